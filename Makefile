@@ -1,0 +1,50 @@
+# Every target works on a machine with Python 3.11+ and nothing else; what a target needs is installed first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS   ?=
+
+.PHONY: help run test install lint types bench schemas clean
+
+help:  ## what each target does
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample events through (ARGS=--once to end after them)
+	@$(BIN)/python -m router dev $(ARGS)
+
+test: $(VENV)/.development lint types  ## lint, types and the whole test suite against a real embedded server
+	$(BIN)/python -m pytest $(ARGS)
+
+install: $(VENV)/.runtime  ## create .venv and install what running needs, from the lock
+
+lint: $(VENV)/.development  ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.development  ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(VENV)/.development  ## measure, as ratios within one run
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries again, from the models
+	$(BIN)/python -m router schemas config/schemas
+
+clean:  ## remove the virtual environment and the state of `make run`
+	rm -rf $(VENV) .state
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("participant-router needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(BIN)/python requirements.lock
+	@echo "installing from requirements.lock (about half a minute, once)"
+	@$(PIP) install --require-hashes -r requirements.lock
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
+	@echo "installing from requirements-dev.lock (once)"
+	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@

@@ -1,0 +1,39 @@
+"""Times of the API as text: ISO 8601 in UTC with 0 to 9 fraction digits (examples have 0, callbacks 3, others 9).
+
+Texts are kept as they came; this module gives them an order. Whole microseconds since 1970, as int, are the unit.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_ISO: Final = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def to_microseconds(text: str | None) -> int | None:
+    """Return the time that `text` names, or None where there is none or it cannot be read; never raises."""
+    match = _ISO.fullmatch(text.strip()) if text else None
+    if match is None:
+        return None
+    *parts, fraction, sign, hours, minutes = match.groups()
+    try:
+        moment = datetime(*map(int, parts), tzinfo=UTC)  # type: ignore[misc,arg-type] # six ints by the pattern
+    except ValueError:
+        return None
+    micros = (moment - _EPOCH) // _MICROSECOND + int((fraction or "0").ljust(9, "0")[:6])
+    if sign:
+        offset = (int(hours) * 60 + int(minutes)) * 60_000_000
+        micros -= offset if sign == "+" else -offset
+    return micros
+
+
+def to_text(micros: int) -> str:
+    """Return `micros` as ISO 8601 in UTC with three fraction digits, the form of Twilio's callbacks."""
+    moment = _EPOCH + timedelta(microseconds=micros)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
