@@ -1,0 +1,206 @@
+"""Entries of the participants streams: CloudEvents 1.0 documents in structured JSON, as pydantic models.
+
+An entry has three fields on the stream: `type`, `id` and `event` (the document). The id is made from what happened,
+not from when it was written, so that it is equal over redeliveries and over a repeated commit. The JSON Schemas in
+config/schemas are generated from these models.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
+
+from router.core.timestamps import to_text
+
+if TYPE_CHECKING:
+    from router.core.participants import Participant, ParticipantAddress
+
+SOURCE_PREFIX: Final = "/participant-router/"
+
+
+class _Model(BaseModel):
+    """Readers keep working when fields are added: what is unknown is ignored, not refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EntryAddress(_Model):
+    """An address of our side: its channel, and the value as Twilio writes it."""
+
+    channel: str
+    address: str
+
+
+class EntryParticipantAddress(EntryAddress):
+    """An address of a participant; `channel_id` correlates it with a call, message or classic conversation."""
+
+    channel_id: str | None = None
+
+
+class EntryConversation(_Model):
+    """The conversation; what is not known without a call that the event does not need is null."""
+
+    id: str
+    configuration_id: str | None = None
+    status: str | None = None
+    classic_sid: str | None = None
+
+
+class EntryParticipant(_Model):
+    """The participant, with the API's fields in snake_case."""
+
+    id: str
+    conversation_id: str
+    account_id: str
+    name: str | None = None
+    type: str | None = None
+    profile_id: str | None = None
+    addresses: tuple[EntryParticipantAddress, ...] = ()
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class EntryCause(_Model):
+    """The inbound event behind the entry."""
+
+    source: str
+    event_type: str
+    resource_id: str | None = None
+    idempotency_key: str
+    received_at: str
+
+
+class EntryData(_Model):
+    """What all types of entries carry."""
+
+    type: ClassVar[str] = ""
+
+    target: str = Field(description="ai-agent or human-agent")
+    reason: str = Field(description="the routing rule that decided")
+    account_id: str
+    conversation: EntryConversation
+    cause: EntryCause
+
+
+class ParticipantData(EntryData):
+    """An entry about one participant; `channel` and `address` are the customer's side, as Twilio writes it."""
+
+    channel: str
+    address: str
+    recipient: EntryAddress | None = Field(default=None, description="our side, where known")
+    participant: EntryParticipant
+
+
+class JoinedData(ParticipantData):
+    """Data of `participant.joined`."""
+
+    type: ClassVar[str] = "participant.joined"
+    origin: Literal["created", "found", "announced"] = Field(
+        description="created by us, found in the conversation, or announced by Twilio"
+    )
+
+
+class UpdatedData(ParticipantData):
+    """Data of `participant.updated`: name, type, profile or addresses differ from what was announced last."""
+
+    type: ClassVar[str] = "participant.updated"
+
+
+class LeftData(ParticipantData):
+    """Data of `participant.left`: the stay that `participant.joined` began has ended."""
+
+    type: ClassVar[str] = "participant.left"
+
+
+class ClosedData(EntryData):
+    """Data of `conversation.closed`: for the target that held the conversation; all stays in it have ended."""
+
+    type: ClassVar[str] = "conversation.closed"
+
+
+DATA_TYPES: Final[dict[str, type[EntryData]]] = {
+    data.type: data for data in (JoinedData, UpdatedData, LeftData, ClosedData)
+}
+
+
+class Entry(_Model):
+    """One CloudEvents 1.0 document. `subject` is the participant id, or the conversation id where there is none."""
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: SerializeAsAny[EntryData]
+
+    def to_fields(self) -> dict[str, str]:
+        """Return the three fields of the stream entry."""
+        return {"type": self.type, "id": self.id, "event": self.model_dump_json()}
+
+
+def make_entry(data: EntryData, *, namespace: str, subject: str, distinction: str, occurred_at: int) -> Entry:
+    """Return the entry for `data`; `distinction` tells apart what may happen twice to one subject (a stay, a version).
+
+    `occurred_at` is in microseconds since 1970.
+    """
+    kind = data.type
+    parts = (namespace, data.account_id, data.conversation.id, subject, kind, distinction)
+    return Entry(
+        id=sha256("\0".join(parts).encode()).hexdigest()[:32],
+        type=kind,
+        source=f"{SOURCE_PREFIX}{namespace}",
+        subject=subject,
+        time=to_text(occurred_at),
+        data=data,
+    )
+
+
+def read_entry(event: str | bytes) -> Entry:
+    """Return the entry in a stream entry's `event` field, its data as the model of its type.
+
+    Raises pydantic.ValidationError if it is no such document; a type that is not known keeps the common data only.
+    """
+    entry = _RawEntry.model_validate_json(event)
+    model = DATA_TYPES.get(entry.type, EntryData)
+    return Entry(**(dict(entry) | {"data": model.model_validate(entry.data)}))
+
+
+class _RawEntry(_Model):
+    id: str
+    type: str
+    source: str
+    subject: str
+    time: str
+    data: dict[str, Any]
+
+
+def from_participant(participant: Participant, *, account_id: str, conversation_id: str) -> EntryParticipant:
+    """Return the API's participant as entries carry it."""
+    return EntryParticipant(
+        id=participant.id,
+        conversation_id=participant.conversation_id or conversation_id,
+        account_id=participant.account_id or account_id,
+        name=participant.name,
+        type=participant.type,
+        profile_id=participant.profile_id,
+        addresses=tuple(_from_address(address) for address in participant.addresses),
+        created_at=participant.created_at,
+        updated_at=participant.updated_at,
+    )
+
+
+def _from_address(address: ParticipantAddress) -> EntryParticipantAddress:
+    return EntryParticipantAddress(channel=address.channel, address=address.address, channel_id=address.channel_id)
+
+
+def json_schema(data: type[EntryData]) -> dict[str, Any]:
+    """Return the JSON Schema of the whole document whose data is `data`."""
+    fields: dict[str, Any] = {"data": (data, ...), "type": (Literal[data.type], ...)}
+    document: type[Entry] = create_model(data.type, __base__=Entry, **fields)
+    schema = document.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return schema

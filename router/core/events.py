@@ -1,0 +1,138 @@
+"""Inbound events: what one webhook says, normalized, whichever source reported it.
+
+A webhook is first a `Webhook` (bytes at the door), then an `InboundEntry` (durable in Redis, still raw), then one of
+the events below (normalized by the parser of its source in router.inbound). Deliberately disregarded and unknown are
+two different things, and both have a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.participants import Communication, Conversation, Participant
+
+
+class SourceName(StrEnum):
+    """The event sources; each has its route, its parser and its rules for the idempotency key."""
+
+    MESSAGING = "messaging"
+    VOICE = "voice"
+    CONVERSATIONS = "conversations"
+    CLASSIC = "classic"
+    EVENT_STREAMS = "event-streams"
+    EMAIL = "email"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the receiver must know of a webhook: whose it is, its idempotency key, and what it is about.
+
+    `subject` names the conversation or the pair of addresses: events of one subject are worked on in order.
+    """
+
+    account_id: str
+    key: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class InboundEntry:
+    """One entry of the inbound stream: the raw body, with what the receiver found out at the door.
+
+    `received_at` is in microseconds since 1970; `is_redelivered` is True where another consumer may have begun.
+    """
+
+    entry_id: str
+    source: str
+    account_id: str
+    key: str
+    subject: str
+    received_at: int
+    body: bytes
+    is_redelivered: bool = False
+
+
+class Version(NamedTuple):
+    """How new a fact about a resource is: its own `updatedAt`, then the time of the event that told us, both in µs.
+
+    The second decides where the API's times have whole seconds only, and lets a callback win over a read.
+    """
+
+    updated: int
+    told: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why an entry exists: the webhook that told us. `received_at` is in microseconds since 1970."""
+
+    source: str
+    event_type: str
+    resource_id: str | None
+    idempotency_key: str
+    received_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageReceived:
+    """A customer wrote to one of our addresses; which conversation it belongs to is not known yet."""
+
+    cause: Cause
+    account_id: str
+    customer: Address
+    recipient: Address
+    message_sid: str
+
+
+class Change(StrEnum):
+    """What a callback says happened to a participant."""
+
+    ADDED = "added"
+    UPDATED = "updated"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class ParticipantReported:
+    """Twilio told us of a participant: the payload is the participant."""
+
+    cause: Cause
+    account_id: str
+    change: Change
+    participant: Participant
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationReported:
+    """Twilio told us of a conversation, among others that it has closed."""
+
+    cause: Cause
+    account_id: str
+    conversation: Conversation
+    version: Version
+
+
+@dataclass(frozen=True, slots=True)
+class CommunicationReported:
+    """Twilio told us of a communication; its author is known by participant id."""
+
+    cause: Cause
+    account_id: str
+    communication: Communication
+
+
+@dataclass(frozen=True, slots=True)
+class Disregarded:
+    """An event that is of no interest here, or of a type that is not known; `reason` says which."""
+
+    cause: Cause
+    account_id: str
+    reason: str
+
+
+Event = MessageReceived | ParticipantReported | ConversationReported | CommunicationReported | Disregarded

@@ -1,0 +1,88 @@
+"""Every Redis key of the project is made here, and only here.
+
+    <namespace>:{<partition>}:<kind>...
+
+The braces are a Redis Cluster hash tag: all that one script touches lies in one partition, so in one slot. A
+partition is chosen by the subject of an event (receiver) or the conversation (worker). `PERMANENT` names what has no
+TTL; everything else expires.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from zlib import crc32
+
+
+class Target(StrEnum):
+    """Who shall take a participant: each has a stream of its own."""
+
+    AI_AGENT = "ai-agent"
+    HUMAN_AGENT = "human-agent"
+
+
+#: The consumer group of the worker on the inbound stream.
+RESOLVER: Final = "resolver"
+
+#: Kinds without a TTL: the streams (trimmed by what their groups have read) and the small sets that stay true.
+PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster", "quarantine")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one namespace. Partition numbers go from 0 to `partitions` - 1."""
+
+    namespace: str = "router"
+    partitions: int = 1
+
+    def partition_of(self, subject: str) -> int:
+        """Return the partition of a subject or conversation; equal for equal text, in every process and version."""
+        return 0 if self.partitions == 1 else crc32(subject.encode("utf-8", "surrogatepass")) % self.partitions
+
+    def _key(self, partition: int, *parts: str) -> str:
+        return ":".join((self.namespace, f"{{{partition}}}", *parts))
+
+    def inbound(self, partition: int) -> str:
+        """Stream: what the receiver took in."""
+        return self._key(partition, "inbound")
+
+    def participants(self, partition: int, target: str) -> str:
+        """Stream: what the consumers of `target` shall take."""
+        return self._key(partition, "participants", target)
+
+    def dead_letters(self, partition: int) -> str:
+        """Stream: entries given up, with where they came from and why."""
+        return self._key(partition, "dead-letters")
+
+    def seen(self, partition: int, key: str) -> str:
+        """String: the claim of an idempotency key; expires after the source's longest redelivery."""
+        return self._key(partition, "seen", key)
+
+    def conversation(self, account_id: str, conversation_id: str) -> str:
+        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence."""
+        return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
+
+    def route(self, account_id: str, pair: str) -> str:
+        """String: the conversation of a pair of addresses; a cache, may vanish at any time."""
+        return self._key(self.partition_of(pair), "route", account_id, pair)
+
+    def own_addresses(self, account_id: str) -> str:
+        """Set: addresses that are our side of conversations; a few per account."""
+        return self._key(0, "own-addresses", account_id)
+
+    def callbacks(self, account_id: str) -> str:
+        """String: when the last status callback of the account came, in µs; expires."""
+        return self._key(0, "callbacks", account_id)
+
+    def heartbeat(self, partition: int, group: str, consumer: str) -> str:
+        """String: there while the consumer lives; expires within seconds of its death."""
+        return self._key(partition, "heartbeat", group, consumer)
+
+    def effect(self, partition: int, group: str, entry_id: str) -> str:
+        """Hash: how far a handler got with an entry, so that its effect happens once; expires."""
+        return self._key(partition, "effect", group, entry_id)
+
+    def roster(self, kind: str) -> str:
+        """Hash or sorted set: human agents' assignments and the conversations that wait for one; in partition 0."""
+        return self._key(0, "roster", kind)

@@ -1,0 +1,272 @@
+"""What is committed of a conversation, and what one more fact adds to it: pure bookkeeping behind promise 2 and 3.
+
+A ledger is made from the fields of the conversation's hash, takes facts, and collects two things: the fields that
+change and the entries to publish. The commit script applies both at once if the revision is still the one that was
+read; else the worker reads again and repeats (optimistic, so no locks that a dead process could hold).
+The fields are listed in core.marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from router.core.entries import (
+    ClosedData,
+    Entry,
+    EntryAddress,
+    EntryCause,
+    EntryConversation,
+    JoinedData,
+    LeftData,
+    ParticipantData,
+    UpdatedData,
+    from_participant,
+    make_entry,
+)
+from router.core.events import Cause, Version
+from router.core.marker import (
+    Marker,
+    Outcome,
+    ParticipantFact,
+    Result,
+    address_field,
+    make_marker,
+    participant_field,
+    recipient_field,
+)
+from router.core.participants import Conversation, ConversationStatus, Participant
+from router.core.timestamps import to_text
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.policy import Decision
+
+_DAY: Final = 86_400_000_000
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The bookkeeping of one conversation; `fields` is what was read of its hash."""
+
+    namespace: str
+    account_id: str
+    conversation_id: str
+    fields: dict[str, str]
+    changes: dict[str, str | None] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def revision(self) -> int:
+        """The revision that was read; 0 if nothing is committed yet."""
+        return int(self.fields.get("rev", "0"))
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the conversation is known to be closed, which is final."""
+        return self.fields.get("status") == ConversationStatus.CLOSED
+
+    def get(self, name: str) -> str | None:
+        """Return a field as it will be after the commit."""
+        return self.fields.get(name)
+
+    def put(self, name: str, value: str | None) -> None:
+        """Set a field (None removes it), if that is a change."""
+        if self.fields.get(name) == value:
+            return
+        self.changes[name] = value
+        if value is None:
+            self.fields.pop(name, None)
+        else:
+            self.fields[name] = value
+
+    def marker(self, participant_id: str) -> Marker | None:
+        """Return what is committed of a participant."""
+        text = self.fields.get(participant_field(participant_id))
+        return Marker.model_validate_json(text) if text else None
+
+    def announced_at(self, address: Address) -> str | None:
+        """Return the id of the participant that is announced at `address`."""
+        return self.fields.get(address_field(address.key))
+
+    def touch(self, now: int, *, told: bool = False) -> None:
+        """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
+        self.put("day", str(now // _DAY))
+        if told and now - int(self.fields.get("told", "0")) > _DAY // 24:
+            self.put("told", str(now))
+
+    def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
+        """Take over what a conversation's resource tells; without a version only what is not known yet."""
+        if conversation.configuration_id and (version or not self.get("configuration_id")):
+            self.put("configuration_id", conversation.configuration_id)
+        if conversation.status and (version or not self.get("status")) and not self.is_closed:
+            self.put("status", conversation.status)
+
+    def note_recipient(self, recipient: Address) -> None:
+        """Remember our side's address on a channel of this conversation."""
+        self.put(recipient_field(recipient.channel), recipient.value)
+
+    def take_participant(self, fact: ParticipantFact) -> Outcome:
+        """Take in that a participant is in the conversation, and announce it if that is new and wanted."""
+        if self.is_closed:
+            return Outcome(Result.GONE, "the conversation is closed")
+        participant, marker = fact.participant, self.marker(fact.participant.id)
+        if marker is not None and fact.version < marker.version:
+            return Outcome(Result.STALE, "older than what is committed")
+        if marker is not None and not marker.is_present and fact.version == marker.version:
+            return Outcome(Result.STALE, "it has left")
+        if marker is not None and marker.is_present and marker.target is not None:
+            return self._update(fact, marker)
+        return self._announce(participant, fact, marker)
+
+    def _announce(self, participant: Participant, fact: ParticipantFact, marker: Marker | None) -> Outcome:
+        outcome = self._objection(fact, marker)
+        stay = marker.stay + (0 if marker.is_present else 1) if marker else 1
+        target = None if outcome else self._hold(fact.decision)
+        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=bool(marker and marker.is_ours))
+        is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
+        if is_change or target:
+            self.put(participant_field(participant.id), fresh.model_dump_json())
+        if outcome:
+            return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
+        for key in fresh.addresses:
+            self.put(address_field(key), participant.id)
+        self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin)
+        return Outcome(Result.JOINED, str(self.get("reason")))
+
+    def _objection(self, fact: ParticipantFact, marker: Marker | None) -> Outcome | None:
+        """Say why a participant is not announced, or None."""
+        if fact.is_ours or (marker is not None and marker.is_ours):
+            return Outcome(Result.IGNORED, "our own side")
+        if fact.decision.target is None:
+            return Outcome(Result.IGNORED, fact.decision.reason)
+        if not fact.participant.addresses and fact.address is None:
+            return Outcome(Result.IGNORED, "it has no address yet")
+        for one in fact.participant.addresses:
+            holder = self.get(address_field(one.key))
+            if holder is not None and holder != fact.participant.id:
+                return Outcome(Result.IGNORED, f"its address is announced as {holder}")
+        return None
+
+    def _hold(self, decision: Decision) -> str:
+        """Return the conversation's target: the first decision holds until it closes."""
+        held = self.get("target")
+        if held is None:
+            held = str(decision.target)
+            self.put("target", held)
+            self.put("reason", decision.reason)
+        return held
+
+    def _update(self, fact: ParticipantFact, marker: Marker) -> Outcome:
+        participant = fact.participant
+        fresh = make_marker(participant, fact, stay=marker.stay, target=marker.target, was_ours=marker.is_ours)
+        if fresh.digest == marker.digest:
+            return Outcome(Result.KNOWN, "already announced")
+        if fact.version == marker.version:
+            return Outcome(Result.KNOWN, "no newer than what is committed")
+        self.put(participant_field(participant.id), fresh.model_dump_json())
+        for key in set(marker.addresses) - set(fresh.addresses):
+            if self.get(address_field(key)) == participant.id:
+                self.put(address_field(key), None)
+        for key in fresh.addresses:
+            if self.get(address_field(key)) is None:
+                self.put(address_field(key), participant.id)
+        self._publish(UpdatedData, fact, distinction=f"{fact.version.updated}.{fact.version.told}.{fresh.digest}")
+        return Outcome(Result.UPDATED, str(self.get("reason")))
+
+    def take_removal(self, fact: ParticipantFact) -> Outcome:
+        """Take in that a participant has left; its stay ends, and what is older than that changes nothing."""
+        participant, marker = fact.participant, self.marker(fact.participant.id)
+        if self.is_closed:
+            return Outcome(Result.STALE, "the conversation is closed")
+        if marker is not None and fact.version < marker.version:
+            return Outcome(Result.STALE, "older than what is committed")
+        if marker is not None and not marker.is_present:
+            return Outcome(Result.KNOWN, "it had left already")
+        keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
+        for key in keys:
+            if self.get(address_field(key)) == participant.id:
+                self.put(address_field(key), None)
+        left = make_marker(participant, fact, stay=marker.stay if marker else 0, target=None, was_ours=fact.is_ours)
+        self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
+        if marker is None or marker.target is None:
+            return Outcome(Result.NOTED, "it had not been announced")
+        self._publish(LeftData, fact, distinction=str(marker.stay))
+        return Outcome(Result.LEFT, str(self.get("reason")))
+
+    def take_conversation(self, conversation: Conversation, version: Version, cause: Cause) -> Outcome:
+        """Take in a conversation's state; its closing ends all stays and is published to its holder."""
+        if self.is_closed:
+            return Outcome(Result.KNOWN, "already closed")
+        is_closing = conversation.status == ConversationStatus.CLOSED
+        known = self.get("version")
+        if known is not None and version < _read_version(known) and not is_closing:
+            return Outcome(Result.STALE, "older than what is committed")
+        self.note_conversation(conversation, version)
+        self.put("version", f"{version.updated}.{version.told}")
+        if not is_closing:
+            return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
+        target = self.get("target")
+        if target is None:
+            return Outcome(Result.NOTED, "closed, nobody had been announced in it")
+        data = ClosedData(
+            target=target,
+            reason=str(self.get("reason")),
+            account_id=self.account_id,
+            conversation=self._conversation(),
+            cause=_entry_cause(cause),
+        )
+        self._append(data, subject=self.conversation_id, distinction="closed", occurred_at=cause.received_at)
+        return Outcome(Result.CLOSED, str(self.get("reason")))
+
+    def _publish(self, model: type[ParticipantData], fact: ParticipantFact, *, distinction: str, **extra: str) -> None:
+        participant = fact.participant
+        shown = fact.address or (participant.addresses[0].as_address() if participant.addresses else None)
+        recipient = fact.recipient or (self._recipient(shown.channel) if shown else None)
+        data = model(
+            target=str(self.get("target")),
+            reason=str(self.get("reason")),
+            account_id=self.account_id,
+            conversation=self._conversation(),
+            cause=_entry_cause(fact.cause),
+            channel=shown.channel if shown else "",
+            address=shown.value if shown else "",
+            recipient=recipient,
+            participant=from_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
+            **extra,
+        )
+        self._append(data, subject=participant.id, distinction=distinction, occurred_at=fact.cause.received_at)
+
+    def _append(self, data: ParticipantData | ClosedData, *, subject: str, distinction: str, occurred_at: int) -> None:
+        self.entries.append(
+            make_entry(
+                data, namespace=self.namespace, subject=subject, distinction=distinction, occurred_at=occurred_at
+            )
+        )
+
+    def _recipient(self, channel: str) -> EntryAddress | None:
+        value = self.get(recipient_field(channel))
+        return EntryAddress(channel=channel, address=value) if value else None
+
+    def _conversation(self) -> EntryConversation:
+        return EntryConversation(
+            id=self.conversation_id,
+            configuration_id=self.get("configuration_id"),
+            status=self.get("status"),
+            classic_sid=self.get("classic_sid"),
+        )
+
+
+def _entry_cause(cause: Cause) -> EntryCause:
+    return EntryCause(
+        source=cause.source,
+        event_type=cause.event_type,
+        resource_id=cause.resource_id,
+        idempotency_key=cause.idempotency_key,
+        received_at=to_text(cause.received_at),
+    )
+
+
+def _read_version(text: str) -> Version:
+    updated, _, told = text.partition(".")
+    return Version(int(updated), int(told))

@@ -1,0 +1,114 @@
+"""Requests to the Conversations API, and the outcomes of a resolution, as values.
+
+core.resolution yields the first and returns the second; the worker drives it with the client, tests with plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.core.participants import Conversation, NewParticipant, Participant
+
+
+@dataclass(frozen=True, slots=True)
+class CreateConversation:
+    """POST /Conversations with its participants; answered by a Conversation."""
+
+    configuration_id: str
+    participants: tuple[NewParticipant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchConversation:
+    """GET one conversation; answered by a Conversation."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindConversations:
+    """GET /Conversations that are open, all pages, by channelId where given; answered by a list of Conversation."""
+
+    channel_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListParticipants:
+    """GET the participants of a conversation, all pages; answered by a list of Participant."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchParticipant:
+    """GET one participant; answered by a Participant."""
+
+    conversation_id: str
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateParticipant:
+    """POST a participant into a conversation; answered by a Participant."""
+
+    conversation_id: str
+    participant: NewParticipant
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceParticipant:
+    """PUT a participant with all four fields; answered by a Participant."""
+
+    conversation_id: str
+    participant_id: str
+    participant: NewParticipant
+
+
+Request = (
+    CreateConversation
+    | FetchConversation
+    | FindConversations
+    | ListParticipants
+    | FetchParticipant
+    | CreateParticipant
+    | ReplaceParticipant
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The participant of an event. `ours` are participants of our side that were seen with it."""
+
+    conversation_id: str
+    participant: Participant
+    origin: str
+    conversation: Conversation | None = None
+    ours: tuple[Participant, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first."""
+
+    reason: str
+    delay: float
+    is_unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The event ends here, with a reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The event can never be resolved."""
+
+    reason: str
+
+
+Outcome = Resolved | Wait | Ignored | Unusable

@@ -1,0 +1,32 @@
+"""Reading form parameters: bytes at the door, text once the request is proven authentic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from router.core.signature import Pairs
+
+
+def read_text(pairs: Pairs) -> dict[str, str]:
+    """Return the parameters as text, the first value of a repeated one.
+
+    Raises UnreadableError naming the parameter (never its value) whose bytes are not UTF-8.
+    """
+    texts: dict[str, str] = {}
+    for name, value in pairs:
+        try:
+            texts.setdefault(name.decode(), value.decode())
+        except UnicodeDecodeError as error:
+            shown = name.decode("ascii", "backslashreplace")[:64]
+            raise UnreadableError(f"parameter {shown} is not UTF-8") from error
+    return texts
+
+
+def require(texts: dict[str, str], *names: str) -> None:
+    """Raise UnreadableError naming every parameter that is missing or blank."""
+    missing = [name for name in names if not texts.get(name, "").strip()]
+    if missing:
+        raise UnreadableError(f"missing or blank: {', '.join(missing)}")

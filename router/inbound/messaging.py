@@ -1,0 +1,58 @@
+"""Source `messaging`: SMS, MMS, WhatsApp, RCS and Messenger form webhooks.
+
+The channel follows from the prefix of `From` (and of `To`); the idempotency key is the MessageSid, which is the same
+on every repetition and on a fallback URL. The same URL may get the status callbacks of outgoing messages: they are told
+apart by their status and disregarded by name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Address, parse_address
+from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.signature import parse_form
+from router.inbound.form import read_text, require
+
+if TYPE_CHECKING:
+    from router.core.signature import Pairs
+
+MESSAGE: Final = "message.received"
+#: SmsStatus of a message that came in; every other status is about one that went out.
+_INBOUND_STATUSES: Final = frozenset({"", "received", "receiving"})
+
+
+def identify(pairs: Pairs, *, default_account: str) -> Identity:
+    """Return whose message it is, its key and its subject; raises UnreadableError if it cannot be told."""
+    texts = read_text(pairs)
+    require(texts, "From", "To", "MessageSid")
+    account_id = texts.get("AccountSid", "").strip() or default_account
+    customer, recipient = _ends(texts)
+    status = _outgoing_status(texts)
+    key = texts["MessageSid"].strip() + (f":{status}" if status else "")
+    return Identity(account_id, f"{account_id}:messaging:{key}", f"{customer.key}|{recipient.canonical}")
+
+
+def normalize(entry: InboundEntry) -> Event:
+    """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
+    texts = read_text(parse_form(entry.body))
+    require(texts, "From", "To", "MessageSid")
+    sid, status = texts["MessageSid"].strip(), _outgoing_status(texts)
+    cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
+    if status:
+        return Disregarded(cause, entry.account_id, f"status callback of an outgoing message: {status}")
+    customer, recipient = _ends(texts)
+    return MessageReceived(cause, entry.account_id, customer, recipient, sid)
+
+
+def _ends(texts: dict[str, str]) -> tuple[Address, Address]:
+    """Both ends of a message are on one channel; the customer's prefix decides it, or else ours."""
+    customer = parse_address(texts["From"])
+    recipient = parse_address(texts["To"], default=customer.channel)
+    return Address(recipient.channel, customer.value) if recipient.channel != customer.channel else customer, recipient
+
+
+def _outgoing_status(texts: dict[str, str]) -> str:
+    """Return the status of an outgoing message, or nothing for one that came in."""
+    status = (texts.get("MessageStatus") or texts.get("SmsStatus") or "").strip().lower()
+    return "" if status in _INBOUND_STATUSES else status

@@ -1,0 +1,228 @@
+"""Settings: the only place that reads the environment.
+
+The environment wins over config/settings.toml, which holds what is not secret. All problems are reported at once,
+each naming its variable. Secrets are `SecretStr`: they do not print.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from router.core.errors import SettingsError
+from router.core.keys import Keys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_TWILIO: Final = frozenset(
+    {
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_API_KEY",
+        "TWILIO_API_SECRET",
+        "TWILIO_CONVERSATION_CONFIGURATION_ID",
+        "TWILIO_CONVERSATIONS_URL",
+        "TWILIO_CLASSIC_SERVICE_SID",
+        "REDIS_URL",
+        "PUBLIC_BASE_URL",
+        "PORT",
+    }
+)
+_SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "redis_url"})
+
+
+def _tokens(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is no http or https URL")
+    return value.rstrip("/")
+
+
+def _base_url(value: str) -> str:
+    return _url(value).removesuffix("/v2").removesuffix("/v1")
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("does not begin with redis://, rediss:// or unix://")
+    return value
+
+
+class Settings(BaseModel):
+    """All settings. What a command cannot do without it asks for by `load(require=...)`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    twilio_account_sid: str | None = Field(default=None, pattern=r"^AC[0-9a-fA-F]{32}$")
+    twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens)] = ()
+    twilio_api_key: SecretStr | None = None
+    twilio_api_secret: SecretStr | None = None
+    twilio_conversation_configuration_id: str | None = Field(default=None, min_length=1)
+    twilio_conversations_url: Annotated[str, AfterValidator(_base_url)] = "https://conversations.twilio.com"
+    twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    public_base_url: Annotated[str, AfterValidator(_url)] | None = None
+    port: int = Field(default=8080, ge=0, le=65535)
+
+    host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
+    max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
+    namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    partitions: int = Field(default=1, ge=1, le=1024)
+    marker_ttl: int = Field(default=180 * 86_400, ge=3600)
+    stream_retention: int = Field(default=86_400, ge=0)
+    window: int = Field(default=500, ge=1, le=100_000)
+    batch: int = Field(default=200, ge=1, le=10_000)
+    max_deliveries: int = Field(default=5, ge=1)
+    retry_delay: float = Field(default=1.0, ge=0)
+    heartbeat_ttl: float = Field(default=3.0, ge=0.2, le=60)
+    grace: float = Field(default=10.0, ge=0)
+    route_ttl: float = Field(default=60.0, ge=0)
+    api_concurrency: int = Field(default=64, ge=1, le=1000)
+    api_timeout: float = Field(default=15.0, gt=0, le=300)
+    ai_agent_address: str | None = Field(default=None, min_length=1)
+    ai_agent_name: str = "AI agent"
+    ai_agent_greeting: str = ""
+    config_dir: Path = Path("config")
+    log_format: str = Field(default="json", pattern="^(json|text)$")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+
+    @property
+    def keys(self) -> Keys:
+        """The Redis keys of this namespace."""
+        return Keys(self.namespace, self.partitions)
+
+    @property
+    def auth_tokens(self) -> tuple[str, ...]:
+        """The tokens that may have signed a webhook, in the clear."""
+        return tuple(token.get_secret_value() for token in self.twilio_auth_token)
+
+    @property
+    def api_credentials(self) -> tuple[str, str]:
+        """User and password for the API: the key pair where there is one, else account SID and (first) token."""
+        if self.twilio_api_key and self.twilio_api_secret:
+            return self.twilio_api_key.get_secret_value(), self.twilio_api_secret.get_secret_value()
+        return self.account_sid, self.auth_tokens[0] if self.auth_tokens else ""
+
+    @property
+    def account_sid(self) -> str:
+        """The account SID; a command that needs it has required it."""
+        return self.twilio_account_sid or ""
+
+    @property
+    def redis(self) -> str:
+        """REDIS_URL in the clear; a command that needs it has required it."""
+        return self.redis_url.get_secret_value() if self.redis_url else ""
+
+    def masked(self) -> dict[str, str]:
+        """Return the effective configuration by variable, secrets hidden: for the start's one line and `check`."""
+        return {variable_of(name): _shown(name, getattr(self, name)) for name in type(self).model_fields}
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    upper = name.upper()
+    return upper if upper in _TWILIO else f"ROUTER_{upper}"
+
+
+def _shown(name: str, value: Any) -> str:
+    if name == "redis_url" and value is not None:
+        parts = urlsplit(value.get_secret_value())
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if name in _SECRET:
+        values = value if isinstance(value, tuple) else (value,)
+        return ",".join("•••" for one in values if one) or "(not set)"
+    return "(not set)" if value is None or value == "" else str(value)
+
+
+def find_config_dir(environment: Mapping[str, str]) -> Path:
+    """Return ROUTER_CONFIG_DIR, or `config` here, or the one beside the package."""
+    named = environment.get("ROUTER_CONFIG_DIR")
+    if named:
+        return Path(named)
+    here = Path("config")
+    return here if here.is_dir() else Path(__file__).resolve().parent.parent / "config"
+
+
+def load(
+    *,
+    require: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Return the settings; `require` names fields without which this command cannot work.
+
+    `overrides` (from the command line, by field name) win over the environment. Raises SettingsError with all
+    problems, each naming its variable or the file and key.
+    """
+    environment = os.environ if environment is None else environment
+    config_dir = find_config_dir(environment)
+    problems: list[str] = []
+    values = _from_file(config_dir / "settings.toml", problems)
+    values |= {
+        name: environment[variable_of(name)]
+        for name in Settings.model_fields
+        if environment.get(variable_of(name), "").strip()
+    }
+    problems += _misspelt(environment)
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    values["config_dir"] = config_dir
+    settings = None
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
+    missing = [name for name in require if not values.get(name)]
+    problems += [f"{variable_of(name)} is not set{_HINTS.get(name, '')}" for name in missing]
+    if problems or settings is None:
+        raise SettingsError(problems)
+    return settings
+
+
+_HINTS: Final = {
+    "twilio_account_sid": ": the account (AC...) whose webhooks are taken",
+    "twilio_auth_token": ": the account's primary auth token, which signs the webhooks",
+    "public_base_url": ": the URL that Twilio calls, for example https://hooks.example.com",
+    "redis_url": ": for example redis://localhost:6379/0 (`python -m router dev` brings its own)",
+    "twilio_conversation_configuration_id": ": the configuration (conv_configuration_...) of new conversations",
+}
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    return f"{variable_of(str(location[0]))}: {message.removeprefix('Value error, ')}"
+
+
+def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
+    for key in sorted(values):
+        if key in _SECRET:
+            problems.append(f"{path}: {key} is secret: set {variable_of(key)} in the environment instead")
+        elif key not in Settings.model_fields:
+            problems.append(f"{path}: unknown key '{key}'")
+    return {key: value for key, value in values.items() if key in Settings.model_fields and key not in _SECRET}
+
+
+def _misspelt(environment: Mapping[str, str]) -> list[str]:
+    """Return a problem for every ROUTER_ variable that is none of ours: a misspelt setting must not be silent."""
+    known = {variable_of(name) for name in Settings.model_fields} | {"ROUTER_URL"}
+    return [
+        f"{name}: no such setting" for name in sorted(environment) if name.startswith("ROUTER_") and name not in known
+    ]
