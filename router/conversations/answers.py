@@ -1,0 +1,198 @@
+"""Answers of the API: what a 2xx carries, and every other answer as one exception of core.errors.
+
+Three error bodies are documented: (A) code, message, more_info, status; (B) code, httpStatusCode, message, userError,
+params; (C) RFC 9457 with code and errors. The HTTP status alone decides the class, because `code` may be anything (a
+409 has been seen with code 400). An exception's text never holds an address; its `body` is raw and cut at 2 KB.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import orjson
+from pydantic import ValidationError
+
+from router.core.addresses import mask
+from router.core.errors import (
+    ApiError,
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+)
+from router.core.ids import find_conversation_id
+from router.core.participants import Resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ModelT = TypeVar("ModelT", bound=Resource)
+
+#: How much of an answer an exception keeps, in bytes, and how much of the API's own words its text repeats.
+MAX_ERROR_BODY: Final = 2048
+_MAX_MESSAGE: Final = 300
+_MAX_RETRY_AFTER: Final = 86_400.0
+#: Nulls are looked for this deep: a conversation's participants' addresses are at three.
+_NULL_DEPTH: Final = 6
+
+_CLASSES: Final[dict[int, type[ApiError]]] = {
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    409: ConflictError,
+    429: RateLimitError,
+}
+_CLIENT_ERRORS: Final = range(400, 500)
+_RFC_9457: Final = frozenset({"type", "title", "status", "code"})
+_PERSONAL: Final = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+|(?<![\w+])(?:\+\d[\d ().\-]{6,18}\d|\d{8,15})(?!\w)")
+_SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A 2xx answer with its JSON object; the headers compare names without regard to case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    data: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RawAnswer:
+    """Any answer as read; `route` is "METHOD /path/{template}", the only part of the request that errors name."""
+
+    route: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Problem(NamedTuple):
+    """What an error body says, whichever shape it has."""
+
+    code: int | None = None
+    message: str = ""
+
+
+def parse_problem(body: bytes) -> Problem:
+    """Read any of the three shapes; what is none of them (a proxy's page, nothing) gives an empty problem."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Problem()
+    if not isinstance(data, dict):
+        return Problem()
+    if data.keys() >= _RFC_9457:
+        parts = [data["title"], data.get("detail"), *_details(data.get("errors"), "detail", "pointer")]
+    else:
+        parts = [data.get("message"), *_details([data.get("params")], "field")]
+    return Problem(_to_code(data.get("code")), "; ".join(str(part) for part in parts if part))
+
+
+def _details(items: object, *names: str) -> list[str]:
+    """Collect what a body says of single fields, at most three."""
+    rows = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+    texts = [" ".join(str(row[name]) for name in names if row.get(name)) for row in rows[:3]]
+    return [text for text in texts if text]
+
+
+def _to_code(value: object) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:  # noqa: PLR2004 # int32
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def to_error(answer: RawAnswer, *, now: float, hide: Callable[[str], str] = str) -> ApiError:
+    """Make the exception for an answer other than 2xx; `now` is wall clock seconds, `hide` removes credentials.
+
+    A status that the API does not have (a redirect of something in between) is a ServerError: no event's fault.
+    """
+    problem = parse_problem(answer.body)
+    default = RequestError if answer.status in _CLIENT_ERRORS else ServerError
+    error_class = _CLASSES.get(answer.status, default)
+    code = "" if problem.code is None else f" (code {problem.code})"
+    reason = _PERSONAL.sub(_mask, problem.message[: 2 * _MAX_MESSAGE])[:_MAX_MESSAGE]
+    text = hide(reason) or "no reason given"
+    return error_class(
+        f"{answer.route}: HTTP {answer.status}, {text}{code}",
+        status=answer.status,
+        code=problem.code,
+        conflicting_id=_conflicting_id(answer, problem) if error_class is ConflictError else None,
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), _server_time(answer) or now),
+        body=_cut(answer.body, hide),
+    )
+
+
+def _mask(match: re.Match[str]) -> str:
+    return mask(match.group())
+
+
+def _conflicting_id(answer: RawAnswer, problem: Problem) -> str | None:
+    header = answer.headers.get("X-Conflicting-Resource-Id", "").strip()
+    return header or find_conversation_id(problem.message)
+
+
+def _cut(body: bytes, hide: Callable[[str], str]) -> str:
+    """Hide before cutting, lest half of a credential stay at the edge."""
+    return (
+        hide(body[: 2 * MAX_ERROR_BODY].decode("utf-8", "replace")).encode()[:MAX_ERROR_BODY].decode("utf-8", "ignore")
+    )
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Return the seconds of a Retry-After (RFC 9110: seconds or an HTTP date), at most a day; None if unreadable."""
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        return min(float(text), _MAX_RETRY_AFTER)
+    moment = _parse_date(text)
+    return None if moment is None else min(max(0.0, moment - now), _MAX_RETRY_AFTER)
+
+
+def _server_time(answer: RawAnswer) -> float | None:
+    """Return the server's own idea of now: a date in Retry-After is relative to it, however wrong our clock is."""
+    return _parse_date(answer.headers.get("Date", ""))
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        moment: datetime = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):  # the standard parser leaks all of them
+        return None
+
+
+def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> Answer:
+    """Read a 2xx. Raises ServerError for an empty or broken body: the API is not well, the event is innocent."""
+    try:
+        data = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        data = None
+    if isinstance(data, dict):
+        return Answer(answer.status, answer.headers, data)
+    kind = "an empty body" if not answer.body.strip() else "a body that is not a JSON object"
+    text = f"{answer.route}: HTTP {answer.status} with {kind}"
+    raise ServerError(text, status=answer.status, body=_cut(answer.body, hide))
+
+
+def to_model(model: type[ModelT], data: Mapping[str, Any], *, route: str, status: int = 200) -> ModelT:
+    """Read a resource; a null is taken as "not told". Raises ServerError, naming the fields, where it does not fit."""
+    try:
+        return model.model_validate(_without_nulls(data, _NULL_DEPTH))
+    except ValidationError as error:
+        faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)[:3])
+    text = f"{route}: HTTP {status} with a body that is no {model.__name__} ({faults})"
+    raise ServerError(text, status=status)  # outside the except: a ValidationError repeats its input
+
+
+def _without_nulls(value: Any, depth: int) -> Any:
+    if depth and isinstance(value, dict):
+        return {name: _without_nulls(each, depth - 1) for name, each in value.items() if each is not None}
+    if depth and isinstance(value, list):
+        return [_without_nulls(each, depth - 1) for each in value]
+    return value

@@ -1,0 +1,153 @@
+"""How many requests may be in flight: a cap that halves on 429 and rises again, first come first served.
+
+The API declares 429 everywhere and documents no number, so the number is found by probing (additive increase,
+multiplicative decrease). `Window` is the pure arithmetic; `Limiter` makes callers wait for it. Neither sends anything
+and neither repeats anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import RateLimitError, TransportError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+#: The longest that one Retry-After stops everybody; after that a request probes again, whatever the answer said.
+MAX_HOLD: Final = 300.0
+
+
+class Window:
+    """The cap and the hold, moved by what the answers say. Times are seconds of one monotonic clock."""
+
+    def __init__(self, maximum: int) -> None:
+        if maximum < 1:
+            raise ValueError("at least one request must be allowed in flight")
+        self.maximum = maximum
+        self.cap = maximum
+        self._successes = 0
+        self._fell_at = float("-inf")
+        self._held_until = float("-inf")
+
+    def succeed(self) -> None:
+        """Count an answer that was not refused: `cap` of them raise the cap by one."""
+        self._successes += 1
+        if self._successes >= self.cap:
+            self._successes = 0
+            self.cap = min(self.maximum, self.cap + 1)
+
+    def throttle(self, *, started: float, now: float) -> bool:
+        """Halve the cap for a 429 to a request begun at `started`; tell whether it fell.
+
+        A request that was begun before the last fall says nothing about the present cap: a burst of 429s to requests
+        that were in flight together counts once.
+        """
+        if started < self._fell_at:
+            return False
+        self.cap = max(1, self.cap // 2)
+        self._successes = 0
+        self._fell_at = now
+        return True
+
+    def hold(self, seconds: float, *, now: float) -> None:
+        """Let nothing new out for `seconds`; a shorter wish never shortens a longer one."""
+        self._held_until = max(self._held_until, now + min(seconds, MAX_HOLD))
+
+    def held_for(self, now: float) -> float:
+        """Return the seconds that new requests have to wait, 0 if none."""
+        return max(0.0, self._held_until - now)
+
+
+class Limiter:
+    """Lets requests out by the `Window`, in the order in which they came; a cancelled waiter loses no slot."""
+
+    def __init__(
+        self,
+        maximum: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.window = Window(maximum)
+        self.in_flight = 0
+        self._clock = clock
+        self._sleep = sleep
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """How many callers stand in the queue."""
+        return len(self._waiters)
+
+    @asynccontextmanager
+    async def slot(self, deadline: float) -> AsyncIterator[None]:
+        """Hold one slot for the time of the block.
+
+        Raises RateLimitError at once if a Retry-After lasts past `deadline`, and TransportError (not sent) if no slot
+        came free until then.
+        """
+        self._check_hold(deadline)
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                await self._acquire()
+        except TimeoutError:
+            raise TransportError("no slot came free before the deadline", is_sent=False) from None
+        try:
+            await self._wait_out_hold(deadline)
+            yield
+        finally:
+            self._release()
+
+    def succeed(self) -> None:
+        """Pass on an answer that was not refused."""
+        self.window.succeed()
+        self._wake()
+
+    def throttle(self, *, started: float) -> None:
+        """Pass on a 429 to a request begun at `started`."""
+        self.window.throttle(started=started, now=self._clock())
+
+    def hold(self, seconds: float) -> None:
+        """Pass on a Retry-After."""
+        self.window.hold(seconds, now=self._clock())
+
+    async def _acquire(self) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        self._wake()
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.cancelled():
+                with suppress(ValueError):  # _wake may have passed it already
+                    self._waiters.remove(waiter)
+            else:
+                self._release()  # the slot was handed over in the same moment
+            raise
+
+    def _release(self) -> None:
+        self.in_flight -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiters and self.in_flight < self.window.cap:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                self.in_flight += 1
+                waiter.set_result(None)
+
+    async def _wait_out_hold(self, deadline: float) -> None:
+        while (seconds := self._check_hold(deadline)) > 0:
+            await self._sleep(seconds)
+
+    def _check_hold(self, deadline: float) -> float:
+        now = self._clock()
+        seconds = self.window.held_for(now)
+        if seconds > 0 and now + seconds >= deadline:
+            raise RateLimitError("held back by an earlier Retry-After until after the deadline", retry_after=seconds)
+        return seconds

@@ -1,0 +1,162 @@
+"""One HTTP exchange over the one aiohttp session: a request goes out once, its answer is read up to a bound.
+
+Nothing is decided here but one thing: whether a request that got no answer may have reached the API. No redirect is
+followed, no cookie kept, no proxy taken from the environment, and no exception holds a credential or the URL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import (
+    ClientError,
+    ClientOSError,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    InvalidURL,
+    ServerDisconnectedError,
+    ServerTimeoutError,
+    TCPConnector,
+    TraceConfig,
+    encode_basic_auth,
+)
+
+from router.conversations.answers import RawAnswer
+from router.core.errors import ServerError, TransportError
+
+if TYPE_CHECKING:
+    from types import SimpleNamespace
+
+    from aiohttp import ClientRequest, ClientResponse, TraceRequestHeadersSentParams
+    from aiohttp.client_middlewares import ClientHandlerType
+    from yarl import URL
+
+#: The largest answer that is read, in bytes: a page of 1,000 participants is well under one MiB.
+MAX_BODY: Final = 16 * 1024 * 1024
+OK: Final = range(200, 300)
+#: Errors of aiohttp that would tell the request's headers or its URL with ids and addresses.
+_TELLTALES: Final = (ClientResponseError, ServerTimeoutError, InvalidURL)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, ready to go out; `route` is its path without ids."""
+
+    method: str
+    route: str
+    url: URL = field(repr=False)
+    content: bytes | None = field(repr=False)
+    is_repeatable: bool
+
+    @property
+    def label(self) -> str:
+        """How errors name the request."""
+        return f"{self.method} {self.route}"
+
+
+@dataclass(slots=True)
+class _Sending:
+    """Marked by the trace when the first byte of a request is about to leave; until then it had no effect."""
+
+    is_sent: bool = False
+
+
+class _BrokenError(Exception):
+    """Carries a broken connection past aiohttp, which would repeat some methods by itself, at once and uncounted."""
+
+
+async def _mark_sent(_session: ClientSession, context: SimpleNamespace, _params: TraceRequestHeadersSentParams) -> None:
+    context.trace_request_ctx.is_sent = True
+
+
+async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    try:
+        return await handler(request)
+    except (ClientOSError, ServerDisconnectedError) as error:
+        raise _BrokenError from error
+
+
+class Session:
+    """The session with its credentials and connections: made on first use, closed for good."""
+
+    def __init__(self, username: str, password: str, *, connections: int) -> None:
+        self._authorization = encode_basic_auth(username, password)
+        self._secrets = [text for text in (self._authorization.removeprefix("Basic "), password) if text]
+        self._connections = connections
+        self._session: ClientSession | None = None
+        self.is_closed = False
+
+    def open(self) -> ClientSession:
+        """Return the aiohttp session; needs a running loop. Raises TransportError (not sent) once closed."""
+        if self.is_closed:
+            raise TransportError("the transport is closed", is_sent=False)
+        if self._session is None:
+            trace = TraceConfig()
+            trace.on_request_headers_sent.append(_mark_sent)
+            self._session = ClientSession(
+                connector=TCPConnector(limit=self._connections),
+                cookie_jar=DummyCookieJar(),
+                headers={
+                    "Authorization": self._authorization,
+                    "Accept": "application/json",
+                    "User-Agent": "participant-router",
+                },
+                trace_configs=[trace],
+                middlewares=(_send_once,),
+            )
+        return self._session
+
+    async def close(self) -> None:
+        """Close all connections; what is under way on them ends as TransportError."""
+        self.is_closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    def hide(self, text: str) -> str:
+        """Return `text` without the credentials, should a server have echoed them."""
+        for secret in self._secrets:
+            text = text.replace(secret, "•••")
+        return text
+
+    async def exchange(self, request: Request, limit: float) -> RawAnswer:
+        """Send once and read the answer, within `limit` seconds. Raises TransportError without a whole answer."""
+        sending = _Sending()
+        try:
+            async with self.open().request(
+                request.method,
+                request.url,
+                data=request.content,
+                headers=None if request.content is None else {"Content-Type": "application/json"},
+                allow_redirects=False,
+                timeout=ClientTimeout(total=limit, ceil_threshold=float("inf")),
+                trace_request_ctx=sending,
+            ) as response:
+                return await _read(request, response)
+        except _BrokenError as broken:
+            cause = broken.__cause__
+        except (ClientError, TimeoutError, OSError) as error:
+            cause = error
+        is_telltale = isinstance(cause, _TELLTALES)
+        reason = type(cause).__name__ if is_telltale else self.hide(f"{type(cause).__name__} {cause}".strip())
+        text = f"{request.label}: no answer, {reason}"
+        raise TransportError(text, is_sent=sending.is_sent) from (None if is_telltale else cause)
+
+
+async def _read(request: Request, response: ClientResponse) -> RawAnswer:
+    """Read the body up to MAX_BODY; where the status alone decides, half a body is as good as a whole one."""
+    body = bytearray()
+    try:
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > MAX_BODY:
+                response.close()
+                break
+    except (ClientError, TimeoutError, OSError):
+        if response.status in OK:
+            raise
+    if len(body) > MAX_BODY and response.status in OK:
+        raise ServerError(f"{request.label}: the answer is over {MAX_BODY} bytes", status=response.status)
+    return RawAnswer(request.label, response.status, response.headers, bytes(body))

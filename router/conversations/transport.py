@@ -1,0 +1,213 @@
+"""Calls to one API host: deadlines, repeats, a cap in flight, and one report per finished call.
+
+It knows methods, paths and JSON objects and nothing of conversations. It never repeats a POST whose fate is unknown
+(conversations.retry) and never waits past a call's deadline. The official library's asyncio client is not used: it
+sends the bodies of this API form-encoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as randomness
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import orjson
+from yarl import URL
+
+from router.conversations.answers import Answer, RawAnswer, to_answer, to_error
+from router.conversations.limiter import Limiter
+from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy, is_unprocessed
+from router.conversations.session import OK, Request, Session
+from router.conversations.urls import encode_query, fill_path, generalize, trim_base
+from router.core.errors import ApiError, RateLimitError, RequestError, TransportError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+_SERVER_ERRORS: Final = range(500, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """What an observer learns of one finished call; nothing in it names a resource or a person.
+
+    `status` is the last answer's (0 without one), `attempts` the requests that went out, `error` a class name.
+    """
+
+    method: str
+    route: str
+    status: int
+    seconds: float
+    attempts: int
+    error: str | None
+
+
+def observe_nothing(_details: CallDetails) -> None:
+    """Stand in where nobody observes."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """The changing half of a call: its deadline, the requests that went out, and whether one may have had an effect."""
+
+    started: float
+    deadline: float
+    attempts: int = 0
+    is_sent: bool = False
+
+
+class Transport:
+    """Sends requests to one API host.
+
+    `base_url` has no version; `timeout` is the seconds of one attempt, `deadline` those of a call with its repeats
+    and waits, `retries` the repeats after the first attempt. `on_call` gets one `CallDetails` per finished call and
+    must not raise. `clock` is monotonic, `wall_clock` reads dates in Retry-After. Use `async with`, or `close`.
+    Raises ValueError for settings that cannot be meant.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        username: str,
+        password: str,
+        *,
+        max_in_flight: int = 64,
+        timeout: float = 15.0,
+        deadline: float = 60.0,
+        retries: int = 4,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = randomness.random,
+        on_call: Callable[[CallDetails], None] = observe_nothing,
+    ) -> None:
+        if timeout <= 0 or deadline <= 0 or retries < 0:
+            raise ValueError("timeout and deadline must be over 0 and retries 0 or more")
+        self.limiter = Limiter(max_in_flight, clock=clock, sleep=sleep)
+        self._session = Session(username, password, connections=max_in_flight)
+        self._base = trim_base(base_url)
+        self._timeout = timeout
+        self._deadline = deadline
+        self._policy = RetryPolicy(retries)
+        self._clock, self._wall_clock, self._sleep, self._random = clock, wall_clock, sleep, random
+        self._on_call = on_call
+
+    def __repr__(self) -> str:
+        return f"Transport({self._base!r})"
+
+    async def __aenter__(self) -> Self:
+        self._session.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session for good; calls that are still under way end as TransportError."""
+        await self._session.close()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        ids: Mapping[str, str] | None = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
+        body: Mapping[str, Any] | None = None,
+        is_repeatable: bool | None = None,
+    ) -> Answer:
+        """Send one call with its repeats and return its 2xx answer.
+
+        `path` begins with the version and is best a template whose `{names}` are filled from `ids`. `is_repeatable`
+        None leaves it to the method; True for a POST is a promise that doing it twice is doing it once.
+        Raises an ApiError by the HTTP status; TransportError without an answer, `is_sent` over all attempts.
+        """
+        request = self._prepare(method.upper(), path, ids, query, body, is_repeatable=is_repeatable)
+        now = self._clock()
+        call = _Call(started=now, deadline=now + self._deadline)
+        try:
+            answer = await self._persist(request, call)
+        except BaseException as error:
+            status = error.status if isinstance(error, ApiError) else 0
+            self._report(request, call, status, type(error).__name__)
+            raise
+        self._report(request, call, answer.status, None)
+        return answer
+
+    def _prepare(
+        self,
+        method: str,
+        path: str,
+        ids: Mapping[str, str] | None,
+        query: Mapping[str, str | Sequence[str]] | None,
+        body: Mapping[str, Any] | None,
+        *,
+        is_repeatable: bool | None,
+    ) -> Request:
+        route = generalize(path) if ids is None else path
+        text = path if ids is None else fill_path(path, ids)
+        search = f"?{encode_query(query)}" if query else ""
+        try:
+            content = None if body is None else orjson.dumps(body)
+        except TypeError as error:  # lone surrogates among others: no JSON can carry them
+            raise RequestError(f"{method} {route}: the body cannot be written as JSON") from error
+        return Request(
+            method=method,
+            route=route,
+            url=URL(f"{self._base}{text}{search}", encoded=True),
+            content=content,
+            is_repeatable=method in REPEATABLE_METHODS if is_repeatable is None else is_repeatable,
+        )
+
+    async def _persist(self, request: Request, call: _Call) -> Answer:
+        while True:
+            try:
+                return await self._attempt(request, call)
+            except UnavailableError as error:
+                delay = self._decide(request, call, error)
+                if delay is None:
+                    raise
+            await self._sleep(delay)
+
+    def _decide(self, request: Request, call: _Call, error: UnavailableError) -> float | None:
+        call.is_sent = call.is_sent or not is_unprocessed(error)
+        if isinstance(error, TransportError):
+            error.is_sent = call.is_sent  # a refused connection does not undo what an earlier attempt may have done
+        if self._session.is_closed:
+            return None
+        return self._policy.delay(
+            error,
+            attempt=max(1, call.attempts),
+            is_repeatable=request.is_repeatable,
+            remaining=call.deadline - self._clock(),
+            random=self._random,
+        )
+
+    async def _attempt(self, request: Request, call: _Call) -> Answer:
+        async with self.limiter.slot(call.deadline):
+            started = self._clock()
+            limit = min(self._timeout, call.deadline - started)
+            if limit <= 0:
+                raise TransportError(f"{request.label}: the deadline has passed", is_sent=False)
+            call.attempts += 1
+            return self._judge(await self._session.exchange(request, limit), started)
+
+    def _judge(self, raw: RawAnswer, started: float) -> Answer:
+        """Tell the limiter what the answer says of the API's state, and turn it into a value or an exception."""
+        if raw.status in OK:
+            self.limiter.succeed()
+            return to_answer(raw, hide=self._session.hide)
+        error = to_error(raw, now=self._wall_clock(), hide=self._session.hide)
+        if isinstance(error, RateLimitError):
+            self.limiter.throttle(started=started)
+        elif raw.status not in _SERVER_ERRORS:
+            self.limiter.succeed()
+        if isinstance(error, UnavailableError) and error.retry_after:
+            self.limiter.hold(error.retry_after)
+        raise error
+
+    def _report(self, request: Request, call: _Call, status: int, error: str | None) -> None:
+        seconds = self._clock() - call.started
+        self._on_call(CallDetails(request.method, request.route, status, seconds, call.attempts, error))

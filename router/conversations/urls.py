@@ -1,0 +1,58 @@
+"""Addresses of API calls: the base, the path with its ids percent-encoded, the query, and the route that logs may show.
+
+A path is a template with `{names}`; ids are filled in here and nowhere else, so that no id can leave its segment and
+the template itself is the route: free of ids and addresses. What cannot be an id is refused before anything is sent.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from router.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_VERSION: Final = re.compile(r"(/v[12])?/*\Z")
+_WORD: Final = re.compile(r"[A-Za-z]*|v\d")
+
+
+def trim_base(base_url: str) -> str:
+    """Return the base without trailing slashes and without a trailing version, which every path brings itself.
+
+    Raises ValueError, without repeating the text, for what is not http(s) with a host or carries user info or a query.
+    """
+    parts = urlsplit(base_url.strip())
+    is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or not is_plain:
+        raise ValueError("the base URL of the API must be http(s)://host[:port], without user info and query")
+    return _VERSION.sub("", f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
+
+
+def fill_path(template: str, ids: Mapping[str, str]) -> str:
+    """Return the path with `ids` percent-encoded, each as one segment.
+
+    Raises RequestError for an id that is empty, `.` or `..`, or not text: it would name another resource.
+    """
+    return template.format_map({name: _segment(name, value) for name, value in ids.items()})
+
+
+def _segment(name: str, value: str) -> str:
+    if value in {"", ".", ".."}:
+        raise RequestError(f"{name} is not an id")
+    try:
+        return quote(value, safe="")
+    except UnicodeEncodeError:
+        raise RequestError(f"{name} is not an id") from None  # the cause would repeat the value
+
+
+def generalize(path: str) -> str:
+    """Return a route for a path that was given without `ids`: what is not a plain word or a version becomes `{}`."""
+    return "/".join(part if _WORD.fullmatch(part) else "{}" for part in path.partition("?")[0].split("/"))
+
+
+def encode_query(query: Mapping[str, str | Sequence[str]]) -> str:
+    """Return the query string; a list becomes a repeated parameter, and a plus is never taken for a space."""
+    return urlencode(query, doseq=True, quote_via=quote)

@@ -1,0 +1,54 @@
+"""The sandbox's time: the given clock plus what the admin API has advanced it by, so that timers need no waiting.
+
+Whole microseconds since 1970, as in core.timestamps. `moment` is the time that records are stamped and ordered with:
+strictly increasing, so that two records never share one and a page token can name a place between them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final, Literal
+
+from router.core.timestamps import to_text
+
+#: Returns the current time in microseconds since 1970.
+Clock = Callable[[], int]
+
+SECOND: Final = 1_000_000
+_FRACTION_START: Final = 19  # the length of `2026-01-01T00:00:00`
+
+
+def system_clock() -> int:
+    """Return the time of this machine."""
+    return time.time_ns() // 1000
+
+
+class VirtualClock:
+    """A clock that can be advanced, never turned back."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = 0
+        self._last = 0
+
+    def now(self) -> int:
+        """Return the sandbox's time."""
+        return self._clock() + self._offset
+
+    def moment(self) -> int:
+        """Return a time later than every one returned before."""
+        self._last = max(self._last + 1, self.now())
+        return self._last
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._offset += round(seconds * SECOND)
+
+
+def format_time(micros: int, digits: Literal[0, 3, 9]) -> str:
+    """Return `micros` in ISO 8601 with the given number of fraction digits; sources show all three forms."""
+    text = to_text(micros)
+    if digits == 0:
+        return f"{text[:_FRACTION_START]}Z"
+    return text if digits == 3 else f"{text[:_FRACTION_START]}.{micros % SECOND:06d}000Z"  # noqa: PLR2004 # digits

@@ -1,0 +1,124 @@
+"""All that one sandbox knows, and the few things that every operation needs: ids, times, finding, telling.
+
+Kept in memory: every open conversation with its participants; of communications the newest `keep_communications` of
+a conversation; of closed conversations the newest `keep_closed`; of operations and repeated deletes the last 1,000.
+Handlers change it without awaiting in between, so each write is atomic within the one event loop.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from router.core.ids import make_id
+from router.sandbox.clock import VirtualClock, format_time
+from router.sandbox.configurations import load_configuration
+from router.sandbox.errors import RefusalError, not_found
+from router.sandbox.indexes import OwnerIndex, Timeline
+from router.sandbox.timers import Timers
+
+if TYPE_CHECKING:
+    import random
+
+    from router.sandbox.clock import Clock
+    from router.sandbox.grouping import Key
+    from router.sandbox.options import SandboxOptions
+    from router.sandbox.records import (
+        Callback,
+        ConfigurationRecord,
+        ConversationRecord,
+        OperationRecord,
+        ParticipantRecord,
+        Settings,
+        Wire,
+    )
+
+KEEP_OPERATIONS: Final = 1_000
+
+
+class Publisher(Protocol):
+    """Takes events to deliver; the real one is callbacks.Deliverer, tests of operations take a list."""
+
+    def publish(self, conversation_id: str, callbacks: tuple[Callback, ...], event: Wire) -> None:
+        """Deliver `event` to each of `callbacks` some time later; never raises."""
+
+
+class State:
+    """The sandbox's memory; `options` may be replaced by others of the same identity."""
+
+    def __init__(self, options: SandboxOptions, clock: Clock, entropy: random.Random, publisher: Publisher) -> None:
+        self.initial = options
+        self.entropy = entropy
+        self.publisher = publisher
+        self._base_clock = clock
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the state and the switches of the start."""
+        self.options = self.initial
+        self.clock = VirtualClock(self._base_clock)
+        self.timers = Timers()
+        self.conversations: Timeline[ConversationRecord] = Timeline()
+        self.closed: OrderedDict[str, None] = OrderedDict()
+        self.keys: OwnerIndex[tuple[str | None, Key]] = OwnerIndex()
+        self.resource_ids: OwnerIndex[str] = OwnerIndex()
+        self.operations: OrderedDict[str, OperationRecord] = OrderedDict()
+        self.repeated_deletes: OrderedDict[str, str] = OrderedDict()
+        self.created_profiles: dict[str, str] = {}
+        self.configurations: Timeline[ConfigurationRecord] = Timeline()
+        for given in self.options.configurations:
+            self.configurations.add(load_configuration(self, given))
+
+    def make_id(self, prefix: str, moment: int) -> str:
+        """Return an id of the API's form, born at `moment`."""
+        return make_id(prefix, millis=moment // 1000, entropy=self.entropy.getrandbits(74))
+
+    def text(self, moment: int) -> str:
+        """Return `moment` as the API writes it."""
+        return format_time(moment, self.options.fraction_digits)
+
+    def find_conversation(self, conversation_id: str) -> ConversationRecord:
+        """Return the conversation; raises RefusalError (404)."""
+        conversation = self.conversations.get(conversation_id)
+        if conversation is None:
+            raise not_found("Conversation", conversation_id)
+        return conversation
+
+    def find_open(self, conversation_id: str) -> ConversationRecord:
+        """Return the conversation for a write; raises RefusalError, 404 or, if it is closed, 409 (switch: 400)."""
+        conversation = self.find_conversation(conversation_id)
+        if conversation.is_closed:
+            raise RefusalError(self.options.closed_status, f"Conversation {conversation_id} is closed")
+        return conversation
+
+    def find_participant(self, conversation: ConversationRecord, participant_id: str) -> ParticipantRecord:
+        """Return the participant; raises RefusalError (404)."""
+        participant = conversation.participants.get(participant_id)
+        if participant is None:
+            raise not_found("Participant", participant_id)
+        return participant
+
+    def settings_of(self, conversation: ConversationRecord) -> Settings:
+        """Return the settings in force: those of the opening, or the newest where they are not pinned."""
+        configuration_id = conversation.settings.configuration_id
+        if self.options.pin_configuration or conversation.is_inline or configuration_id is None:
+            return conversation.settings
+        record = self.configurations.get(configuration_id)
+        return record.settings if record else conversation.settings
+
+    def schedule(self, conversation: ConversationRecord) -> None:
+        """Plan the next look at the conversation's timers."""
+        self.timers.schedule(conversation, self.settings_of(conversation), self.options.channel_timeout)
+
+    def emit(
+        self, conversation: ConversationRecord, event_type: str, data: dict[str, Any], *, by_api: bool = True
+    ) -> None:
+        """Tell the conversation's status callbacks; writes of the public API only if their switch is on."""
+        if by_api and not self.options.events_for_api_writes:
+            return
+        callbacks = conversation.callbacks
+        if callbacks is None:
+            callbacks = self.settings_of(conversation).callbacks
+        if callbacks:
+            event = {"eventType": event_type, "timestamp": self.text(self.clock.now()), "data": data}
+            self.publisher.publish(conversation.id, callbacks, event)

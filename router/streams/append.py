@@ -1,0 +1,123 @@
+"""Append inbound entries once: the claim of the idempotency key and the XADD are one atomic script.
+
+Concurrent webhooks share one pipeline: whatever gathers while one is under way goes with the next. That is what makes
+durable appending cheap (one system call for many), and it costs a lone webhook nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.errors import NotDurableError
+from router.streams.connection import Redis, RedisError, load_script, run_all
+
+if TYPE_CHECKING:
+    from router.core.keys import Keys
+
+#: So many entries travel in one pipeline; a bound on how long one of them can take.
+MAX_BATCH: Final = 512
+#: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
+MAX_WAITING: Final = 20_000
+#: The script is repeatable, so an unanswered pipeline is simply run again, so often.
+TRIES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class InboundFields:
+    """What is appended; `ttl` is the lifetime of the idempotency key's claim in seconds."""
+
+    source: str
+    account_id: str
+    key: str
+    subject: str
+    received_at: int
+    body: bytes
+    ttl: int
+
+    def to_args(self) -> list[Any]:
+        """Return the arguments of the append script: the TTL, then field and value in turn."""
+        return [
+            self.ttl,
+            "source",
+            self.source,
+            "account",
+            self.account_id,
+            "key",
+            self.key,
+            "subject",
+            self.subject,
+            "received_at",
+            self.received_at,
+            "body",
+            self.body,
+        ]
+
+
+class Appender:
+    """Appends to the inbound streams of all partitions; one per process and event loop."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._script = load_script("append")
+        self._waiting: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def append(self, fields: InboundFields) -> bool:
+        """Return True once the entry is in Redis, False if its key was there already (a duplicate: also durable).
+
+        Raises NotDurableError if Redis cannot take it or does not answer; it may then have been taken all the same,
+        and the same webhook again is a duplicate.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise NotDurableError("too many webhooks wait for Redis")
+        partition = self._keys.partition_of(fields.subject)
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        keys = [self._keys.seen(partition, fields.key), self._keys.inbound(partition)]
+        self._waiting.append((keys, fields.to_args(), done))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name="append")
+        return await done
+
+    async def close(self) -> None:
+        """Wait until all that was given has been answered."""
+        while self._flusher is not None:
+            await asyncio.wait([self._flusher])
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._append_all(batch)
+        finally:
+            self._flusher = None
+
+    async def _append_all(self, batch: list[tuple[list[str], list[Any], asyncio.Future[bool]]]) -> None:
+        calls = [(keys, args) for keys, args, _ in batch]
+        results: list[Any] = []
+        try:
+            for left in reversed(range(TRIES)):
+                try:
+                    results = await run_all(self._redis, self._script, calls)
+                    break
+                except (RedisError, OSError) as error:
+                    if not left:
+                        results = [error] * len(batch)
+        finally:
+            # Also when this task is cancelled: nobody waits for an answer that will not come.
+            missing = [NotDurableError("the append was cut off")] * (len(batch) - len(results))
+            for (_, _, done), result in zip(batch, [*results, *missing], strict=True):
+                _answer(done, result)
+
+
+def _answer(done: asyncio.Future[bool], result: Any) -> None:
+    if done.done():  # the caller has gone away
+        return
+    if isinstance(result, Exception):
+        error = NotDurableError(f"{type(result).__name__}: {result}")
+        error.__cause__ = result
+        done.set_exception(error)
+    else:
+        done.set_result(result is not None)

@@ -1,0 +1,117 @@
+"""Takes over the entries of dead consumers, and finds our own that never reached us.
+
+Dead is a consumer without a heartbeat; a live one keeps its entries however slow it is. An entry that is ours but not
+in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up again
+once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an entry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from router.logs import log
+from router.streams.connection import Redis, RedisError, load_script
+from router.streams.delivery import Delivery, StreamRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from router.core.keys import Keys
+
+
+class Claimer:
+    """Looks every quarter of `ttl` seconds (the heartbeat's); hands what it claims to `take`."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        streams: Sequence[StreamRef],
+        *,
+        group: str,
+        consumer: str,
+        ttl: float,
+        batch: int,
+        is_held: Callable[[StreamRef, str], bool],
+        take: Callable[[list[Delivery]], Awaitable[None]],
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._streams = streams
+        self._group = group
+        self._consumer = consumer
+        self._ttl = ttl
+        self._batch = batch
+        self._is_held = is_held
+        self._take = take
+        self._forget = load_script("forget_consumer")
+
+    async def run(self) -> None:
+        """Look for ever; a failure is logged and the next look tries again."""
+        while True:
+            for stream in self._streams:
+                try:
+                    await self.look(stream)
+                except (RedisError, OSError) as error:
+                    log("claimer.failed", level="warning", stream=stream.key, error=f"{type(error).__name__}: {error}")
+            await asyncio.sleep(self._ttl / 4)
+
+    async def look(self, stream: StreamRef) -> None:
+        """Take over what dead consumers of `stream` left behind, and our own strays."""
+        consumers = [one for one in await self._consumers(stream) if one != self._consumer]
+        dead = await self._dead(stream, consumers)
+        for consumer in dead:
+            claimed = await self._claim_all(stream, consumer, int(self._ttl * 500))
+            if claimed:
+                log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
+            heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
+            await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer])
+        await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
+
+    async def _consumers(self, stream: StreamRef) -> list[str]:
+        try:
+            rows: Any = await self._redis.xinfo_consumers(stream.key, self._group)
+        except ResponseError as error:
+            if "NOGROUP" in str(error) or "no such key" in str(error):
+                return []
+            raise
+        return [row["name"].decode() for row in rows]
+
+    async def _dead(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+        if not consumers:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for consumer in consumers:
+            pipeline.exists(self._keys.heartbeat(stream.partition, self._group, consumer))
+        beats = await pipeline.execute()
+        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if not beat]
+
+    async def _claim_all(self, stream: StreamRef, consumer: str, min_idle: int) -> int:
+        """Claim a consumer's pending entries in order, batch by batch; returns how many."""
+        claimed, start = 0, "-"
+        while True:
+            rows: Any = await self._redis.xpending_range(
+                stream.key, self._group, min=start, max="+", count=self._batch, consumername=consumer, idle=min_idle
+            )
+            ids = [row["message_id"].decode() for row in rows]
+            wanted = [entry_id for entry_id in ids if not self._is_held(stream, entry_id)]
+            if wanted:
+                claimed += await self._claim(stream, wanted, min_idle)
+            if len(ids) < self._batch:
+                return claimed
+            start = f"({ids[-1]}"
+
+    async def _claim(self, stream: StreamRef, ids: list[str], min_idle: int) -> int:
+        wanted: Any = ids
+        rows: Any = await self._redis.xclaim(stream.key, self._group, self._consumer, min_idle, wanted)
+        deliveries = [
+            Delivery(stream, entry_id.decode(), fields, is_redelivered=True)
+            for entry_id, fields in rows
+            if fields is not None
+        ]
+        if deliveries:
+            await self._take(deliveries)
+        return len(deliveries)

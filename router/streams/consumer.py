@@ -1,0 +1,249 @@
+"""A consumer process of a group: heartbeat, reading, window, taking over, giving up, shutting down.
+
+The worker and every handler are one of these with a different `attempt`. An attempt that says Later or fails for want
+of Redis or of the API is tried again for as long as it takes and never counts; any other exception counts, and after
+`max_deliveries` of them (the entry's delivery count, so it survives a restart) the entry becomes a dead letter.
+Promised: an entry is acknowledged only after its attempt is done or its dead letter is written. Known gap: an attempt
+may be repeated (at least once), so its effect must be one that a second time changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import AuthenticationError, UnavailableError
+from router.core.timestamps import to_text
+from router.logs import log
+from router.streams.claimer import Claimer
+from router.streams.connection import Redis, RedisError, load_script
+from router.streams.dead_letters import give_up
+from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
+from router.streams.groups import Heartbeat, ensure_group, name_consumer
+from router.streams.reader import Reader
+from router.streams.window import Window
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+
+    from router.core.keys import Keys
+
+#: Seconds: the longest pause between two tries of one entry.
+LONGEST_PAUSE: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a consumer takes on: see the settings of the same names; durations in seconds."""
+
+    window: int = 500
+    batch: int = 200
+    max_deliveries: int = 5
+    retry_delay: float = 1.0
+    heartbeat_ttl: float = 3.0
+    grace: float = 10.0
+
+
+@dataclass(slots=True)
+class _Tries:
+    """How often an entry was tried here; the delivery says whether an effect may have happened already."""
+
+    delivery: Delivery
+    count: int = 0
+
+
+class StreamConsumer:
+    """One consumer of `group` on `streams`.
+
+    `attempt(delivery)` does the work; `subject(delivery)` names what must stay in order. `intake`, where given, gets
+    whole batches first (with this consumer) and returns what is left to be attempted one by one.
+    """
+
+    def __init__(
+        self,
+        *,
+        redis: Redis,
+        url: str,
+        keys: Keys,
+        streams: Sequence[StreamRef],
+        group: str,
+        limits: Limits,
+        attempt: Callable[[Delivery], Awaitable[Verdict]],
+        subject: Callable[[Delivery], str],
+        intake: Callable[[list[Delivery]], Awaitable[list[Delivery]]] | None = None,
+        on_result: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.name = name_consumer()
+        self.group = group
+        self._redis = redis
+        self._url = url
+        self._keys = keys
+        self._streams = list(streams)
+        self._limits = limits
+        self._attempt = attempt
+        self._subject = subject
+        self._intake = intake
+        self._on_result = on_result
+        self._held: set[tuple[str, str]] = set()
+        self._window: Window[Delivery] = Window(limits.window, self._work)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Reader]:
+        """Consume while the block runs; leaving it stops reading, finishes or hands back, and says goodbye."""
+        for stream in self._streams:
+            if await ensure_group(self._redis, stream.key, self.group):
+                log("group.created", stream=stream.key, group=self.group)
+        limits = self._limits
+        reader = Reader(
+            self._url, self._streams, group=self.group, consumer=self.name, batch=limits.batch, take=self.take
+        )
+        claimer = self._claimer()
+        beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
+        async with Heartbeat(self._redis, beats, ttl=limits.heartbeat_ttl):
+            await reader.start()
+            claiming = asyncio.create_task(claimer.run(), name="claimer")
+            try:
+                yield reader
+            finally:
+                claiming.cancel()
+                closing = asyncio.create_task(self._window.close(limits.grace))
+                await reader.stop()
+                cut_off = await closing
+                await asyncio.gather(claiming, return_exceptions=True)
+                log("process.stopping", consumer=self.name, handed_back=cut_off)
+        await self._leave()
+
+    def _claimer(self) -> Claimer:
+        return Claimer(
+            self._redis,
+            self._keys,
+            self._streams,
+            group=self.group,
+            consumer=self.name,
+            ttl=self._limits.heartbeat_ttl,
+            batch=self._limits.batch,
+            is_held=lambda stream, entry_id: (stream.key, entry_id) in self._held,
+            take=self.take,
+        )
+
+    async def _leave(self) -> None:
+        """Remove our name from the group where nothing of ours is pending; else a survivor does it."""
+        script = load_script("forget_consumer")
+        for stream in self._streams:
+            heartbeat = self._keys.heartbeat(stream.partition, self.group, self.name)
+            with contextlib.suppress(RedisError, OSError):
+                await script.run(self._redis, [stream.key, heartbeat], [self.group, self.name])
+
+    def is_busy(self, subject: str) -> bool:
+        """Tell whether an entry of this subject is being worked on."""
+        return self._window.is_busy(subject)
+
+    async def take(self, deliveries: list[Delivery]) -> None:
+        """Take a batch in; returns when the window has room for more, which is what stops the reader."""
+        self._held.update((one.stream.key, one.entry_id) for one in deliveries)
+        left = deliveries
+        if self._intake is not None:
+            try:
+                left = await self._intake(deliveries)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not lost: each is tried on its own
+                log("redis.failed", level="warning", error=f"{type(error).__name__}: {error}")
+        for position, delivery in enumerate(left):
+            if not await self._window.admit(self._subject(delivery), delivery):
+                self._release(left[position:])  # closing: they stay pending, and a survivor takes them
+                return
+        await self._window.wait_for_room()
+
+    async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledge finished deliveries in one round trip; raises RedisError, after which they may be repeated."""
+        by_stream: dict[str, list[str]] = {}
+        done = list(deliveries)
+        for delivery in done:
+            by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
+        pipeline = self._redis.pipeline(transaction=False)
+        for stream, ids in by_stream.items():
+            pipeline.xack(stream, self.group, *ids)
+        await pipeline.execute()
+        self._release(done)
+
+    def _release(self, deliveries: Iterable[Delivery]) -> None:
+        self._held.difference_update((one.stream.key, one.entry_id) for one in deliveries)
+
+    async def _work(self, delivery: Delivery) -> None:
+        """Try until it is done, dead or somebody else's."""
+        state = _Tries(delivery)
+        try:
+            while (pause := await self._try(state)) is not None:
+                state.count += 1
+                async with self._window.parked():
+                    await asyncio.sleep(min(pause, LONGEST_PAUSE))
+        finally:
+            self._release([delivery])
+
+    async def _try(self, state: _Tries) -> float | None:
+        """Do one attempt; returns the pause before the next, or None if there is none."""
+        delivery, pause = state.delivery, self._limits.retry_delay * 2.0 ** min(state.count, 10)
+        state.delivery = replace(delivery, is_redelivered=True)
+        try:
+            verdict = await self._attempt(delivery)
+            if isinstance(verdict, Later):
+                state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
+                return await self._wait(state, verdict.reason, max(verdict.delay, min(pause, LONGEST_PAUSE)))
+            if isinstance(verdict, Poison):
+                await self._give_up(delivery, verdict.reason, deliveries=state.count + 1)
+            else:
+                await self.acknowledge([delivery])
+        except (RedisError, OSError) as error:
+            log("redis.failed", level="warning", entry=delivery.entry_id, error=f"{type(error).__name__}: {error}")
+            return pause
+        except (UnavailableError, AuthenticationError) as error:
+            return await self._wait(state, f"{type(error).__name__}: {error}", error.retry_after or pause)
+        except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
+            return await self._fail(delivery, error, pause)
+        return None
+
+    async def _wait(self, state: _Tries, reason: str, pause: float) -> float:
+        delivery = state.delivery
+        self._on_result("waiting")
+        if state.count == 0:
+            log("event.waiting", level="warning", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)
+            with contextlib.suppress(RedisError, OSError):
+                await self._count(delivery, is_failure=False)
+        return pause
+
+    async def _fail(self, delivery: Delivery, error: Exception, pause: float) -> float | None:
+        reason = f"{type(error).__name__}: {error}"
+        self._on_result("failed")
+        try:
+            count = await self._count(delivery, is_failure=True)
+            if count is None:
+                return None  # another consumer has it by now
+            log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=reason)
+            if count <= self._limits.max_deliveries:
+                return pause
+            await self._give_up(delivery, reason, deliveries=count - 1)
+        except (RedisError, OSError):
+            return pause
+        return None
+
+    async def _count(self, delivery: Delivery, *, is_failure: bool) -> int | None:
+        args = [self.group, self.name, delivery.entry_id, "1" if is_failure else "0"]
+        count = await load_script("redeliver").run(self._redis, [delivery.stream.key], args)
+        return None if count is None else int(count)
+
+    async def _give_up(self, delivery: Delivery, reason: str, *, deliveries: int) -> None:
+        is_ours = await give_up(
+            self._redis,
+            self._keys,
+            delivery,
+            group=self.group,
+            consumer=self.name,
+            reason=reason,
+            deliveries=deliveries,
+            failed_at=to_text(time.time_ns() // 1000),
+        )
+        if is_ours:
+            self._on_result("dead")
+            log("event.dead", level="error", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)

@@ -1,0 +1,54 @@
+"""One delivery of a stream entry to a consumer, and what a consumer can say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRef:
+    """A stream that a consumer reads, with the partition that its scripts need."""
+
+    partition: int
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it."""
+
+    stream: StreamRef
+    entry_id: str
+    fields: dict[bytes, bytes] = field(repr=False)
+    is_redelivered: bool = False
+
+    def text(self, name: str) -> str:
+        """Return a field as text, empty where it is missing; bytes that are not UTF-8 are shown as such."""
+        return self.fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The delivery is finished and may be acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Something must recover first: try again after `delay` seconds; does not count as a failure.
+
+    `is_unsure` if the attempt may have had an effect that the next one must look for.
+    """
+
+    reason: str
+    delay: float = 1.0
+    is_unsure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """It can never succeed: a dead letter at once."""
+
+    reason: str
+
+
+Verdict = Done | Later | Poison

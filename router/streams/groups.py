@@ -1,0 +1,81 @@
+"""Consumer groups and consumers: groups begin at 0, a consumer's name is never used twice, heartbeats say who lives.
+
+A framework that creates a group does so at `$`, which skips what was there before the first start; ours are created
+first, at 0 (tests/redis/test_framework_facts.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Self
+
+from redis.exceptions import ResponseError
+
+from router.logs import log
+from router.streams.connection import Redis, RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def name_consumer() -> str:
+    """Return host, process and start: unique, so that a restarted process never looks like its dead predecessor."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
+
+
+async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
+    """Create the group at 0, and the stream if need be; returns False if it was there."""
+    try:
+        await redis.xgroup_create(stream, group, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+        return False
+    return True
+
+
+class Heartbeat:
+    """Keeps a consumer's heartbeat keys alive while it runs; an async context manager.
+
+    The keys expire `ttl` seconds after the last beat. Leaving deletes them, so that survivors take over at once.
+    """
+
+    def __init__(self, redis: Redis, keys: Iterable[str], *, ttl: float) -> None:
+        self._redis = redis
+        self._keys = list(keys)
+        self._ttl = ttl
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Beat once before anything is read, so that no entry ever belongs to a consumer that looks dead."""
+        await self.beat()
+        self._task = asyncio.create_task(self._run(), name="heartbeat")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop beating and say so."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        with contextlib.suppress(RedisError, OSError):
+            await self._redis.delete(*self._keys)
+
+    async def beat(self) -> None:
+        """Renew all keys."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in self._keys:
+            pipeline.set(key, "1", px=int(self._ttl * 1000))
+        await pipeline.execute()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl / 4)
+            try:
+                await self.beat()
+            except (RedisError, OSError) as error:
+                log("heartbeat.failed", level="warning", error=f"{type(error).__name__}: {error}")

@@ -1,0 +1,137 @@
+"""What is committed: reading and committing ledgers, and the caches that spare API calls.
+
+A commit is one script per conversation (core.ledger says what is in it), all of a batch in one pipeline. Routes and
+own addresses are caches beside it: losing one costs a call, never an entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from router.core.keys import Keys, Target
+from router.core.ledger import Ledger
+from router.streams.connection import Redis, load_script, run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from router.core.addresses import Address
+
+#: Seconds: a route that nobody used for so long is forgotten.
+ROUTE_LIFE: Final = 7 * 86_400
+#: Seconds: how long it is remembered that status callbacks arrive.
+CALLBACKS_LIFE: Final = 7 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The conversation that a pair of addresses leads to; `confirmed_at` (µs) is when the API or an event said so."""
+
+    conversation_id: str
+    participant_id: str
+    participant_type: str
+    confirmed_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerQuery:
+    """Which fields of which conversation's ledger to read."""
+
+    account_id: str
+    conversation_id: str
+    fields: tuple[str, ...]
+
+
+def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str:
+    """Return the name of a route: (configuration, channel, customer, recipient)."""
+    return f"{configuration_id}|{customer.key}|{recipient.canonical}"
+
+
+class Store:
+    """The committed state of one namespace. `marker_ttl` is in seconds."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._marker_ttl = marker_ttl
+        self._commit = load_script("commit")
+
+    async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
+        """Read ledgers in one round trip, in the order of the queries."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for query in queries:
+            pipeline.hmget(self._keys.conversation(query.account_id, query.conversation_id), list(query.fields))
+        rows = await pipeline.execute()
+        return [
+            Ledger(
+                self._keys.namespace,
+                query.account_id,
+                query.conversation_id,
+                {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None},
+            )
+            for query, row in zip(queries, rows, strict=True)
+        ]
+
+    async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
+        """Commit what changed, all in one round trip; False where somebody else was faster: read again and repeat.
+
+        Raises RedisError if there is no answer: each may have been committed, and repeating it is silent.
+        """
+        if not ledgers:
+            return []
+        results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+        return [bool(result) for result in results]
+
+    def _call(self, ledger: Ledger) -> tuple[list[str], list[Any]]:
+        partition = self._keys.partition_of(ledger.conversation_id)
+        targets = list(Target)
+        streams = [self._keys.participants(partition, target) for target in targets]
+        sets = [part for name, value in ledger.changes.items() if value is not None for part in (name, value)]
+        removals = [name for name, value in ledger.changes.items() if value is None]
+        args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
+        args.append(len(ledger.entries))
+        for entry in ledger.entries:
+            fields = entry.to_fields()
+            args += [targets.index(Target(entry.data.target)) + 2, fields["type"], fields["id"], fields["event"]]
+        return [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams], args
+
+    async def read_routes(self, wanted: Sequence[tuple[str, str]]) -> list[Route | None]:
+        """Return the routes of (account, pair)s in one round trip, None where there is none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for account_id, pair in wanted:
+            pipeline.get(self._keys.route(account_id, pair))
+        return [Route(**orjson.loads(row)) if row else None for row in await pipeline.execute()]
+
+    async def write_routes(self, routes: Iterable[tuple[str, str, Route | None]]) -> None:
+        """Write (account, pair, route)s in one round trip; None forgets."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for account_id, pair, route in routes:
+            key = self._keys.route(account_id, pair)
+            if route is None:
+                pipeline.delete(key)
+            else:
+                pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
+        if len(pipeline):
+            await pipeline.execute()
+
+    async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
+        """Remember addresses of our side; what joins there is never announced."""
+        await self._redis.sadd(self._keys.own_addresses(account_id), *[address.key for address in addresses])
+
+    async def read_account(self, account_id: str) -> tuple[frozenset[str], int]:
+        """Return the account's own addresses (their keys), and when its last status callback came (µs, 0 if never)."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.smembers(self._keys.own_addresses(account_id))
+        pipeline.get(self._keys.callbacks(account_id))
+        addresses, told = await pipeline.execute()
+        return frozenset(address.decode() for address in addresses), int(told or 0)
+
+    async def write_callback_time(self, account_id: str, told: int) -> None:
+        """Remember that a status callback of the account came at `told` (µs)."""
+        await self._redis.set(self._keys.callbacks(account_id), told, ex=CALLBACKS_LIFE)

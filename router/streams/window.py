@@ -1,0 +1,112 @@
+"""The in-flight window: many subjects at once, the entries of one subject in order, and a bound on both.
+
+An entry whose work waits for something to recover is *parked*: it keeps its place in its subject but gives its slot to
+others, so that an outage of the API does not stop what needs no API. Reading stops when all slots are taken, or when
+so many entries are held (parked ones included) that memory would grow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+T = TypeVar("T")
+
+#: Entries held at most, as a multiple of the slots.
+HELD_PER_SLOT: Final = 20
+
+
+class Window(Generic[T]):
+    """Runs `work(item)` for admitted items; `work` must not raise.
+
+    `limit` is the number of slots. Only for use within one event loop.
+    """
+
+    def __init__(self, limit: int, work: Callable[[T], Awaitable[None]]) -> None:
+        self._limit = limit
+        self._work = work
+        self._lanes: dict[str, deque[T]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._parked = 0
+        self._held = 0
+        self._changed = asyncio.Event()
+        self._closing = False
+
+    @property
+    def held(self) -> int:
+        """How many entries are here, parked ones included."""
+        return self._held
+
+    def is_busy(self, subject: str) -> bool:
+        """Tell whether an entry of this subject is here: a later one must queue up behind it."""
+        return subject in self._lanes
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether another entry may begin."""
+        running = len(self._lanes) - self._parked
+        return running < self._limit and self._held < self._limit * HELD_PER_SLOT
+
+    async def wait_for_room(self) -> bool:
+        """Return True once there is room, False if the window closes first."""
+        while not self._closing and not self.has_room:
+            self._changed.clear()
+            await self._changed.wait()
+        return not self._closing
+
+    async def admit(self, subject: str, item: T) -> bool:
+        """Take an item in, waiting for room; returns False, having taken nothing, if the window closes first."""
+        if not await self.wait_for_room():
+            return False
+        self._held += 1
+        lane = self._lanes.get(subject)
+        if lane is not None:
+            lane.append(item)
+            return True
+        self._lanes[subject] = deque([item])
+        task = asyncio.create_task(self._run(subject), name=f"lane {len(self._tasks)}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    @asynccontextmanager
+    async def parked(self) -> AsyncIterator[None]:
+        """Give the slot to others while the block runs; for use inside `work`."""
+        self._parked += 1
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._parked -= 1
+
+    async def _run(self, subject: str) -> None:
+        lane = self._lanes[subject]
+        try:
+            while lane:
+                try:
+                    await self._work(lane[0])
+                finally:
+                    lane.popleft()
+                    self._held -= 1
+                    self._changed.set()
+        finally:
+            self._held -= len(lane)
+            del self._lanes[subject]
+            self._changed.set()
+
+    async def close(self, grace: float) -> int:
+        """Admit nothing more, give what is running `grace` seconds, cut off the rest; returns how many were cut off."""
+        self._closing = True
+        self._changed.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        left = self._held
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        return left
