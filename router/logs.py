@@ -18,6 +18,7 @@ EVENTS: Final = {
     "process.started": "a process is up; its effective configuration, masked",
     "process.stopping": "SIGTERM or SIGINT came; in-flight work is being finished",
     "process.stopped": "a process has ended cleanly",
+    "process.restarted": "a supervised process died and is started again",
     "process.failed": "a process ends because something it needs is lost; exit status is not 0",
     "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), subject, milliseconds",
     "event": "one inbound event: its result, the reason, participant, conversation and target, milliseconds",

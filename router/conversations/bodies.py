@@ -2,7 +2,7 @@
 
 On the wire there are three ways to say nothing: leave a field out, an empty list, and null. PUT of a participant
 clears what is left out, so a None is left out and never sent as null, whose effect there is undocumented; `addresses`
-is always sent. Null is sent only where the API gives it a meaning: PATCH of a conversation's name and of one metadata key.
+is always sent. Null is sent only where the API gives it a meaning: PATCH of a conversation's name or of a metadata key.
 """
 
 from __future__ import annotations

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from aiohttp import ClientRequest, ClientResponse, TraceRequestHeadersSentParams
     from aiohttp.client_middlewares import ClientHandlerType
-    from yarl import URL
 
 #: The largest answer that is read, in bytes: a page of 1,000 participants is well under one MiB.
 MAX_BODY: Final = 16 * 1024 * 1024
@@ -47,7 +46,7 @@ class Request:
 
     method: str
     route: str
-    url: URL = field(repr=False)
+    url: str = field(repr=False)
     content: bytes | None = field(repr=False)
     is_repeatable: bool
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
-from yarl import URL
 
 from router.conversations.answers import Answer, RawAnswer, to_answer, to_error
 from router.conversations.limiter import Limiter
@@ -156,7 +155,7 @@ class Transport:
         return Request(
             method=method,
             route=route,
-            url=URL(f"{self._base}{text}{search}", encoded=True),
+            url=f"{self._base}{text}{search}",
             content=content,
             is_repeatable=method in REPEATABLE_METHODS if is_repeatable is None else is_repeatable,
         )

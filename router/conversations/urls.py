@@ -24,9 +24,12 @@ def trim_base(base_url: str) -> str:
 
     Raises ValueError, without repeating the text, for what is not http(s) with a host or carries user info or a query.
     """
-    parts = urlsplit(base_url.strip())
-    is_plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    if parts.scheme.lower() not in {"http", "https"} or not parts.hostname or not is_plain:
+    try:
+        parts = urlsplit(base_url.strip())
+        is_plain = parts.port != 0 and not ("@" in parts.netloc or parts.query or parts.fragment)
+    except ValueError:
+        is_plain = False
+    if not is_plain or parts.scheme.lower() not in {"http", "https"} or not parts.hostname:
         raise ValueError("the base URL of the API must be http(s)://host[:port], without user info and query")
     return _VERSION.sub("", f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}")
 

@@ -109,13 +109,23 @@ def mask(value: str) -> str:
     The one function that all log lines use: `+15551230001` becomes `+155•••01`, `ana@example.com` becomes
     `a•••@example.com`. Short or opaque values keep their first character only.
     """
+    head = ""
     prefix, colon, rest = value.partition(":")
-    if colon and prefix.lower() in PREFIXES:
-        return f"{prefix}:{mask(rest)}"
-    if "@" in value:
-        local, _, host = value.rpartition("@")
-        return f"{local[:1]}•••@{host}"
-    digits = sum(character.isdigit() for character in value)
-    if digits >= _E164_MIN:  # a short code is public, a number of eight digits and more is a person's
-        return f"{value[:4]}•••{value[-2:]}"
-    return f"{value[:1]}•••" if value else ""
+    while colon and prefix.lower() in PREFIXES:
+        head, value = f"{head}{prefix}:", rest
+        prefix, colon, rest = value.partition(":")
+    local, at, host = value.rpartition("@")
+    # a host is shown, but it can be a number too (SIP)
+    shown = f"{local[:1]}•••@{_hide(host) if _is_number(host) else host}" if at else _hide(value)
+    return head + shown
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether it may be a person's: a short code is public, eight digits and more are not."""
+    return sum(character.isdigit() for character in text) >= _E164_MIN
+
+
+def _hide(text: str) -> str:
+    if _is_number(text):
+        return f"{text[:4]}•••{text[-2:]}"
+    return f"{text[:1]}•••" if text else ""

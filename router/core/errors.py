@@ -7,16 +7,18 @@
     │   ├── SignatureError 403   AccountError 403   UnreadableError 400
     │   └── WrongTypeError 415   TooLargeError 413
     ├── NotDurableError          ours: nothing durable can take the event now (503, retry later)
+    ├── FieldNotReadError        ours, inside the worker: the ledger must be read with one more field (core.ledger)
     ├── UnusableError            the event's: authentic, but it can never become an entry (poison)
     └── ApiError                 the Conversations API's answer, by HTTP status
-        ├── RequestError 4xx     AuthenticationError 401/403   NotFoundError 404   ConflictError 409
+        ├── RequestError 4xx     NotFoundError 404   ConflictError 409
+        ├── AuthenticationError  401/403: an operator must mend it; the event waits
         └── UnavailableError     wait and try again: nothing is the event's fault
             ├── RateLimitError 429
             └── ServerError 5xx  TransportError (no answer; `is_sent` says whether it may have had an effect)
 
 The names follow the *reason*, because the reason decides what happens next: a `WebhookError` is answered and
-quarantined, an `UnavailableError` makes the event wait (an outage never makes a dead letter), everything else in
-`ApiError` and `UnusableError` counts as poison.
+quarantined, `UnavailableError` and `AuthenticationError` make the event wait (an outage never makes a dead letter),
+everything else in `ApiError` and `UnusableError` counts as poison.
 """
 
 from __future__ import annotations

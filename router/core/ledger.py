@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from router.core.addresses import Address
 from router.core.entries import (
     ClosedData,
     Entry,
@@ -24,6 +25,7 @@ from router.core.entries import (
     from_participant,
     make_entry,
 )
+from router.core.errors import RouterError
 from router.core.events import Cause, Version
 from router.core.marker import (
     Marker,
@@ -39,20 +41,31 @@ from router.core.participants import Conversation, ConversationStatus, Participa
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
-    from router.core.addresses import Address
     from router.core.policy import Decision
 
 _DAY: Final = 86_400_000_000
 
 
+class FieldNotReadError(RouterError):
+    """A decision depends on a field that was not read: read again with `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 @dataclass(slots=True)
 class Ledger:
-    """The bookkeeping of one conversation; `fields` is what was read of its hash."""
+    """The bookkeeping of one conversation.
+
+    `fields` is what was found of its hash, `known` the names that were asked for (None: all there are).
+    """
 
     namespace: str
     account_id: str
     conversation_id: str
     fields: dict[str, str]
+    known: frozenset[str] | None = None
     changes: dict[str, str | None] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
 
@@ -67,8 +80,11 @@ class Ledger:
         return self.fields.get("status") == ConversationStatus.CLOSED
 
     def get(self, name: str) -> str | None:
-        """Return a field as it will be after the commit."""
-        return self.fields.get(name)
+        """Return a field as it will be after the commit; raises FieldNotReadError for one that was not read."""
+        value = self.fields.get(name)
+        if value is None and self.known is not None and name not in self.known and name not in self.changes:
+            raise FieldNotReadError(name)
+        return value
 
     def put(self, name: str, value: str | None) -> None:
         """Set a field (None removes it), if that is a change."""
@@ -82,12 +98,12 @@ class Ledger:
 
     def marker(self, participant_id: str) -> Marker | None:
         """Return what is committed of a participant."""
-        text = self.fields.get(participant_field(participant_id))
+        text = self.get(participant_field(participant_id))
         return Marker.model_validate_json(text) if text else None
 
     def announced_at(self, address: Address) -> str | None:
         """Return the id of the participant that is announced at `address`."""
-        return self.fields.get(address_field(address.key))
+        return self.get(address_field(address.key))
 
     def touch(self, now: int, *, told: bool = False) -> None:
         """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
@@ -105,6 +121,11 @@ class Ledger:
     def note_recipient(self, recipient: Address) -> None:
         """Remember our side's address on a channel of this conversation."""
         self.put(recipient_field(recipient.channel), recipient.value)
+
+    def recipient(self, channel: str) -> Address | None:
+        """Return our side's address on a channel, where known."""
+        value = self.get(recipient_field(channel))
+        return Address(channel, value) if value else None
 
     def take_participant(self, fact: ParticipantFact) -> Outcome:
         """Take in that a participant is in the conversation, and announce it if that is new and wanted."""
@@ -222,7 +243,7 @@ class Ledger:
     def _publish(self, model: type[ParticipantData], fact: ParticipantFact, *, distinction: str, **extra: str) -> None:
         participant = fact.participant
         shown = fact.address or (participant.addresses[0].as_address() if participant.addresses else None)
-        recipient = fact.recipient or (self._recipient(shown.channel) if shown else None)
+        recipient = fact.recipient or (self.recipient(shown.channel) if shown else None)
         data = model(
             target=str(self.get("target")),
             reason=str(self.get("reason")),
@@ -231,7 +252,7 @@ class Ledger:
             cause=_entry_cause(fact.cause),
             channel=shown.channel if shown else "",
             address=shown.value if shown else "",
-            recipient=recipient,
+            recipient=EntryAddress(channel=recipient.channel, address=recipient.value) if recipient else None,
             participant=from_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )
@@ -243,10 +264,6 @@ class Ledger:
                 data, namespace=self.namespace, subject=subject, distinction=distinction, occurred_at=occurred_at
             )
         )
-
-    def _recipient(self, channel: str) -> EntryAddress | None:
-        value = self.get(recipient_field(channel))
-        return EntryAddress(channel=channel, address=value) if value else None
 
     def _conversation(self) -> EntryConversation:
         return EntryConversation(

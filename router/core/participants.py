@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 from router.core.addresses import Address, canonicalize
@@ -48,6 +48,14 @@ class Resource(BaseModel):
         frozen=True,
         coerce_numbers_to_str=True,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, data: Any) -> Any:
+        """Null and missing are the same to the API: callbacks say `addresses: null` where a list answers nothing."""
+        if isinstance(data, dict):
+            return {name: value for name, value in data.items() if value is not None}
+        return data
 
     def to_wire(self) -> dict[str, Any]:
         """Return the JSON object of the API: camelCase, without what is not set."""

@@ -71,6 +71,7 @@ class Store:
                 query.account_id,
                 query.conversation_id,
                 {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None},
+                frozenset(query.fields),
             )
             for query, row in zip(queries, rows, strict=True)
         ]

@@ -1,0 +1,61 @@
+"""Metrics: every name with its meaning in one table; `/metrics` renders them together with the state of the streams.
+
+Counters are per process. What all processes share (backlog, pending entries, dead letters) is read from Redis when it
+is asked for, so any one process tells it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY: Final = CollectorRegistry()
+
+#: name: (meaning, labels)
+COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
+    "router_events": ("inbound events by source and result", ("source", "result")),
+    "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
+    "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
+    "router_consumed": ("entries of the participants streams by consumer and result", ("consumer", "result")),
+}
+#: name: (meaning, labels)
+GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "router_stream_entries": ("entries in a stream", ("stream",)),
+    "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
+    "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
+    "router_group_consumers": ("consumers of a group", ("stream", "group")),
+}
+
+_counters: Final = {
+    name: Counter(name, meaning, labels, registry=REGISTRY) for name, (meaning, labels) in COUNTERS.items()
+}
+_gauges: Final = {name: Gauge(name, meaning, labels, registry=REGISTRY) for name, (meaning, labels) in GAUGES.items()}
+EVENT_SECONDS: Final = Histogram(
+    "router_event_seconds",
+    "seconds from the receipt of a webhook to the end of its event",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+    registry=REGISTRY,
+)
+
+
+def count(name: str, *labels: str, by: float = 1) -> None:
+    """Add to a counter of COUNTERS; labels in its order."""
+    _counters[name].labels(*labels).inc(by)
+
+
+def gauge(name: str, *labels: str, value: float) -> None:
+    """Set a gauge of GAUGES; labels in its order."""
+    _gauges[name].labels(*labels).set(value)
+
+
+def forget_gauges() -> None:
+    """Drop what gauges said: a stream or group that is gone must not be shown with its last value."""
+    for one in _gauges.values():
+        one.clear()
+
+
+def render() -> bytes:
+    """Return all metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)

@@ -1,0 +1,28 @@
+"""What every process needs: a fast event loop, and to notice that it shall stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a process' main coroutine on uvloop where there is one; returns its exit status."""
+    try:
+        import uvloop  # noqa: PLC0415 - not there on every platform
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+async def until_stopped() -> None:
+    """Return at SIGTERM or SIGINT; further ones are ignored while the process winds up."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()

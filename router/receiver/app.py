@@ -1,0 +1,81 @@
+"""The aiohttp application: a route per event source, health, readiness and metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from router import metrics
+from router.core.signature import Verifier, base_urls
+from router.inbound.sources import SOURCES, Source
+from router.receiver.ingest import Ingest
+from router.streams.append import Appender
+from router.streams.connection import Redis, RedisError, connect
+from router.streams.inspect import update_gauges
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from router.settings import Settings
+
+REDIS: Final = web.AppKey("redis", Redis)
+
+
+def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
+    """Return the receiver; `redis` replaces the connection to REDIS_URL (tests) and is then not closed here."""
+    app = web.Application(client_max_size=settings.max_body_bytes)
+    app[REDIS] = redis or connect(settings.redis)
+    appender = Appender(app[REDIS], settings.keys)
+    ingest = Ingest(
+        appender=appender,
+        verifier=Verifier(base_urls(settings.public_base_url or ""), settings.auth_tokens),
+        account_sid=settings.account_sid,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    for source in SOURCES.values():
+        app.router.add_post(source.path, _handler(ingest, source))
+    app.router.add_get("/healthz", _healthz)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics(settings))
+
+    async def life(app: web.Application) -> AsyncIterator[None]:
+        yield
+        await appender.close()
+        if redis is None:
+            await app[REDIS].aclose()
+
+    app.cleanup_ctx.append(life)
+    return app
+
+
+def _handler(ingest: Ingest, source: Source) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return await ingest.take(request, source)
+
+    return handle
+
+
+async def _healthz(_: web.Request) -> web.Response:
+    """Alive: the event loop answers."""
+    return web.json_response({"status": "ok"})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    """Ready: a webhook that came now could be made durable."""
+    try:
+        await request.app[REDIS].ping()
+    except (RedisError, OSError) as error:
+        return web.json_response({"status": "not ready", "redis": type(error).__name__}, status=503)
+    return web.json_response({"status": "ready", "redis": "ok"})
+
+
+def _metrics(settings: Settings) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            await update_gauges(request.app[REDIS], settings.keys)
+        except (RedisError, OSError):
+            metrics.forget_gauges()
+        return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+
+    return handle

@@ -1,0 +1,58 @@
+"""The receiver as a process: one event loop on the port, or several processes that share it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from router.logs import log
+from router.process import until_stopped
+from router.receiver.app import create_app
+from router.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from router.settings import Settings
+
+
+async def serve(settings: Settings, *, share_port: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; answers what is under way, then returns 0. `share_port` for several processes."""
+    runner = web.AppRunner(
+        create_app(settings),
+        access_log=None,
+        handle_signals=False,
+        auto_decompress=False,  # signatures are over the bytes as they came
+        shutdown_timeout=settings.grace,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=share_port or None)
+        await site.start()
+        log("process.started", port=runner.addresses[0][1], settings=settings.masked())
+        await until_stopped()
+        log("process.stopping")
+    finally:
+        await runner.cleanup()
+    log("process.stopped")
+    return 0
+
+
+async def serve_many(settings: Settings, processes: int) -> int:
+    """Run so many receivers on one port, start again what dies, and pass a stop on to all."""
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((settings.host, settings.port))  # bound, never listening: keeps a port 0 the same for all
+        port = reserved.getsockname()[1]
+        command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
+        async with Supervisor(grace=settings.grace + 2) as supervisor:
+            for number in range(processes):
+                await supervisor.start(f"web.{number + 1}", command)
+            stopping = asyncio.create_task(until_stopped())
+            failed = asyncio.create_task(supervisor.failed())
+            await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            failed.cancel()
+            return 1 if failed.done() and not failed.cancelled() else 0

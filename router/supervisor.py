@@ -1,0 +1,97 @@
+"""Runs other processes, starts again what dies, and stops all of them in order.
+
+Used by `receive --processes` and by `dev`; in production the Procfile's platform does this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final, Self
+
+from router.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: A process that dies so often within QUICK seconds of its start will not get better by itself.
+QUICK_DEATHS: Final = 3
+QUICK: Final = 5.0
+
+
+class Supervisor:
+    """An async context manager; leaving it sends SIGTERM to all, in reverse order of their start, then SIGKILL.
+
+    `grace` (seconds) is how long they may take.
+    """
+
+    def __init__(self, *, grace: float) -> None:
+        self._grace = grace
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._watchers: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Event = asyncio.Event()
+        self.failure = ""
+
+    async def __aenter__(self) -> Self:
+        """Nothing to do before the first start."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop all."""
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
+        for name in reversed(self._running):
+            await self._stop(self._running[name])
+
+    async def start(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> asyncio.subprocess.Process:
+        """Start a process that shall run as long as we do; it inherits standard output."""
+        process = await self._spawn(name, command, environment)
+        self._watchers.append(asyncio.create_task(self._watch(name, command, environment), name=f"watch {name}"))
+        return process
+
+    async def failed(self) -> None:
+        """Return once a process cannot be kept running; `failure` says which."""
+        await self._failed.wait()
+
+    async def _spawn(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str] | None
+    ) -> asyncio.subprocess.Process:
+        # A session of its own: Ctrl-C reaches us first, and we stop them in order.
+        process = await asyncio.create_subprocess_exec(
+            *command, env=None if environment is None else {**os.environ, **environment}, start_new_session=True
+        )
+        self._running[name] = process
+        return process
+
+    async def _watch(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        quick = 0
+        while True:
+            begun = time.monotonic()
+            status = await self._running[name].wait()
+            quick = quick + 1 if time.monotonic() - begun < QUICK else 0
+            if quick >= QUICK_DEATHS:
+                self.failure = f"{name} ended {quick} times right after its start, the last time with status {status}"
+                self._failed.set()
+                return
+            log("process.restarted", level="warning", name=name, status=status)
+            await asyncio.sleep(0.2)
+            await self._spawn(name, command, environment)
+
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+        try:
+            async with asyncio.timeout(self._grace):
+                await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

@@ -1,0 +1,71 @@
+"""What the worker knows of an account: the addresses of our side, and whether status callbacks arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from router.core.addresses import Address
+    from router.streams.store import Store
+
+#: µs: how long what was read of an account is good, and how often it is written that callbacks arrive.
+LIFE: Final = 2_000_000
+
+
+@dataclass(slots=True)
+class _Account:
+    own: frozenset[str]
+    told: int
+    read_at: int
+    written_at: int = 0
+
+
+class Accounts:
+    """Shared by all processes through the store, and remembered here for LIFE. `clock` gives µs since 1970."""
+
+    def __init__(self, store: Store, *, always_own: frozenset[str], clock: Callable[[], int]) -> None:
+        self._store = store
+        self._always_own = always_own
+        self._clock = clock
+        self._accounts: dict[str, _Account] = {}
+
+    async def know(self, account_ids: Iterable[str]) -> None:
+        """Read what is not known, or not any more, of these accounts."""
+        now = self._clock()
+        for account_id in account_ids:
+            known = self._accounts.get(account_id)
+            if known is not None and now - known.read_at < LIFE:
+                continue
+            own, told = await self._store.read_account(account_id)
+            told, written_at = (max(told, known.told), known.written_at) if known else (told, 0)
+            self._accounts[account_id] = _Account(own, told, now, written_at)
+
+    def own(self, account_id: str) -> frozenset[str]:
+        """Return the keys of our side's addresses."""
+        account = self._accounts.get(account_id)
+        return self._always_own | account.own if account else self._always_own
+
+    async def add_own(self, account_id: str, address: Address) -> None:
+        """Remember an address of our side, before anything is created there: its callback must not be announced."""
+        account = self._accounts[account_id]
+        if address.key not in account.own:
+            await self._store.add_own_addresses(account_id, [address])
+            account.own |= {address.key}
+
+    def told(self, account_id: str) -> int:
+        """Return when the account's last status callback came, in µs; 0 if never."""
+        return self._accounts[account_id].told
+
+    def note_callback(self, account_id: str) -> None:
+        """Note that a status callback has come."""
+        self._accounts[account_id].told = self._clock()
+
+    async def share_callbacks(self) -> None:
+        """Let the other processes know that callbacks arrive, at most every LIFE."""
+        for account_id, account in self._accounts.items():
+            if account.told - account.written_at > LIFE:
+                account.written_at = account.told
+                await self._store.write_callback_time(account_id, account.told)

@@ -1,0 +1,213 @@
+"""From an event and its conversation's ledger to an outcome: pure, so that a whole batch costs two round trips.
+
+Every function returns an Outcome, or None where the ledger does not tell and the API must be asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from router.core.events import (
+    Change,
+    CommunicationReported,
+    ConversationReported,
+    MessageReceived,
+    ParticipantReported,
+    Version,
+)
+from router.core.marker import Outcome, ParticipantFact, Result, fields_for
+from router.core.participants import AGENT_TYPES, ParticipantType
+from router.core.policy import Decision, Facts, Policy
+from router.core.timestamps import to_microseconds
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import Cause
+    from router.core.ledger import Ledger
+    from router.core.participants import Participant
+    from router.core.requests import Resolved
+
+LedgerEvent = ParticipantReported | ConversationReported | CommunicationReported
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What an event is judged by besides its ledger: the policy, our own addresses (their keys), and now (µs)."""
+
+    policy: Policy
+    own: frozenset[str]
+    now: int
+
+
+def decide_message(context: Context, message: MessageReceived, *, kind: str, configuration_id: str | None) -> Decision:
+    """Return the policy's decision for the sender of a message, as a participant of type `kind`."""
+    return context.policy.decide(
+        Facts(
+            source=message.cause.source,
+            channel=message.customer.channel,
+            participant_type=kind,
+            customer=message.customer,
+            recipient=message.recipient,
+            configuration_id=configuration_id,
+            now=_moment(context.now),
+        )
+    )
+
+
+def ledger_fields(event: LedgerEvent) -> tuple[str, list[str]]:
+    """Return the conversation of an event and the ledger's fields that its application reads."""
+    if isinstance(event, ParticipantReported):
+        addresses = [one.as_address() for one in event.participant.addresses]
+        return event.participant.conversation_id, fields_for([event.participant.id], addresses)
+    if isinstance(event, ConversationReported):
+        return event.conversation.id, fields_for((), ())
+    author = event.communication.author
+    ids = [author.participant_id] if author and author.participant_id else []
+    return event.communication.conversation_id, fields_for(ids, [author.as_address()] if author else ())
+
+
+def apply_event(context: Context, event: LedgerEvent, ledger: Ledger) -> Outcome | None:
+    """Apply what Twilio told us of a conversation to its ledger."""
+    ledger.touch(context.now, told=True)
+    if isinstance(event, ParticipantReported):
+        return _apply_participant(context, event, ledger)
+    if isinstance(event, ConversationReported):
+        return ledger.take_conversation(event.conversation, event.version, event.cause)
+    return _apply_communication(event, ledger)
+
+
+def _apply_participant(context: Context, event: ParticipantReported, ledger: Ledger) -> Outcome:
+    fact = make_fact(context, event.participant, ledger, cause=event.cause, version=event.version)
+    if event.change is Change.REMOVED:
+        return ledger.take_removal(fact)
+    note_our_side(event.participant, ledger)
+    outcome = ledger.take_participant(fact)
+    return Outcome(Result.STALE, outcome.reason) if outcome.result is Result.GONE else outcome
+
+
+def _apply_communication(event: CommunicationReported, ledger: Ledger) -> Outcome | None:
+    author = event.communication.author
+    if ledger.is_closed:
+        return Outcome(Result.STALE, "the conversation is closed")
+    if author is None:
+        return Outcome(Result.IGNORED, "a communication without author")
+    marker = ledger.marker(author.participant_id) if author.participant_id else None
+    if marker is not None and marker.is_present:
+        if marker.target is not None:
+            return Outcome(Result.KNOWN, "its author is announced")
+        if marker.is_ours or marker.type in AGENT_TYPES:
+            return Outcome(Result.IGNORED, "our own side wrote it")
+    if marker is None and ledger.announced_at(author.as_address()) is not None:
+        return Outcome(Result.KNOWN, "its author is announced")
+    return None
+
+
+def note_our_side(participant: Participant, ledger: Ledger) -> None:
+    """Remember the address of an agent as our side of the conversation on its channel."""
+    if participant.type in {ParticipantType.AGENT, ParticipantType.AI_AGENT}:
+        for address in participant.addresses:
+            ledger.note_recipient(address.as_address())
+
+
+def make_fact(
+    context: Context,
+    participant: Participant,
+    ledger: Ledger,
+    *,
+    cause: Cause,
+    version: Version,
+    origin: str = "announced",
+    address: Address | None = None,
+    recipient: Address | None = None,
+) -> ParticipantFact:
+    """Return the fact that `participant` is in the conversation, with the policy's decision for it.
+
+    Whoever is at one of our own addresses and not proven to be a customer is our own side.
+    """
+    shown = address or (participant.addresses[0].as_address() if participant.addresses else None)
+    kind = participant.type or ParticipantType.UNKNOWN
+    recipient = recipient or (ledger.recipient(shown.channel) if shown else None)
+    is_ours = kind != ParticipantType.CUSTOMER and any(one.key in context.own for one in participant.addresses)
+    decision = Decision(None, "it has no address yet")
+    if shown is not None:
+        facts = Facts(
+            source=cause.source,
+            channel=shown.channel,
+            participant_type=kind,
+            customer=shown,
+            recipient=recipient,
+            configuration_id=ledger.get("configuration_id"),
+            now=_moment(context.now),
+        )
+        decision = context.policy.decide(facts)
+    return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours)
+
+
+def apply_resolved(
+    context: Context,
+    resolved: Resolved,
+    ledger: Ledger,
+    *,
+    event: MessageReceived | CommunicationReported,
+    read_at: int,
+) -> Outcome:
+    """Apply what a resolution found to the ledger; `read_at` (µs) is when it began to read."""
+    ledger.touch(context.now)
+    if resolved.conversation is not None:
+        ledger.note_conversation(resolved.conversation)
+    customer, recipient = _ends(event)
+    if resolved.participant.type in AGENT_TYPES:
+        recipient = None  # our own side wrote: who got it is the customer
+    if recipient is not None:
+        ledger.note_recipient(recipient)
+    for ours in resolved.ours:
+        fact = make_fact(context, ours, ledger, cause=event.cause, version=_version(ours, read_at))
+        ledger.take_participant(_as_ours(fact))
+    fact = make_fact(
+        context,
+        resolved.participant,
+        ledger,
+        cause=event.cause,
+        version=_version(resolved.participant, read_at),
+        origin=resolved.origin,
+        address=customer,
+        recipient=recipient,
+    )
+    return ledger.take_participant(fact)
+
+
+def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported) -> list[str]:
+    """Return the ledger's fields that `apply_resolved` reads."""
+    everyone = (resolved.participant, *resolved.ours)
+    addresses = [one.as_address() for participant in everyone for one in participant.addresses]
+    addresses += [address for address in _ends(event) if address is not None]
+    return fields_for([participant.id for participant in everyone], addresses)
+
+
+def _ends(event: MessageReceived | CommunicationReported) -> tuple[Address | None, Address | None]:
+    if isinstance(event, MessageReceived):
+        return event.customer, event.recipient
+    author = event.communication.author
+    if author is None:
+        return None, None
+    ours = next((one for one in event.communication.recipients if one.channel == author.channel), None)
+    return author.as_address(), ours.as_address() if ours else None
+
+
+def _as_ours(fact: ParticipantFact) -> ParticipantFact:
+    """Our side as it was created with, or found beside, a customer; a CUSTOMER there is nobody's side."""
+    if fact.participant.type == ParticipantType.CUSTOMER:
+        return fact
+    return ParticipantFact(fact.participant, fact.version, fact.cause, fact.decision, is_ours=True)
+
+
+def _version(participant: Participant, read_at: int) -> Version:
+    """Return how new a read is: as new as the resource, and told when we began to read."""
+    updated = to_microseconds(participant.updated_at or participant.created_at)
+    return Version(read_at if updated is None else updated, read_at)
+
+
+def _moment(micros: int) -> datetime:
+    return datetime.fromtimestamp(micros / 1_000_000, tz=UTC)

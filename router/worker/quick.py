@@ -1,0 +1,112 @@
+"""The quick path: a whole batch in a handful of round trips, as far as nothing must be asked of the API.
+
+Routes, ledgers, commits: one pipeline each. What is unsettled afterwards (the API is needed, a race was lost, the
+entry is unreadable) is left to the slow path, together with everything of its subject that comes later.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.errors import RouterError
+from router.core.events import MessageReceived
+from router.core.ledger import FieldNotReadError
+from router.streams.store import LedgerQuery
+from router.worker.work import subject_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from router.streams.delivery import Delivery
+    from router.streams.store import Store
+    from router.worker.accounts import Accounts
+    from router.worker.judge import Judge
+    from router.worker.work import Work
+
+
+class Quick:
+    """Settles batches."""
+
+    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._judge = judge
+
+    async def settle(
+        self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
+    ) -> tuple[list[Work], list[Delivery]]:
+        """Return what is settled and committed (to be acknowledged), and what is left, in order."""
+        await self._accounts.know({delivery.text("account") for delivery in deliveries})
+        works, behind = self._begin(deliveries, is_busy)
+        await self._read_routes(works)
+        await self._read_ledgers(works)
+        self._apply(works, behind)
+        await self._commit(works)
+        await self._accounts.share_callbacks()
+        settled = [work for work in works if work.outcome is not None]
+        done = {id(work.delivery) for work in settled}
+        return settled, [delivery for delivery in deliveries if id(delivery) not in done]
+
+    def _begin(self, deliveries: Sequence[Delivery], is_busy: Callable[[str], bool]) -> tuple[list[Work], set[str]]:
+        works: list[Work] = []
+        behind: set[str] = set()
+        for delivery in deliveries:
+            subject = subject_of(delivery)
+            if subject in behind or is_busy(subject):
+                behind.add(subject)
+                continue
+            try:
+                works.append(self._judge.begin(delivery))
+            except RouterError:  # the slow path makes a dead letter of it
+                behind.add(subject)
+        return works, behind
+
+    async def _read_routes(self, works: Sequence[Work]) -> None:
+        wanted = [(work, work.event) for work in works if isinstance(work.event, MessageReceived) and work.is_wanted]
+        if wanted:
+            routes = await self._store.read_routes([(work.account_id, self._judge.pair(each)) for work, each in wanted])
+            for (work, _), route in zip(wanted, routes, strict=True):
+                work.route = route
+
+    async def _read_ledgers(self, works: Sequence[Work]) -> None:
+        """Read each conversation once, with the fields that all its events need."""
+        fields: dict[tuple[str, str], dict[str, None]] = {}
+        wanted: list[tuple[Work, tuple[str, str]]] = []
+        for work in works:
+            if (needed := self._judge.needed(work)) is not None:
+                conversation = (work.account_id, needed[0])
+                fields.setdefault(conversation, {}).update(dict.fromkeys(needed[1]))
+                wanted.append((work, conversation))
+        if not fields:
+            return
+        queries = [LedgerQuery(*conversation, tuple(names)) for conversation, names in fields.items()]
+        ledgers = dict(zip(fields, await self._store.read_ledgers(queries), strict=True))
+        for work, conversation in wanted:
+            work.ledger = ledgers[conversation]
+
+    def _apply(self, works: Sequence[Work], behind: set[str]) -> None:
+        """Apply in order; behind an event that stays unsettled, the later ones of its subject stay so too."""
+        spoiled: set[int] = set()
+        for work in works:
+            if work.entry.subject in behind:
+                continue
+            try:
+                work.outcome = self._judge.apply(work)
+            except FieldNotReadError:
+                spoiled.add(id(work.ledger))
+            if work.outcome is None:
+                behind.add(work.entry.subject)
+        _unsettle(works, spoiled)
+
+    async def _commit(self, works: Sequence[Work]) -> None:
+        ledgers = {id(work.ledger): work.ledger for work in works if work.ledger is not None and work.outcome}
+        changed = [ledger for ledger in ledgers.values() if ledger.changes]
+        results = await self._store.commit(changed)
+        _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
+
+
+def _unsettle(works: Sequence[Work], ledgers: set[int]) -> None:
+    """Take back the outcomes that rest on these ledgers: they are not, or not yet, committed."""
+    for work in works:
+        if id(work.ledger) in ledgers:
+            work.outcome = None

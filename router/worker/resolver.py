@@ -1,0 +1,48 @@
+"""The path of an inbound event through the worker: quick for whole batches, slow for what is left of them.
+
+Both end the same way: committed, then acknowledged. A crash between the two repeats the event, and the ledger makes
+the repeat silent.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from router.worker.accounts import Accounts
+from router.worker.judge import Judge
+from router.worker.quick import Quick
+from router.worker.slow import Slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.conversations.v2 import ConversationsV2
+    from router.core.policy import Policy
+    from router.streams.store import Store
+
+
+class Resolver:
+    """Resolves the events of one configuration.
+
+    `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `route_ttl` is in seconds;
+    `clock` gives µs since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        client: ConversationsV2,
+        policy: Policy,
+        configuration_id: str,
+        route_ttl: float,
+        always_own: frozenset[str] = frozenset(),
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        accounts = Accounts(store, always_own=always_own, clock=clock)
+        judge = Judge(
+            policy=policy, accounts=accounts, configuration_id=configuration_id, route_ttl=route_ttl, clock=clock
+        )
+        self.quick = Quick(store=store, accounts=accounts, judge=judge)
+        self.slow = Slow(store=store, client=client, accounts=accounts, judge=judge)

@@ -1,0 +1,199 @@
+"""The slow path: one event, with as many calls and repeats as it takes.
+
+A try reads what is committed, asks the API where that does not tell, and commits; a try that lost a race for the
+conversation (somebody else committed first) is made again with what is committed by now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import ApiError, AuthenticationError, NotFoundError, RouterError, UnavailableError
+from router.core.events import CommunicationReported, MessageReceived, Version
+from router.core.keys import Target
+from router.core.ledger import FieldNotReadError, Ledger
+from router.core.marker import Outcome, Result, fields_for
+from router.core.participants import ConversationStatus, ParticipantType
+from router.core.requests import FetchConversation, Ignored, Resolved, Unusable, Wait
+from router.core.resolution import MessageResolver, resolve_communication
+from router.core.timestamps import to_microseconds
+from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
+from router.streams.store import LedgerQuery, Route
+from router.worker.api import drive, perform
+from router.worker.apply import apply_resolved, resolved_fields
+from router.worker.work import Work, report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.conversations.v2 import ConversationsV2
+    from router.streams.store import Store
+    from router.worker.accounts import Accounts
+    from router.worker.judge import Judge
+
+#: How often an event may lose the race for a conversation before it steps back for a moment.
+RACES: Final = 20
+#: Seconds to step back after that, and to wait for an operator to mend credentials.
+STEP_BACK: Final = 0.5
+OPERATOR: Final = 30.0
+#: A lost race: read again.
+AGAIN: Final = None
+
+
+class Slow:
+    """Settles events one by one."""
+
+    def __init__(self, *, store: Store, client: ConversationsV2, accounts: Accounts, judge: Judge) -> None:
+        self._store = store
+        self._client = client
+        self._accounts = accounts
+        self._judge = judge
+
+    async def attempt(self, delivery: Delivery) -> Verdict:
+        """Settle one event; when this returns Done, its entries are committed and its log line is written."""
+        try:
+            work = self._judge.begin(delivery)
+        except RouterError as error:
+            return Poison(f"{type(error).__name__}: {error}")
+        await self._accounts.know([work.account_id])
+        for _ in range(RACES):
+            verdict = await self._try(work)
+            if verdict is not AGAIN:
+                await self._accounts.share_callbacks()
+                return verdict
+            work.begun = self._judge.clock()
+        return Later("others change its conversation all the time", STEP_BACK)
+
+    async def _try(self, work: Work) -> Verdict | None:
+        if isinstance(work.event, MessageReceived) and work.is_wanted:
+            (work.route,) = await self._store.read_routes([(work.account_id, self._judge.pair(work.event))])
+        work.outcome = await self._apply(work)
+        if work.outcome is not None:
+            return await self._finish(work)
+        if work.route is not None and work.ledger is not None and not work.ledger.is_closed:
+            return await self._confirm(work, work.route, work.ledger)
+        return await self._resolve(work)
+
+    async def _apply(self, work: Work) -> Outcome | None:
+        """Judge by what is committed, reading more fields of the ledger as often as one turns out to be missing."""
+        needed = self._judge.needed(work)
+        if needed is None:
+            work.ledger = None
+            return self._judge.apply(work)
+        names = dict.fromkeys(needed[1])
+        while True:
+            work.ledger = await self._read(work, needed[0], names)
+            try:
+                return self._judge.apply(work)
+            except FieldNotReadError as error:
+                names[error.name] = None
+
+    async def _read(self, work: Work, conversation_id: str, names: Iterable[str]) -> Ledger:
+        (ledger,) = await self._store.read_ledgers([LedgerQuery(work.account_id, conversation_id, tuple(names))])
+        return ledger
+
+    async def _confirm(self, work: Work, route: Route, ledger: Ledger) -> Verdict | None:
+        """See whether a known conversation is still open; what has closed is committed as closed, and replaced."""
+        answer = await perform(self._client, FetchConversation(route.conversation_id))
+        if isinstance(answer, ApiError) and not isinstance(answer, NotFoundError):
+            return _setback(answer)
+        event = work.event
+        if isinstance(answer, NotFoundError) or not isinstance(event, MessageReceived):
+            return await self._resolve(work)
+        if answer.status == ConversationStatus.CLOSED:
+            # Its callback was lost or is late: the holder learns of it here.
+            closing = await self._read(work, route.conversation_id, fields_for((), ()))
+            version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
+            closing.take_conversation(answer, version, event.cause)
+            await self._commit(closing)
+            return await self._resolve(work)
+        if ledger.announced_at(event.customer) is None:
+            return await self._resolve(work)
+        fresh = replace(route, confirmed_at=work.begun)
+        await self._store.write_routes([(work.account_id, self._judge.pair(event), fresh)])
+        work.outcome = Outcome(Result.KNOWN, "announced in its conversation, which is still open")
+        return await self._finish(work)
+
+    async def _resolve(self, work: Work) -> Verdict | None:
+        """Ask the API for the participant, and commit what it says."""
+        event = work.event
+        if isinstance(event, MessageReceived):
+            await self._accounts.add_own(work.account_id, event.recipient)
+            is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
+            our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
+            resolver = MessageResolver(self._judge.configuration_id, our_type)
+            resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
+        elif isinstance(event, CommunicationReported):
+            resolution = resolve_communication(event)
+        else:
+            return Poison(f"{work.event.cause.event_type} cannot be resolved")
+        match await drive(self._client, resolution):
+            case Wait(reason, delay, is_unsure):
+                return Later(reason, delay, is_unsure=is_unsure)
+            case Unusable(reason):
+                return Poison(reason)
+            case Ignored(reason):
+                work.ledger, work.outcome = None, Outcome(Result.IGNORED, reason)
+                return await self._finish(work)
+            case Resolved() as resolved:
+                return await self._take(work, event, resolved)
+
+    async def _take(
+        self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved
+    ) -> Verdict | None:
+        """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
+        names = dict.fromkeys(resolved_fields(resolved, event))
+        for _ in range(RACES):
+            ledger = await self._read(work, resolved.conversation_id, names)
+            try:
+                outcome = apply_resolved(self._judge.context(work), resolved, ledger, event=event, read_at=work.begun)
+            except FieldNotReadError as error:
+                names[error.name] = None
+                continue
+            if outcome.result is Result.GONE:
+                return await self._gone(work, event)
+            if await self._commit(ledger):
+                work.ledger, work.outcome, work.published = ledger, outcome, ledger.entries
+                await self._remember(work, event, resolved)
+                return await self._finish(work)
+        return AGAIN
+
+    async def _gone(self, work: Work, event: MessageReceived | CommunicationReported) -> Verdict | None:
+        if isinstance(event, CommunicationReported):
+            work.ledger, work.outcome = None, Outcome(Result.STALE, "the conversation is closed")
+            return await self._finish(work)
+        await self._store.write_routes([(work.account_id, self._judge.pair(event), None)])
+        # The API still knows as open what was announced as closed: give it a moment to agree.
+        return Later("its conversation has just closed", STEP_BACK)
+
+    async def _remember(self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved) -> None:
+        """Remember where messages of this pair of addresses go."""
+        if isinstance(event, MessageReceived):
+            participant = resolved.participant
+            kind = participant.type or ParticipantType.UNKNOWN
+            route = Route(resolved.conversation_id, participant.id, kind, work.begun)
+            await self._store.write_routes([(work.account_id, self._judge.pair(event), route)])
+
+    async def _finish(self, work: Work) -> Verdict | None:
+        if work.ledger is not None and not await self._commit(work.ledger):
+            return AGAIN
+        report(work)
+        return Done()
+
+    async def _commit(self, ledger: Ledger) -> bool:
+        """Commit a ledger if there is something to commit; False if somebody else was faster."""
+        if not ledger.changes:
+            return True
+        (is_committed,) = await self._store.commit([ledger])
+        if is_committed:
+            ledger.changes.clear()
+        return is_committed
+
+
+def _setback(error: ApiError) -> Verdict:
+    """Decide what an error of a read means: it makes the event wait unless the request itself is wrong."""
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, UnavailableError):
+        return Later(reason, error.retry_after or STEP_BACK)
+    return Later(reason, OPERATOR) if isinstance(error, AuthenticationError) else Poison(reason)

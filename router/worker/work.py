@@ -1,0 +1,93 @@
+"""One inbound event being worked on: from its raw entry to its log line."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from router import metrics
+from router.core.addresses import mask
+from router.core.events import Event, InboundEntry, MessageReceived
+from router.logs import log
+
+if TYPE_CHECKING:
+    from router.core.entries import Entry
+    from router.core.ledger import Ledger
+    from router.core.marker import Outcome
+    from router.core.policy import Decision
+    from router.streams.delivery import Delivery
+    from router.streams.store import Route
+
+
+@dataclass(slots=True)
+class Work:
+    """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
+
+    `decision` is the policy's for the sender of a message; `route` and `ledger` are what was read for it; `published`
+    are the entries that it added to the ledger.
+    """
+
+    delivery: Delivery
+    entry: InboundEntry
+    event: Event
+    begun: int
+    decision: Decision | None = None
+    route: Route | None = None
+    ledger: Ledger | None = None
+    outcome: Outcome | None = None
+    published: list[Entry] = field(default_factory=list)
+
+    @property
+    def account_id(self) -> str:
+        """The account that the webhook came from."""
+        return self.entry.account_id
+
+    @property
+    def is_wanted(self) -> bool:
+        """Tell whether the policy gives the sender of a message a target."""
+        return self.decision is not None and self.decision.target is not None
+
+
+def subject_of(delivery: Delivery) -> str:
+    """Return what an inbound entry is about: entries of one subject are worked on in order."""
+    return delivery.text("subject")
+
+
+def read_inbound(delivery: Delivery) -> InboundEntry:
+    """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
+    received_at = delivery.text("received_at")
+    return InboundEntry(
+        entry_id=delivery.entry_id,
+        source=delivery.text("source"),
+        account_id=delivery.text("account"),
+        key=delivery.text("key"),
+        subject=delivery.text("subject"),
+        received_at=int(received_at) if received_at.isdecimal() else 0,
+        body=delivery.fields.get(b"body", b""),
+        is_redelivered=delivery.is_redelivered,
+    )
+
+
+def report(work: Work) -> None:
+    """Write the log line and the metrics of an event that has ended."""
+    outcome, entry, ledger = work.outcome, work.entry, work.ledger
+    if outcome is None:
+        return
+    now = time.time_ns() // 1000
+    metrics.count("router_events", entry.source, outcome.result)
+    metrics.EVENT_SECONDS.observe(max(0, now - entry.received_at) / 1_000_000)
+    customer = work.event.customer.value if isinstance(work.event, MessageReceived) else None
+    log(
+        "event",
+        source=entry.source,
+        type=work.event.cause.event_type,
+        result=outcome.result,
+        reason=outcome.reason,
+        address=mask(customer) if customer else None,
+        conversation=ledger.conversation_id if ledger else None,
+        participant=work.published[-1].subject if work.published else None,
+        target=ledger.fields.get("target") if ledger else None,
+        key=entry.key,
+        ms=round((now - entry.received_at) / 1000, 2),
+    )

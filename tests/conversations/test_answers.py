@@ -1,0 +1,252 @@
+"""Answers become values or exceptions, by their HTTP status."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.conversations.answers import (
+    MAX_ERROR_BODY,
+    Problem,
+    RawAnswer,
+    parse_problem,
+    parse_retry_after,
+    to_answer,
+    to_error,
+    to_model,
+)
+from router.core.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+)
+from router.core.participants import Conversation, Participant
+
+OTHER = "conv_conversation_01k1etx3jbfx88476ccja0889c"
+SHAPE_A = {"code": 20404, "message": "No such thing", "more_info": "https://example.com/20404", "status": 404}
+SHAPE_B = {
+    "code": 20003,
+    "httpStatusCode": 401,
+    "message": "Authenticate",
+    "userError": True,
+    "params": {"field": "addresses", "value": "+15550100001"},
+}
+SHAPE_C = {
+    "type": "https://example.com/20001",
+    "title": "Bad request",
+    "status": 400,
+    "code": 20001,
+    "detail": "Two fields are wrong",
+    "instance": "/v2/Conversations",
+    "errors": [{"detail": "is required", "pointer": "/addresses"}, {"detail": "is unknown", "pointer": "/x"}],
+}
+
+
+def answer(status, data=None, headers=None, raw=None):
+    body = raw if raw is not None else orjson.dumps(data)
+    return RawAnswer("POST /v2/Conversations", status, headers or {}, body)
+
+
+def error(status, data=None, headers=None, raw=None):
+    return to_error(answer(status, data, headers, raw), now=0.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        pytest.param(SHAPE_A, Problem(20404, "No such thing"), id="A"),
+        pytest.param(SHAPE_B, Problem(20003, "Authenticate; addresses"), id="B"),
+        pytest.param(
+            SHAPE_C,
+            Problem(20001, "Bad request; Two fields are wrong; is required /addresses; is unknown /x"),
+            id="C",
+        ),
+        pytest.param({"title": "Bad", "message": "half of C"}, Problem(None, "half of C"), id="half-C"),
+        pytest.param({"code": "20003"}, Problem(20003), id="code-as-text"),
+        pytest.param({"code": "E20003", "message": None}, Problem(), id="code-as-word"),
+        pytest.param({"code": True, "params": "x", "message": 7}, Problem(None, "7"), id="odd-types"),
+        pytest.param([1, 2], Problem(), id="list"),
+        pytest.param(None, Problem(), id="null"),
+    ],
+)
+def test_shapes(body, problem):
+    """All three documented shapes are read, and what has none gives an empty problem."""
+    assert parse_problem(orjson.dumps(body)) == problem
+
+
+@given(st.binary())
+def test_no_body_is_too_odd(body):
+    """Reading an error body never fails."""
+    assert isinstance(parse_problem(body), Problem)
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class"),
+    [
+        (400, RequestError),
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (404, NotFoundError),
+        (409, ConflictError),
+        (415, RequestError),
+        (422, RequestError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (599, ServerError),
+        (302, ServerError),
+    ],
+)
+@pytest.mark.parametrize("body", [SHAPE_A, SHAPE_B, SHAPE_C], ids="ABC")
+def test_status_decides(status, error_class, body):
+    """The class follows the HTTP status, whatever code or status the body claims."""
+    caught = error(status, body)
+    assert type(caught) is error_class
+    assert (caught.status, caught.code) == (status, body["code"])
+    assert orjson.loads(caught.body) == body
+    assert f"POST /v2/Conversations: HTTP {status}" in str(caught)
+
+
+@pytest.mark.parametrize("raw", [b"", b"<html>Bad gateway</html>", b"\xff\xfe"], ids=["empty", "page", "binary"])
+def test_no_readable_reason(raw):
+    """An error without a readable body is still the error of its status."""
+    caught = error(502, raw=raw)
+    assert isinstance(caught, ServerError)
+    assert "no reason given" in str(caught)
+
+
+MAPPING = {"code": 400, "message": f"Address mapping already exists on conversation {OTHER}.", "status": 409}
+
+
+def test_conflict_with_header():
+    """The header names the conflicting resource, of whatever kind."""
+    headers = {"X-Conflicting-Resource-Id": "conv_participant_01k1etx3jbfx88476ccja0889c"}
+    assert error(409, MAPPING, headers).conflicting_id == "conv_participant_01k1etx3jbfx88476ccja0889c"
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Conflicting-Resource-Id": " "}], ids=["none", "blank"])
+def test_conflict_without_header(headers):
+    """Without the header the conversation's id is taken from the message."""
+    caught = error(409, MAPPING, headers)
+    assert caught.conflicting_id == OTHER
+    assert caught.code == 400
+
+
+def test_conflict_that_names_nothing():
+    """A conflict without a name stays a conflict."""
+    assert error(409, SHAPE_A).conflicting_id is None
+
+
+def test_only_conflicts_conflict():
+    """An id in the text of another error is no conflicting resource."""
+    assert error(400, MAPPING).conflicting_id is None
+
+
+def test_text_has_no_addresses():
+    """Numbers and mailboxes in the API's words are masked in the exception's text, ids are not."""
+    text = f"whatsapp:+15550100001, +1 (555) 010-0002, 15550100003 and ana@example.com conflict with {OTHER}"
+    caught = str(error(400, {"message": text}))
+    for private in ("5550100001", "010-0002", "5550100003", "ana@"):
+        assert private not in caught
+    assert OTHER in caught
+    assert "+155•••01" in caught
+
+
+def test_error_is_bounded():
+    """Neither the text nor the kept body grows with the answer, even in characters of several bytes."""
+    caught = error(400, {"message": "é" * 100_000})
+    assert len(str(caught)) < 400
+    assert MAX_ERROR_BODY - 4 < len(caught.body.encode()) <= MAX_ERROR_BODY
+
+
+def test_credentials_are_hidden_before_cutting():
+    """A credential that a server echoes is hidden in text and body, even across the edge of the cut."""
+    data = {"message": "hunter2", "echo": "x" * 2000 + "hunter2" * 20}
+    caught = to_error(answer(500, data), now=0.0, hide=lambda text: text.replace("hunter2", "•••"))
+    assert "hunter" not in str(caught)
+    assert "hu" not in caught.body
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("nan", None),
+        ("0", 0),
+        ("3", 3),
+        (" 1.5 ", 1.5),
+        ("999999999", 86_400),
+        ("Thu, 01 Jan 1970 00:02:00 GMT", 20),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 1970 00:02:00 -0000", 20),
+        ("Thursday, 01-Jan-70 00:02:00 GMT", 20),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+    ],
+)
+def test_retry_after(value, seconds):
+    """Seconds and HTTP dates are read, nonsense is not, and nobody waits longer than a day."""
+    assert parse_retry_after(value, now=100.0) == seconds
+
+
+@given(st.text())
+def test_no_retry_after_is_too_odd(value):
+    """Reading Retry-After never fails and never gives a negative wait."""
+    seconds = parse_retry_after(value, now=0.0)
+    assert seconds is None or 0 <= seconds <= 86_400
+
+
+def test_retry_after_by_the_servers_clock():
+    """A date is taken relative to the answer's own Date: our clock may be wrong."""
+    headers = {"Retry-After": "Sat, 01 Jan 2000 00:00:10 GMT", "Date": "Sat, 01 Jan 2000 00:00:00 GMT"}
+    assert error(429, SHAPE_A, headers).retry_after == 10
+
+
+@pytest.mark.parametrize("raw", [b"", b"  ", b"{", b"[]", b"null", b'"text"', b"\xff"])
+def test_unreadable_success(raw):
+    """A 2xx without a JSON object is the API's fault, not the event's."""
+    with pytest.raises(ServerError, match="HTTP 201 with") as caught:
+        to_answer(answer(201, raw=raw))
+    assert caught.value.status == 201
+
+
+def test_unknown_fields_and_values_are_kept():
+    """Fields and enum values that nobody here knows survive."""
+    data = {"id": "p", "type": "ROBOT", "mood": "fine", "addresses": [{"channel": "FAX", "address": "1", "pages": 3}]}
+    participant = to_model(Participant, data, route="GET /")
+    assert participant.type == "ROBOT"
+    assert participant.model_extra == {"mood": "fine"}
+    assert participant.addresses[0].channel == "FAX"
+    assert participant.addresses[0].model_extra == {"pages": 3}
+
+
+def test_null_is_not_told():
+    """A null where the model has a default is the default, however deep."""
+    data = {"id": "c", "accountId": None, "participants": [{"id": "p", "addresses": None, "name": None}]}
+    conversation = to_model(Conversation, data, route="GET /")
+    assert conversation.account_id == ""
+    assert conversation.participants[0].addresses == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "place"), [({}, "id"), ({"id": "p", "addresses": [{"address": "+15550100001"}]}, "addresses.0.channel")]
+)
+def test_misfit(data, place):
+    """What does not fit is the API's fault; the text names the field and repeats no value."""
+    with pytest.raises(ServerError, match=place) as caught:
+        to_model(Participant, data, route="GET /v2/x", status=200)
+    assert "15550100001" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+def test_deep_nesting():
+    """A body nested as deeply as JSON may be is read without exhausting the stack."""
+    deep = orjson.loads(b'{"a":' * 200 + b"null" + b"}" * 200)
+    assert to_model(Conversation, {"id": "c", "configuration": deep}, route="GET /").id == "c"

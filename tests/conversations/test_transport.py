@@ -1,0 +1,262 @@
+"""A call with its repeats: what is repeated, how long it waits, what it reports."""
+
+import asyncio
+from email.utils import formatdate
+
+import orjson
+import pytest
+
+from router.conversations import Transport
+from router.core.errors import (
+    AuthenticationError,
+    ConflictError,
+    NotFoundError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    TransportError,
+)
+
+PATH = "/v2/Conversations"
+LIMITED = {"code": 20429, "message": "slow down", "status": 429}
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
+@pytest.mark.parametrize("status", [500, 502, 503, 429])
+async def test_repeated(api, transport, time, method, status):
+    """Reads and replacements survive a bad moment of the API."""
+    api.reply(status).reply(status).reply(200, {"id": "x"})
+    answer = await transport.request(method, PATH)
+    assert answer.data == {"id": "x"}
+    assert len(api.seen) == 3
+    assert time.slept == [0.25, 0.5]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+async def test_post_of_unknown_fate(api, transport, time, status):
+    """A POST that failed on the server's side is seen exactly once, even with Retry-After."""
+    api.reply(status, headers={"Retry-After": "1"})
+    with pytest.raises(ServerError) as caught:
+        await transport.request("POST", PATH, body={})
+    assert (caught.value.status, caught.value.retry_after) == (status, 1)
+    assert len(api.seen) == 1
+    assert time.slept == []
+
+
+async def test_post_that_was_refused(api, transport, time):
+    """A 429 was not processed: a POST is repeated after Retry-After, with the same body."""
+    api.reply(429, LIMITED, headers={"Retry-After": "3"}).reply(201, {"id": "x"})
+    answer = await transport.request("POST", PATH, body={"a": 1})
+    assert answer.status == 201
+    assert [each.body for each in api.seen] == [{"a": 1}, {"a": 1}]
+    assert time.slept == [3.25]
+
+
+async def test_post_that_is_declared_repeatable(api, transport):
+    """A caller who knows that twice is once may have a POST repeated, and a PUT not."""
+    api.reply(500).reply(201, {"id": "x"}).reply(500)
+    assert (await transport.request("POST", PATH, body={}, is_repeatable=True)).status == 201
+    with pytest.raises(ServerError):
+        await transport.request("PUT", PATH, body={}, is_repeatable=False)
+    assert len(api.seen) == 3
+
+
+async def test_retry_after_as_a_date(api, transport, time):
+    """Retry-After may be a date, counted from the answer's own."""
+    headers = {"Date": formatdate(5000, usegmt=True), "Retry-After": formatdate(5007, usegmt=True)}
+    api.reply(429, LIMITED, headers=headers).reply(200)
+    await transport.request("GET", PATH)
+    assert time.slept == [7.25]
+
+
+async def test_retry_after_past_the_deadline(api, transport, time):
+    """A wait that would not end in time is not begun."""
+    api.reply(429, LIMITED, headers={"Retry-After": "61"})
+    with pytest.raises(RateLimitError) as caught:
+        await transport.request("GET", PATH)
+    assert (caught.value.retry_after, caught.value.code) == (61, 20429)
+    assert time.slept == []
+
+
+async def test_others_are_held_back(api, transport, time):
+    """A Retry-After holds back other calls too, and those that could not go in time are told at once."""
+    api.reply(429, LIMITED, headers={"Retry-After": "100"})
+    with pytest.raises(RateLimitError):
+        await transport.request("GET", PATH)
+    with pytest.raises(RateLimitError, match="held back") as caught:
+        await transport.request("POST", PATH, body={})
+    assert caught.value.retry_after == 100
+    time.now += 50
+    api.reply(201)
+    await transport.request("POST", PATH, body={})
+    assert time.slept == [50]
+    assert len(api.seen) == 2
+
+
+async def test_the_cap_falls_on_429(api, transport):
+    """A 429 halves what may be in flight, successes bring it back."""
+    api.reply(429, LIMITED).reply(200, times=60)
+    for _ in range(33):
+        await transport.request("GET", PATH)
+    assert transport.limiter.window.cap == 33
+
+
+async def test_a_server_error_moves_nothing(api, connect):
+    """A 5xx says nothing of the rate."""
+    transport = connect(api.base_url, retries=0)
+    api.reply(500)
+    with pytest.raises(ServerError):
+        await transport.request("GET", PATH)
+    assert transport.limiter.window.cap == 64
+
+
+async def test_retries_end(api, transport, time):
+    """After four repeats the last error is raised."""
+    api.reply(503, {"message": "away"}, times=9)
+    with pytest.raises(ServerError, match="away"):
+        await transport.request("GET", PATH)
+    assert len(api.seen) == 5
+    assert time.slept == [0.25, 0.5, 1.0, 2.0]
+
+
+async def test_deadline_over_attempts(api, transport, time):
+    """No repeat begins that could not be over before the deadline."""
+    api.reply(500, seconds=29.0, times=9)
+    started = time.now
+    with pytest.raises(ServerError):
+        await transport.request("GET", PATH)
+    assert len(api.seen) == 3
+    assert time.slept == [0.25, 0.5]
+    assert time.now - started < 60 + 29
+
+
+async def test_deadline_passed_while_sleeping(api, time, connect):
+    """A sleep that took longer than it should leaves no time to send."""
+
+    async def oversleep(seconds):
+        await time.sleep(seconds + 100)
+
+    transport = connect(api.base_url, sleep=oversleep)
+    api.reply(429, LIMITED)
+    with pytest.raises(TransportError, match="deadline has passed") as caught:
+        await transport.request("POST", PATH, body={})
+    assert not caught.value.is_sent
+    assert len(api.seen) == 1
+
+
+async def test_is_sent_over_all_attempts(connect):
+    """A repeatable call that failed on the server's side and is then refused may have had an effect."""
+
+    async def fail(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(fail, "127.0.0.1", 0)
+
+    async def close_server(_seconds):
+        server.close()
+
+    transport = connect(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", sleep=close_server)
+    with pytest.raises(TransportError, match="ClientConnectorError") as caught:
+        await transport.request("PUT", PATH)
+    assert caught.value.is_sent
+
+
+async def test_retry_after_of_a_503(api, transport, time):
+    """A POST that met a 503 is not repeated, but the next call waits until the API wants to be asked again."""
+    api.reply(503, headers={"Retry-After": "5"}).reply(200)
+    with pytest.raises(ServerError):
+        await transport.request("POST", PATH, body={})
+    await transport.request("GET", PATH)
+    assert time.slept == [5]
+
+
+@pytest.mark.parametrize(
+    ("status", "error_class"),
+    [
+        (400, RequestError),
+        (401, AuthenticationError),
+        (403, AuthenticationError),
+        (404, NotFoundError),
+        (409, ConflictError),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_refusals_are_not_repeated(api, transport, method, status, error_class):
+    """What the API refuses for the request's sake is refused once."""
+    api.reply(status, {"code": 1, "message": "no"})
+    with pytest.raises(error_class):
+        await transport.request(method, PATH)
+    assert len(api.seen) == 1
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]"], ids=["empty", "broken", "list"])
+async def test_unreadable_success(api, transport, raw):
+    """A 2xx that cannot be read is repeated for a read and raised at once for a POST."""
+    api.reply(200, raw=raw).reply(200, {"id": "x"}).reply(201, raw=raw)
+    assert (await transport.request("GET", PATH)).data == {"id": "x"}
+    with pytest.raises(ServerError) as caught:
+        await transport.request("POST", PATH, body={})
+    assert caught.value.status == 201
+    assert len(api.seen) == 3
+
+
+async def test_answer_headers(api, transport):
+    """An answer's headers are found in any case, and its repr shows no customer."""
+    api.reply(202, {"id": "x", "name": "Ana"}, headers={"Operation-Id": "proc_job_1"})
+    answer = await transport.request("POST", PATH, body={})
+    assert answer.headers["operation-id"] == "proc_job_1"
+    assert "Ana" not in repr(answer)
+
+
+async def test_body_that_is_no_json(api, transport):
+    """What JSON cannot carry is refused before anything is sent."""
+    with pytest.raises(RequestError, match="cannot be written as JSON"):
+        await transport.request("POST", PATH, body={"text": "\ud800"})
+    assert api.seen == []
+
+
+def test_nothing_is_created_without_a_loop():
+    """A transport can be made before there is a loop, and opens nothing until it is used."""
+    assert Transport("https://conversations.twilio.com/v2/", "SK1", "x")._session._session is None
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"timeout": 0}, {"deadline": 0}, {"retries": -1}, {"max_in_flight": 0}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_cannot_be_meant(options):
+    """Numbers with which no call could ever succeed are refused."""
+    with pytest.raises(ValueError, match="must be"):
+        Transport("https://conversations.twilio.com", "SK1", "x", **options)
+
+
+async def test_trailing_version(api, connect):
+    """A base with version and slash leads to the same place."""
+    api.reply()
+    await connect(f"{api.base_url}/v2/").request("GET", PATH)
+    assert api.seen[0].target == PATH
+
+
+async def test_many_at_once(api, connect):
+    """Many calls at once all get their own answer, never more of them in flight than allowed."""
+    transport = connect(api.base_url, max_in_flight=5)
+    flying, most = 0, 0
+
+    async def serve(request):
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0)
+        flying -= 1
+        from aiohttp import web
+
+        return web.Response(body=orjson.dumps({"n": request.query["n"]}))
+
+    api.otherwise = serve
+    answers = await asyncio.gather(*(transport.request("GET", PATH, query={"n": str(n)}) for n in range(100)))
+    assert [answer.data["n"] for answer in answers] == [str(n) for n in range(100)]
+    assert most <= 5

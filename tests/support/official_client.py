@@ -1,0 +1,39 @@
+"""Twilio's own Python client, pointed at a sandbox: the independent judge of what the sandbox answers.
+
+Synchronous only (its asynchronous side posts forms to this API): run calls with `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from twilio.http.http_client import TwilioHttpClient
+from twilio.rest import Client
+
+API_BASE = "https://conversations.twilio.com"
+
+
+class SandboxHttpClient(TwilioHttpClient):
+    """Sends what is meant for the Conversations API to `base_url` instead, and nothing anywhere else."""
+
+    def __init__(self, base_url: str, timeout: float = 30.0) -> None:
+        super().__init__(timeout=timeout)
+        self._base_url = base_url.rstrip("/")
+        self.session.trust_env = False  # a proxy of the environment must not see loopback traffic
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        if not url.startswith(f"{API_BASE}/"):
+            raise AssertionError(f"not a Conversations API URL: {url}")
+        return super().request(method, self._base_url + url.removeprefix(API_BASE), *args, **kwargs)
+
+
+@contextmanager
+def official_client(base_url: str, username: str, password: str, account_sid: str) -> Iterator[Client]:
+    """Yield a client whose every Conversations call goes to `base_url`; its connections are closed at the end."""
+    http_client = SandboxHttpClient(base_url)
+    try:
+        yield Client(username, password, account_sid, http_client=http_client)
+    finally:
+        http_client.session.close()
