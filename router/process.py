@@ -26,3 +26,14 @@ async def until_stopped() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     await stopped.wait()
+
+
+async def until_stopped_or(lost: Coroutine[Any, Any, None]) -> bool:
+    """Return True at SIGTERM or SIGINT, False if `lost` returns first: what the process lives on is gone."""
+    stopped = asyncio.create_task(until_stopped())
+    losing = asyncio.create_task(lost)
+    await asyncio.wait({stopped, losing}, return_when=asyncio.FIRST_COMPLETED)
+    is_stopped = stopped.done()
+    for task in (stopped, losing):
+        task.cancel()
+    return is_stopped

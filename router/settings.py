@@ -94,6 +94,7 @@ class Settings(BaseModel):
     ai_agent_address: str | None = Field(default=None, min_length=1)
     ai_agent_name: str = "AI agent"
     ai_agent_greeting: str = ""
+    ai_agent_reply: str | None = Field(default=None, min_length=1)
     config_dir: Path = Path("config")
     log_format: str = Field(default="json", pattern="^(json|text)$")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
@@ -198,6 +199,26 @@ _HINTS: Final = {
     "redis_url": ": for example redis://localhost:6379/0 (`python -m router dev` brings its own)",
     "twilio_conversation_configuration_id": ": the configuration (conv_configuration_...) of new conversations",
 }
+
+
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return this process' environment with `values` in it, for a process that is started with them."""
+    return {**os.environ, **values}
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables of a dotenv file as `dev` writes it; empty where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=")[::2] for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process' environment."""
+    return dict(os.environ)
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:

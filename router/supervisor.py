@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import time
-from typing import TYPE_CHECKING, Final, Self
+from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 #: A process that dies so often within QUICK seconds of its start will not get better by itself.
 QUICK_DEATHS: Final = 3
@@ -25,11 +25,12 @@ QUICK: Final = 5.0
 class Supervisor:
     """An async context manager; leaving it sends SIGTERM to all, in reverse order of their start, then SIGKILL.
 
-    `grace` (seconds) is how long they may take.
+    `grace` (seconds) is how long they may take. Their output goes to ours, or to `<name>.log` in `log_dir`.
     """
 
-    def __init__(self, *, grace: float) -> None:
+    def __init__(self, *, grace: float, log_dir: Path | None = None) -> None:
         self._grace = grace
+        self._log_dir = log_dir
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Event = asyncio.Event()
@@ -50,7 +51,7 @@ class Supervisor:
     async def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> asyncio.subprocess.Process:
-        """Start a process that shall run as long as we do; it inherits standard output."""
+        """Start a process that shall run as long as we do; `environment` is its whole environment, ours if None."""
         process = await self._spawn(name, command, environment)
         self._watchers.append(asyncio.create_task(self._watch(name, command, environment), name=f"watch {name}"))
         return process
@@ -63,11 +64,17 @@ class Supervisor:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None
     ) -> asyncio.subprocess.Process:
         # A session of its own: Ctrl-C reaches us first, and we stop them in order.
+        output = self._output(name)
         process = await asyncio.create_subprocess_exec(
-            *command, env=None if environment is None else {**os.environ, **environment}, start_new_session=True
+            *command, env=environment, stdout=output, stderr=output, start_new_session=True
         )
+        if output is not None:
+            output.close()  # the process has its own by now
         self._running[name] = process
         return process
+
+    def _output(self, name: str) -> IO[bytes] | None:
+        return None if self._log_dir is None else (self._log_dir / f"{name}.log").open("ab")
 
     async def _watch(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
         quick = 0

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from router.core.events import Version
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.addresses import Address
-    from router.core.events import Cause, Version
+    from router.core.events import Cause
     from router.core.participants import Participant
     from router.core.policy import Decision
 

@@ -56,14 +56,20 @@ class _Reader:
 
     def read(self, document: dict[str, Any]) -> Policy:
         for key in sorted(document.keys() - {"default", "rule"}):
-            self.complain(self.find(key, 1), f"unknown table or key '{key}' (known: default, rule)")
+            self.complain(self.find_top(key), f"unknown table or key '{key}' (known: default, rule)")
         default = self.default(document.get("default"))
         tables = document.get("rule", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.complain(self.find("rule", 1), "rules are written as [[rule]] tables")
+            self.complain(self.find_top("rule"), "rules are written as [[rule]] tables")
             tables = []
-        rules = [self.rule(table, self.line_of(index)) for index, table in enumerate(tables)]
-        self.check_reachable(rules)
+        rules, sound = [], []
+        for index, table in enumerate(tables):
+            before = len(self.problems)
+            rules.append(self.rule(table, self.line_of(index)))
+            if len(self.problems) == before:
+                sound.append(rules[-1])
+        self.check_names(rules)
+        self.check_reachable(sound)
         if self.problems:
             raise PolicyError(self.problems)
         return Policy(default, tuple(rules))
@@ -76,7 +82,7 @@ class _Reader:
 
     def find(self, key: str, start: int) -> int:
         """Return the line on which `key` is set, at or below `start` and above the next rule; else `start`."""
-        pattern = re.compile(rf"\s*(\[+\s*)?[\"']?{re.escape(key)}[\"']?\s*(=|\.|\])")
+        pattern = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
         for number in range(start, len(self.lines) + 1):
             if number > start and _HEADER.match(self.lines[number - 1]):
                 break
@@ -84,8 +90,14 @@ class _Reader:
                 return number
         return start
 
+    def find_top(self, key: str) -> int:
+        """Return the line of a table, wherever it stands, or of a key above all tables; else 1."""
+        pattern = re.compile(rf"\s*\[+\s*[\"']?{re.escape(key)}[\"']?\s*[.\]]")
+        tables = (number for number, line in enumerate(self.lines, 1) if pattern.match(line))
+        return next(tables, None) or self.find(key, 1)
+
     def default(self, table: Any) -> Target | None:
-        line = self.find("default", 1)
+        line = self.find_top("default")
         if not isinstance(table, dict) or "target" not in table:
             self.complain(line, "the default is missing: write [default] with target = one of " + ", ".join(_TARGETS))
             return None
@@ -105,12 +117,13 @@ class _Reader:
         for key in sorted(table.keys() - _RULE_KEYS):
             self.complain(self.find(key, line), f"unknown key '{key}' (known: {', '.join(sorted(_RULE_KEYS))})")
         name = table.get("name")
-        if not isinstance(name, str) or not name.strip():
+        name = name if isinstance(name, str) else ""
+        if not name.strip():
             self.complain(line, "a rule needs a name: it is the reason that entries and logs give")
         if "target" not in table:
             self.complain(line, f"a rule needs a target: one of {', '.join(_TARGETS)}")
         target = self.target(table["target"], self.find("target", line)) if "target" in table else None
-        rule = Rule(name=str(name), line=line, target=target, hours=self.hours(table.get("hours"), line))
+        rule = Rule(name=name, line=line, target=target, hours=self.hours(table.get("hours"), line))
         for word, (attribute, allowed) in _WORDS.items():
             if word in table:
                 values: Any = self.values(word, table[word], allowed, self.find(word, line))
@@ -165,20 +178,26 @@ class _Reader:
         return frozenset(DAYS.index(day) for day in value)
 
     def clock(self, value: Any, line: int) -> time:
-        if isinstance(value, time):
-            return value
         try:
-            return time.fromisoformat(value)
+            clock = value if isinstance(value, time) else time.fromisoformat(value)
         except (ValueError, TypeError):
+            clock = None
+        if clock is None or clock.tzinfo is not None:  # the zone is time_zone's to say
             self.complain(line, f"{value!r} is not a time such as '09:00'")
             return time(0, 0)
+        return clock
+
+    def check_names(self, rules: list[Rule]) -> None:
+        lines: dict[str, int] = {}
+        for rule in rules:
+            if rule.name in lines:
+                self.complain(rule.line, f"the name '{rule.name}' is taken by the rule on line {lines[rule.name]}")
+            if rule.name.strip():
+                lines.setdefault(rule.name, rule.line)
 
     def check_reachable(self, rules: list[Rule]) -> None:
-        names: dict[str, int] = {}
+        """Find rules that can never decide, among those that are right as they stand."""
         for index, later in enumerate(rules):
-            if later.name in names:
-                self.complain(later.line, f"the name '{later.name}' is taken by the rule on line {names[later.name]}")
-            names.setdefault(later.name, later.line)
             for earlier in rules[:index]:
                 if covers(earlier, later):
                     what = f"the rule '{earlier.name}' on line {earlier.line} takes all that it could take"

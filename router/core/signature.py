@@ -124,7 +124,7 @@ class Verifier:
     def _verify(self, raw_path: bytes, pairs: Pairs, signature: str | None) -> None:
         if not signature:
             raise SignatureError("X-Twilio-Signature is missing")
-        given = signature.strip().encode("utf-8", "surrogateescape")
+        given = signature.strip().encode("utf-8", "surrogatepass")
         tail = _tail(pairs)
         for token in self.tokens:
             for base in self.bases:

@@ -29,8 +29,13 @@ def identify(pairs: Pairs, *, default_account: str) -> Identity:
     account_id = texts.get("AccountSid", "").strip() or default_account
     customer, recipient = _ends(texts)
     status = _outgoing_status(texts)
-    key = texts["MessageSid"].strip() + (f":{status}" if status else "")
-    return Identity(account_id, f"{account_id}:messaging:{key}", f"{customer.key}|{recipient.canonical}")
+    key = message_key(account_id, texts["MessageSid"].strip(), status)
+    return Identity(account_id, key, f"{customer.key}|{recipient.canonical}")
+
+
+def message_key(account_id: str, sid: str, status: str = "") -> str:
+    """Return the idempotency key of a message, or of one status of an outgoing one."""
+    return ":".join(filter(None, (account_id, "messaging", sid, status)))
 
 
 def normalize(entry: InboundEntry) -> Event:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -78,7 +79,7 @@ class Ingest:
             metrics.count("router_webhooks", source.name, str(status), result)
             log(
                 "webhook",
-                level="info" if status == 200 else "warning",  # noqa: PLR2004 - HTTP
+                level="info" if status == HTTPStatus.OK else "warning",
                 source=source.name,
                 status=status,
                 result=result,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -16,6 +16,9 @@ from router.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from router.settings import Settings
+
+#: Settings without which there is nothing to check or to append to.
+REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")
 
 
 async def serve(settings: Settings, *, share_port: bool = False) -> int:

@@ -1,12 +1,10 @@
 """Request bodies of the public API as frozen models, with the API's limits; read once, at the edge.
 
 Fields that a model does not name are ignored, as the API's description allows. A body that does not fit is refused
-with a 400 that names the field.
+with a 400 that names the field. (Annotations are evaluated here: pydantic reads them.)
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
@@ -79,6 +77,8 @@ class TimeoutsBody(Body):
 class ChannelSettingBody(Body):
     """Settings of one channel; capture rules do not matter to a sandbox that is told what to capture."""
 
+    model_config = ConfigDict(extra="allow")
+
     status_timeouts: TimeoutsBody | None = None
 
 
@@ -91,6 +91,17 @@ class InlineConfiguration(Body):
     memory_extraction_enabled: bool | None = None
     intelligence_configuration_ids: tuple[str, ...] | None = Field(default=None, max_length=5)
     status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=2)
+
+
+class ConfigurationChange(Body):
+    """What the admin API can change of a configuration: channel by channel; the grouping type is fixed."""
+
+    display_name: str | None = None
+    description: str | None = None
+    memory_store_id: str | None = None
+    channel_settings: dict[Channel, ChannelSettingBody | None] | None = None
+    status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=20)
+    conversation_grouping_type: str | None = None
 
 
 class NewConversation(Body):
@@ -161,7 +172,7 @@ class ActionPartyBody(Body):
     channel: Channel | None = None
 
     @model_validator(mode="after")
-    def _is_legal(self) -> ActionPartyBody:
+    def _is_legal(self) -> Self:
         if self.participant_id is not None and self.address is None:
             return self
         if self.participant_id is None and self.address and self.channel:
@@ -199,7 +210,7 @@ class NewAction(Body):
 B = TypeVar("B", bound=BaseModel)
 
 
-async def read_body(request: web.Request, model: type[B], *, form_status: int) -> B:
+async def read_body(request: "web.Request", model: type[B], *, form_status: int) -> B:
     """Return the JSON body of `request` as `model`.
 
     Raises RefusalError: `form_status` for anything but JSON by its content type, 400 for what does not fit.

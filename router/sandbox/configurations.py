@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import Field
-
 from router.core.participants import Configuration
-from router.sandbox.bodies import Body, CallbackBody, ChannelSettingBody, InlineConfiguration
+from router.sandbox.bodies import CallbackBody, ChannelSettingBody
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.grouping import BY_ADDRESSES_AND_CHANNEL
 from router.sandbox.records import Callback, ConfigurationRecord, Settings, Wire
@@ -19,6 +17,7 @@ from router.sandbox.records import Callback, ConfigurationRecord, Settings, Wire
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from router.sandbox.bodies import ConfigurationChange, InlineConfiguration
     from router.sandbox.state import State
 
 #: Shown of every configuration, also where it says nothing of them.
@@ -36,17 +35,6 @@ _SHOWN: Final[Wire] = {
 _OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
 
 
-class ConfigurationChange(Body):
-    """What the admin API can change of a configuration; the grouping type is fixed."""
-
-    display_name: str | None = None
-    description: str | None = None
-    memory_store_id: str | None = None
-    channel_settings: dict[str, ChannelSettingBody] | None = None
-    status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=20)
-    conversation_grouping_type: str | None = None
-
-
 def load_configuration(state: State, given: Configuration | dict[str, Any]) -> ConfigurationRecord:
     """Return the record of a configuration from the options; raises ValidationError where it has no id."""
     model = given if isinstance(given, Configuration) else Configuration.model_validate(given)
@@ -59,9 +47,7 @@ def make_settings(configuration_id: str | None, wire: Wire) -> Settings:
     """Return settings of a configuration in wire form."""
     shown = _SHOWN | wire
     timeouts = {
-        channel.upper(): _timeouts(setting)
-        for channel, setting in (shown["channelSettings"] or {}).items()
-        if (setting or {}).get("statusTimeouts")
+        channel.upper(): _timeouts(setting) for channel, setting in (shown["channelSettings"] or {}).items() if setting
     }
     shown["statusCallbacks"] = [each.wire() for each in make_callbacks(shown["statusCallbacks"] or ())]
     callbacks = make_callbacks(shown["statusCallbacks"])
@@ -69,7 +55,8 @@ def make_settings(configuration_id: str | None, wire: Wire) -> Settings:
 
 
 def _timeouts(setting: Wire) -> tuple[int | None, int | None]:
-    return setting["statusTimeouts"].get("inactive"), setting["statusTimeouts"].get("closed")
+    timeouts = ChannelSettingBody.model_validate(setting).status_timeouts
+    return (timeouts.inactive, timeouts.closed) if timeouts else (None, None)
 
 
 def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]:
@@ -111,6 +98,9 @@ def change_configuration(state: State, configuration_id: str, change: Configurat
     wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if wire.get("conversationGroupingType", record.settings.grouping) != record.settings.grouping:
         raise RefusalError(400, "conversationGroupingType: cannot be changed", field="conversationGroupingType")
+    if "channelSettings" in wire:  # channel by channel; null takes a channel out
+        channels = record.settings.wire["channelSettings"] | (wire["channelSettings"] or {})
+        wire["channelSettings"] = {name: setting for name, setting in channels.items() if setting is not None}
     record.settings = make_settings(record.id, record.settings.wire | wire)
     record.updated = state.clock.moment()
     record.version += 1

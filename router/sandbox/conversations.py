@@ -53,7 +53,7 @@ def new_conversation(
         is_inline=is_inline,
         name=name,
         metadata={},
-        restarted=moment,
+        restarted=state.clock.now(),
     )
 
 

@@ -16,11 +16,13 @@ the keys of all its participants on all channels; a pair has no direction, since
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.participants import AGENT_TYPES, ParticipantType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Key = tuple[str, ...]
 #: channel to {anchor: is it an agent's}; the anchor "" stands for nobody

@@ -7,7 +7,6 @@ claimed already is not asked for again, so that rewriting it unchanged never con
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,8 @@ from router.sandbox.grouping import NO_KEYS, Anchors, Key, Keys, Member, keys_of
 from router.sandbox.records import ParticipantRecord, canonical_pairs
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from router.sandbox.records import ConversationRecord
     from router.sandbox.state import State
 
@@ -117,14 +118,22 @@ def find_holder(
 
 
 def find_collision(
-    state: State, configuration_id: str | None, claimed: Iterable[Key], apart_from: str | None = None
+    state: State,
+    configuration_id: str | None,
+    claimed: Iterable[Key],
+    apart_from: str | None = None,
+    *,
+    has_inactive: bool,
 ) -> ConversationRecord | None:
-    """Return the oldest open conversation that holds one of the `claimed` keys."""
+    """Return the open conversation that holds one of the `claimed` keys: an ACTIVE one, the oldest, if there are more.
+
+    INACTIVE ones count only if `has_inactive`.
+    """
     owners = {owner for key in claimed for owner in state.keys.owners((configuration_id, key)) if owner != apart_from}
     found = [conversation for owner in owners if (conversation := state.conversations.get(owner)) is not None]
-    if not state.options.inactive_blocks:
+    if not has_inactive:
         found = [each for each in found if each.status == ConversationStatus.ACTIVE]
-    return min(found, key=lambda each: each.moment, default=None)
+    return min(found, key=lambda each: (each.status != ConversationStatus.ACTIVE, each.moment), default=None)
 
 
 def _refuse_collision(state: State, conversation: ConversationRecord, keys: Mapping[str, Keys]) -> None:
@@ -132,7 +141,8 @@ def _refuse_collision(state: State, conversation: ConversationRecord, keys: Mapp
     for participant_id, new in keys.items():
         known = conversation.participants.get(participant_id)
         claimed |= new.claimed - known.keys.claimed if known else new.claimed
-    other = find_collision(state, conversation.settings.configuration_id, claimed, conversation.id)
+    scope, has_inactive = conversation.settings.configuration_id, state.options.inactive_blocks
+    other = find_collision(state, scope, claimed, conversation.id, has_inactive=has_inactive)
     if other is not None:
         raise mapping_exists(other.id)
 
@@ -176,7 +186,7 @@ def _hold_keys(state: State, conversation: ConversationRecord, anchors: Anchors,
 
 
 def _exchange(state: State, conversation: ConversationRecord, old: Keys, new: Keys) -> None:
-    """Grouping happens within one configuration; conversations without one share a group of their own."""
+    """Swap held keys; grouping happens within one configuration, and without one in a group of its own."""
     scope = conversation.settings.configuration_id
     state.keys.discard(((scope, key) for key in old.owned), conversation.id)
     state.keys.add(((scope, key) for key in new.owned), conversation.id)

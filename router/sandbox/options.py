@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
@@ -34,7 +34,9 @@ Fraction = Field(default=0.0, ge=0.0, le=1.0)
 Seconds = Field(default=0.0, ge=0.0)
 
 
-@dataclass(frozen=True, kw_only=True, config=ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid"))
+@dataclass(
+    frozen=True, kw_only=True, config=ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
+)
 class SandboxOptions:
     """Options of one sandbox; raises pydantic's ValidationError (a ValueError) for a value that no switch has.
 
@@ -119,5 +121,3 @@ class SandboxOptions:
 
 SWITCHES: Final = frozenset(field.name for field in fields(SandboxOptions)) - IDENTITY
 _NAMES: Final = {to_camel(name): name for name in SWITCHES}
-
-OPTIONS: Final = TypeAdapter(SandboxOptions)

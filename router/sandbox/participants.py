@@ -24,8 +24,8 @@ def make_draft(state: State, body: InlineParticipant) -> Draft:
         ParticipantAddress(channel=each.channel, address=each.address, channel_id=each.channel_id)
         for each in body.addresses or ()
     )
-    kind = body.type or state.options.default_participant_type
-    kind, profile_id = resolve_profile(state, kind, body.profile_id, addresses)
+    asked = body.type or state.options.default_participant_type
+    kind, profile_id = resolve_profile(state, asked, body.profile_id, addresses)
     return Draft(str(kind), body.name, profile_id, addresses)
 
 

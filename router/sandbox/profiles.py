@@ -24,15 +24,15 @@ def resolve_profile(
     if given is not None or kind in AGENT_TYPES:
         return kind, given
     names = [each.as_address().canonical for each in addresses]
-    known = {_canonical(name): profile for name, profile in state.options.profiles.items()} if names else {}
-    found = next((profile for name in names if (profile := known.get(name) or state.created_profiles.get(name))), None)
+    found = next((profile for name in names if (profile := state.profiles.get(name))), None)
     if found is not None:
         return ParticipantType.CUSTOMER, found
     if kind == ParticipantType.CUSTOMER and names and state.options.create_profiles:
         found = state.make_id("mem_profile", state.clock.moment())
-        state.created_profiles.update(dict.fromkeys(names, found))
+        state.profiles.update(dict.fromkeys(names, found))
     return kind, found
 
 
-def _canonical(name: str) -> str:
+def canonical_name(name: str) -> str:
+    """Return the form in which the store knows a phone number or mailbox."""
     return canonicalize(Channel.EMAIL if "@" in name else Channel.WHATSAPP, name)

@@ -8,54 +8,48 @@ Handlers change it without awaiting in between, so each write is atomic within t
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.ids import make_id
 from router.sandbox.clock import VirtualClock, format_time
 from router.sandbox.configurations import load_configuration
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.indexes import OwnerIndex, Timeline
+from router.sandbox.profiles import canonical_name
 from router.sandbox.timers import Timers
 
 if TYPE_CHECKING:
     import random
 
+    from router.sandbox.callbacks import Deliverer
     from router.sandbox.clock import Clock
     from router.sandbox.grouping import Key
     from router.sandbox.options import SandboxOptions
     from router.sandbox.records import (
-        Callback,
         ConfigurationRecord,
         ConversationRecord,
         OperationRecord,
         ParticipantRecord,
         Settings,
-        Wire,
     )
 
 KEEP_OPERATIONS: Final = 1_000
 
 
-class Publisher(Protocol):
-    """Takes events to deliver; the real one is callbacks.Deliverer, tests of operations take a list."""
-
-    def publish(self, conversation_id: str, callbacks: tuple[Callback, ...], event: Wire) -> None:
-        """Deliver `event` to each of `callbacks` some time later; never raises."""
-
-
 class State:
-    """The sandbox's memory; `options` may be replaced by others of the same identity."""
+    """The sandbox's memory; `use` replaces its options by others of the same identity."""
 
-    def __init__(self, options: SandboxOptions, clock: Clock, entropy: random.Random, publisher: Publisher) -> None:
+    def __init__(self, options: SandboxOptions, clock: Clock, entropy: random.Random, deliverer: Deliverer) -> None:
         self.initial = options
         self.entropy = entropy
-        self.publisher = publisher
+        self._deliverer = deliverer
         self._base_clock = clock
         self.reset()
 
     def reset(self) -> None:
         """Go back to the state and the switches of the start."""
-        self.options = self.initial
+        self.profiles: dict[str, str] = {}
+        self.use(self.initial)
         self.clock = VirtualClock(self._base_clock)
         self.timers = Timers()
         self.conversations: Timeline[ConversationRecord] = Timeline()
@@ -64,10 +58,14 @@ class State:
         self.resource_ids: OwnerIndex[str] = OwnerIndex()
         self.operations: OrderedDict[str, OperationRecord] = OrderedDict()
         self.repeated_deletes: OrderedDict[str, str] = OrderedDict()
-        self.created_profiles: dict[str, str] = {}
         self.configurations: Timeline[ConfigurationRecord] = Timeline()
         for given in self.options.configurations:
             self.configurations.add(load_configuration(self, given))
+
+    def use(self, options: SandboxOptions) -> None:
+        """Take other switches; profiles are added to those that the memory store has."""
+        self.options = options
+        self.profiles |= {canonical_name(name): profile for name, profile in options.profiles.items()}
 
     def make_id(self, prefix: str, moment: int) -> str:
         """Return an id of the API's form, born at `moment`."""
@@ -121,4 +119,4 @@ class State:
             callbacks = self.settings_of(conversation).callbacks
         if callbacks:
             event = {"eventType": event_type, "timestamp": self.text(self.clock.now()), "data": data}
-            self.publisher.publish(conversation.id, callbacks, event)
+            self._deliverer.publish(conversation.id, callbacks, event)

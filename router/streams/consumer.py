@@ -88,6 +88,7 @@ class StreamConsumer:
         self._intake = intake
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
+        self._reader: Reader | None = None
         self._window: Window[Delivery] = Window(limits.window, self._work)
 
     @contextlib.asynccontextmanager
@@ -106,6 +107,7 @@ class StreamConsumer:
             await reader.start()
             claiming = asyncio.create_task(claimer.run(), name="claimer")
             try:
+                self._reader = reader
                 yield reader
             finally:
                 claiming.cancel()
@@ -115,6 +117,11 @@ class StreamConsumer:
                 await asyncio.gather(claiming, return_exceptions=True)
                 log("process.stopping", consumer=self.name, handed_back=cut_off)
         await self._leave()
+
+    async def lost(self) -> None:
+        """Return once reading has stopped by itself: FastStream gives up silently when its group is lost."""
+        while self._reader is None or self._reader.is_running:
+            await asyncio.sleep(1)
 
     def _claimer(self) -> Claimer:
         return Claimer(
@@ -149,7 +156,7 @@ class StreamConsumer:
             try:
                 left = await self._intake(deliveries)
             except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not lost: each is tried on its own
-                log("redis.failed", level="warning", error=f"{type(error).__name__}: {error}")
+                log("batch.failed", level="warning", error=f"{type(error).__name__}: {error}")
         for position, delivery in enumerate(left):
             if not await self._window.admit(self._subject(delivery), delivery):
                 self._release(left[position:])  # closing: they stay pending, and a survivor takes them

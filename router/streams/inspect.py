@@ -68,3 +68,16 @@ async def update_gauges(redis: Redis, keys: Keys) -> None:
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)
             if group.lag is not None:
                 gauge("router_group_lag", state.key, group.name, value=group.lag)
+
+
+async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
+    """Tell whether a consumer of the group is alive and has begun to read."""
+    try:
+        rows: Any = await redis.xinfo_consumers(stream, group)
+    except ResponseError:
+        return False
+    partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
+    for row in rows:
+        if await redis.exists(keys.heartbeat(partition, group, row["name"].decode())):
+            return True
+    return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.conversations import CallDetails, ConversationsV2, Transport
@@ -13,7 +13,7 @@ from router.core.keys import RESOLVER
 from router.core.policy_file import read_policy
 from router.logs import log
 from router.operator_port import operator_port
-from router.process import until_stopped
+from router.process import until_stopped_or
 from router.streams.connection import Redis, connect
 from router.streams.consumer import Limits, StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from router.core.policy import Policy
     from router.settings import Settings
 
-REQUIRED = (
+#: Settings without which nothing can be resolved.
+REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
     "twilio_auth_token",
@@ -129,9 +130,16 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 
 
 async def work(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0."""
+    """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
+
+    Returns 1 if reading stops by itself (the consumer group was lost): the platform starts us again, and the group
+    with us.
+    """
     async with working(settings) as consumer, operator_port(settings):
         log("process.started", consumer=consumer.name, settings=settings.masked())
-        await until_stopped()
+        is_stopped = await until_stopped_or(consumer.lost())
+    if not is_stopped:
+        log("process.failed", level="error", reason="reading stopped by itself: is the stream or its group gone?")
+        return 1
     log("process.stopped")
     return 0

@@ -82,8 +82,9 @@ def _apply_participant(context: Context, event: ParticipantReported, ledger: Led
     fact = make_fact(context, event.participant, ledger, cause=event.cause, version=event.version)
     if event.change is Change.REMOVED:
         return ledger.take_removal(fact)
-    note_our_side(event.participant, ledger)
     outcome = ledger.take_participant(fact)
+    if outcome.result is Result.IGNORED:
+        note_our_side(event.participant, ledger)
     return Outcome(Result.STALE, outcome.reason) if outcome.result is Result.GONE else outcome
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from router import metrics
 from router.core.addresses import mask
+from router.core.entries import ParticipantData
 from router.core.events import Event, InboundEntry, MessageReceived
 from router.logs import log
 
@@ -86,8 +87,14 @@ def report(work: Work) -> None:
         reason=outcome.reason,
         address=mask(customer) if customer else None,
         conversation=ledger.conversation_id if ledger else None,
-        participant=work.published[-1].subject if work.published else None,
+        participant=_participant(work),
         target=ledger.fields.get("target") if ledger else None,
         key=entry.key,
         ms=round((now - entry.received_at) / 1000, 2),
     )
+
+
+def _participant(work: Work) -> str | None:
+    """Return the participant that the event's entry is about."""
+    data = work.published[-1].data if work.published else None
+    return data.participant.id if isinstance(data, ParticipantData) else None

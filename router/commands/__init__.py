@@ -1,0 +1,1 @@
+"""The commands of `python -m router` that are no long-running process of the Procfile."""

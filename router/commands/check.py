@@ -1,0 +1,176 @@
+"""`python -m router check`: tells whether everything is right, before it is started.
+
+Every line is `ok`, `warn` (works, but a promise of the README does not hold as it stands) or `FAIL`; the exit status is
+1 if one failed. Secrets are shown as dots.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from router.conversations import ConversationsV2, Transport
+from router.core.errors import ApiError, PolicyError, SettingsError
+from router.settings import Settings, load
+from router.streams.connection import Redis, RedisError, connect
+from router.worker.app import load_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Everything that the four processes of the Procfile need together.
+REQUIRED: Final = (
+    "redis_url",
+    "twilio_account_sid",
+    "twilio_auth_token",
+    "twilio_conversation_configuration_id",
+    "public_base_url",
+)
+#: Streams with entry-level idempotency of the client are not needed; XAUTOCLAIM and its kin came with this version.
+OLDEST_REDIS: Final = (7, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    level: str
+    subject: str
+    text: str
+
+
+async def check(*, is_offline: bool = False) -> int:
+    """Print the effective configuration and all findings; returns 1 if one failed, 2 if settings are wrong."""
+    settings = load()
+    for name, value in settings.masked().items():
+        print(f"  {name}={value}")
+    findings = [*_check_settings(settings), *_check_policy(settings)]
+    if not is_offline:
+        findings += await _check_redis(settings)
+        findings += await _check_api(settings)
+    for finding in findings:
+        print(f"{finding.level:<5} {finding.subject}: {finding.text}")
+    failed = sum(finding.level == "FAIL" for finding in findings)
+    warned = sum(finding.level == "warn" for finding in findings)
+    print(f"{len(findings)} checked, {failed} failed, {warned} warnings")
+    return 1 if failed else 0
+
+
+def _check_settings(settings: Settings) -> list[Finding]:
+    findings = []
+    try:
+        load(require=REQUIRED)
+        findings.append(Finding("ok", "settings", "all that the processes need is set"))
+    except SettingsError as error:
+        findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
+    if settings.public_base_url and settings.public_base_url.startswith("http://"):
+        findings.append(Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the way can read and repeat webhooks"))
+    if settings.auth_tokens and not (settings.twilio_api_key and settings.twilio_api_secret):
+        text = "not set: the auth token opens the API too; a key can be revoked on its own"
+        findings.append(Finding("warn", "TWILIO_API_KEY", text))
+    return findings
+
+
+def _check_policy(settings: Settings) -> list[Finding]:
+    try:
+        policy = load_policy(settings)
+    except PolicyError as error:
+        return [Finding("FAIL", "routing", problem) for problem in error.problems]
+    except OSError as error:
+        return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
+    return [Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")]
+
+
+async def _check_redis(settings: Settings) -> list[Finding]:
+    if settings.redis_url is None:
+        return []
+    redis = connect(settings.redis)
+    try:
+        begun = time.perf_counter()
+        await redis.ping()
+        ms = (time.perf_counter() - begun) * 1000
+        return [Finding("ok", "REDIS_URL", f"answers in {ms:.1f} ms"), *await _check_promises(redis)]
+    except (RedisError, OSError) as error:
+        return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
+    finally:
+        await redis.aclose()
+
+
+async def _check_promises(redis: Redis) -> list[Finding]:
+    """Name each server setting that makes a promise false."""
+    try:
+        info: dict[str, Any] = await redis.info()
+        config = await _read_config(redis)
+    except RedisError as error:
+        return [Finding("warn", "Redis", f"its settings cannot be read ({error}): check persistence by hand")]
+    version = str(info.get("redis_version", "0.0"))
+    findings = [_judge("version", f"{version}", _is_recent(version), "is too old: 7.0 or newer is needed", fail=True)]
+    durable = config.get("appendonly") == "yes"
+    text = "is off: a restart of Redis loses what was answered 2xx; set appendonly yes"
+    findings.append(_judge("appendonly", config.get("appendonly", "?"), durable, text))
+    if durable:
+        fsync = config.get("appendfsync", "?")
+        text = "a power failure (not a crash of Redis) loses up to a second of webhooks that were answered 2xx"
+        findings.append(_judge("appendfsync", fsync, fsync == "always", f"is {fsync}: {text}"))
+    eviction = config.get("maxmemory-policy", "?")
+    text = f"is {eviction}: Redis may throw away streams and markers when memory is short; set noeviction"
+    is_safe = eviction == "noeviction" or config.get("maxmemory") == "0"
+    findings.append(_judge("maxmemory-policy", eviction, is_safe, text))
+    return findings
+
+
+async def _read_config(redis: Redis) -> dict[str, str]:
+    raw: Any = await redis.config_get("*")
+    return {_text(name): _text(value) for name, value in raw.items()}
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _is_recent(version: str) -> bool:
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    return numbers >= OLDEST_REDIS
+
+
+def _judge(subject: str, good: str, is_good: bool, bad: str, *, fail: bool = False) -> Finding:  # noqa: FBT001 - a verdict
+    name = f"Redis {subject}"
+    return Finding("ok", name, good) if is_good else Finding("FAIL" if fail else "warn", name, bad)
+
+
+async def _check_api(settings: Settings) -> list[Finding]:
+    """Fetch the configuration: URL, credentials and configuration id in one call."""
+    user, password = settings.api_credentials
+    configuration_id = settings.twilio_conversation_configuration_id
+    if not user or not password or not configuration_id:
+        return []
+    name = "Conversations API"
+    async with Transport(settings.twilio_conversations_url, user, password, retries=1, deadline=20) as transport:
+        try:
+            configuration = await ConversationsV2(transport).fetch_configuration(configuration_id)
+        except ApiError as error:
+            return [Finding("FAIL", name, f"{settings.twilio_conversations_url}: {type(error).__name__}: {error}")]
+    grouping = configuration.conversation_grouping_type
+    findings = [Finding("ok", name, f"{settings.twilio_conversations_url}, configuration groups by {grouping}")]
+    wanted = f"{settings.public_base_url}/webhooks/conversations"
+    urls = [callback.get("url") for callback in configuration.status_callbacks or ()]
+    text = f"none of its status callbacks goes to {wanted}: closings and participants that Twilio adds are not seen"
+    findings.append(_judge_callbacks(urls, wanted, text))
+    shortest = _shortest_closing(configuration.channel_settings or {})
+    if shortest is not None and settings.route_ttl > shortest:
+        text = f"{settings.route_ttl:.0f} s is longer than the shortest closing timeout ({shortest} s)"
+        findings.append(Finding("warn", "ROUTER_ROUTE_TTL", text))
+    return findings
+
+
+def _judge_callbacks(urls: list[Any], wanted: str, text: str) -> Finding:
+    subject = "status callbacks"
+    return Finding("ok", subject, wanted) if wanted in urls else Finding("warn", subject, text)
+
+
+def _shortest_closing(channels: dict[str, Any]) -> int | None:
+    """Return the shortest closing timeout of a configuration in seconds; the API has minutes."""
+    read: Callable[[Any], Any] = lambda channel: ((channel or {}).get("statusTimeouts") or {}).get("closed")  # noqa: E731
+    minutes = [value for value in map(read, channels.values()) if isinstance(value, int)]
+    return min(minutes) * 60 if minutes else None

@@ -1,0 +1,71 @@
+"""`python -m router sandbox`: the offline Conversations API on its own, for developing against it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from router.core.errors import SettingsError
+from router.process import run
+from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, serve
+from router.settings import load
+
+if TYPE_CHECKING:
+    import argparse
+
+    from router.settings import Settings
+
+#: Credentials of a sandbox for which none are set: they open nothing else.
+ACCOUNT_SID = "AC5a2d0000000000000000000000000000"
+AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - of the sandbox
+API_KEY = "SK5a2d0000000000000000000000000000"
+API_SECRET = "sandbox-api-secret"  # noqa: S105 - of the sandbox
+
+
+def run_sandbox(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    options = make_options(
+        load(), callback_url=arguments.callback_url, grouping=arguments.grouping, switches=arguments.switches
+    )
+    return run(_serve(options, arguments.host, arguments.port))
+
+
+def make_options(settings: Settings, *, callback_url: str | None, grouping: str, switches: list[str]) -> SandboxOptions:
+    """Return the sandbox's options from the settings; raises SettingsError for a switch that it does not have."""
+    configuration = {
+        "id": settings.twilio_conversation_configuration_id or DEFAULT_CONFIGURATION_ID,
+        "displayName": "sandbox",
+        "description": "The configuration of the sandbox",
+        "conversationGroupingType": grouping,
+        "channelSettings": {},
+        "statusCallbacks": [{"url": callback_url, "method": "POST"}] if callback_url else [],
+    }
+    key, secret = settings.twilio_api_key, settings.twilio_api_secret
+    values: dict[str, Any] = dict(switch.partition("=")[::2] for switch in switches)
+    try:
+        return SandboxOptions(
+            account_sid=settings.twilio_account_sid or ACCOUNT_SID,
+            auth_token=settings.auth_tokens[0] if settings.auth_tokens else AUTH_TOKEN,
+            api_key=key.get_secret_value() if key else API_KEY,
+            api_secret=secret.get_secret_value() if secret else API_SECRET,
+            configurations=(configuration,),
+            **values,
+        )
+    except ValidationError as error:
+        problems = [f"--set {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+        raise SettingsError(problems) from error
+
+
+async def _serve(options: SandboxOptions, host: str, port: int) -> int:
+    def on_ready(url: str) -> None:
+        print(f"sandbox of the Conversations API: {url}", f"TWILIO_ACCOUNT_SID={options.account_sid}", sep="\n")
+        print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
+
+    try:
+        await serve(options, host, port, on_ready=on_ready)
+    except OSError as error:
+        print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,162 @@
+"""The admin API under /sandbox: drives what no client of the public API can do, and shows what happened.
+
+POST  /sandbox/capture                          passive capture of a message or call (see capture)
+POST  /sandbox/participants/{c}/{p}/remove      Twilio removes a participant
+GET, PATCH /sandbox/options                     the switches (see options); profiles given are added
+PATCH /sandbox/configurations/{configuration}   callbacks, channel settings and texts of a configuration
+POST  /sandbox/clock                            {advanceSeconds}: lets time pass, timers run
+GET   /sandbox/requests                         requests of the public API by method and route template
+GET   /sandbox/callbacks                        what became of the status callbacks
+GET, POST, DELETE /sandbox/faults               see faults
+POST  /sandbox/reset                            back to the start: state, switches, faults, counts
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from aiohttp import web
+from pydantic import Field, RootModel, ValidationError
+
+from router.sandbox.bodies import Body, ConfigurationChange, parse_body, refuse
+from router.sandbox.callbacks import Deliverer
+from router.sandbox.capture import CaptureBody, capture
+from router.sandbox.configurations import change_configuration
+from router.sandbox.conversations import full_wire, run_timers
+from router.sandbox.errors import RefusalError
+from router.sandbox.faults import Fault
+from router.sandbox.middlewares import COUNTS, FAULTS, STATE, json_response
+from router.sandbox.participants import remove_participant
+
+DELIVERER: Final = web.AppKey("deliverer", Deliverer)
+
+
+class _Changes(RootModel[dict[str, Any]]):
+    """A JSON object of switches."""
+
+
+class _Advance(Body):
+    """The body of POST /sandbox/clock."""
+
+    advance_seconds: float = Field(ge=0.0)
+
+
+async def post_capture(request: web.Request) -> web.Response:
+    """Take in a message or call: 201 if it opened a conversation, else 200."""
+    state, body = request.app[STATE], parse_body(await request.read(), CaptureBody)
+    captured = capture(state, body)
+    communication = captured.communication.to_wire(state.text) if captured.communication else None
+    wire = {
+        "isNew": captured.is_new,
+        "conversation": full_wire(state, captured.conversation),
+        "communication": communication,
+    }
+    return json_response(wire, 201 if captured.is_new else 200)
+
+
+async def post_removal(request: web.Request) -> web.Response:
+    """Remove a participant."""
+    state = request.app[STATE]
+    conversation = state.find_open(request.match_info["conversation"])
+    participant = state.find_participant(conversation, request.match_info["participant"])
+    remove_participant(state, conversation, participant)
+    return json_response(participant.to_wire(state.text))
+
+
+async def get_options(request: web.Request) -> web.Response:
+    """Show the switches."""
+    return json_response(request.app[STATE].options.switches())
+
+
+async def patch_options(request: web.Request) -> web.Response:
+    """Turn switches."""
+    state, changes = request.app[STATE], parse_body(await request.read(), _Changes).root
+    try:
+        options = state.options.with_switches(changes)
+    except ValidationError as error:
+        raise refuse(error) from error
+    except ValueError as error:
+        raise RefusalError(400, str(error)) from error
+    state.use(options)
+    for conversation in state.conversations:
+        state.schedule(conversation)
+    return json_response(options.switches())
+
+
+async def patch_configuration(request: web.Request) -> web.Response:
+    """Change a configuration as the owner of the account would."""
+    state, change = request.app[STATE], parse_body(await request.read(), ConfigurationChange)
+    record = change_configuration(state, request.match_info["configuration"], change)
+    for conversation in state.conversations:
+        state.schedule(conversation)
+    return json_response(record.to_wire(state.text))
+
+
+async def post_clock(request: web.Request) -> web.Response:
+    """Let time pass."""
+    state = request.app[STATE]
+    state.clock.advance(parse_body(await request.read(), _Advance).advance_seconds)
+    run_timers(state)
+    return json_response({"now": state.text(state.clock.now())})
+
+
+async def get_requests(request: web.Request) -> web.Response:
+    """Show how often which route was called."""
+    counts = request.app[COUNTS]
+    return json_response({"requests": dict(counts), "total": counts.total()})
+
+
+async def get_callbacks(request: web.Request) -> web.Response:
+    """Show what became of the status callbacks."""
+    deliverer = request.app[DELIVERER]
+    names = ("delivered", "failed", "dropped", "attempts")
+    return json_response({name: deliverer.counts[name] for name in names} | {"pending": deliverer.pending})
+
+
+async def get_faults(request: web.Request) -> web.Response:
+    """Show the armed faults."""
+    return json_response({"faults": request.app[FAULTS].listing()})
+
+
+async def post_fault(request: web.Request) -> web.Response:
+    """Arm a fault."""
+    fault = parse_body(await request.read(), Fault)
+    request.app[FAULTS].arm(fault)
+    return json_response(fault.model_dump(mode="json", by_alias=True), 201)
+
+
+async def delete_faults(request: web.Request) -> web.Response:
+    """Disarm all faults."""
+    request.app[FAULTS].clear()
+    return web.Response(status=204)
+
+
+async def post_reset(request: web.Request) -> web.Response:
+    """Go back to the start."""
+    request.app[FAULTS].clear()
+    request.app[COUNTS].clear()
+    await request.app[DELIVERER].clear()
+    request.app[STATE].reset()
+    return web.Response(status=204)
+
+
+async def get_health(request: web.Request) -> web.Response:
+    """Answer that the sandbox is there."""
+    return json_response({"status": "ok", "conversations": len(request.app[STATE].conversations)})
+
+
+ROUTES: Final = (
+    web.get("/healthz", get_health),
+    web.post("/sandbox/capture", post_capture),
+    web.post("/sandbox/participants/{conversation}/{participant}/remove", post_removal),
+    web.get("/sandbox/options", get_options),
+    web.patch("/sandbox/options", patch_options),
+    web.patch("/sandbox/configurations/{configuration}", patch_configuration),
+    web.post("/sandbox/clock", post_clock),
+    web.get("/sandbox/requests", get_requests),
+    web.get("/sandbox/callbacks", get_callbacks),
+    web.get("/sandbox/faults", get_faults),
+    web.post("/sandbox/faults", post_fault),
+    web.delete("/sandbox/faults", delete_faults),
+    web.post("/sandbox/reset", post_reset),
+)

@@ -1,0 +1,57 @@
+"""Watching the participants streams from outside, without a group: for people (`dev`, `simulate`), never for work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.entries import Entry, read_entry
+from router.core.keys import Keys, Target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from router.streams.connection import Redis
+
+_PAGE: Final = 200
+#: Milliseconds that one read waits.
+_BLOCK: Final = 500
+
+
+def participant_streams(keys: Keys) -> list[str]:
+    """Return the participants streams of all partitions."""
+    return [keys.participants(partition, target) for partition in range(keys.partitions) for target in Target]
+
+
+async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
+    """Return where each participants stream ends now: the position to watch from."""
+    ids: dict[str, str] = {}
+    for stream in participant_streams(keys):
+        newest: Any = await redis.xrevrange(stream, count=1)
+        ids[stream] = newest[0][0].decode() if newest else "0-0"
+    return ids
+
+
+async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry | None, None]:
+    """Yield entries as they come, and None whenever nothing has come for a moment; moves `position` along."""
+    while True:
+        wanted: Any = dict(position)
+        rows: Any = await redis.xread(wanted, count=_PAGE, block=_BLOCK)
+        if not rows:
+            yield None
+        for stream, entries in rows or ():
+            for entry_id, fields in entries:
+                position[stream.decode()] = entry_id.decode()
+                yield read_entry(fields[b"event"])
+
+
+async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:
+    """Return the newest `participant.joined` of an address among what the streams still hold."""
+    for stream in participant_streams(keys):
+        rows: Any = await redis.xrevrange(stream, count=10_000)
+        for _, fields in rows:
+            if fields.get(b"type") != b"participant.joined" or address.encode() not in fields[b"event"]:
+                continue
+            entry = read_entry(fields[b"event"])
+            if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
+                return entry
+    return None

