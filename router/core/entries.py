@@ -170,6 +170,7 @@ def read_entry(event: str | bytes) -> Entry:
 
 
 class _RawEntry(_Model):
+    specversion: Literal["1.0"]
     id: str
     type: str
     source: str

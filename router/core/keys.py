@@ -67,6 +67,10 @@ class Keys:
         """String: the conversation of a pair of addresses; a cache, may vanish at any time."""
         return self._key(self.partition_of(pair), "route", account_id, pair)
 
+    def creating(self, account_id: str, address_key: str) -> str:
+        """String: somebody is creating a participant at this address just now; expires within a minute."""
+        return self._key(self.partition_of(address_key), "creating", account_id, address_key)
+
     def own_addresses(self, account_id: str) -> str:
         """Set: addresses that are our side of conversations; a few per account."""
         return self._key(0, "own-addresses", account_id)

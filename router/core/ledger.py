@@ -33,6 +33,7 @@ from router.core.marker import (
     ParticipantFact,
     Result,
     address_field,
+    keys_of,
     make_marker,
     participant_field,
     recipient_field,
@@ -146,8 +147,7 @@ class Ledger:
         target = None if outcome else self._hold(fact.decision)
         fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=bool(marker and marker.is_ours))
         is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
-        if is_change or target:
-            self.put(participant_field(participant.id), fresh.model_dump_json())
+        self.put(participant_field(participant.id), fresh.model_dump_json())
         if outcome:
             return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
         for key in fresh.addresses:
@@ -163,8 +163,8 @@ class Ledger:
             return Outcome(Result.IGNORED, fact.decision.reason)
         if not fact.participant.addresses and fact.address is None:
             return Outcome(Result.IGNORED, "it has no address yet")
-        for one in fact.participant.addresses:
-            holder = self.get(address_field(one.key))
+        for key in keys_of(fact):
+            holder = self.get(address_field(key))
             if holder is not None and holder != fact.participant.id:
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
@@ -182,6 +182,7 @@ class Ledger:
         participant = fact.participant
         fresh = make_marker(participant, fact, stay=marker.stay, target=marker.target, was_ours=marker.is_ours)
         if fresh.digest == marker.digest:
+            self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "already announced")
         if fact.version == marker.version:
             return Outcome(Result.KNOWN, "no newer than what is committed")
@@ -195,6 +196,11 @@ class Ledger:
         self._publish(UpdatedData, fact, distinction=f"{fact.version.updated}.{fact.version.told}.{fresh.digest}")
         return Outcome(Result.UPDATED, str(self.get("reason")))
 
+    def _date(self, participant_id: str, marker: Marker, version: Version) -> None:
+        """Note that a marker was still true at `version`: what is older than that is stale."""
+        dated = marker.model_copy(update={"version": version})
+        self.put(participant_field(participant_id), dated.model_dump_json())
+
     def take_removal(self, fact: ParticipantFact) -> Outcome:
         """Take in that a participant has left; its stay ends, and what is older than that changes nothing."""
         participant, marker = fact.participant, self.marker(fact.participant.id)
@@ -203,12 +209,14 @@ class Ledger:
         if marker is not None and fact.version < marker.version:
             return Outcome(Result.STALE, "older than what is committed")
         if marker is not None and not marker.is_present:
+            self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "it had left already")
         keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
         for key in keys:
             if self.get(address_field(key)) == participant.id:
                 self.put(address_field(key), None)
-        left = make_marker(participant, fact, stay=marker.stay if marker else 0, target=None, was_ours=fact.is_ours)
+        stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
+        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
         self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
         if marker is None or marker.target is None:
             return Outcome(Result.NOTED, "it had not been announced")

@@ -116,6 +116,12 @@ def digest_of(participant: Participant) -> str:
     return sha256("\0\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
+def keys_of(fact: ParticipantFact) -> tuple[str, ...]:
+    """Return the keys of a participant's addresses, once each; one that came without any is at the event's address."""
+    own = tuple(dict.fromkeys(one.key for one in fact.participant.addresses))
+    return own or ((fact.address.key,) if fact.address else ())
+
+
 def fields_for(participant_ids: Iterable[str], addresses: Iterable[Address]) -> list[str]:
     """Return the hash fields that a ledger needs to take facts about these participants and addresses."""
     fields = dict.fromkeys(COMMON_FIELDS)
@@ -138,5 +144,5 @@ def make_marker(
         is_ours=fact.is_ours or was_ours,
         stay=stay,
         target=target,
-        addresses=tuple(dict.fromkeys(one.key for one in participant.addresses)),
+        addresses=keys_of(fact),
     )

@@ -7,7 +7,7 @@ a policy that is read differently from how it was meant loses customers silently
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -137,6 +137,21 @@ class Policy:
             if words is not None:
                 return Decision(rule.target, f"{rule.name} ({', '.join(words)})" if words else rule.name)
         return Decision(self.default, "default")
+
+    def is_open(self, facts: Facts) -> bool:
+        """Tell whether knowing the recipient or the configuration, where unknown, could change the decision."""
+        for rule in self.rules:
+            wants_unknown = (rule.recipients is not None and facts.recipient is None) or (
+                rule.configuration_ids is not None and facts.configuration_id is None
+            )
+            known = replace(
+                rule,
+                recipients=rule.recipients if facts.recipient else None,
+                configuration_ids=rule.configuration_ids if facts.configuration_id else None,
+            )
+            if _matched(known, facts) is not None:
+                return wants_unknown
+        return False
 
 
 def covers(earlier: Rule, later: Rule) -> bool:

@@ -89,6 +89,14 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the policy wanted to know of a conversation besides the event: who is in it, and its resource."""
+
+    participants: tuple[Participant, ...] = ()
+    conversation: Conversation | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first."""
 
@@ -111,4 +119,4 @@ class Unusable:
     reason: str
 
 
-Outcome = Resolved | Wait | Ignored | Unusable
+Outcome = Resolved | Surroundings | Wait | Ignored | Unusable

@@ -48,6 +48,7 @@ from router.core.requests import (
     ReplaceParticipant,
     Request,
     Resolved,
+    Surroundings,
     Unusable,
     Wait,
 )
@@ -230,6 +231,26 @@ def _new(kind: str, address: Address, channel_id: str | None) -> NewParticipant:
     """Return a participant to create; its channelId makes it findable if the answer gets lost."""
     entry = ParticipantAddress(channel=address.channel, address=address.value, channel_id=channel_id)
     return NewParticipant(type=kind, addresses=(entry,))
+
+
+def explore(conversation_id: str) -> Resolution:
+    """Find out what the policy may want to know of a conversation that was told of by callback.
+
+    A conversation that does not exist (any more) has nothing to tell: that is an answer too.
+    """
+    conversation = yield FetchConversation(conversation_id)
+    if isinstance(conversation, NotFoundError):
+        return Surroundings()
+    if isinstance(conversation, ApiError):
+        return _setback(conversation, "fetching the conversation")
+    if conversation.participants:
+        return Surroundings(conversation.participants, conversation)
+    participants = yield ListParticipants(conversation_id)
+    if isinstance(participants, NotFoundError):
+        return Surroundings()
+    if isinstance(participants, ApiError):
+        return _setback(participants, "listing the participants")
+    return Surroundings(tuple(participants), conversation)
 
 
 def resolve_communication(event: CommunicationReported) -> Resolution:

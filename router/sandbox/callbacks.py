@@ -175,7 +175,7 @@ class Deliverer:
 
 def backoff(first: float, retry: int) -> float:
     """Return the seconds to wait before the `retry`-th retry, which doubles from `first`."""
-    return first * 2 ** (retry - 1)
+    return first * 2.0 ** (retry - 1)
 
 
 def signed_url(url: str, body: bytes) -> str:

@@ -162,7 +162,12 @@ def scene_callback(kind: str, scene: Scene, *, token: str | None = None) -> Simu
     event_type = kind.replace("-", "_").upper().replace("CONVERSATION_CLOSED", "CONVERSATION_UPDATED")
     if kind.startswith("conversation-"):
         status = "CLOSED" if kind == "conversation-closed" else "ACTIVE"
-        data = {"id": scene.conversation_id, "configurationId": scene.configuration_id, "status": status, "name": None}
+        data: dict[str, Any] = {
+            "id": scene.conversation_id,
+            "configurationId": scene.configuration_id,
+            "status": status,
+            "name": None,
+        }
     elif kind.startswith("participant-"):
         data = {
             "id": scene.participant_id,

@@ -52,9 +52,9 @@ def next_step(
     rests = _pick([inactive for inactive, _ in timeouts], choice)
     if closes is not None:
         steps.append((conversation.restarted + closes * MINUTE, ConversationStatus.CLOSED))
-    if rests is not None and conversation.status == ConversationStatus.ACTIVE and (closes is None or rests < closes):
+    if rests is not None and conversation.status == ConversationStatus.ACTIVE:
         steps.append((conversation.restarted + rests * MINUTE, ConversationStatus.INACTIVE))
-    return min(steps, default=None)
+    return min(steps, default=None)  # of two at one time CLOSED, which sorts first
 
 
 def _pick(minutes: list[int | None], choice: str) -> int | None:

@@ -120,7 +120,7 @@ class StreamConsumer:
 
     async def lost(self) -> None:
         """Return once reading has stopped by itself: FastStream gives up silently when its group is lost."""
-        while self._reader is None or self._reader.is_running:
+        while self._reader is None or self._reader.is_running:  # noqa: ASYNC110 - FastStream gives no signal to wait for
             await asyncio.sleep(1)
 
     def _claimer(self) -> Claimer:
@@ -185,19 +185,21 @@ class StreamConsumer:
             while (pause := await self._try(state)) is not None:
                 state.count += 1
                 async with self._window.parked():
-                    await asyncio.sleep(min(pause, LONGEST_PAUSE))
+                    await asyncio.sleep(pause)
         finally:
             self._release([delivery])
 
     async def _try(self, state: _Tries) -> float | None:
         """Do one attempt; returns the pause before the next, or None if there is none."""
-        delivery, pause = state.delivery, self._limits.retry_delay * 2.0 ** min(state.count, 10)
+        delivery = state.delivery
+        pause = min(self._limits.retry_delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE)
         state.delivery = replace(delivery, is_redelivered=True)
         try:
             verdict = await self._attempt(delivery)
             if isinstance(verdict, Later):
                 state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
-                return await self._wait(state, verdict.reason, max(verdict.delay, min(pause, LONGEST_PAUSE)))
+                grown = max(verdict.delay, min(verdict.delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
+                return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
             if isinstance(verdict, Poison):
                 await self._give_up(delivery, verdict.reason, deliveries=state.count + 1)
             else:
@@ -211,10 +213,10 @@ class StreamConsumer:
             return await self._fail(delivery, error, pause)
         return None
 
-    async def _wait(self, state: _Tries, reason: str, pause: float) -> float:
+    async def _wait(self, state: _Tries, reason: str, pause: float, *, is_usual: bool = False) -> float:
         delivery = state.delivery
         self._on_result("waiting")
-        if state.count == 0:
+        if state.count == 0 and not is_usual:
             log("event.waiting", level="warning", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)
             with contextlib.suppress(RedisError, OSError):
                 await self._count(delivery, is_failure=False)

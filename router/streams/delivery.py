@@ -36,12 +36,14 @@ class Done:
 class Later:
     """Something must recover first: try again after `delay` seconds; does not count as a failure.
 
-    `is_unsure` if the attempt may have had an effect that the next one must look for.
+    The delay doubles with each try. `is_unsure` if the attempt may have had an effect that the next one must look for;
+    `is_usual` if waiting here is nothing that anybody needs to hear of.
     """
 
     reason: str
     delay: float = 1.0
     is_unsure: bool = False
+    is_usual: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from router.logs import log
 from router.streams.connection import RedisError, connect
@@ -140,7 +140,7 @@ class _FakeServer:
 
     is_real = False
 
-    def __init__(self, server: TcpFakeServer) -> None:  # type: ignore[name-defined]  # noqa: F821 - optional package
+    def __init__(self, server: Any) -> None:
         self._server = server
         self.url = f"redis://127.0.0.1:{server.server_address[1]}/0"
         threading.Thread(target=server.serve_forever, daemon=True).start()

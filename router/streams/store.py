@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds: a route that nobody used for so long is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
+#: Seconds: how long the callback of a participant waits for whoever is creating it.
+CREATING_LIFE: Final = 60
 #: Seconds: how long it is remembered that status callbacks arrive.
 CALLBACKS_LIFE: Final = 7 * 86_400
 
@@ -120,6 +122,23 @@ class Store:
                 pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
         if len(pipeline):
             await pipeline.execute()
+
+    async def begin_creating(self, account_id: str, address: Address) -> None:
+        """Note that a participant is being created at `address`: its callback waits for the one who knows why."""
+        await self._redis.set(self._keys.creating(account_id, address.key), "1", ex=CREATING_LIFE)
+
+    async def end_creating(self, account_id: str, address: Address) -> None:
+        """Note that it has been created and committed, or will not be."""
+        await self._redis.delete(self._keys.creating(account_id, address.key))
+
+    async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
+        """Tell for each (account, address keys) whether somebody is creating a participant at one of them."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for account_id, addresses in wanted:
+            for key in addresses:
+                pipeline.exists(self._keys.creating(account_id, key))
+        found = iter(await pipeline.execute() if len(pipeline) else ())
+        return [sum(next(found) for _ in addresses) > 0 for _, addresses in wanted]
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
         """Remember addresses of our side; what joins there is never announced."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from router.core.events import Cause
     from router.core.ledger import Ledger
     from router.core.participants import Participant
-    from router.core.requests import Resolved
+    from router.core.requests import Resolved, Surroundings
 
 LedgerEvent = ParticipantReported | ConversationReported | CommunicationReported
 
@@ -68,24 +68,58 @@ def ledger_fields(event: LedgerEvent) -> tuple[str, list[str]]:
     return event.communication.conversation_id, fields_for(ids, [author.as_address()] if author else ())
 
 
-def apply_event(context: Context, event: LedgerEvent, ledger: Ledger) -> Outcome | None:
-    """Apply what Twilio told us of a conversation to its ledger."""
+def apply_event(
+    context: Context, event: LedgerEvent, ledger: Ledger, surroundings: Surroundings | None = None
+) -> Outcome | None:
+    """Apply what Twilio told us of a conversation to its ledger; `surroundings` where the API was asked for them."""
     ledger.touch(context.now, told=True)
     if isinstance(event, ParticipantReported):
-        return _apply_participant(context, event, ledger)
+        return _apply_participant(context, event, ledger, surroundings)
     if isinstance(event, ConversationReported):
         return ledger.take_conversation(event.conversation, event.version, event.cause)
     return _apply_communication(event, ledger)
 
 
-def _apply_participant(context: Context, event: ParticipantReported, ledger: Ledger) -> Outcome:
+def _apply_participant(
+    context: Context, event: ParticipantReported, ledger: Ledger, surroundings: Surroundings | None
+) -> Outcome | None:
+    if surroundings is not None:
+        note_surroundings(surroundings, event.participant, ledger)
     fact = make_fact(context, event.participant, ledger, cause=event.cause, version=event.version)
     if event.change is Change.REMOVED:
         return ledger.take_removal(fact)
+    if surroundings is None and _could_be_decided_better(context, event, ledger, fact):
+        return None
     outcome = ledger.take_participant(fact)
     if outcome.result is Result.IGNORED:
         note_our_side(event.participant, ledger)
     return Outcome(Result.STALE, outcome.reason) if outcome.result is Result.GONE else outcome
+
+
+def _could_be_decided_better(
+    context: Context, event: ParticipantReported, ledger: Ledger, fact: ParticipantFact
+) -> bool:
+    """Tell whether a new participant's target hangs on something that the callback does not say."""
+    if fact.is_ours or fact.address is None or ledger.is_closed or ledger.get("target") is not None:
+        return False
+    marker = ledger.marker(event.participant.id)
+    if marker is not None and (not marker.is_present or fact.version < marker.version or marker.is_ours):
+        return False
+    return context.policy.is_open(
+        _facts(context, event.participant, ledger, cause=event.cause, customer=fact.address, recipient=fact.recipient)
+    )
+
+
+def note_surroundings(surroundings: Surroundings, participant: Participant, ledger: Ledger) -> None:
+    """Take over our side's address on each of the participant's channels, and the configuration."""
+    if surroundings.conversation is not None:
+        ledger.note_conversation(surroundings.conversation)
+    channels = {address.channel for address in participant.addresses}
+    for other in surroundings.participants:
+        for address in other.addresses:
+            is_our_side = other.type in AGENT_TYPES and other.type != ParticipantType.HUMAN_AGENT
+            if is_our_side and address.channel in channels:
+                ledger.note_recipient(address.as_address())
 
 
 def _apply_communication(event: CommunicationReported, ledger: Ledger) -> Outcome | None:
@@ -133,17 +167,29 @@ def make_fact(
     is_ours = kind != ParticipantType.CUSTOMER and any(one.key in context.own for one in participant.addresses)
     decision = Decision(None, "it has no address yet")
     if shown is not None:
-        facts = Facts(
-            source=cause.source,
-            channel=shown.channel,
-            participant_type=kind,
-            customer=shown,
-            recipient=recipient,
-            configuration_id=ledger.get("configuration_id"),
-            now=_moment(context.now),
-        )
+        facts = _facts(context, participant, ledger, cause=cause, customer=shown, recipient=recipient)
         decision = context.policy.decide(facts)
     return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours)
+
+
+def _facts(
+    context: Context,
+    participant: Participant,
+    ledger: Ledger,
+    *,
+    cause: Cause,
+    customer: Address,
+    recipient: Address | None,
+) -> Facts:
+    return Facts(
+        source=cause.source,
+        channel=customer.channel,
+        participant_type=participant.type or ParticipantType.UNKNOWN,
+        customer=customer,
+        recipient=recipient,
+        configuration_id=ledger.get("configuration_id"),
+        now=_moment(context.now),
+    )
 
 
 def apply_resolved(

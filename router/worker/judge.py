@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.events import Disregarded, MessageReceived
+from router.core.events import Change, Disregarded, MessageReceived, ParticipantReported
 from router.core.marker import Outcome, Result, fields_for
 from router.core.participants import ParticipantType
 from router.inbound.sources import normalize
@@ -84,9 +84,14 @@ class Judge:
         if ledger is None:
             return None
         before = len(ledger.entries)
-        outcome = apply_event(self.context(work), event, ledger)
+        if work.is_being_created and isinstance(event, ParticipantReported) and self._is_new(event, ledger):
+            return None
+        outcome = apply_event(self.context(work), event, ledger, work.surroundings)
         work.published = ledger.entries[before:]
         return outcome
+
+    def _is_new(self, event: ParticipantReported, ledger: Ledger) -> bool:
+        return event.change is not Change.REMOVED and ledger.marker(event.participant.id) is None
 
     def _apply_message(self, work: Work, message: MessageReceived) -> Outcome | None:
         if work.decision is None or work.decision.target is None:

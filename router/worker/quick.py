@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.errors import RouterError
-from router.core.events import MessageReceived
+from router.core.events import MessageReceived, ParticipantReported
 from router.core.ledger import FieldNotReadError
 from router.streams.store import LedgerQuery
 from router.worker.work import subject_of
@@ -67,6 +67,14 @@ class Quick:
             routes = await self._store.read_routes([(work.account_id, self._judge.pair(each)) for work, each in wanted])
             for (work, _), route in zip(wanted, routes, strict=True):
                 work.route = route
+        told = [(work, work.event) for work in works if isinstance(work.event, ParticipantReported)]
+        if told:
+            wanted_addresses = [
+                (work.account_id, [one.key for one in event.participant.addresses]) for work, event in told
+            ]
+            creating = await self._store.are_being_created(wanted_addresses)
+            for (work, _), is_being_created in zip(told, creating, strict=True):
+                work.is_being_created = is_being_created
 
     async def _read_ledgers(self, works: Sequence[Work]) -> None:
         """Read each conversation once, with the fields that all its events need."""

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import ApiError, AuthenticationError, NotFoundError, RouterError, UnavailableError
-from router.core.events import CommunicationReported, MessageReceived, Version
+from router.core.events import CommunicationReported, MessageReceived, ParticipantReported, Version
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
 from router.core.marker import Outcome, Result, fields_for
 from router.core.participants import ConversationStatus, ParticipantType
-from router.core.requests import FetchConversation, Ignored, Resolved, Unusable, Wait
-from router.core.resolution import MessageResolver, resolve_communication
+from router.core.requests import FetchConversation, Ignored, Resolved, Surroundings, Unusable, Wait
+from router.core.resolution import MessageResolver, explore, resolve_communication
 from router.core.timestamps import to_microseconds
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.conversations.v2 import ConversationsV2
+    from router.core.requests import Outcome as ResolutionOutcome
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 RACES: Final = 20
 #: Seconds to step back after that, and to wait for an operator to mend credentials.
 STEP_BACK: Final = 0.5
+#: Seconds to wait first for a participant that another worker is creating.
+CREATION: Final = 0.05
 OPERATOR: Final = 30.0
 #: A lost race: read again.
 AGAIN: Final = None
@@ -68,9 +71,15 @@ class Slow:
     async def _try(self, work: Work) -> Verdict | None:
         if isinstance(work.event, MessageReceived) and work.is_wanted:
             (work.route,) = await self._store.read_routes([(work.account_id, self._judge.pair(work.event))])
+        if isinstance(work.event, ParticipantReported):
+            keys = [address.key for address in work.event.participant.addresses]
+            (work.is_being_created,) = await self._store.are_being_created([(work.account_id, keys)])
         work.outcome = await self._apply(work)
         if work.outcome is not None:
             return await self._finish(work)
+        if work.is_being_created:
+            # Whoever creates it knows which message it came from, and will announce it.
+            return Later("its participant is being created", CREATION, is_usual=True)
         if work.route is not None and work.ledger is not None and not work.ledger.is_closed:
             return await self._confirm(work, work.route, work.ledger)
         return await self._resolve(work)
@@ -118,26 +127,51 @@ class Slow:
     async def _resolve(self, work: Work) -> Verdict | None:
         """Ask the API for the participant, and commit what it says."""
         event = work.event
-        if isinstance(event, MessageReceived):
-            await self._accounts.add_own(work.account_id, event.recipient)
-            is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
-            our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
-            resolver = MessageResolver(self._judge.configuration_id, our_type)
-            resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
-        elif isinstance(event, CommunicationReported):
-            resolution = resolve_communication(event)
-        else:
+        if isinstance(event, ParticipantReported):
+            return await self._explore(work, event)
+        if isinstance(event, CommunicationReported):
+            return await self._end(work, event, await drive(self._client, resolve_communication(event)))
+        if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
-        match await drive(self._client, resolution):
+        await self._accounts.add_own(work.account_id, event.recipient)
+        await self._store.begin_creating(work.account_id, event.customer)
+        is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
+        our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
+        resolver = MessageResolver(self._judge.configuration_id, our_type)
+        resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
+        return await self._end(work, event, await drive(self._client, resolution))
+
+    async def _end(
+        self, work: Work, event: MessageReceived | CommunicationReported, outcome: ResolutionOutcome
+    ) -> Verdict | None:
+        match outcome:
+            case Resolved():
+                return await self._take(work, event, outcome)
             case Wait(reason, delay, is_unsure):
                 return Later(reason, delay, is_unsure=is_unsure)
-            case Unusable(reason):
-                return Poison(reason)
             case Ignored(reason):
                 work.ledger, work.outcome = None, Outcome(Result.IGNORED, reason)
                 return await self._finish(work)
-            case Resolved() as resolved:
-                return await self._take(work, event, resolved)
+            case Unusable(reason):
+                await self._end_creating(work)
+                return Poison(reason)
+        return Poison("a resolution that ends without a participant")
+
+    async def _explore(self, work: Work, event: ParticipantReported) -> Verdict | None:
+        """Ask for what the policy wants to know of a participant's conversation, then judge once more."""
+        outcome = await drive(self._client, explore(event.participant.conversation_id))
+        match outcome:
+            case Wait(reason, delay):
+                return Later(reason, delay)
+            case Unusable(reason):
+                return Poison(reason)
+            case Surroundings():
+                work.surroundings = outcome
+        return AGAIN
+
+    async def _end_creating(self, work: Work) -> None:
+        if isinstance(work.event, MessageReceived):
+            await self._store.end_creating(work.account_id, work.event.customer)
 
     async def _take(
         self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved
@@ -174,6 +208,7 @@ class Slow:
             kind = participant.type or ParticipantType.UNKNOWN
             route = Route(resolved.conversation_id, participant.id, kind, work.begun)
             await self._store.write_routes([(work.account_id, self._judge.pair(event), route)])
+            await self._end_creating(work)
 
     async def _finish(self, work: Work) -> Verdict | None:
         if work.ledger is not None and not await self._commit(work.ledger):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from router.core.ledger import Ledger
     from router.core.marker import Outcome
     from router.core.policy import Decision
+    from router.core.requests import Surroundings
     from router.streams.delivery import Delivery
     from router.streams.store import Route
 
@@ -26,7 +27,8 @@ class Work:
     """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
 
     `decision` is the policy's for the sender of a message; `route` and `ledger` are what was read for it; `published`
-    are the entries that it added to the ledger.
+    are the entries that it added to the ledger. `is_being_created` if a message's worker is creating this participant
+    just now; `surroundings` is what the API was asked for because the policy wanted to know it.
     """
 
     delivery: Delivery
@@ -38,6 +40,8 @@ class Work:
     ledger: Ledger | None = None
     outcome: Outcome | None = None
     published: list[Entry] = field(default_factory=list)
+    is_being_created: bool = False
+    surroundings: Surroundings | None = None
 
     @property
     def account_id(self) -> str:

@@ -5,12 +5,14 @@ Synchronous only (its asynchronous side posts forms to this API): run calls with
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twilio.http.http_client import TwilioHttpClient
 from twilio.rest import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 API_BASE = "https://conversations.twilio.com"
 

@@ -1,0 +1,61 @@
+"""The committed state of one conversation, kept in a dict: what the commit script does, without a server."""
+
+from router.core.events import Version
+from router.core.ledger import Ledger
+from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
+
+
+class Book:
+    """What is committed of one conversation; every fact is taken by a fresh ledger, as the worker does it."""
+
+    def __init__(self):
+        self.fields = {}
+        self.entries = []
+
+    def open(self, known=None):
+        """Return a ledger of what is committed."""
+        fields = {name: value for name, value in self.fields.items() if known is None or name in known}
+        return Ledger("router", ACCOUNT, CONVERSATION, fields, known=known)
+
+    def commit(self, ledger):
+        """Apply a ledger's changes as the commit script does."""
+        if ledger.changes:
+            for name, value in ledger.changes.items():
+                if value is None:
+                    self.fields.pop(name, None)
+                else:
+                    self.fields[name] = value
+            self.fields["rev"] = str(ledger.revision + 1)
+        self.entries += ledger.entries
+
+    def _take(self, method, *args):
+        ledger = self.open()
+        outcome = getattr(ledger, method)(*args)
+        self.commit(ledger)
+        return outcome.result
+
+    def see(self, *args, **changes):
+        """Take in that a participant is there."""
+        return self._take("take_participant", make_fact(*args, **changes))
+
+    def lose(self, *args, **changes):
+        """Take in that a participant has left."""
+        return self._take("take_removal", make_fact(*args, **changes))
+
+    def tell(self, version=1, **changes):
+        """Take in what a conversation's resource tells."""
+        return self._take(
+            "take_conversation",
+            make_conversation(**changes),
+            Version(version, version),
+            make_cause("CONVERSATION_UPDATED"),
+        )
+
+    @property
+    def types(self):
+        """The types of the entries, in order."""
+        return [entry.type for entry in self.entries]
+
+    def marker(self, participant_id="p1"):
+        """Return what is committed of a participant."""
+        return self.open().marker(participant_id)

@@ -1,0 +1,88 @@
+"""Redis keys: one place, one form, one slot per partition."""
+
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.keys import PERMANENT, Keys, Target
+
+KEYS = Keys("acme")
+ACCOUNT = "AC00000000000000000000000000000001"
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        pytest.param(KEYS.inbound(0), "acme:{0}:inbound", id="inbound"),
+        pytest.param(KEYS.participants(0, Target.AI_AGENT), "acme:{0}:participants:ai-agent", id="ai-agent"),
+        pytest.param(KEYS.participants(3, "human-agent"), "acme:{3}:participants:human-agent", id="human-agent"),
+        pytest.param(KEYS.dead_letters(0), "acme:{0}:dead-letters", id="dead-letters"),
+        pytest.param(KEYS.seen(0, "k:1"), "acme:{0}:seen:k:1", id="seen"),
+        pytest.param(KEYS.conversation("AC1", "conv_1"), "acme:{0}:conversation:AC1:conv_1", id="conversation"),
+        pytest.param(KEYS.route("AC1", "pair"), "acme:{0}:route:AC1:pair", id="route"),
+        pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:own-addresses:AC1", id="own-addresses"),
+        pytest.param(KEYS.callbacks("AC1"), "acme:{0}:callbacks:AC1", id="callbacks"),
+        pytest.param(KEYS.heartbeat(1, "resolver", "host-1"), "acme:{1}:heartbeat:resolver:host-1", id="heartbeat"),
+        pytest.param(KEYS.effect(1, "ai-agent", "9-0"), "acme:{1}:effect:ai-agent:9-0", id="effect"),
+        pytest.param(KEYS.roster("waiting"), "acme:{0}:roster:waiting", id="roster"),
+    ],
+)
+def test_form(key, expected):
+    """Every key is namespace, hash tag of the partition, kind and what distinguishes it."""
+    assert key == expected
+
+
+def test_contract_of_streams():
+    """The streams that other programs read have the names that the contract gives, with the default namespace."""
+    assert Keys().inbound(0) == "router:{0}:inbound"
+    assert [Keys().participants(0, target) for target in Target] == [
+        "router:{0}:participants:ai-agent",
+        "router:{0}:participants:human-agent",
+    ]
+
+
+def test_every_kind_of_key_has_its_own_name():
+    """No two functions make keys of one kind, so that one kind's TTL is never another's."""
+    makers = [make for name, make in inspect.getmembers(KEYS, inspect.ismethod) if name[0] != "_"]
+    makers.remove(KEYS.partition_of)
+    names = [inspect.signature(make).parameters for make in makers]
+    made = [
+        make(*(0 if name == "partition" else "x" for name in wanted))
+        for make, wanted in zip(makers, names, strict=True)
+    ]
+    kinds = [key.split(":")[2] for key in made if key.startswith("acme:{")]
+    assert len(set(kinds)) == len(kinds)
+    assert set(PERMANENT) - {"quarantine"} <= set(kinds)
+
+
+@given(st.text(), st.integers(min_value=1, max_value=64))
+def test_partition(subject, partitions):
+    """Any subject has a partition in range, always the same one."""
+    keys = Keys("router", partitions)
+    assert 0 <= keys.partition_of(subject) < partitions
+    assert keys.partition_of(subject) == Keys("other", partitions).partition_of(subject)
+
+
+@pytest.mark.parametrize(
+    ("subject", "partition"),
+    [
+        pytest.param("conv_conversation_1", 5, id="conversation"),
+        pytest.param("SMS|+14155550101|+15557650001", 1, id="pair"),
+        pytest.param("", 0, id="empty"),
+        pytest.param("\ud800", 1, id="lone-surrogate"),
+    ],
+)
+def test_partition_is_the_same_in_every_version(subject, partition):
+    """Partitions are part of the stored data: a release that computed others would split conversations."""
+    assert Keys("router", 7).partition_of(subject) == partition
+
+
+@given(st.text(min_size=1, max_size=40), st.integers(min_value=1, max_value=16))
+def test_conversation_and_its_streams_share_a_slot(conversation_id, partitions):
+    """What one commit touches carries one hash tag."""
+    keys = Keys("router", partitions)
+    tag = f"{{{keys.partition_of(conversation_id)}}}"
+    assert keys.conversation(ACCOUNT, conversation_id).split(":")[1] == tag
+    assert keys.participants(keys.partition_of(conversation_id), "ai-agent").split(":")[1] == tag

@@ -1,0 +1,141 @@
+"""The API's resources: lenient where it grows, strict where an id is missing."""
+
+import pytest
+from pydantic import ValidationError
+
+from router.core.addresses import Address
+from router.core.participants import (
+    AGENT_TYPES,
+    Action,
+    ActionParty,
+    Communication,
+    Configuration,
+    Conversation,
+    NewParticipant,
+    Participant,
+    ParticipantAddress,
+)
+from tests.core.builders import CUSTOMER, DESK, make_participant
+
+WIRE = {
+    "id": "conv_participant_01k1etx3jbfx88476ccja00001",
+    "conversationId": "conv_conversation_01k1etx3jbfx88476ccja00001",
+    "accountId": "AC00000000000000000000000000000001",
+    "name": "Ana",
+    "type": "CUSTOMER",
+    "profileId": "mem_profile_01k1etx3jbfx88476ccja00001",
+    "addresses": [{"channel": "SMS", "address": "+14155550101", "channelId": "SM1"}],
+    "createdAt": "2026-01-01T10:00:00Z",
+    "updatedAt": "2026-01-01T10:00:00Z",
+}
+
+
+def test_participant_from_and_to_the_wire():
+    """A participant is read from camelCase and written back as it came."""
+    participant = Participant.model_validate(WIRE)
+    assert participant.profile_id == WIRE["profileId"]
+    assert participant.addresses == (ParticipantAddress(channel="SMS", address="+14155550101", channel_id="SM1"),)
+    assert participant.to_wire() == WIRE
+
+
+@pytest.mark.parametrize(
+    "model", [Participant, Conversation, Communication, Action, Configuration], ids=lambda model: model.__name__
+)
+def test_only_the_id_is_required(model):
+    """Everything but the id may be missing, and without an id there is no resource."""
+    assert model.model_validate({"id": "x"}).to_wire()["id"] == "x"
+    with pytest.raises(ValidationError, match="id"):
+        model.model_validate({})
+
+
+def test_unknown_fields_and_values_are_kept():
+    """What the API adds tomorrow is carried through: fields, enum values, and numbers where a text was."""
+    participant = Participant.model_validate({"id": 7, "type": "BOT", "mood": "good"})
+    assert participant.to_wire() == {
+        "id": "7",
+        "type": "BOT",
+        "mood": "good",
+        "addresses": [],
+        "conversationId": "",
+        "accountId": "",
+    }
+
+
+@pytest.mark.parametrize("missing", ["channel", "address"])
+def test_an_address_needs_channel_and_value(missing):
+    """Half an address is none."""
+    whole = {"channel": "SMS", "address": "+14155550101"}
+    with pytest.raises(ValidationError, match=missing):
+        ParticipantAddress.model_validate({name: value for name, value in whole.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    ("address", "has"),
+    [
+        pytest.param(Address("WHATSAPP", "+14155550101"), True, id="other-spelling"),
+        pytest.param(Address("SMS", "+14155550101"), False, id="other-channel"),
+        pytest.param(DESK, True, id="second-address"),
+        pytest.param(Address("WHATSAPP", "+14155550102"), False, id="other-number"),
+    ],
+)
+def test_has_address(address, has):
+    """A participant is at an address if one of its own is the same by channel and canonical form."""
+    participant = make_participant("p1", Address("WHATSAPP", "whatsapp:+1 415 555 0101"), DESK)
+    assert participant.has_address(address) is has
+
+
+def test_keys_are_those_of_addresses():
+    """A participant's address has the key and the value type that the core compares."""
+    own = ParticipantAddress(channel="WHATSAPP", address="whatsapp:+14155550101")
+    assert own.as_address() == Address("WHATSAPP", "whatsapp:+14155550101")
+    assert own.key == own.as_address().key == "WHATSAPP|+14155550101"
+
+
+def test_replacement_has_all_four_fields():
+    """The body of a PUT carries type, name, profile and addresses, since a PUT clears what it lacks."""
+    replacement = Participant.model_validate(WIRE).as_replacement(type="AI_AGENT")
+    assert isinstance(replacement, NewParticipant)
+    assert replacement.to_wire() == {
+        "type": "AI_AGENT",
+        "name": WIRE["name"],
+        "profileId": WIRE["profileId"],
+        "addresses": WIRE["addresses"],
+    }
+
+
+def test_not_told_and_empty_are_two_things():
+    """A conversation without `participants` does not say that it has none."""
+    assert Conversation(id="c").participants is None
+    assert Conversation.model_validate({"id": "c", "participants": []}).participants == ()
+
+
+def test_bridge_has_its_own_spelling():
+    """The one field whose name is no plain camelCase is read and written as the API spells it."""
+    configuration = Configuration.model_validate({"id": "x", "conversationsV1Bridge": {"serviceId": "IS1"}})
+    assert configuration.conversations_v1_bridge == {"serviceId": "IS1"}
+    assert configuration.to_wire()["conversationsV1Bridge"] == {"serviceId": "IS1"}
+
+
+def test_author_as_address():
+    """The author of a communication is comparable with participants' addresses."""
+    communication = Communication.model_validate(
+        {"id": "c", "author": {"address": CUSTOMER.value, "channel": "SMS", "participantId": "p1"}}
+    )
+    assert communication.author.as_address() == CUSTOMER
+
+
+def test_action_party_is_any_of_three():
+    """Sender and receiver of an action are a participant, or an address on a channel."""
+    assert ActionParty(participant_id="p1").to_wire() == {"participantId": "p1"}
+    assert ActionParty(address="+1", channel="SMS").to_wire() == {"address": "+1", "channel": "SMS"}
+
+
+def test_agent_types_are_our_side():
+    """Customers and unknown participants are not our side."""
+    assert {"AI_AGENT", "HUMAN_AGENT", "AGENT"} == AGENT_TYPES
+
+
+def test_resources_are_frozen():
+    """A value that was read does not change under anybody's hands."""
+    with pytest.raises(ValidationError, match="frozen"):
+        make_participant().name = "Eve"

@@ -1,0 +1,295 @@
+"""routing.toml: what cannot be meant as it is written stops the start, with line and reason, all of it at once."""
+
+import re
+from datetime import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.addresses import Address
+from router.core.errors import PolicyError
+from router.core.keys import Target
+from router.core.policy import ALL_DAYS, Hours, Policy, Rule
+from router.core.policy_file import read_policy
+from tests.core.builders import make_facts
+
+SHIPPED = Path(__file__).parents[2] / "config" / "routing.toml"
+PROBLEM = re.compile(r"r\.toml:( |[1-9][0-9]*: )\S")
+DEFAULT = '[default]\ntarget = "ai-agent"\n'
+
+
+def problems_of(text):
+    """Return what is wrong with a policy."""
+    with pytest.raises(PolicyError) as caught:
+        read_policy(text, "r.toml")
+    return caught.value.problems
+
+
+def rule(*lines, name="one", target="human-agent"):
+    """Return a policy with one rule, which starts on line 3; its further lines from line 6."""
+    return f'{DEFAULT}[[rule]]\nname = "{name}"\ntarget = "{target}"\n' + "\n".join(lines)
+
+
+def test_smallest_policy():
+    """A default alone is a policy."""
+    assert read_policy('[default]\ntarget = "human-agent"') == Policy(Target.HUMAN_AGENT)
+
+
+def test_default_may_ignore():
+    """A default may give participants to nobody."""
+    assert read_policy('[default]\ntarget = "ignore"') == Policy(None)
+
+
+def test_every_condition():
+    """All conditions are read, texts and lists alike, addresses in their canonical form, with the rule's line."""
+    text = f"""{DEFAULT}
+[[rule]]
+name = "all"
+target = "ignore"
+source = "messaging"
+channel = ["SMS", "WHATSAPP"]
+participant_type = ["CUSTOMER", "UNKNOWN"]
+recipient = ["whatsapp:+1 555 765 0001", "Desk@Example.com"]
+customer_prefix = ["+49", "+41"]
+configuration_id = "conv_configuration_1"
+hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Europe/Berlin" }}
+"""
+    expected = Rule(
+        name="all",
+        line=4,
+        target=None,
+        sources=frozenset({"messaging"}),
+        channels=frozenset({"SMS", "WHATSAPP"}),
+        participant_types=frozenset({"CUSTOMER", "UNKNOWN"}),
+        recipients=frozenset({"+15557650001", "desk@example.com"}),
+        customer_prefixes=("+41", "+49"),
+        configuration_ids=frozenset({"conv_configuration_1"}),
+        hours=Hours("Europe/Berlin", frozenset({0, 6}), time(22), time(6, 30)),
+    )
+    assert read_policy(text) == Policy(Target.AI_AGENT, (expected,))
+
+
+def test_hours_may_leave_out_days_and_bounds():
+    """A window needs a time zone; without days and bounds it is always open."""
+    policy = read_policy(rule('hours = { time_zone = "UTC" }'))
+    assert policy.rules[0].hours == Hours("UTC", ALL_DAYS, time(0), time(0))
+
+
+KEYS = "channel, configuration_id, customer_prefix, hours, name, participant_type, recipient, source, target"
+TARGETS = "ai-agent, human-agent, ignore"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("", f"1: the default is missing: write [default] with target = one of {TARGETS}", id="nothing"),
+        pytest.param(
+            "[[rule]]\nname = 'a'\ntarget = 'ignore'\n\n[default]", "5: the default is missing", id="no-target"
+        ),
+        pytest.param('[default]\ntarget = "ai"', f"2: target 'ai' is not one of {TARGETS}", id="default-target"),
+        pytest.param("[default]\ntarget = 5", "2: target 5 is not one of", id="default-target-type"),
+        pytest.param(
+            f"{DEFAULT}reason = 'x'", "3: unknown key 'reason' in [default] (known: target)", id="default-key"
+        ),
+        pytest.param(f"{DEFAULT}[rules]", "3: unknown table or key 'rules' (known: default, rule)", id="table"),
+        pytest.param(f"{DEFAULT}[[rules]]\nname = 'a'", "3: unknown table or key 'rules'", id="tables"),
+        pytest.param(f"{rule()}\n[rulez]\nx = 1", "7: unknown table or key 'rulez'", id="table-below-the-rules"),
+        pytest.param(f"{rule()}\n[rulez.x]\ny = 1", "7: unknown table or key 'rulez'", id="dotted-table"),
+        pytest.param(f"version = 2\n{DEFAULT}", "1: unknown table or key 'version'", id="key"),
+        pytest.param(f"{DEFAULT}[rule]\nname = 'a'", "3: rules are written as [[rule]] tables", id="one-bracket"),
+        pytest.param(f"rule = [1]\n{DEFAULT}", "1: rules are written as [[rule]] tables", id="no-tables"),
+        pytest.param(rule("chanel = 'SMS'"), f"6: unknown key 'chanel' (known: {KEYS})", id="rule-key"),
+        pytest.param(rule('"chanel" = 1'), "6: unknown key 'chanel'", id="quoted-key"),
+        pytest.param(f"{DEFAULT}[[rule]]\ntarget = 'ignore'", "3: a rule needs a name", id="no-name"),
+        pytest.param(f"{DEFAULT}[[rule]]\nname = 7\ntarget = 'ignore'", "3: a rule needs a name", id="name-type"),
+        pytest.param(rule(name=" "), "3: a rule needs a name", id="blank-name"),
+        pytest.param(
+            f"{DEFAULT}[[rule]]\nname = 'a'", f"3: a rule needs a target: one of {TARGETS}", id="no-rule-target"
+        ),
+        pytest.param(rule(target="nobody"), f"5: target 'nobody' is not one of {TARGETS}", id="rule-target"),
+        pytest.param(rule("channel = 'sms'"), "6: channel 'sms' is not one of SMS, VOICE,", id="channel"),
+        pytest.param(rule("source = ['voice', 'fax']"), "6: source 'fax' is not one of messaging,", id="source"),
+        pytest.param(rule("participant_type = 'BOT'"), "6: participant_type 'BOT' is not one of CUSTOMER,", id="type"),
+        pytest.param(rule("channel = []"), "6: channel is a text or a list of texts, not []", id="empty-list"),
+        pytest.param(rule("recipient = ''"), "6: recipient is a text or a list of texts, not ''", id="empty-text"),
+        pytest.param(rule("recipient = ['+1', 2]"), "6: recipient is a text or a list of texts", id="mixed-list"),
+        pytest.param(
+            rule("customer_prefix = 49"), "6: customer_prefix is a text or a list of texts, not 49", id="number"
+        ),
+        pytest.param(rule("hours = '9-17'"), "6: hours is a table: {", id="hours-text"),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', till = '17:00' }"),
+            "6: unknown key 'till' in hours (known: days, from, time_zone, to)",
+            id="hours-key",
+        ),
+        pytest.param(rule("hours = { from = '09:00' }"), "6: time_zone None is not a zone such as", id="no-zone"),
+        pytest.param(rule("hours = { time_zone = 'Berlin' }"), "6: time_zone 'Berlin' is not a zone", id="zone"),
+        pytest.param(rule("hours = { time_zone = 'Europe' }"), "6: time_zone 'Europe' is not a zone", id="zone-folder"),
+        pytest.param(rule("hours = { time_zone = '../x' }"), "6: time_zone '../x' is not a zone", id="zone-path"),
+        pytest.param(rule("hours = { time_zone = [] }"), "6: time_zone [] is not a zone", id="zone-type"),
+        pytest.param(rule("hours = { time_zone = 'UTC', days = ['monday'] }"), "6: days ['monday'] is not", id="day"),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', days = [] }"), "6: days [] is not a list of mon,", id="no-days"
+        ),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', days = 'mon' }"), "6: days 'mon' is not a list", id="days-type"
+        ),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', from = '9' }"), "6: '9' is not a time such as '09:00'", id="from"
+        ),
+        pytest.param(rule("hours = { time_zone = 'UTC', to = '24:00' }"), "6: '24:00' is not a time", id="to"),
+        pytest.param(rule("hours = { time_zone = 'UTC', to = 17 }"), "6: 17 is not a time", id="time-type"),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', from = '09:00+02:00' }"),
+            "6: '09:00+02:00' is not a time",
+            id="time-offset",
+        ),
+        pytest.param(
+            rule("hours = { time_zone = 'UTC', from = '09:00Z' }"), "6: '09:00Z' is not a time", id="time-utc"
+        ),
+        pytest.param(
+            rule("[[rule]]", "name = 'one'", "target = 'ignore'", "channel = 'SMS'").replace(
+                'target = "human-agent"', 'target = "human-agent"\nsource = "voice"'
+            ),
+            "7: the name 'one' is taken by the rule on line 3",
+            id="duplicate-name",
+        ),
+        pytest.param(
+            rule("channel = ['SMS', 'RCS']", "[[rule]]", "name = 'two'", "target = 'ignore'", "channel = 'SMS'"),
+            "7: the rule 'two' can never decide: the rule 'one' on line 3 takes all that it could take",
+            id="unreachable",
+        ),
+    ],
+)
+def test_problems(text, problem):
+    """A misspelling is reported once, with the line on which it stands, and says what would be right."""
+    (found,) = problems_of(text)
+    assert found.startswith(f"r.toml:{problem}")
+
+
+def test_no_toml():
+    """What is not TOML is reported with the parser's own line."""
+    (found,) = problems_of("[default\n")
+    assert found.startswith("r.toml: ")
+    assert "line 1" in found
+
+
+def test_all_problems_at_once():
+    """Every problem is told, not only the first, so that one start is enough to mend them."""
+    text = """[defaults]
+target = "ai-agent"
+[[rule]]
+name = "a"
+target = "robot"
+chanel = "SMS"
+customer_prefix = 49
+[[rule]]
+name = "b"
+customer_prefix = "+49"
+hours = { time_zone = "Mars", days = ["someday"], from = "dawn", to = "dusk", untill = 1 }
+"""
+    found = problems_of(text)
+    lines = [int(problem.split(":")[1]) for problem in found]
+    assert lines == [1, 1, 6, 5, 7, 8, 11, 11, 11, 11, 11]
+
+
+def test_rules_in_one_line_have_no_line_of_their_own():
+    """Rules that are not written as [[rule]] tables are read all the same, and reported at the top."""
+    text = "rule = [{ name = 'a', target = 'ignore', channel = 'sms' }]\n" + DEFAULT
+    (found,) = problems_of(text)
+    assert found.startswith("r.toml:1: channel 'sms'")
+
+
+def test_default_origin():
+    """Without another name the file is called routing.toml."""
+    with pytest.raises(PolicyError, match=r"^routing\.toml:1: "):
+        read_policy("")
+
+
+# --- the shipped policy ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "target"),
+    [
+        pytest.param({"participant_type": "CUSTOMER"}, Target.AI_AGENT, id="customer"),
+        pytest.param({"participant_type": "UNKNOWN"}, Target.AI_AGENT, id="unknown"),
+        pytest.param({"participant_type": "AI_AGENT"}, None, id="ai-agent"),
+        pytest.param({"participant_type": "HUMAN_AGENT"}, None, id="human-agent"),
+        pytest.param({"participant_type": "AGENT"}, None, id="agent"),
+        pytest.param({"participant_type": "SOMETHING_NEW"}, Target.AI_AGENT, id="type-of-tomorrow"),
+        pytest.param({"recipient": Address("SMS", "+15557650002")}, Target.HUMAN_AGENT, id="service-desk"),
+        pytest.param(
+            {"recipient": Address("WHATSAPP", "whatsapp:+15557650002")}, Target.HUMAN_AGENT, id="its-whatsapp"
+        ),
+        pytest.param(
+            {"recipient": Address("SMS", "+15557650002"), "participant_type": "AGENT"}, None, id="agent-at-the-desk"
+        ),
+        pytest.param({"recipient": Address("SMS", "+15557650001")}, Target.AI_AGENT, id="another-number"),
+    ],
+)
+def test_shipped_policy(facts, target):
+    """As shipped, customers and unknown participants get a target, and our own side gets none."""
+    assert read_policy(SHIPPED.read_text("utf-8")).decide(make_facts(**facts)).target == target
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["name", "target", "source", "channel", "participant_type", "recipient", "customer_prefix", "configuration_id", "x"]
+)
+SCALARS = st.sampled_from(
+    (
+        "'a'",
+        "''",
+        "'SMS'",
+        "'+49'",
+        "'voice'",
+        "'CUSTOMER'",
+        "'ignore'",
+        "'ai-agent'",
+        "7",
+        "1.5",
+        "true",
+        "09:00:00",
+        "2026-01-01",
+        "2026-01-01T00:00:00Z",
+        "[]",
+        "['+1', '+2']",
+        "['SMS', 7]",
+        "[[]]",
+        "{}",
+        "{ a = 1 }",
+    )
+)
+PAIRS = st.dictionaries(WORDS, SCALARS, max_size=5)
+HOURS = st.dictionaries(
+    st.sampled_from(["days", "from", "to", "time_zone", "x"]),
+    st.one_of(SCALARS, st.sampled_from(["'UTC'", "'09:00'", "'09:00Z'", "['mon']", "'Europe'"])),
+).map(lambda table: "{ " + ", ".join(f"{key} = {value}" for key, value in table.items()) + " }")
+
+
+@st.composite
+def documents(draw):
+    """Return a policy file that may be right in any part of it."""
+    lines = [f"{key} = {value}" for key, value in draw(PAIRS).items() if draw(st.booleans())]
+    if draw(st.integers(0, 3)):
+        lines += ["[default]", f"target = {draw(SCALARS)}"]
+    for _ in range(draw(st.integers(0, 3))):
+        lines += ["[[rule]]", *(f"{key} = {value}" for key, value in draw(PAIRS).items())]
+        lines += [f"hours = {draw(HOURS)}"] if draw(st.booleans()) else []
+    return "\n".join(lines)
+
+
+@given(st.one_of(documents(), st.text()))
+def test_reading_a_policy_is_total(text):
+    """Any text is a policy that decides, or the operator's mistake with a line of the file; never another error."""
+    try:
+        policy = read_policy(text, "r.toml")
+    except PolicyError as error:
+        is_right = bool(error.problems) and all(PROBLEM.match(problem) for problem in error.problems)
+    else:
+        is_right = bool(policy.decide(make_facts()).reason)
+    assert is_right

@@ -1,0 +1,363 @@
+"""Signatures: what Twilio signs is accepted, and nothing else; Twilio's own validator is the judge."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import parse_qsl, quote_plus, urlsplit
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from multidict import MultiDict
+from twilio.request_validator import RequestValidator
+
+from router.core.errors import SignatureError, UnreadableError
+from router.core.signature import MAX_PARAMETERS, Verifier, base_urls, parse_form, sign
+
+VECTORS = json.loads(Path(__file__).with_name("signature_vectors.json").read_text("utf-8"))
+SMS_URL = "https://example.com/twilio/sms"
+EVENT_BODY = '{"eventType":"COMMUNICATION_CREATED","data":{"content":{"text":"Olá 👋"}}}'
+EVENT_HASH = sha256(EVENT_BODY.encode()).hexdigest()
+
+TOKENS = st.text(min_size=1, max_size=40).filter(lambda text: text.isprintable())
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+PARAMETERS = st.lists(st.tuples(NAMES, st.one_of(NAMES, st.sampled_from(["", "a", "b", "Zoë 陳"]))), max_size=12)
+PATHS = st.from_regex(
+    r"(/[A-Za-z0-9._~%-]{1,8}){0,3}(\?[a-z]=[a-z0-9%+]{0,5}(&[a-z]=[a-z0-9]{0,5}){0,2})?", fullmatch=True
+)
+
+
+def to_pairs(params):
+    """Return a vector's parameters as decoded pairs of bytes."""
+    items = params.items() if isinstance(params, dict) else params
+    return [(name.encode(), value.encode()) for name, value in items]
+
+
+def encode(pairs):
+    """Return an urlencoded body, as Twilio posts it."""
+    return "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name, value in pairs).encode()
+
+
+def split(url):
+    """Return the base of a URL and the path and query that would be on the wire."""
+    parts = urlsplit(url)
+    base = f"{parts.scheme}://{parts.netloc}"
+    return base, url[len(base) :].partition("#")[0].encode()
+
+
+def is_accepted(url, signature, *, pairs=(), body=None, token="12345", configured=None):
+    """Tell whether a webhook to `url` passes, where `configured` (default: the URL's own base) is what Twilio calls."""
+    base, raw_path = split(url)
+    verifier = Verifier(base_urls(configured or base), (token,))
+    try:
+        if body is None:
+            verifier.verify_form(raw_path, list(pairs), signature)
+        else:
+            verifier.verify_json(raw_path, body, signature)
+    except SignatureError:
+        return False
+    return True
+
+
+def by_id(*, algorithm=None):
+    """Return the vectors as parameters with their ids."""
+    chosen = [vector for vector in VECTORS if algorithm in {None, vector["algorithm"]}]
+    return [pytest.param(vector, id=vector["id"]) for vector in chosen]
+
+
+@pytest.mark.parametrize("vector", by_id())
+def test_sign_makes_known_signatures(vector):
+    """Every known signature, with either algorithm, is what `sign` makes of its URL and parameters."""
+    signature = sign(vector["token"], vector["url"].encode(), to_pairs(vector["params"]), vector["algorithm"])
+    assert signature == vector["signature"]
+
+
+@pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
+def test_known_signatures_are_accepted(vector):
+    """Every known signature of an auth token is accepted, from the parameters as they arrive on the wire."""
+    body = None if vector["body"] is None else vector["body"].encode()
+    params = vector["params"]
+    pairs = parse_form(encode(params.items() if isinstance(params, dict) else params))
+    assert is_accepted(vector["url"], vector["signature"], pairs=pairs, body=body, token=vector["token"])
+
+
+@pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
+def test_known_signatures_prove_one_token_only(vector):
+    """A right signature under another token is refused."""
+    body = None if vector["body"] is None else vector["body"].encode()
+    assert not is_accepted(
+        vector["url"], vector["signature"], pairs=to_pairs(vector["params"]), body=body, token=vector["token"] + "6"
+    )
+
+
+@pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA256"))
+def test_auth_tokens_sign_with_sha1_only(vector):
+    """A signature of a shared key with SHA-256 is no signature of an auth token."""
+    body = None if vector["body"] is None else vector["body"].encode()
+    assert not is_accepted(
+        vector["url"], vector["signature"], pairs=to_pairs(vector["params"]), body=body, token=vector["token"]
+    )
+
+
+def params_of(vector_id):
+    """Return the pairs of a vector."""
+    return to_pairs(next(vector["params"] for vector in VECTORS if vector["id"] == vector_id))
+
+
+@pytest.mark.parametrize(
+    ("url", "pairs", "signature"),
+    [
+        pytest.param(SMS_URL, params_of("A"), "8MlmKT/RYi6ModKw4Ld9L1IzFAA=", id="blanks-dropped"),
+        pytest.param(SMS_URL, params_of("B"), "yd3PBeAQH5iDiDozZhWyieYKwe4=", id="blank-body-dropped"),
+        pytest.param(SMS_URL, params_of("C"), "mVhNbonEPTF0BiPkXXSg9o1sJ6U=", id="unicode-normalized"),
+        pytest.param(SMS_URL, params_of("D"), "8Iao36LEoD++VvZjalA05UCKFvc=", id="last-of-duplicates"),
+        pytest.param(SMS_URL, params_of("D"), "4myunvAQdU6acWx5cDrSB/X4cVI=", id="first-of-duplicates"),
+        pytest.param(
+            "https://example.com/hook?tenant=acme&x=%2B1",
+            params_of("E"),
+            "47LCZjqVrKCam7OG9a62ZiEiNd8=",
+            id="query-decoded",
+        ),
+        pytest.param("https://example.com/hook", [(b"From", b"+1")], "up38AM65IF+IfPd2Dl/SW8g4k5c=", id="user-info"),
+        pytest.param("https://example.com/hook", [(b"From", b"+1")], "x8kMO0qUWUaqQrysaXixPh+ekEU=", id="fragment"),
+        pytest.param(SMS_URL + "/", [(b"From", b"+1")], "f3qxuAnWc5A+4YOuxmrlmgnv8QY=", id="slash-dropped"),
+        pytest.param(SMS_URL, params_of("O2"), "x5X+8wNzTsnJRps1MPuoHWqa16U=", id="value-trimmed"),
+        pytest.param(SMS_URL, params_of("U1"), "mLatuRVsjJhSSJC5gK6ZKG5COMo=", id="line-ends-changed"),
+        pytest.param(
+            "https://example.com/hook?b=2&a=1", [(b"From", b"+1")], "9sSVy2Cwz/xYjn7mSkXOpVK+Yoo=", id="query-sorted"
+        ),
+        pytest.param("https://example.com/hook?n=a%20b", [], "7RXdPjgOqubP85sAhrCd8mHNBiY=", id="query-recoded"),
+        pytest.param("https://example.com/hook", [(b"From", b"+1")], "+7SR0qIAapY9jkDldWd0TbXWkX4=", id="host-case"),
+        pytest.param("wss://example.com/ws", [], "RMKrDnlKcrzEPTw7B4L41XGq/yY=", id="scheme"),
+    ],
+)
+def test_signatures_of_something_else(url, pairs, signature):
+    """The signature of a request that was changed on its way is refused."""
+    assert not is_accepted(url, signature, pairs=pairs)
+
+
+SIGNED_PORTS = {
+    ":8443": "VLXqHSHp9/YeTRnsrKHpMna+R9Y=",
+    "": "QO6CIMdDxc8F64NFV/mqRN55Hyo=",
+    ":443": "xH93z+YabmS9bDYAO0DjhZxskHE=",
+}
+
+
+@pytest.mark.parametrize("signed", SIGNED_PORTS)
+@pytest.mark.parametrize(
+    ("configured", "accepted"),
+    [
+        pytest.param(":8443", {":8443", ""}, id="own-port"),
+        pytest.param("", {"", ":443"}, id="no-port"),
+        pytest.param(":443", {"", ":443"}, id="default-port"),
+        pytest.param(":", {"", ":443"}, id="colon-without-port"),
+    ],
+)
+def test_ports(configured, signed, accepted):
+    """A signature is right with and without the configured port, a default port may be written or not, others not."""
+    is_right = is_accepted(
+        "https://example.com/hook",
+        SIGNED_PORTS[signed],
+        pairs=[(b"From", b"+1")],
+        configured=f"https://example.com{configured}",
+    )
+    assert is_right == (signed in accepted)
+
+
+@pytest.mark.parametrize(
+    ("public_base_url", "bases"),
+    [
+        pytest.param("https://a.example", ["https://a.example", "https://a.example:443"], id="https"),
+        pytest.param("http://a.example:80", ["http://a.example:80", "http://a.example"], id="http"),
+        pytest.param("http://a.example", ["http://a.example", "http://a.example:80"], id="http-no-port"),
+        pytest.param("wss://a.example", ["wss://a.example", "wss://a.example:80"], id="wss-as-the-library-has-it"),
+        pytest.param("https://user:pw@A.example/#rc=3", ["https://A.example", "https://A.example:443"], id="all-cut"),
+        pytest.param(
+            "https://a.example/hooks/?x=1", ["https://a.example/hooks", "https://a.example:443/hooks"], id="path"
+        ),
+        pytest.param(
+            "https://[2001:db8::1]:8443", ["https://[2001:db8::1]:8443", "https://[2001:db8::1]"], id="ipv6-port"
+        ),
+        pytest.param("https://[2001:db8::1]", ["https://[2001:db8::1]", "https://[2001:db8::1]:443"], id="ipv6"),
+    ],
+)
+def test_bases(public_base_url, bases):
+    """The bases of a public URL are the URL itself and the one with or without its port, bare of all else."""
+    assert base_urls(public_base_url) == tuple(base.encode() for base in bases)
+
+
+@pytest.mark.parametrize("missing", [None, ""], ids=["none", "empty"])
+def test_missing_signature(missing):
+    """Without a signature a webhook is refused, and the error says that it is missing."""
+    verifier = Verifier(base_urls("https://example.com"), ("12345",))
+    with pytest.raises(SignatureError, match="is missing"):
+        verifier.verify_form(b"/hook", [], missing)
+
+
+@given(st.text(st.characters()))
+@example("\ud800")
+@example("\udcff")
+def test_any_other_signature_is_refused(text):
+    """Whatever text stands in the header, it is accepted or refused, and only the right one is accepted."""
+    assume(text.strip() != "QO6CIMdDxc8F64NFV/mqRN55Hyo=")
+    assert not is_accepted("https://example.com/hook", text, pairs=[(b"From", b"+1")])
+
+
+@pytest.mark.parametrize("token", ["old-token", "new-token"])
+def test_rotation(token):
+    """During a rotation both tokens are right."""
+    verifier = Verifier(base_urls("https://example.com"), ("old-token", "new-token"))
+    verifier.verify_form(b"/hook", [], sign(token, b"https://example.com/hook"))
+
+
+def test_no_token_accepts_nothing():
+    """Without a token every webhook is refused: the check fails closed."""
+    with pytest.raises(SignatureError, match="does not match"):
+        Verifier(base_urls("https://example.com"), ()).verify_form(b"/hook", [], "QO6CIMdDxc8F64NFV/mqRN55Hyo=")
+
+
+def test_unknown_algorithm():
+    """An algorithm that Twilio does not use is the caller's mistake."""
+    with pytest.raises(ValueError, match="HMAC_MD5"):
+        sign("12345", b"https://example.com/hook", (), "HMAC_MD5")
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "reason"),
+    [
+        pytest.param("", b"{}", "bodySHA256 is missing", id="no-hash"),
+        pytest.param("?tenant=a", b"{}", "bodySHA256 is missing", id="other-query"),
+        pytest.param(
+            "?bodysha256=" + sha256(b"{}").hexdigest(), b"{}", "bodySHA256 is missing", id="name-in-other-case"
+        ),
+        pytest.param("?bodySHA256=" + EVENT_HASH, b"{}", "not the hash of the body", id="other-body"),
+        pytest.param("?bodySHA256=", b"", "not the hash of the body", id="empty-hash"),
+        pytest.param(
+            f"?bodySHA256={EVENT_HASH}&bodySHA256={sha256(b'{}').hexdigest()}", b"{}", "not the hash", id="first-of-two"
+        ),
+    ],
+)
+def test_json_body_must_be_the_signed_one(query, body, reason):
+    """A JSON body is protected by the hash in the signed URL only, so each way around it is refused."""
+    raw_path = f"/webhooks/conversations{query}".encode()
+    signature = sign("12345", b"https://example.com" + raw_path)
+    with pytest.raises(SignatureError, match=reason):
+        Verifier(base_urls("https://example.com"), ("12345",)).verify_json(raw_path, body, signature)
+
+
+def test_json_needs_a_signature_too():
+    """A right hash proves nothing without a right signature."""
+    raw_path = b"/webhooks/conversations?bodySHA256=" + EVENT_HASH.encode()
+    with pytest.raises(SignatureError, match="does not match"):
+        Verifier(base_urls("https://example.com"), ("12345",)).verify_json(raw_path, EVENT_BODY.encode(), "forged")
+
+
+def test_hash_in_upper_case():
+    """The hash of a body is compared as a number, whichever case its letters have."""
+    url = f"https://example.com/hook?bodySHA256={EVENT_HASH.upper()}"
+    assert is_accepted(url, sign("12345", url.encode()), body=EVENT_BODY.encode())
+
+
+@given(TOKENS, PATHS, PARAMETERS)
+def test_forms_round_trip(token, path, params):
+    """What is signed is accepted, whatever the token, the path, the parameters and their order."""
+    url = f"https://hooks.example.com{path}"
+    signature = sign(token, url.encode(), to_pairs(params))
+    assert is_accepted(url, signature, pairs=parse_form(encode(reversed(params))), token=token)
+    assert not is_accepted(url, signature, pairs=[*to_pairs(params), (b"Body\xff", b"more")], token=token)
+    assert not is_accepted(url + "x", signature, pairs=to_pairs(params), token=token)
+
+
+@given(TOKENS, st.binary(max_size=200), st.binary(max_size=8), st.sampled_from(["?", "?tenant=a&"]))
+def test_json_round_trip(token, body, change, query):
+    """A body passes under the hash that was signed with it, and a body that was changed does not."""
+    url = f"https://hooks.example.com/webhooks/conversations{query}bodySHA256={sha256(body).hexdigest()}"
+    signature = sign(token, url.encode())
+    assert is_accepted(url, signature, body=body, token=token)
+    assert is_accepted(url, signature, body=body + change, token=token) == (not change)
+
+
+@given(TOKENS, PATHS, PARAMETERS, st.sampled_from(["HMAC_SHA1", "HMAC_SHA256"]))
+def test_sign_agrees_with_twilio(token, path, params, algorithm):
+    """Twilio's library computes the same signature, of duplicates, blanks and every script alike."""
+    url = f"https://hooks.example.com{path}"
+    expected = RequestValidator(token).compute_signature(url, MultiDict(params), algorithm)
+    assert sign(token, url.encode(), to_pairs(params), algorithm) == expected
+
+
+@given(
+    TOKENS,
+    st.sampled_from(["", ":443", ":80", ":8443"]),
+    st.sampled_from(["", ":443", ":80", ":8443"]),
+    st.sampled_from(["http", "https"]),
+    PARAMETERS,
+    PARAMETERS,
+)
+def test_verify_agrees_with_twilio(token, signed_port, port, scheme, params, others):
+    """Twilio's library accepts and refuses the same forms, with every port on either side."""
+    signature = sign(token, f"{scheme}://hooks.example.com{signed_port}/hook".encode(), to_pairs(params))
+    url = f"{scheme}://hooks.example.com{port}/hook"
+    judge = RequestValidator(token)
+    for shown in (params, others):
+        expected = judge.validate(url, MultiDict(shown), signature)
+        assert is_accepted(url, signature, pairs=parse_form(encode(shown)), token=token) == expected
+
+
+@given(TOKENS, st.text(st.characters(exclude_categories=["Cs"]), max_size=60), st.booleans())
+def test_verify_json_agrees_with_twilio(token, body, is_changed):
+    """Twilio's library accepts and refuses the same JSON bodies."""
+    url = f"https://hooks.example.com/hook?bodySHA256={sha256(body.encode()).hexdigest()}"
+    signature = sign(token, url.encode())
+    shown = body + " " if is_changed else body
+    expected = RequestValidator(token).validate(url, shown, signature)
+    assert is_accepted(url, signature, body=shown.encode(), token=token) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "pairs"),
+    [
+        pytest.param(b"", [], id="empty"),
+        pytest.param(b"a=1&b=2", [(b"a", b"1"), (b"b", b"2")], id="plain"),
+        pytest.param(b"a=&b&=c&=", [(b"a", b""), (b"b", b""), (b"", b"c"), (b"", b"")], id="blanks"),
+        pytest.param(b"&&a=1&", [(b"a", b"1")], id="empty-fields"),
+        pytest.param(b"a=1&a=1&a=2", [(b"a", b"1"), (b"a", b"1"), (b"a", b"2")], id="repeats"),
+        pytest.param(b"a=b=c;d", [(b"a", b"b=c;d")], id="other-separators"),
+        pytest.param(b"Body=a+b%20c%2Bd", [(b"Body", b"a b c+d")], id="plus-and-percent"),
+        pytest.param(b"Body=%zz%4&x%=%", [(b"Body", b"%zz%4"), (b"x%", b"%")], id="malformed-percent"),
+        pytest.param(b"Body=%ff\xfe", [(b"Body", b"\xff\xfe")], id="not-utf-8"),
+        pytest.param("Body=Olá".encode(), [(b"Body", "Olá".encode())], id="raw-utf-8"),
+    ],
+)
+def test_parse_form(body, pairs):
+    """A body is split into decoded pairs, in order, with blanks and repeats and whatever bytes they hold."""
+    assert parse_form(body) == pairs
+
+
+FIELD = st.text(
+    st.one_of(st.sampled_from("&=+%;ab19cC"), st.characters(exclude_categories=["Cs"])),
+    max_size=40,
+)
+
+
+@given(st.one_of(FIELD, PARAMETERS.map(lambda params: encode(params).decode())))
+def test_parse_form_agrees_with_the_standard_library(text):
+    """For input that is UTF-8, urllib finds the same names and values."""
+    pairs = parse_form(text.encode())
+    try:
+        decoded = [(name.decode(), value.decode()) for name, value in pairs]
+    except UnicodeDecodeError:
+        assume(False)
+    assert decoded == parse_qsl(text, keep_blank_values=True)
+
+
+@given(st.binary())
+def test_parse_form_is_total(body):
+    """Any bytes are a form."""
+    assert len(parse_form(body)) <= body.count(b"&") + 1
+
+
+def test_parse_form_has_a_bound():
+    """As many parameters as no webhook has are refused before any work is done on them."""
+    assert len(parse_form(b"&".join([b"a=1"] * MAX_PARAMETERS))) == MAX_PARAMETERS
+    with pytest.raises(UnreadableError, match="parameters"):
+        parse_form(b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)))
