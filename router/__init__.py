@@ -1,1 +1,31 @@
-"""Placeholder."""
+"""Participant Router: every inbound channel event becomes one participant and one `participant.joined` entry.
+
+The path of one event, and where to read it:
+
+    Twilio ── webhook ──► receiver/ingest.py     authentic? readable? which key?   inbound/<source>.py: identify
+                          streams/append.py      claim the key and append, atomically; then answer 200
+      inbound stream ───► streams/reader.py      FastStream, batches; streams/window.py: how many at once, in order
+                          worker/quick.py        what is known already: routes, ledgers, commit, in five round trips
+                          worker/slow.py         the rest: ask the Conversations API, commit, one event at a time
+                            inbound/<source>.py  normalize: raw bytes to an event (core/events.py)
+                            core/policy.py       who shall take it, and why
+                            core/resolution.py   which participant: a generator of API requests (core/requests.py)
+                            conversations/v2.py  performs them
+                            core/ledger.py       what is committed, and what this adds: stale? known? new?
+                          streams/store.py       one script: ledger and entries together, or neither
+      participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
+      dead-letters        streams/consumer.py    what can never succeed ends here, with its reason
+
+    core/           pure: addresses, events, participants, policy, resolution, ledger, signature, entries, keys, errors
+    inbound/        pure: one parser per event source, and the table of sources
+    conversations/  the client of the Conversations API: transport, repeats, limits, v2
+    streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts
+    receiver/  worker/  ../handlers/    the processes of the Procfile
+    sandbox/        the offline Conversations API and the webhook simulator
+    settings.py     the only reader of the environment;  logs.py, metrics.py: every name in one table
+    dev.py          all of it on one machine;  commands/: check, simulate, dead-letters, schemas
+
+To add an event source: inbound/__init__.py. A handler: handlers/app.py. A routing rule: config/routing.toml.
+"""
+
+__version__ = "0.1.0"

@@ -84,7 +84,12 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     )
     redis = connect(environment["REDIS_URL"])
     stack.push_async_callback(redis.aclose)
-    await _start_all(options, supervisor, redis, environment, settings.keys)
+    starting = asyncio.create_task(_start_all(options, supervisor, redis, environment, settings.keys))
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        return 0
+    starting.result()
     _write_dev_env(options.state_dir / "dev.env", environment)
     print("\n" + _describe(environment, options))
     demo = Demo(environment, redis, settings.keys, log_dir=options.state_dir / "log")
@@ -166,7 +171,8 @@ async def _start_all(
     options: DevOptions, supervisor: Supervisor, redis: Redis, environment: dict[str, str], keys: Keys
 ) -> None:
     """Start each process and wait until it works, in the order in which they need each other."""
-    children = child_environment(environment | _for_children(options))
+    port = environment["ROUTER_URL"].rpartition(":")[2]
+    children = child_environment(environment | _for_children(options) | {"PORT": port})
     callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
     sandbox_port = environment["TWILIO_CONVERSATIONS_URL"].rpartition(":")[2]
     command = [sys.executable, "-m", "router", "sandbox", "--port", sandbox_port, "--callback-url", callback]

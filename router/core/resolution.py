@@ -111,7 +111,7 @@ class MessageResolver:
             found = yield FindConversations(message.message_sid)
             if isinstance(found, ApiError):
                 setback = _setback(found, "looking for what an unanswered POST did")
-                return Wait(setback.reason, SHORT_WAIT, is_unsure=True) if isinstance(setback, Wait) else setback
+                return Wait(setback.reason, setback.delay, is_unsure=True) if isinstance(setback, Wait) else setback
             if found:
                 return (yield from self._join(message, found[0].id))
         answer = yield CreateConversation(self.configuration_id, (self._customer(message), self._ours(message)))
@@ -212,13 +212,19 @@ class MessageResolver:
             return _setback(conversation, "fetching the conversation")
         if conversation.status == ConversationStatus.CLOSED:
             return None
-        other = error.conflicting_id
-        if other and other != conversation_id:
-            participants = yield ListParticipants(other)
-            customer = None if isinstance(participants, ApiError) else _at(message.customer, participants)
-            if customer is not None:
-                return Resolved(other, customer, "found")
+        if error.conflicting_id and error.conflicting_id != conversation_id:
+            return (yield from self._elsewhere(message, error.conflicting_id, setback))
         return setback
+
+    def _elsewhere(self, message: MessageReceived, conversation_id: str, setback: Unusable) -> _Part:
+        """Look for the customer in the conversation that a 409 says has its address."""
+        participants = yield ListParticipants(conversation_id)
+        if isinstance(participants, NotFoundError):
+            return None
+        if isinstance(participants, ApiError):
+            return _setback(participants, "listing the participants of another conversation")
+        customer = _at(message.customer, participants)
+        return Resolved(conversation_id, customer, "found") if customer else setback
 
     def _customer(self, message: MessageReceived) -> NewParticipant:
         return _new(ParticipantType.CUSTOMER, message.customer, message.message_sid)

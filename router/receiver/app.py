@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -9,6 +10,7 @@ from aiohttp import web
 from router import metrics
 from router.core.signature import Verifier, base_urls
 from router.inbound.sources import SOURCES, Source
+from router.logs import log
 from router.receiver.ingest import Ingest
 from router.streams.append import Appender
 from router.streams.connection import Redis, RedisError, connect
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from router.settings import Settings
 
 REDIS: Final = web.AppKey("redis", Redis)
+_OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
 def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
@@ -38,6 +41,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics(settings))
+    app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
         yield
@@ -54,6 +58,17 @@ def _handler(ingest: Ingest, source: Source) -> Callable[[web.Request], Awaitabl
         return await ingest.take(request, source)
 
     return handle
+
+
+async def _refuse(request: web.Request) -> web.Response:
+    """Answer what no route takes: without a word, but logged, since a wrong URL or method at Twilio loses messages."""
+    source = next((source for source in SOURCES.values() if source.path == request.path), None)
+    name = source.name if source else "none"
+    status, result = (405, "method") if source or request.path in _OPERATORS else (404, "path")
+    metrics.count("router_webhooks", name, str(status), result)
+    log("webhook", level="warning", source=name, status=status, result=result, reason=f"{request.method[:16]} to it")
+    allow = {"Allow": "POST" if source else "GET, HEAD"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
+    return web.Response(status=status, headers=allow)
 
 
 async def _healthz(_: web.Request) -> web.Response:
