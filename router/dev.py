@@ -27,6 +27,7 @@ from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port, is_free, start_embedded
 from router.streams.inspect import has_consumer
 from router.supervisor import Supervisor
+from router.worker.app import load_policy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,8 +66,17 @@ async def develop(options: DevOptions) -> int:
         try:
             return await _run(options, stack)
         except _NotUpError as error:
-            print(f"{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
+            print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
+            for path in sorted((options.state_dir / "log").glob("*.log")):
+                _show_complaints(path)
             return 1
+
+
+def _show_complaints(path: Path) -> None:
+    """Show what a process that ended said last, unless it was one of its log lines."""
+    last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    for line in dict.fromkeys(line for line in last if not line.startswith("{")):
+        print(f"  {path.stem}: {line}", file=sys.stderr)
 
 
 class _NotUpError(Exception):
@@ -76,6 +86,7 @@ class _NotUpError(Exception):
 async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     stopping = asyncio.create_task(until_stopped())
     environment = _make_environment(options)
+    load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # a slip in it ends here
     print("starting: ", end="", flush=True)
     environment["REDIS_URL"] = await _start_redis(options, stack)
     settings = load(environment=child_environment(environment))

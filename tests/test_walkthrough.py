@@ -10,9 +10,6 @@ import asyncio
 import base64
 import hashlib
 import hmac
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from urllib.parse import urlencode
@@ -22,31 +19,12 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from cloudevents.core.formats.json import JSONFormat
 
-from router.settings import read_dotenv
 from router.streams.connection import connect
 from tests.support.official_client import official_client
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 STRUCTURED = {"content-type": "application/cloudevents+json"}
-
-
-@pytest.fixture(scope="module")
-def dev(tmp_path_factory):
-    """A running `dev --no-demo`, and the dev.env that it wrote."""
-    state = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "router", "dev", "--no-demo", "--port", "0", "--sandbox-port", "0"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
-    environment.pop("REDIS_URL", None)
-    with (state / "out").open("wb") as out:
-        process = subprocess.Popen([*command, "--state-dir", str(state)], stdout=out, stderr=out, env=environment)
-    try:
-        asyncio.run(until(lambda: (state / "dev.env").exists() or process.poll() is not None, timeout=60))
-        assert process.poll() is None, (state / "out").read_text()
-        yield read_dotenv(state / "dev.env")
-    finally:
-        process.terminate()
-        assert process.wait(timeout=60) == 0, (state / "out").read_text()
 
 
 @pytest.fixture
@@ -179,7 +157,16 @@ async def test_our_own_additions_come_back_as_callbacks_and_cause_nothing(dev, r
 
 async def test_nothing_is_sent_to_a_customer_unless_configured(dev, redis):
     """Without a greeting the AI agent joins and stays silent."""
-    entries = await joined_entries(redis, dev["ROUTER_NAMESPACE"], "conv_conversation_")
+    message = a_message(dev, "+15551110005", "SM" + "5" * 32)
+    await asyncio.to_thread(post, dev, "/webhooks/messaging", message, sign(dev, "/webhooks/messaging", message))
+    entries = await until(lambda: joined_entries(redis, dev["ROUTER_NAMESPACE"], "+15551110005"))
+
+    async def agent_is_done():
+        pending = await redis.xpending(f"{dev['ROUTER_NAMESPACE']}:{{0}}:participants:ai-agent", "ai-agent")
+        groups = await redis.xinfo_groups(f"{dev['ROUTER_NAMESPACE']}:{{0}}:participants:ai-agent")
+        return pending["pending"] == 0 and all(group["lag"] == 0 for group in groups if group["name"] == b"ai-agent")
+
+    await until(agent_is_done)
 
     def communications():
         with official_client(

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 512
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
 MAX_WAITING: Final = 20_000
-#: The script is repeatable, so an unanswered pipeline is simply run again, so often.
-TRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +35,23 @@ class InboundFields:
     ttl: int
 
     def to_args(self) -> list[Any]:
-        """Return the arguments of the append script: the TTL, then field and value in turn."""
+        """Return the arguments of the append script: the TTL, then field and value in turn.
+
+        Encoded here and now: text that cannot be is its own caller's UnicodeEncodeError, not that of a whole pipeline.
+        """
         return [
             self.ttl,
-            "source",
-            self.source,
-            "account",
-            self.account_id,
-            "key",
-            self.key,
-            "subject",
-            self.subject,
-            "received_at",
+            b"source",
+            self.source.encode(),
+            b"account",
+            self.account_id.encode(),
+            b"key",
+            self.key.encode(),
+            b"subject",
+            self.subject.encode(),
+            b"received_at",
             self.received_at,
-            "body",
+            b"body",
             self.body,
         ]
 
@@ -87,29 +88,29 @@ class Appender:
             await asyncio.wait([self._flusher])
 
     async def _flush(self) -> None:
+        """Send what waits, pipeline by pipeline, and answer every caller whatever happens."""
+        batch: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
+        problem: Exception = NotDurableError("the append was cut off")
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                await self._append_all(batch)
+                results = await self._append_all([(keys, args) for keys, args, _ in batch])
+                for (_, _, done), result in zip(batch, results, strict=True):
+                    _answer(done, result)
+        except (RedisError, OSError) as error:
+            problem = error
         finally:
-            self._flusher = None
+            # Those who wait behind a pipeline without an answer would only wait for the same timeouts, one by one.
+            left, self._waiting, self._flusher = [*batch, *self._waiting], [], None
+            for _, _, done in left:
+                _answer(done, problem)
 
-    async def _append_all(self, batch: list[tuple[list[str], list[Any], asyncio.Future[bool]]]) -> None:
-        calls = [(keys, args) for keys, args, _ in batch]
-        results: list[Any] = []
+    async def _append_all(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
+        """Run one pipeline, and once more if it gets no answer: the script is repeatable."""
         try:
-            for left in reversed(range(TRIES)):
-                try:
-                    results = await run_all(self._redis, self._script, calls)
-                    break
-                except (RedisError, OSError) as error:
-                    if not left:
-                        results = [error] * len(batch)
-        finally:
-            # Also when this task is cancelled: nobody waits for an answer that will not come.
-            missing = [NotDurableError("the append was cut off")] * (len(batch) - len(results))
-            for (_, _, done), result in zip(batch, [*results, *missing], strict=True):
-                _answer(done, result)
+            return await run_all(self._redis, self._script, calls)
+        except (RedisError, OSError):
+            return await run_all(self._redis, self._script, calls)
 
 
 def _answer(done: asyncio.Future[bool], result: Any) -> None:

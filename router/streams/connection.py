@@ -7,10 +7,12 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+
+from router.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,20 +20,34 @@ if TYPE_CHECKING:
 #: Seconds. A stalled server is noticed, and the caller decides; the client never repeats a command by itself.
 SOCKET_TIMEOUT: Final = 5.0
 CONNECT_TIMEOUT: Final = 3.0
+#: Connections of one client at most. Further commands wait for one; the client's usual pool would refuse them, and a
+#: full window of attempts may well acknowledge at the same moment.
+MAX_CONNECTIONS: Final = 50
 
-__all__ = ["Redis", "RedisError", "Script", "connect", "load_script", "run_all"]
+__all__ = ["Redis", "RedisError", "Script", "connect", "ensure_answering", "load_script", "run_all"]
 
 
 def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
     """Return a client for `url` (raw bytes in and out); it connects at first use. `timeout` is in seconds."""
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=CONNECT_TIMEOUT,
         socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(NoBackoff(), 0),
     )
+    return Redis.from_pool(pool)
+
+
+async def ensure_answering(redis: Redis) -> None:
+    """Return if the server answers; raises SettingsError that names the variable and the reason if not."""
+    try:
+        await redis.ping()
+    except (RedisError, OSError) as error:
+        raise SettingsError([f"REDIS_URL: {type(error).__name__}: {error}"]) from error
 
 
 class Script:

@@ -11,20 +11,24 @@ import contextlib
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Self
+from itertools import count
+from typing import TYPE_CHECKING, Final, Self
 
 from redis.exceptions import ResponseError
 
 from router.logs import log
 from router.streams.connection import Redis, RedisError
+from router.streams.ending import end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_NUMBERS: Final = count(1)
+
 
 def name_consumer() -> str:
-    """Return host, process and start: unique, so that a restarted process never looks like its dead predecessor."""
-    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}"
+    """Return host, process, start and a number: unique, so that no process ever looks like its dead predecessor."""
+    return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}-{next(_NUMBERS)}"
 
 
 async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
@@ -59,9 +63,7 @@ class Heartbeat:
     async def __aexit__(self, *_: object) -> None:
         """Stop beating and say so."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end(self._task)
         with contextlib.suppress(RedisError, OSError):
             await self._redis.delete(*self._keys)
 

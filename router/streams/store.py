@@ -142,7 +142,8 @@ class Store:
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
         """Remember addresses of our side; what joins there is never announced."""
-        await self._redis.sadd(self._keys.own_addresses(account_id), *[address.key for address in addresses])
+        if own := [address.key for address in addresses]:
+            await self._redis.sadd(self._keys.own_addresses(account_id), *own)
 
     async def read_account(self, account_id: str) -> tuple[frozenset[str], int]:
         """Return the account's own addresses (their keys), and when its last status callback came (µs, 0 if never)."""

@@ -1,8 +1,8 @@
 """The in-flight window: many subjects at once, the entries of one subject in order, and a bound on both.
 
 An entry whose work waits for something to recover is *parked*: it keeps its place in its subject but gives its slot to
-others, so that an outage of the API does not stop what needs no API. Reading stops when all slots are taken, or when
-so many entries are held (parked ones included) that memory would grow.
+others, so that an outage of the API does not stop what needs no API; it goes on when a slot is free again, in its turn.
+Reading stops when all slots are taken, or when so many entries are held (parked ones included) that memory would grow.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from router.streams.ending import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +34,8 @@ class Window(Generic[T]):
         self._work = work
         self._lanes: dict[str, deque[T]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(limit)
+        self._working: set[asyncio.Task[Any] | None] = set()
         self._parked = 0
         self._held = 0
         self._changed = asyncio.Event()
@@ -76,24 +80,38 @@ class Window(Generic[T]):
 
     @asynccontextmanager
     async def parked(self) -> AsyncIterator[None]:
-        """Give the slot to others while the block runs; for use inside `work`."""
+        """Give the slot to others while the block runs, then wait for one; for use inside `work`."""
         self._parked += 1
-        self._changed.set()
+        self._leave()
         try:
             yield
+            await self._enter()
         finally:
             self._parked -= 1
+
+    async def _enter(self) -> None:
+        await self._slots.acquire()  # first come, first served
+        self._working.add(asyncio.current_task())
+
+    def _leave(self) -> None:
+        """Give the slot up, if there is one: who is cut off while parked has none."""
+        task = asyncio.current_task()
+        if task in self._working:
+            self._working.remove(task)
+            self._slots.release()
+        self._changed.set()
 
     async def _run(self, subject: str) -> None:
         lane = self._lanes[subject]
         try:
             while lane:
+                await self._enter()
                 try:
                     await self._work(lane[0])
                 finally:
                     lane.popleft()
                     self._held -= 1
-                    self._changed.set()
+                    self._leave()
         finally:
             self._held -= len(lane)
             del self._lanes[subject]
@@ -106,7 +124,5 @@ class Window(Generic[T]):
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         left = self._held
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         return left

@@ -25,11 +25,11 @@ for _ = 1, tonumber(take()) do
   redis.call('XADD', stream, '*', 'type', take(), 'id', take(), 'event', take())
 end
 redis.call('HINCRBY', KEYS[1], 'rev', 1)
-if #sets > 0 then
-  redis.call('HSET', KEYS[1], unpack(sets))
+for first = 1, #sets, 1000 do -- unpack cannot take some thousands at once
+  redis.call('HSET', KEYS[1], unpack(sets, first, math.min(first + 999, #sets)))
 end
-if #removals > 0 then
-  redis.call('HDEL', KEYS[1], unpack(removals))
+for first = 1, #removals, 1000 do
+  redis.call('HDEL', KEYS[1], unpack(removals, first, math.min(first + 999, #removals)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 return 1

@@ -1,0 +1,89 @@
+"""`dev` as a newcomer meets it: the demo, and what happens when something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from router.settings import read_dotenv
+from router.streams.embedded import free_port
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
+
+
+def start(state, *arguments, **changes):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
+    environment.pop("REDIS_URL", None)
+    ports = ["--port", str(free_port()), "--sandbox-port", str(free_port())]
+    return subprocess.Popen(
+        [sys.executable, "-m", "router", "dev", "--state-dir", str(state), *ports, *arguments],
+        env={**environment, **changes},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_demo_announces_every_customer_once_and_ends(tmp_path):
+    """`dev --once` shows each arrival, the AI agent and the human agent at work, and exits 0."""
+    output, _ = start(tmp_path, "--once").communicate(timeout=90)
+    joined = [line for line in output.splitlines() if line.startswith("participant.joined")]
+    assert len(joined) == 7, output
+    assert {"SMS", "WHATSAPP", "RCS", "CHAT"} <= {line.split()[1] for line in joined}
+    assert any("taken by human-agent, because: service-desk" in line for line in joined)
+    assert "human_agent" in output
+    assert "ai_agent" in output
+    assert "simulate sms" in output
+
+
+def test_a_second_run_in_the_same_state_directory_works_too(tmp_path):
+    """Redis remembers the first run and the sandbox does not; the credentials stay the same."""
+    first = start(tmp_path, "--once")
+    first.communicate(timeout=90)
+    assert first.returncode == 0
+    credentials = read_dotenv(tmp_path / "dev.env")
+    second = start(tmp_path, "--once")
+    output, _ = second.communicate(timeout=90)
+    assert second.returncode == 0, output
+    assert read_dotenv(tmp_path / "dev.env")["TWILIO_AUTH_TOKEN"] == credentials["TWILIO_AUTH_TOKEN"]
+
+
+def test_wrong_routing_stops_the_start_and_says_where(tmp_path):
+    """A misspelt rule is reported with its line; nothing keeps running."""
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "routing.toml").write_text('[default]\ntarget = "ai-agent"\n[[rule]]\nname = "x"\ntraget = "ignore"\n')
+    process = start(tmp_path / "state", "--once", ROUTER_CONFIG_DIR=str(config))
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert "routing.toml:5" in output, output
+
+
+def test_a_port_in_use_is_named(tmp_path, redis_url):
+    """A port that was asked for and is taken is an error that names the option."""
+    port = redis_url.rpartition(":")[2].partition("/")[0]
+    process = subprocess.run(
+        [sys.executable, "-m", "router", "dev", "--state-dir", str(tmp_path), "--port", port],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.returncode == 2
+    assert f"--port: port {port} is in use" in process.stderr
+
+
+async def test_ctrl_c_ends_everything_in_order(tmp_path):
+    """SIGINT stops all processes; none is left behind, and the exit status is 0."""
+    process = start(tmp_path, "--no-demo")
+    await until((tmp_path / "dev.env").exists, timeout=60)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    log = (tmp_path / "log" / "worker.log").read_text()
+    assert '"event":"process.stopped"' in log
