@@ -124,10 +124,10 @@ class Conversation(Resource):
 
 
 class CommunicationParty(Resource):
-    """The author or a recipient of a communication."""
+    """The author or a recipient of a communication; one who is named by participant id alone is known by that."""
 
-    address: str
-    channel: str
+    address: str = ""
+    channel: str = ""
     participant_id: str | None = None
     delivery_status: str | None = None
 

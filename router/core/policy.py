@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from router.core.keys import Target
 
+#: Digits: a shorter number is a short code.
+E164_MIN: Final = 8
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_DAYS: Final = frozenset(range(7))
 
@@ -147,7 +149,7 @@ class Policy:
             known = replace(
                 rule,
                 recipients=rule.recipients if facts.recipient else None,
-                configuration_ids=rule.configuration_ids if facts.configuration_id else None,
+                configuration_ids=rule.configuration_ids if facts.configuration_id is not None else None,
             )
             if _matched(known, facts) is not None:
                 return wants_unknown
@@ -173,4 +175,6 @@ def canonical_recipient(text: str) -> str:
     for prefix in ("whatsapp", "rcs"):
         if text.lower().startswith(f"{prefix}:"):
             channel = prefix.upper()
-    return canonicalize(channel, text)
+    canonical = canonicalize(channel, text)
+    # E.164 has a plus; a short code, which is shorter, has none.
+    return f"+{canonical}" if canonical.isdecimal() and len(canonical) >= E164_MIN else canonical

@@ -114,9 +114,10 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The event can never be resolved."""
+    """The event can never be resolved; if that is not certain, a few more tries are worth it."""
 
     reason: str
+    is_certain: bool = True
 
 
 Outcome = Resolved | Surroundings | Wait | Ignored | Unusable

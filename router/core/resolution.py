@@ -16,7 +16,7 @@ it may have done is looked up first, by the channelId that it would have left be
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import (
@@ -101,6 +101,8 @@ class MessageResolver:
         """Find or create the customer's participant; `is_unsure` if an earlier try may have had an effect."""
         for _ in range(ROUNDS):
             outcome = yield from self._enter(message, is_unsure=is_unsure)
+            if isinstance(outcome, Wait) and is_unsure:
+                return replace(outcome, is_unsure=True)  # what was looked up is not settled yet: look again
             if outcome is not None:
                 return outcome
             is_unsure = False
@@ -143,7 +145,7 @@ class MessageResolver:
             is_ours = conversation.configuration_id in {None, self.configuration_id}
             if is_ours and _at(message.customer, conversation.participants):
                 return (yield from self._join(message, conversation.id, conversation))
-        return Unusable("a 409 that names no conversation, and no open one has the customer's address")
+        return Unusable("a 409 that names no conversation, and no open one has the address", is_certain=False)
 
     def _join(
         self,

@@ -50,8 +50,10 @@ def identify(body: bytes, *, token: str | None, default_account: str) -> Identit
     account_id = _text(data, "accountId") or default_account
     resource_id = _text(data, "id") or ""
     about = _text(data, "conversationId") or resource_id
-    if not resource_id:
+    if not resource_id and event_type in EVENT_TYPES:
         raise UnreadableError("data.id is missing")
+    if not resource_id:  # a type that is not known yet: who knows what identifies it
+        resource_id = about = sha256(body).hexdigest()[:32]
     if token:
         parts = [token, event_type, resource_id]
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import Address, parse_address
+from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
 from router.core.signature import parse_form
 from router.inbound.form import read_text, require
@@ -18,8 +18,23 @@ if TYPE_CHECKING:
     from router.core.signature import Pairs
 
 MESSAGE: Final = "message.received"
-#: SmsStatus of a message that came in; every other status is about one that went out.
-_INBOUND_STATUSES: Final = frozenset({"", "received", "receiving"})
+#: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
+#: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.
+_OUTGOING_STATUSES: Final = frozenset(
+    {
+        "accepted",
+        "scheduled",
+        "queued",
+        "sending",
+        "sent",
+        "delivered",
+        "partially_delivered",
+        "undelivered",
+        "failed",
+        "read",
+        "canceled",
+    }
+)
 
 
 def identify(pairs: Pairs, *, default_account: str) -> Identity:
@@ -54,10 +69,14 @@ def _ends(texts: dict[str, str]) -> tuple[Address, Address]:
     """Both ends of a message are on one channel; the customer's prefix decides it, or else ours."""
     customer = parse_address(texts["From"])
     recipient = parse_address(texts["To"], default=customer.channel)
-    return Address(recipient.channel, customer.value) if recipient.channel != customer.channel else customer, recipient
+    channel = recipient.channel if customer.channel == Channel.SMS else customer.channel
+    return Address(channel, customer.value), Address(channel, recipient.value)
 
 
 def _outgoing_status(texts: dict[str, str]) -> str:
     """Return the status of an outgoing message, or nothing for one that came in."""
-    status = (texts.get("MessageStatus") or texts.get("SmsStatus") or "").strip().lower()
-    return "" if status in _INBOUND_STATUSES else status
+    said = texts.get("MessageStatus", "").strip().lower()
+    if said and said not in {"received", "receiving"}:
+        return said
+    status = texts.get("SmsStatus", "").strip().lower()
+    return status if status in _OUTGOING_STATUSES else ""

@@ -22,6 +22,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.seen(0, "k:1"), "acme:{0}:seen:k:1", id="seen"),
         pytest.param(KEYS.conversation("AC1", "conv_1"), "acme:{0}:conversation:AC1:conv_1", id="conversation"),
         pytest.param(KEYS.route("AC1", "pair"), "acme:{0}:route:AC1:pair", id="route"),
+        pytest.param(KEYS.creating("AC1", "SMS|+1"), "acme:{0}:creating:AC1:SMS|+1", id="creating"),
         pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:own-addresses:AC1", id="own-addresses"),
         pytest.param(KEYS.callbacks("AC1"), "acme:{0}:callbacks:AC1", id="callbacks"),
         pytest.param(KEYS.heartbeat(1, "resolver", "host-1"), "acme:{1}:heartbeat:resolver:host-1", id="heartbeat"),

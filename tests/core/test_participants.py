@@ -48,6 +48,20 @@ def test_only_the_id_is_required(model):
         model.model_validate({})
 
 
+def test_null_is_missing():
+    """A field that is null is one that is not told, even where the model has a list."""
+    nulls = dict.fromkeys(("addresses", "name", "type", "conversationId", "createdAt"))
+    assert Participant.model_validate({"id": "x"} | nulls) == Participant(id="x")
+    with pytest.raises(ValidationError, match="id"):
+        Participant.model_validate({"id": None})
+
+
+def test_what_is_no_object_is_no_resource():
+    """A list or a text where a resource should be is refused as such."""
+    with pytest.raises(ValidationError, match="valid dictionary"):
+        Participant.model_validate(["x"])
+
+
 def test_unknown_fields_and_values_are_kept():
     """What the API adds tomorrow is carried through: fields, enum values, and numbers where a text was."""
     participant = Participant.model_validate({"id": 7, "type": "BOT", "mood": "good"})

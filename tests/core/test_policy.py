@@ -1,5 +1,6 @@
 """The routing policy: total, first match wins, and a rule that can never decide is found."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 
 import pytest
@@ -77,6 +78,43 @@ def test_a_rule_may_ignore():
     """A rule without a target decides that nobody takes the participant."""
     policy = Policy(Target.AI_AGENT, (make_rule("nobody", target=None),))
     assert policy.decide(make_facts()) == Decision(None, "nobody")
+
+
+@pytest.mark.parametrize(
+    ("rules", "facts", "is_open"),
+    [
+        pytest.param([], {}, False, id="no-rules"),
+        pytest.param([{"recipients": frozenset({DESK.value})}], {}, True, id="recipient-not-known"),
+        pytest.param([{"recipients": frozenset({DESK.value})}], {"recipient": CUSTOMER}, False, id="recipient-known"),
+        pytest.param([{"configuration_ids": frozenset({"a"})}], {}, True, id="configuration-not-known"),
+        pytest.param(
+            [{"configuration_ids": frozenset({"a"})}], {"configuration_id": "b"}, False, id="other-configuration"
+        ),
+        pytest.param([{"configuration_ids": frozenset({"a"})}], {"configuration_id": ""}, False, id="empty-is-known"),
+        pytest.param(
+            [{"recipients": frozenset({DESK.value}), "channels": frozenset({"VOICE"})}], {}, False, id="fails-anyway"
+        ),
+        pytest.param(
+            [{"channels": frozenset({"SMS"})}, {"recipients": frozenset({DESK.value})}], {}, False, id="decided-before"
+        ),
+        pytest.param(
+            [{"channels": frozenset({"VOICE"})}, {"recipients": frozenset({DESK.value})}],
+            {},
+            True,
+            id="not-decided-before",
+        ),
+        pytest.param(
+            [{"configuration_ids": frozenset({"a"})}, {"recipients": frozenset({DESK.value})}],
+            {"configuration_id": ""},
+            True,
+            id="asked-by-a-later-rule",
+        ),
+    ],
+)
+def test_is_open(rules, facts, is_open):
+    """A decision is open if a rule that could be the first to hold asks for what is not known."""
+    policy = Policy(None, tuple(make_rule(**conditions) for conditions in rules))
+    assert policy.is_open(make_facts(**facts)) is is_open
 
 
 @pytest.mark.parametrize(
@@ -213,7 +251,7 @@ FACTS = st.builds(
     participant_type=st.one_of(st.sampled_from(TYPES), st.text()),
     customer=ADDRESSES,
     recipient=st.one_of(st.none(), ADDRESSES),
-    configuration_id=st.sampled_from([None, "a", "b"]),
+    configuration_id=st.sampled_from([None, "a", "b", ""]),
     now=MOMENTS,
 )
 RULE_LISTS = st.lists(RULES, max_size=6).map(
@@ -258,6 +296,30 @@ def test_covered_rules_never_decide(rules, facts):
             assert reason != later.name
 
 
+@given(RULE_LISTS, FACTS, ADDRESSES, st.sampled_from(["a", "b", ""]))
+def test_what_is_not_open_is_decided(rules, facts, recipient, configuration_id):
+    """Where a decision is not open, learning the recipient and the configuration does not change it."""
+    policy = Policy(None, rules)
+    learned = replace(
+        facts,
+        recipient=facts.recipient or recipient,
+        configuration_id=configuration_id if facts.configuration_id is None else facts.configuration_id,
+    )
+    assert policy.is_open(facts) or policy.decide(learned) == policy.decide(facts)
+    assert not policy.is_open(learned)
+
+
+@given(RULE_LISTS, FACTS)
+def test_what_is_open_can_be_changed(rules, facts):
+    """Where a decision is open, there is something to learn that changes it."""
+    policy = Policy(None, rules)
+    if policy.is_open(facts):
+        recipients = [facts.recipient] if facts.recipient else [Address("SMS", one) for one in NUMBERS]
+        configurations = [facts.configuration_id] if facts.configuration_id is not None else ["a", "b"]
+        learned = [replace(facts, recipient=one, configuration_id=two) for one in recipients for two in configurations]
+        assert any(policy.decide(each) != policy.decide(facts) for each in learned)
+
+
 @given(RULES)
 def test_a_rule_covers_itself(rule):
     """A rule that is written twice never decides the second time."""
@@ -281,3 +343,9 @@ def test_hours_are_total(hours, now):
 def test_default_facts_are_a_wednesday():
     """The day that the tables above count from is the one they say."""
     assert NOON.weekday() == 2
+
+
+def test_a_recipient_without_plus_is_the_number_with_one():
+    """A rule's number may be written without its plus, as Twilio writes WhatsApp ids; a short code has none."""
+    assert canonical_recipient("15557650001") == canonical_recipient("whatsapp:+1 555 765 0001") == "+15557650001"
+    assert canonical_recipient("12345") == "12345"

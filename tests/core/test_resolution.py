@@ -23,10 +23,11 @@ from router.core.requests import (
     ListParticipants,
     ReplaceParticipant,
     Resolved,
+    Surroundings,
     Unusable,
     Wait,
 )
-from router.core.resolution import LONG_WAIT, ROUNDS, SHORT_WAIT, MessageResolver, resolve_communication
+from router.core.resolution import LONG_WAIT, ROUNDS, SHORT_WAIT, MessageResolver, explore, resolve_communication
 from tests.core.builders import (
     CONFIGURATION,
     CONVERSATION,
@@ -45,6 +46,7 @@ BOT = make_participant("p2", DESK, type="AI_AGENT")
 UNKNOWN_ANA = make_participant("p1", CUSTOMER, type="UNKNOWN", name="+14155550101", profile_id="mem_1")
 UNKNOWN_BOT = make_participant("p2", DESK, type="UNKNOWN", name="+15557650001")
 NEW = make_conversation(CONVERSATION, ANA, BOT)
+BARE = make_conversation()
 
 CREATE = CreateConversation
 FIND, LIST, ADD, FETCH, PUT = (
@@ -371,9 +373,7 @@ POSTS = {CREATE, ADD}
     ],
 )
 def test_not_processed(answers, asked, answer, delay):
-    """What was certainly not processed makes the event wait, as long as the API or the operator needs, without doubt."""
-    if answer is LOCKED and asked is ADD:
-        answers, asked = answers[:1], LIST  # a refused POST is looked up: see test_add_then_found
+    """What was certainly not processed makes the event wait, as long as the API or the operator needs."""
     types, outcome = resolve(*answers, answer)
     assert types[-1] is asked
     assert isinstance(outcome, Wait)
@@ -417,6 +417,37 @@ def test_fetch_that_is_refused():
 def test_waiting_has_a_delay_of_its_own():
     """Where the API does not say how long to wait, it is a short while."""
     assert resolve(RateLimitError("slow down", status=429))[1].delay == SHORT_WAIT
+
+
+# --- surroundings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answers", "types", "outcome"),
+    [
+        pytest.param([NEW], [FETCH], Surroundings((ANA, BOT), NEW), id="embedded"),
+        pytest.param([BARE, [ANA]], [FETCH, LIST], Surroundings((ANA,), BARE), id="listed"),
+        pytest.param([BARE, []], [FETCH, LIST], Surroundings((), BARE), id="nobody"),
+        pytest.param([GONE], [FETCH], Surroundings(), id="gone"),
+        pytest.param([BARE, GONE], [FETCH, LIST], Surroundings(), id="gone-meanwhile"),
+    ],
+)
+def test_exploring(answers, types, outcome):
+    """What the policy may want to know of a conversation is its resource and who is in it, or that it is gone."""
+    requests, found = drive(explore(CONVERSATION), *answers)
+    assert [type(request) for request in requests] == types
+    assert all(request.conversation_id == CONVERSATION for request in requests)
+    assert found == outcome
+
+
+@pytest.mark.parametrize("before", [[], [BARE]], ids=["fetch", "list"])
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(BROKEN, Wait), (BUSY, Wait), (LOST, Wait), (LOCKED, Wait), (REFUSED, Unusable)]
+)
+def test_exploring_in_an_outage(before, answer, kind):
+    """An outage makes exploring wait, a refusal makes it unusable."""
+    _, outcome = drive(explore(CONVERSATION), *before, answer)
+    assert isinstance(outcome, kind)
 
 
 # --- communications -------------------------------------------------------------------------------
@@ -483,3 +514,16 @@ def test_communication_in_an_outage(before, answer, kind):
     """An outage makes a communication wait, a refusal makes it unusable."""
     _, outcome = communicate(make_communication(), *before, answer)
     assert isinstance(outcome, kind)
+
+
+def test_what_was_found_keeps_the_doubt_while_it_cannot_be_listed():
+    """A lookup that found the conversation, and then a 429: the next try looks again instead of posting."""
+    busy = RateLimitError("busy", status=429, retry_after=2.0)
+    _, outcome = resolve([NEW], busy, is_unsure=True)
+    assert outcome == Wait(outcome.reason, 2.0, is_unsure=True)
+
+
+def test_a_conflict_that_names_nothing_is_worth_more_tries():
+    """The conversation may have closed in between, so the event is not given up at once."""
+    _, outcome = resolve(ConflictError("exists", status=409), [])
+    assert outcome == Unusable(outcome.reason, is_certain=False)

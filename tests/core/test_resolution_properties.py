@@ -114,7 +114,6 @@ def test_messages(data, is_unsure):
     if isinstance(outcome, Resolved):
         assert outcome.participant in PEOPLE
         assert outcome.conversation_id in {CONVERSATION, OTHER}
-    doubtful = [CreateConversation] if is_unsure else []
     posted = {CreateConversation: None} if is_unsure else {}
     for request, answer in exchanges:
         if isinstance(request, LOOKUPS):
@@ -124,7 +123,6 @@ def test_messages(data, is_unsure):
             assert name not in posted
             if not is_without_effect(answer):
                 posted[name] = answer
-    assert not doubtful or isinstance(exchanges[0][0], FindConversations)
 
 
 @settings(max_examples=500)

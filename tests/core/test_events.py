@@ -1,0 +1,42 @@
+"""Events: values that parsers make once and nobody changes, and the order of versions."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from router.core.events import Change, Disregarded, InboundEntry, SourceName, Version
+from tests.core.builders import ACCOUNT, make_cause, make_communication, make_message
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        pytest.param(Version(1, 9), Version(2, 0), id="resource-first"),
+        pytest.param(Version(1, 1), Version(1, 2), id="then-event"),
+    ],
+)
+def test_order_of_versions(older, newer):
+    """The resource's own time decides how new a fact is, and the time of the telling where it is the same."""
+    assert older < newer
+    assert max(newer, older) == newer
+
+
+def test_sources_and_changes_are_words():
+    """Sources and changes are written as the words that logs, metrics and routing rules use."""
+    assert f"{SourceName.EVENT_STREAMS} {Change.REMOVED}" == "event-streams removed"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [make_message(), make_communication(), Disregarded(make_cause(), ACCOUNT, "why")],
+    ids=lambda event: type(event).__name__,
+)
+def test_events_are_frozen(event):
+    """An event that was parsed does not change on its way."""
+    with pytest.raises(FrozenInstanceError):
+        event.account_id = "AC2"
+
+
+def test_an_entry_is_fresh_unless_told():
+    """An inbound entry counts as never tried, unless another consumer may have begun with it."""
+    assert not InboundEntry("1-0", "messaging", ACCOUNT, "k", "s", 0, b"").is_redelivered

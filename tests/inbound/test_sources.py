@@ -1,0 +1,85 @@
+"""The table of sources: each has a route of its own, an answer, and a parser that finds it again."""
+
+import pytest
+
+from router.core.errors import UnreadableError
+from router.core.events import MessageReceived, ParticipantReported, SourceName
+from router.core.signature import parse_form
+from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
+from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, encode_form, encode_json, load_callback, load_form, make_entry
+
+FORM_BODY = encode_form(load_form("sms"))
+JSON_BODY = encode_json(load_callback("PARTICIPANT_ADDED"))
+WEBHOOKS = {
+    SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
+    SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
+}
+
+
+def test_every_source_is_found_by_its_name():
+    """A source stands in the table under its own name, and no two share a route."""
+    assert all(name == source.name for name, source in SOURCES.items())
+    assert len({source.path for source in SOURCES.values()}) == len(SOURCES)
+    assert all(source.path == f"/webhooks/{name}" for name, source in SOURCES.items())
+
+
+def test_keys_live_longer_than_redeliveries():
+    """The claim of a key outlives a day of redeliveries, whatever the source."""
+    assert all(source.key_ttl >= 86_400 for source in SOURCES.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "content_type", "answer", "answer_type"),
+    [
+        pytest.param("messaging", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="messaging"),
+        pytest.param("conversations", "application/json", b"", None, id="conversations"),
+    ],
+)
+def test_answers(name, content_type, answer, answer_type):
+    """Messages are answered with an empty TwiML document, callbacks with nothing; neither can reach a customer."""
+    source = SOURCES[SourceName(name)]
+    assert (source.content_type, source.answer, source.answer_type) == (content_type, answer, answer_type)
+    assert EMPTY_TWIML.endswith(b"<Response/>")
+
+
+@pytest.mark.parametrize("name", WEBHOOKS)
+def test_identify(name):
+    """Every source identifies its own webhook, by its account and under its own name."""
+    identity = SOURCES[name].identify(WEBHOOKS[name], OTHER_ACCOUNT)
+    assert identity.account_id == ACCOUNT
+    assert identity.key.startswith(f"{ACCOUNT}:{name}:")
+
+
+def test_token_reaches_the_parser():
+    """The idempotency token of the header is part of what a callback is identified by."""
+    source = SOURCES[SourceName.CONVERSATIONS]
+    keys = {source.identify(Webhook(JSON_BODY, [], token), ACCOUNT).key for token in (None, "token-1", "token-2")}
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "body", "kind"),
+    [
+        pytest.param("messaging", FORM_BODY, MessageReceived, id="messaging"),
+        pytest.param("conversations", JSON_BODY, ParticipantReported, id="conversations"),
+    ],
+)
+def test_normalize(source, body, kind):
+    """An inbound entry is read by the parser of the source that it names."""
+    event = normalize(make_entry(body, source))
+    assert isinstance(event, kind)
+    assert event.cause.source == source
+
+
+@pytest.mark.parametrize("source", ["", "fax", "x" * 1000])
+def test_unknown_source(source):
+    """An entry of a source that is not in the table is unreadable, and the error names it with a bound."""
+    with pytest.raises(UnreadableError, match=f"^no such event source: {source[:32]}$"):
+        normalize(make_entry(b"", source))
+
+
+def test_source_without_a_parser():
+    """A source that has a name but no parser here is unreadable too."""
+    for name in set(SourceName) - set(SOURCES):
+        with pytest.raises(UnreadableError, match="no such event source"):
+            normalize(make_entry(b"", name))
