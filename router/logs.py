@@ -7,9 +7,12 @@ core.addresses.mask before they come here, and bodies and secrets never do. Line
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -20,19 +23,17 @@ EVENTS: Final = {
     "process.stopped": "a process has ended cleanly",
     "process.restarted": "a supervised process died and is started again",
     "process.failed": "a process ends because something it needs is lost; exit status is not 0",
-    "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), subject, milliseconds",
+    "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), key, milliseconds",
     "event": "one inbound event: its result, the reason, participant, conversation and target, milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (API outage, rate limit); nobody's fault",
     "event.failed": "an event failed and will be tried again",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: what a consumer did with it, milliseconds",
-    "consumer.waiting": "a consumer's effect waits for something to recover",
-    "consumer.failed": "a consumer's effect failed and will be tried again",
-    "consumer.dead": "an entry was given up by a consumer and became a dead letter",
     "roster.assigned": "a conversation that had waited got its human agent, who has joined",
     "roster.released": "a human agent was freed of a conversation that had closed without an entry",
-    "roster.failed": "the sweep of the human agents failed; it is tried again",
+    "roster.failed": "a human agent could not join a conversation that had waited; it is tried again",
+    "background.failed": "what a handler does beside its consuming failed; it is started again",
     "claimed": "entries of a dead consumer were taken over",
     "embedded.fake": "fakeredis runs instead of a real server: nothing survives it, and blocked readers wake late",
     "group.created": "a consumer group was created, at the beginning of its stream",
@@ -43,6 +44,8 @@ EVENTS: Final = {
     "library": "a line of a library",
 }
 
+#: What JSON leaves raw and still ends a line or steers a terminal: C1 controls, line and paragraph separators.
+_RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -78,7 +81,23 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
 def _as_json(event: str, level: str, fields: dict[str, Any]) -> str:
     line = {"time": _now(), "level": level, "event": event, "process": _Output.process}
     line.update((name, value) for name, value in fields.items() if value is not None)
-    return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE).decode()
+    return f"{_dumps(line)}\n"
+
+
+def _dumps(value: Any) -> str:
+    """Return JSON on one line; never raises, because a webhook or an event must not fail for want of its line."""
+    try:
+        text = orjson.dumps(value, default=str).decode()
+    except TypeError:  # text from outside that is not UTF-8, a number beyond JSON's
+        text = json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.translate(_RAW)
+
+
+def describe(error: BaseException) -> str:
+    """Name a failure by its kind and place; its own words may hold what no log line shows."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 def _as_text(event: str, level: str, fields: dict[str, Any]) -> str:
@@ -91,7 +110,7 @@ def _plain(value: Any) -> str:
     """Return a value on one line: what comes from outside must not be able to forge a line."""
     text = str(value)
     if not text.isprintable() or " " in text or not text:
-        return orjson.dumps(text).decode()
+        return _dumps(text)
     return text
 
 
@@ -103,7 +122,5 @@ def _now() -> str:
 class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower() if record.levelname.lower() in _LEVELS else "error"
-        error = (
-            f"{record.exc_info[0].__name__}: {record.exc_info[1]}" if record.exc_info and record.exc_info[0] else None
-        )
+        error = describe(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
         log("library", level=level, logger=record.name, message=record.getMessage(), error=error)

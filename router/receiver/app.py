@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from router.settings import Settings
 
 REDIS: Final = web.AppKey("redis", Redis)
+#: Set once no new connection is taken: from then on every answer is the last one of its connection.
+STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
@@ -29,6 +32,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     """Return the receiver; `redis` replaces the connection to REDIS_URL (tests) and is then not closed here."""
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[REDIS] = redis or connect(settings.redis)
+    app[STOPPING] = asyncio.Event()
     appender = Appender(app[REDIS], settings.keys)
     ingest = Ingest(
         appender=appender,
@@ -55,7 +59,10 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
 def _handler(ingest: Ingest, source: Source) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
-        return await ingest.take(request, source)
+        response = await ingest.take(request, source)
+        if request.app[STOPPING].is_set():
+            response.force_close()
+        return response
 
     return handle
 
@@ -66,7 +73,8 @@ async def _refuse(request: web.Request) -> web.Response:
     name = source.name if source else "none"
     status, result = (405, "method") if source or request.path in _OPERATORS else (404, "path")
     metrics.count("router_webhooks", name, str(status), result)
-    log("webhook", level="warning", source=name, status=status, result=result, reason=f"{request.method[:16]} to it")
+    reason = f"{request.method[:16]} has no route there"
+    log("webhook", level="warning", source=name, status=status, result=result, reason=reason)
     allow = {"Allow": "POST" if source else "GET, HEAD"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
     return web.Response(status=status, headers=allow)
 

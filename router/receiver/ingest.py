@@ -24,7 +24,7 @@ from router.core.errors import (
 )
 from router.core.signature import Pairs, Verifier, parse_form
 from router.inbound.sources import FORM, Source, Webhook
-from router.logs import log
+from router.logs import describe, log
 from router.streams.append import Appender, InboundFields
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 BODY_TIMEOUT: Final = 15.0
 #: Seconds after which a caller that was told 503 shall come again.
 RETRY_AFTER: Final = "5"
+_LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SERVER_ERROR: "error"}
 _SIGNATURE: Final = "X-Twilio-Signature"
 _TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 
@@ -75,11 +76,14 @@ class Ingest:
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
             return web.Response(status=503, headers={"Retry-After": RETRY_AFTER})
+        except Exception as error:  # noqa: BLE001 - the composition root of a webhook: it ends in an answer and a line
+            reason = describe(error)
+            return web.Response(status=500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)
             log(
                 "webhook",
-                level="info" if status == HTTPStatus.OK else "warning",
+                level=_LEVELS.get(status, "warning"),
                 source=source.name,
                 status=status,
                 result=result,

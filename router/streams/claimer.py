@@ -1,8 +1,10 @@
 """Takes over the entries of dead consumers, and finds our own that never reached us.
 
-Dead is a consumer without a heartbeat; a live one keeps its entries however slow it is. An entry that is ours but not
-in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up again
-once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an entry.
+Dead is a consumer whose heartbeat two looks in a row have missed: after an outage of Redis every heartbeat has expired,
+and the living beat again before the second look. A live one keeps its entries however slow it is. An entry that is ours
+but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up
+again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an
+entry.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from router.logs import log
+from router.logs import describe, log
 from router.streams.connection import Redis, RedisError, load_script
 from router.streams.delivery import Delivery, StreamRef
 
@@ -48,6 +50,7 @@ class Claimer:
         self._is_held = is_held
         self._take = take
         self._forget = load_script("forget_consumer")
+        self._missed: dict[str, set[str]] = {}
 
     async def run(self) -> None:
         """Look for ever; a failure is logged and the next look tries again."""
@@ -57,19 +60,26 @@ class Claimer:
                     await self.look(stream)
                 except (RedisError, OSError) as error:
                     log("claimer.failed", level="warning", stream=stream.key, error=f"{type(error).__name__}: {error}")
+                except Exception as error:  # noqa: BLE001 - without its claimer a consumer never gets what it lost
+                    log("claimer.failed", level="error", stream=stream.key, error=describe(error))
             await asyncio.sleep(self._ttl / 4)
 
     async def look(self, stream: StreamRef) -> None:
         """Take over what dead consumers of `stream` left behind, and our own strays."""
-        consumers = [one for one in await self._consumers(stream) if one != self._consumer]
-        dead = await self._dead(stream, consumers)
-        for consumer in dead:
+        missed = self._missed.pop(stream.key, set())  # a look that fails begins the count anew
+        consumers = await self._consumers(stream)
+        silent = await self._silent(stream, [one for one in consumers if one != self._consumer])
+        for consumer in silent:
+            if consumer not in missed:
+                continue
             claimed = await self._claim_all(stream, consumer, int(self._ttl * 500))
             if claimed:
                 log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
             heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
             await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer])
-        await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
+        if self._consumer in consumers:
+            await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
+        self._missed[stream.key] = set(silent)
 
     async def _consumers(self, stream: StreamRef) -> list[str]:
         try:
@@ -80,7 +90,7 @@ class Claimer:
             raise
         return [row["name"].decode() for row in rows]
 
-    async def _dead(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+    async def _silent(self, stream: StreamRef, consumers: list[str]) -> list[str]:
         if not consumers:
             return []
         pipeline = self._redis.pipeline(transaction=False)

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import AuthenticationError, UnavailableError
 from router.core.timestamps import to_text
-from router.logs import log
+from router.logs import describe, log
 from router.streams.claimer import Claimer
 from router.streams.connection import Redis, RedisError, load_script
 from router.streams.dead_letters import give_up
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
+from router.streams.ending import end
 from router.streams.groups import Heartbeat, ensure_group, name_consumer
 from router.streams.reader import Reader
 from router.streams.window import Window
@@ -105,20 +106,26 @@ class StreamConsumer:
         )
         claimer = self._claimer()
         beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
-        async with Heartbeat(self._redis, beats, ttl=limits.heartbeat_ttl):
-            await reader.start()
-            claiming = asyncio.create_task(claimer.run(), name="claimer")
-            try:
-                self._reader = reader
-                yield reader
-            finally:
-                claiming.cancel()
-                closing = asyncio.create_task(self._window.close(limits.grace))
-                await reader.stop()
-                cut_off = await closing
-                await asyncio.gather(claiming, return_exceptions=True)
-                log("process.stopping", consumer=self.name, handed_back=cut_off)
-        await self._leave()
+        try:
+            async with Heartbeat(self._redis, beats, ttl=limits.heartbeat_ttl):
+                claiming = asyncio.create_task(claimer.run(), name="claimer")
+                try:
+                    await reader.start()
+                    self._reader = reader
+                    yield reader
+                finally:
+                    await self._wind_up(reader, claiming)
+        finally:
+            await self._leave()
+
+    async def _wind_up(self, reader: Reader, claiming: asyncio.Task[None]) -> None:
+        """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
+        claiming.cancel()
+        closing = asyncio.create_task(self._window.close(self._limits.grace))
+        await reader.stop()
+        cut_off = await closing
+        await end(claiming)
+        log("process.stopping", consumer=self.name, handed_back=cut_off)
 
     async def lost(self) -> None:
         """Return once reading has stopped by itself: FastStream gives up silently when its group is lost."""
@@ -158,12 +165,18 @@ class StreamConsumer:
             try:
                 left = await self._intake(deliveries)
             except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not lost: each is tried on its own
-                log("batch.failed", level="warning", error=f"{type(error).__name__}: {error}")
+                log("batch.failed", level="warning", error=describe(error))
         for position, delivery in enumerate(left):
-            if not await self._window.admit(self._subject(delivery), delivery):
+            if not await self._window.admit(self._lane(delivery), delivery):
                 self._release(left[position:])  # closing: they stay pending, and a survivor takes them
                 return
         await self._window.wait_for_room()
+
+    def _lane(self, delivery: Delivery) -> str:
+        try:
+            return self._subject(delivery)
+        except Exception:  # noqa: BLE001 - what has no subject is worked on by itself; its attempt says what is wrong
+            return delivery.entry_id
 
     async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge finished deliveries in one round trip; raises RedisError, after which they may be repeated."""
@@ -211,6 +224,10 @@ class StreamConsumer:
             return pause
         except (UnavailableError, AuthenticationError) as error:
             return await self._wait(state, f"{type(error).__name__}: {error}", error.retry_after or pause)
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+            return await self._fail(delivery, error, pause)  # not we were canceled, but what the attempt waited for
         except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
             return await self._fail(delivery, error, pause)
         return None
@@ -224,17 +241,16 @@ class StreamConsumer:
                 await self._count(delivery, is_failure=False)
         return pause
 
-    async def _fail(self, delivery: Delivery, error: Exception, pause: float) -> float | None:
-        reason = f"{type(error).__name__}: {error}"
+    async def _fail(self, delivery: Delivery, error: BaseException, pause: float) -> float | None:
         self._on_result("failed")
         try:
             count = await self._count(delivery, is_failure=True)
             if count is None:
                 return None  # another consumer has it by now
-            log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=reason)
+            log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=describe(error))
             if count <= self._limits.max_deliveries:
                 return pause
-            await self._give_up(delivery, reason, deliveries=count - 1)
+            await self._give_up(delivery, _words(error), deliveries=count - 1, shown=describe(error))
         except (RedisError, OSError):
             return pause
         return None
@@ -244,7 +260,8 @@ class StreamConsumer:
         count = await load_script("redeliver").run(self._redis, [delivery.stream.key], args)
         return None if count is None else int(count)
 
-    async def _give_up(self, delivery: Delivery, reason: str, *, deliveries: int) -> None:
+    async def _give_up(self, delivery: Delivery, reason: str, *, deliveries: int, shown: str | None = None) -> None:
+        """Make a dead letter of it; `shown` is what the log says instead of the reason."""
         is_ours = await give_up(
             self._redis,
             self._keys,
@@ -257,4 +274,13 @@ class StreamConsumer:
         )
         if is_ours:
             self._on_result("dead")
-            log("event.dead", level="error", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)
+            stream = delivery.stream.key
+            log("event.dead", level="error", entry=delivery.entry_id, stream=stream, reason=shown or reason)
+
+
+def _words(error: BaseException) -> str:
+    """Return what an exception says of itself, for the dead letter."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - one that cannot even say it has a name all the same
+        return type(error).__name__

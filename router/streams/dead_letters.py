@@ -63,7 +63,7 @@ async def give_up(
         ENTRY: delivery.entry_id,
         GROUP: group,
         CONSUMER: consumer,
-        REASON: reason,
+        REASON: reason.encode("utf-8", "backslashreplace"),
         DELIVERIES: deliveries,
         FAILED_AT: failed_at,
     }
@@ -90,6 +90,7 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode("utf-8", "backslashreplace")
 
+    deliveries = text(DELIVERIES)
     return DeadLetter(
         partition=partition,
         letter_id=letter_id,
@@ -98,7 +99,7 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
         group=text(GROUP),
         consumer=text(CONSUMER),
         reason=text(REASON),
-        deliveries=int(text(DELIVERIES) or "0"),
+        deliveries=int(deliveries) if deliveries.isdecimal() else 0,
         failed_at=text(FAILED_AT),
         fields={name: value for name, value in fields.items() if not name.startswith(_PREFIX)},
     )

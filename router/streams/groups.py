@@ -45,7 +45,8 @@ async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
 class Heartbeat:
     """Keeps a consumer's heartbeat keys alive while it runs; an async context manager.
 
-    The keys expire `ttl` seconds after the last beat. Leaving deletes them, so that survivors take over at once.
+    The keys expire `ttl` seconds after the last beat, and it beats more often than claimers look. Leaving deletes
+    them, so that survivors take over at once.
     """
 
     def __init__(self, redis: Redis, keys: Iterable[str], *, ttl: float) -> None:
@@ -76,7 +77,7 @@ class Heartbeat:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._ttl / 4)
+            await asyncio.sleep(self._ttl / 6)
             try:
                 await self.beat()
             except (RedisError, OSError) as error:

@@ -13,7 +13,7 @@ from faststream import AckPolicy
 from faststream.redis import RedisBroker, StreamSub
 from faststream.redis.message import RedisBatchStreamMessage
 
-from router.logs import log
+from router.logs import describe, log
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Reader:
             try:
                 await take([Delivery(stream, entry_id.decode(), fields) for entry_id, fields in rows])
             except Exception as error:  # noqa: BLE001 - FastStream would hide it; the entries are pending and come again
-                log("batch.failed", level="error", stream=stream.key, error=f"{type(error).__name__}: {error}")
+                log("batch.failed", level="error", stream=stream.key, error=describe(error))
 
         subscriber = self._broker.subscriber(
             stream=StreamSub(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
+
+import orjson
 
 from router.core.entries import Entry, read_entry
 from router.core.keys import Keys, Target
@@ -46,12 +49,22 @@ async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry 
 
 async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:
     """Return the newest `participant.joined` of an address among what the streams still hold."""
-    for stream in participant_streams(keys):
-        rows: Any = await redis.xrevrange(stream, count=10_000)
-        for _, fields in rows:
-            if fields.get(b"type") != b"participant.joined" or address.encode() not in fields[b"event"]:
-                continue
-            entry = read_entry(fields[b"event"])
-            if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
-                return entry
+    found = [
+        one for stream in participant_streams(keys) if (one := await _newest_joined(redis, stream, channel, address))
+    ]
+    return max(found, key=itemgetter(0))[1] if found else None
+
+
+async def _newest_joined(redis: Redis, stream: str, channel: str, address: str) -> tuple[tuple[int, int], Entry] | None:
+    """Return the newest one of a stream with its place in time (the entry id)."""
+    quoted = orjson.dumps(address)
+    rows: Any = await redis.xrevrange(stream, count=10_000)
+    for entry_id, fields in rows:
+        event = fields.get(b"event", b"")
+        if fields.get(b"type") != b"participant.joined" or quoted not in event:
+            continue
+        entry = read_entry(event)
+        if (getattr(entry.data, "channel", ""), getattr(entry.data, "address", "")) == (channel, address):
+            millis, _, number = entry_id.decode().partition("-")
+            return (int(millis), int(number)), entry
     return None

@@ -32,12 +32,12 @@ class Accounts:
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
 
-    async def know(self, account_ids: Iterable[str]) -> None:
-        """Read what is not known, or not any more, of these accounts."""
+    async def know(self, account_ids: Iterable[str], *, is_fresh: bool = False) -> None:
+        """Read what is not known, or not any more, of these accounts; all of it where it must be `is_fresh`."""
         now = self._clock()
         for account_id in account_ids:
             known = self._accounts.get(account_id)
-            if known is not None and now - known.read_at < LIFE:
+            if known is not None and now - known.read_at < LIFE and not is_fresh:
                 continue
             own, told = await self._store.read_account(account_id)
             told, written_at = (max(told, known.told), known.written_at) if known else (told, 0)

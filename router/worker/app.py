@@ -7,16 +7,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.conversations import CallDetails, ConversationsV2, Transport
+from router.conversations import ConversationsV2
 from router.core.addresses import parse_address
+from router.core.errors import PolicyError
 from router.core.keys import RESOLVER
 from router.core.policy_file import read_policy
 from router.logs import log
 from router.operator_port import operator_port
+from router.ports import make_limits, make_transport
 from router.process import until_stopped_or
-from router.streams.connection import Redis, connect
-from router.streams.consumer import Limits, StreamConsumer
+from router.streams.connection import Redis, connect, ensure_answering
+from router.streams.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
+from router.streams.ending import end
 from router.streams.store import Store
 from router.streams.trim import Trimmer
 from router.worker.resolver import Resolver
@@ -40,36 +43,11 @@ REQUIRED: Final = (
 def load_policy(settings: Settings) -> Policy:
     """Return the policy of config/routing.toml; raises PolicyError with every problem."""
     path = settings.config_dir / "routing.toml"
-    return read_policy(path.read_text(encoding="utf-8"), str(path))
-
-
-def make_transport(settings: Settings) -> Transport:
-    """Return the connection to the Conversations API, which counts its calls."""
-    user, password = settings.api_credentials
-    return Transport(
-        settings.twilio_conversations_url,
-        user,
-        password,
-        max_in_flight=settings.api_concurrency,
-        timeout=settings.api_timeout,
-        on_call=_count_call,
-    )
-
-
-def _count_call(call: CallDetails) -> None:
-    metrics.count("router_api_calls", call.method, call.route, str(call.status))
-
-
-def make_limits(settings: Settings) -> Limits:
-    """Return a consumer's limits from the settings of the same names."""
-    return Limits(
-        window=settings.window,
-        batch=settings.batch,
-        max_deliveries=settings.max_deliveries,
-        retry_delay=settings.retry_delay,
-        heartbeat_ttl=settings.heartbeat_ttl,
-        grace=settings.grace,
-    )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError([f"{path}: {error}"]) from error
+    return read_policy(text, str(path))
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -107,6 +85,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     redis = connect(settings.redis)
     transport = make_transport(settings)
     try:
+        await ensure_answering(redis)
         resolver = Resolver(
             store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
             client=ConversationsV2(transport),
@@ -122,8 +101,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             try:
                 yield consumer
             finally:
-                trimming.cancel()
-                await asyncio.gather(trimming, return_exceptions=True)
+                await end(trimming)
     finally:
         await transport.close()
         await redis.aclose()

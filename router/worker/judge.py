@@ -57,6 +57,17 @@ class Judge:
         """Return what an event is judged by."""
         return Context(self._policy, self._accounts.own(work.account_id), self.clock())
 
+    def is_doubtful(self, work: Work) -> bool:
+        """Tell whether somebody came to an address that may have become ours since the account was read.
+
+        Whoever creates our side notes its address first, so reading again after the callback came settles it.
+        """
+        event = work.event
+        if not isinstance(event, ParticipantReported) or event.participant.type == ParticipantType.CUSTOMER:
+            return False
+        own = self._accounts.own(work.account_id)
+        return not any(address.key in own for address in event.participant.addresses)
+
     def pair(self, message: MessageReceived) -> str:
         """Return the name of a message's route."""
         return pair_of(self.configuration_id, message.customer, message.recipient)

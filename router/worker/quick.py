@@ -38,6 +38,7 @@ class Quick:
         """Return what is settled and committed (to be acknowledged), and what is left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         works, behind = self._begin(deliveries, is_busy)
+        await self._accounts.know({work.account_id for work in works if self._judge.is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         await self._read_ledgers(works)
         self._apply(works, behind)

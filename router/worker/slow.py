@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from router.core.errors import ApiError, AuthenticationError, NotFoundError, RouterError, UnavailableError
+from router.core.errors import (
+    ApiError,
+    AuthenticationError,
+    NotFoundError,
+    RouterError,
+    UnavailableError,
+    UnusableError,
+)
 from router.core.events import CommunicationReported, MessageReceived, ParticipantReported, Version
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
@@ -59,7 +66,8 @@ class Slow:
             work = self._judge.begin(delivery)
         except RouterError as error:
             return Poison(f"{type(error).__name__}: {error}")
-        await self._accounts.know([work.account_id])
+        is_fresh = isinstance(work.event, CommunicationReported) or self._judge.is_doubtful(work)
+        await self._accounts.know([work.account_id], is_fresh=is_fresh)
         for _ in range(RACES):
             verdict = await self._try(work)
             if verdict is not AGAIN:
@@ -115,8 +123,7 @@ class Slow:
             closing = await self._read(work, route.conversation_id, fields_for((), ()))
             version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
             closing.take_conversation(answer, version, event.cause)
-            await self._commit(closing)
-            return await self._resolve(work)
+            return await self._resolve(work) if await self._commit(closing) else AGAIN
         if ledger.announced_at(event.customer) is None:
             return await self._resolve(work)
         fresh = replace(route, confirmed_at=work.begun)
@@ -152,8 +159,10 @@ class Slow:
             case Ignored(reason):
                 work.ledger, work.outcome = None, Outcome(Result.IGNORED, reason)
                 return await self._finish(work)
-            case Unusable(reason):
+            case Unusable(reason, is_certain):
                 await self._end_creating(work)
+                if not is_certain:
+                    raise UnusableError(reason)
                 return Poison(reason)
         return Poison("a resolution that ends without a participant")
 

@@ -1,0 +1,49 @@
+"""The command line of the consumers: `python -m handlers NAME`. Exit status: 0 done, 2 wrong settings or usage."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+from typing import TYPE_CHECKING
+
+from handlers.app import HANDLERS, consume, load_settings
+from router.core.errors import SettingsError
+from router.logs import setup
+from router.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser; its help lists the handlers with a line each."""
+    width = max(map(len, HANDLERS))
+    lines = [
+        f"  {name:<{width}}  {(inspect.getdoc(row.make) or '').partition(chr(10))[0]} (target {row.target})"
+        for name, row in HANDLERS.items()
+    ]
+    parser = argparse.ArgumentParser(
+        prog="python -m handlers",
+        description="Runs one consumer of the participants streams until SIGTERM or SIGINT.",
+        epilog="\n".join(["handlers:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", choices=tuple(HANDLERS), help=f"one of {', '.join(HANDLERS)}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one consumer; returns its exit status."""
+    name: str = make_parser().parse_args(argv).name
+    try:
+        settings = load_settings()
+        setup(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
+        return run(consume(name, settings))
+    except SettingsError as error:
+        print("The settings are not right:", *(f"  {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

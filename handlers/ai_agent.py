@@ -1,0 +1,165 @@
+"""The AI agent: joins the conversation of every participant that it is given, and answers.
+
+It joins under ROUTER_AI_AGENT_ADDRESS on the customer's channel, without one (or where it does not fit the channel)
+at our side's address of the entry, else as the single agent that sits there. What it answers comes from `reply` (see
+replies); by default ROUTER_AI_AGENT_GREETING, and nothing at all while that is empty.
+
+A message goes out once per entry. Where it is not known whether it did (the process died, the answer was lost), the
+conversation's communications are searched for it before it is sent again. Known gap: a message that the API accepted
+and took longer than SETTLE to record is sent twice. What becomes of a message after the API took it is not followed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from handlers.effects import Doubt, Effect, NotYetError
+from handlers.handler import Handler, Ports, Result, data_of
+from handlers.joining import REFUSALS, How, Joined, Joiner, Seat, fits
+from handlers.replies import ask, load_reply, make_greeting
+from router.core.addresses import Address, Channel
+from router.core.entries import JoinedData
+from router.core.participants import ActionParty, Communication, ParticipantType
+from router.core.timestamps import to_microseconds
+
+if TYPE_CHECKING:
+    from handlers.replies import Reply
+    from router.conversations.v2 import ConversationsV2
+    from router.core.entries import Entry
+
+#: Channels that can send; on the others an agent only listens.
+SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
+#: Seconds that a message gets to appear among the communications before it counts as never sent.
+SETTLE: Final = 10.0
+#: µs by which our clock may be ahead of the API's.
+SKEW: Final = 60_000_000
+
+
+class AiAgent:
+    """Reacts to participant.joined. `settle` is in seconds."""
+
+    def __init__(
+        self,
+        *,
+        client: ConversationsV2,
+        joiner: Joiner,
+        reply: Reply,
+        address: str | None = None,
+        name: str = "AI agent",
+        settle: float = SETTLE,
+    ) -> None:
+        self._client = client
+        self._joiner = joiner
+        self._reply = reply
+        self._address = address
+        self._name = name
+        self._settle = settle
+
+    async def joined(self, entry: Entry, effect: Effect) -> Result:
+        """Join the conversation, and answer where there is something to say."""
+        data = data_of(entry, JoinedData)
+        joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
+        if joined.participant_id is None:
+            return Result(joined.how, level="warning")
+        said = await self._answer(entry, data, effect, joined.participant_id)
+        return Result(joined.how, {"participant": joined.participant_id, "reply": said})
+
+    async def _join(self, data: JoinedData) -> str:
+        address = await self._find_address(data)
+        if address is None:
+            return Joined(how=How.NO_ADDRESS).model_dump_json()
+        seat = Seat(ParticipantType.AI_AGENT, address, self._name)
+        return (await self._joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
+
+    async def _find_address(self, data: JoinedData) -> Address | None:
+        if self._address is not None and fits(data.channel, self._address):
+            return Address(data.channel, self._address)
+        if data.recipient is not None and data.recipient.channel == data.channel:
+            return Address(data.channel, data.recipient.address)
+        return await self._joiner.find_seat(data.conversation.id, data.channel)
+
+    async def _answer(self, entry: Entry, data: JoinedData, effect: Effect, participant_id: str) -> str:
+        """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
+        if data.channel not in SENDING:
+            return "channel cannot send"
+        text = await effect.once("reply", lambda _: ask(self._reply, entry))
+        if not text:
+            return "silent"
+        message = _Message(self._client, entry, data, participant_id, text)
+        try:
+            return await effect.once("send", partial(self._send, message, effect))
+        except REFUSALS:
+            ending = await self._joiner.ending(data.conversation.id)
+            if ending is None:
+                raise
+            return ending  # it has closed or gone meanwhile, and needs no answer
+
+    async def _send(self, message: _Message, effect: Effect, doubt: Doubt | None) -> str:
+        if doubt is not None:
+            if await message.is_there():
+                return "found"
+            if doubt.age < self._settle:
+                raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
+            await effect.again("send")
+        return await message.send()
+
+
+class _Message:
+    """One text from us to the customer of an entry."""
+
+    def __init__(self, client: ConversationsV2, entry: Entry, data: JoinedData, participant_id: str, text: str) -> None:
+        self._client = client
+        self._data = data
+        self._text = text
+        self._ours = participant_id
+        self._since = (to_microseconds(entry.time) or 0) - SKEW
+
+    async def send(self) -> str:
+        """Start the action."""
+        data, conversation_id = self._data, self._data.conversation.id
+        sender = ActionParty(participant_id=self._ours, channel=data.channel)
+        customer = ActionParty(participant_id=data.participant.id, channel=data.channel)
+        await self._client.send_message(
+            conversation_id, sender, [customer], text=self._text, channel_settings=self._settings()
+        )
+        return "sent"
+
+    def _settings(self) -> dict[str, str] | None:
+        """CHAT is bridged through a classic conversation, which the channelId of the customer's address names."""
+        if self._data.channel != Channel.CHAT:
+            return None
+        addresses = self._data.participant.addresses
+        channel_id = next((one.channel_id for one in addresses if one.channel_id and one.channel == Channel.CHAT), None)
+        return {"channelId": channel_id} if channel_id else None
+
+    async def is_there(self) -> bool:
+        """Tell whether the conversation holds the text from us to the customer since the entry."""
+        async for one in self._client.list_communications(self._data.conversation.id, page_size=1000):
+            if self._is_it(one):
+                return True
+        return False
+
+    def _is_it(self, communication: Communication) -> bool:
+        author, text = communication.author, (communication.content or {}).get("text")
+        if author is None or author.participant_id != self._ours or not isinstance(text, str):
+            return False
+        receivers = {one.participant_id for one in communication.recipients if one.participant_id}
+        if text.strip() != self._text.strip() or (receivers and self._data.participant.id not in receivers):
+            return False
+        written = to_microseconds(communication.created_at)
+        return written is None or written >= self._since
+
+
+def make_ai_agent(ports: Ports) -> Handler:
+    """Join every conversation as the AI agent, and answer with a configured text or function."""
+    settings = ports.settings
+    dotted = settings.ai_agent_reply
+    agent = AiAgent(
+        client=ports.client,
+        joiner=Joiner(ports.client, ports.store),
+        reply=load_reply(dotted) if dotted else make_greeting(settings.ai_agent_greeting),
+        address=settings.ai_agent_address,
+        name=settings.ai_agent_name,
+    )
+    return Handler({JoinedData.type: agent.joined})

@@ -1,0 +1,151 @@
+"""A consumer as a process: the composition root of all handlers, and the table of them.
+
+To add a handler:
+
+1. Write `handlers/<name>.py` with a factory `make_<name>(ports: Ports) -> Handler`: a dict from type of entry
+   ("participant.joined", ...) to `async def reaction(entry, effect) -> Result`. What must not happen twice goes
+   through `effect.once("step", do)`. The first line of the factory's docstring is what `--help` shows.
+2. Add one row to HANDLERS below: its name, the target whose participants it gets, and a group of its own. A group
+   gets every entry of its target, beside the groups that are there already and without disturbing them.
+3. Run `python -m handlers <name>`; a new group begins with the oldest entry that its stream still holds.
+
+A group that is in the table once and whose handler never runs again keeps its stream from being trimmed: remove it
+with XGROUP DESTROY.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from handlers.ai_agent import make_ai_agent
+from handlers.consume import Consumption, subject_of
+from handlers.effects import Effects
+from handlers.handler import Handler, Ports
+from handlers.human_agent import make_human_agent
+from router import metrics
+from router.conversations import ConversationsV2
+from router.core.errors import SettingsError
+from router.core.keys import Target
+from router.logs import describe, log
+from router.operator_port import operator_port
+from router.ports import make_limits, make_transport
+from router.process import until_stopped_or
+from router.settings import Settings, load
+from router.streams.connection import connect, ensure_answering
+from router.streams.consumer import StreamConsumer
+from router.streams.delivery import StreamRef
+from router.streams.ending import end
+from router.streams.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+#: Settings without which no consumer works; beside them an auth token, or an API key with its secret.
+REQUIRED: Final = ("redis_url", "twilio_account_sid")
+
+
+class Row(NamedTuple):
+    """A handler: whose participants it gets, its consumer group, and what makes it."""
+
+    target: Target
+    group: str
+    make: Callable[[Ports], Handler]
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of a consumer; raises SettingsError with all problems."""
+    settings, problems = None, list[str]()
+    try:
+        settings = load(require=REQUIRED, environment=environment)
+    except SettingsError as error:
+        problems = error.problems
+        with contextlib.suppress(SettingsError):
+            settings = load(environment=environment)
+    if settings is not None and not settings.api_credentials[1]:
+        problems.append("TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API")
+    if settings is None or problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> StreamConsumer:
+    """Return the consumer that feeds a handler with the participants of its target."""
+    settings, keys = ports.settings, ports.keys
+    return StreamConsumer(
+        redis=ports.redis,
+        url=settings.redis,
+        keys=keys,
+        streams=[StreamRef(number, keys.participants(number, row.target)) for number in range(keys.partitions)],
+        group=row.group,
+        limits=make_limits(settings),
+        attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group)).attempt,
+        subject=subject_of,
+        on_result=lambda result: metrics.count("router_attempts", row.group, result),
+    )
+
+
+@asynccontextmanager
+async def consuming(name: str, settings: Settings, row: Row | None = None) -> AsyncIterator[StreamConsumer]:
+    """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
+    row = HANDLERS[name] if row is None else row
+    redis = connect(settings.redis)
+    transport = make_transport(settings)
+    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
+    ports = Ports(settings, settings.keys, redis, ConversationsV2(transport), store)
+    try:
+        handler = row.make(ports)
+        await ensure_answering(redis)
+        consumer = make_consumer(name, row, ports, handler)
+        async with consumer.running(), _beside(handler, pause=settings.retry_delay):
+            yield consumer
+    finally:
+        await transport.close()
+        await redis.aclose()
+
+
+@asynccontextmanager
+async def _beside(handler: Handler, *, pause: float) -> AsyncIterator[None]:
+    """Run what a handler does in the background while the block runs; what fails is started again after `pause` s."""
+    if handler.background is None:
+        yield
+        return
+    task = asyncio.create_task(_keep(handler.background, pause), name="background")
+    try:
+        yield
+    finally:
+        await end(task)
+
+
+async def _keep(background: Callable[[], Awaitable[None]], pause: float) -> None:
+    while True:
+        try:
+            await background()
+        except Exception as error:  # noqa: BLE001 - the composition root of the background: logged, and started again
+            log("background.failed", level="warning", error=describe(error))
+        await asyncio.sleep(pause)
+
+
+async def consume(name: str, settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
+
+    Returns 1 if reading stops by itself (the consumer group was lost): the platform starts us again, and the group
+    with us.
+    """
+    async with consuming(name, settings) as consumer, operator_port(settings):
+        log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
+        is_stopped = await until_stopped_or(consumer.lost())
+    if not is_stopped:
+        log("process.failed", level="error", reason="reading stopped by itself: is the stream or its group gone?")
+        return 1
+    log("process.stopped")
+    return 0
+
+
+#: name: (target, group, factory). One row is a handler.
+HANDLERS: Final[dict[str, Row]] = {
+    "ai_agent": Row(Target.AI_AGENT, "ai-agent", make_ai_agent),
+    "human_agent": Row(Target.HUMAN_AGENT, "human-agent", make_human_agent),
+}

@@ -1,0 +1,101 @@
+"""One entry on its way through a handler: read, handled once, reported.
+
+An entry that cannot be read is poison. One that had ended before (redelivered between its end and its
+acknowledgement, or replayed) is acknowledged in silence: result "repeated". One log line and one count per entry.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import ValidationError
+
+from handlers.effects import NotYetError
+from handlers.handler import Result
+from router import metrics
+from router.core.addresses import mask
+from router.core.entries import Entry, ParticipantData, read_entry
+from router.logs import log
+from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from handlers.effects import Effects
+    from handlers.handler import Handler
+
+
+def subject_of(delivery: Delivery) -> str:
+    """Return the conversation of an entry, whose entries stay in order; never raises."""
+    try:
+        return str(orjson.loads(delivery.fields[b"event"])["data"]["conversation"]["id"])
+    except (orjson.JSONDecodeError, LookupError, TypeError):
+        return delivery.entry_id
+
+
+def describe(error: ValidationError) -> str:
+    """Return what does not fit and where, without the values: they are people's addresses."""
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'event'}: {one['msg']}" for one in problems)
+
+
+class Consumption:
+    """Handles the entries of one group; `attempt` is what a StreamConsumer calls. `clock` is in seconds."""
+
+    def __init__(
+        self, name: str, handler: Handler, effects: Effects, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._name = name
+        self._handler = handler
+        self._effects = effects
+        self._clock = clock
+
+    async def attempt(self, delivery: Delivery) -> Verdict:
+        """Handle one delivery."""
+        begun = self._clock()
+        try:
+            entry = read_entry(delivery.fields.get(b"event", b""))
+        except ValidationError as error:
+            return Poison(f"not an entry: {describe(error)}")
+        try:
+            result = await self._handle(entry, delivery.stream.partition)
+        except NotYetError as error:
+            return Later(str(error), error.delay, is_unsure=True)
+        self._report(entry, result, (self._clock() - begun) * 1000)
+        return Done()
+
+    async def _handle(self, entry: Entry, partition: int) -> Result:
+        reaction = self._handler.reactions.get(entry.type)
+        if reaction is None:
+            return Result("ignored")
+        effect = self._effects.of(partition, entry.id)
+        ended = await effect.outcome()
+        if ended is not None:
+            return Result("repeated", {"earlier": ended})
+        result = await reaction(entry, effect)
+        await effect.end(result.word)
+        return result
+
+    def _report(self, entry: Entry, result: Result, milliseconds: float) -> None:
+        metrics.count("router_consumed", self._name, result.word)
+        data = entry.data
+        about_one = data if isinstance(data, ParticipantData) else None
+        fields = {
+            "conversation": data.conversation.id,
+            "customer": about_one.participant.id if about_one else None,
+            "channel": about_one.channel if about_one else None,
+            "address": mask(about_one.address) if about_one else None,
+        }
+        line = fields | dict(result.fields)
+        log(
+            "consumed",
+            level=result.level,
+            handler=self._name,
+            type=entry.type,
+            result=result.word,
+            entry=entry.id,
+            **line,
+            ms=round(milliseconds, 2),
+        )

@@ -1,0 +1,113 @@
+"""Effects that happen once per entry although an entry may be delivered more than once: claim, do, mark.
+
+An entry's effect consists of named steps, kept in Redis under (group, entry id) for LIFE. Guaranteed: a step that is
+marked done is never done again, over redeliveries, restarts and replays of its dead letter; its value is kept. A step
+that was begun and not marked is done again, and is told so (`Doubt`), because only it knows how to look whether it
+had its effect. Known gaps: between an effect and its mark lies a moment that only looking can bridge; a process that
+hangs for longer than its heartbeat and wakes up in the middle of a step may do it beside its successor; what is
+redelivered after LIFE is new.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from handlers.lua import load_script
+from router.conversations.retry import is_unprocessed
+from router.core.errors import ApiError, RouterError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from router.core.keys import Keys
+    from router.streams.connection import Redis
+
+#: Seconds: how long it is remembered what was done about an entry (7 days).
+LIFE: Final = 7 * 86_400
+#: The step that all others are part of: the entry itself.
+ENTRY: Final = "entry"
+
+
+class NotYetError(RouterError):
+    """It cannot be told yet whether a step had its effect: look again after `delay` seconds; nobody's fault."""
+
+    def __init__(self, message: str, *, delay: float) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """The step was begun before, `age` seconds ago, and may have had its effect."""
+
+    age: float
+
+
+class Effect:
+    """How far the handling of one entry got."""
+
+    def __init__(self, redis: Redis, key: str) -> None:
+        self._redis = redis
+        self._key = key
+
+    async def outcome(self) -> str | None:
+        """Return what the entry ended with, None if it has not ended."""
+        state: Any = await self._redis.hget(self._key, ENTRY)
+        return state[1:].decode() if state else None
+
+    async def end(self, outcome: str) -> None:
+        """Note that the entry is finished: from now on its redeliveries are silent."""
+        await self._finish(ENTRY, outcome)
+
+    async def once(self, step: str, do: Callable[[Doubt | None], Awaitable[str]]) -> str:
+        """Do a step unless it is done, and return its value.
+
+        `do` gets a Doubt where an earlier try may have had the effect. If it raises, the step stays begun, unless the
+        API's error says that nothing happened.
+        """
+        begun = await self._begin(step)
+        if isinstance(begun, str):
+            return begun
+        doubt = begun
+        try:
+            value = await do(doubt)
+        except ApiError as error:
+            if doubt is None and had_no_effect(error):
+                await self._finish(step)
+            raise
+        await self._finish(step, value)
+        return value
+
+    async def again(self, step: str) -> None:
+        """Note that a step in doubt was looked for in vain and is begun once more: its age counts from now."""
+        await self._begin(step, is_again=True)
+
+    async def _begin(self, step: str, *, is_again: bool = False) -> Doubt | str | None:
+        """Return the value of a step that is done, the doubt about one that was begun, None for a new one."""
+        args = [step, LIFE, "1" if is_again else "0"]
+        state, *rest = await load_script("begin").run(self._redis, [self._key], args)
+        if state == b"done":
+            return str(rest[0], "utf-8")
+        return Doubt(max(0, int(rest[0])) / 1000) if rest else None
+
+    async def _finish(self, step: str, *value: str) -> None:
+        await load_script("finish").run(self._redis, [self._key], [step, LIFE, *value])
+
+
+def had_no_effect(error: ApiError) -> bool:
+    """Tell whether a call that failed certainly changed nothing: it was refused, or it never arrived."""
+    return is_unprocessed(error) if isinstance(error, UnavailableError) else True
+
+
+class Effects:
+    """The effects of one group."""
+
+    def __init__(self, redis: Redis, keys: Keys, group: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._group = group
+
+    def of(self, partition: int, entry_id: str) -> Effect:
+        """Return the effect of an entry, by the id inside it, which is equal over redeliveries and replays."""
+        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id))

@@ -1,0 +1,114 @@
+"""The sweep: finishes what entries do not finish themselves, in every process of the human agents.
+
+It gives freed places to who waits, lets their person join, takes over joinings that a crash left behind, and asks the
+API now and then whether assigned conversations are still open, because a lost status callback must not keep a person
+busy for ever. It runs when it is woken and every PAUSE seconds. Two sweeps at once share the work, and what both do
+is done once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from handlers.joining import How, Joined, Joiner, Seat
+from router.core.errors import ApiError, AuthenticationError, UnavailableError
+from router.core.participants import ParticipantType
+from router.logs import describe, log
+
+if TYPE_CHECKING:
+    from handlers.assignments import Assignments, Record
+    from handlers.roster import Card
+
+#: Seconds between two sweeps that nobody asked for.
+PAUSE: Final = 5.0
+#: So many conversations are taken at once.
+BATCH: Final = 20
+#: Seconds after which an assigned conversation is asked for once more.
+AUDIT: Final = 600
+
+
+async def seat_person(joiner: Joiner, card: Card, account: str, conversation: str, channel: str) -> Joined:
+    """Let a person join: at their address on the channel, or, if somebody else sits there, under their identity."""
+    joined = Joined(how=How.NO_ADDRESS)
+    for address in card.seats(channel):
+        joined = await joiner.join(account, conversation, Seat(ParticipantType.HUMAN_AGENT, address, card.name))
+        if joined.how is not How.TAKEN:
+            break
+    return joined
+
+
+class Sweeper:
+    """`pause` and `audit` are in seconds."""
+
+    def __init__(
+        self,
+        *,
+        books: Assignments,
+        joiner: Joiner,
+        pause: float = PAUSE,
+        audit: int = AUDIT,
+    ) -> None:
+        self._books = books
+        self._joiner = joiner
+        self._pause = pause
+        self._audit = audit
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Ask for a sweep now."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Sweep for ever; raises what `sweep` raises."""
+        while True:
+            self._woken.clear()
+            await self.sweep()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._woken.wait()
+
+    async def sweep(self) -> None:
+        """Do once what there is to do. Raises RedisError, and what makes the API useless for all (away, refused)."""
+        await self._books.place()
+        while due := await self._books.take_due(BATCH):
+            for record in due:
+                await self._seat(record)
+        for record in await self._books.take_stale(BATCH, self._audit):
+            await self._confirm(record)
+
+    async def _confirm(self, record: Record) -> None:
+        """Free the agent of a conversation that has closed without our hearing of it."""
+        if await self._joiner.ending(record.conversation) is not None:
+            await self._release(record, "it had closed unnoticed")
+
+    async def _seat(self, record: Record) -> None:
+        """Let the assigned agent join on every channel of the customers; a refusal is tried again after the lease."""
+        card = record.who
+        if card is None:
+            return
+        hows = set()
+        for channel in sorted(set(record.customers.values())):
+            try:
+                joined = await seat_person(self._joiner, card, record.account, record.conversation, channel)
+            except (UnavailableError, AuthenticationError):
+                raise
+            except ApiError as error:
+                self._log("roster.failed", record, level="warning", error=describe(error))
+                return
+            hows.add(joined.how)
+        if hows & {How.CLOSED, How.GONE}:
+            await self._release(record, "it closed before its agent came")
+            return
+        await self._books.settle(record.account, record.conversation, card.identity)
+        self._log("roster.assigned", record, result=",".join(sorted(hows)))
+
+    async def _release(self, record: Record, reason: str) -> None:
+        if (await self._books.close(record.account, record.conversation)).placed:
+            self.wake()
+        self._log("roster.released", record, reason=reason)
+
+    @staticmethod
+    def _log(event: str, record: Record, *, level: str = "info", **fields: str) -> None:
+        log(event, level=level, conversation=record.conversation, agent=record.agent, **fields)

@@ -1,0 +1,54 @@
+"""Fixtures: `world` (see world.py) and `lines`, what was logged."""
+
+from __future__ import annotations
+
+import io
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from router import logs
+from router.conversations import ConversationsV2
+from router.sandbox import SandboxOptions, create_app
+from tests.handlers.world import ACCOUNT, CONFIGURATION, KEY, SECRET, TOKEN, World, make_transport, parse_lines
+
+
+@pytest.fixture
+async def sandbox_url():
+    configuration = {
+        "id": CONFIGURATION,
+        "displayName": "tests",
+        "description": "for tests",
+        "conversationGroupingType": "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
+        "channelSettings": {},
+        "statusCallbacks": [],
+    }
+    options = SandboxOptions(
+        account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, configurations=(configuration,)
+    )
+    runner = web.AppRunner(create_app(options), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def world(redis, sandbox_url):
+    async with aiohttp.ClientSession() as session, make_transport(sandbox_url) as transport:
+        yield World(redis, sandbox_url, session, ConversationsV2(transport))
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    """Return a function that returns the lines logged so far, of one event or of all."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logs._Output, "stream", stream)
+    monkeypatch.setattr(logs._Output, "is_json", True)
+    monkeypatch.setattr(logs._Output, "threshold", 20)
+
+    def read(event=None):
+        return [line for line in parse_lines(stream.getvalue()) if event in {None, line["event"]}]
+
+    return read

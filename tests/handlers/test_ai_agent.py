@@ -1,0 +1,340 @@
+"""The AI agent: where it joins, that it answers once and only where it was told to, over every crash."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.ai_agent import SETTLE
+from handlers.replies import make_greeting
+from router.core.entries import EntryAddress, JoinedData, from_participant
+from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
+from router.streams.delivery import Done, Later
+from tests.handlers.world import ACCOUNT, OURS, CrashError, delivery_of, dying, number, seat, until
+
+ACTIONS = "/Actions"
+HELLO = "Hello, how can we help?"
+
+
+async def test_it_joins_and_greets_once_over_redeliveries(world, lines):
+    """The first delivery adds the agent and sends the greeting; later ones are silent."""
+    opened = await world.open()
+    agent = world.ai_agent(HELLO)
+    for _ in range(3):
+        assert isinstance(await agent.attempt(delivery_of(opened.entry())), Done)
+    await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == [HELLO]
+    assert await world.participants(opened.id) == [
+        ("AI_AGENT", OURS, "AI agent"),
+        ("CUSTOMER", opened.customer.addresses[0].address, None),
+    ]
+    assert [line["result"] for line in lines("consumed")] == ["joined", "repeated", "repeated"]
+    assert lines("consumed")[0]["reply"] == "sent"
+
+
+@pytest.mark.parametrize("text", ["", "  \n"], ids=["empty", "blank"])
+async def test_nothing_is_sent_without_a_greeting(world, lines, text):
+    """By default the agent joins and keeps silent."""
+    opened = await world.open()
+    await world.ai_agent(text).attempt(delivery_of(opened.entry()))
+    assert await world.texts(opened.id) == []
+    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert lines("consumed")[0]["reply"] == "silent"
+
+
+async def test_the_greeting_goes_from_us_to_the_customer(world):
+    """Author and recipient are the two participants, on the customer's channel, not just any of their addresses."""
+    opened = await world.open(channel="WHATSAPP", address=f"whatsapp:{number()}")
+    await world.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=f"whatsapp:{OURS}")))
+    await until(lambda: world.texts(opened.id))
+    (said,) = [one async for one in world.client.list_communications(opened.id)]
+    assert (said.author.channel, said.author.address) == ("WHATSAPP", f"whatsapp:{OURS}")
+    assert [one.participant_id for one in said.recipients] == [opened.customer.id]
+
+
+@pytest.mark.parametrize("channel", ["VOICE", "EMAIL", "VIDEO"])
+async def test_channels_that_cannot_send_are_only_joined(world, lines, channel):
+    """The reply is not even asked for where it could not be sent."""
+
+    async def reply(_):
+        raise AssertionError("asked")
+
+    opened = await world.open(channel=channel, address="ana@example.com")
+    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry(recipient="help@example.com")))
+    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert lines("consumed")[0]["reply"] == "channel cannot send"
+
+
+@pytest.mark.parametrize(
+    ("configured", "recipient", "there", "expected"),
+    [
+        pytest.param("+15550008888", OURS, (), ("AI_AGENT", "+15550008888"), id="configured"),
+        pytest.param(None, OURS, (), ("AI_AGENT", OURS), id="recipient"),
+        pytest.param("help@example.com", OURS, (), ("AI_AGENT", OURS), id="configured for another channel"),
+        pytest.param(None, None, [("AGENT", OURS)], ("AGENT", OURS), id="the single agent"),
+        pytest.param(None, OURS, [("UNKNOWN", OURS)], ("AI_AGENT", OURS), id="promoted"),
+    ],
+)
+async def test_where_it_joins(world, configured, recipient, there, expected):
+    """The configured address, else our side's address of the entry, else where our side sits already."""
+    opened = await world.open(*(seat(kind, address) for kind, address in there))
+    await world.ai_agent(HELLO, address=configured).attempt(delivery_of(opened.entry(recipient=recipient)))
+    assert [one[:2] for one in await world.participants(opened.id) if one[0] != "CUSTOMER"] == [expected]
+    await until(lambda: world.texts(opened.id))
+
+
+@pytest.mark.parametrize(
+    ("recipient", "there", "result"),
+    [
+        pytest.param(OURS, [("HUMAN_AGENT", OURS)], "address-taken", id="a person sits there"),
+        pytest.param(OURS, [("CUSTOMER", OURS)], "address-taken", id="a customer sits there"),
+        pytest.param(None, [], "no-address", id="nobody to take over"),
+        pytest.param(None, [("AGENT", OURS), ("AI_AGENT", "+15550008888")], "no-address", id="several to take over"),
+    ],
+)
+async def test_where_it_cannot_join_it_says_nothing(world, lines, recipient, there, result):
+    """The entry is finished with a warning; nobody was pushed out, nothing was sent."""
+    opened = await world.open(*(seat(kind, address) for kind, address in there))
+    before = await world.participants(opened.id)
+    assert isinstance(await world.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=recipient))), Done)
+    assert await world.participants(opened.id) == before
+    assert await world.texts(opened.id) == []
+    assert [(line["result"], line["level"]) for line in lines("consumed")] == [(result, "warning")]
+
+
+async def test_our_address_on_another_channel_is_no_seat(world, lines):
+    """A recipient that is not on the customer's channel could not answer there."""
+    opened = await world.open()
+    entry = opened.entry(recipient=None)
+    elsewhere = EntryAddress(channel="EMAIL", address="help@example.com")
+    entry = entry.model_copy(update={"data": entry.data.model_copy(update={"recipient": elsewhere})})
+    await world.ai_agent(HELLO).attempt(delivery_of(entry))
+    assert lines("consumed")[0]["result"] == "no-address"
+
+
+async def test_a_conversation_that_closes_in_between_needs_no_answer(world, lines):
+    """Closed before the joining or before the sending: finished, without failure."""
+    early, late = await world.open(), await world.open()
+    await world.close(early.id)
+    await world.ai_agent(HELLO).attempt(delivery_of(early.entry()))
+
+    async def close(_):
+        await world.close(late.id)
+        return HELLO
+
+    await world.ai_agent(reply=close).attempt(delivery_of(late.entry()))
+    assert [(line["result"], line.get("reply")) for line in lines("consumed")] == [
+        ("conversation-closed", None),
+        ("joined", "conversation-closed"),
+    ]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_one_greeting_over_a_crash_at_every_call(world, after):
+    """Wherever the process dies, its successor ends with one agent and one greeting."""
+    crashes = 0
+    for at in range(1, 40):
+        opened = await world.open()
+        mortal = dying(world, at, after=after)
+        try:
+            await mortal.ai_agent(HELLO).attempt(delivery_of(opened.entry()))
+            break
+        except CrashError:
+            crashes += 1
+        await until(lambda: _is_quiet(world))
+        for _ in range(2):
+            assert isinstance(await world.ai_agent(HELLO).attempt(delivery_of(opened.entry())), Done)
+        await until(lambda opened=opened: world.texts(opened.id))
+        assert (at, await world.texts(opened.id)) == (at, [HELLO])
+        assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert crashes >= 10
+
+
+async def _is_quiet(world):
+    """Actions in the sandbox complete within a turn of its loop: one more call lets it turn."""
+    await world.redis.ping()
+    return True
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [{"status": 500, "when": "after"}, {"reset": True, "when": "after"}, {"body": "broken"}],
+    ids=["500", "reset", "broken"],
+)
+async def test_a_greeting_whose_answer_was_lost_is_found_not_repeated(world, lines, fault):
+    """The action was taken although its answer said nothing: the text is there and is not sent again."""
+    opened = await world.open()
+    await world.fault("POST", ACTIONS, **fault)
+    agent = world.ai_agent(HELLO)
+    with pytest.raises(UnavailableError):
+        await agent.attempt(delivery_of(opened.entry()))
+    await until(lambda: world.texts(opened.id))
+    await agent.attempt(delivery_of(opened.entry()))
+    assert await world.texts(opened.id) == [HELLO]
+    assert lines("consumed")[0]["reply"] == "found"
+
+
+async def test_a_doubtful_greeting_gets_time_to_appear(world):
+    """As long as a sent message may still be recorded the entry waits; only then is it sent again."""
+    opened = await world.open()
+    await world.fault("POST", ACTIONS, status=500)
+    patient = world.ai_agent(HELLO, settle=SETTLE)
+    with pytest.raises(ServerError):
+        await patient.attempt(delivery_of(opened.entry()))
+    verdict = await patient.attempt(delivery_of(opened.entry()))
+    assert isinstance(verdict, Later)
+    assert verdict.is_unsure
+    assert 0 < verdict.delay <= SETTLE
+    assert await world.texts(opened.id) == []
+    await world.ai_agent(HELLO, settle=0.0).attempt(delivery_of(opened.entry()))
+    await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == [HELLO]
+
+
+@pytest.mark.parametrize("status", [429, 400], ids=["429", "400"])
+async def test_a_refused_greeting_is_not_in_doubt(world, status):
+    """What was certainly not sent is sent at the next delivery, without waiting."""
+    opened = await world.open()
+    await world.fault("POST", ACTIONS, status=status)
+    agent = world.ai_agent(HELLO, settle=SETTLE)
+    with pytest.raises(ApiError, match="Fault"):
+        await agent.attempt(delivery_of(opened.entry()))
+    assert isinstance(await agent.attempt(delivery_of(opened.entry())), Done)
+    await until(lambda: world.texts(opened.id))
+
+
+@pytest.mark.parametrize(
+    ("author", "to", "text", "at"),
+    [
+        pytest.param("ours", "other", HELLO, None, id="to another customer"),
+        pytest.param("customer", "ours", HELLO, None, id="by the customer"),
+        pytest.param("ours", "customer", "something else", None, id="another text"),
+        pytest.param("ours", "customer", HELLO, 3_600_000_000, id="long before the entry"),
+    ],
+)
+async def test_only_its_own_text_counts_as_sent(world, author, to, text, at):
+    """A similar message does not pass for the one in doubt."""
+    opened = await world.open(seat("AI_AGENT", OURS))
+    other = await world.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    present = await world.client.list_participants(opened.id)
+    who = {"ours": next(one for one in present if one.has_address(_address(OURS))), "other": other}
+    who["customer"] = opened.customer
+    await _say(world, opened.id, who[author], who[to], text)
+    (said,) = [one async for one in world.client.list_communications(opened.id)]
+    entry = opened.entry(at=_micros(said.created_at) + (at or 0))
+    await world.fault("POST", ACTIONS, status=500)
+    agent = world.ai_agent(HELLO)
+    with pytest.raises(ServerError):
+        await agent.attempt(delivery_of(entry))
+    await agent.attempt(delivery_of(entry))
+
+    async def both():
+        return len(await world.texts(opened.id)) == 2
+
+    await until(both)
+
+
+def _address(value):
+    from router.core.addresses import Address
+
+    return Address("SMS", value)
+
+
+def _micros(text):
+    from router.core.timestamps import to_microseconds
+
+    return to_microseconds(text)
+
+
+async def _say(world, conversation, author, to, text):
+    def party(one):
+        return {"address": one.addresses[0].address, "channel": "SMS", "participantId": one.id}
+
+    await world.client._transport.request(
+        "POST",
+        "/v2/Conversations/{id}/Communications",
+        ids={"id": conversation},
+        body={"author": party(author), "recipients": [party(to)], "content": {"type": "TEXT", "text": text}},
+    )
+
+
+async def test_the_reply_is_asked_once_and_kept(world):
+    """A reply that would say something else the second time is not asked again after it was given."""
+    answers = iter(["first", "second", "third"])
+
+    async def reply(_):
+        return next(answers)
+
+    opened = await world.open()
+    await world.fault("POST", ACTIONS, status=500)
+    with pytest.raises(ServerError):
+        await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == ["first"]
+
+
+async def test_a_failing_reply_is_the_entrys_failure(world):
+    """What the reply raises reaches the consumer, which tries again and then gives up."""
+
+    def reply(_):
+        raise LookupError("no idea")
+
+    opened = await world.open()
+    with pytest.raises(LookupError, match="no idea"):
+        await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+
+
+async def test_chat_is_sent_through_its_classic_conversation(world):
+    """On CHAT the channelId of the customer's address goes along; elsewhere nothing does."""
+    seen = []
+
+    class Watched:
+        async def send_message(self, conversation, sender, to, **fields):
+            seen.append(fields["channel_settings"])
+
+    opened = await world.open(channel="CHAT", address="ana")
+    customer = opened.customer.model_copy(
+        update={"addresses": (opened.customer.addresses[0].model_copy(update={"channel_id": "CH1"}),)}
+    )
+    plain = await world.open(channel="CHAT", address="bo")
+    for entry in (opened.with_customer(customer).entry(recipient="bot"), plain.entry(recipient="bot")):
+        await world.ai_agent(HELLO, client=Watched()).attempt(delivery_of(entry))
+    assert seen == [{"channelId": "CH1"}, None]
+
+
+async def test_a_second_customer_is_greeted_too(world):
+    """The greeting is per participant, and the agent of the conversation is adopted."""
+    opened = await world.open()
+    second = await world.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    agent = world.ai_agent(HELLO)
+    await agent.attempt(delivery_of(opened.entry()))
+    await agent.attempt(delivery_of(opened.with_customer(second).entry()))
+
+    async def both():
+        return await world.texts(opened.id) == [HELLO, HELLO]
+
+    await until(both)
+    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER", "CUSTOMER"]
+
+
+async def test_a_reply_gets_the_typed_entry(world):
+    """The reply sees who joined where; here with our side's address as the entry gives it."""
+    seen = []
+
+    async def reply(joined):
+        seen.append(joined)
+
+    opened = await world.open()
+    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    (joined,) = seen
+    assert isinstance(joined.data, JoinedData)
+    assert joined.data.recipient == EntryAddress(channel="SMS", address=OURS)
+    assert joined.data.participant == from_participant(opened.customer, account_id=ACCOUNT, conversation_id=opened.id)
+
+
+async def test_a_failure_that_is_not_an_ending_is_raised(world):
+    """A 400 in an open conversation is a failure of the entry, not a silent end."""
+    opened = await world.open()
+    await world.fault("POST", ACTIONS, status=400)
+    with pytest.raises(RequestError):
+        await world.ai_agent(reply=make_greeting(HELLO)).attempt(delivery_of(opened.entry()))

@@ -1,0 +1,270 @@
+"""A consumer as a whole, on real streams: settings, the table, dead letters, and a third handler by file and row."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import handlers
+from handlers.app import HANDLERS, Row, consume, consuming, load_settings
+from handlers.handler import Handler, Result
+from router.core.entries import ClosedData, JoinedData
+from router.core.errors import SettingsError
+from router.core.keys import Target
+from router.streams.dead_letters import list_letters, replay
+from tests.handlers.world import ACCOUNT, KEY, OURS, SECRET, number, seat, until
+
+HELLO = "Hello!"
+
+
+@pytest.fixture
+def environment(redis_url, world):
+    return {
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_API_KEY": KEY,
+        "TWILIO_API_SECRET": SECRET,
+        "TWILIO_CONVERSATIONS_URL": world.url,
+        "ROUTER_AI_AGENT_GREETING": HELLO,
+        "ROUTER_MAX_DELIVERIES": "1",
+        "ROUTER_RETRY_DELAY": "0.01",
+        "ROUTER_GRACE": "1",
+    }
+
+
+@pytest.fixture
+def settings(environment):
+    return load_settings(environment)
+
+
+async def publish(world, entry, target=Target.AI_AGENT):
+    return await world.redis.xadd(world.keys.participants(0, target), entry.to_fields())
+
+
+async def pending(world, target, group):
+    found = await world.redis.xpending(world.keys.participants(0, target), group)
+    return found["pending"]
+
+
+async def test_the_ai_agent_takes_what_was_there_before_it(world, settings, lines):
+    """Entries from before the first start are consumed, acknowledged, and answered."""
+    opened = await world.open()
+    await publish(world, opened.entry())
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("consumed"))
+        await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == [HELLO]
+    assert await pending(world, Target.AI_AGENT, "ai-agent") == 0
+
+
+async def test_the_human_agents_serve_who_waits_while_they_run(world, settings, lines):
+    """The sweep runs beside the consuming: three and three have room, the seventh is served after a closing."""
+    opened = [await world.open() for _ in range(7)]
+    async with consuming("human_agent", settings):
+        for one in opened:
+            await publish(world, one.entry(), Target.HUMAN_AGENT)
+        await until(lambda: len(lines("consumed")) == 7)
+        results = [line["result"] for line in lines("consumed")]
+        assert sorted(results) == [*["joined"] * 6, "waiting"]
+        for one in opened:
+            if "HUMAN_AGENT" in await world.types(one.id):
+                await publish(world, one.entry(ClosedData), Target.HUMAN_AGENT)
+                break
+        await until(lambda: lines("roster.assigned"))
+    for one in opened:
+        assert "HUMAN_AGENT" in await world.types(one.id)
+
+
+async def test_what_cannot_be_read_becomes_a_dead_letter(world, settings, lines):
+    """At once, with its reason, and without holding up the next entry."""
+    stream = world.keys.participants(0, Target.AI_AGENT)
+    await world.redis.xadd(stream, {"type": "participant.joined", "event": b"\xff\x00"})
+    await world.redis.xadd(stream, {"something": "else"})
+    await publish(world, (await world.open()).entry())
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("consumed") and len(lines("event.dead")) == 2)
+    letters = [one async for one in list_letters(world.redis, world.keys)]
+    assert [one.group for one in letters] == ["ai-agent"] * 2
+    assert all(one.reason.startswith("not an entry: ") for one in letters)
+    assert {one.fields.get(b"event") for one in letters} == {b"\xff\x00", None}
+
+
+async def test_a_failing_reply_ends_as_a_dead_letter_that_can_be_replayed(world, environment, lines, monkeypatch):
+    """After the tries that the settings allow; mended and replayed it is answered, and the joining is not repeated."""
+    monkeypatch.setitem(globals(), "reply", _raise)
+    opened = await world.open()
+    await publish(world, opened.entry())
+    settings = load_settings(environment | {"ROUTER_AI_AGENT_REPLY": f"{__name__}:reply"})
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("event.dead"))
+    assert "LookupError" in lines("event.dead")[0]["reason"]
+    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    monkeypatch.setitem(globals(), "reply", lambda joined: f"Hi {joined.data.channel}")
+    (letter,) = [one async for one in list_letters(world.redis, world.keys)]
+    await replay(world.redis, world.keys, letter, replayed_at="now")
+    async with consuming("ai_agent", settings):
+        await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == ["Hi SMS"]
+
+
+def _raise(_):
+    raise LookupError("no idea")
+
+
+async def test_an_outage_makes_entries_wait_and_never_dead(world, settings, lines):
+    """The API is away for more tries than an entry has: it waits, and is consumed when the API is back."""
+    opened = await world.open()
+    await world.fault("POST", "/Participants", status=503, times=6)
+    await publish(world, opened.entry())
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("consumed"))
+    assert lines("event.waiting")
+    assert lines("event.dead") == []
+    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+
+
+async def test_two_processes_share_the_work(world, settings, lines):
+    """Every entry is consumed by one of them, and every customer greeted once."""
+    opened = [await world.open() for _ in range(40)]
+    async with consuming("ai_agent", settings), consuming("ai_agent", settings):
+        for one in opened:
+            await publish(world, one.entry())
+        await until(lambda: len(lines("consumed")) == 40)
+    assert {line["result"] for line in lines("consumed")} == {"joined"}
+    for one in opened:
+        await until(lambda one=one: world.texts(one.id))
+        assert await world.texts(one.id) == [HELLO]
+
+
+def make_archive(ports):
+    """Keep who joined, in Redis."""
+
+    async def joined(entry, effect):
+        async def keep(_):
+            await ports.redis.set(f"archive:{entry.data.participant.id}", entry.data.channel, ex=60)
+            return entry.data.channel
+
+        return Result("kept", {"channel": await effect.once("keep", keep)})
+
+    return Handler({JoinedData.type: joined})
+
+
+async def test_a_third_handler_is_one_file_and_one_row(world, settings, lines, monkeypatch):
+    """With its own group on an existing target's stream it gets every entry, beside the handler that was there."""
+    monkeypatch.setitem(HANDLERS, "archive", Row(Target.AI_AGENT, "archive", make_archive))
+    opened = await world.open()
+    await publish(world, opened.entry())
+    async with consuming("ai_agent", settings), consuming("archive", settings):
+        await until(lambda: len(lines("consumed")) == 2)
+    assert sorted((line["handler"], line["result"]) for line in lines("consumed")) == [
+        ("ai_agent", "joined"),
+        ("archive", "kept"),
+    ]
+    assert await world.redis.get(f"archive:{opened.customer.id}") == b"SMS"
+    assert await pending(world, Target.AI_AGENT, "archive") == 0
+
+
+async def test_a_background_that_fails_is_started_again(world, settings, lines):
+    """It is not missed in silence, and consuming goes on beside it."""
+    runs = []
+
+    async def background():
+        runs.append(1)
+        if len(runs) < 3:
+            raise LookupError("gone")
+        await asyncio.Event().wait()
+
+    row = Row(Target.AI_AGENT, "archive", lambda _: Handler({}, background=background))
+    async with consuming("archive", settings, row):
+        await until(lambda: len(runs) == 3)
+    assert [line["error"].split()[0] for line in lines("background.failed")] == ["LookupError"] * 2
+    assert await world.redis.xinfo_consumers(world.keys.participants(0, Target.AI_AGENT), "archive") == []
+
+
+async def test_a_lost_group_ends_the_process_with_a_failure(world, settings, lines):
+    """Reading that stops by itself must not look like health: the platform starts us again."""
+    running = asyncio.create_task(consume("ai_agent", settings))
+    await until(lambda: lines("process.started"))
+    await world.redis.delete(world.keys.participants(0, Target.AI_AGENT))
+    assert await running == 1
+    assert [line["level"] for line in lines("process.failed")] == ["error"]
+
+
+def test_the_table_has_a_group_for_each_handler():
+    """No two handlers share a group: each would get half of the entries."""
+    groups = [row.group for row in HANDLERS.values()]
+    assert len(set(groups)) == len(groups)
+    assert {row.target for row in HANDLERS.values()} == set(Target)
+    assert all(row.make.__doc__ for row in HANDLERS.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "problems"),
+    [
+        pytest.param({"REDIS_URL": ""}, ["REDIS_URL is not set"], id="no Redis"),
+        pytest.param({"TWILIO_API_SECRET": ""}, ["TWILIO_AUTH_TOKEN is not set, nor"], id="half a key"),
+        pytest.param(
+            {"REDIS_URL": "", "TWILIO_ACCOUNT_SID": "", "TWILIO_API_KEY": ""},
+            ["REDIS_URL is not set", "TWILIO_ACCOUNT_SID is not set", "TWILIO_AUTH_TOKEN is not set, nor"],
+            id="all at once",
+        ),
+        pytest.param({"ROUTER_WINDOW": "0", "REDIS_URL": ""}, ["ROUTER_WINDOW: ", "REDIS_URL is"], id="a wrong value"),
+        pytest.param({"TWILIO_API_KEY": "", "TWILIO_AUTH_TOKEN": "token"}, [], id="a token instead"),
+    ],
+)
+def test_settings(environment, change, problems):
+    """A consumer needs Redis, the account, and a token or a key with its secret; all problems at once."""
+    if not problems:
+        assert load_settings(environment | change).api_credentials == (ACCOUNT, "token")
+        return
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environment | change)
+    assert len(caught.value.problems) == len(problems)
+    for line, expected in zip(caught.value.problems, problems, strict=True):
+        assert line.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("ai_agent", {"ROUTER_AI_AGENT_REPLY": "tests.nothing:here"}, "ROUTER_AI_AGENT_REPLY: "),
+        ("human_agent", {}, "roster.toml: unknown key 'agents'"),
+    ],
+)
+async def test_a_handlers_own_configuration_stops_the_start(environment, tmp_path, name, change, problem):
+    """Before anything is consumed."""
+    (tmp_path / "roster.toml").write_text('agents = 1\n[[agent]]\nidentity = "d"\nname = "D"\ncapacity = 1\n')
+    settings = load_settings(environment | change | {"ROUTER_CONFIG_DIR": str(tmp_path)})
+    with pytest.raises(SettingsError) as caught:
+        async with consuming(name, settings):
+            pass
+    assert problem in caught.value.problems[0]
+
+
+def test_nothing_in_router_imports_the_handlers():
+    """The consumers can be replaced as a whole."""
+    root = Path(handlers.__file__).parent.parent / "router"
+    guilty = [path for path in root.rglob("*.py") if "import handlers" in path.read_text("utf-8")]
+    guilty += [path for path in root.rglob("*.py") if "from handlers" in path.read_text("utf-8")]
+    assert guilty == []
+
+
+def test_importing_creates_no_client():
+    """The package can be imported without a server, a setting or an event loop."""
+    program = "import socket; socket.socket.connect = None; import handlers.app; print(len(handlers.app.HANDLERS))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={})
+    assert done.stdout.strip() == str(len(HANDLERS))
+
+
+async def test_a_participant_of_our_own_is_known_before_it_is_there(world, settings, lines):
+    """The address is among the account's own ones, by which the worker keeps silent about our callback."""
+    opened = await world.open(seat("CUSTOMER", number()))
+    await publish(world, opened.entry())
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("consumed"))
+    own, _ = await world.store.read_account(ACCOUNT)
+    assert own == {f"SMS|{OURS}"}

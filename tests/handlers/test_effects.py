@@ -1,0 +1,133 @@
+"""Effects: a step that is done is never done again; one in doubt is told so; the books expire."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.effects import LIFE, Doubt
+from router.core.errors import (
+    AuthenticationError,
+    ConflictError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    TransportError,
+)
+
+
+class Step:
+    """Counts how often it was done, and with which doubt; fails as told."""
+
+    def __init__(self, value="done", failures=()):
+        self.value, self.failures, self.doubts = value, list(failures), []
+
+    async def __call__(self, doubt):
+        self.doubts.append(doubt)
+        if self.failures:
+            raise self.failures.pop(0)
+        return self.value
+
+
+async def test_a_finished_step_keeps_its_value_and_is_skipped(world):
+    """The second delivery gets the first one's value, whatever the step would say now."""
+    first, second = Step("one"), Step("two")
+    assert await world.effects().of(0, "e").once("step", first) == "one"
+    assert await world.effects().of(0, "e").once("step", second) == "one"
+    assert (first.doubts, second.doubts) == ([None], [])
+
+
+async def test_steps_entries_and_groups_are_apart(world):
+    """Another step, another entry and another group each do their own."""
+    step = Step()
+    await world.effects().of(0, "e").once("step", step)
+    await world.effects().of(0, "e").once("other", step)
+    await world.effects().of(0, "f").once("step", step)
+    await world.effects("archive").of(0, "e").once("step", step)
+    assert step.doubts == [None] * 4
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("died"), id="crash"),
+        pytest.param(ServerError("no", status=503), id="5xx"),
+        pytest.param(TransportError("cut", is_sent=True), id="lost answer"),
+    ],
+)
+async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(world, error):
+    """Whoever does it again is told that it may have had its effect, and how long ago."""
+    step = Step(failures=[error])
+    with pytest.raises(type(error)):
+        await world.effects().of(0, "e").once("step", step)
+    assert await world.effects().of(0, "e").once("step", step) == "done"
+    assert step.doubts[0] is None
+    assert isinstance(step.doubts[1], Doubt)
+    assert 0 <= step.doubts[1].age < 60
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RateLimitError("slow", status=429), id="429"),
+        pytest.param(TransportError("refused", is_sent=False), id="never sent"),
+        pytest.param(RequestError("bad", status=400), id="400"),
+        pytest.param(ConflictError("there", status=409), id="409"),
+        pytest.param(AuthenticationError("who", status=401), id="401"),
+    ],
+)
+async def test_a_step_that_certainly_had_no_effect_is_new_again(world, error):
+    """A refusal leaves no doubt behind."""
+    step = Step(failures=[error])
+    with pytest.raises(type(error)):
+        await world.effects().of(0, "e").once("step", step)
+    await world.effects().of(0, "e").once("step", step)
+    assert step.doubts == [None, None]
+
+
+async def test_a_refusal_does_not_take_an_older_doubt_away(world):
+    """What may have happened the first time may still have happened after a 429 the second time."""
+    step = Step(failures=[RuntimeError(), RateLimitError("slow", status=429)])
+    for error in (RuntimeError, RateLimitError):
+        with pytest.raises(error):
+            await world.effects().of(0, "e").once("step", step)
+    await world.effects().of(0, "e").once("step", step)
+    assert [type(doubt) for doubt in step.doubts] == [type(None), Doubt, Doubt]
+
+
+async def test_beginning_again_counts_the_age_from_then(world):
+    """A step that was looked for in vain and is repeated gets its full time to appear once more."""
+    effect = world.effects().of(0, "e")
+    key = world.keys.effect(0, "ai-agent", "e")
+    await world.redis.hset(key, "step", "b1000")
+    old, new = Step(failures=[RuntimeError()]), Step()
+    with pytest.raises(RuntimeError):
+        await effect.once("step", old)
+    await effect.again("step")
+    await effect.once("step", new)
+    assert old.doubts[0].age > 1_000_000
+    assert new.doubts[0].age < 60
+
+
+async def test_what_was_done_stays_done(world):
+    """A slow twin that finishes later changes nothing, nor does it forget."""
+    effect = world.effects().of(0, "e")
+
+    async def overtaken(_):
+        await world.effects().of(0, "e").once("step", Step("first"))
+        raise RequestError("late", status=400)
+
+    with pytest.raises(RequestError):
+        await effect.once("step", overtaken)
+    assert await effect.once("step", Step("second")) == "first"
+    await effect.again("step")
+    assert await effect.once("step", Step("third")) == "first"
+
+
+async def test_an_entry_ends_once_and_is_remembered_for_its_life(world):
+    """The outcome is there for redeliveries, and the key expires."""
+    effect = world.effects().of(0, "e")
+    assert await effect.outcome() is None
+    await effect.end("joined • ja")
+    await effect.end("other")
+    assert await world.effects().of(0, "e").outcome() == "joined • ja"
+    assert LIFE - 60 < await world.redis.ttl(world.keys.effect(0, "ai-agent", "e")) <= LIFE

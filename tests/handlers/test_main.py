@@ -1,0 +1,116 @@
+"""`python -m handlers` as real processes: help, errors, and a consumer that ends cleanly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ResponseError
+
+from router.core.keys import Target
+from tests.handlers.world import ACCOUNT, KEY, SECRET, until
+
+ROOT = Path(__file__).parent.parent.parent
+BARE = {name: value for name, value in os.environ.items() if not name.startswith(("ROUTER_", "TWILIO_", "REDIS_"))}
+
+pytestmark = pytest.mark.processes
+
+
+def run(*arguments, **environment):
+    command = [sys.executable, "-m", "handlers", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=BARE | environment, timeout=60
+    )
+
+
+def test_help_lists_the_handlers_with_a_line_each():
+    """Nobody has to read code to find out what there is."""
+    done = run("--help")
+    assert done.returncode == 0
+    assert "  ai_agent     Join every conversation as the AI agent" in done.stdout
+    assert "  human_agent  Assign a person of the roster" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [(), ("nobody",)], ids=["no name", "unknown name"])
+def test_an_unknown_name_is_told_the_known_ones(arguments):
+    """Usage errors end with 2."""
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "NAME" in done.stderr
+    assert not arguments or ("ai_agent" in done.stderr and "human_agent" in done.stderr)
+
+
+def test_missing_settings_are_listed():
+    """All of them, on standard error, with exit status 2 and no traceback."""
+    done = run("ai_agent")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[0] == "The settings are not right:"
+    assert [line.split()[0] for line in done.stderr.splitlines()[1:]] == [
+        "REDIS_URL",
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_AUTH_TOKEN",
+    ]
+
+
+def test_a_wrong_roster_is_listed(tmp_path):
+    """The handler's own configuration is refused in the same way, before any server is needed."""
+    (tmp_path / "roster.toml").write_text("x = 1")
+    given = {"REDIS_URL": "redis://127.0.0.1:1", "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token"}
+    done = run("human_agent", ROUTER_CONFIG_DIR=str(tmp_path), **given)
+    assert done.returncode == 2
+    assert "roster.toml: unknown key 'x'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_kill(world, redis_url):
+    """Killed in the middle its entries are taken over; told to end it leaves the group clean and says so."""
+    environment = BARE | {
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_API_KEY": KEY,
+        "TWILIO_API_SECRET": SECRET,
+        "TWILIO_CONVERSATIONS_URL": world.url,
+        "ROUTER_AI_AGENT_GREETING": "Hello!",
+        "ROUTER_HEARTBEAT_TTL": "0.5",
+        "PYTHONPATH": str(ROOT),
+    }
+    stream = world.keys.participants(0, Target.AI_AGENT)
+    opened = [await world.open() for _ in range(30)]
+    await world.fault("POST", "/Participants", times=60, latencySeconds=0.3)
+    for one in opened:
+        await world.redis.xadd(stream, one.entry().to_fields())
+    command = [sys.executable, "-m", "handlers", "ai_agent"]
+    victim = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
+
+    async def is_begun():
+        try:
+            return (await world.redis.xpending(stream, "ai-agent"))["pending"] > 0
+        except ResponseError:  # the group is not there yet
+            return False
+
+    await until(is_begun)
+    victim.kill()
+    await victim.wait()
+    survivor = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+
+    async def is_done():
+        (group,) = await world.redis.xinfo_groups(stream)
+        return group["lag"] == 0 and group["pending"] == 0
+
+    await until(is_done, 60)
+    survivor.send_signal(signal.SIGTERM)
+    output, _ = await survivor.communicate()
+    assert survivor.returncode == 0
+    events = [json.loads(line)["event"] for line in output.splitlines()]
+    assert (events[-1], events.count("process.started")) == ("process.stopped", 1)
+    assert await world.redis.xinfo_consumers(stream, "ai-agent") == []
+    for one in opened:
+        await until(lambda one=one: world.texts(one.id))
+        assert await world.texts(one.id) == ["Hello!"]
+        assert await world.types(one.id) == ["AI_AGENT", "CUSTOMER"]
