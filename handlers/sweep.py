@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from handlers.joining import How, Joined, Joiner, Seat
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
@@ -95,20 +95,21 @@ class Sweeper:
             except (UnavailableError, AuthenticationError):
                 raise
             except ApiError as error:
-                self._log("roster.failed", record, level="warning", error=describe(error))
+                log("roster.failed", level="warning", **_names(record), error=describe(error))
                 return
             hows.add(joined.how)
         if hows & {How.CLOSED, How.GONE}:
             await self._release(record, "it closed before its agent came")
             return
         await self._books.settle(record.account, record.conversation, card.identity)
-        self._log("roster.assigned", record, result=",".join(sorted(hows)))
+        log("roster.assigned", **_names(record), result=",".join(sorted(hows)))
 
     async def _release(self, record: Record, reason: str) -> None:
         if (await self._books.close(record.account, record.conversation)).placed:
             self.wake()
-        self._log("roster.released", record, reason=reason)
+        log("roster.released", **_names(record), reason=reason)
 
-    @staticmethod
-    def _log(event: str, record: Record, *, level: str = "info", **fields: str) -> None:
-        log(event, level=level, conversation=record.conversation, agent=record.agent, **fields)
+
+def _names(record: Record) -> dict[str, Any]:
+    """Return what every line about a record says."""
+    return {"conversation": record.conversation, "agent": record.agent}

@@ -36,6 +36,7 @@ EVENTS: Final = {
     "background.failed": "what a handler does beside its consuming failed; it is started again",
     "claimed": "entries of a dead consumer were taken over",
     "embedded.fake": "fakeredis runs instead of a real server: nothing survives it, and blocked readers wake late",
+    "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
     "group.created": "a consumer group was created, at the beginning of its stream",
     "heartbeat.failed": "a heartbeat could not be written",
     "claimer.failed": "looking for entries of dead consumers failed; it is tried again",
@@ -44,7 +45,7 @@ EVENTS: Final = {
     "library": "a line of a library",
 }
 
-#: What JSON leaves raw and still ends a line or steers a terminal: C1 controls, line and paragraph separators.
+#: What JSON leaves raw and still ends a line or steers a terminal: DEL, C1 controls, line and paragraph separators.
 _RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
@@ -90,7 +91,7 @@ def _dumps(value: Any) -> str:
         text = orjson.dumps(value, default=str).decode()
     except TypeError:  # text from outside that is not UTF-8, a number beyond JSON's
         text = json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return text if text.isascii() else text.translate(_RAW)
+    return text if text.isascii() and "\x7f" not in text else text.translate(_RAW)
 
 
 def describe(error: BaseException) -> str:

@@ -186,6 +186,17 @@ class Configuration(Resource):
     created_at: str | None = None
     updated_at: str | None = None
 
+    def own_addresses(self) -> frozenset[Address]:
+        """Return our addresses by the capture rules: where the other side is `*`, the side that is named is ours."""
+        found = set()
+        for channel, settings in (self.channel_settings or {}).items():
+            rules = settings.get("captureRules") if isinstance(settings, dict) else None
+            for rule in rules if isinstance(rules, list) else ():
+                ends = {rule.get("from"), rule.get("to")} if isinstance(rule, dict) else set()
+                if "*" in ends:
+                    found |= {Address(channel, str(end)) for end in ends - {"*", None}}
+        return frozenset(found)
+
 
 __all__ = [
     "AGENT_TYPES",

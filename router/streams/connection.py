@@ -11,6 +11,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from router.core.errors import SettingsError
 
@@ -38,6 +39,8 @@ def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
         socket_keepalive=True,
         health_check_interval=30,
         retry=Retry(NoBackoff(), 0),
+        # With them (on by default where RESP3 is spoken) the pool hands out connections that died while idle.
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
     return Redis.from_pool(pool)
 

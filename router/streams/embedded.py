@@ -12,6 +12,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from redis.exceptions import ResponseError
+
 from router.logs import log
 from router.streams.connection import RedisError, connect
 
@@ -81,7 +83,7 @@ class RealServer:
 
     @classmethod
     async def start(cls, binary: str, directory: Path, appendfsync: str) -> RealServer | None:
-        """Start it and wait until it answers; None if it ended instead (the port was taken)."""
+        """Start it and wait until it answers; None if it does not (the port was taken)."""
         port = free_port()
         options = {
             "--port": str(port),
@@ -97,20 +99,22 @@ class RealServer:
         arguments = [part for pair in options.items() for part in pair]
         process = await asyncio.create_subprocess_exec(binary, *arguments, start_new_session=True)
         server = cls(process, f"redis://127.0.0.1:{port}/0")
-        if await server.is_answering():
-            return server
-        await server.stop()
-        return None
+        is_up = False
+        try:
+            is_up = await server.is_answering()
+        finally:  # also when the start is canceled
+            if not is_up:
+                await server.stop()
+        return server if is_up else None
 
     async def is_answering(self) -> bool:
-        """Wait for the first answer; False if the process ends or START_TIMEOUT passes."""
+        """Wait for its first answer; False if it ends, another server has its port, or START_TIMEOUT passes."""
         redis = connect(self.url, timeout=1)
         try:
             async with asyncio.timeout(START_TIMEOUT):
                 while self.process.returncode is None:
                     with contextlib.suppress(RedisError, OSError):
-                        await redis.ping()
-                        return True
+                        return bool((await redis.info("server"))["process_id"] == self.process.pid)
                     await asyncio.sleep(0.02)
         except TimeoutError:
             pass
@@ -132,7 +136,32 @@ def _start_fake() -> EmbeddedServer:
     except ImportError as error:
         hint = "set REDIS_URL, or install participant-router[embedded]"
         raise RuntimeError(f"there is no Redis server: {hint}") from error
-    return _FakeServer(TcpFakeServer(("127.0.0.1", free_port())))
+    server = TcpFakeServer(("127.0.0.1", 0))
+    _keep_open_after_errors(server)
+    return _FakeServer(server)
+
+
+def _keep_open_after_errors(server: Any) -> None:
+    """Let the fake answer errors as Redis does: fakeredis 2.40 closes the connection after each of them.
+
+    A script that is not known yet is such an error, and so is a group that exists already.
+    """
+    original: Any = server.RequestHandlerClass
+
+    class Handler(original):  # type: ignore[misc]
+        def setup(self) -> None:
+            super().setup()
+            read = self.current_client.read_response
+
+            def read_response() -> Any:
+                try:
+                    return read()
+                except ResponseError as error:
+                    return error
+
+            self.current_client.read_response = read_response
+
+    server.RequestHandlerClass = Handler
 
 
 class _FakeServer:

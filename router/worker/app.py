@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.conversations import ConversationsV2
 from router.core.addresses import parse_address
-from router.core.errors import PolicyError
+from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
 from router.core.policy_file import read_policy
 from router.logs import log
@@ -38,6 +38,8 @@ REQUIRED: Final = (
     "twilio_auth_token",
     "twilio_conversation_configuration_id",
 )
+#: Seconds to wait for the configuration at the start.
+OWN_TIMEOUT: Final = 5.0
 
 
 def load_policy(settings: Settings) -> Policy:
@@ -48,6 +50,22 @@ def load_policy(settings: Settings) -> Policy:
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError([f"{path}: {error}"]) from error
     return read_policy(text, str(path))
+
+
+async def find_own(client: ConversationsV2, settings: Settings) -> frozenset[str]:
+    """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
+
+    Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
+    message to it came by webhook, may be announced.
+    """
+    own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set()
+    try:
+        async with asyncio.timeout(OWN_TIMEOUT):
+            configuration = await client.fetch_configuration(settings.twilio_conversation_configuration_id or "")
+    except (ApiError, TimeoutError) as error:
+        log("configuration.unknown", level="warning", error=type(error).__name__)
+        return frozenset(own)
+    return frozenset(own | {address.key for address in configuration.own_addresses()})
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -81,18 +99,18 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Resolve while the block runs."""
     policy = load_policy(settings)
-    own = frozenset({parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else ())
     redis = connect(settings.redis)
     transport = make_transport(settings)
     try:
         await ensure_answering(redis)
+        client = ConversationsV2(transport)
         resolver = Resolver(
             store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
-            client=ConversationsV2(transport),
+            client=client,
             policy=policy,
             configuration_id=settings.twilio_conversation_configuration_id or "",
             route_ttl=settings.route_ttl,
-            always_own=own,
+            always_own=await find_own(client, settings),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

@@ -153,3 +153,12 @@ def test_resources_are_frozen():
     """A value that was read does not change under anybody's hands."""
     with pytest.raises(ValidationError, match="frozen"):
         make_participant().name = "Eve"
+
+
+def test_capture_rules_tell_our_addresses():
+    """Where one side of a rule is anybody, the other side is ours; anything else tells nothing."""
+    rules = [{"from": "*", "to": "+15557650000"}, {"from": "+15557650000", "to": "*"}, {"from": "a", "to": "b"}, None]
+    settings = {"SMS": {"captureRules": rules}, "VOICE": {"captureRules": [{"from": "*", "to": "*"}]}, "RCS": None}
+    configuration = Configuration(id="c", channel_settings=settings | {"CHAT": {"captureRules": "x"}})
+    assert configuration.own_addresses() == {Address("SMS", "+15557650000")}
+    assert Configuration(id="c").own_addresses() == frozenset()

@@ -206,14 +206,16 @@ def test_the_table_has_a_group_for_each_handler():
     ("change", "problems"),
     [
         pytest.param({"REDIS_URL": ""}, ["REDIS_URL is not set"], id="no Redis"),
-        pytest.param({"TWILIO_API_SECRET": ""}, ["TWILIO_AUTH_TOKEN is not set, nor"], id="half a key"),
+        pytest.param({"TWILIO_API_SECRET": ""}, ["TWILIO_API_SECRET is not set, but"], id="half a key"),
         pytest.param(
-            {"REDIS_URL": "", "TWILIO_ACCOUNT_SID": "", "TWILIO_API_KEY": ""},
+            {"REDIS_URL": "", "TWILIO_ACCOUNT_SID": "", "TWILIO_API_KEY": "", "TWILIO_API_SECRET": ""},
             ["REDIS_URL is not set", "TWILIO_ACCOUNT_SID is not set", "TWILIO_AUTH_TOKEN is not set, nor"],
             id="all at once",
         ),
         pytest.param({"ROUTER_WINDOW": "0", "REDIS_URL": ""}, ["ROUTER_WINDOW: ", "REDIS_URL is"], id="a wrong value"),
-        pytest.param({"TWILIO_API_KEY": "", "TWILIO_AUTH_TOKEN": "token"}, [], id="a token instead"),
+        pytest.param(
+            {"TWILIO_API_KEY": "", "TWILIO_API_SECRET": "", "TWILIO_AUTH_TOKEN": "token"}, [], id="a token instead"
+        ),
     ],
 )
 def test_settings(environment, change, problems):

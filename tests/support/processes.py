@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class RunningProcess:
     @classmethod
     async def start(cls, directory: Path, *arguments: str, **environment: str) -> RunningProcess:
         """Start it with nothing of this process' settings but the path to programs."""
-        output = directory / f"{len(list(directory.iterdir()))}.log"
+        output = directory / f"{time.monotonic_ns()}.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         with output.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(

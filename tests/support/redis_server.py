@@ -37,7 +37,7 @@ class OwnServer:
             "--logfile": "valkey.log",
         }
         arguments = [part for pair in options.items() for part in pair]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments])
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments])  # noqa: ASYNC220 - returns at once
         redis = connect(self.url)
 
         async def answers() -> bool:

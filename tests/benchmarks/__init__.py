@@ -1,0 +1,9 @@
+"""Benchmarks: what the receiver and the worker cost, measured beside the limit of the machine.
+
+`make bench` runs all of them. `frame` takes turns and reckons, `report` shows, `processes` starts and ends; `receiver`
+and `worker` are the measurements, `rivals` the programs they are compared with, `load` the generator of requests and
+`webhooks` what it sends. NOTES.md says what is measured how, and how to read it.
+
+Add a measurement: a module with a `Measurement` (its contenders, columns and figures), one line in
+`__main__.MEASUREMENTS`, and its section in NOTES.md.
+"""

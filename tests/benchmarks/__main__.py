@@ -1,0 +1,115 @@
+"""`python -m tests.benchmarks`: run the measurements, print tables and ratios.
+
+Exit status: 0 measured (whatever the figures are), 1 a measurement was worth nothing, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
+from tests.benchmarks.processes import GENERATOR, pin
+from tests.benchmarks.receiver import RECEIVER
+from tests.benchmarks.report import machine, render
+from tests.benchmarks.worker import WORKER
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, WORKER)
+QUICK: Final = Scale(rounds=2, seconds=0.5, customers=200)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    usual = Scale()
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks",
+        description="Measure the router beside the limit of this machine. How to read it: tests/benchmarks/NOTES.md.",
+        epilog="measurements: " + "; ".join(f"{one.name} ({one.title})" for one in MEASUREMENTS),
+    )
+    parser.add_argument("--rounds", type=_positive, help=f"turns of each contender (default: {usual.rounds})")
+    parser.add_argument("--seconds", type=_seconds, help=f"how long a turn is, about (default: {usual.seconds:g})")
+    names = [one.name for one in MEASUREMENTS]
+    parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="measure only this; may repeat")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
+    parser.add_argument("--quick", action="store_true", help="a look in half a minute; its figures are rough")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 60:
+        raise argparse.ArgumentTypeError("more than 0, at most 60")
+    return value
+
+
+def scale_of(arguments: argparse.Namespace) -> Scale:
+    """Return how long everything shall take."""
+    given = {name: getattr(arguments, name) for name in ("rounds", "seconds") if getattr(arguments, name) is not None}
+    return replace(QUICK if arguments.quick else Scale(), **given)
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Run what is asked for, and show it."""
+    _end_on_signals()
+    pin(os.getpid(), GENERATOR)
+    scale, begun = scale_of(arguments), time.monotonic()
+    results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
+    results["measurements"] = {}
+
+    def say(text: str) -> None:
+        sys.stderr.write(f"{time.monotonic() - begun:6.1f} s  {text}\n")
+
+    sys.stdout.write(f"{results['machine']}; {scale.rounds} rounds of {scale.seconds:g} s: median (min .. max)\n")
+    for measurement in MEASUREMENTS:
+        if arguments.only and measurement.name not in arguments.only:
+            continue
+        report = await measure(measurement, scale, say)
+        results["measurements"][measurement.name] = report.as_json()
+        sys.stdout.write(render(report) + "\n")
+        sys.stdout.flush()
+    if arguments.json:
+        arguments.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def _end_on_signals() -> None:
+    """Leave everything in order at the first Ctrl-C or SIGTERM; a second one must not cut that short."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: task is None or task.cancelling() or task.cancel())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status; everything that was started has been ended by then."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        asyncio.run(run(arguments))
+    except BenchmarkError as error:
+        sys.stderr.write(f"no result: {error}\n")
+        return 1
+    except asyncio.CancelledError:
+        sys.stderr.write("interrupted; everything is ended\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

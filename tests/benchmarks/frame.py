@@ -1,0 +1,203 @@
+"""The frame of all measurements: contenders alive at once, taking turns in interleaved rounds of one run.
+
+A machine that others use is never the same twice, so nothing here is compared with a number from another run: a ratio
+is taken within each round, from turns that lie seconds apart, and the median over the rounds is what counts. The order
+of turns moves on by one each round, so that nobody is always first. What a turn is, a measurement decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+#: What one turn measured: a value for each metric; a metric that this machine cannot tell is left out.
+Sample = dict[str, float]
+
+
+class BenchmarkError(Exception):
+    """A measurement is worth nothing: something did not start, died, or gave wrong answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long everything takes: `rounds` of turns of about `seconds` each, `customers` who write."""
+
+    rounds: int = 5
+    seconds: float = 3.0
+    customers: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Somebody who is measured; `take_turn(seconds)` raises BenchmarkError if the turn is worth nothing."""
+
+    name: str
+    label: str
+    take_turn: Callable[[float], Awaitable[Sample]]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of the table: a metric, its heading with the unit, and the digits to show."""
+
+    metric: str
+    heading: str
+    digits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number that a run is made for: a metric of `of`, divided by that of `over` where there is one."""
+
+    name: str
+    label: str
+    metric: str
+    of: str
+    over: str | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def target(self) -> str:
+        """The bound as text, empty where there is none."""
+        if self.at_least is not None:
+            return f">= {self.at_least:g}"
+        return f"<= {self.at_most:g}" if self.at_most is not None else ""
+
+    def is_met(self, value: float) -> bool:
+        """Tell whether a value keeps to the bounds."""
+        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
+
+
+class Opener(Protocol):
+    """Starts the contenders of a measurement and ends them when its block is left."""
+
+    def __call__(self, scale: Scale, /) -> AbstractAsyncContextManager[Sequence[Contender]]:
+        """Return the context manager; nothing is started before it is entered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One measurement: how its contenders are brought up, and what is made of their turns."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    figures: tuple[Figure, ...]
+    opened: Opener
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of several values with the smallest and the largest."""
+
+    median: float
+    minimum: float
+    maximum: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Return the spread of at least one value."""
+        return cls(median(values), min(values), max(values))
+
+    def as_json(self) -> dict[str, float]:
+        """Return it as JSON has it."""
+        return {"median": self.median, "min": self.minimum, "max": self.maximum}
+
+
+@dataclass(slots=True)
+class Report:
+    """What a measurement gave: for each contender (by name) its samples, one a round."""
+
+    measurement: Measurement
+    labels: dict[str, str]
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+
+    def spread(self, contender: str, metric: str) -> Spread | None:
+        """Return a contender's values of a metric, None where it has none."""
+        values = [sample[metric] for sample in self.samples[contender] if metric in sample]
+        return Spread.of(values) if values else None
+
+    def figure(self, figure: Figure) -> Spread | None:
+        """Return a figure over all rounds: divided within each round, then the median."""
+        values = [sample.get(figure.metric) for sample in self.samples[figure.of]]
+        if figure.over is None:
+            known = [value for value in values if value is not None]
+            return Spread.of(known) if known else None
+        below = [sample.get(figure.metric) for sample in self.samples[figure.over]]
+        pairs = zip(values, below, strict=True)
+        ratios = [value / under for value, under in pairs if value is not None and under]
+        return Spread.of(ratios) if ratios else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return everything, the single samples included."""
+        return {
+            "title": self.measurement.title,
+            "contenders": {name: self._contender(name) for name in self.samples},
+            "figures": {figure.name: self._figure(figure) for figure in self.measurement.figures},
+        }
+
+    def _contender(self, name: str) -> dict[str, Any]:
+        metrics = dict.fromkeys(metric for sample in self.samples[name] for metric in sample)
+        spreads: Mapping[str, Spread | None] = {metric: self.spread(name, metric) for metric in metrics}
+        return {
+            "label": self.labels[name],
+            "metrics": {metric: spread.as_json() for metric, spread in spreads.items() if spread},
+            "rounds": self.samples[name],
+        }
+
+    def _figure(self, figure: Figure) -> dict[str, Any]:
+        spread = self.figure(figure)
+        verdict = {"target": figure.target, "met": figure.is_met(spread.median)} if spread and figure.target else {}
+        return {"label": figure.label, **(spread.as_json() if spread else {}), **verdict}
+
+
+async def measure(measurement: Measurement, scale: Scale, say: Callable[[str], None]) -> Report:
+    """Run one measurement; `say` gets a line for whatever is going on. Raises BenchmarkError."""
+    say(f"{measurement.name}: starting")
+    async with measurement.opened(scale) as opened:
+        _end_if_cancelled()
+        contenders = list(opened)
+        report = Report(measurement, {one.name: one.label for one in contenders}, {one.name: [] for one in contenders})
+        for contender in contenders:
+            say(f"{measurement.name}: warming up {contender.name}")
+            await _take_turn(contender, min(scale.seconds, 1.0))
+        for number in range(scale.rounds):
+            first = number % len(contenders)
+            for contender in contenders[first:] + contenders[:first]:
+                sample = await _take_turn(contender, scale.seconds)
+                report.samples[contender.name].append(sample)
+                say(f"{measurement.name}: round {number + 1}/{scale.rounds} {contender.name} {_shown(sample)}")
+        say(f"{measurement.name}: ending")
+    return report
+
+
+async def _take_turn(contender: Contender, seconds: float) -> Sample:
+    """Take a turn as a task of its own, so that Ctrl-C ends the run at once.
+
+    On Python 3.11 redis-py swallows some cancellations (`asyncio.wait_for` around its writes, where a timeout is set).
+    """
+    turn = asyncio.ensure_future(contender.take_turn(seconds))
+    turn.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        await asyncio.wait({turn})
+    finally:
+        turn.cancel()
+    return turn.result()
+
+
+def _end_if_cancelled() -> None:
+    """Raise CancelledError if a cancellation was swallowed on the way here."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _shown(sample: Sample) -> str:
+    return " ".join(f"{metric}={value:,.6g}" for metric, value in sample.items())

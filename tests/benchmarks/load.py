@@ -1,0 +1,153 @@
+"""The load generator: many connections, each with one request at a time, as fast as the answers come.
+
+`wrk` would have to make and sign its requests in Lua, and a machine may not have it; this one signs all of them
+before the clock starts, needs nothing but Python, and leaves asyncio out: a selector, sockets and bytes cost about a
+third of the cheapest server's work per request, and the table shows how busy it was.
+
+A process: reads a line of JSON (port, connections, seconds, run, requests, customers) from standard input, does it,
+answers with a line of JSON, and ends with its input.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import selectors
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from tests.benchmarks import webhooks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Seconds without any answer after which the server is taken to be dead.
+SILENCE: Final = 10.0
+_OK: Final = b"HTTP/1.1 2"
+
+
+@dataclass(slots=True)
+class _Connection:
+    socket: socket.socket
+    sent_at: float = 0.0
+    received: bytes = b""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came back: seconds of each answer, and how many were none of 2xx."""
+
+    seconds: list[float] = field(default_factory=list)
+    refused: int = 0
+    length: int = 0  # of the last whole answer: the next one is most likely as long
+
+
+def run(order: dict[str, Any]) -> dict[str, float]:
+    """Do what the order says; `busy` is the part of the time that this process computed, `refused` counts no 2xx."""
+    prepared = list(webhooks.requests(order["run"], order["requests"], order["customers"]))
+    tally = _Tally()
+    with _connect(order["port"], order["connections"]) as (selector, connections):
+        gc.disable()  # nothing here makes cycles, and a collection of so many lists would be measured
+        try:
+            begun, used = time.perf_counter(), time.process_time()
+            _drive(selector, connections, iter(prepared), begun + order["seconds"], tally)
+            elapsed, used = time.perf_counter() - begun, time.process_time() - used
+        finally:
+            gc.enable()
+    times = sorted(tally.seconds)
+    return {
+        "requests": len(times),
+        "elapsed": elapsed,
+        "busy": used / elapsed,
+        "refused": tally.refused,
+        "p50_ms": times[len(times) // 2] * 1000,
+        "p99_ms": times[min(len(times) * 99 // 100, len(times) - 1)] * 1000,
+    }
+
+
+@contextlib.contextmanager
+def _connect(port: int, count: int) -> Iterator[tuple[selectors.BaseSelector, list[_Connection]]]:
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
+        connections = []
+        for _ in range(count):
+            opened = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SILENCE))
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened.setblocking(False)
+            connections.append(_Connection(opened))
+            selector.register(opened, selectors.EVENT_READ, connections[-1])
+        yield selector, connections
+
+
+def _drive(
+    selector: selectors.BaseSelector,
+    connections: list[_Connection],
+    requests: Iterator[bytes],
+    deadline: float,
+    tally: _Tally,
+) -> None:
+    """Send until the deadline (or the last request), then wait for the answers that are still to come."""
+    clock = time.perf_counter
+    waiting = 0
+    for connection in connections:
+        waiting += _send(connection, next(requests, None), clock())
+    while waiting:
+        ready = selector.select(SILENCE)
+        if not ready:
+            raise TimeoutError("no answer any more")
+        for key, _ in ready:
+            connection = key.data
+            if not _receive(connection, tally):
+                continue
+            now = clock()
+            tally.seconds.append(now - connection.sent_at)
+            waiting -= 1
+            if now < deadline:
+                waiting += _send(connection, next(requests, None), now)
+
+
+def _send(connection: _Connection, request: bytes | None, now: float) -> int:
+    """Send a request whole; returns how many were sent."""
+    if request is None:
+        return 0
+    connection.sent_at = now
+    if connection.socket.send(request) != len(request):  # one at a time always fits into an empty buffer
+        raise BlockingIOError("a request did not fit into the buffer")
+    return 1
+
+
+def _receive(connection: _Connection, tally: _Tally) -> bool:
+    """Read what is there; returns True once the answer is whole, which it nearly always is at once."""
+    data = connection.socket.recv(65536)
+    if not data:
+        raise ConnectionResetError("the server has closed a connection")
+    if connection.received:
+        data = connection.received + data
+    if len(data) != tally.length and not _is_whole(data):
+        connection.received = data
+        return False
+    connection.received, tally.length = b"", len(data)
+    tally.refused += not data.startswith(_OK)
+    return True
+
+
+def _is_whole(data: bytes) -> bool:
+    head, end, body = data.partition(b"\r\n\r\n")
+    lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    return bool(end) and len(body) >= (int(lengths[0]) if lengths else 0)
+
+
+def main() -> None:
+    """Take orders until the input ends."""
+    for line in sys.stdin.buffer:
+        sys.stdout.buffer.write(orjson.dumps(run(orjson.loads(line)), option=orjson.OPT_APPEND_NEWLINE))
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""How many signed webhooks one receiver process makes durable, beside the limit and the straightforward way."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from router.core.keys import Keys
+from router.streams.embedded import free_port
+from tests.benchmarks import webhooks
+from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
+from tests.benchmarks.processes import GENERATOR, Processes, clean_environment, cpu_seconds, real_redis
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from router.streams.connection import Redis
+    from tests.benchmarks.processes import Child
+
+CONNECTIONS: Final = 64
+#: Webhooks signed in advance for each second of a turn: more than the bare handler takes. A turn ends with them.
+PREPARED: Final = 45_000
+LABELS: Final = {
+    "bare": "bare aiohttp handler (limit)",
+    "ours": "receiver, one process",
+    "straightforward": "post() + SDK + SET NX + XADD",
+}
+
+
+class Field:
+    """The servers, the generator and the Redis server of one run."""
+
+    def __init__(self, load: Child, redis: Redis, redis_pid: int, scale: Scale) -> None:
+        self._load = load
+        self._redis = redis
+        self._redis_pid = redis_pid
+        self._customers = scale.customers
+
+    def contender(self, name: str, server: Child, port: int) -> Contender:
+        """Return a server as contender."""
+
+        async def take_turn(seconds: float) -> Sample:
+            return await self._shoot(server, port, seconds)
+
+        return Contender(name, LABELS[name], take_turn)
+
+    async def _shoot(self, server: Child, port: int, seconds: float) -> Sample:
+        await self._redis.flushdb()
+        order = {
+            "port": port,
+            "connections": CONNECTIONS,
+            "seconds": seconds,
+            "run": secrets.randbits(60),
+            "requests": int(PREPARED * seconds),
+            "customers": self._customers,
+        }
+        pids = {"cpu_us": server.pid, "redis_us": self._redis_pid}
+        before = {metric: cpu_seconds(pid) for metric, pid in pids.items()}
+        answer = orjson.loads(await self._load.ask(orjson.dumps(order)))
+        server.check()
+        if answer["refused"]:
+            raise BenchmarkError(f"{server.name} refused {answer['refused']} of {answer['requests']} webhooks")
+        sample = {
+            "requests": answer["requests"],
+            "per_second": answer["requests"] / answer["elapsed"],
+            "p50_ms": answer["p50_ms"],
+            "p99_ms": answer["p99_ms"],
+            "load_busy": answer["busy"] * 100,
+        }
+        for metric, pid in pids.items():
+            used, now = before[metric], cpu_seconds(pid)
+            if used is not None and now is not None:
+                sample[metric] = (now - used) / answer["requests"] * 1_000_000
+        if "cpu_us" in sample:
+            sample["busy"] = sample["cpu_us"] * sample["per_second"] / 10_000
+        return sample | {"stored": float(await self._stored())}
+
+    async def _stored(self) -> int:
+        return await self._redis.xlen(Keys().inbound(0)) + await self._redis.xlen("straightforward")
+
+
+@asynccontextmanager
+async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
+    """Start the three servers, the generator and Redis."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        directory = Path(temporary)
+        async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
+            environment = clean_environment({})
+            commands = {
+                "bare": ("tests.benchmarks.rivals", "bare"),
+                "ours": ("router", "receive", "--host", "127.0.0.1"),
+                "straightforward": ("tests.benchmarks.rivals", "straightforward", "--redis", server.url),
+            }
+            settings = {
+                "TWILIO_ACCOUNT_SID": webhooks.ACCOUNT_SID,
+                "TWILIO_AUTH_TOKEN": webhooks.AUTH_TOKEN,
+                "PUBLIC_BASE_URL": webhooks.PUBLIC_BASE_URL,
+                "REDIS_URL": server.url,
+            }
+            load = await processes.start(
+                "load", "-m", "tests.benchmarks.load", environment=environment, place=GENERATOR, has_pipes=True
+            )
+            field = Field(load, redis, server.process.pid, scale)
+            contenders = []
+            for name, command in commands.items():
+                port = free_port()
+                values = environment | settings if name == "ours" else environment
+                child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
+                await processes.until_listening(child, port)
+                contenders.append(field.contender(name, child, port))
+            yield [_checked(one) for one in contenders]
+
+
+def _checked(contender: Contender) -> Contender:
+    """What answers 200 without storing is not faster but broken."""
+    if contender.name == "bare":
+        return contender
+
+    async def take_turn(seconds: float) -> Sample:
+        sample = await contender.take_turn(seconds)
+        if sample["stored"] != sample["requests"]:
+            raise BenchmarkError(
+                f"{contender.name}: {sample['requests']:.0f} webhooks, {sample['stored']:.0f} entries in the stream"
+            )
+        return sample
+
+    return Contender(contender.name, contender.label, take_turn)
+
+
+RECEIVER: Final = Measurement(
+    name="receiver",
+    title=f"Receiver: {CONNECTIONS} connections, {webhooks.SIZE}-byte signed SMS webhooks, append-only file on",
+    columns=(
+        Column("per_second", "requests/s"),
+        Column("p50_ms", "p50 ms", 2),
+        Column("p99_ms", "p99 ms", 2),
+        Column("cpu_us", "CPU us/request", 1),
+        Column("redis_us", "Redis us/request", 1),
+        Column("busy", "busy %"),
+        Column("load_busy", "generator busy %"),
+    ),
+    figures=(
+        Figure("ours_over_bare", "requests/s, ours / bare", "per_second", "ours", "bare", at_least=0.42),
+        Figure(
+            "ours_over_straightforward",
+            "requests/s, ours / straightforward",
+            "per_second",
+            "ours",
+            "straightforward",
+            at_least=3.3,
+        ),
+        Figure("p99_over_bare", "p99, ours / bare", "p99_ms", "ours", "bare", at_most=2.0),
+        Figure("cpu_over_bare", "CPU per request, ours / bare", "cpu_us", "ours", "bare"),
+        Figure(
+            "cpu_over_straightforward", "CPU per request, straightforward / ours", "cpu_us", "straightforward", "ours"
+        ),
+    ),
+    opened=opened,
+)

@@ -1,0 +1,202 @@
+"""The benchmarks work: every measurement at its smallest, what its frame reckons, and that nothing stays behind.
+
+No speed is asserted: that is what `make bench` is for, on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from router.core.signature import Verifier, base_urls, parse_form
+from tests.benchmarks import load, webhooks
+from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
+from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Scale, measure
+from tests.benchmarks.processes import ROOT, Processes, clean_environment
+from tests.benchmarks.report import render
+
+TINY = Scale(rounds=1, seconds=0.1, customers=20)
+
+
+def measurement_of(speeds):
+    """A measurement of contenders whose turns give these values one after the other, and the order of its turns."""
+    turns = []
+
+    def contender(name):
+        values = iter([0.0, *speeds[name]])  # the first turn warms up
+
+        async def take_turn(_):
+            turns.append(name)
+            return {"speed": next(values)}
+
+        return Contender(name, name.upper(), take_turn)
+
+    @asynccontextmanager
+    async def opened(_):
+        yield [contender(name) for name in speeds]
+
+    ratio = Figure("ratio", "ours / limit", "speed", "ours", "limit", at_least=0.4)
+    return Measurement("fake", "Fake", (Column("speed", "per second"),), (ratio,), opened), turns
+
+
+async def test_a_ratio_is_divided_within_each_round_before_the_median():
+    """A machine that is half as fast in one round changes no ratio."""
+    measurement, _ = measurement_of({"ours": [50.0, 25.0, 60.0], "limit": [100.0, 50.0, 100.0]})
+    report = await measure(measurement, Scale(rounds=3), lambda _: None)
+    figure = report.as_json()["figures"]["ratio"]
+    assert (figure["median"], figure["min"], figure["max"]) == (0.5, 0.5, 0.6)
+    assert figure["met"]
+    assert report.as_json()["contenders"]["ours"]["metrics"]["speed"]["median"] == 50.0
+
+
+async def test_turns_are_interleaved_and_everybody_is_first_once():
+    """Two rounds of two contenders begin with another one each, after a turn each that is not counted."""
+    measurement, turns = measurement_of({"ours": [1.0, 1.0], "limit": [1.0, 1.0]})
+    await measure(measurement, Scale(rounds=2), lambda _: None)
+    assert turns == ["ours", "limit", "ours", "limit", "limit", "ours"]
+
+
+async def test_the_table_names_contenders_ratios_and_targets():
+    """What is printed says who was measured, and whether a target is met."""
+    measurement, _ = measurement_of({"ours": [30.0], "limit": [100.0]})
+    text = render(await measure(measurement, Scale(rounds=1), lambda _: None))
+    assert "LIMIT" in text
+    assert "100 (100 .. 100)" in text
+    assert [line.split()[-5:] for line in text.splitlines() if "ours /" in line] == [["0.3", ">=", "0.4", "not", "met"]]
+
+
+def test_prepared_webhooks_are_authentic_and_all_different():
+    """Each has a MessageSid of its own and the signature that the router expects."""
+    verifier = Verifier(base_urls(webhooks.PUBLIC_BASE_URL), (webhooks.AUTH_TOKEN,))
+    seen = set()
+    for number in range(50):
+        body = webhooks.form(7, number, 20)
+        pairs = parse_form(body)
+        verifier.verify_form(webhooks.PATH.encode(), pairs, webhooks.signature(7, number, 20).decode())
+        seen.add(dict(pairs)[b"MessageSid"])
+        assert len(body) == webhooks.SIZE
+    assert len(seen) == 50
+
+
+async def test_the_generator_counts_what_is_refused_and_reads_answers_in_pieces():
+    """An answer that is none of 2xx is counted, also where it comes in two parts."""
+
+    async def refuse(reader, writer):
+        while await reader.read(65536):
+            writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-")
+            await writer.drain()
+            await asyncio.sleep(0)
+            writer.write(b"Length: 2\r\n\r\nno")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    order = {"port": port, "connections": 2, "seconds": 5, "run": 1, "requests": 10, "customers": 1}
+    async with server:
+        result = await asyncio.to_thread(load.run, order)
+    assert (result["requests"], result["refused"]) == (10, 10)
+    assert 0 < result["p50_ms"] <= result["p99_ms"]
+
+
+async def test_a_process_that_dies_fails_the_run_with_the_end_of_its_log(tmp_path):
+    """Waiting for something does not outlive the process that should have brought it."""
+    async with Processes(tmp_path) as processes:
+        command = ("-c", "import sys; sys.exit('out of luck')")
+        await processes.start("unlucky", *command, environment=clean_environment({}))
+        with pytest.raises(BenchmarkError, match=r"unlucky ended with status 1:\nout of luck"):
+            await processes.until("it works", lambda: False)
+
+
+def test_settings_of_the_shell_are_not_measured(monkeypatch):
+    """A variable that would change the router does not reach what is started."""
+    monkeypatch.setenv("ROUTER_BATCH", "1")
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
+    environment = clean_environment({"PORT": "1"})
+    assert {"ROUTER_BATCH", "REDIS_URL"}.isdisjoint(environment)
+    assert environment["PORT"] == "1"
+
+
+def test_what_is_asked_for_wins_over_quick():
+    """`--quick` sets what is not said."""
+    scale = scale_of(make_parser().parse_args(["--quick", "--rounds", "7"]))
+    assert scale.rounds == 7
+    assert scale.seconds < Scale().seconds
+
+
+async def test_a_swallowed_cancellation_ends_the_run_all_the_same():
+    """A library that eats a cancellation cannot make Ctrl-C wait for the end of a turn."""
+    begun = asyncio.Event()
+
+    async def take_turn(_):
+        begun.set()
+        try:
+            await asyncio.sleep(30)
+        except asyncio.CancelledError:
+            await asyncio.sleep(30)
+
+    @asynccontextmanager
+    async def opened(_):
+        yield [Contender("stubborn", "stubborn", take_turn)]
+
+    measuring = asyncio.create_task(measure(Measurement("fake", "Fake", (), (), opened), Scale(), lambda _: None))
+    await begun.wait()
+    measuring.cancel()
+    async with asyncio.timeout(5):
+        with pytest.raises(asyncio.CancelledError):
+            await measuring
+
+
+@pytest.mark.processes
+@pytest.mark.real
+@pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.name)
+async def test_every_measurement_runs(measurement):
+    """At its smallest, all contenders give all metrics of the table, and all figures are there."""
+    report = await measure(measurement, TINY, lambda _: None)
+    result = orjson.loads(orjson.dumps(report.as_json()))
+    assert set(result["contenders"]) == set(report.labels)
+    for contender in result["contenders"].values():
+        assert len(contender["rounds"]) == TINY.rounds
+        assert contender["metrics"]["per_second"]["median"] > 0
+    for figure in measurement.figures:
+        assert {figure.of, figure.over or figure.of} <= set(report.labels)
+        assert figure.name in result["figures"]
+    assert measurement.title in render(report)
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
+def test_an_interrupted_run_leaves_no_process_behind():
+    """Ctrl-C in the middle of a turn ends every process that was started, and says so with its status."""
+    command = [sys.executable, "-m", "tests.benchmarks", "--only", "receiver", "--seconds", "20"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        while "warming up" not in process.stderr.readline():
+            assert process.poll() is None
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.terminate()  # does nothing where it has ended; never kill, which would leave its children behind
+    assert process.returncode == 130, said
+    assert len(children) == 5  # Redis, the generator and three receivers
+    assert not [pid for pid in children if is_alive(int(pid))]
+
+
+def is_alive(pid):
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.05)
+    return True

@@ -1,0 +1,55 @@
+"""A real consumer process: `python -m tests.streams.consumer_program URL STUCK_FROM DELAY GRACE TTL`.
+
+Each attempt counts itself, takes DELAY seconds, and has an effect that a second time changes nothing (SADD); from entry
+number STUCK_FROM on it never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from router.core.keys import Keys
+from router.logs import log
+from router.process import run, until_stopped
+from router.streams.connection import connect
+from router.streams.consumer import Limits, StreamConsumer
+from router.streams.delivery import Delivery, Done, StreamRef
+
+GROUP = "resolver"
+EFFECTS = "effects"
+ATTEMPTS = "attempts"
+
+
+async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: float) -> int:
+    """Consume until SIGTERM."""
+    redis, keys = connect(url), Keys()
+
+    async def attempt(delivery: Delivery) -> Done:
+        await redis.hincrby(ATTEMPTS, delivery.entry_id, 1)
+        if int(delivery.text("n")) >= stuck_from:
+            await asyncio.Event().wait()
+        await asyncio.sleep(delay)
+        await redis.sadd(EFFECTS, delivery.text("n"))
+        return Done()
+
+    consumer = StreamConsumer(
+        redis=redis,
+        url=url,
+        keys=keys,
+        streams=[StreamRef(0, keys.inbound(0))],
+        group=GROUP,
+        limits=Limits(window=20, batch=20, heartbeat_ttl=ttl, grace=grace),
+        attempt=attempt,
+        subject=lambda delivery: delivery.entry_id,
+    )
+    async with consumer.running():
+        log("process.started", consumer=consumer.name)
+        await until_stopped()
+    await redis.aclose()
+    log("process.stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main(sys.argv[1], *map(float, sys.argv[2:]))))

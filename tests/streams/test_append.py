@@ -1,0 +1,280 @@
+"""Appending: once per key however many copies come, durable or an error, and cheap for many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from router.core.errors import NotDurableError
+from router.core.keys import Keys
+from router.streams import append
+from router.streams.append import Appender, InboundFields
+from router.streams.connection import run_all
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+def make_fields(key="k1", **changes):
+    fields = {
+        "source": "messaging",
+        "account_id": "AC1",
+        "key": key,
+        "subject": "SMS|+14155550101",
+        "received_at": 1_767_787_200_000_000,
+        "body": b"Body=hi",
+        "ttl": 86_400,
+    }
+    return InboundFields(**(fields | changes))
+
+
+@pytest.fixture
+def appender(redis, keys):
+    return Appender(redis, keys)
+
+
+@pytest.fixture
+def pipelines(monkeypatch):
+    """How many calls went with each pipeline."""
+    sizes = []
+
+    async def counting(redis, script, calls):
+        sizes.append(len(calls))
+        return await run_all(redis, script, calls)
+
+    monkeypatch.setattr(append, "run_all", counting)
+    return sizes
+
+
+async def test_a_new_webhook_is_in_the_stream_as_it_came(appender, redis, keys):
+    """Every field arrives unchanged, the body byte by byte."""
+    body = bytes(range(256))
+    assert await appender.append(make_fields(body=body)) is True
+    [(_, fields)] = await redis.xrange(keys.inbound(0))
+    assert fields == {
+        b"source": b"messaging",
+        b"account": b"AC1",
+        b"key": b"k1",
+        b"subject": b"SMS|+14155550101",
+        b"received_at": b"1767787200000000",
+        b"body": body,
+    }
+
+
+async def test_a_duplicate_is_told_and_adds_nothing(appender, redis, keys):
+    """The second webhook with a key is False, whatever else differs, and the stream keeps the first."""
+    assert await appender.append(make_fields(body=b"first")) is True
+    assert await appender.append(make_fields(body=b"second", subject="other")) is False
+    [(_, fields)] = await redis.xrange(keys.inbound(0))
+    assert fields[b"body"] == b"first"
+
+
+async def test_the_claim_names_its_entry_and_expires(appender, redis, keys):
+    """The claim of a key lives exactly as long as its source asks, and tells which entry it stands for."""
+    await appender.append(make_fields(ttl=1234))
+    [(entry_id, _)] = await redis.xrange(keys.inbound(0))
+    assert await redis.get(keys.seen(0, "k1")) == entry_id
+    assert 1230 <= await redis.ttl(keys.seen(0, "k1")) <= 1234
+
+
+async def test_ten_thousand_copies_at_once_are_one_entry(appender, redis, keys):
+    """Of 10,000 concurrent copies exactly one is new, and all are answered."""
+    answers = await asyncio.gather(*[appender.append(make_fields()) for _ in range(10_000)])
+    assert (answers.count(True), answers.count(False)) == (1, 9_999)
+    assert await redis.xlen(keys.inbound(0)) == 1
+
+
+async def test_copies_at_two_receivers_are_one_entry(appender, clients, redis_url, redis, keys):
+    """Two processes that get the same webhooks at once append each of them once between them."""
+    other = Appender(clients(redis_url), keys)
+    calls = [one.append(make_fields(f"k{number % 50}")) for number in range(1_000) for one in (appender, other)]
+    answers = await asyncio.gather(*calls)
+    assert answers.count(True) == await redis.xlen(keys.inbound(0)) == 50
+
+
+async def test_concurrent_webhooks_share_pipelines(appender, pipelines, monkeypatch):
+    """What gathers goes together, at most MAX_BATCH at once: a thousand webhooks are a handful of round trips."""
+    monkeypatch.setattr(append, "MAX_BATCH", 400)
+    assert all(await asyncio.gather(*[appender.append(make_fields(f"k{number}")) for number in range(1_000)]))
+    assert pipelines == [400, 400, 200]
+
+
+async def test_a_lone_webhook_waits_for_no_other(appender, pipelines):
+    """One webhook is one pipeline at once."""
+    await appender.append(make_fields())
+    assert pipelines == [1]
+
+
+async def test_each_partition_has_its_own_stream_and_claims(redis):
+    """With partitions, an entry and its claim lie in the partition of its subject."""
+    keys = Keys(partitions=4)
+    appender = Appender(redis, keys)
+    subjects = [f"SMS|+1415555{number:04}" for number in range(40)]
+    await asyncio.gather(*[appender.append(make_fields(subject, subject=subject)) for subject in subjects])
+    for partition in range(4):
+        rows = await redis.xrange(keys.inbound(partition))
+        wanted = {subject for subject in subjects if keys.partition_of(subject) == partition}
+        assert {fields[b"subject"].decode() for _, fields in rows} == wanted
+        assert await redis.exists(*[keys.seen(partition, subject) for subject in wanted]) == len(wanted)
+
+
+async def test_a_server_that_has_forgotten_the_script_is_taught_again(appender, redis, keys):
+    """After SCRIPT FLUSH (a restart, a failover) nothing fails and nothing doubles."""
+    await appender.append(make_fields("k1"))
+    await redis.script_flush()
+    assert await asyncio.gather(*[appender.append(make_fields(f"k{number % 3}")) for number in range(6)]) == [
+        True,
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert await redis.xlen(keys.inbound(0)) == 3
+
+
+async def test_a_key_is_not_claimed_where_the_entry_cannot_be_added(appender, redis, keys):
+    """A stream key of another type is an error, and the key stays free: nothing is marked seen that is not durable."""
+    await redis.set(keys.inbound(0), "no stream", px=60_000)
+    with pytest.raises(NotDurableError, match="WRONGTYPE"):
+        await appender.append(make_fields())
+    assert not await redis.exists(keys.seen(0, "k1"))
+    await redis.delete(keys.inbound(0))
+    assert await appender.append(make_fields()) is True
+
+
+async def test_one_bad_partition_does_not_disturb_the_others(redis):
+    """In a shared pipeline each webhook has its own answer."""
+    keys = Keys(partitions=2)
+    appender = Appender(redis, keys)
+    subjects = {keys.partition_of(name): name for name in ("a", "b", "c", "d", "e", "f")}
+    await redis.set(keys.inbound(0), "no stream", px=60_000)
+    answers = await asyncio.gather(
+        *[appender.append(make_fields(f"k{number}", subject=subjects[number])) for number in (0, 1)],
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], NotDurableError)
+    assert answers[1] is True
+
+
+async def test_text_that_cannot_be_encoded_fails_alone(appender):
+    """A subject with a lone surrogate is its own webhook's error; its neighbors and successors are appended."""
+    answers = await asyncio.gather(
+        appender.append(make_fields("k1")),
+        appender.append(make_fields("k2", subject="\ud800")),
+        appender.append(make_fields("k3")),
+        return_exceptions=True,
+    )
+    assert answers[0] is answers[2] is True
+    assert isinstance(answers[1], UnicodeEncodeError)
+    assert await appender.append(make_fields("k4")) is True
+
+
+async def test_without_redis_nothing_is_durable(clients, keys):
+    """A refused connection is NotDurableError, with its cause."""
+    appender = Appender(clients("redis://127.0.0.1:1/0"), keys)
+    with pytest.raises(NotDurableError) as caught:
+        await appender.append(make_fields())
+    assert isinstance(caught.value.__cause__, Exception)
+    await appender.close()
+
+
+async def test_a_stalled_server_is_noticed_and_the_repeated_webhook_is_one_entry(own_server, clients, keys):
+    """A server that hangs gives NotDurableError within the timeouts; the same webhook later makes no second entry."""
+    redis = clients(own_server.url, timeout=0.3)
+    appender = Appender(redis, keys)
+    await appender.append(make_fields("before"))
+    own_server.stall()
+    begun = time.monotonic()
+    with pytest.raises(NotDurableError):
+        await appender.append(make_fields("k1"))
+    assert time.monotonic() - begun < 0.3 * 2 + 1
+    own_server.resume()
+    await appender.append(make_fields("k1"))
+    keys_seen = [fields[b"key"] for _, fields in await redis.xrange(keys.inbound(0))]
+    assert keys_seen == [b"before", b"k1"]
+
+
+async def test_those_who_wait_behind_a_stalled_pipeline_are_told_with_it(own_server, clients, keys, monkeypatch):
+    """A stall costs each webhook one round of timeouts, not one for every pipeline before its own."""
+    monkeypatch.setattr(append, "MAX_BATCH", 2)
+    appender = Appender(clients(own_server.url, timeout=0.3), keys)
+    await appender.append(make_fields("before"))
+    own_server.stall()
+    begun = time.monotonic()
+    calls = [appender.append(make_fields(f"k{number}")) for number in range(20)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert all(isinstance(answer, NotDurableError) for answer in answers)
+    assert time.monotonic() - begun < 0.3 * 2 + 1
+    own_server.resume()
+    answers = await asyncio.gather(*[appender.append(make_fields(f"k{number}")) for number in range(20)])
+    assert answers.count(True) >= 18  # the first pipeline may have been taken after all
+
+
+async def test_a_killed_server_loses_nothing_that_was_answered(own_server, clients, keys):
+    """After kill -9 and a new start, what was answered is there, and the rest comes in when it is repeated, once."""
+    redis = clients(own_server.url, timeout=1)
+    appender = Appender(redis, keys)
+    names = [f"k{number}" for number in range(400)]
+    calls = [asyncio.create_task(appender.append(make_fields(name))) for name in names]
+    await until(lambda: any(call.done() for call in calls))
+    own_server.kill()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    with pytest.raises(NotDurableError):
+        await appender.append(make_fields("refused"))
+    await own_server.start()
+    durable = {fields[b"key"].decode() for _, fields in await redis.xrange(keys.inbound(0))}
+    assert {name for name, answer in zip(names, answers, strict=True) if answer is True} <= durable
+    await asyncio.gather(*[appender.append(make_fields(name)) for name in names])
+    assert sorted(fields[b"key"].decode() for _, fields in await redis.xrange(keys.inbound(0))) == sorted(names)
+
+
+async def test_a_caller_that_goes_away_disturbs_nobody(appender, redis, keys):
+    """Cancelling one caller leaves its neighbors' answers as they are; its own entry may be there."""
+    calls = [asyncio.create_task(appender.append(make_fields(f"k{number}"))) for number in range(10)]
+    await asyncio.sleep(0)
+    calls[4].cancel()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [answer for index, answer in enumerate(answers) if index != 4] == [True] * 9
+    assert isinstance(answers[4], asyncio.CancelledError)
+    await appender.close()
+    assert await redis.xlen(keys.inbound(0)) == 10
+
+
+async def test_too_many_waiting_are_refused_at_once(appender, monkeypatch):
+    """Over MAX_WAITING the caller is told to come again, and those who wait are served."""
+    monkeypatch.setattr(append, "MAX_WAITING", 3)
+    calls = [asyncio.create_task(appender.append(make_fields(f"k{number}"))) for number in range(5)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers[:3] == [True] * 3
+    assert all(isinstance(answer, NotDurableError) for answer in answers[3:])
+    assert await appender.append(make_fields("k9")) is True
+
+
+async def test_close_waits_for_what_was_given(appender, redis, keys):
+    """After close() every append that had begun is answered; closing an idle one returns at once."""
+    await appender.close()
+    calls = [asyncio.create_task(appender.append(make_fields(f"k{number}"))) for number in range(1_200)]
+    await asyncio.sleep(0)
+    await appender.close()
+    assert await redis.xlen(keys.inbound(0)) == 1_200
+    assert all(await asyncio.gather(*calls))
+
+
+async def test_a_cut_off_append_answers_everybody(appender, monkeypatch):
+    """If the loop winds up in the middle of a pipeline, its callers and those behind get an error, and nobody hangs."""
+
+    async def hang(*_):
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(append, "run_all", hang)
+        patch.setattr(append, "MAX_BATCH", 2)
+        calls = [asyncio.create_task(appender.append(make_fields(f"k{number}"))) for number in range(5)]
+        await until(lambda: len(appender._waiting) == 3)
+        appender._flusher.cancel()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["NotDurableError: the append was cut off"] * 5
+    assert await appender.append(make_fields("k1")) is True

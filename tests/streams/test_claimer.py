@@ -1,0 +1,287 @@
+"""Taking over: from the dead at once and in order, from the living never, and what got lost on the way to us."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router.core.keys import Keys
+from router.streams.claimer import Claimer
+from router.streams.connection import load_script
+from router.streams.delivery import StreamRef
+from router.streams.groups import ensure_group
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+GROUP = "resolver"
+TTL = 0.4
+LONG = 60_000  # milliseconds: longer than any limit
+
+
+class Survivor:
+    """A consumer that only claims."""
+
+    def __init__(self, redis, keys, stream, name="survivor", batch=10):
+        self.redis, self.stream, self.name = redis, stream, name
+        self.taken, self.held = [], set()
+        self.claimer = Claimer(
+            redis,
+            keys,
+            [stream],
+            group=GROUP,
+            consumer=name,
+            ttl=TTL,
+            batch=batch,
+            is_held=lambda _, entry_id: entry_id in self.held,
+            take=self.take,
+        )
+
+    async def take(self, deliveries):
+        self.taken += deliveries
+        self.held.update(one.entry_id for one in deliveries)
+
+    @property
+    def ids(self):
+        return [one.entry_id for one in self.taken]
+
+    async def look(self, times=2):
+        for _ in range(times):
+            await self.claimer.look(self.stream)
+
+
+class Group:
+    """What other consumers of the group did."""
+
+    def __init__(self, redis, keys, stream):
+        self.redis, self.keys, self.stream = redis, keys, stream
+
+    async def fill(self, count):
+        ids = [(await self.redis.xadd(self.stream.key, {"n": number})).decode() for number in range(count)]
+        await ensure_group(self.redis, self.stream.key, GROUP)
+        return ids
+
+    async def read(self, consumer, count=1_000, idle=LONG):
+        """Read as `consumer`, and let what it got look idle for so many milliseconds."""
+        rows = await self.redis.xreadgroup(GROUP, consumer, {self.stream.key: ">"}, count=count)
+        ids = [entry_id for entry_id, _ in rows[0][1]] if rows else []
+        if ids:
+            await self.redis.xclaim(self.stream.key, GROUP, consumer, 0, ids, idle=idle, retrycount=1, justid=True)
+        return [entry_id.decode() for entry_id in ids]
+
+    async def beat(self, consumer, ttl=LONG):
+        await self.redis.set(self.keys.heartbeat(self.stream.partition, GROUP, consumer), "1", px=ttl)
+
+    async def owners(self):
+        rows = await self.redis.xpending_range(self.stream.key, GROUP, "-", "+", 1_000)
+        return {row["message_id"].decode(): row["consumer"].decode() for row in rows}
+
+    async def consumers(self):
+        return {row["name"].decode() for row in await self.redis.xinfo_consumers(self.stream.key, GROUP)}
+
+
+@pytest.fixture
+def group(redis, keys, stream):
+    return Group(redis, keys, stream)
+
+
+@pytest.fixture
+def survivor(redis, keys, stream):
+    return Survivor(redis, keys, stream)
+
+
+async def test_what_a_dead_consumer_left_is_taken_over_in_order(group, survivor, lines):
+    """All its entries come, over several batches, oldest first, as redelivered ones with their fields."""
+    ids = await group.fill(35)
+    await group.read("dead")
+    await survivor.look()
+    assert survivor.ids == ids
+    assert all(one.is_redelivered for one in survivor.taken)
+    assert [one.fields for one in survivor.taken[:2]] == [{b"n": b"0"}, {b"n": b"1"}]
+    assert set((await group.owners()).values()) == {"survivor"}
+    [line] = [line for line in lines if line["event"] == "claimed"]
+    assert (line["from_consumer"], line["entries"]) == ("dead", 35)
+
+
+async def test_a_live_consumer_keeps_its_entries_however_idle_they_are(group, survivor):
+    """Slow is not dead: with a heartbeat nothing is ever taken."""
+    ids = await group.fill(5)
+    await group.beat("slow")
+    await group.read("slow")
+    await survivor.look(times=4)
+    assert survivor.taken == []
+    assert await group.owners() == dict.fromkeys(ids, "slow")
+
+
+async def test_a_heartbeat_that_was_missed_once_is_not_a_death(group, survivor):
+    """After an outage of Redis all heartbeats have expired; the living get the time of one look to beat again."""
+    await group.fill(5)
+    await group.read("alive")
+    await survivor.look(times=1)
+    await group.beat("alive")
+    await survivor.look(times=1)
+    await group.redis.delete(group.keys.heartbeat(0, GROUP, "alive"))
+    await survivor.look(times=1)
+    assert survivor.taken == []
+    await survivor.look(times=1)
+    assert len(survivor.taken) == 5
+
+
+async def test_the_clock_of_the_missed_heartbeats_begins_anew_after_a_failed_look(group, survivor, monkeypatch):
+    """A look that failed proves nothing: of the looks before an outage none counts after it."""
+    await group.fill(5)
+    await group.read("alive")
+    await survivor.look(times=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(survivor.redis, "xinfo_consumers", _refuse)
+        with pytest.raises(ConnectionError):
+            await survivor.look(times=1)
+    await survivor.look(times=1)
+    assert survivor.taken == []
+
+
+async def _refuse(*_):
+    raise ConnectionError
+
+
+async def test_an_entry_that_was_only_just_delivered_is_left_for_the_next_look(group, survivor):
+    """Claims carry a minimum idle time, so that what another survivor took a moment ago is not taken from it."""
+    await group.fill(2)
+    await group.read("dead", count=1, idle=LONG)
+    await group.read("dead", count=1, idle=0)
+    await survivor.look()
+    assert len(survivor.taken) == 1
+    await until(lambda: _look_until(survivor, 2))
+
+
+async def _look_until(survivor, count):
+    await survivor.look(times=1)
+    return len(survivor.taken) == count
+
+
+async def test_two_survivors_racing_get_each_entry_once(group, redis, clients, redis_url, keys, stream):
+    """However their claims interleave, an entry goes to one of them."""
+    ids = await group.fill(200)
+    for dead in ("dead-1", "dead-2"):
+        await group.read(dead, count=100)
+    rivals = [Survivor(clients(redis_url), keys, stream, name=name, batch=7) for name in ("one", "two")]
+    for name in ("one", "two"):
+        await group.beat(name)
+    await asyncio.gather(*[rival.look() for rival in rivals])
+    taken = [entry_id for rival in rivals for entry_id in rival.ids]
+    assert sorted(taken) == sorted(ids)
+
+
+async def test_own_strays_are_taken_up_and_what_is_held_is_not(group, survivor):
+    """An entry that is ours by Redis' account but never reached us is redelivered; one that we work on is not."""
+    stray, held = await group.fill(2)
+    await group.read("survivor")
+    survivor.held.add(held)
+    await survivor.look()
+    assert survivor.ids == [stray]
+
+
+async def test_own_entries_on_their_way_are_no_strays(group, survivor):
+    """What Redis has just handed out may still be on the wire: it is left alone for two heartbeats."""
+    await group.fill(1)
+    await group.read("survivor", idle=int(TTL * 1000))
+    await survivor.look()
+    assert survivor.taken == []
+
+
+async def test_a_dead_consumer_is_removed_once_nothing_of_it_is_pending(group, survivor):
+    """The group does not fill up with the names of the dead, and the living are not touched."""
+    await group.fill(1)
+    await group.beat("alive")
+    for consumer in ("dead", "alive"):
+        await group.read(consumer, count=1)
+    await survivor.look()
+    assert await group.consumers() == {"alive", "survivor"}
+
+
+async def test_a_dead_consumer_whose_entries_are_too_fresh_stays_until_they_are_claimed(group, survivor):
+    """Removing a consumer throws its pending entries away, so it is not removed before they are taken over."""
+    await group.fill(1)
+    await group.read("dead", idle=0)
+    await survivor.look(times=2)
+    assert survivor.taken == []
+    assert "dead" in await group.consumers()
+    await until(lambda: _look_until(survivor, 1))
+    await survivor.look(times=1)
+    assert "dead" not in await group.consumers()
+
+
+@pytest.mark.parametrize(
+    ("is_pending", "is_beating", "is_removed"),
+    [(False, False, True), (True, False, False), (False, True, False), (True, True, False)],
+    ids=["idle and dead", "pending", "alive", "alive and pending"],
+)
+async def test_forgetting_a_consumer_never_loses_an_entry(group, keys, stream, is_pending, is_beating, is_removed):
+    """Only a consumer without heartbeat and without pending entries is removed from its group."""
+    await group.fill(1)
+    ids = await group.read("one")
+    if not is_pending:
+        await group.redis.xack(stream.key, GROUP, *ids)
+    if is_beating:
+        await group.beat("one")
+    names = [stream.key, keys.heartbeat(0, GROUP, "one")]
+    assert await load_script("forget_consumer").run(group.redis, names, [GROUP, "one"]) == int(is_removed)
+    assert ("one" in await group.consumers()) is not is_removed
+    assert bool(await group.owners()) is is_pending
+
+
+async def test_an_entry_that_was_deleted_meanwhile_is_no_obstacle(group, survivor):
+    """A pending entry that the stream does not hold any more is passed over, and the rest is taken."""
+    ids = await group.fill(3)
+    await group.read("dead")
+    await group.redis.xdel(group.stream.key, ids[1])
+    await survivor.look()
+    assert survivor.ids == [ids[0], ids[2]]
+
+
+@pytest.mark.parametrize("has_stream", [True, False], ids=["no group", "no stream"])
+async def test_a_group_that_does_not_exist_is_harmless(group, survivor, has_stream):
+    """There is nothing to take over, and that is no failure."""
+    if has_stream:
+        await group.redis.xadd(group.stream.key, {"n": 1})
+    await survivor.look()
+    assert survivor.taken == []
+
+
+async def test_a_look_that_fails_is_logged_and_the_next_one_tries_again(group, survivor, lines):
+    """Whatever goes wrong in one look, also in what takes the entries, the claimer goes on."""
+    ids = await group.fill(1)
+    await group.read("dead")
+    take = survivor.take
+    failures = [ConnectionError("no Redis"), ValueError("no sense")]
+
+    async def fail(deliveries):
+        if failures:
+            raise failures.pop()
+        await take(deliveries)
+
+    survivor.claimer._take = fail
+    running = asyncio.create_task(survivor.claimer.run())
+    await until(lambda: survivor.ids == ids)
+    running.cancel()
+    assert len([line for line in lines if line["event"] == "claimer.failed"]) == 2
+
+
+async def test_each_stream_is_looked_at_with_its_own_heartbeats(redis, lines):
+    """With partitions, a consumer is dead or alive in each of them; one broken stream does not hide the others."""
+    keys = Keys(partitions=3)
+    streams = [StreamRef(number, keys.inbound(number)) for number in range(3)]
+    groups = [Group(redis, keys, stream) for stream in streams]
+    survivor = Survivor(redis, keys, streams[0])
+    survivor.claimer._streams = streams
+    await redis.set(streams[0].key, "no stream", px=LONG)
+    for group in groups[1:]:
+        await group.fill(1)
+        await group.read("other")
+    await groups[1].beat("other")
+    running = asyncio.create_task(survivor.claimer.run())
+    await until(lambda: survivor.taken)
+    running.cancel()
+    assert [one.stream for one in survivor.taken] == [streams[2]]
+    assert {line["stream"] for line in lines if line["event"] == "claimer.failed"} == {streams[0].key}

@@ -1,0 +1,76 @@
+"""Connections and scripts: enough connections for a full window, and scripts that a server may forget."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from router.streams.connection import RedisError, Script, connect, load_script, run_all
+
+pytestmark = pytest.mark.real
+
+
+async def test_hundreds_of_commands_at_once_all_succeed(redis):
+    """A full window of attempts may call Redis at the same moment; none is refused for want of a connection."""
+    answers = await asyncio.gather(*[redis.incr("{0}:counter") for _ in range(1_000)])
+    assert sorted(answers) == list(range(1, 1_001))
+    await redis.delete("{0}:counter")
+
+
+async def test_a_stalled_server_is_noticed_after_the_timeout(own_server, clients):
+    """A command fails after `timeout` seconds and is not repeated by the client."""
+    redis = clients(own_server.url, timeout=0.2)
+    await redis.incr("counter")
+    own_server.stall()
+    begun = time.monotonic()
+    with pytest.raises(RedisError):
+        await redis.incr("counter")
+    assert 0.1 < time.monotonic() - begun < 1.5
+    own_server.resume()
+    assert int(await redis.get("counter")) <= 2
+
+
+async def test_connecting_happens_at_first_use():
+    """A client for a server that is not there can be made and closed; using it is a RedisError."""
+    redis = connect("redis://127.0.0.1:1/0")
+    with pytest.raises(RedisError):
+        await redis.ping()
+    await redis.aclose()
+
+
+async def test_a_script_runs_whether_the_server_knows_it_or_not(redis):
+    """The first run loads it, the second finds it, and after SCRIPT FLUSH it is loaded again."""
+    script = Script("return {KEYS[1], ARGV[1]}")
+    for _ in range(2):
+        assert await script.run(redis, ["{0}:k"], ["a"]) == [b"{0}:k", b"a"]
+        assert await script.run(redis, ["{0}:k"], [b"\xff"]) == [b"{0}:k", b"\xff"]
+        await redis.script_flush()
+
+
+async def test_run_all_answers_each_call_for_itself(redis):
+    """Results come in the order of the calls; an error is that of its call only."""
+    script = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+    calls = [(["{0}:n"], [1]), (["{0}:n"], ["x"]), (["{0}:n"], [2])]
+    first, second, third = await run_all(redis, script, calls)
+    assert (first, third) == (1, 3)
+    assert isinstance(second, RedisError)
+    await redis.delete("{0}:n")
+
+
+@pytest.mark.parametrize("name", ["append", "commit", "forget_consumer", "give_up", "redeliver", "replay"])
+async def test_every_script_says_what_its_keys_are(name, redis):
+    """Each script compiles and opens with its contract."""
+    script = load_script(name)
+    assert await redis.script_load(script.text) in {script.sha, script.sha.encode()}
+    assert "-- KEYS:" in script.text
+
+
+async def test_connections_that_died_while_idle_are_replaced_before_they_are_used(own_server, clients):
+    """After a restart of Redis no command fails because its connection was one from before."""
+    redis = clients(own_server.url)
+    await asyncio.gather(*[redis.ping() for _ in range(20)])
+    own_server.kill()
+    await own_server.start()
+    assert await asyncio.gather(*[redis.ping() for _ in range(20)]) == [True] * 20

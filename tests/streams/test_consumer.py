@@ -1,0 +1,575 @@
+"""A consumer: what each verdict and each kind of failure does to an entry and to its neighbors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from router.core.errors import AuthenticationError, RateLimitError, ServerError, UnusableError
+from router.core.keys import Keys
+from router.streams.consumer import Limits, StreamConsumer
+from router.streams.dead_letters import list_letters, replay
+from router.streams.delivery import Done, Later, Poison, StreamRef
+from router.streams.groups import ensure_group
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+GROUP = "resolver"
+LIMITS = Limits(window=20, batch=10, max_deliveries=3, retry_delay=0.01, heartbeat_ttl=0.6, grace=2)
+
+
+class Bench:
+    """Consumers of one stream with scripted attempts: `script[n]` is what happens to the entry whose field n is that.
+
+    A script is a list of verdicts and exceptions, one for each attempt; after its end an entry is Done.
+    """
+
+    def __init__(self, redis, url, keys, stream):
+        self.redis, self.url, self.keys, self.stream = redis, url, keys, stream
+        self.script, self.attempts, self.deliveries, self.results = {}, [], [], Counter()
+
+    async def attempt(self, delivery):
+        name = delivery.text("n")
+        self.attempts.append(name)
+        self.deliveries.append(delivery)
+        steps = self.script.get(name, [])
+        step = steps.pop(0) if steps else Done()
+        if callable(step):
+            step = await step(delivery)
+        if isinstance(step, BaseException):
+            raise step
+        return step
+
+    def make(self, *, streams=None, limits=LIMITS, intake=None, subject=None, attempt=None):
+        return StreamConsumer(
+            redis=self.redis,
+            url=self.url,
+            keys=self.keys,
+            streams=streams or [self.stream],
+            group=GROUP,
+            limits=limits,
+            attempt=attempt or self.attempt,
+            subject=subject or (lambda delivery: delivery.text("s") or delivery.entry_id),
+            intake=intake,
+            on_result=lambda result: self.results.update([result]),
+        )
+
+    async def add(self, *names, subject=None):
+        pipeline = self.redis.pipeline(transaction=False)
+        for name in names:
+            pipeline.xadd(self.stream.key, {"n": name} | ({"s": subject} if subject else {}))
+        return [entry_id.decode() for entry_id in await pipeline.execute()]
+
+    async def pending(self):
+        try:
+            rows = await self.redis.xpending_range(self.stream.key, GROUP, "-", "+", 1_000)
+        except Exception:  # noqa: BLE001 - no group yet
+            return {}
+        return {row["message_id"].decode(): row["times_delivered"] for row in rows}
+
+    async def is_settled(self):
+        """Tell whether everything was delivered and nothing is pending."""
+        groups = await self.redis.xinfo_groups(self.stream.key)
+        return bool(groups) and groups[0]["lag"] == 0 and groups[0]["pending"] == 0
+
+    async def letters(self):
+        return [letter async for letter in list_letters(self.redis, self.keys)]
+
+
+@pytest.fixture
+def bench(redis, redis_url, keys, stream):
+    return Bench(redis, redis_url, keys, stream)
+
+
+async def test_a_done_entry_is_acknowledged(bench):
+    """Entries from before the start and from afterwards are attempted once, as new ones, and acknowledged."""
+    await bench.add("early")
+    async with bench.make().running():
+        await until(lambda: bench.attempts)
+        await bench.add("late")
+        await until(lambda: len(bench.attempts) == 2)
+        await until(bench.is_settled)
+    assert bench.attempts == ["early", "late"]
+    assert not any(delivery.is_redelivered for delivery in bench.deliveries)
+    assert bench.results == {}
+
+
+async def test_leaving_leaves_nothing_behind(bench):
+    """After a clean stop the group has no such consumer and there is no heartbeat."""
+    consumer = bench.make()
+    async with consumer.running():
+        assert await bench.redis.exists(bench.keys.heartbeat(0, GROUP, consumer.name))
+        await bench.add("a")
+        await until(lambda: bench.attempts)
+        await until(bench.is_settled)
+    assert await bench.redis.xinfo_consumers(bench.stream.key, GROUP) == []
+    assert not [key async for key in bench.redis.scan_iter("*heartbeat*")]
+
+
+async def test_later_is_tried_again_without_counting(bench):
+    """However often an entry must wait, its delivery count stays one, and it is done in the end."""
+    counts = []
+
+    async def note(_):
+        counts.extend((await bench.pending()).values())
+        return Later("not yet", 0)
+
+    bench.script["a"] = [note] * 8
+    await bench.add("a")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert bench.attempts == ["a"] * 9
+    assert set(counts) == {1}
+    assert bench.results == {"waiting": 8}
+    assert await bench.letters() == []
+
+
+@pytest.mark.parametrize(("is_usual", "told"), [(False, 1), (True, 0)], ids=["unusual", "usual"])
+async def test_a_wait_is_told_once_and_a_usual_one_not_at_all(bench, lines, is_usual, told):
+    """However often an entry waits it is one line in the log, and none where waiting is the rule."""
+    bench.script["a"] = [Later("not yet", 0.001, is_usual=is_usual)] * 4
+    await bench.add("a")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert [line["reason"] for line in lines if line["event"] == "event.waiting"] == ["not yet"] * told
+    assert bench.results == {"waiting": 4}
+
+
+async def test_only_an_unsure_later_makes_the_next_attempt_a_redelivered_one(bench):
+    """An attempt that cannot have had an effect leaves the delivery as new as it was."""
+    bench.script["sure"] = [Later("not yet", 0)]
+    bench.script["unsure"] = [Later("no answer", 0, is_unsure=True), Later("not yet", 0)]
+    await bench.add("sure", "unsure", subject="one after the other")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert bench.attempts == ["sure", "sure", "unsure", "unsure", "unsure"]
+    assert [one.is_redelivered for one in bench.deliveries] == [False, False, False, True, True]
+
+
+async def test_a_takeover_counts_as_nothing_once_the_entry_waits(bench):
+    """A consumer that finds the API away excuses the deliveries of those who died with the entry before it."""
+    [entry_id] = await bench.add("a")
+    await ensure_group(bench.redis, bench.stream.key, GROUP)
+    await bench.redis.xreadgroup(GROUP, "dead", {bench.stream.key: ">"})
+    await bench.redis.xclaim(bench.stream.key, GROUP, "dead", 0, [entry_id], idle=60_000, retrycount=9, justid=True)
+    bench.script["a"] = [Later("not yet", 60)]
+    async with bench.make(limits=Limits(heartbeat_ttl=0.4, grace=0)).running():
+        await until(lambda: bench.results["waiting"])
+        await until(lambda: _counts(bench, {entry_id: 1}))
+
+
+async def _counts(bench, wanted):
+    return await bench.pending() == wanted
+
+
+async def test_poison_is_a_dead_letter_at_once(bench, lines):
+    """It is not tried again; the letter says why, where from, and after how many deliveries; the entry is settled."""
+    bench.script["bad"] = [Poison("never")]
+    [entry_id] = await bench.add("bad")
+    consumer = bench.make()
+    async with consumer.running():
+        await until(bench.letters)
+        assert await bench.is_settled()
+    [letter] = await bench.letters()
+    assert (letter.stream, letter.entry_id, letter.fields) == (bench.stream.key, entry_id, {b"n": b"bad"})
+    assert (letter.reason, letter.group, letter.consumer, letter.deliveries) == ("never", GROUP, consumer.name, 1)
+    assert letter.failed_at.endswith("Z")
+    assert bench.attempts == ["bad"]
+    assert bench.results == {"dead": 1}
+    assert [line["reason"] for line in lines if line["event"] == "event.dead"] == ["never"]
+
+
+async def test_an_exception_counts_and_the_entry_dies_after_max_deliveries(bench, lines):
+    """Each failure is one more delivery; after `max_deliveries` of them the entry is given up with the last reason."""
+    bench.script["bad"] = [ValueError(f"failure {number}") for number in range(10)]
+    await bench.add("bad", "good")
+    async with bench.make().running():
+        await until(bench.letters)
+        await until(bench.is_settled)
+    [letter] = await bench.letters()
+    assert bench.attempts.count("bad") == LIMITS.max_deliveries
+    assert (letter.deliveries, letter.reason) == (LIMITS.max_deliveries, "ValueError: failure 2")
+    assert bench.attempts.count("good") == 1
+    assert bench.results == {"failed": 3, "dead": 1}
+    assert [line["deliveries"] for line in lines if line["event"] == "event.failed"] == [2, 3, 4]
+
+
+async def test_a_failure_that_passes_is_forgiven(bench):
+    """An entry that fails less often than the limit is done, and later attempts know that they are not the first."""
+    bench.script["a"] = [ValueError("once"), UnusableError("twice")]
+    await bench.add("a")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert [one.is_redelivered for one in bench.deliveries] == [False, True, True]
+    assert await bench.letters() == []
+
+
+async def test_the_count_of_failures_survives_a_restart(bench):
+    """A new consumer goes on counting where the last one stopped: no entry is tried for ever by being restarted."""
+    limits = Limits(max_deliveries=3, retry_delay=60, heartbeat_ttl=0.4, grace=0)
+    bench.script["bad"] = [ValueError("bad")] * 10
+    await bench.add("bad")
+    for attempts in (1, 2):
+        async with bench.make(limits=limits).running():
+            await until(lambda attempts=attempts: len(bench.attempts) == attempts)
+            await until(lambda attempts=attempts: bench.results["failed"] == attempts)
+            await until(lambda: _has_counted(bench, 2))
+    async with bench.make(limits=limits).running():
+        await until(bench.letters)
+    assert len(bench.attempts) <= limits.max_deliveries
+
+
+async def _has_counted(bench, least):
+    return all(count >= least for count in (await bench.pending()).values())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("away"),
+        OSError("away"),
+        ServerError("500", status=500),
+        RateLimitError("429", status=429, retry_after=0.01),
+        AuthenticationError("401", status=401),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_is_nobodys_fault_never_counts(bench, error):
+    """Redis or the API away, too many requests, wrong credentials: far more failures than the limit, and no letter."""
+    bench.script["a"] = [error] * 8
+    await bench.add("a")
+    limits = Limits(max_deliveries=1, retry_delay=0.001, heartbeat_ttl=0.6, grace=2)
+    async with bench.make(limits=limits).running():
+        await until(lambda: len(bench.attempts) == 9)
+        await until(bench.is_settled)
+    assert await bench.letters() == []
+    assert not bench.results["failed"]
+
+
+async def test_a_canceled_future_inside_an_attempt_is_a_failure_like_others(bench):
+    """Something that the attempt waited for was canceled, not the attempt: it counts, and those behind it go on."""
+    bench.script["a"] = [asyncio.CancelledError()]
+    await bench.add("a", "b", "c", subject="same")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert bench.attempts == ["a", "a", "b", "c"]
+    assert bench.results == {"failed": 1}
+
+
+async def test_an_exception_that_cannot_be_shown_is_given_up_like_others(bench):
+    """Text that is not UTF-8, and an exception that fails while it is shown, end as dead letters too."""
+
+    class Mute(Exception):  # noqa: N818 - what is thrown, not what it is
+        def __str__(self):
+            raise RuntimeError
+
+    bench.script["surrogate"] = [ValueError("\ud800")] * 5
+    bench.script["mute"] = [Mute()] * 5
+    await bench.add("surrogate", "mute", "behind", subject="same")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert [letter.fields[b"n"] for letter in await bench.letters()] == [b"surrogate", b"mute"]
+    assert bench.attempts[-1] == "behind"
+
+
+async def test_an_exceptions_own_words_are_in_the_letter_and_not_in_the_log(bench, lines):
+    """An exception may quote an address: the dead letter keeps it for who mends it, no log line shows it."""
+    bench.script["a"] = [ValueError("+14155550101")] * 5
+    await bench.add("a")
+    async with bench.make().running():
+        await until(bench.letters)
+    [letter] = await bench.letters()
+    assert "+14155550101" in letter.reason
+    assert any(line["event"] == "event.dead" for line in lines)
+    assert not [line for line in lines if "+14155550101" in str(line)]
+
+
+async def test_neighbors_pass_an_entry_that_fails(bench):
+    """Other subjects do not wait for a failing one; its own subject does, in order."""
+    bench.script["bad"] = [ValueError("bad")] * 2
+    await bench.add("bad", "behind", subject="same")
+    await bench.add(*[f"n{number}" for number in range(50)])
+    async with bench.make(limits=Limits(window=20, retry_delay=0.2, heartbeat_ttl=0.6, grace=2)).running():
+        await until(bench.is_settled)
+    assert bench.attempts[-2:] == ["bad", "behind"]
+    assert await bench.letters() == []
+
+
+async def test_pauses_grow_with_each_try(bench):
+    """The pause doubles from `retry_delay`, so that what stays broken is tried less and less often."""
+    times = []
+
+    async def fail(_):
+        times.append(asyncio.get_running_loop().time())
+        raise ServerError("500", status=500)
+
+    bench.script["a"] = [fail] * 5
+    await bench.add("a")
+    async with bench.make(limits=Limits(retry_delay=0.04, heartbeat_ttl=0.6, grace=2)).running():
+        await until(bench.is_settled)
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    for number, pause in enumerate(pauses):
+        assert 0.04 * 2**number <= pause < 0.04 * 2**number + 1
+
+
+async def test_entries_of_one_subject_are_done_in_order(bench):
+    """Over several batches, with other subjects between and failures on the way."""
+    for number in range(60):
+        bench.script[f"a{number}"] = [ValueError("once")] if number % 7 == 0 else []
+        await bench.add(f"a{number}", subject="a")
+        await bench.add(f"b{number}", subject="b")
+    async with bench.make().running():
+        await until(bench.is_settled)
+    order = list(dict.fromkeys(name for name in bench.attempts if name.startswith("a")))
+    assert order == [f"a{number}" for number in range(60)]
+
+
+async def test_intake_settles_a_batch_and_leaves_the_rest_to_be_attempted(bench):
+    """What intake acknowledges is never attempted; what it returns is."""
+    seen = []
+
+    async def intake(deliveries):
+        seen.extend(deliveries)
+        even = [one for one in deliveries if int(one.text("n")) % 2 == 0]
+        await consumer.acknowledge(even)
+        return [one for one in deliveries if one not in even]
+
+    consumer = bench.make(intake=intake)
+    await bench.add(*map(str, range(25)))
+    async with consumer.running():
+        await until(bench.is_settled)
+    assert [one.text("n") for one in seen] == [str(number) for number in range(25)]
+    assert sorted(map(int, bench.attempts)) == list(range(1, 25, 2))
+    assert consumer._held == set()
+
+
+async def test_an_intake_that_fails_leaves_each_entry_to_its_own_attempt(bench, lines):
+    """A batch that cannot be settled as a whole is attempted one by one, and the failure is logged."""
+
+    async def intake(_):
+        raise ValueError("+14155550101")
+
+    await bench.add(*map(str, range(5)))
+    async with bench.make(intake=intake).running():
+        await until(bench.is_settled)
+    assert sorted(bench.attempts) == list("01234")
+    [line] = [line for line in lines if line["event"] == "batch.failed"]
+    assert "+14155550101" not in str(line)
+
+
+async def test_a_subject_that_cannot_be_told_does_not_lose_the_batch(bench):
+    """Where `subject` raises, the entry is worked on by itself, and its neighbors are not held up."""
+
+    def subject(delivery):
+        if delivery.text("n") == "odd":
+            raise ValueError
+        return delivery.entry_id
+
+    await bench.add("a", "odd", "b")
+    async with bench.make(subject=subject).running():
+        await until(bench.is_settled)
+    assert sorted(bench.attempts) == ["a", "b", "odd"]
+
+
+async def test_a_full_window_stops_the_reading(bench):
+    """No more is taken than the window and the batch on its way: the rest stays for other consumers."""
+    gate = asyncio.Event()
+
+    async def wait(_):
+        await gate.wait()
+        return Done()
+
+    names = [f"n{number}" for number in range(100)]
+    bench.script = {name: [wait] for name in names}
+    await bench.add(*names)
+    limits = Limits(window=8, batch=10, retry_delay=0.01, heartbeat_ttl=0.6, grace=2)
+    async with bench.make(limits=limits).running():
+        await until(lambda: len(bench.attempts) == 8)
+        taken = len(await bench.pending())
+        gate.set()
+        await until(bench.is_settled)
+    assert 8 <= taken <= 18
+    assert len(bench.attempts) == 100
+
+
+async def test_a_slow_consumers_entries_are_not_attempted_twice(bench):
+    """Longer at work than any idle limit, with a rival beside: nothing is redelivered, not even to ourselves."""
+    limits = Limits(window=5, heartbeat_ttl=0.2, grace=2)
+    gate = asyncio.Event()
+
+    async def wait(_):
+        await gate.wait()
+        return Done()
+
+    bench.script = {"a": [wait], "b": [wait]}
+    await bench.add("a", "b")
+    async with bench.make(limits=limits).running(), bench.make(limits=limits).running():
+        await until(lambda: len(bench.attempts) == 2)
+        await until(lambda: _is_idle(bench, 1_000))
+        gate.set()
+        await until(bench.is_settled)
+    assert sorted(bench.attempts) == ["a", "b"]
+
+
+async def _is_idle(bench, least):
+    rows = await bench.redis.xpending_range(bench.stream.key, GROUP, "-", "+", 10)
+    return all(row["time_since_delivered"] >= least for row in rows)
+
+
+async def test_stopping_finishes_what_runs_and_hands_back_the_rest(bench, lines):
+    """What finishes within the grace is done; the rest stays pending for a survivor, and the log counts it."""
+    gate = asyncio.Event()
+
+    async def wait(_):
+        await gate.wait()
+        return Done()
+
+    async def finish(_):
+        await asyncio.sleep(0.1)
+        return Done()
+
+    bench.script = {"quick": [finish], "stuck": [wait]}
+    ids = await bench.add("quick", "stuck")
+    async with bench.make(limits=Limits(heartbeat_ttl=0.6, grace=0.3)).running():
+        await until(lambda: len(bench.attempts) == 2)
+    assert list(await bench.pending()) == [ids[1]]
+    assert [line["handed_back"] for line in lines if line["event"] == "process.stopping"] == [1]
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert bench.attempts == ["quick", "stuck", "stuck"]
+    assert bench.deliveries[-1].is_redelivered
+
+
+async def test_an_entry_that_another_consumer_took_over_is_left_to_it(bench):
+    """A failure of an entry that is not ours any more is not counted and makes no letter."""
+    [entry_id] = await bench.add("a")
+
+    async def lose(_):
+        await bench.redis.xclaim(bench.stream.key, GROUP, "other", 0, [entry_id], justid=True)
+        raise ValueError("too late")
+
+    bench.script["a"] = [lose] * 5
+    limits = Limits(max_deliveries=0, retry_delay=0.01, heartbeat_ttl=60, grace=2)
+    async with bench.make(limits=limits).running():
+        await until(lambda: bench.results["failed"] == 1)
+        await bench.add("b")
+        await until(lambda: "b" in bench.attempts)
+    assert bench.attempts == ["a", "b"]
+    assert await bench.letters() == []
+
+
+async def test_a_lost_acknowledgment_is_repeated_and_never_a_failure(bench, monkeypatch):
+    """If Redis does not answer the acknowledgment the attempt is repeated, marked as redelivered, until it does."""
+    consumer, failures = bench.make(), [RedisConnectionError("gone")] * 2
+    acknowledge = consumer.acknowledge
+
+    async def fail_twice(deliveries):
+        if failures:
+            raise failures.pop()
+        await acknowledge(deliveries)
+
+    monkeypatch.setattr(consumer, "acknowledge", fail_twice)
+    await bench.add("a")
+    async with consumer.running():
+        await until(bench.is_settled)
+    assert [one.is_redelivered for one in bench.deliveries] == [False, True, True]
+    assert await bench.letters() == []
+
+
+@pytest.mark.parametrize("what", ["group", "stream"])
+async def test_a_lost_group_is_noticed(bench, what):
+    """FastStream stops in silence when its group or stream is gone; `lost` returns, and a restart begins anew."""
+    consumer = bench.make()
+    async with consumer.running():
+        losing = asyncio.create_task(consumer.lost())
+        await bench.add("a")
+        await until(bench.is_settled)
+        assert not losing.done()
+        if what == "group":
+            await bench.redis.xgroup_destroy(bench.stream.key, GROUP)
+        else:
+            await bench.redis.delete(bench.stream.key)
+        await asyncio.wait_for(losing, 10)
+    bench.attempts.clear()
+    await bench.add("b")
+    async with bench.make().running():
+        await until(lambda: "b" in bench.attempts)
+        await until(bench.is_settled)
+
+
+async def test_several_streams_are_read_at_once(redis, redis_url):
+    """One consumer reads all partitions; each entry is acknowledged, and dies, where it came from."""
+    keys = Keys(partitions=3)
+    streams = [StreamRef(number, keys.inbound(number)) for number in range(3)]
+    bench = Bench(redis, redis_url, keys, streams[0])
+    bench.script["1"] = [Poison("never")]
+    for number, stream in enumerate(streams):
+        await redis.xadd(stream.key, {"n": number})
+    async with bench.make(streams=streams).running():
+        await until(lambda: len(bench.attempts) == 3)
+        await until(bench.letters)
+    assert sorted(bench.attempts) == ["0", "1", "2"]
+    [letter] = await bench.letters()
+    assert (letter.partition, letter.stream) == (1, streams[1].key)
+    for stream in streams:
+        assert (await redis.xpending(stream.key, GROUP))["pending"] == 0
+
+
+async def test_a_replayed_dead_letter_is_attempted_again(bench):
+    """After the cause is mended the entry comes back, marked, and is done."""
+    bench.script["a"] = [Poison("never")]
+    await bench.add("a")
+    async with bench.make().running():
+        await until(bench.letters)
+        [letter] = await bench.letters()
+        await replay(bench.redis, bench.keys, letter, replayed_at="now")
+        await until(lambda: len(bench.attempts) == 2)
+        await until(bench.is_settled)
+    assert bench.deliveries[-1].fields == {b"n": b"a", b"replayed": b"now"}
+    assert await bench.letters() == []
+
+
+async def test_redis_may_go_away_and_come_back(own_server, clients, keys, stream):
+    """A restart of Redis in the middle costs time, not entries: all are done, none is a dead letter."""
+    redis = clients(own_server.url, timeout=1)
+    bench, done = Bench(redis, own_server.url, keys, stream), set()
+
+    async def attempt(delivery):
+        await redis.sadd("done", delivery.text("n"))
+        done.add(delivery.text("n"))
+        return Done()
+
+    names = [f"n{number}" for number in range(300)]
+    await bench.add(*names[:200])
+    async with bench.make(attempt=attempt).running():
+        await until(lambda: len(done) > 20)
+        own_server.kill()
+        await own_server.start()
+        await bench.add(*names[200:])
+        await until(bench.is_settled, timeout=20)
+    assert await redis.smembers("done") == {name.encode() for name in names}
+    assert await bench.letters() == []
+
+
+async def test_a_consumer_does_not_start_without_redis(clients, keys, stream):
+    """The start fails with the error, and nothing is left running."""
+    url = "redis://127.0.0.1:1/0"
+    bench = Bench(clients(url), url, keys, stream)
+    with pytest.raises(RedisConnectionError):
+        async with bench.make().running():
+            pytest.fail("it started")
+    assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+async def test_an_error_inside_the_block_still_stops_the_consumer(bench):
+    """Whatever ends the block, reading stops and the name is removed."""
+    with contextlib.suppress(ZeroDivisionError):
+        async with bench.make().running():
+            raise ZeroDivisionError
+    assert await bench.redis.xinfo_consumers(bench.stream.key, GROUP) == []

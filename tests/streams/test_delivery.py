@@ -1,0 +1,22 @@
+"""A delivery: raw fields, shown as text without ever failing."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.streams.delivery import Delivery, StreamRef
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("plain", "hi"), ("missing", ""), ("broken", "a\\xffb"), ("umlaut", "ö")],
+)
+def test_a_field_is_shown_as_text_whatever_it_holds(name, text):
+    """A missing field is empty, and bytes that are not UTF-8 are shown as such."""
+    fields = {b"plain": b"hi", b"broken": b"a\xffb", b"umlaut": "ö".encode()}
+    assert Delivery(StreamRef(0, "s"), "1-0", fields).text(name) == text
+
+
+def test_a_deliverys_content_is_not_in_its_repr():
+    """Bodies and addresses do not get into tracebacks and logs by accident."""
+    assert "secret" not in repr(Delivery(StreamRef(0, "s"), "1-0", {b"body": b"secret"}))

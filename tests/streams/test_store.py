@@ -1,0 +1,243 @@
+"""Committing: all or nothing, one winner per revision, entries on the stream of their target; and the caches."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import pytest
+
+from router.core.addresses import Address
+from router.core.entries import ClosedData, EntryCause, EntryConversation, make_entry, read_entry
+from router.core.keys import Keys, Target
+from router.core.ledger import Ledger
+from router.core.marker import Result, fields_for
+from router.streams.connection import RedisError
+from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
+
+pytestmark = pytest.mark.real
+
+MARKER_TTL = 5_000
+
+
+@pytest.fixture
+def store(redis, keys):
+    return Store(redis, keys, marker_ttl=MARKER_TTL)
+
+
+def make_ledger(conversation_id=CONVERSATION, revision=None, **changes):
+    fields = {} if revision is None else {"rev": str(revision)}
+    ledger = Ledger("router", ACCOUNT, conversation_id, fields)
+    for name, value in changes.items():
+        ledger.put(name, value)
+    return ledger
+
+
+def make_closed(target, conversation_id=CONVERSATION):
+    cause = EntryCause(source="test", event_type="t", idempotency_key="k", received_at="2026-01-07T12:00:00Z")
+    conversation = EntryConversation(id=conversation_id)
+    data = ClosedData(target=target, reason="r", account_id=ACCOUNT, conversation=conversation, cause=cause)
+    return make_entry(data, namespace="router", subject=conversation_id, distinction="closed", occurred_at=0)
+
+
+async def read_hash(redis, keys, conversation_id=CONVERSATION):
+    return await redis.hgetall(keys.conversation(ACCOUNT, conversation_id))
+
+
+async def test_a_commit_sets_fields_removes_others_and_lives_for_the_marker_ttl(store, redis, keys):
+    """Changes are applied, the revision counts up, and the TTL begins anew."""
+    assert await store.commit([make_ledger(status="ACTIVE", reason="a")]) == [True]
+    key = keys.conversation(ACCOUNT, CONVERSATION)
+    await redis.expire(key, 10)
+    second = Ledger("router", ACCOUNT, CONVERSATION, {"rev": "1", "reason": "a"})
+    second.put("reason", None)
+    second.put("target", "ai-agent")
+    assert await store.commit([second]) == [True]
+    assert await redis.hgetall(key) == {b"rev": b"2", b"status": b"ACTIVE", b"target": b"ai-agent"}
+    assert MARKER_TTL - 5 <= await redis.ttl(key) <= MARKER_TTL
+
+
+@pytest.mark.parametrize("target", list(Target))
+async def test_an_entry_goes_to_the_stream_of_its_target_only(store, redis, keys, target):
+    """One entry, three fields, on its target's stream, readable as it was written."""
+    ledger, entry = make_ledger(status="CLOSED"), make_closed(target)
+    ledger.entries.append(entry)
+    assert await store.commit([ledger]) == [True]
+    for each in Target:
+        rows = await redis.xrange(keys.participants(0, each))
+        assert len(rows) == (each is target)
+    [(_, fields)] = await redis.xrange(keys.participants(0, target))
+    assert set(fields) == {b"type", b"id", b"event"}
+    assert (fields[b"type"], fields[b"id"]) == (b"conversation.closed", entry.id.encode())
+    assert read_entry(fields[b"event"]) == entry
+
+
+async def test_entries_of_one_commit_keep_their_order(store, redis, keys):
+    """Several entries of one ledger are on the stream in the order in which they were made."""
+    ledger = make_ledger(status="ACTIVE")
+    ledger.entries += [make_closed(Target.AI_AGENT, f"c{number}") for number in range(5)]
+    await store.commit([ledger])
+    rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
+    assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [f"c{number}" for number in range(5)]
+
+
+async def test_another_revision_changes_nothing(store, redis, keys):
+    """A commit that was read before somebody else's is False and leaves fields, entries and TTL as they are."""
+    await store.commit([make_ledger(status="ACTIVE")])
+    before = await read_hash(redis, keys)
+    late = make_ledger(status="CLOSED", reason=None)
+    late.entries.append(make_closed(Target.AI_AGENT))
+    assert await store.commit([late]) == [False]
+    assert await read_hash(redis, keys) == before
+    assert not await redis.exists(keys.participants(0, Target.AI_AGENT))
+
+
+async def test_a_commit_that_cannot_publish_changes_nothing(store, redis, keys):
+    """Where the stream's key is of another type the commit is an error and the conversation stays as it was."""
+    await redis.set(keys.participants(0, Target.AI_AGENT), "no stream", px=60_000)
+    ledger = make_ledger(status="CLOSED")
+    ledger.entries.append(make_closed(Target.AI_AGENT))
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await store.commit([ledger])
+    assert await read_hash(redis, keys) == {}
+
+
+async def test_each_ledger_of_a_batch_stands_for_itself(store, redis, keys):
+    """In one round trip one conversation may conflict and its neighbors are committed."""
+    await store.commit([make_ledger(status="ACTIVE")])
+    ledgers = [make_ledger(status="CLOSED"), make_ledger(OTHER, status="ACTIVE")]
+    assert await store.commit(ledgers) == [False, True]
+    assert (await read_hash(redis, keys, OTHER))[b"status"] == b"ACTIVE"
+    assert await store.commit([]) == []
+
+
+async def test_a_commit_of_thousands_of_fields_is_applied_whole(store, redis, keys):
+    """A conversation of 3,000 participants can be committed at once: no limit of Lua cuts it in half."""
+    changes = {f"p:{number}": "{}" for number in range(6_000)}
+    ledger = make_ledger(**changes)
+    ledger.entries.append(make_closed(Target.AI_AGENT))
+    assert await store.commit([ledger]) == [True]
+    assert len(await read_hash(redis, keys)) == 6_001
+    emptied = Ledger("router", ACCOUNT, CONVERSATION, {"rev": "1"} | changes)
+    for name in changes:
+        emptied.put(name, None)
+    emptied.put("r:SMS", "x")
+    assert await store.commit([emptied]) == [True]
+    assert await read_hash(redis, keys) == {b"rev": b"2", b"r:SMS": b"x"}
+
+
+async def test_read_ledgers_returns_what_was_asked_for_and_remembers_it(store):
+    """Fields come back as text in the order of the queries; one that is missing is missing, not empty."""
+    await store.commit([make_ledger(status="ACTIVE"), make_ledger(OTHER, target="ai-agent")])
+    queries = [LedgerQuery(ACCOUNT, one, ("rev", "status", "target")) for one in (OTHER, CONVERSATION, "unknown")]
+    other, first, unknown = await store.read_ledgers(queries)
+    assert other.fields == {"rev": "1", "target": "ai-agent"}
+    assert first.fields == {"rev": "1", "status": "ACTIVE"}
+    assert (unknown.fields, unknown.revision) == ({}, 0)
+    assert first.known == {"rev", "status", "target"}
+
+
+async def take_until_committed(store, participant_id, address, decision):
+    """What the worker does with one participant: read, take, commit, and again after a conflict."""
+    names = tuple(fields_for([participant_id], [address]))
+    while True:
+        [ledger] = await store.read_ledgers([LedgerQuery(ACCOUNT, CONVERSATION, names)])
+        outcome = ledger.take_participant(make_fact(make_participant(participant_id, address), decision=decision))
+        if not ledger.changes or (await store.commit([ledger]))[0]:
+            return outcome.result
+
+
+async def test_two_workers_racing_announce_each_participant_once(store, clients, redis_url, redis, keys):
+    """50 participants of one conversation, each seen by both workers at once: 50 entries, one each, one target."""
+    other = Store(clients(redis_url), keys, marker_ttl=MARKER_TTL)
+    addresses = [Address("SMS", f"+1415555{number:04}") for number in range(50)]
+    results = await asyncio.gather(
+        *[
+            take_until_committed(one, f"p{number}", address, decision)
+            for number, address in enumerate(addresses)
+            for one, decision in ((store, TO_AI), (other, TO_PEOPLE))
+        ]
+    )
+    assert results.count(Result.JOINED) == 50
+    rows = [row for target in Target for row in await redis.xrange(keys.participants(0, target))]
+    joined = [read_entry(fields[b"event"]) for _, fields in rows]
+    assert sorted(entry.subject for entry in joined) == sorted(f"p{number}" for number in range(50))
+    assert len({entry.data.target for entry in joined}) == 1
+    assert int((await read_hash(redis, keys))[b"rev"]) == 50
+
+
+async def test_a_repeated_commit_after_a_lost_answer_is_silent(store, redis, keys):
+    """Who does not know whether it was committed reads again, finds the marker, and publishes nothing twice."""
+    address = Address("SMS", "+14155550101")
+    assert await take_until_committed(store, "p1", address, TO_AI) is Result.JOINED
+    assert await take_until_committed(store, "p1", address, TO_AI) is Result.KNOWN
+    assert await redis.xlen(keys.participants(0, Target.AI_AGENT)) == 1
+
+
+async def test_a_commit_stays_in_the_partition_of_its_conversation(redis):
+    """Hash and stream of one conversation share a hash slot, whichever partition it is."""
+    keys = Keys(partitions=3)
+    store = Store(redis, keys, marker_ttl=MARKER_TTL)
+    names = [f"conversation-{number}" for number in range(12)]
+    ledgers = [make_ledger(name, status="CLOSED") for name in names]
+    for ledger in ledgers:
+        ledger.entries.append(make_closed(Target.HUMAN_AGENT, ledger.conversation_id))
+    await store.commit(ledgers)
+    for partition in range(3):
+        rows = await redis.xrange(keys.participants(partition, Target.HUMAN_AGENT))
+        assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [
+            name for name in names if keys.partition_of(name) == partition
+        ]
+
+
+async def test_routes_are_read_as_written_and_expire(store, redis, keys):
+    """A route comes back as it is, an unknown one is None, a forgotten one is gone, and each has a TTL."""
+    route = Route("c1", "p1", "CUSTOMER", 123)
+    pair = pair_of("conf", Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
+    await store.write_routes([(ACCOUNT, pair, route), (ACCOUNT, "other", route)])
+    assert await store.read_routes([(ACCOUNT, "unknown"), (ACCOUNT, pair)]) == [None, route]
+    assert ROUTE_LIFE - 5 <= await redis.ttl(keys.route(ACCOUNT, pair)) <= ROUTE_LIFE
+    assert orjson.loads(await redis.get(keys.route(ACCOUNT, pair)))["participant_type"] == "CUSTOMER"
+    await store.write_routes([(ACCOUNT, pair, None)])
+    assert await store.read_routes([(ACCOUNT, pair), (ACCOUNT, "other")]) == [None, route]
+    await store.write_routes([])
+    assert await store.read_routes([]) == []
+
+
+async def test_a_pair_tells_channels_and_both_sides_apart_but_not_spellings():
+    """The name of a route is equal for equal addresses however they are written, and different otherwise."""
+    one = pair_of("conf", Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
+    assert one == pair_of("conf", Address("SMS", "+1 (415) 555-0101"), Address("SMS", "+1 555 765 0001"))
+    others = [
+        pair_of("other", Address("SMS", "+14155550101"), Address("SMS", "+15557650001")),
+        pair_of("conf", Address("WHATSAPP", "whatsapp:+14155550101"), Address("WHATSAPP", "whatsapp:+15557650001")),
+        pair_of("conf", Address("SMS", "+15557650001"), Address("SMS", "+14155550101")),
+    ]
+    assert len({one, *others}) == 4
+
+
+async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, keys):
+    """Own addresses stay for good, the time of the last callback expires, and other accounts see neither."""
+    assert await store.read_account(ACCOUNT) == (frozenset(), 0)
+    desk, inbox = Address("SMS", "+15557650001"), Address("EMAIL", "Desk@Example.com")
+    await store.add_own_addresses(ACCOUNT, [desk, inbox])
+    await store.add_own_addresses(ACCOUNT, [desk])
+    await store.add_own_addresses(ACCOUNT, [])
+    await store.write_callback_time(ACCOUNT, 42)
+    assert await store.read_account(ACCOUNT) == (frozenset({desk.key, inbox.key}), 42)
+    assert await store.read_account("AC2") == (frozenset(), 0)
+    assert await redis.ttl(keys.callbacks(ACCOUNT)) > 0
+
+
+async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(store, redis, keys):
+    """The note is of one account and address, is gone when the creation has ended, and expires if it never does."""
+    one, other = Address("SMS", "+14155550101"), Address("SMS", "+14155550102")
+    wanted = [(ACCOUNT, [other.key]), (ACCOUNT, []), (ACCOUNT, [other.key, one.key]), ("AC2", [one.key])]
+    assert await store.are_being_created(wanted) == [False] * 4
+    assert await store.are_being_created([]) == []
+    await store.begin_creating(ACCOUNT, one)
+    assert await store.are_being_created(wanted) == [False, False, True, False]
+    assert 0 < await redis.ttl(keys.creating(ACCOUNT, one.key)) <= 60
+    await store.end_creating(ACCOUNT, one)
+    assert await store.are_being_created(wanted) == [False] * 4

@@ -1,0 +1,94 @@
+"""Watching from outside: from a position on, without taking anything from anybody."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from router.core.entries import EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData, make_entry
+from router.core.keys import Keys, Target
+from router.streams import watch as module
+from router.streams.watch import find_joined, last_ids, participant_streams, watch
+
+pytestmark = pytest.mark.real
+
+
+def make(participant_id, *, target="ai-agent", address="+14155550101", channel="SMS", model=JoinedData):
+    extra = {"origin": "created"} if model is JoinedData else {}
+    data = model(
+        target=target,
+        reason="default",
+        account_id="AC1",
+        conversation=EntryConversation(id="c1"),
+        cause=EntryCause(source="s", event_type="t", idempotency_key="k", received_at="2026-01-07T12:00:00Z"),
+        channel=channel,
+        address=address,
+        participant=EntryParticipant(id=participant_id, conversation_id="c1", account_id="AC1"),
+        **extra,
+    )
+    return make_entry(data, namespace="router", subject=participant_id, distinction="1", occurred_at=0)
+
+
+async def publish(redis, keys, entry, partition=0, entry_id="*"):
+    await redis.xadd(keys.participants(partition, entry.data.target), entry.to_fields(), id=entry_id)
+
+
+async def take(redis, position, count):
+    found = []
+    async with contextlib.aclosing(watch(redis, position)) as entries:
+        async for entry in entries:
+            found.append(entry)
+            if len(found) == count:
+                return found
+    return found
+
+
+async def test_watching_begins_where_the_streams_end(redis, keys):
+    """What was there before is not shown; what comes afterwards is, on all streams, and the position moves along."""
+    await publish(redis, keys, make("old"))
+    position = await last_ids(redis, keys)
+    assert set(position) == set(participant_streams(keys)) == {keys.participants(0, target) for target in Target}
+    assert position[keys.participants(0, "human-agent")] == "0-0"
+    new = [make("p1"), make("p2", target="human-agent")]
+    for entry in new:
+        await publish(redis, keys, entry)
+    found = await take(redis, position, 2)
+    assert sorted(found, key=lambda one: one.subject) == new
+    assert position == await last_ids(redis, keys)
+
+
+async def test_silence_is_told(redis, keys, monkeypatch):
+    """While nothing comes the watcher is given None, so that it can do something else or end."""
+    monkeypatch.setattr(module, "_BLOCK", 10)
+    assert await take(redis, await last_ids(redis, keys), 2) == [None, None]
+
+
+async def test_a_joined_entry_is_found_by_channel_and_address(redis, keys):
+    """Only `participant.joined` of exactly this address on this channel is found; None if there is none."""
+    await publish(redis, keys, make("sms"))
+    await publish(redis, keys, make("chat", channel="CHAT", target="human-agent"))
+    await publish(redis, keys, make("left", model=LeftData))
+    await publish(redis, keys, make("longer", address="+141555501012"))
+    await redis.xadd(keys.participants(0, "ai-agent"), {"type": "participant.joined"})
+    assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "sms"
+    assert (await find_joined(redis, keys, "CHAT", "+14155550101")).subject == "chat"
+    assert await find_joined(redis, keys, "SMS", "+1415555") is None
+    assert await find_joined(redis, keys, "SMS", 'a"b') is None
+
+
+async def test_an_address_with_characters_that_json_escapes_is_found(redis, keys):
+    """An identity may hold quotes and letters beyond ASCII."""
+    await publish(redis, keys, make("chat", channel="CHAT", address='J"ö\\'))
+    assert (await find_joined(redis, keys, "CHAT", 'J"ö\\')).subject == "chat"
+
+
+@pytest.mark.parametrize("newest", list(Target))
+async def test_the_newest_is_found_whichever_stream_it_is_on(redis, newest):
+    """After a change of target the newer entry counts, also over partitions."""
+    keys = Keys(partitions=2)
+    other = next(target for target in Target if target is not newest)
+    await publish(redis, keys, make("older", target=other), entry_id="1-0")
+    await publish(redis, keys, make("newest", target=newest), partition=1, entry_id="2-0")
+    await publish(redis, keys, make("between", target=other), partition=1, entry_id="1-5")
+    assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "newest"

@@ -1,0 +1,250 @@
+"""The in-flight window: order within a subject, bounds on both slots and memory, parking, and the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from router.streams.window import HELD_PER_SLOT, Window
+from tests.support.waiting import until
+
+
+class Gate:
+    """Work that each item does until the test lets it go; notes what runs and in which order."""
+
+    def __init__(self, limit):
+        self.window = Window(limit, self.work)
+        self.begun, self.done, self.running, self.most = [], [], 0, 0
+        self.open = asyncio.Event()
+
+    async def work(self, item):
+        self.begun.append(item)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.open.wait()
+        finally:
+            self.running -= 1
+        self.done.append(item)
+
+
+@pytest.fixture
+async def make_gate():
+    """Make windows; each is closed at the end."""
+    gates = []
+
+    def make(limit):
+        gates.append(Gate(limit))
+        return gates[-1]
+
+    yield make
+    for gate in gates:
+        await gate.window.close(0)
+
+
+async def test_subjects_run_at_once_and_one_subject_in_turn(make_gate):
+    """Two subjects begin together; the second entry of a subject begins when the first has ended."""
+    gate = make_gate(5)
+    for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
+        assert await gate.window.admit(subject, item)
+    await until(lambda: len(gate.begun) == 2)
+    assert gate.begun == ["a1", "b1"]
+    assert gate.window.is_busy("a")
+    assert not gate.window.is_busy("c")
+    gate.open.set()
+    await until(lambda: gate.window.held == 0)
+    assert gate.done.index("a1") < gate.done.index("a2")
+    assert not gate.window.is_busy("a")
+
+
+async def test_a_full_window_makes_the_reader_wait(make_gate):
+    """With all slots taken `admit` and `wait_for_room` wait, and one end is room for one."""
+    gate = make_gate(2)
+    for subject in "ab":
+        await gate.window.admit(subject, subject)
+    assert not gate.window.has_room
+    admitting = asyncio.create_task(gate.window.admit("c", "c"))
+    waiting = asyncio.create_task(gate.window.wait_for_room())
+    await asyncio.wait([admitting, waiting], timeout=0.05)
+    assert not admitting.done()
+    assert not waiting.done()
+    gate.open.set()
+    assert await admitting
+    assert await waiting
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+async def test_there_are_never_more_at_work_than_slots(make_gate, readers):
+    """However many readers admit at once, no more than `limit` work at the same time."""
+    gate = make_gate(4)
+    gate.open.set()
+
+    async def read(number):
+        for item in range(50):
+            await gate.window.admit(f"{number}-{item}", item)
+
+    await asyncio.gather(*[read(number) for number in range(readers)])
+    await until(lambda: gate.window.held == 0)
+    assert len(gate.done) == readers * 50
+    assert gate.most <= 4
+
+
+class Parking:
+    """Work whose every item parks until the test wakes it, and then needs a slot for a moment."""
+
+    def __init__(self, limit):
+        self.window = Window(limit, self.work)
+        self.awake = asyncio.Event()
+        self.parked, self.running, self.most, self.done = [], 0, 0, []
+
+    async def work(self, item):
+        self._enter()
+        if item.startswith("parks"):
+            self.running -= 1
+            self.parked.append(item)
+            async with self.window.parked():
+                await self.awake.wait()
+            self._enter()
+        await asyncio.sleep(0)
+        self.running -= 1
+        self.done.append(item)
+
+    def _enter(self):
+        self.running += 1
+        self.most = max(self.most, self.running)
+
+
+async def test_a_parked_entry_gives_its_slot_to_other_subjects_and_keeps_its_place_in_its_own():
+    """While one waits for an outage to end, others flow; what is behind it in its subject waits with it."""
+    parking = Parking(1)
+    await parking.window.admit("a", "parks")
+    await until(lambda: parking.parked)
+    await parking.window.admit("a", "behind")
+    for number in range(5):
+        await parking.window.admit(f"s{number}", f"flows{number}")
+    await until(lambda: len(parking.done) == 5)
+    assert "behind" not in parking.done
+    parking.awake.set()
+    await until(lambda: parking.window.held == 0)
+    assert parking.done[5:] == ["parks", "behind"]
+
+
+async def test_those_who_come_back_from_parking_wait_for_a_slot():
+    """After an outage no herd: what was parked goes on as slots become free, never more at once than there are."""
+    parking = Parking(3)
+    for number in range(30):
+        await parking.window.admit(f"s{number}", f"parks{number}")
+    await until(lambda: len(parking.parked) == 30)
+    parking.awake.set()
+    await until(lambda: parking.window.held == 0)
+    assert len(parking.done) == 30
+    assert parking.most <= 3
+
+
+async def test_parked_entries_are_bounded_too():
+    """So many are held at most; then reading stops although slots are free, and goes on as soon as one leaves."""
+    parking = Parking(2)
+    for number in range(2 * HELD_PER_SLOT):
+        assert await parking.window.admit(f"s{number}", f"parks{number}")
+    await until(lambda: len(parking.parked) == 2 * HELD_PER_SLOT)
+    assert not parking.window.has_room
+    waiting = asyncio.create_task(parking.window.wait_for_room())
+    await asyncio.wait([waiting], timeout=0.05)
+    assert not waiting.done()
+    parking.awake.set()
+    assert await waiting
+    await until(lambda: parking.window.held == 0)
+
+
+async def test_close_lets_what_runs_finish_within_the_grace(make_gate):
+    """All that was admitted is done if the time suffices: nothing is cut off."""
+    gate = make_gate(2)
+    for item in ("a1", "a2"):
+        await gate.window.admit("a", item)
+    closing = asyncio.create_task(gate.window.close(5))
+    await asyncio.sleep(0)
+    gate.open.set()
+    assert await closing == 0
+    assert gate.done == ["a1", "a2"]
+
+
+async def test_close_cuts_off_what_does_not_finish_and_counts_it(make_gate):
+    """After the grace the running, the parked and the queued are cut off, and their number is told."""
+    gate = make_gate(3)
+    for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
+        await gate.window.admit(subject, item)
+    await until(lambda: len(gate.begun) == 2)
+    assert await gate.window.close(0.05) == 3
+    assert gate.window.held == 0
+    assert gate.done == []
+
+
+async def test_a_closing_window_admits_nothing_and_wakes_who_waits(make_gate):
+    """Who waits for room is told False at once; nothing is admitted any more."""
+    gate = make_gate(1)
+    await gate.window.admit("a", "a1")
+    admitting = asyncio.create_task(gate.window.admit("b", "b1"))
+    waiting = asyncio.create_task(gate.window.wait_for_room())
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(gate.window.close(5))
+    assert await admitting is False
+    assert await waiting is False
+    gate.open.set()
+    assert await closing == 0
+    assert await gate.window.admit("a", "late") is False
+    assert gate.done == ["a1"]
+
+
+async def test_parked_entries_are_cut_off_at_the_end():
+    """Close does not wait longer than the grace for what waits for somebody else."""
+    parking = Parking(1)
+    for number in range(3):
+        await parking.window.admit(f"s{number}", f"parks{number}")
+    await until(lambda: len(parking.parked) == 3)
+    assert await parking.window.close(0.01) == 3
+
+
+entries = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["works", "parks", "yields"])), max_size=60)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(entries=entries, limit=st.integers(1, 4))
+async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
+    """Whatever is admitted: each subject in order, never more at work than slots, everything done, nothing held."""
+    running, most, done = Counter(), 0, []
+
+    def enter(subject):
+        nonlocal most
+        running[subject] += 1
+        most = max(most, running.total())
+
+    async def work(item):
+        _, subject, kind = item
+        enter(subject)
+        await asyncio.sleep(0)
+        if kind == "parks":
+            running[subject] -= 1
+            async with window.parked():
+                await asyncio.sleep(0)
+            enter(subject)
+        if kind == "yields":
+            await asyncio.sleep(0)
+        assert running[subject] == 1
+        running[subject] -= 1
+        done.append(item)
+
+    window = Window(limit, work)
+    given_items = [(number, subject, kind) for number, (subject, kind) in enumerate(entries)]
+    async with asyncio.timeout(10):
+        for item in given_items:
+            assert await window.admit(item[1], item)
+        assert await window.close(10) == 0
+    assert sorted(done) == given_items
+    for subject in "abcd":
+        assert [item for item in done if item[1] == subject] == [item for item in given_items if item[1] == subject]
+    assert most <= limit
+    assert window.held == 0

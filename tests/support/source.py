@@ -1,0 +1,70 @@
+"""The project's own source, read as syntax trees: for tests that compare tables with what the code does."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Module:
+    """One source file: its dotted name, its path from the root, its text and its tree."""
+
+    name: str
+    path: str
+    text: str
+    tree: ast.Module
+
+    @property
+    def room(self) -> str:
+        """The part of the project it belongs to: `router.core`, `router.settings`, `handlers`."""
+        return ".".join(self.name.split(".")[: 2 if self.name.startswith("router.") else 1])
+
+    def imports(self) -> set[str]:
+        """Every module that it names in an import, those for type checking only included."""
+        found = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{self.path}: relative import"
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        return found
+
+    def functions(self) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield node
+
+    def calls(self, *names: str) -> Iterator[ast.Call]:
+        """Calls of a bare name or of an attribute of that name."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and name_of(node.func) in names:
+                yield node
+
+
+def name_of(node: ast.expr) -> str:
+    """The last part of a dotted name."""
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+@cache
+def modules(*folders: str) -> tuple[Module, ...]:
+    """Every Python file below `folders` of the repository."""
+    found = []
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
+        text = path.read_text(encoding="utf-8")
+        found.append(Module(name, relative.as_posix(), text, ast.parse(text)))
+    return tuple(found)
