@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from router.core.keys import Keys
 
-#: Seconds: the longest pause between two tries of one entry.
+#: Seconds: the shortest and the longest pause between two tries of one entry.
+SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 30.0
 
 
@@ -213,13 +214,14 @@ class StreamConsumer:
             verdict = await self._attempt(delivery)
             if isinstance(verdict, Later):
                 state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
-                grown = max(verdict.delay, min(verdict.delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
+                delay = max(verdict.delay, SHORTEST_PAUSE)
+                grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
                 return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
             if isinstance(verdict, Poison):
                 await self._give_up(delivery, verdict.reason, deliveries=state.count + 1)
             else:
                 await self.acknowledge([delivery])
-        except (RedisError, OSError) as error:
+        except (RedisError, ConnectionError, TimeoutError) as error:
             log("redis.failed", level="warning", entry=delivery.entry_id, error=f"{type(error).__name__}: {error}")
             return pause
         except (UnavailableError, AuthenticationError) as error:

@@ -36,9 +36,11 @@ class Window(Generic[T]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limit)
         self._working: set[asyncio.Task[Any] | None] = set()
+        self._resting: set[asyncio.Task[Any] | None] = set()
         self._parked = 0
         self._held = 0
         self._changed = asyncio.Event()
+        self._finished = 0
         self._closing = False
 
     @property
@@ -83,10 +85,16 @@ class Window(Generic[T]):
         """Give the slot to others while the block runs, then wait for one; for use inside `work`."""
         self._parked += 1
         self._leave()
+        task = asyncio.current_task()
         try:
+            if self._closing:
+                raise asyncio.CancelledError  # there is nothing to wait for any more
+            self._resting.add(task)
             yield
+            self._resting.discard(task)
             await self._enter()
         finally:
+            self._resting.discard(task)
             self._parked -= 1
 
     async def _enter(self) -> None:
@@ -108,6 +116,7 @@ class Window(Generic[T]):
                 await self._enter()
                 try:
                     await self._work(lane[0])
+                    self._finished += 1
                 finally:
                     lane.popleft()
                     self._held -= 1
@@ -118,11 +127,14 @@ class Window(Generic[T]):
             self._changed.set()
 
     async def close(self, grace: float) -> int:
-        """Admit nothing more, give what is running `grace` seconds, cut off the rest; returns how many were cut off."""
+        """Admit nothing more, cut off what is parked, give the rest `grace` seconds; returns how many were cut off."""
+        expected = self._held + self._finished
         self._closing = True
         self._changed.set()
+        for task in self._resting:
+            if task is not None:
+                task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
-        left = self._held
         await end(*self._tasks)
-        return left
+        return expected - self._finished

@@ -233,7 +233,7 @@ async def _has_counted(bench, least):
     "error",
     [
         RedisConnectionError("away"),
-        OSError("away"),
+        ConnectionResetError("away"),
         ServerError("500", status=500),
         RateLimitError("429", status=429, retry_after=0.01),
         AuthenticationError("401", status=401),
@@ -573,3 +573,13 @@ async def test_an_error_inside_the_block_still_stops_the_consumer(bench):
         async with bench.make().running():
             raise ZeroDivisionError
     assert await bench.redis.xinfo_consumers(bench.stream.key, GROUP) == []
+
+
+async def test_a_missing_file_counts_as_a_failure(bench):
+    """Not every error of the operating system is an outage: what a handler cannot open ends as a dead letter."""
+    bench.script["a"] = [FileNotFoundError("gone")] * 9
+    await bench.add("a")
+    limits = Limits(max_deliveries=2, retry_delay=0.001, heartbeat_ttl=0.6, grace=2)
+    async with bench.make(limits=limits).running():
+        await until(bench.letters)
+    assert len(bench.attempts) == 2
