@@ -8,10 +8,11 @@ through and shows every arrival until Ctrl-C.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import secrets
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,11 +26,13 @@ from router.sandbox.http import is_up
 from router.settings import child_environment, load, own_environment, read_dotenv
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port, is_free, start_embedded
+from router.streams.ending import end
 from router.streams.inspect import has_consumer
 from router.supervisor import Supervisor
 from router.worker.app import load_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 RECEIVER_PORT: Final = 8080
@@ -63,6 +66,7 @@ async def develop(options: DevOptions) -> int:
     options.state_dir.mkdir(parents=True, exist_ok=True)
     (options.state_dir / "log").mkdir(exist_ok=True)
     async with AsyncExitStack() as stack:
+        stack.enter_context(_alone_in(options.state_dir))
         try:
             return await _run(options, stack)
         except _NotUpError as error:
@@ -77,6 +81,17 @@ def _show_complaints(path: Path) -> None:
     last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
     for line in dict.fromkeys(line for line in last if not line.startswith("{")):
         print(f"  {path.stem}: {line}", file=sys.stderr)
+
+
+@contextmanager
+def _alone_in(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory: two servers on one append-only file would spoil it."""
+    with (state_dir / "lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError([f"--state-dir: another dev is running in {state_dir}"]) from error
+        yield
 
 
 class _NotUpError(Exception):
@@ -98,7 +113,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     starting = asyncio.create_task(_start_all(options, supervisor, redis, environment, settings.keys))
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
-        starting.cancel()
+        await end(starting)
         return 0
     starting.result()
     _write_dev_env(options.state_dir / "dev.env", environment)
@@ -126,9 +141,7 @@ async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo, stopp
     if failing.done():
         print(supervisor.failure, file=sys.stderr)
         status = 1
-    for task in (following, failing, stopping, *([playing] if playing else [])):
-        task.cancel()
-    await asyncio.gather(following, return_exceptions=True)
+    await end(following, failing, stopping, *([playing] if playing else []))
     print("stopping", flush=True)
     return status
 

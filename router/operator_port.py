@@ -27,3 +27,4 @@ async def operator_port(settings: Settings) -> AsyncIterator[None]:
     finally:
         server.shutdown()
         thread.join()
+        server.server_close()

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from router.settings import supervisor_pid
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
+
+
+#: Seconds between two looks whether the supervisor lives.
+ORPHAN_CHECK: Final = 1.0
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
@@ -20,12 +28,17 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 
 
 async def until_stopped() -> None:
-    """Return at SIGTERM or SIGINT; further ones are ignored while the process winds up."""
+    """Return at SIGTERM or SIGINT, or when the supervisor has died; signals are ignored while the process winds up."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    await stopped.wait()
+    supervisor = supervisor_pid()
+    while not stopped.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), None if supervisor is None else ORPHAN_CHECK)
+        if supervisor is not None and os.getppid() != supervisor:
+            return  # nobody is left to stop us, or to start us again
 
 
 async def until_stopped_or(lost: Coroutine[Any, Any, None]) -> bool:

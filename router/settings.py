@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.keys import Keys
 
@@ -34,6 +35,10 @@ _TWILIO: Final = frozenset(
         "PORT",
     }
 )
+#: No setting: the supervisor tells the processes that it starts who it is.
+SUPERVISOR: Final = "ROUTER_SUPERVISOR"
+#: Shown without user, password and query.
+_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
 _SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "redis_url"})
 
 
@@ -44,8 +49,12 @@ def _tokens(value: object) -> object:
 
 
 def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, half of an IPv6 address
+        is_url = False
+    if not is_url:
         raise ValueError("is no http or https URL")
     return value.rstrip("/")
 
@@ -127,6 +136,11 @@ class Settings(BaseModel):
         """REDIS_URL in the clear; a command that needs it has required it."""
         return self.redis_url.get_secret_value() if self.redis_url else ""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.masked()})"
+
+    __str__ = __repr__
+
     def masked(self) -> dict[str, str]:
         """Return the effective configuration by variable, secrets hidden: for the start's one line and `check`."""
         return {variable_of(name): _shown(name, getattr(self, name)) for name in type(self).model_fields}
@@ -139,13 +153,14 @@ def variable_of(name: str) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if name == "redis_url" and value is not None:
-        parts = urlsplit(value.get_secret_value())
+    if value is None or value in ("", ()):
+        return "(not set)"
+    if name in _URLS:
+        parts = urlsplit(value.get_secret_value() if isinstance(value, SecretStr) else value)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if name in _SECRET:
-        values = value if isinstance(value, tuple) else (value,)
-        return ",".join("•••" for one in values if one) or "(not set)"
-    return "(not set)" if value is None or value == "" else str(value)
+        return ",".join("***" for _ in (value if isinstance(value, tuple) else (value,)))
+    return mask(value) if name == "ai_agent_address" else str(value)
 
 
 def find_config_dir(environment: Mapping[str, str]) -> Path:
@@ -185,7 +200,8 @@ def load(
         settings = Settings(**values)
     except ValidationError as error:
         problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
-    missing = [name for name in require if not values.get(name)]
+    missing = [name for name in require if not (getattr(settings, name) if settings else values.get(name))]
+    problems += _half_pair(values)
     problems += [f"{variable_of(name)} is not set{_HINTS.get(name, '')}" for name in missing]
     if problems or settings is None:
         raise SettingsError(problems)
@@ -201,9 +217,25 @@ _HINTS: Final = {
 }
 
 
+def _half_pair(values: Mapping[str, Any]) -> list[str]:
+    """Return a problem if only one of API key and secret is set: the auth token would be used instead, silently."""
+    pair = ("twilio_api_key", "twilio_api_secret")
+    given = [name for name in pair if values.get(name)]
+    if len(given) != 1:
+        return []
+    other = pair[1 - pair.index(given[0])]
+    return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: they belong together"]
+
+
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:
     """Return this process' environment with `values` in it, for a process that is started with them."""
     return {**os.environ, **values}
+
+
+def supervisor_pid() -> int | None:
+    """Return the process that started this one and without which it shall not live on, where there is one."""
+    value = os.environ.get(SUPERVISOR, "")
+    return int(value) if value.isdecimal() else None
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
@@ -243,7 +275,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:
     """Return a problem for every ROUTER_ variable that is none of ours: a misspelt setting must not be silent."""
-    known = {variable_of(name) for name in Settings.model_fields} | {"ROUTER_URL"}
+    known = {variable_of(name) for name in Settings.model_fields} | {"ROUTER_URL", SUPERVISOR}
     return [
         f"{name}: no such setting" for name in sorted(environment) if name.startswith("ROUTER_") and name not in known
     ]

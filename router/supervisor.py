@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.logs import log
+from router.settings import SUPERVISOR, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,11 +27,13 @@ QUICK: Final = 5.0
 class Supervisor:
     """An async context manager; leaving it sends SIGTERM to all, in reverse order of their start, then SIGKILL.
 
-    `grace` (seconds) is how long they may take. Their output goes to ours, or to `<name>.log` in `log_dir`.
+    `grace` (seconds) is how long each may take; without `is_ordered` all are told at once and share it. Their output
+    goes to ours, or to `<name>.log` in `log_dir`.
     """
 
-    def __init__(self, *, grace: float, log_dir: Path | None = None) -> None:
+    def __init__(self, *, grace: float, log_dir: Path | None = None, is_ordered: bool = True) -> None:
         self._grace = grace
+        self._is_ordered = is_ordered
         self._log_dir = log_dir
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: list[asyncio.Task[None]] = []
@@ -45,6 +49,8 @@ class Supervisor:
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
+        if not self._is_ordered:
+            await asyncio.gather(*(self._stop(process) for process in self._running.values()))
         for name in reversed(self._running):
             await self._stop(self._running[name])
 
@@ -65,13 +71,19 @@ class Supervisor:
     ) -> asyncio.subprocess.Process:
         # A session of its own: Ctrl-C reaches us first, and we stop them in order.
         output = self._output(name)
-        process = await asyncio.create_subprocess_exec(
-            *command, env=environment, stdout=output, stderr=output, start_new_session=True
+        told = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
+        spawning = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(*command, env=told, stdout=output, stderr=output, start_new_session=True)
         )
-        if output is not None:
-            output.close()  # the process has its own by now
-        self._running[name] = process
-        return process
+        try:
+            self._running[name] = await asyncio.shield(spawning)
+        except asyncio.CancelledError:
+            self._running[name] = await spawning  # it is there all the same, and must be ended with the others
+            raise
+        finally:
+            if output is not None:
+                output.close()  # the process has its own by now
+        return self._running[name]
 
     def _output(self, name: str) -> IO[bytes] | None:
         return None if self._log_dir is None else (self._log_dir / f"{name}.log").open("ab")

@@ -87,3 +87,31 @@ async def test_ctrl_c_ends_everything_in_order(tmp_path):
     assert process.returncode == 0, output
     log = (tmp_path / "log" / "worker.log").read_text()
     assert '"event":"process.stopped"' in log
+
+
+async def test_a_second_dev_in_the_same_state_directory_is_refused(tmp_path):
+    """Two servers on one append-only file would spoil it: the second says who is in the way, and ends."""
+    first = start(tmp_path, "--no-demo")
+    try:
+        await until((tmp_path / "dev.env").exists, timeout=60)
+        second = start(tmp_path, "--no-demo")
+        output, _ = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert "--state-dir: another dev is running" in output
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+
+
+async def test_nothing_lives_on_when_dev_is_killed(tmp_path):
+    """SIGKILL of `dev` leaves no process behind: those that it started notice that it is gone."""
+    process = start(tmp_path, "--no-demo")
+    await until((tmp_path / "dev.env").exists, timeout=60)
+    process.kill()
+    process.communicate(timeout=60)
+
+    def are_stopped():
+        logs = [(tmp_path / "log" / f"{name}.log").read_text() for name in ("web", "worker", "ai-agent", "human-agent")]
+        return all('"event":"process.stopped"' in log for log in logs)
+
+    await until(are_stopped, timeout=30)

@@ -100,8 +100,11 @@ class Ingest:
         if (request.content_length or 0) > self._max_body_bytes:
             raise TooLargeError(f"{request.content_length} bytes")
         try:
-            async with asyncio.timeout(BODY_TIMEOUT):
+            if request.content.is_eof():  # it came with its head, as most do: nothing to wait for, no timer to set
                 body = await request.read()
+            else:
+                async with asyncio.timeout(BODY_TIMEOUT):
+                    body = await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             raise TooLargeError(f"more than {self._max_body_bytes} bytes") from error
         except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Settings without which there is nothing to check or to append to.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")
+#: So many callers may have connected while the loop is busy with others.
+BACKLOG: Final = 128
 #: Seconds that open connections get after SIGTERM to send what they were opened for.
 DRAIN: Final = 1.0
 
@@ -37,28 +39,48 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
     stopped = asyncio.create_task(until_stopped())
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.host, settings.port, reuse_port=share_port or None)
-        await site.start()
-        log("process.started", port=runner.addresses[0][1], pid=os.getpid(), settings=settings.masked())
+        assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
+        listener = await asyncio.get_running_loop().create_server(
+            runner.server, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
+        )
+        port = listener.sockets[0].getsockname()[1]
+        log("process.started", port=port, pid=os.getpid(), settings=settings.masked())
         await stopped
         log("process.stopping")
-        await _drain(runner, site)
+        runner.app[STOPPING].set()
+        for connection in _stop_listening(listener):
+            await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
+        await _drain(runner.server)
     finally:
         await runner.cleanup()
     log("process.stopped")
     return 0
 
 
-async def _drain(runner: web.AppRunner, site: web.TCPSite) -> None:
-    """Take no new connection, and let every open one send what it was opened for.
+def _stop_listening(listener: asyncio.Server) -> list[socket.socket]:
+    """Close the listening sockets; returns the connections that were made and not accepted yet.
+
+    Closing alone would reset those, and under load there always are some.
+    """
+    spare = [socket.socket(fileno=os.dup(each.fileno())) for each in listener.sockets]
+    listener.close()
+    last = []
+    for each in spare:
+        with each, suppress(BlockingIOError):
+            each.setblocking(False)
+            while True:
+                last.append(each.accept()[0])
+    return last
+
+
+async def _drain(server: web.Server) -> None:
+    """Let every open connection send what it was opened for.
 
     aiohttp closes at once what is idle at that moment, which cuts off callers that have connected and not sent yet.
     """
-    runner.app[STOPPING].set()
-    await site.stop()
     with suppress(TimeoutError):
         async with asyncio.timeout(DRAIN):
-            while runner.server is not None and runner.server.connections:  # noqa: ASYNC110 - aiohttp gives no event
+            while server.connections:  # noqa: ASYNC110 - aiohttp gives no event
                 await asyncio.sleep(0.01)
 
 
@@ -69,7 +91,7 @@ async def serve_many(settings: Settings, processes: int) -> int:
         reserved.bind((settings.host, settings.port))  # bound, never listening: keeps a port 0 the same for all
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
-        async with Supervisor(grace=settings.grace + 2) as supervisor:
+        async with Supervisor(grace=settings.grace + 2, is_ordered=False) as supervisor:
             stopping = asyncio.create_task(until_stopped())
             for number in range(processes):
                 await supervisor.start(f"web.{number + 1}", command)

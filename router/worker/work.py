@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import mask
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from router.core.requests import Surroundings
     from router.streams.delivery import Delivery
     from router.streams.store import Route
+
+#: Digits of a time in µs that is still a date.
+_LONGEST_TIME: Final = 17
 
 
 @dataclass(slots=True)
@@ -62,13 +65,14 @@ def subject_of(delivery: Delivery) -> str:
 def read_inbound(delivery: Delivery) -> InboundEntry:
     """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
     received_at = delivery.text("received_at")
+    is_time = received_at.isdecimal() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
         entry_id=delivery.entry_id,
         source=delivery.text("source"),
         account_id=delivery.text("account"),
         key=delivery.text("key"),
         subject=delivery.text("subject"),
-        received_at=int(received_at) if received_at.isdecimal() else 0,
+        received_at=int(received_at) if is_time else 0,
         body=delivery.fields.get(b"body", b""),
         is_redelivered=delivery.is_redelivered,
     )

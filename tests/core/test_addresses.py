@@ -129,19 +129,19 @@ def test_different_addresses(one, other):
 @pytest.mark.parametrize(
     ("value", "masked"),
     [
-        pytest.param("+15551230001", "+155•••01", id="phone"),
-        pytest.param("whatsapp:+15551230001", "whatsapp:+155•••01", id="whatsapp"),
-        pytest.param("RCS:+15551230001", "RCS:+155•••01", id="prefix-in-any-case"),
-        pytest.param("whatsapp:rcs:+15551230001", "whatsapp:rcs:+155•••01", id="prefix-twice"),
-        pytest.param("US.13491208655302741918", "US.1•••18", id="whatsapp-user-id"),
-        pytest.param("55501", "5•••", id="short-code"),
-        pytest.param("ana@example.com", "a•••@example.com", id="mailbox"),
-        pytest.param("Ana Sousa <ana@example.com>", "A•••@example.com>", id="mailbox-with-name"),
-        pytest.param("sip:15551230001@desk.example", "s•••@desk.example", id="sip-uri"),
-        pytest.param("@example.com", "•••@example.com", id="no-local-part"),
-        pytest.param("ana@15551230001", "a•••@1555•••01", id="host-that-is-a-number"),
-        pytest.param("client:dana", "c•••", id="voice-client"),
-        pytest.param("Dana", "D•••", id="identity"),
+        pytest.param("+15551230001", "+155***01", id="phone"),
+        pytest.param("whatsapp:+15551230001", "whatsapp:+155***01", id="whatsapp"),
+        pytest.param("RCS:+15551230001", "RCS:+155***01", id="prefix-in-any-case"),
+        pytest.param("whatsapp:rcs:+15551230001", "whatsapp:rcs:+155***01", id="prefix-twice"),
+        pytest.param("US.13491208655302741918", "US.1***18", id="whatsapp-user-id"),
+        pytest.param("55501", "5***", id="short-code"),
+        pytest.param("ana@example.com", "a***@example.com", id="mailbox"),
+        pytest.param("Ana Sousa <ana@example.com>", "A***@example.com>", id="mailbox-with-name"),
+        pytest.param("sip:15551230001@desk.example", "s***@desk.example", id="sip-uri"),
+        pytest.param("@example.com", "***@example.com", id="no-local-part"),
+        pytest.param("ana@15551230001", "a***@1555***01", id="host-that-is-a-number"),
+        pytest.param("client:dana", "c***", id="voice-client"),
+        pytest.param("Dana", "D***", id="identity"),
         pytest.param("", "", id="empty"),
     ],
 )
@@ -163,7 +163,7 @@ def test_no_number_survives_masking(value):
 @given(st.from_regex(r"[a-z]{2,12}[.+]?[a-z]{2,12}", fullmatch=True), st.sampled_from(["", "whatsapp:", "messenger:"]))
 def test_local_part_is_hidden(local, prefix):
     """Of a mailbox the first letter and the host can be read, and nothing between them."""
-    assert mask(f"{prefix}{local}@example.com") == f"{prefix}{local[0]}•••@example.com"
+    assert mask(f"{prefix}{local}@example.com") == f"{prefix}{local[0]}***@example.com"
 
 
 @given(TEXTS)
@@ -172,4 +172,4 @@ def test_mask_hides_all_but_edges(value):
     bare = re.sub(r"(?i)^((whatsapp|rcs|messenger):)+", "", value)
     if "@" not in bare:
         shown = re.sub(r"(?i)^((whatsapp|rcs|messenger):)+", "", mask(value))
-        assert len(shown.replace("•••", "")) <= 6
+        assert len(shown.replace("***", "")) <= 6

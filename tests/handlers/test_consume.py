@@ -74,7 +74,7 @@ async def test_the_line_tells_who_and_what_and_no_address(consume, lines):
         "conversation": "conv_1",
         "customer": "p1",
         "channel": "SMS",
-        "address": "+155•••11",
+        "address": "+155***11",
         "agent": "dana",
     }
 

@@ -1,0 +1,116 @@
+"""A receiver on a loopback port as serve.py runs one, a real server behind it, and a client that alters nothing."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+from yarl import URL
+
+from router import logs
+from router.receiver.app import create_app
+from router.settings import load
+from tests.conftest import ACCOUNT, TOKEN
+from tests.receiver.samples import BASE, PRIVATE, Request
+
+if TYPE_CHECKING:
+    from router.core.keys import Keys
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Any
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A running receiver; `lines` are the log lines that it wrote."""
+
+    url: str
+    keys: Keys
+    redis: Any
+    session: aiohttp.ClientSession
+    output: io.StringIO = field(default_factory=io.StringIO)
+
+    async def send(self, request: Request, method: str = "POST", data: Any = None, **headers: str) -> Answer:
+        url = URL(self.url + request.path, encoded=True)
+        given = request.headers(**headers)
+        body = request.body if data is None else data
+        async with self.session.request(
+            method, url, data=body, headers=given, skip_auto_headers=["Content-Type"]
+        ) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def get(self, path: str) -> Answer:
+        async with self.session.get(self.url + path) as answer:
+            return Answer(answer.status, answer.headers, await answer.read())
+
+    async def entries(self) -> list[dict[bytes, bytes]]:
+        return [fields for _, fields in await self.redis.xrange(self.keys.inbound(0))]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [orjson.loads(line) for line in self.output.getvalue().splitlines()]
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if line["event"] == "webhook"]
+
+
+def settings_of(redis_url: str, **environment: str):
+    """Settings of a receiver as the environment gives them."""
+    given = {
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "PUBLIC_BASE_URL": BASE,
+        "ROUTER_HOST": "127.0.0.1",
+    }
+    return load(environment=given | environment)
+
+
+@pytest.fixture
+def output(monkeypatch):
+    """The log, in memory."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logs._Output, "stream", stream)
+    monkeypatch.setattr(logs._Output, "threshold", 10)
+    monkeypatch.setattr(logs._Output, "is_json", True)
+    return stream
+
+
+@pytest.fixture
+async def start(redis, redis_url, output):
+    """Start a receiver with variables of its own; after the test no line may show what is private."""
+    runners = []
+    async with aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=200), timeout=aiohttp.ClientTimeout(total=60)
+    ) as session:
+
+        async def start_one(*, server_url: str = redis_url, **environment: str) -> Receiver:
+            settings = settings_of(server_url, **environment)
+            runner = web.AppRunner(
+                create_app(settings), access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1
+            )
+            await runner.setup()
+            runners.append(runner)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            return Receiver(url, settings.keys, redis, session, output)
+
+        yield start_one
+        for runner in runners:
+            await runner.cleanup()
+    shown = output.getvalue()
+    assert not [secret for secret in PRIVATE if secret in shown], "the log shows what is private"
+
+
+@pytest.fixture
+async def receiver(start):
+    return await start()

@@ -1,0 +1,132 @@
+"""The application around the sources: what Twilio calls, operators' routes, and what has no route."""
+
+import pytest
+from aiohttp import web
+
+from router import metrics
+from router.core.keys import RESOLVER
+from router.receiver.app import REDIS, create_app
+from router.streams.embedded import free_port
+from router.streams.groups import ensure_group
+from tests.receiver.conftest import settings_of
+from tests.receiver.samples import SAMPLES, signed, sms
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+@pytest.mark.parametrize(
+    ("configured", "signs", "status"),
+    [
+        ("https://hooks.example.com", "https://hooks.example.com", 200),
+        ("https://hooks.example.com/", "https://hooks.example.com", 200),
+        ("https://hooks.example.com", "https://hooks.example.com:443", 200),
+        ("https://hooks.example.com:443", "https://hooks.example.com", 200),
+        ("https://hooks.example.com:8443", "https://hooks.example.com:8443", 200),
+        ("https://hooks.example.com:8443", "https://hooks.example.com", 200),
+        ("https://hooks.example.com:8443", "https://hooks.example.com:443", 403),
+        ("https://hooks.example.com", "https://hooks.example.com:8443", 403),
+        ("http://hooks.example.com", "http://hooks.example.com:80", 200),
+        ("http://hooks.example.com", "http://hooks.example.com:443", 403),
+        ("https://Hooks.Example.com", "https://Hooks.Example.com", 200),
+        ("https://Hooks.Example.com", "https://hooks.example.com", 403),
+        ("https://ana:secret@hooks.example.com", "https://hooks.example.com", 200),
+    ],
+)
+async def test_ports_and_spellings_of_the_public_url(start, sample, configured, signs, status):
+    """A signature holds for PUBLIC_BASE_URL as configured, with its port or without, and for no other spelling."""
+    receiver = await start(PUBLIC_BASE_URL=configured)
+    assert (await receiver.send(signed(sample(), base=signs))).status == status
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+async def test_public_path_prefix(start, sample):
+    """Behind a proxy that strips a prefix the signature is over the public path, and over nothing else."""
+    receiver = await start(PUBLIC_BASE_URL="https://example.com/twilio/in/")
+    stripped = signed(sample(), base="https://example.com/twilio/in")
+    assert (await receiver.send(stripped)).status == 200
+    assert (await receiver.send(signed(sample(), base="https://example.com"))).status == 403
+
+
+@pytest.mark.parametrize(
+    "header", ["Host", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Original-URL", "X-Forwarded-Prefix"]
+)
+async def test_headers_of_a_proxy_are_not_believed(receiver, header):
+    """What is signed is what is configured: no header moves it to another host or scheme."""
+    value = {"X-Forwarded-Proto": "http", "Forwarded": "host=evil.example;proto=http"}.get(header, "evil.example")
+    assert (await receiver.send(signed(sms()), **{header: value})).status == 200
+    forged = signed(sms(2), base="https://evil.example")
+    assert (await receiver.send(forged, **{header: value})).status == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/webhooks", "/webhooks/", "/webhooks/sms", "/webhooks/messaging/", "/x/../y", "//"]
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_unknown_paths(receiver, path, method):
+    """What has no route is answered without a word, and logged without the path: anything may be in one."""
+    answer = await receiver.send(signed(sms()).but(path=path), method)
+    assert (answer.status, answer.body) == (404, b"")
+    (line,) = receiver.webhooks()
+    assert (line["status"], line["result"], line["source"]) == (404, "path", "none")
+
+
+async def test_private_query_of_a_wrong_method_stays_private(receiver):
+    """A number whose method was set to GET shows its parameters in the URL: the log has the mistake and not them."""
+    request = signed(sms())
+    assert (await receiver.send(request.but(path=f"{request.path}?{request.body.decode()}"), "GET")).status == 405
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_operators_routes_are_for_reading(receiver, path):
+    """Nothing can be posted to an operator's route."""
+    answer = await receiver.send(signed(sms()).but(path=path))
+    assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_health_and_readiness_with_redis(receiver):
+    """Alive and ready."""
+    assert [(await receiver.get(path)).status for path in ("/healthz", "/readyz")] == [200, 200]
+
+
+async def test_health_and_readiness_without_redis(start):
+    """Without Redis the process lives on, and says that it is not ready without saying where Redis should be."""
+    port = free_port()
+    receiver = await start(server_url=f"redis://:hidden@127.0.0.1:{port}/0")
+    assert (await receiver.get("/healthz")).status == 200
+    ready = await receiver.get("/readyz")
+    assert ready.status == 503
+    assert b"hidden" not in ready.body
+    assert str(port).encode() not in ready.body
+
+
+async def test_metrics_have_every_name_of_the_tables(receiver):
+    """What the tables of router.metrics name is there, with its meaning, in Prometheus' format."""
+    await ensure_group(receiver.redis, receiver.keys.inbound(0), RESOLVER)
+    await receiver.send(signed(sms()))
+    answer = await receiver.get("/metrics")
+    text = answer.body.decode()
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    for name, (meaning, _) in {**metrics.COUNTERS, **metrics.GAUGES}.items():
+        assert f"{name}" in text
+        assert meaning in text
+    stream = receiver.keys.inbound(0)
+    assert f'router_stream_entries{{stream="{stream}"}} 1.0' in text
+    assert f'router_group_lag{{group="{RESOLVER}",stream="{stream}"}} 1.0' in text
+    assert "router_event_seconds_bucket" in text
+
+
+async def test_metrics_without_redis_drop_what_they_cannot_know(start, receiver):
+    """Gauges of a Redis that is away are left out rather than shown with their last value."""
+    await receiver.get("/metrics")
+    blind = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    answer = await blind.get("/metrics")
+    assert answer.status == 200
+    assert b"router_stream_entries{" not in answer.body
+
+
+async def test_connection_that_was_given_is_left_open(redis, output):
+    """A connection that a test or another composition root brings is not closed with the application."""
+    runner = web.AppRunner(create_app(settings_of("redis://127.0.0.1:1/0"), redis=redis))
+    await runner.setup()
+    assert runner.app[REDIS] is redis
+    await runner.cleanup()
+    assert await redis.ping()

@@ -1,0 +1,356 @@
+"""The path of one webhook: what is in the body, how it arrives, and what is answered when Redis cannot take it."""
+
+import asyncio
+from urllib.parse import urlencode
+
+import pytest
+
+from router import metrics
+from router.core.events import SourceName
+from router.core.keys import Keys
+from router.core.signature import parse_form, sign
+from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
+from router.receiver import ingest
+from router.sandbox.simulator import callback
+from router.streams.connection import RedisError, connect
+from router.streams.embedded import free_port
+from tests.conftest import ACCOUNT, TOKEN
+from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
+from tests.support.waiting import until
+
+MESSAGING = "/webhooks/messaging"
+CONVERSATIONS = "/webhooks/conversations"
+
+
+def raw_form(body: bytes) -> Request:
+    """A form of any bytes, signed over its pairs as they are decoded."""
+    return Request(MESSAGING, FORM, body, sign(TOKEN, (BASE + MESSAGING).encode(), parse_form(body)))
+
+
+def form(**params: str) -> bytes:
+    given = {"MessageSid": "SM" + "7" * 32, "AccountSid": ACCOUNT, "From": CUSTOMER, "To": OURS, "Body": WORDS}
+    return urlencode({name: value for name, value in (given | params).items() if value is not None}).encode()
+
+
+def json_request(body: bytes) -> Request:
+    """A JSON body of any bytes, signed."""
+    webhook = participant_added()
+    return signed(type(webhook)(CONVERSATIONS, "", "application/json", body))
+
+
+async def assert_unreadable(receiver, request, *words):
+    answer = await receiver.send(request)
+    assert (answer.status, answer.body) == (400, b"")
+    assert await receiver.redis.keys() == []
+    (line,) = receiver.webhooks()
+    assert line["result"] == "unreadable"
+    assert all(word in line["reason"] for word in words), line["reason"]
+
+
+async def test_messaging_is_answered_with_exactly_an_empty_twiml(receiver):
+    """200, text/xml and an empty Response: Twilio sends nothing to the customer."""
+    answer = await receiver.send(signed(sms()))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].partition(";")[0] == "text/xml"
+    assert answer.body == EMPTY_TWIML == b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
+
+
+async def test_json_is_answered_with_nothing(receiver):
+    """200 and an empty body for a status callback."""
+    answer = await receiver.send(signed(participant_added()))
+    assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
+
+
+async def test_entry_holds_what_the_worker_needs(receiver):
+    """Source, account, key, subject, time of receipt and the raw body, and nothing else."""
+    await receiver.send(signed(sms(7)))
+    (entry,) = await receiver.entries()
+    assert entry[b"account"] == ACCOUNT.encode()
+    assert entry[b"key"] == f"{ACCOUNT}:messaging:SM{7:032x}".encode()
+    assert entry[b"subject"] == f"SMS|{CUSTOMER}|{OURS}".encode()
+    assert int(entry[b"received_at"]) > 1_700_000_000_000_000
+    assert set(entry) == {b"source", b"account", b"key", b"subject", b"received_at", b"body"}
+
+
+@pytest.mark.parametrize("name", ["From", "To", "MessageSid"])
+@pytest.mark.parametrize("value", [None, "", "   "], ids=["missing", "empty", "blank"])
+async def test_form_without_what_the_key_needs(receiver, name, value):
+    """A form without From, To or MessageSid cannot be told apart from others: 400, naming the parameter."""
+    await assert_unreadable(receiver, raw_form(form(**{name: value})), name)
+
+
+async def test_empty_form(receiver):
+    """An empty body, properly signed, is authentic and unreadable."""
+    await assert_unreadable(receiver, raw_form(b""), "From", "To", "MessageSid")
+
+
+@pytest.mark.parametrize("bad", [b"&Note=%FF%FE", b"&%C3%28=x", b"&Note=\xff"], ids=["value", "name", "raw byte"])
+async def test_form_that_is_not_utf8(receiver, bad):
+    """Authentic bytes that are no text are refused as unreadable, not as a forgery."""
+    await assert_unreadable(receiver, raw_form(form() + bad), "UTF-8")
+
+
+@pytest.mark.parametrize(
+    "odd", [b"&Note=100%", b"&Note=%zz", b"&%=%", b"&&&", b"&=", b"&x", b"&Note=a=b=c", b"&Note=%0d%0a"]
+)
+async def test_malformed_percent_encoding_is_kept_as_it_is(receiver, odd):
+    """What is no percent-encoding stands for itself: the message is not lost for it."""
+    assert (await receiver.send(raw_form(form() + odd))).status == 200
+    assert len(await receiver.entries()) == 1
+
+
+async def test_blank_repeated_and_non_ascii_parameters(receiver):
+    """Blanks count, repeats count, and any letter may come: the signature is right over all of them."""
+    body = form(Body="", ProfileName="Zoë 陳 👋") + b"&Extra=2&Extra=1&Extra=2&Blank="
+    assert (await receiver.send(raw_form(body))).status == 200
+
+
+async def test_first_of_repeated_parameters_counts(receiver):
+    """A repeated From cannot give one webhook two senders: the first is taken, in key and subject alike."""
+    await receiver.send(raw_form(form() + b"&MessageSid=SM2&From=%2B15550000000"))
+    (entry,) = await receiver.entries()
+    assert entry[b"key"].endswith(b"SM" + b"7" * 32)
+    assert CUSTOMER.encode() in entry[b"subject"]
+
+
+async def test_very_long_parameters(receiver):
+    """Half a megabyte in one parameter is within the limit and is kept whole."""
+    body = form(Body="ß" * 80_000, **{"N" * 100_000: "v"})
+    assert (await receiver.send(raw_form(body))).status == 200
+    assert (await receiver.entries())[0][b"body"] == body
+
+
+async def test_very_long_identifiers(receiver):
+    """Identifiers without end are opaque: taken once, found again as a duplicate."""
+    body = form(MessageSid="SM" + "9" * 20_000, From="x" * 20_000)
+    assert [(await receiver.send(raw_form(body))).status for _ in range(2)] == [200, 200]
+    assert len(await receiver.entries()) == 1
+
+
+@pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 400)])
+async def test_number_of_parameters(receiver, count, status):
+    """A thousand parameters are taken; more than that is no webhook, and is not even hashed."""
+    body = form() + b"".join(b"&p%d=1" % number for number in range(count - 5))
+    request = Request(MESSAGING, FORM, body, "x")
+    if status == 200:
+        request = raw_form(body)
+    assert (await receiver.send(request)).status == status
+
+
+@pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "sip:ana@host", "client:x", "whatsapp:@ana", "+", "€"])
+async def test_address_that_is_neither_phone_nor_mailbox(receiver, address):
+    """An address is never refused for its form: it is opaque."""
+    assert (await receiver.send(raw_form(form(From=address)))).status == 200
+    assert address.rpartition(":")[2].encode() in (await receiver.entries())[0][b"subject"]
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b'{"eventType": "\xff"}', "not JSON"),
+        (b'{"eventType": "\\ud800", "data": {"id": "x"}}', "not JSON"),
+        (b"[" * 5000 + b"]" * 5000, "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"null", "not a JSON object"),
+        (b'{"data": {"id": "x"}}', "eventType"),
+        (b'{"eventType": 7, "data": {"id": "x"}}', "eventType"),
+        (b'{"eventType": "PARTICIPANT_ADDED"}', "data"),
+        (b'{"eventType": "PARTICIPANT_ADDED", "data": []}', "data"),
+        (b'{"eventType": "PARTICIPANT_ADDED", "data": "x"}', "data"),
+        (b'{"eventType": "PARTICIPANT_ADDED", "data": {}}', "data.id"),
+        (b'{"eventType": "PARTICIPANT_ADDED", "data": {"id": 5}}', "data.id"),
+    ],
+)
+async def test_json_that_cannot_be_read(receiver, body, word):
+    """Authentic JSON that is no event is refused, saying which part is missing and no value."""
+    await assert_unreadable(receiver, json_request(body), word)
+
+
+async def test_unknown_event_type_is_accepted(receiver):
+    """The API grows: an event of an unknown type is durable like any other, for the worker to disregard by name."""
+    webhook = callback("SOMETHING_NEW", {"id": "x1", "accountId": ACCOUNT}, timestamp="2026-01-01T00:00:00Z")
+    assert (await receiver.send(signed(webhook))).status == 200
+    assert len(await receiver.entries()) == 1
+
+
+async def test_callback_without_account_is_ours(receiver):
+    """A callback that names no account is of the account whose token signed it."""
+    webhook = callback("PARTICIPANT_ADDED", {"id": "x1"}, timestamp="2026-01-01T00:00:00Z")
+    assert (await receiver.send(signed(webhook))).status == 200
+    assert (await receiver.entries())[0][b"account"] == ACCOUNT.encode()
+
+
+async def test_idempotency_token_cannot_hide_another_event(receiver):
+    """The token is not signed, so one token with two events makes two entries."""
+    for number in (1, 2):
+        await receiver.send(signed(participant_added(number)), **{"I-Twilio-Idempotency-Token": "same"})
+    assert len(await receiver.entries()) == 2
+
+
+async def test_repeat_with_the_same_token_is_a_duplicate(receiver):
+    """Twilio's repeats carry the token of the first try."""
+    for _ in range(2):
+        await receiver.send(signed(participant_added()), **{"I-Twilio-Idempotency-Token": "t-1"})
+    assert len(await receiver.entries()) == 1
+
+
+async def test_ten_thousand_copies_at_once_are_one_entry(receiver):
+    """However often and however closely a webhook is repeated, it is one entry, and every caller gets its 200."""
+    request = signed(sms())
+    statuses = set()
+
+    async def send_some(count):
+        for _ in range(count):
+            statuses.add((await receiver.send(request)).status)
+
+    await asyncio.gather(*(send_some(50) for _ in range(200)))
+    assert statuses == {200}
+    assert len(await receiver.entries()) == 1
+    results = [line["result"] for line in receiver.webhooks()]
+    assert (results.count("accepted"), results.count("duplicate")) == (1, 9999)
+
+
+async def test_without_redis_the_caller_shall_come_again(start):
+    """Nothing durable can take it: 503 with Retry-After, an empty body, and a log line that says why."""
+    receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    answer = await receiver.send(signed(sms()))
+    assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, b"", "5")
+    (line,) = receiver.webhooks()
+    assert (line["result"], line["key"]) == ("not-durable", f"{ACCOUNT}:messaging:SM{1:032x}")
+    assert "ConnectionError" in line["reason"]
+
+
+async def test_webhook_is_taken_once_redis_is_back(start, redis):
+    """A refusal for want of Redis claims nothing: the repeat is new."""
+    await redis.config_set("maxmemory", "1")
+    receiver = await start()
+    try:
+        assert (await receiver.send(signed(sms()))).status == 503
+    finally:
+        await redis.config_set("maxmemory", "0")
+    assert (await receiver.send(signed(sms()))).status == 200
+    assert [line["result"] for line in receiver.webhooks()] == ["not-durable", "accepted"]
+
+
+async def test_forged_webhook_is_refused_without_redis(start):
+    """What is not authentic costs Redis nothing: 403 also while it is away."""
+    receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
+
+
+async def test_failure_of_our_own_is_answered_without_a_word(receiver, monkeypatch):
+    """A fault that nobody thought of is a 500 with an empty body, named in the log by its kind and not by its text."""
+
+    def fail(*_, **__):
+        raise ValueError(WORDS)
+
+    monkeypatch.setattr("router.inbound.messaging.identify", fail)
+    answer = await receiver.send(signed(sms()))
+    assert (answer.status, answer.body) == (500, b"")
+    (line,) = receiver.webhooks()
+    assert (line["status"], line["result"], line["level"]) == (500, "failed", "error")
+    assert line["reason"].startswith("ValueError at test_ingest.py:")
+
+
+async def speak(receiver, data: bytes, *, closes: bool = False) -> bytes:
+    """Send raw bytes on a connection of its own; returns the answer, or nothing if we `closes` it at once."""
+    host, _, port = receiver.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    await writer.drain()
+    if closes:
+        writer.close()
+        await writer.wait_closed()
+        return b""
+    answer = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def head(request: Request, *, length: int | None, more: str = "") -> bytes:
+    lines = [
+        f"POST {request.path} HTTP/1.1",
+        "Host: x",
+        f"Content-Type: {request.content_type}",
+        f"X-Twilio-Signature: {request.signature}",
+    ]
+    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
+    return ("\r\n".join([*lines, framing]) + "\r\n" + more + "\r\n").encode()
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+async def test_half_a_body_and_then_nothing(receiver, source):
+    """A caller that goes away in the middle leaves nothing behind but a log line."""
+    request = signed(SAMPLES[SourceName(source)]())
+    half = request.body[: len(request.body) // 2]
+    await speak(receiver, head(request, length=len(request.body)) + half, closes=True)
+    (line,) = await until(receiver.webhooks)
+    assert (line["status"], line["result"]) == (400, "unreadable")
+    assert "whole" in line["reason"]
+    assert await receiver.redis.keys() == []
+
+
+async def test_half_a_chunked_body_and_then_nothing(receiver):
+    """The same where the length was never said."""
+    await speak(receiver, head(signed(sms()), length=None) + b"5\r\nabcde\r\n", closes=True)
+    (line,) = await until(receiver.webhooks)
+    assert (line["status"], line["result"]) == (400, "unreadable")
+
+
+async def test_caller_that_never_finishes_its_body(receiver, monkeypatch):
+    """A caller that dawdles is cut off: it may not hold the receiver's memory for ever."""
+    monkeypatch.setattr(ingest, "BODY_TIMEOUT", 0.05)
+    answer = await speak(receiver, head(signed(sms()), length=1000) + b"From=")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "whole" in receiver.webhooks()[0]["reason"]
+
+
+async def test_broken_chunks(receiver):
+    """Framing that is no framing is refused."""
+    answer = await speak(receiver, head(signed(sms()), length=None) + b"zz\r\nabcde\r\n0\r\n\r\n")
+    assert answer.split(b" ", 2)[1] == b"400"
+    assert await receiver.redis.keys() == []
+
+
+async def test_bytes_in_headers_that_are_no_text(receiver):
+    """Bytes that are not UTF-8 in a header are refused and logged like any others, never a failure of ours."""
+    wrong = head(signed(sms()), length=0)
+    answers = [
+        await speak(receiver, wrong.replace(b"application/", b"\xff\xfe")),
+        await speak(receiver, wrong.replace(b"X-Twilio-Signature: ", b"X-Twilio-Signature: \xff\xfe")),
+        await speak(receiver, wrong.replace(b"Host: ", b"I-Twilio-Idempotency-Token: \xff\xfe\r\nHost: ")),
+    ]
+    assert [answer.split(b" ", 2)[1] for answer in answers] == [b"415", b"403", b"403"]
+    assert [line["status"] for line in receiver.webhooks()] == [415, 403, 403]
+
+
+async def test_counts_by_source_status_and_result(receiver):
+    """Every webhook is counted under what became of it."""
+
+    def counted():
+        labels = {"source": "messaging", "status": "403", "result": "signature"}
+        return metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) or 0
+
+    before = counted()
+    await receiver.send(signed(sms()).but(signature=None))
+    assert counted() == before + 1
+
+
+async def test_appending_goes_on_when_a_caller_has_gone(receiver):
+    """A caller that leaves after its whole body was sent does not spoil the pipeline of the others."""
+    request = signed(sms(5))
+    await speak(receiver, head(request, length=len(request.body)) + request.body, closes=True)
+    assert (await receiver.send(signed(sms(6)))).status == 200
+    await until(lambda: len(receiver.webhooks()) == 2)
+    assert {entry[b"key"][-1:] for entry in await receiver.entries()} == {b"5", b"6"}
+
+
+async def test_server_that_is_away_raises_what_the_receiver_expects():
+    """The client's errors are RedisError or OSError: what the receiver turns into a 503."""
+    redis = connect(f"redis://127.0.0.1:{free_port()}/0")
+    with pytest.raises((RedisError, OSError)):
+        await redis.xlen(Keys().inbound(0))
+    await redis.aclose()

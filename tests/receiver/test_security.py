@@ -1,0 +1,283 @@
+"""The security suite: every event source of the table runs all of it, with the sample of tests/receiver/samples.py."""
+
+import gzip
+
+import pytest
+
+from router.inbound.sources import FORM, SOURCES
+from tests.receiver.samples import BASE, OTHER_ACCOUNT, SAMPLES, TOKEN, is_form, signature_of, signed, sms, wire_path
+
+JSON_TYPE = "application/json"
+NEW_TOKEN = "fedcba9876543210fedcba9876543210"
+
+
+@pytest.fixture(params=list(SOURCES), ids=str)
+def source(request):
+    return SOURCES[request.param]
+
+
+@pytest.fixture
+def sample(source):
+    """Return a function that makes authentic webhooks of the source."""
+    return SAMPLES[source.name]
+
+
+@pytest.fixture(params=[name for name, source in SOURCES.items() if source.content_type == JSON_TYPE], ids=str)
+def json_sample(request):
+    """The same for the sources whose bodies are JSON."""
+    return SAMPLES[request.param]
+
+
+async def assert_refused(receiver, request, status, result, **headers):
+    """The answer is the status and nothing more, nothing is in Redis, and one log line says why."""
+    answer = await receiver.send(request, **headers)
+    assert (answer.status, answer.body) == (status, b"")
+    assert await receiver.redis.keys() == []
+    (line,) = receiver.webhooks()
+    assert (line["status"], line["result"], line["level"]) == (status, result, "warning")
+    assert line["reason"]
+    return line
+
+
+def test_every_source_has_a_sample():
+    """A source of the table cannot be forgotten here."""
+    assert set(SAMPLES) == set(SOURCES)
+
+
+async def test_right_signature_is_taken_in_and_answered_as_the_table_says(receiver, source, sample):
+    """An authentic webhook is durable before its answer, which is the source's and nothing else."""
+    answer = await receiver.send(signed(sample()))
+    assert (answer.status, answer.body) == (200, source.answer)
+    (entry,) = await receiver.entries()
+    assert entry[b"source"] == source.name.encode()
+    assert entry[b"body"] == sample().body
+    (line,) = receiver.webhooks()
+    assert (line["result"], line["source"], line["key"]) == ("accepted", source.name, entry[b"key"].decode())
+
+
+async def test_missing_signature(receiver, sample):
+    """Without a signature nothing is taken."""
+    line = await assert_refused(receiver, signed(sample()).but(signature=None), 403, "signature")
+    assert "missing" in line["reason"]
+
+
+async def test_empty_signature(receiver, sample):
+    """An empty header is no signature."""
+    await assert_refused(receiver, signed(sample()).but(signature=""), 403, "signature")
+
+
+async def test_wrong_token(receiver, sample):
+    """What another token signed is not authentic."""
+    await assert_refused(receiver, signed(sample(), token=NEW_TOKEN), 403, "signature")
+
+
+@pytest.mark.parametrize("spoil", [lambda s: s[:-1], lambda s: s[:8], lambda s: s + "=", lambda s: s.swapcase()])
+async def test_mangled_signature(receiver, sample, spoil):
+    """A signature that is cut, longer or of other case is wrong."""
+    request = signed(sample())
+    await assert_refused(receiver, request.but(signature=spoil(request.signature)), 403, "signature")
+
+
+async def test_signature_that_is_not_ascii(receiver, sample):
+    """Bytes that no base64 has are a wrong signature, not a crash."""
+    await assert_refused(receiver, signed(sample()).but(signature="Zürich→"), 403, "signature")
+
+
+@pytest.mark.parametrize(
+    "base",
+    ["http://hooks.example.com", "https://other.example.com", "https://hooks.example.com:8443"],
+    ids=["http", "other host", "other port"],
+)
+async def test_right_signature_of_another_url(receiver, sample, base):
+    """A signature holds for what Twilio calls, and for no other scheme, host or port."""
+    await assert_refused(receiver, signed(sample(), base=base), 403, "signature")
+
+
+async def test_right_signature_of_another_path(receiver, source, sample):
+    """A signature for one route opens no other."""
+    request = signed(sample(), signs="/webhooks/elsewhere")
+    await assert_refused(receiver, request, 403, "signature")
+    assert request.path.startswith(source.path)
+
+
+async def test_right_signature_of_another_query(receiver, sample):
+    """The query is signed as it stands: decoded, sorted or longer it is another URL."""
+    path = sample().path
+    request = signed(sample(), path=f"{path}?b=%2B1&a=2", signs=f"{path}?a=2&b=%2B1")
+    await assert_refused(receiver, request, 403, "signature")
+
+
+async def test_query_as_configured_is_verbatim(receiver, sample):
+    """A query in the configured URL is part of what is signed, exactly as it came."""
+    path = sample().path
+    answer = await receiver.send(signed(sample(), path=f"{path}?tenant=a%2Bb&x=%20&b=2&a=1"))
+    assert answer.status == 200
+
+
+async def test_each_of_two_tokens_of_a_rotation(start, sample):
+    """While tokens are rotated, both the old and the new one sign."""
+    receiver = await start(TWILIO_AUTH_TOKEN=f"{TOKEN}, {NEW_TOKEN}")
+    statuses = [
+        (await receiver.send(signed(sample(n), token=token))).status for n, token in ((1, TOKEN), (2, NEW_TOKEN))
+    ]
+    assert statuses == [200, 200]
+    assert len(await receiver.entries()) == 2
+
+
+async def test_replayed_webhook_is_answered_the_same_and_taken_once(receiver, sample):
+    """A duplicate gets the answer of the first and makes no second entry."""
+    first, second = await receiver.send(signed(sample())), await receiver.send(signed(sample()))
+    assert (first.status, first.body) == (second.status, second.body)
+    assert first.headers["Content-Type"] == second.headers["Content-Type"]
+    assert len(await receiver.entries()) == 1
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
+
+
+async def test_two_events_are_two_entries(receiver, sample):
+    """Another event of the same source is no duplicate."""
+    for number in (1, 2):
+        await receiver.send(signed(sample(number)))
+    assert len(await receiver.entries()) == 2
+
+
+async def test_claim_of_the_key_lives_longer_than_a_day(receiver, source, sample):
+    """The key outlives every redelivery of the source, and dies all the same."""
+    await receiver.send(signed(sample()))
+    (entry,) = await receiver.entries()
+    ttl = await receiver.redis.ttl(receiver.keys.seen(0, entry[b"key"].decode()))
+    assert 86_400 <= source.key_ttl - 5 <= ttl <= source.key_ttl
+
+
+async def test_other_account(receiver, sample):
+    """An authentic webhook of an account that is not configured is refused."""
+    await assert_refused(receiver, signed(sample(account=OTHER_ACCOUNT)), 403, "account")
+
+
+async def test_tampered_body(receiver, sample):
+    """One changed byte, and it is not what was signed."""
+    request = signed(sample())
+    await assert_refused(receiver, request.but(body=request.body.replace(b"555", b"556")), 403, "signature")
+
+
+async def test_appended_body(receiver, sample):
+    """Something appended is not what was signed."""
+    request = signed(sample())
+    await assert_refused(
+        receiver, request.but(body=request.body + (b"&A=1" if is_form(sample()) else b" ")), 403, "signature"
+    )
+
+
+async def test_emptied_body(receiver, sample):
+    """An empty body is not what was signed."""
+    await assert_refused(receiver, signed(sample()).but(body=b""), 403, "signature")
+
+
+async def test_json_without_its_digest(receiver, json_sample):
+    """JSON whose URL carries no bodySHA256 is refused even if the URL itself is signed: nothing protects the body."""
+    webhook = json_sample()
+    request = signed(webhook).but(path=webhook.path, signature=signature_of(BASE + webhook.path, webhook))
+    line = await assert_refused(receiver, request, 403, "signature")
+    assert "bodySHA256" in line["reason"]
+
+
+async def test_json_with_the_digest_of_another_body(receiver, json_sample):
+    """An authentic URL with another body is refused: the digest tells."""
+    webhook = json_sample()
+    await assert_refused(receiver, signed(webhook).but(body=json_sample(2).body), 403, "signature")
+
+
+async def test_json_with_two_digests(receiver, json_sample):
+    """A second digest in the query does not count: the first is the signed one, as with Twilio's validator."""
+    webhook, other = json_sample(), json_sample(2)
+    first = wire_path(webhook)
+    path = f"{first}&{wire_path(other).partition('?')[2]}"
+    request = signed(webhook).but(path=path, signature=signature_of(BASE + path, webhook))
+    assert (await receiver.send(request)).status == 200
+    assert (await receiver.send(request.but(body=other.body))).status == 403
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "",
+        "text/plain",
+        "multipart/form-data; boundary=x",
+        "application/jsonp",
+        "application/x-www-form-urlencode",
+    ],
+)
+async def test_wrong_or_missing_content_type(receiver, sample, content_type):
+    """A body of another type is refused before it is read."""
+    await assert_refused(receiver, signed(sample()).but(content_type=content_type), 415, "content-type")
+
+
+async def test_form_as_json_and_the_reverse(receiver, source, sample):
+    """The type belongs to the route: a form sent as JSON is refused, and JSON sent as a form."""
+    other = JSON_TYPE if source.content_type == FORM else FORM
+    await assert_refused(receiver, signed(sample()).but(content_type=other), 415, "content-type")
+
+
+async def test_content_type_with_parameters_and_other_case(receiver, source, sample):
+    """A charset and upper case change nothing."""
+    answer = await receiver.send(signed(sample()).but(content_type=f"{source.content_type.upper()}; Charset=UTF-8"))
+    assert answer.status == 200
+
+
+async def test_body_over_the_limit_with_its_length(start, sample):
+    """A body that says that it is too large is refused unread."""
+    receiver = await start(ROUTER_MAX_BODY_BYTES="1024")
+    await assert_refused(receiver, signed(sample()).but(body=b"x" * 1025), 413, "too-large")
+
+
+async def test_body_over_the_limit_in_chunks(start, sample):
+    """A body that does not say its length is cut off at the limit."""
+    receiver = await start(ROUTER_MAX_BODY_BYTES="1024")
+
+    async def chunks():
+        for _ in range(64):
+            yield b"x" * 1024
+
+    answer = await receiver.send(signed(sample()), data=chunks())
+    assert (answer.status, answer.body) == (413, b"")
+    assert await receiver.redis.keys() == []
+    assert receiver.webhooks()[0]["result"] == "too-large"
+
+
+async def test_body_in_chunks_under_the_limit(receiver, sample):
+    """A chunked body is as good as one with a length."""
+    webhook = sample()
+
+    async def chunks():
+        for index in range(0, len(webhook.body), 100):
+            yield webhook.body[index : index + 100]
+
+    assert (await receiver.send(signed(webhook), data=chunks())).status == 200
+    assert (await receiver.entries())[0][b"body"] == webhook.body
+
+
+async def test_gzip_is_not_unpacked(receiver, sample):
+    """Signatures are over the bytes as they came: a packed body is not what was signed, whatever its encoding says."""
+    request = signed(sample())
+    packed = request.but(body=gzip.compress(request.body))
+    await assert_refused(receiver, packed, 403, "signature", **{"Content-Encoding": "gzip"})
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_other_methods(receiver, source, sample, method):
+    """A route takes POST only; the answer names that, has no body, and is logged."""
+    answer = await receiver.send(signed(sample()), method)
+    assert (answer.status, answer.body, answer.headers["Allow"]) == (405, b"", "POST")
+    assert await receiver.redis.keys() == []
+    (line,) = receiver.webhooks()
+    assert (line["status"], line["result"]) == (405, "method")
+
+
+async def test_body_of_the_limit_is_taken(start, sample):
+    """The limit itself is not over the limit."""
+    webhook = sample()
+    receiver = await start(ROUTER_MAX_BODY_BYTES=str(max(1024, len(webhook.body))))
+    if is_form(webhook):
+        webhook = sms(1, Padding="x" * (1024 - len(sms(1, Padding="").body))) if len(webhook.body) < 1024 else webhook
+        assert len(webhook.body) >= 1024
+    assert (await receiver.send(signed(webhook))).status == 200

@@ -1,0 +1,214 @@
+"""The receiver as a real process: its start, its end under load, several processes on one port."""
+
+import asyncio
+import os
+import signal
+import socket
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from router.core.keys import Keys
+from router.streams.embedded import free_port, is_free
+from tests.conftest import ACCOUNT, TOKEN
+from tests.receiver.samples import BASE, PRIVATE, signed, sms
+from tests.support.processes import RunningProcess
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+async def launch(tmp_path, redis, redis_url):
+    """Start `python -m router receive ...` on a free port; whatever happens, nothing of it is left running."""
+    running = []
+    environment = {
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "PUBLIC_BASE_URL": BASE,
+        "ROUTER_HOST": "127.0.0.1",
+        "ROUTER_GRACE": "5",
+    }
+
+    async def start(*arguments, **changes):
+        process = await RunningProcess.start(
+            tmp_path, "router", "receive", "--port", str(free_port()), *arguments, **(environment | changes)
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        await process.kill()
+        shown = process.text
+        assert not [secret for secret in PRIVATE if secret in shown], "the log shows what is private"
+
+
+def url_of(process):
+    return f"http://127.0.0.1:{process.find('process.started')[0]['port']}"
+
+
+class Load:
+    """Callers that send one webhook after the other, each on a connection of its own unless it `keeps` them."""
+
+    def __init__(self, url, *, callers=20, keeps=False):
+        self.url, self.callers, self.keeps = url, callers, keeps
+        self.answers, self.errors, self.refused, self.number = [], [], 0, 0
+        self.is_over = False
+
+    async def __aenter__(self):
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=not self.keeps))
+        self.tasks = [asyncio.create_task(self.call()) for _ in range(self.callers)]
+        return self
+
+    async def __aexit__(self, *_):
+        self.is_over = True
+        await asyncio.gather(*self.tasks)
+        await self.session.close()
+
+    async def call(self):
+        while not self.is_over:
+            self.number += 1
+            request = signed(sms(self.number))
+            try:
+                url = URL(self.url + request.path, encoded=True)
+                async with self.session.post(url, data=request.body, headers=request.headers()) as answer:
+                    self.answers.append(answer.status)
+            except aiohttp.ClientConnectorError:  # nobody listens any more: it had not connected
+                self.refused += 1
+                return
+            except aiohttp.ClientError as error:
+                self.errors.append(f"{type(error).__name__}: {error}")
+                return
+
+
+@pytest.mark.parametrize("keeps", [False, True], ids=["new connections", "kept connections"])
+async def test_sigterm_under_load_loses_nobody(launch, redis, keeps):
+    """Whoever had connected gets an answer; what was answered 200 is in Redis; the exit status is 0."""
+    process = await launch()
+    await process.started()
+    async with Load(url_of(process), keeps=keeps) as load:
+        await until(lambda: len(load.answers) > 300, 30)
+        assert await process.end() == 0
+    assert load.errors == []
+    assert set(load.answers) == {200}
+    assert load.refused == load.callers
+    assert await redis.xlen(Keys().inbound(0)) == len(load.answers)
+    assert len(process.find("process.stopping")) == 1
+    assert process.lines[-1]["event"] == "process.stopped"
+
+
+async def test_interrupt_ends_it_as_well(launch):
+    """Ctrl-C is as good as SIGTERM."""
+    process = await launch()
+    await process.started()
+    assert await process.end(signal.SIGINT) == 0
+
+
+async def test_signal_right_after_the_start_is_clean(launch):
+    """From the line that says it is up, a signal ends it with status 0."""
+    for _ in range(3):
+        process = await launch()
+        while not process.find("process.started"):  # noqa: ASYNC110 # no pause: as close to the line as can be
+            await asyncio.sleep(0)
+        assert await process.end() == 0
+
+
+async def test_start_shows_its_settings_masked(launch):
+    """The one line of the start has the effective configuration, and no secret in it."""
+    process = await launch(TWILIO_AUTH_TOKEN=f"{TOKEN},{TOKEN[::-1]}")
+    (line,) = await process.started()
+    assert line["settings"]["TWILIO_AUTH_TOKEN"] == "***,***"
+    assert line["settings"]["PUBLIC_BASE_URL"] == BASE
+    assert TOKEN[::-1] not in process.text
+
+
+async def worker_of(url):
+    """Post one webhook on a connection of its own."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+        request = signed(sms(os.getpid()))
+        url = URL(url + request.path, encoded=True)
+        async with session.post(url, data=request.body, headers=request.headers()) as answer:
+            return answer.status
+
+
+async def test_several_processes_share_one_port(launch, redis):
+    """Both serve; one that is killed is replaced while the other goes on; SIGTERM ends all of them."""
+    process = await launch("--processes", "2")
+    started = await process.started(2)
+    port = started[0]["port"]
+    assert started[1]["port"] == port
+    url = f"http://127.0.0.1:{port}"
+    async with Load(url, callers=8) as load:
+        await until(lambda: len(load.answers) > 100, 30)
+    assert set(load.answers) == {200}
+
+    os.kill(started[0]["pid"], signal.SIGKILL)
+    await process.started(3)
+    assert process.find("process.restarted")[0]["status"] == -signal.SIGKILL
+    assert {await worker_of(url) for _ in range(20)} == {200}
+
+    assert await process.end() == 0
+    assert is_free(port)
+    assert len(process.find("process.stopped")) == 2
+
+
+async def test_both_of_two_processes_take_connections(launch):
+    """The kernel spreads connections over all listeners: neither process is idle."""
+    process = await launch("--processes", "2")
+    await process.started(2)
+    url = url_of(process)
+    async with Load(url, callers=8) as load:
+        await until(lambda: len(load.answers) > 100, 30)
+    counts = []
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
+
+        async def look():
+            async with session.get(f"{url}/metrics") as answer:
+                lines = (await answer.text()).splitlines()
+            found = [line for line in lines if line.startswith('router_webhooks_total{result="accepted"')]
+            counts.extend(float(line.rpartition(" ")[2]) for line in found)
+            return len(set(counts)) >= 2
+
+        await until(look)
+    assert all(count > 0 for count in counts)
+
+
+async def test_child_that_dies_again_and_again_ends_the_parent(launch):
+    """A child that cannot be kept alive ends everything with status 1 and a line that says why."""
+    process = await launch("--processes", "2")
+    for deaths in range(3):
+        await process.started(2 + deaths)
+        os.kill(process.find("process.started")[-1]["pid"], signal.SIGKILL)
+        await until(lambda deaths=deaths: len(process.find("process.restarted")) > deaths or process.process.returncode)
+    assert await process.process.wait() == 1
+    (line,) = process.find("process.failed")
+    assert "3 times" in line["reason"]
+
+
+async def test_settings_that_are_missing_are_all_named(tmp_path):
+    """Exit status 2, and every variable in one message."""
+    process = await RunningProcess.start(tmp_path, "router", "receive", PORT="no port", ROUTER_LOGLEVEL="info")
+    assert await process.process.wait() == 2
+    for name in (
+        "REDIS_URL",
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_AUTH_TOKEN",
+        "PUBLIC_BASE_URL",
+        "PORT",
+        "ROUTER_LOGLEVEL",
+    ):
+        assert name in process.text
+    assert "Traceback" not in process.text
+
+
+async def test_port_that_is_taken(launch):
+    """A port in use ends the start with status 1 and says so."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = await launch("--port", str(taken.getsockname()[1]))
+        assert await process.process.wait() == 1
+        assert "address already in use" in process.text

@@ -1,0 +1,229 @@
+"""The rooms of the house and the rules between them, read from the source: who may import what, how long things are."""
+
+import ast
+import sys
+
+import pytest
+
+from tests.support.source import ROOT, modules, name_of
+
+CODE = modules("router", "handlers")
+TESTS = modules("tests")
+STANDARD = frozenset(sys.stdlib_module_names)
+
+#: What a pure room may import besides the standard library and itself.
+PURE = {
+    "router.core": {"pydantic"},
+    "router.inbound": {"pydantic", "orjson", "router.core"},
+}
+#: Pure all the same: libraries that compute and do no I/O, where the standard library has nothing, and why.
+COMPUTING = {
+    "router/core/email_signature.py": ("cryptography", "ECDSA signatures"),
+    "router/inbound/multipart.py": ("python_multipart", "the form that mail arrives in"),
+}
+#: Rooms that work on the core and do not know each other; logs and metrics are everybody's.
+SIDE_BY_SIDE = ("router.conversations", "router.streams", "router.sandbox")
+COMMON = {"router.core", "router.logs", "router.metrics"}
+#: Which rooms a library may appear in.
+LIBRARIES = {
+    "aiohttp": {"router.receiver", "router.conversations", "router.sandbox"},
+    "redis": {"router.streams", "router.worker", "handlers"},
+    "faststream": {"router.streams", "router.worker", "handlers"},
+    "prometheus_client": {"router.metrics", "router.operator_port"},
+    "uvloop": {"router.process"},
+}
+MAX_FUNCTION, MAX_FILE = 50, 350
+#: Functions and files that may be longer, and why.
+LONG: dict[str, str] = {}
+
+
+def names(module):
+    return [(module.path, name) for name in sorted(module.imports())]
+
+
+def inside(name, rooms):
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+def test_the_source_was_found():
+    """A test that reads nothing finds nothing wrong."""
+    assert {"router.core", "router.inbound", "router.worker", "handlers"} <= {module.room for module in CODE}
+    assert len(CODE) > 80
+
+
+@pytest.mark.parametrize("room", PURE)
+def test_pure_rooms_import_the_standard_library_and_little_else(room):
+    """Core and inbound do no I/O, so they need nothing that does."""
+    allowed = {room, *PURE[room]}
+    wrong = [
+        (path, name)
+        for module in CODE
+        if module.room == room
+        for path, name in names(module)
+        if name.partition(".")[0] not in STANDARD
+        and not inside(name, allowed)
+        and not inside(name, COMPUTING.get(path, ())[:1])
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("room", ["router.core", "router.inbound"])
+def test_pure_rooms_do_no_io(room):
+    """No clock, no randomness, no environment, no files, no network, no event loop."""
+    banned = {"asyncio", "socket", "os", "time", "random", "secrets", "subprocess", "threading", "logging", "uuid"}
+    wrong = [
+        (path, name)
+        for module in CODE
+        if module.room == room
+        for path, name in names(module)
+        if name.partition(".")[0] in banned
+    ]
+    assert not wrong
+    for module in CODE:
+        if module.room == room:
+            assert not list(module.calls("open", "print", "utcnow", "today")), module.path
+
+
+@pytest.mark.parametrize("room", SIDE_BY_SIDE)
+def test_rooms_side_by_side_do_not_know_each_other(room):
+    """Conversations, streams and sandbox import the core, and neither each other nor those who put them together."""
+    wrong = [
+        (path, name)
+        for module in CODE
+        if module.room == room
+        for path, name in names(module)
+        if name.startswith(("router", "handlers")) and not inside(name, {room, *COMMON}) and name != "router"
+    ]
+    assert not wrong
+
+
+def test_router_never_imports_handlers():
+    """Handlers show what a consumer can be; nothing in router depends on one."""
+    rooms = [module for module in CODE if module.room != "handlers"]
+    wrong = [pair for module in rooms for pair in names(module) if inside(pair[1], ["handlers"])]
+    assert not wrong
+
+
+def test_parsers_of_event_sources_never_see_each_other():
+    """One file per source, which is what identifies and normalizes; only the table knows them all."""
+    table = "router.inbound.sources"
+    sources = {
+        module.name
+        for module in CODE
+        if module.room == "router.inbound" and {"identify", "normalize"} <= {one.name for one in module.functions()}
+    } - {table}
+    assert len(sources) >= 2
+    wrong = [
+        (path, name)
+        for module in CODE
+        if module.name in sources
+        for path, name in names(module)
+        if inside(name, sources - {module.name})
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_libraries_stay_in_their_rooms(library):
+    """A library that is to be replaced one day is to be found in few places."""
+    wrong = [
+        path
+        for module in CODE
+        if module.room not in LIBRARIES[library]
+        for path, name in names(module)
+        if inside(name, [library])
+    ]
+    assert not wrong
+
+
+def test_environment_is_read_in_settings_only():
+    """Every variable is in one place, documented and checked at the start."""
+    words = {"environ", "environb", "getenv", "putenv"}
+    readers = {
+        module.name
+        for module in CODE
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Attribute | ast.Name) and name_of(node) in words
+    }
+    assert readers == {"router.settings"}
+
+
+def test_every_module_says_what_it_is_for():
+    """Every module opens with its purpose; an empty one needs none."""
+    silent = [one.path for one in (*CODE, *TESTS) if one.text.strip() and not ast.get_docstring(one.tree)]
+    assert not silent
+
+
+def test_functions_are_short():
+    """A function that does not fit on a screen does two things."""
+    long = {
+        f"{module.path}:{function.name}": length
+        for module in CODE
+        for function in module.functions()
+        if (length := function.end_lineno - function.lineno + 1) > MAX_FUNCTION
+    }
+    assert set(long) == {where for where in LONG if ":" in where}, long
+
+
+def test_files_are_short():
+    """A file of many screens has a second job."""
+    long = {module.path: lines for module in CODE if (lines := module.text.count("\n")) > MAX_FILE}
+    assert set(long) == {where for where in LONG if ":" not in where}, long
+
+
+def test_no_except_is_bare():
+    """What is caught is named."""
+    bare = [
+        f"{module.path}:{node.lineno}"
+        for module in CODE
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert not bare
+
+
+#: Where tests may sleep, and why; a file of its own name below tests/benchmarks measures time and may as well.
+PAUSES = {
+    "tests/support/waiting.py": "the one place that polls",
+    "tests/conftest.py": "waits for a server that does not answer yet",
+    "tests/sandbox/harness.py": "polls, with a limit",
+    "tests/handlers/world.py": "polls, with a limit",
+    "tests/streams/test_consumer.py": "work that takes a moment",
+    "tests/streams/consumer_program.py": "work that takes a moment",
+}
+
+
+def test_tests_do_not_sleep():
+    """A test waits for what it waits for; a pause is too short on a slow machine and too long on a fast one."""
+    sleeping = {module.path for module in TESTS if not module.path.startswith("tests/benchmarks/") and sleeps(module)}
+    assert sleeping <= set(PAUSES)
+
+
+def sleeps(module):
+    """Tell whether a module calls asyncio.sleep or time.sleep with more than a 0, which only yields."""
+    clocks = {"asyncio", "time"} & module.imports()
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and name_of(call.func.value) in clocks
+        and not (isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+        for call in module.calls("sleep")
+    )
+
+
+def test_every_test_says_what_it_shows():
+    """One sentence of behavior in each test."""
+    silent = [
+        f"{module.path}:{function.name}"
+        for module in TESTS
+        for function in module.functions()
+        if function.name.startswith("test_") and not ast.get_docstring(function)
+    ]
+    assert not silent
+
+
+def test_tests_mirror_the_code():
+    """Every room has a folder of tests, or a file of its own."""
+    for room in {module.room for module in CODE if "." in module.room}:
+        name = room.partition(".")[2]
+        if (ROOT / "router" / name).is_dir() and name != "commands":
+            assert (ROOT / "tests" / name).is_dir(), name

@@ -1,0 +1,171 @@
+"""Log lines: one per call whatever is in it, and a table of events that is the code's."""
+
+import ast
+import io
+import json
+import logging
+import re
+
+import pytest
+
+from router import logs
+from router.logs import EVENTS, describe, log, setup
+from tests.support.source import modules, name_of
+
+CODE = modules("router", "handlers")
+NASTY = [
+    "line\nfeed",
+    'forged\n{"level":"info","event":"webhook"}',
+    "carriage\rreturn",
+    "\x00\x1b[31mred\x1b[0m",
+    "\x7f",
+    "\x85next line",
+    "\x9b31m",
+    "\u2028\u2029",
+    "\ud800 alone",
+    "\udcff\udcfe from bytes",
+    "",
+    "a b",
+    "ä 陳 👋",
+    'quote " and \\ backslash',
+]
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Return a function that gives what was written; the module's state is put back afterwards."""
+    for name in ("is_json", "threshold", "process", "stream"):
+        monkeypatch.setattr(logs._Output, name, getattr(logs._Output, name))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    monkeypatch.setattr(root, "level", root.level)
+    stream = io.StringIO()
+
+    def start(**options):
+        setup(**({"process": "tests", "stream": stream} | options))
+        return stream.getvalue
+
+    return start
+
+
+@pytest.mark.parametrize("text", NASTY, ids=ascii)
+def test_one_call_is_one_json_line(written, text):
+    """Whatever is in a value, it is one line of JSON that any reader takes for one line."""
+    output = written(level="debug")
+    log("webhook", reason=text, nested={"key": text})
+    (line,) = output().splitlines()
+    assert output().endswith("\n")
+    read = json.loads(line)
+    assert (read["event"], read["level"], read["process"]) == ("webhook", "info", "tests")
+    shown = text.encode("utf-8", "replace").decode()
+    assert read["reason"] == shown
+    line.encode("utf-8")
+
+
+@pytest.mark.parametrize("text", NASTY, ids=ascii)
+def test_one_call_is_one_text_line(written, text):
+    """The same for people: no control character reaches the terminal."""
+    output = written(log_format="text")
+    log("webhook", level="warning", reason=text)
+    (line,) = output().splitlines()
+    assert line.isprintable()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} tests +WARNING webhook reason=.+", line)
+    line.encode("utf-8")
+
+
+@pytest.mark.parametrize("value", [2**80, {1: 2}, object(), b"bytes", {"x"}, ValueError("x"), float("nan")], ids=repr)
+def test_any_value_can_be_logged(written, value):
+    """A line is never lost for what is in it."""
+    output = written()
+    log("event", value=value)
+    assert json.loads(output())["event"] == "event"
+
+
+def test_line_has_time_level_event_and_process(written):
+    """The same four names begin every line; a field that is None is left out."""
+    output = written(process="web")
+    log("webhook", status=200, reason=None)
+    line = json.loads(output())
+    assert list(line) == ["time", "level", "event", "process", "status"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["time"])
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
+def test_threshold(written, level, shown):
+    """What is below the level is not written."""
+    output = written(level=level)
+    for each in ("debug", "info", "warning", "error"):
+        log("event", level=each)
+    assert len(output().splitlines()) == shown
+
+
+def test_lines_of_libraries_go_the_same_way(written):
+    """A library's warning is a line like ours; its errors show kind and place, not what an exception says."""
+    output = written()
+    library = logging.getLogger("some.library")
+    library.info("not shown")
+    library.warning("watch %s", "out")
+    try:
+        int("+15551230001 said hello")
+    except ValueError:
+        library.exception("it failed")
+    first, second = map(json.loads, output().splitlines())
+    assert (first["event"], first["logger"], first["message"]) == ("library", "some.library", "watch out")
+    assert (second["level"], second["message"]) == ("error", "it failed")
+    assert second["error"].startswith("ValueError at test_logs.py:")
+    assert "15551230001" not in output()
+
+
+def test_level_that_is_none_of_ours_is_an_error(written):
+    """CRITICAL is an error."""
+    output = written()
+    logging.getLogger("x").critical("bad")
+    assert json.loads(output())["level"] == "error"
+
+
+def test_error_that_was_never_raised_has_no_place():
+    """Kind alone."""
+    assert describe(ValueError("secret")) == "ValueError"
+
+
+def test_output_is_looked_up_when_a_line_is_written(written, capsys):
+    """Without a stream of its own a process writes to what is standard output at that moment."""
+    written(stream=None)
+    log("event", value=1)
+    assert json.loads(capsys.readouterr().out)["value"] == 1
+
+
+def events_in_code():
+    """Return every event name given to `log`, or to a `_log` that passes it on."""
+    found, unnamed = set(), []
+    for module in CODE:
+        passing = {id(call) for one in module.functions() if one.name == "_log" for call in ast.walk(one)}
+        for call in module.calls("log", "_log"):
+            if isinstance(call.func, ast.Attribute) and call.func.attr == "log":
+                continue  # somebody else's
+            if isinstance(call.args[0], ast.Constant):
+                found.add(call.args[0].value)
+            elif id(call) not in passing:
+                unnamed.append(f"{module.path}:{call.lineno}")
+    assert not unnamed, f"the event's name is no literal: {unnamed}"
+    return found
+
+
+def test_table_of_events_is_the_codes():
+    """Every event that is logged has its meaning in the table, and the table has no other."""
+    assert set(EVENTS) == events_in_code()
+
+
+def test_fields_never_hide_what_every_line_has():
+    """No call names a field like one of the four that every line begins with."""
+    for module in CODE:
+        for call in module.calls("log"):
+            given = {keyword.arg for keyword in call.keywords}
+            assert not given & {"time", "event", "process"}, f"{module.path}:{call.lineno}"
+
+
+def test_nothing_prints_but_the_tools():
+    """Processes log; only what talks to a person prints."""
+    for module in CODE:
+        if not module.path.startswith(("router/commands/", "router/d", "router/__main__", "handlers/__main__")):
+            assert not [call for call in module.calls("print") if name_of(call.func) == "print"], module.path

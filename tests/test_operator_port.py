@@ -1,0 +1,39 @@
+"""The operators' port of processes without one: there when it is asked for, gone afterwards."""
+
+import asyncio
+import urllib.error
+import urllib.request
+
+import pytest
+
+from router.operator_port import operator_port
+from router.settings import Settings
+from router.streams.embedded import free_port, is_free
+
+
+def settings_of(port):
+    return Settings(metrics_port=port, host="127.0.0.1")
+
+
+def fetch(url):
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+        return answer.status, answer.read()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/healthz"])
+async def test_metrics_while_the_block_runs(path):
+    """Both paths answer; afterwards the port is free again and nothing is left open."""
+    port = free_port()
+    async with operator_port(settings_of(port)):
+        status, body = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}{path}")
+        assert status == 200
+        assert b"router_events" in body
+    assert is_free(port)
+    with pytest.raises(urllib.error.URLError):
+        await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/metrics")
+
+
+async def test_nothing_without_a_port():
+    """0 means none."""
+    async with operator_port(settings_of(0)):
+        pass

@@ -1,0 +1,68 @@
+"""What every process does about signals and the event loop."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from router.process import run, until_stopped, until_stopped_or
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def handlers():
+    """Put the signals back as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+async def never():
+    await asyncio.Event().wait()
+
+
+async def begun(task):
+    """Wait until the task listens for signals."""
+    await until(lambda: signal.getsignal(signal.SIGTERM) not in {signal.SIG_DFL, None})
+    return task
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_both_signals_stop(handlers, number):
+    """SIGTERM and Ctrl-C are the same, and a second one while winding up changes nothing."""
+    task = await begun(asyncio.create_task(until_stopped()))
+    os.kill(os.getpid(), number)
+    os.kill(os.getpid(), number)
+    async with asyncio.timeout(5):
+        await task
+
+
+async def test_stopped_before_anything_is_lost(handlers):
+    """A signal ends it with True."""
+    task = await begun(asyncio.create_task(until_stopped_or(never())))
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(5):
+        assert await task is True
+
+
+async def test_lost_before_anybody_says_stop(handlers):
+    """What the process lives on is gone: False, at once."""
+
+    async def lost():
+        return None
+
+    async with asyncio.timeout(5):
+        assert await until_stopped_or(lost()) is False
+
+
+def test_run_returns_the_status():
+    """The main coroutine's number is the exit status, on the fast loop where there is one."""
+    code = "from router.process import run\nasync def main(): return 3\nraise SystemExit(run(main()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
+    blocked = "import sys\nsys.modules['uvloop'] = None\n" + code
+    assert subprocess.run([sys.executable, "-c", blocked], check=False).returncode == 3
+    assert callable(run)

@@ -1,0 +1,76 @@
+"""Fixtures: `world` (defaults), `make_world` (a sandbox with switches of its own)."""
+
+from __future__ import annotations
+
+import io
+
+import aiohttp
+import orjson
+import pytest
+from aiohttp import web
+
+from router import logs
+from router.core import resolution
+from router.sandbox import create_app
+from router.worker import slow
+from tests.worker.world import World, options
+
+
+@pytest.fixture
+def output(monkeypatch):
+    """The log, in memory."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logs._Output, "stream", stream)
+    monkeypatch.setattr(logs._Output, "is_json", True)
+    return stream
+
+
+@pytest.fixture
+def lines(output):
+    """Return a function that gives the log lines of one event so far."""
+
+    def find(event):
+        return [line for text in output.getvalue().splitlines() if (line := orjson.loads(text))["event"] == event]
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Waits that are for people and outages last milliseconds here."""
+    for module, name in (
+        (resolution, "SHORT_WAIT"),
+        (resolution, "LONG_WAIT"),
+        (slow, "STEP_BACK"),
+        (slow, "OPERATOR"),
+        (slow, "CREATION"),
+    ):
+        monkeypatch.setattr(module, name, 0.01)
+
+
+@pytest.fixture
+async def make_world(redis, redis_url, output):
+    runners, worlds = [], []
+    async with aiohttp.ClientSession() as session:
+
+        async def make(*, policy=None, **switches):
+            runner = web.AppRunner(create_app(options(**switches)), access_log=None, shutdown_timeout=1)
+            await runner.setup()
+            runners.append(runner)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            world = World(redis, redis_url, runner, session)
+            world.policy = policy or world.policy
+            world.resolver = world.make_resolver()
+            worlds.append(world)
+            return world
+
+        yield make
+        for world in worlds:
+            await world.close()
+        for runner in runners:
+            await runner.cleanup()
+
+
+@pytest.fixture
+async def world(make_world):
+    return await make_world()

@@ -1,0 +1,105 @@
+"""What the worker remembers of an account, and when it reads it again."""
+
+import pytest
+
+from router.core.addresses import Address
+from router.worker.accounts import LIFE, Accounts
+
+US, THEM = "AC1", "AC2"
+DESK = Address("SMS", "+15557650000")
+OTHER = Address("SMS", "+15557650009")
+
+
+class FakeStore:
+    """Remembers in a dict what Redis would, and counts the reads."""
+
+    def __init__(self):
+        self.own, self.told, self.reads = {}, {}, []
+
+    async def read_account(self, account_id):
+        self.reads.append(account_id)
+        return frozenset(self.own.get(account_id, ())), self.told.get(account_id, 0)
+
+    async def add_own_addresses(self, account_id, addresses):
+        self.own.setdefault(account_id, set()).update(address.key for address in addresses)
+
+    async def write_callback_time(self, account_id, told):
+        self.told[account_id] = told
+
+
+class World:
+    def __init__(self):
+        self.now = 1_000_000_000
+        self.store = FakeStore()
+        self.accounts = self.another()
+
+    def another(self):
+        return Accounts(self.store, always_own=frozenset({OTHER.key}), clock=lambda: self.now)
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+async def test_read_once_within_its_life(world):
+    """An account is read at first use, and again after LIFE."""
+    await world.accounts.know([US, US])
+    world.now += LIFE - 1
+    await world.accounts.know([US])
+    assert world.store.reads == [US]
+    world.now += 1
+    await world.accounts.know([US])
+    assert world.store.reads == [US, US]
+
+
+async def test_read_at_once_where_it_must_be_fresh(world):
+    """What another process has noted a moment ago is seen where that matters."""
+    await world.accounts.know([US])
+    await world.store.add_own_addresses(US, [DESK])
+    assert DESK.key not in world.accounts.own(US)
+    await world.accounts.know([US], is_fresh=True)
+    assert DESK.key in world.accounts.own(US)
+
+
+async def test_own_addresses_are_of_one_account(world):
+    """What is ours in one account is a stranger's in another; what is always ours is so everywhere."""
+    await world.accounts.know([US, THEM])
+    await world.accounts.add_own(US, DESK)
+    assert world.accounts.own(US) == {DESK.key, OTHER.key}
+    assert world.accounts.own(THEM) == world.accounts.own("unknown") == {OTHER.key}
+
+
+async def test_own_address_is_written_once(world):
+    """An address that is known to be ours costs nothing more."""
+    await world.accounts.know([US])
+    await world.accounts.add_own(US, DESK)
+    world.store.own.clear()
+    await world.accounts.add_own(US, DESK)
+    assert world.store.own == {}
+
+
+async def test_callback_time_is_shared_sparingly(world):
+    """That callbacks arrive is written at most every LIFE, and read by others."""
+    await world.accounts.know([US])
+    world.accounts.note_callback(US)
+    await world.accounts.share_callbacks()
+    first = world.store.told[US]
+    world.now += LIFE // 2
+    world.accounts.note_callback(US)
+    await world.accounts.share_callbacks()
+    assert world.store.told[US] == first
+    assert world.accounts.told(US) == world.now
+    other = world.another()
+    await other.know([US])
+    assert other.told(US) == first
+
+
+async def test_newer_callback_time_survives_reading(world):
+    """Reading an account again never makes the last callback older."""
+    await world.accounts.know([US])
+    world.accounts.note_callback(US)
+    told = world.accounts.told(US)
+    world.now += LIFE
+    await world.accounts.know([US])
+    assert world.accounts.told(US) == told

@@ -1,0 +1,254 @@
+"""The quick path: whole batches in a handful of round trips, order kept, and the slow path behind it."""
+
+import asyncio
+import random
+
+import pytest
+
+from router.core.marker import Result
+from router.streams.store import Store
+from router.worker.quick import Quick
+from router.worker.slow import Slow
+from tests.support.waiting import until
+from tests.worker.test_callbacks import at, conversation, person
+from tests.worker.world import ACCOUNT, CUSTOMER
+
+CONVERSATIONS = 100
+
+
+def story(world, number):
+    """Five events of one conversation, in order."""
+    there = f"conv_conversation_{number:026d}"
+    someone = {"conversationId": there, "id": f"conv_participant_{number:026d}"}
+    address = f"+1555100{number:04d}"
+    return [
+        world.told("CONVERSATION_CREATED", conversation() | {"id": there}),
+        world.told("PARTICIPANT_ADDED", person(address=address) | someone),
+        world.told("PARTICIPANT_UPDATED", person(address=address, name="a", updated=1) | someone),
+        world.told("PARTICIPANT_UPDATED", person(address=address, name="b", updated=2) | someone),
+        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=3) | {"id": there}),
+    ]
+
+
+def shuffled(stories):
+    """Mix stories, each kept in its own order."""
+    mixed = [number for number, story in enumerate(stories) for _ in story]
+    random.Random(7).shuffle(mixed)
+    iterators = [iter(story) for story in stories]
+    return [next(iterators[number]) for number in mixed]
+
+
+async def test_five_hundred_events_in_one_batch(world, monkeypatch):
+    """Five hundred events of a hundred conversations: one read, one commit, every conversation's entries in order."""
+    trips = []
+    for name in ("read_ledgers", "commit"):
+        method = getattr(Store, name)
+
+        async def counted(self, *args, method=method, name=name):
+            trips.append(name)
+            return await method(self, *args)
+
+        monkeypatch.setattr(Store, name, counted)
+    webhooks = shuffled([story(world, number) for number in range(CONVERSATIONS)])
+    results = await world.settle(*webhooks)
+    assert trips == ["read_ledgers", "commit"]
+    assert results.count(Result.JOINED) == results.count(Result.CLOSED) == CONVERSATIONS
+    by_conversation = {}
+    for entry in await world.entries():
+        by_conversation.setdefault(entry.data.conversation.id, []).append(entry.type.partition(".")[2])
+    assert list(by_conversation.values()) == [["joined", "updated", "updated", "closed"]] * CONVERSATIONS
+
+
+async def test_batch_that_comes_twice_is_silent(world):
+    """A crash between commit and acknowledgement repeats the batch: nothing is published again."""
+    deliveries = await world.enter(*(event for number in range(5) for event in story(world, number)))
+    await world.work(deliveries)
+    before = await world.types()
+    results = await world.work(deliveries)
+    assert set(results) <= {Result.KNOWN, Result.STALE}
+    assert await world.types() == before
+
+
+async def test_what_needs_the_api_is_left_with_all_that_follows_it(world):
+    """A customer who is new is left to the slow path, and so is everything later of the same subject, in order."""
+    known, new = world.sms("+15551110001"), [world.sms("+15551110002") for _ in range(3)]
+    await world.settle(world.sms("+15551110001"))
+    deliveries = await world.enter(new[0], known, new[1], new[2])
+    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert [work.delivery for work in settled] == [deliveries[1]]
+    assert left == [deliveries[0], deliveries[2], deliveries[3]]
+
+
+async def test_what_is_busy_is_left(world):
+    """What the window is working on already is not overtaken by a batch."""
+    deliveries = await world.enter(*story(world, 1), *story(world, 2))
+    busy = deliveries[0].text("subject")
+    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda subject: subject == busy)
+    assert (len(settled), left) == (5, deliveries[:5])
+
+
+async def test_lost_race_falls_to_the_slow_path(world, monkeypatch):
+    """A conversation that somebody else changed meanwhile is taken back as a whole and settled one by one."""
+    read = Store.read_ledgers
+    spoiled = []
+
+    async def read_then_change(self, queries):
+        ledgers = await read(self, queries)
+        if not spoiled:
+            spoiled.append(queries[0].conversation_id)
+            await world.redis.hincrby(world.keys.conversation(ACCOUNT, spoiled[0]), "rev", 1)
+            await world.redis.expire(world.keys.conversation(ACCOUNT, spoiled[0]), 60)
+        return ledgers
+
+    monkeypatch.setattr(Store, "read_ledgers", read_then_change)
+    deliveries = await world.enter(*story(world, 1), *story(world, 2))
+    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert [work.delivery for work in settled] == deliveries[5:]
+    assert left == deliveries[:5]
+    for delivery in left:
+        await world.resolver.slow.attempt(delivery)
+    assert (await world.types()).count("joined") == 2
+    assert (await world.types()).count("closed") == 2
+
+
+async def test_field_that_was_not_read_falls_to_the_slow_path(world):
+    """A removal that needs an address the event does not carry is read again with it; its neighbors are settled."""
+    await world.settle(world.told("PARTICIPANT_ADDED", person()))
+    moved = person(updated=1, address="+15559990000")
+    other = story(world, 2)
+    results = await world.settle(world.told("PARTICIPANT_UPDATED", moved), *other)
+    assert results[1:] == [Result.NOTED, Result.JOINED, Result.UPDATED, Result.UPDATED, Result.CLOSED]
+    assert "updated" in await world.types()
+    again = person(2, address=CUSTOMER, updated=2)
+    await world.settle(world.told("PARTICIPANT_ADDED", again))
+    assert (await world.entries())[-1].data.participant.id == again["id"], "the address that was left is free"
+
+
+async def test_unreadable_entries_pass_their_neighbors(world):
+    """Entries that nobody can read become dead letters; those around them are settled."""
+    await world.ensure_group()
+    junk = [
+        {"x": "y"},
+        {"source": "fax", "account": ACCOUNT, "body": "hi"},
+        {"source": "conversations", "body": b"\xff\xfe"},
+    ]
+    for number, fields in enumerate(junk):
+        await world.redis.xadd(world.inbound.key, fields)
+        await world.enter(world.sms(f"+1555200000{number}"))
+    async with world.consuming():
+        await world.finished()
+    letters = await world.letters()
+    assert len(letters) == 3
+    assert all(b"UnreadableError" in letter[b"dead-reason"] for letter in letters)
+    assert len(await world.entries()) == 3
+
+
+async def test_consumer_makes_a_dead_letter_of_a_refusal(world, lines):
+    """400 through the real consumer: a dead letter with where it came from and why, without the address in it."""
+    await world.ensure_group()
+    world.fault(status=400)
+    await world.enter(world.sms())
+    async with world.consuming():
+        await world.finished()
+    (letter,) = await world.letters()
+    assert b"HTTP 400" in letter[b"dead-reason"]
+    assert CUSTOMER.encode() not in letter[b"dead-reason"]
+    assert letter[b"source"] == b"messaging"
+    assert len(lines("event.dead")) == 1
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503])
+async def test_consumer_waits_out_an_outage(world, status, lines):
+    """However long it lasts, an outage makes no dead letter: events wait, others go on, and then all arrive."""
+    await world.ensure_group()
+    await world.settle(world.sms("+15551110000"))
+    world.resolver = world.make_resolver(retries=0)
+    world.fault(status=status)
+    await world.enter(*(world.sms(f"+1555111{number:04d}") for number in range(5)))
+    async with world.consuming(ROUTER_MAX_DELIVERIES="1"):
+        await until(lambda: len(lines("event.waiting")) >= 4)
+        await world.enter(world.told("PARTICIPANT_ADDED", person()))
+        await until(lambda: has_entry(world, person()["id"]))
+        world.mend()
+        await world.finished()
+    assert await world.letters() == []
+    assert len(await world.entries()) == 6
+
+
+async def has_entry(world, participant_id):
+    return any(entry.subject == participant_id for entry in await world.entries())
+
+
+async def test_failure_of_a_batch_is_each_entrys_own(world, monkeypatch, lines):
+    """If the quick path breaks as a whole, every entry of the batch is settled one by one."""
+    await world.ensure_group()
+
+    async def fail(*_, **__):
+        raise RuntimeError("made up")
+
+    monkeypatch.setattr(Quick, "settle", fail)
+    await world.enter(*story(world, 1))
+    async with world.consuming():
+        await world.finished()
+    assert await world.types() == ["joined", "updated", "updated", "closed"]
+    assert lines("batch.failed")
+
+
+async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, monkeypatch):
+    """A fault of ours that one event brings out costs that event only, after the tries that are allowed."""
+    await world.ensure_group()
+    attempt = Slow.attempt
+
+    async def fail(self, delivery):
+        if b"poison" in delivery.fields[b"body"]:
+            raise RuntimeError("made up")
+        return await attempt(self, delivery)
+
+    monkeypatch.setattr(Slow, "attempt", fail)
+    await world.enter(world.sms("+15553330001"), world.sms("poison"), world.sms("+15553330002"))
+    async with world.consuming(ROUTER_MAX_DELIVERIES="2"):
+        await world.finished()
+    (letter,) = await world.letters()
+    assert letter[b"dead-reason"] == b"RuntimeError: made up"
+    assert len(await world.entries()) == 2
+
+
+async def test_two_consumers_share_the_work(world):
+    """Two workers on one stream: every customer is announced once."""
+    await world.ensure_group()
+    await world.enter(*(world.sms(f"+1555444{number % 50:04d}") for number in range(200)))
+    async with world.consuming(ROUTER_BATCH="10"), world.consuming(world.make_resolver(), ROUTER_BATCH="10"):
+        await world.finished()
+    entries = await world.entries()
+    assert [entry.type for entry in entries] == ["participant.joined"] * 50
+    assert len(await world.conversations()) == 50
+
+
+async def test_callbacks_that_come_while_messages_are_resolved(make_world):
+    """The sandbox tells of everything that the workers do, twice and out of order: still one joined a customer."""
+    world = await make_world()
+    await world.ensure_group()
+    resolvers = [world.make_resolver(), world.make_resolver()]
+    async with world.consuming(resolvers[0]), world.consuming(resolvers[1]):
+        await world.enter(*(world.sms(f"+1555777{number:04d}") for number in range(20)))
+        await until(lambda: count_conversations(world, 20))
+        reports = [
+            world.told("PARTICIPANT_ADDED", one)
+            for there in await world.conversations()
+            for one in there["participants"]
+            for _ in range(2)
+        ]
+        random.Random(3).shuffle(reports)
+        await asyncio.gather(*(world.enter(report) for report in reports))
+        await world.finished()
+    assert await world.types() == ["joined"] * 20
+
+
+async def count_conversations(world, number):
+    return len(await world.conversations()) == number
+
+
+def test_stories_are_told_in_order():
+    """The helper of this file keeps each story's order."""
+    assert [one for one in shuffled([[1, 2, 3], ["a", "b"]]) if isinstance(one, int)] == [1, 2, 3]
+    assert at(1) > at(0)

@@ -1,0 +1,333 @@
+"""What Twilio tells by status callback: each type, every order, and together with the webhook of the same customer."""
+
+import asyncio
+
+import pytest
+
+from router.core.marker import Result
+from router.core.timestamps import to_text
+from router.streams.delivery import Done, Poison
+from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, LIST, OURS, PLAIN
+
+DONE = Done()
+CONVERSATION = "conv_conversation_00000000000000000000000001"
+NOW = 1_767_787_200_000_000
+FETCH = "GET /v2/Conversations/{conversation}/Participants/{participant}"
+
+
+def at(seconds):
+    return to_text(NOW + int(seconds * 1_000_000))
+
+
+def person(number=1, kind="CUSTOMER", *, name=None, updated=0.0, address=None, channel="SMS"):
+    """A participant as a callback carries it."""
+    return {
+        "id": f"conv_participant_{number:026d}",
+        "conversationId": CONVERSATION,
+        "accountId": ACCOUNT,
+        "name": name,
+        "type": kind,
+        "profileId": None,
+        "addresses": [{"channel": channel, "address": address or CUSTOMER, "channelId": None}],
+        "createdAt": at(0),
+        "updatedAt": at(updated),
+    }
+
+
+def conversation(status="ACTIVE", *, updated=0.0, name=None):
+    return {
+        "id": CONVERSATION,
+        "accountId": ACCOUNT,
+        "configurationId": "conv_configuration_00000000000000000000000001",
+        "status": status,
+        "name": name,
+        "createdAt": at(0),
+        "updatedAt": at(updated),
+    }
+
+
+async def test_added_customer_is_announced_without_a_call(world):
+    """The payload is the participant: one joined, no request."""
+    assert await world.settle(world.told("PARTICIPANT_ADDED", person())) == [Result.JOINED]
+    assert await world.total() == 0
+    (entry,) = await world.entries()
+    assert (entry.data.origin, entry.data.address, entry.data.recipient) == ("announced", CUSTOMER, None)
+
+
+async def test_added_customer_whose_target_hangs_on_the_recipient(make_world):
+    """Where a rule asks for what the callback does not say, one look at the conversation tells it."""
+    world = await make_world(policy=PLAIN + DESK_RULE)
+    captured = await world.capture(to=DESK)
+    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    assert await world.settle(world.told("PARTICIPANT_ADDED", customer)) == [DONE]
+    assert await world.total() == 1
+    (entry,) = await world.entries()
+    assert (entry.data.target, entry.data.recipient.address) == ("human-agent", DESK)
+
+
+@pytest.mark.parametrize("kind", ["AI_AGENT", "HUMAN_AGENT", "AGENT"])
+async def test_added_agents_are_nobodys_to_take(world, kind):
+    """The shipped policy ignores agent types."""
+    assert await world.settle(world.told("PARTICIPANT_ADDED", person(kind=kind))) == [Result.IGNORED]
+    assert await world.entries() == []
+
+
+async def test_added_agent_at_our_ai_agents_address(make_world):
+    """The AI agent's address is our side from the start, whatever the policy says and nobody has noted yet."""
+    world = await make_world(policy=EVERYBODY)
+    resolver = world.make_resolver(own=frozenset({f"SMS|{OURS}"}))
+    report = world.told("PARTICIPANT_ADDED", person(kind="AI_AGENT", address=OURS))
+    assert await world.settle(report, by=resolver) == [Result.IGNORED]
+
+
+async def test_unknown_participant_is_announced(world):
+    """UNKNOWN may be a customer: the policy gives it a target."""
+    assert await world.settle(world.told("PARTICIPANT_ADDED", person(kind="UNKNOWN"))) == [Result.JOINED]
+
+
+async def test_update_is_published_where_something_changed(world):
+    """A new name is an updated entry; the same again, or what has the same content, is none."""
+    results = await world.settle(
+        world.told("PARTICIPANT_ADDED", person()),
+        world.told("PARTICIPANT_UPDATED", person(name="Ana", updated=1)),
+        world.told("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
+    )
+    assert results == [Result.JOINED, Result.UPDATED, Result.KNOWN]
+    assert await world.types() == ["joined", "updated"]
+    assert (await world.entries())[1].data.participant.name == "Ana"
+
+
+async def test_removal_is_published_once(world):
+    """Left once; what was never announced leaves without a word."""
+    results = await world.settle(
+        world.told("PARTICIPANT_ADDED", person()),
+        world.told("PARTICIPANT_ADDED", person(2, "AGENT", address=OURS)),
+        world.told("PARTICIPANT_REMOVED", person(updated=1)),
+        world.told("PARTICIPANT_REMOVED", person(updated=2)),
+        world.told("PARTICIPANT_REMOVED", person(2, "AGENT", address=OURS, updated=1)),
+    )
+    assert results[2:] == [Result.LEFT, Result.KNOWN, Result.NOTED]
+    assert await world.types() == ["joined", "left"]
+
+
+async def test_second_stay_is_announced_again(world):
+    """Whoever left and came back has joined twice, with two ids."""
+    await world.settle(
+        world.told("PARTICIPANT_ADDED", person()),
+        world.told("PARTICIPANT_REMOVED", person(updated=1)),
+        world.told("PARTICIPANT_ADDED", person(updated=2)),
+    )
+    entries = await world.entries()
+    assert [entry.type for entry in entries] == ["participant.joined", "participant.left", "participant.joined"]
+    assert len({entry.id for entry in entries}) == 3
+
+
+async def test_removal_that_overtakes_the_addition(world):
+    """A participant that is gone already is never announced."""
+    results = await world.settle(
+        world.told("PARTICIPANT_REMOVED", person(updated=0), at=at(5)),
+        world.told("PARTICIPANT_ADDED", person(), at=at(0)),
+    )
+    assert results == [Result.NOTED, Result.STALE]
+    assert await world.entries() == []
+
+
+async def test_stale_update_changes_nothing(world):
+    """What is older than what is committed is stale, however late it comes."""
+    results = await world.settle(
+        world.told("PARTICIPANT_UPDATED", person(name="new", updated=9)),
+        world.told("PARTICIPANT_UPDATED", person(name="old", updated=5)),
+        world.told("PARTICIPANT_ADDED", person()),
+    )
+    assert results == [Result.JOINED, Result.STALE, Result.STALE]
+    assert (await world.entries())[0].data.participant.name == "new"
+
+
+async def test_events_of_the_conversation(world):
+    """Created and renamed are noted, closed is published to the holder once, and afterwards everything is stale."""
+    results = await world.settle(
+        world.told("CONVERSATION_CREATED", conversation()),
+        world.told("PARTICIPANT_ADDED", person()),
+        world.told("CONVERSATION_UPDATED", conversation(name="x", updated=1)),
+        world.told("CONVERSATION_UPDATED", conversation("INACTIVE", updated=2)),
+        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=3)),
+        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=4)),
+        world.told("PARTICIPANT_ADDED", person(2, address="+15551239999", updated=5)),
+        world.told("PARTICIPANT_REMOVED", person(updated=6)),
+    )
+    assert results[0] == results[2] == results[3] == Result.NOTED
+    assert results[4:] == [Result.CLOSED, Result.KNOWN, Result.STALE, Result.STALE]
+    assert await world.types() == ["joined", "closed"]
+    assert (await world.entries())[1].data.conversation.configuration_id == conversation()["configurationId"]
+
+
+async def test_closing_without_anybody_announced(world):
+    """Nobody holds it, so nobody is told."""
+    assert await world.settle(world.told("CONVERSATION_UPDATED", conversation("CLOSED"))) == [Result.NOTED]
+    assert await world.entries() == []
+
+
+async def test_closing_that_overtakes_everything(world):
+    """A conversation that is told of as closed first is closed: what comes later changes nothing."""
+    results = await world.settle(
+        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=9)),
+        world.told("CONVERSATION_CREATED", conversation()),
+        world.told("PARTICIPANT_ADDED", person()),
+    )
+    assert results == [Result.NOTED, Result.KNOWN, Result.STALE]
+    assert await world.entries() == []
+
+
+async def said(world, captured, **author):
+    """The callback of what a captured conversation's customer said."""
+    communication = captured["communication"] | {"accountId": ACCOUNT}
+    communication["author"] = communication["author"] | author
+    return world.told("COMMUNICATION_CREATED", communication)
+
+
+async def test_communication_of_somebody_known_costs_nothing(world):
+    """The author is announced: no call, no entry."""
+    captured = await world.capture()
+    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    await world.settle(world.told("PARTICIPANT_ADDED", customer))
+    assert await world.settle(await said(world, captured)) == [Result.KNOWN]
+    assert await world.total() == 0
+
+
+async def test_communication_of_somebody_unknown_costs_one_fetch(world):
+    """A communication that is the first we hear of its author: one fetch, one joined, with our side as recipient."""
+    captured = await world.capture()
+    assert await world.settle(await said(world, captured)) == [DONE]
+    assert await world.calls() == {FETCH: 1}
+    (entry,) = await world.entries()
+    assert (entry.data.origin, entry.data.address, entry.data.recipient.address) == ("found", CUSTOMER, OURS)
+
+
+async def test_communication_whose_author_has_no_id(world):
+    """Its address finds it in the list."""
+    captured = await world.capture()
+    assert await world.settle(await said(world, captured, participantId=None)) == [DONE]
+    assert (await world.calls())[LIST] == 1
+    assert await world.types() == ["joined"]
+
+
+async def test_communication_of_our_own_side(make_world):
+    """What our own side wrote is our own echo, even where the policy gives everybody a target."""
+    world = await make_world(policy=EVERYBODY)
+    other = world.make_resolver()
+    await other.slow._accounts.know([ACCOUNT])
+    await world.settle(world.sms())
+    (there,) = await world.conversations()
+    ours = next(one for one in there["participants"] if one["type"] == "AI_AGENT")
+    data = {
+        "id": "conv_communication_00000000000000000000000001",
+        "conversationId": there["id"],
+        "accountId": ACCOUNT,
+        "author": {"participantId": ours["id"], "channel": "SMS", "address": OURS},
+        "recipients": [{"channel": "SMS", "address": CUSTOMER}],
+        "createdAt": ours["createdAt"],
+    }
+    await world.redis.delete(world.keys.conversation(ACCOUNT, there["id"]))
+    await world.settle(world.told("COMMUNICATION_CREATED", data), by=other)
+    assert await world.types() == ["joined"]
+
+
+@pytest.mark.parametrize("author", [None, {"channel": "SMS", "address": "+15550000000"}], ids=["nobody", "a stranger"])
+async def test_communication_whose_author_is_nowhere(world, author):
+    """Nobody, or nobody who is there: ignored with a reason, no dead letter."""
+    captured = await world.capture()
+    data = captured["communication"] | {"author": author}
+    (result,) = await world.settle(world.told("COMMUNICATION_CREATED", data))
+    assert result in {Result.IGNORED, DONE}
+    assert await world.entries() == []
+
+
+async def test_communication_of_a_conversation_that_is_gone(world, lines):
+    """Deleted meanwhile: ignored."""
+    captured = await world.capture()
+    await world.api("DELETE", f"/v2/Conversations/{captured['conversation']['id']}")
+    assert await world.settle(await said(world, captured)) == [DONE]
+    assert lines("event")[-1]["result"] == "ignored"
+
+
+@pytest.mark.parametrize("event_type", ["COMMUNICATION_UPDATED", "SOMETHING_NEW", "x" * 500])
+async def test_other_types_are_disregarded_by_name(world, event_type, lines):
+    """A delivery state and what nobody knows yet end as ignored, with the type as reason."""
+    assert await world.settle(world.told(event_type, {"id": "x", "createdAt": at(0)})) == [Result.IGNORED]
+    assert await world.total() == 0
+    assert lines("event")[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"id": "p1", "addresses": "x", "conversationId": "c1"},
+        {"id": "p1", "addresses": [{"channel": "SMS"}], "conversationId": "c1"},
+        {"id": "p1", "type": "CUSTOMER"},
+        {"id": "p1", "type": {"a": 1}, "conversationId": "c1"},
+    ],
+    ids=["addresses", "half an address", "no conversation", "type"],
+)
+async def test_payload_that_is_no_participant_is_poison(world, data):
+    """It can never become an entry: poison at once, naming the field and no value."""
+    (verdict,) = await world.settle(world.told("PARTICIPANT_ADDED", data, at=at(0)))
+    assert isinstance(verdict, Poison)
+    assert "PARTICIPANT_ADDED" in verdict.reason
+
+
+async def test_participant_without_address_is_announced_when_it_gets_one(world):
+    """Nobody can answer who has no address; the joined comes with it."""
+    bare = person() | {"addresses": None}
+    assert await world.settle(world.told("PARTICIPANT_ADDED", bare)) == [Result.IGNORED]
+    assert await world.settle(world.told("PARTICIPANT_UPDATED", person(updated=1))) == [Result.JOINED]
+
+
+async def test_second_participant_at_an_announced_address(world):
+    """One address is announced once in a conversation, under whatever id it comes."""
+    results = await world.settle(
+        world.told("PARTICIPANT_ADDED", person(1)), world.told("PARTICIPANT_ADDED", person(2, updated=1))
+    )
+    assert results == [Result.JOINED, Result.IGNORED]
+
+
+@pytest.mark.parametrize("order", ["webhook first", "callback first"])
+async def test_webhook_and_callback_of_one_participant(make_world, order):
+    """Whichever comes first, and whichever worker gets it, one participant is announced once."""
+    world = await make_world(policy=PLAIN + DESK_RULE)
+    captured = await world.capture(to=DESK)
+    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    both = [world.sms(to=DESK), world.told("PARTICIPANT_ADDED", customer)]
+    other = world.make_resolver()
+    for webhook, by in zip(both if order == "webhook first" else reversed(both), (world.resolver, other), strict=True):
+        (delivery,) = await world.enter(webhook)
+        await world.finish(delivery, by=by)
+    (entry,) = await world.entries()
+    assert (entry.data.target, entry.data.participant.id) == ("human-agent", customer["id"])
+
+
+async def test_webhook_and_callback_at_once_from_two_workers(make_world):
+    """Thirty customers, each reported by a message and by a callback at the same time to two workers: thirty joined."""
+    world = await make_world(policy=PLAIN + DESK_RULE)
+    jobs = []
+    resolvers = [world.make_resolver(), world.make_resolver()]
+    for number in range(30):
+        sender = f"+1555000{number:04d}"
+        captured = await world.capture(sender, DESK)
+        customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+        deliveries = await world.enter(world.sms(sender, DESK), world.told("PARTICIPANT_ADDED", customer))
+        jobs += [world.finish(one, by=resolvers[(number + index) % 2]) for index, one in enumerate(deliveries)]
+    await asyncio.gather(*jobs)
+    entries = await world.entries()
+    assert [entry.type for entry in entries] == ["participant.joined"] * 30
+    assert len({entry.data.participant.id for entry in entries}) == 30
+    assert {entry.data.target for entry in entries} == {"human-agent"}
+
+
+async def test_same_message_at_once_by_two_workers(world):
+    """Two workers with one message (a redelivery of a slow one): one conversation, one participant, one joined."""
+    (delivery,) = await world.enter(world.sms())
+    resolvers = [world.make_resolver() for _ in range(4)]
+    await asyncio.gather(*(world.finish(delivery, by=resolver) for resolver in resolvers))
+    assert await world.types() == ["joined"]
+    (there,) = await world.conversations()
+    assert len(there["participants"]) == 2

@@ -1,0 +1,213 @@
+"""The worker as a real process: killed, stopped, robbed of its group, and together with real receivers."""
+
+import asyncio
+import os
+import signal
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from router.core.keys import RESOLVER
+from router.streams.embedded import free_port
+from tests.conftest import ACCOUNT, TOKEN
+from tests.receiver.samples import signed, sms
+from tests.support.processes import RunningProcess
+from tests.support.waiting import until
+from tests.worker.world import CONFIGURATION, KEY, SECRET
+
+pytestmark = pytest.mark.processes
+EVENTS = 1000
+
+
+@pytest.fixture
+async def launch(tmp_path, world):
+    """Start `python -m router COMMAND ...` in this world; whatever happens, nothing of it is left running."""
+    running = []
+    environment = {
+        "REDIS_URL": world.redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "TWILIO_API_KEY": KEY,
+        "TWILIO_API_SECRET": SECRET,
+        "TWILIO_CONVERSATIONS_URL": world.url,
+        "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
+        "PUBLIC_BASE_URL": "https://hooks.example.com",
+        "ROUTER_HOST": "127.0.0.1",
+        "ROUTER_HEARTBEAT_TTL": "1",
+    }
+
+    async def start(*arguments, **changes):
+        process = await RunningProcess.start(tmp_path, "router", *arguments, **(environment | changes))
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        await process.kill()
+
+
+async def enter_many(world, number):
+    """Let so many customers write, each once."""
+    await world.ensure_group()
+    webhooks = [world.sms(f"+1555{index:07d}") for index in range(number)]
+    for index in range(0, number, 200):
+        await asyncio.gather(*(world.append(webhook) for webhook in webhooks[index : index + 200]))
+
+
+async def published(world, number):
+    return len(await world.entries()) >= number
+
+
+async def assert_one_of_each(world, number):
+    """So many customers: as many conversations, participants and joined entries, and no dead letter."""
+    entries = await world.entries()
+    assert [entry.type for entry in entries] == ["participant.joined"] * number
+    assert len({entry.id for entry in entries}) == number
+    assert len({entry.data.participant.id for entry in entries}) == number
+    state = (await world.api("GET", "/healthz"))["conversations"]
+    assert state == number
+    assert await world.letters() == []
+
+
+async def test_killed_worker_is_replaced_within_seconds(launch, world):
+    """kill -9 in the middle of a thousand events: the survivor takes over, and nothing is lost or doubled."""
+    await enter_many(world, EVENTS)
+    victim = await launch("work", ROUTER_BATCH="50", ROUTER_WINDOW="50", ROUTER_API_CONCURRENCY="8")
+    await until(lambda: published(world, EVENTS // 4), 30)
+    os.kill(victim.process.pid, signal.SIGKILL)
+    await victim.process.wait()
+    before = len(await world.entries())
+    pending = (await world.redis.xpending(world.inbound.key, RESOLVER))["pending"]
+    assert before < EVENTS, "killed too late to prove anything"
+    assert pending > 0
+    survivor = await launch("work")
+    await survivor.started()
+    await world.finished(20)
+    await assert_one_of_each(world, EVENTS)
+    assert sum(line["entries"] for line in survivor.find("claimed")) >= pending
+
+
+async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, world):
+    """SIGTERM under load: exit status 0, what was begun is finished, and a survivor has the rest at once."""
+    await enter_many(world, 400)
+    leaver = await launch("work", ROUTER_BATCH="20", ROUTER_WINDOW="20", ROUTER_API_CONCURRENCY="4")
+    await until(lambda: published(world, 50), 30)
+    assert await leaver.end() == 0
+    assert leaver.lines[-1]["event"] == "process.stopped"
+    assert not [key async for key in world.redis.scan_iter(f"{world.keys.namespace}:*heartbeat*")]
+    assert len(await world.entries()) < 400, "stopped too late to prove anything"
+    survivor = await launch("work")
+    await world.finished()
+    await assert_one_of_each(world, 400)
+    assert await survivor.end() == 0
+
+
+async def test_sigterm_during_an_outage_hands_back(launch, world):
+    """Events that wait for the API when the worker must go stay pending, and a survivor takes them when it is back."""
+    world.fault(status=503)
+    await enter_many(world, 5)
+    leaver = await launch("work", ROUTER_GRACE="0.5")
+    await until(lambda: leaver.find("event.waiting"), 20)
+    assert await leaver.end() == 0
+    world.mend()
+    survivor = await launch("work")
+    await survivor.started()
+    await world.finished()
+    await assert_one_of_each(world, 5)
+
+
+async def test_worker_without_its_group_ends_with_a_failure(launch, world):
+    """A group that is destroyed stops reading silently: the process says so, ends with 1, and its successor works."""
+    worker = await launch("work")
+    await worker.started()
+    await world.redis.xgroup_destroy(world.inbound.key, RESOLVER)
+    async with asyncio.timeout(20):
+        assert await worker.process.wait() == 1
+    assert worker.find("process.failed")
+    successor = await launch("work")
+    await successor.started()
+    await enter_many(world, 3)
+    await world.finished()
+    await assert_one_of_each(world, 3)
+
+
+async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, world):
+    """One webhook, two hundred times at once, on everything twice: one conversation, one participant, one joined."""
+    ports = [free_port(), free_port()]
+    processes = [await launch("receive", "--port", str(port)) for port in ports]
+    processes += [await launch("work"), await launch("work")]
+    for process in processes:
+        await process.started()
+    request = signed(sms())
+    async with aiohttp.ClientSession() as session:
+
+        async def post(number):
+            url = URL(f"http://127.0.0.1:{ports[number % 2]}{request.path}", encoded=True)
+            async with session.post(url, data=request.body, headers=request.headers()) as answer:
+                return answer.status
+
+        assert set(await asyncio.gather(*(post(number) for number in range(200)))) == {200}
+    await world.finished()
+    await assert_one_of_each(world, 1)
+    assert await world.redis.xlen(world.inbound.key) == 1
+    assert await asyncio.gather(*(process.end() for process in processes)) == [0, 0, 0, 0]
+
+
+async def test_operators_port_of_the_worker(launch, world):
+    """With ROUTER_METRICS_PORT a worker shows what it counted."""
+    port = free_port()
+    worker = await launch("work", ROUTER_METRICS_PORT=str(port))
+    await worker.started()
+    await enter_many(world, 2)
+    await world.finished()
+    async with world.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = await answer.text()
+    assert 'router_events_total{result="joined",source="messaging"} 2.0' in text
+    assert 'router_api_calls_total{method="POST",route="/v2/Conversations",status="201"} 2.0' in text
+    assert await worker.end() == 0
+
+
+async def test_log_of_a_worker_names_nobody(launch, world):
+    """No address, token or secret in any line of a worker's life."""
+    worker = await launch("work")
+    await worker.started()
+    await enter_many(world, 3)
+    await world.finished()
+    assert await worker.end() == 0
+    for secret in ("+15550000", "15557650000", TOKEN, SECRET, KEY):
+        assert secret not in worker.text
+
+
+async def test_settings_that_are_missing_are_all_named(tmp_path):
+    """Exit status 2, and every variable in one message."""
+    process = await RunningProcess.start(tmp_path, "router", "work", ROUTER_WINDOW="0")
+    assert await process.process.wait() == 2
+    for name in (
+        "REDIS_URL",
+        "TWILIO_ACCOUNT_SID",
+        "TWILIO_AUTH_TOKEN",
+        "TWILIO_CONVERSATION_CONFIGURATION_ID",
+        "ROUTER_WINDOW",
+    ):
+        assert name in process.text
+    assert "Traceback" not in process.text
+
+
+async def test_policy_that_cannot_be_meant_stops_the_start(tmp_path, launch):
+    """A misspelt rule is named with its line, before anything is read."""
+    (tmp_path / "routing.toml").write_text('[default]\ntarget = "ai-agnet"\n')
+    process = await launch("work", ROUTER_CONFIG_DIR=str(tmp_path))
+    assert await process.process.wait() == 2
+    assert "routing.toml:2" in process.text
+    assert "Traceback" not in process.text
+
+
+@pytest.mark.parametrize("problem", ["no folder", "no routing.toml"])
+async def test_policy_that_is_missing_stops_the_start(tmp_path, launch, problem):
+    """A configuration folder that is not there is a setting that is wrong, not a crash."""
+    folder = tmp_path / "nowhere" if problem == "no folder" else tmp_path
+    process = await launch("work", ROUTER_CONFIG_DIR=str(folder))
+    assert await process.process.wait() == 2
+    assert "routing.toml" in process.text
+    assert "Traceback" not in process.text
