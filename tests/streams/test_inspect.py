@@ -43,7 +43,7 @@ async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, st
     await update_gauges(redis, keys)
     text = metrics.render().decode()
     assert f'router_stream_entries{{stream="{stream.key}"}} 0.0' in text
-    assert 'group="resolver"' not in text
+    assert 'router_group_pending{group="resolver"' not in text
 
 
 async def test_a_consumer_lives_while_its_heartbeat_does(redis):
