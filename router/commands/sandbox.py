@@ -43,7 +43,10 @@ def make_options(settings: Settings, *, callback_url: str | None, grouping: str,
         "statusCallbacks": [{"url": callback_url, "method": "POST"}] if callback_url else [],
     }
     key, secret = settings.twilio_api_key, settings.twilio_api_secret
-    values: dict[str, Any] = dict(switch.partition("=")[::2] for switch in switches)
+    values: dict[str, Any] = {}
+    if settings.twilio_classic_service_sid:
+        values["classic_service_sid"] = settings.twilio_classic_service_sid
+    values |= dict(switch.partition("=")[::2] for switch in switches)
     try:
         return SandboxOptions(
             account_sid=settings.twilio_account_sid or ACCOUNT_SID,

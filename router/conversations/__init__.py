@@ -8,6 +8,7 @@ from router.conversations.answers import Answer
 from router.conversations.bodies import UNSET
 from router.conversations.limiter import Limiter
 from router.conversations.transport import CallDetails, Transport
+from router.conversations.v1 import ClassicConversations
 from router.conversations.v2 import ConversationsV2
 
-__all__ = ["UNSET", "Answer", "CallDetails", "ConversationsV2", "Limiter", "Transport"]
+__all__ = ["UNSET", "Answer", "CallDetails", "ClassicConversations", "ConversationsV2", "Limiter", "Transport"]

@@ -49,6 +49,7 @@ _CLASSES: Final[dict[int, type[ApiError]]] = {
     429: RateLimitError,
 }
 _CLIENT_ERRORS: Final = range(400, 500)
+_NO_CONTENT: Final = 204
 _RFC_9457: Final = frozenset({"type", "title", "status", "code"})
 _PERSONAL: Final = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+|(?<![\w+])(?:\+\d[\d ().\-]{6,18}\d|\d{8,15})(?!\w)")
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
@@ -168,7 +169,12 @@ def _parse_date(text: str) -> float | None:
 
 
 def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> Answer:
-    """Read a 2xx. Raises ServerError for an empty or broken body: the API is not well, the event is innocent."""
+    """Read a 2xx; a 204 has no body and gives an empty object.
+
+    Raises ServerError for an empty or broken body: the API is not well, the event is innocent.
+    """
+    if answer.status == _NO_CONTENT and not answer.body:
+        return Answer(answer.status, answer.headers, {})
     try:
         data = orjson.loads(answer.body)
     except orjson.JSONDecodeError:

@@ -28,6 +28,7 @@ from router.conversations.answers import RawAnswer
 from router.core.errors import ServerError, TransportError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import SimpleNamespace
 
     from aiohttp import ClientRequest, ClientResponse, TraceRequestHeadersSentParams
@@ -49,6 +50,7 @@ class Request:
     url: str = field(repr=False)
     content: bytes | None = field(repr=False)
     is_repeatable: bool
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -117,7 +119,7 @@ class Session:
     def hide(self, text: str) -> str:
         """Return `text` without the credentials, should a server have echoed them."""
         for secret in self._secrets:
-            text = text.replace(secret, "•••")
+            text = text.replace(secret, "***")
         return text
 
     async def exchange(self, request: Request, limit: float) -> RawAnswer:
@@ -128,7 +130,7 @@ class Session:
                 request.method,
                 request.url,
                 data=request.content,
-                headers=None if request.content is None else {"Content-Type": "application/json"},
+                headers=request.headers,
                 allow_redirects=False,
                 timeout=ClientTimeout(total=limit, ceil_threshold=float("inf")),
                 trace_request_ctx=sending,

@@ -1,8 +1,8 @@
 """Calls to one API host: deadlines, repeats, a cap in flight, and one report per finished call.
 
-It knows methods, paths and JSON objects and nothing of conversations. It never repeats a POST whose fate is unknown
-(conversations.retry) and never waits past a call's deadline. The official library's asyncio client is not used: it
-sends the bodies of this API form-encoded.
+It knows methods, paths, JSON objects and forms, and nothing of conversations. It never repeats a POST whose fate is
+unknown (conversations.retry) and never waits past a call's deadline. The official library's asyncio client is not
+used: it sends the JSON bodies of version 2 form-encoded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from router.conversations.answers import Answer, RawAnswer, to_answer, to_error
 from router.conversations.limiter import Limiter
 from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy, is_unprocessed
 from router.conversations.session import OK, Request, Session
-from router.conversations.urls import encode_query, fill_path, generalize, trim_base
+from router.conversations.urls import encode_query, fill_path, follow_link, generalize, trim_base
 from router.core.errors import ApiError, RateLimitError, RequestError, TransportError, UnavailableError
 
 if TYPE_CHECKING:
@@ -115,15 +115,32 @@ class Transport:
         ids: Mapping[str, str] | None = None,
         query: Mapping[str, str | Sequence[str]] | None = None,
         body: Mapping[str, Any] | None = None,
+        form: Mapping[str, str | Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
+        link: str | None = None,
         is_repeatable: bool | None = None,
     ) -> Answer:
         """Send one call with its repeats and return its 2xx answer.
 
-        `path` begins with the version and is best a template whose `{names}` are filled from `ids`. `is_repeatable`
-        None leaves it to the method; True for a POST is a promise that doing it twice is doing it once.
+        `path` begins with the version and is best a template whose `{names}` are filled from `ids`. `body` goes out
+        as JSON, `form` urlencoded. A `link` is a URL that an answer to `path` gave to go on with: it is followed on
+        the base's origin and nowhere else. `is_repeatable` None leaves it to the method; True for a POST is a promise
+        that doing it twice is doing it once.
         Raises an ApiError by the HTTP status; TransportError without an answer, `is_sent` over all attempts.
         """
-        request = self._prepare(method.upper(), path, ids, query, body, is_repeatable=is_repeatable)
+        method, route = method.upper(), generalize(path) if ids is None else path
+        content, content_type = _write(f"{method} {route}", body, form)
+        request = Request(
+            method=method,
+            route=route,
+            url=self._locate(path, ids, query) if link is None else follow_link(self._base, link, f"{method} {route}"),
+            content=content,
+            is_repeatable=method in REPEATABLE_METHODS if is_repeatable is None else is_repeatable,
+            headers={**(headers or {}), **content_type},
+        )
+        return await self._run(request)
+
+    async def _run(self, request: Request) -> Answer:
         now = self._clock()
         call = _Call(started=now, deadline=now + self._deadline)
         try:
@@ -135,30 +152,9 @@ class Transport:
         self._report(request, call, answer.status, None)
         return answer
 
-    def _prepare(
-        self,
-        method: str,
-        path: str,
-        ids: Mapping[str, str] | None,
-        query: Mapping[str, str | Sequence[str]] | None,
-        body: Mapping[str, Any] | None,
-        *,
-        is_repeatable: bool | None,
-    ) -> Request:
-        route = generalize(path) if ids is None else path
-        text = path if ids is None else fill_path(path, ids)
+    def _locate(self, path: str, ids: Mapping[str, str] | None, query: Mapping[str, str | Sequence[str]] | None) -> str:
         search = f"?{encode_query(query)}" if query else ""
-        try:
-            content = None if body is None else orjson.dumps(body)
-        except TypeError as error:  # lone surrogates among others: no JSON can carry them
-            raise RequestError(f"{method} {route}: the body cannot be written as JSON") from error
-        return Request(
-            method=method,
-            route=route,
-            url=f"{self._base}{text}{search}",
-            content=content,
-            is_repeatable=method in REPEATABLE_METHODS if is_repeatable is None else is_repeatable,
-        )
+        return f"{self._base}{path if ids is None else fill_path(path, ids)}{search}"
 
     async def _persist(self, request: Request, call: _Call) -> Answer:
         while True:
@@ -210,3 +206,18 @@ class Transport:
     def _report(self, request: Request, call: _Call, status: int, error: str | None) -> None:
         seconds = self._clock() - call.started
         self._on_call(CallDetails(request.method, request.route, status, seconds, call.attempts, error))
+
+
+def _write(
+    label: str, body: Mapping[str, Any] | None, form: Mapping[str, str | Sequence[str]] | None
+) -> tuple[bytes | None, dict[str, str]]:
+    """Return the content of a request and the header that names its type."""
+    try:
+        if form is not None:
+            return encode_query(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        if body is not None:
+            return orjson.dumps(body), {"Content-Type": "application/json"}
+    except (TypeError, UnicodeEncodeError) as error:  # lone surrogates among others: no body can carry them
+        kind = "JSON" if form is None else "a form"
+        raise RequestError(f"{label}: the body cannot be written as {kind}") from error
+    return None, {}

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
-from router.core.errors import RequestError
+from router.core.errors import RequestError, ServerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _VERSION: Final = re.compile(r"(/v[12])?/*\Z")
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f\\]")
 _WORD: Final = re.compile(r"[A-Za-z]*|v\d")
 
 
@@ -59,3 +61,26 @@ def generalize(path: str) -> str:
 def encode_query(query: Mapping[str, str | Sequence[str]]) -> str:
     """Return the query string; a list becomes a repeated parameter, and a plus is never taken for a space."""
     return urlencode(query, doseq=True, quote_via=quote)
+
+
+def follow_link(base: str, link: str, route: str) -> str:
+    """Return the URL of a `link` in an answer, absolute or relative to `base`; path and query stay as they are.
+
+    Raises ServerError, without repeating the link, if it leads to another origin: credentials travel with every call,
+    and an answer must not be able to send them elsewhere.
+    """
+    origin = urlsplit(base)
+    try:
+        target = urlsplit(urljoin(f"{base}/", link))
+        is_ours = "@" not in target.netloc and _origin(target) == _origin(origin)
+    except ValueError:  # no URL, or a port that is none
+        is_ours = False
+    if not is_ours or _UNPRINTABLE.search(link):
+        raise ServerError(f"{route}: a link that leads to another host", status=200)
+    search = f"?{target.query}" if target.query else ""
+    return f"{origin.scheme}://{origin.netloc}{target.path}{search}"
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int | None]:
+    scheme = parts.scheme.lower()
+    return scheme, (parts.hostname or "").lower(), parts.port or _DEFAULT_PORTS.get(scheme)

@@ -16,6 +16,9 @@ from aiohttp import web
 from router.sandbox import admin, routes
 from router.sandbox.admin import DELIVERER
 from router.sandbox.callbacks import Deliverer
+from router.sandbox.classic_conversations import run_classic_timers
+from router.sandbox.classic_hooks import ClassicHooks
+from router.sandbox.classic_middleware import treat_classic
 from router.sandbox.clock import system_clock
 from router.sandbox.conversations import run_timers
 from router.sandbox.faults import Faults
@@ -44,8 +47,10 @@ def create_app(
     """
     chance = entropy or random.Random()  # noqa: S311 # made-up ids and chance, no secrets
     deliverer = Deliverer(chance)
-    app = web.Application(middlewares=MIDDLEWARES, client_max_size=MAX_BODY)
-    app[STATE] = State(options, clock or system_clock, chance, deliverer)
+    hooks = ClassicHooks(chance)
+    outermost, *inner = MIDDLEWARES
+    app = web.Application(middlewares=(outermost, treat_classic, *inner), client_max_size=MAX_BODY)
+    app[STATE] = State(options, clock or system_clock, chance, deliverer, hooks)
     app[DELIVERER] = deliverer
     app[FAULTS] = Faults(chance)
     app[COUNTS] = Counter()
@@ -58,19 +63,23 @@ def create_app(
 
 async def _live(app: web.Application) -> AsyncIterator[None]:
     """Deliver callbacks and run timers for as long as the application serves."""
+    hooks = app[STATE].classic_hooks
     await app[DELIVERER].start(lambda: app[STATE].options)
+    await hooks.start(lambda: app[STATE].options)
     ticker = asyncio.create_task(_tick(app[STATE]))
     yield
     ticker.cancel()
     with suppress(asyncio.CancelledError):
         await ticker
     await app[DELIVERER].close()
+    await hooks.close()
 
 
 async def _tick(state: State) -> None:
     while True:
         await asyncio.sleep(TICK)
         run_timers(state)
+        run_classic_timers(state)
 
 
 async def _let_go(app: web.Application) -> None:

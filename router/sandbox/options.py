@@ -7,9 +7,9 @@ switches can be changed while it runs (`with_switches`), who it is cannot. Refus
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
@@ -17,6 +17,8 @@ from router.core.participants import Configuration, ParticipantType
 
 #: The configuration that a sandbox has where none is given.
 DEFAULT_CONFIGURATION_ID: Final = "conv_configuration_00000000000000000000000001"
+#: The classic service that a sandbox has where none is given.
+DEFAULT_CLASSIC_SERVICE_SID: Final = "IS00000000000000000000000000000001"
 
 _DEFAULT_CONFIGURATION: Final[dict[str, Any]] = {
     "id": DEFAULT_CONFIGURATION_ID,
@@ -28,8 +30,11 @@ _DEFAULT_CONFIGURATION: Final[dict[str, Any]] = {
 }
 
 #: Fields that say who the sandbox is: fixed from start to end.
-IDENTITY: Final = frozenset({"account_sid", "auth_token", "api_key", "api_secret", "configurations"})
+IDENTITY: Final = frozenset(
+    {"account_sid", "auth_token", "api_key", "api_secret", "configurations", "classic_service_sid"}
+)
 
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
 Fraction = Field(default=0.0, ge=0.0, le=1.0)
 Seconds = Field(default=0.0, ge=0.0)
 
@@ -41,7 +46,8 @@ class SandboxOptions:
     """Options of one sandbox; raises pydantic's ValidationError (a ValueError) for a value that no switch has.
 
     `auth_token` signs the callbacks and, with `account_sid`, opens the API like `api_key` with `api_secret`.
-    `configurations` are configuration objects in the API's own form, at least with an `id`.
+    `configurations` are configuration objects in the API's own form, at least with an `id`. `classic_service_sid` is
+    the one service of the classic API, and its default service.
     """
 
     account_sid: str
@@ -49,6 +55,7 @@ class SandboxOptions:
     api_key: str
     api_secret: str
     configurations: tuple[Configuration | dict[str, Any], ...] = (_DEFAULT_CONFIGURATION,)
+    classic_service_sid: str = Field(default=DEFAULT_CLASSIC_SERVICE_SID, pattern=r"^IS[0-9a-fA-F]{32}$")
 
     # participants
     default_participant_type: ParticipantType = ParticipantType.UNKNOWN
@@ -98,6 +105,23 @@ class SandboxOptions:
     #: wait before the first retry; doubles with each
     callback_backoff_seconds: float = Field(default=1.0, ge=0.0)
     callback_timeout_seconds: float = Field(default=15.0, gt=0.0)
+
+    # classic conversations (version 1)
+    #: of a 404: the code of the resource's kind (50350, 50432), or 20404 for all
+    classic_not_found: Literal["specific", "generic"] = "specific"
+    #: the largest page of ParticipantConversations
+    classic_lookup_page_size: Literal[50, 1000] = 50
+    classic_pre_webhook_url: Url | None = None
+    classic_post_webhook_url: Url | None = None
+    #: the events that are sent; none is none
+    classic_webhook_filters: tuple[str, ...] = ()
+    classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0)
+    #: ask the pre-action webhook about REST calls too that enable webhooks
+    classic_pre_for_api_writes: bool = False
+    #: a message that no classic conversation takes opens one
+    classic_auto_creation: bool = True
+    #: a message of a classic conversation comes in on v2 as well, with the CH sid as channelId
+    classic_bridge: bool = False
 
     # memory
     keep_closed: int = Field(default=10_000, ge=0)

@@ -1,6 +1,7 @@
 """The public API under /v2: each handler reads the request, calls one operation and writes its outcome.
 
-Handlers await the body first and never again before they return, so each write is one atomic step.
+Handlers await the body first and never again before they return, so each write is one atomic step. The classic API
+under /v1 is served from classic_routes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.core.participants import ConversationStatus
+from router.sandbox import classic_routes
 from router.sandbox.actions import complete_action, create_action, find_action
 from router.sandbox.bodies import (
     InlineParticipant,
@@ -245,6 +247,7 @@ def _status_url(request: web.Request, operation: OperationRecord) -> str:
 
 
 ROUTES: Final = (
+    *classic_routes.ROUTES,
     web.post(CONVERSATIONS, post_conversation),
     web.get(CONVERSATIONS, list_conversations),
     web.get(CONVERSATION, get_conversation),

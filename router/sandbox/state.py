@@ -11,6 +11,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.ids import make_id
+from router.sandbox.classic_memory import ClassicMemory
 from router.sandbox.clock import VirtualClock, format_time
 from router.sandbox.configurations import load_configuration
 from router.sandbox.errors import RefusalError, not_found
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import random
 
     from router.sandbox.callbacks import Deliverer
+    from router.sandbox.classic_hooks import ClassicHooks
     from router.sandbox.clock import Clock
     from router.sandbox.grouping import Key
     from router.sandbox.options import SandboxOptions
@@ -39,10 +41,18 @@ KEEP_OPERATIONS: Final = 1_000
 class State:
     """The sandbox's memory; `use` replaces its options by others of the same identity."""
 
-    def __init__(self, options: SandboxOptions, clock: Clock, entropy: random.Random, deliverer: Deliverer) -> None:
+    def __init__(
+        self,
+        options: SandboxOptions,
+        clock: Clock,
+        entropy: random.Random,
+        deliverer: Deliverer,
+        classic_hooks: ClassicHooks,
+    ) -> None:
         self.initial = options
         self.entropy = entropy
         self._deliverer = deliverer
+        self.classic_hooks = classic_hooks
         self._base_clock = clock
         self.reset()
 
@@ -59,6 +69,8 @@ class State:
         self.operations: OrderedDict[str, OperationRecord] = OrderedDict()
         self.repeated_deletes: OrderedDict[str, str] = OrderedDict()
         self.configurations: Timeline[ConfigurationRecord] = Timeline()
+        self.classic = ClassicMemory(self.entropy)
+        self.classic_hooks.forget()
         for given in self.options.configurations:
             self.configurations.add(load_configuration(self, given))
 

@@ -1,0 +1,208 @@
+"""Conversations (classic), version 1 of the API: Participants, the lookup by person, and reading conversations.
+
+Every method works on the default service, or with `service_sid` on that one; a conversation is named by its SID or
+unique name. No policy: whether a refusal is a find is for the caller, who has `is_already_there` and
+`is_bound_elsewhere` (core.classic). A POST whose fate is unknown (ServerError, TransportError) is never repeated here:
+list the participants, or create again and take `is_already_there` as success. Source: the API's OpenAPI description.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from router.conversations.answers import to_model
+from router.conversations.paging import Listing
+from router.conversations.v1_errors import classic_errors
+from router.conversations.v1_forms import to_form, webhook_header
+from router.conversations.v1_paging import LOOKUP_PAGE_SIZES, PAGE_SIZES, ItemT, iterate_links
+from router.core.classic import ClassicConversation, ClassicParticipant, ClassicResource, ParticipantConversation
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping
+
+    from router.conversations.answers import Answer
+    from router.conversations.transport import Transport
+    from router.core.addresses import Address
+    from router.core.classic import ClassicChange, NewClassicParticipant
+
+_SERVICE: Final = "/v1/Services/{service_sid}"
+_CONVERSATIONS: Final = "/Conversations"
+_CONVERSATION: Final = "/Conversations/{conversation}"
+_PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
+_PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant}}"
+_LOOKUP: Final = "/ParticipantConversations"
+
+_ResourceT = TypeVar("_ResourceT", bound=ClassicResource)
+
+
+class ClassicConversations:
+    """The operations, over one Transport that the caller owns and closes.
+
+    Every method raises the ApiError of the HTTP status (core.errors), ServerError for an answer that cannot be read,
+    and UnavailableError where somebody else changed the same thing at that moment: nothing was done, try again.
+    `webhooks` True asks for the webhooks about a write, which the API leaves out by default.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create_participant(
+        self,
+        conversation: str,
+        participant: NewClassicParticipant,
+        *,
+        service_sid: str | None = None,
+        webhooks: bool | None = None,
+    ) -> ClassicParticipant:
+        """Add a member.
+
+        Raises ConflictError with `code`: 50433 and 50437 say that it is a member already (`is_already_there`), 50416
+        that the pair is bound in the conversation `conflicting_id` (`is_bound_elsewhere`).
+        """
+        ids = {"conversation": conversation}
+        return await self._write(_PARTICIPANTS, ids, to_form(participant), service_sid, webhooks)
+
+    async def list_participants(
+        self, conversation: str, *, service_sid: str | None = None, page_size: int = 100
+    ) -> list[ClassicParticipant]:
+        """Return all members, whatever the number of pages. Raises ValueError for a page size outside 1 to 100."""
+        _check(page_size, PAGE_SIZES)
+        query, ids = {"PageSize": str(page_size)}, {"conversation": conversation}
+        found = self._iterate(ClassicParticipant, "participants", _PARTICIPANTS, ids, query, service_sid)
+        return [each async for each in found]
+
+    async def fetch_participant(
+        self, conversation: str, participant: str, *, service_sid: str | None = None
+    ) -> ClassicParticipant:
+        """Return one member by SID or, a chat user, by identity."""
+        ids = {"conversation": conversation, "participant": participant}
+        return await self._fetch(ClassicParticipant, _PARTICIPANT, ids, service_sid)
+
+    async def update_participant(
+        self,
+        conversation: str,
+        participant: str,
+        change: ClassicChange,
+        *,
+        service_sid: str | None = None,
+        webhooks: bool | None = None,
+    ) -> ClassicParticipant:
+        """Change what `change` says of a member and keep the rest."""
+        ids = {"conversation": conversation, "participant": participant}
+        return await self._write(_PARTICIPANT, ids, to_form(change), service_sid, webhooks)
+
+    async def delete_participant(
+        self,
+        conversation: str,
+        participant: str,
+        *,
+        service_sid: str | None = None,
+        webhooks: bool | None = None,
+    ) -> None:
+        """Remove a member, which frees its pair of addresses.
+
+        It is repeated where its fate is unknown, so that NotFoundError may also mean that an earlier attempt did it.
+        """
+        path, ids = _locate(_PARTICIPANT, {"conversation": conversation, "participant": participant}, service_sid)
+        headers = webhook_header(webhooks)
+        with classic_errors():
+            await self._transport.request("DELETE", path, ids=ids, headers=headers, is_repeatable=True)
+
+    def find_conversations(
+        self,
+        *,
+        address: str | None = None,
+        identity: str | None = None,
+        proxy: Address | None = None,
+        states: Collection[str] | None = None,
+        service_sid: str | None = None,
+        page_size: int = 50,
+        limit: int | None = None,
+    ) -> AsyncIterator[ParticipantConversation]:
+        """Yield the conversations that somebody is a member of, by `address` or by `identity`, in order of their SID.
+
+        The API matches exactly and filters by nothing: `states`, and `proxy` by canonical address, are compared here.
+        What is found may be gone a moment later, so looking up before creating is no lock.
+        Raises ValueError, before anything is sent, for both or none of address and identity.
+        """
+        if bool(address) == bool(identity):
+            raise ValueError("a lookup is by address or by identity, and by one of them")
+        _check(page_size, LOOKUP_PAGE_SIZES)
+
+        def accepts(found: ParticipantConversation) -> bool:
+            is_wanted = states is None or found.conversation_state in states
+            return is_wanted and (proxy is None or found.has_proxy(proxy))
+
+        who = {"Address": address} if address else {"Identity": identity or ""}
+        query = who | {"PageSize": str(page_size)}
+        return self._iterate(ParticipantConversation, "conversations", _LOOKUP, {}, query, service_sid, limit, accepts)
+
+    async def fetch_conversation(self, conversation: str, *, service_sid: str | None = None) -> ClassicConversation:
+        """Return one conversation by SID or unique name."""
+        return await self._fetch(ClassicConversation, _CONVERSATION, {"conversation": conversation}, service_sid)
+
+    def list_conversations(
+        self,
+        *,
+        state: str | None = None,
+        service_sid: str | None = None,
+        page_size: int = 100,
+        limit: int | None = None,
+    ) -> AsyncIterator[ClassicConversation]:
+        """Yield conversations, of one `state` if asked so; ValueError for a page size outside 1 to 100."""
+        _check(page_size, PAGE_SIZES)
+        query = ({"State": str(state)} if state else {}) | {"PageSize": str(page_size)}
+        return self._iterate(ClassicConversation, "conversations", _CONVERSATIONS, {}, query, service_sid, limit)
+
+    async def _write(
+        self,
+        path: str,
+        ids: Mapping[str, str],
+        form: Mapping[str, str],
+        service_sid: str | None,
+        webhooks: bool | None,  # noqa: FBT001 # as it came
+    ) -> ClassicParticipant:
+        path, ids = _locate(path, ids, service_sid)
+        headers = webhook_header(webhooks)
+        with classic_errors():
+            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=headers)
+        return to_model(ClassicParticipant, answer.data, route=f"POST {path}", status=answer.status)
+
+    async def _fetch(
+        self, model: type[_ResourceT], path: str, ids: Mapping[str, str], service_sid: str | None
+    ) -> _ResourceT:
+        path, ids = _locate(path, ids, service_sid)
+        with classic_errors():
+            answer = await self._transport.request("GET", path, ids=ids)
+        return to_model(model, answer.data, route=f"GET {path}", status=answer.status)
+
+    def _iterate(
+        self,
+        model: type[ItemT],
+        key: str,
+        path: str,
+        ids: Mapping[str, str],
+        query: Mapping[str, str],
+        service_sid: str | None,
+        limit: int | None = None,
+        accepts: Callable[[ItemT], bool] | None = None,
+    ) -> AsyncIterator[ItemT]:
+        path, ids = _locate(path, ids, service_sid)
+
+        async def fetch(link: str | None) -> Answer:
+            with classic_errors():
+                return await self._transport.request("GET", path, ids=ids, query=query, link=link)
+
+        return iterate_links(fetch, model, Listing(key, f"GET {path}"), limit=limit, accepts=accepts)
+
+
+def _locate(path: str, ids: Mapping[str, str], service_sid: str | None) -> tuple[str, dict[str, str]]:
+    """Return the path template and ids in the default service or in the given one."""
+    if service_sid is None:
+        return f"/v1{path}", dict(ids)
+    return f"{_SERVICE}{path}", {"service_sid": service_sid, **ids}
+
+
+def _check(page_size: int, allowed: range) -> None:
+    if page_size not in allowed:
+        raise ValueError(f"a page has {allowed[0]} to {allowed[-1]} items")

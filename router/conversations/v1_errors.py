@@ -1,0 +1,67 @@
+"""What the codes of the classic API say beyond the HTTP status, which alone decides the exception elsewhere.
+
+The statuses of several codes are known from reports only, so a code that means "it exists" is a ConflictError under
+any 4xx; one that means "changed by another at this moment" is an UnavailableError, as trying again helps.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from router.core.classic import ALREADY_THERE, BOUND_ELSEWHERE, CONCURRENT, SAME_GROUP, find_conversation_sid
+from router.core.errors import ApiError, ConflictError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_EXISTS: Final = ALREADY_THERE | {BOUND_ELSEWHERE, SAME_GROUP}
+_NAMES_ANOTHER: Final = frozenset({BOUND_ELSEWHERE, SAME_GROUP})
+
+
+@contextmanager
+def classic_errors() -> Iterator[None]:
+    """Raise what the classic codes make of an error of the transport."""
+    try:
+        yield
+    except ApiError as error:
+        better = refine(error)
+        if better is error:
+            raise
+        raise better from error
+
+
+def refine(error: ApiError) -> ApiError:
+    """Return the exception that the code of a refusal calls for; `error` itself where it says nothing more."""
+    if isinstance(error, UnavailableError):
+        return error
+    if error.code in CONCURRENT:
+        return _copy(error, UnavailableError)
+    if error.code not in _EXISTS:
+        return error
+    if error.code in _NAMES_ANOTHER and error.conflicting_id is None:
+        return _copy(error, ConflictError, find_conversation_sid(_message(error)))
+    return error if isinstance(error, ConflictError) else _copy(error, ConflictError)
+
+
+def _copy(error: ApiError, error_class: type[ApiError], conflicting_id: str | None = None) -> ApiError:
+    return error_class(
+        str(error),
+        status=error.status,
+        code=error.code,
+        conflicting_id=conflicting_id or error.conflicting_id,
+        retry_after=error.retry_after,
+        body=error.body,
+    )
+
+
+def _message(error: ApiError) -> str:
+    """Return the API's own words: from the body, which is cut later than the exception's text."""
+    try:
+        data = orjson.loads(error.body)
+    except orjson.JSONDecodeError:
+        return str(error)
+    message = data.get("message") if isinstance(data, dict) else None
+    return message if isinstance(message, str) else str(error)
