@@ -89,3 +89,18 @@ def dev(tmp_path_factory):
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0, (state / "out").read_text()
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what runs against the real server: everything that asks for it, and everything in real processes."""
+    for item in items:
+        if {"redis_url", "dev"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.real)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how many of the tests that passed ran against the real server, and how many started real processes."""
+    passed = terminalreporter.stats.get("passed", [])
+    real = sum("real" in report.keywords for report in passed)
+    processes = sum("processes" in report.keywords for report in passed)
+    terminalreporter.write_line(f"{real} of {len(passed)} ran against the real server, {processes} with real processes")
