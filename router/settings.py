@@ -95,7 +95,7 @@ class Settings(BaseModel):
     batch: int = Field(default=200, ge=1, le=10_000)
     max_deliveries: int = Field(default=5, ge=1)
     retry_delay: float = Field(default=1.0, ge=0)
-    heartbeat_ttl: float = Field(default=3.0, ge=0.2, le=60)
+    heartbeat_ttl: float = Field(default=2.0, ge=0.2, le=60)
     grace: float = Field(default=10.0, ge=0)
     route_ttl: float = Field(default=60.0, ge=0)
     api_concurrency: int = Field(default=64, ge=1, le=1000)

@@ -45,7 +45,7 @@ class Limits:
     batch: int = 200
     max_deliveries: int = 5
     retry_delay: float = 1.0
-    heartbeat_ttl: float = 3.0
+    heartbeat_ttl: float = 2.0
     grace: float = 10.0
 
 
