@@ -13,6 +13,7 @@ KINDS: Final = (
     "whatsapp",
     "rcs",
     "messenger",
+    "event-stream",
     "conversation-created",
     "conversation-updated",
     "conversation-closed",

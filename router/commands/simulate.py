@@ -14,7 +14,7 @@ from collections import Counter
 from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import mask, parse_address
 from router.core.entries import ParticipantData
@@ -32,6 +32,7 @@ from router.sandbox.simulator import (
     message_sid,
     scene_callback,
     scene_id,
+    streamed,
 )
 from router.settings import own_environment, read_dotenv
 from router.streams.connection import connect
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from router.core.entries import Entry
     from router.streams.connection import Redis
 
+#: An SMS, told by an Event Streams sink.
+EVENT_STREAM: Final = "event-stream"
 #: Seconds to wait for an entry.
 PATIENCE = 10.0
 _NEEDED = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
@@ -70,21 +73,27 @@ async def simulate(arguments: argparse.Namespace) -> int:
             await redis.aclose()
 
 
+def _is_message(arguments: argparse.Namespace) -> bool:
+    return arguments.kind == EVENT_STREAM or arguments.kind in MESSAGE_KINDS
+
+
 def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> SimulatedWebhook:
-    account_sid = environment["TWILIO_ACCOUNT_SID"]
-    if arguments.kind in MESSAGE_KINDS:
+    account_sid, now = environment["TWILIO_ACCOUNT_SID"], time.time_ns() // 1000
+    if _is_message(arguments):
         sid = arguments.sid
         if arguments.new:
             sid = message_sid(arguments.kind, secrets.token_hex(8), arguments.recipient, arguments.body)
-        return message(
-            arguments.kind,
+        webhook = message(
+            "sms" if arguments.kind == EVENT_STREAM else arguments.kind,
             account_sid=account_sid,
             sender=arguments.sender,
             recipient=arguments.recipient,
             body=arguments.body,
             sid=sid,
         )
-    now = time.time_ns() // 1000
+        if arguments.kind == EVENT_STREAM:
+            return streamed(webhook, event_id=f"EZ{webhook.resource_id[2:]}", now=now)
+        return webhook
     pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
     scene = Scene(
         account_sid=account_sid,
@@ -125,7 +134,7 @@ async def _send(
 
 async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], webhook: SimulatedWebhook) -> bool:
     """Tell whether this message has been taken in before; callbacks carry the time, so each is a new one."""
-    if not webhook.pairs:
+    if not webhook.resource_id.startswith(("SM", "MM")):
         return False
     name = message_key(environment["TWILIO_ACCOUNT_SID"], webhook.resource_id)
     claims = [keys.seen(partition, name) for partition in range(keys.partitions)]
@@ -155,8 +164,8 @@ async def _show(
     is_repeat: bool,
 ) -> None:
     """Print the entries that the webhook caused, or why there is none."""
-    if arguments.kind in MESSAGE_KINDS:
-        address = parse_address(dict(webhook.pairs)["From"])
+    if _is_message(arguments):
+        address = parse_address(dict(webhook.pairs).get("From", arguments.sender))
         channel, value = address.channel, address.value
     else:
         channel, value = arguments.channel, arguments.sender

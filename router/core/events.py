@@ -32,11 +32,14 @@ class Identity:
     """What the receiver must know of a webhook: whose it is, its idempotency key, and what it is about.
 
     `subject` names the conversation or the pair of addresses: events of one subject are worked on in order.
+    `aliases` are keys under which another source reports the same event: they are claimed in the same step as `key`,
+    and where any of them has been claimed before it is a duplicate.
     """
 
     account_id: str
     key: str
     subject: str
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +82,17 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A customer wrote to one of our addresses; which conversation it belongs to is not known yet."""
+    """A customer wrote to one of our addresses; which conversation it belongs to is not known yet.
+
+    `others` are the further members of a group message, known only where the source tells them.
+    """
 
     cause: Cause
     account_id: str
     customer: Address
     recipient: Address
     message_sid: str
+    others: tuple[Address, ...] = ()
 
 
 class Change(StrEnum):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
-from router.core.events import Event, Identity, InboundEntry, SourceName
-from router.inbound import conversations, messaging
+from router.core.events import Disregarded, Event, Identity, InboundEntry, SourceName
+from router.inbound import conversations, event_streams, messaging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,30 +31,61 @@ class Webhook:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """One event of a webhook: its identity, and what its inbound entry holds."""
+
+    identity: Identity
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """One event source.
 
-    `identify` runs in the receiver on an authentic webhook, `normalize` in the worker on the durable entry; both raise
-    UnreadableError. `key_ttl` (seconds) is longer than the source's longest redelivery. `answer` and `answer_type` are
-    sent for an event and for its duplicates alike.
+    `split` runs in the receiver on an authentic webhook and returns what it holds, one Piece for each event (a batch
+    has several); `normalize` runs in the worker on each durable entry. Both raise UnreadableError. `key_ttl` (seconds)
+    is longer than the source's longest redelivery. `answer` and `answer_type` are sent for an event and for its
+    duplicates alike. `also` are content types beside the usual one.
     """
 
     name: SourceName
     path: str
     content_type: str
-    identify: Callable[[Webhook, str], Identity]
+    split: Callable[[Webhook, str], list[Piece]]
     normalize: Callable[[InboundEntry], Event]
     key_ttl: int = 2 * _DAY
     answer: bytes = b""
     answer_type: str | None = None
+    also: frozenset[str] = frozenset()
 
 
-def _identify_message(webhook: Webhook, account_id: str) -> Identity:
-    return messaging.identify(webhook.pairs, default_account=account_id)
+def _split_message(webhook: Webhook, account_id: str) -> list[Piece]:
+    return [Piece(messaging.identify(webhook.pairs, default_account=account_id), webhook.body)]
 
 
-def _identify_callback(webhook: Webhook, account_id: str) -> Identity:
-    return conversations.identify(webhook.body, token=webhook.token, default_account=account_id)
+def _split_callback(webhook: Webhook, account_id: str) -> list[Piece]:
+    identity = conversations.identify(webhook.body, token=webhook.token, default_account=account_id)
+    return [Piece(identity, webhook.body)]
+
+
+def _split_batch(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the events of a batch; a bad one is taken in too, and becomes a dead letter of its own in the worker."""
+    pieces = []
+    for element in event_streams.split(webhook.body, default_account=account_id):
+        if isinstance(element, event_streams.Element):
+            pieces.append(Piece(element.identity, element.body))
+        else:
+            name = sha256(element.raw or webhook.body).hexdigest()[:32]
+            identity = Identity(account_id, f"{account_id}:event-streams:bad:{name}:{element.index}", f"bad:{name}")
+            pieces.append(Piece(identity, element.raw))
+    return pieces
+
+
+def _normalize_batched(entry: InboundEntry) -> Event:
+    event = event_streams.normalize(entry)
+    if isinstance(event, event_streams.ClassicReported):
+        return Disregarded(event.cause, event.account_id, "events of classic conversations are not taken yet")
+    return event
 
 
 SOURCES: Final[dict[SourceName, Source]] = {
@@ -63,7 +95,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.MESSAGING,
             path="/webhooks/messaging",
             content_type=FORM,
-            identify=_identify_message,
+            split=_split_message,
             normalize=messaging.normalize,
             answer=EMPTY_TWIML,
             answer_type="text/xml",
@@ -72,8 +104,16 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.CONVERSATIONS,
             path="/webhooks/conversations",
             content_type=JSON,
-            identify=_identify_callback,
+            split=_split_callback,
             normalize=conversations.normalize,
+        ),
+        Source(
+            name=SourceName.EVENT_STREAMS,
+            path="/webhooks/event-streams",
+            content_type=JSON,
+            split=_split_batch,
+            normalize=_normalize_batched,
+            also=frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"}),
         ),
     )
 }

@@ -23,14 +23,13 @@ from router.core.errors import (
     WrongTypeError,
 )
 from router.core.signature import Pairs, Verifier, parse_form
-from router.inbound.sources import FORM, Source, Webhook
+from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import describe, log
 from router.streams.append import Appender, InboundFields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.core.events import Identity
 
 #: Seconds that a caller may take to send its body.
 BODY_TIMEOUT: Final = 15.0
@@ -65,10 +64,10 @@ class Ingest:
         status, result, reason, key = 500, "failed", None, None
         try:
             webhook = await self._read(request, source)
-            identity = self._identify(webhook, source)
-            key = identity.key
-            is_new = await self._append(webhook, identity, source, received_at)
-            status, result = 200, "accepted" if is_new else "duplicate"
+            pieces, reason = self._split(webhook, source)
+            key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
+            is_new = await self._append_all(pieces, source, received_at)
+            status, result = 200, "accepted" if is_new else "duplicate" if pieces else "empty"
             return web.Response(body=source.answer, content_type=source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
@@ -95,7 +94,7 @@ class Ingest:
     async def _read(self, request: web.Request, source: Source) -> Webhook:
         """Return the authentic webhook; size before reading, signature before parsing."""
         content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if content_type != source.content_type:
+        if content_type != source.content_type and content_type not in source.also:
             raise WrongTypeError(f"{content_type[:64] or 'no content type'} instead of {source.content_type}")
         if (request.content_length or 0) > self._max_body_bytes:
             raise TooLargeError(f"{request.content_length} bytes")
@@ -119,13 +118,25 @@ class Ingest:
             self._verifier.verify_json(raw_path, body, signature)
         return Webhook(body, pairs, request.headers.get(_TOKEN))
 
-    def _identify(self, webhook: Webhook, source: Source) -> Identity:
-        identity = source.identify(webhook, self._account_sid)
-        if identity.account_id != self._account_sid:
-            raise AccountError(f"account {identity.account_id[:34]} is not configured")
-        return identity
+    def _split(self, webhook: Webhook, source: Source) -> tuple[list[Piece], str | None]:
+        """Return the events of a webhook that are of our account; of a batch, others are left out and told of."""
+        pieces = source.split(webhook, self._account_sid)
+        ours = [piece for piece in pieces if piece.identity.account_id == self._account_sid]
+        if len(ours) == len(pieces):
+            return pieces, None
+        if not ours:
+            raise AccountError(f"account {pieces[0].identity.account_id[:34]} is not configured")
+        return ours, f"{len(pieces) - len(ours)} of {len(pieces)} are of accounts that are not configured"
 
-    async def _append(self, webhook: Webhook, identity: Identity, source: Source, received_at: int) -> bool:
+    async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> bool:
+        """Return once all are durable, True if one of them is new; raises NotDurableError if one is not durable."""
+        if len(pieces) == 1:  # as nearly always
+            return await self._append(pieces[0], source, received_at)
+        appended = await asyncio.gather(*[self._append(piece, source, received_at) for piece in pieces])
+        return any(appended)
+
+    async def _append(self, piece: Piece, source: Source, received_at: int) -> bool:
+        identity = piece.identity
         return await self._appender.append(
             InboundFields(
                 source=source.name,
@@ -133,7 +144,8 @@ class Ingest:
                 key=identity.key,
                 subject=identity.subject,
                 received_at=received_at,
-                body=webhook.body,
+                body=piece.body,
                 ttl=source.key_ttl,
+                aliases=identity.aliases,
             )
         )

@@ -119,6 +119,33 @@ def form(path: str, resource_id: str, params: dict[str, str]) -> SimulatedWebhoo
     return SimulatedWebhook(path, resource_id, _FORM, urlencode(params).encode(), tuple(params.items()))
 
 
+def streamed(webhook: SimulatedWebhook, *, event_id: str, now: int, is_batch: bool = True) -> SimulatedWebhook:
+    """Return what an Event Streams sink is sent about an inbound message whose form webhook is `webhook`."""
+    params = dict(webhook.pairs)
+    event = {
+        "specversion": "1.0",
+        "id": event_id,
+        "type": "com.twilio.messaging.inbound-message.received",
+        "source": f"/2010-04-01/Accounts/{params['AccountSid']}/Messages/{params['MessageSid']}.json",
+        "time": to_text(now),
+        "datacontenttype": "application/json",
+        "dataschema": "https://events-schemas.twilio.com/Messaging.InboundMessageV1/8",
+        "data": {
+            "messageSid": params["MessageSid"],
+            "accountSid": params["AccountSid"],
+            "from": params["From"],
+            "to": params["To"],
+            "body": params["Body"],
+            "numMedia": int(params["NumMedia"]),
+            "numSegments": 1,
+            "timestamp": to_text(now),
+            "recipients": [],
+        },
+    }
+    body = orjson.dumps([event] if is_batch else event)
+    return SimulatedWebhook("/webhooks/event-streams", webhook.resource_id, "application/json", body)
+
+
 def callback(
     event_type: str,
     data: dict[str, Any],

@@ -24,7 +24,7 @@ MAX_WAITING: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class InboundFields:
-    """What is appended; `ttl` is the lifetime of the idempotency key's claim in seconds."""
+    """What is appended; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds."""
 
     source: str
     account_id: str
@@ -33,6 +33,7 @@ class InboundFields:
     received_at: int
     body: bytes
     ttl: int
+    aliases: tuple[str, ...] = ()
 
     def to_args(self) -> list[Any]:
         """Return the arguments of the append script: the TTL, then field and value in turn.
@@ -76,7 +77,8 @@ class Appender:
             raise NotDurableError("too many webhooks wait for Redis")
         partition = self._keys.partition_of(fields.subject)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        keys = [self._keys.seen(partition, fields.key), self._keys.inbound(partition)]
+        keys = [self._keys.inbound(partition), self._keys.seen(partition, fields.key)]
+        keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
         self._waiting.append((keys, fields.to_args(), done))
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")

@@ -51,6 +51,15 @@ async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(r
     assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, False, True)
 
 
+async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):
+    """The sink's event announces the customer; the form webhook of the same message is a repeat."""
+    who = ("--from", "+15552220003", "--body", "told twice")
+    status, output = await run("simulate", "event-stream", *who)
+    assert (status, "participant.joined" in output) == (0, True), output
+    status, output = await run("simulate", "sms", *who)
+    assert (status, "(a repeat)" in output) == (0, True), output
+
+
 @pytest.mark.parametrize("fault", ["--tamper", "--wrong-token", "--unsigned"])
 async def test_simulated_faults_are_refused(run, fault):
     """A webhook that is spoiled on purpose is answered 403, and the command fails."""

@@ -3,16 +3,26 @@
 import pytest
 
 from router.core.errors import UnreadableError
-from router.core.events import MessageReceived, ParticipantReported, SourceName
+from router.core.events import Disregarded, MessageReceived, ParticipantReported, SourceName
 from router.core.signature import parse_form
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
-from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, encode_form, encode_json, load_callback, load_form, make_entry
+from tests.inbound.samples import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    encode_form,
+    encode_json,
+    load,
+    load_callback,
+    load_form,
+    make_entry,
+)
 
 FORM_BODY = encode_form(load_form("sms"))
 JSON_BODY = encode_json(load_callback("PARTICIPANT_ADDED"))
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
     SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
+    SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
 }
 
 
@@ -33,6 +43,7 @@ def test_keys_live_longer_than_redeliveries():
     [
         pytest.param("messaging", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="messaging"),
         pytest.param("conversations", "application/json", b"", None, id="conversations"),
+        pytest.param("event-streams", "application/json", b"", None, id="event-streams"),
     ],
 )
 def test_answers(name, content_type, answer, answer_type):
@@ -45,7 +56,8 @@ def test_answers(name, content_type, answer, answer_type):
 @pytest.mark.parametrize("name", WEBHOOKS)
 def test_identify(name):
     """Every source identifies its own webhook, by its account and under its own name."""
-    identity = SOURCES[name].identify(WEBHOOKS[name], OTHER_ACCOUNT)
+    (piece,) = SOURCES[name].split(WEBHOOKS[name], OTHER_ACCOUNT)
+    identity = piece.identity
     assert identity.account_id == ACCOUNT
     assert identity.key.startswith(f"{ACCOUNT}:{name}:")
 
@@ -53,8 +65,26 @@ def test_identify(name):
 def test_token_reaches_the_parser():
     """The idempotency token of the header is part of what a callback is identified by."""
     source = SOURCES[SourceName.CONVERSATIONS]
-    keys = {source.identify(Webhook(JSON_BODY, [], token), ACCOUNT).key for token in (None, "token-1", "token-2")}
-    assert len(keys) == 3
+    webhooks = [Webhook(JSON_BODY, [], token) for token in (None, "token-1", "token-2")]
+    assert len({source.split(webhook, ACCOUNT)[0].identity.key for webhook in webhooks}) == 3
+
+
+def test_a_batch_has_a_piece_for_each_element():
+    """Good elements have their own entries; a bad one is taken in as it is, to become a dead letter of its own."""
+    good = load("es_inbound_message")
+    body = encode_json([good, good | {"id": None}, good | {"id": "EZ" + "9" * 32}])
+    pieces = SOURCES[SourceName.EVENT_STREAMS].split(Webhook(body, [], None), ACCOUNT)
+    assert [":bad:" in piece.identity.key for piece in pieces] == [False, True, False]
+    assert len({piece.identity.key for piece in pieces}) == 3
+    with pytest.raises(UnreadableError):
+        normalize(make_entry(pieces[1].body, "event-streams"))
+
+
+def test_classic_events_are_disregarded_by_name():
+    """Event Streams tells of classic conversations, which are not taken yet: said, not lost."""
+    event = normalize(make_entry(encode_json(load("es_participant_added")), "event-streams"))
+    assert isinstance(event, Disregarded)
+    assert "classic" in event.reason
 
 
 @pytest.mark.parametrize(

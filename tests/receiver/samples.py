@@ -14,7 +14,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.events import SourceName
-from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback
+from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
 from tests.conftest import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:
@@ -98,8 +98,13 @@ def participant_added(number: int = 1, account: str = ACCOUNT) -> SimulatedWebho
     return scene_callback("participant-added", scene)
 
 
+def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    return streamed(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
     SourceName.CONVERSATIONS: participant_added,
+    SourceName.EVENT_STREAMS: message_streamed,
 }

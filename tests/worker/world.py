@@ -149,7 +149,8 @@ class World:
     async def append(self, webhook: SimulatedWebhook) -> None:
         source = next(source for source in SOURCES.values() if source.path == webhook.path)
         pairs = parse_form(webhook.body) if source.content_type == FORM else []
-        identity = source.identify(Webhook(webhook.body, pairs, webhook.token), ACCOUNT)
+        (piece,) = source.split(Webhook(webhook.body, pairs, webhook.token), ACCOUNT)
+        identity = piece.identity
         await self._appender.append(
             InboundFields(
                 source=source.name,

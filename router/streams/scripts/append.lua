@@ -1,10 +1,19 @@
 -- Append an inbound entry once.
--- KEYS: the idempotency key's claim, the inbound stream.   ARGV: TTL of the claim in seconds, then field, value, ...
--- Returns the entry id, or false for a duplicate.
--- The entry comes first: if XADD fails the claim is not made, so nothing is marked seen that is not in the stream.
-if redis.call('EXISTS', KEYS[1]) == 1 then
-  return false
+-- KEYS: the inbound stream, the claim of the idempotency key, the claims of its aliases (keys under which another source
+--       reports the same event).   ARGV: TTL of the claims in seconds, then field, value, ...
+-- Returns the entry id, or false for a duplicate: any of the claims was there already; the others are made good then.
+-- The entry comes first: if XADD fails no claim is made, so nothing is marked seen that is not in the stream.
+local missing = {}
+for index = 2, #KEYS do
+  if redis.call('EXISTS', KEYS[index]) == 0 then
+    missing[#missing + 1] = KEYS[index]
+  end
 end
-local id = redis.call('XADD', KEYS[2], '*', unpack(ARGV, 2))
-redis.call('SET', KEYS[1], id, 'EX', ARGV[1])
+local id = false
+if #missing == #KEYS - 1 then
+  id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
+end
+for _, claim in ipairs(missing) do
+  redis.call('SET', claim, id or 'alias', 'EX', ARGV[1])
+end
 return id

@@ -1,0 +1,272 @@
+"""Source `event-streams`: CloudEvents of an Event Streams webhook sink, one in an object or several in an array.
+
+Event Streams tells again what other webhooks tell, in another envelope. So it takes them out of theirs: a received
+message becomes the form of the messaging webhook and a v2 resource its status callback, and the parsers of those
+sources decide; this is the one source that knows others. The key is the CloudEvents id; a received message also has
+the key of its form webhook as an alias, so that whichever comes second is a duplicate. A group message has none: only
+here are its further members told, and the form webhook, which is faster, must not hide them.
+
+One bad element says nothing against the others of its batch: it comes out as a `BadElement`.
+Types and payloads: Twilio's pages on event types (the classic ones name their fields in PascalCase).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlencode
+
+import orjson
+
+from router.core.addresses import Address, Channel, parse_address
+from router.core.errors import UnreadableError
+from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry, Version
+from router.core.timestamps import to_microseconds
+from router.inbound import conversations, messaging
+from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
+
+if TYPE_CHECKING:
+    from router.core.events import MessageReceived
+
+MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
+_PREFIX: Final = "com.twilio.conversations."
+#: What a type of the conversations family says: about what, and what happened to it.
+_CHANGES: Final = {"added": Change.ADDED, "created": Change.ADDED, "updated": Change.UPDATED, "removed": Change.REMOVED}
+_VERBS: Final = ("added", "updated", "removed")
+_KINDS: Final = {
+    "participant": "participant",
+    "conversation": "conversation",
+    "conversation-state": "conversation",
+    "message": "message",
+    "communication": "message",
+}
+#: The status callbacks of v2 that say the same.
+_CALLBACKS: Final = {
+    ("participant", Change.ADDED): "PARTICIPANT_ADDED",
+    ("participant", Change.UPDATED): "PARTICIPANT_UPDATED",
+    ("participant", Change.REMOVED): "PARTICIPANT_REMOVED",
+    ("conversation", Change.ADDED): "CONVERSATION_CREATED",
+    ("conversation", Change.UPDATED): "CONVERSATION_UPDATED",
+    ("message", Change.ADDED): "COMMUNICATION_CREATED",
+    ("message", Change.UPDATED): "COMMUNICATION_UPDATED",
+}
+#: Types that are known and of no interest here, by their beginning.
+_DISREGARDED: Final = {
+    f"{_PREFIX}user.": "a user is no participant",
+    "com.twilio.messaging.message.": "a delivery state changes no participant",
+}
+#: The types that become events (README, table of sources).
+EVENT_TYPES: Final = (
+    MESSAGE,
+    *(f"{_PREFIX}{kind}.{verb}" for kind in ("participant", "conversation", "message") for verb in _VERBS),
+    f"{_PREFIX}conversation-state.updated",
+)
+_PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
+#: Members of a group message besides sender and recipient; a group has ten at most.
+_MAX_OTHERS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One good event of a batch: its identity, and its JSON as the body of an entry of its own."""
+
+    identity: Identity
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BadElement:
+    """One event of a batch that cannot be taken: where it stood, why not, and its JSON.
+
+    `raw` is empty where the JSON is nested too deeply to be written again.
+    """
+
+    index: int
+    reason: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ClassicReported:
+    """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
+
+    `kind` is participant, conversation or message. A participant is known by address (`customer` at our `recipient`)
+    or by `identity`; `state` is that of a conversation; `author` is who wrote a message.
+    """
+
+    cause: Cause
+    account_id: str
+    kind: str
+    change: Change
+    version: Version
+    conversation_sid: str
+    participant_sid: str | None = None
+    message_sid: str | None = None
+    identity: str | None = None
+    customer: Address | None = None
+    recipient: Address | None = None
+    state: str | None = None
+    author: str | None = None
+
+
+def split(body: bytes, *, default_account: str) -> list[Element | BadElement]:
+    """Return the events of a body in their order, good and bad; an empty array has none.
+
+    Raises UnreadableError only if the body is not JSON at all.
+    """
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableError("the body is not JSON") from error
+    elements = document if isinstance(document, list) else [document]
+    return [_take(index, element, default_account) for index, element in enumerate(elements)]
+
+
+def _take(index: int, element: Any, default_account: str) -> Element | BadElement:
+    try:
+        raw = orjson.dumps(element)
+    except orjson.JSONEncodeError:
+        return BadElement(index, "the element is nested too deeply", b"")
+    try:
+        return Element(_identify(read_cloud_event(element, default_account)), raw)
+    except UnreadableError as error:
+        return BadElement(index, str(error), raw)
+
+
+def _identify(event: CloudEvent) -> Identity:
+    name = event.id if _PLAIN_ID.fullmatch(event.id) else sha256(event.id.encode()).hexdigest()[:32]
+    key = f"{event.account_id}:event-streams:{name}"
+    if _is_test(event):
+        return Identity(event.account_id, key, name)
+    if event.type == MESSAGE:
+        form = messaging.identify(_to_form(event), default_account=event.account_id)
+        aliases = () if _recipients(event) else (form.key,)
+        return Identity(event.account_id, key, form.subject, aliases)
+    if _change(event) is None:
+        return Identity(event.account_id, key, name)
+    resource_id = get_text(event.data, "id")
+    about = (get_text(event.data, "conversationId") or resource_id) if resource_id else _conversation_sid(event)
+    return Identity(event.account_id, key, about)
+
+
+def normalize(entry: InboundEntry) -> Event | ClassicReported:
+    """Return the event in an inbound entry, which holds one element of a batch.
+
+    Raises UnreadableError or UnusableError (naming fields, never values) if the data is not what the type says.
+    """
+    try:
+        event = replace(read_cloud_event(orjson.loads(entry.body), ""), account_id=entry.account_id)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableError("the body is not JSON") from error
+    cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at)
+    if _is_test(event):
+        test_id = get_text(event.data, "test_id")
+        return Disregarded(replace(cause, resource_id=test_id), entry.account_id, "a test of the sink")
+    if event.type == MESSAGE:
+        return _message(event, entry, cause)
+    change = _change(event)
+    if change is None:
+        reason = next((why for start, why in _DISREGARDED.items() if event.type.startswith(start)), None)
+        return Disregarded(cause, entry.account_id, reason or f"unknown event type {event.type[:64]}")
+    if get_text(event.data, "id"):
+        return _reported(event, entry, change)
+    return _classic(event, cause, *change)
+
+
+def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:
+    form = urlencode(_to_form(event)).encode()
+    message = cast("MessageReceived", messaging.normalize(replace(entry, body=form)))  # it has no status
+    return replace(message, cause=replace(cause, resource_id=message.message_sid), others=_recipients(event))
+
+
+def _reported(event: CloudEvent, entry: InboundEntry, change: tuple[str, Change]) -> Event:
+    """Return what the status callback of the same change would have been."""
+    callback = _CALLBACKS.get(change)
+    body = orjson.dumps({"eventType": callback or event.type, "timestamp": event.time, "data": event.data})
+    reported = conversations.normalize(replace(entry, body=body))
+    return replace(reported, cause=replace(reported.cause, event_type=event.type))
+
+
+def _classic(event: CloudEvent, cause: Cause, kind: str, change: Change) -> ClassicReported:
+    conversation_sid = _conversation_sid(event)
+    participant_sid, message_sid = event.text("ParticipantSid"), event.text("MessageSid")
+    resource_id = {"participant": participant_sid, "message": message_sid}.get(kind, conversation_sid)
+    customer, recipient = _ends(event)
+    return ClassicReported(
+        cause=replace(cause, resource_id=resource_id),
+        account_id=event.account_id,
+        kind=kind,
+        change=change,
+        version=_version(event, cause.received_at),
+        conversation_sid=conversation_sid,
+        participant_sid=participant_sid,
+        message_sid=message_sid,
+        identity=event.text("Identity"),
+        customer=customer,
+        recipient=recipient,
+        state=event.text("StateTo") or event.text("State"),
+        author=event.text("Author"),
+    )
+
+
+def _conversation_sid(event: CloudEvent) -> str:
+    sid = event.text("ConversationSid")
+    if sid is None:
+        raise UnreadableError(f"{event.type}: data names neither id nor ConversationSid")
+    return sid
+
+
+def _ends(event: CloudEvent) -> tuple[Address | None, Address | None]:
+    """Return the customer's address and ours of a messaging binding; a prefix says the channel, or else its type."""
+    found = event.data.get("MessagingBinding") or event.data.get("messagingBinding")
+    binding = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
+    kind = (get_text(binding, "type") or Channel.SMS).upper()
+    channel = Channel.CHAT if kind == "MESSENGER" else kind
+    address, proxy = get_text(binding, "address"), get_text(binding, "proxyaddress")
+    customer = parse_address(address, default=channel) if address else None
+    return customer, parse_address(proxy, default=customer.channel if customer else channel) if proxy else None
+
+
+def _version(event: CloudEvent, received_at: int) -> Version:
+    """Return how new the fact is; what is missing is replaced by the next best time."""
+    told = to_microseconds(event.time)
+    names = ("DateRemoved", "StateUpdated", "DateUpdated", "DateCreated")
+    times = [time for time in map(to_microseconds, map(event.text, names)) if time is not None]
+    told = received_at if told is None else told
+    return Version(max(times, default=told), told)
+
+
+def _change(event: CloudEvent) -> tuple[str, Change] | None:
+    """Return what changed and how, for the conversations family; None for every other type."""
+    subject, _, verb = event.type.removeprefix(_PREFIX).partition(".")
+    is_known = event.type.startswith(_PREFIX) and subject in _KINDS and verb in _CHANGES
+    return (_KINDS[subject], _CHANGES[verb]) if is_known else None
+
+
+def _is_test(event: CloudEvent) -> bool:
+    """Tell whether the sink is being tried: whoever set it up needs `data.test_id` to validate it."""
+    return get_text(event.data, "test_id") is not None and event.type != MESSAGE and _change(event) is None
+
+
+def _to_form(event: CloudEvent) -> list[tuple[bytes, bytes]]:
+    """Return the form webhook of the same message; a WhatsApp user may hide the number behind an id of its own."""
+    hidden = get_text(event.data, "externalUserId")
+    sender = get_text(event.data, "from") or (f"whatsapp:{hidden}" if hidden else "")
+    fields = {"From": sender, "To": get_text(event.data, "to"), "MessageSid": get_text(event.data, "messageSid")}
+    return [(name.encode(), value.encode()) for name, value in fields.items() if value]
+
+
+def _recipients(event: CloudEvent) -> tuple[Address, ...]:
+    """Return the further members of a group message: neither the sender nor our own address, each once."""
+    listed = event.data.get("recipients")
+    ends = [parse_address(get_text(event.data, name) or "") for name in ("from", "to")]
+    known = {end.key for end in ends}
+    others: dict[str, Address] = {}
+    for one in listed[:_MAX_OTHERS] if isinstance(listed, list) else []:
+        value = get_text(one, "address") if isinstance(one, dict) else one
+        address = parse_address(value, default=ends[0].channel) if isinstance(value, str) and value.strip() else None
+        if address is not None and address.key not in known:
+            others.setdefault(address.key, address)
+    return tuple(others.values())

@@ -1,0 +1,422 @@
+"""Event Streams: batches in which each event stands for itself, and the same event by two ways is one."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.addresses import Address
+from router.core.errors import RouterError, UnreadableError, UnusableError
+from router.core.events import (
+    Change,
+    CommunicationReported,
+    ConversationReported,
+    Disregarded,
+    Identity,
+    MessageReceived,
+    ParticipantReported,
+    Version,
+)
+from router.core.signature import parse_form
+from router.inbound import messaging
+from router.inbound.event_streams import EVENT_TYPES, BadElement, ClassicReported, Element, normalize, split
+from tests.inbound.samples import (
+    ACCOUNT,
+    OTHER_ACCOUNT,
+    RECEIVED_AT,
+    encode_form,
+    encode_json,
+    load,
+    load_callback,
+    load_form,
+    make_entry,
+)
+
+MESSAGE = "com.twilio.messaging.inbound-message.received"
+CONVERSATIONS = "com.twilio.conversations."
+NOON = 1_767_787_200_000_000  # 2026-01-07T12:00:00Z
+SECOND = 1_000_000
+CLASSIC = "CH00000000000000000000000000000001"
+KEY = f"{ACCOUNT}:event-streams:EZ00000000000000000000000000000001"
+
+
+def make_event(sample="es_inbound_message", /, *, top=None, without=(), **data):
+    """Return a sample event with some data changed, other attributes, and some names taken out."""
+    event = load(sample) | (top or {})
+    event["data"] = {key: value for key, value in (event["data"] | data).items() if key not in without}
+    return {key: value for key, value in event.items() if key not in without}
+
+
+def see(event):
+    """Identify one event as the receiver does; it must be good."""
+    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
+    assert isinstance(element, Element), element
+    return element.identity
+
+
+def refuse(event):
+    """Return why one event is refused."""
+    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
+    assert isinstance(element, BadElement)
+    return element.reason
+
+
+def read(event):
+    """Normalize one event as the worker does."""
+    return normalize(make_entry(encode_json(event), "event-streams"))
+
+
+# --- batches ---------------------------------------------------------------------------------------
+
+
+def test_one_event_alone():
+    """A sink without batching posts one object: one element whose body is that event."""
+    event = make_event()
+    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
+    assert element.identity.account_id == ACCOUNT
+    assert element.identity.key == KEY
+    assert json.loads(element.body) == event
+
+
+def test_batch_with_a_bad_element():
+    """The good events of a batch live, each as an entry of its own, and the bad ones are named by their place."""
+    batch = [make_event(), 5, make_event("es_sink_test"), {"id": "x"}]
+    first, second, third, fourth = split(encode_json(batch), default_account=OTHER_ACCOUNT)
+    assert isinstance(first, Element)
+    assert second == BadElement(1, "the element is not an object", b"5")
+    assert json.loads(third.body) == batch[2]
+    assert fourth == BadElement(3, "id or type is missing", b'{"id":"x"}')
+
+
+def test_empty_batch():
+    """A batch of nothing is no error."""
+    assert split(b"[]", default_account=ACCOUNT) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"From=%2B1", b"\xff", b"[1,]"], ids=range(5))
+def test_no_json(body):
+    """Only what is no JSON at all is refused as a whole, by receiver and worker alike."""
+    with pytest.raises(UnreadableError, match="not JSON"):
+        split(body, default_account=ACCOUNT)
+    with pytest.raises(UnreadableError, match="not JSON"):
+        normalize(make_entry(body, "event-streams"))
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        pytest.param(None, "not an object", id="null"),
+        pytest.param("x", "not an object", id="text"),
+        pytest.param(make_event(without=["id"]), "id or type is missing", id="no-id"),
+        pytest.param(make_event(top={"id": 5}), "id or type is missing", id="id-of-another-kind"),
+        pytest.param(make_event(top={"type": ""}), "id or type is missing", id="no-type"),
+        pytest.param(make_event() | {"data": [1]}, "data is not an object", id="data-list"),
+        pytest.param(make_event(without=["data"]), "missing or blank: From, To, MessageSid", id="no-data"),
+        pytest.param(make_event(to=None), "missing or blank: To", id="no-recipient"),
+        pytest.param(
+            make_event("es_participant_added", without=["ConversationSid"]), "neither id nor", id="no-conversation"
+        ),
+    ],
+)
+def test_bad_elements(event, reason):
+    """What lacks what its type needs is a bad element with its reason, and the worker refuses it too."""
+    assert reason in refuse(event)
+    with pytest.raises(UnreadableError, match=reason):
+        read(event)
+
+
+def test_nested_too_deeply():
+    """An event that cannot be written again is a bad element without its JSON, and its neighbors live."""
+    deep = '{"id":"x","type":"y","data":{"z":' + "[" * 400 + "]" * 400 + "}}"
+    bad, good = split(f"[{deep},{json.dumps(make_event())}]".encode(), default_account=ACCOUNT)
+    assert bad == BadElement(0, "the element is nested too deeply", b"")
+    assert isinstance(good, Element)
+
+
+# --- keys ------------------------------------------------------------------------------------------
+
+
+def test_a_message_joins_up_with_its_form():
+    """The event and the form webhook of one message have one subject, and the event's alias is the form's key."""
+    form = messaging.identify(parse_form(encode_form(load_form("sms"))), default_account=OTHER_ACCOUNT)
+    assert see(make_event()) == Identity(ACCOUNT, KEY, form.subject, (form.key,))
+
+
+def test_a_group_message_does_not():
+    """The form of a group message knows nothing of the group, so it must not stand in for the event."""
+    assert see(make_event(recipients=["+14155550102"])).aliases == ()
+    assert see(make_event(recipients=["+15557650001", "+14155550101"])).aliases  # no group: both ends only
+
+
+@pytest.mark.parametrize(
+    ("changes", "account_id"),
+    [
+        pytest.param({}, ACCOUNT, id="data"),
+        pytest.param({"without": ["accountSid"]}, ACCOUNT, id="source"),
+        pytest.param({"without": ["accountSid", "source"]}, OTHER_ACCOUNT, id="default"),
+        pytest.param({"accountSid": 5, "top": {"source": "Sink"}}, OTHER_ACCOUNT, id="neither"),
+        pytest.param({"accountSid": None, "AccountSid": "AC9"}, "AC9", id="pascal-case"),
+        pytest.param({"accountSid": None, "accountId": "AC8"}, "AC8", id="v2"),
+    ],
+)
+def test_account(changes, account_id):
+    """The account is that of the data, else of the source, else the configured one; the alias has the same."""
+    identity = see(make_event(**changes))
+    assert identity.account_id == account_id
+    assert identity.aliases == (messaging.message_key(account_id, "SM00000000000000000000000000000001"),)
+
+
+@pytest.mark.parametrize("event_id", ["ø", "x" * 129, "a b", "a\nb"], ids=["not-ascii", "long", "blank", "line"])
+def test_odd_ids(event_id):
+    """An id that would make a strange Redis key is digested."""
+    key = see(make_event(top={"id": event_id})).key
+    assert len(key.removeprefix(f"{ACCOUNT}:event-streams:")) == 32
+    assert key.isascii()
+
+
+IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
+
+
+@given(IDS, IDS, st.sampled_from(["active", "closed"]))
+def test_key_is_equal_over_duplicates(one, other, state):
+    """The key is the same for the same id, whatever else differs, and another for another."""
+    keys = [
+        see(make_event("es_conversation_state_updated", top={"id": each}, StateTo=state)).key for each in (one, other)
+    ]
+    again = see(make_event("es_conversation_state_updated", top={"id": one, "time": None}, StateFrom="inactive")).key
+    assert keys[0] == again
+    assert (keys[0] == keys[1]) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("event", "subject"),
+    [
+        pytest.param(make_event("es_participant_added"), CLASSIC, id="classic"),
+        pytest.param(make_event("es_sink_test"), "EZ00000000000000000000000000000005", id="test"),
+        pytest.param(make_event(top={"type": "a.b"}), "EZ00000000000000000000000000000001", id="unknown"),
+    ],
+)
+def test_subjects(event, subject):
+    """Events are worked on in order where they are about one conversation."""
+    assert see(event).subject == subject
+
+
+# --- messages --------------------------------------------------------------------------------------
+
+
+def test_message():
+    """A received message is the same event as its form webhook makes, told by this source."""
+    event = read(make_event())
+    assert isinstance(event, MessageReceived)
+    assert (event.customer, event.recipient) == (Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
+    assert (event.account_id, event.message_sid, event.others) == (ACCOUNT, "SM00000000000000000000000000000001", ())
+    assert (event.cause.source, event.cause.event_type) == ("event-streams", MESSAGE)
+    assert event.cause.resource_id == event.message_sid
+
+
+def test_group_message():
+    """The further members of a group come along, each once, without sender and recipient, whatever stands there."""
+    listed = ["+14155550101", "+1 (415) 555-0102", "+14155550102", {"address": "+14155550103"}, {"to": 1}, None, " "]
+    event = read(make_event(recipients=[*listed, "+15557650001"]))
+    assert event.others == (Address("SMS", "+1 (415) 555-0102"), Address("SMS", "+14155550103"))
+    assert read(make_event(recipients="+14155550102")).others == ()
+
+
+def test_whatsapp_group_members():
+    """Members of a group are on the channel of their message."""
+    event = read(make_event(**{"from": "whatsapp:+1", "to": "whatsapp:+2"}, recipients=["+3"]))
+    assert [other.channel for other in event.others] == ["WHATSAPP"]
+
+
+def test_hidden_number():
+    """A WhatsApp user who hides the number is known by the id that stands for it."""
+    event = read(make_event(**{"from": ""}, to="whatsapp:+15557650001", externalUserId="US.1A2B"))
+    assert event.customer == Address("WHATSAPP", "whatsapp:US.1A2B")
+
+
+# --- conversations v2 ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("event_type", "callback", "kind"),
+    [
+        ("participant.added", "PARTICIPANT_ADDED", ParticipantReported),
+        ("participant.updated", "PARTICIPANT_UPDATED", ParticipantReported),
+        ("participant.removed", "PARTICIPANT_REMOVED", ParticipantReported),
+        ("conversation.created", "CONVERSATION_CREATED", ConversationReported),
+        ("conversation.updated", "CONVERSATION_UPDATED", ConversationReported),
+        ("message.added", "COMMUNICATION_CREATED", CommunicationReported),
+        ("communication.created", "COMMUNICATION_CREATED", CommunicationReported),
+        ("message.updated", "COMMUNICATION_UPDATED", Disregarded),
+        ("conversation.removed", "CONVERSATION_UPDATED", Disregarded),
+    ],
+)
+def test_v2_resources(event_type, callback, kind):
+    """An event whose data is a v2 resource is what its status callback would have been."""
+    data = load_callback(callback)["data"]
+    event = make_event("es_sink_test", top={"type": f"{CONVERSATIONS}{event_type}"}, without=["test_id"], **data)
+    reported = read(event)
+    assert isinstance(reported, kind)
+    assert reported.cause.event_type == f"{CONVERSATIONS}{event_type}"
+    assert reported.cause.resource_id == data["id"]
+    assert see(event).subject == data.get("conversationId", data["id"])
+
+
+def test_v2_change_and_version():
+    """Change and version follow the rules of the callbacks, with the time of the CloudEvent as that of the telling."""
+    data = load_callback("PARTICIPANT_ADDED")["data"]
+    event = read(make_event("es_sink_test", top={"type": f"{CONVERSATIONS}participant.added"}, **data))
+    assert (event.change, event.version) == (Change.ADDED, Version(NOON + SECOND, NOON + 2_500_000))
+
+
+def test_v2_data_that_does_not_fit():
+    """A v2 resource that is none is unusable, named by its fields."""
+    event = make_event("es_sink_test", top={"type": f"{CONVERSATIONS}participant.added"}, id="p", addresses=5)
+    with pytest.raises(UnusableError, match="addresses"):
+        read(event | {"data": event["data"] | {"conversationId": "c"}})
+
+
+# --- conversations classic -------------------------------------------------------------------------
+
+
+def test_classic_participant():
+    """A classic participant comes with its SIDs and both ends of its binding."""
+    event = read(make_event("es_participant_added"))
+    assert isinstance(event, ClassicReported)
+    assert (event.kind, event.change, event.conversation_sid) == ("participant", Change.ADDED, CLASSIC)
+    assert event.participant_sid == event.cause.resource_id == "MB00000000000000000000000000000001"
+    assert (event.customer.key, event.recipient.key) == ("WHATSAPP|+14155550101", "WHATSAPP|+15557650001")
+    assert event.version == Version(NOON + SECOND, NOON + 2_500_000)
+    assert event.account_id == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    ("binding", "customer", "recipient"),
+    [
+        pytest.param({"Address": "+1", "ProxyAddress": "+2", "Type": "SMS"}, "SMS|+1", "SMS|+2", id="sms"),
+        pytest.param({"Address": "+1", "Type": None}, "SMS|+1", None, id="customer-only"),
+        pytest.param({"ProxyAddress": "d@x.io", "Type": "email"}, None, "EMAIL|d@x.io", id="ours-only"),
+        pytest.param({"address": "+1", "proxyAddress": "+2"}, "SMS|+1", "SMS|+2", id="camel-case"),
+        pytest.param({"Address": "77", "Type": "messenger"}, "CHAT|77", None, id="messenger"),
+        pytest.param({"Address": ["+1"]}, None, None, id="list"),
+        pytest.param(None, None, None, id="none"),
+        pytest.param("+1", None, None, id="text"),
+    ],
+)
+def test_classic_bindings(binding, customer, recipient):
+    """The channel of a binding is said by a prefix, else by its type, else it is SMS; what is missing is None."""
+    event = read(make_event("es_participant_added", MessagingBinding=binding))
+    assert [end and end.key for end in (event.customer, event.recipient)] == [customer, recipient]
+
+
+def test_classic_identity():
+    """A chat participant is known by identity, in camelCase too."""
+    event = make_event("es_participant_added", without=["MessagingBinding", "ConversationSid"], identity="ana")
+    event["data"]["conversationSid"] = CLASSIC
+    assert read(event).identity == "ana"
+    assert read(event).conversation_sid == CLASSIC
+
+
+def test_classic_message_and_state():
+    """A message comes with its author, a conversation with the state that it came to."""
+    message, state = read(make_event("es_message_added")), read(make_event("es_conversation_state_updated"))
+    assert (message.kind, message.message_sid) == ("message", "IM00000000000000000000000000000001")
+    assert (message.author, message.cause.resource_id) == ("whatsapp:+14155550101", message.message_sid)
+    assert (state.kind, state.change, state.state) == ("conversation", Change.UPDATED, "closed")
+    assert state.cause.resource_id == CLASSIC
+    assert read(make_event("es_conversation_state_updated", StateTo=None, State="active")).state == "active"
+
+
+@pytest.mark.parametrize(
+    ("changes", "version"),
+    [
+        pytest.param(
+            {"DateUpdated": "2026-01-07T12:00:02Z"}, Version(NOON + 2 * SECOND, NOON + 2_500_000), id="updated"
+        ),
+        pytest.param({"DateCreated": None}, Version(NOON + 2_500_000, NOON + 2_500_000), id="told-only"),
+        pytest.param({"top": {"time": None}}, Version(NOON + SECOND, RECEIVED_AT), id="not-told"),
+        pytest.param({"top": {"time": 5}, "DateCreated": "soon"}, Version(RECEIVED_AT, RECEIVED_AT), id="no-time"),
+    ],
+)
+def test_classic_versions(changes, version):
+    """A classic fact is as new as the newest of its times, and what is missing is replaced by the next best."""
+    assert read(make_event("es_participant_added", **changes)).version == version
+
+
+# --- disregarded -----------------------------------------------------------------------------------
+
+
+def test_sink_test():
+    """The test of a sink is taken and disregarded by name, and its test id can be found, to validate the sink."""
+    event = read(make_event("es_sink_test"))
+    assert (event.reason, event.cause.resource_id) == ("a test of the sink", "00000000-0000-0000-0000-000000000001")
+
+
+def test_a_message_is_no_test():
+    """No field that somebody adds to a message can make a test of it."""
+    assert isinstance(read(make_event(test_id="x")), MessageReceived)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "reason"),
+    [
+        (f"{CONVERSATIONS}user.added", "a user is no participant"),
+        ("com.twilio.messaging.message.delivered", "a delivery state changes no participant"),
+        ("com.twilio.voice.call.new", "unknown event type com.twilio.voice.call.new"),
+        (f"{CONVERSATIONS}participant.waved", f"unknown event type {CONVERSATIONS}participant.waved"),
+        ("participant.added", "unknown event type participant.added"),
+        ("x" * 99, "unknown event type " + "x" * 64),
+    ],
+)
+def test_disregarded(event_type, reason):
+    """What is of no interest and what is unknown are two reasons, and both are accepted."""
+    assert see(make_event(top={"type": event_type})).aliases == ()
+    assert read(make_event(top={"type": event_type})) == Disregarded(
+        read(make_event(top={"type": event_type})).cause, ACCOUNT, reason
+    )
+
+
+def test_every_type_becomes_an_event():
+    """The published list of types holds what is not disregarded, and each once."""
+    assert len(set(EVENT_TYPES)) == len(EVENT_TYPES) == 11
+    for event_type in EVENT_TYPES[1:]:
+        assert isinstance(read(make_event("es_participant_added", top={"type": event_type})), ClassicReported)
+
+
+# --- whatever is posted ----------------------------------------------------------------------------
+
+VALUES = st.one_of(st.none(), st.integers(), st.sampled_from(["", "+1", "x", "AC1"]), st.lists(st.text(max_size=3)))
+NAMES = ["from", "to", "messageSid", "recipients", "id", "conversationId", "ConversationSid", "test_id", "addresses"]
+DATA = st.dictionaries(
+    st.sampled_from([*NAMES, "MessagingBinding", "accountSid", "externalUserId", "DateCreated"]),
+    VALUES | st.dictionaries(st.sampled_from(["Address", "Type", "ProxyAddress"]), VALUES),
+)
+TYPES = st.sampled_from([*EVENT_TYPES, f"{CONVERSATIONS}conversation.created", "other"])
+EVENTS = st.fixed_dictionaries({"id": VALUES | st.just("EZ1"), "type": TYPES}, optional={"data": DATA, "time": VALUES})
+
+
+@given(st.lists(EVENTS | VALUES, max_size=4))
+def test_receiver_and_worker_agree(batch):
+    """Whatever stands in a batch, each element is refused by both, or taken by one and normalized by the other."""
+    for element in split(encode_json(batch), default_account=ACCOUNT):
+        body = element.body if isinstance(element, Element) else element.raw
+        try:
+            event = normalize(make_entry(body, "event-streams"))
+        except UnusableError:
+            assert isinstance(element, Element)
+        except UnreadableError:
+            assert isinstance(element, BadElement)
+        else:
+            assert isinstance(element, Element)
+            assert event.account_id == ACCOUNT
+
+
+@given(st.binary())
+def test_any_bytes(body):
+    """Whatever is posted, it is split or refused, and nothing but the project's own errors comes out."""
+    for take in (lambda: split(body, default_account=ACCOUNT), lambda: normalize(make_entry(body))):
+        try:
+            take()
+        except RouterError:
+            continue
