@@ -154,6 +154,7 @@ def _python() -> str:
 def _make_environment(options: DevOptions) -> dict[str, str]:
     """Return the variables of dev.env; credentials are kept from the last run, so that saved commands go on working."""
     old = read_dotenv(options.state_dir / "dev.env")
+    (options.state_dir / "dev.env").unlink(missing_ok=True)  # where it is, everything is up
     port = _choose_port(options.port, RECEIVER_PORT, "--port")
     sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", taken=port)
     url = f"http://127.0.0.1:{port}"

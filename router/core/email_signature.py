@@ -1,0 +1,144 @@
+"""E-mail webhooks: the provider's ECDSA signature, or Basic credentials where no signature is switched on.
+
+The rule (SendGrid's security policies): ECDSA on P-256 with SHA-256 over the bytes of the timestamp header followed by
+the raw body; signature base64 of DER, public key base64 of a DER SubjectPublicKeyInfo. The body is hashed as it comes,
+so that 30 MB need not be held to be verified; nothing that was read meanwhile is to be used before `finish` returns.
+Unlike Twilio's own signature this one covers a time, so an old request can be refused. Whether a retry (up to three
+days) is signed again is not documented: `max_age` is therefore a setting, and None switches the window off.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from base64 import b64decode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from router.core.errors import SettingsError, SignatureError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SIGNATURE_HEADER: Final = "X-Twilio-Email-Event-Webhook-Signature"
+TIMESTAMP_HEADER: Final = "X-Twilio-Email-Event-Webhook-Timestamp"
+#: Longest base64 text of a DER signature on P-256 is 96; what is longer is not looked at.
+_MAX_SIGNATURE: Final = 128
+_MAX_CREDENTIALS: Final = 1024
+_SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
+_ALGORITHM: Final = ec.ECDSA(Prehashed(SHA256()))
+
+
+class MailVerifier:
+    """Checks mail webhooks against the public keys that may have signed; several serve a rotation.
+
+    `max_age` is how many seconds the signed time may lie from now, in either direction; None accepts any. Raises
+    SettingsError, naming the keys by position, if one is not a P-256 public key; without any key all is refused.
+    """
+
+    def __init__(self, public_keys: Iterable[str], *, max_age: int | None) -> None:
+        self._max_age = max_age
+        self._keys: list[ec.EllipticCurvePublicKey] = []
+        problems = []
+        for position, text in enumerate(public_keys, start=1):
+            key = _load(text)
+            if key is None:
+                problems.append(f"e-mail public key {position} is not the base64 of a P-256 public key")
+            else:
+                self._keys.append(key)
+        if problems:
+            raise SettingsError(problems)
+
+    def begin(self, timestamp: str | None, signature: str | None, *, now: float) -> RunningMailVerifier:
+        """Return what the body is to be fed to; `now` is in seconds since 1970.
+
+        Raises SignatureError before a byte of the body is read if a header is missing or malformed, or the time is
+        outside the window.
+        """
+        if not signature or not timestamp:
+            raise SignatureError(f"{SIGNATURE_HEADER if not signature else TIMESTAMP_HEADER} is missing")
+        if not _SECONDS.fullmatch(timestamp):
+            raise SignatureError(f"{TIMESTAMP_HEADER} is not a time in seconds")
+        age = now - int(timestamp)
+        if self._max_age is not None and abs(age) > self._max_age:
+            raise SignatureError(f"signed {abs(age):.0f} s {'ago' if age > 0 else 'ahead'}, outside the window")
+        return RunningMailVerifier(tuple(self._keys), timestamp.encode(), _decode(signature.strip(), _MAX_SIGNATURE))
+
+
+class RunningMailVerifier:
+    """The check of one body under way: `update` with each chunk in order, then `finish`."""
+
+    def __init__(self, keys: tuple[ec.EllipticCurvePublicKey, ...], timestamp: bytes, signature: bytes | None) -> None:
+        self._keys = keys
+        self._hash = sha256(timestamp)
+        self._signature = signature
+
+    def update(self, chunk: bytes) -> None:
+        """Take the next bytes of the raw body."""
+        self._hash.update(chunk)
+
+    def finish(self) -> None:
+        """Return if one of the keys signed exactly this time and body; raises SignatureError otherwise."""
+        digest = self._hash.digest()
+        for key in self._keys if self._signature else ():
+            try:
+                key.verify(self._signature or b"", digest, _ALGORITHM)
+            except InvalidSignature:
+                continue
+            return
+        raise SignatureError(f"{SIGNATURE_HEADER} does not match")
+
+
+@dataclass(frozen=True, slots=True)
+class BasicVerifier:
+    """Checks HTTP Basic credentials, `user:password` each; several serve a rotation.
+
+    For a parse setting whose URL carries user info instead of a security policy. It proves who calls, not what was
+    sent: prefer the signature.
+    """
+
+    credentials: tuple[str, ...]
+
+    def verify(self, authorization: str | None) -> None:
+        """Return if the `Authorization` header carries one of the credentials; raises SignatureError.
+
+        All are compared, in constant time each, so that the time tells nothing of which one was nearly right.
+        """
+        scheme, _, encoded = (authorization or "").strip().partition(" ")
+        if scheme.lower() != "basic":
+            raise SignatureError("Basic credentials are missing")
+        given = _decode(encoded.strip(), _MAX_CREDENTIALS)
+        matches = [
+            hmac.compare_digest(sha256(own.encode()).digest(), sha256(given or b"").digest())
+            for own in self.credentials
+            if own.strip(":")
+        ]
+        if not given or not any(matches):
+            raise SignatureError("Basic credentials do not match")
+
+
+def _load(text: str) -> ec.EllipticCurvePublicKey | None:
+    """Return the P-256 public key in `text`, or None if there is none."""
+    der = _decode("".join(text.split()), _MAX_CREDENTIALS)
+    try:
+        key = load_der_public_key(der or b"")
+    except (ValueError, UnsupportedAlgorithm):
+        return None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) else None
+
+
+def _decode(text: str, limit: int) -> bytes | None:
+    """Return the bytes of a base64 text, or None if it is none or longer than `limit`."""
+    if len(text) > limit:
+        return None
+    try:
+        return b64decode(text, validate=True)
+    except ValueError:
+        return None

@@ -1,0 +1,284 @@
+"""Reads one webhook of SendGrid Inbound Parse, chunk by chunk, into the mails it delivers.
+
+What is kept of a mail is bounded field by field (`_KEPT`), whatever its size: attachments are counted and dropped as
+they come, texts are cut. A field that comes twice counts once, the first time; a charset that lies is read as well as
+can be; both are said in `doubts`. Only two things make a mail unreadable: a body that is not multipart to its end, and
+an envelope that does not say for whom it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from router.core.addresses import Address, Channel
+from router.core.errors import UnreadableError
+from router.inbound.email import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
+from router.inbound.mail_text import decode, decode_header, html_to_text
+from router.inbound.multipart import MultipartReader, PartHeader
+from router.inbound.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from email.message import Message
+
+#: Bytes of text that an inbound entry may carry.
+MAX_TEXT: Final = 64 * 1024
+#: Recipients of one envelope; each becomes an entry.
+MAX_RECIPIENTS: Final = 100
+#: Characters of one header value.
+MAX_VALUE: Final = 2048
+#: Characters of the name, type or content id of a part.
+MAX_NAME: Final = 256
+_KIB: Final = 1024
+#: The fields that are read, and how many bytes of each; of those not named here nothing is kept.
+_KEPT: Final = {
+    "envelope": 32 * _KIB,
+    "charsets": 4 * _KIB,
+    "headers": MAX_HEADERS,
+    "from": 8 * _KIB,
+    "to": 8 * _KIB,
+    "cc": 8 * _KIB,
+    "subject": 8 * _KIB,
+    "text": MAX_TEXT,
+    "html": 4 * MAX_TEXT,
+    "attachment-info": 128 * _KIB,
+    "content-ids": 128 * _KIB,
+    "SPF": _KIB,
+    "dkim": 4 * _KIB,
+    "spam_score": 64,
+    "sender_ip": 64,
+}
+#: The whole mail in raw mode: the helper library and the guide of the provider name it differently.
+_RAW: Final = frozenset({"email", "rawEmail"})
+
+
+@dataclass(slots=True)
+class _Field:
+    """The beginning of one field, and whether there was more."""
+
+    limit: int
+    data: bytearray = field(default_factory=bytearray)
+    is_cut: bool = False
+
+    def write(self, chunk: bytes) -> None:
+        room = self.limit - len(self.data)
+        self.data += chunk[:room]
+        self.is_cut = self.is_cut or len(chunk) > room
+
+
+@dataclass(slots=True)
+class _File:
+    """One attachment: what it is called, and how large it is."""
+
+    header: PartHeader
+    size: int = 0
+
+    def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+
+
+class MailReader:
+    """Reads one webhook: `feed` every chunk of the body in order, then `finish`.
+
+    Raises WrongTypeError if `content_type` is not multipart/form-data, and UnreadableError from every method.
+    """
+
+    def __init__(self, content_type: str | None) -> None:
+        self._fields: dict[str, _Field] = {}
+        self._files: list[_File] = []
+        self._raw: RawMailReader | None = None
+        self._charsets: dict[str, Any] = {}
+        self._doubts: list[str] = []
+        self._reader = MultipartReader(content_type, self._open)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body."""
+        self._reader.feed(chunk)
+
+    def finish(self) -> tuple[ReceivedMail, ...]:
+        """Return the mail once for each recipient of its envelope, equal but for the recipient."""
+        self._reader.finish()
+        sender, recipients = self._envelope()
+        self._charsets = self._json("charsets")
+        if self._raw is not None:
+            self._raw.finish()
+        message = self._raw.headers if self._raw is not None else read_headers(self._bytes("headers"))
+        headers = self._headers(message)
+        text, is_from_html, is_cut = self._text()
+        parts, part_count = self._parts()
+        told = [sender, headers.sender or "", headers.to or "", headers.date or "", headers.subject or "", text]
+        told += [f"{part.name}:{part.size}" for part in parts]
+        mail = ReceivedMail(
+            envelope_from=sender,
+            recipient=recipients[0],
+            headers=headers,
+            text=text,
+            is_text_from_html=is_from_html,
+            is_text_cut=is_cut,
+            parts=parts,
+            part_count=part_count,
+            verdicts=self._verdicts(),
+            doubts=tuple(self._doubts),
+            fingerprint=digest(told),
+        )
+        return tuple(mail.model_copy(update={"recipient": recipient}) for recipient in recipients)
+
+    def _open(self, header: PartHeader) -> Callable[[bytes], None]:
+        """Return the sink of a part's content."""
+        name = header.name
+        if name in _RAW:
+            if self._raw is not None:
+                return self._doubt_twice(name)
+            self._raw = RawMailReader(MAX_TEXT)
+            return self._raw.write
+        if header.filename is not None:
+            self._files.append(_File(header))
+            return self._files[-1].write
+        if name not in _KEPT:
+            return _drop
+        if name in self._fields:
+            return self._doubt_twice(name)
+        self._fields[name] = _Field(_KEPT[name])
+        return self._fields[name].write
+
+    def _doubt_twice(self, name: str) -> Callable[[bytes], None]:
+        doubt = f"{name}: more than one, the first counts"
+        if doubt not in self._doubts:
+            self._doubts.append(doubt)
+        return _drop
+
+    def _envelope(self) -> tuple[str, list[str]]:
+        """Return sender (nothing for a bounce) and recipients, each once."""
+        envelope = self._json("envelope")
+        to, sender = envelope.get("to"), envelope.get("from")
+        named = [to] if isinstance(to, str) else to if isinstance(to, list) else []
+        recipients: dict[str, str] = {}
+        for recipient in named:
+            canonical = Address(Channel.EMAIL, recipient).canonical if isinstance(recipient, str) else ""
+            if canonical:
+                recipients.setdefault(canonical, recipient.strip())
+        if not recipients:
+            raise UnreadableError("the envelope is missing or names no recipient")
+        if len(recipients) > MAX_RECIPIENTS:
+            raise UnreadableError(f"the envelope names more than {MAX_RECIPIENTS} recipients")
+        is_known = isinstance(sender, str) and Address(Channel.EMAIL, sender).canonical
+        return (str(sender).strip() if is_known else ""), list(recipients.values())
+
+    def _headers(self, message: Message[str, str]) -> MailHeaders:
+        """Return the headers that matter: those that come as fields are decoded already."""
+
+        def pick(header: str, name: str | None = None) -> str | None:
+            value = self._decode(name) if name else ""
+            return (value or decode_header(message.get(header, "")))[:MAX_VALUE] or None
+
+        return MailHeaders(
+            message_id=pick("Message-ID"),
+            in_reply_to=pick("In-Reply-To"),
+            references=pick("References"),
+            sender=pick("From", "from"),
+            to=pick("To", "to"),
+            cc=pick("Cc", "cc"),
+            date=pick("Date"),
+            subject=pick("Subject", "subject"),
+            auto_submitted=pick("Auto-Submitted"),
+            list_id=pick("List-Id"),
+        )
+
+    def _text(self) -> tuple[str, bool, bool]:
+        """Return the text, whether it was made from the HTML, and whether it is cut."""
+        for name in ("text", "html"):
+            data, charset, is_cut = self._content(name)
+            if data.strip():
+                decoded = decode(data, charset, is_cut=is_cut)
+                if not decoded.is_as_stated:
+                    self._doubts.append(f"{name}: not {str(charset or 'utf-8')[:40]} as stated")
+                text = decoded.text if name == "text" else html_to_text(decoded.text)
+                shown = text.encode()[:MAX_TEXT].decode("utf-8", "ignore")
+                return shown, name == "html", is_cut or len(shown) < len(text)
+        return "", False, False
+
+    def _content(self, name: str) -> tuple[bytes, str | None, bool]:
+        """Return the bytes of a text, the charset that is stated for it, and whether it is cut."""
+        if self._raw is not None:
+            leaf = self._raw.text if name == "text" else self._raw.html
+            return (leaf.content(), leaf.charset, leaf.is_cut) if leaf is not None else (b"", None, False)
+        kept = self._fields.get(name)
+        return self._bytes(name), self._charset(name), kept is not None and kept.is_cut
+
+    def _parts(self) -> tuple[tuple[MailPart, ...], int]:
+        """Return names, types and sizes of the attachments, and how many there are."""
+        if self._raw is not None:
+            raw = [
+                MailPart(name=_cut(one.filename), content_type=one.content_type[:MAX_NAME], size=one.size)
+                for one in self._raw.parts
+            ]
+            if self._raw.is_given_up:
+                self._doubts.append("the mail has more parts than are read")
+            return tuple(raw), self._raw.part_count
+        infos, ids = self._json("attachment-info"), self._json("content-ids")
+        cids = {name: cid for cid, name in ids.items() if isinstance(name, str)}
+        parts = []
+        for file in self._files[:MAX_PARTS]:
+            info = infos.get(file.header.name)
+            info = info if isinstance(info, dict) else {}
+            parts.append(
+                MailPart(
+                    name=_cut(info.get("filename") or info.get("name") or file.header.filename),
+                    content_type=_cut(info.get("type") or file.header.content_type) or "",
+                    size=file.size,
+                    content_id=_cut(info.get("content-id") or cids.get(file.header.name)),
+                )
+            )
+        return tuple(parts), len(self._files)
+
+    def _verdicts(self) -> Verdicts:
+        try:
+            score = float(self._decode("spam_score"))
+        except ValueError:
+            score = float("nan")
+        return Verdicts(
+            spf=self._decode("SPF") or None,
+            dkim=self._decode("dkim") or None,
+            spam_score=score if isfinite(score) else None,
+            sender_ip=self._decode("sender_ip") or None,
+        )
+
+    def _bytes(self, name: str) -> bytes:
+        kept = self._fields.get(name)
+        return bytes(kept.data) if kept is not None else b""
+
+    def _charset(self, name: str) -> str | None:
+        charset = self._charsets.get(name)
+        return charset if isinstance(charset, str) else None
+
+    def _decode(self, name: str) -> str:
+        """Return a field as one line of text."""
+        kept = self._fields.get(name)
+        decoded = decode(self._bytes(name), self._charset(name), is_cut=kept is not None and kept.is_cut)
+        if not decoded.is_as_stated:
+            self._doubts.append(f"{name}: not {(self._charset(name) or 'utf-8')[:40]} as stated")
+        return " ".join(decoded.text.split())
+
+    def _json(self, name: str) -> dict[str, Any]:
+        """Return the object in a field; what is no object says nothing, and is a doubt if it says something."""
+        data = self._bytes(name)
+        try:
+            value = orjson.loads(data) if data.strip() else {}
+        except orjson.JSONDecodeError:
+            value = None
+        if not isinstance(value, dict):
+            self._doubts.append(f"{name}: not a JSON object")
+        return value if isinstance(value, dict) else {}
+
+
+def _cut(text: Any) -> str | None:
+    """Return a text of reasonable length, or None if there is none."""
+    return text[:MAX_NAME] if isinstance(text, str) and text else None
+
+
+def _drop(_: bytes) -> None:
+    """Take content that nobody needs."""

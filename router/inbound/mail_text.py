@@ -1,0 +1,98 @@
+"""Text of mails: bytes under a charset that may lie, encoded words in headers, and HTML made readable.
+
+Everything here comes from strangers: no function raises, none takes more than linear time, and no result holds what
+cannot be written as UTF-8 again. Where a charset turns out wrong, the result says so instead of failing.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error, a2b_base64, a2b_qp
+from codecs import lookup
+from html import unescape
+from typing import Final, NamedTuple
+
+#: Codecs that Python counts as text but that no mail is written in, some of them slow on purpose-made input.
+_NOT_CHARSETS: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+_CHARSET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}", re.ASCII)
+#: The longest character that a cut can leave incomplete, in bytes.
+_MAX_CHARACTER: Final = 4
+_ENCODED_WORD: Final = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?\s]*)\?=", re.ASCII)
+_BETWEEN_WORDS: Final = re.compile(r"(\?=)[ \t\r\n]{1,8}(?==\?)")
+_TOKEN: Final = re.compile(r"<[^<>]*>|[^<]+|<")
+_TAG: Final = re.compile(r"</?\s{0,4}([a-zA-Z0-9]{1,20})")
+_BLOCKS: Final = frozenset({"br", "p", "div", "tr", "li", "h1", "h2", "h3", "h4", "h5", "h6", "table", "blockquote"})
+_HIDDEN: Final = frozenset({"script", "style", "head", "title"})
+_BLANKS: Final = re.compile(r"[^\S\n]+")
+
+
+class Decoded(NamedTuple):
+    """A text, and whether it could be read under the charset that was stated for it."""
+
+    text: str
+    is_as_stated: bool
+
+
+def decode(data: bytes, charset: str | None, *, is_cut: bool = False) -> Decoded:
+    """Read `data` under `charset` (none: UTF-8), else as UTF-8, else as UTF-8 with replacement characters.
+
+    `is_cut` says that the end is missing: what is left of a character there is dropped and no sign of a lie.
+    """
+    stated = charset.strip().strip("\"'") if charset else "utf-8"
+    for name in (stated, "utf-8"):
+        text = _decode_strictly(data, name, _MAX_CHARACTER if is_cut else 1)
+        if text is not None:
+            return Decoded(text, name == stated)
+    return Decoded(data.decode("utf-8", "replace"), is_as_stated=False)
+
+
+def _decode_strictly(data: bytes, charset: str, tries: int) -> str | None:
+    """Return the text, leaving off up to `tries` - 1 bytes at the end; None if that is no text of this charset."""
+    try:
+        if not _CHARSET.fullmatch(charset) or lookup(charset).name.replace("-", "_") in _NOT_CHARSETS:
+            return None
+    except LookupError:
+        return None
+    for cut in range(tries):
+        try:
+            text = data[: len(data) - cut].decode(charset)
+            text.encode()  # some codecs (UTF-7) let lone surrogates through
+        except (UnicodeError, LookupError):
+            continue
+        return text
+    return None
+
+
+def decode_header(value: str) -> str:
+    """Return a header value with its folds and encoded words (RFC 2047) undone; what cannot be read stays as it is."""
+    return " ".join(_ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", value)).split())
+
+
+def _decode_word(match: re.Match[str]) -> str:
+    charset, encoding, payload = match.groups()
+    raw = payload.encode("utf-8", "replace")
+    try:
+        data = a2b_base64(raw + b"=" * (-len(raw) % 4)) if encoding in "bB" else a2b_qp(raw, header=True)
+    except Error:
+        return match.group()
+    return decode(data, charset).text
+
+
+def html_to_text(html: str) -> str:
+    """Return what a reader would see of `html`, roughly: no tags, no scripts, a line per block."""
+    shown: list[str] = []
+    hidden = ""
+    for token in _TOKEN.findall(html):
+        tag = _TAG.match(token)
+        name = tag.group(1).lower() if tag else ""
+        if hidden:
+            hidden = "" if name == hidden and token.startswith("</") else hidden
+        elif name in _HIDDEN and not token.startswith("</"):
+            hidden = name
+        elif name in _BLOCKS:
+            shown.append("\n")
+        elif not token.startswith("<"):
+            shown.append(unescape(token))
+    text = _BLANKS.sub(" ", "".join(shown))
+    text = "\n".join(line.strip() for line in text.split("\n"))
+    return re.sub(r"\n{3,}", "\n\n", text).strip()

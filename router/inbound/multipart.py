@@ -1,0 +1,126 @@
+"""Reads multipart/form-data as a stream: chunks go in, and each part's content goes straight on to a sink.
+
+Nothing is collected here, so a body of any size takes the memory of one chunk; what is worth keeping, and how much of
+it, the caller decides part by part when its headers are known. The grammar (RFC 7578) is the work of python-multipart,
+whose push parser finds a boundary over any split of chunks; this module adds what it leaves to its users: a bound on
+the parts, a body without an end is an error, and every error is one of ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from router.core.errors import UnreadableError, WrongTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MULTIPART: Final = "multipart/form-data"
+#: Parts of one body; a mail has about 15 fields and seldom more than a few dozen attachments.
+MAX_PARTS: Final = 500
+#: Header lines of one part, and their bytes: three are usual, of which one carries a file name.
+MAX_HEADERS: Final = 16
+MAX_HEADER_BYTES: Final = 8 * 1024
+#: Longest `Content-Type` that is looked at; the boundary itself is at most 70 characters (RFC 2046).
+_MAX_CONTENT_TYPE: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class PartHeader:
+    """What the headers of a part say; `name` and `filename` as UTF-8, `content_type` as it came."""
+
+    name: str
+    filename: str | None
+    content_type: str
+
+
+def boundary_of(content_type: str | None) -> bytes:
+    """Return the boundary that a `Content-Type` header names.
+
+    Raises WrongTypeError if it is not multipart/form-data, UnreadableError if it names no boundary.
+    """
+    kind, _, _ = (content_type or "").partition(";")
+    if kind.strip().lower() != MULTIPART:
+        raise WrongTypeError(f"{kind.strip()[:64] or 'no content type'} instead of {MULTIPART}")
+    try:
+        boundary = parse_options_header((content_type or "")[:_MAX_CONTENT_TYPE])[1].get(b"boundary", b"")
+    except UnicodeError as error:
+        raise UnreadableError("the content type is not ASCII") from error
+    if not boundary:
+        raise UnreadableError("the content type names no boundary")
+    return boundary
+
+
+class MultipartReader:
+    """Reads one body: `feed` every chunk in order, then `finish`.
+
+    `open_part` is called with the headers of each part and returns the sink of its content: a function that is called
+    with bytes, any number of times. Both methods raise UnreadableError, after which the reader is of no use.
+    """
+
+    def __init__(self, content_type: str | None, open_part: Callable[[PartHeader], Callable[[bytes], None]]) -> None:
+        self._open_part = open_part
+        self._parts = 0
+        self._is_ended = False
+        self._headers: dict[bytes, bytes] = {}
+        self._name, self._value = bytearray(), bytearray()
+        self._sink: Callable[[bytes], None] = _drop
+        try:
+            self._parser = MultipartParser(
+                boundary_of(content_type),
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": lambda data, start, end: self._sink(data[start:end]),
+                    "on_end": self._end,
+                },
+                max_header_count=MAX_HEADERS,
+                max_header_size=MAX_HEADER_BYTES,
+            )
+        except FormParserError as error:
+            raise UnreadableError("the boundary is too long") from error
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body; raises UnreadableError if they cannot be multipart."""
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise UnreadableError(f"not multipart/form-data: {error}") from error
+
+    def finish(self) -> None:
+        """Return if the body has come to its end; raises UnreadableError if it was cut off."""
+        if not self._is_ended:
+            raise UnreadableError("the multipart body has no end")
+
+    def _begin_part(self) -> None:
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise UnreadableError(f"more than {MAX_PARTS} parts")
+        self._headers = {}
+
+    def _end_header(self) -> None:
+        self._headers.setdefault(bytes(self._name).lower(), bytes(self._value))
+        self._name, self._value = bytearray(), bytearray()
+
+    def _end_headers(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        name, filename = options.get(b"name"), options.get(b"filename")
+        if name is None:
+            raise UnreadableError("a part has no name")
+        content_type = self._headers.get(b"content-type", b"").decode("ascii", "replace").strip()
+        shown = None if filename is None else filename.decode("utf-8", "replace")
+        self._sink = self._open_part(PartHeader(name.decode("utf-8", "replace"), shown, content_type))
+
+    def _end(self) -> None:
+        self._is_ended = True
+
+
+def _drop(_: bytes) -> None:
+    """Take content that belongs to no part."""

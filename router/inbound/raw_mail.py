@@ -1,0 +1,245 @@
+"""Reads a raw mail (RFC 5322 and MIME) as a stream: its headers, the beginning of its text, and what else it carries.
+
+For the raw mode of Inbound Parse, where one field holds the whole mail. The email package's parsers keep all that they
+read, so this module finds the parts itself: it holds header blocks (which the package then reads) and the beginning of
+the first plain and the first HTML text; of everything else it counts the bytes. An attached mail is an attachment: it
+is not opened. Whoever can write a mail chooses these bytes, so nothing is done line by line, and delimiters have a
+bound. Rules: RFC 2046 5.1 (the line break before a delimiter belongs to it), RFC 2045 6.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error, a2b_base64, a2b_qp
+from dataclasses import dataclass, field
+from email.message import Message
+from email.parser import HeaderParser
+from email.policy import compat32
+from typing import Final
+
+from router.inbound.mail_text import decode, decode_header
+
+#: Bytes of the mail's own header block, and of that of one part; what follows is not read.
+MAX_HEADERS: Final = 256 * 1024
+MAX_PART_HEADERS: Final = 16 * 1024
+#: Parts that are listed; further ones are counted.
+MAX_PARTS: Final = 200
+#: Multiparts inside each other; what is deeper is counted with its surroundings.
+MAX_DEPTH: Final = 20
+#: Delimiters of one mail; what follows so many is not read.
+MAX_DELIMITERS: Final = 1000
+#: Longest boundary (70 by the rule), and the longest end of a chunk that may be the beginning of a delimiter.
+_MAX_BOUNDARY: Final = 256
+_MAX_TAIL: Final = 400
+_END_OF_HEADERS: Final = rb"\n\r?\n"
+_TEXTS: Final = ("text/plain", "text/html")
+
+
+@dataclass(slots=True)
+class Leaf:
+    """One part that is no multipart.
+
+    `kept` is the beginning of a text as it came, still encoded; `is_cut` tells that there was more. `counted` is in
+    bytes, or in letters of base64.
+    """
+
+    content_type: str = "text/plain"
+    filename: str | None = None
+    charset: str | None = None
+    encoding: str = ""
+    is_attachment: bool = False
+    is_text: bool = False
+    counted: int = 0
+    kept: bytearray = field(default_factory=bytearray)
+    is_cut: bool = False
+    last: bytes = b""
+
+    def add(self, content: bytes, limit: int) -> None:
+        """Count `content`, and keep it up to `limit` bytes in all."""
+        if self.encoding == "base64":
+            self.counted += len(content.translate(None, b"\r\n\t ="))
+        elif self.encoding == "quoted-printable":  # `=C3` is one byte, a line break behind `=` is none
+            seen = self.last + content
+            self.counted += len(content) - 2 * content.count(b"=") - seen.count(b"=\r\n")
+            self.last = seen[-2:]
+        else:
+            self.counted += len(content)
+        if limit:
+            room = limit - len(self.kept)
+            self.kept += content[:room]
+            self.is_cut = self.is_cut or len(content) > room
+
+    @property
+    def size(self) -> int:
+        """The decoded size in bytes; exact where the encoding is well formed."""
+        return self.counted * 3 // 4 if self.encoding == "base64" else max(0, self.counted)
+
+    def content(self) -> bytes:
+        """Return what was kept of a text, decoded."""
+        kept = bytes(self.kept)
+        if self.encoding == "quoted-printable":
+            return a2b_qp(kept)
+        if self.encoding != "base64":
+            return kept
+        letters = b"".join(kept.split())
+        try:
+            return a2b_base64(letters[: len(letters) // 4 * 4])
+        except Error:
+            return kept
+
+
+class RawMailReader:
+    """Reads one raw mail: `write` its bytes in order, then `finish`; never raises.
+
+    Afterwards `headers` are those of the mail, `text` and `html` its first texts, `parts` what else it carries (at
+    most MAX_PARTS), `part_count` how many those really were; `is_given_up` tells that there were too many to go on.
+    `keep` is how many decoded bytes of a text matter.
+    """
+
+    def __init__(self, keep: int) -> None:
+        self.headers: Message[str, str] = Message()
+        self.text: Leaf | None = None
+        self.html: Leaf | None = None
+        self.parts: list[Leaf] = []
+        self.part_count = 0
+        self.is_given_up = False
+        self._max_kept = 3 * keep  # quoted-printable makes three bytes of one
+        self._boundaries: list[bytes] = []
+        self._delimiters = 0
+        self._block: bytearray | None = bytearray()  # the header block under way
+        self._is_top = True
+        self._leaf: Leaf | None = None
+        self._pattern = re.compile(_END_OF_HEADERS)
+        self._rest = b"\n"  # every block and every content begins behind a line break
+        self._is_fresh = True  # that line break has not been taken off yet
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes of the mail."""
+        if self.is_given_up:
+            return
+        data = self._scan(self._rest + chunk)
+        start = data.rfind(b"\n", max(0, len(data) - _MAX_TAIL))
+        start = start if start >= 0 else len(data)
+        start -= data[:start].endswith(b"\r") if start else 0
+        self._consume(data[:start])
+        self._rest = data[start:]
+
+    def finish(self) -> None:
+        """Take the mail as complete."""
+        if not self.is_given_up:
+            data = self._scan(self._rest + b"\n")  # the last delimiter needs no line break
+            self._consume(data.removesuffix(b"\n"))
+        if self._block is not None:
+            self._end_headers(self._block)
+        self._close()
+
+    def _scan(self, data: bytes) -> bytes:
+        """Take all whose end is in `data`, and return what remains of it."""
+        position = 0
+        while not self.is_given_up and (match := self._pattern.search(data, position)):
+            start = match.start()
+            end = start - (start > position and data[start - 1] == ord("\r"))
+            self._consume(data[position:end])
+            found = match.groupdict()
+            if found.get("boundary"):
+                self._end_part(found["boundary"], is_last=bool(found["last"]))
+                position = match.end()
+            else:
+                self._end_headers(self._block or bytearray())
+                position = start + 1  # what follows begins with the second line break
+            self._is_fresh = True
+        return data[position:]
+
+    def _consume(self, data: bytes) -> None:
+        """Take bytes of the header block or the content under way."""
+        if self._is_fresh and data:
+            data = data.removeprefix(b"\r").removeprefix(b"\n")
+            self._is_fresh = False
+        if self._block is not None:
+            room = (MAX_HEADERS if self._is_top else MAX_PART_HEADERS) - len(self._block)
+            self._block += data[:room]
+        elif self._leaf is not None:
+            self._leaf.add(data, self._max_kept if self._leaf.is_text else 0)
+
+    def _end_part(self, boundary: bytes, *, is_last: bool) -> None:
+        """End a part at a delimiter; an outer one ends what is inside, too."""
+        if self._block is not None:
+            self._end_headers(self._block)
+        self._close()
+        depth = len(self._boundaries) - self._boundaries[::-1].index(boundary)
+        del self._boundaries[depth - is_last :]
+        self._block = None if is_last else bytearray()
+        self._delimiters += 1
+        self.is_given_up = self._delimiters >= MAX_DELIMITERS
+        self._compile()
+
+    def _end_headers(self, block: bytearray) -> None:
+        """Read a header block: what follows is a leaf, or the preamble of a multipart."""
+        message = read_headers(bytes(block))
+        if self._is_top:
+            self.headers = message
+        self._block, self._is_top = None, False
+        boundary = _parameter(message, "boundary").rstrip().encode()[:_MAX_BOUNDARY]
+        if message.get_content_maintype() == "multipart" and boundary and len(self._boundaries) < MAX_DEPTH:
+            self._boundaries.append(boundary)
+        else:
+            self._leaf = _describe(message)
+            self._leaf.is_text = self._is_first_text(self._leaf)
+        self._compile()
+
+    def _compile(self) -> None:
+        """Make the pattern of what can end what is under way: the innermost boundary first."""
+        names = b"|".join(map(re.escape, self._boundaries[::-1]))
+        delimiter = rb"\n--(?P<boundary>" + names + rb")(?P<last>--)?[ \t]{0,32}(?=\r?\n)"
+        ends = ([_END_OF_HEADERS] if self._block is not None else []) + ([delimiter] if names else [])
+        self._pattern = re.compile(b"|".join(ends) or rb"(?!)")
+
+    def _is_first_text(self, leaf: Leaf) -> bool:
+        known = self.text if leaf.content_type == "text/plain" else self.html
+        return leaf.content_type in _TEXTS and not leaf.is_attachment and known is None
+
+    def _close(self) -> None:
+        leaf, self._leaf = self._leaf, None
+        if leaf is None:
+            return
+        if leaf.is_text and leaf.content_type == "text/plain":
+            self.text = leaf
+        elif leaf.is_text:
+            self.html = leaf
+        else:
+            self.part_count += 1
+            if len(self.parts) < MAX_PARTS:
+                self.parts.append(leaf)
+
+
+def read_headers(block: bytes) -> Message[str, str]:
+    """Return the headers in a raw header block (the field `headers` of the parsed mode); never raises.
+
+    Read as text, so that raw bytes in a header, which many programs write, are no special case further on.
+    """
+    text = decode(block[:MAX_HEADERS].lstrip(b"\r\n"), None, is_cut=True).text
+    return HeaderParser(policy=compat32).parsestr(text)
+
+
+def _describe(message: Message[str, str]) -> Leaf:
+    filename = _parameter(message, "filename", "content-disposition") or _parameter(message, "name")
+    disposition = message.get("content-disposition", "").strip().lower()
+    return Leaf(
+        content_type=message.get_content_type(),
+        filename=decode_header(filename) or None,
+        charset=_parameter(message, "charset") or None,
+        encoding=message.get("content-transfer-encoding", "").strip().lower(),
+        is_attachment=bool(filename) or disposition.startswith("attachment"),
+    )
+
+
+def _parameter(message: Message[str, str], name: str, header: str = "content-type") -> str:
+    """Return a parameter of a header, or nothing; the email package fails in several ways on purpose-made ones."""
+    try:
+        value = message.get_param(name, "", header=header)
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return ""
+    if isinstance(value, tuple):  # RFC 2231: charset, language, and the bytes as Latin-1
+        charset, _, text = value
+        return decode(text.encode("latin-1", "replace"), charset).text
+    return value

@@ -1,0 +1,307 @@
+"""Webhooks of Inbound Parse: small mails come out, whatever size, charset and shape went in."""
+
+import json
+import tracemalloc
+from email.message import EmailMessage
+from email.policy import SMTP
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.errors import RouterError, UnreadableError, WrongTypeError
+from router.inbound.email import MailHeaders, MailPart, ReceivedMail, Verdicts
+from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MAX_VALUE, MailReader
+from tests.inbound.mails import BOUNDARY, CONTENT_TYPE, ENVELOPE, HEADERS, join, make_body, make_fields, part
+
+
+def read_all(*chunks):
+    """Return the mails in a webhook."""
+    reader = MailReader(CONTENT_TYPE)
+    for chunk in chunks:
+        reader.feed(chunk)
+    return reader.finish()
+
+
+def read(*chunks):
+    """Return the only mail in a webhook."""
+    (mail,) = read_all(*chunks)
+    return mail
+
+
+def test_parsed_mode():
+    """A parsed mail comes out with all that matters, and its JSON holds all of it."""
+    mail = read(make_body())
+    assert (mail.envelope_from, mail.recipient) == ("ana@example.com", "support@inbound.example.com")
+    assert mail.headers == MailHeaders(
+        message_id="<m1@example.com>",
+        in_reply_to="<m0@example.com>",
+        references="<a@example.com> <m0@example.com>",
+        sender="Ana López <ana@example.com>",
+        to="Support <support@inbound.example.com>",
+        cc="boss@example.com",
+        date="Wed, 07 Jan 2026 12:00:00 +0000",
+        subject="Order",
+        auto_submitted="no",
+        list_id="<list.example.com>",
+    )
+    assert (mail.text, mail.is_text_from_html, mail.is_text_cut) == ("Where is my order?\r\nOlá 👋", False, False)
+    assert mail.verdicts == Verdicts(spf="pass", dkim="{@example.com : pass}", spam_score=0.5, sender_ip="192.0.2.1")
+    assert (mail.parts, mail.part_count, mail.doubts) == ((), 0, ())
+    assert ReceivedMail.model_validate_json(mail.to_body()) == mail
+
+
+def test_one_mail_per_recipient():
+    """Each recipient of the envelope gets the mail once, in whatever spelling it stands there twice."""
+    to = ["a@x.io", "A@X.io ", "<b@x.io>", 5, ""]
+    mails = read_all(make_body(envelope=json.dumps(ENVELOPE | {"to": to})))
+    assert [mail.recipient for mail in mails] == ["a@x.io", "<b@x.io>"]
+    assert mails[0].model_copy(update={"recipient": "<b@x.io>"}) == mails[1]
+    assert read(make_body(envelope='{"to":"a@x.io"}')).recipient == "a@x.io"
+
+
+@pytest.mark.parametrize("sender", [None, "", "<>", 5, []], ids=["null", "empty", "angles", "number", "list"])
+def test_bounce(sender):
+    """A sender that is none is nothing."""
+    assert read(make_body(envelope=json.dumps(ENVELOPE | {"from": sender}))).envelope_from == ""
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [None, "", "{", "[]", "{}", '{"to":[]}', '{"to":[""]}', '{"to":{}}', '{"to":["a"],"x":"' + "y" * 40_000 + '"}'],
+    ids=["missing", "empty", "no-json", "list", "object", "nobody", "blank", "kind", "huge"],
+)
+def test_no_envelope(envelope):
+    """Without an envelope nobody can tell for whom a mail is, and `To` is not believed instead."""
+    with pytest.raises(UnreadableError, match="envelope is missing or names no recipient"):
+        read(make_body(envelope=envelope))
+
+
+def test_too_many_recipients():
+    """An envelope has a bound."""
+    to = [f"{number}@x.io" for number in range(MAX_RECIPIENTS + 1)]
+    assert len(read_all(make_body(envelope=json.dumps({"to": to[1:]})))) == MAX_RECIPIENTS
+    with pytest.raises(UnreadableError, match="more than 100 recipients"):
+        read_all(make_body(envelope=json.dumps({"to": to})))
+
+
+def test_attachments():
+    """Attachments come out with name, type, size and content id, and never with their content."""
+    info = {
+        "attachment1": {"filename": "a.png", "name": "a.png", "type": "image/png", "content-id": "cid1"},
+        "attachment2": {"name": "b.bin"},
+        "attachment3": "x",
+    }
+    files = [
+        part("attachment1", b"\xff" * 1000, filename="other.png", content_type="application/octet-stream"),
+        part("attachment2", b"SECRET", filename="b2", content_type="text/x"),
+        part("attachment3", b"", filename=""),
+    ]
+    fields = {"attachment-info": json.dumps(info), "content-ids": '{"cid9":"attachment2","cid8":5}'}
+    mail = read(make_body(*files, **fields))
+    assert mail.parts == (
+        MailPart(name="a.png", content_type="image/png", size=1000, content_id="cid1"),
+        MailPart(name="b.bin", content_type="text/x", size=6, content_id="cid9"),
+        MailPart(name=None, content_type="", size=0, content_id=None),
+    )
+    assert mail.part_count == 3
+    assert b"SECRET" not in mail.to_body()
+
+
+def test_text_from_html():
+    """A mail with HTML only gets its text from that."""
+    mail = read(make_body(text=" \r\n", html="<p>Ol&aacute;</p>"))
+    assert (mail.text, mail.is_text_from_html) == ("Olá", True)
+    assert read(make_body(text=None, html=None)).text == ""
+
+
+def test_long_text_is_cut():
+    """A long text is cut, at a character, and marked."""
+    mail = read(make_body(text="a" + "é" * MAX_TEXT))
+    assert (len(mail.text.encode()), mail.is_text_cut, mail.doubts) == (MAX_TEXT - 1, True, ())
+    assert read(make_body(text="é" * (MAX_TEXT // 2))).is_text_cut is False
+    widened = make_body(text=("é" * MAX_TEXT).encode("latin-1"), charsets='{"text":"latin-1"}')
+    assert (len(read(widened).text), read(widened).is_text_cut) == (MAX_TEXT // 2, True)
+
+
+def test_charsets():
+    """Each field is read under the charset that is stated for it."""
+    charsets = {"text": "iso-8859-1", "subject": "shift_jis", "from": "koi8-r"}
+    fields = {
+        "text": "Olá".encode("latin-1"),
+        "subject": "日本".encode("shift_jis"),
+        "from": "Аня <a@x.io>".encode("koi8-r"),
+    }
+    mail = read(make_body(**fields, charsets=json.dumps(charsets)))
+    assert (mail.text, mail.headers.subject, mail.headers.sender) == ("Olá", "日本", "Аня <a@x.io>")
+    assert mail.doubts == ()
+
+
+def test_charsets_that_lie():
+    """A charset that lies is replaced, and the mail says of which field."""
+    charsets = {"text": "us-ascii", "subject": "klingon", "from": 5}
+    mail = read(make_body(text="Olá", subject=b"\xff", charsets=json.dumps(charsets)))
+    assert (mail.text, mail.headers.subject) == ("Olá", "\ufffd")
+    assert mail.doubts == ("subject: not klingon as stated", "text: not us-ascii as stated")
+
+
+@pytest.mark.parametrize("name", ["charsets", "attachment-info", "content-ids"])
+@pytest.mark.parametrize("value", ["{", "[]", "5", '"\\ud800"'], ids=["no-json", "list", "number", "surrogate"])
+def test_bad_json(name, value):
+    """A map that is none is a doubt, never the end of a mail."""
+    assert read(make_body(**{name: value})).doubts == (f"{name}: not a JSON object",)
+
+
+def test_repeated_fields():
+    """Of a field that comes twice the first counts, and the mail says so once."""
+    more = part("envelope", '{"to":["evil@x.io"]}')
+    mail = read(make_body(more, more, part("text", "other"), part("spam_report", "x")))
+    assert mail.recipient == "support@inbound.example.com"
+    assert mail.text.startswith("Where")
+    assert mail.doubts == ("envelope: more than one, the first counts", "text: more than one, the first counts")
+
+
+@pytest.mark.parametrize(
+    ("value", "score"), [("1.5", 1.5), ("", None), ("x", None), ("nan", None), ("1e999", None), (None, None)]
+)
+def test_spam_score(value, score):
+    """A score that is no number is none."""
+    assert read(make_body(spam_score=value)).verdicts.spam_score == score
+
+
+def test_headers_without_fields():
+    """What does not come as a field is read from the header block, its encoded words undone."""
+    mail = read(make_body(**{"from": None, "to": None, "subject": " "}))
+    assert (mail.headers.sender, mail.headers.subject) == ("Ana López <ana@example.com>", "Order")
+    assert read(make_body(headers=None)).headers.message_id is None
+
+
+def test_huge_header():
+    """A header value has a bound, and a block that is larger than any is read as far as it goes."""
+    mail = read(make_body(headers=HEADERS + "References: " + "x" * 300_000, subject="s" * 10_000))
+    assert len(mail.headers.subject) == MAX_VALUE
+    assert mail.headers.message_id == "<m1@example.com>"
+    assert mail.doubts == ()
+
+
+def make_raw():
+    """Return a raw mail that has a mail attached."""
+    inner = EmailMessage(policy=SMTP)
+    inner["Message-ID"], inner["Subject"] = "<inner@example.com>", "inner"
+    inner.set_content("inner text")
+    mail = EmailMessage(policy=SMTP)
+    mail["Message-ID"], mail["Subject"], mail["From"] = "<m1@example.com>", "Olá", "Ana <ana@example.com>"
+    mail.set_content("Olá", charset="iso-8859-1", cte="quoted-printable")
+    mail.add_attachment(b"\0" * 100, maintype="image", subtype="png", filename="a.png")
+    mail.add_attachment(inner)
+    return mail.as_bytes()
+
+
+@pytest.mark.parametrize("name", ["email", "rawEmail"])
+@pytest.mark.parametrize("filename", [None, "mail.eml"], ids=["field", "file"])
+def test_raw_mode(name, filename):
+    """A raw mail is read under either name; a mail that is attached to it is an attachment."""
+    fields = make_fields(headers=None, text=None, html=None, subject=None, **{"from": None})
+    mail = read(join(*(part(*item) for item in fields.items()), part(name, make_raw(), filename=filename)))
+    assert (mail.headers.message_id, mail.headers.subject) == ("<m1@example.com>", "Olá")
+    assert mail.headers.sender == "Ana <ana@example.com>"
+    assert mail.text.strip() == "Olá"
+    assert [(one.name, one.content_type) for one in mail.parts] == [("a.png", "image/png"), (None, "message/rfc822")]
+    assert (mail.parts[0].size, mail.part_count, mail.recipient) == (100, 2, "support@inbound.example.com")
+    assert b"inner text" not in mail.to_body()
+
+
+@pytest.mark.parametrize("name", ["attachment1", "email"])
+def test_entry_has_a_bound(name):
+    """Whatever a mail holds, its entry stays small: names and types of parts are cut, and so is their list."""
+    head = f"Content-Type: a/{'y' * 9000}\r\nContent-Disposition: attachment; filename={'x' * 7000}\r\n\r\n"
+    raw = "Content-Type: multipart/mixed; boundary=q\r\n\r\n" + f"--q\r\n{head}\r\n" * 300
+    files = [part(name, raw)] if name == "email" else [part(name, "", filename="x" * 7000)] * 300
+    mail = read(make_body(*files, text="\1" * 70_000))
+    assert (len(mail.parts), mail.part_count) == (200, 300)
+    assert len(mail.to_body()) < 600_000
+
+
+def test_raw_mail_of_delimiters():
+    """A raw mail that has no end of parts is a mail with a doubt."""
+    raw = "Content-Type: multipart/mixed; boundary=q\r\n\r\n" + "--q\r\n" * 2000
+    mail = read(make_body(part("email", raw)))
+    assert mail.doubts == ("the mail has more parts than are read",)
+    assert len(mail.parts) < mail.part_count
+
+
+def test_raw_mode_twice_and_empty():
+    """Of two raw mails the first counts; one without a text has none."""
+    mail = read(make_body(part("email", "Content-Type: image/png\r\n\r\nx"), part("rawEmail", make_raw())))
+    assert (mail.text, mail.part_count) == ("", 1)
+    assert mail.doubts == ("rawEmail: more than one, the first counts",)
+
+
+@pytest.mark.parametrize("at", range(0, len(make_body()), 7))
+def test_split_at_any_position(at):
+    """A body that is split makes the same mail."""
+    body = make_body()
+    assert read(body[:at], body[at:]) == read(body)
+
+
+def test_fingerprint():
+    """A mail without a Message-ID is known by what stays equal over its redeliveries, and by that alone."""
+    attached = part("attachment1", "x", filename="a")
+    one = read(make_body(attached, headers="Received: by a\r\nDate: today\r\n"))
+    again = read(make_body(attached, headers="Received: by b\r\nDate: today\r\n", spam_score="2"))
+    assert one.fingerprint == again.fingerprint
+    others = [
+        make_body(attached, headers="Date: tomorrow\r\n"),
+        make_body(attached, headers="Date: today\r\n", text="other"),
+        make_body(attached, headers="Date: today\r\n", subject="other"),
+        make_body(part("attachment1", "xy", filename="a"), headers="Date: today\r\n"),
+        make_body(attached, headers="Date: today\r\n", envelope=json.dumps(ENVELOPE | {"from": "b@x.io"})),
+    ]
+    assert len({one.fingerprint, *(read(body).fingerprint for body in others)}) == 6
+
+
+def test_30_megabytes_take_little_memory():
+    """A mail of more than 30 MB takes the memory of a small one, and leaves a small entry."""
+    chunk = b"\0\xff\r\n--x" * 8192
+    body = make_body().removesuffix(f"--{BOUNDARY}--\r\n".encode())
+    file = part("attachment1", "", filename="a.bin").removesuffix(b"\r\n")
+    field = part("email2", "").removesuffix(b"\r\n")
+    tracemalloc.start()
+    mail = read(body, file, *([chunk] * 500), b"\r\n", field, *([chunk] * 100), b"\r\n", join())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert mail.parts[0].size == 500 * len(chunk) > 28_000_000
+    assert peak < 3_000_000
+    assert len(mail.to_body()) < 4096
+
+
+def test_without_end():
+    """A multipart that is cut off is no mail, however much of it came."""
+    with pytest.raises(UnreadableError, match="no end"):
+        read(make_body()[:-6])
+
+
+def test_wrong_type():
+    """Another content type is refused before the body."""
+    with pytest.raises(WrongTypeError):
+        MailReader("application/json")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*make_fields(), "email", "attachment-info", "content-ids"]),
+        st.binary(max_size=60)
+        | st.sampled_from([b'{"to":["a@x.io"]}', b'{"text":"utf-16"}', b'{"a":{"b":1}}', HEADERS.encode()]),
+    ),
+    st.booleans(),
+)
+def test_any_fields(fields, has_envelope):
+    """Whatever stands in the fields, a mail comes out that survives its JSON, or one of the project's own errors."""
+    if has_envelope:
+        fields["envelope"] = json.dumps(ENVELOPE)
+    try:
+        mails = read_all(join(*(part(*item) for item in fields.items())))
+    except RouterError:
+        return
+    for mail in mails:
+        assert ReceivedMail.model_validate_json(mail.to_body()) == mail

@@ -1,0 +1,125 @@
+"""Text of mails: charsets that lie, encoded words that are none, and HTML that nobody closes."""
+
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.inbound.mail_text import Decoded, decode, decode_header, html_to_text
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        pytest.param("Olá".encode(), None, "Olá", id="none-is-utf-8"),
+        pytest.param("Olá".encode("latin-1"), "iso-8859-1", "Olá", id="latin-1"),
+        pytest.param("5 €".encode("cp1252"), '"Windows-1252"', "5 €", id="windows-quoted"),
+        pytest.param("日本".encode("iso2022_jp"), "ISO-2022-JP", "日本", id="japanese"),
+        pytest.param("日本".encode("shift_jis"), " shift_jis ", "日本", id="shift-jis"),
+        pytest.param("陳".encode("gb18030"), "gb18030", "陳", id="chinese"),
+        pytest.param("Привет".encode("koi8-r"), "KOI8-R", "Привет", id="russian"),
+        pytest.param("Olá".encode("utf-16"), "utf-16", "Olá", id="utf-16"),
+        pytest.param("Olá".encode("utf-7"), "utf-7", "Olá", id="utf-7"),
+    ],
+)
+def test_charsets_of_the_world(data, charset, text):
+    """A text is read under the charset that is stated for it."""
+    assert decode(data, charset) == Decoded(text, is_as_stated=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        pytest.param("Olá".encode(), "us-ascii", "Olá", id="utf-8-after-all"),
+        pytest.param("Olá".encode("latin-1"), "utf-8", "Ol\ufffd", id="neither"),
+        pytest.param(b"a", "x-unknown", "a", id="unknown"),
+        pytest.param(b"a", "klingon\0", "a", id="no-name"),
+        pytest.param(b"a", "", "a", id="empty-is-none"),
+        pytest.param(b"YQ==", "base64", "YQ==", id="no-text-codec"),
+        pytest.param(b"x\x9c", "zlib", "x\ufffd", id="compression"),
+        pytest.param(b"\\x41", "unicode_escape", "\\x41", id="escape"),
+        pytest.param(b"a" * 99, "punycode", "a" * 99, id="punycode"),
+        pytest.param(b"a", "undefined", "a", id="undefined"),
+        pytest.param(b"+2AA-", "utf-7", "+2AA-", id="lone-surrogate"),
+        pytest.param(b"a", "a" * 10_000, "a", id="long-name"),
+    ],
+)
+def test_charsets_that_lie(data, charset, text):
+    """A charset that is wrong, unknown or no charset falls back to UTF-8 with replacement, and the result says so."""
+    assert decode(data, charset) == Decoded(text, is_as_stated=not charset)
+
+
+def test_cut_text():
+    """A character that is cut off at the end is left out and is no sign of a lie; in the middle it is."""
+    data = "a👋".encode()
+    assert [decode(data[:size], "utf-8", is_cut=True) for size in (5, 4, 2)] == [
+        Decoded("a👋", is_as_stated=True),
+        Decoded("a", is_as_stated=True),
+        Decoded("a", is_as_stated=True),
+    ]
+    assert not decode(b"\xff" + b"a" * 9, "utf-8", is_cut=True).is_as_stated
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        pytest.param("Order 5", "Order 5", id="plain"),
+        pytest.param("=?utf-8?q?Ol=C3=A1_Ana?= (1)", "Olá Ana (1)", id="q"),
+        pytest.param("=?ISO-8859-1?B?T2zh?=", "Olá", id="b"),
+        pytest.param("=?utf-8?B?T2zDoQ?=", "Olá", id="b-without-padding"),
+        pytest.param("=?utf-8?q?a?=\r\n =?utf-8?q?b?= c", "ab c", id="blanks-between-words-go"),
+        pytest.param("=?utf-8*en?q?a?=", "a", id="with-language"),
+        pytest.param("=?utf-8?B?T?=", "=?utf-8?B?T?=", id="broken-base64"),
+        pytest.param("=?x-none?q?a=E1?=", "a\ufffd", id="unknown-charset"),
+        pytest.param("=?utf-8?x?a?=", "=?utf-8?x?a?=", id="unknown-encoding"),
+        pytest.param("a\r\n\tb \x00", "a b \x00", id="folded"),
+        pytest.param("Olá \\u0041", "Olá \\u0041", id="raw-utf-8"),
+        pytest.param("", "", id="empty"),
+    ],
+)
+def test_headers(value, text):
+    """Folds and encoded words are undone, and what cannot be read stays as it is."""
+    assert decode_header(value) == text
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        pytest.param("<p>One</p><p>Two<br>Three</p>", "One\n\nTwo\nThree", id="blocks"),
+        pytest.param("<b>a</b> &amp; b&nbsp;c &#8364;", "a & b c €", id="entities"),
+        pytest.param("<head><title>x</title></head><style>p{}</style>a<SCRIPT>if (a<b)</SCRIPT>b", "ab", id="hidden"),
+        pytest.param("<script>never closed", "", id="not-closed"),
+        pytest.param("a < b <", "a b", id="no-tags"),
+        pytest.param("</style>a<!-- c --><![CDATA[x", "a![CDATA[x", id="odd-markup"),
+        pytest.param("<div>\n\n\n <div>  a \t b</div></div>", "a b", id="blanks"),
+    ],
+)
+def test_html(html, text):
+    """HTML becomes what a reader would see of it, roughly."""
+    assert html_to_text(html) == text
+
+
+@pytest.mark.parametrize("unit", ["<script", "<script>", "<", "&#", "<a ", "\n", " \n", "=?utf-8?q?", "<<p>"])
+def test_no_text_is_slow(unit):
+    """A text that is made to be slow is not: 256 KiB of it take no longer than any other."""
+    text = unit * (256 * 1024 // len(unit))
+    begun = process_time()
+    html_to_text(text)
+    decode_header(text)
+    assert process_time() - begun < 5
+
+
+@given(st.binary(), st.text(max_size=20), st.booleans())
+def test_any_bytes(data, charset, is_cut):
+    """Whatever comes is read, and the result can be written as UTF-8."""
+    decoded = decode(data, charset, is_cut=is_cut)
+    decoded.text.encode()
+    decode_header(decoded.text).encode()
+    html_to_text(decoded.text).encode()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_any_header(value):
+    """Whatever stands in an encoded word, the result can be written as UTF-8."""
+    decode_header(f"=?utf-7?q?{value}?=").encode()

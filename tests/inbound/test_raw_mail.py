@@ -1,0 +1,264 @@
+"""Raw mails as a stream: headers, first texts, and names, types and sizes of the rest; the email package judges."""
+
+import tracemalloc
+from email.message import EmailMessage
+from email.policy import SMTP
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.inbound.raw_mail import MAX_DELIMITERS, MAX_DEPTH, MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+
+KEEP = 1000
+
+
+def read(*chunks, keep=KEEP):
+    """Return the reader after it has read a whole mail."""
+    reader = RawMailReader(keep)
+    for chunk in chunks:
+        reader.write(chunk)
+    reader.finish()
+    return reader
+
+
+def make_mail():
+    """Return a mail with both texts, three attachments and a mail attached."""
+    mail = EmailMessage(policy=SMTP)
+    mail["Message-ID"], mail["Subject"], mail["From"] = "<m1@example.com>", "Olá", "Ana <ana@example.com>"
+    mail.set_content("Olá 👋\n" * 3, cte="quoted-printable")
+    mail.add_alternative("<p>Olá</p>", subtype="html", cte="base64")
+    mail.add_attachment(b"\0\xff" * 1001, maintype="image", subtype="png", filename="ü.png")
+    mail.add_attachment("a,b\n1,2\n", subtype="csv", filename="list.csv", cte="quoted-printable")
+    inner = EmailMessage(policy=SMTP)
+    inner["Subject"] = "inner"
+    inner.set_content("inner text")
+    inner.add_attachment(b"x" * 50, maintype="image", subtype="gif", filename="inner.gif")
+    mail.add_attachment(inner)
+    return mail
+
+
+MAIL = make_mail()
+RAW = MAIL.as_bytes()
+
+
+def test_a_whole_mail():
+    """Texts come out decoded, attachments with name, type and exact size, an attached mail as one attachment."""
+    reader = read(RAW)
+    assert reader.headers["Message-ID"] == "<m1@example.com>"
+    assert (reader.text.content().decode(), reader.text.charset) == ("Olá 👋\r\n" * 3, "utf-8")
+    assert reader.html.content() == "<p>Olá</p>\r\n".encode()
+    assert [(one.filename, one.content_type, one.size) for one in reader.parts[:2]] == [
+        ("ü.png", "image/png", 2002),
+        ("list.csv", "text/csv", 10),
+    ]
+    assert [one.content_type for one in reader.parts[2:]] == ["message/rfc822"]
+    assert reader.part_count == 3
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64])
+def test_small_chunks(size):
+    """Chunks of any size make the same mail."""
+    whole, pieces = read(RAW), read(*(RAW[at : at + size] for at in range(0, len(RAW), size)))
+    assert pieces.parts == whole.parts
+    assert (pieces.text, pieces.html) == (whole.text, whole.html)
+
+
+@given(st.integers(0, len(RAW)))
+def test_split_anywhere(at):
+    """A mail that is split in two at any position is the same."""
+    pieces = read(RAW[:at], RAW[at:])
+    assert (pieces.text, pieces.html, pieces.parts) == (read(RAW).text, read(RAW).html, read(RAW).parts)
+
+
+@given(st.binary(max_size=400), st.sampled_from(["base64", "quoted-printable", "8bit"]))
+def test_sizes_agree_with_the_email_package(content, encoding):
+    """The size of an attachment is the length of what the email package decodes, whatever the encoding."""
+    mail = EmailMessage(policy=SMTP)
+    mail.set_content("x")
+    if encoding == "base64":
+        mail.add_attachment(content, maintype="a", subtype="b", filename="f")
+    else:
+        text = content.decode("latin-1").replace("\r", "").replace("\0", "").replace("\x85", "").strip()
+        mail.add_attachment(text, filename="f", cte=encoding)
+    (attachment,) = mail.iter_attachments()
+    encoded = mail.as_bytes()
+    size = len(attachment.get_payload(decode=True))
+    assert abs(read(encoded).parts[0].size - size) <= encoded.count(b"\n")  # line ends are CRLF on the wire
+    if encoding == "base64":
+        assert read(encoded).parts[0].size == size
+
+
+def test_only_a_text():
+    """A mail without MIME is one text, in line ends of either kind, with or without a last one."""
+    for raw in (b"Subject: x\n\nHello\nAna", b"Subject: x\r\n\r\nHello\r\nAna"):
+        reader = read(raw)
+        assert reader.headers["subject"] == "x"
+        assert reader.text.content().split() == [b"Hello", b"Ana"]
+        assert reader.parts == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        pytest.param(b"", b"", id="empty"),
+        pytest.param(b"Subject: x", b"", id="headers-only"),
+        pytest.param(b"\r\nbody", b"body", id="no-headers"),
+        pytest.param(b"Content-Transfer-Encoding: base64\r\n\r\nSGVsbG8", b"Hel", id="base64-cut-off"),
+        pytest.param(b"Content-Transfer-Encoding: base64\r\n\r\n=a=b", b"=a=b", id="base64-broken"),
+        pytest.param(b"Content-Type: multipart/mixed\r\n\r\nbody", None, id="multipart-without-boundary"),
+    ],
+)
+def test_odd_mails(raw, text):
+    """A mail that is not well formed is read as far as it goes."""
+    reader = read(raw)
+    assert (reader.text and reader.text.content()) == text
+
+
+def wrap(boundary, *parts, kind="mixed"):
+    """Return a multipart with its header."""
+    head = f"Content-Type: multipart/{kind}; boundary={boundary}\r\n\r\npreamble\r\n".encode()
+    return (
+        head
+        + b"".join(f"--{boundary}\r\n".encode() + each + b"\r\n" for each in parts)
+        + f"--{boundary}--\r\n".encode()
+    )
+
+
+PNG = b'Content-Type: image/png; name="a.png"\r\n\r\n12345'
+
+
+def test_outer_boundary_ends_what_is_inside():
+    """A multipart that is never closed ends where the one around it goes on; preamble and epilogue are nobody's."""
+    inner = wrap("in", PNG).removesuffix(b"\r\n--in--\r\n")
+    reader = read(wrap("out", inner, PNG) + b"epilogue")
+    assert [one.size for one in reader.parts] == [5, 5]
+    assert reader.text is None
+
+
+def test_headers_that_end_at_a_boundary():
+    """A part without an empty line behind its headers is a part without content."""
+    reader = read(wrap("b", b"Content-Type: image/png", PNG))
+    assert [(one.content_type, one.size) for one in reader.parts] == [("image/png", 0), ("image/png", 5)]
+
+
+def test_second_texts_are_parts():
+    """The first plain and the first HTML text are the mail's; further ones, and attached ones, are parts."""
+    attached = b"Content-Type: text/plain\r\nContent-Disposition: attachment\r\n\r\nx"
+    reader = read(wrap("b", attached, b"\r\none", b"Content-Type: text/html\r\n\r\ntwo", b"\r\nthree"))
+    assert (reader.text.content(), reader.html.content()) == (b"one", b"two")
+    assert [one.size for one in reader.parts] == [1, 5]
+
+
+@pytest.mark.parametrize(
+    ("header", "filename"),
+    [
+        pytest.param(b'Content-Disposition: attachment; filename="a b.pdf"', "a b.pdf", id="plain"),
+        pytest.param(b"Content-Disposition: attachment; filename*=iso-8859-1'en'a%E1.pdf", "aá.pdf", id="rfc-2231"),
+        pytest.param(b"Content-Disposition: attachment; filename*=x-none''a%E1.pdf", "a\ufffd.pdf", id="no-charset"),
+        pytest.param(b'Content-Disposition: attachment; filename="=?utf-8?q?=C3=A1?="', "á", id="encoded-word"),
+        pytest.param('Content-Disposition: attachment; filename="á"'.encode(), "á", id="raw-utf-8"),
+        pytest.param(b"Content-Disposition: attachment; filename*9%s*=x" % (b"9" * 5000), None, id="hostile"),
+        pytest.param(b"Content-Disposition: attachment", None, id="none"),
+    ],
+)
+def test_file_names(header, filename):
+    """A file name is read in every way that programs write one; one that is made to fail is none."""
+    (one,) = read(wrap("b", b"Content-Type: a/b\r\n" + header + b"\r\n\r\nx")).parts
+    assert (one.filename, one.is_attachment) == (filename, True)
+
+
+def test_many_parts():
+    """So many parts are listed, and all are counted."""
+    reader = read(wrap("b", *[PNG] * (MAX_PARTS + 5)))
+    assert (len(reader.parts), reader.part_count) == (MAX_PARTS, MAX_PARTS + 5)
+
+
+def test_deep_nesting():
+    """What is nested deeper than anybody does is counted with its surroundings."""
+    raw = PNG
+    for depth in range(MAX_DEPTH + 3):
+        raw = wrap(f"b{depth}.", raw)
+    assert read(raw).part_count == 1
+
+
+def test_long_text_is_cut():
+    """Of a long text the beginning is kept, and that there was more is said."""
+    reader = read(b"\r\n" + b"Hello\r\n" * 10_000, keep=10)
+    assert reader.text.content() == b"Hello\r\nHello\r\nHello\r\nHello\r\nHe"
+    assert reader.text.is_cut
+    assert not read(b"\r\nHello", keep=10).text.is_cut
+
+
+def test_huge_header_and_line():
+    """Of a huge header block the beginning is read; a huge line is content like any other."""
+    reader = read(
+        b"Message-ID: <m>\r\n" + b"X: y\r\n" * MAX_HEADERS + b"Subject: late\r\n\r\n" + b"z" * 100_000, b"z\r\n--"
+    )
+    assert (reader.headers["message-id"], reader.headers["subject"]) == ("<m>", None)
+    assert reader.text.size == 100_005
+    assert read_headers(b"\r\nA: b\r\n" + b"x" * MAX_HEADERS)["a"] == "b"
+
+
+def test_too_many_delimiters():
+    """A mail that is nothing but delimiters is given up, with what was read of it until then."""
+    reader = read(wrap("b", b"\r\none") + b"Content-Type: a/b\r\n", *[b"--b\r\n" * 100] * 20)
+    assert reader.is_given_up is False  # the multipart was closed before: the rest is nobody's
+    reader = read(wrap("b", b"\r\none").removesuffix(b"--b--\r\n"), *[b"--b\r\n" * 100] * 20, b"more")
+    assert reader.is_given_up
+    assert reader.text.content() == b"one"
+    assert reader.part_count < MAX_DELIMITERS
+
+
+@pytest.mark.parametrize("unit", [b"\n", b"\r\n", b"\n--", b"--b\r\n", b"--bx\r\n", b"--b", b"=\r\n", b"x: y\n", b" "])
+@pytest.mark.parametrize("encoding", [b"base64", b"quoted-printable", b"8bit"])
+def test_no_mail_is_slow(unit, encoding):
+    """No mail that is made to be slow is: 8 MB of anything take little time, in the content and in the headers."""
+    head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Transfer-Encoding: " + encoding
+    chunk = unit * (65536 // len(unit))
+    for start in (head + b"\r\n\r\n", head + b"\r\n"):
+        begun = process_time()
+        read(start, *[chunk] * 128)
+        assert process_time() - begun < 5
+
+
+def test_30_megabytes_take_little_memory():
+    """A mail of 30 MB takes the memory of a small one, in lines and without."""
+    head = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: a/b\r\n\r\n"
+    for block in (b"QUJDREVGR0hJSktMTU5P" * 3 + b"\r\n", b"x" * 62):
+        chunk = block * 1000
+        tracemalloc.start()
+        reader = read(head, *(chunk for _ in range(31_000_000 // len(chunk))), b"\r\n--b--")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert reader.parts[0].size > 30_000_000
+        assert peak < 2_000_000
+
+
+LINES = st.sampled_from(
+    [
+        *(b"--b", b"--b--", b"--c", b"", b" x", b"\xff: \xfe", b"=C3", b"a="),
+        *(b"Content-Type: multipart/mixed; boundary=" + name for name in (b"b", b"c")),
+        *(b"Content-Transfer-Encoding: " + name for name in (b"base64", b"quoted-printable")),
+        *(b"Content-Type: text/html", b"Content-Disposition: x; filename*0*=y'z"),
+    ]
+)
+
+
+@given(st.lists(LINES | st.binary(max_size=20)), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_any_bytes(lines, line_end):
+    """Whatever stands in a mail, it is read, and nothing is raised."""
+    reader = read(line_end.join(lines))
+    for leaf in filter(None, (reader.text, reader.html, *reader.parts)):
+        assert leaf.size >= 0
+        assert isinstance(leaf.content(), bytes)
+
+
+@given(st.lists(LINES | st.binary(max_size=20)), st.sampled_from([b"\n", b"\r\n"]), st.integers(1, 40))
+def test_any_bytes_in_any_chunks(lines, line_end, size):
+    """Whatever stands in a mail, it is the same mail in chunks of any size."""
+    raw = line_end.join(lines)
+    whole, pieces = read(raw), read(*(raw[at : at + size] for at in range(0, len(raw), size)))
+    assert (pieces.text, pieces.html, pieces.parts) == (whole.text, whole.html, whole.parts)
+    assert pieces.headers.items() == whole.headers.items()
