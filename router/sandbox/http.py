@@ -23,7 +23,7 @@ async def is_up(url: str) -> bool:
 async def post_json(url: str, body: dict[str, Any], *, user: str, password: str) -> dict[str, Any]:
     """Post `body` with Basic credentials; returns the JSON object. Raises aiohttp.ClientError for what is no 2xx."""
     async with (
-        aiohttp.ClientSession(auth=aiohttp.BasicAuth(user, password)) as session,
+        aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth(user, password)}) as session,
         session.post(url, json=body, raise_for_status=True) as response,
     ):
         answer: dict[str, Any] = await response.json()
