@@ -30,6 +30,7 @@ _TWILIO: Final = frozenset(
         "TWILIO_CONVERSATION_CONFIGURATION_ID",
         "TWILIO_CONVERSATIONS_URL",
         "TWILIO_CLASSIC_SERVICE_SID",
+        "TWILIO_SHARED_KEYS",
         "REDIS_URL",
         "PUBLIC_BASE_URL",
         "PORT",
@@ -39,13 +40,25 @@ _TWILIO: Final = frozenset(
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: Shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
-_SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "redis_url"})
+_SECRET: Final = frozenset(
+    {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "twilio_shared_keys", "redis_url"}
+)
 
 
 def _tokens(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
+
+
+def _pairs(value: object) -> object:
+    """Read `id=secret,id=secret`; a secret may hold `=`."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+    if not all(name and secret for name, _, secret in pairs):
+        raise ValueError("is not a comma-separated list of id=secret")
+    return {name: secret for name, _, secret in pairs}
 
 
 def _url(value: str) -> str:
@@ -82,6 +95,7 @@ class Settings(BaseModel):
     twilio_conversations_url: Annotated[str, AfterValidator(_base_url)] = "https://conversations.twilio.com"
     twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
+    twilio_shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     public_base_url: Annotated[str, AfterValidator(_url)] | None = None
     port: int = Field(default=8080, ge=0, le=65535)
 
@@ -120,6 +134,11 @@ class Settings(BaseModel):
         return tuple(token.get_secret_value() for token in self.twilio_auth_token)
 
     @property
+    def shared_keys(self) -> dict[str, str]:
+        """The shared keys that may have signed a webhook, by their id, in the clear."""
+        return {name: secret.get_secret_value() for name, secret in self.twilio_shared_keys.items()}
+
+    @property
     def api_credentials(self) -> tuple[str, str]:
         """User and password for the API: the key pair where there is one, else account SID and (first) token."""
         if self.twilio_api_key and self.twilio_api_secret:
@@ -153,7 +172,7 @@ def variable_of(name: str) -> str:
 
 
 def _shown(name: str, value: Any) -> str:
-    if value is None or value in ("", ()):
+    if value is None or value in ("", (), {}):
         return "(not set)"
     if name in _URLS:
         parts = urlsplit(value.get_secret_value() if isinstance(value, SecretStr) else value)

@@ -247,3 +247,12 @@ def test_dotenv(tmp_path):
     path.write_text("# comment\n\nA=1\nB = x=y \n  # C=3\nnothing\n")
     assert read_dotenv(path) == {"A": "1", "B": "x=y"}
     assert read_dotenv(tmp_path / "missing") == {}
+
+
+def test_shared_keys_are_read_and_never_shown():
+    """`id=secret` pairs, a secret may hold `=`; half a pair is a problem that names the variable."""
+    settings = load(environment={"TWILIO_SHARED_KEYS": "k1=made-up==, k2=other"})
+    assert settings.shared_keys == {"k1": "made-up==", "k2": "other"}
+    assert "made-up" not in str(settings.masked()) + repr(settings)
+    with pytest.raises(SettingsError, match="TWILIO_SHARED_KEYS"):
+        load(environment={"TWILIO_SHARED_KEYS": "k1"})

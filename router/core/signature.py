@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -23,13 +23,15 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from router.core.errors import SignatureError, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 Pairs = list[tuple[bytes, bytes]]
 
 #: More parameters than any webhook has (the largest documented one has about 60): a bound on the work of a forgery.
 MAX_PARAMETERS: Final = 1000
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+#: Names the shared key and the algorithm where a webhook is not signed with the auth token.
+SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
 
 
@@ -45,11 +47,11 @@ def parse_form(body: bytes) -> Pairs:
     if len(fields) > MAX_PARAMETERS:
         raise UnreadableError(f"more than {MAX_PARAMETERS} parameters")
     pairs: Pairs = []
-    for field in fields:
-        if not field:
+    for parameter in fields:
+        if not parameter:
             continue
-        name, _, value = field.partition(b"=")
-        if b"%" in field:  # most fields have none: two calls less for each
+        name, _, value = parameter.partition(b"=")
+        if b"%" in parameter:  # most fields have none: two calls less for each
             name, value = unquote_to_bytes(name), unquote_to_bytes(value)
         pairs.append((name, value))
     return pairs
@@ -93,19 +95,23 @@ class Verifier:
     """Checks webhooks against what Twilio calls (`bases`, from base_urls) and the tokens that may have signed.
 
     Several tokens serve a rotation: the primary signs, so the old and the new one are both right for a while.
+    `shared_keys` (id to secret) sign where a request names one of them in SETTINGS_HEADER, and then nothing else does:
+    a key that is not known, or an algorithm that Twilio does not use, is never made up for by a token.
     """
 
     bases: tuple[bytes, ...]
     tokens: tuple[str, ...]
+    shared_keys: Mapping[str, str] = field(default_factory=dict)
 
-    def verify_form(self, raw_path: bytes, pairs: Pairs, signature: str | None) -> None:
+    def verify_form(self, raw_path: bytes, pairs: Pairs, signature: str | None, settings: str | None = None) -> None:
         """Return if `signature` is right for the form posted to `raw_path` (path and query as on the wire).
 
-        Raises SignatureError, saying whether it is missing or wrong; compares in constant time.
+        `settings` is the value of SETTINGS_HEADER. Raises SignatureError, saying whether it is missing or wrong;
+        compares in constant time.
         """
-        self._verify(raw_path, pairs, signature)
+        self._verify(raw_path, pairs, signature, settings)
 
-    def verify_json(self, raw_path: bytes, body: bytes, signature: str | None) -> None:
+    def verify_json(self, raw_path: bytes, body: bytes, signature: str | None, settings: str | None = None) -> None:
         """Return if `signature` is right and the body is the one that was signed, by its `bodySHA256`.
 
         Raises SignatureError; a request without `bodySHA256` is refused, since nothing would protect its body.
@@ -113,21 +119,32 @@ class Verifier:
         stated = _body_hash(raw_path)
         if stated is None:
             raise SignatureError("bodySHA256 is missing")
-        self._verify(raw_path, [], signature)
+        self._verify(raw_path, [], signature, settings)
         if not hmac.compare_digest(stated.lower(), sha256(body).hexdigest().encode()):
             raise SignatureError("bodySHA256 is not the hash of the body")
 
-    def _verify(self, raw_path: bytes, pairs: Pairs, signature: str | None) -> None:
+    def _verify(self, raw_path: bytes, pairs: Pairs, signature: str | None, settings: str | None) -> None:
         if not signature:
             raise SignatureError("X-Twilio-Signature is missing")
         given = signature.strip().encode("utf-8", "surrogatepass")
         tail = _tail(pairs)
-        for token in self.tokens:
+        tokens, digest = (self.tokens, "sha1") if settings is None else self._shared(settings)
+        for token in tokens:
             for base in self.bases:
-                mac = hmac.digest(token.encode(), base + raw_path + tail, "sha1")
+                mac = hmac.digest(token.encode(), base + raw_path + tail, digest)
                 if hmac.compare_digest(b64encode(mac), given):
                     return
         raise SignatureError("X-Twilio-Signature does not match")
+
+    def _shared(self, settings: str) -> tuple[tuple[str, ...], str]:
+        """Return the secret and the digest that a request names; both must be known."""
+        stated = dict(part.strip().partition("=")[::2] for part in settings.split(","))
+        secret, digest = self.shared_keys.get(stated.get("key", "")), _DIGESTS.get(stated.get("algorithm", ""))
+        if secret is None:
+            raise SignatureError("the shared key is not known")
+        if digest is None:
+            raise SignatureError("the signature algorithm is not one that Twilio uses")
+        return (secret,), digest
 
 
 def _body_hash(raw_path: bytes) -> bytes | None:

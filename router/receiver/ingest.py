@@ -22,7 +22,7 @@ from router.core.errors import (
     WebhookError,
     WrongTypeError,
 )
-from router.core.signature import Pairs, Verifier, parse_form
+from router.core.signature import SETTINGS_HEADER, Pairs, Verifier, parse_form
 from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import describe, log
 from router.streams.append import Appender, InboundFields
@@ -110,12 +110,12 @@ class Ingest:
             raise UnreadableError("the body did not arrive whole") from error
         pairs: Pairs = []
         raw_path = request.raw_path.encode("utf-8", "surrogateescape")
-        signature = request.headers.get(_SIGNATURE)
+        signature, named = request.headers.get(_SIGNATURE), request.headers.get(SETTINGS_HEADER)
         if source.content_type == FORM:
             pairs = parse_form(body)
-            self._verifier.verify_form(raw_path, pairs, signature)
+            self._verifier.verify_form(raw_path, pairs, signature, named)
         else:
-            self._verifier.verify_json(raw_path, body, signature)
+            self._verifier.verify_json(raw_path, body, signature, named)
         return Webhook(body, pairs, request.headers.get(_TOKEN))
 
     def _split(self, webhook: Webhook, source: Source) -> tuple[list[Piece], str | None]:

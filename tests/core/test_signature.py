@@ -361,3 +361,42 @@ def test_parse_form_has_a_bound():
     assert len(parse_form(b"&".join([b"a=1"] * MAX_PARAMETERS))) == MAX_PARAMETERS
     with pytest.raises(UnreadableError, match="parameters"):
         parse_form(b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)))
+
+
+KEYED = {"webhooks_sharedkey_1": "sharedsecret"}
+SMS_URL, SMS_PAIRS = b"https://example.com/twilio/sms", [(b"From", b"+15550001111"), (b"Body", b"Hello")]
+
+
+def named(key="webhooks_sharedkey_1", algorithm="HMAC_SHA256"):
+    """The header that names a shared key and an algorithm."""
+    return f"key={key},algorithm={algorithm}"
+
+
+@pytest.mark.parametrize("algorithm", ["HMAC_SHA256", "HMAC_SHA1"])
+def test_a_shared_key_signs_with_the_algorithm_that_is_named(algorithm):
+    """A request that names a shared key is right with its secret, on both algorithms, form and JSON."""
+    verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
+    signature = sign("sharedsecret", SMS_URL, SMS_PAIRS, algorithm)
+    verifier.verify_form(b"/twilio/sms", SMS_PAIRS, signature, named(algorithm=algorithm))
+    body = EVENT_BODY.encode()
+    path = b"/hook?bodySHA256=" + sha256(body).hexdigest().encode()
+    signature = sign("sharedsecret", b"https://example.com" + path, (), algorithm)
+    verifier.verify_json(path, body, signature, f" algorithm={algorithm} , key=webhooks_sharedkey_1 ")
+
+
+@pytest.mark.parametrize(
+    ("token", "algorithm", "header", "word"),
+    [
+        pytest.param("12345", "HMAC_SHA1", named(key="other"), "not known", id="unknown key, signed with the token"),
+        pytest.param("12345", "HMAC_SHA1", named(), "does not match", id="known key, signed with the token"),
+        pytest.param("12345", "HMAC_SHA1", "", "not known", id="empty header, signed with the token"),
+        pytest.param("sharedsecret", "HMAC_SHA256", named(algorithm="HMAC_MD5"), "algorithm", id="other algorithm"),
+        pytest.param("sharedsecret", "HMAC_SHA256", named(algorithm="HMAC_SHA1"), "does not match", id="mixed up"),
+        pytest.param("sharedsecret", "HMAC_SHA256", None, "does not match", id="not named"),
+    ],
+)
+def test_a_token_never_makes_up_for_a_shared_key(token, algorithm, header, word):
+    """Known key and allowed algorithm, or it is refused; there is no falling back."""
+    verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
+    with pytest.raises(SignatureError, match=word):
+        verifier.verify_form(b"/twilio/sms", SMS_PAIRS, sign(token, SMS_URL, SMS_PAIRS, algorithm), header)

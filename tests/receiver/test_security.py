@@ -281,3 +281,15 @@ async def test_body_of_the_limit_is_taken(start, sample):
         webhook = sms(1, Padding="x" * (1024 - len(sms(1, Padding="").body))) if len(webhook.body) < 1024 else webhook
         assert len(webhook.body) >= 1024
     assert (await receiver.send(signed(webhook))).status == 200
+
+
+async def test_shared_keys(start, sample):
+    """What a known shared key signed is taken in; the same header with an unknown key is refused, token or not."""
+    receiver = await start(TWILIO_SHARED_KEYS="webhooks_sharedkey_1=made-up-secret")
+    request = signed(sample(), token="made-up-secret")
+    header = "X-Twilio-Webhooks-Signature-Settings"
+    answer = await receiver.send(request, **{header: "key=webhooks_sharedkey_1,algorithm=HMAC_SHA1"})
+    assert answer.status == 200
+    answer = await receiver.send(signed(sample(2)), **{header: "key=webhooks_sharedkey_2,algorithm=HMAC_SHA1"})
+    assert answer.status == 403
+    assert len(await receiver.entries()) == 1
