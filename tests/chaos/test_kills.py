@@ -139,10 +139,17 @@ async def in_the_sandbox(storm: Storm, session: aiohttp.ClientSession) -> tuple[
     return customers, texts
 
 
-async def test_nothing_is_lost_and_nothing_doubled_while_processes_are_killed(dev, tmp_path, capsys):
+@pytest.fixture
+async def redis(dev):
+    """A plain client on dev's Redis."""
+    client = connect(dev["REDIS_URL"])
+    yield client
+    await client.aclose()
+
+
+async def test_nothing_is_lost_and_nothing_doubled_while_processes_are_killed(dev, redis, tmp_path, capsys):
     """Accepted customers = announced participants = participants in the API; one greeting each; no dead letter."""
     storm = Storm({**dev}, tmp_path)
-    redis = connect(dev["REDIS_URL"])
     credentials = aiohttp.encode_basic_auth(dev["TWILIO_API_KEY"], dev["TWILIO_API_SECRET"])
     sender = Sender(
         receiver_url=dev["ROUTER_URL"], public_base_url=dev["PUBLIC_BASE_URL"], auth_token=dev["TWILIO_AUTH_TOKEN"]
@@ -157,8 +164,8 @@ async def test_nothing_is_lost_and_nothing_doubled_while_processes_are_killed(de
             customers, texts = await in_the_sandbox(storm, session)
         finally:
             for process in storm.running:
-                process.process.terminate()
-            statuses = [await process.process.wait() for process in storm.running]
+                await process.started()  # who is told to stop before it listens dies of the signal
+            statuses = [await process.end() for process in storm.running]
             await session.patch(
                 dev["TWILIO_CONVERSATIONS_URL"] + "/sandbox/options",
                 json={"callbackDuplicates": 0, "callbackOrder": "in-order"},
@@ -173,4 +180,3 @@ async def test_nothing_is_lost_and_nothing_doubled_while_processes_are_killed(de
     assert await redis.xlen(Keys().dead_letters(0)) == letters
     assert set(statuses) == {0}
     assert max(texts.values()) <= 1, "a greeting was sent twice"
-    await redis.aclose()
