@@ -162,7 +162,7 @@ def _in_words(line: bytes) -> str | None:
         return None
     if fields.get("event") != "consumed":
         return None
-    shown = {name: fields[name] for name in ("result", "agent", "conversation") if fields.get(name)}
+    shown = {name: fields[name] for name in ("result", "reply", "agent", "conversation") if fields.get(name)}
     return f"  {fields.get('handler', fields.get('process')):<17}  " + "  ".join(
         f"{name} {value}" for name, value in shown.items()
     )
