@@ -7,7 +7,7 @@ that raises does the same, so ours cannot raise; without max_records it takes a 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from faststream import AckPolicy
 from faststream.redis import RedisBroker, StreamSub
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     from faststream.redis.message import RedisStreamMessage
 
+#: So many new beginnings of one subscriber mean that it cannot read.
+RESTARTS: Final = 50
 #: Milliseconds that one XREADGROUP blocks; how fast a stop is noticed.
-BLOCK: int = 200
+BLOCK: Final = 200
 
 
 class Reader:
@@ -91,8 +93,12 @@ class Reader:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether every subscriber still reads; a lost group stops one silently."""
-        return all(subscriber.running for subscriber in self._subscribers)
+        """Tell whether every subscriber still reads.
+
+        A lost group stops one silently; an answer such as READONLY or WRONGTYPE makes FastStream begin anew without a
+        pause, thousands of times a second, and each time leaves a task behind: that counts as stopped.
+        """
+        return all(one.running and len(one.tasks) < RESTARTS for one in self._subscribers)
 
     async def start(self) -> None:
         """Begin to read; the groups must exist."""

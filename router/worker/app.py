@@ -135,7 +135,11 @@ async def work(settings: Settings) -> int:
         log("process.started", consumer=consumer.name, settings=settings.masked())
         is_stopped = await until_stopped_or(consumer.lost())
     if not is_stopped:
-        log("process.failed", level="error", reason="reading stopped by itself: is the stream or its group gone?")
+        log(
+            "process.failed",
+            level="error",
+            reason="reading stopped by itself: is the stream or its group gone, or Redis read-only?",
+        )
         return 1
     log("process.stopped")
     return 0

@@ -482,6 +482,19 @@ async def test_a_lost_acknowledgment_is_repeated_and_never_a_failure(bench, monk
     assert await bench.letters() == []
 
 
+async def test_a_stream_that_cannot_be_read_is_noticed(bench):
+    """Another type at the stream's key makes FastStream begin anew without a pause; `lost` returns within seconds."""
+    consumer = bench.make()
+    async with consumer.running():
+        losing = asyncio.create_task(consumer.lost())
+        await bench.add("a")
+        await until(bench.is_settled)
+        assert not losing.done()
+        await bench.redis.set(bench.stream.key, "no stream", ex=60)
+        await asyncio.wait_for(losing, 10)
+    await bench.redis.delete(bench.stream.key)
+
+
 @pytest.mark.parametrize("what", ["group", "stream"])
 async def test_a_lost_group_is_noticed(bench, what):
     """FastStream stops in silence when its group or stream is gone; `lost` returns, and a restart begins anew."""
