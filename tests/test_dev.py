@@ -10,10 +10,11 @@ import sys
 import pytest
 
 from router.settings import read_dotenv
-from router.streams.embedded import free_port
+from router.streams.embedded import free_port, is_free
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
+LISTENING = ("ROUTER_URL", "TWILIO_CONVERSATIONS_URL")
 
 
 def start(state, *arguments, **changes):
@@ -107,6 +108,8 @@ async def test_nothing_lives_on_when_dev_is_killed(tmp_path):
     """SIGKILL of `dev` leaves no process behind: those that it started notice that it is gone."""
     process = start(tmp_path, "--no-demo")
     await until((tmp_path / "dev.env").exists, timeout=60)
+    ports = [int(read_dotenv(tmp_path / "dev.env")[name].rpartition(":")[2]) for name in LISTENING]
+    assert not any(is_free(port) for port in ports)
     process.kill()
     process.communicate(timeout=60)
 
@@ -115,3 +118,4 @@ async def test_nothing_lives_on_when_dev_is_killed(tmp_path):
         return all('"event":"process.stopped"' in log for log in logs)
 
     await until(are_stopped, timeout=30)
+    await until(lambda: all(is_free(port) for port in ports), timeout=30)
