@@ -1,7 +1,7 @@
 """Metrics: every name with its meaning in one table; `/metrics` renders them together with the state of the streams.
 
-Counters are per process. What all processes share (backlog, pending entries, dead letters) is read from Redis when it
-is asked for, so any one process tells it.
+Counters are per process. What all processes share (backlog, pending entries, dead letters) any receiver reads from
+Redis when it is asked for.
 """
 
 from __future__ import annotations

@@ -30,7 +30,6 @@ _TWILIO: Final = frozenset(
         "TWILIO_CONVERSATION_CONFIGURATION_ID",
         "TWILIO_CONVERSATIONS_URL",
         "TWILIO_CLASSIC_SERVICE_SID",
-        "TWILIO_SHARED_KEYS",
         "REDIS_URL",
         "PUBLIC_BASE_URL",
         "PORT",
@@ -40,9 +39,7 @@ _TWILIO: Final = frozenset(
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: Shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
-_SECRET: Final = frozenset(
-    {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "twilio_shared_keys", "redis_url"}
-)
+_SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "redis_url"})
 
 
 def _tokens(value: object) -> object:
@@ -95,11 +92,11 @@ class Settings(BaseModel):
     twilio_conversations_url: Annotated[str, AfterValidator(_base_url)] = "https://conversations.twilio.com"
     twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
     redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
-    twilio_shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     public_base_url: Annotated[str, AfterValidator(_url)] | None = None
     port: int = Field(default=8080, ge=0, le=65535)
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
+    shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
@@ -134,9 +131,9 @@ class Settings(BaseModel):
         return tuple(token.get_secret_value() for token in self.twilio_auth_token)
 
     @property
-    def shared_keys(self) -> dict[str, str]:
+    def shared_secrets(self) -> dict[str, str]:
         """The shared keys that may have signed a webhook, by their id, in the clear."""
-        return {name: secret.get_secret_value() for name, secret in self.twilio_shared_keys.items()}
+        return {name: secret.get_secret_value() for name, secret in self.shared_keys.items()}
 
     @property
     def api_credentials(self) -> tuple[str, str]:

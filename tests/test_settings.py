@@ -251,8 +251,14 @@ def test_dotenv(tmp_path):
 
 def test_shared_keys_are_read_and_never_shown():
     """`id=secret` pairs, a secret may hold `=`; half a pair is a problem that names the variable."""
-    settings = load(environment={"TWILIO_SHARED_KEYS": "k1=made-up==, k2=other"})
-    assert settings.shared_keys == {"k1": "made-up==", "k2": "other"}
+    settings = load(environment={"ROUTER_SHARED_KEYS": "k1=made-up==, k2=other"})
+    assert settings.shared_secrets == {"k1": "made-up==", "k2": "other"}
     assert "made-up" not in str(settings.masked()) + repr(settings)
-    with pytest.raises(SettingsError, match="TWILIO_SHARED_KEYS"):
-        load(environment={"TWILIO_SHARED_KEYS": "k1"})
+    with pytest.raises(SettingsError, match="ROUTER_SHARED_KEYS"):
+        load(environment={"ROUTER_SHARED_KEYS": "k1"})
+
+
+def test_only_twilios_own_names_begin_with_twilio():
+    """Every variable that is ours begins with ROUTER_."""
+    theirs = {variable_of(name) for name in Settings.model_fields if not variable_of(name).startswith("ROUTER_")}
+    assert not [name for name in theirs if "SHARED" in name]

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from pydantic import ValidationError
 
 from router.core.errors import SettingsError
@@ -47,7 +48,7 @@ def make_options(settings: Settings, *, callback_url: str | None, grouping: str,
     values: dict[str, Any] = {}
     if settings.twilio_classic_service_sid:
         values["classic_service_sid"] = settings.twilio_classic_service_sid
-    values |= dict(switch.partition("=")[::2] for switch in switches)
+    values |= {name: _value(text) for name, _, text in (switch.partition("=") for switch in switches)}
     try:
         return SandboxOptions(
             account_sid=settings.twilio_account_sid or ACCOUNT_SID,
@@ -60,6 +61,14 @@ def make_options(settings: Settings, *, callback_url: str | None, grouping: str,
     except ValidationError as error:
         problems = [f"--set {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise SettingsError(problems) from error
+
+
+def _value(text: str) -> Any:
+    """Read a switch's value: JSON (400, true, {"a": "b"}) where it is, else the text itself."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
 
 
 async def _serve(options: SandboxOptions, host: str, port: int) -> int:

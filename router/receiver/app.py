@@ -36,7 +36,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     appender = Appender(app[REDIS], settings.keys)
     ingest = Ingest(
         appender=appender,
-        verifier=Verifier(base_urls(settings.public_base_url or ""), settings.auth_tokens, settings.shared_keys),
+        verifier=Verifier(base_urls(settings.public_base_url or ""), settings.auth_tokens, settings.shared_secrets),
         account_sid=settings.account_sid,
         max_body_bytes=settings.max_body_bytes,
     )

@@ -126,6 +126,7 @@ class Ingest:
             return pieces, None
         if not ours:
             raise AccountError(f"account {pieces[0].identity.account_id[:34]} is not configured")
+        metrics.count("router_webhooks", source.name, "403", AccountError.reason, by=len(pieces) - len(ours))
         return ours, f"{len(pieces) - len(ours)} of {len(pieces)} are of accounts that are not configured"
 
     async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> bool:

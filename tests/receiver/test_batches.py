@@ -5,6 +5,7 @@ from dataclasses import replace
 import orjson
 import pytest
 
+from router import metrics
 from router.core.keys import Keys
 from tests.receiver.samples import OTHER_ACCOUNT, message_streamed, signed, sms
 
@@ -54,10 +55,13 @@ async def test_one_bad_element_says_nothing_against_the_others(receiver):
 async def test_events_of_other_accounts_are_left_out_and_told_of(receiver):
     """A batch of nothing else is refused; in a mixed one ours are taken and the line says how many were not."""
     foreign = message_streamed(1, OTHER_ACCOUNT)
+    labels = {"source": "event-streams", "status": "403", "result": "account"}
+    before = metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) or 0
     assert (await receiver.send(signed(foreign))).status == 403
     assert (await receiver.send(signed(batch(foreign, message_streamed(2))))).status == 200
     assert len(await receiver.entries()) == 1
     assert receiver.webhooks()[-1]["reason"] == "1 of 2 are of accounts that are not configured"
+    assert metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) == before + 2
 
 
 async def test_an_empty_batch_is_taken_and_holds_nothing(receiver):

@@ -285,7 +285,7 @@ async def test_body_of_the_limit_is_taken(start, sample):
 
 async def test_shared_keys(start, sample):
     """What a known shared key signed is taken in; the same header with an unknown key is refused, token or not."""
-    receiver = await start(TWILIO_SHARED_KEYS="webhooks_sharedkey_1=made-up-secret")
+    receiver = await start(ROUTER_SHARED_KEYS="webhooks_sharedkey_1=made-up-secret")
     request = signed(sample(), token="made-up-secret")
     header = "X-Twilio-Webhooks-Signature-Settings"
     answer = await receiver.send(request, **{header: "key=webhooks_sharedkey_1,algorithm=HMAC_SHA1"})
