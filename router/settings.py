@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
+from router.core.accounts import Account, Accounts
 from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.keys import Keys
@@ -146,6 +147,22 @@ class Settings(BaseModel):
     def account_sid(self) -> str:
         """The account SID; a command that needs it has required it."""
         return self.twilio_account_sid or ""
+
+    @property
+    def accounts(self) -> Accounts:
+        """The accounts whose events are taken."""
+        return Accounts(
+            [
+                Account(
+                    sid=self.account_sid,
+                    tokens=self.auth_tokens,
+                    shared_keys=self.shared_secrets,
+                    credentials=self.api_credentials,
+                    configuration_id=self.twilio_conversation_configuration_id,
+                    classic_service_sid=self.twilio_classic_service_sid,
+                )
+            ]
+        )
 
     @property
     def redis(self) -> str:

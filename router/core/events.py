@@ -134,6 +134,46 @@ class CommunicationReported:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassicReported:
+    """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
+
+    `kind` is participant, conversation or message. A participant is known by address (`customer` at our `recipient`)
+    or by `identity`; `state` is that of a conversation; `author` is who wrote a message.
+    """
+
+    cause: Cause
+    account_id: str
+    kind: str
+    change: Change
+    version: Version
+    conversation_sid: str
+    participant_sid: str | None = None
+    message_sid: str | None = None
+    identity: str | None = None
+    customer: Address | None = None
+    recipient: Address | None = None
+    state: str | None = None
+    author: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallReported:
+    """Twilio told us of an inbound call: it comes in, goes on, or is over (`is_over`), by its CallStatus.
+
+    `customer` is None where the caller withheld the number. Which conversation the call is in is told by nobody: Twilio
+    opens it, with the CallSid as `channelId`.
+    """
+
+    cause: Cause
+    account_id: str
+    call_sid: str
+    status: str
+    recipient: Address
+    customer: Address | None = None
+    is_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Disregarded:
     """An event that is of no interest here, or of a type that is not known; `reason` says which."""
 
@@ -142,4 +182,12 @@ class Disregarded:
     reason: str
 
 
-Event = MessageReceived | ParticipantReported | ConversationReported | CommunicationReported | Disregarded
+Event = (
+    MessageReceived
+    | ParticipantReported
+    | ConversationReported
+    | CommunicationReported
+    | ClassicReported
+    | CallReported
+    | Disregarded
+)

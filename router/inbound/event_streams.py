@@ -22,7 +22,16 @@ import orjson
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.errors import UnreadableError
-from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry, Version
+from router.core.events import (
+    Cause,
+    Change,
+    ClassicReported,
+    Disregarded,
+    Event,
+    Identity,
+    InboundEntry,
+    Version,
+)
 from router.core.timestamps import to_microseconds
 from router.inbound import conversations, messaging
 from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
@@ -88,29 +97,6 @@ class BadElement:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ClassicReported:
-    """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
-
-    `kind` is participant, conversation or message. A participant is known by address (`customer` at our `recipient`)
-    or by `identity`; `state` is that of a conversation; `author` is who wrote a message.
-    """
-
-    cause: Cause
-    account_id: str
-    kind: str
-    change: Change
-    version: Version
-    conversation_sid: str
-    participant_sid: str | None = None
-    message_sid: str | None = None
-    identity: str | None = None
-    customer: Address | None = None
-    recipient: Address | None = None
-    state: str | None = None
-    author: str | None = None
-
-
 def split(body: bytes, *, default_account: str) -> list[Element | BadElement]:
     """Return the events of a body in their order, good and bad; an empty array has none.
 
@@ -151,7 +137,7 @@ def _identify(event: CloudEvent) -> Identity:
     return Identity(event.account_id, key, about)
 
 
-def normalize(entry: InboundEntry) -> Event | ClassicReported:
+def normalize(entry: InboundEntry) -> Event:
     """Return the event in an inbound entry, which holds one element of a batch.
 
     Raises UnreadableError or UnusableError (naming fields, never values) if the data is not what the type says.

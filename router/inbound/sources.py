@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
-from router.core.events import Disregarded, Event, Identity, InboundEntry, SourceName
+from router.core.events import ClassicReported, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.inbound import conversations, event_streams, messaging
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _split_batch(webhook: Webhook, account_id: str) -> list[Piece]:
 
 def _normalize_batched(entry: InboundEntry) -> Event:
     event = event_streams.normalize(entry)
-    if isinstance(event, event_streams.ClassicReported):
+    if isinstance(event, ClassicReported):
         return Disregarded(event.cause, event.account_id, "events of classic conversations are not taken yet")
     return event
 

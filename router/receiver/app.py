@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router import metrics
-from router.core.signature import Verifier, base_urls
+from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
+from router.receiver.door import SignedDoor
 from router.receiver.ingest import Ingest
 from router.streams.append import Appender
 from router.streams.connection import Redis, RedisError, connect
@@ -34,12 +35,10 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app[REDIS] = redis or connect(settings.redis)
     app[STOPPING] = asyncio.Event()
     appender = Appender(app[REDIS], settings.keys)
-    ingest = Ingest(
-        appender=appender,
-        verifier=Verifier(base_urls(settings.public_base_url or ""), settings.auth_tokens, settings.shared_secrets),
-        account_sid=settings.account_sid,
-        max_body_bytes=settings.max_body_bytes,
+    door = SignedDoor(
+        settings.accounts, base_urls(settings.public_base_url or ""), max_body_bytes=settings.max_body_bytes
     )
+    ingest = Ingest(appender=appender, door=door)
     for source in SOURCES.values():
         app.router.add_post(source.path, _handler(ingest, source))
     app.router.add_get("/healthz", _healthz)

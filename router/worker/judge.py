@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.events import Change, Disregarded, MessageReceived, ParticipantReported
+from router.core.events import CallReported, Change, ClassicReported, Disregarded, MessageReceived, ParticipantReported
 from router.core.marker import Outcome, Result, fields_for
 from router.core.participants import ParticipantType
 from router.inbound.sources import normalize
@@ -75,7 +75,7 @@ class Judge:
     def needed(self, work: Work) -> tuple[str, list[str]] | None:
         """Return the conversation whose ledger an event needs, and which fields; None if none is known."""
         event = work.event
-        if isinstance(event, Disregarded):
+        if isinstance(event, Disregarded | ClassicReported | CallReported):
             return None
         if isinstance(event, MessageReceived):
             return (work.route.conversation_id, fields_for((), [event.customer])) if work.route else None
@@ -89,6 +89,8 @@ class Judge:
         event, ledger = work.event, work.ledger
         if isinstance(event, Disregarded):
             return Outcome(Result.IGNORED, event.reason)
+        if isinstance(event, ClassicReported | CallReported):
+            return Outcome(Result.IGNORED, "not taken yet")
         if isinstance(event, MessageReceived):
             return self._apply_message(work, event)
         self._accounts.note_callback(work.account_id)

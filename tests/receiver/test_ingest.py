@@ -10,7 +10,7 @@ from router.core.events import SourceName
 from router.core.keys import Keys
 from router.core.signature import parse_form, sign
 from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
-from router.receiver import ingest
+from router.receiver import door
 from router.sandbox.simulator import callback
 from router.streams.connection import RedisError, connect
 from router.streams.embedded import free_port
@@ -302,7 +302,7 @@ async def test_half_a_chunked_body_and_then_nothing(receiver):
 
 async def test_caller_that_never_finishes_its_body(receiver, monkeypatch):
     """A caller that dawdles is cut off: it may not hold the receiver's memory for ever."""
-    monkeypatch.setattr(ingest, "BODY_TIMEOUT", 0.05)
+    monkeypatch.setattr(door, "BODY_TIMEOUT", 0.05)
     answer = await speak(receiver, head(signed(sms()), length=1000) + b"From=")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert "whole" in receiver.webhooks()[0]["reason"]
