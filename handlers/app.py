@@ -92,7 +92,7 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
     """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
-    transport = make_transport(settings)
+    transport = make_transport(settings, settings.accounts.default)
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
     ports = Ports(settings, settings.keys, redis, ConversationsV2(transport), store)
     try:

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router import metrics
-from router.conversations import CallDetails, Transport
+from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
+from router.core.errors import AuthenticationError
 from router.streams.consumer import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from router.core.accounts import Account
     from router.settings import Settings
 
 
-def make_transport(settings: Settings) -> Transport:
-    """Return the connection to the Conversations API, which counts its calls."""
-    user, password = settings.api_credentials
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The Conversations API as one account reaches it: its own connection, limits and credentials."""
+
+    account: Account
+    v2: ConversationsV2
+    classic: ClassicConversations
+
+
+class Apis:
+    """The API of each account; they share nothing, so that the outage of one does not slow another."""
+
+    def __init__(self, transports: Iterable[tuple[Account, Transport]]) -> None:
+        pairs = list(transports)
+        self._transports = [transport for _, transport in pairs]
+        self._apis = {
+            account.sid: Api(account, ConversationsV2(transport), ClassicConversations(transport))
+            for account, transport in pairs
+        }
+
+    def of(self, account_id: str) -> Api:
+        """Return the API of an account.
+
+        Raises AuthenticationError for one that is not configured here: the event waits for whoever runs us.
+        """
+        api = self._apis.get(account_id)
+        if api is None:
+            raise AuthenticationError(f"account {account_id[:34]} is not configured in this process")
+        return api
+
+    def __iter__(self) -> Iterator[Api]:
+        """All of them, the default account's first."""
+        return iter(self._apis.values())
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for transport in self._transports:
+            await transport.close()
+
+
+def make_apis(settings: Settings) -> Apis:
+    """Return the API of every account."""
+    return Apis([(account, make_transport(settings, account)) for account in settings.accounts])
+
+
+def make_transport(settings: Settings, account: Account) -> Transport:
+    """Return an account's connection to the Conversations API, which counts its calls."""
+    user, password = account.credentials
     return Transport(
         settings.twilio_conversations_url,
         user,

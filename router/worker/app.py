@@ -7,14 +7,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.conversations import ConversationsV2
 from router.core.addresses import parse_address
 from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
 from router.core.policy_file import read_policy
 from router.logs import log
 from router.operator_port import operator_port
-from router.ports import make_limits, make_transport
+from router.ports import Api, Apis, make_apis, make_limits
 from router.process import until_stopped_or
 from router.streams.connection import Redis, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
@@ -52,20 +51,26 @@ def load_policy(settings: Settings) -> Policy:
     return read_policy(text, str(path))
 
 
-async def find_own(client: ConversationsV2, settings: Settings) -> frozenset[str]:
+async def find_own(apis: Apis, settings: Settings) -> frozenset[str]:
     """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
 
     Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
     message to it came by webhook, may be announced.
     """
-    own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set()
+    own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set[str]()
+    found = await asyncio.gather(*[_find_captured(api) for api in apis])
+    return frozenset(own.union(*found))
+
+
+async def _find_captured(api: Api) -> frozenset[str]:
+    """Return the keys of the addresses that an account's configuration captures."""
     try:
         async with asyncio.timeout(OWN_TIMEOUT):
-            configuration = await client.fetch_configuration(settings.twilio_conversation_configuration_id or "")
+            configuration = await api.v2.fetch_configuration(api.account.configuration_id or "")
     except (ApiError, TimeoutError) as error:
-        log("configuration.unknown", level="warning", error=type(error).__name__)
-        return frozenset(own)
-    return frozenset(own | {address.key for address in configuration.own_addresses()})
+        log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
+        return frozenset()
+    return frozenset(address.key for address in configuration.own_addresses())
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -100,17 +105,15 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Resolve while the block runs."""
     policy = load_policy(settings)
     redis = connect(settings.redis)
-    transport = make_transport(settings)
+    apis = make_apis(settings)
     try:
         await ensure_answering(redis)
-        client = ConversationsV2(transport)
         resolver = Resolver(
             store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
-            client=client,
+            apis=apis,
             policy=policy,
-            configuration_id=settings.twilio_conversation_configuration_id or "",
             route_ttl=settings.route_ttl,
-            always_own=await find_own(client, settings),
+            always_own=await find_own(apis, settings),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)
@@ -121,7 +124,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             finally:
                 await end(trimming)
     finally:
-        await transport.close()
+        await apis.close()
         await redis.aclose()
 
 

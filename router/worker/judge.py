@@ -13,7 +13,7 @@ from router.worker.apply import Context, apply_event, decide_message, ledger_fie
 from router.worker.work import Work, read_inbound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from router.core.ledger import Ledger
     from router.core.policy import Policy
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configuration_id` is that of conversations we open."""
+    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account."""
 
     def __init__(
         self,
         *,
         policy: Policy,
         accounts: Accounts,
-        configuration_id: str,
+        configurations: Mapping[str, str],
         route_ttl: float,
         clock: Callable[[], int],
     ) -> None:
-        self.configuration_id = configuration_id
+        self._configurations = configurations
         self.clock = clock
         self._policy = policy
         self._accounts = accounts
@@ -49,7 +49,7 @@ class Judge:
                 self.context(work),
                 work.event,
                 kind=ParticipantType.CUSTOMER,
-                configuration_id=self.configuration_id,
+                configuration_id=self.configuration_of(work.account_id),
             )
         return work
 
@@ -68,9 +68,13 @@ class Judge:
         own = self._accounts.own(work.account_id)
         return not any(address.key in own for address in event.participant.addresses)
 
+    def configuration_of(self, account_id: str) -> str:
+        """Return the configuration of the conversations that we open for an account."""
+        return self._configurations.get(account_id, "")
+
     def pair(self, message: MessageReceived) -> str:
         """Return the name of a message's route."""
-        return pair_of(self.configuration_id, message.customer, message.recipient)
+        return pair_of(self.configuration_of(message.account_id), message.customer, message.recipient)
 
     def needed(self, work: Work) -> tuple[str, list[str]] | None:
         """Return the conversation whose ledger an event needs, and which fields; None if none is known."""

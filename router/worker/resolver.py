@@ -17,13 +17,13 @@ from router.worker.slow import Slow
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.conversations.v2 import ConversationsV2
     from router.core.policy import Policy
+    from router.ports import Apis
     from router.streams.store import Store
 
 
 class Resolver:
-    """Resolves the events of one configuration.
+    """Resolves the events of all accounts.
 
     `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `route_ttl` is in seconds;
     `clock` gives µs since 1970.
@@ -33,16 +33,14 @@ class Resolver:
         self,
         *,
         store: Store,
-        client: ConversationsV2,
+        apis: Apis,
         policy: Policy,
-        configuration_id: str,
         route_ttl: float,
         always_own: frozenset[str] = frozenset(),
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, clock=clock)
-        judge = Judge(
-            policy=policy, accounts=accounts, configuration_id=configuration_id, route_ttl=route_ttl, clock=clock
-        )
+        configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
+        judge = Judge(policy=policy, accounts=accounts, configurations=configurations, route_ttl=route_ttl, clock=clock)
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, client=client, accounts=accounts, judge=judge)
+        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from router.conversations.v2 import ConversationsV2
     from router.core.requests import Outcome as ResolutionOutcome
+    from router.ports import Apis
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge
@@ -54,9 +55,9 @@ AGAIN: Final = None
 class Slow:
     """Settles events one by one."""
 
-    def __init__(self, *, store: Store, client: ConversationsV2, accounts: Accounts, judge: Judge) -> None:
+    def __init__(self, *, store: Store, apis: Apis, accounts: Accounts, judge: Judge) -> None:
         self._store = store
-        self._client = client
+        self._apis = apis
         self._accounts = accounts
         self._judge = judge
 
@@ -92,6 +93,9 @@ class Slow:
             return await self._confirm(work, work.route, work.ledger)
         return await self._resolve(work)
 
+    def _client(self, work: Work) -> ConversationsV2:
+        return self._apis.of(work.account_id).v2
+
     async def _apply(self, work: Work) -> Outcome | None:
         """Judge by what is committed, reading more fields of the ledger as often as one turns out to be missing."""
         needed = self._judge.needed(work)
@@ -112,7 +116,7 @@ class Slow:
 
     async def _confirm(self, work: Work, route: Route, ledger: Ledger) -> Verdict | None:
         """See whether a known conversation is still open; what has closed is committed as closed, and replaced."""
-        answer = await perform(self._client, FetchConversation(route.conversation_id))
+        answer = await perform(self._client(work), FetchConversation(route.conversation_id))
         if isinstance(answer, ApiError) and not isinstance(answer, NotFoundError):
             return _setback(answer)
         event = work.event
@@ -137,16 +141,16 @@ class Slow:
         if isinstance(event, ParticipantReported):
             return await self._explore(work, event)
         if isinstance(event, CommunicationReported):
-            return await self._end(work, event, await drive(self._client, resolve_communication(event)))
+            return await self._end(work, event, await drive(self._client(work), resolve_communication(event)))
         if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         await self._accounts.add_own(work.account_id, event.recipient)
         await self._store.begin_creating(work.account_id, event.customer)
         is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
         our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
-        resolver = MessageResolver(self._judge.configuration_id, our_type)
+        resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
         resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
-        return await self._end(work, event, await drive(self._client, resolution))
+        return await self._end(work, event, await drive(self._client(work), resolution))
 
     async def _end(
         self, work: Work, event: MessageReceived | CommunicationReported, outcome: ResolutionOutcome
@@ -168,7 +172,7 @@ class Slow:
 
     async def _explore(self, work: Work, event: ParticipantReported) -> Verdict | None:
         """Ask for what the policy wants to know of a participant's conversation, then judge once more."""
-        outcome = await drive(self._client, explore(event.participant.conversation_id))
+        outcome = await drive(self._client(work), explore(event.participant.conversation_id))
         match outcome:
             case Wait(reason, delay):
                 return Later(reason, delay)

@@ -29,7 +29,7 @@ class Bench:
         self.judge = Judge(
             policy=read_policy(policy),
             accounts=self.accounts,
-            configuration_id="cc",
+            configurations={ACCOUNT: "cc"},
             route_ttl=TTL,
             clock=lambda: self.now,
         )

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from router.conversations import ConversationsV2, Transport
+from router.conversations import Transport
+from router.core.accounts import Account
 from router.core.entries import Entry, read_entry
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.policy_file import read_policy
 from router.core.signature import parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
+from router.ports import Apis
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
@@ -118,9 +120,8 @@ class World:
         self._transports.append(transport)
         return Resolver(
             store=Store(self.redis, self.keys, marker_ttl=3600),
-            client=ConversationsV2(transport),
+            apis=Apis([(Account(ACCOUNT, configuration_id=CONFIGURATION), transport)]),
             policy=read_policy(policy or self.policy),
-            configuration_id=CONFIGURATION,
             route_ttl=60,
             always_own=own,
             clock=self.clock,
