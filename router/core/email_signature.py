@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -56,8 +56,8 @@ class MailVerifier:
         if problems:
             raise SettingsError(problems)
 
-    def begin(self, timestamp: str | None, signature: str | None, *, now: float) -> RunningMailVerifier:
-        """Return what the body is to be fed to; `now` is in seconds since 1970.
+    def begin(self, timestamp: str | None, signature: str | None, *, now: float | None) -> RunningMailVerifier:
+        """Return what the body is to be fed to; `now` is in seconds since 1970, None where the age does not matter.
 
         Raises SignatureError before a byte of the body is read if a header is missing or malformed, or the time is
         outside the window.
@@ -66,7 +66,7 @@ class MailVerifier:
             raise SignatureError(f"{SIGNATURE_HEADER if not signature else TIMESTAMP_HEADER} is missing")
         if not _SECONDS.fullmatch(timestamp):
             raise SignatureError(f"{TIMESTAMP_HEADER} is not a time in seconds")
-        age = now - int(timestamp)
+        age = 0.0 if now is None else now - int(timestamp)
         if self._max_age is not None and abs(age) > self._max_age:
             raise SignatureError(f"signed {abs(age):.0f} s {'ago' if age > 0 else 'ahead'}, outside the window")
         return RunningMailVerifier(tuple(self._keys), timestamp.encode(), _decode(signature.strip(), _MAX_SIGNATURE))
@@ -135,10 +135,11 @@ def _load(text: str) -> ec.EllipticCurvePublicKey | None:
 
 
 def _decode(text: str, limit: int) -> bytes | None:
-    """Return the bytes of a base64 text, or None if it is none or longer than `limit`."""
+    """Return the bytes of a base64 text, or None if it is none, spelled otherwise, or longer than `limit`."""
     if len(text) > limit:
         return None
     try:
-        return b64decode(text, validate=True)
+        decoded = b64decode(text, validate=True)
     except ValueError:
         return None
+    return decoded if b64encode(decoded).decode() == text else None  # padding is taken where none belongs

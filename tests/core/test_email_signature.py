@@ -121,6 +121,22 @@ def test_window(seconds, max_age, accepted):
     assert is_accepted(BODY, now=NOW + seconds, max_age=max_age) == accepted
 
 
+def test_age_that_does_not_matter():
+    """Without a time to compare with, as in a replay, any age is right, and the signature must be right all the same."""
+    assert is_accepted(BODY, now=None, max_age=0)
+    assert not is_accepted(BODY + b"x", now=None, max_age=0)
+
+
+@given(st.binary(min_size=60, max_size=70), st.sampled_from(["=", "==", "\n", " "]))
+def test_one_signature_has_one_spelling(body, end):
+    """Padding or white space where none belongs makes it another text, which is refused like any other."""
+    signature = b64encode(PRIVATE.sign(b"1" + body, ec.ECDSA(SHA256()))).decode()
+    options = {"keys": [OTHER_KEY], "timestamp": "1", "max_age": None}
+    assert is_accepted(body, signature=signature, **options)
+    assert not is_accepted(body, signature=signature[:8] + end + signature[8:], **options)
+    assert end.isspace() or not is_accepted(body, signature=signature + end, **options)
+
+
 @pytest.mark.parametrize(
     ("timestamp", "signature", "reason"),
     [
