@@ -3,8 +3,9 @@
 A mail is read as a stream at the door and comes out as one small `ReceivedMail` per recipient of its envelope; its JSON
 is the body of the inbound entry, so neither attachments nor long texts ever enter Redis. The envelope decides who wrote
 to whom, never the headers: `To` names mailing lists, lies, and leaves out blind copies. The key is the Message-ID with
-the recipient, since the provider gives a delivery no id of its own. Mails that answer machines wrote are disregarded by
-name (RFC 3834): a bounce that gets an answer makes a loop.
+the recipient, since the provider gives a delivery no id of its own; their digest is the mail's `channelId` too, so that
+of one mail to two of our mailboxes each conversation can be told by it. Mails that answer machines wrote are
+disregarded by name (RFC 3834): a bounce that gets an answer makes a loop.
 """
 
 from __future__ import annotations
@@ -91,6 +92,11 @@ class ReceivedMail(_Frozen):
         """The Message-ID, or the fingerprint of a mail without one."""
         return self.headers.message_id or self.fingerprint
 
+    @property
+    def delivery_id(self) -> str:
+        """The name of this mail for this recipient: short, and equal over redeliveries."""
+        return digest((self.mail_id, Address(Channel.EMAIL, self.recipient).canonical))
+
     def to_body(self) -> bytes:
         """Return the body of the inbound entry."""
         return self.model_dump_json(exclude_defaults=True).encode()
@@ -99,8 +105,8 @@ class ReceivedMail(_Frozen):
 def identify(mail: ReceivedMail, *, account_id: str) -> Identity:
     """Return whose mail it is, its key and its subject; the account is that of the route, a mail names none."""
     recipient = Address(Channel.EMAIL, mail.recipient)
-    key = digest((mail.mail_id, recipient.canonical))
-    return Identity(account_id, f"{account_id}:email:{key}", f"{mail.customer.key}|{recipient.canonical}")
+    key = f"{account_id}:email:{mail.delivery_id}"
+    return Identity(account_id, key, f"{mail.customer.key}|{recipient.canonical}")
 
 
 def normalize(entry: InboundEntry) -> Event:
@@ -118,7 +124,8 @@ def normalize(entry: InboundEntry) -> Event:
         return Disregarded(cause, entry.account_id, reason)
     if not mail.customer.canonical or not mail.recipient.strip():
         raise UnusableError("the mail names no sender or no recipient")
-    return MessageReceived(cause, entry.account_id, mail.customer, Address(Channel.EMAIL, mail.recipient), mail.mail_id)
+    recipient = Address(Channel.EMAIL, mail.recipient)
+    return MessageReceived(cause, entry.account_id, mail.customer, recipient, mail.delivery_id)
 
 
 def _why_automatic(mail: ReceivedMail) -> str | None:

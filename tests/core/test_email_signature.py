@@ -122,7 +122,7 @@ def test_window(seconds, max_age, accepted):
 
 
 def test_age_that_does_not_matter():
-    """Without a time to compare with, as in a replay, any age is right, and the signature must be right all the same."""
+    """Without a time to compare with, as in a replay, any age will do; a wrong signature will not."""
     assert is_accepted(BODY, now=None, max_age=0)
     assert not is_accepted(BODY + b"x", now=None, max_age=0)
 

@@ -34,13 +34,25 @@ def test_event():
         ACCOUNT,
         Address("EMAIL", "ana@example.com"),
         Address("EMAIL", "support@inbound.example.com"),
-        "<m1@example.com>",
+        make_mail().delivery_id,
     )
 
 
 def test_mail_without_message_id():
     """A mail without a Message-ID is known by its fingerprint."""
-    assert read(make_mail(message_id=None)).message_sid == "f1"
+    assert read(make_mail(message_id=None)).cause.resource_id == "f1"
+
+
+def test_name_of_a_delivery():
+    """What is left with the API as channelId is short, equal over duplicates, and another one for another recipient."""
+    names = [
+        read(make_mail(message_id=message_id, recipient=recipient)).message_sid
+        for message_id in ("<m1@example.com>", f"<{'x' * 2000}@example.com>", None)
+        for recipient in ("support@inbound.example.com", "sales@inbound.example.com")
+    ]
+    assert {len(name) for name in names} == {32}
+    assert len(set(names)) == 6
+    assert read(make_mail(recipient=" Support@INBOUND.example.com ")).message_sid == names[0]
 
 
 def test_identity():
