@@ -18,6 +18,7 @@ from router.core.accounts import Account, Accounts
 from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.keys import Keys
+from router.mail_settings import check_credentials, check_public_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -40,7 +41,9 @@ _TWILIO: Final = frozenset(
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: Shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
-_SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "redis_url"})
+_SECRET: Final = frozenset(
+    {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
+)
 
 
 def _tokens(value: object) -> object:
@@ -99,6 +102,12 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
     shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
+    email_public_keys: Annotated[tuple[str, ...], BeforeValidator(_tokens), AfterValidator(check_public_keys)] = ()
+    email_credentials: Annotated[
+        tuple[SecretStr, ...], BeforeValidator(_tokens), AfterValidator(check_credentials)
+    ] = ()
+    email_max_age: int = Field(default=4 * 86_400, ge=0, le=7 * 86_400)
+    max_mail_bytes: int = Field(default=40 * 1_048_576, ge=1024, le=1024 * 1_048_576)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)
@@ -193,6 +202,8 @@ def _shown(name: str, value: Any) -> str:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if name in _SECRET:
         return ",".join("***" for _ in (value if isinstance(value, tuple) else (value,)))
+    if isinstance(value, tuple):
+        return ",".join(value)
     return mask(value) if name == "ai_agent_address" else str(value)
 
 

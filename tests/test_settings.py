@@ -258,6 +258,39 @@ def test_shared_keys_are_read_and_never_shown():
         load(environment={"ROUTER_SHARED_KEYS": "k1"})
 
 
+MAIL_KEY = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEypDIRiXoIDL3ezFMtD4F9QZpe2hmVCNVcNQyrdvdAQRp0NYV/NlkaIG8SsB3zuELTkMZqYoCFnhmGbw1"
+    "fBwU0Q=="
+)
+
+
+def test_public_keys_of_mails_are_no_secret(folder):
+    """Several serve a rotation; being public they may stand in the file, and are shown."""
+    settings = load(environment=folder() | {"ROUTER_EMAIL_PUBLIC_KEYS": f"{MAIL_KEY}, {MAIL_KEY}"})
+    assert settings.email_public_keys == (MAIL_KEY, MAIL_KEY)
+    assert settings.masked()["ROUTER_EMAIL_PUBLIC_KEYS"] == f"{MAIL_KEY},{MAIL_KEY}"
+    assert load(environment=folder(f'email_public_keys = "{MAIL_KEY}"\n')).email_public_keys == (MAIL_KEY,)
+
+
+def test_wrong_public_keys_of_mails(folder):
+    """A key that is none stops the start, named by its variable and its position."""
+    (problem,) = problems_of(folder() | {"ROUTER_EMAIL_PUBLIC_KEYS": f"{MAIL_KEY},hunter2"})
+    assert problem.startswith("ROUTER_EMAIL_PUBLIC_KEYS: e-mail public key 2 is not")
+
+
+def test_credentials_of_mails_are_secret(folder):
+    """They come from the environment only, are never shown, and half a pair is a problem."""
+    settings = load(environment=folder() | {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up:1, bob:made-up"})
+    assert [one.get_secret_value() for one in settings.email_credentials] == ["ana:made-up:1", "bob:made-up"]
+    assert settings.masked()["ROUTER_EMAIL_CREDENTIALS"] == "***,***"
+    assert "made-up" not in repr(settings)
+    for half in ("ana", "ana:", ":made-up"):
+        (problem,) = problems_of(folder() | {"ROUTER_EMAIL_CREDENTIALS": half})
+        assert problem == "ROUTER_EMAIL_CREDENTIALS: is not a comma-separated list of user:password"
+    (problem,) = problems_of(folder('email_credentials = "ana:hunter2"\n'))
+    assert "ROUTER_EMAIL_CREDENTIALS" in problem
+
+
 def test_only_twilios_own_names_begin_with_twilio():
     """Every variable that is ours begins with ROUTER_."""
     theirs = {variable_of(name) for name in Settings.model_fields if not variable_of(name).startswith("ROUTER_")}
