@@ -1,4 +1,4 @@
-"""What the settings of the mail route may hold; used by router.settings, which reads them."""
+"""What the settings of the mail route may hold, and what they mean; router.settings reads them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from router.core.errors import SettingsError
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
+
+    from router.settings import Settings
 
 
 def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,3 +31,9 @@ def check_credentials(credentials: tuple[SecretStr, ...]) -> tuple[SecretStr, ..
     ):
         raise ValueError("is not a comma-separated list of user:password")
     return credentials
+
+
+def describe_proof(settings: Settings) -> str:
+    """Return what proves a mail: signature, credentials, either of them, or nothing, so that none is taken."""
+    ways = {"signature": settings.email_public_keys, "credentials": settings.email_credentials}
+    return " or ".join(name for name, values in ways.items() if values) or "off"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.conversations import ConversationsV2, Transport
 from router.core.errors import ApiError, PolicyError, SettingsError
+from router.mail_settings import describe_proof
 from router.settings import Settings, load
 from router.streams.connection import Redis, RedisError, connect
 from router.worker.app import load_policy
@@ -69,7 +70,19 @@ def _check_settings(settings: Settings) -> list[Finding]:
     if settings.auth_tokens and not (settings.twilio_api_key and settings.twilio_api_secret):
         text = "not set: the auth token opens the API too; a key can be revoked on its own"
         findings.append(Finding("warn", "TWILIO_API_KEY", text))
+    findings.append(_check_mails(settings))
     return findings
+
+
+def _check_mails(settings: Settings) -> Finding:
+    """Say what proves mails: to take none is a choice, to take them by credentials alone is the weaker one."""
+    proof = describe_proof(settings)
+    texts = {
+        "off": "off: all are refused without ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS",
+        "credentials": "taken by credentials, which prove who calls and not what was sent: prefer a signature",
+    }
+    level = "warn" if proof == "credentials" else "ok"
+    return Finding(level, "mails", texts.get(proof, f"taken by {proof}"))
 
 
 def _check_policy(settings: Settings) -> list[Finding]:

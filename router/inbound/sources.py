@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import ClassicReported, Disregarded, Event, Identity, InboundEntry, SourceName
-from router.inbound import conversations, event_streams, messaging
+from router.inbound import conversations, email, event_streams, messaging
+from router.inbound.multipart import MULTIPART
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.core.signature import Pairs
+    from router.inbound.email import ReceivedMail
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
@@ -23,11 +25,15 @@ EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An authentic webhook at the door: `pairs` of a form, the raw `body`, and Twilio's idempotency token."""
+    """An authentic webhook at the door: `pairs` of a form, the raw `body`, and Twilio's idempotency token.
+
+    Of a mail, whose body is read as a stream and held by nobody, there are the `mails` that came out, one a recipient.
+    """
 
     body: bytes
     pairs: Pairs
     token: str | None
+    mails: tuple[ReceivedMail, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,10 @@ def _split_batch(webhook: Webhook, account_id: str) -> list[Piece]:
     return pieces
 
 
+def _split_mail(webhook: Webhook, account_id: str) -> list[Piece]:
+    return [Piece(email.identify(mail, account_id=account_id), mail.to_body()) for mail in webhook.mails]
+
+
 def _normalize_batched(entry: InboundEntry) -> Event:
     event = event_streams.normalize(entry)
     if isinstance(event, ClassicReported):
@@ -114,6 +124,14 @@ SOURCES: Final[dict[SourceName, Source]] = {
             split=_split_batch,
             normalize=_normalize_batched,
             also=frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"}),
+        ),
+        Source(
+            name=SourceName.EMAIL,
+            path="/webhooks/email",
+            content_type=MULTIPART,
+            split=_split_mail,
+            normalize=email.normalize,
+            key_ttl=7 * _DAY,
         ),
     )
 }

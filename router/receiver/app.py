@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router import metrics
+from router.core.events import SourceName
 from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
 from router.receiver.door import SignedDoor
 from router.receiver.ingest import Ingest
+from router.receiver.mail_door import make_mail_door
 from router.streams.append import Appender
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.inspect import update_gauges
@@ -38,7 +40,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     door = SignedDoor(
         settings.accounts, base_urls(settings.public_base_url or ""), max_body_bytes=settings.max_body_bytes
     )
-    ingest = Ingest(appender=appender, door=door)
+    ingest = Ingest(appender=appender, door=door, doors={SourceName.EMAIL: make_mail_door(settings)})
     for source in SOURCES.values():
         app.router.add_post(source.path, _handler(ingest, source))
     app.router.add_get("/healthz", _healthz)

@@ -35,10 +35,14 @@ _ACCOUNT: Final = b"AccountSid"
 
 @dataclass(slots=True)
 class Evidence:
-    """What is known of a webhook so far; `account_id` is what it says of itself, trusted only once it is admitted."""
+    """What is known of a webhook so far; `account_id` is what it says of itself, trusted only once it is admitted.
+
+    `is_cut` tells that there was more than `body`.
+    """
 
     body: bytes = b""
     account_id: str = ""
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

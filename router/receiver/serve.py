@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.logs import log
+from router.mail_settings import describe_proof
 from router.process import until_stopped
 from router.receiver.app import STOPPING, create_app
 from router.supervisor import Supervisor
@@ -44,7 +45,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
             runner.server, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
         )
         port = listener.sockets[0].getsockname()[1]
-        log("process.started", port=port, pid=os.getpid(), settings=settings.masked())
+        log("process.started", port=port, pid=os.getpid(), mails=describe_proof(settings), settings=settings.masked())
         await stopped
         log("process.stopping")
         runner.app[STOPPING].set()

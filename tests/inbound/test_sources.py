@@ -5,7 +5,9 @@ import pytest
 from router.core.errors import UnreadableError
 from router.core.events import Disregarded, MessageReceived, ParticipantReported, SourceName
 from router.core.signature import parse_form
+from router.inbound.email import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
+from router.settings import Settings
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -19,10 +21,16 @@ from tests.inbound.samples import (
 
 FORM_BODY = encode_form(load_form("sms"))
 JSON_BODY = encode_json(load_callback("PARTICIPANT_ADDED"))
+MAIL = ReceivedMail(
+    envelope_from="ana@example.com",
+    recipient="support@inbound.example.com",
+    headers=MailHeaders(message_id="<m1@example.com>"),
+)
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
     SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
     SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
+    SourceName.EMAIL: Webhook(b"", [], None, mails=(MAIL,)),
 }
 
 
@@ -44,6 +52,7 @@ def test_keys_live_longer_than_redeliveries():
         pytest.param("messaging", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="messaging"),
         pytest.param("conversations", "application/json", b"", None, id="conversations"),
         pytest.param("event-streams", "application/json", b"", None, id="event-streams"),
+        pytest.param("email", "multipart/form-data", b"", None, id="email"),
     ],
 )
 def test_answers(name, content_type, answer, answer_type):
@@ -55,11 +64,29 @@ def test_answers(name, content_type, answer, answer_type):
 
 @pytest.mark.parametrize("name", WEBHOOKS)
 def test_identify(name):
-    """Every source identifies its own webhook, by its account and under its own name."""
+    """Every source identifies its own webhook, under its own name, and by the account that it names if it names one."""
     (piece,) = SOURCES[name].split(WEBHOOKS[name], OTHER_ACCOUNT)
     identity = piece.identity
-    assert identity.account_id == ACCOUNT
-    assert identity.key.startswith(f"{ACCOUNT}:{name}:")
+    assert identity.account_id == (OTHER_ACCOUNT if name == SourceName.EMAIL else ACCOUNT)
+    assert identity.key.startswith(f"{identity.account_id}:{name}:")
+
+
+def test_a_mail_has_a_piece_for_each_recipient():
+    """What was read of a mail comes once for each mailbox, with a key of its own and that mailbox in its entry."""
+    mails = tuple(MAIL.model_copy(update={"recipient": one}) for one in ("a@example.com", "b@example.com"))
+    pieces = SOURCES[SourceName.EMAIL].split(Webhook(b"", [], None, mails=mails), ACCOUNT)
+    events = [normalize(make_entry(piece.body, "email")) for piece in pieces]
+    assert [event.recipient.value for event in events] == ["a@example.com", "b@example.com"]
+    assert len({piece.identity.key for piece in pieces}) == 2
+
+
+def test_keys_of_mails_outlive_the_age_that_a_mail_may_have():
+    """A copy of a signed mail is a duplicate as long as its signature is taken, and a retry is always taken."""
+    longest_redelivery = 3 * 86_400
+    age = Settings.model_fields["email_max_age"]
+    assert longest_redelivery < age.default < SOURCES[SourceName.EMAIL].key_ttl
+    (limit,) = [one.le for one in age.metadata if hasattr(one, "le")]
+    assert limit <= SOURCES[SourceName.EMAIL].key_ttl
 
 
 def test_token_reaches_the_parser():
@@ -92,6 +119,7 @@ def test_classic_events_are_disregarded_by_name():
     [
         pytest.param("messaging", FORM_BODY, MessageReceived, id="messaging"),
         pytest.param("conversations", JSON_BODY, ParticipantReported, id="conversations"),
+        pytest.param("email", MAIL.to_body(), MessageReceived, id="email"),
     ],
 )
 def test_normalize(source, body, kind):

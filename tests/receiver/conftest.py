@@ -16,7 +16,7 @@ from router import logs
 from router.receiver.app import create_app
 from router.settings import load
 from tests.conftest import ACCOUNT, TOKEN
-from tests.receiver.samples import BASE, PRIVATE, Request
+from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
@@ -68,7 +68,7 @@ def settings_of(redis_url: str, **environment: str):
     given = {
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_AUTH_TOKEN": TOKEN,
+        **opened_by(TOKEN),
         "PUBLIC_BASE_URL": BASE,
         "ROUTER_HOST": "127.0.0.1",
     }

@@ -1,19 +1,30 @@
 """One authentic webhook per event source, and how it goes over the wire: what the security suite runs over.
 
-A new source gets a row in SAMPLES. Signatures are made by Twilio's own validator, so nothing here trusts our signing.
+A new source gets a row in SAMPLES. Signatures are made by Twilio's own validator, those of mails by the cryptography
+package, so nothing here trusts our signing. What opens the receiver is a token everywhere: mails are signed with a key
+pair that stands for it, made once in a run.
 """
 
 from __future__ import annotations
 
+import time
+from base64 import b64encode
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.events import SourceName
+from router.inbound.mail_reader import MailReader
+from router.inbound.sources import SOURCES
+from router.sandbox.simulated_mail import mail
 from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
 from tests.conftest import ACCOUNT, TOKEN
 
@@ -22,25 +33,35 @@ if TYPE_CHECKING:
 
 BASE = "https://hooks.example.com"
 CUSTOMER, OURS = "+15551239876", "+15557654321"
+WRITER, MAILBOX = "ana.lopez@example.com", "help.desk@inbound.example.com"
 WORDS = "the quick brown fox, confidentially"
 OTHER_ACCOUNT = "AC000000000000000000000000000000ff"
 NOW = 1_767_787_200_000_000
 
 #: What no log line and no answer may ever show.
-PRIVATE = (CUSTOMER, CUSTOMER[1:], OURS, OURS[1:], WORDS, "confidentially", TOKEN)
+PRIVATE = (CUSTOMER, CUSTOMER[1:], OURS, OURS[1:], WRITER, MAILBOX, WORDS, "confidentially", TOKEN)
+_SIGNATURE = "X-Twilio-Signature"
+_MAIL_SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
+_MAIL_TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it goes over the wire; `signature` None: not signed."""
+    """A request as it goes over the wire; `signature` None: not signed. A mail has a `timestamp` too."""
 
     path: str
     content_type: str | None
     body: bytes
     signature: str | None
+    timestamp: str | None = None
+    signature_header: str = _SIGNATURE
 
     def headers(self, **more: str) -> dict[str, str]:
-        given = {"Content-Type": self.content_type, "X-Twilio-Signature": self.signature}
+        given = {
+            "Content-Type": self.content_type,
+            self.signature_header: self.signature,
+            _MAIL_TIMESTAMP: self.timestamp,
+        }
         return {name: value for name, value in given.items() if value is not None} | more
 
     def but(self, **changes) -> Request:
@@ -49,6 +70,33 @@ class Request:
 
 def is_form(webhook: SimulatedWebhook) -> bool:
     return bool(webhook.pairs)
+
+
+def is_mail(webhook: SimulatedWebhook) -> bool:
+    return webhook.path == SOURCES[SourceName.EMAIL].path
+
+
+@cache
+def mail_key(token: str) -> ec.EllipticCurvePrivateKey:
+    """The private key that stands for a token."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def public_key(token: str) -> str:
+    """Its public key, as the setting has it."""
+    key = mail_key(token).public_key()
+    return b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
+
+
+def opened_by(*tokens: str) -> dict[str, str]:
+    """The variables of a receiver that takes what these tokens, or the keys that stand for them, have signed."""
+    keys = [public_key(token) for token in tokens]
+    return {"TWILIO_AUTH_TOKEN": ", ".join(tokens), "ROUTER_EMAIL_PUBLIC_KEYS": ", ".join(keys)}
+
+
+def limited_to(size: int) -> dict[str, str]:
+    """The variables of a receiver that takes no larger bodies, of any form."""
+    return {"ROUTER_MAX_BODY_BYTES": str(size), "ROUTER_MAX_MAIL_BYTES": str(size)}
 
 
 def signature_of(url: str, webhook: SimulatedWebhook, token: str = TOKEN) -> str:
@@ -61,7 +109,9 @@ def wire_path(webhook: SimulatedWebhook, path: str | None = None) -> str:
     """The path that Twilio calls: for JSON with the body's digest."""
     path = path or webhook.path
     joint = "&" if "?" in path else "?"
-    return path if is_form(webhook) else f"{path}{joint}bodySHA256={sha256(webhook.body).hexdigest()}"
+    return (
+        path if is_form(webhook) or is_mail(webhook) else f"{path}{joint}bodySHA256={sha256(webhook.body).hexdigest()}"
+    )
 
 
 def signed(
@@ -74,8 +124,27 @@ def signed(
 ) -> Request:
     """A webhook as Twilio sends it to `path`, signed for `base`; `signs` is another path to sign instead."""
     sent = wire_path(webhook, path)
+    if is_mail(webhook):
+        return signed_mail(webhook, token=token).but(path=sent)
     signature = signature_of(base + (wire_path(webhook, signs) if signs else sent), webhook, token)
     return Request(sent, webhook.content_type, webhook.body, signature)
+
+
+def signed_mail(webhook: SimulatedWebhook, *, token: str = TOKEN, at: float | None = None) -> Request:
+    """A mail as the provider's security policy signs it: over the time and the body, and nothing of the URL."""
+    timestamp = str(int(time.time() if at is None else at))
+    signature = b64encode(mail_key(token).sign(timestamp.encode() + webhook.body, ec.ECDSA(SHA256()))).decode()
+    return Request(webhook.path, webhook.content_type, webhook.body, signature, timestamp, _MAIL_SIGNATURE)
+
+
+def entry_body(webhook: SimulatedWebhook) -> bytes:
+    """What the inbound entry of a webhook holds: its raw body, of a mail what was read of it."""
+    if not is_mail(webhook):
+        return webhook.body
+    reader = MailReader(webhook.content_type)
+    reader.feed(webhook.body)
+    (received,) = reader.finish()
+    return received.to_body()
 
 
 def sms(number: int = 1, account: str = ACCOUNT, **extra: str) -> SimulatedWebhook:
@@ -102,9 +171,18 @@ def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhoo
     return streamed(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
 
 
+def mail_received(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    """A mail; which account it is of its mailbox decides, so `account` changes nothing in it."""
+    name = f"<555.{number}@mail.example.com>"
+    return mail(sender=WRITER, recipients=[MAILBOX], subject=WORDS, body=WORDS, message_id=name)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
     SourceName.CONVERSATIONS: participant_added,
     SourceName.EVENT_STREAMS: message_streamed,
+    SourceName.EMAIL: mail_received,
 }
+#: Those that Twilio signs over the URL that it calls.
+URL_SAMPLES = {name: sample for name, sample in SAMPLES.items() if name != SourceName.EMAIL}

@@ -9,10 +9,10 @@ from router.receiver.app import REDIS, create_app
 from router.streams.embedded import free_port
 from router.streams.groups import ensure_group
 from tests.receiver.conftest import settings_of
-from tests.receiver.samples import SAMPLES, signed, sms
+from tests.receiver.samples import URL_SAMPLES, signed, sms
 
 
-@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+@pytest.mark.parametrize("sample", URL_SAMPLES.values(), ids=list(URL_SAMPLES))
 @pytest.mark.parametrize(
     ("configured", "signs", "status"),
     [
@@ -37,7 +37,7 @@ async def test_ports_and_spellings_of_the_public_url(start, sample, configured, 
     assert (await receiver.send(signed(sample(), base=signs))).status == status
 
 
-@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+@pytest.mark.parametrize("sample", URL_SAMPLES.values(), ids=list(URL_SAMPLES))
 async def test_public_path_prefix(start, sample):
     """Behind a proxy that strips a prefix the signature is over the public path, and over nothing else."""
     receiver = await start(PUBLIC_BASE_URL="https://example.com/twilio/in/")

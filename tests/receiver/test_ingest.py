@@ -16,6 +16,7 @@ from router.streams.connection import RedisError, connect
 from router.streams.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
+from tests.receiver.wire import head, speak
 from tests.support.waiting import until
 
 MESSAGING = "/webhooks/messaging"
@@ -252,33 +253,6 @@ async def test_failure_of_our_own_is_answered_without_a_word(receiver, monkeypat
     (line,) = receiver.webhooks()
     assert (line["status"], line["result"], line["level"]) == (500, "failed", "error")
     assert line["reason"].startswith("ValueError at test_ingest.py:")
-
-
-async def speak(receiver, data: bytes, *, closes: bool = False) -> bytes:
-    """Send raw bytes on a connection of its own; returns the answer, or nothing if we `closes` it at once."""
-    host, _, port = receiver.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(data)
-    await writer.drain()
-    if closes:
-        writer.close()
-        await writer.wait_closed()
-        return b""
-    answer = await reader.readuntil(b"\r\n\r\n")
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
-def head(request: Request, *, length: int | None, more: str = "") -> bytes:
-    lines = [
-        f"POST {request.path} HTTP/1.1",
-        "Host: x",
-        f"Content-Type: {request.content_type}",
-        f"X-Twilio-Signature: {request.signature}",
-    ]
-    framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    return ("\r\n".join([*lines, framing]) + "\r\n" + more + "\r\n").encode()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)

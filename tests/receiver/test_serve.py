@@ -122,6 +122,7 @@ async def test_start_shows_its_settings_masked(launch):
     (line,) = await process.started()
     assert line["settings"]["TWILIO_AUTH_TOKEN"] == "***,***"
     assert line["settings"]["PUBLIC_BASE_URL"] == BASE
+    assert line["mails"] == "off"
     assert TOKEN[::-1] not in process.text
 
 

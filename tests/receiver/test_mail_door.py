@@ -1,0 +1,398 @@
+"""The door of mails: what proves one, what is refused unread, and 30 MB that nobody holds."""
+
+import asyncio
+import io
+import os
+import time
+import tracemalloc
+from base64 import b64encode
+
+import orjson
+import pytest
+
+from router import metrics
+from router.core.accounts import Account, Accounts
+from router.core.email_signature import BasicVerifier, MailVerifier
+from router.core.errors import SignatureError, TooLargeError, UnreadableError
+from router.core.events import SourceName
+from router.inbound.sources import SOURCES
+from router.receiver import mail_door
+from router.receiver.door import Evidence
+from router.receiver.mail_door import MAX_EVIDENCE, MailDoor
+from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, mail
+from tests.conftest import ACCOUNT, TOKEN
+from tests.inbound.mails import CONTENT_TYPE, join, make_body, part
+from tests.receiver.samples import MAILBOX, WORDS, WRITER, mail_received, public_key, signed, signed_mail, sms
+from tests.receiver.wire import head, speak
+
+SOURCE = SOURCES[SourceName.EMAIL]
+DAY = 86_400
+MIB = 1024 * 1024
+BASIC = {"ROUTER_EMAIL_CREDENTIALS": "sendgrid:made-up-1, sendgrid:made-up-2"}
+NO_KEYS = {"ROUTER_EMAIL_PUBLIC_KEYS": ""}
+
+
+def basic(text):
+    """An Authorization header."""
+    return f"Basic {b64encode(text.encode()).decode()}"
+
+
+def unsigned(number=1):
+    """A mail as it comes where no security policy signs it."""
+    return signed(mail_received(number)).but(signature=None, timestamp=None)
+
+
+def of_body(body, content_type=CONTENT_TYPE, **options):
+    """A signed request of any bytes."""
+    webhook = mail_received()
+    return signed_mail(type(webhook)(SOURCE.path, "", content_type, body), **options)
+
+
+async def assert_refused(receiver, request, status, *words, **headers):
+    """The answer is the status and nothing more, nothing is in Redis, and the log line says why."""
+    answer = await receiver.send(request, **headers)
+    assert (answer.status, answer.body) == (status, b"")
+    assert await receiver.redis.keys() == []
+    reason = receiver.webhooks()[-1]["reason"]
+    assert all(word in reason for word in words), reason
+
+
+async def read_entry(receiver):
+    (entry,) = await receiver.entries()
+    return orjson.loads(entry[b"body"])
+
+
+# --- what proves a mail ----------------------------------------------------------------------------------------------
+
+
+async def test_the_url_is_not_what_is_signed(receiver):
+    """A mail's signature covers its time and its body: a query in the configured URL changes nothing."""
+    assert (await receiver.send(signed(mail_received(), path=f"{SOURCE.path}?tenant=a%2Bb&x=%20"))).status == 200
+
+
+@pytest.mark.parametrize("age", [5 * DAY, -5 * DAY], ids=["too old", "ahead"])
+async def test_time_outside_the_window(receiver, age):
+    """A mail that was signed longer ago than mails are delivered again is refused, in either direction."""
+    await assert_refused(receiver, signed_mail(mail_received(), at=time.time() - age), 403, "outside the window")
+
+
+async def test_mail_that_is_delivered_again_for_three_days(receiver):
+    """A retry that was not signed anew is no replay."""
+    assert (await receiver.send(signed_mail(mail_received(), at=time.time() - 3 * DAY))).status == 200
+
+
+async def test_window_that_is_a_setting(start):
+    """ROUTER_EMAIL_MAX_AGE narrows the window, and 0 switches it off."""
+    old = signed_mail(mail_received(), at=time.time() - 60)
+    assert (await (await start(ROUTER_EMAIL_MAX_AGE="30")).send(old)).status == 403
+    ancient = signed_mail(mail_received(), at=1)
+    assert (await (await start(ROUTER_EMAIL_MAX_AGE="0")).send(ancient)).status == 200
+
+
+async def test_mail_that_is_signed_anew_is_a_duplicate(receiver):
+    """What makes a duplicate is the mail and its recipient, not the request."""
+    for at in (time.time() - DAY, time.time()):
+        assert (await receiver.send(signed_mail(mail_received(), at=at))).status == 200
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
+    assert len(await receiver.entries()) == 1
+
+
+@pytest.mark.parametrize("password", ["made-up-1", "made-up-2"])
+async def test_credentials_instead_of_a_signature(start, password):
+    """Where no policy signs, each of the credentials of a rotation proves who calls."""
+    receiver = await start(**BASIC, **NO_KEYS)
+    answer = await receiver.send(unsigned(), Authorization=basic(f"sendgrid:{password}"))
+    assert (answer.status, len(await receiver.entries())) == (200, 1)
+
+
+@pytest.mark.parametrize("header", [None, basic("sendgrid:other"), basic("sendgrid:"), "Bearer made-up-1"])
+async def test_wrong_credentials(start, header):
+    """Other credentials, or none, open nothing."""
+    receiver = await start(**BASIC, **NO_KEYS)
+    headers = {"Authorization": header} if header else {}
+    await assert_refused(receiver, unsigned(), 403, "credentials", **headers)
+
+
+async def test_signature_or_credentials_where_both_are_set(start):
+    """A signed mail is judged by its signature, an unsigned one by its credentials."""
+    receiver = await start(**BASIC)
+    assert (await receiver.send(signed(mail_received(1)))).status == 200
+    assert (await receiver.send(unsigned(2), Authorization=basic("sendgrid:made-up-1"))).status == 200
+    assert len(await receiver.entries()) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"signature": "AAAA"}, {"signature": ""}, {"signature": None}, {"timestamp": None}, {"timestamp": "1"}],
+    ids=["wrong", "empty", "only the time", "no time", "old"],
+)
+async def test_no_way_back_from_a_signature(start, changes):
+    """Whoever sends a signature, or half of one, is judged by it: right credentials help nobody."""
+    receiver = await start(**BASIC)
+    request = signed(mail_received()).but(**changes)
+    await assert_refused(receiver, request, 403, Authorization=basic("sendgrid:made-up-1"))
+
+
+async def test_signature_that_nobody_can_check(start):
+    """A signed mail without a key to check it is refused, credentials or not, and the log says what is not set."""
+    receiver = await start(**BASIC, **NO_KEYS)
+    headers = {"Authorization": basic("sendgrid:made-up-1")}
+    await assert_refused(receiver, signed(mail_received()), 403, "ROUTER_EMAIL_PUBLIC_KEYS is not set", **headers)
+
+
+async def test_route_that_is_off(start):
+    """Without keys and credentials all is refused, and the log names both settings."""
+    receiver = await start(**NO_KEYS)
+    await assert_refused(receiver, unsigned(), 403, "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_CREDENTIALS")
+
+
+async def test_the_auth_token_signs_no_mail(receiver):
+    """Twilio's own signature proves nothing here."""
+    await assert_refused(receiver, unsigned(), 403, "missing", **{"X-Twilio-Signature": signed(sms()).signature})
+
+
+@pytest.mark.parametrize("spoil", [{"signature": None}, {"timestamp": None}, {"timestamp": "1"}])
+async def test_headers_are_refused_before_a_byte_of_the_body(receiver, spoil):
+    """What the headers tell is answered while the caller still holds its whole body."""
+    request = signed(mail_received()).but(**spoil)
+    assert (await speak(receiver, head(request, length=30 * MIB))).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_type_and_length_are_refused_before_a_byte_of_the_body(receiver):
+    """The same holds for another type and for a length over the limit."""
+    request = signed(mail_received())
+    answer = await speak(receiver, head(request.but(content_type="text/plain"), length=1000))
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    assert (await speak(receiver, head(request, length=41 * MIB))).startswith(b"HTTP/1.1 413 ")
+
+
+# --- what is in a mail -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
+async def test_parsed_and_raw_mails(receiver, raw_field):
+    """Both modes, the raw one under both names of its field, are the same mail, down to the name of its attachment."""
+    webhook = mail(
+        sender=WRITER,
+        recipients=[MAILBOX],
+        subject="Größe",
+        body="Olá, größer?",
+        charset="iso-8859-1",
+        attachments=[Attachment("bill.pdf", b"%PDF-1.7 \xff", "application/pdf")],
+        raw_field=raw_field,
+    )
+    assert (await receiver.send(signed(webhook))).status == 200
+    entry = await read_entry(receiver)
+    assert (entry["envelope_from"], entry["recipient"]) == (WRITER, MAILBOX)
+    assert (entry["headers"]["subject"], entry["text"].strip()) == ("Größe", "Olá, größer?")
+    assert entry["headers"]["message_id"] == webhook.resource_id
+    assert entry["parts"] == [{"name": "bill.pdf", "content_type": "application/pdf", "size": 10}]
+    assert b"%PDF" not in (await receiver.entries())[0][b"body"]
+
+
+async def test_charset_that_lies(receiver):
+    """A text that is not in the charset that it states is taken as well as it can be read, and said to be in doubt."""
+    body = make_body(text="größer".encode("iso-8859-1"), charsets='{"text":"utf-8"}')
+    assert (await receiver.send(of_body(body))).status == 200
+    entry = await read_entry(receiver)
+    assert entry["text"].startswith("gr")
+    assert entry["doubts"] == ["text: not utf-8 as stated"]
+
+
+async def test_two_recipients_are_two_events(receiver):
+    """Each mailbox of the envelope has an entry of its own, with its own key; the same mail again has none."""
+    webhook = mail(sender=WRITER, recipients=[MAILBOX, "sales@inbound.example.com"], subject="", body=WORDS)
+    for _ in range(2):
+        assert (await receiver.send(signed(webhook))).status == 200
+    entries = await receiver.entries()
+    assert len({entry[b"key"] for entry in entries}) == len(entries) == 2
+    assert len({entry[b"subject"] for entry in entries}) == 2
+    assert [line["key"] for line in receiver.webhooks()] == ["2 events", "2 events"]
+
+
+async def test_mailbox_of_no_account(receiver, monkeypatch):
+    """A mail to nobody whom we know is refused; of several recipients those whom we know get it, and the rest count."""
+    known = Account(ACCOUNT)
+    monkeypatch.setattr(mail_door, "account_of", lambda _, mailbox: known if mailbox == MAILBOX else None)
+    other = "sales@elsewhere.example.com"
+    await assert_refused(
+        receiver, signed(mail(sender=WRITER, recipients=[other], subject="", body="")), 403, "mailboxes"
+    )
+    labels = {"source": "email", "status": "403", "result": "account"}
+    before = metrics.REGISTRY.get_sample_value("router_webhooks_total", labels)
+    both = mail(sender=WRITER, recipients=[other, MAILBOX], subject="", body="")
+    assert (await receiver.send(signed(both))).status == 200
+    assert (await read_entry(receiver))["recipient"] == MAILBOX
+    assert receiver.webhooks()[-1]["reason"].startswith("1 of 2 are to mailboxes")
+    assert metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) == before + 1
+
+
+UNREADABLE = {
+    "no end": (make_body()[:-10], CONTENT_TYPE),
+    "no multipart": (b"hello", CONTENT_TYPE),
+    "empty": (b"", CONTENT_TYPE),
+    "other boundary": (make_body(), "multipart/form-data; boundary=other"),
+    "no boundary": (make_body(), "multipart/form-data"),
+    "no envelope": (make_body(envelope=None), CONTENT_TYPE),
+    "envelope that is no JSON": (make_body(envelope="{"), CONTENT_TYPE),
+    "nobody in the envelope": (make_body(envelope='{"to":[]}'), CONTENT_TYPE),
+    "part without a name": (join(b"--xYzZY\r\n\r\n\r\n"), CONTENT_TYPE),
+    "too many parts": (join(*(part("x", "") for _ in range(600))), CONTENT_TYPE),
+}
+
+
+@pytest.mark.parametrize(("body", "content_type"), UNREADABLE.values(), ids=list(UNREADABLE))
+async def test_unreadable_mail(receiver, body, content_type):
+    """An authentic mail that cannot be read is a 400; a forged one is a 403, and learns nothing else."""
+    await assert_refused(receiver, of_body(body, content_type, token="f" * 32), 403, "does not match")
+    await assert_refused(receiver, of_body(body, content_type), 400)
+
+
+# --- how it arrives --------------------------------------------------------------------------------------------------
+
+
+async def trickle(*pieces, until=None):
+    """A body in chunks; it stops before the last one until it may go on."""
+    for piece in pieces[:-1]:
+        yield piece
+    if until is not None:
+        await until.wait()
+    yield pieces[-1]
+
+
+async def test_thirty_megabytes(receiver):
+    """The largest mail that the provider passes on is taken, and its entry has names, types and sizes only."""
+    files = [part(f"attachment{n}", os.urandom(10 * MIB), filename=f"{n}.bin") for n in (1, 2, 3)]
+    request = of_body(make_body(*files))
+    assert (await receiver.send(request, data=io.BytesIO(request.body))).status == 200
+    entry = await read_entry(receiver)
+    assert [(one["name"], one["size"]) for one in entry["parts"]] == [(f"{n}.bin", 10 * MIB) for n in (1, 2, 3)]
+    assert await receiver.redis.memory_usage(receiver.keys.inbound(0)) < 10_000
+
+
+async def test_others_are_served_while_a_mail_comes_in(receiver):
+    """A mail that takes its time holds nobody up."""
+    may_end = asyncio.Event()
+    request = signed(mail_received())
+    half = len(request.body) // 2
+    chunks = trickle(request.body[:half], request.body[half:], until=may_end)
+    sending = asyncio.create_task(receiver.send(request, data=chunks))
+    assert (await receiver.send(signed(sms()))).status == 200
+    assert not sending.done()
+    may_end.set()
+    assert (await sending).status == 200
+
+
+@pytest.mark.parametrize("limit", ["BODY_TIMEOUT", "STALL_TIMEOUT"])
+async def test_caller_that_never_finishes_its_mail(receiver, monkeypatch, limit):
+    """A caller that stops in the middle is cut off, by the limit of the pause or by that of the whole."""
+    monkeypatch.setattr(mail_door, limit, 0.05)
+    request = signed(mail_received())
+    answer = await speak(receiver, head(request, length=len(request.body)) + request.body[:50])
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "whole" in receiver.webhooks()[0]["reason"]
+
+
+async def test_mail_over_the_limit_while_its_caller_still_sends(start):
+    """A mail that does not say its length is refused as soon as it is too large; its caller is not heard out."""
+    receiver = await start(ROUTER_MAX_MAIL_BYTES="2048")
+    begun = head(signed(mail_received()), length=None) + b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    assert (await speak(receiver, begun)).startswith(b"HTTP/1.1 413 ")
+
+
+# --- without a request -----------------------------------------------------------------------------------------------
+
+
+def make_door(*, clock=time.time, credentials=None):
+    accounts = Accounts([Account(ACCOUNT)])
+    verifier = MailVerifier([public_key(TOKEN)], max_age=600)
+    return MailDoor(accounts, verifier=verifier, credentials=credentials, max_mail_bytes=MIB, clock=clock)
+
+
+async def admit(door, request, evidence=None, *, chunks=None, **options):
+    """Let a mail in that does not come over HTTP."""
+    headers = {name.upper(): value for name, value in request.headers().items()}
+    return await door.admit_stream(headers, chunks or trickle(request.body), SOURCE, evidence or Evidence(), **options)
+
+
+async def test_replay_passes_whatever_its_age():
+    """A mail that was kept is checked again when it is put back: its signature, and not its age."""
+    request = signed_mail(mail_received(), at=1000)
+    door = make_door(clock=lambda: 1_000_000.0)
+    with pytest.raises(SignatureError, match="outside the window"):
+        await admit(door, request)
+    admission = await admit(door, request, check_age=False)
+    assert [piece.identity.account_id for piece in admission.pieces] == [ACCOUNT]
+    with pytest.raises(SignatureError, match="does not match"):
+        await admit(door, request.but(body=request.body + b" "), check_age=False)
+
+
+async def test_evidence_of_a_mail():
+    """The whole body is evidence where it is short; of a long one the beginning is, and it says so."""
+    short, evidence = of_body(make_body(envelope=None)), Evidence()
+    with pytest.raises(UnreadableError):
+        await admit(make_door(), short, evidence)
+    assert (evidence.body, evidence.is_cut) == (short.body, False)
+    long, evidence = of_body(make_body(part("attachment1", bytes(MAX_EVIDENCE), filename="a")), token="x"), Evidence()
+    with pytest.raises(SignatureError):
+        await admit(make_door(), long, evidence)
+    assert (evidence.body, evidence.is_cut) == (long.body[:MAX_EVIDENCE], True)
+
+
+async def test_evidence_of_a_mail_that_did_not_arrive():
+    """What came before a mail broke off is evidence, and never taken for the whole."""
+
+    async def break_off():
+        yield b"--xYzZY"
+        raise TooLargeError("more than it may have")
+
+    evidence = Evidence()
+    with pytest.raises(TooLargeError):
+        await admit(make_door(), of_body(make_body()), evidence, chunks=break_off())
+    assert (evidence.body, evidence.is_cut) == (b"--xYzZY", True)
+
+
+async def test_evidence_of_a_mail_that_was_not_read():
+    """What is refused by its headers has no body, which is not to be taken for an empty one."""
+    request, evidence = of_body(make_body()).but(timestamp="1"), Evidence()
+    chunks = trickle(request.body)
+    with pytest.raises(SignatureError):
+        await admit(make_door(), request, evidence, chunks=chunks)
+    assert (evidence.body, evidence.is_cut) == (b"", True)
+    assert [chunk async for chunk in chunks] == [request.body]
+
+
+@pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
+async def test_memory_of_thirty_megabytes(raw_field):
+    """A mail of 30 MB takes the memory of a few chunks, whether it is parsed or raw."""
+    chunk = os.urandom(64 * 1024).replace(b"\n", b"x")
+    whole = mail(
+        sender=WRITER,
+        recipients=[MAILBOX],
+        subject="",
+        body=WORDS,
+        attachments=[Attachment("a.bin", b"HERE", "image/png")],
+        raw_field=raw_field,
+    )
+    before, _, behind = whole.body.rpartition(b"SEVSRQ==" if raw_field else b"HERE")
+
+    async def chunks():
+        yield before
+        for _ in range(480):
+            yield chunk
+        yield behind
+
+    door = make_door(credentials=BasicVerifier(("ana:made-up",)))
+    headers = {"Content-Type": whole.content_type, "Authorization": basic("ana:made-up")}
+    tracemalloc.start()
+    try:
+        admission = await door.admit_stream(headers, chunks(), SOURCE, Evidence())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MIB
+    (piece,) = admission.pieces
+    ((name, size),) = [(one["name"], one["size"]) for one in orjson.loads(piece.body)["parts"]]
+    assert name == "a.bin"
+    assert size > 20 * MIB
+    assert len(piece.body) < 2000

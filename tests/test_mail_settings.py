@@ -1,0 +1,30 @@
+"""What the settings of the mail route mean, as the start and `check` say it."""
+
+import pytest
+
+from router.commands.check import _check_mails
+from router.mail_settings import describe_proof
+from router.settings import load
+from tests.test_settings import MAIL_KEY
+
+KEYS = {"ROUTER_EMAIL_PUBLIC_KEYS": MAIL_KEY}
+CREDENTIALS = {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "proof", "level", "words"),
+    [
+        pytest.param({}, "off", "ok", "ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS", id="off"),
+        pytest.param(KEYS, "signature", "ok", "taken by signature", id="signature"),
+        pytest.param(CREDENTIALS, "credentials", "warn", "prefer a signature", id="credentials"),
+        pytest.param(KEYS | CREDENTIALS, "signature or credentials", "ok", "signature or credentials", id="both"),
+    ],
+)
+def test_what_proves_a_mail(environment, proof, level, words):
+    """The route says whether it is off and what opens it; credentials alone are worth a warning."""
+    settings = load(environment=environment)
+    assert describe_proof(settings) == proof
+    finding = _check_mails(settings)
+    assert finding.level == level
+    assert words in finding.text
+    assert "made-up" not in finding.text
