@@ -16,9 +16,11 @@ from aiohttp import web
 from router.conversations import Transport
 from router.core.accounts import Account
 from router.core.entries import Entry, read_entry
+from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.policy_file import read_policy
 from router.core.signature import parse_form
+from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook
 from router.ports import Apis
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
@@ -39,6 +41,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from router.inbound.email import ReceivedMail
     from router.streams.connection import Redis
     from router.streams.delivery import Verdict
 
@@ -83,6 +86,13 @@ class Clock:
 
     def advance(self, seconds: float) -> None:
         self.passed += int(seconds * 1_000_000)
+
+
+def read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
+    """What the door of mails makes of a mail."""
+    reader = MailReader(webhook.content_type)
+    reader.feed(webhook.body)
+    return reader.finish()
 
 
 def options(**switches: Any) -> SandboxOptions:
@@ -150,19 +160,20 @@ class World:
     async def append(self, webhook: SimulatedWebhook) -> None:
         source = next(source for source in SOURCES.values() if source.path == webhook.path)
         pairs = parse_form(webhook.body) if source.content_type == FORM else []
-        (piece,) = source.split(Webhook(webhook.body, pairs, webhook.token), ACCOUNT)
-        identity = piece.identity
-        await self._appender.append(
-            InboundFields(
-                source=source.name,
-                account_id=identity.account_id,
-                key=identity.key,
-                subject=identity.subject,
-                received_at=self.clock(),
-                body=webhook.body,
-                ttl=600,
+        mails = read_mails(webhook) if source.name == SourceName.EMAIL else ()
+        for piece in source.split(Webhook(webhook.body, pairs, webhook.token, mails), ACCOUNT):
+            identity = piece.identity
+            await self._appender.append(
+                InboundFields(
+                    source=source.name,
+                    account_id=identity.account_id,
+                    key=identity.key,
+                    subject=identity.subject,
+                    received_at=self.clock(),
+                    body=piece.body,
+                    ttl=600,
+                )
             )
-        )
 
     async def deliveries(self) -> list[Delivery]:
         """What was appended since the last look."""
