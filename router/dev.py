@@ -23,6 +23,7 @@ from router.logs import setup
 from router.process import until_stopped
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.http import is_up
+from router.sandbox.mail_keys import make_key, public_text, read_key, write_key
 from router.settings import child_environment, load, own_environment, read_dotenv
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port, is_free, start_embedded
@@ -170,7 +171,18 @@ def _make_environment(options: DevOptions) -> dict[str, str]:
         "PUBLIC_BASE_URL": url,
         "ROUTER_NAMESPACE": own_environment().get("ROUTER_NAMESPACE", "router"),
         "TWILIO_CLASSIC_SERVICE_SID": old.get("TWILIO_CLASSIC_SERVICE_SID") or f"IS{secrets.token_hex(16)}",
+        **_mail_key(options.state_dir / "mail-key.pem"),
     }
+
+
+def _mail_key(path: Path) -> dict[str, str]:
+    """Return what proves mails here: the public key for the receiver, and where its private half is for `simulate`."""
+    try:
+        key = read_key(path)
+    except (OSError, ValueError):  # the first run in this state directory
+        key = make_key()
+        write_key(path, key)
+    return {"ROUTER_EMAIL_PUBLIC_KEYS": public_text(key), "ROUTER_EMAIL_PRIVATE_KEY_FILE": str(path.absolute())}
 
 
 def _choose_port(wanted: int | None, default: int, option: str, *, taken: int = 0) -> int:

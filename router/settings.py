@@ -39,6 +39,8 @@ _TWILIO: Final = frozenset(
 )
 #: No setting: the supervisor tells the processes that it starts who it is.
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
+#: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
+_OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
 #: Shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
 _SECRET: Final = frozenset(
@@ -319,7 +321,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:
     """Return a problem for every ROUTER_ variable that is none of ours: a misspelt setting must not be silent."""
-    known = {variable_of(name) for name in Settings.model_fields} | {"ROUTER_URL", SUPERVISOR}
+    known = {variable_of(name) for name in Settings.model_fields} | _OF_TOOLS | {SUPERVISOR}
     return [
         f"{name}: no such setting" for name in sorted(environment) if name.startswith("ROUTER_") and name not in known
     ]

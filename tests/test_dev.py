@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +53,9 @@ def test_a_second_run_in_the_same_state_directory_works_too(tmp_path):
     second = start(tmp_path, "--once")
     output, _ = second.communicate(timeout=90)
     assert second.returncode == 0, output
-    assert read_dotenv(tmp_path / "dev.env")["TWILIO_AUTH_TOKEN"] == credentials["TWILIO_AUTH_TOKEN"]
+    for name in ("TWILIO_AUTH_TOKEN", "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
+        assert read_dotenv(tmp_path / "dev.env")[name] == credentials[name]
+    assert stat.S_IMODE(Path(credentials["ROUTER_EMAIL_PRIVATE_KEY_FILE"]).stat().st_mode) == 0o600
 
 
 def test_wrong_routing_stops_the_start_and_says_where(tmp_path):

@@ -185,6 +185,7 @@ def test_forms_of_the_redis_url(folder, url):
 def test_misspelt_variables_are_named(folder):
     """A setting that nobody reads must not be silent; other programs' variables and dev.env's are none of ours."""
     environment = folder() | {"ROUTER_WINDOWS": "1", "ROUTER_URL": "http://x", "TWILIO_PHONE": "x", "router_x": "y"}
+    environment["ROUTER_EMAIL_PRIVATE_KEY_FILE"] = "mail-key.pem"
     assert problems_of(environment) == ["ROUTER_WINDOWS: no such setting"]
 
 

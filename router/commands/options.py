@@ -14,6 +14,7 @@ KINDS: Final = (
     "rcs",
     "messenger",
     "event-stream",
+    "email",
     "conversation-created",
     "conversation-updated",
     "conversation-closed",
@@ -23,6 +24,8 @@ KINDS: Final = (
     "communication-created",
     "communication-updated",
 )
+#: Whom a simulated webhook is from and to, unless the command says so.
+CUSTOMER, OURS = "+15551230001", "+15557650000"
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
@@ -33,9 +36,12 @@ GROUPING_TYPES: Final = (
 def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     """Add what `simulate` takes."""
     parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--from", dest="sender", default="+15551230001", help="the customer's address")
-    parser.add_argument("--to", dest="recipient", default="+15557650000", help="our address")
+    parser.add_argument("--from", dest="sender", default=CUSTOMER, help="the customer's address")
+    parser.add_argument("--to", dest="recipient", default=OURS, help="our address")
     parser.add_argument("--body", default="hi", help="text of the message")
+    parser.add_argument("--subject", default="Hello", help="email: its subject")
+    parser.add_argument("--raw", action="store_true", help="email: posted whole, as with `send_raw`, instead of parsed")
+    parser.add_argument("--attachment", action="append", default=[], metavar="FILE", help="email: a file; may repeat")
     parser.add_argument("--sid", help="MessageSid (default: made from the message, so the same again is a repeat)")
     parser.add_argument("--new", action="store_true", help="a fresh MessageSid: another message with the same words")
     parser.add_argument("--channel", default="SMS", help="callbacks: the participant's channel")

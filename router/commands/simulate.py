@@ -16,7 +16,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import mask, parse_address
+from router.commands.simulate_mail import EMAIL, mail_key, mailboxes_of, make_mail, make_sender
+from router.core.addresses import Channel, mask, parse_address
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
@@ -94,6 +95,8 @@ def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> Simu
         if arguments.kind == EVENT_STREAM:
             return streamed(webhook, event_id=f"EZ{webhook.resource_id[2:]}", now=now)
         return webhook
+    if arguments.kind == EMAIL:
+        return make_mail(arguments)
     pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
     scene = Scene(
         account_sid=account_sid,
@@ -115,12 +118,10 @@ async def _send(
 ) -> int:
     keys = Keys(environment.get("ROUTER_NAMESPACE", "router"), int(environment.get("ROUTER_PARTITIONS", "1")))
     position = await last_ids(redis, keys) if redis else {}
-    is_repeat = redis is not None and await _is_seen(redis, keys, environment, webhook)
+    is_repeat = redis is not None and await _is_seen(arguments, redis, keys, environment, webhook)
     fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
     token = environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip()
-    sender = Sender(
-        receiver_url=environment["ROUTER_URL"], public_base_url=environment["PUBLIC_BASE_URL"], auth_token=token
-    )
+    sender = _sender(environment, token) if arguments.kind != EMAIL else make_sender(environment, token)
     async with sender:
         statuses = await _post_all(sender, webhook, fault, times=arguments.times, parallel=arguments.parallel)
     answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
@@ -132,11 +133,23 @@ async def _send(
     return 0 if set(statuses) == {HTTPStatus.OK} else 1
 
 
-async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], webhook: SimulatedWebhook) -> bool:
+def _sender(environment: dict[str, str], token: str) -> Sender:
+    return Sender(
+        receiver_url=environment["ROUTER_URL"], public_base_url=environment["PUBLIC_BASE_URL"], auth_token=token
+    )
+
+
+async def _is_seen(
+    arguments: argparse.Namespace, redis: Redis, keys: Keys, environment: dict[str, str], webhook: SimulatedWebhook
+) -> bool:
     """Tell whether this message has been taken in before; callbacks carry the time, so each is a new one."""
-    if not webhook.resource_id.startswith(("SM", "MM")):
+    account_sid = environment["TWILIO_ACCOUNT_SID"]
+    if arguments.kind == EMAIL:
+        name = mail_key(arguments, webhook, account_sid)
+    elif webhook.resource_id.startswith(("SM", "MM")):
+        name = message_key(account_sid, webhook.resource_id)
+    else:
         return False
-    name = message_key(environment["TWILIO_ACCOUNT_SID"], webhook.resource_id)
     claims = [keys.seen(partition, name) for partition in range(keys.partitions)]
     return any([await redis.exists(claim) for claim in claims])
 
@@ -167,6 +180,8 @@ async def _show(
     if _is_message(arguments):
         address = parse_address(dict(webhook.pairs).get("From", arguments.sender))
         channel, value = address.channel, address.value
+    elif arguments.kind == EMAIL:
+        channel, value = Channel.EMAIL, mailboxes_of(arguments)[0]
     else:
         channel, value = arguments.channel, arguments.sender
     known = await find_joined(redis, keys, channel, value)

@@ -60,10 +60,34 @@ async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):
     assert (status, "(a repeat)" in output) == (0, True), output
 
 
+async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
+    """Parsed or raw it is the same mail, which the second time is a repeat; --new is another mail of nobody new."""
+    (tmp_path / "bill.pdf").write_bytes(b"%PDF")
+    letter = ("simulate", "email", "--from", "eva@example.com", "--subject", "S", "--body", "B")
+    status, output = await run(*letter, "--attachment", str(tmp_path / "bill.pdf"))
+    assert (status, "participant.joined" in output, "EMAIL" in output) == (0, True, True), output
+    assert "eva@example.com" not in output  # masked
+    status, output = await run(*letter, "--raw")
+    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, True, True), output
+    status, output = await run(*letter, "--new")
+    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, False, True), output
+
+
+async def test_simulated_mail_without_what_it_needs(run, tmp_path):
+    """A key or an attachment that is not there is named, with what to do about it."""
+    status, output = await run("simulate", "email", ROUTER_EMAIL_PRIVATE_KEY_FILE=None)
+    assert (status, "ROUTER_EMAIL_PRIVATE_KEY_FILE is not set: start" in output) == (2, True), output
+    status, output = await run("simulate", "email", ROUTER_EMAIL_PRIVATE_KEY_FILE=str(tmp_path))
+    assert (status, "no private key can be read" in output) == (2, True), output
+    status, output = await run("simulate", "email", "--attachment", str(tmp_path / "missing"))
+    assert (status, "--attachment: " in output, "No such file" in output) == (2, True, True), output
+
+
+@pytest.mark.parametrize("kind", ["sms", "email"])
 @pytest.mark.parametrize("fault", ["--tamper", "--wrong-token", "--unsigned"])
-async def test_simulated_faults_are_refused(run, fault):
+async def test_simulated_faults_are_refused(run, fault, kind):
     """A webhook that is spoiled on purpose is answered 403, and the command fails."""
-    status, output = await run("simulate", "sms", "--body", f"spoiled by {fault}", fault)
+    status, output = await run("simulate", kind, "--body", f"spoiled by {fault}", fault)
     assert status == 1
     assert ": 403" in output
 
