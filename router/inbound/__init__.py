@@ -2,6 +2,7 @@
 
 To add an event source: write `router/inbound/<source>.py` with `identify` (at the door: account, idempotency key,
 subject) and `normalize` (in the worker: the event); add its row to `router/inbound/sources.py`, whose `split` says how
-many events a webhook holds; add a sample to `tests/receiver/samples.py`, and the security suite runs over it. Parsers
-are pure, and only Event Streams, which tells again what the others tell, knows another.
+many events a webhook holds; where its requests are not signed as Twilio's are, add its door to `create_app`
+(router/receiver/mail_door.py is one); add a sample to `tests/receiver/samples.py`, and the security suite runs over it.
+Parsers are pure, and only Event Streams, which tells again what the others tell, knows another.
 """

@@ -1,11 +1,11 @@
 """The door of mails: proof and type by the headers, then the body as it comes, hashed and read and never held.
 
 What the headers tell is judged before a byte of the body is read. Nothing that was read counts before the signature
-over all of it holds; a body that cannot be read is hashed to its end all the same, so that a forged mail is always a
-403 and a 400 is always authentic. A request that carries a signature is never judged by Basic credentials: whoever
-could leave the signature wrong and guess on would have made it worthless.
+over all of it holds; a body that cannot be read is hashed to its end all the same, so that a forged mail is told
+nothing but 403. A request that carries a signature, or half of one, is never judged by Basic credentials instead: a
+policy that was switched on must not be avoidable by whoever learns the password in the webhook's URL.
 
-Of a mail that is refused the beginning is kept as evidence. A replay needs the whole body, and the same headers.
+Of a mail that is refused the beginning is kept as evidence. A replay needs the whole body, and the headers with it.
 """
 
 from __future__ import annotations
