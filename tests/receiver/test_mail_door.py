@@ -166,6 +166,20 @@ async def test_type_and_length_are_refused_before_a_byte_of_the_body(receiver):
     assert (await speak(receiver, head(request, length=41 * MIB))).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize(
+    ("name", "status"), [("Content-Type", 415), ("Signature", 403), ("Timestamp", 403), ("Authorization", 403)]
+)
+async def test_bytes_in_headers_that_are_no_text(start, name, status):
+    """Bytes that are not UTF-8 in a header are refused like any others, never a failure of ours."""
+    receiver = await start(**BASIC)
+    request = unsigned() if name == "Authorization" else signed(mail_received())
+    wrong = head(request, length=0, more="Authorization: Basic x\r\n").replace(
+        f"{name}: ".encode(), f"{name}: ÿ".encode("latin-1")
+    )
+    assert (await speak(receiver, wrong)).split(b" ", 2)[1] == str(status).encode()
+    assert receiver.webhooks()[0]["status"] == status
+
+
 # --- what is in a mail -----------------------------------------------------------------------------------------------
 
 
