@@ -26,12 +26,11 @@ from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
-from router.conversations import ConversationsV2
 from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.logs import describe, log
 from router.operator_port import operator_port
-from router.ports import make_limits, make_transport
+from router.ports import make_apis, make_limits
 from router.process import until_stopped_or
 from router.settings import Settings, load
 from router.streams.connection import connect, ensure_answering
@@ -92,9 +91,9 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
     """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
-    transport = make_transport(settings, settings.accounts.default)
+    apis = make_apis(settings)
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
-    ports = Ports(settings, settings.keys, redis, ConversationsV2(transport), store)
+    ports = Ports(settings, settings.keys, redis, apis, store)
     try:
         handler = row.make(ports)
         await ensure_answering(redis)
@@ -102,7 +101,7 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
         async with consumer.running(), _beside(handler, pause=settings.retry_delay):
             yield consumer
     finally:
-        await transport.close()
+        await apis.close()
         await redis.aclose()
 
 

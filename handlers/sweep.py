@@ -12,13 +12,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from handlers.joining import How, Joined, Joiner, Seat
+from handlers.joining import How, Joined, Seat
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
 from router.core.participants import ParticipantType
 from router.logs import describe, log
 
 if TYPE_CHECKING:
     from handlers.assignments import Assignments, Record
+    from handlers.joining import Joiner, Joiners
     from handlers.roster import Card
 
 #: Seconds between two sweeps that nobody asked for.
@@ -46,12 +47,12 @@ class Sweeper:
         self,
         *,
         books: Assignments,
-        joiner: Joiner,
+        joiners: Joiners,
         pause: float = PAUSE,
         audit: int = AUDIT,
     ) -> None:
         self._books = books
-        self._joiner = joiner
+        self._joiners = joiners
         self._pause = pause
         self._audit = audit
         self._woken = asyncio.Event()
@@ -80,7 +81,7 @@ class Sweeper:
 
     async def _confirm(self, record: Record) -> None:
         """Free the agent of a conversation that has closed without our hearing of it."""
-        if await self._joiner.ending(record.conversation) is not None:
+        if await self._joiners.of(record.account).ending(record.conversation) is not None:
             await self._release(record, "it had closed unnoticed")
 
     async def _seat(self, record: Record) -> None:
@@ -91,7 +92,8 @@ class Sweeper:
         hows = set()
         for channel in sorted(set(record.customers.values())):
             try:
-                joined = await seat_person(self._joiner, card, record.account, record.conversation, channel)
+                joiner = self._joiners.of(record.account)
+                joined = await seat_person(joiner, card, record.account, record.conversation, channel)
             except (UnavailableError, AuthenticationError):
                 raise
             except ApiError as error:

@@ -26,15 +26,16 @@ class Office:
 
     _ticks = itertools.count(1)
 
-    def __init__(self, world, *agents, later=0):
+    def __init__(self, world, *agents, later=0, joiners=None):
         books = Assignments(
             world.redis,
             world.keys,
             Roster(agents or (DANA, ELI)),
             clock=lambda: NOW // 1000 + later * 1000 + next(self._ticks),
         )
-        self.sweeper = Sweeper(books=books, joiner=world.joiner)
-        people = HumanAgents(books=books, joiner=world.joiner, sweeper=self.sweeper)
+        joiners = joiners or world.joiners
+        self.sweeper = Sweeper(books=books, joiners=joiners)
+        people = HumanAgents(books=books, joiners=joiners, sweeper=self.sweeper)
         handler = Handler({JoinedData.type: people.joined, LeftData.type: people.left, ClosedData.type: people.closed})
         self.consumption = Consumption("human_agent", handler, world.effects("human-agent"))
 

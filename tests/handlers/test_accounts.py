@@ -1,0 +1,63 @@
+"""Consumers of several accounts: every call goes to the API of the account that an entry is of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from handlers.joining import Joiners
+from router.conversations import ConversationsV2
+from router.core.accounts import Account
+from router.core.errors import AuthenticationError
+from router.ports import Apis
+from router.streams.delivery import Done
+from tests.handlers.test_human_agent import DANA, Office
+from tests.handlers.world import ACCOUNT, OTHER, delivery_of, make_transport, until
+
+HELLO = "Hello!"
+
+
+@pytest.fixture
+async def other_world(world, other_sandbox_url):
+    """The same Redis, and the API of the other account."""
+    async with make_transport(other_sandbox_url) as transport:
+        yield replace(world, url=other_sandbox_url, client=ConversationsV2(transport))
+
+
+@pytest.fixture
+async def apis(world, other_world):
+    """The APIs of both accounts."""
+    made = Apis(
+        [(Account(ACCOUNT), make_transport(world.url)), (Account(OTHER), make_transport(other_world.url))],
+    )
+    yield made
+    await made.close()
+
+
+async def test_the_ai_agent_joins_and_answers_in_the_account_of_the_entry(world, other_world, apis):
+    """One consumer, an entry of each account: it sits and has spoken in both conversations."""
+    options = {"apis": apis, "joiners": Joiners(apis, world.store)}
+    agent = world.ai_agent(HELLO, **options)
+    for where, account in ((world, ACCOUNT), (other_world, OTHER)):
+        opened = await where.open()
+        assert isinstance(await agent.attempt(delivery_of(opened.entry(account_id=account))), Done)
+        assert await where.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+        await until(lambda where=where, opened=opened: where.texts(opened.id))
+
+
+async def test_a_person_joins_in_the_account_of_the_entry(world, other_world, apis):
+    """The same roster serves both accounts, each conversation through its own API."""
+    office = Office(world, replace(DANA, capacity=2), joiners=Joiners(apis, world.store))
+    for where, account in ((world, ACCOUNT), (other_world, OTHER)):
+        opened = await where.open()
+        await office.take(opened.entry(account_id=account))
+        assert await where.types(opened.id) == ["CUSTOMER", "HUMAN_AGENT"]
+
+
+async def test_an_entry_of_an_account_that_is_not_configured_waits(world):
+    """Nothing of it goes to another account's API; the consumer keeps it until the account is configured."""
+    opened = await world.open()
+    with pytest.raises(AuthenticationError, match="not configured"):
+        await world.ai_agent(HELLO).attempt(delivery_of(opened.entry(account_id=OTHER)))
+    assert await world.types(opened.id) == ["CUSTOMER"]
