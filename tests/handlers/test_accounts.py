@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,8 @@ from router.core.accounts import Account
 from router.core.errors import AuthenticationError
 from router.ports import Apis
 from router.streams.delivery import Done
-from tests.handlers.test_human_agent import DANA, Office
+from router.streams.ending import end
+from tests.handlers.test_human_agent import DANA, DANA_SITS, Office, people
 from tests.handlers.world import ACCOUNT, OTHER, delivery_of, make_transport, until
 
 HELLO = "Hello!"
@@ -53,6 +55,22 @@ async def test_a_person_joins_in_the_account_of_the_entry(world, other_world, ap
         opened = await where.open()
         await office.take(opened.entry(account_id=account))
         assert await where.types(opened.id) == ["CUSTOMER", "HUMAN_AGENT"]
+
+
+async def test_an_account_whose_api_hangs_holds_up_no_other_in_the_sweep(world, other_world, apis, lines):
+    """Conversations of both wait for a place; the sweep seats those of the one while the other's API says nothing."""
+    joiners = Joiners(apis, world.store)
+    full = Office(world, replace(DANA, capacity=1), joiners=joiners)
+    first, theirs, ours = await world.open(), await other_world.open(), await world.open()
+    for account, opened in ((ACCOUNT, first), (OTHER, theirs), (ACCOUNT, ours)):
+        await full.take(opened.entry(account_id=account))
+    assert [line["result"] for line in lines("consumed")] == ["joined", "waiting", "waiting"]
+    await other_world.fault("GET", "/Participants", hang=True, times=100)
+    roomy = Office(world, replace(DANA, capacity=3), joiners=joiners)
+    sweeping = asyncio.create_task(roomy.sweeper.run())
+    await until(lambda: lines("roster.assigned"), timeout=4)  # sooner than a call gives up
+    assert await people(world, ours.id) == DANA_SITS
+    await end(sweeping)
 
 
 async def test_an_entry_of_an_account_that_is_not_configured_waits(world):
