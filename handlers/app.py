@@ -16,7 +16,6 @@ with XGROUP DESTROY.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -26,7 +25,7 @@ from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
-from router.core.errors import SettingsError
+from router.core.accounts_file import CREDENTIALS
 from router.core.keys import Target
 from router.logs import describe, log
 from router.operator_port import operator_port
@@ -42,8 +41,8 @@ from router.streams.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-#: Settings without which no consumer works; beside them an auth token, or an API key with its secret.
-REQUIRED: Final = ("redis_url", "twilio_account_sid")
+#: Settings without which no consumer works.
+REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)
 
 
 class Row(NamedTuple):
@@ -56,18 +55,7 @@ class Row(NamedTuple):
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of a consumer; raises SettingsError with all problems."""
-    settings, problems = None, list[str]()
-    try:
-        settings = load(require=REQUIRED, environment=environment)
-    except SettingsError as error:
-        problems = error.problems
-        with contextlib.suppress(SettingsError):
-            settings = load(environment=environment)
-    if settings is not None and not settings.api_credentials[1]:
-        problems.append("TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API")
-    if settings is None or problems:
-        raise SettingsError(problems)
-    return settings
+    return load(require=REQUIRED, environment=environment)
 
 
 def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> StreamConsumer:

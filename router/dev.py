@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.accounts_file import NO_FILE
 from router.core.errors import SettingsError
 from router.core.keys import RESOLVER, Keys, Target
 from router.demo import Demo
@@ -221,6 +222,7 @@ def _for_children(options: DevOptions) -> dict[str, str]:
         "ROUTER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "ROUTER_METRICS_PORT": "0",
+        "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.conversations import ConversationsV2, Transport
+from router.core.accounts_file import CREDENTIALS
 from router.core.errors import ApiError, PolicyError, SettingsError
 from router.settings import Settings, load
 from router.streams.connection import Redis, RedisError, connect
@@ -24,6 +25,7 @@ REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
     "twilio_auth_token",
+    CREDENTIALS,
     "twilio_conversation_configuration_id",
     "public_base_url",
 )

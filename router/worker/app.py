@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.accounts_file import CREDENTIALS
 from router.core.addresses import parse_address
 from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
-    "twilio_auth_token",
+    CREDENTIALS,
     "twilio_conversation_configuration_id",
 )
 #: Seconds to wait for the configuration at the start.
