@@ -52,15 +52,19 @@ def load_policy(settings: Settings) -> Policy:
     return read_policy(text, str(path))
 
 
-async def find_own(apis: Apis, settings: Settings) -> frozenset[str]:
-    """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
+def find_own(settings: Settings) -> frozenset[str]:
+    """Return the keys of addresses that are our side in every account: the AI agent's."""
+    return frozenset({parse_address(settings.ai_agent_address).key}) if settings.ai_agent_address else frozenset()
+
+
+async def find_captured(apis: Apis) -> dict[str, frozenset[str]]:
+    """Return the keys of the addresses that each account's configuration captures: our side in that account.
 
     Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
     message to it came by webhook, may be announced.
     """
-    own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set[str]()
     found = await asyncio.gather(*[_find_captured(api) for api in apis])
-    return frozenset(own.union(*found))
+    return {api.account.sid: keys for api, keys in zip(apis, found, strict=True)}
 
 
 async def _find_captured(api: Api) -> frozenset[str]:
@@ -114,7 +118,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
-            always_own=await find_own(apis, settings),
+            always_own=find_own(settings),
+            captured=await find_captured(apis),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)
