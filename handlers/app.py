@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import Consumption, subject_of
+from handlers.consume import Consumption, account_of, subject_of
 from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
@@ -70,6 +70,7 @@ def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> Stream
         limits=make_limits(settings),
         attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group)).attempt,
         subject=subject_of,
+        account=account_of if len(settings.accounts) > 1 else None,
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
     )
 

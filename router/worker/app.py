@@ -23,7 +23,7 @@ from router.streams.ending import end
 from router.streams.store import Store
 from router.streams.trim import Trimmer
 from router.worker.resolver import Resolver
-from router.worker.work import report, subject_of
+from router.worker.work import account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +100,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         attempt=resolver.slow.attempt,
         subject=subject_of,
         intake=intake,
+        account=account_of if len(settings.accounts) > 1 else None,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
     )
     return consumer

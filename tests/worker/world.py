@@ -86,7 +86,8 @@ class Clock:
 
 
 def options(**switches: Any) -> SandboxOptions:
-    return SandboxOptions(account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, **switches)
+    who = {"account_sid": ACCOUNT, "auth_token": TOKEN, "api_key": KEY, "api_secret": SECRET}
+    return SandboxOptions(**(who | switches))
 
 
 class World:
