@@ -50,11 +50,11 @@ class Pair:
         self.apis = Apis(zip(accounts, self._transports, strict=True))
         self.resolver = self.resolve_with({})
 
-    def resolve_with(self, captured):
+    def resolve_with(self, captured, policy=PLAIN):
         return Resolver(
             store=Store(self.ours.redis, self.ours.keys, marker_ttl=3600),
             apis=self.apis,
-            policy=read_policy(PLAIN),
+            policy=read_policy(policy),
             route_ttl=60,
             captured=captured,
             clock=self.ours.clock,
@@ -113,6 +113,21 @@ async def test_a_captured_address_is_ours_in_its_account_only(pair):
         (unknown,) = [one for one in made["conversation"]["participants"] if one["type"] == "UNKNOWN"]
         await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", unknown | {"accountId": account}), by=resolver)
     assert [entry.data.account_id for entry in await pair.ours.entries()] == [OTHER]
+
+
+async def test_a_rule_may_ask_for_the_account(pair):
+    """Messages and callbacks alike: people take the one account's customers, the AI agent the other's."""
+    rule = f'\n[[rule]]\nname = "theirs"\naccount = "{OTHER}"\ntarget = "human-agent"\n'
+    resolver = pair.resolve_with({}, PLAIN + rule)
+    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=resolver)
+    made = await pair.theirs.capture(sender="+15551230009")
+    (customer,) = [one for one in made["conversation"]["participants"] if one["type"] == "CUSTOMER"]
+    await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", customer | {"accountId": OTHER}), by=resolver)
+    decided = sorted(
+        (entry.data.account_id, entry.data.target, entry.data.reason) for entry in await pair.ours.entries()
+    )
+    theirs = (OTHER, "human-agent", "theirs (account)")
+    assert decided == sorted([(ACCOUNT, "ai-agent", "default"), theirs, theirs])
 
 
 @pytest.mark.parametrize(
