@@ -269,7 +269,9 @@ class StreamConsumer:
         delivery = state.delivery
         self._on_result("waiting")
         if state.count == 0 and not is_usual:
-            log("event.waiting", level="warning", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)
+            account = self._account_of(delivery) or None
+            where = {"entry": delivery.entry_id, "stream": delivery.stream.key, "account": account}
+            log("event.waiting", level="warning", **where, reason=reason)
             with contextlib.suppress(RedisError, OSError):
                 await self._count(delivery, is_failure=False)
         return pause

@@ -7,15 +7,17 @@ from dataclasses import replace
 
 import pytest
 
+from handlers.app import consuming, load_settings
 from handlers.joining import Joiners
 from router.conversations import ConversationsV2
 from router.core.accounts import Account
 from router.core.errors import AuthenticationError
+from router.core.keys import Target
 from router.ports import Apis
 from router.streams.delivery import Done
 from router.streams.ending import end
 from tests.handlers.test_human_agent import DANA, DANA_SITS, Office, people
-from tests.handlers.world import ACCOUNT, OTHER, delivery_of, make_transport, until
+from tests.handlers.world import ACCOUNT, KEY, OTHER, SECRET, delivery_of, make_transport, until
 
 HELLO = "Hello!"
 
@@ -71,6 +73,35 @@ async def test_an_account_whose_api_hangs_holds_up_no_other_in_the_sweep(world, 
     await until(lambda: lines("roster.assigned"), timeout=4)  # sooner than a call gives up
     assert await people(world, ours.id) == DANA_SITS
     await end(sweeping)
+
+
+async def test_a_consumer_is_put_together_from_the_accounts_file(world, other_world, redis_url, tmp_path, lines):
+    """Its settings name both accounts and where each one's API is: entries of both are consumed."""
+    (tmp_path / "accounts.toml").write_text(
+        f'[[account]]\nsid = "{OTHER}"\napi_key_env = "OTHER_KEY"\napi_secret_env = "OTHER_SECRET"\n'
+        f'conversations_url = "{other_world.url}"\n'
+    )
+    settings = load_settings(
+        {
+            "REDIS_URL": redis_url,
+            "ROUTER_CONFIG_DIR": str(tmp_path),
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_API_KEY": KEY,
+            "TWILIO_API_SECRET": SECRET,
+            "TWILIO_CONVERSATIONS_URL": world.url,
+            "OTHER_KEY": KEY,
+            "OTHER_SECRET": SECRET,
+        }
+    )
+    stream = world.keys.participants(0, Target.AI_AGENT)
+    opened = {ACCOUNT: await world.open(), OTHER: await other_world.open()}
+    async with consuming("ai_agent", settings):
+        for account, one in opened.items():
+            await world.redis.xadd(stream, one.entry(account_id=account).to_fields())
+        await world.redis.xadd(stream, {"type": "participant.joined", "event": b"not JSON"})
+        await until(lambda: len(lines("consumed")) == 2 and lines("event.dead"))
+    assert await world.types(opened[ACCOUNT].id) == ["AI_AGENT", "CUSTOMER"]
+    assert await other_world.types(opened[OTHER].id) == ["AI_AGENT", "CUSTOMER"]
 
 
 async def test_an_entry_of_an_account_that_is_not_configured_waits(world):

@@ -10,9 +10,9 @@ from router.core.policy_file import read_policy
 from router.ports import Apis
 from router.sandbox.simulator import message
 from router.streams.store import Store
-from router.worker.app import find_captured
+from router.worker.app import find_captured, working
 from router.worker.resolver import Resolver
-from tests.conftest import ACCOUNT
+from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until
 from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, KEY, OURS, PLAIN, SECRET
 
@@ -160,6 +160,25 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
     assert len(entries) == len({entry.data.address for entry in entries}) == EVENTS
     assert len(await pair.theirs.conversations()) == EVENTS
     assert await pair.ours.letters() == []
+
+
+async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path, lines):
+    """Its settings name both accounts and where each one's API is; who waits says of which account it is."""
+    (tmp_path / "routing.toml").write_text(PLAIN)
+    (tmp_path / "accounts.toml").write_text(
+        f'[[account]]\nsid = "{OTHER}"\nauth_token_env = "OTHER_TOKEN"\nconfiguration_id = "{CONFIGURATION}"\n'
+        f'conversations_url = "{pair.theirs.url}"\n'
+    )
+    async with working(pair.ours.settings(**pair.environment | {"OTHER_TOKEN": TOKEN})):
+        pair.theirs.fault(status=503)
+        for account in (ACCOUNT, OTHER):
+            await pair.ours.append(pair.sms(account))
+        await until(lambda: lines("event.waiting"))
+        pair.theirs.mend()
+        await until(lambda: _count(pair, OTHER, 1))
+    assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
+    assert len(await pair.joined(ACCOUNT)) == 1
+    assert {line["account"] for line in lines("event.waiting")} == {OTHER}
 
 
 async def _count(pair, account, number):
