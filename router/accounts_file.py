@@ -30,9 +30,14 @@ def read_accounts_file(config_dir: Path, name: str, problems: list[str]) -> Acco
         return read_accounts(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         if name != ACCOUNTS_FILE:
-            problems.append(f"ROUTER_ACCOUNTS_FILE: there is no {path}")
+            return _broken(problems, f"ROUTER_ACCOUNTS_FILE: there is no {path}")
+        return AccountsFile()
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: {error}")
+        return _broken(problems, f"{path}: {error}")
     except SettingsError as error:
-        problems += error.problems
-    return AccountsFile()
+        return _broken(problems, *error.problems)
+
+
+def _broken(problems: list[str], *found: str) -> AccountsFile:
+    problems += found
+    return AccountsFile(is_broken=True)

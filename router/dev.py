@@ -170,6 +170,7 @@ def _make_environment(options: DevOptions) -> dict[str, str]:
         "TWILIO_CONVERSATION_CONFIGURATION_ID": DEFAULT_CONFIGURATION_ID,
         "PUBLIC_BASE_URL": url,
         "ROUTER_NAMESPACE": own_environment().get("ROUTER_NAMESPACE", "router"),
+        "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
         "TWILIO_CLASSIC_SERVICE_SID": old.get("TWILIO_CLASSIC_SERVICE_SID") or f"IS{secrets.token_hex(16)}",
     }
 
@@ -222,7 +223,6 @@ def _for_children(options: DevOptions) -> dict[str, str]:
         "ROUTER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "ROUTER_METRICS_PORT": "0",
-        "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING

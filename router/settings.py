@@ -250,7 +250,7 @@ def load(
     except ValidationError as error:
         problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
     require = tuple(require)
-    has_own = bool(values.get("twilio_account_sid")) or not further.rows
+    has_own = bool(values.get("twilio_account_sid")) or not (further.rows or further.is_broken)
     wanted = [name for name in require if has_own or name not in PER_ACCOUNT]
     problems += _half_pair(values)
     problems += [_missing(name) for name in wanted if not _is_set(name, settings, values)]

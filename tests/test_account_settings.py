@@ -6,6 +6,7 @@ import pytest
 
 from router.core.accounts_file import CREDENTIALS
 from router.core.errors import SettingsError
+from router.dev import DevOptions, _make_environment
 from router.ports import make_apis
 from router.receiver.serve import REQUIRED as RECEIVER
 from router.settings import load
@@ -128,6 +129,13 @@ def test_problems_of_the_file_stop_the_start(folder):
     assert "hunter2" not in "".join(found)
 
 
+@pytest.mark.parametrize("name", ["accounts.toml", "nowhere.toml"])
+def test_a_file_that_is_broken_is_the_only_problem(folder, name):
+    """Whether the variables of a single account are needed is not known then: nobody is sent after them."""
+    environment = folder('[[account]]\nsid = "AC1"\n') | {"ROUTER_ACCOUNTS_FILE": name}
+    assert len(problems_of(environment, require=(*RECEIVER, *WORKER))) == 1
+
+
 def test_another_file(folder):
     """ROUTER_ACCOUNTS_FILE names another one, which must be there; `none` is none."""
     environment = folder(name="production.toml")
@@ -154,6 +162,14 @@ def test_the_masked_configuration_shows_every_account_and_no_secret(folder):
     assert masked[ROME] == "1 token; API key opens the API; conv_configuration_rome"
     assert "made-up" not in str(masked) + repr(settings) + repr([*settings.accounts])
     assert OWN not in load(environment=OWN_VARIABLES).masked()
+
+
+def test_dev_leaves_the_file_out(folder, tmp_path, monkeypatch):
+    """Its sandbox has one account, and the variables of real ones are not there: dev.env says so to every process."""
+    monkeypatch.delenv("ROUTER_ACCOUNTS_FILE", raising=False)
+    environment = folder() | _make_environment(DevOptions(None, None, None, tmp_path)) | {"BERLIN_TOKEN": ""}
+    settings = load(environment=environment | {"REDIS_URL": "redis://localhost"}, require=(*RECEIVER, *WORKER))
+    assert [account.sid for account in settings.accounts] == [environment["TWILIO_ACCOUNT_SID"]]
 
 
 async def test_each_account_reaches_the_api_where_it_is(folder):

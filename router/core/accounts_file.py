@@ -115,9 +115,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class AccountsFile:
-    """What accounts.toml says; without rows there is nothing but the account of the TWILIO_ variables."""
+    """What accounts.toml says; without rows there is nothing but the account of the TWILIO_ variables.
+
+    `is_broken` if it could not be read: then nobody knows whether that account is needed.
+    """
 
     rows: tuple[Row, ...] = ()
+    is_broken: bool = False
 
     def accounts(self, environment: Mapping[str, str]) -> list[Account]:
         """Return the accounts with their secrets, where `problems` has found none."""
