@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, Ports, Result, data_of
-from handlers.joining import REFUSALS, How, Joined, Joiner, Seat, fits
+from handlers.joining import REFUSALS, How, Joined, Joiners, Seat, fits
 from handlers.replies import ask, load_reply, make_greeting
 from router.core.addresses import Address, Channel
 from router.core.entries import JoinedData
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from handlers.replies import Reply
     from router.conversations.v2 import ConversationsV2
     from router.core.entries import Entry
+    from router.ports import Apis
 
 #: Channels that can send; on the others an agent only listens.
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
@@ -42,15 +43,15 @@ class AiAgent:
     def __init__(
         self,
         *,
-        client: ConversationsV2,
-        joiner: Joiner,
+        apis: Apis,
+        joiners: Joiners,
         reply: Reply,
         address: str | None = None,
         name: str = "AI agent",
         settle: float = SETTLE,
     ) -> None:
-        self._client = client
-        self._joiner = joiner
+        self._apis = apis
+        self._joiners = joiners
         self._reply = reply
         self._address = address
         self._name = name
@@ -70,14 +71,15 @@ class AiAgent:
         if address is None:
             return Joined(how=How.NO_ADDRESS).model_dump_json()
         seat = Seat(ParticipantType.AI_AGENT, address, self._name)
-        return (await self._joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
+        joiner = self._joiners.of(data.account_id)
+        return (await joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
 
     async def _find_address(self, data: JoinedData) -> Address | None:
         if self._address is not None and fits(data.channel, self._address):
             return Address(data.channel, self._address)
         if data.recipient is not None and data.recipient.channel == data.channel:
             return Address(data.channel, data.recipient.address)
-        return await self._joiner.find_seat(data.conversation.id, data.channel)
+        return await self._joiners.of(data.account_id).find_seat(data.conversation.id, data.channel)
 
     async def _answer(self, entry: Entry, data: JoinedData, effect: Effect, participant_id: str) -> str:
         """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
@@ -86,11 +88,11 @@ class AiAgent:
         text = await effect.once("reply", lambda _: ask(self._reply, entry))
         if not text:
             return "silent"
-        message = _Message(self._client, entry, data, participant_id, text)
+        message = _Message(self._apis.of(data.account_id).v2, entry, data, participant_id, text)
         try:
             return await effect.once("send", partial(self._send, message, effect))
         except REFUSALS:
-            ending = await self._joiner.ending(data.conversation.id)
+            ending = await self._joiners.of(data.account_id).ending(data.conversation.id)
             if ending is None:
                 raise
             return ending  # it has closed or gone meanwhile, and needs no answer
@@ -156,8 +158,8 @@ def make_ai_agent(ports: Ports) -> Handler:
     settings = ports.settings
     dotted = settings.ai_agent_reply
     agent = AiAgent(
-        client=ports.client,
-        joiner=Joiner(ports.client, ports.store),
+        apis=ports.apis,
+        joiners=Joiners(ports.apis, ports.store),
         reply=load_reply(dotted) if dotted else make_greeting(settings.ai_agent_greeting),
         address=settings.ai_agent_address,
         name=settings.ai_agent_name,

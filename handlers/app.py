@@ -16,22 +16,20 @@ with XGROUP DESTROY.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import Consumption, subject_of
+from handlers.consume import Consumption, account_of, subject_of
 from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
-from router.conversations import ConversationsV2
-from router.core.errors import SettingsError
+from router.core.accounts_file import CREDENTIALS
 from router.core.keys import Target
 from router.logs import describe, log
 from router.operator_port import operator_port
-from router.ports import make_limits, make_transport
+from router.ports import make_apis, make_limits
 from router.process import until_stopped_or
 from router.settings import Settings, load
 from router.streams.connection import connect, ensure_answering
@@ -43,8 +41,8 @@ from router.streams.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-#: Settings without which no consumer works; beside them an auth token, or an API key with its secret.
-REQUIRED: Final = ("redis_url", "twilio_account_sid")
+#: Settings without which no consumer works.
+REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)
 
 
 class Row(NamedTuple):
@@ -57,18 +55,7 @@ class Row(NamedTuple):
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of a consumer; raises SettingsError with all problems."""
-    settings, problems = None, list[str]()
-    try:
-        settings = load(require=REQUIRED, environment=environment)
-    except SettingsError as error:
-        problems = error.problems
-        with contextlib.suppress(SettingsError):
-            settings = load(environment=environment)
-    if settings is not None and not settings.api_credentials[1]:
-        problems.append("TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API")
-    if settings is None or problems:
-        raise SettingsError(problems)
-    return settings
+    return load(require=REQUIRED, environment=environment)
 
 
 def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> StreamConsumer:
@@ -83,6 +70,7 @@ def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> Stream
         limits=make_limits(settings),
         attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group)).attempt,
         subject=subject_of,
+        account=account_of if len(settings.accounts) > 1 else None,
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
     )
 
@@ -92,9 +80,9 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
     """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
-    transport = make_transport(settings, settings.accounts.default)
+    apis = make_apis(settings)
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
-    ports = Ports(settings, settings.keys, redis, ConversationsV2(transport), store)
+    ports = Ports(settings, settings.keys, redis, apis, store)
     try:
         handler = row.make(ports)
         await ensure_answering(redis)
@@ -102,7 +90,7 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
         async with consumer.running(), _beside(handler, pause=settings.retry_delay):
             yield consumer
     finally:
-        await transport.close()
+        await apis.close()
         await redis.aclose()
 
 

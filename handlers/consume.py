@@ -35,6 +35,11 @@ def subject_of(delivery: Delivery) -> str:
         return delivery.entry_id
 
 
+def account_of(delivery: Delivery) -> str:
+    """Return the account of an entry; raises LookupError or ValueError for what is none."""
+    return str(orjson.loads(delivery.fields[b"event"])["data"]["account_id"])
+
+
 def describe(error: ValidationError) -> str:
     """Return what does not fit and where, without the values: they are people's addresses."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)

@@ -15,8 +15,8 @@ from handlers.effects import Effect
 from router.core.entries import Entry, EntryData
 
 if TYPE_CHECKING:
-    from router.conversations.v2 import ConversationsV2
     from router.core.keys import Keys
+    from router.ports import Apis
     from router.settings import Settings
     from router.streams.connection import Redis
     from router.streams.store import Store
@@ -50,12 +50,15 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a handler may work with. The composition root owns and closes all of it."""
+    """What a handler may work with. The composition root owns and closes all of it.
+
+    `apis` has the API of each account: an entry's `data.account_id` says whose it is.
+    """
 
     settings: Settings
     keys: Keys
     redis: Redis
-    client: ConversationsV2
+    apis: Apis
     store: Store
 
 

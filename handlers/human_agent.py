@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from handlers.assignments import Assignments, Released
 from handlers.handler import Handler, Ports, Result, data_of
-from handlers.joining import How, Joiner
+from handlers.joining import How, Joiners
 from handlers.roster import load_roster
 from handlers.sweep import Sweeper, seat_person
 from router.core.entries import ClosedData, JoinedData, LeftData
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class HumanAgents:
     """Reacts to participant.joined, participant.left and conversation.closed."""
 
-    def __init__(self, *, books: Assignments, joiner: Joiner, sweeper: Sweeper) -> None:
+    def __init__(self, *, books: Assignments, joiners: Joiners, sweeper: Sweeper) -> None:
         self._books = books
-        self._joiner = joiner
+        self._joiners = joiners
         self._sweeper = sweeper
 
     async def joined(self, entry: Entry, _: Effect) -> Result:
@@ -41,7 +41,7 @@ class HumanAgents:
             word = {"closed": How.CLOSED, "left": "customer-left"}.get(entered.word, entered.word)
             return Result(word)
         card = entered.card
-        joined = await seat_person(self._joiner, card, account, conversation, data.channel)
+        joined = await seat_person(self._joiners.of(account), card, account, conversation, data.channel)
         if joined.how in {How.CLOSED, How.GONE}:
             return self._free(joined.how, await self._books.close(account, conversation))
         await self._books.settle(account, conversation, card.identity)
@@ -74,9 +74,9 @@ def _time(entry: Entry) -> int:
 def make_human_agent(ports: Ports) -> Handler:
     """Assign a person of the roster to every conversation, least busy first, and let them join."""
     books = Assignments(ports.redis, ports.keys, load_roster(ports.settings.config_dir))
-    joiner = Joiner(ports.client, ports.store)
-    sweeper = Sweeper(books=books, joiner=joiner)
-    people = HumanAgents(books=books, joiner=joiner, sweeper=sweeper)
+    joiners = Joiners(ports.apis, ports.store)
+    sweeper = Sweeper(books=books, joiners=joiners)
+    people = HumanAgents(books=books, joiners=joiners, sweeper=sweeper)
     return Handler(
         {JoinedData.type: people.joined, LeftData.type: people.left, ClosedData.type: people.closed},
         background=sweeper.run,

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.conversations.v2 import ConversationsV2
+    from router.ports import Apis
     from router.streams.store import Store
 
 
@@ -111,7 +112,7 @@ def single_agent(channel: str, participants: Iterable[Participant]) -> Address |
 
 
 class Joiner:
-    """Joins conversations. Raises the client's ApiError where the API is away or refuses for good."""
+    """Joins conversations of one account. Raises the client's ApiError where the API is away or refuses for good."""
 
     def __init__(self, client: ConversationsV2, store: Store) -> None:
         self._client = client
@@ -180,6 +181,18 @@ class Joiner:
                 return seen
             raise
         return Joined(how=How.JOINED, participant_id=created.id)
+
+
+class Joiners:
+    """A joiner for each account, with the account's own client."""
+
+    def __init__(self, apis: Apis, store: Store) -> None:
+        self._apis = apis
+        self._store = store
+
+    def of(self, account_id: str) -> Joiner:
+        """Return the account's joiner; raises AuthenticationError for an account that is not configured here."""
+        return Joiner(self._apis.of(account_id).v2, self._store)
 
 
 def _act(seat: Seat, participant: Participant) -> _Act:

@@ -66,7 +66,7 @@ def make_transport(settings: Settings, account: Account) -> Transport:
     """Return an account's connection to the Conversations API, which counts its calls."""
     user, password = account.credentials
     return Transport(
-        settings.twilio_conversations_url,
+        account.conversations_url or settings.twilio_conversations_url,
         user,
         password,
         max_in_flight=settings.api_concurrency,

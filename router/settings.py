@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
-from router.core.accounts import Account, Accounts
+from router.accounts_file import ACCOUNTS_FILE, PER_ACCOUNT, read_accounts_file
+from router.core.accounts import Account, Accounts, parse_shared_keys, parse_tokens
+from router.core.accounts_file import CREDENTIALS, TOKEN
 from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.keys import Keys
@@ -49,19 +60,11 @@ _SECRET: Final = frozenset(
 
 
 def _tokens(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+    return parse_tokens(value) if isinstance(value, str) else value
 
 
 def _pairs(value: object) -> object:
-    """Read `id=secret,id=secret`; a secret may hold `=`."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
-    if not all(name and secret for name, _, secret in pairs):
-        raise ValueError("is not a comma-separated list of id=secret")
-    return {name: secret for name, _, secret in pairs}
+    return parse_shared_keys(value) if isinstance(value, str) else value
 
 
 def _url(value: str) -> str:
@@ -128,9 +131,14 @@ class Settings(BaseModel):
     ai_agent_greeting: str = ""
     ai_agent_reply: str | None = Field(default=None, min_length=1)
     config_dir: Path = Path("config")
+    accounts_file: str = Field(default=ACCOUNTS_FILE, min_length=1)
     log_format: str = Field(default="json", pattern="^(json|text)$")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     metrics_port: int = Field(default=0, ge=0, le=65535)
+
+    #: Those of the accounts file, which `load` has read.
+    _further: tuple[Account, ...] = PrivateAttr(())
+    _accounts: Accounts | None = PrivateAttr(None)
 
     @property
     def keys(self) -> Keys:
@@ -161,18 +169,20 @@ class Settings(BaseModel):
 
     @property
     def accounts(self) -> Accounts:
-        """The accounts whose events are taken."""
-        return Accounts(
-            [
-                Account(
-                    sid=self.account_sid,
-                    tokens=self.auth_tokens,
-                    shared_keys=self.shared_secrets,
-                    credentials=self.api_credentials,
-                    configuration_id=self.twilio_conversation_configuration_id,
-                    classic_service_sid=self.twilio_classic_service_sid,
-                )
-            ]
+        """The accounts whose events are taken: that of the TWILIO_ variables, then those of the accounts file."""
+        if self._accounts is None:
+            own = [self._own_account()] if self.twilio_account_sid or not self._further else []
+            self._accounts = Accounts([*own, *self._further])
+        return self._accounts
+
+    def _own_account(self) -> Account:
+        return Account(
+            sid=self.account_sid,
+            tokens=self.auth_tokens,
+            shared_keys=self.shared_secrets,
+            credentials=self.api_credentials,
+            configuration_id=self.twilio_conversation_configuration_id,
+            classic_service_sid=self.twilio_classic_service_sid,
         )
 
     @property
@@ -186,8 +196,12 @@ class Settings(BaseModel):
     __str__ = __repr__
 
     def masked(self) -> dict[str, str]:
-        """Return the effective configuration by variable, secrets hidden: for the start's one line and `check`."""
-        return {variable_of(name): _shown(name, getattr(self, name)) for name in type(self).model_fields}
+        """Return the effective configuration by variable, secrets hidden: for the start's one line and `check`.
+
+        Where the accounts file has accounts, each follows under its SID.
+        """
+        shown = {variable_of(name): _shown(name, getattr(self, name)) for name in type(self).model_fields}
+        return shown | {account.sid: account.masked() for account in self.accounts if self._further}
 
 
 def variable_of(name: str) -> str:
@@ -226,8 +240,9 @@ def load(
 ) -> Settings:
     """Return the settings; `require` names fields without which this command cannot work.
 
-    `overrides` (from the command line, by field name) win over the environment. Raises SettingsError with all
-    problems, each naming its variable or the file and key.
+    What it names of an account (PER_ACCOUNT) is asked of every account. `overrides` (from the command line, by field
+    name) win over the environment. Raises SettingsError with all problems, each naming its variable or the file and
+    key.
     """
     environment = os.environ if environment is None else environment
     config_dir = find_config_dir(environment)
@@ -238,22 +253,40 @@ def load(
         for name in Settings.model_fields
         if environment.get(variable_of(name), "").strip()
     }
-    problems += _misspelt(environment)
     values |= {name: value for name, value in (overrides or {}).items() if value is not None}
     values["config_dir"] = config_dir
+    further = read_accounts_file(config_dir, str(values.get("accounts_file", ACCOUNTS_FILE)), problems)
+    problems += _misspelt(environment)
     settings = None
     try:
         settings = Settings(**values)
     except ValidationError as error:
         problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
-    missing = [name for name in require if not (getattr(settings, name) if settings else values.get(name))]
+    require = tuple(require)
+    has_own = bool(values.get("twilio_account_sid")) or not (further.rows or further.is_broken)
+    wanted = [name for name in require if has_own or name not in PER_ACCOUNT]
     problems += _half_pair(values)
-    problems += [f"{variable_of(name)} is not set{_HINTS.get(name, '')}" for name in missing]
+    problems += [_missing(name) for name in wanted if not _is_set(name, settings, values)]
+    problems += further.problems(environment, frozenset(require), values.get("twilio_account_sid"))
     if problems or settings is None:
         raise SettingsError(problems)
+    settings._further = tuple(further.accounts(environment))  # noqa: SLF001 - frozen for everybody else
     return settings
 
 
+def _is_set(name: str, settings: Settings | None, values: Mapping[str, Any]) -> bool:
+    if name == CREDENTIALS:  # half a pair is a problem of its own
+        return bool(values.get("twilio_api_key") or (settings.auth_tokens if settings else values.get(TOKEN)))
+    return bool(getattr(settings, name) if settings else values.get(name))
+
+
+def _missing(name: str) -> str:
+    return _WORDS.get(name) or f"{variable_of(name)} is not set{_HINTS.get(name, '')}"
+
+
+_WORDS: Final = {
+    CREDENTIALS: "TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API"
+}
 _HINTS: Final = {
     "twilio_account_sid": ": the account (AC...) whose webhooks are taken",
     "twilio_auth_token": ": the account's primary auth token, which signs the webhooks",

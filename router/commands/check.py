@@ -7,38 +7,28 @@ Every line is `ok`, `warn` (works, but a promise of the README does not hold as 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from router.conversations import ConversationsV2, Transport
-from router.core.errors import ApiError, PolicyError, SettingsError
+from router.commands.check_accounts import check_apis, check_credentials, check_rules
+from router.commands.findings import Finding
+from router.core.accounts_file import CREDENTIALS
+from router.core.errors import PolicyError, SettingsError
 from router.mail_settings import describe_proof
 from router.settings import Settings, load
 from router.streams.connection import Redis, RedisError, connect
 from router.worker.app import load_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: Everything that the four processes of the Procfile need together.
 REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
     "twilio_auth_token",
+    CREDENTIALS,
     "twilio_conversation_configuration_id",
     "public_base_url",
 )
 #: Streams with entry-level idempotency of the client are not needed; XAUTOCLAIM and its kin came with this version.
 OLDEST_REDIS: Final = (7, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    level: str
-    subject: str
-    text: str
 
 
 async def check(*, is_offline: bool = False) -> int:
@@ -49,7 +39,7 @@ async def check(*, is_offline: bool = False) -> int:
     findings = [*_check_settings(settings), *_check_policy(settings)]
     if not is_offline:
         findings += await _check_redis(settings)
-        findings += await _check_api(settings)
+        findings += await check_apis(settings)
     for finding in findings:
         print(f"{finding.level:<5} {finding.subject}: {finding.text}")
     failed = sum(finding.level == "FAIL" for finding in findings)
@@ -67,11 +57,7 @@ def _check_settings(settings: Settings) -> list[Finding]:
         findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
     if settings.public_base_url and settings.public_base_url.startswith("http://"):
         findings.append(Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the way can read and repeat webhooks"))
-    if settings.auth_tokens and not (settings.twilio_api_key and settings.twilio_api_secret):
-        text = "not set: the auth token opens the API too; a key can be revoked on its own"
-        findings.append(Finding("warn", "TWILIO_API_KEY", text))
-    findings.append(_check_mails(settings))
-    return findings
+    return [*findings, *check_credentials(settings), _check_mails(settings)]
 
 
 def _check_mails(settings: Settings) -> Finding:
@@ -92,7 +78,8 @@ def _check_policy(settings: Settings) -> list[Finding]:
         return [Finding("FAIL", "routing", problem) for problem in error.problems]
     except OSError as error:
         return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
-    return [Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")]
+    found = Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")
+    return [found, *check_rules(settings, policy)]
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:
@@ -150,40 +137,3 @@ def _is_recent(version: str) -> bool:
 def _judge(subject: str, good: str, is_good: bool, bad: str, *, fail: bool = False) -> Finding:  # noqa: FBT001 - a verdict
     name = f"Redis {subject}"
     return Finding("ok", name, good) if is_good else Finding("FAIL" if fail else "warn", name, bad)
-
-
-async def _check_api(settings: Settings) -> list[Finding]:
-    """Fetch the configuration: URL, credentials and configuration id in one call."""
-    user, password = settings.api_credentials
-    configuration_id = settings.twilio_conversation_configuration_id
-    if not user or not password or not configuration_id:
-        return []
-    name = "Conversations API"
-    async with Transport(settings.twilio_conversations_url, user, password, retries=1, deadline=20) as transport:
-        try:
-            configuration = await ConversationsV2(transport).fetch_configuration(configuration_id)
-        except ApiError as error:
-            return [Finding("FAIL", name, f"{settings.twilio_conversations_url}: {type(error).__name__}: {error}")]
-    grouping = configuration.conversation_grouping_type
-    findings = [Finding("ok", name, f"{settings.twilio_conversations_url}, configuration groups by {grouping}")]
-    wanted = f"{settings.public_base_url}/webhooks/conversations"
-    urls = [callback.get("url") for callback in configuration.status_callbacks or ()]
-    text = f"none of its status callbacks goes to {wanted}: closings and participants that Twilio adds are not seen"
-    findings.append(_judge_callbacks(urls, wanted, text))
-    shortest = _shortest_closing(configuration.channel_settings or {})
-    if shortest is not None and settings.route_ttl > shortest:
-        text = f"{settings.route_ttl:.0f} s is longer than the shortest closing timeout ({shortest} s)"
-        findings.append(Finding("warn", "ROUTER_ROUTE_TTL", text))
-    return findings
-
-
-def _judge_callbacks(urls: list[Any], wanted: str, text: str) -> Finding:
-    subject = "status callbacks"
-    return Finding("ok", subject, wanted) if wanted in urls else Finding("warn", subject, text)
-
-
-def _shortest_closing(channels: dict[str, Any]) -> int | None:
-    """Return the shortest closing timeout of a configuration in seconds; the API has minutes."""
-    read: Callable[[Any], Any] = lambda channel: ((channel or {}).get("statusTimeouts") or {}).get("closed")  # noqa: E731
-    minutes = [value for value in map(read, channels.values()) if isinstance(value, int)]
-    return min(minutes) * 60 if minutes else None

@@ -39,6 +39,7 @@ class Facts:
     now: datetime
     recipient: Address | None = None
     configuration_id: str | None = None
+    account_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class Rule:
     recipients: frozenset[str] | None = None
     customer_prefixes: tuple[str, ...] | None = None
     configuration_ids: frozenset[str] | None = None
+    accounts: frozenset[str] | None = None
     hours: Hours | None = None
 
 
@@ -102,6 +104,7 @@ _CONDITIONS: Final[tuple[tuple[str, str, Callable[[Facts], str | None]], ...]] =
     ("participant_type", "participant_types", lambda facts: facts.participant_type),
     ("recipient", "recipients", lambda facts: _canonical(facts.recipient)),
     ("configuration_id", "configuration_ids", lambda facts: facts.configuration_id),
+    ("account", "accounts", lambda facts: facts.account_id),
 )
 
 

@@ -30,9 +30,11 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
     "recipient": ("recipients", None),
     "customer_prefix": ("customer_prefixes", None),
     "configuration_id": ("configuration_ids", None),
+    "account": ("accounts", None),
 }
 _RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS})
 _HOURS_KEYS: Final = frozenset({"days", "from", "to", "time_zone"})
+_ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _HEADER: Final = re.compile(r"\s*\[\[\s*rule\s*\]\]")
 
 
@@ -140,6 +142,8 @@ class _Reader:
         for text in texts:
             if allowed is not None and text not in allowed:
                 self.complain(line, f"{word} {text!r} is not one of {', '.join(allowed)}")
+            if word == "account" and not _ACCOUNT.fullmatch(text):
+                self.complain(line, f"account {text!r} is not an account SID: AC and 32 hexadecimal digits")
         if word == "recipient":
             return frozenset(canonical_recipient(text) for text in texts)
         if word == "customer_prefix":

@@ -123,6 +123,17 @@ class Verifier:
         if not hmac.compare_digest(stated.lower(), sha256(body).hexdigest().encode()):
             raise SignatureError("bodySHA256 is not the hash of the body")
 
+    def has_signed(self, raw_path: bytes, signature: str | None, settings: str | None = None) -> bool:
+        """Tell whether the URL, which is all that is signed of JSON, was signed with one of these secrets.
+
+        For choosing among accounts; it says nothing of the body, which `verify_json` checks.
+        """
+        try:
+            self._verify(raw_path, [], signature, settings)
+        except SignatureError:
+            return False
+        return True
+
     def _verify(self, raw_path: bytes, pairs: Pairs, signature: str | None, settings: str | None) -> None:
         if not signature:
             raise SignatureError("X-Twilio-Signature is missing")

@@ -7,13 +7,21 @@ a webhook further out still has its bytes.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from aiohttp import web
 
 from router import metrics
-from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
+from router.core.errors import (
+    AccountError,
+    SignatureError,
+    TooLargeError,
+    UnreadableError,
+    WebhookError,
+    WrongTypeError,
+)
 from router.core.signature import SETTINGS_HEADER, Verifier, parse_form
 from router.inbound.sources import FORM, Piece, Source, Webhook
 
@@ -31,6 +39,9 @@ BODY_TIMEOUT: Final = 15.0
 _SIGNATURE: Final = "X-Twilio-Signature"
 _TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 _ACCOUNT: Final = b"AccountSid"
+_SID: Final = re.compile(rb"AC[0-9a-fA-F]{32}")
+#: Bytes of a JSON body that are searched for the account that it may be of.
+LOOK: Final = 65_536
 
 
 @dataclass(slots=True)
@@ -83,7 +94,7 @@ class SignedDoor:
         require_type(request, source)
         evidence.body = await read_body(request, self._max_body_bytes)
         account, webhook = self._authenticate(request, source, evidence)
-        pieces, note = _split(webhook, source, account)
+        pieces, note = self._split(webhook, source, account)
         respond = self._responders.get(source.name)
         if respond is None:
             return Admission(pieces, lambda: source.answer, note)
@@ -98,16 +109,32 @@ class SignedDoor:
             account = self._named_account(pairs, evidence)
             self._verifiers[account.sid].verify_form(raw_path, pairs, signature, named)
             return account, Webhook(body, pairs, token)
-        problem: SignatureError | None = None
-        for account in self._accounts:
-            try:
-                self._verifiers[account.sid].verify_json(raw_path, body, signature, named)
-            except SignatureError as error:
-                problem = problem or error
-            else:
-                evidence.account_id = account.sid
-                return account, Webhook(body, [], token)
-        raise problem or SignatureError("no account is configured")
+        account = self._accounts.default
+        if len(self._accounts) > 1:
+            account = self._find_signer(raw_path, body, signature, named)
+        try:
+            self._verifiers[account.sid].verify_json(raw_path, body, signature, named)
+        except SignatureError as error:
+            raise self._explain(error, body, evidence) from error
+        evidence.account_id = account.sid
+        return account, Webhook(body, [], token)
+
+    def _find_signer(self, raw_path: bytes, body: bytes, signature: str | None, named: str | None) -> Account:
+        """Return the account whose secret fits, those that the body mentions tried first; else the likeliest one."""
+        mentioned = set(_mentioned(body))
+        likely = sorted(self._accounts, key=lambda account: account.sid not in mentioned)
+        if not signature:
+            return likely[0]
+        fits = (one for one in likely if self._verifiers[one.sid].has_signed(raw_path, signature, named))
+        return next(fits, likely[0])
+
+    def _explain(self, error: SignatureError, body: bytes, evidence: Evidence) -> WebhookError:
+        """Return what is wrong with JSON that nobody has signed: if it mentions strangers only, that is the reason."""
+        mentioned = _mentioned(body)
+        evidence.account_id = next((sid for sid in mentioned if self._accounts.get(sid)), "".join(mentioned[:1]))
+        if mentioned and self._accounts.get(evidence.account_id) is None:
+            return AccountError(f"account {evidence.account_id} is not configured")
+        return error
 
     def _named_account(self, pairs: list[tuple[bytes, bytes]], evidence: Evidence) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
@@ -117,6 +144,31 @@ class SignedDoor:
         if account is None:
             raise AccountError(f"account {sid[:34]} is not configured")
         return account
+
+    def _split(self, webhook: Webhook, source: Source, account: Account) -> tuple[list[Piece], str | None]:
+        """Return the events of a webhook that are of its account; of a batch, others are left out and told of."""
+        pieces = source.split(webhook, account.sid)
+        ours = [piece for piece in pieces if piece.identity.account_id == account.sid]
+        if len(ours) == len(pieces):
+            return pieces, None
+        others = [piece.identity.account_id for piece in pieces if piece.identity.account_id != account.sid]
+        if not ours:
+            raise AccountError(self._tell(others[0], account))
+        metrics.count("router_webhooks", source.name, "403", AccountError.reason, by=len(others))
+        is_known = all(self._accounts.get(sid) for sid in others)
+        whose = f"other accounts than {account.sid}, which signed" if is_known else "accounts that are not configured"
+        return ours, f"{len(others)} of {len(pieces)} are of {whose}"
+
+    def _tell(self, sid: str, signer: Account) -> str:
+        """Return what is wrong with events of an account that are signed by another."""
+        if self._accounts.get(sid) is None:
+            return f"account {sid[:34]} is not configured"
+        return f"the body says account {sid}, the signature is of account {signer.sid}"
+
+
+def _mentioned(body: bytes) -> list[str]:
+    """Return the account SIDs at the beginning of a body, whatever they stand for: whose it may be, nothing more."""
+    return [sid.decode() for sid in _SID.findall(body, 0, LOOK)]
 
 
 def require_type(request: web.Request, source: Source) -> None:
@@ -139,15 +191,3 @@ async def read_body(request: web.Request, limit: int) -> bytes:
         raise TooLargeError(f"more than {limit} bytes") from error
     except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
         raise UnreadableError("the body did not arrive whole") from error
-
-
-def _split(webhook: Webhook, source: Source, account: Account) -> tuple[list[Piece], str | None]:
-    """Return the events of a webhook that are of its account; of a batch, others are left out and told of."""
-    pieces = source.split(webhook, account.sid)
-    ours = [piece for piece in pieces if piece.identity.account_id == account.sid]
-    if len(ours) == len(pieces):
-        return pieces, None
-    if not ours:
-        raise AccountError(f"account {pieces[0].identity.account_id[:34]} is not configured")
-    metrics.count("router_webhooks", source.name, "403", AccountError.reason, by=len(pieces) - len(ours))
-    return ours, f"{len(pieces) - len(ours)} of {len(pieces)} are of accounts that are not configured"

@@ -27,7 +27,7 @@ from router.receiver.door import Admission, Evidence
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
 
-    from router.core.accounts import Account, Accounts
+    from router.core.accounts import Accounts
     from router.core.email_signature import RunningMailVerifier
     from router.inbound.email import ReceivedMail
     from router.settings import Settings
@@ -110,7 +110,7 @@ class MailDoor:
         """Return the events of a mail; recipients whose mailbox is of no account are left out and told of."""
         pieces: list[Piece] = []
         for mail in mails:
-            account = account_of(self._accounts, mail.recipient)
+            account = self._accounts.of_mailbox(mail.recipient)
             if account is not None:
                 pieces += source.split(Webhook(b"", [], None, mails=(mail,)), account.sid)
         if not pieces:
@@ -161,12 +161,6 @@ def _open(content_type: str | None) -> MailReader | UnreadableError:
         return MailReader(content_type)
     except UnreadableError as error:
         return error
-
-
-def account_of(accounts: Accounts, mailbox: str) -> Account | None:
-    """Return the account that mails to `mailbox` are of, None if there is none; a mail itself names no account."""
-    del mailbox  # one account takes them all
-    return accounts.default
 
 
 async def read_chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:

@@ -25,7 +25,7 @@ from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
 from router.streams.groups import Heartbeat, ensure_group, name_consumer
 from router.streams.reader import Reader
-from router.streams.window import Window
+from router.streams.shares import Shares, read_named
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds: the shortest and the longest pause between two tries of one entry.
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 30.0
+#: Seconds between two looks whether an account has room for what was set aside.
+LOOK_ASIDE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class StreamConsumer:
     """One consumer of `group` on `streams`.
 
     `attempt(delivery)` does the work; `subject(delivery)` names what must stay in order. `intake`, where given, gets
-    whole batches first (with this consumer) and returns what is left to be attempted one by one.
+    whole batches first (with this consumer) and returns what is left to be attempted one by one. `account(delivery)`,
+    where given, tells whose an entry is: each account then has a window of its own (shares). Neither needs to be right
+    for an entry that cannot be read, and both may raise.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class StreamConsumer:
         attempt: Callable[[Delivery], Awaitable[Verdict]],
         subject: Callable[[Delivery], str],
         intake: Callable[[list[Delivery]], Awaitable[list[Delivery]]] | None = None,
+        account: Callable[[Delivery], str] | None = None,
         on_result: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name_consumer()
@@ -91,7 +96,8 @@ class StreamConsumer:
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
         self._reader: Reader | None = None
-        self._window: Window[Delivery] = Window(limits.window, self._work)
+        self._account = account
+        self._shares = Shares(limits.window, self._work, has_several=account is not None)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Reader]:
@@ -109,23 +115,26 @@ class StreamConsumer:
         beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
         try:
             async with Heartbeat(self._redis, beats, ttl=limits.heartbeat_ttl):
-                claiming = asyncio.create_task(claimer.run(), name="claimer")
+                beside = [asyncio.create_task(claimer.run(), name="claimer")]
+                if self._account is not None:
+                    beside.append(asyncio.create_task(self._bring_back(), name="bring back"))
                 try:
                     await reader.start()
                     self._reader = reader
                     yield reader
                 finally:
-                    await self._wind_up(reader, claiming)
+                    await self._wind_up(reader, beside)
         finally:
             await self._leave()
 
-    async def _wind_up(self, reader: Reader, claiming: asyncio.Task[None]) -> None:
+    async def _wind_up(self, reader: Reader, beside: list[asyncio.Task[None]]) -> None:
         """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
-        claiming.cancel()
-        closing = asyncio.create_task(self._window.close(self._limits.grace))
+        for task in beside:
+            task.cancel()
+        closing = asyncio.create_task(self._shares.close(self._limits.grace))
         await reader.stop()
         cut_off = await closing
-        await end(claiming)
+        await end(*beside)
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
     async def lost(self) -> None:
@@ -156,7 +165,7 @@ class StreamConsumer:
 
     def is_busy(self, subject: str) -> bool:
         """Tell whether an entry of this subject is being worked on."""
-        return self._window.is_busy(subject)
+        return self._shares.is_busy(subject)
 
     async def take(self, deliveries: list[Delivery]) -> None:
         """Take a batch in; returns when the window has room for more, which is what stops the reader."""
@@ -168,10 +177,32 @@ class StreamConsumer:
             except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not lost: each is tried on its own
                 log("batch.failed", level="warning", error=describe(error))
         for position, delivery in enumerate(left):
-            if not await self._window.admit(self._lane(delivery), delivery):
+            if not await self._shares.admit(self._account_of(delivery), self._lane(delivery), delivery):
                 self._release(left[position:])  # closing: they stay pending, and a survivor takes them
                 return
-        await self._window.wait_for_room()
+        await self._shares.wait_for_room()
+
+    async def _bring_back(self) -> None:
+        """Take what was set aside in again as its account gets room; what Redis cannot give now waits a little more."""
+        while True:
+            try:
+                for account, names in self._shares.due(self._limits.batch):
+                    found = await read_named(self._redis, names)
+                    gone = [name for name, delivery in zip(names, found, strict=True) if delivery is None]
+                    self._held.difference_update((name.stream.key, name.entry_id) for name in gone)
+                    self._shares.bring_back(account, names, found)
+            except (RedisError, OSError) as error:
+                log("redis.failed", level="warning", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(self._limits.retry_delay)
+            await asyncio.sleep(LOOK_ASIDE)
+
+    def _account_of(self, delivery: Delivery) -> str:
+        if self._account is None:
+            return ""
+        try:
+            return self._account(delivery)
+        except Exception:  # noqa: BLE001 - what says no account is nobody's; its attempt says what is wrong
+            return ""
 
     def _lane(self, delivery: Delivery) -> str:
         try:
@@ -200,7 +231,7 @@ class StreamConsumer:
         try:
             while (pause := await self._try(state)) is not None:
                 state.count += 1
-                async with self._window.parked():
+                async with self._shares.of(self._account_of(delivery)).parked():
                     await asyncio.sleep(pause)
         finally:
             self._release([delivery])
@@ -238,7 +269,9 @@ class StreamConsumer:
         delivery = state.delivery
         self._on_result("waiting")
         if state.count == 0 and not is_usual:
-            log("event.waiting", level="warning", entry=delivery.entry_id, stream=delivery.stream.key, reason=reason)
+            account = self._account_of(delivery) or None
+            where = {"entry": delivery.entry_id, "stream": delivery.stream.key, "account": account}
+            log("event.waiting", level="warning", **where, reason=reason)
             with contextlib.suppress(RedisError, OSError):
                 await self._count(delivery, is_failure=False)
         return pause

@@ -53,10 +53,15 @@ class Window(Generic[T]):
         return subject in self._lanes
 
     @property
+    def room(self) -> int:
+        """How many more entries may begin; below 0 while those that were parked come back to a full window."""
+        running = len(self._lanes) - self._parked
+        return min(self._limit - running, self._limit * HELD_PER_SLOT - self._held)
+
+    @property
     def has_room(self) -> bool:
         """Tell whether another entry may begin."""
-        running = len(self._lanes) - self._parked
-        return running < self._limit and self._held < self._limit * HELD_PER_SLOT
+        return self.room > 0
 
     async def wait_for_room(self) -> bool:
         """Return True once there is room, False if the window closes first."""
@@ -67,7 +72,11 @@ class Window(Generic[T]):
 
     async def admit(self, subject: str, item: T) -> bool:
         """Take an item in, waiting for room; returns False, having taken nothing, if the window closes first."""
-        if not await self.wait_for_room():
+        return await self.wait_for_room() and self.put(subject, item)
+
+    def put(self, subject: str, item: T) -> bool:
+        """Take an item in, whether or not there is room: it waits for its slot in here. False once this closes."""
+        if self._closing:
             return False
         self._held += 1
         lane = self._lanes.get(subject)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from router.core.addresses import Address
     from router.streams.store import Store
@@ -24,11 +24,23 @@ class _Account:
 
 
 class Accounts:
-    """Shared by all processes through the store, and remembered here for LIFE. `clock` gives µs since 1970."""
+    """Shared by all processes through the store, and remembered here for LIFE. `clock` gives µs since 1970.
 
-    def __init__(self, store: Store, *, always_own: frozenset[str], clock: Callable[[], int]) -> None:
+    `always_own` are our side's addresses in every account, `captured` those of one: what is ours in one may be a
+    customer in another.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        always_own: frozenset[str],
+        clock: Callable[[], int],
+        captured: Mapping[str, frozenset[str]] | None = None,
+    ) -> None:
         self._store = store
         self._always_own = always_own
+        self._ours = {account_id: always_own | keys for account_id, keys in (captured or {}).items()}
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
 
@@ -46,7 +58,8 @@ class Accounts:
     def own(self, account_id: str) -> frozenset[str]:
         """Return the keys of our side's addresses."""
         account = self._accounts.get(account_id)
-        return self._always_own | account.own if account else self._always_own
+        ours = self._ours.get(account_id, self._always_own)
+        return ours | account.own if account else ours
 
     async def add_own(self, account_id: str, address: Address) -> None:
         """Remember an address of our side, before anything is created there: its callback must not be announced."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.accounts_file import CREDENTIALS
 from router.core.addresses import parse_address
 from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
@@ -22,7 +23,7 @@ from router.streams.ending import end
 from router.streams.store import Store
 from router.streams.trim import Trimmer
 from router.worker.resolver import Resolver
-from router.worker.work import report, subject_of
+from router.worker.work import account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
-    "twilio_auth_token",
+    CREDENTIALS,
     "twilio_conversation_configuration_id",
 )
 #: Seconds to wait for the configuration at the start.
@@ -51,15 +52,19 @@ def load_policy(settings: Settings) -> Policy:
     return read_policy(text, str(path))
 
 
-async def find_own(apis: Apis, settings: Settings) -> frozenset[str]:
-    """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
+def find_own(settings: Settings) -> frozenset[str]:
+    """Return the keys of addresses that are our side in every account: the AI agent's."""
+    return frozenset({parse_address(settings.ai_agent_address).key}) if settings.ai_agent_address else frozenset()
+
+
+async def find_captured(apis: Apis) -> dict[str, frozenset[str]]:
+    """Return the keys of the addresses that each account's configuration captures: our side in that account.
 
     Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
     message to it came by webhook, may be announced.
     """
-    own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set[str]()
     found = await asyncio.gather(*[_find_captured(api) for api in apis])
-    return frozenset(own.union(*found))
+    return {api.account.sid: keys for api, keys in zip(apis, found, strict=True)}
 
 
 async def _find_captured(api: Api) -> frozenset[str]:
@@ -95,6 +100,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         attempt=resolver.slow.attempt,
         subject=subject_of,
         intake=intake,
+        account=account_of if len(settings.accounts) > 1 else None,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
     )
     return consumer
@@ -113,7 +119,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
-            always_own=await find_own(apis, settings),
+            always_own=find_own(settings),
+            captured=await find_captured(apis),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

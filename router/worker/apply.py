@@ -51,6 +51,7 @@ def decide_message(context: Context, message: MessageReceived, *, kind: str, con
             customer=message.customer,
             recipient=message.recipient,
             configuration_id=configuration_id,
+            account_id=message.account_id,
             now=_moment(context.now),
         )
     )
@@ -188,6 +189,7 @@ def _facts(
         customer=customer,
         recipient=recipient,
         configuration_id=ledger.get("configuration_id"),
+        account_id=ledger.account_id,
         now=_moment(context.now),
     )
 

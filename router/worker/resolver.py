@@ -15,7 +15,7 @@ from router.worker.quick import Quick
 from router.worker.slow import Slow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from router.core.policy import Policy
     from router.ports import Apis
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Resolver:
     """Resolves the events of all accounts.
 
-    `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `route_ttl` is in seconds;
-    `clock` gives µs since 1970.
+    `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
+    account's configuration captures for us, by account; `route_ttl` is in seconds; `clock` gives µs since 1970.
     """
 
     def __init__(
@@ -37,9 +37,10 @@ class Resolver:
         policy: Policy,
         route_ttl: float,
         always_own: frozenset[str] = frozenset(),
+        captured: Mapping[str, frozenset[str]] | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        accounts = Accounts(store, always_own=always_own, clock=clock)
+        accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
         judge = Judge(policy=policy, accounts=accounts, configurations=configurations, route_ttl=route_ttl, clock=clock)
         self.quick = Quick(store=store, accounts=accounts, judge=judge)

@@ -62,6 +62,11 @@ def subject_of(delivery: Delivery) -> str:
     return delivery.text("subject")
 
 
+def account_of(delivery: Delivery) -> str:
+    """Return whose an inbound entry is."""
+    return delivery.text("account")
+
+
 def read_inbound(delivery: Delivery) -> InboundEntry:
     """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
     received_at = delivery.text("received_at")

@@ -41,6 +41,8 @@ BERLIN = "Europe/Berlin"
             id="configuration",
         ),
         pytest.param({"configuration_ids": frozenset({"x"})}, {}, None, id="configuration-not-known"),
+        pytest.param({"accounts": frozenset({"AC1", "AC2"})}, {"account_id": "AC2"}, "rule (account)", id="account"),
+        pytest.param({"accounts": frozenset({"AC1"})}, {"account_id": "AC2"}, None, id="other-account"),
         pytest.param({"customer_prefixes": ("+1415", "+49")}, {}, "rule (customer_prefix)", id="prefix"),
         pytest.param(
             {"customer_prefixes": ("+1415",)},
@@ -241,6 +243,7 @@ RULES = st.builds(
     recipients=_some(NUMBERS),
     customer_prefixes=st.one_of(st.none(), st.lists(st.sampled_from(PREFIXES), min_size=1, max_size=3).map(tuple)),
     configuration_ids=_some(("a", "b")),
+    accounts=_some(("AC1", "AC2")),
     hours=st.one_of(st.none(), HOURS),
 )
 ADDRESSES = st.builds(Address, st.sampled_from(CHANNELS), st.one_of(st.sampled_from(NUMBERS), st.text()))
@@ -252,6 +255,7 @@ FACTS = st.builds(
     customer=ADDRESSES,
     recipient=st.one_of(st.none(), ADDRESSES),
     configuration_id=st.sampled_from([None, "a", "b", ""]),
+    account_id=st.sampled_from([None, "AC1", "AC2"]),
     now=MOMENTS,
 )
 RULE_LISTS = st.lists(RULES, max_size=6).map(
@@ -271,6 +275,7 @@ def _holds(rule, facts):
         rule.participant_types is None or facts.participant_type in rule.participant_types,
         rule.recipients is None or (facts.recipient is not None and facts.recipient.canonical in rule.recipients),
         rule.configuration_ids is None or facts.configuration_id in rule.configuration_ids,
+        rule.accounts is None or facts.account_id in rule.accounts,
         rule.customer_prefixes is None
         or any(facts.customer.canonical.startswith(prefix) for prefix in rule.customer_prefixes),
         rule.hours is None or rule.hours.holds(facts.now),

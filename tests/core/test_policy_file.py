@@ -54,6 +54,7 @@ participant_type = ["CUSTOMER", "UNKNOWN"]
 recipient = ["whatsapp:+1 555 765 0001", "Desk@Example.com"]
 customer_prefix = ["+49", "+41"]
 configuration_id = "conv_configuration_1"
+account = "AC00000000000000000000000000000001"
 hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Europe/Berlin" }}
 """
     expected = Rule(
@@ -66,6 +67,7 @@ hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Eu
         recipients=frozenset({"+15557650001", "desk@example.com"}),
         customer_prefixes=("+41", "+49"),
         configuration_ids=frozenset({"conv_configuration_1"}),
+        accounts=frozenset({"AC00000000000000000000000000000001"}),
         hours=Hours("Europe/Berlin", frozenset({0, 6}), time(22), time(6, 30)),
     )
     assert read_policy(text) == Policy(Target.AI_AGENT, (expected,))
@@ -77,7 +79,7 @@ def test_hours_may_leave_out_days_and_bounds():
     assert policy.rules[0].hours == Hours("UTC", ALL_DAYS, time(0), time(0))
 
 
-KEYS = "channel, configuration_id, customer_prefix, hours, name, participant_type, recipient, source, target"
+KEYS = "account, channel, configuration_id, customer_prefix, hours, name, participant_type, recipient, source, target"
 TARGETS = "ai-agent, human-agent, ignore"
 
 
@@ -110,6 +112,7 @@ TARGETS = "ai-agent, human-agent, ignore"
         ),
         pytest.param(rule(target="nobody"), f"5: target 'nobody' is not one of {TARGETS}", id="rule-target"),
         pytest.param(rule("channel = 'sms'"), "6: channel 'sms' is not one of SMS, VOICE,", id="channel"),
+        pytest.param(rule("account = 'AC1'"), "6: account 'AC1' is not an account SID: AC and 32", id="account"),
         pytest.param(rule("source = ['voice', 'fax']"), "6: source 'fax' is not one of messaging,", id="source"),
         pytest.param(rule("participant_type = 'BOT'"), "6: participant_type 'BOT' is not one of CUSTOMER,", id="type"),
         pytest.param(rule("channel = []"), "6: channel is a text or a list of texts, not []", id="empty-list"),
@@ -238,7 +241,18 @@ def test_shipped_policy(facts, target):
 # --- properties -----------------------------------------------------------------------------------
 
 WORDS = st.sampled_from(
-    ["name", "target", "source", "channel", "participant_type", "recipient", "customer_prefix", "configuration_id", "x"]
+    [
+        "name",
+        "target",
+        "source",
+        "channel",
+        "participant_type",
+        "recipient",
+        "customer_prefix",
+        "configuration_id",
+        "account",
+        "x",
+    ]
 )
 SCALARS = st.sampled_from(
     (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
@@ -11,11 +12,11 @@ from aiohttp import web
 from router import logs
 from router.conversations import ConversationsV2
 from router.sandbox import SandboxOptions, create_app
-from tests.handlers.world import ACCOUNT, CONFIGURATION, KEY, SECRET, TOKEN, World, make_transport, parse_lines
+from tests.handlers.world import ACCOUNT, CONFIGURATION, KEY, OTHER, SECRET, TOKEN, World, make_transport, parse_lines
 
 
-@pytest.fixture
-async def sandbox_url():
+@asynccontextmanager
+async def _serving(account):
     configuration = {
         "id": CONFIGURATION,
         "displayName": "tests",
@@ -25,13 +26,26 @@ async def sandbox_url():
         "statusCallbacks": [],
     }
     options = SandboxOptions(
-        account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, configurations=(configuration,)
+        account_sid=account, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, configurations=(configuration,)
     )
     runner = web.AppRunner(create_app(options), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     await runner.cleanup()
+
+
+@pytest.fixture
+async def sandbox_url():
+    async with _serving(ACCOUNT) as url:
+        yield url
+
+
+@pytest.fixture
+async def other_sandbox_url():
+    """A second sandbox, which is the API of another account."""
+    async with _serving(OTHER) as url:
+        yield url
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from handlers.replies import make_greeting
 from router.core.entries import EntryAddress, JoinedData, from_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later
-from tests.handlers.world import ACCOUNT, OURS, CrashError, delivery_of, dying, number, seat, until
+from tests.handlers.world import ACCOUNT, OURS, CrashError, OneApi, delivery_of, dying, number, seat, until
 
 ACTIONS = "/Actions"
 HELLO = "Hello, how can we help?"
@@ -298,7 +298,7 @@ async def test_chat_is_sent_through_its_classic_conversation(world):
     )
     plain = await world.open(channel="CHAT", address="bo")
     for entry in (opened.with_customer(customer).entry(recipient="bot"), plain.entry(recipient="bot")):
-        await world.ai_agent(HELLO, client=Watched()).attempt(delivery_of(entry))
+        await world.ai_agent(HELLO, apis=OneApi(Watched())).attempt(delivery_of(entry))
     assert seen == [{"channelId": "CH1"}, None]
 
 

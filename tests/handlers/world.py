@@ -16,9 +16,10 @@ from handlers.ai_agent import AiAgent
 from handlers.consume import Consumption
 from handlers.effects import Effects
 from handlers.handler import Handler
-from handlers.joining import Joiner
+from handlers.joining import Joiner, Joiners
 from handlers.replies import make_greeting
-from router.conversations import ConversationsV2, Transport
+from router.conversations import ClassicConversations, ConversationsV2, Transport
+from router.core.accounts import Account
 from router.core.entries import (
     ClosedData,
     Entry,
@@ -31,8 +32,10 @@ from router.core.entries import (
     from_participant,
     make_entry,
 )
+from router.core.errors import AuthenticationError
 from router.core.keys import Keys
 from router.core.participants import Conversation, NewParticipant, Participant, ParticipantAddress
+from router.ports import Api
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import Store
 
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     from router.streams.connection import Redis
 
 ACCOUNT = "AC" + "1" * 32
+#: Another account, whose API is a sandbox of its own.
+OTHER = "AC" + "9" * 32
 TOKEN, KEY, SECRET = "sandbox-auth-token", "SK" + "2" * 32, "sandbox-api-secret"
 OURS = "+15557650000"
 CONFIGURATION = "conv_configuration_0000000000000000000000000c"
@@ -96,6 +101,19 @@ def delivery_of(entry: Entry | bytes, entry_id: str = "1-0") -> Delivery:
     return Delivery(StreamRef(0, "router:{0}:participants:ai-agent"), entry_id, {b"type": b"x", b"event": event})
 
 
+@dataclass(frozen=True)
+class OneApi:
+    """The API of the tests' account, through a client that they choose, and of no other account."""
+
+    client: ConversationsV2
+
+    def of(self, account_id: str) -> Api:
+        if account_id != ACCOUNT:
+            raise AuthenticationError(f"account {account_id} is not configured in this process")
+        transport: Any = getattr(self.client, "_transport", None)
+        return Api(Account(ACCOUNT), self.client, ClassicConversations(transport))
+
+
 @dataclass
 class World:
     """Everything that a handler needs, and a look at what it did."""
@@ -113,6 +131,14 @@ class World:
     @property
     def joiner(self) -> Joiner:
         return Joiner(self.client, self.store)
+
+    @property
+    def apis(self) -> OneApi:
+        return OneApi(self.client)
+
+    @property
+    def joiners(self) -> Joiners:
+        return Joiners(self.apis, self.store)
 
     def effects(self, group: str = "ai-agent") -> Effects:
         return Effects(self.redis, self.keys, group)
@@ -152,7 +178,7 @@ class World:
 
     def ai_agent(self, text: str = "", *, effects: Effects | None = None, **options: Any) -> Consumption:
         """The AI agent with a greeting, as a consumer would run it."""
-        given = {"client": self.client, "joiner": self.joiner, "reply": make_greeting(text), "settle": 0.0}
+        given = {"apis": self.apis, "joiners": self.joiners, "reply": make_greeting(text), "settle": 0.0}
         agent = AiAgent(**(given | options))
         return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), effects or self.effects())
 

@@ -22,7 +22,17 @@ from router.receiver.mail_door import MAX_EVIDENCE, MailDoor
 from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, mail
 from tests.conftest import ACCOUNT, TOKEN
 from tests.inbound.mails import CONTENT_TYPE, join, make_body, part
-from tests.receiver.samples import MAILBOX, WORDS, WRITER, mail_received, public_key, signed, signed_mail, sms
+from tests.receiver.samples import (
+    MAILBOX,
+    OTHER_ACCOUNT,
+    WORDS,
+    WRITER,
+    mail_received,
+    public_key,
+    signed,
+    signed_mail,
+    sms,
+)
 from tests.receiver.wire import head, speak
 
 SOURCE = SOURCES[SourceName.EMAIL]
@@ -224,10 +234,13 @@ async def test_two_recipients_are_two_events(receiver):
     assert [line["key"] for line in receiver.webhooks()] == ["2 events", "2 events"]
 
 
-async def test_mailbox_of_no_account(receiver, monkeypatch):
+async def test_mailbox_of_no_account(start, tmp_path):
     """A mail to nobody whom we know is refused; of several recipients those whom we know get it, and the rest count."""
-    known = Account(ACCOUNT)
-    monkeypatch.setattr(mail_door, "account_of", lambda _, mailbox: known if mailbox == MAILBOX else None)
+    (tmp_path / "accounts.toml").write_text(
+        f'[[account]]\nsid = "{OTHER_ACCOUNT}"\nauth_token_env = "BERLIN"\nemail_domains = ["{MAILBOX}"]\n',
+        encoding="utf-8",
+    )
+    receiver = await start(ROUTER_CONFIG_DIR=str(tmp_path), BERLIN="a-token")
     other = "sales@elsewhere.example.com"
     await assert_refused(
         receiver, signed(mail(sender=WRITER, recipients=[other], subject="", body="")), 403, "mailboxes"
@@ -237,6 +250,7 @@ async def test_mailbox_of_no_account(receiver, monkeypatch):
     both = mail(sender=WRITER, recipients=[other, MAILBOX], subject="", body="")
     assert (await receiver.send(signed(both))).status == 200
     assert (await read_entry(receiver))["recipient"] == MAILBOX
+    assert (await receiver.entries())[0][b"account"] == OTHER_ACCOUNT.encode()
     assert receiver.webhooks()[-1]["reason"].startswith("1 of 2 are to mailboxes")
     assert metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) == before + 1
 

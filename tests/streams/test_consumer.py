@@ -46,7 +46,7 @@ class Bench:
             raise step
         return step
 
-    def make(self, *, streams=None, limits=LIMITS, intake=None, subject=None, attempt=None):
+    def make(self, *, streams=None, limits=LIMITS, intake=None, subject=None, attempt=None, account=None):
         return StreamConsumer(
             redis=self.redis,
             url=self.url,
@@ -57,6 +57,7 @@ class Bench:
             attempt=attempt or self.attempt,
             subject=subject or (lambda delivery: delivery.text("s") or delivery.entry_id),
             intake=intake,
+            account=account,
             on_result=lambda result: self.results.update([result]),
         )
 

@@ -70,6 +70,17 @@ async def test_own_addresses_are_of_one_account(world):
     assert world.accounts.own(THEM) == world.accounts.own("unknown") == {OTHER.key}
 
 
+async def test_captured_addresses_are_of_one_account(world):
+    """What one account's configuration captures may be a customer of another."""
+    accounts = Accounts(
+        world.store, always_own=frozenset({OTHER.key}), captured={US: frozenset({DESK.key})}, clock=lambda: world.now
+    )
+    assert accounts.own(US) == {DESK.key, OTHER.key}
+    await accounts.know([US, THEM])
+    assert accounts.own(US) == {DESK.key, OTHER.key}
+    assert accounts.own(THEM) == {OTHER.key}
+
+
 async def test_own_address_is_written_once(world):
     """An address that is known to be ours costs nothing more."""
     await world.accounts.know([US])

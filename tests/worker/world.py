@@ -96,7 +96,8 @@ def read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
 
 
 def options(**switches: Any) -> SandboxOptions:
-    return SandboxOptions(account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, **switches)
+    who = {"account_sid": ACCOUNT, "auth_token": TOKEN, "api_key": KEY, "api_secret": SECRET}
+    return SandboxOptions(**(who | switches))
 
 
 class World:

@@ -1,0 +1,185 @@
+"""One worker, two accounts, each with a sandbox of its own: nothing of one gets into the other, nor in its way."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.conversations import Transport
+from router.core.accounts import Account
+from router.core.policy_file import read_policy
+from router.ports import Apis
+from router.sandbox.simulator import message
+from router.streams.store import Store
+from router.worker.app import find_captured, working
+from router.worker.resolver import Resolver
+from tests.conftest import ACCOUNT, TOKEN
+from tests.support.waiting import until
+from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, KEY, OURS, PLAIN, SECRET
+
+OTHER = f"AC{0x0DD:032x}"
+EVENTS, WINDOW = 200, 5
+CAPTURING = {
+    "id": CONFIGURATION,
+    "displayName": "tests",
+    "description": "captures what comes to the desk",
+    "conversationGroupingType": "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
+    "channelSettings": {"SMS": {"captureRules": [{"from": "*", "to": DESK}]}},
+    "statusCallbacks": [],
+}
+
+
+class Pair:
+    """Both accounts' worlds, and what resolves the events of both."""
+
+    def __init__(self, ours, theirs, folder):
+        self.ours, self.theirs = ours, theirs
+        (folder / "accounts.toml").write_text(
+            f'[[account]]\nsid = "{OTHER}"\nauth_token_env = "OTHER_TOKEN"\nconfiguration_id = "{CONFIGURATION}"\n'
+        )
+        self.environment = {
+            "ROUTER_CONFIG_DIR": str(folder),
+            "OTHER_TOKEN": "made-up",
+            "ROUTER_WINDOW": str(WINDOW),
+            "ROUTER_BATCH": "50",
+            "ROUTER_GRACE": "0.2",
+        }
+        self._transports = [
+            Transport(one.url, KEY, SECRET, timeout=30.0, random=lambda: 0.01) for one in (ours, theirs)
+        ]
+        accounts = [Account(sid, configuration_id=CONFIGURATION) for sid in (ACCOUNT, OTHER)]
+        self.apis = Apis(zip(accounts, self._transports, strict=True))
+        self.resolver = self.resolve_with({})
+
+    def resolve_with(self, captured, policy=PLAIN):
+        return Resolver(
+            store=Store(self.ours.redis, self.ours.keys, marker_ttl=3600),
+            apis=self.apis,
+            policy=read_policy(policy),
+            route_ttl=60,
+            captured=captured,
+            clock=self.ours.clock,
+        )
+
+    def sms(self, account, number=0, sender=CUSTOMER, to=OURS):
+        return message("sms", account_sid=account, sender=sender, recipient=to, body="hi", sid=f"SM{number:032x}")
+
+    async def enter_many(self, account, count, first=0):
+        for number in range(first, first + count):
+            await self.ours.append(self.sms(account, number, sender=f"+1555{number:07d}"))
+
+    async def joined(self, account):
+        """The joined entries of an account so far."""
+        return [entry for entry in await self.ours.entries() if entry.data.account_id == account]
+
+    def consuming(self):
+        return self.ours.consuming(self.resolver, **self.environment)
+
+
+@pytest.fixture
+async def pair(make_world, tmp_path):
+    made = Pair(await make_world(configurations=(CAPTURING,)), await make_world(account_sid=OTHER), tmp_path)
+    yield made
+    made.theirs.mend()
+    await made.apis.close()
+
+
+async def test_each_event_is_resolved_in_its_own_account(pair):
+    """The same message to two accounts: a conversation and a participant in each, and an entry of each."""
+    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=pair.resolver)
+    assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
+    entries = await pair.ours.entries()
+    assert sorted(entry.data.account_id for entry in entries) == sorted([ACCOUNT, OTHER])
+    assert len({entry.id for entry in entries}) == 2
+
+
+async def test_a_route_of_one_account_is_none_of_the_other(pair):
+    """What is cached for a pair of addresses answers for its account only."""
+    await pair.ours.settle(pair.sms(ACCOUNT, 1), by=pair.resolver)
+    calls = await pair.ours.total()
+    await pair.ours.settle(pair.sms(OTHER, 2), by=pair.resolver)
+    assert await pair.theirs.total() > 0
+    await pair.ours.settle(pair.sms(ACCOUNT, 3), pair.sms(OTHER, 4), by=pair.resolver)
+    assert await pair.ours.total() == calls
+    assert len(await pair.ours.entries()) == 2
+
+
+async def test_a_captured_address_is_ours_in_its_account_only(pair):
+    """UNKNOWN at a number that one account captures is our side there, and somebody in the other."""
+    captured = await find_captured(pair.apis)
+    assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER)] == [True, False]
+    resolver = pair.resolve_with(captured)
+    for world, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER)):
+        made = await world.capture(to=DESK, agentType="UNKNOWN")
+        (unknown,) = [one for one in made["conversation"]["participants"] if one["type"] == "UNKNOWN"]
+        await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", unknown | {"accountId": account}), by=resolver)
+    assert [entry.data.account_id for entry in await pair.ours.entries()] == [OTHER]
+
+
+async def test_a_rule_may_ask_for_the_account(pair):
+    """Messages and callbacks alike: people take the one account's customers, the AI agent the other's."""
+    rule = f'\n[[rule]]\nname = "theirs"\naccount = "{OTHER}"\ntarget = "human-agent"\n'
+    resolver = pair.resolve_with({}, PLAIN + rule)
+    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=resolver)
+    made = await pair.theirs.capture(sender="+15551230009")
+    (customer,) = [one for one in made["conversation"]["participants"] if one["type"] == "CUSTOMER"]
+    await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", customer | {"accountId": OTHER}), by=resolver)
+    decided = sorted(
+        (entry.data.account_id, entry.data.target, entry.data.reason) for entry in await pair.ours.entries()
+    )
+    theirs = (OTHER, "human-agent", "theirs (account)")
+    assert decided == sorted([(ACCOUNT, "ai-agent", "default"), theirs, theirs])
+
+
+@pytest.mark.parametrize(
+    "fault", [{"hang": True}, {"status": 429}, {"status": 429, "retryAfter": 60}, {"status": 503}], ids=str
+)
+async def test_one_accounts_outage_does_not_slow_another(pair, fault):
+    """More events of the one than fit wait for its API; those of the other, which come later, all go through."""
+    await pair.ours.ensure_group()
+    pair.theirs.fault(**fault)
+    await pair.enter_many(OTHER, EVENTS)
+    async with pair.consuming():
+        await pair.enter_many(ACCOUNT, EVENTS)
+        await until(lambda: _count(pair, ACCOUNT, EVENTS))
+        assert await pair.joined(OTHER) == []
+        assert await pair.ours.letters() == []
+
+
+async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(pair):
+    """After the outage every event that was set aside comes back: one joined entry each, each customer's in order."""
+    await pair.ours.ensure_group()
+    pair.theirs.fault(status=503)
+    await pair.enter_many(OTHER, EVENTS)
+    async with pair.consuming() as consumer:
+        await pair.enter_many(ACCOUNT, 20)
+        await until(lambda: _count(pair, ACCOUNT, 20))
+        assert consumer._shares.aside > 0
+        pair.theirs.mend()
+        await pair.ours.finished(timeout=60)
+    entries = await pair.joined(OTHER)
+    assert len(entries) == len({entry.data.address for entry in entries}) == EVENTS
+    assert len(await pair.theirs.conversations()) == EVENTS
+    assert await pair.ours.letters() == []
+
+
+async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path, lines):
+    """Its settings name both accounts and where each one's API is; who waits says of which account it is."""
+    (tmp_path / "routing.toml").write_text(PLAIN)
+    (tmp_path / "accounts.toml").write_text(
+        f'[[account]]\nsid = "{OTHER}"\nauth_token_env = "OTHER_TOKEN"\nconfiguration_id = "{CONFIGURATION}"\n'
+        f'conversations_url = "{pair.theirs.url}"\n'
+    )
+    async with working(pair.ours.settings(**pair.environment | {"OTHER_TOKEN": TOKEN})):
+        pair.theirs.fault(status=503)
+        for account in (ACCOUNT, OTHER):
+            await pair.ours.append(pair.sms(account))
+        await until(lambda: lines("event.waiting"))
+        pair.theirs.mend()
+        await until(lambda: _count(pair, OTHER, 1))
+    assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
+    assert len(await pair.joined(ACCOUNT)) == 1
+    assert {line["account"] for line in lines("event.waiting")} == {OTHER}
+
+
+async def _count(pair, account, number):
+    return len(await pair.joined(account)) == number
