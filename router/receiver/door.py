@@ -2,6 +2,10 @@
 
 Size before reading, signature before parsing. What is known so far goes into the `Evidence`, so that whoever refuses
 a webhook further out still has its bytes.
+
+What a door checks is a `Knock`, which both a request and an entry of the quarantine can be made into: after a wrong
+setting was mended, `readmit` checks again what was refused, without a request and without the caller. A new kind of
+door implements both, `admit` being what reads the request and then does what `readmit` does.
 """
 
 from __future__ import annotations
@@ -50,11 +54,28 @@ class Admission:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What is checked of a request: path and query as on the wire, headers (names in any case), and the whole body."""
+
+    raw_path: bytes
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Door(Protocol):
     """What stands between a request and its events, for each form of request one."""
 
     async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
+        ...
+
+    def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        """Check again what was refused before; raises WebhookError as `admit` does.
+
+        The time that has passed must not count against it. `is_trusted`: an operator vouches for the signature, and
+        everything else is checked as ever.
+        """
         ...
 
 
@@ -76,19 +97,28 @@ class SignedDoor:
 
     async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
-        require_type(request, source)
-        evidence.body = await read_body(request, self._max_body_bytes)
-        account, webhook = self._authenticate(request, source, evidence)
+        evidence.body = await read_body(request, self._max_body_bytes)  # before its type: the quarantine keeps it
+        return self.readmit(Knock(raw_path_of(request), request.headers, evidence.body), source, evidence)
+
+    def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        """Check what is known of a request; raises WebhookError, with `is_trusted` for anything but its signature."""
+        require_type(knock, source)
+        try:
+            account, webhook = self._authenticate(knock, source, evidence)
+        except SignatureError:
+            if not is_trusted:
+                raise
+            account, webhook = self._believe(knock, source, evidence)
         pieces, note = _split(webhook, source, account)
         respond = self._responders.get(source.name)
         if respond is None:
             return Admission(pieces, lambda: source.answer, note)
         return Admission(pieces, lambda: respond(webhook, account), note)
 
-    def _authenticate(self, request: web.Request, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
-        raw_path = request.raw_path.encode("utf-8", "surrogateescape")
-        signature, named = request.headers.get(_SIGNATURE), request.headers.get(SETTINGS_HEADER)
-        token, body = request.headers.get(_TOKEN), evidence.body
+    def _authenticate(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+        raw_path, body = knock.raw_path, knock.body
+        signature, named = knock.headers.get(_SIGNATURE), knock.headers.get(SETTINGS_HEADER)
+        token = knock.headers.get(_TOKEN)
         if source.content_type == FORM:
             pairs = parse_form(body)
             account = self._named_account(pairs, evidence)
@@ -105,6 +135,19 @@ class SignedDoor:
                 return account, Webhook(body, [], token)
         raise problem or SignatureError("no account is configured")
 
+    def _believe(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+        """Return the account that the webhook itself names, unproven; raises AccountError if it is not configured."""
+        token = knock.headers.get(_TOKEN)
+        if source.content_type == FORM:
+            pairs = parse_form(knock.body)
+            return self._named_account(pairs, evidence), Webhook(knock.body, pairs, token)
+        webhook = Webhook(knock.body, [], token)
+        for account in self._accounts:
+            if any(piece.identity.account_id == account.sid for piece in source.split(webhook, account.sid)):
+                evidence.account_id = account.sid
+                return account, webhook
+        raise AccountError("its account is not configured")
+
     def _named_account(self, pairs: list[tuple[bytes, bytes]], evidence: Evidence) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
         sid = next((value.strip() for name, value in pairs if name == _ACCOUNT), b"").decode("utf-8", "replace")
@@ -115,7 +158,12 @@ class SignedDoor:
         return account
 
 
-def require_type(request: web.Request, source: Source) -> None:
+def raw_path_of(request: web.Request) -> bytes:
+    """Return path and query as they came; bytes that are no text stay what they were."""
+    return request.raw_path.encode("utf-8", "surrogateescape")
+
+
+def require_type(request: web.Request | Knock, source: Source) -> None:
     """Return if the content type is the source's; raises WrongTypeError."""
     content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != source.content_type and content_type not in source.also:

@@ -208,7 +208,7 @@ async def test_json_with_two_digests(receiver, json_sample):
     ],
 )
 async def test_wrong_or_missing_content_type(receiver, sample, content_type):
-    """A body of another type is refused before it is read."""
+    """A body of another type is refused, whoever signed it."""
     await assert_refused(receiver, signed(sample()).but(content_type=content_type), 415, "content-type")
 
 
