@@ -18,6 +18,7 @@ from router.core.accounts import Account, Accounts
 from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.keys import Keys
+from router.core.quarantine import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,6 +100,9 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
     shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
+    quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
+    quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
+    quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)
@@ -163,6 +167,11 @@ class Settings(BaseModel):
                 )
             ]
         )
+
+    @property
+    def quarantine_bounds(self) -> Bounds:
+        """What the quarantine may hold of each reason."""
+        return Bounds(self.quarantine_max, self.quarantine_max_bytes, self.quarantine_ttl)
 
     @property
     def redis(self) -> str:

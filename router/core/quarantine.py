@@ -38,6 +38,15 @@ _MAX_DETAIL: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """What each reason may have: entries, bytes, and seconds since its receipt."""
+
+    entries: int
+    size: int
+    ttl: int
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """One refused webhook.
 

@@ -19,19 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from router.core.keys import Keys
+    from router.core.quarantine import Bounds
 
 #: Entries are read so many at once: each may have a body of the largest size.
 _PAGE: Final = 20
 _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What each reason may have: entries, bytes, and seconds since its receipt."""
-
-    entries: int
-    size: int
-    ttl: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,9 @@ def json_request(body: bytes) -> Request:
 async def assert_unreadable(receiver, request, *words):
     answer = await receiver.send(request)
     assert (answer.status, answer.body) == (400, b"")
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert (refused.reason, refused.body) == ("unreadable", request.body)
+    assert await receiver.has_nothing_else()
     (line,) = receiver.webhooks()
     assert line["result"] == "unreadable"
     assert all(word in line["reason"] for word in words), line["reason"]
@@ -290,7 +292,9 @@ async def test_half_a_body_and_then_nothing(receiver, source):
     (line,) = await until(receiver.webhooks)
     assert (line["status"], line["result"]) == (400, "unreadable")
     assert "whole" in line["reason"]
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert (refused.body, refused.is_whole) == (b"", False)
+    assert await receiver.has_nothing_else()
 
 
 async def test_half_a_chunked_body_and_then_nothing(receiver):
@@ -312,7 +316,7 @@ async def test_broken_chunks(receiver):
     """Framing that is no framing is refused."""
     answer = await speak(receiver, head(signed(sms()), length=None) + b"zz\r\nabcde\r\n0\r\n\r\n")
     assert answer.split(b" ", 2)[1] == b"400"
-    assert await receiver.redis.keys() == []
+    assert await receiver.has_nothing_else()
 
 
 async def test_bytes_in_headers_that_are_no_text(receiver):
