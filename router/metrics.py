@@ -15,6 +15,7 @@ REGISTRY: Final = CollectorRegistry()
 #: name: (meaning, labels)
 COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
+    "router_shadow": ("webhooks let in by shadow mode although their signature is not right", ("source",)),
     "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),

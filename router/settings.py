@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from router.core.accounts import Account, Accounts
 from router.core.addresses import mask
 from router.core.errors import SettingsError
+from router.core.events import SourceName
 from router.core.keys import Keys
 from router.core.quarantine import Bounds
 
@@ -47,6 +48,12 @@ _SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_s
 def _tokens(value: object) -> object:
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _signed_sources(value: tuple[SourceName, ...]) -> tuple[SourceName, ...]:
+    if SourceName.EMAIL in value:  # it has no account that could be checked in place of the signature
+        raise ValueError("email has no shadow mode")
     return value
 
 
@@ -100,6 +107,7 @@ class Settings(BaseModel):
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
     shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
+    shadow: Annotated[tuple[SourceName, ...], BeforeValidator(_tokens), AfterValidator(_signed_sources)] = ()
     quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
     quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
     quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
@@ -202,6 +210,8 @@ def _shown(name: str, value: Any) -> str:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if name in _SECRET:
         return ",".join("***" for _ in (value if isinstance(value, tuple) else (value,)))
+    if isinstance(value, tuple):
+        return ",".join(value)
     return mask(value) if name == "ai_agent_address" else str(value)
 
 

@@ -40,6 +40,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         settings.accounts,
         base_urls(settings.public_base_url or ""),
         max_body_bytes=settings.max_body_bytes,
+        shadow=settings.shadow,
     )
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
     ingest = Ingest(appender=appender, door=door, quarantine=quarantine)
