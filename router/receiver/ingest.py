@@ -96,16 +96,20 @@ class Ingest:
         return any(appended)
 
     async def _append(self, piece: Piece, source: Source, received_at: int) -> bool:
-        identity = piece.identity
-        return await self._appender.append(
-            InboundFields(
-                source=source.name,
-                account_id=identity.account_id,
-                key=identity.key,
-                subject=identity.subject,
-                received_at=received_at,
-                body=piece.body,
-                ttl=source.key_ttl,
-                aliases=identity.aliases,
-            )
-        )
+        return await self._appender.append(to_fields(piece, source, received_at))
+
+
+def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str = "") -> InboundFields:
+    """Return what is appended of one event; `received_at` in µs, `replayed_at` (ISO 8601) marks a replay."""
+    identity = piece.identity
+    return InboundFields(
+        source=source.name,
+        account_id=identity.account_id,
+        key=identity.key,
+        subject=identity.subject,
+        received_at=received_at,
+        body=piece.body,
+        ttl=source.key_ttl,
+        aliases=identity.aliases,
+        replayed_at=replayed_at,
+    )
