@@ -61,3 +61,25 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
     )
+
+
+def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `quarantine` takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
+    listing = actions.add_parser("list", help="what was refused, when and why")
+    listing.add_argument("--json", action="store_true", help="as JSON lines")
+    show = actions.add_parser("show", help="all that is known of one: headers, reason, body; private values masked")
+    show.add_argument("id", metavar="ID", help="as `list` shows it")
+    show.add_argument("--raw", metavar="FILE", help="write the request there (-: here) as it came, nothing masked")
+    text = "check again with the settings of now, take in what is right; the rest stays (status 1) with its new reason"
+    replay = actions.add_parser("replay", help=text, description=text)
+    replay.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows them")
+    replay.add_argument("--all", action="store_true", help="all of them, or those of --reason and --source")
+    replay.add_argument(
+        "--trust",
+        action="store_true",
+        help="do not check the signatures of these ids: for when the token is gone; you vouch for them",
+    )
+    for each in (listing, replay):
+        each.add_argument("--reason", help="only those: signature, account, unreadable, content-type, too-large")
+        each.add_argument("--source", help="only those: messaging, conversations, ...")
