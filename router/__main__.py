@@ -97,6 +97,13 @@ def _quarantine(arguments: argparse.Namespace) -> int:
     return run(replay_quarantined(arguments))
 
 
+def _explain_signature(arguments: argparse.Namespace) -> int:
+    from router.commands.explain_signature import explain_signature
+    from router.process import run
+
+    return run(explain_signature(arguments))
+
+
 def _schemas(arguments: argparse.Namespace) -> int:
     from router.commands.schemas import write_schemas
 
@@ -139,7 +146,8 @@ def _add_processes(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
-    from router.commands.options import add_quarantine_options, add_sandbox_options, add_simulate_options
+    from router.commands import options
+    from router.commands.options import add_sandbox_options, add_simulate_options
 
     add_sandbox_options(add("sandbox", _sandbox, "the offline Conversations API on its own"))
     add_simulate_options(add("simulate", _simulate, "send a properly signed webhook, and show what comes of it"))
@@ -150,7 +158,10 @@ def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
     letters.add_argument("ids", nargs="*", metavar="ID", help="letters to replay, as `list` shows them")
     letters.add_argument("--all", action="store_true", help="replay all of them")
     letters.add_argument("--json", action="store_true", help="list as JSON lines, with the raw fields")
-    add_quarantine_options(add("quarantine", _quarantine, "inspect refused webhooks, and take them in after all"))
+    refused = add("quarantine", _quarantine, "inspect refused webhooks, and take them in after all")
+    options.add_quarantine_options(refused)
+    explain = add("explain-signature", _explain_signature, "say why a signature does not match, and what to change")
+    options.add_explain_options(explain)
     schemas = add("schemas", _schemas, "write the JSON Schemas of all entries")
     schemas.add_argument("directory", type=Path, nargs="?", default=Path("config/schemas"))
 

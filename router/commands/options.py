@@ -83,3 +83,15 @@ def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
     for each in (listing, replay):
         each.add_argument("--reason", help="only those: signature, account, unreadable, content-type, too-large")
         each.add_argument("--source", help="only those: messaging, conversations, ...")
+
+
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `explain-signature` takes."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", help="an entry of the quarantine, as `quarantine list` shows it")
+    which.add_argument("--request", metavar="FILE", help="a whole HTTP request as text (-: standard input)")
+    which.add_argument("--url", help="what was called: a URL, or path and query; with --header and --body-file")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="as with curl; may repeat"
+    )
+    parser.add_argument("--body-file", metavar="FILE", help="the body's bytes (-: standard input)")

@@ -147,6 +147,17 @@ async def test_help_lists_every_command(run):
     """`--help` of the whole and of each command works."""
     status, output = await run("--help")
     assert status == 0
-    for command in ("dev", "receive", "work", "sandbox", "simulate", "check", "dead-letters", "quarantine", "schemas"):
+    for command in (
+        "dev",
+        "receive",
+        "work",
+        "sandbox",
+        "simulate",
+        "check",
+        "dead-letters",
+        "quarantine",
+        "explain-signature",
+        "schemas",
+    ):
         assert command in output
         assert (await run(command, "--help"))[0] == 0
