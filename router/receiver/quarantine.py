@@ -61,7 +61,7 @@ class Quarantine:
         self._keys = keys
         self._bounds = bounds
         self._waiting: deque[Refused] = deque()
-        self._size = 0
+        self._size, self._crowded = 0, 0
         self._writer: asyncio.Task[None] | None = None
 
     def put(self, refused: Refused) -> None:
@@ -70,7 +70,8 @@ class Quarantine:
             return
         refused = refused.within(self._bounds.size)
         if len(self._waiting) >= MAX_WAITING or (self._waiting and self._size + refused.size > MAX_WAITING_BYTES):
-            _miss([refused], "too many wait to be kept")
+            metrics.count("router_quarantined", refused.reason, "failed")
+            self._crowded += 1
             return
         self._waiting.append(refused)
         self._size += refused.size
@@ -92,21 +93,15 @@ class Quarantine:
                 metrics.count("router_quarantined", refused.reason, "kept" if entry_id else "repeat")
                 self._size -= self._waiting.popleft().size
         except (RedisError, OSError) as error:  # OSError: a timeout is one too
-            _miss(self._waiting, type(error).__name__)
+            for refused in self._waiting:
+                metrics.count("router_quarantined", refused.reason, "failed")
+            _tell(type(error).__name__, len(self._waiting))
         finally:
+            if self._crowded:  # one line for all of a flood
+                _tell("too many waited", self._crowded)
             self._waiting.clear()
-            self._size, self._writer = 0, None
+            self._size, self._crowded, self._writer = 0, 0, None
 
 
-def _miss(lost: deque[Refused] | list[Refused], problem: str) -> None:
-    for refused in lost:
-        metrics.count("router_quarantined", refused.reason, "failed")
-    first = lost[0]
-    log(
-        "quarantine.failed",
-        level="error",
-        source=first.source,
-        reason=first.reason,
-        problem=problem,
-        webhooks=len(lost),
-    )
+def _tell(problem: str, webhooks: int) -> None:
+    log("quarantine.failed", level="error", problem=problem, webhooks=webhooks)

@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from router import metrics
@@ -102,8 +103,7 @@ async def test_without_redis_the_answer_is_the_same_and_the_loss_is_told(start):
     before = counted("failed")
     assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
     (line,) = await until(lambda: [one for one in receiver.lines if one["event"] == "quarantine.failed"])
-    assert (line["source"], line["reason"], line["level"]) == ("messaging", "signature", "error")
-    assert (line["problem"], line["webhooks"]) == ("ConnectionError", 1)
+    assert (line["level"], line["problem"], line["webhooks"]) == ("error", "ConnectionError", 1)
     assert counted("failed") == before + 1
 
 
@@ -143,6 +143,8 @@ async def test_what_waits_is_bounded(redis, keys, output, monkeypatch):
     await one.close()
     assert await redis.xlen(keys.quarantine()) == 3
     assert counted("failed") == before + 2
+    (line,) = [orjson.loads(text) for text in output.getvalue().splitlines()]
+    assert (line["event"], line["problem"], line["webhooks"]) == ("quarantine.failed", "too many waited", 2)
     monkeypatch.setattr(quarantine, "MAX_WAITING_BYTES", 1000)
     for number in range(10, 15):
         one.put(_numbered(number, 400))
