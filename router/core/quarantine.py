@@ -31,7 +31,7 @@ REASONS: Final = tuple(
 HIDDEN: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 #: Stands where a value was that is not kept.
 NOT_KEPT: Final = "(not kept)"
-#: Headers that make two requests with the same bytes two webhooks, beside all whose name ends with `-signature`.
+#: Headers that make two requests with the same bytes two webhooks, beside those of signatures and their times.
 _TELLING: Final = frozenset({"content-type", "content-length", "x-twilio-webhooks-signature-settings"})
 _MAX_WORD: Final = 64
 _MAX_DETAIL: Final = 500
@@ -141,7 +141,7 @@ def _read_headers(value: bytes) -> tuple[tuple[str, str], ...]:
 
 def _tells(name: str) -> bool:
     lower = name.lower()
-    return lower in _TELLING or lower.endswith(("-signature", "-signature-timestamp", "-webhook-timestamp"))
+    return lower in _TELLING or lower.endswith(("-signature", "-timestamp"))
 
 
 def _encode(text: str, limit: int) -> bytes:
