@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from router.core.events import SourceName
+from router.core.quarantine import REASONS
+
 if TYPE_CHECKING:
     import argparse
 
@@ -81,8 +84,8 @@ def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
         help="do not check the signatures of these ids: for when the token is gone; you vouch for them",
     )
     for each in (listing, replay):
-        each.add_argument("--reason", help="only those: signature, account, unreadable, content-type, too-large")
-        each.add_argument("--source", help="only those: messaging, conversations, ...")
+        each.add_argument("--reason", choices=REASONS, help="only what was refused for it")
+        each.add_argument("--source", choices=[str(name) for name in SourceName], help="only what came from it")
 
 
 def add_explain_options(parser: argparse.ArgumentParser) -> None:

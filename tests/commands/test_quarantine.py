@@ -141,3 +141,11 @@ async def test_replay_names_the_settings_that_it_needs(environment):
     environment.delenv("PUBLIC_BASE_URL")
     with pytest.raises(SettingsError, match="PUBLIC_BASE_URL"):
         await replay_quarantined(options("replay", "--all"))
+
+
+@pytest.mark.parametrize("option", ["--reason", "--source"])
+def test_a_misspelt_filter_is_refused(option, capsys):
+    """A word that is no reason or source is an error, not a filter that lets nothing through."""
+    with pytest.raises(SystemExit):
+        options("replay", "--all", option, "signatur")
+    assert "invalid choice" in capsys.readouterr().err
