@@ -23,7 +23,7 @@ The path of one event, and where to read it:
     receiver/  worker/  ../handlers/    the processes of the Procfile
     sandbox/        the offline Conversations API and the webhook simulator
     settings.py     the only reader of the environment;  logs.py, metrics.py: every name in one table
-    dev.py          all of it on one machine;  commands/: check, simulate, dead-letters, schemas
+    dev.py          all of it on one machine;  commands/: check, simulate, dead-letters, quarantine, ...
 
 To add an event source: inbound/__init__.py. A handler: handlers/app.py. A routing rule: config/routing.toml.
 """

@@ -86,6 +86,24 @@ def _dead_letters(arguments: argparse.Namespace) -> int:
     return run(replay_dead_letters(arguments.ids, is_all=arguments.all))
 
 
+def _quarantine(arguments: argparse.Namespace) -> int:
+    from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
+    from router.process import run
+
+    if arguments.action == "list":
+        return run(list_quarantine(arguments))
+    if arguments.action == "show":
+        return run(show_quarantined(arguments.id, raw=arguments.raw))
+    return run(replay_quarantined(arguments))
+
+
+def _explain_signature(arguments: argparse.Namespace) -> int:
+    from router.commands.explain_signature import explain_signature
+    from router.process import run
+
+    return run(explain_signature(arguments))
+
+
 def _schemas(arguments: argparse.Namespace) -> int:
     from router.commands.schemas import write_schemas
 
@@ -128,6 +146,7 @@ def _add_processes(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
+    from router.commands import options
     from router.commands.options import add_sandbox_options, add_simulate_options
 
     add_sandbox_options(add("sandbox", _sandbox, "the offline Conversations API on its own"))
@@ -139,6 +158,10 @@ def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
     letters.add_argument("ids", nargs="*", metavar="ID", help="letters to replay, as `list` shows them")
     letters.add_argument("--all", action="store_true", help="replay all of them")
     letters.add_argument("--json", action="store_true", help="list as JSON lines, with the raw fields")
+    refused = add("quarantine", _quarantine, "inspect refused webhooks, and take them in after all")
+    options.add_quarantine_options(refused)
+    explain = add("explain-signature", _explain_signature, "say why a signature does not match, and what to change")
+    options.add_explain_options(explain)
     schemas = add("schemas", _schemas, "write the JSON Schemas of all entries")
     schemas.add_argument("directory", type=Path, nargs="?", default=Path("config/schemas"))
 

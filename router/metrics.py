@@ -15,6 +15,8 @@ REGISTRY: Final = CollectorRegistry()
 #: name: (meaning, labels)
 COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
+    "router_shadow": ("webhooks let in by shadow mode although their signature is not right", ("source",)),
+    "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
@@ -23,6 +25,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 #: name: (meaning, labels)
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_stream_entries": ("entries in a stream", ("stream",)),
+    "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
     "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
     "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),

@@ -28,7 +28,9 @@ from router.core.accounts import Account, Accounts, parse_shared_keys, parse_tok
 from router.core.accounts_file import CREDENTIALS, TOKEN
 from router.core.addresses import mask
 from router.core.errors import SettingsError
+from router.core.events import SourceName
 from router.core.keys import Keys
+from router.core.quarantine import Bounds
 from router.mail_settings import check_credentials, check_public_keys
 
 if TYPE_CHECKING:
@@ -61,6 +63,12 @@ _SECRET: Final = frozenset(
 
 def _tokens(value: object) -> object:
     return parse_tokens(value) if isinstance(value, str) else value
+
+
+def _signed_sources(value: tuple[SourceName, ...]) -> tuple[SourceName, ...]:
+    if SourceName.EMAIL in value:  # it has no account that could be checked in place of the signature
+        raise ValueError("email has no shadow mode")
+    return value
 
 
 def _pairs(value: object) -> object:
@@ -113,6 +121,10 @@ class Settings(BaseModel):
     ] = ()
     email_max_age: int = Field(default=4 * 86_400, ge=0, le=7 * 86_400)
     max_mail_bytes: int = Field(default=40 * 1_048_576, ge=1024, le=1024 * 1_048_576)
+    shadow: Annotated[tuple[SourceName, ...], BeforeValidator(_tokens), AfterValidator(_signed_sources)] = ()
+    quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
+    quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
+    quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)
@@ -184,6 +196,11 @@ class Settings(BaseModel):
             configuration_id=self.twilio_conversation_configuration_id,
             classic_service_sid=self.twilio_classic_service_sid,
         )
+
+    @property
+    def quarantine_bounds(self) -> Bounds:
+        """What the quarantine may hold of each reason."""
+        return Bounds(self.quarantine_max, self.quarantine_max_bytes, self.quarantine_ttl)
 
     @property
     def redis(self) -> str:

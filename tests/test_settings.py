@@ -296,3 +296,18 @@ def test_only_twilios_own_names_begin_with_twilio():
     """Every variable that is ours begins with ROUTER_."""
     theirs = {variable_of(name) for name in Settings.model_fields if not variable_of(name).startswith("ROUTER_")}
     assert not [name for name in theirs if "SHARED" in name]
+
+
+def test_sources_in_shadow_mode(folder):
+    """A list of sources; none by default."""
+    assert load(environment=folder()).shadow == ()
+    settings = load(environment=folder() | {"ROUTER_SHADOW": "messaging, event-streams"})
+    assert settings.shadow == ("messaging", "event-streams")
+    assert settings.masked()["ROUTER_SHADOW"] == "messaging,event-streams"
+
+
+@pytest.mark.parametrize("value", ["sms", "Messaging", "messaging,all", "*", "true", "email", "messaging,email"])
+def test_no_other_source_can_be_in_shadow_mode(folder, value):
+    """A name that is no source, or one without shadow mode, stops the start: nobody shall believe that it is on."""
+    (problem,) = problems_of(folder() | {"ROUTER_SHADOW": value})
+    assert problem.startswith("ROUTER_SHADOW: ")

@@ -57,6 +57,9 @@ def _check_settings(settings: Settings) -> list[Finding]:
         findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
     if settings.public_base_url and settings.public_base_url.startswith("http://"):
         findings.append(Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the way can read and repeat webhooks"))
+    if settings.shadow:
+        text = f"lets in webhooks of {', '.join(settings.shadow)} that nobody signed: whoever knows the URL can post"
+        findings.append(Finding("warn", "ROUTER_SHADOW", text))
     return [*findings, *check_credentials(settings), _check_mails(settings)]
 
 

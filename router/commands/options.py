@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from router.core.events import SourceName
+from router.core.quarantine import REASONS
+
 if TYPE_CHECKING:
     import argparse
 
@@ -67,3 +70,37 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
     )
+
+
+def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `quarantine` takes."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
+    listing = actions.add_parser("list", help="what was refused, when and why")
+    listing.add_argument("--json", action="store_true", help="as JSON lines")
+    show = actions.add_parser("show", help="all that is known of one: headers, reason, body; private values masked")
+    show.add_argument("id", metavar="ID", help="as `list` shows it")
+    show.add_argument("--raw", metavar="FILE", help="write the request there (-: here) as it came, nothing masked")
+    text = "check again with the settings of now, take in what is right; the rest stays (status 1) with its new reason"
+    replay = actions.add_parser("replay", help=text, description=text)
+    replay.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows them")
+    replay.add_argument("--all", action="store_true", help="all of them, or those of --reason and --source")
+    replay.add_argument(
+        "--trust",
+        action="store_true",
+        help="do not check the signatures of these ids: for when the token is gone; you vouch for them",
+    )
+    for each in (listing, replay):
+        each.add_argument("--reason", choices=REASONS, help="only what was refused for it")
+        each.add_argument("--source", choices=[str(name) for name in SourceName], help="only what came from it")
+
+
+def add_explain_options(parser: argparse.ArgumentParser) -> None:
+    """Add what `explain-signature` takes."""
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--id", help="an entry of the quarantine, as `quarantine list` shows it")
+    which.add_argument("--request", metavar="FILE", help="a whole HTTP request as text (-: standard input)")
+    which.add_argument("--url", help="what was called: a URL, or path and query; with --header and --body-file")
+    parser.add_argument(
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="as with curl; may repeat"
+    )
+    parser.add_argument("--body-file", metavar="FILE", help="the body's bytes (-: standard input)")

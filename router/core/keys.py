@@ -4,7 +4,8 @@
 
 The braces are a Redis Cluster hash tag: all that one script touches lies in one partition, so in one slot. A
 partition is chosen by the subject of an event (receiver) or the conversation (worker). `PERMANENT` names what has no
-TTL; everything else expires.
+TTL; everything else expires. The quarantine has no partition, and all of its keys one tag: `{<namespace>:quarantine}`
+is the slot of the key `<namespace>:quarantine` itself.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Target(StrEnum):
 RESOLVER: Final = "resolver"
 
 #: Kinds without a TTL: the streams (trimmed by what their groups have read) and the small sets that stay true.
-PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster", "quarantine")
+PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,26 @@ class Keys:
     def roster(self, kind: str) -> str:
         """Hash or sorted set: human agents' assignments and the conversations that wait for one; in partition 0."""
         return self._key(0, "roster", kind)
+
+    def quarantine(self) -> str:
+        """Stream: webhooks refused at the door; expires after the last of them, as do the keys below."""
+        return f"{self.namespace}:quarantine"
+
+    def quarantine_order(self, reason: str) -> str:
+        """List: the entries of one reason in the quarantine, oldest first, with their sizes."""
+        return self._quarantined("order", reason)
+
+    def quarantine_known(self) -> str:
+        """Hash: the digest of each webhook in the quarantine, and its entry."""
+        return self._quarantined("known")
+
+    def quarantine_repeats(self) -> str:
+        """Hash: how often a webhook in the quarantine came again, by entry."""
+        return self._quarantined("repeats")
+
+    def quarantine_bytes(self) -> str:
+        """Hash: how many bytes each reason has in the quarantine."""
+        return self._quarantined("bytes")
+
+    def _quarantined(self, *parts: str) -> str:
+        return ":".join((f"{{{self.quarantine()}}}", *parts))

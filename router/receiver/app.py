@@ -16,6 +16,7 @@ from router.logs import log
 from router.receiver.door import SignedDoor
 from router.receiver.ingest import Ingest
 from router.receiver.mail_door import make_mail_door
+from router.receiver.quarantine import Quarantine
 from router.streams.append import Appender
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.inspect import update_gauges
@@ -38,9 +39,14 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app[STOPPING] = asyncio.Event()
     appender = Appender(app[REDIS], settings.keys)
     door = SignedDoor(
-        settings.accounts, base_urls(settings.public_base_url or ""), max_body_bytes=settings.max_body_bytes
+        settings.accounts,
+        base_urls(settings.public_base_url or ""),
+        max_body_bytes=settings.max_body_bytes,
+        shadow=settings.shadow,
     )
-    ingest = Ingest(appender=appender, door=door, doors={SourceName.EMAIL: make_mail_door(settings)})
+    quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
+    doors = {SourceName.EMAIL: make_mail_door(settings)}
+    ingest = Ingest(appender=appender, door=door, doors=doors, quarantine=quarantine)
     for source in SOURCES.values():
         app.router.add_post(source.path, _handler(ingest, source))
     app.router.add_get("/healthz", _healthz)
@@ -51,6 +57,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     async def life(app: web.Application) -> AsyncIterator[None]:
         yield
         await appender.close()
+        await quarantine.close()
         if redis is None:
             await app[REDIS].aclose()
 

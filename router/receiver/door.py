@@ -2,6 +2,10 @@
 
 Size before reading, signature before parsing. What is known so far goes into the `Evidence`, so that whoever refuses
 a webhook further out still has its bytes.
+
+What a door checks is a `Knock`, which both a request and an entry of the quarantine can be made into: after a wrong
+setting was mended, `readmit` checks again what was refused, without a request and without the caller. A new kind of
+door implements both, `admit` being what reads the request and then does what `readmit` does.
 """
 
 from __future__ import annotations
@@ -24,9 +28,10 @@ from router.core.errors import (
 )
 from router.core.signature import SETTINGS_HEADER, Verifier, parse_form
 from router.inbound.sources import FORM, Piece, Source, Webhook
+from router.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from router.core.accounts import Account, Accounts
     from router.core.events import SourceName
@@ -65,6 +70,15 @@ class Admission:
     note: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Knock:
+    """What is checked of a request: path and query as on the wire, headers (names in any case), and the whole body."""
+
+    raw_path: bytes
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Door(Protocol):
     """What stands between a request and its events, for each form of request one."""
 
@@ -72,9 +86,21 @@ class Door(Protocol):
         """Return what an authentic webhook holds; raises WebhookError for any other."""
         ...
 
+    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        """Check again what was refused before; raises WebhookError as `admit` does.
+
+        The time that has passed must not count against it. `is_trusted`: an operator vouches for the signature, and
+        everything else is checked as ever.
+        """
+        ...
+
 
 class SignedDoor:
-    """Forms and JSON, signed by Twilio with a token or a shared key of the account that they are of."""
+    """Forms and JSON, signed by Twilio with a token or a shared key of the account that they are of.
+
+    Of the sources in `shadow` what is not signed rightly is let in all the same, counted and logged with what would
+    have been refused: for finding out what is wrong without losing messages, never for good.
+    """
 
     def __init__(
         self,
@@ -83,27 +109,43 @@ class SignedDoor:
         *,
         max_body_bytes: int,
         responders: Mapping[SourceName, Responder] | None = None,
+        shadow: Collection[SourceName] = (),
     ) -> None:
         self._accounts = accounts
         self._verifiers = {account.sid: Verifier(bases, account.tokens, account.shared_keys) for account in accounts}
         self._max_body_bytes = max_body_bytes
         self._responders = responders or {}
+        self._shadow = frozenset(shadow)
 
     async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
-        require_type(request, source)
-        evidence.body = await read_body(request, self._max_body_bytes)
-        account, webhook = self._authenticate(request, source, evidence)
+        evidence.body = await read_body(request, self._max_body_bytes)  # before its type: the quarantine keeps it
+        return self._judge(Knock(raw_path_of(request), request.headers, evidence.body), source, evidence)
+
+    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        """Check what is known of a request; raises WebhookError, with `is_trusted` for anything but its signature."""
+        return self._judge(knock, source, evidence, is_trusted=is_trusted)
+
+    def _judge(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        require_type(knock, source)
+        try:
+            account, webhook = self._authenticate(knock, source, evidence)
+        except SignatureError as error:
+            if not (is_trusted or source.name in self._shadow):
+                raise
+            account, webhook = self._believe(knock, source, evidence)
+            if not is_trusted:
+                _tell_shadow(source, account, error)
         pieces, note = self._split(webhook, source, account)
         respond = self._responders.get(source.name)
         if respond is None:
             return Admission(pieces, lambda: source.answer, note)
         return Admission(pieces, lambda: respond(webhook, account), note)
 
-    def _authenticate(self, request: web.Request, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
-        raw_path = request.raw_path.encode("utf-8", "surrogateescape")
-        signature, named = request.headers.get(_SIGNATURE), request.headers.get(SETTINGS_HEADER)
-        token, body = request.headers.get(_TOKEN), evidence.body
+    def _authenticate(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+        raw_path, body = knock.raw_path, knock.body
+        signature, named = knock.headers.get(_SIGNATURE), knock.headers.get(SETTINGS_HEADER)
+        token = knock.headers.get(_TOKEN)
         if source.content_type == FORM:
             pairs = parse_form(body)
             account = self._named_account(pairs, evidence)
@@ -135,6 +177,19 @@ class SignedDoor:
         if mentioned and self._accounts.get(evidence.account_id) is None:
             return AccountError(f"account {evidence.account_id} is not configured")
         return error
+
+    def _believe(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+        """Return the account that the webhook itself names, unproven; raises AccountError if it is not configured."""
+        token = knock.headers.get(_TOKEN)
+        if source.content_type == FORM:
+            pairs = parse_form(knock.body)
+            return self._named_account(pairs, evidence), Webhook(knock.body, pairs, token)
+        webhook = Webhook(knock.body, [], token)
+        for account in self._accounts:
+            if any(piece.identity.account_id == account.sid for piece in source.split(webhook, account.sid)):
+                evidence.account_id = account.sid
+                return account, webhook
+        raise AccountError("its account is not configured")
 
     def _named_account(self, pairs: list[tuple[bytes, bytes]], evidence: Evidence) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
@@ -171,7 +226,18 @@ def _mentioned(body: bytes) -> list[str]:
     return [sid.decode() for sid in _SID.findall(body, 0, LOOK)]
 
 
-def require_type(request: web.Request, source: Source) -> None:
+def _tell_shadow(source: Source, account: Account, error: SignatureError) -> None:
+    metrics.count("router_shadow", source.name)
+    fields = {"source": source.name, "account": account.sid, "status": error.status, "reason": str(error)}
+    log("webhook.shadow", level="warning", **fields)
+
+
+def raw_path_of(request: web.Request) -> bytes:
+    """Return path and query as they came; bytes that are no text stay what they were."""
+    return request.raw_path.encode("utf-8", "surrogateescape")
+
+
+def require_type(request: web.Request | Knock, source: Source) -> None:
     """Return if the content type is the source's; raises WrongTypeError."""
     content_type = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if content_type != source.content_type and content_type not in source.also:

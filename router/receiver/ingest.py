@@ -17,6 +17,7 @@ from router import metrics
 from router.core.errors import NotDurableError, WebhookError
 from router.logs import describe, log
 from router.receiver.door import Door, Evidence
+from router.receiver.quarantine import Quarantine, make_refused
 from router.streams.append import Appender, InboundFields
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SER
 class Ingest:
     """Takes webhooks of all sources in; `doors` are those that are not the usual one.
 
-    `clock` gives microseconds since 1970.
+    What is refused goes to the `quarantine`, where there is one. `clock` gives microseconds since 1970.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class Ingest:
         appender: Appender,
         door: Door,
         doors: Mapping[SourceName, Door] | None = None,
+        quarantine: Quarantine | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._appender = appender
         self._door = door
         self._doors = doors or {}
+        self._quarantine = quarantine
         self._clock = clock
 
     async def take(self, request: web.Request, source: Source) -> web.Response:
@@ -63,6 +66,8 @@ class Ingest:
             return web.Response(body=admission.answer(), content_type=source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
+            if self._quarantine is not None:
+                self._quarantine.put(make_refused(request, source, error, evidence, received_at))
             return web.Response(status=error.status)
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
@@ -91,16 +96,20 @@ class Ingest:
         return any(appended)
 
     async def _append(self, piece: Piece, source: Source, received_at: int) -> bool:
-        identity = piece.identity
-        return await self._appender.append(
-            InboundFields(
-                source=source.name,
-                account_id=identity.account_id,
-                key=identity.key,
-                subject=identity.subject,
-                received_at=received_at,
-                body=piece.body,
-                ttl=source.key_ttl,
-                aliases=identity.aliases,
-            )
-        )
+        return await self._appender.append(to_fields(piece, source, received_at))
+
+
+def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str = "") -> InboundFields:
+    """Return what is appended of one event; `received_at` in µs, `replayed_at` (ISO 8601) marks a replay."""
+    identity = piece.identity
+    return InboundFields(
+        source=source.name,
+        account_id=identity.account_id,
+        key=identity.key,
+        subject=identity.subject,
+        received_at=received_at,
+        body=piece.body,
+        ttl=source.key_ttl,
+        aliases=identity.aliases,
+        replayed_at=replayed_at,
+    )

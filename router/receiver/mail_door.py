@@ -1,6 +1,7 @@
 """The door of mails: proof and type by the headers, then the body as it comes, hashed and read and never held.
 
-What the headers tell is judged before a byte of the body is read. Nothing that was read counts before the signature
+What the headers tell is judged before the body is read; of what they refuse a body that is small enough to be kept
+whole is read all the same, for the quarantine. Nothing that was read counts before the signature
 over all of it holds; a body that cannot be read is hashed to its end all the same, so that a forged mail is told
 nothing but 403. A request that carries a signature, or half of one, is never judged by Basic credentials instead: a
 policy that was switched on must not be avoidable by whoever learns the password in the webhook's URL.
@@ -12,17 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from router import metrics
 from router.core.email_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
-from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError
+from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WebhookError
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import Piece, Source, Webhook
-from router.receiver.door import Admission, Evidence
+from router.receiver.door import Admission, Evidence, Knock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
@@ -75,23 +76,40 @@ class MailDoor:
         evidence: Evidence,
         *,
         check_age: bool = True,
+        is_trusted: bool = False,
     ) -> Admission:
         """Admit a mail that comes from anywhere; for a replay the age of its signature does not matter.
 
         The names of `headers` may be of any case; `chunks` are the raw body, and not begun if the headers are wrong.
+        `is_trusted`: an operator vouches for it, and no proof is asked for.
         """
         evidence.is_cut = True  # until its body has been read to the end
         folded = {name.lower(): value for name, value in headers.items()}
-        proof = self._begin_proof(folded, check_age=check_age)
-        reading = _Reading(proof, folded.get("content-type"))
+        try:
+            proof = None if is_trusted else self._begin_proof(folded, check_age=check_age)
+            reading = _Reading(proof, folded.get("content-type"))
+        except WebhookError:
+            await _keep(folded, chunks, evidence)
+            raise
         try:
             async for chunk in chunks:
                 reading.take(chunk)
         finally:
-            evidence.body = bytes(reading.kept)
+            evidence.body = bytes(reading.kept)  # whatever came: a mail that broke off is shown as far as it came
         evidence.is_cut = reading.is_cut
         pieces, note = self._split(await reading.finish(), source, evidence)
         return Admission(pieces, lambda: source.answer, note)
+
+    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+        """Check again a mail that was refused; raises WebhookError.
+
+        Credentials are not kept, so a mail that only they proved needs trust.
+        """
+
+        async def body() -> AsyncGenerator[bytes, None]:
+            yield knock.body
+
+        return await self.admit_stream(knock.headers, body(), source, evidence, check_age=False, is_trusted=is_trusted)
 
     def _begin_proof(self, headers: Mapping[str, str], *, check_age: bool) -> RunningMailVerifier | None:
         """Return the check that the body is to pass, or None where credentials have proved who calls."""
@@ -161,6 +179,22 @@ def _open(content_type: str | None) -> MailReader | UnreadableError:
         return MailReader(content_type)
     except UnreadableError as error:
         return error
+
+
+async def _keep(headers: Mapping[str, str], chunks: AsyncIterable[bytes], evidence: Evidence) -> None:
+    """Read a body that its headers refuse, as far as it can be kept whole: a missing key must not lose mails."""
+    length = headers.get("content-length", "0")
+    if not length.isascii() or not length.isdigit() or int(length) > MAX_EVIDENCE:
+        return
+    kept = bytearray()
+    with suppress(WebhookError):  # it breaks off: what is wrong with its headers is the answer
+        async for chunk in chunks:
+            kept += chunk
+            if len(kept) > MAX_EVIDENCE:
+                break
+        else:
+            evidence.is_cut = False
+    evidence.body = bytes(kept[:MAX_EVIDENCE])
 
 
 async def read_chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:

@@ -46,6 +46,8 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         )
         port = listener.sockets[0].getsockname()[1]
         log("process.started", port=port, pid=os.getpid(), mails=describe_proof(settings), settings=settings.masked())
+        if settings.shadow:
+            log("shadow.on", level="warning", sources=",".join(settings.shadow))
         await stopped
         log("process.stopping")
         runner.app[STOPPING].set()

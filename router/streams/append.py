@@ -24,7 +24,10 @@ MAX_WAITING: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class InboundFields:
-    """What is appended; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds."""
+    """What is appended; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds.
+
+    `replayed_at` (ISO 8601) marks what was put back; empty for what comes from Twilio just now.
+    """
 
     source: str
     account_id: str
@@ -34,6 +37,7 @@ class InboundFields:
     body: bytes
     ttl: int
     aliases: tuple[str, ...] = ()
+    replayed_at: str = ""
 
     def to_args(self) -> list[Any]:
         """Return the arguments of the append script: the TTL, then field and value in turn.
@@ -54,6 +58,7 @@ class InboundFields:
             self.received_at,
             b"body",
             self.body,
+            *((b"replayed", self.replayed_at.encode()) if self.replayed_at else ()),
         ]
 
 

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from router.core.keys import Keys, Target
 from router.metrics import forget_gauges, gauge
+from router.streams import quarantine
 
 if TYPE_CHECKING:
     from router.streams.connection import Redis
@@ -60,7 +61,10 @@ async def read_stream(redis: Redis, key: str) -> StreamState:
 async def update_gauges(redis: Redis, keys: Keys) -> None:
     """Set the stream gauges of router.metrics from Redis."""
     states = [await read_stream(redis, key) for key in all_streams(keys)]
+    quarantined = await quarantine.count(redis, keys)
     forget_gauges()
+    for reason, number in quarantined.items():
+        gauge("router_quarantine_entries", reason, value=number)
     for state in states:
         gauge("router_stream_entries", state.key, value=state.length)
         for group in state.groups:

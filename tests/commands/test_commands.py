@@ -135,6 +135,13 @@ async def test_check_names_what_is_wrong_and_shows_no_secret(run, dev):
     assert dev["TWILIO_AUTH_TOKEN"] not in output
 
 
+async def test_check_warns_of_shadow_mode(run):
+    """What lets in webhooks that nobody signed is a warning, with the sources."""
+    status, output = await run("check", "--offline", ROUTER_SHADOW="messaging,event-streams")
+    assert status == 0, output
+    assert "warn  ROUTER_SHADOW: lets in webhooks of messaging, event-streams that nobody signed" in output
+
+
 async def test_dead_letters_are_listed_and_replayed(run, dev):
     """What cannot be read becomes a dead letter with its reason, and goes back on its stream when told to."""
     redis, keys = connect(dev["REDIS_URL"]), Keys()
@@ -164,6 +171,17 @@ async def test_help_lists_every_command(run):
     """`--help` of the whole and of each command works."""
     status, output = await run("--help")
     assert status == 0
-    for command in ("dev", "receive", "work", "sandbox", "simulate", "check", "dead-letters", "schemas"):
+    for command in (
+        "dev",
+        "receive",
+        "work",
+        "sandbox",
+        "simulate",
+        "check",
+        "dead-letters",
+        "quarantine",
+        "explain-signature",
+        "schemas",
+    ):
         assert command in output
         assert (await run(command, "--help"))[0] == 0

@@ -5,6 +5,7 @@ import inspect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.crc import key_slot
 
 from router.core.keys import PERMANENT, Keys, Target
 
@@ -28,6 +29,11 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.heartbeat(1, "resolver", "host-1"), "acme:{1}:heartbeat:resolver:host-1", id="heartbeat"),
         pytest.param(KEYS.effect(1, "ai-agent", "9-0"), "acme:{1}:effect:ai-agent:9-0", id="effect"),
         pytest.param(KEYS.roster("waiting"), "acme:{0}:roster:waiting", id="roster"),
+        pytest.param(KEYS.quarantine(), "acme:quarantine", id="quarantine"),
+        pytest.param(KEYS.quarantine_order("account"), "{acme:quarantine}:order:account", id="quarantine-order"),
+        pytest.param(KEYS.quarantine_known(), "{acme:quarantine}:known", id="quarantine-known"),
+        pytest.param(KEYS.quarantine_repeats(), "{acme:quarantine}:repeats", id="quarantine-repeats"),
+        pytest.param(KEYS.quarantine_bytes(), "{acme:quarantine}:bytes", id="quarantine-bytes"),
     ],
 )
 def test_form(key, expected):
@@ -42,6 +48,7 @@ def test_contract_of_streams():
         "router:{0}:participants:ai-agent",
         "router:{0}:participants:human-agent",
     ]
+    assert Keys().quarantine() == "router:quarantine"
 
 
 def test_every_kind_of_key_has_its_own_name():
@@ -55,7 +62,7 @@ def test_every_kind_of_key_has_its_own_name():
     ]
     kinds = [key.split(":")[2] for key in made if key.startswith("acme:{")]
     assert len(set(kinds)) == len(kinds)
-    assert set(PERMANENT) - {"quarantine"} <= set(kinds)
+    assert set(PERMANENT) <= set(kinds)
 
 
 @given(st.text(), st.integers(min_value=1, max_value=64))
@@ -87,3 +94,11 @@ def test_conversation_and_its_streams_share_a_slot(conversation_id, partitions):
     tag = f"{{{keys.partition_of(conversation_id)}}}"
     assert keys.conversation(ACCOUNT, conversation_id).split(":")[1] == tag
     assert keys.participants(keys.partition_of(conversation_id), "ai-agent").split(":")[1] == tag
+
+
+def test_keys_of_the_quarantine_share_a_slot():
+    """What one script touches is in one slot: the tag of the notes is the whole key of the stream, which has none."""
+    stream = KEYS.quarantine()
+    assert "{" not in stream
+    notes = [KEYS.quarantine_order("x"), KEYS.quarantine_known(), KEYS.quarantine_repeats(), KEYS.quarantine_bytes()]
+    assert {key_slot(key.encode()) for key in notes} == {key_slot(stream.encode())}

@@ -13,13 +13,16 @@ from aiohttp import web
 from yarl import URL
 
 from router import logs
+from router.core.keys import Keys
 from router.receiver.app import create_app
 from router.settings import load
+from router.streams.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from router.core.keys import Keys
+    from router.core.quarantine import Refused
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,22 @@ class Receiver:
 
     async def entries(self) -> list[dict[bytes, bytes]]:
         return [fields for _, fields in await self.redis.xrange(self.keys.inbound(0))]
+
+    async def refused(self, count: int = 1) -> list[Refused]:
+        """What is in the quarantine once it has so many; it is written behind the answer."""
+        found: list[Refused] = []
+
+        async def is_there() -> bool:
+            found[:] = [kept.refused async for kept in list_kept(self.redis, self.keys)]
+            return len(found) >= count
+
+        await until(is_there)
+        assert len(found) == count
+        return found
+
+    async def has_nothing_else(self) -> bool:
+        """Tell whether nothing is in Redis but the quarantine."""
+        return all(b"quarantine" in key for key in await self.redis.keys())
 
     @property
     def lines(self) -> list[dict[str, Any]]:
@@ -114,3 +133,8 @@ async def start(redis, redis_url, output):
 @pytest.fixture
 async def receiver(start):
     return await start()
+
+
+@pytest.fixture
+def keys():
+    return Keys()

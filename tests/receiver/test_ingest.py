@@ -42,7 +42,9 @@ def json_request(body: bytes) -> Request:
 async def assert_unreadable(receiver, request, *words):
     answer = await receiver.send(request)
     assert (answer.status, answer.body) == (400, b"")
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert (refused.reason, refused.body) == ("unreadable", request.body)
+    assert await receiver.has_nothing_else()
     (line,) = receiver.webhooks()
     assert line["result"] == "unreadable"
     assert all(word in line["reason"] for word in words), line["reason"]
@@ -264,7 +266,10 @@ async def test_half_a_body_and_then_nothing(receiver, source):
     (line,) = await until(receiver.webhooks)
     assert (line["status"], line["result"]) == (400, "unreadable")
     assert "whole" in line["reason"]
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert half.startswith(refused.body)
+    assert not refused.is_whole
+    assert await receiver.has_nothing_else()
 
 
 async def test_half_a_chunked_body_and_then_nothing(receiver):
@@ -286,7 +291,7 @@ async def test_broken_chunks(receiver):
     """Framing that is no framing is refused."""
     answer = await speak(receiver, head(signed(sms()), length=None) + b"zz\r\nabcde\r\n0\r\n\r\n")
     assert answer.split(b" ", 2)[1] == b"400"
-    assert await receiver.redis.keys() == []
+    assert await receiver.has_nothing_else()
 
 
 async def test_bytes_in_headers_that_are_no_text(receiver):

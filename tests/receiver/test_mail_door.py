@@ -19,15 +19,19 @@ from router.inbound.sources import SOURCES
 from router.receiver import mail_door
 from router.receiver.door import Evidence
 from router.receiver.mail_door import MAX_EVIDENCE, MailDoor
+from router.receiver.readmission import make_readmission
 from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, mail
+from router.streams.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
 from tests.inbound.mails import CONTENT_TYPE, join, make_body, part
+from tests.receiver.conftest import settings_of
 from tests.receiver.samples import (
     MAILBOX,
     OTHER_ACCOUNT,
     WORDS,
     WRITER,
     mail_received,
+    opened_by,
     public_key,
     signed,
     signed_mail,
@@ -162,16 +166,44 @@ async def test_the_auth_token_signs_no_mail(receiver):
 
 
 @pytest.mark.parametrize("spoil", [{"signature": None}, {"timestamp": None}, {"timestamp": "1"}])
-async def test_headers_are_refused_before_a_byte_of_the_body(receiver, spoil):
-    """What the headers tell is answered while the caller still holds its whole body."""
+async def test_headers_are_refused_before_a_byte_of_a_large_body(receiver, spoil):
+    """What the headers tell is answered while the caller still holds a body that is too large to be kept."""
     request = signed(mail_received()).but(**spoil)
     assert (await speak(receiver, head(request, length=30 * MIB))).startswith(b"HTTP/1.1 403 ")
+
+
+async def test_refused_mail_is_taken_in_once_its_key_is_there(start, redis, output):
+    """A mail that came while its public key was missing is kept whole, and admitted by a replay after days."""
+    closed = await start(ROUTER_EMAIL_PUBLIC_KEYS="")
+    request = signed(mail_received())
+    assert (await closed.send(request)).status == 403
+    (refused,) = await closed.refused()
+    assert (refused.body, refused.is_whole) == (request.body, True)
+    settings = settings_of("redis://unused", **opened_by(TOKEN))
+    readmission = make_readmission(settings, redis, lambda: time.time_ns() // 1000)
+    (kept,) = [kept async for kept in list_kept(redis, closed.keys)]
+    assert (await readmission.replay(kept)).is_in
+    assert (await read_entry(closed))["recipient"] == MAILBOX
+    assert [kept async for kept in list_kept(redis, closed.keys)] == []
+
+
+async def test_refused_mail_that_is_too_large_to_be_kept(receiver):
+    """Of a large mail without a length the beginning is kept, and that it is not all."""
+    request = signed(mail_received()).but(signature=None)
+
+    async def chunks():
+        for _ in range(8):
+            yield b"x" * 65_536
+
+    assert (await receiver.send(request, data=chunks())).status == 403
+    (refused,) = await receiver.refused()
+    assert (len(refused.body), refused.is_whole) == (MAX_EVIDENCE, False)
 
 
 async def test_type_and_length_are_refused_before_a_byte_of_the_body(receiver):
     """The same holds for another type and for a length over the limit."""
     request = signed(mail_received())
-    answer = await speak(receiver, head(request.but(content_type="text/plain"), length=1000))
+    answer = await speak(receiver, head(request.but(content_type="text/plain"), length=30 * MIB))
     assert answer.startswith(b"HTTP/1.1 415 ")
     assert (await speak(receiver, head(request, length=41 * MIB))).startswith(b"HTTP/1.1 413 ")
 
@@ -380,14 +412,12 @@ async def test_evidence_of_a_mail_that_did_not_arrive():
     assert (evidence.body, evidence.is_cut) == (b"--xYzZY", True)
 
 
-async def test_evidence_of_a_mail_that_was_not_read():
-    """What is refused by its headers has no body, which is not to be taken for an empty one."""
+async def test_evidence_of_a_mail_that_its_headers_refuse():
+    """A small body is kept whole for a replay, whatever the headers say; of a large one nothing is read."""
     request, evidence = of_body(make_body()).but(timestamp="1"), Evidence()
-    chunks = trickle(request.body)
     with pytest.raises(SignatureError):
-        await admit(make_door(), request, evidence, chunks=chunks)
-    assert (evidence.body, evidence.is_cut) == (b"", True)
-    assert [chunk async for chunk in chunks] == [request.body]
+        await admit(make_door(), request, evidence, chunks=trickle(request.body))
+    assert (evidence.body, evidence.is_cut) == (request.body, False)
 
 
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])

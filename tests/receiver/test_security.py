@@ -53,10 +53,13 @@ def json_sample(request):
 
 
 async def assert_refused(receiver, request, status, result, **headers):
-    """The answer is the status and nothing more, nothing is in Redis, and one log line says why."""
+    """The answer is the status and nothing more, one log line says why, and only the quarantine has the bytes."""
     answer = await receiver.send(request, **headers)
     assert (answer.status, answer.body) == (status, b"")
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert await receiver.has_nothing_else()
+    assert (refused.reason, refused.status, refused.raw_path) == (result, status, request.path.encode())
+    assert refused.body == (b"" if status == 413 else request.body)
     (line,) = receiver.webhooks()
     assert (line["status"], line["result"], line["level"]) == (status, result, "warning")
     assert line["reason"]
@@ -232,7 +235,7 @@ async def test_json_with_two_digests(receiver, json_sample):
     ],
 )
 async def test_wrong_or_missing_content_type(receiver, sample, content_type):
-    """A body of another type is refused before it is read."""
+    """A body of another type is refused, whoever signed it."""
     await assert_refused(receiver, signed(sample()).but(content_type=content_type), 415, "content-type")
 
 
@@ -270,7 +273,9 @@ async def test_body_over_the_limit_in_chunks(start, sample):
 
     answer = await receiver.send(signed(sample()), data=chunks())
     assert (answer.status, answer.body) == (413, b"")
-    assert await receiver.redis.keys() == []
+    (refused,) = await receiver.refused()
+    assert (refused.reason, refused.body, refused.is_whole) == ("too-large", b"", False)
+    assert await receiver.has_nothing_else()
     assert receiver.webhooks()[0]["result"] == "too-large"
 
 

@@ -213,3 +213,11 @@ async def test_port_that_is_taken(launch):
         process = await launch("--port", str(taken.getsockname()[1]))
         assert await process.process.wait() == 1
         assert "address already in use" in process.text
+
+
+async def test_shadow_mode_is_told_at_the_start(launch):
+    """A receiver that lets in what nobody signed says so as soon as it is up."""
+    process = await launch(ROUTER_SHADOW="messaging,voice")
+    (line,) = await until(lambda: process.find("shadow.on"))
+    assert (line["level"], line["sources"]) == ("warning", "messaging,voice")
+    assert process.find("process.started")[0]["settings"]["ROUTER_SHADOW"] == "messaging,voice"

@@ -6,8 +6,11 @@ import pytest
 
 from router import metrics
 from router.core.keys import Keys
+from router.core.quarantine import Bounds
+from router.streams import quarantine
 from router.streams.groups import Heartbeat, ensure_group
 from router.streams.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
+from tests.core.test_quarantine import REFUSED
 
 pytestmark = pytest.mark.real
 
@@ -44,6 +47,15 @@ async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, st
     text = metrics.render().decode()
     assert f'router_stream_entries{{stream="{stream.key}"}} 0.0' in text
     assert 'router_group_pending{group="resolver"' not in text
+
+
+async def test_gauges_count_the_quarantine_by_reason(redis, keys):
+    """Every reason is there, with 0 where there is none."""
+    await quarantine.keep(redis, keys, REFUSED, Bounds(10, 10_000, 60))
+    await update_gauges(redis, keys)
+    text = metrics.render().decode()
+    assert 'router_quarantine_entries{reason="signature"} 1.0' in text
+    assert 'router_quarantine_entries{reason="too-large"} 0.0' in text
 
 
 async def test_a_consumer_lives_while_its_heartbeat_does(redis):

@@ -1,0 +1,47 @@
+-- Keep a refused webhook, once, within the bounds of its reason.
+-- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; then the order lists of
+--       all reasons, the webhook's own first. All lie in the stream's slot.
+-- ARGV: now in ms, TTL in s, how many and how many bytes a reason may have, the digest, the size, then field, value, ...
+-- Returns the new entry's id, or false for a repeat, which is counted.
+-- An order list has "<id> <size> <digest>" for each entry of its reason, oldest first. All keys get the TTL together,
+-- so none outlives another, and what is older than the TTL goes entry by entry.
+local stream, known, repeats, bytes, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local oldest = tonumber(ARGV[1]) - tonumber(ARGV[2]) * 1000
+
+local function drop(order)
+  local id, size, digest = string.match(redis.call('LPOP', order), '^(%S+) (%d+) (%S+)$')
+  redis.call('XDEL', stream, id)
+  redis.call('HDEL', known, digest)
+  redis.call('HDEL', repeats, id)
+  redis.call('HINCRBY', bytes, order, -size)
+end
+
+local function begins_before(order, time)
+  local first = redis.call('LINDEX', order, 0)
+  return first and tonumber(string.match(first, '^(%d+)')) < time
+end
+
+for index = 5, #KEYS do
+  while begins_before(KEYS[index], oldest) do
+    drop(KEYS[index])
+  end
+end
+
+local id = redis.call('HGET', known, ARGV[5])
+local is_repeat = id and #redis.call('XRANGE', stream, id, id) == 1
+if is_repeat then
+  redis.call('HINCRBY', repeats, id, 1)
+else
+  id = redis.call('XADD', stream, '*', unpack(ARGV, 7))
+  redis.call('HSET', known, ARGV[5], id)
+  redis.call('RPUSH', own, id .. ' ' .. ARGV[6] .. ' ' .. ARGV[5])
+  redis.call('HINCRBY', bytes, own, ARGV[6])
+  while redis.call('LLEN', own) > tonumber(ARGV[3])
+    or (tonumber(redis.call('HGET', bytes, own)) > tonumber(ARGV[4]) and redis.call('LLEN', own) > 1) do
+    drop(own)
+  end
+end
+for _, key in ipairs(KEYS) do
+  redis.call('EXPIRE', key, ARGV[2])
+end
+return not is_repeat and id

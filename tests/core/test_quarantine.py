@@ -1,0 +1,98 @@
+"""A refused webhook as it is kept: nothing is lost on the way to Redis and back, and no password goes there."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core import errors
+from router.core.quarantine import NOT_KEPT, REASONS, Refused, from_fields, shown_headers
+
+REFUSED = Refused(
+    source="messaging",
+    reason="signature",
+    detail="X-Twilio-Signature does not match",
+    status=403,
+    received_at=1_767_787_200_000_000,
+    method="POST",
+    raw_path=b"/webhooks/messaging?x=%2B1",
+    headers=(("Content-Type", "application/x-www-form-urlencoded"), ("X-Twilio-Signature", "abc=")),
+    account_id="AC00000000000000000000000000000001",
+    body=b"Body=x",
+    is_whole=True,
+)
+HEADERS = st.lists(st.tuples(st.text(max_size=8), st.text(st.characters(), max_size=8)), max_size=4).map(tuple)
+
+
+def through_redis(refused):
+    return from_fields({name.encode(): value for name, value in refused.to_fields().items()})
+
+
+def test_reasons_are_those_of_the_errors():
+    """Every refusal at the door has its reason here, so that each has a bound of its own."""
+    refusals = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.WebhookError)]
+    assert {one.reason for one in refusals} == set(REASONS)
+
+
+@given(st.binary(max_size=40), st.binary(max_size=20), HEADERS, st.booleans())
+def test_entry_is_read_as_it_was_written(body, raw_path, headers, is_whole):
+    """Bytes of any kind in body, path and headers come back as they were, and so do digest and size."""
+    refused = replace(REFUSED, body=body, raw_path=raw_path, headers=headers, is_whole=is_whole)
+    again = through_redis(refused)
+    assert again == refused
+    assert (again.digest, again.size) == (refused.digest, refused.size)
+
+
+@pytest.mark.parametrize("field", [b"headers", b"status", b"received_at"])
+@pytest.mark.parametrize("value", [b"", b"\xff", b"{", b"[[1]]", b"7.5", b"null", b'["ab", 3]'])
+def test_what_is_none_of_ours_can_be_read(field, value):
+    """An entry that somebody else wrote is shown as far as it can be, and breaks no listing."""
+    fields = {name.encode(): content for name, content in REFUSED.to_fields().items()} | {field: value}
+    assert from_fields(fields).body == REFUSED.body
+    assert from_fields({}).source == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({"received_at": 5}, True),
+        ({"reason": "account", "detail": "other", "status": 400}, True),
+        ({"headers": (*REFUSED.headers, ("Date", "today"), ("X-Request-Id", "7"))}, True),
+        ({"headers": tuple(reversed(REFUSED.headers))}, True),
+        ({"body": b"Body=y"}, False),
+        ({"raw_path": b"/webhooks/messaging"}, False),
+        ({"source": "voice"}, False),
+        ({"headers": (REFUSED.headers[0], ("X-Twilio-Signature", "other"))}, False),
+        ({"headers": REFUSED.headers[1:]}, False),
+    ],
+)
+def test_repeats_have_one_digest(change, is_same):
+    """The same bytes with the same signature are one webhook, whenever and with whichever reason they are refused."""
+    assert (replace(REFUSED, **change).digest == REFUSED.digest) == is_same
+
+
+def test_parts_cannot_be_shifted_into_each_other():
+    """What ends the path and what begins the body are told apart."""
+    assert replace(REFUSED, raw_path=b"/a", body=b"b").digest != replace(REFUSED, raw_path=b"/ab", body=b"").digest
+
+
+def test_body_over_the_bound_is_left_out():
+    """A webhook that is too large to be kept is kept without its body, and says so."""
+    assert REFUSED.within(REFUSED.size) == REFUSED
+    small = REFUSED.within(REFUSED.size - 1)
+    assert (small.body, small.is_whole, small.headers) == (b"", False, REFUSED.headers)
+
+
+@pytest.mark.parametrize("name", ["Authorization", "authorization", "Proxy-Authorization", "COOKIE"])
+def test_credentials_are_not_kept(name):
+    """The header is seen to have been there, its value is gone."""
+    assert shown_headers([(name, "Basic c2VjcmV0"), ("Host", "h")]) == ((name, NOT_KEPT), ("Host", "h"))
+
+
+def test_text_of_any_length_and_kind_is_bounded():
+    """What a webhook says of itself cannot make an entry without end, or one that cannot be written."""
+    again = through_redis(replace(REFUSED, account_id="\ud800" + "A" * 5000, detail="\udcff" * 5000, method="M" * 999))
+    assert len(again.account_id) < 100
+    assert len(again.detail) < 5000
+    assert len(again.method) == 64

@@ -1,0 +1,331 @@
+"""A signature that does not match is explained: each mistake of proxies, settings and signers by its name."""
+
+import json
+from hashlib import sha256
+from urllib.parse import quote_plus, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.accounts import Account, Accounts
+from router.core.signature import sign
+from router.core.signature_explain import SignedRequest, explain
+from tests.core.test_signature import EVENT_BODY, VECTORS, by_id, encode
+
+ACCOUNT, OTHER = "AC00000000000000000000000000000001", "AC00000000000000000000000000000002"
+TOKEN, OLD_TOKEN, OTHER_TOKEN, SECRET = "token-one", "token-two", "token-three", "shared-secret"
+ACCOUNTS = Accounts(
+    [
+        Account(sid=ACCOUNT, tokens=(TOKEN, OLD_TOKEN), shared_keys={"key_1": SECRET}),
+        Account(sid=OTHER, tokens=(OTHER_TOKEN,)),
+    ]
+)
+BASE, PATH = "https://hooks.example.com", "/webhooks/messaging"
+FORM = [("AccountSid", ACCOUNT), ("From", "+15550001111"), ("Body", " Olá\n"), ("Blank", ""), ("D", "2"), ("D", "1")]
+KEY_HEADER = "x-twilio-webhooks-signature-settings"
+
+
+def signed_form(url, *, pairs=FORM, token=TOKEN, algorithm="HMAC_SHA1"):
+    return sign(token, url.encode(), [(name.encode(), value.encode()) for name, value in pairs], algorithm)
+
+
+def of_form(signature, *, path=PATH, pairs=FORM, **headers):
+    return SignedRequest(path.encode(), {"x-twilio-signature": signature} | headers, encode(pairs), is_form=True)
+
+
+def of_json(body, signed, *, path=None, token=TOKEN, base=BASE):
+    """JSON that was signed as `signed` and came as `body`."""
+    path = path or f"/webhooks/conversations?bodySHA256={sha256(signed).hexdigest()}"
+    signature = sign(token, f"{base}{path}".encode())
+    return SignedRequest(path.encode(), {"x-twilio-signature": signature}, body, is_form=False)
+
+
+def lines_of(request, url=BASE, accounts=ACCOUNTS):
+    explanation = explain(request, url, accounts)
+    text = "\n".join(explanation.lines)
+    assert not [secret for secret in (TOKEN, OLD_TOKEN, OTHER_TOKEN, SECRET) if secret in text]
+    return explanation, text
+
+
+@pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
+def test_known_signatures_are_right(vector):
+    """Every known signature of a token is found right at its own URL, and with no other token."""
+    parts = urlsplit(vector["url"])
+    base = f"{parts.scheme}://{parts.netloc}"
+    params = vector["params"]
+    pairs = params.items() if isinstance(params, dict) else params
+    body = encode(pairs) if vector["body"] is None else vector["body"].encode()
+    is_form = vector["body"] is None
+    headers = {"x-twilio-signature": vector["signature"]}
+    request = SignedRequest(vector["url"][len(base) :].encode(), headers, body, is_form)
+    sid = dict(pairs).get("AccountSid", ACCOUNT)
+    assert explain(request, base, Accounts([Account(sid=sid, tokens=("another", vector["token"]))])).is_right
+    wrong = explain(request, base, Accounts([Account(sid=sid, tokens=("another",))]))
+    assert (wrong.is_right, wrong.is_explained) == (False, False)
+
+
+def test_vectors_with_a_mistake_of_their_own():
+    """Signatures that Twilio's library makes with a known mistake are explained by that mistake."""
+    vectors = {vector["id"]: vector for vector in VECTORS}
+    accounts = Accounts([Account(sid=ACCOUNT, tokens=("12345",))])
+    known = [
+        ("B", "yd3PBeAQH5iDiDozZhWyieYKwe4=", "empty parameters"),
+        ("D", "8Iao36LEoD++VvZjalA05UCKFvc=", "only the last"),
+        ("D", "4myunvAQdU6acWx5cDrSB/X4cVI=", "only the first"),
+        ("E", "47LCZjqVrKCam7OG9a62ZiEiNd8=", "decoded"),
+        ("K", "f3qxuAnWc5A+4YOuxmrlmgnv8QY=", "no slash"),
+        ("O2", "x5X+8wNzTsnJRps1MPuoHWqa16U=", "white space"),
+        ("U1", "mLatuRVsjJhSSJC5gK6ZKG5COMo=", "CRLF here"),
+        ("W1", "9sSVy2Cwz/xYjn7mSkXOpVK+Yoo=", "sorted"),
+        ("X1", "7RXdPjgOqubP85sAhrCd8mHNBiY=", "%20 here"),
+    ]
+    for vector_id, signature, words in known:
+        vector = vectors[vector_id]
+        parts = urlsplit(vector["url"])
+        base = f"{parts.scheme}://{parts.netloc}"
+        params = vector["params"]
+        pairs = list(params.items() if isinstance(params, dict) else params)
+        request = of_form(signature, path=vector["url"][len(base) :], pairs=pairs)
+        _, text = lines_of(request, base, accounts)
+        assert words in text.lower() + text, (vector_id, text)
+
+
+@pytest.mark.parametrize(
+    ("signed_base", "configured", "headers", "words"),
+    [
+        ("http://hooks.example.com", BASE, {}, "other scheme than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=http://hooks"),
+        ("https://Hooks.Example.com", BASE, {"host": "Hooks.Example.com"}, "set PUBLIC_BASE_URL=https://Hooks.Example"),
+        (BASE, "https://HOOKS.example.com", {}, "set PUBLIC_BASE_URL=https://hooks.example.com"),
+        ("https://t.ngrok.app", BASE, {"x-forwarded-host": "t.ngrok.app, inner"}, "=https://t.ngrok.app"),
+        ("https://t.ngrok.app", BASE, {"forwarded": 'for=1.2.3.4;host="t.ngrok.app";proto=https'}, "other host"),
+        ("https://hooks.example.com:8443", BASE, {"host": "hooks.example.com:8443"}, "other port"),
+        ("https://hooks.example.com:8443", BASE, {"x-forwarded-port": "8443"}, "other port"),
+        ("https://hooks.example.com:443", f"{BASE}:8443", {}, "other port"),
+        ("http://localhost:8080", BASE, {"host": "localhost:8080"}, "other scheme, host, port"),
+        (BASE, f"{BASE}/in", {}, "other path prefix than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=https://hooks"),
+        (f"{BASE}/in", BASE, {"x-forwarded-prefix": "/in/"}, "set PUBLIC_BASE_URL=https://hooks.example.com/in"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:9443", {"host": "[2001:db8::1]:8443"}, "other port"),
+    ],
+)
+def test_wrong_base_url(signed_base, configured, headers, words):
+    """Scheme, host, port and prefix that were signed are named, with the setting that makes them right."""
+    request = of_form(signed_form(signed_base + PATH), **headers)
+    explanation, text = lines_of(request, configured)
+    assert words in text
+    assert (explanation.is_right, explanation.is_explained) == (False, True)
+    assert "auth token 1 of account" in text
+    assert explain(request, signed_base, ACCOUNTS).is_right
+
+
+@pytest.mark.parametrize(
+    ("path", "signed", "words"),
+    [
+        (PATH, f"{PATH}/", "has a slash at the end"),
+        (f"{PATH}/", PATH, "has no slash at the end"),
+        (f"{PATH}?a=1&b=2&c=3", f"{PATH}?c=3&a=1&b=2", "alphabetical order"),
+        (f"{PATH}?b=2&a=1", f"{PATH}?a=1&b=2", "sorted"),
+        (f"{PATH}?x=a+b", f"{PATH}?x=a%20b", "%20 at Twilio"),
+        (f"{PATH}?x=a%20b", f"{PATH}?x=a+b", "+ at Twilio"),
+        (f"{PATH}?x=%2B1", f"{PATH}?x=+1", "signed decoded"),
+        (f"{PATH}?x=%2b1", f"{PATH}?x=%2B1", "in another way"),
+        (f"{PATH}?x=1", PATH, "without its query"),
+    ],
+)
+def test_path_and_query_that_changed_on_the_way(path, signed, words):
+    """What a proxy or a framework does to a URL is named."""
+    explanation, text = lines_of(of_form(signed_form(BASE + signed), path=path))
+    assert words in text
+    assert explanation.is_explained
+    assert not explanation.is_right
+
+
+CHANGED = {
+    "trimmed": ([(name, value.strip()) for name, value in FORM], "white space"),
+    "blanks": ([pair for pair in FORM if pair[1]], "empty parameters"),
+    "last": ([*FORM[:4], ("D", "1")], "only the last"),
+    "first": ([*FORM[:4], ("D", "2")], "only the first"),
+    "crlf": ([(name, value.replace("\n", "\r\n")) for name, value in FORM], "were CRLF"),
+    "nfd": ([*FORM[:2], ("Body", " Ola\u0301\n"), *FORM[3:]], "decomposed"),
+    "none": ([], "nothing of the form"),
+}
+
+
+@pytest.mark.parametrize(("pairs", "words"), CHANGED.values(), ids=list(CHANGED))
+def test_form_that_changed_after_it_was_signed(pairs, words):
+    """What was done to a form between its signing and here is named."""
+    explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs)))
+    assert words in text.lower() + text
+    assert (explanation.is_right, explanation.is_explained) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        ({"CallToken"}, "CallToken was not there"),
+        ({"StirVerstat"}, "StirVerstat was not there"),
+        ({"CallToken", "StirVerstat"}, "CallToken and StirVerstat were not there"),
+    ],
+)
+def test_call_parameters_that_are_not_signed(left_out, words):
+    """A call's parameters that some signers leave out are named."""
+    pairs = [*FORM, ("CallToken", "%7B%22a%22%7D"), ("StirVerstat", "TN-Validation-Passed-A")]
+    given = [pair for pair in pairs if pair[0] not in left_out]
+    assert words in lines_of(of_form(signed_form(BASE + PATH, pairs=given), pairs=pairs))[1]
+
+
+@pytest.mark.parametrize(
+    ("token", "algorithm", "settings", "words"),
+    [
+        (OTHER_TOKEN, "HMAC_SHA1", None, f"auth token 1 of account {OTHER}, which is not the account"),
+        (TOKEN, "HMAC_SHA256", None, "by HMAC_SHA256 with auth token 1"),
+        (SECRET, "HMAC_SHA256", None, "no header names that key"),
+        (TOKEN, "HMAC_SHA1", "key=key_1,algorithm=HMAC_SHA1", "names a shared key, but auth token 1"),
+        (TOKEN, "HMAC_SHA1", "key=key_9,algorithm=HMAC_SHA1", "names shared key key_9, which is not configured"),
+        (SECRET, "HMAC_SHA1", "key=key_1,algorithm=HMAC_SHA256", "by HMAC_SHA1, but its header names another"),
+    ],
+)
+def test_wrong_key_or_algorithm(token, algorithm, settings, words):
+    """Which token or key signed is named by its position and account, never told."""
+    headers = {} if settings is None else {KEY_HEADER: settings}
+    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
+    assert words in text
+    assert (explanation.is_right, explanation.is_explained) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("token", "algorithm", "settings", "label"),
+    [
+        (TOKEN, "HMAC_SHA1", None, f"auth token 1 of account {ACCOUNT}"),
+        (OLD_TOKEN, "HMAC_SHA1", None, f"auth token 2 of account {ACCOUNT}"),
+        (SECRET, "HMAC_SHA256", "key=key_1,algorithm=HMAC_SHA256", f"shared key key_1 of account {ACCOUNT}"),
+    ],
+)
+def test_right_signature_says_with_what(token, algorithm, settings, label):
+    """What the door accepts by now is told, with the key that made it."""
+    headers = {} if settings is None else {KEY_HEADER: settings}
+    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
+    assert explanation.is_right
+    assert text == f"The signature is right with these settings, made with {label}."
+
+
+def test_account_that_is_not_configured():
+    """A form of another account is told apart from a wrong signature; so is a token that opens it all the same."""
+    pairs = [("AccountSid", "AC" + "9" * 32), *FORM[1:]]
+    explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs), pairs=pairs))
+    assert "which is not configured" in text
+    assert f"It was made with auth token 1 of account {ACCOUNT}" in text
+    assert not explanation.is_right
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: f'"{text}"', "in quotes"),
+        (quote_plus, "percent-encoded"),
+        (lambda text: text.rstrip("="), "at the end"),
+        (lambda text: f"{text}, {text}", "came twice"),
+    ],
+)
+def test_header_that_was_damaged(spoil, words):
+    """A signature that is right and was mangled on its way is told."""
+    assert words in lines_of(of_form(spoil(signed_form(BASE + PATH))))[1]
+
+
+def test_plus_signs_of_the_header_that_became_spaces():
+    """A header that was decoded like a form is told."""
+    numbered = ([*FORM, ("N", str(number))] for number in range(1000))
+    pairs = next(pairs for pairs in numbered if "+" in signed_form(BASE + PATH, pairs=pairs))
+    request = of_form(signed_form(BASE + PATH, pairs=pairs).replace("+", " "), pairs=pairs)
+    assert "became spaces" in lines_of(request)[1]
+
+
+@pytest.mark.parametrize("signature", ["", "  ", None])
+def test_missing_signature(signature):
+    """Without one there is nothing to explain but that."""
+    request = of_form(signature or "")
+    explanation, text = lines_of(SignedRequest(PATH.encode(), {}, b"", is_form=True) if signature is None else request)
+    assert "is missing" in text
+    assert not explanation.is_explained
+
+
+def test_mail_is_signed_otherwise():
+    """A mail's signature has no URL and no token that could be wrong."""
+    headers = {"x-twilio-email-event-webhook-signature": "MEUC"}
+    assert "ECDSA" in lines_of(SignedRequest(b"/webhooks/email", headers, b"", is_form=False))[1]
+
+
+BODY = EVENT_BODY.encode()
+
+
+@pytest.mark.parametrize(
+    ("came", "words"),
+    [
+        (json.dumps(json.loads(EVENT_BODY), ensure_ascii=False).encode(), "without spaces"),
+        (json.dumps(json.loads(EVENT_BODY), indent=4).encode(), "without spaces"),
+        (BODY + b"\n", "without the white space"),
+        (b'{"eventType": "X"}', "something on the way here has written anew."),
+        (b"", "something on the way here has written anew."),
+        (b"\xff{", "something on the way here has written anew."),
+    ],
+)
+def test_json_that_was_written_anew(came, words):
+    """The URL is signed rightly and the body is another one: it is said, and how it was written where that is known."""
+    explanation, text = lines_of(of_json(came, BODY))
+    assert "bodySHA256 is not the hash of the body" in text
+    assert words in text
+    assert (explanation.is_right, explanation.is_explained) == (False, True)
+
+
+def test_json_with_a_wrong_url():
+    """The digest is right, the base is not."""
+    explanation, text = lines_of(of_json(BODY, BODY, base="http://hooks.example.com"))
+    assert "PUBLIC_BASE_URL=http://hooks.example.com" in text
+    assert "bodySHA256" not in text
+    assert explanation.is_explained
+
+
+def test_json_whose_query_was_lost():
+    """Without its digest in the URL it is refused, and the URL that was signed is found."""
+    signature = of_json(BODY, BODY).headers["x-twilio-signature"]
+    request = SignedRequest(b"/webhooks/conversations", {"x-twilio-signature": signature}, BODY, is_form=False)
+    explanation, text = lines_of(request)
+    assert "has no bodySHA256" in text
+    assert "The URL that was signed has a bodySHA256" in text
+    assert explanation.is_explained
+
+
+def test_json_of_any_account():
+    """JSON names no account before it is proven: the token of each one is as good."""
+    explanation, text = lines_of(of_json(BODY, BODY, token=OTHER_TOKEN))
+    assert explanation.is_right
+    assert OTHER in text
+
+
+def test_several_mistakes_at_once():
+    """Behind a tunnel without TLS, with an old framework and another account's token: each is named."""
+    pairs = CHANGED["blanks"][0]
+    signature = signed_form(f"http://t.example.com{PATH}", pairs=pairs, token=OTHER_TOKEN)
+    _, text = lines_of(of_form(signature, host="t.example.com"))
+    assert "other scheme, host" in text
+    assert "Empty parameters" in text
+    assert OTHER in text
+
+
+def test_nothing_matches():
+    """What cannot be explained says how much was tried and what is most likely; it never guesses."""
+    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token="quite another")))
+    assert "Nothing that was tried matches" in text
+    assert "another auth token" in text
+    assert (explanation.is_right, explanation.is_explained) == (False, False)
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60), st.text(st.characters(), max_size=30), st.booleans())
+def test_any_request_can_be_explained(raw_path, body, text, is_form):
+    """Whatever a request holds, an explanation comes back; a signature that nobody made is never explained."""
+    names = ("x-twilio-signature", "host", "x-forwarded-host", "forwarded", "x-forwarded-prefix", KEY_HEADER)
+    request = SignedRequest(raw_path, dict.fromkeys(names, text), body, is_form)
+    accounts = Accounts([Account(sid=ACCOUNT, tokens=("t",))])
+    explanation = explain(request, BASE, accounts)
+    assert explanation.lines
+    assert not explanation.is_explained

@@ -1,0 +1,166 @@
+"""What is refused is kept: with every byte that a second check needs, behind the answer, and never in its way."""
+
+import asyncio
+import gzip
+from dataclasses import replace
+
+import orjson
+import pytest
+
+from router import metrics
+from router.core.quarantine import NOT_KEPT, Bounds
+from router.receiver import quarantine
+from router.receiver.quarantine import Quarantine
+from router.streams.connection import connect
+from router.streams.embedded import free_port
+from router.streams.quarantine import list_kept
+from tests.core.test_quarantine import REFUSED
+from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, SAMPLES, signed, sms
+from tests.support.redis_server import OwnServer
+from tests.support.waiting import until
+
+BOUNDS = Bounds(entries=100, size=1_000_000, ttl=3600)
+
+
+def counted(result, reason="signature"):
+    return metrics.REGISTRY.get_sample_value("router_quarantined_total", {"reason": reason, "result": result}) or 0
+
+
+async def test_everything_that_a_second_check_needs_is_kept(receiver):
+    """Method, path and query, headers with the signature, the bytes, when it came, and what it says of itself."""
+    request = signed(sms(), path="/webhooks/messaging?x=%2B1&b=%20").but(signature="wrong=")
+    await receiver.send(request)
+    (refused,) = await receiver.refused()
+    headers = dict(refused.headers)
+    assert (refused.source, refused.method, refused.raw_path) == ("messaging", "POST", request.path.encode())
+    assert (refused.body, refused.is_whole, refused.account_id) == (request.body, True, ACCOUNT)
+    assert (headers["X-Twilio-Signature"], headers["Content-Type"]) == ("wrong=", request.content_type)
+    assert refused.detail == "X-Twilio-Signature does not match"
+    assert refused.received_at > 1_700_000_000_000_000
+
+
+async def test_body_that_is_no_text_is_kept_byte_by_byte(receiver):
+    """A packed body or any other bytes come back as they came."""
+    body = gzip.compress(bytes(range(256)))
+    await receiver.send(signed(sms()).but(body=body))
+    assert (await receiver.refused())[0].body == body
+
+
+async def test_passwords_are_not_kept(receiver):
+    """Credentials and cookies are seen to have been there, and that is all."""
+    await receiver.send(signed(sms()).but(signature="x"), Authorization="Basic c2VjcmV0", Cookie="session=hush")
+    (refused,) = await receiver.refused()
+    headers = dict(refused.headers)
+    assert (headers["Authorization"], headers["Cookie"]) == (NOT_KEPT, NOT_KEPT)
+
+
+@pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
+async def test_repeats_are_one_entry(receiver, sample):
+    """The same refused webhook again is counted and not kept twice; another one is another entry."""
+    requests = [signed(sample(number)).but(signature="x") for number in (1, 1, 1, 2)]
+    for request in requests:
+        assert (await receiver.send(request)).status == 403
+    await receiver.refused(2)
+    await until(lambda: receiver.redis.hvals(receiver.keys.quarantine_repeats()))
+    assert [kept.repeats async for kept in list_kept(receiver.redis, receiver.keys)] == [2, 0]
+
+
+async def test_a_flood_of_forgeries_pushes_out_nothing_else(start):
+    """Each reason has its own bound: the mistake about an account is still there after any number of forgeries."""
+    receiver = await start(ROUTER_QUARANTINE_MAX="3")
+    await receiver.send(signed(sms(account=OTHER_ACCOUNT)))
+    await receiver.refused()
+    for number in range(10):
+        await receiver.send(signed(sms(number)).but(signature="forged"))
+    newest = f"SM{9:032x}".encode()
+    await until(lambda: _has(receiver, newest))
+    assert [one.reason for one in await receiver.refused(4)] == ["account", "signature", "signature", "signature"]
+
+
+async def _has(receiver, words):
+    return any([words in kept.refused.body async for kept in list_kept(receiver.redis, receiver.keys)])
+
+
+async def test_gauge_shows_what_is_kept_by_reason(receiver):
+    """An operator can watch it fill."""
+    await receiver.send(signed(sms()).but(signature="x"))
+    await receiver.refused()
+    text = (await receiver.get("/metrics")).body.decode()
+    assert 'router_quarantine_entries{reason="signature"} 1.0' in text
+    assert 'router_quarantine_entries{reason="account"} 0.0' in text
+
+
+async def test_none_is_kept_where_none_is_wanted(start, redis):
+    """With a bound of 0 nothing is written."""
+    receiver = await start(ROUTER_QUARANTINE_MAX="0")
+    assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
+    assert await redis.keys() == []
+
+
+async def test_without_redis_the_answer_is_the_same_and_the_loss_is_told(start):
+    """403 as ever, and a line and a count that say that it could not be kept."""
+    receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    before = counted("failed")
+    assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
+    (line,) = await until(lambda: [one for one in receiver.lines if one["event"] == "quarantine.failed"])
+    assert (line["level"], line["problem"], line["webhooks"]) == ("error", "ConnectionError", 1)
+    assert counted("failed") == before + 1
+
+
+async def test_a_server_that_stalls_delays_nobody(start, tmp_path, monkeypatch):
+    """Answers come at once while Redis hangs; what waited is given up together, and the next one is kept again."""
+    monkeypatch.setattr(quarantine, "TIME_LIMIT", 0.3)
+    server = OwnServer(tmp_path)
+    await server.start()
+    try:
+        receiver = await start(server_url=server.url)
+        server.stall()
+        async with asyncio.timeout(5):
+            for number in range(5):
+                assert (await receiver.send(signed(sms(number)).but(signature="x"))).status == 403
+
+        def failed():
+            return [one for one in receiver.lines if one["event"] == "quarantine.failed"]
+
+        await until(lambda: sum(one["webhooks"] for one in failed()) == 5)
+        assert {one["problem"] for one in failed()} == {"TimeoutError"}
+        server.resume()
+        redis = connect(server.url)
+        await receiver.send(signed(sms(7)).but(signature="x"))
+        await until(lambda: redis.xlen(receiver.keys.quarantine()))
+        await redis.aclose()
+    finally:
+        server.kill()
+
+
+async def test_what_waits_is_bounded(redis, keys, output, monkeypatch):
+    """Neither the number nor the bytes of what waits can grow without end; the rest is given up at once."""
+    monkeypatch.setattr(quarantine, "MAX_WAITING", 3)
+    one = Quarantine(redis, keys, BOUNDS)
+    before = counted("failed")
+    for number in range(5):
+        one.put(_numbered(number))
+    await one.close()
+    assert await redis.xlen(keys.quarantine()) == 3
+    assert counted("failed") == before + 2
+    (line,) = [orjson.loads(text) for text in output.getvalue().splitlines()]
+    assert (line["event"], line["problem"], line["webhooks"]) == ("quarantine.failed", "too many waited", 2)
+    monkeypatch.setattr(quarantine, "MAX_WAITING_BYTES", 1000)
+    for number in range(10, 15):
+        one.put(_numbered(number, 400))
+    await one.close()
+    assert await redis.xlen(keys.quarantine()) == 5
+
+
+def _numbered(number, size=0):
+    return replace(REFUSED, body=b"%d" % number + b"x" * size)
+
+
+async def test_closing_waits_for_what_is_under_way(redis, keys, output):
+    """A receiver that ends writes first what it has refused."""
+    one = Quarantine(redis, keys, BOUNDS)
+    for number in range(20):
+        one.put(_numbered(number))
+    await one.close()
+    assert await redis.xlen(keys.quarantine()) == 20
+    await one.close()
