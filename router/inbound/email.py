@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError, UnusableError
-from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +118,14 @@ def normalize(entry: InboundEntry) -> Event:
         return Disregarded(cause, entry.account_id, reason)
     if not mail.customer.canonical or not mail.recipient.strip():
         raise UnusableError("the mail names no sender or no recipient")
-    return MessageReceived(cause, entry.account_id, mail.customer, Address(Channel.EMAIL, mail.recipient), mail.mail_id)
+    recipient = Address(Channel.EMAIL, mail.recipient)
+    return MessageReceived(cause, entry.account_id, mail.customer, recipient, mail.mail_id, content=_content(mail))
+
+
+def _content(mail: ReceivedMail) -> Content:
+    """Return what the mail says, and of what it carries no more than the types."""
+    media = tuple(Medium(part.content_type or None) for part in mail.parts)
+    return Content(mail.text, is_cut=mail.is_text_cut, media=media)
 
 
 def _why_automatic(mail: ReceivedMail) -> str | None:
