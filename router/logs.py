@@ -24,7 +24,8 @@ EVENTS: Final = {
     "process.restarted": "a supervised process died and is started again",
     "process.failed": "a process ends because something it needs is lost; exit status is not 0",
     "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), key, milliseconds",
-    "event": "one inbound event: its result, the reason, participant, conversation and target, milliseconds",
+    "event": "one inbound event: its result, the reason, participant, conversation and target,"
+    " what became of a communication (published, known), milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (API outage, rate limit); nobody's fault",
     "event.failed": "an event failed and will be tried again",

@@ -113,6 +113,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
+            text_limit=settings.text_limit,
             always_own=await find_own(apis, settings),
         )
         consumer = make_consumer(settings, redis, resolver)

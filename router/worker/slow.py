@@ -28,7 +28,7 @@ from router.core.timestamps import to_microseconds
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
 from router.worker.api import drive, perform
-from router.worker.apply import apply_resolved, resolved_fields
+from router.worker.apply import resolved_fields
 from router.worker.work import Work, report
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Slow:
         return Later("others change its conversation all the time", STEP_BACK)
 
     async def _try(self, work: Work) -> Verdict | None:
-        if isinstance(work.event, MessageReceived) and work.is_wanted:
+        if isinstance(work.event, MessageReceived):
             (work.route,) = await self._store.read_routes([(work.account_id, self._judge.pair(work.event))])
         if isinstance(work.event, ParticipantReported):
             keys = [address.key for address in work.event.participant.addresses]
@@ -132,8 +132,9 @@ class Slow:
             return await self._resolve(work)
         fresh = replace(route, confirmed_at=work.begun)
         await self._store.write_routes([(work.account_id, self._judge.pair(event), fresh)])
-        work.outcome = Outcome(Result.KNOWN, "announced in its conversation, which is still open")
-        return await self._finish(work)
+        work.outcome = self._judge.apply_open(work, event, fresh, ledger)
+        work.published = ledger.entries
+        return await self._resolve(work) if work.outcome is None else await self._finish(work)
 
     async def _resolve(self, work: Work) -> Verdict | None:
         """Ask the API for the participant, and commit what it says."""
@@ -194,7 +195,7 @@ class Slow:
         for _ in range(RACES):
             ledger = await self._read(work, resolved.conversation_id, names)
             try:
-                outcome = apply_resolved(self._judge.context(work), resolved, ledger, event=event, read_at=work.begun)
+                outcome = self._judge.apply_resolved(work, event, resolved, ledger)
             except FieldNotReadError as error:
                 names[error.name] = None
                 continue
@@ -231,11 +232,9 @@ class Slow:
 
     async def _commit(self, ledger: Ledger) -> bool:
         """Commit a ledger if there is something to commit; False if somebody else was faster."""
-        if not ledger.changes:
+        if not ledger.has_news:
             return True
         (is_committed,) = await self._store.commit([ledger])
-        if is_committed:
-            ledger.changes.clear()
         return is_committed
 
 
