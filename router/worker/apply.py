@@ -237,9 +237,11 @@ def announce(
 
 def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported) -> list[str]:
     """Return the ledger's fields that `apply_resolved` reads."""
-    everyone = (resolved.participant, *resolved.ours)
+    members = [member.participant for member in resolved.members if member.participant is not None]
+    everyone = (resolved.participant, *resolved.ours, *members)
     addresses = [one.as_address() for participant in everyone for one in participant.addresses]
     addresses += [address for address in _ends(event) if address is not None]
+    addresses += [member.address for member in resolved.members]
     return fields_for([participant.id for participant in everyone], addresses)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router.core.events import CallReported, Change, ClassicReported, Disregarded, MessageReceived, ParticipantReported
-from router.core.marker import Outcome, Result, fields_for
+from router.core.marker import Outcome, Result, fields_for, member_field
 from router.core.participants import ParticipantType
 from router.inbound.sources import normalize
 from router.streams.store import pair_of
@@ -17,11 +18,13 @@ from router.worker.apply import (
     ledger_fields,
 )
 from router.worker.communications import apply_content, apply_message
+from router.worker.groups import apply_members, are_settled, wanted_members
 from router.worker.work import Work, read_inbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from router.core.addresses import Address
     from router.core.events import CommunicationReported
     from router.core.ledger import Ledger
     from router.core.policy import Policy
@@ -144,7 +147,8 @@ class Judge:
         """
         context = self.context(work)
         if ledger.announced_at(message.customer) is not None:
-            return apply_message(context, message, ledger)
+            is_settled = not work.is_wanted or are_settled(ledger, self.members(work, message))
+            return apply_message(context, message, ledger) if is_settled else None
         decision = decide_message(
             context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")
         )
@@ -161,8 +165,18 @@ class Judge:
         outcome = apply_resolved(context, resolved, ledger, event=event, read_at=work.begun)
         if outcome.result is Result.GONE:
             return outcome
+        if isinstance(event, MessageReceived) and resolved.members:
+            left_out = apply_members(context, resolved, ledger, message=event, read_at=work.begun)
+            outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
         apply_content(context, event, ledger)
         return outcome
+
+    def members(self, work: Work, message: MessageReceived) -> tuple[Address, ...]:
+        """Return the further members of a group message who shall be announced."""
+        if not message.others:
+            return ()
+        configuration_id = self.configuration_of(work.account_id)
+        return wanted_members(self.context(work), message, configuration_id=configuration_id)
 
     def _is_trusted(self, work: Work, route: Route, ledger: Ledger) -> bool:
         """Trust a route for a while after it was confirmed, and as long as callbacks would tell of a closing."""
@@ -173,4 +187,5 @@ class Judge:
 
 
 def _message_fields(message: MessageReceived, route: Route) -> list[str]:
-    return fields_for([route.participant_id], [message.customer])
+    fields = fields_for([route.participant_id], [message.customer, *message.others])
+    return fields + [member_field(other.key) for other in message.others]

@@ -18,6 +18,7 @@ from router.core.errors import (
     UnusableError,
 )
 from router.core.events import CommunicationReported, MessageReceived, ParticipantReported, Version
+from router.core.group_resolution import resolve_group
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
 from router.core.marker import Outcome, Result, fields_for
@@ -146,11 +147,14 @@ class Slow:
         if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         await self._accounts.add_own(work.account_id, event.recipient)
-        await self._store.begin_creating(work.account_id, event.customer)
+        members = self._judge.members(work, event)
+        for address in (event.customer, *members):
+            await self._store.begin_creating(work.account_id, address)
         is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
         our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
         resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
-        resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
+        is_unsure = work.delivery.is_redelivered
+        resolution = resolve_group(resolver, event, members, is_unsure=is_unsure)
         return await self._end(work, event, await drive(self._client(work), resolution))
 
     async def _end(
@@ -185,7 +189,8 @@ class Slow:
 
     async def _end_creating(self, work: Work) -> None:
         if isinstance(work.event, MessageReceived):
-            await self._store.end_creating(work.account_id, work.event.customer)
+            for address in (work.event.customer, *self._judge.members(work, work.event)):
+                await self._store.end_creating(work.account_id, address)
 
     async def _take(
         self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved
