@@ -21,9 +21,11 @@ from handlers.replies import make_greeting
 from router.conversations import ConversationsV2, Transport
 from router.core.entries import (
     ClosedData,
+    CommunicationData,
     Entry,
     EntryAddress,
     EntryCause,
+    EntryCommunication,
     EntryConversation,
     JoinedData,
     LeftData,
@@ -48,7 +50,7 @@ CONFIGURATION = "conv_configuration_0000000000000000000000000c"
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()}
 #: The sandbox runs on the real clock, and so do the entries.
 NOW = time.time_ns() // 1000
-DATA = {data.type: data for data in (JoinedData, UpdatedData, LeftData, ClosedData)}
+DATA = {data.type: data for data in (JoinedData, UpdatedData, LeftData, CommunicationData, ClosedData)}
 
 _numbers = itertools.count(1)
 
@@ -80,6 +82,8 @@ def make(
         common["address"] = participant.addresses[0].address
     if data is JoinedData:
         common["origin"] = "created"
+    if data is CommunicationData:
+        common["communication"] = EntryCommunication(text="hi")
     subject = participant.id if participant else conversation
     return make_entry(
         data(**(common | fields)),
@@ -154,7 +158,7 @@ class World:
         """The AI agent with a greeting, as a consumer would run it."""
         given = {"client": self.client, "joiner": self.joiner, "reply": make_greeting(text), "settle": 0.0}
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), effects or self.effects())
+        return Consumption("ai_agent", Handler(agent.reactions), effects or self.effects())
 
 
 @dataclass(frozen=True)
