@@ -1,12 +1,15 @@
 """The AI agent: joins the conversation of every participant that it is given, and answers.
 
+It answers whoever joined, and what they say where its `reply` wants to be asked for that.
+
 It joins under ROUTER_AI_AGENT_ADDRESS on the customer's channel, without one (or where it does not fit the channel)
 at our side's address of the entry, else as the single agent that sits there. What it answers comes from `reply` (see
 replies); by default ROUTER_AI_AGENT_GREETING, and nothing at all while that is empty.
 
 A message goes out once per entry. Where it is not known whether it did (the process died, the answer was lost), the
 conversation's communications are searched for it before it is sent again. Known gap: a message that the API accepted
-and took longer than SETTLE to record is sent twice. What becomes of a message after the API took it is not followed.
+and took longer than SETTLE to record is sent twice; one in doubt counts as sent where the same words went out in the
+minute before its entry. What becomes of a message after the API took it is not followed.
 """
 
 from __future__ import annotations
@@ -17,16 +20,20 @@ from typing import TYPE_CHECKING, Final
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, Ports, Result, data_of
 from handlers.joining import REFUSALS, How, Joined, Joiners, Seat, fits
-from handlers.replies import ask, load_reply, make_greeting
+from handlers.replies import ask, is_asked_for, load_reply, make_greeting
 from router.core.addresses import Address, Channel
-from router.core.entries import JoinedData
+from router.core.entries import CommunicationData, JoinedData
 from router.core.participants import ActionParty, Communication, ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from handlers.handler import Reaction
     from handlers.replies import Reply
     from router.conversations.v2 import ConversationsV2
-    from router.core.entries import Entry
+    from router.core.entries import Entry, EntryParticipantAddress, ParticipantData
+    from router.core.participants import ParticipantAddress
     from router.ports import Apis
 
 #: Channels that can send; on the others an agent only listens.
@@ -38,7 +45,7 @@ SKEW: Final = 60_000_000
 
 
 class AiAgent:
-    """Reacts to participant.joined. `settle` is in seconds."""
+    """Reacts to participant.joined and communication.received. `settle` is in seconds."""
 
     def __init__(
         self,
@@ -57,6 +64,27 @@ class AiAgent:
         self._name = name
         self._settle = settle
 
+    @property
+    def reactions(self) -> dict[str, Reaction]:
+        """What it reacts to: communications only where its reply is asked for them, else they cost nothing."""
+        reactions: dict[str, Reaction] = {JoinedData.type: self.joined}
+        if is_asked_for(self._reply, CommunicationData.type):
+            reactions[CommunicationData.type] = self.heard
+        return reactions
+
+    async def heard(self, entry: Entry, effect: Effect) -> Result:
+        """Answer what a participant said, where there is something to say; whoever speaks has a seat."""
+        data = data_of(entry, CommunicationData)
+        if data.channel not in SENDING:
+            return Result("channel cannot send")
+        if not await effect.once("reply", lambda _: ask(self._reply, entry)):
+            return Result("silent")
+        joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
+        if joined.participant_id is None:
+            return Result(joined.how, level="warning")
+        said = await self._answer(entry, data, effect, joined.participant_id)
+        return Result(said, {"participant": joined.participant_id})
+
     async def joined(self, entry: Entry, effect: Effect) -> Result:
         """Join the conversation, and answer where there is something to say."""
         data = data_of(entry, JoinedData)
@@ -66,7 +94,7 @@ class AiAgent:
         said = await self._answer(entry, data, effect, joined.participant_id)
         return Result(joined.how, {"participant": joined.participant_id, "reply": said})
 
-    async def _join(self, data: JoinedData) -> str:
+    async def _join(self, data: ParticipantData) -> str:
         address = await self._find_address(data)
         if address is None:
             return Joined(how=How.NO_ADDRESS).model_dump_json()
@@ -74,14 +102,14 @@ class AiAgent:
         joiner = self._joiners.of(data.account_id)
         return (await joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
 
-    async def _find_address(self, data: JoinedData) -> Address | None:
+    async def _find_address(self, data: ParticipantData) -> Address | None:
         if self._address is not None and fits(data.channel, self._address):
             return Address(data.channel, self._address)
         if data.recipient is not None and data.recipient.channel == data.channel:
             return Address(data.channel, data.recipient.address)
         return await self._joiners.of(data.account_id).find_seat(data.conversation.id, data.channel)
 
-    async def _answer(self, entry: Entry, data: JoinedData, effect: Effect, participant_id: str) -> str:
+    async def _answer(self, entry: Entry, data: ParticipantData, effect: Effect, participant_id: str) -> str:
         """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
         if data.channel not in SENDING:
             return "channel cannot send"
@@ -110,7 +138,9 @@ class AiAgent:
 class _Message:
     """One text from us to the customer of an entry."""
 
-    def __init__(self, client: ConversationsV2, entry: Entry, data: JoinedData, participant_id: str, text: str) -> None:
+    def __init__(
+        self, client: ConversationsV2, entry: Entry, data: ParticipantData, participant_id: str, text: str
+    ) -> None:
         self._client = client
         self._data = data
         self._text = text
@@ -123,16 +153,19 @@ class _Message:
         sender = ActionParty(participant_id=self._ours, channel=data.channel)
         customer = ActionParty(participant_id=data.participant.id, channel=data.channel)
         await self._client.send_message(
-            conversation_id, sender, [customer], text=self._text, channel_settings=self._settings()
+            conversation_id, sender, [customer], text=self._text, channel_settings=await self._settings()
         )
         return "sent"
 
-    def _settings(self) -> dict[str, str] | None:
+    async def _settings(self) -> dict[str, str] | None:
         """CHAT is bridged through a classic conversation, which the channelId of the customer's address names."""
-        if self._data.channel != Channel.CHAT:
+        data = self._data
+        if data.channel != Channel.CHAT:
             return None
-        addresses = self._data.participant.addresses
-        channel_id = next((one.channel_id for one in addresses if one.channel_id and one.channel == Channel.CHAT), None)
+        channel_id = _chat_id(data.participant.addresses)
+        if channel_id is None and isinstance(data, CommunicationData):  # it tells no more than who spoke
+            customer = await self._client.fetch_participant(data.conversation.id, data.participant.id)
+            channel_id = _chat_id(customer.addresses)
         return {"channelId": channel_id} if channel_id else None
 
     async def is_there(self) -> bool:
@@ -153,6 +186,10 @@ class _Message:
         return written is None or written >= self._since
 
 
+def _chat_id(addresses: Iterable[EntryParticipantAddress | ParticipantAddress]) -> str | None:
+    return next((one.channel_id for one in addresses if one.channel_id and one.channel == Channel.CHAT), None)
+
+
 def make_ai_agent(ports: Ports) -> Handler:
     """Join every conversation as the AI agent, and answer with a configured text or function."""
     settings = ports.settings
@@ -164,4 +201,4 @@ def make_ai_agent(ports: Ports) -> Handler:
         address=settings.ai_agent_address,
         name=settings.ai_agent_name,
     )
-    return Handler({JoinedData.type: agent.joined})
+    return Handler(agent.reactions)

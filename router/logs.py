@@ -27,7 +27,8 @@ EVENTS: Final = {
     "webhook.shadow": "a webhook was let in whose signature is not right: its source is in shadow mode; what was wrong",
     "shadow.on": "sources are in shadow mode: whoever knows their URLs can post what they like",
     "quarantine.failed": "refused webhooks could not be kept for inspection and replay: why not, and how many",
-    "event": "one inbound event: its result, the reason, participant, conversation and target, milliseconds",
+    "event": "one inbound event: its result, the reason, participant, conversation and target,"
+    " what became of a communication (published, known), milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (API outage, rate limit); nobody's fault",
     "event.failed": "an event failed and will be tried again",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
+    from router.core.events import Cause
     from router.core.participants import Participant, ParticipantAddress
 
 SOURCE_PREFIX: Final = "/participant-router/"
@@ -114,6 +115,36 @@ class LeftData(ParticipantData):
     type: ClassVar[str] = "participant.left"
 
 
+class EntryMedium(_Model):
+    """Something attached; what the source does not tell of it is null. A URL may ask for the account's credentials."""
+
+    content_type: str | None = None
+    url: str | None = None
+
+
+class EntryCommunication(_Model):
+    """What was said. `id` is the API's, null where only the message is known; `channel_id` that of message or call."""
+
+    id: str | None = None
+    channel_id: str | None = None
+    type: str = Field(default="TEXT", description="TEXT, TRANSCRIPTION and what may follow")
+    text: str = ""
+    is_text_cut: bool = Field(default=False, description="the text was longer than is carried here")
+    media: tuple[EntryMedium, ...] = ()
+    created_at: str | None = None
+
+
+class CommunicationData(ParticipantData):
+    """Data of `communication.received`: an announced participant said something; for the conversation's holder.
+
+    Of the participant it has the id, the type and the address that it spoke from; `participant.joined` and
+    `participant.updated` have the rest.
+    """
+
+    type: ClassVar[str] = "communication.received"
+    communication: EntryCommunication
+
+
 class ClosedData(EntryData):
     """Data of `conversation.closed`: for the target that held the conversation; all stays in it have ended."""
 
@@ -121,7 +152,7 @@ class ClosedData(EntryData):
 
 
 DATA_TYPES: Final[dict[str, type[EntryData]]] = {
-    data.type: data for data in (JoinedData, UpdatedData, LeftData, ClosedData)
+    data.type: data for data in (JoinedData, UpdatedData, LeftData, CommunicationData, ClosedData)
 }
 
 
@@ -142,13 +173,17 @@ class Entry(_Model):
         return {"type": self.type, "id": self.id, "event": self.model_dump_json()}
 
 
-def make_entry(data: EntryData, *, namespace: str, subject: str, distinction: str, occurred_at: int) -> Entry:
+def make_entry(
+    data: EntryData, *, namespace: str, subject: str, distinction: str, occurred_at: int, about: str | None = None
+) -> Entry:
     """Return the entry for `data`; `distinction` tells apart what may happen twice to one subject (a stay, a version).
 
+    `about` stands for the subject in the id of what one source tells of one subject and another source of another.
     `occurred_at` is in microseconds since 1970.
     """
     kind = data.type
-    parts = (namespace, data.account_id, data.conversation.id, subject, kind, distinction)
+    named = subject if about is None else about
+    parts = (namespace, data.account_id, data.conversation.id, named, kind, distinction)
     return Entry(
         id=sha256("\0".join(parts).encode()).hexdigest()[:32],
         type=kind,
@@ -177,6 +212,17 @@ class _RawEntry(_Model):
     subject: str
     time: str
     data: dict[str, Any]
+
+
+def from_cause(cause: Cause) -> EntryCause:
+    """Return the webhook behind an entry as entries carry it."""
+    return EntryCause(
+        source=cause.source,
+        event_type=cause.event_type,
+        resource_id=cause.resource_id,
+        idempotency_key=cause.idempotency_key,
+        received_at=to_text(cause.received_at),
+    )
 
 
 def from_participant(participant: Participant, *, account_id: str, conversation_id: str) -> EntryParticipant:

@@ -80,11 +80,29 @@ class Cause:
     received_at: int
 
 
+class Medium(NamedTuple):
+    """Something attached to a communication, as far as its source tells: not every source names type or URL."""
+
+    content_type: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a communication says. `is_cut` if its source did not keep all of the text."""
+
+    text: str = ""
+    kind: str = "TEXT"
+    is_cut: bool = False
+    media: tuple[Medium, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
     """A customer wrote to one of our addresses; which conversation it belongs to is not known yet.
 
-    `others` are the further members of a group message, known only where the source tells them.
+    `others` are the further members of a group message, known only where the source tells them. `sent_at` is the
+    source's own time of the message, as text.
     """
 
     cause: Cause
@@ -93,6 +111,8 @@ class MessageReceived:
     recipient: Address
     message_sid: str
     others: tuple[Address, ...] = ()
+    content: Content = Content()
+    sent_at: str | None = None
 
 
 class Change(StrEnum):

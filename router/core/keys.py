@@ -64,6 +64,10 @@ class Keys:
         """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence."""
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
+    def communication(self, account_id: str, conversation_id: str, name: str) -> str:
+        """String: a communication of a conversation has been published; expires after its longest redelivery."""
+        return self._key(self.partition_of(conversation_id), "communication", account_id, conversation_id, name)
+
     def route(self, account_id: str, pair: str) -> str:
         """String: the conversation of a pair of addresses; a cache, may vanish at any time."""
         return self._key(self.partition_of(pair), "route", account_id, pair)

@@ -9,19 +9,20 @@ The fields are listed in core.marker.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address
 from router.core.entries import (
     ClosedData,
     Entry,
     EntryAddress,
-    EntryCause,
     EntryConversation,
+    EntryData,
     JoinedData,
     LeftData,
     ParticipantData,
     UpdatedData,
+    from_cause,
     from_participant,
     make_entry,
 )
@@ -39,9 +40,9 @@ from router.core.marker import (
     recipient_field,
 )
 from router.core.participants import Conversation, ConversationStatus, Participant
-from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
+    from router.core.communications import Claim
     from router.core.policy import Decision
 
 _DAY: Final = 86_400_000_000
@@ -59,7 +60,8 @@ class FieldNotReadError(RouterError):
 class Ledger:
     """The bookkeeping of one conversation.
 
-    `fields` is what was found of its hash, `known` the names that were asked for (None: all there are).
+    `fields` is what was found of its hash, `known` the names that were asked for (None: all there are). `claims` are
+    of entries (by id) that are published once, whoever tells of them; the commit says which were `repeated`.
     """
 
     namespace: str
@@ -69,6 +71,14 @@ class Ledger:
     known: frozenset[str] | None = None
     changes: dict[str, str | None] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    repeated: frozenset[str] = frozenset()
+    is_committed: bool = False
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether there is something to commit; entries alone leave the revision as it is."""
+        return not self.is_committed and bool(self.changes or self.entries)
 
     @property
     def revision(self) -> int:
@@ -235,43 +245,61 @@ class Ledger:
         self.put("version", f"{version.updated}.{version.told}")
         if not is_closing:
             return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
-        target = self.get("target")
-        if target is None:
+        if self.get("target") is None:
             return Outcome(Result.NOTED, "closed, nobody had been announced in it")
-        data = ClosedData(
-            target=target,
-            reason=str(self.get("reason")),
-            account_id=self.account_id,
-            conversation=self._conversation(),
-            cause=_entry_cause(cause),
-        )
-        self._append(data, subject=self.conversation_id, distinction="closed", occurred_at=cause.received_at)
+        self.publish(ClosedData, cause, subject=self.conversation_id, distinction="closed")
         return Outcome(Result.CLOSED, str(self.get("reason")))
 
-    def _publish(self, model: type[ParticipantData], fact: ParticipantFact, *, distinction: str, **extra: str) -> None:
+    def _publish(self, model: type[ParticipantData], fact: ParticipantFact, *, distinction: str, **extra: Any) -> None:
         participant = fact.participant
         shown = fact.address or (participant.addresses[0].as_address() if participant.addresses else None)
         recipient = fact.recipient or (self.recipient(shown.channel) if shown else None)
-        data = model(
-            target=str(self.get("target")),
-            reason=str(self.get("reason")),
-            account_id=self.account_id,
-            conversation=self._conversation(),
-            cause=_entry_cause(fact.cause),
+        self.publish(
+            model,
+            fact.cause,
+            subject=participant.id,
+            distinction=distinction,
             channel=shown.channel if shown else "",
             address=shown.value if shown else "",
             recipient=EntryAddress(channel=recipient.channel, address=recipient.value) if recipient else None,
             participant=from_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )
-        self._append(data, subject=participant.id, distinction=distinction, occurred_at=fact.cause.received_at)
 
-    def _append(self, data: ParticipantData | ClosedData, *, subject: str, distinction: str, occurred_at: int) -> None:
-        self.entries.append(
-            make_entry(
-                data, namespace=self.namespace, subject=subject, distinction=distinction, occurred_at=occurred_at
-            )
+    def publish(
+        self,
+        model: type[EntryData],
+        cause: Cause,
+        *,
+        subject: str,
+        distinction: str,
+        about: str | None = None,
+        claim: Claim | None = None,
+        **fields: Any,
+    ) -> None:
+        """Add an entry for the holder; with a claim, unless the ledger or the commit finds that it was published."""
+        data = model(
+            target=str(self.get("target")),
+            reason=str(self.get("reason")),
+            account_id=self.account_id,
+            conversation=self._conversation(),
+            cause=from_cause(cause),
+            **fields,
         )
+        entry = make_entry(
+            data,
+            namespace=self.namespace,
+            subject=subject,
+            distinction=distinction,
+            occurred_at=cause.received_at,
+            about=about,
+        )
+        if claim is not None:
+            earlier = self.claims.get(entry.id)
+            self.claims[entry.id] = claim.also(earlier) if earlier else claim
+            if earlier:
+                return
+        self.entries.append(entry)
 
     def _conversation(self) -> EntryConversation:
         return EntryConversation(
@@ -280,16 +308,6 @@ class Ledger:
             status=self.get("status"),
             classic_sid=self.get("classic_sid"),
         )
-
-
-def _entry_cause(cause: Cause) -> EntryCause:
-    return EntryCause(
-        source=cause.source,
-        event_type=cause.event_type,
-        resource_id=cause.resource_id,
-        idempotency_key=cause.idempotency_key,
-        received_at=to_text(cause.received_at),
-    )
 
 
 def _read_version(text: str) -> Version:

@@ -3,7 +3,8 @@
 Fields of a conversation's hash: `rev`; `status`, `version`, `configuration_id`, `classic_sid` (the conversation);
 `target`, `reason` (its holder, decided once and held until it closes); `told` (last status callback); `day` (keeps the
 hash alive); `r:<CHANNEL>` (our side's address on a channel); `p:<participant id>` (a Marker);
-`a:<CHANNEL>|<canonical address>` (the participant announced there, so that one address has one participant).
+`a:<CHANNEL>|<canonical address>` (the participant announced there, so that one address has one participant);
+`m:<CHANNEL>|<canonical address>` (a group member who was looked for and is not announced).
 """
 
 from __future__ import annotations
@@ -47,6 +48,11 @@ def participant_field(participant_id: str) -> str:
 def address_field(key: str) -> str:
     """Return the hash field that names the participant announced at an address (`CHANNEL|canonical`)."""
     return f"a:{key}"
+
+
+def member_field(key: str) -> str:
+    """Return the hash field that says of a group member's address that nobody is announced there, after a look."""
+    return f"m:{key}"
 
 
 def recipient_field(channel: str) -> str:

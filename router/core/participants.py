@@ -137,7 +137,10 @@ class CommunicationParty(Resource):
 
 
 class Communication(Resource):
-    """One message or utterance; `content` stays as it came (TEXT, TRANSCRIPTION and what may follow)."""
+    """One message or utterance; `content` stays as it came (TEXT, TRANSCRIPTION and what may follow).
+
+    `resource_id` is what the communication was recorded from, of a message its SID.
+    """
 
     id: str
     conversation_id: str = ""
@@ -145,6 +148,7 @@ class Communication(Resource):
     author: CommunicationParty | None = None
     content: dict[str, Any] | None = None
     channel_id: str | None = None
+    resource_id: str | None = None
     recipients: tuple[CommunicationParty, ...] = ()
     created_at: str | None = None
     updated_at: str | None = None

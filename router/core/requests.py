@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.participants import Conversation, NewParticipant, Participant
 
 
@@ -78,14 +79,28 @@ Request = (
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A further member of a group message; `participant` is None where it could not be added, for the `reason`."""
+
+    address: Address
+    participant: Participant | None = None
+    origin: str = "found"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
-    """The participant of an event. `ours` are participants of our side that were seen with it."""
+    """The participant of an event.
+
+    `ours` are participants of our side that were seen with it, `members` the further ones of a group message.
+    """
 
     conversation_id: str
     participant: Participant
     origin: str
     conversation: Conversation | None = None
     ours: tuple[Participant, ...] = field(default=())
+    members: tuple[GroupMember, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

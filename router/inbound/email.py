@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError, UnusableError
-from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -125,7 +125,13 @@ def normalize(entry: InboundEntry) -> Event:
     if not mail.customer.canonical or not mail.recipient.strip():
         raise UnusableError("the mail names no sender or no recipient")
     recipient = Address(Channel.EMAIL, mail.recipient)
-    return MessageReceived(cause, entry.account_id, mail.customer, recipient, mail.delivery_id)
+    return MessageReceived(cause, entry.account_id, mail.customer, recipient, mail.delivery_id, content=_content(mail))
+
+
+def _content(mail: ReceivedMail) -> Content:
+    """Return what may go on of a mail: that it has a text, which stays in the inbound entry, and the parts' types."""
+    media = tuple(Medium(part.content_type or None) for part in mail.parts)
+    return Content("", is_cut=bool(mail.text), media=media)
 
 
 def _why_automatic(mail: ReceivedMail) -> str | None:

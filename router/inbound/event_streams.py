@@ -162,9 +162,10 @@ def normalize(entry: InboundEntry) -> Event:
 
 
 def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:
-    form = urlencode(_to_form(event)).encode()
+    form = urlencode(_to_form(event) + _said(event)).encode()
     message = cast("MessageReceived", messaging.normalize(replace(entry, body=form)))  # it has no status
-    return replace(message, cause=replace(cause, resource_id=message.message_sid), others=_recipients(event))
+    cause = replace(cause, resource_id=message.message_sid)
+    return replace(message, cause=cause, others=_recipients(event), sent_at=get_text(event.data, "timestamp"))
 
 
 def _reported(event: CloudEvent, entry: InboundEntry, change: tuple[str, Change]) -> Event:
@@ -242,6 +243,13 @@ def _to_form(event: CloudEvent) -> list[tuple[bytes, bytes]]:
     sender = get_text(event.data, "from") or (f"whatsapp:{hidden}" if hidden else "")
     fields = {"From": sender, "To": get_text(event.data, "to"), "MessageSid": get_text(event.data, "messageSid")}
     return [(name.encode(), value.encode()) for name, value in fields.items() if value]
+
+
+def _said(event: CloudEvent) -> list[tuple[bytes, bytes]]:
+    """Return what the form webhook says of the content; of media only their number is told here."""
+    count = event.data.get("numMedia")
+    number = str(count) if isinstance(count, int | str) else "0"
+    return [(b"Body", (get_text(event.data, "body") or "").encode()), (b"NumMedia", number.encode())]
 
 
 def _recipients(event: CloudEvent) -> tuple[Address, ...]:

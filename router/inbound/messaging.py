@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
-from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.signature import parse_form
 from router.inbound.form import read_text, require
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from router.core.signature import Pairs
 
 MESSAGE: Final = "message.received"
+#: Things attached to a message that are told of; Twilio takes ten.
+_MAX_MEDIA: Final = 20
+_DIGITS: Final = 9
 #: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
 #: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.
 _OUTGOING_STATUSES: Final = frozenset(
@@ -62,7 +65,18 @@ def normalize(entry: InboundEntry) -> Event:
     if status:
         return Disregarded(cause, entry.account_id, f"status callback of an outgoing message: {status}")
     customer, recipient = _ends(texts)
-    return MessageReceived(cause, entry.account_id, customer, recipient, sid)
+    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(texts))
+
+
+def _content(texts: dict[str, str]) -> Content:
+    """Return what the message says; a tap on a button that came without words says what the button says."""
+    number = texts.get("NumMedia", "0").strip()
+    count = min(int(number), _MAX_MEDIA) if number.isascii() and number.isdecimal() and len(number) <= _DIGITS else 0
+    media = [
+        Medium(texts.get(f"MediaContentType{index}") or None, texts.get(f"MediaUrl{index}") or None)
+        for index in range(count)
+    ]
+    return Content(texts.get("Body") or texts.get("ButtonText", ""), media=tuple(media))
 
 
 def _ends(texts: dict[str, str]) -> tuple[Address, Address]:

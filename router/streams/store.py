@@ -81,6 +81,7 @@ class Store:
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
         """Commit what changed, all in one round trip; False where somebody else was faster: read again and repeat.
 
+        Each ledger knows afterwards whether it is committed, and which of its entries had been published before.
         Raises RedisError if there is no answer: each may have been committed, and repeating it is silent.
         """
         if not ledgers:
@@ -89,7 +90,10 @@ class Store:
         for result in results:
             if isinstance(result, Exception):
                 raise result
-        return [bool(result) for result in results]
+        for ledger, result in zip(ledgers, results, strict=True):
+            ledger.is_committed = result is not None
+            ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+        return [ledger.is_committed for ledger in ledgers]
 
     def _call(self, ledger: Ledger) -> tuple[list[str], list[Any]]:
         partition = self._keys.partition_of(ledger.conversation_id)
@@ -98,11 +102,22 @@ class Store:
         sets = [part for name, value in ledger.changes.items() if value is not None for part in (name, value)]
         removals = [name for name, value in ledger.changes.items() if value is None]
         args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
+        keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
         args.append(len(ledger.entries))
         for entry in ledger.entries:
             fields = entry.to_fields()
             args += [targets.index(Target(entry.data.target)) + 2, fields["type"], fields["id"], fields["event"]]
-        return [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams], args
+            args += self._claim(ledger, entry.id, keys)
+        return keys, args
+
+    def _claim(self, ledger: Ledger, entry_id: str, keys: list[str]) -> list[int]:
+        """Add the keys of an entry's claims to `keys`; return what the script reads of them."""
+        claim = ledger.claims.get(entry_id)
+        if claim is None:
+            return [0, 0]
+        first = len(keys) + 1
+        keys += [self._keys.communication(ledger.account_id, ledger.conversation_id, name) for name in claim.names]
+        return [claim.life, len(claim.names), *range(first, len(keys) + 1)]
 
     async def read_routes(self, wanted: Sequence[tuple[str, str]]) -> list[Route | None]:
         """Return the routes of (account, pair)s in one round trip, None where there is none."""

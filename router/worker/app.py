@@ -119,6 +119,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
+            text_limit=settings.text_limit,
             always_own=find_own(settings),
             captured=await find_captured(apis),
         )

@@ -21,6 +21,7 @@ from router.core.marker import Outcome, ParticipantFact, Result, fields_for
 from router.core.participants import AGENT_TYPES, ParticipantType
 from router.core.policy import Decision, Facts, Policy
 from router.core.timestamps import to_microseconds
+from router.worker.communications import apply_communication
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -34,11 +35,15 @@ LedgerEvent = ParticipantReported | ConversationReported | CommunicationReported
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an event is judged by besides its ledger: the policy, our own addresses (their keys), and now (µs)."""
+    """What an event is judged by besides its ledger: the policy, our own addresses (their keys), and now (µs).
+
+    `text_limit` is how many characters of what is said are published.
+    """
 
     policy: Policy
     own: frozenset[str]
     now: int
+    text_limit: int = 4096
 
 
 def decide_message(context: Context, message: MessageReceived, *, kind: str, configuration_id: str | None) -> Decision:
@@ -78,7 +83,7 @@ def apply_event(
         return _apply_participant(context, event, ledger, surroundings)
     if isinstance(event, ConversationReported):
         return ledger.take_conversation(event.conversation, event.version, event.cause)
-    return _apply_communication(event, ledger)
+    return apply_communication(context, event, ledger)
 
 
 def _apply_participant(
@@ -121,23 +126,6 @@ def note_surroundings(surroundings: Surroundings, participant: Participant, ledg
             is_our_side = other.type in AGENT_TYPES and other.type != ParticipantType.HUMAN_AGENT
             if is_our_side and address.channel in channels:
                 ledger.note_recipient(address.as_address())
-
-
-def _apply_communication(event: CommunicationReported, ledger: Ledger) -> Outcome | None:
-    author = event.communication.author
-    if ledger.is_closed:
-        return Outcome(Result.STALE, "the conversation is closed")
-    if author is None:
-        return Outcome(Result.IGNORED, "a communication without author")
-    marker = ledger.marker(author.participant_id) if author.participant_id else None
-    if marker is not None and marker.is_present:
-        if marker.target is not None:
-            return Outcome(Result.KNOWN, "its author is announced")
-        if marker.is_ours or marker.type in AGENT_TYPES:
-            return Outcome(Result.IGNORED, "our own side wrote it")
-    if marker is None and ledger.announced_at(author.as_address()) is not None:
-        return Outcome(Result.KNOWN, "its author is announced")
-    return None
 
 
 def note_our_side(participant: Participant, ledger: Ledger) -> None:
@@ -214,24 +202,48 @@ def apply_resolved(
     for ours in resolved.ours:
         fact = make_fact(context, ours, ledger, cause=event.cause, version=_version(ours, read_at))
         ledger.take_participant(_as_ours(fact))
-    fact = make_fact(
+    return announce(
         context,
         resolved.participant,
         ledger,
-        cause=event.cause,
-        version=_version(resolved.participant, read_at),
+        event=event,
         origin=resolved.origin,
-        address=customer,
-        recipient=recipient,
+        read_at=read_at,
+        ends=(customer, recipient),
+    )
+
+
+def announce(
+    context: Context,
+    participant: Participant,
+    ledger: Ledger,
+    *,
+    event: MessageReceived | CommunicationReported,
+    origin: str,
+    read_at: int,
+    ends: tuple[Address | None, Address | None],
+) -> Outcome:
+    """Take in a participant that was found or created for an event; `ends` are its address there, and ours."""
+    fact = make_fact(
+        context,
+        participant,
+        ledger,
+        cause=event.cause,
+        version=_version(participant, read_at),
+        origin=origin,
+        address=ends[0],
+        recipient=ends[1],
     )
     return ledger.take_participant(fact)
 
 
 def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported) -> list[str]:
     """Return the ledger's fields that `apply_resolved` reads."""
-    everyone = (resolved.participant, *resolved.ours)
+    members = [member.participant for member in resolved.members if member.participant is not None]
+    everyone = (resolved.participant, *resolved.ours, *members)
     addresses = [one.as_address() for participant in everyone for one in participant.addresses]
     addresses += [address for address in _ends(event) if address is not None]
+    addresses += [member.address for member in resolved.members]
     return fields_for([participant.id for participant in everyone], addresses)
 
 

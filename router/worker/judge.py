@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from router.core.events import CallReported, Change, ClassicReported, Disregarded, MessageReceived, ParticipantReported
-from router.core.marker import Outcome, Result, fields_for
+from router.core.marker import Outcome, Result, fields_for, member_field
 from router.core.participants import ParticipantType
 from router.inbound.sources import normalize
 from router.streams.store import pair_of
-from router.worker.apply import Context, apply_event, decide_message, ledger_fields
+from router.worker.apply import (
+    Context,
+    apply_event,
+    apply_resolved,
+    decide_message,
+    ledger_fields,
+)
+from router.worker.communications import apply_content, apply_message
+from router.worker.groups import apply_members, are_settled, wanted_members
 from router.worker.work import Work, read_inbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from router.core.addresses import Address
+    from router.core.events import CommunicationReported
     from router.core.ledger import Ledger
     from router.core.policy import Policy
+    from router.core.requests import Resolved
     from router.streams.delivery import Delivery
     from router.streams.store import Route
     from router.worker.accounts import Accounts
 
 
 class Judge:
-    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account."""
+    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account.
+
+    `text_limit` is in characters.
+    """
 
     def __init__(
         self,
@@ -32,6 +47,7 @@ class Judge:
         accounts: Accounts,
         configurations: Mapping[str, str],
         route_ttl: float,
+        text_limit: int = 4096,
         clock: Callable[[], int],
     ) -> None:
         self._configurations = configurations
@@ -39,6 +55,7 @@ class Judge:
         self._policy = policy
         self._accounts = accounts
         self._route_ttl = int(route_ttl * 1_000_000)
+        self._text_limit = text_limit
 
     def begin(self, delivery: Delivery) -> Work:
         """Return the work of a delivery; raises UnreadableError or UnusableError if it can never be done."""
@@ -55,7 +72,7 @@ class Judge:
 
     def context(self, work: Work) -> Context:
         """Return what an event is judged by."""
-        return Context(self._policy, self._accounts.own(work.account_id), self.clock())
+        return Context(self._policy, self._accounts.own(work.account_id), self.clock(), self._text_limit)
 
     def is_doubtful(self, work: Work) -> bool:
         """Tell whether somebody came to an address that may have become ours since the account was read.
@@ -82,7 +99,7 @@ class Judge:
         if isinstance(event, Disregarded | ClassicReported | CallReported):
             return None
         if isinstance(event, MessageReceived):
-            return (work.route.conversation_id, fields_for((), [event.customer])) if work.route else None
+            return (work.route.conversation_id, _message_fields(event, work.route)) if work.route else None
         return ledger_fields(event)
 
     def apply(self, work: Work) -> Outcome | None:
@@ -95,12 +112,14 @@ class Judge:
             return Outcome(Result.IGNORED, event.reason)
         if isinstance(event, ClassicReported | CallReported):
             return Outcome(Result.IGNORED, "not taken yet")
+        before = len(ledger.entries) if ledger else 0
         if isinstance(event, MessageReceived):
-            return self._apply_message(work, event)
+            outcome = self._apply_message(work, event)
+            work.published = ledger.entries[before:] if ledger else []
+            return outcome
         self._accounts.note_callback(work.account_id)
         if ledger is None:
             return None
-        before = len(ledger.entries)
         if work.is_being_created and isinstance(event, ParticipantReported) and self._is_new(event, ledger):
             return None
         outcome = apply_event(self.context(work), event, ledger, work.surroundings)
@@ -111,19 +130,53 @@ class Judge:
         return event.change is not Change.REMOVED and ledger.marker(event.participant.id) is None
 
     def _apply_message(self, work: Work, message: MessageReceived) -> Outcome | None:
+        unwanted = None
         if work.decision is None or work.decision.target is None:
-            return Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
+            unwanted = Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
         route, ledger = work.route, work.ledger
-        if route is None or ledger is None or ledger.is_closed or not self._is_trusted(work, route, ledger):
+        if route is None or ledger is None or ledger.is_closed:
+            return unwanted
+        if unwanted is None and not self._is_trusted(work, route, ledger):
             return None
+        return self.apply_open(work, message, route, ledger) or unwanted
+
+    def apply_open(self, work: Work, message: MessageReceived, route: Route, ledger: Ledger) -> Outcome | None:
+        """Return the outcome of a message whose conversation is open, or None if the API must be asked.
+
+        Whoever is announced there is heard by the holder, whatever the policy would say of newcomers by now.
+        """
         context = self.context(work)
         if ledger.announced_at(message.customer) is not None:
-            ledger.touch(context.now)
-            return Outcome(Result.KNOWN, "announced in its conversation")
+            is_settled = not work.is_wanted or are_settled(ledger, self.members(work, message))
+            return apply_message(context, message, ledger) if is_settled else None
         decision = decide_message(
             context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")
         )
         return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
+
+    def apply_resolved(
+        self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved, ledger: Ledger
+    ) -> Outcome:
+        """Apply what a resolution found, and then what was said: who joins has joined before it is heard.
+
+        Raises FieldNotReadError, as `apply` does.
+        """
+        context = self.context(work)
+        outcome = apply_resolved(context, resolved, ledger, event=event, read_at=work.begun)
+        if outcome.result is Result.GONE:
+            return outcome
+        if isinstance(event, MessageReceived) and resolved.members:
+            left_out = apply_members(context, resolved, ledger, message=event, read_at=work.begun)
+            outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
+        apply_content(context, event, ledger)
+        return outcome
+
+    def members(self, work: Work, message: MessageReceived) -> tuple[Address, ...]:
+        """Return the further members of a group message who shall be announced."""
+        if not message.others:
+            return ()
+        configuration_id = self.configuration_of(work.account_id)
+        return wanted_members(self.context(work), message, configuration_id=configuration_id)
 
     def _is_trusted(self, work: Work, route: Route, ledger: Ledger) -> bool:
         """Trust a route for a while after it was confirmed, and as long as callbacks would tell of a closing."""
@@ -131,3 +184,8 @@ class Judge:
         if now - route.confirmed_at < self._route_ttl:
             return True
         return ledger.get("told") is not None and now - self._accounts.told(work.account_id) < self._route_ttl
+
+
+def _message_fields(message: MessageReceived, route: Route) -> list[str]:
+    fields = fields_for([route.participant_id], [message.customer, *message.others])
+    return fields + [member_field(other.key) for other in message.others]

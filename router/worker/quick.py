@@ -63,7 +63,7 @@ class Quick:
         return works, behind
 
     async def _read_routes(self, works: Sequence[Work]) -> None:
-        wanted = [(work, work.event) for work in works if isinstance(work.event, MessageReceived) and work.is_wanted]
+        wanted = [(work, work.event) for work in works if isinstance(work.event, MessageReceived)]
         if wanted:
             routes = await self._store.read_routes([(work.account_id, self._judge.pair(each)) for work, each in wanted])
             for (work, _), route in zip(wanted, routes, strict=True):
@@ -109,7 +109,7 @@ class Quick:
 
     async def _commit(self, works: Sequence[Work]) -> None:
         ledgers = {id(work.ledger): work.ledger for work in works if work.ledger is not None and work.outcome}
-        changed = [ledger for ledger in ledgers.values() if ledger.changes]
+        changed = [ledger for ledger in ledgers.values() if ledger.has_news]
         results = await self._store.commit(changed)
         _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
 

@@ -26,7 +26,8 @@ class Resolver:
     """Resolves the events of all accounts.
 
     `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
-    account's configuration captures for us, by account; `route_ttl` is in seconds; `clock` gives µs since 1970.
+    account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters; `clock`
+    gives µs since 1970.
     """
 
     def __init__(
@@ -36,12 +37,20 @@ class Resolver:
         apis: Apis,
         policy: Policy,
         route_ttl: float,
+        text_limit: int = 4096,
         always_own: frozenset[str] = frozenset(),
         captured: Mapping[str, frozenset[str]] | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
-        judge = Judge(policy=policy, accounts=accounts, configurations=configurations, route_ttl=route_ttl, clock=clock)
+        judge = Judge(
+            policy=policy,
+            accounts=accounts,
+            configurations=configurations,
+            route_ttl=route_ttl,
+            text_limit=text_limit,
+            clock=clock,
+        )
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
         self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge)

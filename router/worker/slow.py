@@ -18,6 +18,7 @@ from router.core.errors import (
     UnusableError,
 )
 from router.core.events import CommunicationReported, MessageReceived, ParticipantReported, Version
+from router.core.group_resolution import resolve_group
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
 from router.core.marker import Outcome, Result, fields_for
@@ -28,7 +29,7 @@ from router.core.timestamps import to_microseconds
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
 from router.worker.api import drive, perform
-from router.worker.apply import apply_resolved, resolved_fields
+from router.worker.apply import resolved_fields
 from router.worker.work import Work, report
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Slow:
         return Later("others change its conversation all the time", STEP_BACK)
 
     async def _try(self, work: Work) -> Verdict | None:
-        if isinstance(work.event, MessageReceived) and work.is_wanted:
+        if isinstance(work.event, MessageReceived):
             (work.route,) = await self._store.read_routes([(work.account_id, self._judge.pair(work.event))])
         if isinstance(work.event, ParticipantReported):
             keys = [address.key for address in work.event.participant.addresses]
@@ -132,8 +133,9 @@ class Slow:
             return await self._resolve(work)
         fresh = replace(route, confirmed_at=work.begun)
         await self._store.write_routes([(work.account_id, self._judge.pair(event), fresh)])
-        work.outcome = Outcome(Result.KNOWN, "announced in its conversation, which is still open")
-        return await self._finish(work)
+        work.outcome = self._judge.apply_open(work, event, fresh, ledger)
+        work.published = ledger.entries
+        return await self._resolve(work) if work.outcome is None else await self._finish(work)
 
     async def _resolve(self, work: Work) -> Verdict | None:
         """Ask the API for the participant, and commit what it says."""
@@ -145,11 +147,14 @@ class Slow:
         if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         await self._accounts.add_own(work.account_id, event.recipient)
-        await self._store.begin_creating(work.account_id, event.customer)
+        members = self._judge.members(work, event)
+        for address in (event.customer, *members):
+            await self._store.begin_creating(work.account_id, address)
         is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
         our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
         resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
-        resolution = resolver.resolve(event, is_unsure=work.delivery.is_redelivered)
+        is_unsure = work.delivery.is_redelivered
+        resolution = resolve_group(resolver, event, members, is_unsure=is_unsure)
         return await self._end(work, event, await drive(self._client(work), resolution))
 
     async def _end(
@@ -184,7 +189,8 @@ class Slow:
 
     async def _end_creating(self, work: Work) -> None:
         if isinstance(work.event, MessageReceived):
-            await self._store.end_creating(work.account_id, work.event.customer)
+            for address in (work.event.customer, *self._judge.members(work, work.event)):
+                await self._store.end_creating(work.account_id, address)
 
     async def _take(
         self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved
@@ -194,7 +200,7 @@ class Slow:
         for _ in range(RACES):
             ledger = await self._read(work, resolved.conversation_id, names)
             try:
-                outcome = apply_resolved(self._judge.context(work), resolved, ledger, event=event, read_at=work.begun)
+                outcome = self._judge.apply_resolved(work, event, resolved, ledger)
             except FieldNotReadError as error:
                 names[error.name] = None
                 continue
@@ -231,11 +237,9 @@ class Slow:
 
     async def _commit(self, ledger: Ledger) -> bool:
         """Commit a ledger if there is something to commit; False if somebody else was faster."""
-        if not ledger.changes:
+        if not ledger.has_news:
             return True
         (is_committed,) = await self._store.commit([ledger])
-        if is_committed:
-            ledger.changes.clear()
         return is_committed
 
 

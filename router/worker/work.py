@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import mask
-from router.core.entries import ParticipantData
+from router.core.entries import CommunicationData, ParticipantData
 from router.core.events import Event, InboundEntry, MessageReceived
 from router.logs import log
 
@@ -102,9 +102,18 @@ def report(work: Work) -> None:
         conversation=ledger.conversation_id if ledger else None,
         participant=_participant(work),
         target=ledger.fields.get("target") if ledger else None,
+        communication=_communication(work),
         key=entry.key,
         ms=round((now - entry.received_at) / 1000, 2),
     )
+
+
+def _communication(work: Work) -> str | None:
+    """Return what became of what the event says: published, or known where another telling was faster."""
+    ids = {entry.id for entry in work.published if isinstance(entry.data, CommunicationData)}
+    if not ids or work.ledger is None:
+        return None
+    return "known" if ids <= work.ledger.repeated else "published"
 
 
 def _participant(work: Work) -> str | None:

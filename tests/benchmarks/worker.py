@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 import orjson
 
+from router.core.entries import JoinedData
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.signature import parse_form
 from router.inbound.messaging import identify
@@ -97,7 +98,8 @@ class Arena:
         await self.prepare(stream, RESOLVER, self._customers)
         await self.release(stream)
         await self._until_acknowledged(stream, RESOLVER, worker, self._customers)
-        announced = await self._redis.xlen(Keys().participants(0, Target.AI_AGENT))
+        rows: Any = await self._redis.xrange(Keys().participants(0, Target.AI_AGENT))
+        announced = sum(fields[b"type"] == JoinedData.type.encode() for _, fields in rows)
         if announced != self._customers:
             raise BenchmarkError(f"{announced} of {self._customers} customers are announced")
 

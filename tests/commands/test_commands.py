@@ -39,7 +39,7 @@ async def run(dev):
 
 
 async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(run):
-    """The first time a participant joins; the same command again is a repeat; --new is another message, nobody new."""
+    """The first time a participant joins; the same command again is a repeat; --new is heard and nobody new."""
     message = ("simulate", "whatsapp", "--from", "+15552220001", "--body", "hola")
     status, output = await run(*message)
     assert status == 0
@@ -48,7 +48,8 @@ async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(r
     status, output = await run(*message)
     assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, True, True)
     status, output = await run(*message, "--new")
-    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, False, True)
+    assert (status, "(a repeat)" in output, "participant.joined" in output) == (0, False, False)
+    assert "communication.received" in output
 
 
 async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):

@@ -1,5 +1,6 @@
 """The committed state of one conversation, kept in a dict: what the commit script does, without a server."""
 
+from router.core.communications import take_communication
 from router.core.events import Version
 from router.core.ledger import Ledger
 from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
@@ -11,6 +12,7 @@ class Book:
     def __init__(self):
         self.fields = {}
         self.entries = []
+        self.claimed = set()
 
     def open(self, known=None):
         """Return a ledger of what is committed."""
@@ -26,7 +28,21 @@ class Book:
                 else:
                     self.fields[name] = value
             self.fields["rev"] = str(ledger.revision + 1)
-        self.entries += ledger.entries
+        self.entries += [entry for entry in ledger.entries if self._is_new(ledger, entry)]
+
+    def _is_new(self, ledger, entry):
+        claim = ledger.claims.get(entry.id)
+        names = set(claim.names) if claim else set()
+        is_new = not names & self.claimed
+        self.claimed |= names
+        return is_new
+
+    def hear(self, fact, limit=100):
+        """Take in that something was said; tell whether somebody announced said it."""
+        ledger = self.open()
+        is_heard = take_communication(ledger, fact, text_limit=limit)
+        self.commit(ledger)
+        return is_heard
 
     def _take(self, method, *args):
         ledger = self.open()

@@ -52,7 +52,7 @@ def make_fact(participant=None, version=1, decision=TO_AI, **changes):
 
 def make_message(customer=CUSTOMER, recipient=DESK, sid=MESSAGE_SID):
     """Return an inbound message."""
-    return MessageReceived(make_cause("message.received"), ACCOUNT, customer, recipient, sid)
+    return MessageReceived(make_cause("message.received", resource_id=sid), ACCOUNT, customer, recipient, sid)
 
 
 def make_communication(**changes):

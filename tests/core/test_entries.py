@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from router.core.entries import (
     DATA_TYPES,
     ClosedData,
+    CommunicationData,
     Entry,
     EntryAddress,
     EntryCause,
+    EntryCommunication,
     EntryConversation,
     EntryData,
     JoinedData,
@@ -46,6 +48,11 @@ SAMPLES = [
     pytest.param(JoinedData(**OF_PARTICIPANT, origin="created"), "p1", id="joined"),
     pytest.param(UpdatedData(**OF_PARTICIPANT), "p1", id="updated"),
     pytest.param(LeftData(**OF_PARTICIPANT), "p1", id="left"),
+    pytest.param(
+        CommunicationData(**OF_PARTICIPANT, communication=EntryCommunication(text="hi", media=({"url": "https://x"},))),
+        "p1",
+        id="communication",
+    ),
     pytest.param(ClosedData(**COMMON), CONVERSATION, id="closed"),
 ]
 
@@ -222,7 +229,8 @@ def test_json_schema(kind):
 
 def test_types_have_their_own_names():
     """Every model of an entry's data is found under the name of its type."""
-    assert {"participant.joined", "participant.updated", "participant.left", "conversation.closed"} <= set(DATA_TYPES)
+    names = {"participant.joined", "participant.updated", "participant.left", "conversation.closed"}
+    assert names | {"communication.received"} <= set(DATA_TYPES)
     assert all(issubclass(data, EntryData) and kind == data.type for kind, data in DATA_TYPES.items())
 
 

@@ -22,6 +22,9 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.dead_letters(0), "acme:{0}:dead-letters", id="dead-letters"),
         pytest.param(KEYS.seen(0, "k:1"), "acme:{0}:seen:k:1", id="seen"),
         pytest.param(KEYS.conversation("AC1", "conv_1"), "acme:{0}:conversation:AC1:conv_1", id="conversation"),
+        pytest.param(
+            KEYS.communication("AC1", "conv_1", "SM1"), "acme:{0}:communication:AC1:conv_1:SM1", id="communication"
+        ),
         pytest.param(KEYS.route("AC1", "pair"), "acme:{0}:route:AC1:pair", id="route"),
         pytest.param(KEYS.creating("AC1", "SMS|+1"), "acme:{0}:creating:AC1:SMS|+1", id="creating"),
         pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:own-addresses:AC1", id="own-addresses"),

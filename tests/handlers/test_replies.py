@@ -6,8 +6,16 @@ import threading
 
 import pytest
 
-from handlers.replies import JoinedEntry, ask, load_reply, make_greeting
-from router.core.entries import JoinedData
+from handlers.replies import (
+    CommunicationEntry,
+    JoinedEntry,
+    ask,
+    is_asked_for,
+    load_reply,
+    make_greeting,
+    replies_to,
+)
+from router.core.entries import CommunicationData, Entry, JoinedData
 from router.core.errors import SettingsError
 from router.core.participants import Participant, ParticipantAddress
 from tests.handlers.world import make
@@ -52,6 +60,35 @@ async def test_ask_refuses_other_values():
     """A reply that returns something else is told so instead of having it sent."""
     with pytest.raises(TypeError, match="no text but dict"):
         await ask(lambda _: {"text": "hi"}, ENTRY)
+
+
+SAID = make(CommunicationData, "conv_1", CUSTOMER)
+
+
+@replies_to(CommunicationEntry)
+async def echo(entry):
+    return f"You said: {entry.data.communication.text}"
+
+
+@replies_to(JoinedEntry, CommunicationEntry)
+def both(entry):
+    return entry.type
+
+
+async def test_reply_is_asked_for_what_it_wants():
+    """An unmarked reply is asked for who joins only; a marked one for what it names, and for nothing else."""
+    assert [await ask(make_greeting("hi"), one) for one in (ENTRY, SAID)] == ["hi", ""]
+    assert [await ask(echo, one) for one in (ENTRY, SAID)] == ["", "You said: hi"]
+    assert [await ask(both, one) for one in (ENTRY, SAID)] == [ENTRY.type, SAID.type]
+    assert is_asked_for(both, SAID.type)
+    assert not is_asked_for(plain, SAID.type)
+
+
+@pytest.mark.parametrize("models", [(), (Entry,), (JoinedEntry, JoinedEntry), (CommunicationEntry, Entry)], ids=str)
+def test_replies_to_refuses_other_entries(models):
+    """A slip is told where it stands, not by an agent that keeps silent."""
+    with pytest.raises(TypeError, match="JoinedEntry and CommunicationEntry"):
+        replies_to(*models)
 
 
 def test_load_reply():

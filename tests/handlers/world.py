@@ -22,9 +22,11 @@ from router.conversations import ClassicConversations, ConversationsV2, Transpor
 from router.core.accounts import Account
 from router.core.entries import (
     ClosedData,
+    CommunicationData,
     Entry,
     EntryAddress,
     EntryCause,
+    EntryCommunication,
     EntryConversation,
     JoinedData,
     LeftData,
@@ -53,7 +55,7 @@ CONFIGURATION = "conv_configuration_0000000000000000000000000c"
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()}
 #: The sandbox runs on the real clock, and so do the entries.
 NOW = time.time_ns() // 1000
-DATA = {data.type: data for data in (JoinedData, UpdatedData, LeftData, ClosedData)}
+DATA = {data.type: data for data in (JoinedData, UpdatedData, LeftData, CommunicationData, ClosedData)}
 
 _numbers = itertools.count(1)
 
@@ -85,6 +87,8 @@ def make(
         common["address"] = participant.addresses[0].address
     if data is JoinedData:
         common["origin"] = "created"
+    if data is CommunicationData:
+        common["communication"] = EntryCommunication(text="hi")
     subject = participant.id if participant else conversation
     return make_entry(
         data(**(common | fields)),
@@ -180,7 +184,7 @@ class World:
         """The AI agent with a greeting, as a consumer would run it."""
         given = {"apis": self.apis, "joiners": self.joiners, "reply": make_greeting(text), "settle": 0.0}
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), effects or self.effects())
+        return Consumption("ai_agent", Handler(agent.reactions), effects or self.effects())
 
 
 @dataclass(frozen=True)

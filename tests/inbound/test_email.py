@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.errors import RouterError, UnreadableError, UnusableError
-from router.core.events import Cause, Disregarded, MessageReceived
-from router.inbound.email import MailHeaders, ReceivedMail, digest, identify, normalize
+from router.core.events import Cause, Content, Disregarded, Medium, MessageReceived
+from router.inbound.email import MailHeaders, MailPart, ReceivedMail, digest, identify, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, make_entry
 
 
@@ -36,6 +36,13 @@ def test_event():
         Address("EMAIL", "support@inbound.example.com"),
         make_mail().delivery_id,
     )
+
+
+def test_content():
+    """Of a mail goes on that it has a text, never a word of it, and the types of what it carries."""
+    parts = (MailPart(name="a.pdf", content_type="application/pdf", size=9), MailPart())
+    mail = make_mail().model_copy(update={"text": "hi", "parts": parts})
+    assert read(mail).content == Content("", is_cut=True, media=(Medium("application/pdf"), Medium()))
 
 
 def test_mail_without_message_id():

@@ -11,9 +11,11 @@ from router.core.errors import RouterError, UnreadableError, UnusableError
 from router.core.events import (
     Change,
     CommunicationReported,
+    Content,
     ConversationReported,
     Disregarded,
     Identity,
+    Medium,
     MessageReceived,
     ParticipantReported,
     Version,
@@ -213,6 +215,16 @@ def test_message():
     assert (event.account_id, event.message_sid, event.others) == (ACCOUNT, "SM00000000000000000000000000000001", ())
     assert (event.cause.source, event.cause.event_type) == ("event-streams", MESSAGE)
     assert event.cause.resource_id == event.message_sid
+
+
+def test_content_of_a_message():
+    """The text comes along with the source's own time; of media only how many there are."""
+    event = read(make_event(body="hi 👋", numMedia=2, timestamp="2026-01-07T12:00:00Z"))
+    assert event.content == Content("hi 👋", media=(Medium(), Medium()))
+    assert event.sent_at == "2026-01-07T12:00:00Z"
+    bare = read(make_event(without=("body", "numMedia", "timestamp")))
+    assert (bare.content, bare.sent_at) == (Content(), None)
+    assert read(make_event(body=7, numMedia=[1])).content == Content()
 
 
 def test_group_message():

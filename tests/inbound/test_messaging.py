@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.errors import UnreadableError
-from router.core.events import Cause, Disregarded, Identity, MessageReceived
+from router.core.events import Cause, Content, Disregarded, Identity, Medium, MessageReceived
 from router.core.signature import parse_form
 from router.inbound.messaging import identify, message_key, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_form, load_form, make_entry
@@ -58,7 +58,42 @@ def test_normalize(sample, customer, recipient, prefix, number):
     """A message becomes the fact that a customer wrote to us, with the addresses as Twilio wrote them."""
     sid = f"{prefix}{number:032x}"
     cause = Cause("messaging", "message.received", sid, "k1", RECEIVED_AT)
-    assert read(load_form(sample)) == MessageReceived(cause, ACCOUNT, customer, recipient, sid)
+    params = load_form(sample)
+    expected = MessageReceived(cause, ACCOUNT, customer, recipient, sid, content=read(params).content)
+    assert read(params) == expected
+    assert expected.content.text == dict(params)["Body"]
+
+
+@pytest.mark.parametrize(
+    ("params", "content"),
+    [
+        pytest.param({"Body": "hi"}, Content("hi"), id="text"),
+        pytest.param({"Body": ""}, Content(), id="no text"),
+        pytest.param({"Body": None}, Content(), id="no parameter"),
+        pytest.param({"Body": "", "ButtonText": "Yes"}, Content("Yes"), id="button"),
+        pytest.param({"Body": "Sure", "ButtonText": "Yes"}, Content("Sure"), id="text with a button"),
+        pytest.param(
+            {"Body": "", "NumMedia": "2", "MediaUrl0": "https://x/ME0", "MediaContentType0": "image/png"},
+            Content(media=(Medium("image/png", "https://x/ME0"), Medium())),
+            id="media that are told in part",
+        ),
+        pytest.param({"Body": "x", "NumMedia": "0", "MediaUrl0": "https://x/ME0"}, Content("x"), id="no media"),
+    ],
+)
+def test_content(params, content):
+    """What a message says is its text, or its button's, and what is attached to it."""
+    assert read(load_form("sms", **params)).content == content
+
+
+@pytest.mark.parametrize("number", ["", "x", "-1", "1e3", "٣", "9" * 400, None])
+def test_number_of_media_that_is_none(number):
+    """A number that cannot be one counts as none, whatever its length."""
+    assert read(load_form("sms", NumMedia=number)).content.media == ()
+
+
+def test_number_of_media_is_bounded():
+    """No number makes a thousand attachments."""
+    assert len(read(load_form("sms", NumMedia="1000")).content.media) == 20
 
 
 @pytest.mark.parametrize(

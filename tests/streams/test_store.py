@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from router.core.addresses import Address
+from router.core.communications import Claim
 from router.core.entries import ClosedData, EntryCause, EntryConversation, make_entry, read_entry
 from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
@@ -165,6 +166,78 @@ async def test_two_workers_racing_announce_each_participant_once(store, clients,
     assert sorted(entry.subject for entry in joined) == sorted(f"p{number}" for number in range(50))
     assert len({entry.data.target for entry in joined}) == 1
     assert int((await read_hash(redis, keys))[b"rev"]) == 50
+
+
+def make_claimed(*names, revision=None, life=60, number=1, **changes):
+    """Return a ledger with an entry that is published once under its names."""
+    ledger = make_ledger(revision=revision, **changes)
+    entry = make_closed(Target.AI_AGENT, f"c{number}")
+    ledger.entries.append(entry)
+    ledger.claims[entry.id] = Claim(names, life)
+    return ledger
+
+
+async def published(redis, keys):
+    """Return the subjects of what was published."""
+    rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
+    return [read_entry(fields[b"event"]).subject for _, fields in rows]
+
+
+async def test_entries_alone_leave_the_revision_as_it_is(store, redis, keys):
+    """Two workers that read the same and only publish do not get in each other's way; one that changes does."""
+    await store.commit([make_ledger(status="ACTIVE")])
+    before = await read_hash(redis, keys)
+    for number in (1, 2):
+        assert await store.commit([make_claimed(f"SM{number}", revision=1, number=number)]) == [True]
+    assert await published(redis, keys) == ["c1", "c2"]
+    assert await read_hash(redis, keys) == before
+    await store.commit([make_ledger(revision=1, status="CLOSED")])
+    late = make_claimed("SM3", revision=1, number=3)
+    assert await store.commit([late]) == [False]
+    assert not late.is_committed
+    assert await published(redis, keys) == ["c1", "c2"]
+    assert not await redis.exists(keys.communication(ACCOUNT, CONVERSATION, "SM3"))
+
+
+async def test_a_claimed_entry_is_published_once(store, redis, keys):
+    """What has one name of what was published is left out, with its other names claimed; the rest is committed."""
+    first, second = make_claimed("SM1", life=60), make_claimed("SM1", "c1", revision=0, number=2, status="ACTIVE")
+    second.entries.append(make_closed(Target.AI_AGENT, "c9"))
+    third = make_claimed("c1", revision=1, number=3)
+    for ledger in (first, second, third):
+        assert await store.commit([ledger]) == [True]
+        assert ledger.is_committed
+    assert await published(redis, keys) == ["c1", "c9"]
+    assert [len(ledger.repeated) for ledger in (first, second, third)] == [0, 1, 1]
+    assert second.repeated == {second.entries[0].id}
+    assert (await read_hash(redis, keys))[b"status"] == b"ACTIVE"
+    assert 55 <= await redis.ttl(keys.communication(ACCOUNT, CONVERSATION, "SM1")) <= 60
+
+
+async def test_claims_are_a_conversations_own(store, redis, keys):
+    """The same name in another conversation is another communication."""
+    other = make_claimed("SM1", number=2)
+    other.conversation_id = OTHER
+    assert await store.commit([make_claimed("SM1"), other]) == [True, True]
+    assert await published(redis, keys) == ["c1", "c2"]
+
+
+async def test_a_commit_that_cannot_publish_claims_nothing(store, redis, keys):
+    """A repetition of what failed is published."""
+    await redis.set(keys.participants(0, Target.AI_AGENT), "no stream", px=60_000)
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await store.commit([make_claimed("SM1")])
+    await redis.delete(keys.participants(0, Target.AI_AGENT))
+    assert await store.commit([make_claimed("SM1")]) == [True]
+    assert await published(redis, keys) == ["c1"]
+
+
+async def test_two_workers_racing_publish_each_communication_once(store, clients, redis_url, redis, keys):
+    """Fifty messages of one conversation, each told to two workers at once: fifty entries, and nobody reads again."""
+    other = Store(clients(redis_url), keys, marker_ttl=MARKER_TTL)
+    jobs = [one.commit([make_claimed(f"SM{number}", number=number)]) for number in range(50) for one in (store, other)]
+    assert await asyncio.gather(*jobs) == [[True]] * 100
+    assert sorted(await published(redis, keys)) == sorted(f"c{number}" for number in range(50))
 
 
 async def test_a_repeated_commit_after_a_lost_answer_is_silent(store, redis, keys):

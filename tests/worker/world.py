@@ -15,7 +15,7 @@ from aiohttp import web
 
 from router.conversations import Transport
 from router.core.accounts import Account
-from router.core.entries import Entry, read_entry
+from router.core.entries import CommunicationData, Entry, read_entry
 from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.policy_file import read_policy
@@ -124,7 +124,7 @@ class World:
         return f"http://127.0.0.1:{self.sandbox.addresses[0][1]}"
 
     def make_resolver(
-        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4
+        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4, **options: Any
     ) -> Resolver:
         """Another worker's resolver: nothing is shared but Redis and the API."""
         transport = Transport(self.url, KEY, SECRET, timeout=self.api_timeout, retries=retries, random=lambda: 0.01)
@@ -136,6 +136,7 @@ class World:
             route_ttl=60,
             always_own=own,
             clock=self.clock,
+            **options,
         )
 
     async def close(self) -> None:
@@ -250,7 +251,15 @@ class World:
     # --- what comes out ------------------------------------------------------------------------------------------
 
     async def entries(self, target: Target | None = None) -> list[Entry]:
-        """What was published, in order, for one target or for all."""
+        """What was published of participants and conversations, in order, for one target or for all."""
+        return [entry for entry in await self.published(target) if entry.type != CommunicationData.type]
+
+    async def heard(self) -> list[Entry]:
+        """What was published of what participants said, in order."""
+        return [entry for entry in await self.published() if entry.type == CommunicationData.type]
+
+    async def published(self, target: Target | None = None) -> list[Entry]:
+        """All entries, in order."""
         rows = []
         for one in [target] if target else list(Target):
             rows += await self.redis.xrange(self.keys.participants(0, one))

@@ -1,10 +1,12 @@
 -- Commit what one or more events changed in a conversation, if nobody else changed it since it was read.
--- KEYS: the conversation's hash, then the streams.
+-- KEYS: the conversation's hash, the streams, then the claims of entries.
 -- ARGV: revision that was read, TTL in seconds, number of sets, (field, value)..., number of removals, field...,
---       number of entries, (index of the stream in KEYS, type, id, event)...
--- Returns 1, or 0 if the revision is another one by now: then nothing is changed.
+--       number of entries, (index of the stream in KEYS, type, id, event,
+--                           life in seconds of its claims, their number, index of each in KEYS...)...
+-- Returns the ids of entries that were left out because one of their claims was taken; nil if the revision is another
+-- one by now: then nothing is changed. Entries alone do not change the revision.
 if (redis.call('HGET', KEYS[1], 'rev') or '0') ~= ARGV[1] then
-  return 0
+  return false
 end
 local at = 3
 local function take()
@@ -20,9 +22,31 @@ local removals = {}
 for _ = 1, tonumber(take()) do
   removals[#removals + 1] = take()
 end
+local repeated = {}
 for _ = 1, tonumber(take()) do
   local stream = KEYS[tonumber(take())]
-  redis.call('XADD', stream, '*', 'type', take(), 'id', take(), 'event', take())
+  local kind = take()
+  local id = take()
+  local event = take()
+  local life = take()
+  local claims = {}
+  local is_new = true
+  for _ = 1, tonumber(take()) do
+    local claim = KEYS[tonumber(take())]
+    claims[#claims + 1] = claim
+    is_new = is_new and redis.call('EXISTS', claim) == 0
+  end
+  if is_new then
+    redis.call('XADD', stream, '*', 'type', kind, 'id', id, 'event', event)
+  else
+    repeated[#repeated + 1] = id
+  end
+  for _, claim in ipairs(claims) do -- after the entry: if that fails, its repetition must not find itself claimed
+    redis.call('SET', claim, '1', 'NX', 'EX', life)
+  end
+end
+if #sets + #removals == 0 then
+  return repeated
 end
 redis.call('HINCRBY', KEYS[1], 'rev', 1)
 for first = 1, #sets, 1000 do -- unpack cannot take some thousands at once
@@ -32,4 +56,4 @@ for first = 1, #removals, 1000 do
   redis.call('HDEL', KEYS[1], unpack(removals, first, math.min(first + 999, #removals)))
 end
 redis.call('EXPIRE', KEYS[1], ARGV[2])
-return 1
+return repeated
