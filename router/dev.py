@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.configured import load_policy
 from router.core.errors import SettingsError
 from router.core.keys import RESOLVER, Keys, Target
 from router.demo import Demo
@@ -29,7 +30,6 @@ from router.streams.embedded import free_port, is_free, start_embedded
 from router.streams.ending import end
 from router.streams.inspect import has_consumer
 from router.supervisor import Supervisor
-from router.worker.app import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -39,7 +39,7 @@ _TWILIO: Final = frozenset(
 #: No setting: the supervisor tells the processes that it starts who it is.
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: Shown without user, password and query.
-_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
+_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
 _SECRET: Final = frozenset({"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "redis_url"})
 
 
@@ -112,6 +112,9 @@ class Settings(BaseModel):
     route_ttl: float = Field(default=60.0, ge=0)
     api_concurrency: int = Field(default=64, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
+    voice_relay_url: str | None = Field(default=None, pattern=r"^wss://[^\s/]+")
+    voice_workflow_sid: str | None = Field(default=None, pattern=r"^WW[0-9a-fA-F]{32}$")
+    voice_queue: str = Field(default="callers", min_length=1, max_length=64)
     ai_agent_address: str | None = Field(default=None, min_length=1)
     ai_agent_name: str = "AI agent"
     ai_agent_greeting: str = ""
@@ -163,6 +166,16 @@ class Settings(BaseModel):
                 )
             ]
         )
+
+    @property
+    def voice_variables(self) -> dict[str, str]:
+        """The variables that voice templates get from the settings, as far as they are set."""
+        given = {
+            "relay_url": self.voice_relay_url,
+            "workflow_sid": self.voice_workflow_sid,
+            "queue": self.voice_queue,
+        }
+        return {name: value for name, value in given.items() if value}
 
     @property
     def redis(self) -> str:

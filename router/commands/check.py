@@ -10,14 +10,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.configured import load_policy, load_voice
 from router.conversations import ConversationsV2, Transport
+from router.core.addresses import Channel
 from router.core.errors import ApiError, PolicyError, SettingsError
 from router.settings import Settings, load
 from router.streams.connection import Redis, RedisError, connect
-from router.worker.app import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from router.core.participants import Configuration
 
 #: Everything that the four processes of the Procfile need together.
 REQUIRED: Final = (
@@ -45,7 +48,7 @@ async def check(*, is_offline: bool = False) -> int:
     settings = load()
     for name, value in settings.masked().items():
         print(f"  {name}={value}")
-    findings = [*_check_settings(settings), *_check_policy(settings)]
+    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings)]
     if not is_offline:
         findings += await _check_redis(settings)
         findings += await _check_api(settings)
@@ -80,6 +83,15 @@ def _check_policy(settings: Settings) -> list[Finding]:
     except OSError as error:
         return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
     return [Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")]
+
+
+def _check_voice(settings: Settings) -> list[Finding]:
+    try:
+        templates = load_voice(settings)
+    except SettingsError as error:
+        return [Finding("FAIL", "voice", problem) for problem in error.problems]
+    notes = [Finding("ok", "voice", note) for note in templates.notes]
+    return notes or [Finding("ok", "voice", f"{len(templates.templates)} templates")]
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:
@@ -157,11 +169,24 @@ async def _check_api(settings: Settings) -> list[Finding]:
     urls = [callback.get("url") for callback in configuration.status_callbacks or ()]
     text = f"none of its status callbacks goes to {wanted}: closings and participants that Twilio adds are not seen"
     findings.append(_judge_callbacks(urls, wanted, text))
+    findings += _check_capture(settings, configuration)
     shortest = _shortest_closing(configuration.channel_settings or {})
     if shortest is not None and settings.route_ttl > shortest:
         text = f"{settings.route_ttl:.0f} s is longer than the shortest closing timeout ({shortest} s)"
         findings.append(Finding("warn", "ROUTER_ROUTE_TTL", text))
     return findings
+
+
+def _check_capture(settings: Settings, configuration: Configuration) -> list[Finding]:
+    """Calls that rules capture and a template transcribes are paid twice, and told twice."""
+    try:
+        is_attaching = bool(load_voice(settings).attaching)
+    except SettingsError:  # said above
+        return []
+    if not (is_attaching and configuration.captures(Channel.VOICE)):
+        return []
+    text = "captures calls, and a voice template transcribes them too: take out one of both"
+    return [Finding("warn", "configuration", text)]
 
 
 def _judge_callbacks(urls: list[Any], wanted: str, text: str) -> Finding:

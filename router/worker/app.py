@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.core.addresses import parse_address
-from router.core.errors import ApiError, PolicyError
+from router.configured import load_policy, load_voice
+from router.core.addresses import Channel, parse_address
+from router.core.errors import ApiError
 from router.core.keys import RESOLVER
-from router.core.policy_file import read_policy
 from router.logs import log
 from router.operator_port import operator_port
 from router.ports import Api, Apis, make_apis, make_limits
@@ -27,7 +27,6 @@ from router.worker.work import report, subject_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.core.policy import Policy
     from router.settings import Settings
 
 #: Settings without which nothing can be resolved.
@@ -41,28 +40,18 @@ REQUIRED: Final = (
 OWN_TIMEOUT: Final = 5.0
 
 
-def load_policy(settings: Settings) -> Policy:
-    """Return the policy of config/routing.toml; raises PolicyError with every problem."""
-    path = settings.config_dir / "routing.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError([f"{path}: {error}"]) from error
-    return read_policy(text, str(path))
-
-
-async def find_own(apis: Apis, settings: Settings) -> frozenset[str]:
+async def find_own(apis: Apis, settings: Settings, *, is_attaching: bool = False) -> frozenset[str]:
     """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
 
     Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
-    message to it came by webhook, may be announced.
+    message to it came by webhook, may be announced. `is_attaching` if our answers to calls put them into conversations.
     """
     own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set[str]()
-    found = await asyncio.gather(*[_find_captured(api) for api in apis])
+    found = await asyncio.gather(*[_find_captured(api, is_attaching=is_attaching) for api in apis])
     return frozenset(own.union(*found))
 
 
-async def _find_captured(api: Api) -> frozenset[str]:
+async def _find_captured(api: Api, *, is_attaching: bool) -> frozenset[str]:
     """Return the keys of the addresses that an account's configuration captures."""
     try:
         async with asyncio.timeout(OWN_TIMEOUT):
@@ -70,6 +59,8 @@ async def _find_captured(api: Api) -> frozenset[str]:
     except (ApiError, TimeoutError) as error:
         log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
         return frozenset()
+    if is_attaching and configuration.captures(Channel.VOICE):
+        log("voice.doubled", level="warning", account=api.account.sid)
     return frozenset(address.key for address in configuration.own_addresses())
 
 
@@ -103,7 +94,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Resolve while the block runs."""
-    policy = load_policy(settings)
+    policy, attaching = load_policy(settings), load_voice(settings).attaching
     redis = connect(settings.redis)
     apis = make_apis(settings)
     try:
@@ -113,7 +104,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
-            always_own=await find_own(apis, settings),
+            always_own=await find_own(apis, settings, is_attaching=bool(attaching)),
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)
