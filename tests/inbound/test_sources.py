@@ -18,9 +18,11 @@ from tests.inbound.samples import (
 )
 
 FORM_BODY = encode_form(load_form("sms"))
+CALL_BODY = encode_form(load_form("call"))
 JSON_BODY = encode_json(load_callback("PARTICIPANT_ADDED"))
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
+    SourceName.VOICE: Webhook(CALL_BODY, parse_form(CALL_BODY), None),
     SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
     SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
 }
@@ -42,6 +44,7 @@ def test_keys_live_longer_than_redeliveries():
     ("name", "content_type", "answer", "answer_type"),
     [
         pytest.param("messaging", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="messaging"),
+        pytest.param("voice", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="voice"),
         pytest.param("conversations", "application/json", b"", None, id="conversations"),
         pytest.param("event-streams", "application/json", b"", None, id="event-streams"),
     ],

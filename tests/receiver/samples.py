@@ -14,6 +14,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.events import SourceName
+from router.sandbox.simulated_voice import call
 from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
 from tests.conftest import ACCOUNT, TOKEN
 
@@ -102,9 +103,21 @@ def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhoo
     return streamed(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
 
 
+def incoming_call(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    sid = f"CA{number:032x}"
+    return call(account_sid=account, sender=CUSTOMER, recipient=OURS, sid=sid, CallerName=WORDS)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
+    SourceName.VOICE: incoming_call,
     SourceName.CONVERSATIONS: participant_added,
     SourceName.EVENT_STREAMS: message_streamed,
+}
+
+#: What a sample is answered with where that depends on the webhook; all others are answered as the table says.
+ANSWERS: dict[SourceName, bytes] = {
+    SourceName.VOICE: b'<?xml version="1.0" encoding="UTF-8"?><Response><Start><Transcription/></Start>'
+    b"<Enqueue>callers</Enqueue></Response>"
 }

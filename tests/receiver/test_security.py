@@ -5,7 +5,18 @@ import gzip
 import pytest
 
 from router.inbound.sources import FORM, SOURCES
-from tests.receiver.samples import BASE, OTHER_ACCOUNT, SAMPLES, TOKEN, is_form, signature_of, signed, sms, wire_path
+from tests.receiver.samples import (
+    ANSWERS,
+    BASE,
+    OTHER_ACCOUNT,
+    SAMPLES,
+    TOKEN,
+    is_form,
+    signature_of,
+    signed,
+    sms,
+    wire_path,
+)
 
 JSON_TYPE = "application/json"
 NEW_TOKEN = "fedcba9876543210fedcba9876543210"
@@ -47,7 +58,7 @@ def test_every_source_has_a_sample():
 async def test_right_signature_is_taken_in_and_answered_as_the_table_says(receiver, source, sample):
     """An authentic webhook is durable before its answer, which is the source's and nothing else."""
     answer = await receiver.send(signed(sample()))
-    assert (answer.status, answer.body) == (200, source.answer)
+    assert (answer.status, answer.body) == (200, ANSWERS.get(source.name, source.answer))
     (entry,) = await receiver.entries()
     assert entry[b"source"] == source.name.encode()
     assert entry[b"body"] == sample().body
