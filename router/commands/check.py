@@ -178,7 +178,7 @@ async def _check_api(settings: Settings) -> list[Finding]:
 
 
 def _check_capture(settings: Settings, configuration: Configuration) -> list[Finding]:
-    """Calls that rules capture and a template transcribes are paid twice, and told twice."""
+    """Find calls that rules capture and a template transcribes: they are paid twice, and told twice."""
     try:
         is_attaching = bool(load_voice(settings).attaching)
     except SettingsError:  # said above

@@ -83,6 +83,10 @@ def _setback(error: ApiError, doing: str) -> Wait | Unusable:
     return Unusable(f"{reason} {error}")
 
 
+#: The same for the resolutions of other modules.
+judge_error: Final = _setback
+
+
 def _at(address: Address, participants: tuple[Participant, ...] | list[Participant] | None) -> Participant | None:
     """Return the participant at an address; a CUSTOMER before others, then the one that was there first."""
     there = [one for one in participants or () if one.has_address(address)]

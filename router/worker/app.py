@@ -105,6 +105,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             policy=policy,
             route_ttl=settings.route_ttl,
             always_own=await find_own(apis, settings, is_attaching=bool(attaching)),
+            attaching=attaching,
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

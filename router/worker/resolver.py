@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from router.core.keys import Target
 from router.worker.accounts import Accounts
 from router.worker.judge import Judge
 from router.worker.quick import Quick
@@ -26,7 +27,7 @@ class Resolver:
     """Resolves the events of all accounts.
 
     `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `route_ttl` is in seconds;
-    `clock` gives µs since 1970.
+    `attaching` are the targets whose answer to a call puts it into a conversation; `clock` gives µs since 1970.
     """
 
     def __init__(
@@ -37,10 +38,11 @@ class Resolver:
         policy: Policy,
         route_ttl: float,
         always_own: frozenset[str] = frozenset(),
+        attaching: frozenset[Target] = frozenset(Target),
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
         judge = Judge(policy=policy, accounts=accounts, configurations=configurations, route_ttl=route_ttl, clock=clock)
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge)
+        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, attaching=attaching)

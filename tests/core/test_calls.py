@@ -15,11 +15,11 @@ OURS = Address("VOICE", "+15557650001")
 
 @pytest.mark.parametrize(
     "value",
-    (
+    [
         *("", " ", "anonymous", "Anonymous", "RESTRICTED", "unavailable", "unknown", "blocked", "private", "client:"),
         *("+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253"),
         *("sip:anonymous@anonymous.invalid", "sips:Anonymous@example.com"),
-    ),
+    ],
 )
 def test_withheld(value):
     """A caller without a number is nobody in particular, however Twilio writes it."""

@@ -113,7 +113,12 @@ class World:
         return f"http://127.0.0.1:{self.sandbox.addresses[0][1]}"
 
     def make_resolver(
-        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4
+        self,
+        *,
+        policy: str | None = None,
+        own: frozenset[str] = frozenset(),
+        retries: int = 4,
+        attaching: frozenset[Target] = frozenset(Target),
     ) -> Resolver:
         """Another worker's resolver: nothing is shared but Redis and the API."""
         transport = Transport(self.url, KEY, SECRET, timeout=self.api_timeout, retries=retries, random=lambda: 0.01)
@@ -124,6 +129,7 @@ class World:
             policy=read_policy(policy or self.policy),
             route_ttl=60,
             always_own=own,
+            attaching=attaching,
             clock=self.clock,
         )
 
