@@ -40,6 +40,8 @@ SANDBOX_PORT: Final = 8081
 #: Seconds within which everything must be up.
 PATIENCE: Final = 60.0
 GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
+#: Shown in the answer to the demo's call; nothing connects to it.
+RELAY: Final = "wss://agent.example.com/relay"
 _MODULES: Final = {
     "web": ("router", "receive"),
     "worker": ("router", "work"),
@@ -224,6 +226,8 @@ def _for_children(options: DevOptions) -> dict[str, str]:
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING
+    if options.has_demo and not own_environment().get("ROUTER_VOICE_RELAY_URL"):
+        mine["ROUTER_VOICE_RELAY_URL"] = RELAY
     return mine
 
 

@@ -13,6 +13,7 @@ KINDS: Final = (
     "whatsapp",
     "rcs",
     "messenger",
+    "voice",
     "event-stream",
     "conversation-created",
     "conversation-updated",
@@ -36,8 +37,14 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="sender", default="+15551230001", help="the customer's address")
     parser.add_argument("--to", dest="recipient", default="+15557650000", help="our address")
     parser.add_argument("--body", default="hi", help="text of the message")
-    parser.add_argument("--sid", help="MessageSid (default: made from the message, so the same again is a repeat)")
-    parser.add_argument("--new", action="store_true", help="a fresh MessageSid: another message with the same words")
+    parser.add_argument(
+        "--sid", help="MessageSid or CallSid (default: made from the message, so the same again is a repeat)"
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="a fresh SID: another message with the same words, or another call"
+    )
+    parser.add_argument("--status", default="ringing", help="calls: the CallStatus, for example completed")
+    parser.add_argument("--anonymous", action="store_true", help="calls: the caller withholds the number")
     parser.add_argument("--channel", default="SMS", help="callbacks: the participant's channel")
     parser.add_argument("--type", dest="participant_type", default="CUSTOMER", help="callbacks: the participant's type")
     parser.add_argument("--conversation", help="callbacks: conversation id (default: made from the addresses)")

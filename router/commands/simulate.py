@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from router.commands.simulate_voice import VOICE, connect_call, voice_webhook
 from router.core.addresses import mask, parse_address
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
@@ -79,6 +80,8 @@ def _is_message(arguments: argparse.Namespace) -> bool:
 
 def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> SimulatedWebhook:
     account_sid, now = environment["TWILIO_ACCOUNT_SID"], time.time_ns() // 1000
+    if arguments.kind == VOICE:
+        return voice_webhook(arguments, account_sid)
     if _is_message(arguments):
         sid = arguments.sid
         if arguments.new:
@@ -121,12 +124,17 @@ async def _send(
     sender = Sender(
         receiver_url=environment["ROUTER_URL"], public_base_url=environment["PUBLIC_BASE_URL"], auth_token=token
     )
+    answers: list[bytes] = []
     async with sender:
-        statuses = await _post_all(sender, webhook, fault, times=arguments.times, parallel=arguments.parallel)
+        statuses = await _post_all(
+            sender, webhook, fault, times=arguments.times, parallel=arguments.parallel, answers=answers
+        )
     answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
     print(
         f"{arguments.kind} {webhook.resource_id} -> {webhook.path}: {answered}" + (" (a repeat)" if is_repeat else "")
     )
+    if arguments.kind == VOICE and HTTPStatus.OK in statuses:
+        print(*filter(None, (answers[-1].decode(), await connect_call(environment, webhook, answers[-1]))), sep="\n  ")
     if redis is not None and HTTPStatus.OK in statuses:
         await _show(arguments, redis, keys, position, webhook, is_repeat=is_repeat)
     return 0 if set(statuses) == {HTTPStatus.OK} else 1
@@ -142,13 +150,14 @@ async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], webhoo
 
 
 async def _post_all(
-    sender: Sender, webhook: SimulatedWebhook, fault: Fault, *, times: int, parallel: int
+    sender: Sender, webhook: SimulatedWebhook, fault: Fault, *, times: int, parallel: int, answers: list[bytes]
 ) -> Counter[int]:
     slots = asyncio.Semaphore(max(1, parallel))
 
     async def post() -> int:
         async with slots:
-            status, _ = await sender.send(webhook, fault)
+            status, answer = await sender.send(webhook, fault)
+            answers.append(answer)
             return status
 
     return Counter(await asyncio.gather(*[post() for _ in range(max(1, times))]))
@@ -168,7 +177,7 @@ async def _show(
         address = parse_address(dict(webhook.pairs).get("From", arguments.sender))
         channel, value = address.channel, address.value
     else:
-        channel, value = arguments.channel, arguments.sender
+        channel, value = "VOICE" if arguments.kind == VOICE else arguments.channel, arguments.sender
     known = await find_joined(redis, keys, channel, value)
     patience = 1.0 if is_repeat or known else PATIENCE
     entry = await _wait_for(redis, position, webhook.resource_id, patience)
@@ -184,11 +193,20 @@ async def _wait_for(redis: Redis, position: dict[str, str], resource_id: str, pa
     try:
         async with asyncio.timeout(patience), aclosing(watch(redis, position)) as entries:
             async for entry in entries:
-                if entry is not None and entry.data.cause.resource_id == resource_id:
+                if entry is not None and _is_about(entry, resource_id):
                     return entry
     except TimeoutError:
         pass
     return None
+
+
+def _is_about(entry: Entry, resource_id: str) -> bool:
+    """Tell whether a webhook caused an entry, or is the call that its participant is in."""
+    data = entry.data
+    in_call = isinstance(data, ParticipantData) and any(
+        address.channel_id == resource_id for address in data.participant.addresses
+    )
+    return data.cause.resource_id == resource_id or in_call
 
 
 def describe(entry: Entry) -> str:
