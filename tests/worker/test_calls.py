@@ -5,15 +5,18 @@ import pytest
 from router.core import call_resolution
 from router.core.keys import Target
 from router.core.marker import Result
+from router.ports import make_apis
 from router.sandbox.simulated_voice import call, call_status, take_answer
 from router.streams.delivery import Done, Later, Poison
 from router.worker import calls as worker_calls
+from router.worker.app import find_own
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until
 from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, DESK_RULE, NOBODY, OURS, PLAIN
 
 ONE, TWO = "CA00000000000000000000000000000001", "CA00000000000000000000000000000002"
 DONE = Done()
+CAPTURED = {"from": "*", "to": OURS}
 
 
 @pytest.fixture(autouse=True)
@@ -313,3 +316,17 @@ async def test_the_whole_way(world, redis_url):
         await world.settle(ends(), told(world, caller, "PARTICIPANT_UPDATED"))
     assert await kinds(world) == ["joined", "left"]
     assert await world.letters() == []
+
+
+@pytest.mark.parametrize(("rules", "attaches"), [([], True), ([CAPTURED], False), ([CAPTURED], True)])
+async def test_double_transcription_is_told_at_the_start(world, lines, rules, attaches):
+    """Capture rules for calls and a template that transcribes them too: said once, with the account."""
+    settings = {"VOICE": {"statusTimeouts": {"inactive": 5, "closed": 30}, "captureRules": rules}}
+    await world.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", {"channelSettings": settings})
+    apis = make_apis(world.settings())
+    try:
+        own = await find_own(apis, world.settings(), is_attaching=attaches)
+    finally:
+        await apis.close()
+    assert (f"VOICE|{OURS}" in own) == bool(rules)
+    assert [line["account"] for line in lines("voice.doubled")] == ([ACCOUNT] if rules and attaches else [])
