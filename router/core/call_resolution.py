@@ -63,4 +63,6 @@ def _is_in(event: CallReported, participant: Participant) -> bool:
 
 
 def _is_ours(event: CallReported, participant: Participant) -> bool:
-    return participant.type != ParticipantType.CUSTOMER and participant.has_address(event.recipient)
+    if event.recipient is None or participant.type == ParticipantType.CUSTOMER:
+        return False
+    return participant.has_address(event.recipient)

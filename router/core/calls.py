@@ -62,7 +62,7 @@ def call_key(account_id: str, sid: str, status: str) -> str:
 
 
 def decide_call(
-    policy: Policy, *, customer: Address | None, recipient: Address, configuration_id: str | None, now: int
+    policy: Policy, *, customer: Address | None, recipient: Address | None, configuration_id: str | None, now: int
 ) -> Decision:
     """Return the policy's decision for a caller; one without a number begins with no prefix. `now` is in µs."""
     return policy.decide(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import Address, Channel
 from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
@@ -20,6 +19,7 @@ from router.core.signature import parse_form
 from router.inbound.form import read_text, require
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.signature import Pairs
 
 _NAMES: Final = frozenset(
@@ -82,20 +82,20 @@ class CallRequest:
         return call_party(self.sender)
 
     @property
-    def ours(self) -> Address:
-        """Our side: what was called."""
-        return call_party(self.recipient) or Address(Channel.VOICE, self.recipient)
+    def ours(self) -> Address | None:
+        """Our side: what was called; None where a Voice SDK app called no number."""
+        return call_party(self.recipient)
 
 
 def read_call(pairs: Pairs) -> CallRequest:
     """Return what the form of a call says; raises UnreadableError naming what is missing."""
     texts = {name: value.strip() for name, value in read_text([pair for pair in pairs if pair[0] in _NEEDED]).items()}
-    require(texts, "CallSid", "CallStatus", "To")
+    require(texts, "CallSid", "CallStatus")
     return CallRequest(
         sid=texts["CallSid"],
         status=texts["CallStatus"].lower(),
         sender=texts.get("From", ""),
-        recipient=texts["To"],
+        recipient=texts.get("To", ""),
         direction=texts.get("Direction", "").lower(),
         parent_sid=texts.get("ParentCallSid", ""),
         session_status=texts.get("SessionStatus", "").lower(),

@@ -91,7 +91,8 @@ class Calls:
                 work.ledger = ledger
                 return await self._conclude(work, Result.KNOWN, "its caller is announced")
         # Whoever Twilio adds at our number from now on is our side: its callback must not announce it.
-        await self._accounts.add_own(work.account_id, event.recipient)
+        if event.recipient is not None:
+            await self._accounts.add_own(work.account_id, event.recipient)
         outcome = await self._look(work, event)
         if isinstance(outcome, Resolved):
             return await self._take(work, event, outcome)
@@ -169,8 +170,7 @@ class Calls:
 
 def _fields(participant: Participant, event: CallReported) -> list[str]:
     addresses = [one.as_address() for one in participant.addresses]
-    calls = (*calls_of(participant), event.call_sid)
-    return fields_for([participant.id], [*addresses, event.recipient], calls)
+    return fields_for([participant.id], addresses, (*calls_of(participant), event.call_sid))
 
 
 def _setback(outcome: ResolutionOutcome) -> Verdict:

@@ -63,6 +63,13 @@ def test_withheld_number():
     assert event(From=None).customer is None
 
 
+def test_an_app_that_called_no_number():
+    """A Voice SDK app may leave `To` empty: a call all the same, to nobody in particular."""
+    call = event(From="client:ana", To="")
+    assert (call.customer, call.recipient) == (Address("VOICE", "ana"), None)
+    assert event(To=None).recipient is None
+
+
 def test_identity():
     """A call is named by its account, its SID and its state; its events are worked on in order."""
     identity = identify(pairs(), default_account=OTHER_ACCOUNT)
@@ -109,10 +116,10 @@ def test_handoff(changes, is_handoff):
     assert read_call(pairs(CallStatus="in-progress", **changes)).is_handoff == is_handoff
 
 
-@pytest.mark.parametrize("name", ["CallSid", "CallStatus", "To"])
+@pytest.mark.parametrize("name", ["CallSid", "CallStatus"])
 @pytest.mark.parametrize("value", [None, "", " "])
 def test_what_is_needed(name, value):
-    """Without the call, its state or our number there is no event; the error names the parameter."""
+    """Without the call or its state there is no event; the error names the parameter."""
     for act in (lambda form: identify(form, default_account=ACCOUNT), read_call):
         with pytest.raises(UnreadableError, match=name):
             act(pairs(**{name: value}))

@@ -131,6 +131,14 @@ async def test_an_identity(world):
     assert entry.data.address == "ana"
 
 
+async def test_an_app_that_called_no_number(world):
+    """Without our side's address the caller is found by the call, and no recipient is told."""
+    caller = await connect(world, sender="ana")
+    assert await world.settle(begins(sender="client:ana", to="")) == [DONE]
+    (entry,) = await world.entries()
+    assert (entry.subject, entry.data.recipient) == (caller["id"], None)
+
+
 async def test_the_policy_decides_by_what_was_called(make_world):
     """A rule on the recipient gives the caller to people."""
     world = await make_world(policy=PLAIN + DESK_RULE)
