@@ -34,7 +34,7 @@ _OVER: Final = "over"
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class CallsSeen:
     """How a fact stands to calls.
 
     `known` are the calls of the participant's stay with this fact; `are_over` if all that it is there for is over;
@@ -54,17 +54,17 @@ def calls_of(participant: Participant, call_sid: str | None = None) -> tuple[str
     return tuple(dict.fromkeys(sid for sid in found if sid))
 
 
-def see_calls(ledger: Ledger, fact: ParticipantFact, marker: Marker | None) -> Calls:
+def see_calls(ledger: Ledger, fact: ParticipantFact, marker: Marker | None) -> CallsSeen:
     """Return how a fact stands to what is known of calls; raises FieldNotReadError."""
     participant, before = fact.participant, marker.calls if marker and marker.is_present else ()
     if any(one.channel != Channel.VOICE for one in participant.addresses):
-        return Calls(before)
+        return CallsSeen(before)
     told = calls_of(participant, fact.call_sid)
     live = tuple(sid for sid in told if ledger.get(call_field(sid)) != _OVER)
     if not live and not (marker and marker.is_announced):
-        return Calls(before, are_over=bool(told) or bool(marker and marker.has_hung_up))
+        return CallsSeen(before, are_over=bool(told) or bool(marker and marker.has_hung_up))
     is_new = bool(before) and not set(live) <= set(before)
-    return Calls(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
+    return CallsSeen(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
 
 
 def is_another_call(ledger: Ledger, calls: tuple[str, ...], holder_id: str) -> bool:

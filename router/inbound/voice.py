@@ -73,7 +73,7 @@ class CallRequest:
 
     @property
     def is_handoff(self) -> bool:
-        """Tell whether the AI agent hands the caller over, or has failed him."""
+        """Tell whether the AI agent hands the caller over, or has failed."""
         return self.in_course and (bool(self.handoff_data) or self.session_status == _FAILED)
 
     @property

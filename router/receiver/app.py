@@ -19,7 +19,7 @@ from router.receiver.door import SignedDoor
 from router.receiver.ingest import Ingest
 from router.receiver.voice import VoiceResponder
 from router.streams.append import Appender
-from router.streams.calls import Calls
+from router.streams.calls import CallStore
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.inspect import update_gauges
 
@@ -71,7 +71,7 @@ def _make_voice(settings: Settings, redis: Redis) -> VoiceResponder:
     for note in (*templates.notes, *_unknown_configurations(settings, templates)):
         log("voice.note", note=note)
     url = f"{settings.public_base_url or ''}{SOURCES[SourceName.VOICE].path}"
-    return VoiceResponder(load_policy(settings), templates, Calls(redis, settings.keys), url=url)
+    return VoiceResponder(load_policy(settings), templates, CallStore(redis, settings.keys), url=url)
 
 
 def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> list[str]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from router.core.policy import Policy
     from router.core.voice_templates import VoiceTemplates
     from router.inbound.sources import Webhook
-    from router.streams.calls import Calls
+    from router.streams.calls import CallStore
 
 #: Seconds that the caller waits for us to look up the conversation of the call.
 LOOK_UP: Final = 0.3
@@ -45,7 +45,7 @@ class VoiceResponder:
         self,
         policy: Policy,
         templates: VoiceTemplates,
-        calls: Calls,
+        calls: CallStore,
         *,
         url: str,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
+
 from router.core.calls import GOING_ON, OVER, call_party
 from router.core.twiml import CONFIGURATION, CONVERSATION_ID, TwimlError, read_twiml
 from router.sandbox.http import post_json
@@ -84,7 +86,10 @@ def take_answer(twiml: bytes) -> dict[str, str] | None:
 async def place_call(
     url: str, webhook: SimulatedWebhook, answer: Mapping[str, str], *, user: str, password: str
 ) -> dict[str, Any]:
-    """Let the sandbox at `url` put a call into the conversation that its answer names; returns what came of it."""
+    """Let the sandbox at `url` put a call into the conversation that its answer names; returns what came of it.
+
+    Raises ConnectionError where there is no sandbox, or it refuses.
+    """
     params = dict(webhook.pairs)
     sender = call_party(params["From"])
     body = {
@@ -96,4 +101,7 @@ async def place_call(
         "configurationId": answer.get(CONFIGURATION),
         "conversationId": answer.get(CONVERSATION_ID),
     }
-    return await post_json(f"{url}/sandbox/capture", body, user=user, password=password)
+    try:
+        return await post_json(f"{url}/sandbox/capture", body, user=user, password=password)
+    except aiohttp.ClientError as error:
+        raise ConnectionError(type(error).__name__) from error

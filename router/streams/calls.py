@@ -29,7 +29,7 @@ class CallRecord:
     is_over: bool = False
 
 
-class Calls:
+class CallStore:
     """The calls of one namespace."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
-from router.streams.calls import Calls
+from router.streams.calls import CallStore
 from router.streams.connection import Redis, load_script, run_all
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Store:
         self._keys = keys
         self._marker_ttl = marker_ttl
         self._commit = load_script("commit")
-        self.calls = Calls(redis, keys)
+        self.calls = CallStore(redis, keys)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""

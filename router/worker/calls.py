@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from router.core.participants import Participant
     from router.core.requests import Outcome as ResolutionOutcome
     from router.ports import Apis
-    from router.streams.calls import CallRecord
-    from router.streams.calls import Calls as CallStore
+    from router.streams.calls import CallRecord, CallStore
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge

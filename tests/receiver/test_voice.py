@@ -11,7 +11,7 @@ from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
 from router.sandbox.simulated_voice import STATUSES, call, call_status, handoff, take_answer
 from router.sandbox.simulator import Sender
-from router.streams.calls import Calls
+from router.streams.calls import CallStore
 from tests.conftest import ACCOUNT, TOKEN
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
@@ -114,7 +114,7 @@ async def test_callers_of_every_kind(receiver, sender):
 
 async def test_the_ai_agent_hands_over(receiver):
     """People get the call with what the AI agent said, in the conversation that it is in."""
-    calls = Calls(receiver.redis, receiver.keys)
+    calls = CallStore(receiver.redis, receiver.keys)
     participant = make_participant("p1", Address("VOICE", CUSTOMER))
     await calls.note_participant(ACCOUNT, SID, "conv_conversation_1", participant)
     root = await ask(receiver, handoff(**ENDS, data='{"reason":"billing"}'))
@@ -139,7 +139,7 @@ async def test_a_slow_redis_does_not_cost_the_call(receiver, monkeypatch):
     async def refuse(*_):
         raise TimeoutError
 
-    monkeypatch.setattr(Calls, "read", refuse)
+    monkeypatch.setattr(CallStore, "read", refuse)
     root = await ask(receiver, handoff(**ENDS, data="x"))
     assert root.find("Start/Transcription").attrib == {"conversationConfiguration": CONFIGURATION}
 

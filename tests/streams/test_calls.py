@@ -4,7 +4,7 @@ import pytest
 
 from router.core.calls import OVER, call_key
 from router.core.keys import Keys
-from router.streams.calls import LIFE, CallRecord, Calls
+from router.streams.calls import LIFE, CallRecord, CallStore
 from tests.core.builders import ACCOUNT, CONVERSATION, make_participant
 
 SID = "CA00000000000000000000000000000001"
@@ -12,7 +12,7 @@ SID = "CA00000000000000000000000000000001"
 
 @pytest.fixture
 def calls(redis):
-    return Calls(redis, Keys())
+    return CallStore(redis, Keys())
 
 
 async def test_nothing_is_known_at_the_beginning(calls):
@@ -44,7 +44,7 @@ async def test_accounts_are_apart(calls):
 async def test_an_end_that_has_come_in(redis, status, partitions):
     """The claim that the receiver made for any end tells, in the partition of the call."""
     keys = Keys(partitions=partitions)
-    calls = Calls(redis, keys)
+    calls = CallStore(redis, keys)
     ringing = keys.seen(keys.partition_of(SID), call_key(ACCOUNT, SID, "ringing"))
     await redis.set(ringing, "1", ex=60)
     assert not await calls.is_end_told(ACCOUNT, SID)
