@@ -4,14 +4,17 @@ The path of one event, and where to read it:
 
     Twilio ── webhook ──► receiver/ingest.py     authentic? readable? which key?   inbound/<source>.py: identify
                           streams/append.py      claim the key and append, atomically; then answer 200
+                             receiver/voice.py      a call: answered with TwiML, from the policy and config/voice
       inbound stream ───► streams/reader.py      FastStream, batches; streams/window.py: how many at once, in order
                           worker/quick.py        what is known already: routes, ledgers, commit, in five round trips
                           worker/slow.py         the rest: ask the Conversations API, commit, one event at a time
                             inbound/<source>.py  normalize: raw bytes to an event (core/events.py)
                             core/policy.py       who shall take it, and why
                             core/resolution.py   which participant: a generator of API requests (core/requests.py)
+                            core/call_resolution.py  the same for calls, which worker/calls.py waits for
                             conversations/v2.py  performs them
                             core/ledger.py       what is committed, and what this adds: stale? known? new?
+                            core/call_ledger.py  which call a stay belongs to, and that it is over
                           streams/store.py       one script: ledger and entries together, or neither
       participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
       dead-letters        streams/consumer.py    what can never succeed ends here, with its reason

@@ -11,6 +11,7 @@ import orjson
 
 from router.commands.simulate import describe
 from router.sandbox.http import post_json
+from router.sandbox.simulated_voice import call, place_call, take_answer
 from router.sandbox.simulator import Sender, SimulatedWebhook, as_new, message
 from router.streams.watch import last_ids, watch
 
@@ -91,6 +92,7 @@ class Demo:
                 again = as_new(webhook, f"{webhook.resource_id[:2]}{secrets.token_hex(16)}")
                 await sender.send(again)
                 self._sent += 1
+            wanted.add(await self._call(sender))
         wanted.add(await self._capture())
         self._participants = len(wanted)
         return await self._all_arrived(wanted)
@@ -100,6 +102,19 @@ class Demo:
         customer = f"7{number:015d}" if kind == "messenger" else f"+1555{secrets.randbelow(10**3):03d}{number:04d}"
         account_sid = self._environment["TWILIO_ACCOUNT_SID"]
         return message(kind, account_sid=account_sid, sender=customer, recipient=recipient, body=body)
+
+    async def _call(self, sender: Sender) -> str:
+        """Let a customer call: the answer is TwiML, and the sandbox does with it what Twilio does."""
+        customer = f"+1555{secrets.randbelow(10**7):07d}"
+        account_sid, sid = self._environment["TWILIO_ACCOUNT_SID"], f"CA{secrets.token_hex(16)}"
+        webhook = call(account_sid=account_sid, sender=customer, recipient=OUR_NUMBER, sid=sid)
+        _, answer = await sender.send(webhook)
+        self._sent += 1
+        attached = take_answer(answer)
+        if attached is not None:
+            url, user = self._environment["TWILIO_CONVERSATIONS_URL"], self._environment["TWILIO_API_KEY"]
+            await place_call(url, webhook, attached, user=user, password=self._environment["TWILIO_API_SECRET"])
+        return customer
 
     async def _capture(self) -> str:
         """Let the sandbox capture a message by itself, as the API does with capture rules: it tells us by callback."""

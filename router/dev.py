@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.accounts_file import NO_FILE
+from router.configured import load_policy
 from router.core.errors import SettingsError
 from router.core.keys import RESOLVER, Keys, Target
 from router.demo import Demo
@@ -31,7 +32,6 @@ from router.streams.embedded import free_port, is_free, start_embedded
 from router.streams.ending import end
 from router.streams.inspect import has_consumer
 from router.supervisor import Supervisor
-from router.worker.app import load_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,8 @@ SANDBOX_PORT: Final = 8081
 #: Seconds within which everything must be up.
 PATIENCE: Final = 60.0
 GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
+#: Shown in the answer to the demo's call; nothing connects to it.
+RELAY: Final = "wss://agent.example.com/relay"
 _MODULES: Final = {
     "web": ("router", "receive"),
     "worker": ("router", "work"),
@@ -238,6 +240,8 @@ def _for_children(options: DevOptions) -> dict[str, str]:
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING
+    if options.has_demo and not own_environment().get("ROUTER_VOICE_RELAY_URL"):
+        mine["ROUTER_VOICE_RELAY_URL"] = RELAY
     return mine
 
 

@@ -41,6 +41,8 @@ EVENTS: Final = {
     "claimed": "entries of a dead consumer were taken over",
     "embedded.fake": "fakeredis runs instead of a real server: nothing survives it, and blocked readers wake late",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
+    "voice.note": "at the start: what is to be known of the voice templates, such as a setting that they lack",
+    "voice.doubled": "the configuration captures calls that a voice template transcribes too: paid and told twice",
     "group.created": "a consumer group was created, at the beginning of its stream",
     "heartbeat.failed": "a heartbeat could not be written",
     "claimer.failed": "looking for entries of dead consumers failed; it is tried again",

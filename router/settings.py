@@ -55,10 +55,10 @@ SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
 _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
 #: Shown without user, password and query.
-_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url"})
 _SECRET: Final = frozenset(
     {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
 )
+_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
 
 
 def _tokens(value: object) -> object:
@@ -139,6 +139,9 @@ class Settings(BaseModel):
     text_limit: int = Field(default=4096, ge=0, le=1_048_576)
     api_concurrency: int = Field(default=64, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
+    voice_relay_url: str | None = Field(default=None, pattern=r"^wss://[^\s/]+")
+    voice_workflow_sid: str | None = Field(default=None, pattern=r"^WW[0-9a-fA-F]{32}$")
+    voice_queue: str = Field(default="callers", min_length=1, max_length=64)
     ai_agent_address: str | None = Field(default=None, min_length=1)
     ai_agent_name: str = "AI agent"
     ai_agent_greeting: str = ""
@@ -202,6 +205,16 @@ class Settings(BaseModel):
     def quarantine_bounds(self) -> Bounds:
         """What the quarantine may hold of each reason."""
         return Bounds(self.quarantine_max, self.quarantine_max_bytes, self.quarantine_ttl)
+
+    @property
+    def voice_variables(self) -> dict[str, str]:
+        """The variables that voice templates get from the settings, as far as they are set."""
+        given = {
+            "relay_url": self.voice_relay_url,
+            "workflow_sid": self.voice_workflow_sid,
+            "queue": self.voice_queue,
+        }
+        return {name: value for name, value in given.items() if value}
 
     @property
     def redis(self) -> str:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from router.commands.check_accounts import check_apis, check_credentials, check_rules
 from router.commands.findings import Finding
+from router.configured import load_policy, load_voice
 from router.core.accounts_file import CREDENTIALS
 from router.core.errors import PolicyError, SettingsError
 from router.mail_settings import describe_proof
 from router.settings import Settings, load
 from router.streams.connection import Redis, RedisError, connect
-from router.worker.app import load_policy
 
 #: Everything that the four processes of the Procfile need together.
 REQUIRED: Final = (
@@ -36,7 +36,7 @@ async def check(*, is_offline: bool = False) -> int:
     settings = load()
     for name, value in settings.masked().items():
         print(f"  {name}={value}")
-    findings = [*_check_settings(settings), *_check_policy(settings)]
+    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings)]
     if not is_offline:
         findings += await _check_redis(settings)
         findings += await check_apis(settings)
@@ -83,6 +83,15 @@ def _check_policy(settings: Settings) -> list[Finding]:
         return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
     found = Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")
     return [found, *check_rules(settings, policy)]
+
+
+def _check_voice(settings: Settings) -> list[Finding]:
+    try:
+        templates = load_voice(settings)
+    except SettingsError as error:
+        return [Finding("FAIL", "voice", problem) for problem in error.problems]
+    notes = [Finding("ok", "voice", note) for note in templates.notes]
+    return notes or [Finding("ok", "voice", f"{len(templates.templates)} templates")]
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:

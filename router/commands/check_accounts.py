@@ -9,8 +9,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from router.commands.findings import Finding
+from router.configured import load_voice
 from router.conversations import ConversationsV2, Transport
-from router.core.errors import ApiError
+from router.core.addresses import Channel
+from router.core.errors import ApiError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +88,19 @@ def _check_configuration(settings: Settings, configuration: Configuration, suffi
     if shortest is not None and settings.route_ttl > shortest:
         text = f"{settings.route_ttl:.0f} s is longer than the shortest closing timeout{suffix} ({shortest} s)"
         findings.append(Finding("warn", "ROUTER_ROUTE_TTL", text))
-    return findings
+    return findings + _check_capture(settings, configuration, suffix)
+
+
+def _check_capture(settings: Settings, configuration: Configuration, suffix: str) -> list[Finding]:
+    """Find calls that rules capture and a template transcribes: they are paid twice, and told twice."""
+    try:
+        is_attaching = bool(load_voice(settings).attaching)
+    except SettingsError:  # it is a finding of its own
+        return []
+    if not (is_attaching and configuration.captures(Channel.VOICE)):
+        return []
+    text = "captures calls, and a voice template transcribes them too: take out one of both"
+    return [Finding("warn", f"configuration{suffix}", text)]
 
 
 def _shortest_closing(channels: dict[str, Any]) -> int | None:

@@ -2,7 +2,8 @@
 
     RouterError
     ├── SettingsError            the operator's: the start is refused, all problems at once
-    │   └── PolicyError          the operator's, in routing.toml, with its line
+    │   ├── PolicyError          the operator's, in routing.toml, with its line
+    │   └── TemplateError        the operator's, in a TwiML template, with its line
     ├── WebhookError             the caller's: refused at the door with `status`
     │   ├── SignatureError 403   AccountError 403   UnreadableError 400
     │   └── WrongTypeError 415   TooLargeError 413
@@ -38,6 +39,10 @@ class SettingsError(RouterError):
 
 class PolicyError(SettingsError):
     """A routing policy that cannot be meant as it is written."""
+
+
+class TemplateError(SettingsError):
+    """TwiML templates that Twilio would not take, or would take differently from how they are meant."""
 
 
 class WebhookError(RouterError):

@@ -180,15 +180,15 @@ class ClassicReported:
 class CallReported:
     """Twilio told us of an inbound call: it comes in, goes on, or is over (`is_over`), by its CallStatus.
 
-    `customer` is None where the caller withheld the number. Which conversation the call is in is told by nobody: Twilio
-    opens it, with the CallSid as `channelId`.
+    `customer` is None where the caller withheld the number, `recipient` where an app called no number. Which
+    conversation the call is in is told by nobody: Twilio opens it, with the CallSid as `channelId`.
     """
 
     cause: Cause
     account_id: str
     call_sid: str
     status: str
-    recipient: Address
+    recipient: Address | None = None
     customer: Address | None = None
     is_over: bool = False
 

@@ -76,6 +76,10 @@ class Keys:
         """String: somebody is creating a participant at this address just now; expires within a minute."""
         return self._key(self.partition_of(address_key), "creating", account_id, address_key)
 
+    def call(self, account_id: str, call_sid: str) -> str:
+        """Hash: the conversation and participant of a call, and whether it is over; a cache, expires."""
+        return self._key(self.partition_of(call_sid), "call", account_id, call_sid)
+
     def own_addresses(self, account_id: str) -> str:
         """Set: addresses that are our side of conversations; a few per account."""
         return self._key(0, "own-addresses", account_id)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address
+from router.core.call_ledger import is_another_call, see_calls
 from router.core.entries import (
     ClosedData,
     Entry,
@@ -147,15 +148,23 @@ class Ledger:
             return Outcome(Result.STALE, "older than what is committed")
         if marker is not None and not marker.is_present and fact.version == marker.version:
             return Outcome(Result.STALE, "it has left")
-        if marker is not None and marker.is_present and marker.target is not None:
-            return self._update(fact, marker)
-        return self._announce(participant, fact, marker)
+        calls = see_calls(self, fact, marker)
+        if calls.are_over:
+            return Outcome(Result.STALE, "its call is over")
+        if marker is not None and marker.is_announced and not calls.is_new:
+            return self._update(fact, marker.model_copy(update={"calls": calls.known}))
+        return self._announce(participant, fact, marker, calls.known)
 
-    def _announce(self, participant: Participant, fact: ParticipantFact, marker: Marker | None) -> Outcome:
-        outcome = self._objection(fact, marker)
-        stay = marker.stay + (0 if marker.is_present else 1) if marker else 1
+    def _announce(
+        self, participant: Participant, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]
+    ) -> Outcome:
+        outcome = self._objection(fact, marker, calls)
+        if outcome and marker is not None and marker.is_announced:
+            return outcome  # of a further call: the stay goes on
+        stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
         target = None if outcome else self._hold(fact.decision)
-        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=bool(marker and marker.is_ours))
+        was_ours = bool(marker and marker.is_ours)
+        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
         is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
         self.put(participant_field(participant.id), fresh.model_dump_json())
         if outcome:
@@ -165,7 +174,7 @@ class Ledger:
         self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin)
         return Outcome(Result.JOINED, str(self.get("reason")))
 
-    def _objection(self, fact: ParticipantFact, marker: Marker | None) -> Outcome | None:
+    def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:
         """Say why a participant is not announced, or None."""
         if fact.is_ours or (marker is not None and marker.is_ours):
             return Outcome(Result.IGNORED, "our own side")
@@ -175,7 +184,8 @@ class Ledger:
             return Outcome(Result.IGNORED, "it has no address yet")
         for key in keys_of(fact):
             holder = self.get(address_field(key))
-            if holder is not None and holder != fact.participant.id:
+            is_other = holder is not None and holder != fact.participant.id
+            if is_other and not is_another_call(self, calls, str(holder)):
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
 
@@ -190,7 +200,8 @@ class Ledger:
 
     def _update(self, fact: ParticipantFact, marker: Marker) -> Outcome:
         participant = fact.participant
-        fresh = make_marker(participant, fact, stay=marker.stay, target=marker.target, was_ours=marker.is_ours)
+        stay, target, was_ours, calls = marker.stay, marker.target, marker.is_ours, marker.calls
+        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
         if fresh.digest == marker.digest:
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "already announced")
@@ -221,12 +232,17 @@ class Ledger:
         if marker is not None and not marker.is_present:
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "it had left already")
+        stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
+        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
+        return self.end_stay(fact, marker, left)
+
+    def end_stay(self, fact: ParticipantFact, marker: Marker | None, left: Marker) -> Outcome:
+        """Note that a participant is gone: `left` replaces its `marker`. Told, if it had been announced."""
+        participant = fact.participant
         keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
         for key in keys:
             if self.get(address_field(key)) == participant.id:
                 self.put(address_field(key), None)
-        stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
-        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
         self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
         if marker is None or marker.target is None:
             return Outcome(Result.NOTED, "it had not been announced")

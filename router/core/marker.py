@@ -4,7 +4,8 @@ Fields of a conversation's hash: `rev`; `status`, `version`, `configuration_id`,
 `target`, `reason` (its holder, decided once and held until it closes); `told` (last status callback); `day` (keeps the
 hash alive); `r:<CHANNEL>` (our side's address on a channel); `p:<participant id>` (a Marker);
 `a:<CHANNEL>|<canonical address>` (the participant announced there, so that one address has one participant);
-`m:<CHANNEL>|<canonical address>` (a group member who was looked for and is not announced).
+`m:<CHANNEL>|<canonical address>` (a group member who was looked for and is not announced);
+`c:<CallSid>` (a call that is over).
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ def recipient_field(channel: str) -> str:
     return f"r:{channel}"
 
 
+def call_field(call_sid: str) -> str:
+    """Return the hash field that says that a call is over."""
+    return f"c:{call_sid}"
+
+
 class Result(StrEnum):
     """What a fact did to the ledger; the word that logs and metrics use."""
 
@@ -83,7 +89,10 @@ class Outcome:
 
 
 class Marker(BaseModel):
-    """What is committed of one participant. `target` is None while it has not been announced."""
+    """What is committed of one participant. `target` is None while it has not been announced.
+
+    `calls` are the calls (CallSids) of its present stay; `has_hung_up` if it left because they were over.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -95,6 +104,13 @@ class Marker(BaseModel):
     stay: int = 1
     target: str | None = None
     addresses: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    has_hung_up: bool = False
+
+    @property
+    def is_announced(self) -> bool:
+        """Tell whether it is there and its stay has been published."""
+        return self.is_present and self.target is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,8 @@ class ParticipantFact:
     """A participant as it was seen: in a callback, in a list or in the answer to its creation.
 
     `decision` is the policy's for it; `address` is the customer's address that the event is about (None: its first);
-    `recipient` our side where known; `is_ours` if the router or its consumers put it there.
+    `recipient` our side where known; `is_ours` if the router or its consumers put it there; `call_sid` is the call that
+    the event is about, else the participant's addresses name its calls.
     """
 
     participant: Participant
@@ -113,6 +130,7 @@ class ParticipantFact:
     address: Address | None = None
     recipient: Address | None = None
     is_ours: bool = False
+    call_sid: str | None = None
 
 
 def digest_of(participant: Participant) -> str:
@@ -128,19 +146,29 @@ def keys_of(fact: ParticipantFact) -> tuple[str, ...]:
     return own or ((fact.address.key,) if fact.address else ())
 
 
-def fields_for(participant_ids: Iterable[str], addresses: Iterable[Address]) -> list[str]:
-    """Return the hash fields that a ledger needs to take facts about these participants and addresses."""
+def fields_for(
+    participant_ids: Iterable[str], addresses: Iterable[Address], call_sids: Iterable[str] = ()
+) -> list[str]:
+    """Return the hash fields that a ledger needs to take facts about these participants, addresses and calls."""
     fields = dict.fromkeys(COMMON_FIELDS)
     for participant_id in participant_ids:
         fields[participant_field(participant_id)] = None
     for address in addresses:
         fields[address_field(address.key)] = None
         fields[recipient_field(address.channel)] = None
+    for call_sid in call_sids:
+        fields[call_field(call_sid)] = None
     return list(fields)
 
 
 def make_marker(
-    participant: Participant, fact: ParticipantFact, *, stay: int, target: str | None, was_ours: bool
+    participant: Participant,
+    fact: ParticipantFact,
+    *,
+    stay: int,
+    target: str | None,
+    was_ours: bool,
+    calls: tuple[str, ...] = (),
 ) -> Marker:
     """Return the marker of a participant that is present, as `fact` shows it."""
     return Marker(
@@ -151,4 +179,5 @@ def make_marker(
         stay=stay,
         target=target,
         addresses=keys_of(fact),
+        calls=calls,
     )

@@ -190,6 +190,11 @@ class Configuration(Resource):
     created_at: str | None = None
     updated_at: str | None = None
 
+    def captures(self, channel: str) -> bool:
+        """Tell whether traffic of a channel is captured by rules, apart from what we ask for ourselves."""
+        settings = (self.channel_settings or {}).get(channel)
+        return bool(settings.get("captureRules")) if isinstance(settings, dict) else False
+
     def own_addresses(self) -> frozenset[Address]:
         """Return our addresses by the capture rules: where the other side is `*`, the side that is named is ours."""
         found = set()

@@ -113,11 +113,15 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first."""
+    """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first.
+
+    `is_usual` if nothing is wrong: what is waited for takes a while.
+    """
 
     reason: str
     delay: float
     is_unsure: bool = False
+    is_usual: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,14 @@ def base_urls(public_base_url: str) -> tuple[bytes, ...]:
     return tuple(f"{parts.scheme}://{each}{path}".encode() for each in (authority.rstrip(":"), other))
 
 
+def voice_base(base: bytes) -> bytes:
+    """Return the base that Twilio signs for calls, given that for all else: of https URLs it drops the port."""
+    parts = urlsplit(base.decode())
+    if parts.scheme.lower() != "https" or parts.port is None:
+        return base
+    return parts._replace(netloc=parts.netloc.rpartition(":")[0]).geturl().encode()
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """Checks webhooks against what Twilio calls (`bases`, from base_urls) and the tokens that may have signed.

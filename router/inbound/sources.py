@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import ClassicReported, Disregarded, Event, Identity, InboundEntry, SourceName
-from router.inbound import conversations, email, event_streams, messaging
+from router.inbound import conversations, email, event_streams, messaging, voice
 from router.inbound.multipart import MULTIPART
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ def _split_message(webhook: Webhook, account_id: str) -> list[Piece]:
     return [Piece(messaging.identify(webhook.pairs, default_account=account_id), webhook.body)]
 
 
+def _split_call(webhook: Webhook, account_id: str) -> list[Piece]:
+    return [Piece(voice.identify(webhook.pairs, default_account=account_id), webhook.body)]
+
+
 def _split_callback(webhook: Webhook, account_id: str) -> list[Piece]:
     identity = conversations.identify(webhook.body, token=webhook.token, default_account=account_id)
     return [Piece(identity, webhook.body)]
@@ -108,6 +112,15 @@ SOURCES: Final[dict[SourceName, Source]] = {
             split=_split_message,
             normalize=messaging.normalize,
             answer=EMPTY_TWIML,
+            answer_type="text/xml",
+        ),
+        Source(
+            name=SourceName.VOICE,
+            path="/webhooks/voice",
+            content_type=FORM,
+            split=_split_call,
+            normalize=voice.normalize,
+            answer=EMPTY_TWIML,  # where there is nothing to do; else the target's template (receiver.voice)
             answer_type="text/xml",
         ),
         Source(

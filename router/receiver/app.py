@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router import metrics
+from router.configured import load_policy, load_voice
 from router.core.events import SourceName
+from router.core.keys import Target
 from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
@@ -17,13 +19,16 @@ from router.receiver.door import SignedDoor
 from router.receiver.ingest import Ingest
 from router.receiver.mail_door import make_mail_door
 from router.receiver.quarantine import Quarantine
+from router.receiver.voice import VoiceResponder
 from router.streams.append import Appender
+from router.streams.calls import CallStore
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.inspect import update_gauges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from router.core.voice_templates import VoiceTemplates
     from router.settings import Settings
 
 REDIS: Final = web.AppKey("redis", Redis)
@@ -43,6 +48,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         base_urls(settings.public_base_url or ""),
         max_body_bytes=settings.max_body_bytes,
         shadow=settings.shadow,
+        responders={SourceName.VOICE: _make_voice(settings, app[REDIS])},
     )
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
     doors = {SourceName.EMAIL: make_mail_door(settings)}
@@ -63,6 +69,22 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(life)
     return app
+
+
+def _make_voice(settings: Settings, redis: Redis) -> VoiceResponder:
+    """Return what answers calls; raises SettingsError for a policy or templates that are not right."""
+    templates = load_voice(settings)
+    for note in (*templates.notes, *_unknown_configurations(settings, templates)):
+        log("voice.note", note=note)
+    url = f"{settings.public_base_url or ''}{SOURCES[SourceName.VOICE].path}"
+    return VoiceResponder(load_policy(settings), templates, CallStore(redis, settings.keys), url=url)
+
+
+def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> list[str]:
+    without = [account.sid for account in settings.accounts if not account.configuration_id]
+    if not without or not any(templates.wants(target, "configuration_id") for target in Target):
+        return []
+    return [f"{sid} has no configuration id: its calls are put into no conversation" for sid in without]
 
 
 def _handler(ingest: Ingest, source: Source) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -31,13 +31,13 @@ from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from router.core.accounts import Account, Accounts
     from router.core.events import SourceName
 
     #: What a source answers where that depends on the webhook; called once it is durable or was before.
-    Responder = Callable[[Webhook, Account], bytes]
+    Responder = Callable[[Webhook, Account], Awaitable[bytes]]
 
 #: Seconds that a caller may take to send its body.
 BODY_TIMEOUT: Final = 15.0
@@ -66,7 +66,7 @@ class Admission:
     """An authentic webhook: its events, a note for the log, and what is answered once they are durable."""
 
     pieces: list[Piece]
-    answer: Callable[[], bytes]
+    answer: Callable[[], bytes | Awaitable[bytes]]
     note: str | None = None
 
 

@@ -63,7 +63,9 @@ class Ingest:
             key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
             is_new = await self._append_all(pieces, source, received_at)
             status, result = 200, "accepted" if is_new else "duplicate" if pieces else "empty"
-            return web.Response(body=admission.answer(), content_type=source.answer_type or "text/plain")
+            answer = admission.answer()
+            body = answer if isinstance(answer, bytes) else await answer
+            return web.Response(body=body, content_type=source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
             if self._quarantine is not None:

@@ -20,7 +20,7 @@ from router.sandbox.communications import Utterance, party, record_communication
 from router.sandbox.configurations import find_configuration
 from router.sandbox.conversations import new_conversation, open_conversation
 from router.sandbox.grouping import NO_ANCHORS, Member, keys_of
-from router.sandbox.membership import find_collision, find_holder, fix_anchor, hold_ghost, place
+from router.sandbox.membership import Draft, find_collision, find_holder, fix_anchor, hold_ghost, place, rewrite
 from router.sandbox.participants import make_draft
 from router.sandbox.profiles import resolve_profile
 
@@ -33,7 +33,10 @@ _ADDRESS_CARRIES_ID: Final = frozenset({Channel.VOICE, Channel.CHAT, Channel.VID
 
 
 class CaptureBody(Body):
-    """The body of POST /sandbox/capture; `from` is the customer; without a `body` nothing is said (a call)."""
+    """The body of POST /sandbox/capture; `from` is the customer; without a `body` nothing is said (a call).
+
+    `conversationId` puts it into that conversation, as TwiML can.
+    """
 
     channel: Channel
     sender: Text = Field(alias="from")
@@ -44,6 +47,7 @@ class CaptureBody(Body):
     customer_type: ParticipantType | None = ParticipantType.CUSTOMER
     agent_type: ParticipantType | None = None
     configuration_id: str | None = None
+    conversation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,17 @@ class Captured:
 
 
 def capture(state: State, body: CaptureBody) -> Captured:
-    """Take in traffic; raises RefusalError (404) for an unknown configuration."""
+    """Take in traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
     first = next((each.id for each in state.configurations), "of the sandbox")
     settings = find_configuration(state, body.configuration_id or first).settings
     member = _customer_side(state, body)
-    conversation = _find(state, settings, body, member)
+    named = body.conversation_id
+    conversation = state.find_open(named) if named else _find(state, settings, body, member)
     is_new = conversation is None
     if conversation is None:
         conversation = new_conversation(state, settings)
     fix_anchor(state, conversation, body.channel, Address(body.channel, body.to).canonical)
+    moved = _move_call(state, conversation, body)
     added = _seat(state, conversation, body)
     holder = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=body.sender)])
     if holder is None or holder.type in AGENT_TYPES:
@@ -72,8 +78,9 @@ def capture(state: State, body: CaptureBody) -> Captured:
     if is_new:
         open_conversation(state, conversation, by_api=False)
     else:
-        for participant in added:
-            state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=False)
+        told = [("PARTICIPANT_UPDATED", each) for each in moved] + [("PARTICIPANT_ADDED", each) for each in added]
+        for event_type, participant in told:
+            state.emit(conversation, event_type, participant.to_wire(state.text), by_api=False)
     communication = None if body.body is None else _record(state, conversation, body)
     return Captured(conversation, communication, is_new)
 
@@ -98,7 +105,8 @@ def _seat(state: State, conversation: ConversationRecord, body: CaptureBody) -> 
     drafts = []
     for address, kind, correlation in sides:
         known = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=address)])
-        if kind is None or known is not None:
+        is_next_call = known is not None and correlation is not None and not _holders(conversation, body, correlation)
+        if kind is None or (known is not None and not (is_next_call and body.channel == Channel.VOICE)):
             continue
         seat = AddressBody.model_construct(channel=body.channel, address=address, channel_id=correlation)
         drafts.append(
@@ -108,6 +116,35 @@ def _seat(state: State, conversation: ConversationRecord, body: CaptureBody) -> 
             )
         )
     return place(state, conversation, drafts, is_checked=False)
+
+
+def _move_call(state: State, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+    """Give the customer's address the CallSid of the next call, where the switch says so; returns who changed."""
+    sid = body.channel_id
+    if body.channel != Channel.VOICE or not sid or state.options.call_participant == "new":
+        return []
+    holders = _holders(conversation, body)
+    if not holders or _holders(conversation, body, sid):
+        return []
+    customer, key = holders[0], ParticipantAddress(channel=body.channel, address=body.sender).key
+    addresses = tuple(
+        each.model_copy(update={"channel_id": sid}) if each.key == key else each for each in customer.addresses
+    )
+    rewrite(state, conversation, customer, Draft(customer.type, customer.name, customer.profile_id, addresses))
+    return [customer]
+
+
+def _holders(
+    conversation: ConversationRecord, body: CaptureBody, channel_id: str | None = None
+) -> list[ParticipantRecord]:
+    """Return the participants at the customer's address, or those of them who are there for `channel_id`."""
+    key = ParticipantAddress(channel=body.channel, address=body.sender).key
+    return [
+        participant
+        for participant in conversation.participants
+        for each in participant.addresses
+        if each.key == key and channel_id in {None, each.channel_id}
+    ]
 
 
 def _record(state: State, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:

@@ -75,6 +75,8 @@ class SandboxOptions:
     pin_configuration: bool = True
     #: what passive capture makes of our own address; None: no participant at all
     passive_agent_type: ParticipantType | None = ParticipantType.AGENT
+    #: the next call of a participant: its address gets the new CallSid, or there is a new participant
+    call_participant: Literal["reuse", "new"] = "reuse"
 
     # actions
     action_type: Literal["action-send-message", "SEND_MESSAGE"] = "action-send-message"

@@ -15,7 +15,7 @@ import aiohttp
 import orjson
 
 from router.core.ids import make_id
-from router.core.signature import base_urls, sign
+from router.core.signature import base_urls, sign, voice_base
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
@@ -260,7 +260,8 @@ class Sender:
         if webhook.token:
             headers["I-Twilio-Idempotency-Token"] = webhook.token
         if not fault.is_unsigned:
-            headers["X-Twilio-Signature"] = sign(token, self._base + path.encode(), pairs)
+            base = voice_base(self._base) if path == "/webhooks/voice" else self._base
+            headers["X-Twilio-Signature"] = sign(token, base + path.encode(), pairs)
         body = webhook.body + b"&Tampered=1" if fault.is_tampered and webhook.pairs else webhook.body
         return path, headers, body + b" " if fault.is_tampered and not webhook.pairs else body
 

@@ -13,6 +13,7 @@ import orjson
 
 from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
+from router.streams.calls import CallStore
 from router.streams.connection import Redis, load_script, run_all
 
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str
 
 
 class Store:
-    """The committed state of one namespace. `marker_ttl` is in seconds."""
+    """The committed state of one namespace; `calls` is what is known by CallSid. `marker_ttl` is in seconds."""
 
     def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int) -> None:
         self._redis = redis
         self._keys = keys
         self._marker_ttl = marker_ttl
         self._commit = load_script("commit")
+        self.calls = CallStore(redis, keys)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""

@@ -7,14 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.configured import load_policy, load_voice
 from router.core.accounts_file import CREDENTIALS
-from router.core.addresses import parse_address
-from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
-from router.core.policy_file import read_policy
 from router.logs import log
 from router.operator_port import operator_port
-from router.ports import Api, Apis, make_apis, make_limits
+from router.ports import make_apis, make_limits
 from router.process import until_stopped_or
 from router.streams.connection import Redis, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
@@ -22,13 +20,13 @@ from router.streams.delivery import Delivery, StreamRef
 from router.streams.ending import end
 from router.streams.store import Store
 from router.streams.trim import Trimmer
+from router.worker.configurations import find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.resolver import Resolver
 from router.worker.work import account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.core.policy import Policy
     from router.settings import Settings
 
 #: Settings without which nothing can be resolved.
@@ -38,44 +36,6 @@ REQUIRED: Final = (
     CREDENTIALS,
     "twilio_conversation_configuration_id",
 )
-#: Seconds to wait for the configuration at the start.
-OWN_TIMEOUT: Final = 5.0
-
-
-def load_policy(settings: Settings) -> Policy:
-    """Return the policy of config/routing.toml; raises PolicyError with every problem."""
-    path = settings.config_dir / "routing.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError([f"{path}: {error}"]) from error
-    return read_policy(text, str(path))
-
-
-def find_own(settings: Settings) -> frozenset[str]:
-    """Return the keys of addresses that are our side in every account: the AI agent's."""
-    return frozenset({parse_address(settings.ai_agent_address).key}) if settings.ai_agent_address else frozenset()
-
-
-async def find_captured(apis: Apis) -> dict[str, frozenset[str]]:
-    """Return the keys of the addresses that each account's configuration captures: our side in that account.
-
-    Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
-    message to it came by webhook, may be announced.
-    """
-    found = await asyncio.gather(*[_find_captured(api) for api in apis])
-    return {api.account.sid: keys for api, keys in zip(apis, found, strict=True)}
-
-
-async def _find_captured(api: Api) -> frozenset[str]:
-    """Return the keys of the addresses that an account's configuration captures."""
-    try:
-        async with asyncio.timeout(OWN_TIMEOUT):
-            configuration = await api.v2.fetch_configuration(api.account.configuration_id or "")
-    except (ApiError, TimeoutError) as error:
-        log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
-        return frozenset()
-    return frozenset(address.key for address in configuration.own_addresses())
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -109,11 +69,14 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Resolve while the block runs."""
-    policy = load_policy(settings)
+    policy, attaching = load_policy(settings), load_voice(settings).attaching
     redis = connect(settings.redis)
     apis = make_apis(settings)
     try:
         await ensure_answering(redis)
+        configurations = await find_configurations(apis)
+        if attaching:
+            warn_of_doubled_calls(configurations)
         resolver = Resolver(
             store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
             apis=apis,
@@ -121,7 +84,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             route_ttl=settings.route_ttl,
             text_limit=settings.text_limit,
             always_own=find_own(settings),
-            captured=await find_captured(apis),
+            captured=find_captured(configurations),
+            attaching=attaching,
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

@@ -5,11 +5,13 @@ Every function returns an Outcome, or None where the ledger does not tell and th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from router.core.call_ledger import calls_of
 from router.core.events import (
+    CallReported,
     Change,
     CommunicationReported,
     ConversationReported,
@@ -66,7 +68,8 @@ def ledger_fields(event: LedgerEvent) -> tuple[str, list[str]]:
     """Return the conversation of an event and the ledger's fields that its application reads."""
     if isinstance(event, ParticipantReported):
         addresses = [one.as_address() for one in event.participant.addresses]
-        return event.participant.conversation_id, fields_for([event.participant.id], addresses)
+        calls = calls_of(event.participant)
+        return event.participant.conversation_id, fields_for([event.participant.id], addresses, calls)
     if isinstance(event, ConversationReported):
         return event.conversation.id, fields_for((), ())
     author = event.communication.author
@@ -187,7 +190,7 @@ def apply_resolved(
     resolved: Resolved,
     ledger: Ledger,
     *,
-    event: MessageReceived | CommunicationReported,
+    event: MessageReceived | CommunicationReported | CallReported,
     read_at: int,
 ) -> Outcome:
     """Apply what a resolution found to the ledger; `read_at` (µs) is when it began to read."""
@@ -218,7 +221,7 @@ def announce(
     participant: Participant,
     ledger: Ledger,
     *,
-    event: MessageReceived | CommunicationReported,
+    event: MessageReceived | CommunicationReported | CallReported,
     origin: str,
     read_at: int,
     ends: tuple[Address | None, Address | None],
@@ -234,21 +237,25 @@ def announce(
         address=ends[0],
         recipient=ends[1],
     )
+    if isinstance(event, CallReported):
+        fact = replace(fact, call_sid=event.call_sid)
     return ledger.take_participant(fact)
 
 
-def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported) -> list[str]:
+def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported | CallReported) -> list[str]:
     """Return the ledger's fields that `apply_resolved` reads."""
     members = [member.participant for member in resolved.members if member.participant is not None]
     everyone = (resolved.participant, *resolved.ours, *members)
     addresses = [one.as_address() for participant in everyone for one in participant.addresses]
     addresses += [address for address in _ends(event) if address is not None]
     addresses += [member.address for member in resolved.members]
-    return fields_for([participant.id for participant in everyone], addresses)
+    calls = [sid for participant in everyone for sid in calls_of(participant)]
+    calls += [event.call_sid] if isinstance(event, CallReported) else []
+    return fields_for([participant.id for participant in everyone], addresses, calls)
 
 
-def _ends(event: MessageReceived | CommunicationReported) -> tuple[Address | None, Address | None]:
-    if isinstance(event, MessageReceived):
+def _ends(event: MessageReceived | CommunicationReported | CallReported) -> tuple[Address | None, Address | None]:
+    if isinstance(event, MessageReceived | CallReported):
         return event.customer, event.recipient
     author = event.communication.author
     if author is None:

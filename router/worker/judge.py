@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from router.core.calls import decide_call
 from router.core.events import CallReported, Change, ClassicReported, Disregarded, MessageReceived, ParticipantReported
 from router.core.marker import Outcome, Result, fields_for, member_field
 from router.core.participants import ParticipantType
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import CommunicationReported
     from router.core.ledger import Ledger
-    from router.core.policy import Policy
+    from router.core.policy import Decision, Policy
     from router.core.requests import Resolved
     from router.streams.delivery import Delivery
     from router.streams.store import Route
@@ -61,6 +62,8 @@ class Judge:
         """Return the work of a delivery; raises UnreadableError or UnusableError if it can never be done."""
         entry = read_inbound(delivery)
         work = Work(delivery, entry, normalize(entry), self.clock())
+        if isinstance(work.event, CallReported):
+            work.decision = self._decide_call(work, work.event)
         if isinstance(work.event, MessageReceived):
             work.decision = decide_message(
                 self.context(work),
@@ -69,6 +72,16 @@ class Judge:
                 configuration_id=self.configuration_of(work.account_id),
             )
         return work
+
+    def _decide_call(self, work: Work, call: CallReported) -> Decision:
+        return decide_call(
+            self._policy,
+            account_id=work.account_id,
+            customer=call.customer,
+            recipient=call.recipient,
+            configuration_id=self.configuration_of(work.account_id) or None,
+            now=self.clock(),
+        )
 
     def context(self, work: Work) -> Context:
         """Return what an event is judged by."""
@@ -102,7 +115,7 @@ class Judge:
             return (work.route.conversation_id, _message_fields(event, work.route)) if work.route else None
         return ledger_fields(event)
 
-    def apply(self, work: Work) -> Outcome | None:
+    def apply(self, work: Work) -> Outcome | None:  # noqa: PLR0911 - one return per kind of event
         """Return the outcome of an event by what is committed, or None if the API must be asked.
 
         Raises FieldNotReadError; the ledger is then spoiled and must be read again.
@@ -110,8 +123,11 @@ class Judge:
         event, ledger = work.event, work.ledger
         if isinstance(event, Disregarded):
             return Outcome(Result.IGNORED, event.reason)
-        if isinstance(event, ClassicReported | CallReported):
+        if isinstance(event, ClassicReported):
             return Outcome(Result.IGNORED, "not taken yet")
+        if isinstance(event, CallReported):  # what is wanted, and every end, the slow path settles
+            is_settled = work.decision is not None and work.decision.target is None and not event.is_over
+            return Outcome(Result.IGNORED, work.decision.reason) if work.decision and is_settled else None
         before = len(ledger.entries) if ledger else 0
         if isinstance(event, MessageReceived):
             outcome = self._apply_message(work, event)
@@ -155,7 +171,11 @@ class Judge:
         return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
 
     def apply_resolved(
-        self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved, ledger: Ledger
+        self,
+        work: Work,
+        event: MessageReceived | CommunicationReported | CallReported,
+        resolved: Resolved,
+        ledger: Ledger,
     ) -> Outcome:
         """Apply what a resolution found, and then what was said: who joins has joined before it is heard.
 

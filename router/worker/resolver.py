@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from router.core.keys import Target
 from router.worker.accounts import Accounts
 from router.worker.judge import Judge
 from router.worker.quick import Quick
@@ -26,8 +27,8 @@ class Resolver:
     """Resolves the events of all accounts.
 
     `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
-    account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters; `clock`
-    gives µs since 1970.
+    account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters;
+    `attaching` are the targets whose answer to a call puts it into a conversation; `clock` gives µs since 1970.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Resolver:
         text_limit: int = 4096,
         always_own: frozenset[str] = frozenset(),
         captured: Mapping[str, frozenset[str]] | None = None,
+        attaching: frozenset[Target] = frozenset(Target),
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
@@ -53,4 +55,4 @@ class Resolver:
             clock=clock,
         )
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge)
+        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, attaching=attaching)

@@ -17,7 +17,7 @@ from router.core.errors import (
     UnavailableError,
     UnusableError,
 )
-from router.core.events import CommunicationReported, MessageReceived, ParticipantReported, Version
+from router.core.events import CallReported, CommunicationReported, MessageReceived, ParticipantReported, Version
 from router.core.group_resolution import resolve_group
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
@@ -30,6 +30,7 @@ from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
 from router.worker.api import drive, perform
 from router.worker.apply import resolved_fields
+from router.worker.calls import Calls
 from router.worker.work import Work, report
 
 if TYPE_CHECKING:
@@ -56,11 +57,22 @@ AGAIN: Final = None
 class Slow:
     """Settles events one by one."""
 
-    def __init__(self, *, store: Store, apis: Apis, accounts: Accounts, judge: Judge) -> None:
+    def __init__(
+        self, *, store: Store, apis: Apis, accounts: Accounts, judge: Judge, attaching: frozenset[Target]
+    ) -> None:
         self._store = store
         self._apis = apis
         self._accounts = accounts
         self._judge = judge
+        self._calls = Calls(
+            store=store,
+            apis=apis,
+            accounts=accounts,
+            judge=judge,
+            attaching=attaching,
+            take=self._take,
+            finish=self._finish,
+        )
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; when this returns Done, its entries are committed and its log line is written."""
@@ -142,6 +154,8 @@ class Slow:
         event = work.event
         if isinstance(event, ParticipantReported):
             return await self._explore(work, event)
+        if isinstance(event, CallReported):
+            return await self._calls.settle(work, event)
         if isinstance(event, CommunicationReported):
             return await self._end(work, event, await drive(self._client(work), resolve_communication(event)))
         if not isinstance(event, MessageReceived):
@@ -193,7 +207,7 @@ class Slow:
                 await self._store.end_creating(work.account_id, address)
 
     async def _take(
-        self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved
+        self, work: Work, event: MessageReceived | CommunicationReported | CallReported, resolved: Resolved
     ) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
         names = dict.fromkeys(resolved_fields(resolved, event))
@@ -212,16 +226,21 @@ class Slow:
                 return await self._finish(work)
         return AGAIN
 
-    async def _gone(self, work: Work, event: MessageReceived | CommunicationReported) -> Verdict | None:
+    async def _gone(self, work: Work, event: MessageReceived | CommunicationReported | CallReported) -> Verdict | None:
         if isinstance(event, CommunicationReported):
             work.ledger, work.outcome = None, Outcome(Result.STALE, "the conversation is closed")
             return await self._finish(work)
-        await self._store.write_routes([(work.account_id, self._judge.pair(event), None)])
+        if isinstance(event, MessageReceived):
+            await self._store.write_routes([(work.account_id, self._judge.pair(event), None)])
         # The API still knows as open what was announced as closed: give it a moment to agree.
         return Later("its conversation has just closed", STEP_BACK)
 
-    async def _remember(self, work: Work, event: MessageReceived | CommunicationReported, resolved: Resolved) -> None:
-        """Remember where messages of this pair of addresses go."""
+    async def _remember(
+        self, work: Work, event: MessageReceived | CommunicationReported | CallReported, resolved: Resolved
+    ) -> None:
+        """Remember where messages of this pair of addresses go, or the next events of this call."""
+        if isinstance(event, CallReported):
+            await self._calls.remember(work, event, resolved)
         if isinstance(event, MessageReceived):
             participant = resolved.participant
             kind = participant.type or ParticipantType.UNKNOWN

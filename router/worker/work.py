@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import CommunicationData, ParticipantData
-from router.core.events import Event, InboundEntry, MessageReceived
+from router.core.events import CallReported, Event, InboundEntry, MessageReceived
 from router.logs import log
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ _LONGEST_TIME: Final = 17
 class Work:
     """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
 
-    `decision` is the policy's for the sender of a message; `route` and `ledger` are what was read for it; `published`
-    are the entries that it added to the ledger. `is_being_created` if a message's worker is creating this participant
-    just now; `surroundings` is what the API was asked for because the policy wanted to know it.
+    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it;
+    `published` are the entries that it added to the ledger. `is_being_created` if a message's worker is creating this
+    participant just now; `surroundings` is what the API was asked for because the policy wanted to know it.
     """
 
     delivery: Delivery
@@ -53,7 +53,7 @@ class Work:
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whether the policy gives the sender of a message a target."""
+        """Tell whether the policy gives the sender of a message, or a caller, a target."""
         return self.decision is not None and self.decision.target is not None
 
 
@@ -91,7 +91,8 @@ def report(work: Work) -> None:
     now = time.time_ns() // 1000
     metrics.count("router_events", entry.source, outcome.result)
     metrics.EVENT_SECONDS.observe(max(0, now - entry.received_at) / 1_000_000)
-    customer = work.event.customer.value if isinstance(work.event, MessageReceived) else None
+    party = work.event.customer if isinstance(work.event, MessageReceived | CallReported) else None
+    customer = party.value if party else None
     log(
         "event",
         source=entry.source,

@@ -186,3 +186,14 @@ async def test_help_lists_every_command(run):
     ):
         assert command in output
         assert (await run(command, "--help"))[0] == 0
+
+
+async def test_a_call_joins_and_leaves(run):
+    """`simulate voice` shows the TwiML, plays Twilio's part, and the caller joins; `--status completed` ends it."""
+    who = ("simulate", "voice", "--from", "+15552220005")
+    status, output = await run(*who)
+    assert (status, "<ConversationRelay" in output or "<Enqueue" in output) == (0, True), output
+    assert "the call is in conv_conversation_" in output
+    assert "participant.joined" in output
+    status, output = await run(*who, "--status", "completed")
+    assert (status, "participant.left" in output) == (0, True), output

@@ -1,5 +1,6 @@
 """The committed state of one conversation, kept in a dict: what the commit script does, without a server."""
 
+from router.core.call_ledger import take_call_end
 from router.core.communications import take_communication
 from router.core.events import Version
 from router.core.ledger import Ledger
@@ -57,6 +58,13 @@ class Book:
     def lose(self, *args, **changes):
         """Take in that a participant has left."""
         return self._take("take_removal", make_fact(*args, **changes))
+
+    def hang_up(self, call_sid, *args, **changes):
+        """Take in that a call is over."""
+        ledger = self.open()
+        outcome = take_call_end(ledger, make_fact(*args, **changes), call_sid)
+        self.commit(ledger)
+        return outcome.result
 
     def tell(self, version=1, **changes):
         """Take in what a conversation's resource tells."""

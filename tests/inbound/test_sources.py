@@ -20,6 +20,7 @@ from tests.inbound.samples import (
 )
 
 FORM_BODY = encode_form(load_form("sms"))
+CALL_BODY = encode_form(load_form("call"))
 JSON_BODY = encode_json(load_callback("PARTICIPANT_ADDED"))
 MAIL = ReceivedMail(
     envelope_from="ana@example.com",
@@ -28,6 +29,7 @@ MAIL = ReceivedMail(
 )
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
+    SourceName.VOICE: Webhook(CALL_BODY, parse_form(CALL_BODY), None),
     SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
     SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
     SourceName.EMAIL: Webhook(b"", [], None, mails=(MAIL,)),
@@ -50,6 +52,7 @@ def test_keys_live_longer_than_redeliveries():
     ("name", "content_type", "answer", "answer_type"),
     [
         pytest.param("messaging", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="messaging"),
+        pytest.param("voice", "application/x-www-form-urlencoded", EMPTY_TWIML, "text/xml", id="voice"),
         pytest.param("conversations", "application/json", b"", None, id="conversations"),
         pytest.param("event-streams", "application/json", b"", None, id="event-streams"),
         pytest.param("email", "multipart/form-data", b"", None, id="email"),

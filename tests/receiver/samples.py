@@ -25,6 +25,7 @@ from router.core.events import SourceName
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import SOURCES
 from router.sandbox.simulated_mail import mail
+from router.sandbox.simulated_voice import call
 from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
 from tests.conftest import ACCOUNT, TOKEN
 
@@ -177,12 +178,24 @@ def mail_received(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
     return mail(sender=WRITER, recipients=[MAILBOX], subject=WORDS, body=WORDS, message_id=name)
 
 
+def incoming_call(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    sid = f"CA{number:032x}"
+    return call(account_sid=account, sender=CUSTOMER, recipient=OURS, sid=sid, CallerName=WORDS)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
+    SourceName.VOICE: incoming_call,
     SourceName.CONVERSATIONS: participant_added,
     SourceName.EVENT_STREAMS: message_streamed,
     SourceName.EMAIL: mail_received,
 }
 #: Those that Twilio signs over the URL that it calls.
 URL_SAMPLES = {name: sample for name, sample in SAMPLES.items() if name != SourceName.EMAIL}
+
+#: What a sample is answered with where that depends on the webhook; all others are answered as the table says.
+ANSWERS: dict[SourceName, bytes] = {
+    SourceName.VOICE: b'<?xml version="1.0" encoding="UTF-8"?><Response><Start><Transcription/></Start>'
+    b"<Enqueue>callers</Enqueue></Response>"
+}

@@ -22,7 +22,7 @@ HEADER = "X-Twilio-Webhooks-Signature-Settings"
 
 def write_accounts(folder, rows):
     """Write accounts.toml; returns the variables that point to it and hold its secrets."""
-    lines, variables = [], {"ROUTER_CONFIG_DIR": str(folder)}
+    lines, variables = [], {"ROUTER_ACCOUNTS_FILE": str(folder / "accounts.toml")}
     for number, (sid, token, *shared) in enumerate(rows):
         variables[f"TOKEN_{number}"] = token
         lines += ["[[account]]", f'sid = "{sid}"', f'auth_token_env = "TOKEN_{number}"']

@@ -63,10 +63,10 @@ def of_body(body, content_type=CONTENT_TYPE, **options):
 
 
 async def assert_refused(receiver, request, status, *words, **headers):
-    """The answer is the status and nothing more, nothing is in Redis, and the log line says why."""
+    """The answer is the status and nothing more, nothing is taken in, and the log line says why."""
     answer = await receiver.send(request, **headers)
     assert (answer.status, answer.body) == (status, b"")
-    assert await receiver.redis.keys() == []
+    assert await receiver.has_nothing_else()
     reason = receiver.webhooks()[-1]["reason"]
     assert all(word in reason for word in words), reason
 
@@ -272,7 +272,7 @@ async def test_mailbox_of_no_account(start, tmp_path):
         f'[[account]]\nsid = "{OTHER_ACCOUNT}"\nauth_token_env = "BERLIN"\nemail_domains = ["{MAILBOX}"]\n',
         encoding="utf-8",
     )
-    receiver = await start(ROUTER_CONFIG_DIR=str(tmp_path), BERLIN="a-token")
+    receiver = await start(ROUTER_ACCOUNTS_FILE=str(tmp_path / "accounts.toml"), BERLIN="a-token")
     other = "sales@elsewhere.example.com"
     await assert_refused(
         receiver, signed(mail(sender=WRITER, recipients=[other], subject="", body="")), 403, "mailboxes"

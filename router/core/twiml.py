@@ -1,0 +1,256 @@
+"""TwiML for calls, as far as templates are checked against it: reading with lines, verbs, nouns, attributes.
+
+Twilio passes over what it does not know without a word, and the caller hears silence; so a misspelt verb or attribute
+is a problem here, with its line and the nearest right name. Names are those of Twilio's reference of TwiML for Voice; a
+test compares them with its official library.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+from xml.parsers.expat import ExpatError, ParserCreate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SPEECH: Final = frozenset(
+    {"break", "emphasis", "lang", "p", "phoneme", "prosody", "s", "say-as", "sub", "w", "Break", "Emphasis"}
+)
+_SAYING: Final = frozenset({"Say", "Play", "Pause"})
+_NONE: Final[frozenset[str]] = frozenset()
+#: What may stand in an element. What is not listed is not known.
+CHILDREN: Final[dict[str, frozenset[str]]] = {
+    "Response": frozenset(
+        {
+            *_SAYING,
+            *("Connect", "Dial", "Echo", "Enqueue", "Gather", "Hangup", "Leave", "Pay", "Prompt", "Queue", "Record"),
+            *("Redirect", "Refer", "Reject", "Sms", "Start", "Stop"),
+        }
+    ),
+    "Connect": frozenset(
+        {"AiSession", "Autopilot", "Conversation", "ConversationRelay", "ConversationRelaySession", "Room"}
+        | {"Stream", "VirtualAgent"}
+    ),
+    "Start": frozenset({"Recording", "Siprec", "Stream", "Transcription"}),
+    "Stop": frozenset({"Recording", "Siprec", "Stream", "Transcription"}),
+    "ConversationRelay": frozenset({"Language", "Parameter"}),
+    "Transcription": frozenset({"Config", "Parameter"}),
+    "VirtualAgent": frozenset({"Config", "Parameter"}),
+    "Stream": frozenset({"Parameter"}),
+    "Siprec": frozenset({"Parameter"}),
+    "Enqueue": frozenset({"Task"}),
+    "Dial": frozenset({"Application", "Client", "Conference", "Number", "Queue", "Sim", "Sip", "WhatsApp"}),
+    "Client": frozenset({"Identity", "Parameter"}),
+    "Application": frozenset({"ApplicationSid", "Parameter"}),
+    "Sip": frozenset({"Uri", "Headers"}),
+    "Headers": frozenset({"Header"}),
+    "Gather": _SAYING,
+    "Prompt": _SAYING,
+    "Pay": frozenset({"Prompt", "Parameter"}),
+    "Refer": frozenset({"Sip"}),
+    "Reject": frozenset({"Parameter"}),
+    "Hangup": frozenset({"Parameter"}),
+    "Say": _SPEECH,
+    **dict.fromkeys(("emphasis", "lang", "p", "prosody", "s", "w"), _SPEECH),
+}
+KNOWN: Final = frozenset(CHILDREN).union(*CHILDREN.values())
+#: What puts a call into a conversation: an existing one by id, or the one that a configuration's grouping finds.
+CONVERSATION_ID, CONFIGURATION = "conversationId", "conversationConfiguration"
+_ATTACHING: Final = frozenset({CONVERSATION_ID, CONFIGURATION})
+#: All attributes, of the elements that matter most here.
+ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
+    "ConversationRelay": _ATTACHING
+    | _words(
+        """
+        url language ttsLanguage transcriptionLanguage ttsProvider voice transcriptionProvider speechModel
+        profanityFilter dtmfDetection welcomeGreeting partialPrompts welcomeGreetingInterruptible interruptible
+        interruptByDtmf preemptible hints intelligenceService reportInputDuringAgentSpeech elevenlabsTextNormalization
+        interruptSensitivity debug backgroundNoiseReduction speechTimeout deepgramSmartFormat ignoreBackchannel events
+        partialPromptOnHangup eagerEotThreshold asrSmartFormat ttsTextNormalization ttsLanguageTextNormalization
+        elevenlabsLanguageTextNormalization includeInPrompt customerName applicationReconnect echoPromptFiltering
+        turnDetection
+        """
+    ),
+    "Transcription": _ATTACHING
+    | _words(
+        """
+        name track statusCallbackUrl statusCallbackMethod inboundTrackLabel outboundTrackLabel partialResults
+        languageCode transcriptionEngine profanityFilter speechModel hints enableAutomaticPunctuation
+        intelligenceService
+        """
+    ),
+    "Enqueue": frozenset({"action", "maxQueueSize", "method", "waitUrl", "waitUrlMethod", "workflowSid"}),
+    "Dial": _words(
+        """
+        action method timeout hangupOnStar timeLimit callerId record trim recordingStatusCallback
+        recordingConfigurationId recordingStatusCallbackMethod recordingStatusCallbackEvent answerOnBridge ringTone
+        recordingTrack sequential referUrl referMethod events passports
+        """
+    ),
+}
+#: Names that people write and Twilio passes over: no nearest name would be found, or the wrong one.
+_MISNAMED: Final = {"conversationConfigurationId": CONFIGURATION, "conversationSid": CONVERSATION_ID}
+#: What a document may weigh.
+MAX_BYTES: Final = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute and its line."""
+
+    name: str
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Character data and the line on which it begins."""
+
+    value: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """An element, its line, and what is in it."""
+
+    name: str
+    line: int
+    attributes: tuple[Attribute, ...] = ()
+    children: tuple[Element | Text, ...] = ()
+
+    def walk(self) -> Iterator[Element]:
+        """Return the element and all elements in it."""
+        yield self
+        for child in self.children:
+            if isinstance(child, Element):
+                yield from child.walk()
+
+    def get(self, name: str) -> Attribute | None:
+        """Return an attribute by its name."""
+        return next((one for one in self.attributes if one.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What cannot be meant as it is written, and where."""
+
+    line: int
+    text: str
+
+
+class TwimlError(Exception):
+    """No well-formed document; `problem` says where and why."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.text)
+        self.problem = problem
+
+
+def read_twiml(raw: bytes) -> Element:
+    """Return the root of a document, without comments; raises TwimlError on what is no plain, well-formed XML."""
+    if len(raw) > MAX_BYTES:
+        raise TwimlError(Problem(1, f"{len(raw)} bytes: Twilio takes no more than {MAX_BYTES}"))
+    return _Reader(raw).read()
+
+
+class _Reader:
+    """Builds elements with their lines, which the standard library's trees do not keep."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._stack: list[tuple[str, int, tuple[Attribute, ...], list[Element | Text]]] = [("", 1, (), [])]
+        self._parser: Any = ParserCreate()
+        self._parser.StartElementHandler = self._begin
+        self._parser.EndElementHandler = self._end
+        self._parser.CharacterDataHandler = self._text
+        self._parser.StartDoctypeDeclHandler = self._refuse
+
+    def read(self) -> Element:
+        try:
+            self._parser.Parse(self._raw, True)
+        except ExpatError as error:
+            raise TwimlError(Problem(error.lineno, f"no well-formed XML: {error}")) from error
+        (root,) = [one for one in self._stack[0][3] if isinstance(one, Element)]
+        return root
+
+    def _begin(self, name: str, attributes: dict[str, str]) -> None:
+        line, at = self._parser.CurrentLineNumber, self._parser.CurrentByteIndex
+        found = tuple(Attribute(each, value, self._find(each, line, at)) for each, value in attributes.items())
+        self._stack.append((name, line, found, []))
+
+    def _find(self, name: str, line: int, at: int) -> int:
+        """Return the line of an attribute of the tag that begins at byte `at` on `line`."""
+        match = re.compile(rb"\s" + re.escape(name.encode()) + rb"\s*=").search(self._raw, at)
+        return line + self._raw[at : match.start() + 1].count(b"\n") if match else line
+
+    def _end(self, _: str) -> None:
+        name, line, attributes, children = self._stack.pop()
+        self._stack[-1][3].append(Element(name, line, attributes, tuple(children)))
+
+    def _text(self, value: str) -> None:
+        """Take character data, which comes in pieces: together they are one text, on the line of the first."""
+        siblings = self._stack[-1][3]
+        if siblings and isinstance(siblings[-1], Text):
+            siblings[-1] = Text(siblings[-1].value + value, siblings[-1].line)
+        else:
+            siblings.append(Text(value, self._parser.CurrentLineNumber))
+
+    def _refuse(self, *_: object) -> None:
+        raise TwimlError(Problem(self._parser.CurrentLineNumber, "a document type: entities are not taken"))
+
+
+def check_twiml(root: Element) -> Iterator[Problem]:
+    """Return what is wrong with the words of a document."""
+    if root.name != "Response":
+        yield Problem(root.line, f"the root is <{root.name}>, not <Response>")
+        return
+    for element in root.walk():
+        allowed = CHILDREN.get(element.name, _NONE)
+        for child in element.children:
+            if isinstance(child, Element) and child.name not in allowed and element.name in KNOWN:
+                yield Problem(child.line, _complain_of(child.name, element.name, allowed))
+        yield from _check_attributes(element)
+    yield from _check_hearing(root)
+
+
+def _complain_of(name: str, parent: str, allowed: frozenset[str]) -> str:
+    if name in KNOWN:
+        return f"<{name}> cannot stand in <{parent}>"
+    return f"no such element <{name}>{_nearest(name, allowed or KNOWN)}"
+
+
+def _check_attributes(element: Element) -> Iterator[Problem]:
+    known = ATTRIBUTES.get(element.name)
+    for attribute in element.attributes:
+        if known is not None and attribute.name not in known:
+            right = _MISNAMED.get(attribute.name)
+            hint = f": write '{right}'" if right in known else _nearest(attribute.name, known)
+            text = f"<{element.name}> has no attribute '{attribute.name}', and Twilio would pass over it{hint}"
+            yield Problem(attribute.line, text)
+
+
+def _check_hearing(root: Element) -> Iterator[Problem]:
+    """Find double transcription: it is paid twice, and every word is two communications."""
+    names = {element.name for element in root.walk()}
+    if "ConversationRelay" in names:
+        for element in root.walk():
+            started = [one for one in element.children if isinstance(one, Element) and one.name == "Transcription"]
+            if element.name == "Start" and started:
+                text = "<Start><Transcription> beside <ConversationRelay> transcribes the call twice: take one out"
+                yield Problem(started[0].line, text)
+
+
+def _nearest(name: str, known: frozenset[str]) -> str:
+    by_lower = {one.lower(): one for one in sorted(known)}
+    found = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f": did you mean '{by_lower[found[0]]}'?" if found else ""

@@ -1,0 +1,88 @@
+"""Calls: who withholds the number, how the ends are written, and whom the policy gives a caller to."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.core.addresses import Address
+from router.core.calls import GOING_ON, OVER, call_key, call_party, decide_call
+from router.core.keys import Target
+from router.core.policy import Policy
+from tests.core.builders import RECEIVED_AT, make_rule
+
+OURS = Address("VOICE", "+15557650001")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", " ", "anonymous", "Anonymous", "RESTRICTED", "unavailable", "unknown", "blocked", "private", "client:"),
+        *("+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253"),
+        *("sip:anonymous@anonymous.invalid", "sips:Anonymous@example.com"),
+    ],
+)
+def test_withheld(value):
+    """A caller without a number is nobody in particular, however Twilio writes it."""
+    assert call_party(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        ("+14155550101", "+14155550101"),
+        (" +14155550101 ", "+14155550101"),
+        ("client:ana", "ana"),
+        ("Client:ana", "ana"),
+        ("client:anonymous", "anonymous"),
+        ("sip:ana@example.com", "sip:ana@example.com"),
+        ("sip:+14155550101@example.com;transport=tls", "sip:+14155550101@example.com;transport=tls"),
+        ("2345", "2345"),
+    ],
+)
+def test_party(value, written):
+    """Numbers and SIP URIs stay as they are; an identity is written without its prefix."""
+    assert call_party(value) == Address("VOICE", written)
+
+
+@given(st.text())
+def test_party_is_total(value):
+    """Whatever stands in `From`, it is an address or nobody."""
+    party = call_party(value)
+    assert party is None or (party.channel == "VOICE" and party.value)
+
+
+def test_states_are_apart():
+    """No state of a call is both going on and over."""
+    assert not GOING_ON & OVER
+
+
+def test_key():
+    """Every state of a call has its key, under its account."""
+    assert call_key("AC1", "CA1", "ringing") == "AC1:voice:CA1:ringing"
+
+
+def decide(policy, customer, recipient=OURS):
+    return decide_call(
+        policy, account_id="AC1", customer=customer, recipient=recipient, configuration_id="c1", now=RECEIVED_AT
+    )
+
+
+def test_decision_looks_at_what_a_call_is():
+    """Source, channel, type, both ends and configuration are what rules are matched with."""
+    conditions = {
+        "sources": frozenset({"voice"}),
+        "channels": frozenset({"VOICE"}),
+        "participant_types": frozenset({"CUSTOMER"}),
+        "recipients": frozenset({"+15557650001"}),
+        "customer_prefixes": ("+1415",),
+        "configuration_ids": frozenset({"c1"}),
+    }
+    policy = Policy(None, (make_rule("calls", Target.HUMAN_AGENT, **conditions),))
+    assert decide(policy, Address("VOICE", "+14155550101")).target is Target.HUMAN_AGENT
+    assert decide(policy, Address("VOICE", "+14155550101"), Address("VOICE", "+15557650002")).target is None
+
+
+def test_a_caller_without_a_number_has_no_prefix():
+    """A rule on how the number begins does not take a caller who has none; others do."""
+    prefixed = make_rule("prefix", Target.HUMAN_AGENT, customer_prefixes=("+1",))
+    assert decide(Policy(Target.AI_AGENT, (prefixed,)), None).target is Target.AI_AGENT

@@ -1,0 +1,127 @@
+"""TwiML: lines, words and attributes are checked, against what Twilio's own library knows."""
+
+import ast
+import inspect
+
+import pytest
+from twilio.twiml import lower_camel, voice_response
+
+from router.core.twiml import (
+    ATTRIBUTES,
+    CHILDREN,
+    MAX_BYTES,
+    Attribute,
+    Element,
+    Text,
+    TwimlError,
+    check_twiml,
+    read_twiml,
+)
+
+
+def problems(text):
+    return [(one.line, one.text) for one in check_twiml(read_twiml(text.encode()))]
+
+
+def test_reading_keeps_lines():
+    """Elements, attributes and texts know where they stand; comments are gone."""
+    root = read_twiml(b'<Response>\n <!-- no -->\n <Say voice="alice"\n  language="en">a\n&amp; b</Say>\n</Response>')
+    (say,) = [one for one in root.children if isinstance(one, Element)]
+    assert (say.name, say.line) == ("Say", 3)
+    assert say.attributes == (Attribute("voice", "alice", 3), Attribute("language", "en", 4))
+    assert say.children == (Text("a\n& b", 4),)
+    assert say.get("voice").value == "alice"
+    assert say.get("loop") is None
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "words"),
+    [
+        (b"<Response>\n<Say>\n</Response>", 3, "mismatched tag"),
+        (b"", 1, "no element found"),
+        (b"<Response/>\n<Response/>", 2, "junk"),
+        (b"<Response>&nbsp;</Response>", 1, "undefined entity"),
+        (b'\n<!DOCTYPE r [<!ENTITY a "b">]><Response>&a;</Response>', 2, "document type"),
+        (b"<Response>\xff</Response>", 1, "not well-formed"),
+        (b"<Response>" + b" " * MAX_BYTES + b"</Response>", 1, "bytes"),
+    ],
+    ids=["unclosed", "empty", "two roots", "entity", "document type", "not utf-8", "too long"],
+)
+def test_no_document(raw, line, words):
+    """What is no plain, well-formed document is refused with its line."""
+    with pytest.raises(TwimlError, match=words) as caught:
+        read_twiml(raw)
+    assert caught.value.problem.line == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("<Answer/>", 1, "the root is <Answer>"),
+        ("<Response>\n<Conect/>\n</Response>", 2, "did you mean 'Connect'?"),
+        ("<Response>\n<dial/>\n</Response>", 2, "did you mean 'Dial'?"),
+        ("<Response><ConversationRelay/></Response>", 1, "<ConversationRelay> cannot stand in <Response>"),
+        ("<Response><Zzz/></Response>", 1, "no such element <Zzz>"),
+        (
+            "<Response><Connect>\n<ConversationRelay\nconversationConfigurationId='c'/></Connect></Response>",
+            3,
+            "write 'conversationConfiguration'",
+        ),
+        ("<Response><Start><Transcription\ntracks='both'/></Start></Response>", 2, "did you mean 'track'?"),
+        ("<Response><Enqueue workflowsid='W'>q</Enqueue></Response>", 1, "did you mean 'workflowSid'?"),
+        ("<Response><Dial callerID='+1'>+1</Dial></Response>", 1, "did you mean 'callerId'?"),
+        (
+            "<Response><Start>\n<Transcription/></Start><Connect><ConversationRelay url='wss://a'/></Connect></Response>",
+            2,
+            "transcribes the call twice",
+        ),
+    ],
+)
+def test_slips(text, line, words):
+    """A slip that Twilio would pass over is named with its line, and with what was meant."""
+    ((found, said),) = problems(text)
+    assert (found, words in said) == (line, True), said
+
+
+def test_what_is_right_is_right():
+    """A document of many words has no problem; attributes of elements that are not listed are Twilio's to know."""
+    text = """<Response><Say voice="x"><prosody rate="slow">a<break/></prosody></Say>
+    <Gather numDigits="1"><Play/></Gather>
+    <Dial callerId="+1"><Number sendDigits="1">+1</Number><Sip><Uri>sip:a@b</Uri></Sip></Dial></Response>"""
+    assert problems(text) == []
+
+
+def official():
+    """Return element: elements in it, and element: attributes, of Twilio's own library."""
+    tree = ast.parse(inspect.getsource(voice_response))
+    classes = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef)}
+    tags = {}
+    for name, one in classes.items():
+        for node in ast.walk(one):
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "attr", "") == "name":
+                tags[name] = node.value.value
+    children, attributes = {}, {}
+    for name, one in classes.items():
+        for method in [node for node in one.body if isinstance(node, ast.FunctionDef) and node.name != "__init__"]:
+            for node in ast.walk(method):
+                made = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+                if made in tags:
+                    children.setdefault(tags[name], set()).add(tags[made])
+                    named = {lower_camel(each.arg) for each in method.args.args} - {"self"}
+                    attributes.setdefault(tags[made], set()).update(named)
+    return children, attributes
+
+
+@pytest.mark.parametrize("parent", sorted(official()[0]))
+def test_elements_are_those_of_the_official_library(parent):
+    """What Twilio's library can write is not refused here."""
+    assert official()[0][parent] <= CHILDREN[parent]
+
+
+@pytest.mark.parametrize(
+    ("element", "content"),
+    [("ConversationRelay", set()), ("Transcription", set()), ("Enqueue", {"name"}), ("Dial", {"number"})],
+)
+def test_attributes_are_those_of_the_official_library(element, content):
+    """No attribute that Twilio's library knows is refused; what it calls the content is text."""
+    assert official()[1][element] - content <= ATTRIBUTES[element]

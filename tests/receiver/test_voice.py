@@ -1,0 +1,207 @@
+"""Calls at the door: the answer is the target's TwiML, once durable, and Twilio's way of signing calls is known."""
+
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from router.core.addresses import Address
+from router.core.errors import SettingsError
+from router.inbound.sources import EMPTY_TWIML
+from router.receiver.app import create_app
+from router.sandbox.simulated_voice import STATUSES, call, call_status, handoff, take_answer
+from router.sandbox.simulator import Sender
+from router.streams.calls import CallStore
+from tests.conftest import ACCOUNT, TOKEN
+from tests.core.builders import make_participant
+from tests.receiver.conftest import settings_of
+from tests.receiver.samples import BASE, CUSTOMER, OURS, incoming_call, signed, sms
+
+SID = "CA00000000000000000000000000000001"
+CONFIGURATION = "conv_configuration_00000000000000000000000001"
+DESK = "+15557650002"
+FULL = {
+    "ROUTER_VOICE_RELAY_URL": "wss://agent.example.com/relay",
+    "ROUTER_VOICE_WORKFLOW_SID": "WW" + "0" * 32,
+    "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
+}
+ENDS = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS, "sid": SID}
+
+
+@pytest.fixture
+async def receiver(start):
+    """A receiver for which everything is set."""
+    return await start(**FULL)
+
+
+async def ask(receiver, webhook):
+    answer = await receiver.send(signed(webhook))
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/xml")
+    return ET.fromstring(answer.body)
+
+
+def verbs(root):
+    return [one.tag for one in root]
+
+
+async def test_a_call_for_the_ai_agent(receiver):
+    """The policy's default gives the call to the AI agent: it is connected, in a conversation, and durable."""
+    root = await ask(receiver, incoming_call())
+    assert verbs(root) == ["Connect"]
+    assert root.find("Connect").get("action") == f"{BASE}/webhooks/voice"
+    assert root.find("Connect/ConversationRelay").get("conversationConfiguration") == CONFIGURATION
+    (entry,) = await receiver.entries()
+    assert (entry[b"source"], entry[b"key"]) == (b"voice", f"{ACCOUNT}:voice:{SID}:ringing".encode())
+
+
+async def test_a_call_for_people(receiver):
+    """A rule on the recipient gives the call to people."""
+    root = await ask(receiver, call(**(ENDS | {"recipient": DESK})))
+    assert verbs(root) == ["Start", "Enqueue"]
+    task = json.loads(root.find("Enqueue/Task").text)
+    assert (task["from"], task["reason"]) == (CUSTOMER, "service-desk (recipient)")
+
+
+async def test_a_call_for_nobody(start, tmp_path):
+    """A call that the policy ignores is answered with the third template."""
+    (tmp_path / "voice").mkdir()
+    (tmp_path / "routing.toml").write_text('[default]\ntarget = "ignore"\n')
+    for name in ("ai-agent", "human-agent"):
+        (tmp_path / "voice" / f"{name}.xml").write_text("<Response/>")
+    (tmp_path / "voice" / "ignore.xml").write_text("<Response><Hangup/></Response>")
+    receiver = await start(ROUTER_CONFIG_DIR=str(tmp_path))
+    assert verbs(await ask(receiver, incoming_call())) == ["Hangup"]
+
+
+async def test_duplicates_are_answered_alike(receiver):
+    """Twilio executes whichever answer it gets: both are the same, and one event is taken in."""
+    answers = [await receiver.send(signed(incoming_call())) for _ in range(2)]
+    assert answers[0].body == answers[1].body
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
+    assert len(await receiver.entries()) == 1
+
+
+@pytest.mark.parametrize("status", STATUSES)
+async def test_every_state(receiver, status):
+    """All states are taken in; what is over has nothing to execute."""
+    answer = await receiver.send(signed(call_status(status, **ENDS)))
+    assert answer.status == 200
+    is_over = status in {"completed", "busy", "failed", "no-answer", "canceled"}
+    assert (answer.body == EMPTY_TWIML) == is_over
+    assert len(await receiver.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        call(**ENDS, Direction="outbound-dial"),
+        call(**ENDS, ParentCallSid="CA" + "2" * 32),
+        call(**ENDS, status="in-progress", DialCallStatus="completed"),
+        call(**ENDS, status="in-progress", SessionStatus="ended"),
+    ],
+    ids=["outgoing", "leg", "after a dial", "after a session"],
+)
+async def test_nothing_to_execute(receiver, webhook):
+    """What is no customer's call, or has done what it was to do, gets an empty document."""
+    assert verbs(await ask(receiver, webhook)) == []
+
+
+@pytest.mark.parametrize("sender", ["anonymous", "+266696687", "", "client:ana", "sip:ana@example.com"])
+async def test_callers_of_every_kind(receiver, sender):
+    """Withheld numbers, identities and SIP URIs are answered like anybody."""
+    assert verbs(await ask(receiver, call(**(ENDS | {"sender": sender})))) == ["Connect"]
+
+
+async def test_the_ai_agent_hands_over(receiver):
+    """People get the call with what the AI agent said, in the conversation that it is in."""
+    calls = CallStore(receiver.redis, receiver.keys)
+    participant = make_participant("p1", Address("VOICE", CUSTOMER))
+    await calls.note_participant(ACCOUNT, SID, "conv_conversation_1", participant)
+    root = await ask(receiver, handoff(**ENDS, data='{"reason":"billing"}'))
+    assert verbs(root) == ["Start", "Enqueue"]
+    assert root.find("Start/Transcription").attrib == {"conversationId": "conv_conversation_1"}
+    task = json.loads(root.find("Enqueue/Task").text)
+    assert task["handoff_data"] == '{"reason":"billing"}'
+    assert task["reason"] == "handed over by the AI agent"
+
+
+async def test_a_failed_ai_agent_is_replaced_by_people(receiver):
+    """A caller whose session failed is not hung up on."""
+    assert verbs(await ask(receiver, call(**ENDS, status="in-progress", SessionStatus="failed"))) == [
+        "Start",
+        "Enqueue",
+    ]
+
+
+async def test_a_slow_redis_does_not_cost_the_call(receiver, monkeypatch):
+    """What is asked of Redis for an answer has a limit; without it the configuration's grouping finds the place."""
+
+    async def refuse(*_):
+        raise TimeoutError
+
+    monkeypatch.setattr(CallStore, "read", refuse)
+    root = await ask(receiver, handoff(**ENDS, data="x"))
+    assert root.find("Start/Transcription").attrib == {"conversationConfiguration": CONFIGURATION}
+
+
+async def test_unset_variables_are_noted_and_people_take_calls(start):
+    """A receiver for which nothing about calls is set starts, says so, and queues callers."""
+    receiver = await start()
+    notes = [line["note"] for line in receiver.lines if line["event"] == "voice.note"]
+    assert any("ROUTER_VOICE_RELAY_URL" in note for note in notes)
+    assert any("has no configuration id" in note for note in notes)
+    assert verbs(await ask(receiver, incoming_call())) == ["Start", "Enqueue"]
+
+
+def test_the_start_refuses_what_is_wrong(redis_url, tmp_path):
+    """A slip in a template or in the policy stops the receiver, with file and line."""
+    (tmp_path / "voice").mkdir()
+    settings = settings_of(redis_url, ROUTER_CONFIG_DIR=str(tmp_path))
+    with pytest.raises(SettingsError, match=r"ignore\.xml: is missing"):
+        create_app(settings)
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+async def test_twilio_drops_the_port_for_calls_only(start):
+    """With a port in PUBLIC_BASE_URL a call is signed without it, a message with it; both are taken."""
+    receiver = await start(PUBLIC_BASE_URL="https://hooks.example.com:8443")
+    for webhook, base in (
+        (incoming_call(), "https://hooks.example.com"),
+        (sms(), "https://hooks.example.com:8443"),
+    ):
+        assert (await receiver.send(signed(webhook, base=base))).status == 200
+    assert (await receiver.send(signed(incoming_call(), base="https://hooks.example.com:9999"))).status == 403
+
+
+async def test_http_keeps_the_port(start):
+    """Without TLS calls are signed as configured."""
+    receiver = await start(PUBLIC_BASE_URL="http://hooks.example.com:8080")
+    assert (await receiver.send(signed(incoming_call(), base="http://hooks.example.com:8080"))).status == 200
+
+
+@pytest.mark.parametrize(
+    ("base", "voice"),
+    [
+        ("https://hooks.example.com:8443", "https://hooks.example.com"),
+        ("https://hooks.example.com:8443/in", "https://hooks.example.com/in"),
+        ("https://hooks.example.com", "https://hooks.example.com"),
+        ("http://hooks.example.com:8080", "http://hooks.example.com:8080"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]"),
+    ],
+)
+def test_the_simulator_signs_as_twilio_does(base, voice):
+    """What the simulator sends about calls is signed by the rule for calls, all else by the other."""
+    sender = Sender(receiver_url="http://127.0.0.1:1", public_base_url=base, auth_token=TOKEN)
+    for webhook, signed_for in ((incoming_call(), voice), (sms(), base)):
+        _, headers, _ = sender.sign(webhook)
+        assert headers["X-Twilio-Signature"] == signed(webhook, base=signed_for).signature
+
+
+async def test_what_twilio_would_do_with_the_answer(receiver):
+    """The simulated Twilio finds in an answer what puts the call into a conversation, if anything does."""
+    answer = await receiver.send(signed(incoming_call()))
+    assert take_answer(answer.body) == {"conversationConfiguration": CONFIGURATION}
+    assert take_answer(EMPTY_TWIML) is None
+    assert take_answer(b"busy") is None
