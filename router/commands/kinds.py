@@ -6,7 +6,8 @@ it says to router/commands/options.py (apart, because `--help` must not import t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import argparse
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -14,11 +15,13 @@ from router.core.addresses import Address, parse_address
 from router.core.errors import WebhookError
 from router.core.signature import parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
+from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
 from router.sandbox.simulated_streams import sink_test, streamed_callback
 from router.sandbox.simulator import (
     CALLBACK_KINDS,
     MESSAGE_KINDS,
     Scene,
+    Sender,
     SimulatedWebhook,
     message,
     message_sid,
@@ -27,7 +30,7 @@ from router.sandbox.simulator import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,7 @@ class Order:
 
     `now` (µs since 1970) is when the events happened. `sid` names the message; without one the same words are the same
     message again, unless `salt` is another one. The ids are those of the participant that callbacks tell of.
+    `arguments` is the command line as it came, for what only one kind wants to know.
     """
 
     account_sid: str
@@ -50,18 +54,47 @@ class Order:
     participant_type: str = "CUSTOMER"
     sid: str | None = None
     salt: str = ""
+    service_sid: str = DEFAULT_CLASSIC_SERVICE_SID
+    arguments: argparse.Namespace = field(default_factory=argparse.Namespace)
 
 
 def _customer(order: Order) -> Address:
     return Address(order.channel, order.sender)
 
 
+def _sender(environment: Mapping[str, str], auth_token: str) -> Sender:
+    return Sender(
+        receiver_url=environment["ROUTER_URL"], public_base_url=environment["PUBLIC_BASE_URL"], auth_token=auth_token
+    )
+
+
+def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
+    """Return the idempotency keys, aliases included, under which the receiver takes a webhook in; none if it does not.
+
+    Where a callback carries the time, the same command again makes another key.
+    """
+    source = next((source for source in SOURCES.values() if source.path == webhook.path), None)
+    if source is None:
+        return []
+    pairs = parse_form(webhook.body) if source.content_type == FORM else []
+    try:
+        pieces = source.split(Webhook(webhook.body, pairs, webhook.token), account_sid)
+    except WebhookError:
+        return []
+    return [key for piece in pieces for key in (piece.identity.key, *piece.identity.aliases)]
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of webhook: how it is made, and whom it is about."""
+    """One kind of webhook: how it is made, whom it is about, what signs it, and by which keys a repeat is known.
+
+    `sender` gets the variables and the auth token, `keys` the webhook and the account.
+    """
 
     build: Callable[[Order], SimulatedWebhook]
     customer: Callable[[Order], Address] = _customer
+    sender: Callable[[Mapping[str, str], str], Sender] = _sender
+    keys: Callable[[SimulatedWebhook, str], list[str]] = keys_of
 
 
 def _message(kind: str, order: Order) -> SimulatedWebhook:
@@ -119,19 +152,3 @@ KINDS: Final[dict[str, Kind]] = {
     **{f"event-stream-{kind}": Kind(partial(_streamed_callback, kind)) for kind in CALLBACK_KINDS},
     "event-stream-test": Kind(_sink_test),
 }
-
-
-def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
-    """Return the idempotency keys, aliases included, under which the receiver will take a webhook in; none if it won't.
-
-    Where a callback carries the time, the same command again makes another key.
-    """
-    source = next((source for source in SOURCES.values() if source.path == webhook.path), None)
-    if source is None:
-        return []
-    pairs = parse_form(webhook.body) if source.content_type == FORM else []
-    try:
-        pieces = source.split(Webhook(webhook.body, pairs, webhook.token), account_sid)
-    except WebhookError:
-        return []
-    return [key for piece in pieces for key in (piece.identity.key, *piece.identity.aliases)]

@@ -12,20 +12,22 @@ import secrets
 import sys
 import time
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from router.commands.aftermath import Aftermath
-from router.commands.kinds import KINDS, Order, keys_of
+from router.commands.kinds import KINDS, Kind, Order
 from router.commands.plan import make_plan
 from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
 from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.simulator import Fault, Sender, SimulatedWebhook, scene_id
+from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
+from router.sandbox.simulator import Fault, scene_id
 from router.settings import own_environment, read_dotenv
 from router.streams.connection import connect
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from router.commands.plan import Send
     from router.core.addresses import Address
     from router.core.entries import Entry
+    from router.sandbox.simulator import Sender, SimulatedWebhook
     from router.streams.connection import Redis
 
 _NEEDED: Final = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
@@ -45,9 +48,10 @@ _SEEDS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One webhook of the scenario: its kind, the request, and the customer it is about."""
+    """One webhook of the scenario: its kind by name and row, the request, and the customer it is about."""
 
-    kind: str
+    name: str
+    kind: Kind
     webhook: SimulatedWebhook
     customer: Address
 
@@ -104,8 +108,11 @@ def _acts(arguments: argparse.Namespace, environment: dict[str, str]) -> list[Ac
         participant_type=arguments.participant_type,
         sid=arguments.sid,
         salt=secrets.token_hex(8) if arguments.new else "",
+        service_sid=environment.get("TWILIO_CLASSIC_SERVICE_SID", DEFAULT_CLASSIC_SERVICE_SID),
+        arguments=arguments,
     )
-    return [Act(name, KINDS[name].build(order), KINDS[name].customer(order)) for name in arguments.kinds]
+    rows = [(name, KINDS[name]) for name in arguments.kinds]
+    return [Act(name, kind, kind.build(order), kind.customer(order)) for name, kind in rows]
 
 
 async def _play(
@@ -113,21 +120,28 @@ async def _play(
 ) -> int:
     keys = Keys(environment.get("ROUTER_NAMESPACE", "router"), int(environment.get("ROUTER_PARTITIONS", "1")))
     aftermath = await Aftermath.begin(redis, keys) if redis else None
-    repeats = [redis is not None and await _is_seen(redis, keys, environment, act.webhook) for act in acts]
+    repeats = [redis is not None and await _is_seen(redis, keys, environment, act) for act in acts]
     fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
     plan = make_plan(len(acts), times=arguments.times, delay=arguments.delay, seed=_seed(arguments))
-    async with _sender(environment) as sender:
-        answers = await _send_all(sender, acts, plan, fault, parallel=arguments.parallel)
-    for act, statuses, is_repeat in zip(acts, answers, repeats, strict=True):
-        answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
-        said = f"{act.kind} {act.webhook.resource_id} -> {act.webhook.path}: {answered}"
-        print(said + (" (a repeat)" if is_repeat else ""))
-    total = sum(answers, Counter())
-    if len(plan) > len(acts) > 1:
-        print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
+    async with AsyncExitStack() as stack:
+        senders = await _senders(stack, environment, acts)
+        answers = await _send_all(senders, acts, plan, fault, parallel=arguments.parallel)
+    total = _tell(acts, answers, repeats)
     if aftermath is not None and HTTPStatus.OK in total:
         await _show(aftermath, acts)
     return 0 if set(total) == {HTTPStatus.OK} else 1
+
+
+def _tell(acts: Sequence[Act], answers: Sequence[Counter[int]], repeats: Sequence[bool]) -> Counter[int]:
+    """Print how each webhook was answered, how often; returns the answers to all of them."""
+    for act, statuses, is_repeat in zip(acts, answers, repeats, strict=True):
+        answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
+        said = f"{act.name} {act.webhook.resource_id} -> {act.webhook.path}: {answered}"
+        print(said + (" (a repeat)" if is_repeat else ""))
+    total = sum(answers, Counter())
+    if len(acts) > 1:
+        print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
+    return total
 
 
 def _seed(arguments: argparse.Namespace) -> int | None:
@@ -139,23 +153,25 @@ def _seed(arguments: argparse.Namespace) -> int | None:
     return seed
 
 
-def _sender(environment: dict[str, str]) -> Sender:
-    return Sender(
-        receiver_url=environment["ROUTER_URL"],
-        public_base_url=environment["PUBLIC_BASE_URL"],
-        auth_token=environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip(),
-    )
+async def _senders(stack: AsyncExitStack, environment: dict[str, str], acts: Sequence[Act]) -> list[Sender]:
+    """Return what signs and sends each act; kinds that are signed alike share one."""
+    token = environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip()
+    shared: dict[object, Sender] = {}
+    for act in acts:
+        if act.kind.sender not in shared:
+            shared[act.kind.sender] = await stack.enter_async_context(act.kind.sender(environment, token))
+    return [shared[act.kind.sender] for act in acts]
 
 
-async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], webhook: SimulatedWebhook) -> bool:
+async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], act: Act) -> bool:
     """Tell whether this event has been taken in before; callbacks carry the time, so each is a new one."""
-    names = keys_of(webhook, environment["TWILIO_ACCOUNT_SID"])
+    names = act.kind.keys(act.webhook, environment["TWILIO_ACCOUNT_SID"])
     claims = [keys.seen(partition, name) for partition in range(keys.partitions) for name in names]
     return any([await redis.exists(claim) for claim in claims])
 
 
 async def _send_all(
-    sender: Sender, acts: Sequence[Act], plan: Sequence[Send], fault: Fault, *, parallel: int
+    senders: Sequence[Sender], acts: Sequence[Act], plan: Sequence[Send], fault: Fault, *, parallel: int
 ) -> list[Counter[int]]:
     """Send as planned, `parallel` at once; returns of each webhook how often it was answered with which status."""
     answers: list[Counter[int]] = [Counter() for _ in acts]
@@ -163,7 +179,7 @@ async def _send_all(
 
     async def post(which: int) -> None:
         try:
-            status, _ = await sender.send(acts[which].webhook, fault)
+            status, _ = await senders[which].send(acts[which].webhook, fault)
             answers[which][status] += 1
         finally:
             slots.release()
