@@ -87,7 +87,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     """Shows defaults where there is one, and the lists at the end as they are written."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in {None, False} else super()._get_help_string(action)
+        return super()._get_help_string(action) if action.default else action.help
 
 
 def _epilog() -> str:
@@ -113,6 +113,21 @@ def _seconds(text: str) -> float:
     return value
 
 
+_SANDBOX: Final = """\
+what no client of the API can do, in JSON over HTTP (router/sandbox/admin.py lists all of it):
+  POST  /sandbox/clock    {"advanceSeconds": 3600}     time passes: timers of v2 and classic conversations run out
+  POST  /sandbox/capture  {"channel": "SMS", "from": "+15551230001", "to": "+15557650000", "body": "hi"}
+                                                       Twilio takes traffic in by itself
+  POST  /sandbox/faults   {"status": 503, "times": 3}  the next three requests fail (also: hang, reset, latencySeconds)
+  GET   /sandbox/options                               every switch and how it stands; PATCH or --set turns one
+
+examples:
+  sandbox --callback-url http://127.0.0.1:8080/webhooks/conversations --set callback_duplicates=2
+  sandbox --set callback_order=shuffled --set inactive_blocks=false
+  curl -u "$TWILIO_API_KEY:$TWILIO_API_SECRET" -d '{"advanceSeconds": 3600}' http://127.0.0.1:8081/sandbox/clock
+"""
+
+
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     """Add what `sandbox` takes."""
     parser.add_argument("--host", default="127.0.0.1", help="listen on this address")
@@ -122,3 +137,5 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
     )
+    parser.formatter_class = _Help
+    parser.epilog = _SANDBOX
