@@ -9,6 +9,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
+from router.core.entries import ParticipantData
 from router.core.keys import RESOLVER
 from router.streams.inspect import read_stream
 from router.streams.watch import find_joined, last_ids, watch
@@ -50,8 +51,7 @@ class Aftermath:
             async with asyncio.timeout(PATIENCE), aclosing(watch(self._redis, self._position)) as entries:
                 async for entry in entries:
                     if entry is not None:
-                        where = (getattr(entry.data, "channel", ""), getattr(entry.data, "address", ""))
-                        if entry.data.cause.resource_id in resource_ids or where in customers:
+                        if _is_about(entry, resource_ids, customers):
                             found.append(entry)
                     elif self._is_settled:  # and whatever was committed before that has been read since
                         break
@@ -72,3 +72,14 @@ class Aftermath:
             if not groups or any(group.pending or group.lag != 0 for group in groups):
                 return False
         return True
+
+
+def _is_about(entry: Entry, resource_ids: Collection[str], customers: Collection[tuple[str, str]]) -> bool:
+    """Tell whether a resource caused an entry, or its participant came with one (a call) or is one of the customers."""
+    data = entry.data
+    if data.cause.resource_id in resource_ids:
+        return True
+    if not isinstance(data, ParticipantData):
+        return False
+    came_with = {address.channel_id for address in data.participant.addresses}
+    return not came_with.isdisjoint(resource_ids) or (data.channel, data.address) in customers

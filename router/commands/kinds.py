@@ -30,7 +30,7 @@ from router.sandbox.simulator import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +88,16 @@ def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
 class Kind:
     """One kind of webhook: how it is made, whom it is about, what signs it, and by which keys a repeat is known.
 
-    `sender` gets the variables and the auth token, `keys` the webhook and the account.
+    `sender` gets the variables and the auth token, `keys` the webhook and the account. `follow` is Twilio's part, where
+    the answer asks for more than taking note of it: it gets the variables, the webhook and the answer's body, and
+    returns what came of it in words.
     """
 
     build: Callable[[Order], SimulatedWebhook]
     customer: Callable[[Order], Address] = _customer
     sender: Callable[[Mapping[str, str], str], Sender] = _sender
     keys: Callable[[SimulatedWebhook, str], list[str]] = keys_of
+    follow: Callable[[Mapping[str, str], SimulatedWebhook, bytes], Awaitable[str | None]] | None = None
 
 
 def _message(kind: str, order: Order) -> SimulatedWebhook:

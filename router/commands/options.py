@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: What webhooks of their own say, and Event Streams says again.
 _TOLD: Final = {
@@ -64,6 +67,13 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     _add_faults(parser)
     parser.formatter_class = _Help
     parser.epilog = _epilog()
+
+
+def parse_simulate(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return what a command line of `simulate` says, without the command's name."""
+    parser = argparse.ArgumentParser()
+    add_simulate_options(parser)
+    return parser.parse_args(arguments)
 
 
 def _add_faults(parser: argparse.ArgumentParser) -> None:

@@ -7,27 +7,19 @@ customer. The kinds stand in router.commands.kinds, the order of sending in rout
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sys
-import time
 from collections import Counter
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from router.commands.aftermath import Aftermath
-from router.commands.kinds import KINDS, Kind, Order
-from router.commands.plan import make_plan
+from router.commands.scenario import make_acts, play
 from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
-from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
-from router.sandbox.simulator import Fault, scene_id
 from router.settings import own_environment, read_dotenv
 from router.streams.connection import connect
 
@@ -35,25 +27,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from router.commands.plan import Send
-    from router.core.addresses import Address
+    from router.commands.scenario import Act
     from router.core.entries import Entry
-    from router.sandbox.simulator import Sender, SimulatedWebhook
     from router.streams.connection import Redis
 
 _NEEDED: Final = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
 #: Seeds that are made up have so many digits at most: people type them again.
 _SEEDS: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Act:
-    """One webhook of the scenario: its kind by name and row, the request, and the customer it is about."""
-
-    name: str
-    kind: Kind
-    webhook: SimulatedWebhook
-    customer: Address
 
 
 async def simulate(arguments: argparse.Namespace) -> int:
@@ -62,7 +42,7 @@ async def simulate(arguments: argparse.Namespace) -> int:
     Raises SettingsError naming every variable that is missing, or the option that is wrong.
     """
     environment = _environment(arguments)
-    acts = _acts(arguments, environment)
+    acts = make_acts(arguments, environment)
     redis = connect(environment["REDIS_URL"]) if environment.get("REDIS_URL") and not arguments.no_wait else None
     try:
         return await _play(arguments, environment, acts, redis)
@@ -91,54 +71,26 @@ def _environment(arguments: argparse.Namespace) -> dict[str, str]:
     return environment
 
 
-def _acts(arguments: argparse.Namespace, environment: dict[str, str]) -> list[Act]:
-    """Return the webhooks of the scenario, in the order of the command line."""
-    now = time.time_ns() // 1000
-    pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
-    order = Order(
-        account_sid=environment["TWILIO_ACCOUNT_SID"],
-        configuration_id=environment.get("TWILIO_CONVERSATION_CONFIGURATION_ID", DEFAULT_CONFIGURATION_ID),
-        sender=arguments.sender,
-        recipient=arguments.recipient,
-        conversation_id=arguments.conversation or scene_id("conv_conversation", pair, now),
-        participant_id=arguments.participant or scene_id("conv_participant", pair, now),
-        now=now - int(arguments.age * 1_000_000),
-        body=arguments.body,
-        channel=arguments.channel,
-        participant_type=arguments.participant_type,
-        sid=arguments.sid,
-        salt=secrets.token_hex(8) if arguments.new else "",
-        service_sid=environment.get("TWILIO_CLASSIC_SERVICE_SID", DEFAULT_CLASSIC_SERVICE_SID),
-        arguments=arguments,
-    )
-    rows = [(name, KINDS[name]) for name in arguments.kinds]
-    return [Act(name, kind, kind.build(order), kind.customer(order)) for name, kind in rows]
-
-
 async def _play(
     arguments: argparse.Namespace, environment: dict[str, str], acts: list[Act], redis: Redis | None
 ) -> int:
     keys = Keys(environment.get("ROUTER_NAMESPACE", "router"), int(environment.get("ROUTER_PARTITIONS", "1")))
     aftermath = await Aftermath.begin(redis, keys) if redis else None
     repeats = [redis is not None and await _is_seen(redis, keys, environment, act) for act in acts]
-    fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
-    plan = make_plan(len(acts), times=arguments.times, delay=arguments.delay, seed=_seed(arguments))
-    async with AsyncExitStack() as stack:
-        senders = await _senders(stack, environment, acts)
-        answers = await _send_all(senders, acts, plan, fault, parallel=arguments.parallel)
-    total = _tell(acts, answers, repeats)
+    await play(acts, arguments, environment, seed=_seed(arguments))
+    total = _tell(acts, repeats)
     if aftermath is not None and HTTPStatus.OK in total:
         await _show(aftermath, acts)
     return 0 if set(total) == {HTTPStatus.OK} else 1
 
 
-def _tell(acts: Sequence[Act], answers: Sequence[Counter[int]], repeats: Sequence[bool]) -> Counter[int]:
+def _tell(acts: Sequence[Act], repeats: Sequence[bool]) -> Counter[int]:
     """Print how each webhook was answered, how often; returns the answers to all of them."""
-    for act, statuses, is_repeat in zip(acts, answers, repeats, strict=True):
-        answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
-        said = f"{act.name} {act.webhook.resource_id} -> {act.webhook.path}: {answered}"
-        print(said + (" (a repeat)" if is_repeat else ""))
-    total = sum(answers, Counter())
+    for act, is_repeat in zip(acts, repeats, strict=True):
+        counts = [f"{count} x {status}" if count > 1 else str(status) for status, count in act.statuses.items()]
+        said = f"{act.name} {act.webhook.resource_id} -> {act.webhook.path}: {', '.join(counts)}"
+        print(said + (" (a repeat)" if is_repeat else ""), *act.told, sep="\n  ")
+    total = sum((act.statuses for act in acts), Counter[int]())
     if len(acts) > 1:
         print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
     return total
@@ -153,44 +105,11 @@ def _seed(arguments: argparse.Namespace) -> int | None:
     return seed
 
 
-async def _senders(stack: AsyncExitStack, environment: dict[str, str], acts: Sequence[Act]) -> list[Sender]:
-    """Return what signs and sends each act; kinds that are signed alike share one."""
-    token = environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip()
-    shared: dict[object, Sender] = {}
-    for act in acts:
-        if act.kind.sender not in shared:
-            shared[act.kind.sender] = await stack.enter_async_context(act.kind.sender(environment, token))
-    return [shared[act.kind.sender] for act in acts]
-
-
 async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], act: Act) -> bool:
     """Tell whether this event has been taken in before; callbacks carry the time, so each is a new one."""
     names = act.kind.keys(act.webhook, environment["TWILIO_ACCOUNT_SID"])
     claims = [keys.seen(partition, name) for partition in range(keys.partitions) for name in names]
     return any([await redis.exists(claim) for claim in claims])
-
-
-async def _send_all(
-    senders: Sequence[Sender], acts: Sequence[Act], plan: Sequence[Send], fault: Fault, *, parallel: int
-) -> list[Counter[int]]:
-    """Send as planned, `parallel` at once; returns of each webhook how often it was answered with which status."""
-    answers: list[Counter[int]] = [Counter() for _ in acts]
-    slots = asyncio.Semaphore(parallel)
-
-    async def post(which: int) -> None:
-        try:
-            status, _ = await senders[which].send(acts[which].webhook, fault)
-            answers[which][status] += 1
-        finally:
-            slots.release()
-
-    posts = []
-    for send in plan:
-        await asyncio.sleep(send.pause)
-        await slots.acquire()
-        posts.append(asyncio.create_task(post(send.which)))
-    await asyncio.gather(*posts)
-    return answers
 
 
 async def _show(aftermath: Aftermath, acts: Sequence[Act]) -> None:
