@@ -70,7 +70,10 @@ def make_acts(arguments: argparse.Namespace, environment: Mapping[str, str]) -> 
 async def play(
     acts: Sequence[Act], arguments: argparse.Namespace, environment: Mapping[str, str], *, seed: int | None = None
 ) -> None:
-    """Send all of them as the command line says, shuffled with a `seed`; the acts then know how they were answered."""
+    """Send all of them as the command line says, shuffled with a `seed`; the acts then know how they were answered.
+
+    Raises the first error (OSError where nobody listens) once everything has been tried.
+    """
     fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
     plan = make_plan(len(acts), times=arguments.times, delay=arguments.delay, seed=seed)
     slots = asyncio.Semaphore(arguments.parallel)
@@ -92,7 +95,9 @@ async def play(
             await asyncio.sleep(send.pause)
             await slots.acquire()
             posts.append(asyncio.create_task(post(send.which)))
-        await asyncio.gather(*posts)
+        results = await asyncio.gather(*posts, return_exceptions=True)
+    for error in filter(None, results):
+        raise error
     for which, answer in answers.items():
         act = acts[which]
         if act.kind.follow is not None and (words := await act.kind.follow(environment, act.webhook, answer)):
