@@ -147,10 +147,10 @@ def _add_processes(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
     from router.commands import options
-    from router.commands.options import add_sandbox_options, add_simulate_options
+    from router.commands.simulate_options import add_simulate_options
 
-    add_sandbox_options(add("sandbox", _sandbox, "the offline Conversations API on its own"))
-    add_simulate_options(add("simulate", _simulate, "send a properly signed webhook, and show what comes of it"))
+    options.add_sandbox_options(add("sandbox", _sandbox, "the offline Conversations API on its own"))
+    add_simulate_options(add("simulate", _simulate, "send properly signed webhooks, and show what comes of them"))
     check = add("check", _check, "validate configuration, credentials, Redis settings and reachability")
     check.add_argument("--offline", action="store_true", help="only the configuration: connect to nothing")
     letters = add("dead-letters", _dead_letters, "inspect entries that were given up, and put them back")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import secrets
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from router.commands.scenario import make_acts, play
 from router.commands.simulate import describe
+from router.commands.simulate_options import parse_simulate
 from router.sandbox.http import post_json
-from router.sandbox.simulated_voice import call, place_call, take_answer
-from router.sandbox.simulator import Sender, SimulatedWebhook, as_new, message
 from router.streams.watch import last_ids, watch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from router.core.entries import Entry
@@ -26,14 +27,31 @@ OUR_NUMBER: Final = "+15557650000"
 SERVICE_DESK: Final = "+15557650002"
 #: Seconds within which every sample event must have arrived.
 PATIENCE: Final = 30.0
-#: Of each sample message: kind, our number, text, and how often Twilio sends the webhook.
-_MESSAGES: Final = (
-    ("sms", OUR_NUMBER, "Where is my order?", 3),
-    ("sms", SERVICE_DESK, "I want to talk to a person.", 1),
-    ("mms", OUR_NUMBER, "", 1),
-    ("whatsapp", OUR_NUMBER, "Hola, una pregunta", 2),
-    ("rcs", OUR_NUMBER, "Can I change my booking?", 1),
-    ("messenger", "100200300", "Are you open today?", 1),
+
+
+def _phone() -> str:
+    return f"+1555{secrets.randbelow(10**7):07d}"
+
+
+def _page_id() -> str:
+    return f"7{secrets.randbelow(10**15):015d}"
+
+
+class Sample(NamedTuple):
+    """What a new customer (by an address of its own) does, as a command line of `simulate`, and whether once again."""
+
+    line: tuple[str, ...]
+    customer: Callable[[], str] = _phone
+    does_it_again: bool = True
+
+
+_SAMPLES: Final = (
+    Sample(("sms", "--body", "Where is my order?", "--times", "3")),
+    Sample(("sms", "--to", SERVICE_DESK, "--body", "I want to talk to a person.")),
+    Sample(("mms", "--body", "")),
+    Sample(("whatsapp", "--body", "Hola, una pregunta", "--times", "2")),
+    Sample(("rcs", "--body", "Can I change my booking?")),
+    Sample(("messenger", "--to", "100200300", "--body", "Are you open today?"), _page_id),
 )
 
 
@@ -75,50 +93,30 @@ class Demo:
 
     async def play(self) -> bool:
         """Send the sample events; True once each customer has been announced exactly once."""
-        wanted = set()
-        sender = Sender(
-            receiver_url=self._environment["ROUTER_URL"],
-            public_base_url=self._environment["PUBLIC_BASE_URL"],
-            auth_token=self._environment["TWILIO_AUTH_TOKEN"],
-        )
-        async with sender:
-            for kind, recipient, body, times in _MESSAGES:
-                webhook = self._message(kind, recipient, body)
-                wanted.add(dict(webhook.pairs)["From"])
-                for _ in range(times):
-                    await sender.send(webhook)
-                self._sent += times
-                # the same customer writes again: another message, the same participant
-                again = as_new(webhook, f"{webhook.resource_id[:2]}{secrets.token_hex(16)}")
-                await sender.send(again)
-                self._sent += 1
-            wanted.add(await self._call(sender))
+        wanted = {await self._act(sample) for sample in _SAMPLES}
         wanted.add(await self._capture())
         self._participants = len(wanted)
         return await self._all_arrived(wanted)
 
-    def _message(self, kind: str, recipient: str, body: str) -> SimulatedWebhook:
-        number = secrets.randbelow(10**4)
-        customer = f"7{number:015d}" if kind == "messenger" else f"+1555{secrets.randbelow(10**3):03d}{number:04d}"
-        account_sid = self._environment["TWILIO_ACCOUNT_SID"]
-        return message(kind, account_sid=account_sid, sender=customer, recipient=recipient, body=body)
+    async def _act(self, sample: Sample) -> str:
+        """Let a customer do what a sample says, and once again: another message, the same participant."""
+        kind, *rest = sample.line
+        line = (kind, "--from", sample.customer(), "--to", OUR_NUMBER, *rest)
+        address = await self._send(*line)
+        if sample.does_it_again:
+            await self._send(*line, "--times", "1", "--new")
+        return address
 
-    async def _call(self, sender: Sender) -> str:
-        """Let a customer call: the answer is TwiML, and the sandbox does with it what Twilio does."""
-        customer = f"+1555{secrets.randbelow(10**7):07d}"
-        account_sid, sid = self._environment["TWILIO_ACCOUNT_SID"], f"CA{secrets.token_hex(16)}"
-        webhook = call(account_sid=account_sid, sender=customer, recipient=OUR_NUMBER, sid=sid)
-        _, answer = await sender.send(webhook)
-        self._sent += 1
-        attached = take_answer(answer)
-        if attached is not None:
-            url, user = self._environment["TWILIO_CONVERSATIONS_URL"], self._environment["TWILIO_API_KEY"]
-            await place_call(url, webhook, attached, user=user, password=self._environment["TWILIO_API_SECRET"])
-        return customer
+    async def _send(self, *line: str) -> str:
+        arguments = parse_simulate(line)
+        acts = make_acts(arguments, self._environment)
+        await play(acts, arguments, self._environment)
+        self._sent += sum(act.statuses.total() for act in acts)
+        return acts[0].customer.value
 
     async def _capture(self) -> str:
         """Let the sandbox capture a message by itself, as the API does with capture rules: it tells us by callback."""
-        customer = f"+1555{secrets.randbelow(10**7):07d}"
+        customer = _phone()
         body = {"channel": "SMS", "from": customer, "to": OUR_NUMBER, "body": "Hello?"}
         await post_json(
             f"{self._environment['TWILIO_CONVERSATIONS_URL']}/sandbox/capture",

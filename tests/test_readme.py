@@ -15,6 +15,7 @@ import pytest
 from router.__main__ import make_parser
 from router.core.entries import Entry, JoinedData, make_entry
 from router.core.keys import Keys, Target
+from router.inbound.table import to_markdown
 from router.settings import Settings, variable_of
 from tests.support.waiting import until
 
@@ -51,6 +52,11 @@ def test_settings_table_tells_the_defaults(row):
     for variable, default in zip(variables, defaults, strict=False):
         if default:
             assert str(Settings.model_fields[names[variable]].default) == default, variable
+
+
+def test_sources_table_is_the_one_of_the_code():
+    """What becomes of each event type stands in the README as the parsers say it."""
+    assert README.split("<!-- table: sources -->\n")[1].split("\n\n")[0] == to_markdown()
 
 
 def test_entry_example_has_every_field_of_the_model():

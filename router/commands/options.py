@@ -4,31 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from router.commands.help_format import HelpFormat
 from router.core.events import SourceName
 from router.core.quarantine import REASONS
 
 if TYPE_CHECKING:
     import argparse
 
-KINDS: Final = (
-    "sms",
-    "mms",
-    "whatsapp",
-    "rcs",
-    "messenger",
-    "event-stream",
-    "email",
-    "conversation-created",
-    "conversation-updated",
-    "conversation-closed",
-    "participant-added",
-    "participant-updated",
-    "participant-removed",
-    "communication-created",
-    "communication-updated",
-)
-#: Whom a simulated webhook is from and to, unless the command says so.
-CUSTOMER, OURS = "+15551230001", "+15557650000"
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
@@ -36,29 +18,19 @@ GROUPING_TYPES: Final = (
 )
 
 
-def add_simulate_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `simulate` takes."""
-    parser.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--from", dest="sender", default=CUSTOMER, help="the customer's address")
-    parser.add_argument("--to", dest="recipient", default=OURS, help="our address")
-    parser.add_argument("--body", default="hi", help="text of the message")
-    parser.add_argument("--subject", default="Hello", help="email: its subject")
-    parser.add_argument("--raw", action="store_true", help="email: posted whole, as with `send_raw`, instead of parsed")
-    parser.add_argument("--attachment", action="append", default=[], metavar="FILE", help="email: a file; may repeat")
-    parser.add_argument("--sid", help="MessageSid (default: made from the message, so the same again is a repeat)")
-    parser.add_argument("--new", action="store_true", help="a fresh MessageSid: another message with the same words")
-    parser.add_argument("--channel", default="SMS", help="callbacks: the participant's channel")
-    parser.add_argument("--type", dest="participant_type", default="CUSTOMER", help="callbacks: the participant's type")
-    parser.add_argument("--conversation", help="callbacks: conversation id (default: made from the addresses)")
-    parser.add_argument("--participant", help="callbacks: participant id (default: made from the addresses)")
-    parser.add_argument("--times", type=int, default=1, metavar="N", help="send it N times")
-    parser.add_argument("--parallel", type=int, default=1, metavar="N", help="so many at once")
-    parser.add_argument("--tamper", action="store_true", help="alter the body after signing")
-    parser.add_argument("--wrong-token", action="store_true", help="sign with another token")
-    parser.add_argument("--unsigned", action="store_true", help="send no signature")
-    parser.add_argument("--url", help="the receiver (default: ROUTER_URL, or dev.env's)")
-    parser.add_argument("--state-dir", default=".state", help="where `dev` wrote dev.env")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait to see what comes of it")
+_SANDBOX: Final = """\
+what no client of the API can do, in JSON over HTTP (router/sandbox/admin.py lists all of it):
+  POST  /sandbox/clock    {"advanceSeconds": 3600}     time passes: timers of v2 and classic conversations run out
+  POST  /sandbox/capture  {"channel": "SMS", "from": "+15551230001", "to": "+15557650000", "body": "hi"}
+                                                       Twilio takes traffic in by itself
+  POST  /sandbox/faults   {"status": 503, "times": 3}  the next three requests fail (also: hang, reset, latencySeconds)
+  GET   /sandbox/options                               every switch and how it stands; PATCH or --set turns one
+
+examples:
+  sandbox --callback-url http://127.0.0.1:8080/webhooks/conversations --set callback_duplicates=2
+  sandbox --set callback_order=shuffled --set inactive_blocks=false
+  curl -u "$TWILIO_API_KEY:$TWILIO_API_SECRET" -d '{"advanceSeconds": 3600}' http://127.0.0.1:8081/sandbox/clock
+"""
 
 
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +42,8 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
     )
+    parser.formatter_class = HelpFormat
+    parser.epilog = _SANDBOX
 
 
 def add_quarantine_options(parser: argparse.ArgumentParser) -> None:

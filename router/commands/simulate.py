@@ -1,71 +1,51 @@
-"""`python -m router simulate KIND`: send a signed webhook to a receiver, and show what comes of it.
+"""`python -m router simulate KIND ...`: send signed webhooks to a receiver, and show what comes of them.
 
 Where to send and what to sign with comes from the environment, or from the dev.env of a running `dev`. The same command
-again sends the same MessageSid: a repeat, which must not double anything.
+again sends the same MessageSid: a repeat, which must not double anything. Several kinds make a scenario about one
+customer. The kinds stand in router.commands.kinds, the order of sending in router.commands.plan.
 """
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import sys
-import time
 from collections import Counter
-from contextlib import aclosing
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.commands.simulate_mail import EMAIL, mail_key, mailboxes_of, make_mail, make_sender
-from router.core.addresses import Channel, mask, parse_address
+from router.commands.aftermath import Aftermath
+from router.commands.scenario import make_acts, play
+from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
-from router.inbound.messaging import message_key
-from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.simulator import (
-    MESSAGE_KINDS,
-    Fault,
-    Scene,
-    Sender,
-    SimulatedWebhook,
-    message,
-    message_sid,
-    scene_callback,
-    scene_id,
-    streamed,
-)
 from router.settings import own_environment, read_dotenv
 from router.streams.connection import connect
-from router.streams.watch import find_joined, last_ids, watch
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
+    from router.commands.scenario import Act
     from router.core.entries import Entry
     from router.streams.connection import Redis
 
-#: An SMS, told by an Event Streams sink.
-EVENT_STREAM: Final = "event-stream"
-#: Seconds to wait for an entry.
-PATIENCE = 10.0
-_NEEDED = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
+_NEEDED: Final = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
+#: Seeds that are made up have so many digits at most: people type them again.
+_SEEDS: Final = 1_000_000
 
 
 async def simulate(arguments: argparse.Namespace) -> int:
-    """Send, and say what came of it; status 1 if any answer was not 200."""
-    environment = read_dotenv(Path(arguments.state_dir) / "dev.env") | own_environment()
-    if arguments.url:
-        environment["ROUTER_URL"] = arguments.url
-    environment.setdefault("PUBLIC_BASE_URL", environment.get("ROUTER_URL", ""))
-    missing = [name for name in _NEEDED if not environment.get(name)]
-    if missing:
-        hint = "start `python -m router dev` first, or set it (ROUTER_URL is where the receiver listens)"
-        raise SettingsError([f"{name} is not set: {hint}" for name in missing])
-    webhook = _webhook(arguments, environment)
+    """Send, and say what came of it; status 1 if any answer was not 200.
+
+    Raises SettingsError naming every variable that is missing, or the option that is wrong.
+    """
+    environment = _environment(arguments)
+    acts = make_acts(arguments, environment)
     redis = connect(environment["REDIS_URL"]) if environment.get("REDIS_URL") and not arguments.no_wait else None
     try:
-        return await _send(arguments, environment, webhook, redis)
+        return await _play(arguments, environment, acts, redis)
     except OSError as error:
         print(f"no answer from {environment['ROUTER_URL']}: {error}", file=sys.stderr)
         return 1
@@ -74,136 +54,76 @@ async def simulate(arguments: argparse.Namespace) -> int:
             await redis.aclose()
 
 
-def _is_message(arguments: argparse.Namespace) -> bool:
-    return arguments.kind == EVENT_STREAM or arguments.kind in MESSAGE_KINDS
+def _environment(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the variables that count: those of this process before dev.env's."""
+    environment = read_dotenv(Path(arguments.state_dir) / "dev.env") | own_environment()
+    if arguments.url:
+        environment["ROUTER_URL"] = arguments.url
+    environment.setdefault("PUBLIC_BASE_URL", environment.get("ROUTER_URL", ""))
+    hint = "start `python -m router dev` first, or set it (ROUTER_URL is where the receiver listens)"
+    problems = [f"{name} is not set: {hint}" for name in _NEEDED if not environment.get(name)]
+    if arguments.seed is not None and not arguments.shuffle:
+        problems.append("--seed: is of the order that --shuffle makes")
+    if arguments.sid and arguments.new:
+        problems.append("--sid and --new: either one names the message")
+    if problems:
+        raise SettingsError(problems)
+    return environment
 
 
-def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> SimulatedWebhook:
-    account_sid, now = environment["TWILIO_ACCOUNT_SID"], time.time_ns() // 1000
-    if _is_message(arguments):
-        sid = arguments.sid
-        if arguments.new:
-            sid = message_sid(arguments.kind, secrets.token_hex(8), arguments.recipient, arguments.body)
-        webhook = message(
-            "sms" if arguments.kind == EVENT_STREAM else arguments.kind,
-            account_sid=account_sid,
-            sender=arguments.sender,
-            recipient=arguments.recipient,
-            body=arguments.body,
-            sid=sid,
-        )
-        if arguments.kind == EVENT_STREAM:
-            return streamed(webhook, event_id=f"EZ{webhook.resource_id[2:]}", now=now)
-        return webhook
-    if arguments.kind == EMAIL:
-        return make_mail(arguments)
-    pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
-    scene = Scene(
-        account_sid=account_sid,
-        configuration_id=environment.get("TWILIO_CONVERSATION_CONFIGURATION_ID", DEFAULT_CONFIGURATION_ID),
-        channel=arguments.channel,
-        customer=arguments.sender,
-        recipient=arguments.recipient,
-        conversation_id=arguments.conversation or scene_id("conv_conversation", pair, now),
-        participant_id=arguments.participant or scene_id("conv_participant", pair, now),
-        participant_type=arguments.participant_type,
-        body=arguments.body,
-        now=now,
-    )
-    return scene_callback(arguments.kind, scene)
-
-
-async def _send(
-    arguments: argparse.Namespace, environment: dict[str, str], webhook: SimulatedWebhook, redis: Redis | None
+async def _play(
+    arguments: argparse.Namespace, environment: dict[str, str], acts: list[Act], redis: Redis | None
 ) -> int:
     keys = Keys(environment.get("ROUTER_NAMESPACE", "router"), int(environment.get("ROUTER_PARTITIONS", "1")))
-    position = await last_ids(redis, keys) if redis else {}
-    is_repeat = redis is not None and await _is_seen(arguments, redis, keys, environment, webhook)
-    fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
-    token = environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip()
-    sender = _sender(environment, token) if arguments.kind != EMAIL else make_sender(environment, token)
-    async with sender:
-        statuses = await _post_all(sender, webhook, fault, times=arguments.times, parallel=arguments.parallel)
-    answered = ", ".join(f"{count} x {status}" if count > 1 else str(status) for status, count in statuses.items())
-    print(
-        f"{arguments.kind} {webhook.resource_id} -> {webhook.path}: {answered}" + (" (a repeat)" if is_repeat else "")
-    )
-    if redis is not None and HTTPStatus.OK in statuses:
-        await _show(arguments, redis, keys, position, webhook, is_repeat=is_repeat)
-    return 0 if set(statuses) == {HTTPStatus.OK} else 1
+    aftermath = await Aftermath.begin(redis, keys) if redis else None
+    repeats = [redis is not None and await _is_seen(redis, keys, environment, act) for act in acts]
+    await play(acts, arguments, environment, seed=_seed(arguments))
+    total = _tell(acts, repeats)
+    if aftermath is not None and HTTPStatus.OK in total:
+        await _show(aftermath, acts)
+    return 0 if set(total) == {HTTPStatus.OK} else 1
 
 
-def _sender(environment: dict[str, str], token: str) -> Sender:
-    return Sender(
-        receiver_url=environment["ROUTER_URL"], public_base_url=environment["PUBLIC_BASE_URL"], auth_token=token
-    )
+def _tell(acts: Sequence[Act], repeats: Sequence[bool]) -> Counter[int]:
+    """Print how each webhook was answered, how often; returns the answers to all of them."""
+    for act, is_repeat in zip(acts, repeats, strict=True):
+        counts = [f"{count} x {status}" if count > 1 else str(status) for status, count in act.statuses.items()]
+        said = f"{act.name} {act.webhook.resource_id} -> {act.webhook.path}: {', '.join(counts)}"
+        print(said + (" (a repeat)" if is_repeat else ""), *act.told, sep="\n  ")
+    total = sum((act.statuses for act in acts), Counter[int]())
+    if len(acts) > 1:
+        print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
+    return total
 
 
-async def _is_seen(
-    arguments: argparse.Namespace, redis: Redis, keys: Keys, environment: dict[str, str], webhook: SimulatedWebhook
-) -> bool:
-    """Tell whether this message has been taken in before; callbacks carry the time, so each is a new one."""
-    account_sid = environment["TWILIO_ACCOUNT_SID"]
-    if arguments.kind == EMAIL:
-        name = mail_key(arguments, webhook, account_sid)
-    elif webhook.resource_id.startswith(("SM", "MM")):
-        name = message_key(account_sid, webhook.resource_id)
-    else:
-        return False
-    claims = [keys.seen(partition, name) for partition in range(keys.partitions)]
+def _seed(arguments: argparse.Namespace) -> int | None:
+    """Return the seed of a shuffled order, and print it: with it the same order can be had again."""
+    if not arguments.shuffle:
+        return None
+    seed = secrets.randbelow(_SEEDS) if arguments.seed is None else int(arguments.seed)
+    print(f"in random order, --seed {seed}")
+    return seed
+
+
+async def _is_seen(redis: Redis, keys: Keys, environment: dict[str, str], act: Act) -> bool:
+    """Tell whether this event has been taken in before; callbacks carry the time, so each is a new one."""
+    names = act.kind.keys(act.webhook, environment["TWILIO_ACCOUNT_SID"])
+    claims = [keys.seen(partition, name) for partition in range(keys.partitions) for name in names]
     return any([await redis.exists(claim) for claim in claims])
 
 
-async def _post_all(
-    sender: Sender, webhook: SimulatedWebhook, fault: Fault, *, times: int, parallel: int
-) -> Counter[int]:
-    slots = asyncio.Semaphore(max(1, parallel))
-
-    async def post() -> int:
-        async with slots:
-            status, _ = await sender.send(webhook, fault)
-            return status
-
-    return Counter(await asyncio.gather(*[post() for _ in range(max(1, times))]))
-
-
-async def _show(
-    arguments: argparse.Namespace,
-    redis: Redis,
-    keys: Keys,
-    position: dict[str, str],
-    webhook: SimulatedWebhook,
-    *,
-    is_repeat: bool,
-) -> None:
-    """Print the entries that the webhook caused, or why there is none."""
-    if _is_message(arguments):
-        address = parse_address(dict(webhook.pairs).get("From", arguments.sender))
-        channel, value = address.channel, address.value
-    elif arguments.kind == EMAIL:
-        channel, value = Channel.EMAIL, mailboxes_of(arguments)[0]
-    else:
-        channel, value = arguments.channel, arguments.sender
-    known = await find_joined(redis, keys, channel, value)
-    patience = 1.0 if is_repeat or known else PATIENCE
-    entry = await _wait_for(redis, position, webhook.resource_id, patience)
-    if entry is not None:
+async def _show(aftermath: Aftermath, acts: Sequence[Act]) -> None:
+    """Print the entries that the webhooks caused, or why there is none."""
+    customers = {(act.customer.channel, act.customer.value) for act in acts}
+    caused = await aftermath.collect({act.webhook.resource_id for act in acts}, customers)
+    for entry in caused:
         print("  " + describe(entry))
-    elif known is not None:
-        print("  nothing doubled; what is there: " + describe(known))
-    else:
-        print(f"  no entry within {patience:.0f} s: the worker's log says why")
-
-
-async def _wait_for(redis: Redis, position: dict[str, str], resource_id: str, patience: float) -> Entry | None:
-    try:
-        async with asyncio.timeout(patience), aclosing(watch(redis, position)) as entries:
-            async for entry in entries:
-                if entry is not None and entry.data.cause.resource_id == resource_id:
-                    return entry
-    except TimeoutError:
-        pass
-    return None
+    if not caused:
+        known = await aftermath.known(customers)
+        for entry in known:
+            print("  nothing doubled; what is there: " + describe(entry))
+        if not known:
+            print(f"  no entry {aftermath.how_long}: the worker's log says why")
 
 
 def describe(entry: Entry) -> str:

@@ -7,9 +7,10 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.commands.options import CUSTOMER, OURS
+from router.commands.simulate_options import CUSTOMER, OURS
 from router.core.errors import SettingsError
-from router.inbound.email import MailHeaders, ReceivedMail, identify
+from router.inbound.email import identify
+from router.inbound.mail_reader import MailReader
 from router.sandbox.mail_keys import read_key
 from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, MailSender, mail
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from router.sandbox.simulator import SimulatedWebhook
 
-EMAIL: Final = "email"
 #: The other defaults are phone numbers.
 _MAILBOXES: Final = {CUSTOMER: "ana@example.com", OURS: "support@inbound.example.com"}
 _KEY_FILE: Final = "ROUTER_EMAIL_PRIVATE_KEY_FILE"
@@ -71,8 +71,8 @@ def make_sender(environment: Mapping[str, str], auth_token: str) -> MailSender:
     )
 
 
-def mail_key(arguments: argparse.Namespace, webhook: SimulatedWebhook, account_id: str) -> str:
-    """Return the idempotency key of a mail: whether it was there before tells a repeat."""
-    sender, recipient = mailboxes_of(arguments)
-    headers = MailHeaders(message_id=webhook.resource_id)
-    return identify(ReceivedMail(envelope_from=sender, recipient=recipient, headers=headers), account_id=account_id).key
+def mail_keys(webhook: SimulatedWebhook, account_id: str) -> list[str]:
+    """Return the idempotency keys of a mail, one for each recipient: whether they were there before tells a repeat."""
+    reader = MailReader(webhook.content_type)
+    reader.feed(webhook.body)
+    return [identify(one, account_id=account_id).key for one in reader.finish()]

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from router.sandbox.simulator import SimulatedWebhook
 
-VOICE: Final = "voice"
 _NEEDED: Final = ("TWILIO_CONVERSATIONS_URL", "TWILIO_API_KEY", "TWILIO_API_SECRET")
 
 

@@ -28,6 +28,7 @@ from router.core.events import (
 )
 from router.core.participants import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
+from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, Row
 
 _PARTICIPANT_CHANGES: Final = {
     "PARTICIPANT_ADDED": Change.ADDED,
@@ -35,7 +36,20 @@ _PARTICIPANT_CHANGES: Final = {
     "PARTICIPANT_REMOVED": Change.REMOVED,
 }
 _CONVERSATION_TYPES: Final = frozenset({"CONVERSATION_CREATED", "CONVERSATION_UPDATED"})
-#: All status callback types of the API, and what becomes of each (README, table of sources).
+_DELIVERY: Final = "a delivery state changes no participant"
+_UNKNOWN: Final = "unknown event type"
+#: What becomes of each event type (router.inbound.table).
+ROWS: Final = (
+    Row("CONVERSATION_CREATED", NOTED, "its status and configuration, for entries to come"),
+    Row("CONVERSATION_UPDATED", (CLOSED,), "if its status is CLOSED; else it is noted"),
+    Row("PARTICIPANT_ADDED", (JOINED, UPDATED), "the latter if it was announced before, and differently"),
+    Row("PARTICIPANT_UPDATED", (UPDATED, JOINED), "the latter if it has become one that is announced"),
+    Row("PARTICIPANT_REMOVED", (LEFT,)),
+    Row("COMMUNICATION_CREATED", (JOINED, SAID), "the former if its author is not announced yet"),
+    Row("COMMUNICATION_UPDATED", IGNORED, _DELIVERY),
+    Row("<any other>", IGNORED, _UNKNOWN),
+)
+#: All status callback types of the API.
 EVENT_TYPES: Final = (
     *sorted(_CONVERSATION_TYPES),
     *_PARTICIPANT_CHANGES,
@@ -91,8 +105,8 @@ def _normalize(event_type: str, data: dict[str, Any], told: str | None, cause: C
     if event_type == "COMMUNICATION_CREATED":
         return CommunicationReported(cause, account_id, Communication.model_validate(data))
     if event_type == "COMMUNICATION_UPDATED":
-        return Disregarded(cause, account_id, "a delivery state changes no participant")
-    return Disregarded(cause, account_id, f"unknown event type {event_type[:64]}")
+        return Disregarded(cause, account_id, _DELIVERY)
+    return Disregarded(cause, account_id, f"{_UNKNOWN} {event_type[:64]}")
 
 
 def _version(data: dict[str, Any], told: str | None, received_at: int) -> Version:

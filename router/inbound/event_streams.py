@@ -35,8 +35,11 @@ from router.core.events import (
 from router.core.timestamps import to_microseconds
 from router.inbound import conversations, messaging
 from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
+from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from router.core.events import MessageReceived
 
 MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
@@ -72,6 +75,8 @@ EVENT_TYPES: Final = (
     *(f"{_PREFIX}{kind}.{verb}" for kind in ("participant", "conversation", "message") for verb in _VERBS),
     f"{_PREFIX}conversation-state.updated",
 )
+_TEST: Final = "a test of the sink"
+_UNKNOWN: Final = "unknown event type"
 _PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 #: Members of a group message besides sender and recipient; a group has ten at most.
 _MAX_OTHERS: Final = 50
@@ -149,13 +154,13 @@ def normalize(entry: InboundEntry) -> Event:
     cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at)
     if _is_test(event):
         test_id = get_text(event.data, "test_id")
-        return Disregarded(replace(cause, resource_id=test_id), entry.account_id, "a test of the sink")
+        return Disregarded(replace(cause, resource_id=test_id), entry.account_id, _TEST)
     if event.type == MESSAGE:
         return _message(event, entry, cause)
     change = _change(event)
     if change is None:
         reason = next((why for start, why in _DISREGARDED.items() if event.type.startswith(start)), None)
-        return Disregarded(cause, entry.account_id, reason or f"unknown event type {event.type[:64]}")
+        return Disregarded(cause, entry.account_id, reason or f"{_UNKNOWN} {event.type[:64]}")
     if get_text(event.data, "id"):
         return _reported(event, entry, change)
     return _classic(event, cause, *change)
@@ -264,3 +269,24 @@ def _recipients(event: CloudEvent) -> tuple[Address, ...]:
         if address is not None and address.key not in known:
             others.setdefault(address.key, address)
     return tuple(others.values())
+
+
+def _v2_rows() -> Iterator[Row]:
+    """Yield the rows of v2 resources: each has the fate of the status callback that says the same."""
+    fates = {row.event_type: row for row in conversations.ROWS}
+    for event_type in EVENT_TYPES[1:]:
+        subject, _, verb = event_type.removeprefix(_PREFIX).partition(".")
+        if name := _CALLBACKS.get((_KINDS[subject], _CHANGES[verb])):
+            yield replace(fates[name], event_type=event_type, kind="v2")
+
+
+#: What becomes of each event type (router.inbound.table).
+ROWS: Final = (
+    Row(MESSAGE, (JOINED, SAID)),
+    *_v2_rows(),
+    Row(f"{_PREFIX}<subject>.removed", IGNORED, _UNKNOWN, kind="v2 conversations and messages"),
+    Row(f"{_PREFIX}<subject>.<verb>", IGNORED, "events of classic conversations are not taken yet", kind="classic"),
+    *(Row(f"{start}<verb>", IGNORED, why) for start, why in _DISREGARDED.items()),
+    Row("com.twilio.eventstreams.test-event", IGNORED, _TEST),
+    Row("<any other>", IGNORED, _UNKNOWN),
+)

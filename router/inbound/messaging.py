@@ -13,6 +13,7 @@ from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.signature import parse_form
 from router.inbound.form import read_text, require
+from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
     from router.core.signature import Pairs
@@ -21,6 +22,15 @@ MESSAGE: Final = "message.received"
 #: Things attached to a message that are told of; Twilio takes ten.
 _MAX_MEDIA: Final = 20
 _DIGITS: Final = 9
+_OUTGOING: Final = "status callback of an outgoing message"
+#: What becomes of each event type (router.inbound.table).
+ROWS: Final = (
+    Row(MESSAGE, (JOINED, SAID), kind="SMS, MMS"),
+    Row(MESSAGE, (JOINED, SAID), kind="WhatsApp"),
+    Row(MESSAGE, (JOINED, SAID), kind="RCS"),
+    Row(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
+    Row("message.<status>", IGNORED, _OUTGOING),
+)
 #: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
 #: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.
 _OUTGOING_STATUSES: Final = frozenset(
@@ -63,7 +73,7 @@ def normalize(entry: InboundEntry) -> Event:
     sid, status = texts["MessageSid"].strip(), _outgoing_status(texts)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
     if status:
-        return Disregarded(cause, entry.account_id, f"status callback of an outgoing message: {status}")
+        return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
     customer, recipient = _ends(texts)
     return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(texts))
 

@@ -6,7 +6,7 @@ where the receiver listens, and can misbehave on purpose. Parameters are those o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
@@ -271,9 +271,3 @@ class Sender:
         path, headers, body = self.sign(webhook, fault)
         async with self._session.post(self._receiver + path, data=body, headers=headers) as response:
             return response.status, await response.read()
-
-
-def as_new(webhook: SimulatedWebhook, sid: str) -> SimulatedWebhook:
-    """Return the same message under another MessageSid."""
-    params = dict(webhook.pairs) | {"MessageSid": sid, "SmsSid": sid, "SmsMessageSid": sid}
-    return replace(form(webhook.path, sid, params), token=webhook.token)

@@ -109,6 +109,49 @@ async def test_every_callback_kind_is_taken(run):
         assert (status, ": 200" in output) == (0, True), output
 
 
+async def test_a_scenario_is_about_one_customer_and_can_be_had_again(run):
+    """Several webhooks, repeated and shuffled: counts by status, one participant each; nothing doubles."""
+    scenario = ("simulate", "sms", "whatsapp", "event-stream-sms", "participant-added", "--from", "+15552220004")
+    faults = ("--times", "3", "--shuffle", "--delay", "0.01", "--parallel", "2")
+    status, output = await run(*scenario, *faults, "--seed", "7")
+    assert status == 0, output
+    assert "--seed 7" in output
+    assert "all: 12 x 200" in output
+    joined = [line for line in output.splitlines() if "participant.joined" in line]
+    assert sum("WHATSAPP" in line for line in joined) == 1
+    assert sum(" SMS " in line for line in joined) == 2, output  # by message, and in the conversation of the callback
+    status, output = await run(*scenario[:4], *scenario[5:], *faults)  # no seed is given: one is made up and shown
+    assert (status, "--seed " in output, "nothing doubled" in output) == (0, True, True), output
+
+
+async def test_a_stale_callback_changes_nothing(run):
+    """What happened an hour ago is older than what is committed: nobody leaves."""
+    who = ("--from", "+15552220005")
+    status, output = await run("simulate", "participant-added", *who)
+    assert (status, "participant.joined" in output) == (0, True), output
+    status, output = await run("simulate", "participant-removed", *who, "--age", "3600")
+    assert (status, "participant.left" in output, "nothing doubled" in output) == (0, False, True), output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("sms", "--times", "0"), "--times"),
+        (("sms", "--parallel", "x"), "--parallel"),
+        (("sms", "--delay", "-1"), "--delay"),
+        (("sms", "--age", "nan"), "--age"),
+        (("sms", "--seed", "7"), "--seed"),
+        (("sms", "--sid", "SM1", "--new"), "--sid and --new"),
+        (("smss",), "KIND"),
+    ],
+)
+async def test_a_wrong_argument_is_named(run, arguments, named):
+    """Wrong usage ends with status 2 before anything is sent, and says which option it is about."""
+    status, output = await run("simulate", *arguments)
+    assert status == 2
+    assert named in output.splitlines()[-1]
+
+
 async def test_simulate_without_a_receiver_says_what_is_missing(run, tmp_path):
     """Without dev.env and variables all missing ones are named, with what to do."""
     nothing = dict.fromkeys(("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"))

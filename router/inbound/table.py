@@ -1,0 +1,46 @@
+"""The table of sources: what becomes of every event type of every source. The README shows it; tests compare both.
+
+What resolving an event finds out besides (a closing or a change whose callback was lost) is published as well, and
+not said here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.core.events import SourceName
+from router.inbound import conversations, event_streams, messaging
+from router.inbound.rows import NOTED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from router.inbound.rows import Row
+
+#: The rows of each source, in the order of its parser.
+ROWS: Final[dict[SourceName, tuple[Row, ...]]] = {
+    SourceName.MESSAGING: messaging.ROWS,
+    SourceName.CONVERSATIONS: conversations.ROWS,
+    SourceName.EVENT_STREAMS: event_streams.ROWS,
+}
+
+
+def to_markdown() -> str:
+    """Return the table as the README shows it."""
+    return "\n".join(("| source | event type | what becomes of it |", "|---|---|---|", *_lines()))
+
+
+def _lines() -> Iterator[str]:
+    for source, rows in ROWS.items():
+        for row in rows:
+            kind = f" ({row.kind})" if row.kind else ""
+            yield f"| {source} | `{row.event_type}`{kind} | {_fate(row)} |"
+
+
+def _fate(row: Row) -> str:
+    if not row.becomes:
+        return f"ignored, because: {row.because}"
+    if row.becomes == NOTED:
+        return f"noted: {row.because}"
+    entries = ", ".join(f"`{entry}`" for entry in row.becomes)
+    return f"{entries}, {row.because}" if row.because else entries

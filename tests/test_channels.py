@@ -1,0 +1,217 @@
+"""One customer on every channel within a second, each told of by everybody who can, three times, in random order.
+
+What the grouping type demands comes of it: so many conversations, one participant for each channel, one
+`participant.joined` for each. Real receiver, two real workers, real Redis; the sandbox calls back. To add a channel:
+a row in CHANNELS.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from router import logs
+from router.core.addresses import Address
+from router.receiver.app import create_app as create_receiver
+from router.sandbox import DEFAULT_CONFIGURATION_ID, create_app
+from router.sandbox.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
+from router.sandbox.simulated_streams import streamed_callback
+from router.sandbox.simulator import Sender, SimulatedWebhook, message, streamed
+from tests.conftest import ACCOUNT, TOKEN
+from tests.support.post_office import Letter, PostOffice
+from tests.support.waiting import until
+from tests.worker.world import World, options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from aiohttp.web import Application
+
+PHONE, MAILBOX, OURS = "+15551230001", "ana@example.com", "+15557650000"
+PROFILE = "mem_profile_00000000000000000000000001"
+NOW = 1_767_787_200_000_000
+TIMES = 3
+SEEDS = range(4)
+
+
+@dataclass(frozen=True)
+class Channel:
+    """How one customer comes in on one channel: both addresses, and what Twilio sends by itself.
+
+    `capture` is what the sandbox is told where Twilio takes the traffic in before we do.
+    """
+
+    customer: Address
+    ours: Address
+    webhooks: tuple[SimulatedWebhook, ...]
+    capture: dict[str, Any]
+
+
+def a_message(kind: str, channel: str, prefix: str = "") -> Channel:
+    """A message, by its form webhook and by Event Streams."""
+    customer, ours = Address(channel, prefix + PHONE), Address(channel, prefix + OURS)
+    form = message(kind, account_sid=ACCOUNT, sender=customer.value, recipient=ours.value, body=f"hello by {kind}")
+    event = streamed(form, event_id=f"EZ{form.resource_id[2:]}", now=NOW)
+    said = {"body": "hello", "resourceId": form.resource_id}
+    return Channel(customer, ours, (form, event), said)
+
+
+CHANNELS = (
+    a_message("sms", "SMS"),
+    a_message("whatsapp", "WHATSAPP", "whatsapp:"),
+    a_message("rcs", "RCS", "rcs:"),
+)
+#: Whether Twilio takes the traffic in by itself too, and as what: then status callbacks come of both.
+CAPTURES: dict[str, dict[str, str] | None] = {
+    "not-captured": None,
+    "captured": {},
+    "captured-unknown": {"customerType": "UNKNOWN", "agentType": "UNKNOWN"},
+}
+
+#: What the channels of one conversation have in common, by grouping type.
+GROUPS: dict[str, Callable[[Channel], object]] = {
+    BY_ADDRESSES_AND_CHANNEL: lambda one: (one.customer.key, one.ours.canonical),
+    BY_ADDRESSES: lambda one: (one.customer.canonical, one.ours.canonical),
+    BY_PROFILE: lambda one: PROFILE,
+}
+
+
+@dataclass
+class Scene:
+    """Everything that runs, and what is looked at afterwards."""
+
+    world: World
+    office: PostOffice
+    sender: Sender
+
+    def send(self, webhook: SimulatedWebhook) -> None:
+        self.office.bring(Letter(*self.sender.sign(webhook)))
+
+    def let_capture(self, channel: Channel, types: dict[str, str]) -> None:
+        """Twilio takes the traffic in by itself, at a random moment."""
+        ends = {"channel": channel.customer.channel, "from": channel.customer.value, "to": channel.ours.value}
+
+        async def act() -> None:
+            await self.world.api("POST", "/sandbox/capture", ends | channel.capture | types)
+
+        self.office.then(act)
+
+    async def is_quiet(self) -> bool:
+        """Whether nothing is on its way any more, nor can come: nobody is at work, nobody has anything to tell."""
+        delivered = self.office.answers.total()
+        groups: Any = await self.world.redis.xinfo_groups(self.world.inbound.key)
+        callbacks = await self.world.api("GET", "/sandbox/callbacks")
+        is_working = any(group["pending"] or group["lag"] for group in groups) or callbacks["pending"]
+        return not is_working and self.office.is_empty and self.office.answers.total() == delivered
+
+
+async def serve(app: Application) -> web.AppRunner:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return runner
+
+
+def url_of(runner: web.AppRunner) -> str:
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+
+def sandbox_of(grouping: str, callback_url: str) -> Application:
+    configuration = {
+        "id": DEFAULT_CONFIGURATION_ID,
+        "displayName": "sandbox",
+        "description": "one customer on all channels",
+        "conversationGroupingType": grouping,
+        "channelSettings": {},
+        "statusCallbacks": [{"url": callback_url, "method": "POST"}],
+    }
+    return create_app(options(configurations=(configuration,), profiles={PHONE: PROFILE, MAILBOX: PROFILE}))
+
+
+@asynccontextmanager
+async def playing(redis: Any, redis_url: str, grouping: str, seed: int) -> AsyncIterator[Scene]:
+    """Sandbox, post office, receiver and two workers while the block runs."""
+
+    def retell(letter: Letter) -> list[Letter]:
+        """Event Streams tells of the same resource as a status callback."""
+        event = streamed_callback(SimulatedWebhook(letter.path, "", "", letter.body), account_sid=ACCOUNT)
+        return [Letter(*sender.sign(event))]
+
+    office = PostOffice(seed=seed, times=TIMES, retell=retell)
+    runners = []
+    async with aiohttp.ClientSession() as session, office.open():
+        sender = Sender(receiver_url="", public_base_url=office.url, auth_token=TOKEN)
+        runners.append(await serve(sandbox_of(grouping, f"{office.url}/webhooks/conversations")))
+        world = World(redis, redis_url, runners[0], session)
+        runners.append(await serve(create_receiver(world.settings(PUBLIC_BASE_URL=office.url))))
+        office.receiver_url = url_of(runners[1])
+        own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration would name them
+        one, other = world.make_resolver(own=own), world.make_resolver(own=own)
+        async with world.consuming(one), world.consuming(other):
+            yield Scene(world, office, sender)
+        await world.close()
+        for runner in reversed(runners):
+            await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch):
+    """Log nothing but failures."""
+    monkeypatch.setattr(logs._Output, "threshold", 40)
+
+
+async def members(world: World) -> dict[str, Counter]:
+    """Whom each conversation has on the customer's side, by the keys of their addresses; who is no CUSTOMER says so."""
+    ours = {channel.ours.key for channel in CHANNELS}
+    found = {}
+    for conversation in await world.conversations():
+        counts: Counter = Counter()
+        for one in await world.participants(conversation["id"]):
+            keys = {Address(at["channel"], at["address"]).key for at in one["addresses"]} - ours
+            counts.update(key if one["type"] == "CUSTOMER" else f"{one['type']} {key}" for key in keys)
+        found[conversation["id"]] = counts
+    return found
+
+
+def demanded(grouping: str) -> list[list[str]]:
+    """The customers, by the keys of their addresses, of each conversation that there must be."""
+    groups: dict[object, list[str]] = {}
+    for channel in CHANNELS:
+        groups.setdefault(GROUPS[grouping](channel), []).append(channel.customer.key)
+    return sorted(sorted(keys) for keys in groups.values())
+
+
+@pytest.mark.parametrize("types", CAPTURES.values(), ids=CAPTURES)
+@pytest.mark.parametrize("grouping", GROUPS)
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_one_customer_on_every_channel_at_once(redis, redis_url, grouping, seed, types):
+    """Each channel has one participant, announced once, in the conversation that the grouping type demands."""
+    where = f"seed {seed}, {grouping}, {types}"
+    async with playing(redis, redis_url, grouping, seed) as scene:
+        for channel in CHANNELS:
+            for webhook in channel.webhooks:
+                scene.send(webhook)
+            if types is not None:
+                scene.let_capture(channel, types)
+        async with scene.office.deliver():
+            await until(scene.is_quiet, 30)
+        world = scene.world
+        in_the_api, entries = await members(world), await world.entries()
+        letters = [fields[b"reason"] for fields in await world.letters()]
+    assert set(scene.office.answers) == {200}, where
+    assert not letters, f"{where}: {letters}"
+    assert sorted(sorted(keys.elements()) for keys in in_the_api.values()) == demanded(grouping), where
+    joined = Counter(
+        (entry.data.conversation.id, Address(entry.data.channel, entry.data.address).key)
+        for entry in entries
+        if entry.type == "participant.joined"
+    )
+    assert joined == Counter({(each, key): 1 for each, keys in in_the_api.items() for key in keys}), where
+    ended = [entry.type for entry in entries if entry.type in {"participant.left", "conversation.closed"}]
+    assert not ended, where
