@@ -7,6 +7,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import argparse
 
+#: Webhooks of classic conversations; the ones without -ed ask before it happens.
+_CLASSIC: Final = (
+    *(
+        f"{what}-{how}"
+        for what in ("conversation", "participant", "message")
+        for how in ("add", "added", "update", "updated", "remove", "removed")
+    ),
+    *("state-updated", "delivery-updated", "user-added", "user-update", "user-updated"),
+)
 KINDS: Final = (
     "sms",
     "mms",
@@ -22,6 +31,7 @@ KINDS: Final = (
     "participant-removed",
     "communication-created",
     "communication-updated",
+    *(f"classic-{kind}" for kind in _CLASSIC),
 )
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",

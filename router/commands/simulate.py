@@ -16,12 +16,15 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import mask, parse_address
+from router.core.addresses import Address, mask, parse_address
+from router.core.classic import spell
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
 from router.inbound.messaging import message_key
 from router.sandbox import DEFAULT_CONFIGURATION_ID
+from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
+from router.sandbox.simulated_classic import CLASSIC_KINDS, ClassicScene, classic_webhook
 from router.sandbox.simulator import (
     MESSAGE_KINDS,
     Fault,
@@ -94,6 +97,8 @@ def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> Simu
         if arguments.kind == EVENT_STREAM:
             return streamed(webhook, event_id=f"EZ{webhook.resource_id[2:]}", now=now)
         return webhook
+    if arguments.kind in CLASSIC_KINDS:
+        return _classic(arguments, environment, now)
     pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
     scene = Scene(
         account_sid=account_sid,
@@ -108,6 +113,24 @@ def _webhook(arguments: argparse.Namespace, environment: dict[str, str]) -> Simu
         now=now,
     )
     return scene_callback(arguments.kind, scene)
+
+
+def _classic(arguments: argparse.Namespace, environment: dict[str, str], now: int) -> SimulatedWebhook:
+    """Return a classic webhook; `classic-state-updated` tells that the conversation has closed."""
+    is_state = arguments.kind == "classic-state-updated"
+    scene = ClassicScene(
+        account_sid=environment["TWILIO_ACCOUNT_SID"],
+        service_sid=environment.get("TWILIO_CLASSIC_SERVICE_SID", DEFAULT_CLASSIC_SERVICE_SID),
+        now=now,
+        customer=spell(Address(arguments.channel, arguments.sender)),
+        recipient=spell(Address(arguments.channel, arguments.recipient)),
+        body=arguments.body,
+        state="closed" if is_state else "active",
+        conversation_sid=arguments.conversation,
+        participant_sid=arguments.participant,
+        message_sid=arguments.sid,
+    )
+    return classic_webhook(arguments.kind, scene)
 
 
 async def _send(

@@ -75,8 +75,14 @@ class MessagingBinding(ClassicResource):
         return parse_address(self.address, self.channel) if self.address else None
 
     def as_proxy(self) -> Address | None:
-        """Return our address."""
-        return parse_address(self.proxy_address, self.channel) if self.proxy_address else None
+        """Return our address; without a prefix it is on the channel of the member's."""
+        own = self.as_address()
+        channel = own.channel if own else self.channel
+        return parse_address(self.proxy_address, channel) if self.proxy_address else None
+
+    def as_projected(self) -> Address | None:
+        """Return the number of ours under which a chat user writes in a group MMS."""
+        return parse_address(self.projected_address, self.channel) if self.projected_address else None
 
 
 class ClassicParticipant(ClassicResource):

@@ -59,7 +59,7 @@ class Ingest:
             pieces, reason = admission.pieces, admission.note
             key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
             is_new = await self._append_all(pieces, source, received_at)
-            status, result = 200, "accepted" if is_new else "duplicate" if pieces else "empty"
+            status, result = 200, "accepted" if is_new else "duplicate" if pieces else source.empty
             return web.Response(body=admission.answer(), content_type=source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)

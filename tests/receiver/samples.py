@@ -14,6 +14,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.events import SourceName
+from router.sandbox.simulated_classic import ClassicScene, classic_webhook
 from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
 from tests.conftest import ACCOUNT, TOKEN
 
@@ -102,9 +103,23 @@ def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhoo
     return streamed(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
 
 
+def classic_message(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    scene = ClassicScene(
+        account_sid=account,
+        service_sid=f"IS{1:032x}",
+        now=NOW,
+        customer=CUSTOMER,
+        recipient=OURS,
+        body=WORDS,
+        index=number,
+    )
+    return classic_webhook("classic-message-added", scene)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
     SourceName.CONVERSATIONS: participant_added,
     SourceName.EVENT_STREAMS: message_streamed,
+    SourceName.CLASSIC: classic_message,
 }
