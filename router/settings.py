@@ -110,6 +110,7 @@ class Settings(BaseModel):
     heartbeat_ttl: float = Field(default=2.0, ge=0.2, le=60)
     grace: float = Field(default=10.0, ge=0)
     route_ttl: float = Field(default=60.0, ge=0)
+    classic_lookup: bool = False
     api_concurrency: int = Field(default=64, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
     ai_agent_address: str | None = Field(default=None, min_length=1)

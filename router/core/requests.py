@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import Version
     from router.core.participants import Conversation, NewParticipant, Participant
 
 
@@ -79,13 +81,20 @@ Request = (
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The participant of an event. `ours` are participants of our side that were seen with it."""
+    """The participant of an event. `ours` are participants of our side that were seen with it.
+
+    Where it is in a classic conversation, `classic_sid` names that, `recipient` is our side of the member's binding,
+    and `version` how new the member is, in the classic API's whole seconds.
+    """
 
     conversation_id: str
     participant: Participant
     origin: str
     conversation: Conversation | None = None
     ours: tuple[Participant, ...] = field(default=())
+    classic_sid: str | None = None
+    recipient: Address | None = None
+    version: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.classic_requests import ClassicRequest
 from router.core.errors import (
     ApiError,
     AuthenticationError,
@@ -65,12 +66,12 @@ SHORT_WAIT: Final = 1.0
 LONG_WAIT: Final = 30.0
 
 
-Resolution = Generator[Request, Any, Outcome]
+Resolution = Generator[Request | ClassicRequest, Any, Outcome]
 #: What the parts of a resolution return: an outcome, or None for "that conversation is gone, begin again".
 _Part = Generator[Request, Any, Outcome | None]
 
 
-def _setback(error: ApiError, doing: str) -> Wait | Unusable:
+def setback_of(error: ApiError, doing: str) -> Wait | Unusable:
     """Decide whether an error makes the event wait or is its own fault; an outage is never the event's fault."""
     reason = f"{doing}: {type(error).__name__} {error.status or ''}".rstrip()
     if isinstance(error, AuthenticationError):
@@ -112,7 +113,7 @@ class MessageResolver:
         if is_unsure:
             found = yield FindConversations(message.message_sid)
             if isinstance(found, ApiError):
-                setback = _setback(found, "looking for what an unanswered POST did")
+                setback = setback_of(found, "looking for what an unanswered POST did")
                 return Wait(setback.reason, setback.delay, is_unsure=True) if isinstance(setback, Wait) else setback
             if found:
                 return (yield from self._join(message, found[0].id))
@@ -121,7 +122,7 @@ class MessageResolver:
             return (yield from self._opened(message, answer))
         if isinstance(answer, ConflictError):
             return (yield from self._conflict(message, answer))
-        setback = _setback(answer, "creating the conversation")
+        setback = setback_of(answer, "creating the conversation")
         if isinstance(setback, Wait) and setback.is_unsure and not is_unsure:
             return (yield from self._enter(message, is_unsure=True))
         return setback
@@ -140,7 +141,7 @@ class MessageResolver:
             return (yield from self._join(message, conflict.conflicting_id))
         found = yield FindConversations()
         if isinstance(found, ApiError):
-            return _setback(found, "looking for the conversation that a 409 did not name")
+            return setback_of(found, "looking for the conversation that a 409 did not name")
         for conversation in found:
             is_ours = conversation.configuration_id in {None, self.configuration_id}
             if is_ours and _at(message.customer, conversation.participants):
@@ -159,7 +160,7 @@ class MessageResolver:
         if isinstance(participants, NotFoundError):
             return None
         if isinstance(participants, ApiError):
-            return _setback(participants, "listing the participants")
+            return setback_of(participants, "listing the participants")
         customer, ours = _at(message.customer, participants), _at(message.recipient, participants)
         if customer is None:
             return (yield from self._add(message, conversation_id, ours))
@@ -180,7 +181,7 @@ class MessageResolver:
         answer = yield ReplaceParticipant(conversation_id, participant.id, participant.as_replacement(type=wanted))
         if isinstance(answer, Participant):
             return answer
-        setback = _setback(answer, "repairing an UNKNOWN participant")
+        setback = setback_of(answer, "repairing an UNKNOWN participant")
         # A conflict or a refusal leaves it as it is: UNKNOWN participants are announced all the same.
         return setback if isinstance(setback, Wait) else participant
 
@@ -189,13 +190,13 @@ class MessageResolver:
         seen = (ours,) if ours else ()
         if isinstance(answer, Participant):
             return Resolved(conversation_id, answer, "created", None, seen)
-        setback = _setback(answer, "adding the participant")
+        setback = setback_of(answer, "adding the participant")
         if isinstance(setback, Wait) and not setback.is_unsure:
             return setback
         # A 409, a refusal or a lost answer: the list tells whether it is there now.
         participants = yield ListParticipants(conversation_id)
         if isinstance(participants, ApiError):
-            return None if isinstance(participants, NotFoundError) else _setback(participants, "listing again")
+            return None if isinstance(participants, NotFoundError) else setback_of(participants, "listing again")
         customer = _at(message.customer, participants)
         if customer is not None:
             return Resolved(conversation_id, customer, "found", None, seen)
@@ -211,7 +212,7 @@ class MessageResolver:
         if isinstance(conversation, NotFoundError):
             return None
         if isinstance(conversation, ApiError):
-            return _setback(conversation, "fetching the conversation")
+            return setback_of(conversation, "fetching the conversation")
         if conversation.status == ConversationStatus.CLOSED:
             return None
         if error.conflicting_id and error.conflicting_id != conversation_id:
@@ -224,7 +225,7 @@ class MessageResolver:
         if isinstance(participants, NotFoundError):
             return None
         if isinstance(participants, ApiError):
-            return _setback(participants, "listing the participants of another conversation")
+            return setback_of(participants, "listing the participants of another conversation")
         customer = _at(message.customer, participants)
         return Resolved(conversation_id, customer, "found") if customer else setback
 
@@ -250,14 +251,14 @@ def explore(conversation_id: str) -> Resolution:
     if isinstance(conversation, NotFoundError):
         return Surroundings()
     if isinstance(conversation, ApiError):
-        return _setback(conversation, "fetching the conversation")
+        return setback_of(conversation, "fetching the conversation")
     if conversation.participants:
         return Surroundings(conversation.participants, conversation)
     participants = yield ListParticipants(conversation_id)
     if isinstance(participants, NotFoundError):
         return Surroundings()
     if isinstance(participants, ApiError):
-        return _setback(participants, "listing the participants")
+        return setback_of(participants, "listing the participants")
     return Surroundings(tuple(participants), conversation)
 
 
@@ -272,11 +273,11 @@ def resolve_communication(event: CommunicationReported) -> Resolution:
         if isinstance(answer, Participant):
             return Resolved(conversation_id, answer, "found")
         if not isinstance(answer, NotFoundError):
-            return _setback(answer, "fetching the author")
+            return setback_of(answer, "fetching the author")
     participants = yield ListParticipants(conversation_id)
     if isinstance(participants, NotFoundError):
         return Ignored("its conversation does not exist any more")
     if isinstance(participants, ApiError):
-        return _setback(participants, "listing the participants")
+        return setback_of(participants, "listing the participants")
     found = _at(author.as_address(), participants)
     return Resolved(conversation_id, found, "found") if found else Ignored("its author is no participant")

@@ -124,6 +124,8 @@ def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> C
         index=int(index) if index.isascii() and index.isdecimal() else None,
         service_sid=fields.text("ChatServiceSid"),
         is_by_api=(fields.text("Source") or "").upper() == "API",
+        created_at=fields.text("DateCreated"),
+        updated_at=fields.text("DateUpdated"),
     )
 
 

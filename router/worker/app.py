@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import parse_address
+from router.core.classic_resolution import Bridge
 from router.core.errors import ApiError, PolicyError
 from router.core.keys import RESOLVER
 from router.core.policy_file import read_policy
@@ -25,8 +26,9 @@ from router.worker.resolver import Resolver
 from router.worker.work import report, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
+    from router.core.participants import Configuration
     from router.core.policy import Policy
     from router.settings import Settings
 
@@ -51,26 +53,42 @@ def load_policy(settings: Settings) -> Policy:
     return read_policy(text, str(path))
 
 
-async def find_own(apis: Apis, settings: Settings) -> frozenset[str]:
+async def find_configurations(apis: Apis) -> dict[str, Configuration | None]:
+    """Return the configuration of each account that has one; None where the API did not tell it."""
+    configured = [api for api in apis if api.account.configuration_id]
+    found = await asyncio.gather(*[_find_configuration(api) for api in configured])
+    return {api.account.sid: configuration for api, configuration in zip(configured, found, strict=True)}
+
+
+async def _find_configuration(api: Api) -> Configuration | None:
+    try:
+        async with asyncio.timeout(OWN_TIMEOUT):
+            return await api.v2.fetch_configuration(api.account.configuration_id or "")
+    except (ApiError, TimeoutError) as error:
+        log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
+        return None
+
+
+def find_own(configurations: Mapping[str, Configuration | None], settings: Settings) -> frozenset[str]:
     """Return the keys of addresses that are our side whatever happens: the AI agent's, and what is captured for us.
 
-    Without the API they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
+    Without a configuration they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
     message to it came by webhook, may be announced.
     """
     own = {parse_address(settings.ai_agent_address).key} if settings.ai_agent_address else set[str]()
-    found = await asyncio.gather(*[_find_captured(api) for api in apis])
-    return frozenset(own.union(*found))
+    known = [configuration for configuration in configurations.values() if configuration]
+    return frozenset(own | {address.key for configuration in known for address in configuration.own_addresses()})
 
 
-async def _find_captured(api: Api) -> frozenset[str]:
-    """Return the keys of the addresses that an account's configuration captures."""
-    try:
-        async with asyncio.timeout(OWN_TIMEOUT):
-            configuration = await api.v2.fetch_configuration(api.account.configuration_id or "")
-    except (ApiError, TimeoutError) as error:
-        log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
-        return frozenset()
-    return frozenset(address.key for address in configuration.own_addresses())
+def find_bridges(configurations: Mapping[str, Configuration | None]) -> dict[str, Bridge]:
+    """Return the bridges to classic services; a configuration that is not known may have one: better wait in vain."""
+    bridges = {}
+    for account_id, configuration in configurations.items():
+        if configuration is None:
+            bridges[account_id] = Bridge()
+        elif service_sid := (configuration.conversations_v1_bridge or {}).get("serviceId"):
+            bridges[account_id] = Bridge(str(service_sid))
+    return bridges
 
 
 def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> StreamConsumer:
@@ -108,12 +126,15 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     apis = make_apis(settings)
     try:
         await ensure_answering(redis)
+        configurations = await find_configurations(apis)
         resolver = Resolver(
             store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
-            always_own=await find_own(apis, settings),
+            always_own=find_own(configurations, settings),
+            bridges=find_bridges(configurations),
+            classic_lookup=settings.classic_lookup,
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

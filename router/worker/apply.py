@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from router.core.events import (
     Change,
+    ClassicReported,
     CommunicationReported,
     ConversationReported,
     MessageReceived,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from router.core.requests import Resolved, Surroundings
 
 LedgerEvent = ParticipantReported | ConversationReported | CommunicationReported
+#: Events whose participant a resolution finds.
+FoundEvent = MessageReceived | CommunicationReported | ClassicReported
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +200,17 @@ def apply_resolved(
     resolved: Resolved,
     ledger: Ledger,
     *,
-    event: MessageReceived | CommunicationReported,
+    event: FoundEvent,
     read_at: int,
 ) -> Outcome:
     """Apply what a resolution found to the ledger; `read_at` (µs) is when it began to read."""
     ledger.touch(context.now)
     if resolved.conversation is not None:
         ledger.note_conversation(resolved.conversation)
+    if resolved.classic_sid is not None:
+        ledger.put("classic_sid", resolved.classic_sid)
     customer, recipient = _ends(event)
+    recipient = recipient or resolved.recipient
     if resolved.participant.type in AGENT_TYPES:
         recipient = None  # our own side wrote: who got it is the customer
     if recipient is not None:
@@ -217,7 +223,7 @@ def apply_resolved(
         resolved.participant,
         ledger,
         cause=event.cause,
-        version=_version(resolved.participant, read_at),
+        version=resolved.version or _version(resolved.participant, read_at),
         origin=resolved.origin,
         address=customer,
         recipient=recipient,
@@ -225,7 +231,7 @@ def apply_resolved(
     return ledger.take_participant(fact)
 
 
-def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported) -> list[str]:
+def resolved_fields(resolved: Resolved, event: FoundEvent) -> list[str]:
     """Return the ledger's fields that `apply_resolved` reads."""
     everyone = (resolved.participant, *resolved.ours)
     addresses = [one.as_address() for participant in everyone for one in participant.addresses]
@@ -233,8 +239,8 @@ def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationRe
     return fields_for([participant.id for participant in everyone], addresses)
 
 
-def _ends(event: MessageReceived | CommunicationReported) -> tuple[Address | None, Address | None]:
-    if isinstance(event, MessageReceived):
+def _ends(event: FoundEvent) -> tuple[Address | None, Address | None]:
+    if isinstance(event, MessageReceived | ClassicReported):
         return event.customer, event.recipient
     author = event.communication.author
     if author is None:

@@ -9,7 +9,8 @@ from router.core.marker import Outcome, Result, fields_for
 from router.core.participants import ParticipantType
 from router.inbound.sources import normalize
 from router.streams.store import pair_of
-from router.worker.apply import Context, apply_event, decide_message, ledger_fields
+from router.worker.apply import Context, LedgerEvent, apply_event, decide_message, ledger_fields
+from router.worker.classic import Classic, apply_classic, classic_fields, home_name, is_chat
 from router.worker.work import Work, read_inbound
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Judge:
-    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account."""
+    """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account.
+
+    `classic` knows the accounts' classic conversations; without it nothing is bridged.
+    """
 
     def __init__(
         self,
@@ -33,11 +37,13 @@ class Judge:
         configurations: Mapping[str, str],
         route_ttl: float,
         clock: Callable[[], int],
+        classic: Classic | None = None,
     ) -> None:
         self._configurations = configurations
         self.clock = clock
         self._policy = policy
         self._accounts = accounts
+        self._classic = classic or Classic((), {})
         self._route_ttl = int(route_ttl * 1_000_000)
 
     def begin(self, delivery: Delivery) -> Work:
@@ -63,6 +69,8 @@ class Judge:
         Whoever creates our side notes its address first, so reading again after the callback came settles it.
         """
         event = work.event
+        if isinstance(event, ClassicReported):
+            return is_chat(event, self._accounts.own(work.account_id))
         if not isinstance(event, ParticipantReported) or event.participant.type == ParticipantType.CUSTOMER:
             return False
         own = self._accounts.own(work.account_id)
@@ -76,11 +84,23 @@ class Judge:
         """Return the name of a message's route."""
         return pair_of(self.configuration_of(message.account_id), message.customer, message.recipient)
 
+    def route_name(self, work: Work) -> str | None:
+        """Return the name of the route that an event's conversation may be found by, None where it needs none."""
+        event = work.event
+        if isinstance(event, MessageReceived):
+            return self.pair(event) if work.is_wanted else None
+        if isinstance(event, ClassicReported) and self._classic.is_bridged(work.account_id):
+            return home_name(event)
+        return None
+
     def needed(self, work: Work) -> tuple[str, list[str]] | None:
         """Return the conversation whose ledger an event needs, and which fields; None if none is known."""
         event = work.event
-        if isinstance(event, Disregarded | ClassicReported | CallReported):
+        if isinstance(event, Disregarded | CallReported):
             return None
+        if isinstance(event, ClassicReported):
+            home = work.route.conversation_id if work.route else None
+            return None if home is None and self._classic.needs_home(event) else classic_fields(event, home)
         if isinstance(event, MessageReceived):
             return (work.route.conversation_id, fields_for((), [event.customer])) if work.route else None
         return ledger_fields(event)
@@ -90,20 +110,28 @@ class Judge:
 
         Raises FieldNotReadError; the ledger is then spoiled and must be read again.
         """
-        event, ledger = work.event, work.ledger
+        event = work.event
         if isinstance(event, Disregarded):
             return Outcome(Result.IGNORED, event.reason)
-        if isinstance(event, ClassicReported | CallReported):
+        if isinstance(event, CallReported):
             return Outcome(Result.IGNORED, "not taken yet")
         if isinstance(event, MessageReceived):
             return self._apply_message(work, event)
-        self._accounts.note_callback(work.account_id)
+        return self._apply_told(work, event)
+
+    def _apply_told(self, work: Work, event: LedgerEvent | ClassicReported) -> Outcome | None:
+        ledger = work.ledger
+        if not isinstance(event, ClassicReported):
+            self._accounts.note_callback(work.account_id)
         if ledger is None:
             return None
-        before = len(ledger.entries)
         if work.is_being_created and isinstance(event, ParticipantReported) and self._is_new(event, ledger):
             return None
-        outcome = apply_event(self.context(work), event, ledger, work.surroundings)
+        before, context = len(ledger.entries), self.context(work)
+        if isinstance(event, ClassicReported):
+            outcome = apply_classic(context, event, ledger)
+        else:
+            outcome = apply_event(context, event, ledger, work.surroundings)
         work.published = ledger.entries[before:]
         return outcome
 

@@ -10,13 +10,15 @@ import time
 from typing import TYPE_CHECKING
 
 from router.worker.accounts import Accounts
+from router.worker.classic import Classic
 from router.worker.judge import Judge
 from router.worker.quick import Quick
 from router.worker.slow import Slow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from router.core.classic_resolution import Bridge
     from router.core.policy import Policy
     from router.ports import Apis
     from router.streams.store import Store
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
 class Resolver:
     """Resolves the events of all accounts.
 
-    `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `route_ttl` is in seconds;
-    `clock` gives µs since 1970.
+    `always_own` are keys of addresses that are our side whatever happens (the AI agent's); `bridges` are those of the
+    accounts whose classic service is bridged; with `classic_lookup` a customer is looked for in classic conversations
+    before a conversation is opened; `route_ttl` is in seconds; `clock` gives µs since 1970.
     """
 
     def __init__(
@@ -37,10 +40,20 @@ class Resolver:
         policy: Policy,
         route_ttl: float,
         always_own: frozenset[str] = frozenset(),
+        bridges: Mapping[str, Bridge] | None = None,
+        classic_lookup: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
-        judge = Judge(policy=policy, accounts=accounts, configurations=configurations, route_ttl=route_ttl, clock=clock)
+        classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
+        judge = Judge(
+            policy=policy,
+            accounts=accounts,
+            configurations=configurations,
+            route_ttl=route_ttl,
+            clock=clock,
+            classic=classic,
+        )
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge)
+        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, classic=classic)

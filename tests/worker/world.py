@@ -113,9 +113,9 @@ class World:
         return f"http://127.0.0.1:{self.sandbox.addresses[0][1]}"
 
     def make_resolver(
-        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4
+        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4, **more: Any
     ) -> Resolver:
-        """Another worker's resolver: nothing is shared but Redis and the API."""
+        """Another worker's resolver: nothing is shared but Redis and the API; `more` goes to it."""
         transport = Transport(self.url, KEY, SECRET, timeout=self.api_timeout, retries=retries, random=lambda: 0.01)
         self._transports.append(transport)
         return Resolver(
@@ -125,6 +125,7 @@ class World:
             route_ttl=60,
             always_own=own,
             clock=self.clock,
+            **more,
         )
 
     async def close(self) -> None:
@@ -159,8 +160,9 @@ class World:
                 key=identity.key,
                 subject=identity.subject,
                 received_at=self.clock(),
-                body=webhook.body,
+                body=piece.body,
                 ttl=600,
+                aliases=identity.aliases,
             )
         )
 
