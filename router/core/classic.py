@@ -148,6 +148,21 @@ class ClassicConversation(ClassicResource):
     links: dict[str, str] | None = None
 
 
+class ClassicMessage(ClassicResource):
+    """A message of a classic conversation; `participant_sid` is None where nobody in it wrote it."""
+
+    sid: str
+    conversation_sid: str = ""
+    account_sid: str = ""
+    author: str | None = None
+    body: str | None = None
+    participant_sid: str | None = None
+    index: int | None = None
+    attributes: str | None = None
+    date_created: str | None = None
+    date_updated: str | None = None
+
+
 class ClassicChange(BaseModel):
     """What an update of a Participant may write; None leaves a field as it is, REMOVE takes an address away."""
 
@@ -209,6 +224,7 @@ __all__ = [
     "SAME_GROUP",
     "ClassicChange",
     "ClassicConversation",
+    "ClassicMessage",
     "ClassicParticipant",
     "ClassicResource",
     "ClassicState",
