@@ -7,6 +7,8 @@ replies); by default ROUTER_AI_AGENT_GREETING, and nothing at all while that is 
 A message goes out once per entry. Where it is not known whether it did (the process died, the answer was lost), the
 conversation's communications are searched for it before it is sent again. Known gap: a message that the API accepted
 and took longer than SETTLE to record is sent twice. What becomes of a message after the API took it is not followed.
+
+A classic conversation it joins and answers as the chat user AI_IDENTITY (see handlers.classic).
 """
 
 from __future__ import annotations
@@ -14,17 +16,20 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from handlers.classic import AI_IDENTITY, ClassicText
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, Ports, Result, data_of
 from handlers.joining import REFUSALS, How, Joined, Joiner, Seat, fits
 from handlers.replies import ask, load_reply, make_greeting
 from router.core.addresses import Address, Channel
+from router.core.classic_members import is_classic
 from router.core.entries import JoinedData
 from router.core.participants import ActionParty, Communication, ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from handlers.replies import Reply
+    from router.conversations import ClassicConversations
     from router.conversations.v2 import ConversationsV2
     from router.core.entries import Entry
 
@@ -37,7 +42,7 @@ SKEW: Final = 60_000_000
 
 
 class AiAgent:
-    """Reacts to participant.joined. `settle` is in seconds."""
+    """Reacts to participant.joined. `settle` is in seconds, `classic_service_sid` None the default service."""
 
     def __init__(
         self,
@@ -48,6 +53,8 @@ class AiAgent:
         address: str | None = None,
         name: str = "AI agent",
         settle: float = SETTLE,
+        classic: ClassicConversations | None = None,
+        classic_service_sid: str | None = None,
     ) -> None:
         self._client = client
         self._joiner = joiner
@@ -55,6 +62,8 @@ class AiAgent:
         self._address = address
         self._name = name
         self._settle = settle
+        self._classic = classic
+        self._classic_service_sid = classic_service_sid
 
     async def joined(self, entry: Entry, effect: Effect) -> Result:
         """Join the conversation, and answer where there is something to say."""
@@ -73,6 +82,8 @@ class AiAgent:
         return (await self._joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
 
     async def _find_address(self, data: JoinedData) -> Address | None:
+        if is_classic(data.conversation.id):
+            return Address(Channel.CHAT, AI_IDENTITY)
         if self._address is not None and fits(data.channel, self._address):
             return Address(data.channel, self._address)
         if data.recipient is not None and data.recipient.channel == data.channel:
@@ -81,12 +92,12 @@ class AiAgent:
 
     async def _answer(self, entry: Entry, data: JoinedData, effect: Effect, participant_id: str) -> str:
         """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
-        if data.channel not in SENDING:
+        if data.channel not in SENDING and not is_classic(data.conversation.id):
             return "channel cannot send"
         text = await effect.once("reply", lambda _: ask(self._reply, entry))
         if not text:
             return "silent"
-        message = _Message(self._client, entry, data, participant_id, text)
+        message = self._message(entry, data, participant_id, text)
         try:
             return await effect.once("send", partial(self._send, message, effect))
         except REFUSALS:
@@ -95,7 +106,19 @@ class AiAgent:
                 raise
             return ending  # it has closed or gone meanwhile, and needs no answer
 
-    async def _send(self, message: _Message, effect: Effect, doubt: Doubt | None) -> str:
+    def _message(self, entry: Entry, data: JoinedData, participant_id: str, text: str) -> _Message | ClassicText:
+        if self._classic is None or not is_classic(data.conversation.id):
+            return _Message(self._client, entry, data, participant_id, text)
+        return ClassicText(
+            self._classic,
+            data.conversation.id,
+            author=AI_IDENTITY,
+            text=text,
+            since=_earliest(entry),
+            service_sid=self._classic_service_sid,
+        )
+
+    async def _send(self, message: _Message | ClassicText, effect: Effect, doubt: Doubt | None) -> str:
         if doubt is not None:
             if await message.is_there():
                 return "found"
@@ -103,6 +126,11 @@ class AiAgent:
                 raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
             await effect.again("send")
         return await message.send()
+
+
+def _earliest(entry: Entry) -> int:
+    """Return since when an answer to the entry can have been sent, in µs by the API's clock."""
+    return (to_microseconds(entry.time) or 0) - SKEW
 
 
 class _Message:
@@ -113,7 +141,7 @@ class _Message:
         self._data = data
         self._text = text
         self._ours = participant_id
-        self._since = (to_microseconds(entry.time) or 0) - SKEW
+        self._since = _earliest(entry)
 
     async def send(self) -> str:
         """Start the action."""
