@@ -34,7 +34,7 @@ from router.core.requests import (
     Resolved,
     Wait,
 )
-from router.core.resolution import LONG_WAIT, Resolution, setback_of
+from router.core.resolution import LONG_WAIT, SHORT_WAIT, Resolution, setback_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -109,9 +109,9 @@ class ClassicResolver:
             return home
         if home != place.sid:
             outcome = yield from self._find_bridged(place, home, (message.customer,))
-            if outcome is not None:
-                return outcome
-            return _resolved(from_lookup(row), home, place.sid, "found")
+            if isinstance(outcome, Ignored):
+                return Wait(outcome.reason, SHORT_WAIT)  # a message is never dropped for that: look again
+            return outcome or _resolved(from_lookup(row), home, place.sid, "found")
         conversation = Conversation(id=place.sid, status=to_status(row.conversation_state))
         return replace(_resolved(from_lookup(row), home, place.sid, "found"), conversation=conversation)
 

@@ -6,7 +6,7 @@ bridge tells it as. What that one tells by itself (who leaves, that it closes) i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Channel
 from router.core.classic import ClassicConversation
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from router.core.marker import Marker
     from router.ports import Api
     from router.worker.apply import Context
+    from router.worker.work import Work
+
+
+#: In µs.
+_SECOND: Final = 1_000_000
 
 
 class Classic:
@@ -59,6 +64,12 @@ def _service_of(api: Api, bridges: Mapping[str, Bridge]) -> str | None:
     """Return the service that the account's classic calls go to: as configured, else the bridged one."""
     bridge = bridges.get(api.account.sid)
     return api.account.classic_service_sid or (bridge.service_sid if bridge else None)
+
+
+def home_of(work: Work) -> str | None:
+    """Return where the conversation of a classic event is kept, None where that is not known or has closed."""
+    is_over = work.ledger is not None and work.ledger.is_closed
+    return work.route.conversation_id if work.route is not None and not is_over else None
 
 
 def home_name(event: ClassicReported) -> str:
@@ -148,10 +159,20 @@ def _judge_by_marker(marker: Marker) -> Outcome | None:
     return Outcome(Result.IGNORED, "our own side wrote it") if is_ours else None
 
 
+def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
+    """Tell whether it happened after the v2 side had closed: the classic conversation goes on, as another one of v2.
+
+    Classic times may have whole seconds: what may have been in the second of the closing counts as later.
+    """
+    is_bridged = ledger.conversation_id != event.conversation_sid
+    closed_at = int((ledger.get("version") or "0").partition(".")[0])
+    return is_bridged and event.change is Change.ADDED and event.version.updated + _SECOND > closed_at
+
+
 def _judge_by_address(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
     """Judge by who is at the event's addresses; None where nobody is known there."""
     if ledger.is_closed:
-        return Outcome(Result.STALE, "the conversation is closed")
+        return None if _begins_anew(event, ledger) else Outcome(Result.STALE, "the conversation is closed")
     addresses = addresses_of(event)
     if any(ledger.announced_at(address) is not None for address in addresses):
         return Outcome(Result.KNOWN, "it is announced")

@@ -29,7 +29,7 @@ from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
 from router.worker.api import drive
 from router.worker.apply import FoundEvent, apply_resolved, resolved_fields
-from router.worker.classic import Classic, fetch_conversation, home_name
+from router.worker.classic import Classic, fetch_conversation, home_name, home_of
 from router.worker.work import Work, report
 
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ class Slow:
         if isinstance(event, CommunicationReported):
             return await self._end(work, event, await drive(self._client(work), resolve_communication(event)))
         if isinstance(event, ClassicReported):
-            home = work.route.conversation_id if work.route else None
-            steps = self._classic.resolver(work.account_id).resolve(event, home=home, age=self._age(work))
+            classic = self._classic.resolver(work.account_id)
+            steps = classic.resolve(event, home=home_of(work), age=self._age(work))
             return await self._end(work, event, await drive(self._client(work), steps))
         if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")

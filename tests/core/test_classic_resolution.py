@@ -257,3 +257,5 @@ def test_lookup_waits_for_the_bridge():
     """A message waits for the v2 side like any event."""
     assert isinstance(enter([ROW], [], bridge=Bridge())[1], Wait)
     assert isinstance(enter([ROW], [V2], [], bridge=Bridge())[1], Wait)
+    assert isinstance(enter([ROW], [V2], GONE, bridge=Bridge())[1], Wait)  # it closed in between: never dropped
+    assert isinstance(enter([ROW], BUSY, bridge=Bridge())[1], Wait)

@@ -4,14 +4,17 @@ import random
 
 import pytest
 
+from router.conversations import Transport
 from router.core import classic_resolution
+from router.core.accounts import Account
 from router.core.classic_resolution import PATIENCE, Bridge
 from router.core.marker import Result
 from router.core.participants import Configuration
+from router.ports import Apis
 from router.streams.delivery import Done, Later
-from router.worker.app import find_bridges
+from router.worker.app import find_bridges, find_configurations, find_own
 from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, CUSTOMER, OURS
+from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
 
 DONE = Done()
 FIND = "GET /v2/Conversations"
@@ -132,6 +135,21 @@ async def test_v2_tells_of_its_own_end(side):
     assert await side.world.types() == ["joined", "closed"]
 
 
+async def test_bridge_that_opens_another_conversation(side):
+    """A classic conversation outlives its v2 side: what is said after that closed is of the one that follows it."""
+    taken = await side.inbound()
+    await side.world.settle(*await side.hook.take_all("onMessageAdded"))
+    closed = await side.world.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
+    await side.world.settle(side.world.told("CONVERSATION_UPDATED", closed))
+    again = await side.inbound(body="again")
+    assert again["bridged"]["id"] != taken["bridged"]["id"]
+    assert await side.world.settle(*await side.hook.take_all("onMessageAdded")) == [DONE]
+    assert await side.world.types() == ["joined", "closed", "joined"]
+    (*_, last) = await side.world.entries()
+    assert last.data.conversation.id == again["bridged"]["id"]
+    assert last.data.conversation.classic_sid == taken["conversation"]["sid"]
+
+
 async def test_agents_of_a_bridged_conversation(side):
     """An identity of ours is nobody's to take, and costs no call once the conversation is known."""
     taken = await side.inbound()
@@ -167,6 +185,19 @@ async def test_outage_of_v2_waits(side):
     assert isinstance(result, Later)
     side.world.mend()
     assert await side.world.work([delivery]) == [DONE]
+
+
+async def test_configurations_are_read_at_the_start(make_world):
+    """Each account's configuration is asked for once; what the API does not tell is None, and logged."""
+    world = await make_world(configurations=(BRIDGED,))
+    async with Transport(world.url, KEY, SECRET, retries=0) as transport, Transport(world.url, KEY, SECRET) as other:
+        apis = Apis([(Account(ACCOUNT, configuration_id=CONFIGURATION), transport), (Account("AC" + "9" * 32), other)])
+        found = await find_configurations(apis)
+        assert {account: configuration.id for account, configuration in found.items()} == {ACCOUNT: CONFIGURATION}
+        assert find_own(found, world.settings(ROUTER_AI_AGENT_ADDRESS=OURS)) == {f"SMS|{OURS}"}
+        assert find_bridges(found) == bridge()
+        world.fault(status=503)
+        assert await find_configurations(apis) == {ACCOUNT: None}
 
 
 def test_bridges_of_the_accounts():
