@@ -146,6 +146,8 @@ class Slow:
         if isinstance(event, CommunicationReported):
             return await self._end(work, event, await drive(self._client(work), resolve_communication(event)))
         if isinstance(event, ClassicReported):
+            if event.recipient is not None:  # v2 may have it as somebody UNKNOWN
+                await self._accounts.add_own(work.account_id, event.recipient)
             classic = self._classic.resolver(work.account_id)
             steps = classic.resolve(event, home=home_of(work), age=self._age(work))
             return await self._end(work, event, await drive(self._client(work), steps))

@@ -14,7 +14,7 @@ from router.ports import Apis
 from router.streams.delivery import Done, Later
 from router.worker.app import find_bridges, find_configurations, find_own
 from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
+from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, EVERYBODY, KEY, OURS, SECRET
 
 DONE = Done()
 FIND = "GET /v2/Conversations"
@@ -120,6 +120,22 @@ async def test_participant_that_v2_does_not_get(make_world):
     assert (first.type, last.type) == ("participant.joined", "participant.left")
     assert first.data.conversation.id == captured["conversation"]["id"]
     assert first.data.participant.id == sids["participant_sid"]
+
+
+async def test_our_number_is_nobodys_to_take(make_world):
+    """A bridge may leave both sides UNKNOWN: the proxy address of a classic member is our own side in v2 as well."""
+    world = await make_world(configurations=(BRIDGED,), policy=EVERYBODY)
+    world.resolver = world.make_resolver(bridges=bridge())
+    side = Classic(world, None)
+    taken = await side.inbound()
+    sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
+    unknown = {"customerType": "UNKNOWN", "agentType": "UNKNOWN"}
+    captured = await world.capture(channelId=sids["conversation_sid"], **unknown)
+    assert await world.settle(classic("participant-added", **sids)) == [DONE]
+    people = await world.participants(captured["conversation"]["id"])
+    reports = [world.told("PARTICIPANT_ADDED", one) for one in people]
+    assert Result.JOINED not in await world.settle(*reports)
+    assert [entry.data.address for entry in await world.entries()] == [CUSTOMER]
 
 
 async def test_v2_tells_of_its_own_end(side):
