@@ -23,7 +23,7 @@ EVENTS: Final = {
     "process.stopped": "a process has ended cleanly",
     "process.restarted": "a supervised process died and is started again",
     "process.failed": "a process ends because something it needs is lost; exit status is not 0",
-    "webhook": "one webhook: source, status, result (accepted, duplicate, pre-action or why it was refused), key, ms",
+    "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), key, milliseconds",
     "event": "one inbound event: its result, the reason, participant, conversation and target, milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (API outage, rate limit); nobody's fault",
