@@ -10,6 +10,8 @@ A message goes out once per entry. Where it is not known whether it did (the pro
 conversation's communications are searched for it before it is sent again. Known gap: a message that the API accepted
 and took longer than SETTLE to record is sent twice; one in doubt counts as sent where the same words went out in the
 minute before its entry. What becomes of a message after the API took it is not followed.
+
+A classic conversation it joins and answers as the chat user AI_IDENTITY (see handlers.classic).
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from handlers.classic import AI_IDENTITY, ClassicText
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, Ports, Result, data_of
-from handlers.joining import REFUSALS, How, Joined, Joiners, Seat, fits
+from handlers.joiners import Joiners
+from handlers.joining import REFUSALS, How, Joined, Seat, fits
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
 from router.core.addresses import Address, Channel
+from router.core.classic_members import is_classic
 from router.core.entries import CommunicationData, JoinedData
 from router.core.participants import ActionParty, Communication, ParticipantType
 from router.core.timestamps import to_microseconds
@@ -75,7 +80,7 @@ class AiAgent:
     async def heard(self, entry: Entry, effect: Effect) -> Result:
         """Answer what a participant said, where there is something to say; whoever speaks has a seat."""
         data = data_of(entry, CommunicationData)
-        if data.channel not in SENDING:
+        if not _can_send(data):
             return Result("channel cannot send")
         if not await effect.once("reply", lambda _: ask(self._reply, entry)):
             return Result("silent")
@@ -103,6 +108,8 @@ class AiAgent:
         return (await joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
 
     async def _find_address(self, data: ParticipantData) -> Address | None:
+        if is_classic(data.conversation.id):
+            return Address(Channel.CHAT, AI_IDENTITY)
         if self._address is not None and fits(data.channel, self._address):
             return Address(data.channel, self._address)
         if data.recipient is not None and data.recipient.channel == data.channel:
@@ -111,12 +118,12 @@ class AiAgent:
 
     async def _answer(self, entry: Entry, data: ParticipantData, effect: Effect, participant_id: str) -> str:
         """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
-        if data.channel not in SENDING:
+        if not _can_send(data):
             return "channel cannot send"
         text = await effect.once("reply", lambda _: ask(self._reply, entry))
         if not text:
             return "silent"
-        message = _Message(self._apis.of(data.account_id).v2, entry, data, participant_id, text)
+        message = self._message(entry, data, participant_id, text)
         try:
             return await effect.once("send", partial(self._send, message, effect))
         except REFUSALS:
@@ -125,7 +132,20 @@ class AiAgent:
                 raise
             return ending  # it has closed or gone meanwhile, and needs no answer
 
-    async def _send(self, message: _Message, effect: Effect, doubt: Doubt | None) -> str:
+    def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> _Message | ClassicText:
+        api = self._apis.of(data.account_id)
+        if not is_classic(data.conversation.id):
+            return _Message(api.v2, entry, data, participant_id, text)
+        return ClassicText(
+            api.classic,
+            data.conversation.id,
+            author=AI_IDENTITY,
+            text=text,
+            since=_earliest(entry),
+            service_sid=api.account.classic_service_sid,
+        )
+
+    async def _send(self, message: _Message | ClassicText, effect: Effect, doubt: Doubt | None) -> str:
         if doubt is not None:
             if await message.is_there():
                 return "found"
@@ -133,6 +153,16 @@ class AiAgent:
                 raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
             await effect.again("send")
         return await message.send()
+
+
+def _can_send(data: ParticipantData) -> bool:
+    """Tell whether an answer can reach the customer; a classic conversation sends on every channel that it has."""
+    return data.channel in SENDING or is_classic(data.conversation.id)
+
+
+def _earliest(entry: Entry) -> int:
+    """Return since when an answer to the entry can have been sent, in µs by the API's clock."""
+    return (to_microseconds(entry.time) or 0) - SKEW
 
 
 class _Message:
@@ -145,7 +175,7 @@ class _Message:
         self._data = data
         self._text = text
         self._ours = participant_id
-        self._since = (to_microseconds(entry.time) or 0) - SKEW
+        self._since = _earliest(entry)
 
     async def send(self) -> str:
         """Start the action."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel, canonicalize
+from router.core.classic_members import is_classic
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.participants import (
     ConversationStatus,
@@ -27,8 +28,8 @@ from router.core.participants import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from handlers.classic import ClassicJoiner
     from router.conversations.v2 import ConversationsV2
-    from router.ports import Apis
     from router.streams.store import Store
 
 
@@ -114,19 +115,24 @@ def single_agent(channel: str, participants: Iterable[Participant]) -> Address |
 class Joiner:
     """Joins conversations of one account. Raises the client's ApiError where the API is away or refuses for good."""
 
-    def __init__(self, client: ConversationsV2, store: Store) -> None:
+    def __init__(self, client: ConversationsV2, store: Store, classic: ClassicJoiner | None = None) -> None:
         self._client = client
         self._store = store
+        self._classic = classic
 
     async def find_seat(self, conversation_id: str, channel: str) -> Address | None:
         """Return where our side sits already, if that is certain."""
+        if is_classic(conversation_id):
+            return None
         try:
             return single_agent(channel, await self._client.list_participants(conversation_id))
         except NotFoundError:
             return None
 
     async def join(self, account_id: str, conversation_id: str, seat: Seat) -> Joined:
-        """Take the seat; safe to repeat, also after a crash in the middle."""
+        """Take the seat; safe to repeat, also after a crash in the middle. `classic` joins classic conversations."""
+        if self._classic is not None and is_classic(conversation_id):
+            return await self._classic.join(account_id, conversation_id, seat)
         try:
             return await self._sit(conversation_id, seat) or await self._add(account_id, conversation_id, seat)
         except REFUSALS:
@@ -137,6 +143,8 @@ class Joiner:
 
     async def ending(self, conversation_id: str) -> How | None:
         """Return how a conversation has ended, None if it is open: what the API refuses there needs no repeating."""
+        if self._classic is not None and is_classic(conversation_id):
+            return await self._classic.ending(conversation_id)
         try:
             conversation = await self._client.fetch_conversation(conversation_id)
         except NotFoundError:
@@ -181,18 +189,6 @@ class Joiner:
                 return seen
             raise
         return Joined(how=How.JOINED, participant_id=created.id)
-
-
-class Joiners:
-    """A joiner for each account, with the account's own client."""
-
-    def __init__(self, apis: Apis, store: Store) -> None:
-        self._apis = apis
-        self._store = store
-
-    def of(self, account_id: str) -> Joiner:
-        """Return the account's joiner; raises AuthenticationError for an account that is not configured here."""
-        return Joiner(self._apis.of(account_id).v2, self._store)
 
 
 def _act(seat: Seat, participant: Participant) -> _Act:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
     from handlers.assignments import Assignments, Record
-    from handlers.joining import Joiner, Joiners
+    from handlers.joiners import Joiners
+    from handlers.joining import Joiner
     from handlers.roster import Card
 
 #: Seconds between two sweeps that nobody asked for.

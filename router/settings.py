@@ -137,6 +137,7 @@ class Settings(BaseModel):
     grace: float = Field(default=10.0, ge=0)
     route_ttl: float = Field(default=60.0, ge=0)
     text_limit: int = Field(default=4096, ge=0, le=1_048_576)
+    classic_lookup: bool = False
     api_concurrency: int = Field(default=64, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
     voice_relay_url: str | None = Field(default=None, pattern=r"^wss://[^\s/]+")

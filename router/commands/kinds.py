@@ -15,10 +15,12 @@ from router.commands.simulate_mail import mail_keys, mailboxes_of, make_mail, ma
 from router.commands.simulate_voice import connect_call, voice_webhook
 from router.core.addresses import Address, Channel, parse_address
 from router.core.calls import call_party
+from router.core.classic import spell
 from router.core.errors import WebhookError
 from router.core.signature import parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
+from router.sandbox.simulated_classic import CLASSIC_KINDS, ClassicScene, classic_webhook
 from router.sandbox.simulated_streams import sink_test, streamed_callback
 from router.sandbox.simulator import (
     CALLBACK_KINDS,
@@ -158,6 +160,23 @@ def _end(value: str) -> Address:
     return call_party(value) or Address(Channel.VOICE, value)
 
 
+def _classic(kind: str, order: Order) -> SimulatedWebhook:
+    """Return a classic webhook; `classic-state-updated` tells that the conversation has closed."""
+    scene = ClassicScene(
+        account_sid=order.account_sid,
+        service_sid=order.service_sid,
+        now=order.now,
+        customer=spell(_customer(order)),
+        recipient=spell(Address(order.channel, order.recipient)),
+        body=order.body,
+        state="closed" if kind == "classic-state-updated" else "active",
+        conversation_sid=order.arguments.conversation,
+        participant_sid=order.arguments.participant,
+        message_sid=order.sid,
+    )
+    return classic_webhook(kind, scene)
+
+
 KINDS: Final[dict[str, Kind]] = {
     **{kind: Kind(partial(_message, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
     **{kind: Kind(partial(_callback, kind)) for kind in CALLBACK_KINDS},
@@ -172,4 +191,5 @@ KINDS: Final[dict[str, Kind]] = {
         make_sender,
         mail_keys,
     ),
+    **{kind: Kind(partial(_classic, kind)) for kind in CLASSIC_KINDS},
 }

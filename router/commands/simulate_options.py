@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 
 #: Whom a simulated webhook is from and to, unless the command says so.
 CUSTOMER, OURS = "+15551230001", "+15557650000"
+#: Webhooks of classic conversations; the ones without -ed ask before it happens.
+_CLASSIC: Final = (
+    *(
+        f"{what}-{how}"
+        for what in ("conversation", "participant", "message")
+        for how in ("add", "added", "update", "updated", "remove", "removed")
+    ),
+    *("state-updated", "delivery-updated", "user-added", "user-update", "user-updated"),
+)
 #: What webhooks of their own say, and Event Streams says again.
 _TOLD: Final = {
     "sms": "a text message comes in",
@@ -37,6 +46,7 @@ KINDS: Final = {
     "event-stream-test": "the event by which an Event Streams sink is tried",
     "voice": "a call comes in, or is over (--status); what the sandbox does with the answer is Twilio's part",
     "email": "a mail, as Inbound Parse posts it",
+    **{f"classic-{kind}": "webhook of a classic conversation" for kind in _CLASSIC},
 }
 
 _EXAMPLES: Final = """\
@@ -103,7 +113,8 @@ def _add_faults(parser: argparse.ArgumentParser) -> None:
 
 
 def _epilog() -> str:
-    shown = {kind: says for kind, says in KINDS.items() if kind not in _AGAIN}
+    shown = {kind: says for kind, says in KINDS.items() if kind not in _AGAIN and not kind.startswith("classic-")}
+    shown["classic-KIND"] = f"a classic conversation's webhook: {', '.join(_CLASSIC)}"
     shown["event-stream-KIND"] = "Event Streams tells any of the first ones"
     lines = [f"  {kind:<24} {says}" for kind, says in shown.items()]
     return "\n".join(["kinds:", *lines, "", "examples:", _EXAMPLES])

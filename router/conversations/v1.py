@@ -1,4 +1,4 @@
-"""Conversations (classic), version 1 of the API: Participants, the lookup by person, and reading conversations.
+"""Conversations (classic), version 1: Participants, Messages, the lookup by person, and reading conversations.
 
 Every method works on the default service, or with `service_sid` on that one; a conversation is named by its SID or
 unique name. No policy: whether a refusal is a find is for the caller, who has `is_already_there` and
@@ -15,7 +15,13 @@ from router.conversations.paging import Listing
 from router.conversations.v1_errors import classic_errors
 from router.conversations.v1_forms import to_form, webhook_header
 from router.conversations.v1_paging import LOOKUP_PAGE_SIZES, PAGE_SIZES, ItemT, iterate_links
-from router.core.classic import ClassicConversation, ClassicParticipant, ClassicResource, ParticipantConversation
+from router.core.classic import (
+    ClassicConversation,
+    ClassicMessage,
+    ClassicParticipant,
+    ClassicResource,
+    ParticipantConversation,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -30,6 +36,7 @@ _CONVERSATIONS: Final = "/Conversations"
 _CONVERSATION: Final = "/Conversations/{conversation}"
 _PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
 _PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant}}"
+_MESSAGES: Final = f"{_CONVERSATION}/Messages"
 _LOOKUP: Final = "/ParticipantConversations"
 
 _ResourceT = TypeVar("_ResourceT", bound=ClassicResource)
@@ -136,6 +143,37 @@ class ClassicConversations:
         who = {"Address": address} if address else {"Identity": identity or ""}
         query = who | {"PageSize": str(page_size)}
         return self._iterate(ParticipantConversation, "conversations", _LOOKUP, {}, query, service_sid, limit, accepts)
+
+    async def create_message(
+        self,
+        conversation: str,
+        *,
+        author: str,
+        body: str,
+        service_sid: str | None = None,
+        webhooks: bool | None = None,
+    ) -> ClassicMessage:
+        """Write `body` in the name of `author`, an identity; the API sends it to everybody else in the conversation."""
+        path, ids = _locate(_MESSAGES, {"conversation": conversation}, service_sid)
+        form, headers = {"Author": author, "Body": body}, webhook_header(webhooks)
+        with classic_errors():
+            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=headers)
+        return to_model(ClassicMessage, answer.data, route=f"POST {path}", status=answer.status)
+
+    def list_messages(
+        self,
+        conversation: str,
+        *,
+        newest_first: bool = True,
+        service_sid: str | None = None,
+        page_size: int = 50,
+        limit: int | None = None,
+    ) -> AsyncIterator[ClassicMessage]:
+        """Yield the messages of a conversation; ValueError for a page size outside 1 to 100."""
+        _check(page_size, PAGE_SIZES)
+        query = {"Order": "desc" if newest_first else "asc", "PageSize": str(page_size)}
+        ids = {"conversation": conversation}
+        return self._iterate(ClassicMessage, "messages", _MESSAGES, ids, query, service_sid, limit)
 
     async def fetch_conversation(self, conversation: str, *, service_sid: str | None = None) -> ClassicConversation:
         """Return one conversation by SID or unique name."""

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.conversations.answers import to_model
 from router.conversations.paging import MAX_IDLE_PAGES, Listing, read_page
-from router.core.classic import ClassicConversation, ClassicParticipant, ClassicResource, ParticipantConversation
+from router.core.classic import (
+    ClassicConversation,
+    ClassicMessage,
+    ClassicParticipant,
+    ClassicResource,
+    ParticipantConversation,
+)
 from router.core.errors import ServerError
 
 if TYPE_CHECKING:
@@ -18,7 +24,7 @@ if TYPE_CHECKING:
 
     from router.conversations.answers import Answer
 
-ItemT = TypeVar("ItemT", ClassicParticipant, ClassicConversation, ParticipantConversation)
+ItemT = TypeVar("ItemT", ClassicParticipant, ClassicMessage, ClassicConversation, ParticipantConversation)
 
 #: The documented bounds of PageSize; for ParticipantConversations one source says 50, the other 1,000.
 PAGE_SIZES: Final = range(1, 101)

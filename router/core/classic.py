@@ -75,8 +75,14 @@ class MessagingBinding(ClassicResource):
         return parse_address(self.address, self.channel) if self.address else None
 
     def as_proxy(self) -> Address | None:
-        """Return our address."""
-        return parse_address(self.proxy_address, self.channel) if self.proxy_address else None
+        """Return our address; without a prefix it is on the channel of the member's."""
+        own = self.as_address()
+        channel = own.channel if own else self.channel
+        return parse_address(self.proxy_address, channel) if self.proxy_address else None
+
+    def as_projected(self) -> Address | None:
+        """Return the number of ours under which a chat user writes in a group MMS."""
+        return parse_address(self.projected_address, self.channel) if self.projected_address else None
 
 
 class ClassicParticipant(ClassicResource):
@@ -142,6 +148,21 @@ class ClassicConversation(ClassicResource):
     links: dict[str, str] | None = None
 
 
+class ClassicMessage(ClassicResource):
+    """A message of a classic conversation; `participant_sid` is None where nobody in it wrote it."""
+
+    sid: str
+    conversation_sid: str = ""
+    account_sid: str = ""
+    author: str | None = None
+    body: str | None = None
+    participant_sid: str | None = None
+    index: int | None = None
+    attributes: str | None = None
+    date_created: str | None = None
+    date_updated: str | None = None
+
+
 class ClassicChange(BaseModel):
     """What an update of a Participant may write; None leaves a field as it is, REMOVE takes an address away."""
 
@@ -203,6 +224,7 @@ __all__ = [
     "SAME_GROUP",
     "ClassicChange",
     "ClassicConversation",
+    "ClassicMessage",
     "ClassicParticipant",
     "ClassicResource",
     "ClassicState",

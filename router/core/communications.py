@@ -26,7 +26,7 @@ from router.core.marker import Marker, participant_field
 from router.core.participants import AGENT_TYPES
 
 if TYPE_CHECKING:
-    from router.core.events import Cause, CommunicationReported, MessageReceived
+    from router.core.events import Cause, ClassicReported, CommunicationReported, MessageReceived
     from router.core.ledger import Ledger
 
 _DAY: Final = 86_400
@@ -106,6 +106,21 @@ def from_communication(event: CommunicationReported) -> CommunicationFact | None
         communication_id=communication.id,
         channel_id=channel_id,
         created_at=communication.created_at,
+    )
+
+
+def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
+    """Return what a message of a classic conversation says, whose author may be at `author`."""
+    sid = event.message_sid or event.cause.idempotency_key
+    return CommunicationFact(
+        cause=event.cause,
+        names=(sid,),
+        author=author,
+        content=Content(event.text or ""),
+        author_id=event.participant_sid,
+        communication_id=sid,
+        channel_id=event.conversation_sid,
+        created_at=event.created_at,
     )
 
 

@@ -158,7 +158,9 @@ class ClassicReported:
     """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
 
     `kind` is participant, conversation or message. A participant is known by address (`customer` at our `recipient`)
-    or by `identity`; `state` is that of a conversation; `author` is who wrote a message.
+    or by `identity` (in a group MMS with the `projected` address that others see); `state` is that of a conversation.
+    `author` wrote the `text` of a message, the `index`-th of its conversation; `is_by_api` if a REST call caused the
+    event. `service_sid` is the chat service, where the event names it. Times are those of the resource, as they came.
     """
 
     cause: Cause
@@ -174,6 +176,13 @@ class ClassicReported:
     recipient: Address | None = None
     state: str | None = None
     author: str | None = None
+    projected: Address | None = None
+    text: str | None = None
+    index: int | None = None
+    service_sid: str | None = None
+    is_by_api: bool = False
+    created_at: str | None = None
+    updated_at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
+    from router.core.events import Version
     from router.core.participants import Conversation, NewParticipant, Participant
 
 
@@ -93,6 +94,8 @@ class Resolved:
     """The participant of an event.
 
     `ours` are participants of our side that were seen with it, `members` the further ones of a group message.
+    Where it is in a classic conversation, `classic_sid` names that, `recipient` is our side of the member's binding,
+    and `version` how new the member is, in the classic API's whole seconds.
     """
 
     conversation_id: str
@@ -101,6 +104,9 @@ class Resolved:
     conversation: Conversation | None = None
     ours: tuple[Participant, ...] = field(default=())
     members: tuple[GroupMember, ...] = ()
+    classic_sid: str | None = None
+    recipient: Address | None = None
+    version: Version | None = None
 
 
 @dataclass(frozen=True, slots=True)

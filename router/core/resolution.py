@@ -19,6 +19,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.classic_requests import ClassicRequest
 from router.core.errors import (
     ApiError,
     AuthenticationError,
@@ -65,7 +66,7 @@ SHORT_WAIT: Final = 1.0
 LONG_WAIT: Final = 30.0
 
 
-Resolution = Generator[Request, Any, Outcome]
+Resolution = Generator[Request | ClassicRequest, Any, Outcome]
 #: What the parts of a resolution return: an outcome, or None for "that conversation is gone, begin again".
 _Part = Generator[Request, Any, Outcome | None]
 

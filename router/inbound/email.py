@@ -18,11 +18,20 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError, UnusableError
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
+from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MAIL: Final = "mail.received"
+_BOUNCE: Final = "a bounce: its envelope has no sender"
+_AUTOMATIC: Final = "an automatic reply"
+#: What becomes of each event type (router.inbound.table).
+ROWS: Final = (
+    Row(MAIL, (JOINED, SAID), "the latter without the mail's text"),
+    Row(MAIL, IGNORED, _BOUNCE, kind="bounce"),
+    Row(MAIL, IGNORED, _AUTOMATIC, kind="automatic reply"),
+)
 
 
 class _Frozen(BaseModel):
@@ -137,9 +146,9 @@ def _content(mail: ReceivedMail) -> Content:
 def _why_automatic(mail: ReceivedMail) -> str | None:
     """Return why nobody waits for an answer to this mail, if so (RFC 3834 2, RFC 5321 4.5.5)."""
     if not mail.envelope_from:
-        return "a bounce: its envelope has no sender"
+        return _BOUNCE
     said = (mail.headers.auto_submitted or "").partition(";")[0].strip().lower()
-    return "an automatic reply" if said == "auto-replied" else None
+    return _AUTOMATIC if said == "auto-replied" else None
 
 
 def digest(parts: Iterable[str]) -> str:

@@ -20,20 +20,12 @@ from urllib.parse import urlencode
 
 import orjson
 
-from router.core.addresses import Address, Channel, parse_address
+from router.core.addresses import Address, parse_address
 from router.core.errors import UnreadableError
-from router.core.events import (
-    Cause,
-    Change,
-    ClassicReported,
-    Disregarded,
-    Event,
-    Identity,
-    InboundEntry,
-    Version,
-)
-from router.core.timestamps import to_microseconds
+from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry
 from router.inbound import conversations, messaging
+from router.inbound.classic_facts import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
+from router.inbound.classic_facts import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
 from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
@@ -46,7 +38,6 @@ MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
 _PREFIX: Final = "com.twilio.conversations."
 #: What a type of the conversations family says: about what, and what happened to it.
 _CHANGES: Final = {"added": Change.ADDED, "created": Change.ADDED, "updated": Change.UPDATED, "removed": Change.REMOVED}
-_VERBS: Final = ("added", "updated", "removed")
 _KINDS: Final = {
     "participant": "participant",
     "conversation": "conversation",
@@ -54,6 +45,8 @@ _KINDS: Final = {
     "message": "message",
     "communication": "message",
 }
+#: Subjects that the classic webhooks name otherwise.
+_SUBJECTS: Final = {"communication": "message"}
 #: The status callbacks of v2 that say the same.
 _CALLBACKS: Final = {
     ("participant", Change.ADDED): "PARTICIPANT_ADDED",
@@ -70,11 +63,7 @@ _DISREGARDED: Final = {
     "com.twilio.messaging.message.": "a delivery state changes no participant",
 }
 #: The types that become events (README, table of sources).
-EVENT_TYPES: Final = (
-    MESSAGE,
-    *(f"{_PREFIX}{kind}.{verb}" for kind in ("participant", "conversation", "message") for verb in _VERBS),
-    f"{_PREFIX}conversation-state.updated",
-)
+EVENT_TYPES: Final = (MESSAGE, *(f"{_PREFIX}{name}" for name in EVENTS))
 _TEST: Final = "a test of the sink"
 _UNKNOWN: Final = "unknown event type"
 _PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
@@ -138,8 +127,11 @@ def _identify(event: CloudEvent) -> Identity:
     if _change(event) is None:
         return Identity(event.account_id, key, name)
     resource_id = get_text(event.data, "id")
-    about = (get_text(event.data, "conversationId") or resource_id) if resource_id else _conversation_sid(event)
-    return Identity(event.account_id, key, about)
+    if resource_id:
+        return Identity(event.account_id, key, get_text(event.data, "conversationId") or resource_id)
+    fields = _fields(event)
+    alias = classic_key(fields, event.account_id) if fields.name in EVENTS else None
+    return Identity(event.account_id, key, fields.conversation_sid, (alias,) if alias else ())
 
 
 def normalize(entry: InboundEntry) -> Event:
@@ -163,7 +155,7 @@ def normalize(entry: InboundEntry) -> Event:
         return Disregarded(cause, entry.account_id, reason or f"{_UNKNOWN} {event.type[:64]}")
     if get_text(event.data, "id"):
         return _reported(event, entry, change)
-    return _classic(event, cause, *change)
+    return _classic(event, cause)
 
 
 def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:
@@ -181,53 +173,27 @@ def _reported(event: CloudEvent, entry: InboundEntry, change: tuple[str, Change]
     return replace(reported, cause=replace(reported.cause, event_type=event.type))
 
 
-def _classic(event: CloudEvent, cause: Cause, kind: str, change: Change) -> ClassicReported:
-    conversation_sid = _conversation_sid(event)
-    participant_sid, message_sid = event.text("ParticipantSid"), event.text("MessageSid")
-    resource_id = {"participant": participant_sid, "message": message_sid}.get(kind, conversation_sid)
-    customer, recipient = _ends(event)
-    return ClassicReported(
-        cause=replace(cause, resource_id=resource_id),
-        account_id=event.account_id,
-        kind=kind,
-        change=change,
-        version=_version(event, cause.received_at),
-        conversation_sid=conversation_sid,
-        participant_sid=participant_sid,
-        message_sid=message_sid,
-        identity=event.text("Identity"),
-        customer=customer,
-        recipient=recipient,
-        state=event.text("StateTo") or event.text("State"),
-        author=event.text("Author"),
-    )
+def _classic(event: CloudEvent, cause: Cause) -> Event:
+    """Return what the webhook of a classic conversation would have been."""
+    fields = _fields(event)
+    sid = fields.resource_sid if fields.name in EVENTS else fields.conversation_sid
+    if fields.name not in EVENTS and fields.name not in DISREGARDED:
+        return Disregarded(cause, event.account_id, f"unknown event type {event.type[:64]}")
+    return normalize_classic(fields, replace(cause, resource_id=sid), event.account_id)
 
 
-def _conversation_sid(event: CloudEvent) -> str:
-    sid = event.text("ConversationSid")
-    if sid is None:
-        raise UnreadableError(f"{event.type}: data names neither id nor ConversationSid")
-    return sid
+def _fields(event: CloudEvent) -> ClassicFields:
+    """Return the fields of an event about a classic conversation; numbers are numbers here, and texts in a form."""
+    subject, _, verb = event.type.removeprefix(_PREFIX).partition(".")
+    name = f"{_SUBJECTS.get(subject, subject)}.{_CHANGES[verb]}"
+    index = next((event.data[each] for each in ("Index", "index") if each in event.data), None)
 
+    def text(field: str) -> str | None:
+        return str(index) if field == "Index" and isinstance(index, int) else event.text(field)
 
-def _ends(event: CloudEvent) -> tuple[Address | None, Address | None]:
-    """Return the customer's address and ours of a messaging binding; a prefix says the channel, or else its type."""
     found = event.data.get("MessagingBinding") or event.data.get("messagingBinding")
     binding = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
-    kind = (get_text(binding, "type") or Channel.SMS).upper()
-    channel = Channel.CHAT if kind == "MESSENGER" else kind
-    address, proxy = get_text(binding, "address"), get_text(binding, "proxyaddress")
-    customer = parse_address(address, default=channel) if address else None
-    return customer, parse_address(proxy, default=customer.channel if customer else channel) if proxy else None
-
-
-def _version(event: CloudEvent, received_at: int) -> Version:
-    """Return how new the fact is; what is missing is replaced by the next best time."""
-    told = to_microseconds(event.time)
-    names = ("DateRemoved", "StateUpdated", "DateUpdated", "DateCreated")
-    times = [time for time in map(to_microseconds, map(event.text, names)) if time is not None]
-    told = received_at if told is None else told
-    return Version(max(times, default=told), told)
+    return ClassicFields(name, text, binding, event.time)
 
 
 def _change(event: CloudEvent) -> tuple[str, Change] | None:
@@ -274,10 +240,16 @@ def _recipients(event: CloudEvent) -> tuple[Address, ...]:
 def _v2_rows() -> Iterator[Row]:
     """Yield the rows of v2 resources: each has the fate of the status callback that says the same."""
     fates = {row.event_type: row for row in conversations.ROWS}
-    for event_type in EVENT_TYPES[1:]:
-        subject, _, verb = event_type.removeprefix(_PREFIX).partition(".")
-        if name := _CALLBACKS.get((_KINDS[subject], _CHANGES[verb])):
-            yield replace(fates[name], event_type=event_type, kind="v2")
+    for name in (*EVENTS, "message.updated"):
+        subject, _, verb = name.partition(".")
+        if callback := _CALLBACKS.get((_KINDS[subject], _CHANGES[verb])):
+            yield replace(fates[callback], event_type=f"{_PREFIX}{name}", kind="v2")
+
+
+def _classic_rows() -> Iterator[Row]:
+    """Yield the rows of classic resources: each has the fate of the classic webhook that says the same."""
+    for name in (*EVENTS, "message.updated", "message.removed"):
+        yield replace(CLASSIC_ROWS[name], event_type=f"{_PREFIX}{name}", kind="classic")
 
 
 #: What becomes of each event type (router.inbound.table).
@@ -285,7 +257,7 @@ ROWS: Final = (
     Row(MESSAGE, (JOINED, SAID)),
     *_v2_rows(),
     Row(f"{_PREFIX}<subject>.removed", IGNORED, _UNKNOWN, kind="v2 conversations and messages"),
-    Row(f"{_PREFIX}<subject>.<verb>", IGNORED, "events of classic conversations are not taken yet", kind="classic"),
+    *_classic_rows(),
     *(Row(f"{start}<verb>", IGNORED, why) for start, why in _DISREGARDED.items()),
     Row("com.twilio.eventstreams.test-event", IGNORED, _TEST),
     Row("<any other>", IGNORED, _UNKNOWN),

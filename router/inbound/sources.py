@@ -7,8 +7,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
-from router.core.events import ClassicReported, Disregarded, Event, Identity, InboundEntry, SourceName
-from router.inbound import conversations, email, event_streams, messaging, voice
+from router.core.events import Event, Identity, InboundEntry, SourceName
+from router.inbound import classic, conversations, email, event_streams, messaging, voice
 from router.inbound.multipart import MULTIPART
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Source:
     `split` runs in the receiver on an authentic webhook and returns what it holds, one Piece for each event (a batch
     has several); `normalize` runs in the worker on each durable entry. Both raise UnreadableError. `key_ttl` (seconds)
     is longer than the source's longest redelivery. `answer` and `answer_type` are sent for an event and for its
-    duplicates alike. `also` are content types beside the usual one.
+    duplicates alike. `also` are content types beside the usual one. `empty` is the word for a webhook without events.
     """
 
     name: SourceName
@@ -63,6 +63,7 @@ class Source:
     answer: bytes = b""
     answer_type: str | None = None
     also: frozenset[str] = frozenset()
+    empty: str = "empty"
 
 
 def _split_message(webhook: Webhook, account_id: str) -> list[Piece]:
@@ -95,11 +96,9 @@ def _split_mail(webhook: Webhook, account_id: str) -> list[Piece]:
     return [Piece(email.identify(mail, account_id=account_id), mail.to_body()) for mail in webhook.mails]
 
 
-def _normalize_batched(entry: InboundEntry) -> Event:
-    event = event_streams.normalize(entry)
-    if isinstance(event, ClassicReported):
-        return Disregarded(event.cause, event.account_id, "events of classic conversations are not taken yet")
-    return event
+def _split_classic(webhook: Webhook, account_id: str) -> list[Piece]:
+    identity = classic.identify(webhook.pairs, default_account=account_id)
+    return [] if identity is None else [Piece(identity, webhook.body)]
 
 
 SOURCES: Final[dict[SourceName, Source]] = {
@@ -131,11 +130,21 @@ SOURCES: Final[dict[SourceName, Source]] = {
             normalize=conversations.normalize,
         ),
         Source(
+            name=SourceName.CLASSIC,
+            path="/webhooks/conversations-classic",
+            content_type=FORM,
+            split=_split_classic,
+            normalize=classic.normalize,
+            answer=b"{}",
+            answer_type=JSON,
+            empty="pre-action",
+        ),
+        Source(
             name=SourceName.EVENT_STREAMS,
             path="/webhooks/event-streams",
             content_type=JSON,
             split=_split_batch,
-            normalize=_normalize_batched,
+            normalize=event_streams.normalize,
             also=frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"}),
         ),
         Source(

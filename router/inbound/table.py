@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.events import SourceName
-from router.inbound import conversations, event_streams, messaging
+from router.inbound import classic, conversations, email, event_streams, messaging, voice
 from router.inbound.rows import NOTED
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 #: The rows of each source, in the order of its parser.
 ROWS: Final[dict[SourceName, tuple[Row, ...]]] = {
     SourceName.MESSAGING: messaging.ROWS,
+    SourceName.VOICE: voice.ROWS,
     SourceName.CONVERSATIONS: conversations.ROWS,
+    SourceName.CLASSIC: classic.ROWS,
     SourceName.EVENT_STREAMS: event_streams.ROWS,
+    SourceName.EMAIL: email.ROWS,
 }
 
 

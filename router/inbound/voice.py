@@ -17,6 +17,7 @@ from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
 from router.core.signature import parse_form
 from router.inbound.form import read_text, require
+from router.inbound.rows import IGNORED, JOINED, LEFT, Row
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -27,6 +28,23 @@ _NAMES: Final = frozenset(
 )
 #: What only a request in the course of a call carries: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`,
 #: or what a `<Gather>` heard. (Status callbacks of a call that is over carry some of them too, and count as that.)
+_OUTGOING: Final = "an outgoing call"
+_LEG: Final = "a leg of another call"
+_UNKNOWN: Final = "unknown CallStatus"
+#: What becomes of each event type (router.inbound.table).
+ROWS: Final = (
+    *(
+        Row(f"call.{status}", (JOINED,), "once Twilio has put the call into a conversation")
+        for status in ("queued", "initiated", "ringing", "in-progress")
+    ),
+    *(
+        Row(f"call.{status}", (LEFT,), "unless the caller stays on another channel")
+        for status in ("completed", "busy", "failed", "no-answer", "canceled")
+    ),
+    Row("call.<status>", IGNORED, _OUTGOING, kind="outgoing"),
+    Row("call.<status>", IGNORED, _LEG, kind="child leg"),
+    Row("call.<any other>", IGNORED, _UNKNOWN),
+)
 _COURSE: Final = frozenset(
     {"SessionStatus", "HandoffData", "DialCallStatus", "QueueResult", "RecordingUrl", "Digits", "SpeechResult"}
 )
@@ -54,11 +72,11 @@ class CallRequest:
     def objection(self) -> str | None:
         """Say why this call is of no interest, or None."""
         if self.direction.startswith("outbound"):
-            return f"an outgoing call ({self.direction[:32]})"
+            return f"{_OUTGOING} ({self.direction[:32]})"
         if self.parent_sid:
-            return "a leg of another call"
+            return _LEG
         if self.status not in GOING_ON | OVER:
-            return f"unknown CallStatus {self.status[:32]}"
+            return f"{_UNKNOWN} {self.status[:32]}"
         return None
 
     @property

@@ -62,7 +62,7 @@ class Ingest:
             pieces, reason = admission.pieces, admission.note
             key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
             is_new = await self._append_all(pieces, source, received_at)
-            status, result = 200, "accepted" if is_new else "duplicate" if pieces else "empty"
+            status, result = 200, "accepted" if is_new else "duplicate" if pieces else source.empty
             answer = admission.answer()
             body = answer if isinstance(answer, bytes) else await answer
             return web.Response(body=body, content_type=source.answer_type or "text/plain")

@@ -66,6 +66,14 @@ class ConversationForm(Form):
     email_name: str | None = Field(default=None, alias="Bindings.Email.Name")
 
 
+class MessageForm(Form):
+    """A message that is written."""
+
+    body: str | None = Field(default=None, alias="Body")
+    author: str | None = Field(default=None, alias="Author", max_length=MAX_NAME)
+    attributes: str | None = Field(default=None, alias="Attributes")
+
+
 F = TypeVar("F", bound=Form)
 
 

@@ -16,14 +16,14 @@ from pydantic import Field, model_validator
 from router.core.addresses import Channel, parse_address
 from router.sandbox.bodies import Body, Text
 from router.sandbox.capture import CaptureBody, capture
-from router.sandbox.classic_conversations import make_conversation, open_conversation, take_traffic
+from router.sandbox.classic_conversations import make_conversation, open_conversation
 from router.sandbox.classic_errors import CONVERSATION_NOT_FOUND, is_final, missing, refuse
 from router.sandbox.classic_events import adding_fields
-from router.sandbox.classic_forms import ConversationForm, MemberForm
+from router.sandbox.classic_forms import ConversationForm, MemberForm, MessageForm
 from router.sandbox.classic_hooks import Origin
 from router.sandbox.classic_members import add_member, make_member, pair_of, type_of
+from router.sandbox.classic_messages import write_message
 from router.sandbox.classic_records import Binding
-from router.sandbox.clock import format_time
 
 if TYPE_CHECKING:
     from router.sandbox.classic_records import ClassicConversationRecord, ClassicMember, Wire
@@ -103,7 +103,7 @@ async def _create(state: State, body: InboundBody, binding: Binding) -> Taken:
     member = make_member(state, conversation, form, is_sandboxed=True)
     open_conversation(state, conversation, Origin())
     add_member(state, conversation, member, Origin())
-    message = _record(state, conversation, member, _content(body, member))
+    message = _write(state, conversation, member, _content(body, member))
     return Taken("created", conversation, member, message, _bridge(state, body, conversation))
 
 
@@ -119,8 +119,7 @@ async def _add(
     if conversation.is_closed or conversation.members.get(member.id) is None:
         return await take_inbound(state, body)  # it changed while the webhook was asked
     content |= {name.capitalize(): value for name, value in verdict.changes.items()}
-    take_traffic(state, conversation)
-    message = _record(state, conversation, member, content)
+    message = _write(state, conversation, member, content)
     return Taken("added", conversation, member, message, _bridge(state, body, conversation))
 
 
@@ -128,23 +127,13 @@ def _content(body: InboundBody, member: ClassicMember) -> dict[str, str | None]:
     return {"Body": body.body, "Author": member.identity or body.sender, "Attributes": body.attributes}
 
 
-def _record(
+def _write(
     state: State, conversation: ClassicConversationRecord, member: ClassicMember, content: dict[str, str | None]
 ) -> Wire:
-    """Count the message, tell of it and return its form; the text itself is not kept."""
-    fields: Wire = {
-        "ConversationSid": conversation.id,
-        "ParticipantSid": member.id,
-        **content,
-        "MessageSid": state.classic.make_sid("IM"),
-        "MessagingServiceSid": conversation.messaging_service_sid,
-        "Index": str(conversation.messages),
-        "DateCreated": format_time(state.clock.now(), 0),
-    }
-    conversation.messages += 1
-    origin = Origin(identity=member.identity)
-    state.classic_hooks.publish_event(conversation.id, "onMessageAdded", fields, origin)
-    return fields
+    """Let the member write, and return the form that tells of it."""
+    form = MessageForm.model_validate(content)
+    message = write_message(state, conversation, form, member, Origin(identity=member.identity))
+    return dict(message.to_fields(conversation.messaging_service_sid))
 
 
 def _bridge(state: State, body: InboundBody, conversation: ClassicConversationRecord) -> ConversationRecord | None:

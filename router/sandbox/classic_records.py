@@ -7,11 +7,14 @@ default variant of a Participant has no `chat_service_sid`. Times have no fracti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from router.sandbox.clock import format_time
 from router.sandbox.indexes import Timeline
+
+if TYPE_CHECKING:
+    from router.sandbox.classic_messages import ClassicMessageRecord
 
 Wire = dict[str, Any]
 #: Address and proxy address in canonical form: what one open conversation holds for itself.
@@ -91,7 +94,7 @@ class ClassicMember:
 
 @dataclass(slots=True)
 class ClassicConversationRecord:
-    """A classic conversation; timers are µs of silence, counted from `restarted`. `messages` counts what was said."""
+    """A classic conversation; timers are µs of silence, counted from `restarted`. `written` counts what was said."""
 
     id: str
     moment: int
@@ -108,7 +111,8 @@ class ClassicConversationRecord:
     inactive_after: int | None = None
     closed_after: int | None = None
     email: Wire | None = None
-    messages: int = 0
+    written: int = 0
+    messages: Timeline[ClassicMessageRecord] = field(default_factory=Timeline)
     members: Timeline[ClassicMember] = field(default_factory=Timeline)
     timer_at: int | None = None
 

@@ -1,9 +1,17 @@
-"""Drives a resolution: performs each request it yields with the client, and sends the answer back."""
+"""Drives a resolution: performs each request it yields with the account's clients, and sends the answer back."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.classic import OPEN_STATES
+from router.core.classic_requests import (
+    ClassicRequest,
+    FetchClassicConversation,
+    FetchClassicParticipant,
+    FindClassicConversations,
+    ListClassicParticipants,
+)
 from router.core.errors import ApiError
 from router.core.participants import ConversationStatus
 from router.core.requests import (
@@ -17,17 +25,20 @@ from router.core.requests import (
 )
 
 if TYPE_CHECKING:
-    from router.conversations.v2 import ConversationsV2
+    from router.conversations import ClassicConversations, ConversationsV2
     from router.core.requests import Outcome, Request
     from router.core.resolution import Resolution
+    from router.ports import Api
 
 _OPEN: Final = (ConversationStatus.ACTIVE, ConversationStatus.INACTIVE)
 
 
-async def perform(client: ConversationsV2, request: Request) -> Any:
+async def perform(api: Api, request: Request | ClassicRequest) -> Any:
     """Return the answer to a request, an ApiError as a value."""
     try:
-        return await _call(client, request)
+        if isinstance(request, ClassicRequest):
+            return await _call_classic(api.classic, request)
+        return await _call(api.v2, request)
     except ApiError as error:
         return error
 
@@ -51,11 +62,28 @@ async def _call(client: ConversationsV2, request: Request) -> Any:  # noqa: PLR0
             return await client.update_participant(request.conversation_id, request.participant_id, request.participant)
 
 
-async def drive(client: ConversationsV2, resolution: Resolution) -> Outcome:
+async def _call_classic(client: ClassicConversations, request: ClassicRequest) -> Any:
+    service_sid = request.service_sid
+    match request:
+        case FetchClassicConversation():
+            return await client.fetch_conversation(request.conversation_sid, service_sid=service_sid)
+        case FetchClassicParticipant():
+            sid = request.participant_sid
+            return await client.fetch_participant(request.conversation_sid, sid, service_sid=service_sid)
+        case ListClassicParticipants():
+            return await client.list_participants(request.conversation_sid, service_sid=service_sid)
+        case FindClassicConversations():
+            found = client.find_conversations(
+                address=request.address, proxy=request.proxy, states=OPEN_STATES, service_sid=service_sid
+            )
+            return [conversation async for conversation in found]
+
+
+async def drive(api: Api, resolution: Resolution) -> Outcome:
     """Run a resolution to its outcome."""
     request = next(resolution)
     while True:
-        answer = await perform(client, request)
+        answer = await perform(api, request)
         try:
             request = resolution.send(answer)
         except StopIteration as stop:

@@ -20,7 +20,13 @@ from router.streams.delivery import Delivery, StreamRef
 from router.streams.ending import end
 from router.streams.store import Store
 from router.streams.trim import Trimmer
-from router.worker.configurations import find_captured, find_configurations, find_own, warn_of_doubled_calls
+from router.worker.configurations import (
+    find_bridges,
+    find_captured,
+    find_configurations,
+    find_own,
+    warn_of_doubled_calls,
+)
 from router.worker.resolver import Resolver
 from router.worker.work import account_of, report, subject_of
 
@@ -86,6 +92,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             always_own=find_own(settings),
             captured=find_captured(configurations),
             attaching=attaching,
+            bridges=find_bridges(configurations),
+            classic_lookup=settings.classic_lookup,
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)

@@ -13,6 +13,7 @@ from router.core.call_ledger import calls_of
 from router.core.events import (
     CallReported,
     Change,
+    ClassicReported,
     CommunicationReported,
     ConversationReported,
     MessageReceived,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from router.core.requests import Resolved, Surroundings
 
 LedgerEvent = ParticipantReported | ConversationReported | CommunicationReported
+#: Events whose participant a resolution finds.
+FoundEvent = MessageReceived | CommunicationReported | ClassicReported | CallReported
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +193,23 @@ def apply_resolved(
     resolved: Resolved,
     ledger: Ledger,
     *,
-    event: MessageReceived | CommunicationReported | CallReported,
+    event: FoundEvent,
     read_at: int,
 ) -> Outcome:
     """Apply what a resolution found to the ledger; `read_at` (µs) is when it began to read."""
     ledger.touch(context.now)
     if resolved.conversation is not None:
         ledger.note_conversation(resolved.conversation)
+    if resolved.classic_sid is not None:
+        ledger.put("classic_sid", resolved.classic_sid)
     customer, recipient = _ends(event)
+    recipient = recipient or resolved.recipient
     if resolved.participant.type in AGENT_TYPES:
         recipient = None  # our own side wrote: who got it is the customer
     if recipient is not None:
         ledger.note_recipient(recipient)
     for ours in resolved.ours:
-        fact = make_fact(context, ours, ledger, cause=event.cause, version=_version(ours, read_at))
+        fact = make_fact(context, ours, ledger, cause=event.cause, version=version_of(ours, read_at))
         ledger.take_participant(_as_ours(fact))
     return announce(
         context,
@@ -211,7 +217,7 @@ def apply_resolved(
         ledger,
         event=event,
         origin=resolved.origin,
-        read_at=read_at,
+        version=resolved.version or version_of(resolved.participant, read_at),
         ends=(customer, recipient),
     )
 
@@ -221,9 +227,9 @@ def announce(
     participant: Participant,
     ledger: Ledger,
     *,
-    event: MessageReceived | CommunicationReported | CallReported,
+    event: FoundEvent,
     origin: str,
-    read_at: int,
+    version: Version,
     ends: tuple[Address | None, Address | None],
 ) -> Outcome:
     """Take in a participant that was found or created for an event; `ends` are its address there, and ours."""
@@ -232,7 +238,7 @@ def announce(
         participant,
         ledger,
         cause=event.cause,
-        version=_version(participant, read_at),
+        version=version,
         origin=origin,
         address=ends[0],
         recipient=ends[1],
@@ -242,7 +248,7 @@ def announce(
     return ledger.take_participant(fact)
 
 
-def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationReported | CallReported) -> list[str]:
+def resolved_fields(resolved: Resolved, event: FoundEvent) -> list[str]:
     """Return the ledger's fields that `apply_resolved` reads."""
     members = [member.participant for member in resolved.members if member.participant is not None]
     everyone = (resolved.participant, *resolved.ours, *members)
@@ -254,8 +260,8 @@ def resolved_fields(resolved: Resolved, event: MessageReceived | CommunicationRe
     return fields_for([participant.id for participant in everyone], addresses, calls)
 
 
-def _ends(event: MessageReceived | CommunicationReported | CallReported) -> tuple[Address | None, Address | None]:
-    if isinstance(event, MessageReceived | CallReported):
+def _ends(event: FoundEvent) -> tuple[Address | None, Address | None]:
+    if isinstance(event, MessageReceived | ClassicReported | CallReported):
         return event.customer, event.recipient
     author = event.communication.author
     if author is None:
@@ -271,7 +277,7 @@ def _as_ours(fact: ParticipantFact) -> ParticipantFact:
     return ParticipantFact(fact.participant, fact.version, fact.cause, fact.decision, is_ours=True)
 
 
-def _version(participant: Participant, read_at: int) -> Version:
+def version_of(participant: Participant, read_at: int) -> Version:
     """Return how new a read is: as new as the resource, and told when we began to read."""
     updated = to_microseconds(participant.updated_at or participant.created_at)
     return Version(read_at if updated is None else updated, read_at)

@@ -155,7 +155,7 @@ class Calls:
             return await self._finish(work)
 
     async def _look(self, work: Work, event: CallReported) -> ResolutionOutcome:
-        return await drive(self._apis.of(work.account_id).v2, resolve_call(event))
+        return await drive(self._apis.of(work.account_id), resolve_call(event))
 
     async def _read(self, work: Work, conversation_id: str, participant: Participant, event: CallReported) -> Ledger:
         query = LedgerQuery(work.account_id, conversation_id, tuple(_fields(participant, event)))

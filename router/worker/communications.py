@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.communications import from_communication, from_message, take_communication
-from router.core.events import CallReported, CommunicationReported, MessageReceived
+from router.core.events import CommunicationReported, MessageReceived
 from router.core.marker import Outcome, Result
 from router.core.participants import AGENT_TYPES
 
@@ -37,12 +37,8 @@ def apply_message(context: Context, message: MessageReceived, ledger: Ledger) ->
     return Outcome(Result.KNOWN, "announced in its conversation")
 
 
-def apply_content(
-    context: Context, event: MessageReceived | CommunicationReported | CallReported, ledger: Ledger
-) -> None:
-    """Publish what an event says, where its author is announced by now; a call says nothing itself."""
-    if isinstance(event, CallReported):
-        return
+def apply_content(context: Context, event: MessageReceived | CommunicationReported, ledger: Ledger) -> None:
+    """Publish what an event says, where its author is announced by now."""
     fact = from_message(event) if isinstance(event, MessageReceived) else from_communication(event)
     if fact is not None:
         take_communication(ledger, fact, text_limit=context.text_limit)

@@ -1,4 +1,4 @@
-"""What the worker learns from each account's configuration at its start: our own addresses, and what to warn of.
+"""What the worker learns from each account's configuration at its start: our addresses, its bridge, what to warn of.
 
 One fetch per account. Without an answer the worker starts all the same: what it then does not know is said where it
 matters.
@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Channel, parse_address
+from router.core.classic_resolution import Bridge
 from router.core.errors import ApiError
 from router.logs import log
 
@@ -59,6 +60,17 @@ def find_captured(configurations: Configurations) -> dict[str, frozenset[str]]:
         for account_id, configuration in configurations.items()
         if configuration is not None
     }
+
+
+def find_bridges(configurations: Configurations) -> dict[str, Bridge]:
+    """Return the bridges to classic services; a configuration that is not known may have one: better wait in vain."""
+    bridges = {}
+    for account_id, configuration in configurations.items():
+        if configuration is None:
+            bridges[account_id] = Bridge()
+        elif service_sid := (configuration.conversations_v1_bridge or {}).get("serviceId"):
+            bridges[account_id] = Bridge(str(service_sid))
+    return bridges
 
 
 def warn_of_doubled_calls(configurations: Configurations) -> None:

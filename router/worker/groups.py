@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from router.core.marker import Result, member_field
 from router.core.participants import ParticipantType
-from router.worker.apply import announce, decide_message
+from router.worker.apply import announce, decide_message, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,7 +64,7 @@ def _apply(context: Context, member: GroupMember, ledger: Ledger, message: Messa
             ledger,
             event=message,
             origin=member.origin,
-            read_at=read_at,
+            version=version_of(member.participant, read_at),
             ends=(member.address, message.recipient),
         )
         reason = outcome.reason

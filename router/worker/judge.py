@@ -13,11 +13,14 @@ from router.inbound.sources import normalize
 from router.streams.store import pair_of
 from router.worker.apply import (
     Context,
+    FoundEvent,
+    LedgerEvent,
     apply_event,
     apply_resolved,
     decide_message,
     ledger_fields,
 )
+from router.worker.classic import Classic, apply_classic, classic_fields, home_name, is_chat, say
 from router.worker.communications import apply_content, apply_message
 from router.worker.groups import apply_members, are_settled, wanted_members
 from router.worker.work import Work, read_inbound
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router.core.addresses import Address
-    from router.core.events import CommunicationReported
     from router.core.ledger import Ledger
     from router.core.policy import Decision, Policy
     from router.core.requests import Resolved
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 class Judge:
     """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account.
 
-    `text_limit` is in characters.
+    `text_limit` is in characters; `classic` knows the accounts' classic conversations; without it nothing is bridged.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Judge:
         route_ttl: float,
         text_limit: int = 4096,
         clock: Callable[[], int],
+        classic: Classic | None = None,
     ) -> None:
         self._configurations = configurations
         self.clock = clock
         self._policy = policy
         self._accounts = accounts
+        self._classic = classic or Classic((), {})
         self._route_ttl = int(route_ttl * 1_000_000)
         self._text_limit = text_limit
 
@@ -93,6 +97,8 @@ class Judge:
         Whoever creates our side notes its address first, so reading again after the callback came settles it.
         """
         event = work.event
+        if isinstance(event, ClassicReported):
+            return is_chat(event, self._accounts.own(work.account_id))
         if not isinstance(event, ParticipantReported) or event.participant.type == ParticipantType.CUSTOMER:
             return False
         own = self._accounts.own(work.account_id)
@@ -106,16 +112,28 @@ class Judge:
         """Return the name of a message's route."""
         return pair_of(self.configuration_of(message.account_id), message.customer, message.recipient)
 
+    def route_name(self, work: Work) -> str | None:
+        """Return the name of the route that an event's conversation may be found by, None where it needs none."""
+        event = work.event
+        if isinstance(event, MessageReceived):
+            return self.pair(event)
+        if isinstance(event, ClassicReported) and self._classic.is_bridged(work.account_id):
+            return home_name(event)
+        return None
+
     def needed(self, work: Work) -> tuple[str, list[str]] | None:
         """Return the conversation whose ledger an event needs, and which fields; None if none is known."""
         event = work.event
-        if isinstance(event, Disregarded | ClassicReported | CallReported):
+        if isinstance(event, Disregarded | CallReported):
             return None
+        if isinstance(event, ClassicReported):
+            home = work.route.conversation_id if work.route else None
+            return None if home is None and self._classic.needs_home(event) else classic_fields(event, home)
         if isinstance(event, MessageReceived):
             return (work.route.conversation_id, _message_fields(event, work.route)) if work.route else None
         return ledger_fields(event)
 
-    def apply(self, work: Work) -> Outcome | None:  # noqa: PLR0911 - one return per kind of event
+    def apply(self, work: Work) -> Outcome | None:
         """Return the outcome of an event by what is committed, or None if the API must be asked.
 
         Raises FieldNotReadError; the ledger is then spoiled and must be read again.
@@ -123,24 +141,28 @@ class Judge:
         event, ledger = work.event, work.ledger
         if isinstance(event, Disregarded):
             return Outcome(Result.IGNORED, event.reason)
-        if isinstance(event, ClassicReported):
-            return Outcome(Result.IGNORED, "not taken yet")
         if isinstance(event, CallReported):  # what is wanted, and every end, the slow path settles
             is_settled = work.decision is not None and work.decision.target is None and not event.is_over
             return Outcome(Result.IGNORED, work.decision.reason) if work.decision and is_settled else None
         before = len(ledger.entries) if ledger else 0
         if isinstance(event, MessageReceived):
             outcome = self._apply_message(work, event)
-            work.published = ledger.entries[before:] if ledger else []
-            return outcome
-        self._accounts.note_callback(work.account_id)
+        else:
+            outcome = self._apply_told(work, event)
+        work.published = ledger.entries[before:] if ledger else []
+        return outcome
+
+    def _apply_told(self, work: Work, event: LedgerEvent | ClassicReported) -> Outcome | None:
+        ledger = work.ledger
+        if not isinstance(event, ClassicReported):
+            self._accounts.note_callback(work.account_id)
         if ledger is None:
             return None
         if work.is_being_created and isinstance(event, ParticipantReported) and self._is_new(event, ledger):
             return None
-        outcome = apply_event(self.context(work), event, ledger, work.surroundings)
-        work.published = ledger.entries[before:]
-        return outcome
+        if isinstance(event, ClassicReported):
+            return apply_classic(self.context(work), event, ledger)
+        return apply_event(self.context(work), event, ledger, work.surroundings)
 
     def _is_new(self, event: ParticipantReported, ledger: Ledger) -> bool:
         return event.change is not Change.REMOVED and ledger.marker(event.participant.id) is None
@@ -173,7 +195,7 @@ class Judge:
     def apply_resolved(
         self,
         work: Work,
-        event: MessageReceived | CommunicationReported | CallReported,
+        event: FoundEvent,
         resolved: Resolved,
         ledger: Ledger,
     ) -> Outcome:
@@ -188,7 +210,10 @@ class Judge:
         if isinstance(event, MessageReceived) and resolved.members:
             left_out = apply_members(context, resolved, ledger, message=event, read_at=work.begun)
             outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
-        apply_content(context, event, ledger)
+        if isinstance(event, ClassicReported):
+            say(context, event, ledger)
+        elif not isinstance(event, CallReported):
+            apply_content(context, event, ledger)
         return outcome
 
     def members(self, work: Work, message: MessageReceived) -> tuple[Address, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.errors import RouterError
-from router.core.events import MessageReceived, ParticipantReported
+from router.core.events import ParticipantReported
 from router.core.ledger import FieldNotReadError
 from router.streams.store import LedgerQuery
 from router.worker.work import subject_of
@@ -63,9 +63,9 @@ class Quick:
         return works, behind
 
     async def _read_routes(self, works: Sequence[Work]) -> None:
-        wanted = [(work, work.event) for work in works if isinstance(work.event, MessageReceived)]
+        wanted = [(work, name) for work in works if (name := self._judge.route_name(work)) is not None]
         if wanted:
-            routes = await self._store.read_routes([(work.account_id, self._judge.pair(each)) for work, each in wanted])
+            routes = await self._store.read_routes([(work.account_id, name) for work, name in wanted])
             for (work, _), route in zip(wanted, routes, strict=True):
                 work.route = route
         told = [(work, work.event) for work in works if isinstance(work.event, ParticipantReported)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from router.core.keys import Target
 from router.worker.accounts import Accounts
+from router.worker.classic import Classic
 from router.worker.judge import Judge
 from router.worker.quick import Quick
 from router.worker.slow import Slow
@@ -18,6 +19,7 @@ from router.worker.slow import Slow
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from router.core.classic_resolution import Bridge
     from router.core.policy import Policy
     from router.ports import Apis
     from router.streams.store import Store
@@ -28,7 +30,9 @@ class Resolver:
 
     `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
     account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters;
-    `attaching` are the targets whose answer to a call puts it into a conversation; `clock` gives µs since 1970.
+    `attaching` are the targets whose answer to a call puts it into a conversation; `bridges` are those of the accounts
+    whose classic service is bridged; with `classic_lookup` a customer is looked for in classic conversations before a
+    conversation is opened; `clock` gives µs since 1970.
     """
 
     def __init__(
@@ -42,17 +46,21 @@ class Resolver:
         always_own: frozenset[str] = frozenset(),
         captured: Mapping[str, frozenset[str]] | None = None,
         attaching: frozenset[Target] = frozenset(Target),
+        bridges: Mapping[str, Bridge] | None = None,
+        classic_lookup: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
+        classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
         judge = Judge(
             policy=policy,
             accounts=accounts,
             configurations=configurations,
             route_ttl=route_ttl,
             text_limit=text_limit,
+            classic=classic,
             clock=clock,
         )
         self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, attaching=attaching)
+        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, classic=classic, attaching=attaching)

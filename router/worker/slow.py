@@ -17,28 +17,35 @@ from router.core.errors import (
     UnavailableError,
     UnusableError,
 )
-from router.core.events import CallReported, CommunicationReported, MessageReceived, ParticipantReported, Version
+from router.core.events import (
+    CallReported,
+    ClassicReported,
+    CommunicationReported,
+    MessageReceived,
+    ParticipantReported,
+    Version,
+)
 from router.core.group_resolution import resolve_group
 from router.core.keys import Target
 from router.core.ledger import FieldNotReadError, Ledger
 from router.core.marker import Outcome, Result, fields_for
 from router.core.participants import ConversationStatus, ParticipantType
-from router.core.requests import FetchConversation, Ignored, Resolved, Surroundings, Unusable, Wait
+from router.core.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resolution import MessageResolver, explore, resolve_communication
 from router.core.timestamps import to_microseconds
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store import LedgerQuery, Route
-from router.worker.api import drive, perform
-from router.worker.apply import resolved_fields
+from router.worker.api import drive
+from router.worker.apply import FoundEvent, resolved_fields
 from router.worker.calls import Calls
+from router.worker.classic import Classic, fetch_conversation, home_name, home_of
 from router.worker.work import Work, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.conversations.v2 import ConversationsV2
     from router.core.requests import Outcome as ResolutionOutcome
-    from router.ports import Apis
+    from router.ports import Api, Apis
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge
@@ -58,12 +65,20 @@ class Slow:
     """Settles events one by one."""
 
     def __init__(
-        self, *, store: Store, apis: Apis, accounts: Accounts, judge: Judge, attaching: frozenset[Target]
+        self,
+        *,
+        store: Store,
+        apis: Apis,
+        accounts: Accounts,
+        judge: Judge,
+        classic: Classic,
+        attaching: frozenset[Target],
     ) -> None:
         self._store = store
         self._apis = apis
         self._accounts = accounts
         self._judge = judge
+        self._classic = classic
         self._calls = Calls(
             store=store,
             apis=apis,
@@ -91,8 +106,8 @@ class Slow:
         return Later("others change its conversation all the time", STEP_BACK)
 
     async def _try(self, work: Work) -> Verdict | None:
-        if isinstance(work.event, MessageReceived):
-            (work.route,) = await self._store.read_routes([(work.account_id, self._judge.pair(work.event))])
+        if (name := self._judge.route_name(work)) is not None:
+            (work.route,) = await self._store.read_routes([(work.account_id, name)])
         if isinstance(work.event, ParticipantReported):
             keys = [address.key for address in work.event.participant.addresses]
             (work.is_being_created,) = await self._store.are_being_created([(work.account_id, keys)])
@@ -102,12 +117,13 @@ class Slow:
         if work.is_being_created:
             # Whoever creates it knows which message it came from, and will announce it.
             return Later("its participant is being created", CREATION, is_usual=True)
-        if work.route is not None and work.ledger is not None and not work.ledger.is_closed:
+        is_message = isinstance(work.event, MessageReceived)
+        if is_message and work.route is not None and work.ledger is not None and not work.ledger.is_closed:
             return await self._confirm(work, work.route, work.ledger)
         return await self._resolve(work)
 
-    def _client(self, work: Work) -> ConversationsV2:
-        return self._apis.of(work.account_id).v2
+    def _client(self, work: Work) -> Api:
+        return self._apis.of(work.account_id)
 
     async def _apply(self, work: Work) -> Outcome | None:
         """Judge by what is committed, reading more fields of the ledger as often as one turns out to be missing."""
@@ -129,7 +145,8 @@ class Slow:
 
     async def _confirm(self, work: Work, route: Route, ledger: Ledger) -> Verdict | None:
         """See whether a known conversation is still open; what has closed is committed as closed, and replaced."""
-        answer = await perform(self._client(work), FetchConversation(route.conversation_id))
+        service_sid = self._classic.resolver(work.account_id).service_sid
+        answer = await fetch_conversation(self._client(work), route.conversation_id, service_sid)
         if isinstance(answer, ApiError) and not isinstance(answer, NotFoundError):
             return _setback(answer)
         event = work.event
@@ -158,6 +175,12 @@ class Slow:
             return await self._calls.settle(work, event)
         if isinstance(event, CommunicationReported):
             return await self._end(work, event, await drive(self._client(work), resolve_communication(event)))
+        if isinstance(event, ClassicReported):
+            if event.recipient is not None:  # v2 may have it as somebody UNKNOWN
+                await self._accounts.add_own(work.account_id, event.recipient)
+            classic = self._classic.resolver(work.account_id)
+            steps = classic.resolve(event, home=home_of(work), age=self._age(work))
+            return await self._end(work, event, await drive(self._client(work), steps))
         if not isinstance(event, MessageReceived):
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         await self._accounts.add_own(work.account_id, event.recipient)
@@ -169,11 +192,15 @@ class Slow:
         resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
         is_unsure = work.delivery.is_redelivered
         resolution = resolve_group(resolver, event, members, is_unsure=is_unsure)
+        if self._classic.is_lookup:
+            resolution = self._classic.resolver(work.account_id).enter(event, resolution, age=self._age(work))
         return await self._end(work, event, await drive(self._client(work), resolution))
 
-    async def _end(
-        self, work: Work, event: MessageReceived | CommunicationReported, outcome: ResolutionOutcome
-    ) -> Verdict | None:
+    def _age(self, work: Work) -> float:
+        """Return how long ago an event was received, in seconds."""
+        return (self._judge.clock() - work.entry.received_at) / 1_000_000
+
+    async def _end(self, work: Work, event: FoundEvent, outcome: ResolutionOutcome) -> Verdict | None:
         match outcome:
             case Resolved():
                 return await self._take(work, event, outcome)
@@ -206,9 +233,7 @@ class Slow:
             for address in (work.event.customer, *self._judge.members(work, work.event)):
                 await self._store.end_creating(work.account_id, address)
 
-    async def _take(
-        self, work: Work, event: MessageReceived | CommunicationReported | CallReported, resolved: Resolved
-    ) -> Verdict | None:
+    async def _take(self, work: Work, event: FoundEvent, resolved: Resolved) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
         names = dict.fromkeys(resolved_fields(resolved, event))
         for _ in range(RACES):
@@ -226,8 +251,8 @@ class Slow:
                 return await self._finish(work)
         return AGAIN
 
-    async def _gone(self, work: Work, event: MessageReceived | CommunicationReported | CallReported) -> Verdict | None:
-        if isinstance(event, CommunicationReported):
+    async def _gone(self, work: Work, event: FoundEvent) -> Verdict | None:
+        if isinstance(event, CommunicationReported | ClassicReported):
             work.ledger, work.outcome = None, Outcome(Result.STALE, "the conversation is closed")
             return await self._finish(work)
         if isinstance(event, MessageReceived):
@@ -235,12 +260,13 @@ class Slow:
         # The API still knows as open what was announced as closed: give it a moment to agree.
         return Later("its conversation has just closed", STEP_BACK)
 
-    async def _remember(
-        self, work: Work, event: MessageReceived | CommunicationReported | CallReported, resolved: Resolved
-    ) -> None:
-        """Remember where messages of this pair of addresses go, or the next events of this call."""
+    async def _remember(self, work: Work, event: FoundEvent, resolved: Resolved) -> None:
+        """Remember where messages of this pair of addresses go, those of a call, or of a classic conversation."""
         if isinstance(event, CallReported):
             await self._calls.remember(work, event, resolved)
+        if isinstance(event, ClassicReported) and self._classic.is_bridged(work.account_id):
+            home = Route(resolved.conversation_id, resolved.participant.id, "", work.begun)
+            await self._store.write_routes([(work.account_id, home_name(event), home)])
         if isinstance(event, MessageReceived):
             participant = resolved.participant
             kind = participant.type or ParticipantType.UNKNOWN

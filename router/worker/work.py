@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import CommunicationData, ParticipantData
-from router.core.events import CallReported, Event, InboundEntry, MessageReceived
+from router.core.events import CallReported, ClassicReported, Event, InboundEntry, MessageReceived
 from router.logs import log
 
 if TYPE_CHECKING:
@@ -91,15 +91,14 @@ def report(work: Work) -> None:
     now = time.time_ns() // 1000
     metrics.count("router_events", entry.source, outcome.result)
     metrics.EVENT_SECONDS.observe(max(0, now - entry.received_at) / 1_000_000)
-    party = work.event.customer if isinstance(work.event, MessageReceived | CallReported) else None
-    customer = party.value if party else None
+    customer = work.event.customer if isinstance(work.event, MessageReceived | CallReported | ClassicReported) else None
     log(
         "event",
         source=entry.source,
         type=work.event.cause.event_type,
         result=outcome.result,
         reason=outcome.reason,
-        address=mask(customer) if customer else None,
+        address=mask(customer.value) if customer else None,
         conversation=ledger.conversation_id if ledger else None,
         participant=_participant(work),
         target=ledger.fields.get("target") if ledger else None,

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from router.core.addresses import Address
-from router.core.events import Cause, CommunicationReported, MessageReceived, Version
+from router.core.events import Cause, Change, ClassicReported, CommunicationReported, MessageReceived, Version
 from router.core.keys import Target
 from router.core.marker import ParticipantFact
 from router.core.participants import Communication, Conversation, Participant
@@ -77,3 +77,16 @@ def make_facts(**changes):
 def make_rule(name="rule", target=Target.AI_AGENT, **conditions):
     """Return a rule with the given conditions."""
     return Rule(name=name, line=1, target=target, **conditions)
+
+
+def make_classic(kind="participant", change=Change.ADDED, **fields):
+    """Return what a classic webhook says, of nobody unless told."""
+    given = {"participant_sid": "MB00000000000000000000000000000001", "version": Version(RECEIVED_AT, RECEIVED_AT)}
+    return ClassicReported(
+        cause=make_cause("onParticipantAdded", source="classic"),
+        account_id=ACCOUNT,
+        kind=kind,
+        change=change,
+        conversation_sid="CH00000000000000000000000000000001",
+        **(given | fields),
+    )

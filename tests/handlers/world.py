@@ -16,7 +16,8 @@ from handlers.ai_agent import AiAgent
 from handlers.consume import Consumption
 from handlers.effects import Effects
 from handlers.handler import Handler
-from handlers.joining import Joiner, Joiners
+from handlers.joiners import Joiners
+from handlers.joining import Joiner
 from handlers.replies import make_greeting
 from router.conversations import ClassicConversations, ConversationsV2, Transport
 from router.core.accounts import Account

@@ -10,6 +10,7 @@ from router.core.addresses import Address
 from router.core.errors import RouterError, UnreadableError, UnusableError
 from router.core.events import (
     Change,
+    ClassicReported,
     CommunicationReported,
     Content,
     ConversationReported,
@@ -21,8 +22,8 @@ from router.core.events import (
     Version,
 )
 from router.core.signature import parse_form
-from router.inbound import messaging
-from router.inbound.event_streams import EVENT_TYPES, BadElement, ClassicReported, Element, normalize, split
+from router.inbound import classic, messaging
+from router.inbound.event_streams import EVENT_TYPES, BadElement, Element, normalize, split
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -117,7 +118,9 @@ def test_no_json(body):
         pytest.param(make_event(without=["data"]), "missing or blank: From, To, MessageSid", id="no-data"),
         pytest.param(make_event(to=None), "missing or blank: To", id="no-recipient"),
         pytest.param(
-            make_event("es_participant_added", without=["ConversationSid"]), "neither id nor", id="no-conversation"
+            make_event("es_participant_added", without=["ConversationSid"]),
+            "ConversationSid is missing",
+            id="no-conversation",
         ),
     ],
 )
@@ -299,7 +302,7 @@ def test_classic_participant():
     assert (event.kind, event.change, event.conversation_sid) == ("participant", Change.ADDED, CLASSIC)
     assert event.participant_sid == event.cause.resource_id == "MB00000000000000000000000000000001"
     assert (event.customer.key, event.recipient.key) == ("WHATSAPP|+14155550101", "WHATSAPP|+15557650001")
-    assert event.version == Version(NOON + SECOND, NOON + 2_500_000)
+    assert event.version == Version(NOON + SECOND, NOON + SECOND)
     assert event.account_id == ACCOUNT
 
 
@@ -311,7 +314,9 @@ def test_classic_participant():
         pytest.param({"ProxyAddress": "d@x.io", "Type": "email"}, None, "EMAIL|d@x.io", id="ours-only"),
         pytest.param({"address": "+1", "proxyAddress": "+2"}, "SMS|+1", "SMS|+2", id="camel-case"),
         pytest.param({"Address": "77", "Type": "messenger"}, "CHAT|77", None, id="messenger"),
-        pytest.param({"Address": ["+1"]}, None, None, id="list"),
+        pytest.param({"Address": ["+1"]}, "SMS|+1", None, id="list-of-one"),
+        pytest.param({"Address": ["+1", "+2"], "ProxyAddress": 5}, None, None, id="list-of-several"),
+        pytest.param({"Address": "whatsapp:+1", "ProxyAddress": "+2"}, "WHATSAPP|+1", "WHATSAPP|+2", id="one-prefix"),
         pytest.param(None, None, None, id="none"),
         pytest.param("+1", None, None, id="text"),
     ],
@@ -335,6 +340,7 @@ def test_classic_message_and_state():
     message, state = read(make_event("es_message_added")), read(make_event("es_conversation_state_updated"))
     assert (message.kind, message.message_sid) == ("message", "IM00000000000000000000000000000001")
     assert (message.author, message.cause.resource_id) == ("whatsapp:+14155550101", message.message_sid)
+    assert (message.text, message.index) == ("Hello", 0)
     assert (state.kind, state.change, state.state) == ("conversation", Change.UPDATED, "closed")
     assert state.cause.resource_id == CLASSIC
     assert read(make_event("es_conversation_state_updated", StateTo=None, State="active")).state == "active"
@@ -344,10 +350,10 @@ def test_classic_message_and_state():
     ("changes", "version"),
     [
         pytest.param(
-            {"DateUpdated": "2026-01-07T12:00:02Z"}, Version(NOON + 2 * SECOND, NOON + 2_500_000), id="updated"
+            {"DateUpdated": "2026-01-07T12:00:02Z"}, Version(NOON + 2 * SECOND, NOON + 2 * SECOND), id="updated"
         ),
         pytest.param({"DateCreated": None}, Version(NOON + 2_500_000, NOON + 2_500_000), id="told-only"),
-        pytest.param({"top": {"time": None}}, Version(NOON + SECOND, RECEIVED_AT), id="not-told"),
+        pytest.param({"top": {"time": None}}, Version(NOON + SECOND, NOON + SECOND), id="not-told"),
         pytest.param({"top": {"time": 5}, "DateCreated": "soon"}, Version(RECEIVED_AT, RECEIVED_AT), id="no-time"),
     ],
 )
@@ -391,9 +397,37 @@ def test_disregarded(event_type, reason):
 
 def test_every_type_becomes_an_event():
     """The published list of types holds what is not disregarded, and each once."""
-    assert len(set(EVENT_TYPES)) == len(EVENT_TYPES) == 11
+    assert len(set(EVENT_TYPES)) == len(EVENT_TYPES) == 9
     for event_type in EVENT_TYPES[1:]:
-        assert isinstance(read(make_event("es_participant_added", top={"type": event_type})), ClassicReported)
+        event = make_event("es_participant_added", top={"type": event_type}, MessageSid="IM1")
+        assert isinstance(read(event), ClassicReported)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "reason"),
+    [
+        ("message.updated", "a change of a message changes no participant"),
+        ("message.removed", "a change of a message changes no participant"),
+        ("conversation-state.added", f"unknown event type {CONVERSATIONS}conversation-state.added"),
+    ],
+)
+def test_classic_events_of_no_interest(event_type, reason):
+    """What changes no participant is disregarded by name, like its webhook, and its batch is in order all the same."""
+    event = make_event("es_message_added", top={"type": f"{CONVERSATIONS}{event_type}"})
+    assert read(event).reason == reason
+    assert (see(event).subject, see(event).aliases) == (CLASSIC, ())
+
+
+@pytest.mark.parametrize(
+    ("sample", "form"),
+    [("es_participant_added", "classic_participant_added"), ("es_message_added", "classic_message_added")],
+)
+def test_a_classic_event_joins_up_with_its_form(sample, form):
+    """The event and the webhook of one thing have one subject, and the event's alias is the webhook's key."""
+    told = classic.identify(parse_form(encode_form(load_form(form))), default_account=OTHER_ACCOUNT)
+    identity = see(make_event(sample))
+    assert identity.subject == told.subject == CLASSIC
+    assert identity.aliases == (told.key,)
 
 
 # --- whatever is posted ----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.errors import UnreadableError
-from router.core.events import Disregarded, MessageReceived, ParticipantReported, SourceName
+from router.core.events import ClassicReported, MessageReceived, ParticipantReported, SourceName
 from router.core.signature import parse_form
 from router.inbound.email import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
@@ -27,12 +27,15 @@ MAIL = ReceivedMail(
     recipient="support@inbound.example.com",
     headers=MailHeaders(message_id="<m1@example.com>"),
 )
+CLASSIC_BODY = encode_form(load_form("classic_participant_added"))
+PRE_ACTION_BODY = encode_form(load_form("classic_participant_added", EventType="onParticipantAdd"))
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
     SourceName.VOICE: Webhook(CALL_BODY, parse_form(CALL_BODY), None),
     SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
     SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
     SourceName.EMAIL: Webhook(b"", [], None, mails=(MAIL,)),
+    SourceName.CLASSIC: Webhook(CLASSIC_BODY, parse_form(CLASSIC_BODY), None),
 }
 
 
@@ -40,7 +43,8 @@ def test_every_source_is_found_by_its_name():
     """A source stands in the table under its own name, and no two share a route."""
     assert all(name == source.name for name, source in SOURCES.items())
     assert len({source.path for source in SOURCES.values()}) == len(SOURCES)
-    assert all(source.path == f"/webhooks/{name}" for name, source in SOURCES.items())
+    paths = {SourceName.CLASSIC: "conversations-classic"}
+    assert all(source.path == f"/webhooks/{paths.get(name, name)}" for name, source in SOURCES.items())
 
 
 def test_keys_live_longer_than_redeliveries():
@@ -56,10 +60,11 @@ def test_keys_live_longer_than_redeliveries():
         pytest.param("conversations", "application/json", b"", None, id="conversations"),
         pytest.param("event-streams", "application/json", b"", None, id="event-streams"),
         pytest.param("email", "multipart/form-data", b"", None, id="email"),
+        pytest.param("classic", "application/x-www-form-urlencoded", b"{}", "application/json", id="classic"),
     ],
 )
 def test_answers(name, content_type, answer, answer_type):
-    """Messages are answered with an empty TwiML document, callbacks with nothing; neither can reach a customer."""
+    """A message gets an empty TwiML document, a callback nothing, a question "unchanged"; none reaches a customer."""
     source = SOURCES[SourceName(name)]
     assert (source.content_type, source.answer, source.answer_type) == (content_type, answer, answer_type)
     assert EMPTY_TWIML.endswith(b"<Response/>")
@@ -110,11 +115,17 @@ def test_a_batch_has_a_piece_for_each_element():
         normalize(make_entry(pieces[1].body, "event-streams"))
 
 
-def test_classic_events_are_disregarded_by_name():
-    """Event Streams tells of classic conversations, which are not taken yet: said, not lost."""
+def test_classic_events_of_event_streams_are_taken():
+    """What Event Streams tells of a classic conversation is the event that its webhook would have been."""
     event = normalize(make_entry(encode_json(load("es_participant_added")), "event-streams"))
-    assert isinstance(event, Disregarded)
-    assert "classic" in event.reason
+    assert isinstance(event, ClassicReported)
+
+
+def test_a_question_holds_no_event():
+    """A pre-action webhook asks whether something may happen: nothing has, so nothing is appended."""
+    source = SOURCES[SourceName.CLASSIC]
+    assert source.split(Webhook(PRE_ACTION_BODY, parse_form(PRE_ACTION_BODY), None), ACCOUNT) == []
+    assert source.empty == "pre-action"
 
 
 @pytest.mark.parametrize(
@@ -123,6 +134,7 @@ def test_classic_events_are_disregarded_by_name():
         pytest.param("messaging", FORM_BODY, MessageReceived, id="messaging"),
         pytest.param("conversations", JSON_BODY, ParticipantReported, id="conversations"),
         pytest.param("email", MAIL.to_body(), MessageReceived, id="email"),
+        pytest.param("classic", CLASSIC_BODY, ClassicReported, id="classic"),
     ],
 )
 def test_normalize(source, body, kind):

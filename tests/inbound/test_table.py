@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from router.core import calls
 from router.core.events import (
+    CallReported,
     Change,
+    ClassicReported,
     CommunicationReported,
     ConversationReported,
     Disregarded,
@@ -13,7 +16,8 @@ from router.core.events import (
     ParticipantReported,
     SourceName,
 )
-from router.inbound import conversations, event_streams
+from router.inbound import classic, classic_facts, conversations, event_streams
+from router.inbound.email import MAIL, MailHeaders, ReceivedMail
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED
 from router.inbound.sources import SOURCES, normalize
 from router.inbound.table import ROWS, to_markdown
@@ -46,6 +50,31 @@ def v2(subject, callback):
     return event(f"{CONVERSATIONS}{subject}", load_callback(callback)["data"])
 
 
+#: What a classic event may say, in one: each type reads its part.
+CLASSIC_DATA = {
+    "ConversationSid": "CH1",
+    "ParticipantSid": "MB1",
+    "MessageSid": "IM1",
+    "DateUpdated": "2026-01-01T00:00:00Z",
+    "Identity": "dana",
+    "Author": "dana",
+    "Body": "hi",
+}
+
+
+def classic_form(event_type):
+    return encode_form([*CLASSIC_DATA.items(), ("AccountSid", "AC1"), ("EventType", event_type)])
+
+
+def call_form(status="ringing", **changes):
+    return encode_form(load_form("call", CallStatus=status, **changes))
+
+
+def mail_body(sender="ana@example.com", **headers):
+    headers = MailHeaders(message_id="<m1@example.com>", **headers)
+    return ReceivedMail(envelope_from=sender, recipient="us@example.com", headers=headers, text="hi").to_body()
+
+
 #: Of each row, by source, event type and kind: a webhook's body as the inbound entry holds it.
 SAMPLES = {
     SourceName.MESSAGING: {
@@ -58,6 +87,22 @@ SAMPLES = {
     SourceName.CONVERSATIONS: {
         **{(event_type, ""): told(event_type) for event_type in conversations.EVENT_TYPES},
         ("<any other>", ""): any_callback(),
+    },
+    SourceName.VOICE: {
+        **{(f"call.{status}", ""): call_form(status) for status in calls.GOING_ON | calls.OVER},
+        ("call.<status>", "outgoing"): call_form(Direction="outbound-api"),
+        ("call.<status>", "child leg"): call_form(ParentCallSid="CA2"),
+        ("call.<any other>", ""): call_form("daydreaming"),
+    },
+    SourceName.CLASSIC: {
+        **{(event_type, ""): classic_form(event_type) for event_type in classic.EVENT_TYPES},
+        **{(event_type, "pre-action, answered {}"): classic_form(event_type) for event_type in classic.PRE_ACTIONS},
+        ("<any other>", ""): classic_form("onTypingStarted"),
+    },
+    SourceName.EMAIL: {
+        (MAIL, ""): mail_body(),
+        (MAIL, "bounce"): mail_body(""),
+        (MAIL, "automatic reply"): mail_body(auto_submitted="auto-replied"),
     },
     SourceName.EVENT_STREAMS: {
         (event_streams.MESSAGE, ""): encode_json(load("es_inbound_message")),
@@ -77,7 +122,10 @@ SAMPLES = {
         (f"{CONVERSATIONS}<subject>.removed", "v2 conversations and messages"): v2(
             "message.removed", "COMMUNICATION_UPDATED"
         ),
-        (f"{CONVERSATIONS}<subject>.<verb>", "classic"): encode_json(load("es_message_added")),
+        **{
+            (f"{CONVERSATIONS}{name}", "classic"): event(f"{CONVERSATIONS}{name}", CLASSIC_DATA)
+            for name in (*classic_facts.EVENTS, "message.updated", "message.removed")
+        },
         (f"{CONVERSATIONS}user.<verb>", ""): event(f"{CONVERSATIONS}user.added", {"UserSid": "US1"}),
         ("com.twilio.messaging.message.<verb>", ""): event("com.twilio.messaging.message.sent", {}),
         ("com.twilio.eventstreams.test-event", ""): encode_json(load("es_sink_test")),
@@ -86,7 +134,18 @@ SAMPLES = {
 }
 
 
-def fate_of(event):
+CLASSIC_FATES = {
+    ("participant", Change.ADDED): {(JOINED,)},
+    ("participant", Change.UPDATED): {(UPDATED, JOINED)},
+    ("participant", Change.REMOVED): {(LEFT,)},
+    ("conversation", Change.ADDED): {NOTED},
+    ("conversation", Change.UPDATED): {(CLOSED,)},
+    ("conversation", Change.REMOVED): {(CLOSED,)},
+    ("message", Change.ADDED): {(JOINED, SAID)},
+}
+
+
+def fate_of(event):  # noqa: PLR0911 - one return per kind of event
     """What the worker makes of an event, in the words of the table."""
     match event:
         case Disregarded():
@@ -99,6 +158,10 @@ def fate_of(event):
             return {NOTED, (CLOSED,)}
         case MessageReceived() | CommunicationReported():
             return {(JOINED, SAID)}
+        case CallReported():
+            return {(LEFT,)} if event.is_over else {(JOINED,)}
+        case ClassicReported():
+            return CLASSIC_FATES[event.kind, event.change]
 
 
 def test_every_source_has_rows_and_every_row_a_sample():

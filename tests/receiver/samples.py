@@ -24,6 +24,7 @@ from twilio.request_validator import RequestValidator
 from router.core.events import SourceName
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import SOURCES
+from router.sandbox.simulated_classic import ClassicScene, classic_webhook
 from router.sandbox.simulated_mail import mail
 from router.sandbox.simulated_voice import call
 from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
@@ -183,6 +184,19 @@ def incoming_call(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
     return call(account_sid=account, sender=CUSTOMER, recipient=OURS, sid=sid, CallerName=WORDS)
 
 
+def classic_message(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
+    scene = ClassicScene(
+        account_sid=account,
+        service_sid=f"IS{1:032x}",
+        now=NOW,
+        customer=CUSTOMER,
+        recipient=OURS,
+        body=WORDS,
+        index=number,
+    )
+    return classic_webhook("classic-message-added", scene)
+
+
 #: source: function from (number, account) to an authentic webhook; another number gives another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
@@ -190,6 +204,7 @@ SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.CONVERSATIONS: participant_added,
     SourceName.EVENT_STREAMS: message_streamed,
     SourceName.EMAIL: mail_received,
+    SourceName.CLASSIC: classic_message,
 }
 #: Those that Twilio signs over the URL that it calls.
 URL_SAMPLES = {name: sample for name, sample in SAMPLES.items() if name != SourceName.EMAIL}

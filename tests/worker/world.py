@@ -126,7 +126,7 @@ class World:
     def make_resolver(
         self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4, **options: Any
     ) -> Resolver:
-        """Another worker's resolver: nothing is shared but Redis and the API."""
+        """Another worker's resolver: nothing is shared but Redis and the API; `more` goes to it."""
         transport = Transport(self.url, KEY, SECRET, timeout=self.api_timeout, retries=retries, random=lambda: 0.01)
         self._transports.append(transport)
         return Resolver(

@@ -1,0 +1,261 @@
+"""Classic resolution, driven with plain values: what it asks for, what it waits for, and where it ends."""
+
+import pytest
+
+from router.core.classic import ClassicConversation, ClassicParticipant, ParticipantConversation
+from router.core.classic_requests import (
+    FetchClassicConversation,
+    FetchClassicParticipant,
+    FindClassicConversations,
+    ListClassicParticipants,
+)
+from router.core.classic_resolution import BRIDGE_WAIT, PATIENCE, Bridge, ClassicResolver
+from router.core.errors import AuthenticationError, NotFoundError, RateLimitError, RequestError, UnavailableError
+from router.core.requests import FindConversations, Ignored, ListParticipants, Resolved, Unusable, Wait
+from router.core.resolution import LONG_WAIT, SHORT_WAIT
+from tests.core.builders import (
+    CONVERSATION,
+    CUSTOMER,
+    DESK,
+    make_classic,
+    make_conversation,
+    make_message,
+    make_participant,
+)
+from tests.core.test_resolution import drive
+
+SID, OTHER = "CH00000000000000000000000000000001", "CH00000000000000000000000000000002"
+SERVICE, ELSEWHERE = "IS00000000000000000000000000000001", "IS00000000000000000000000000000002"
+BINDING = {"type": "sms", "address": CUSTOMER.value, "proxy_address": DESK.value}
+MEMBER = ClassicParticipant(sid="MB1", messaging_binding=BINDING, date_updated="2026-01-07T12:00:00Z")
+CHAT = ClassicParticipant(sid="MB2", identity="ana")
+ANA = make_participant("p1", CUSTOMER)
+V2 = make_conversation()
+OPEN = ClassicConversation(sid=SID, state="active")
+GONE = NotFoundError("gone", status=404, code=50350)
+BUSY = RateLimitError("slow down", status=429, code=50063, retry_after=7.0)
+CHANGED = UnavailableError("changed by another", status=409, code=50419)
+LOCKED = AuthenticationError("who?", status=403, code=50430)
+WRONG = RequestError("no", status=400, code=20001)
+
+FIND, LIST = FindConversations, ListParticipants
+FIND_CLASSIC, LIST_CLASSIC = FindClassicConversations, ListClassicParticipants
+FETCH, FETCH_MEMBER = FetchClassicConversation, FetchClassicParticipant
+
+ADDED = make_classic(customer=CUSTOMER, recipient=DESK)
+SILENT = make_classic()
+WROTE = make_classic(kind="message", author=CUSTOMER.value)
+NAMED = make_classic(kind="message", author="ana", participant_sid=None)
+
+
+def resolve(event, *answers, home=None, age=0.0, bridge=None, service=None):
+    requests, outcome = drive(ClassicResolver(service, bridge).resolve(event, home=home, age=age), *answers)
+    return [type(request) for request in requests], outcome
+
+
+def who(outcome):
+    """Say in short whom a resolution found, and where."""
+    assert isinstance(outcome, Resolved), outcome
+    return outcome.participant.id, outcome.conversation_id, outcome.origin
+
+
+# --- without a bridge ------------------------------------------------------------------------------
+
+
+def test_event_that_says_everything_asks_for_nothing():
+    """The webhook of a member is the member."""
+    requests, outcome = resolve(ADDED)
+    assert requests == []
+    assert who(outcome) == (ADDED.participant_sid, SID, "announced")
+    assert (outcome.classic_sid, outcome.recipient, outcome.version) == (SID, DESK, ADDED.version)
+
+
+@pytest.mark.parametrize(("event", "origin"), [(SILENT, "announced"), (WROTE, "found")])
+def test_member_is_fetched_by_sid(event, origin):
+    """A member that the event does not describe is looked at, in the service that is configured."""
+    requests, outcome = drive(ClassicResolver(SERVICE).resolve(event), MEMBER)
+    assert requests == [FetchClassicParticipant(SID, event.participant_sid, SERVICE)]
+    assert who(outcome) == ("MB1", SID, origin)
+
+
+@pytest.mark.parametrize(
+    ("author", "found"), [("ana", "MB2"), (CUSTOMER.value, "MB1")], ids=["by-identity", "by-address"]
+)
+def test_author_is_looked_for_among_the_members(author, found):
+    """A message without a participant SID names its author by identity or by address."""
+    event = make_classic(kind="message", author=author, participant_sid=None)
+    requests, outcome = resolve(event, [MEMBER, CHAT])
+    assert (requests, who(outcome)) == ([LIST_CLASSIC], (found, SID, "found"))
+
+
+def test_author_who_is_no_participant():
+    """Nobody in the conversation wrote it."""
+    assert resolve(NAMED, [MEMBER]) == ([LIST_CLASSIC], Ignored("its author is no participant"))
+
+
+@pytest.mark.parametrize("event", [SILENT, NAMED], ids=["fetch", "list"])
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        pytest.param(GONE, Ignored, id="404"),
+        pytest.param(BUSY, Wait, id="429"),
+        pytest.param(CHANGED, Wait, id="concurrent"),
+        pytest.param(LOCKED, Wait, id="403"),
+        pytest.param(WRONG, Unusable, id="400"),
+    ],
+)
+def test_errors_by_their_class(event, answer, expected):
+    """404 is gone, what may recover waits as long as it says, and only a wrong request can never succeed."""
+    _, outcome = resolve(event, answer)
+    assert type(outcome) is expected
+    if isinstance(outcome, Wait):
+        assert outcome.delay == {429: 7.0, 409: SHORT_WAIT, 403: LONG_WAIT}[answer.status]
+    if isinstance(outcome, Ignored):
+        assert outcome.reason.startswith("gone: ")
+
+
+# --- with a bridge ---------------------------------------------------------------------------------
+
+
+def test_bridged_participant():
+    """The v2 conversation is found by the classic SID as channelId, and the participant by its address."""
+    requests, outcome = drive(ClassicResolver(None, Bridge(SERVICE)).resolve(ADDED), [V2], [ANA])
+    assert requests == [FindConversations(SID), ListParticipants(CONVERSATION)]
+    assert who(outcome) == ("p1", CONVERSATION, "announced")
+    assert (outcome.classic_sid, outcome.recipient, outcome.version) == (SID, DESK, None)
+
+
+def test_known_home_is_not_looked_for():
+    """Where the home is known only the participant is looked for; a classic home needs neither."""
+    bridge = Bridge(SERVICE)
+    assert resolve(WROTE, [ANA], home=CONVERSATION, bridge=bridge)[0] == [LIST]
+    assert resolve(ADDED, home=SID, bridge=bridge)[0] == []
+
+
+def test_newest_of_several():
+    """Where several open conversations carry the SID, the one that was opened last is it."""
+    old, new = make_conversation("a", created_at="2026-01-01"), make_conversation("b", created_at="2026-01-02")
+    assert who(resolve(ADDED, [new, old], [ANA], bridge=Bridge())[1])[1] == "b"
+
+
+@pytest.mark.parametrize(
+    ("bridge", "answers"),
+    [
+        pytest.param(Bridge(SERVICE), ([], OPEN), id="in-the-bridged-service"),
+        pytest.param(Bridge(), ([],), id="unknown-service"),
+    ],
+)
+def test_bridge_is_waited_for(bridge, answers):
+    """A conversation that v2 has not got yet is waited for; after all patience it is the classic one."""
+    _, outcome = resolve(ADDED, *answers, bridge=bridge, age=PATIENCE - 1)
+    assert outcome == Wait("the bridge has not opened its conversation", BRIDGE_WAIT)
+    _, outcome = resolve(ADDED, [], bridge=bridge, age=PATIENCE)
+    assert who(outcome) == (ADDED.participant_sid, SID, "announced")
+
+
+@pytest.mark.parametrize("answer", [GONE, ClassicConversation(sid=SID, state="closed")], ids=["elsewhere", "closed"])
+def test_bridge_that_will_not_come_is_not_waited_for(answer):
+    """What is not in the bridged service, or has closed, gets no conversation any more."""
+    requests, outcome = resolve(ADDED, [], answer, bridge=Bridge(SERVICE))
+    assert requests == [FIND, FETCH]
+    assert who(outcome)[1] == SID
+
+
+def test_event_that_names_its_service():
+    """An event of another service asks nothing of v2; one of the bridged service needs no look at classic."""
+    other = make_classic(customer=CUSTOMER, service_sid=ELSEWHERE)
+    assert resolve(other, bridge=Bridge(SERVICE))[0] == []
+    same = make_classic(customer=CUSTOMER, service_sid=SERVICE)
+    requests, outcome = resolve(same, [], bridge=Bridge(SERVICE))
+    assert requests == [FIND]
+    assert isinstance(outcome, Wait)
+
+
+def test_participant_is_waited_for_and_replaced():
+    """A member that v2 has not got is waited for; after all patience it takes its place in the v2 conversation."""
+    bot = make_participant("p2", DESK, type="AGENT")
+    _, outcome = resolve(ADDED, [V2], [bot], bridge=Bridge())
+    assert outcome == Wait("the bridge has not added the participant", BRIDGE_WAIT)
+    _, outcome = resolve(ADDED, [V2], [bot], bridge=Bridge(), age=PATIENCE)
+    assert who(outcome) == (ADDED.participant_sid, CONVERSATION, "announced")
+    assert outcome.participant.conversation_id == CONVERSATION
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        pytest.param((BUSY,), Wait, id="find"),
+        pytest.param(([], LOCKED), Wait, id="fetch"),
+        pytest.param(([V2], BUSY), Wait, id="list"),
+        pytest.param(([V2], GONE), Ignored, id="list-gone"),
+        pytest.param(([V2], WRONG), Unusable, id="list-refused"),
+    ],
+)
+def test_errors_of_a_bridge(answers, expected):
+    """An outage waits however old the event is: without an answer nobody knows where it belongs."""
+    _, outcome = resolve(ADDED, *answers, bridge=Bridge(SERVICE))
+    assert type(outcome) is expected
+
+
+# --- lookup ----------------------------------------------------------------------------------------
+
+ROW = ParticipantConversation(
+    conversation_sid=SID,
+    participant_sid="MB1",
+    conversation_state="inactive",
+    conversation_date_updated="2026-01-07T12:00:00Z",
+    participant_messaging_binding=BINDING,
+)
+
+
+def otherwise():
+    """What is done without a classic conversation."""
+    yield "otherwise"
+    return Ignored("opened")
+
+
+def enter(*answers, age=0.0, bridge=None):
+    requests, outcome = drive(ClassicResolver(SERVICE, bridge).enter(make_message(), otherwise(), age=age), *answers)
+    return [each if isinstance(each, str) else type(each) for each in requests], outcome
+
+
+def test_lookup_finds_the_newest_conversation():
+    """Among the open conversations of the pair the one that changed last is it."""
+    newer = ROW.model_copy(update={"conversation_sid": OTHER, "conversation_date_updated": "2026-01-08T12:00:00Z"})
+    requests, outcome = drive(ClassicResolver(SERVICE).enter(make_message(), otherwise()), [newer, ROW])
+    assert requests == [FindClassicConversations(CUSTOMER.value, DESK, SERVICE)]
+    assert who(outcome) == ("MB1", OTHER, "found")
+    assert (outcome.conversation.id, outcome.conversation.status) == (OTHER, "INACTIVE")
+    assert (outcome.classic_sid, outcome.recipient) == (OTHER, DESK)
+
+
+def test_lookup_that_finds_nothing():
+    """Without one it goes on as if nobody had looked."""
+    assert enter([], None) == ([FIND_CLASSIC, "otherwise"], Ignored("opened"))
+
+
+@pytest.mark.parametrize(("answer", "delay"), [(GONE, LONG_WAIT), (BUSY, 7.0), (LOCKED, LONG_WAIT)])
+def test_lookup_that_fails(answer, delay):
+    """A failed lookup waits, also where the service does not exist: to open a second conversation would be worse."""
+    assert enter(answer)[1].delay == delay
+
+
+@pytest.mark.parametrize(
+    ("answers", "age", "expected"),
+    [
+        pytest.param(([ROW], [V2], [ANA]), 0.0, ("p1", CONVERSATION, "found"), id="v2"),
+        pytest.param(([ROW], [V2], []), PATIENCE, ("MB1", CONVERSATION, "found"), id="v2-without-participant"),
+        pytest.param(([ROW], []), PATIENCE, ("MB1", SID, "found"), id="classic"),
+    ],
+)
+def test_lookup_behind_a_bridge(answers, age, expected):
+    """A classic conversation that is bridged is entered on its v2 side, as far as that exists."""
+    assert who(enter(*answers, age=age, bridge=Bridge())[1]) == expected
+
+
+def test_lookup_waits_for_the_bridge():
+    """A message waits for the v2 side like any event."""
+    assert isinstance(enter([ROW], [], bridge=Bridge())[1], Wait)
+    assert isinstance(enter([ROW], [V2], [], bridge=Bridge())[1], Wait)
+    assert isinstance(enter([ROW], [V2], GONE, bridge=Bridge())[1], Wait)  # it closed in between: never dropped
+    assert isinstance(enter([ROW], BUSY, bridge=Bridge())[1], Wait)
