@@ -10,7 +10,6 @@ import os
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -23,10 +22,10 @@ from pydantic import (
     ValidationError,
 )
 
+from router import setting_types
 from router.accounts_file import ACCOUNTS_FILE, PER_ACCOUNT, read_accounts_file
-from router.core.accounts import Account, Accounts, parse_shared_keys, parse_tokens
+from router.core.accounts import Account, Accounts
 from router.core.accounts_file import CREDENTIALS, TOKEN
-from router.core.addresses import mask
 from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.core.keys import Keys
@@ -54,46 +53,6 @@ _TWILIO: Final = frozenset(
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
 _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
-#: Shown without user, password and query.
-_SECRET: Final = frozenset(
-    {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
-)
-_URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
-
-
-def _tokens(value: object) -> object:
-    return parse_tokens(value) if isinstance(value, str) else value
-
-
-def _signed_sources(value: tuple[SourceName, ...]) -> tuple[SourceName, ...]:
-    if SourceName.EMAIL in value:  # it has no account that could be checked in place of the signature
-        raise ValueError("email has no shadow mode")
-    return value
-
-
-def _pairs(value: object) -> object:
-    return parse_shared_keys(value) if isinstance(value, str) else value
-
-
-def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, half of an IPv6 address
-        is_url = False
-    if not is_url:
-        raise ValueError("is no http or https URL")
-    return value.rstrip("/")
-
-
-def _base_url(value: str) -> str:
-    return _url(value).removesuffix("/v2").removesuffix("/v1")
-
-
-def _redis_url(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("does not begin with redis://, rediss:// or unix://")
-    return value
 
 
 class Settings(BaseModel):
@@ -102,26 +61,32 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     twilio_account_sid: str | None = Field(default=None, pattern=r"^AC[0-9a-fA-F]{32}$")
-    twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(_tokens)] = ()
+    twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(setting_types.tokens)] = ()
     twilio_api_key: SecretStr | None = None
     twilio_api_secret: SecretStr | None = None
     twilio_conversation_configuration_id: str | None = Field(default=None, min_length=1)
-    twilio_conversations_url: Annotated[str, AfterValidator(_base_url)] = "https://conversations.twilio.com"
+    twilio_conversations_url: Annotated[str, AfterValidator(setting_types.base_url)] = (
+        "https://conversations.twilio.com"
+    )
     twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_url)] | None = None
-    public_base_url: Annotated[str, AfterValidator(_url)] | None = None
+    redis_url: Annotated[SecretStr, AfterValidator(setting_types.redis_url)] | None = None
+    public_base_url: Annotated[str, AfterValidator(setting_types.url)] | None = None
     port: int = Field(default=8080, ge=0, le=65535)
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
-    shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(_pairs)] = Field(default_factory=dict)
+    shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(setting_types.pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
-    email_public_keys: Annotated[tuple[str, ...], BeforeValidator(_tokens), AfterValidator(check_public_keys)] = ()
+    email_public_keys: Annotated[
+        tuple[str, ...], BeforeValidator(setting_types.tokens), AfterValidator(check_public_keys)
+    ] = ()
     email_credentials: Annotated[
-        tuple[SecretStr, ...], BeforeValidator(_tokens), AfterValidator(check_credentials)
+        tuple[SecretStr, ...], BeforeValidator(setting_types.tokens), AfterValidator(check_credentials)
     ] = ()
     email_max_age: int = Field(default=4 * 86_400, ge=0, le=7 * 86_400)
     max_mail_bytes: int = Field(default=40 * 1_048_576, ge=1024, le=1024 * 1_048_576)
-    shadow: Annotated[tuple[SourceName, ...], BeforeValidator(_tokens), AfterValidator(_signed_sources)] = ()
+    shadow: Annotated[
+        tuple[SourceName, ...], BeforeValidator(setting_types.tokens), AfterValidator(setting_types.signed_sources)
+    ] = ()
     quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
     quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
     quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
@@ -232,7 +197,7 @@ class Settings(BaseModel):
 
         Where the accounts file has accounts, each follows under its SID.
         """
-        shown = {variable_of(name): _shown(name, getattr(self, name)) for name in type(self).model_fields}
+        shown = {variable_of(name): setting_types.shown(name, getattr(self, name)) for name in type(self).model_fields}
         return shown | {account.sid: account.masked() for account in self.accounts if self._further}
 
 
@@ -240,19 +205,6 @@ def variable_of(name: str) -> str:
     """Return the environment variable of a setting."""
     upper = name.upper()
     return upper if upper in _TWILIO else f"ROUTER_{upper}"
-
-
-def _shown(name: str, value: Any) -> str:
-    if value is None or value in ("", (), {}):
-        return "(not set)"
-    if name in _URLS:
-        parts = urlsplit(value.get_secret_value() if isinstance(value, SecretStr) else value)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    if name in _SECRET:
-        return ",".join("***" for _ in (value if isinstance(value, tuple) else (value,)))
-    if isinstance(value, tuple):
-        return ",".join(value)
-    return mask(value) if name == "ai_agent_address" else str(value)
 
 
 def find_config_dir(environment: Mapping[str, str]) -> Path:
@@ -377,11 +329,13 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path}: {error}")
         return {}
     for key in sorted(values):
-        if key in _SECRET:
+        if key in setting_types.SECRET:
             problems.append(f"{path}: {key} is secret: set {variable_of(key)} in the environment instead")
         elif key not in Settings.model_fields:
             problems.append(f"{path}: unknown key '{key}'")
-    return {key: value for key, value in values.items() if key in Settings.model_fields and key not in _SECRET}
+    return {
+        key: value for key, value in values.items() if key in Settings.model_fields and key not in setting_types.SECRET
+    }
 
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@ from handlers.ai_agent import AiAgent
 from handlers.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from handlers.consume import Consumption
 from handlers.handler import Handler
+from handlers.joiners import Joiners
 from handlers.joining import How, Joiner, Seat
 from handlers.replies import make_greeting
 from handlers.roster import Card
@@ -29,6 +30,7 @@ from tests.handlers.world import (
     CrashError,
     Fate,
     Mortal,
+    OneApi,
     delivery_of,
     make,
     make_transport,
@@ -54,8 +56,10 @@ class Side:
         return Joiner(self.world.client, self.world.store, ClassicJoiner(self.client, self.world.store))
 
     def agent(self, **options: Any) -> Consumption:
-        given = {"client": self.world.client, "joiner": self.joiner, "reply": make_greeting(HELLO), "settle": 0.0}
-        agent = AiAgent(**(given | {"classic": self.client} | options))
+        apis = OneApi(self.world.client, self.client)
+        joiners = Joiners(apis, self.world.store)
+        given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
+        agent = AiAgent(**(given | options))
         return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), self.world.effects())
 
     def entry(self) -> Any:

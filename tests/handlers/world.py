@@ -111,12 +111,13 @@ class OneApi:
     """The API of the tests' account, through a client that they choose, and of no other account."""
 
     client: ConversationsV2
+    classic: ClassicConversations | None = None
 
     def of(self, account_id: str) -> Api:
         if account_id != ACCOUNT:
             raise AuthenticationError(f"account {account_id} is not configured in this process")
         transport: Any = getattr(self.client, "_transport", None)
-        return Api(Account(ACCOUNT), self.client, ClassicConversations(transport))
+        return Api(Account(ACCOUNT), self.client, self.classic or ClassicConversations(transport))
 
 
 @dataclass

@@ -28,7 +28,7 @@ async def test_what_has_happened_is_answered_alike(receiver):
     answers = [await receiver.send(signed(classic_message())) for _ in range(2)]
     assert [(answer.status, answer.body) for answer in answers] == [(200, b"{}")] * 2
     assert len(await receiver.entries()) == 1
-    assert [line["result"] for line in receiver.lines] == ["accepted", "duplicate"]
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
 
 
 @pytest.mark.parametrize("is_form_first", [True, False], ids=["form-first", "stream-first"])
@@ -43,5 +43,5 @@ async def test_a_webhook_and_its_event_are_one(receiver, is_form_first):
     ]
     for webhook in told if is_form_first else reversed(told):
         assert (await receiver.send(signed(webhook))).status == 200
-    assert [line["result"] for line in receiver.lines] == ["accepted", "duplicate"]
+    assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
     assert len(await receiver.entries()) == 1

@@ -12,7 +12,7 @@ from router.core.marker import Result
 from router.core.participants import Configuration
 from router.ports import Apis
 from router.streams.delivery import Done, Later
-from router.worker.app import find_bridges, find_configurations, find_own
+from router.worker.configurations import find_bridges, find_configurations, find_own
 from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
 from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, EVERYBODY, KEY, OURS, SECRET
 
@@ -210,7 +210,7 @@ async def test_configurations_are_read_at_the_start(make_world):
         apis = Apis([(Account(ACCOUNT, configuration_id=CONFIGURATION), transport), (Account("AC" + "9" * 32), other)])
         found = await find_configurations(apis)
         assert {account: configuration.id for account, configuration in found.items()} == {ACCOUNT: CONFIGURATION}
-        assert find_own(found, world.settings(ROUTER_AI_AGENT_ADDRESS=OURS)) == {f"SMS|{OURS}"}
+        assert find_own(world.settings(ROUTER_AI_AGENT_ADDRESS=OURS)) == {f"SMS|{OURS}"}
         assert find_bridges(found) == bridge()
         world.fault(status=503)
         assert await find_configurations(apis) == {ACCOUNT: None}

@@ -174,6 +174,7 @@ class World:
                     received_at=self.clock(),
                     body=piece.body,
                     ttl=600,
+                    aliases=identity.aliases,
                 )
             )
 
