@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from router.streams.connection import Redis
 
 OUR_NUMBER: Final = "+15557650000"
+OUR_MAILBOX: Final = "support@inbound.example.com"
 SERVICE_DESK: Final = "+15557650002"
 #: Seconds within which every sample event must have arrived.
 PATIENCE: Final = 30.0
@@ -35,6 +36,10 @@ def _phone() -> str:
 
 def _page_id() -> str:
     return f"7{secrets.randbelow(10**15):015d}"
+
+
+def _mailbox() -> str:
+    return f"customer-{secrets.token_hex(4)}@example.com"
 
 
 class Sample(NamedTuple):
@@ -52,6 +57,8 @@ _SAMPLES: Final = (
     Sample(("whatsapp", "--body", "Hola, una pregunta", "--times", "2")),
     Sample(("rcs", "--body", "Can I change my booking?")),
     Sample(("messenger", "--to", "100200300", "--body", "Are you open today?"), _page_id),
+    Sample(("voice",), does_it_again=False),
+    Sample(("email", "--to", OUR_MAILBOX, "--subject", "Order 4711", "--body", "Where is it?"), _mailbox),
 )
 
 
@@ -94,7 +101,8 @@ class Demo:
     async def play(self) -> bool:
         """Send the sample events; True once each customer has been announced exactly once."""
         wanted = {await self._act(sample) for sample in _SAMPLES}
-        wanted.add(await self._capture())
+        wanted.add(await self._capture("/sandbox/capture", channel="SMS"))
+        wanted.add(await self._capture("/sandbox/classic/inbound"))
         self._participants = len(wanted)
         return await self._all_arrived(wanted)
 
@@ -114,13 +122,15 @@ class Demo:
         self._sent += sum(act.statuses.total() for act in acts)
         return acts[0].customer.value
 
-    async def _capture(self) -> str:
-        """Let the sandbox capture a message by itself, as the API does with capture rules: it tells us by callback."""
+    async def _capture(self, path: str, **more: str) -> str:
+        """Let the sandbox take a message in by itself, into a conversation of v2 or a classic one: webhooks tell of it.
+
+        The API does so with capture rules, and the classic API with auto-creation.
+        """
         customer = _phone()
-        body = {"channel": "SMS", "from": customer, "to": OUR_NUMBER, "body": "Hello?"}
         await post_json(
-            f"{self._environment['TWILIO_CONVERSATIONS_URL']}/sandbox/capture",
-            body,
+            f"{self._environment['TWILIO_CONVERSATIONS_URL']}{path}",
+            {"from": customer, "to": OUR_NUMBER, "body": "Hello?", **more},
             user=self._environment["TWILIO_API_KEY"],
             password=self._environment["TWILIO_API_SECRET"],
         )
@@ -141,7 +151,7 @@ class Demo:
         """Return what was shown, and what to try next."""
         joined = sum(self._joined.values())
         return (
-            f"\n{self._sent} webhooks, repeats among them, and one message that the sandbox captured by itself: "
+            f"\n{self._sent} webhooks, repeats among them, and two messages that the sandbox took in by itself: "
             f"{self._participants} customers, {joined} participant.joined\n\n"
             "send one more, and send it again to see that nothing doubles:\n"
             f'  {python} -m router simulate sms --from +15551230001 --to {OUR_NUMBER} --body "hi"\n'
@@ -173,7 +183,7 @@ def _in_words(line: bytes) -> str | None:
         fields: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError:
         return None
-    if fields.get("event") != "consumed":
+    if fields.get("event") != "consumed" or fields.get("result") == "ignored":
         return None
     shown = {name: fields[name] for name in ("result", "reply", "agent", "conversation") if fields.get(name)}
     return f"  {fields.get('handler', fields.get('process')):<17}  " + "  ".join(

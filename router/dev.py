@@ -16,11 +16,16 @@ from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+import orjson
+
 from router.accounts_file import NO_FILE
 from router.configured import load_policy
 from router.core.errors import SettingsError
+from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.demo import Demo
+from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS
+from router.inbound.sources import SOURCES
 from router.logs import setup
 from router.process import until_stopped
 from router.sandbox import DEFAULT_CONFIGURATION_ID
@@ -42,7 +47,7 @@ SANDBOX_PORT: Final = 8081
 #: Seconds within which everything must be up.
 PATIENCE: Final = 60.0
 GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
-#: Shown in the answer to the demo's call; nothing connects to it.
+#: Named in the answers to calls; nothing connects to it.
 RELAY: Final = "wss://agent.example.com/relay"
 _MODULES: Final = {
     "web": ("router", "receive"),
@@ -217,7 +222,7 @@ async def _start_all(
     callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
     sandbox_port = environment["TWILIO_CONVERSATIONS_URL"].rpartition(":")[2]
     command = [sys.executable, "-m", "router", "sandbox", "--port", sandbox_port, "--callback-url", callback]
-    await supervisor.start("sandbox", command, children)
+    await supervisor.start("sandbox", [*command, *_classic_switches(environment)], children)
     await _until_up("sandbox", supervisor, lambda: is_up(f"{environment['TWILIO_CONVERSATIONS_URL']}/healthz"))
     for name, (module, argument) in _MODULES.items():
         await supervisor.start(name, [sys.executable, "-m", module, argument], children)
@@ -230,6 +235,14 @@ async def _start_all(
         await _until_up(name, supervisor, lambda group=group, stream=stream: has_consumer(redis, keys, stream, group))
 
 
+def _classic_switches(environment: dict[str, str]) -> list[str]:
+    """Return what makes the sandbox send the webhooks of classic conversations, all of them."""
+    url = f"{environment['PUBLIC_BASE_URL']}{SOURCES[SourceName.CLASSIC].path}"
+    filters = orjson.dumps([*EVENT_TYPES, *sorted(PRE_ACTIONS)]).decode()
+    switches = {"pre_webhook_url": url, "post_webhook_url": url, "webhook_filters": filters}
+    return [part for name, value in switches.items() for part in ("--set", f"classic_{name}={value}")]
+
+
 def _for_children(options: DevOptions) -> dict[str, str]:
     """Return what the processes need besides dev.env."""
     mine = {
@@ -240,7 +253,7 @@ def _for_children(options: DevOptions) -> dict[str, str]:
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING
-    if options.has_demo and not own_environment().get("ROUTER_VOICE_RELAY_URL"):
+    if not own_environment().get("ROUTER_VOICE_RELAY_URL"):
         mine["ROUTER_VOICE_RELAY_URL"] = RELAY
     return mine
 

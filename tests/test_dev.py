@@ -36,8 +36,8 @@ def test_the_demo_announces_every_customer_once_and_ends(tmp_path):
     """`dev --once` shows each arrival, the AI agent and the human agent at work, and exits 0."""
     output, _ = start(tmp_path, "--once").communicate(timeout=90)
     joined = [line for line in output.splitlines() if line.startswith("participant.joined")]
-    assert len(joined) == 8, output
-    assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE"} <= {line.split()[1] for line in joined}
+    assert len(joined) == 10, output
+    assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[1] for line in joined}
     assert any("taken by human-agent, because: service-desk" in line for line in joined)
     assert "human_agent" in output
     assert "ai_agent" in output

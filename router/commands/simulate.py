@@ -128,7 +128,7 @@ async def _show(aftermath: Aftermath, acts: Sequence[Act]) -> None:
 
 def describe(entry: Entry) -> str:
     """Return an entry in one line for people, addresses masked: who, how we know, where, who takes it and why."""
-    data, words = entry.data, [f"{entry.type:<19}"]
+    data, words = entry.data, [f"{entry.type:<22}"]
     if isinstance(data, ParticipantData):
         ours = f"-> {mask(data.recipient.address)}" if data.recipient else ""
         words.append(f"{data.channel:<8} {mask(data.address):<20} {ours:<23}")

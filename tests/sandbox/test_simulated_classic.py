@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.commands.options import KINDS
+from router.commands.simulate_options import KINDS
 from router.core.signature import parse_form
 from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
 from router.sandbox.simulated_classic import CLASSIC_KINDS, EVENTS, ClassicScene, classic_webhook
