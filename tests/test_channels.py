@@ -21,7 +21,10 @@ from router.core.addresses import Address
 from router.receiver.app import create_app as create_receiver
 from router.sandbox import DEFAULT_CONFIGURATION_ID, create_app
 from router.sandbox.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
+from router.sandbox.mail_keys import make_key, public_text
+from router.sandbox.simulated_mail import MailSender, mail
 from router.sandbox.simulated_streams import streamed_callback
+from router.sandbox.simulated_voice import call, call_sid
 from router.sandbox.simulator import Sender, SimulatedWebhook, message, streamed
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.post_office import Letter, PostOffice
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from aiohttp.web import Application
 
 PHONE, MAILBOX, OURS = "+15551230001", "ana@example.com", "+15557650000"
+OUR_MAILBOX = "support@inbound.example.com"
 PROFILE = "mem_profile_00000000000000000000000001"
 NOW = 1_767_787_200_000_000
 TIMES = 3
@@ -44,13 +48,29 @@ SEEDS = range(4)
 class Channel:
     """How one customer comes in on one channel: both addresses, and what Twilio sends by itself.
 
-    `capture` is what the sandbox is told where Twilio takes the traffic in before we do.
+    `capture` is what the sandbox is told where Twilio takes the traffic in before we do; a call it always takes in, since
+    the answer says so.
     """
 
     customer: Address
     ours: Address
     webhooks: tuple[SimulatedWebhook, ...]
     capture: dict[str, Any]
+    is_call: bool = False
+
+
+def a_call() -> Channel:
+    """A call: by its form webhook; that it is in a conversation only the sandbox's callbacks tell."""
+    customer, ours = Address("VOICE", PHONE), Address("VOICE", OURS)
+    form = call(account_sid=ACCOUNT, sender=PHONE, recipient=OURS, sid=call_sid(PHONE, OURS))
+    return Channel(customer, ours, (form,), {"body": None, "channelId": form.resource_id}, is_call=True)
+
+
+def a_mail() -> Channel:
+    """A mail, as Inbound Parse posts it."""
+    customer, ours = Address("EMAIL", MAILBOX), Address("EMAIL", OUR_MAILBOX)
+    form = mail(sender=MAILBOX, recipients=[OUR_MAILBOX], subject="hello", body="hello by mail")
+    return Channel(customer, ours, (form,), {"body": "hello by mail", "resourceId": form.resource_id})
 
 
 def a_message(kind: str, channel: str, prefix: str = "") -> Channel:
@@ -66,6 +86,8 @@ CHANNELS = (
     a_message("sms", "SMS"),
     a_message("whatsapp", "WHATSAPP", "whatsapp:"),
     a_message("rcs", "RCS", "rcs:"),
+    a_call(),
+    a_mail(),
 )
 #: Whether Twilio takes the traffic in by itself too, and as what: then status callbacks come of both.
 CAPTURES: dict[str, dict[str, str] | None] = {
@@ -146,10 +168,15 @@ async def playing(redis: Any, redis_url: str, grouping: str, seed: int) -> Async
     office = PostOffice(seed=seed, times=TIMES, retell=retell)
     runners = []
     async with aiohttp.ClientSession() as session, office.open():
-        sender = Sender(receiver_url="", public_base_url=office.url, auth_token=TOKEN)
+        key = make_key()
+        sender = MailSender(receiver_url="", public_base_url=office.url, auth_token=TOKEN, private_key=key)
         runners.append(await serve(sandbox_of(grouping, f"{office.url}/webhooks/conversations")))
         world = World(redis, redis_url, runners[0], session)
-        runners.append(await serve(create_receiver(world.settings(PUBLIC_BASE_URL=office.url))))
+        runners.append(
+            await serve(
+                create_receiver(world.settings(PUBLIC_BASE_URL=office.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key)))
+            )
+        )
         office.receiver_url = url_of(runners[1])
         own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration would name them
         one, other = world.make_resolver(own=own), world.make_resolver(own=own)
@@ -197,13 +224,14 @@ async def test_one_customer_on_every_channel_at_once(redis, redis_url, grouping,
         for channel in CHANNELS:
             for webhook in channel.webhooks:
                 scene.send(webhook)
-            if types is not None:
-                scene.let_capture(channel, types)
+            if types is not None or channel.is_call:
+                scene.let_capture(channel, {} if channel.is_call else types or {})
         async with scene.office.deliver():
             await until(scene.is_quiet, 30)
         world = scene.world
-        in_the_api, entries = await members(world), await world.entries()
+        in_the_api, entries = await members(world), await world.published()
         letters = [fields[b"reason"] for fields in await world.letters()]
+    said = [entry for entry in entries if entry.type == "communication.received"]
     assert set(scene.office.answers) == {200}, where
     assert not letters, f"{where}: {letters}"
     assert sorted(sorted(keys.elements()) for keys in in_the_api.values()) == demanded(grouping), where
@@ -213,5 +241,7 @@ async def test_one_customer_on_every_channel_at_once(redis, redis_url, grouping,
         if entry.type == "participant.joined"
     )
     assert joined == Counter({(each, key): 1 for each, keys in in_the_api.items() for key in keys}), where
+    heard = Counter(Address(entry.data.channel, entry.data.address).key for entry in said)
+    assert heard == Counter(channel.customer.key for channel in CHANNELS if not channel.is_call), where
     ended = [entry.type for entry in entries if entry.type in {"participant.left", "conversation.closed"}]
     assert not ended, where

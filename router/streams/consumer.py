@@ -105,8 +105,6 @@ class StreamConsumer:
         for stream in self._streams:
             if await ensure_group(self._redis, stream.key, self.group):
                 log("group.created", stream=stream.key, group=self.group)
-            # Redis 7.0 would list us only once something was delivered; who looks for a live consumer looks there.
-            await self._redis.xgroup_createconsumer(stream.key, self.group, self.name)
         limits = self._limits
         reader = Reader(
             self._url, self._streams, group=self.group, consumer=self.name, batch=limits.batch, take=self.take
@@ -121,6 +119,9 @@ class StreamConsumer:
                 try:
                     await reader.start()
                     self._reader = reader
+                    for stream in self._streams:
+                        # Redis 7.0 would list us only once something was delivered; who waits for us looks there.
+                        await self._redis.xgroup_createconsumer(stream.key, self.group, self.name)
                     yield reader
                 finally:
                     await self._wind_up(reader, beside)
