@@ -2,9 +2,11 @@
 
 The path of one event, and where to read it:
 
-    Twilio ── webhook ──► receiver/ingest.py     authentic? readable? which key?   inbound/<source>.py: identify
+    Twilio ── webhook ──► receiver/ingest.py     the path of one webhook; what is refused goes to the quarantine
+                            receiver/door.py     authentic? of which account? which key?   inbound/<source>.py: identify
+                            receiver/mail_door.py   the same for mails, which are read as they come
                           streams/append.py      claim the key and append, atomically; then answer 200
-                             receiver/voice.py      a call: answered with TwiML, from the policy and config/voice
+                            receiver/voice.py    a call: answered with TwiML, from the policy and config/voice
       inbound stream ───► streams/reader.py      FastStream, batches; streams/window.py: how many at once, in order
                           worker/quick.py        what is known already: routes, ledgers, commit, in five round trips
                           worker/slow.py         the rest: ask the Conversations API, commit, one event at a time
@@ -12,16 +14,18 @@ The path of one event, and where to read it:
                             core/policy.py       who shall take it, and why
                             core/resolution.py   which participant: a generator of API requests (core/requests.py)
                             core/call_resolution.py  the same for calls, which worker/calls.py waits for
-                            conversations/v2.py  performs them
+                            core/classic_resolution.py  for classic conversations, which worker/classic.py applies
+                            conversations/v2.py  performs them, v1.py the classic ones
                             core/ledger.py       what is committed, and what this adds: stale? known? new?
                             core/call_ledger.py  which call a stay belongs to, and that it is over
+                            core/communications.py  what was said, once, whoever tells of it
                           streams/store.py       one script: ledger and entries together, or neither
       participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
       dead-letters        streams/consumer.py    what can never succeed ends here, with its reason
 
     core/           pure: addresses, events, participants, policy, resolution, ledger, signature, entries, keys, errors
     inbound/        pure: one parser per event source, and the table of sources
-    conversations/  the client of the Conversations API: transport, repeats, limits, v2
+    conversations/  the client of the Conversations API: transport, repeats, limits, v2 and v1
     streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts
     receiver/  worker/  ../handlers/    the processes of the Procfile
     sandbox/        the offline Conversations API and the webhook simulator

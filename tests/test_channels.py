@@ -48,7 +48,7 @@ SEEDS = range(4)
 class Channel:
     """How one customer comes in on one channel: both addresses, and what Twilio sends by itself.
 
-    `capture` is what the sandbox is told where Twilio takes the traffic in before we do; a call it always takes in, since
+    `capture` is what the sandbox is told where Twilio takes the traffic in before we do. A call it always takes in, for
     the answer says so.
     """
 

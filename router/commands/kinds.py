@@ -7,7 +7,7 @@ it says to router/commands/options.py (apart, because `--help` must not import t
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +28,7 @@ from router.sandbox.simulator import (
     Scene,
     Sender,
     SimulatedWebhook,
+    form,
     message,
     message_sid,
     scene_callback,
@@ -128,6 +129,14 @@ def _streamed(kind: str, order: Order) -> SimulatedWebhook:
     return streamed(told, event_id=f"EZ{told.resource_id[2:]}", now=order.now)
 
 
+def _status(order: Order) -> SimulatedWebhook:
+    """Return what the number's URL may be told of a message that we sent: that it has arrived."""
+    told = replace(order, sender=order.recipient, recipient=order.sender)
+    webhook = _message("sms", told)
+    params = dict(webhook.pairs) | {"SmsStatus": "delivered", "MessageStatus": "delivered"}
+    return form(webhook.path, webhook.resource_id, params)
+
+
 def _callback(kind: str, order: Order) -> SimulatedWebhook:
     scene = Scene(
         account_sid=order.account_sid,
@@ -184,6 +193,7 @@ KINDS: Final[dict[str, Kind]] = {
     **{f"event-stream-{kind}": Kind(partial(_streamed, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
     **{f"event-stream-{kind}": Kind(partial(_streamed_callback, kind)) for kind in CALLBACK_KINDS},
     "event-stream-test": Kind(_sink_test),
+    "message-status": Kind(_status),
     "voice": Kind(lambda order: voice_webhook(order.arguments, order.account_sid), _caller, follow=connect_call),
     "email": Kind(
         lambda order: make_mail(order.arguments),

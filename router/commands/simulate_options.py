@@ -44,6 +44,7 @@ KINDS: Final = {
     **_AGAIN,
     "event-stream": "the same as event-stream-sms",
     "event-stream-test": "the event by which an Event Streams sink is tried",
+    "message-status": "status callback of a message that we sent",
     "voice": "a call comes in, or is over (--status); what the sandbox does with the answer is Twilio's part",
     "email": "a mail, as Inbound Parse posts it",
     **{f"classic-{kind}": "webhook of a classic conversation" for kind in _CLASSIC},

@@ -29,6 +29,7 @@ DISREGARDED = {
     "communication-updated": "delivery",
     "event-stream-communication-updated": "delivery",
     "event-stream-test": "test",
+    "message-status": "outgoing",
     "classic-message-updated": "message",
     "classic-message-removed": "message",
     "classic-delivery-updated": "delivery",
