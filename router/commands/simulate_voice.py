@@ -26,8 +26,17 @@ def voice_webhook(arguments: argparse.Namespace, account_sid: str) -> SimulatedW
     return make(status=arguments.status, account_sid=account_sid, sender=sender, recipient=arguments.recipient, sid=sid)
 
 
-async def connect_call(environment: Mapping[str, str], webhook: SimulatedWebhook, answer: bytes) -> str | None:
-    """Do as Twilio does with an answer: put the call into its conversation. Returns what came of it, in words."""
+async def connect_call(environment: Mapping[str, str], webhook: SimulatedWebhook, answer: bytes) -> str:
+    """Do as Twilio does with an answer: put the call into its conversation.
+
+    Returns the answer, and what came of it in words.
+    """
+    words = await _connect(environment, webhook, answer)
+    shown = answer.decode("utf-8", "replace").rpartition("?>")[2].strip()
+    return "\n  ".join(filter(None, (shown, words)))
+
+
+async def _connect(environment: Mapping[str, str], webhook: SimulatedWebhook, answer: bytes) -> str | None:
     attached = take_answer(answer)
     if dict(webhook.pairs)["CallStatus"] in OVER:
         return None

@@ -71,7 +71,8 @@ async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
     status, output = await run(*letter, "--raw")
     assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, True, True), output
     status, output = await run(*letter, "--new")
-    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, False, True), output
+    assert (status, "(a repeat)" in output, "participant.joined" in output) == (0, False, False), output
+    assert "communication.received" in output
 
 
 async def test_simulated_mail_without_what_it_needs(run, tmp_path):
