@@ -63,7 +63,10 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """An authentic webhook: its events, a note for the log, and what is answered once they are durable."""
+    """An authentic webhook: its events, and what is answered once they are durable.
+
+    `note` says which of its events are left out because they are of other accounts.
+    """
 
     pieces: list[Piece]
     answer: Callable[[], bytes | Awaitable[bytes]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router import metrics
-from router.core.errors import NotDurableError, WebhookError
+from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.logs import describe, log
 from router.receiver.door import Door, Evidence
 from router.receiver.quarantine import Quarantine, make_refused
@@ -63,13 +63,14 @@ class Ingest:
             key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
             is_new = await self._append_all(pieces, source, received_at)
             status, result = 200, "accepted" if is_new else "duplicate" if pieces else source.empty
+            if admission.note is not None:
+                self._keep(request, source, AccountError(admission.note), evidence, received_at)
             answer = admission.answer()
             body = answer if isinstance(answer, bytes) else await answer
             return web.Response(body=body, content_type=source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
-            if self._quarantine is not None:
-                self._quarantine.put(make_refused(request, source, error, evidence, received_at))
+            self._keep(request, source, error, evidence, received_at)
             return web.Response(status=error.status)
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
@@ -89,6 +90,13 @@ class Ingest:
                 key=key,
                 ms=round((time.perf_counter() - begun) * 1000, 2),
             )
+
+    def _keep(
+        self, request: web.Request, source: Source, error: WebhookError, evidence: Evidence, received_at: int
+    ) -> None:
+        """Have a webhook kept that is refused, or of which a part is left out."""
+        if self._quarantine is not None:
+            self._quarantine.put(make_refused(request, source, error, evidence, received_at))
 
     async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> bool:
         """Return once all are durable, True if one of them is new; raises NotDurableError if one is not durable."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from router.core.errors import NotDurableError, UnreadableError, WebhookError
+from router.core.errors import AccountError, NotDurableError, UnreadableError, WebhookError
 from router.core.events import SourceName
 from router.core.signature import base_urls
 from router.core.timestamps import to_text
@@ -83,10 +83,14 @@ class Readmission:
             raise UnreadableError("its body was not kept")
         knock = Knock(refused.raw_path, CIMultiDict(refused.headers), refused.body)
         door = self._doors.get(source.name, self._door)
-        pieces = (await door.readmit(knock, source, Evidence(refused.body), is_trusted=is_trusted)).pieces
+        admission = await door.readmit(knock, source, Evidence(refused.body), is_trusted=is_trusted)
+        pieces = admission.pieces
         replayed_at = to_text(self._clock())
         fields = [to_fields(piece, source, refused.received_at, replayed_at) for piece in pieces]
-        return len(pieces), sum([await self._appender.append(one) for one in fields])
+        new = sum([await self._appender.append(one) for one in fields])
+        if admission.note is not None:
+            raise AccountError(admission.note)
+        return len(pieces), new
 
 
 def make_readmission(settings: Settings, redis: Redis, clock: Callable[[], int]) -> Readmission:

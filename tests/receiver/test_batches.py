@@ -62,6 +62,7 @@ async def test_events_of_other_accounts_are_left_out_and_told_of(receiver):
     assert len(await receiver.entries()) == 1
     assert receiver.webhooks()[-1]["reason"] == "1 of 2 are of accounts that are not configured"
     assert metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) == before + 2
+    assert [refused.reason for refused in await receiver.refused(2)] == ["account", "account"]
 
 
 async def test_an_empty_batch_is_taken_and_holds_nothing(receiver):

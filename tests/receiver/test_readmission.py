@@ -152,3 +152,15 @@ async def test_without_redis_nothing_leaves_the_quarantine(start, redis, redis_u
     await away.aclose()
     assert not outcome.is_in
     assert await kept_in(receiver) == [kept]
+
+
+async def test_a_batch_of_which_a_part_is_left_out_stays(start, redis, redis_url):
+    """A replay takes in what it can, once, and leaves the rest where it is as long as nobody takes it."""
+    receiver = await start()
+    request = signed(batch(message_streamed(1, OTHER_ACCOUNT), message_streamed(2)))
+    assert (await receiver.send(request)).status == 200
+    await receiver.refused()
+    (kept,) = await kept_in(receiver)
+    outcome = await readmission(redis, redis_url).replay(kept)
+    assert (outcome.is_in, "1 of 2 are of accounts" in outcome.text) == (False, True)
+    assert len(await receiver.entries()) == len(await kept_in(receiver)) == 1
