@@ -8,13 +8,13 @@ the text is searched for the n-th `[[account]]` and the keys below it; that is f
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.accounts import Account, parse_shared_keys, parse_tokens
 from router.core.errors import SettingsError
+from router.core.toml_lines import TomlLines, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -49,7 +49,6 @@ _PATTERNS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
 _KEYS: Final = (*_PATTERNS, "email_domains")
 #: What people write when they put the secret itself into the file.
 _SECRETS: Final = {key.removesuffix("_env"): key for key in _KEYS if key.endswith("_env")}
-_HEADER: Final = re.compile(r"\s*\[\[\s*account\s*\]\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,28 +138,18 @@ class AccountsFile:
 
 def read_accounts(text: str, origin: str = "accounts.toml") -> AccountsFile:
     """Return what `text` says; raises SettingsError with every problem as `origin:line: reason`."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError([f"{origin}: {error}"]) from error
-    return _Reader(text, origin).read(document)
+    return _Reader(text, origin, table="account").read(parse_toml(text, origin, SettingsError))
 
 
-class _Reader:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self, text: str, origin: str) -> None:
-        self.origin = origin
-        self.lines = text.splitlines()
-        self.starts = [number for number, line in enumerate(self.lines, 1) if _HEADER.match(line)]
-        self.problems: list[str] = []
+class _Reader(TomlLines):
+    """Reads the document, noting every problem."""
 
     def read(self, document: dict[str, Any]) -> AccountsFile:
         for key in sorted(document.keys() - {"account"}):
-            self.complain(self.find(key, 1), f"unknown table or key '{key}' (known: account)")
+            self.complain(self.find_top(key), f"unknown table or key '{key}' (known: account)")
         tables = document.get("account", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.complain(self.find("account", 1), "accounts are written as [[account]] tables")
+            self.complain(self.find_top("account"), "accounts are written as [[account]] tables")
             tables = []
         rows = [self.row(table, self.line_of(index)) for index, table in enumerate(tables)]
         self.check_unique(rows, "sid", lambda row: [row.sid.lower()] if row.sid else [])
@@ -168,22 +157,6 @@ class _Reader:
         if self.problems:
             raise SettingsError(self.problems)
         return AccountsFile(tuple(rows))
-
-    def complain(self, line: int, reason: str) -> None:
-        self.problems.append(f"{self.origin}:{line}: {reason}")
-
-    def line_of(self, index: int) -> int:
-        return self.starts[index] if index < len(self.starts) else 1
-
-    def find(self, key: str, start: int) -> int:
-        """Return the line on which `key` is set, at or below `start` and above the next account; else `start`."""
-        pattern = re.compile(rf"\s*\[*\s*[\"']?{re.escape(key)}[\"']?\s*[=.\]]")
-        for number in range(start, len(self.lines) + 1):
-            if number > start and _HEADER.match(self.lines[number - 1]):
-                break
-            if pattern.match(self.lines[number - 1]):
-                return number
-        return start
 
     def row(self, table: dict[str, Any], line: int) -> Row:
         for key in sorted(table.keys() - set(_KEYS)):

@@ -7,7 +7,6 @@ the n-th `[[rule]]` and the keys below it; that is for messages only.
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import replace
 from datetime import time
 from typing import Any, Final
@@ -19,6 +18,7 @@ from router.core.events import SourceName
 from router.core.keys import Target
 from router.core.participants import ParticipantType
 from router.core.policy import ALL_DAYS, DAYS, Hours, Policy, Rule, canonical_recipient, covers
+from router.core.toml_lines import TomlLines, parse_toml
 
 IGNORE: Final = "ignore"
 _TARGETS: Final = (*Target, IGNORE)
@@ -35,26 +35,15 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
 _RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS})
 _HOURS_KEYS: Final = frozenset({"days", "from", "to", "time_zone"})
 _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
-_HEADER: Final = re.compile(r"\s*\[\[\s*rule\s*\]\]")
 
 
 def read_policy(text: str, origin: str = "routing.toml") -> Policy:
     """Return the policy that `text` describes; raises PolicyError with every problem as `origin:line: reason`."""
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise PolicyError([f"{origin}: {error}"]) from error
-    return _Reader(text, origin).read(document)
+    return _Reader(text, origin, table="rule").read(parse_toml(text, origin, PolicyError))
 
 
-class _Reader:
-    """Collects problems instead of stopping at the first."""
-
-    def __init__(self, text: str, origin: str) -> None:
-        self.origin = origin
-        self.lines = text.splitlines()
-        self.starts = [number for number, line in enumerate(self.lines, 1) if _HEADER.match(line)]
-        self.problems: list[str] = []
+class _Reader(TomlLines):
+    """Reads the document, noting every problem."""
 
     def read(self, document: dict[str, Any]) -> Policy:
         for key in sorted(document.keys() - {"default", "rule"}):
@@ -75,28 +64,6 @@ class _Reader:
         if self.problems:
             raise PolicyError(self.problems)
         return Policy(default, tuple(rules))
-
-    def complain(self, line: int, reason: str) -> None:
-        self.problems.append(f"{self.origin}:{line}: {reason}")
-
-    def line_of(self, index: int) -> int:
-        return self.starts[index] if index < len(self.starts) else 1
-
-    def find(self, key: str, start: int) -> int:
-        """Return the line on which `key` is set, at or below `start` and above the next rule; else `start`."""
-        pattern = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        for number in range(start, len(self.lines) + 1):
-            if number > start and _HEADER.match(self.lines[number - 1]):
-                break
-            if pattern.match(self.lines[number - 1]):
-                return number
-        return start
-
-    def find_top(self, key: str) -> int:
-        """Return the line of a table, wherever it stands, or of a key above all tables; else 1."""
-        pattern = re.compile(rf"\s*\[+\s*[\"']?{re.escape(key)}[\"']?\s*[.\]]")
-        tables = (number for number, line in enumerate(self.lines, 1) if pattern.match(line))
-        return next(tables, None) or self.find(key, 1)
 
     def default(self, table: Any) -> Target | None:
         line = self.find_top("default")
