@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from router.__main__ import make_parser
-from router.core.entries import Entry, JoinedData, make_entry
+from router.core.entries import ClosedData, Entry, JoinedData, make_entry
 from router.core.keys import Keys, Target
 from router.inbound.table import to_markdown
 from router.settings import Settings, variable_of
@@ -33,6 +33,14 @@ def example(name):
 def an_entry() -> Entry:
     data = JoinedData.model_validate_json(example("entry"))
     return make_entry(data, namespace="router", subject=data.participant.id, distinction="1", occurred_at=0)
+
+
+def a_closing() -> Entry:
+    """An entry that is about no participant."""
+    joined = JoinedData.model_validate_json(example("entry"))
+    data = ClosedData.model_validate(joined.model_dump())
+    subject = data.conversation.id
+    return make_entry(data, namespace="router", subject=subject, distinction="closed", occurred_at=0)
 
 
 def test_settings_table_names_every_setting_and_no_other():
@@ -87,18 +95,20 @@ def test_every_link_into_the_project_leads_somewhere(path):
 
 
 @pytest.mark.processes
-async def test_python_consumer_prints_the_entry_and_acknowledges_it(redis, redis_url, tmp_path):
-    """The ten-line consumer of the README reads what was there before its start."""
+async def test_python_consumer_prints_entries_and_acknowledges_them(redis, redis_url, tmp_path):
+    """The ten-line consumer of the README reads what was there before its start, whatever type it is of."""
     script = tmp_path / "consumer.py"
     script.write_text(example("consumer.py"), encoding="utf-8")
-    stream, entry = Keys().participants(0, Target.AI_AGENT), an_entry()
-    await redis.xadd(stream, entry.to_fields())
+    stream, entries = Keys().participants(0, Target.AI_AGENT), (an_entry(), a_closing())
+    for entry in entries:
+        await redis.xadd(stream, entry.to_fields())
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(script), env={**os.environ, "REDIS_URL": redis_url}, stdout=subprocess.PIPE
     )
     try:
-        line = await asyncio.wait_for(process.stdout.readline(), 20)
-        assert line.decode().split() == ["participant.joined", entry.id, entry.data.participant.id]
+        for entry in entries:
+            line = await asyncio.wait_for(process.stdout.readline(), 20)
+            assert line.decode().split() == [entry.type, entry.id, entry.subject]
 
         async def is_acknowledged():
             return (await redis.xpending(stream, "my-agent"))["pending"] == 0
