@@ -92,6 +92,10 @@ class Keys:
         """String: there while the consumer lives; expires within seconds of its death."""
         return self._key(partition, "heartbeat", group, consumer)
 
+    def deaths(self, partition: int, group: str) -> str:
+        """Hash: the entries that processes of a group may have died of; expires a day after the last death."""
+        return self._key(partition, "deaths", group)
+
     def effect(self, partition: int, group: str, entry_id: str) -> str:
         """Hash: how far a handler got with an entry, so that its effect happens once; expires."""
         return self._key(partition, "effect", group, entry_id)

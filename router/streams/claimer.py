@@ -4,7 +4,7 @@ Dead is a consumer whose heartbeat two looks in a row have missed: after an outa
 and the living beat again before the second look. A live one keeps its entries however slow it is. An entry that is ours
 but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up
 again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an
-entry.
+entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from redis.exceptions import ResponseError
 
 from router.logs import describe, log
 from router.streams.connection import Redis, RedisError, load_script
-from router.streams.delivery import Delivery, StreamRef
+from router.streams.trials import Deaths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from router.core.keys import Keys
+    from router.streams.delivery import Delivery, StreamRef
 
 
 class Claimer:
@@ -50,6 +51,7 @@ class Claimer:
         self._is_held = is_held
         self._take = take
         self._forget = load_script("forget_consumer")
+        self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
         self._missed: dict[str, set[str]] = {}
 
     async def run(self) -> None:
@@ -76,7 +78,8 @@ class Claimer:
             if claimed:
                 log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
             heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
-            await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer])
+            if await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer]):
+                await self._deaths.forget_consumer(stream, consumer)
         if self._consumer in consumers:
             await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
         self._missed[stream.key] = set(silent)
@@ -109,19 +112,13 @@ class Claimer:
             ids = [row["message_id"].decode() for row in rows]
             wanted = [entry_id for entry_id in ids if not self._is_held(stream, entry_id)]
             if wanted:
-                claimed += await self._claim(stream, wanted, min_idle)
+                claimed += await self._claim(stream, consumer, wanted, min_idle)
             if len(ids) < self._batch:
                 return claimed
             start = f"({ids[-1]}"
 
-    async def _claim(self, stream: StreamRef, ids: list[str], min_idle: int) -> int:
-        wanted: Any = ids
-        rows: Any = await self._redis.xclaim(stream.key, self._group, self._consumer, min_idle, wanted)
-        deliveries = [
-            Delivery(stream, entry_id.decode(), fields, is_redelivered=True)
-            for entry_id, fields in rows
-            if fields is not None
-        ]
+    async def _claim(self, stream: StreamRef, consumer: str, ids: list[str], min_idle: int) -> int:
+        deliveries = await self._deaths.take_over(stream, consumer, min_idle, ids)
         if deliveries:
             await self._take(deliveries)
         return len(deliveries)

@@ -26,9 +26,11 @@ from router.streams.ending import end
 from router.streams.groups import Heartbeat, ensure_group, name_consumer
 from router.streams.reader import Reader
 from router.streams.shares import Shares, read_named
+from router.streams.trials import FREE, Deaths, Trials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from router.core.keys import Keys
 
@@ -90,7 +92,9 @@ class StreamConsumer:
         self._keys = keys
         self._streams = list(streams)
         self._limits = limits
-        self._attempt = attempt
+        self._deaths = Deaths(redis, keys, group=group, consumer=self.name)
+        trials = Trials(self._deaths, limit=limits.max_deliveries, attempt=attempt, parked=self._parked)
+        self._attempt = trials.attempt
         self._subject = subject
         self._intake = intake
         self._on_result = on_result
@@ -157,12 +161,13 @@ class StreamConsumer:
         )
 
     async def _leave(self) -> None:
-        """Remove our name from the group where nothing of ours is pending; else a survivor does it."""
+        """Remove our name from the group where nothing of ours is pending; else it is handed back to survivors."""
         script = load_script("forget_consumer")
         for stream in self._streams:
             heartbeat = self._keys.heartbeat(stream.partition, self.group, self.name)
             with contextlib.suppress(RedisError, OSError):
-                await script.run(self._redis, [stream.key, heartbeat], [self.group, self.name])
+                if not await script.run(self._redis, [stream.key, heartbeat], [self.group, self.name]):
+                    await self._deaths.note_leaving(stream)
 
     def is_busy(self, subject: str) -> bool:
         """Tell whether an entry of this subject is being worked on."""
@@ -172,7 +177,7 @@ class StreamConsumer:
         """Take a batch in; returns when the window has room for more, which is what stops the reader."""
         self._held.update((one.stream.key, one.entry_id) for one in deliveries)
         left = deliveries
-        if self._intake is not None:
+        if self._intake is not None and all(one.deaths < FREE for one in deliveries):
             try:
                 left = await self._intake(deliveries)
             except Exception as error:  # noqa: BLE001 - whatever it is, the batch is not lost: each is tried on its own
@@ -220,6 +225,9 @@ class StreamConsumer:
         pipeline = self._redis.pipeline(transaction=False)
         for stream, ids in by_stream.items():
             pipeline.xack(stream, self.group, *ids)
+        for delivery in done:
+            if delivery.deaths:
+                pipeline.hdel(self._deaths.key(delivery.stream), delivery.entry_id)
         await pipeline.execute()
         self._release(done)
 
@@ -232,10 +240,13 @@ class StreamConsumer:
         try:
             while (pause := await self._try(state)) is not None:
                 state.count += 1
-                async with self._shares.of(self._account_of(delivery)).parked():
+                async with self._parked(delivery):
                     await asyncio.sleep(pause)
         finally:
             self._release([delivery])
+
+    def _parked(self, delivery: Delivery) -> AbstractAsyncContextManager[None]:
+        return self._shares.of(self._account_of(delivery)).parked()
 
     async def _try(self, state: _Tries) -> float | None:
         """Do one attempt; returns the pause before the next, or None if there is none."""
@@ -250,7 +261,7 @@ class StreamConsumer:
                 grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
                 return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
             if isinstance(verdict, Poison):
-                await self._give_up(delivery, verdict.reason, deliveries=state.count + 1)
+                await self._give_up(delivery, verdict.reason, deliveries=max(state.count + 1, delivery.deaths))
             else:
                 await self.acknowledge([delivery])
         except (RedisError, ConnectionError, TimeoutError) as error:
@@ -309,6 +320,7 @@ class StreamConsumer:
             failed_at=to_text(time.time_ns() // 1000),
         )
         if is_ours:
+            await self._deaths.forget(delivery)
             self._on_result("dead")
             stream = delivery.stream.key
             log("event.dead", level="error", entry=delivery.entry_id, stream=stream, reason=shown or reason)

@@ -15,12 +15,16 @@ class StreamRef:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it."""
+    """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it.
+
+    `deaths` is how many processes died that may have died of it (router.streams.trials).
+    """
 
     stream: StreamRef
     entry_id: str
     fields: dict[bytes, bytes] = field(repr=False)
     is_redelivered: bool = False
+    deaths: int = 0
 
     def text(self, name: str) -> str:
         """Return a field as text, empty where it is missing; bytes that are not UTF-8 are shown as such."""

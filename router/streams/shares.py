@@ -34,6 +34,7 @@ class Name:
     entry_id: str
     subject: str
     is_redelivered: bool
+    deaths: int = 0
 
 
 class Shares:
@@ -76,7 +77,7 @@ class Shares:
             return False
         if account not in self._aside and window.has_room:
             return window.put(subject, delivery)
-        name = Name(delivery.stream, delivery.entry_id, subject, delivery.is_redelivered)
+        name = Name(delivery.stream, delivery.entry_id, subject, delivery.is_redelivered, delivery.deaths)
         self._aside.setdefault(account, deque()).append(name)
         self._subjects[subject] += 1
         return True
@@ -126,6 +127,6 @@ async def read_named(redis: Redis, names: Sequence[Name]) -> list[Delivery | Non
         pipeline.xrange(name.stream.key, min=name.entry_id, max=name.entry_id)
     answers = await pipeline.execute()
     return [
-        Delivery(name.stream, name.entry_id, rows[0][1], name.is_redelivered) if rows else None
+        Delivery(name.stream, name.entry_id, rows[0][1], name.is_redelivered, name.deaths) if rows else None
         for name, rows in zip(names, answers, strict=True)
     ]

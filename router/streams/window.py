@@ -96,8 +96,8 @@ class Window(Generic[T]):
         self._leave()
         task = asyncio.current_task()
         try:
-            if self._closing:
-                raise asyncio.CancelledError  # there is nothing to wait for any more
+            if self._closing and task is not None:
+                task.cancel()  # there is nothing to wait for any more
             self._resting.add(task)
             yield
             self._resting.discard(task)

@@ -30,6 +30,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:own-addresses:AC1", id="own-addresses"),
         pytest.param(KEYS.callbacks("AC1"), "acme:{0}:callbacks:AC1", id="callbacks"),
         pytest.param(KEYS.heartbeat(1, "resolver", "host-1"), "acme:{1}:heartbeat:resolver:host-1", id="heartbeat"),
+        pytest.param(KEYS.deaths(1, "ai-agent"), "acme:{1}:deaths:ai-agent", id="deaths"),
         pytest.param(KEYS.effect(1, "ai-agent", "9-0"), "acme:{1}:effect:ai-agent:9-0", id="effect"),
         pytest.param(KEYS.roster("waiting"), "acme:{0}:roster:waiting", id="roster"),
         pytest.param(KEYS.quarantine(), "acme:quarantine", id="quarantine"),

@@ -1,12 +1,14 @@
 """A real consumer process: `python -m tests.streams.consumer_program URL STUCK_FROM DELAY GRACE TTL`.
 
 Each attempt counts itself, takes DELAY seconds, and has an effect that a second time changes nothing (SADD); from entry
-number STUCK_FROM on it never ends.
+number STUCK_FROM on it never ends. An entry with a field `kills` ends the process as the kernel would.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 
 from router.core.keys import Keys
@@ -29,6 +31,8 @@ async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: flo
         await redis.hincrby(ATTEMPTS, delivery.entry_id, 1)
         if int(delivery.text("n")) >= stuck_from:
             await asyncio.Event().wait()
+        if delivery.text("kills"):
+            os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(delay)
         await redis.sadd(EFFECTS, delivery.text("n"))
         return Done()
