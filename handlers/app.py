@@ -119,14 +119,13 @@ async def _keep(background: Callable[[], Awaitable[None]], pause: float) -> None
 async def consume(name: str, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
 
-    Returns 1 if reading stops by itself (the consumer group was lost): the platform starts us again, and the group
-    with us.
+    Returns 1 if reading ends for good: there is something else at a stream's key, and somebody must look.
     """
     async with consuming(name, settings) as consumer, operator_port(settings):
         log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
         is_stopped = await until_stopped_or(consumer.lost())
     if not is_stopped:
-        log("process.failed", level="error", reason="reading stopped by itself: is the stream or its group gone?")
+        log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
         return 1
     log("process.stopped")
     return 0

@@ -53,17 +53,22 @@ class Claimer:
         self._forget = load_script("forget_consumer")
         self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
         self._missed: dict[str, set[str]] = {}
+        self._told: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Look for ever; a failure is logged and the next look tries again."""
+        """Look for ever; a failure is logged, once while it lasts, and the next look tries again."""
         while True:
             for stream in self._streams:
+                level, reason = "warning", ""
                 try:
                     await self.look(stream)
                 except (RedisError, OSError) as error:
-                    log("claimer.failed", level="warning", stream=stream.key, error=f"{type(error).__name__}: {error}")
+                    reason = f"{type(error).__name__}: {error}"
                 except Exception as error:  # noqa: BLE001 - without its claimer a consumer never gets what it lost
-                    log("claimer.failed", level="error", stream=stream.key, error=describe(error))
+                    level, reason = "error", describe(error)
+                if reason and reason != self._told.get(stream.key):  # an outage is a few lines, not one for each look
+                    log("claimer.failed", level=level, stream=stream.key, error=reason)
+                self._told[stream.key] = reason
             await asyncio.sleep(self._ttl / 4)
 
     async def look(self, stream: StreamRef) -> None:

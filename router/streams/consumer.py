@@ -23,10 +23,11 @@ from router.streams.connection import Redis, RedisError, load_script
 from router.streams.dead_letters import give_up
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
-from router.streams.groups import Heartbeat, ensure_group, name_consumer
+from router.streams.groups import Heartbeat, name_consumer
 from router.streams.reader import Reader
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
+from router.streams.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -99,53 +100,53 @@ class StreamConsumer:
         self._intake = intake
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
-        self._reader: Reader | None = None
+        self._watchdog = Watchdog(
+            redis,
+            self._streams,
+            group=group,
+            consumer=self.name,
+            pause=limits.retry_delay,
+            make_reader=self._reader,
+        )
         self._account = account
         self._shares = Shares(limits.window, self._work, has_several=account is not None)
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Reader]:
+    async def running(self) -> AsyncIterator[None]:
         """Consume while the block runs; leaving it stops reading, finishes or hands back, and says goodbye."""
-        for stream in self._streams:
-            if await ensure_group(self._redis, stream.key, self.group):
-                log("group.created", stream=stream.key, group=self.group)
-        limits = self._limits
-        reader = Reader(
-            self._url, self._streams, group=self.group, consumer=self.name, batch=limits.batch, take=self.take
-        )
         claimer = self._claimer()
         beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
         try:
-            async with Heartbeat(self._redis, beats, ttl=limits.heartbeat_ttl):
+            async with Heartbeat(self._redis, beats, ttl=self._limits.heartbeat_ttl):
                 beside = [asyncio.create_task(claimer.run(), name="claimer")]
                 if self._account is not None:
                     beside.append(asyncio.create_task(self._bring_back(), name="bring back"))
                 try:
-                    await reader.start()
-                    self._reader = reader
-                    for stream in self._streams:
-                        # Redis 7.0 would list us only once something was delivered; who waits for us looks there.
-                        await self._redis.xgroup_createconsumer(stream.key, self.group, self.name)
-                    yield reader
+                    await self._watchdog.start()
+                    beside.append(asyncio.create_task(self._watchdog.run(), name="watchdog"))
+                    yield
                 finally:
-                    await self._wind_up(reader, beside)
+                    await self._wind_up(beside)
         finally:
             await self._leave()
 
-    async def _wind_up(self, reader: Reader, beside: list[asyncio.Task[None]]) -> None:
+    async def _wind_up(self, beside: list[asyncio.Task[None]]) -> None:
         """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
         for task in beside:
             task.cancel()
         closing = asyncio.create_task(self._shares.close(self._limits.grace))
-        await reader.stop()
+        await end(*beside)  # the watchdog first: it must not begin to read again
+        await self._watchdog.stop()
         cut_off = await closing
-        await end(*beside)
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
     async def lost(self) -> None:
-        """Return once reading has stopped by itself: FastStream gives up silently when its group is lost."""
-        while self._reader is None or self._reader.is_running:  # noqa: ASYNC110 - FastStream gives no signal to wait for
-            await asyncio.sleep(1)
+        """Return once reading has ended for good, which the log tells: there is something else at a stream's key."""
+        await self._watchdog.failed()
+
+    def _reader(self) -> Reader:
+        batch = self._limits.batch
+        return Reader(self._url, self._streams, group=self.group, consumer=self.name, batch=batch, take=self._receive)
 
     def _claimer(self) -> Claimer:
         return Claimer(
@@ -172,6 +173,11 @@ class StreamConsumer:
     def is_busy(self, subject: str) -> bool:
         """Tell whether an entry of this subject is being worked on."""
         return self._shares.is_busy(subject)
+
+    async def _receive(self, deliveries: list[Delivery]) -> None:
+        """Take what was read; a group that was created anew also delivers what is being worked on here."""
+        if fresh := [one for one in deliveries if (one.stream.key, one.entry_id) not in self._held]:
+            await self.take(fresh)
 
     async def take(self, deliveries: list[Delivery]) -> None:
         """Take a batch in; returns when the window has room for more, which is what stops the reader."""

@@ -76,9 +76,15 @@ class Heartbeat:
         await pipeline.execute()
 
     async def _run(self) -> None:
+        told = ""
         while True:
             await asyncio.sleep(self._ttl / 6)
             try:
                 await self.beat()
             except (RedisError, OSError) as error:
-                log("heartbeat.failed", level="warning", error=f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                if reason != told:  # an outage is a few lines, not one for each beat
+                    log("heartbeat.failed", level="warning", error=reason)
+                told = reason
+            else:
+                told = ""

@@ -111,18 +111,13 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 async def work(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
 
-    Returns 1 if reading stops by itself (the consumer group was lost): the platform starts us again, and the group
-    with us.
+    Returns 1 if reading ends for good: there is something else at a stream's key, and somebody must look.
     """
     async with working(settings) as consumer, operator_port(settings):
         log("process.started", consumer=consumer.name, settings=settings.masked())
         is_stopped = await until_stopped_or(consumer.lost())
     if not is_stopped:
-        log(
-            "process.failed",
-            level="error",
-            reason="reading stopped by itself: is the stream or its group gone, or Redis read-only?",
-        )
+        log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
         return 1
     log("process.stopped")
     return 0

@@ -185,12 +185,17 @@ async def test_a_background_that_fails_is_started_again(world, settings, lines):
     assert await world.redis.xinfo_consumers(world.keys.participants(0, Target.AI_AGENT), "archive") == []
 
 
-async def test_a_lost_group_ends_the_process_with_a_failure(world, settings, lines):
-    """Reading that stops by itself must not look like health: the platform starts us again."""
+async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(world, settings, lines):
+    """What can never be read again must not look like health; a stream that is merely gone is made again before."""
+    stream = world.keys.participants(0, Target.AI_AGENT)
     running = asyncio.create_task(consume("ai_agent", settings))
     await until(lambda: lines("process.started"))
-    await world.redis.delete(world.keys.participants(0, Target.AI_AGENT))
+    await world.redis.delete(stream)
+    await until(lambda: lines("reading.resumed"))
+    await world.redis.delete(stream)
+    await world.redis.set(stream, "no stream", ex=60)
     assert await running == 1
+    await world.redis.delete(stream)
     assert [line["level"] for line in lines("process.failed")] == ["error"]
 
 

@@ -176,7 +176,7 @@ async def test_without_max_records_one_consumer_takes_the_whole_backlog(redis, s
 
 @pytest.mark.parametrize("what", ["group", "stream", "everything"])
 async def test_a_lost_group_stops_a_subscriber_in_silence(redis, read, what):
-    """No exception, no exit: only `running` tells, which is what StreamConsumer.lost looks at."""
+    """No exception, no exit: only `running` tells, which is what the watchdog looks at."""
     await ensure_group(redis, STREAM, GROUP)
     reader, _ = await read()
     assert reader.is_running

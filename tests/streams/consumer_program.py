@@ -13,7 +13,7 @@ import sys
 
 from router.core.keys import Keys
 from router.logs import log
-from router.process import run, until_stopped
+from router.process import run, until_stopped_or
 from router.streams.connection import connect
 from router.streams.consumer import Limits, StreamConsumer
 from router.streams.delivery import Delivery, Done, StreamRef
@@ -24,7 +24,7 @@ ATTEMPTS = "attempts"
 
 
 async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: float) -> int:
-    """Consume until SIGTERM."""
+    """Consume until SIGTERM; returns 1 if reading ends for good."""
     redis, keys = connect(url), Keys()
 
     async def attempt(delivery: Delivery) -> Done:
@@ -49,10 +49,10 @@ async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: flo
     )
     async with consumer.running():
         log("process.started", consumer=consumer.name)
-        await until_stopped()
+        is_stopped = await until_stopped_or(consumer.lost())
     await redis.aclose()
     log("process.stopped")
-    return 0
+    return 0 if is_stopped else 1
 
 
 if __name__ == "__main__":

@@ -129,3 +129,15 @@ async def test_several_consumers_share_the_work(start, redis, stream, ids):
     await until(lambda: all_done(redis, stream))
     assert await redis.scard(EFFECTS) == ENTRIES
     assert {int(count) for count in await redis.hvals(ATTEMPTS)} == {1}
+
+
+async def test_a_process_whose_stream_is_another_type_ends_with_a_status_that_is_not_zero(start, redis, stream):
+    """It says what is wrong and leaves the rest to whoever runs it; the key is not touched."""
+    process = await start()
+    await redis.delete(stream.key)
+    await redis.set(stream.key, "no stream", ex=60)
+    async with asyncio.timeout(20):
+        assert await process.process.wait() == 1
+    [line] = process.find("reading.failed")
+    assert "WRONGTYPE" in line["reason"]
+    assert await redis.get(stream.key) == b"no stream"

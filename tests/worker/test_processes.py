@@ -117,14 +117,31 @@ async def test_sigterm_during_an_outage_hands_back(launch, world):
     await assert_one_of_each(world, 5)
 
 
-async def test_worker_without_its_group_ends_with_a_failure(launch, world):
-    """A group that is destroyed stops reading silently: the process says so, ends with 1, and its successor works."""
+async def test_worker_without_its_group_makes_it_again_and_works_on(launch, world):
+    """A group that is destroyed begins anew in the same process: what was done stays silent, what is new is done."""
     worker = await launch("work")
     await worker.started()
+    await enter_many(world, 2)
+    await world.finished()
     await world.redis.xgroup_destroy(world.inbound.key, RESOLVER)
+    await until(lambda: worker.find("reading.resumed"), 20)
+    await enter_many(world, 3)
+    await world.finished()
+    await assert_one_of_each(world, 3)
+    assert await worker.end() == 0
+
+
+async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, world):
+    """The process says so and ends with 1; once somebody has mended the key, its successor works."""
+    worker = await launch("work")
+    await worker.started()
+    await world.redis.delete(world.inbound.key)
+    await world.redis.set(world.inbound.key, "no stream", ex=60)
     async with asyncio.timeout(20):
         assert await worker.process.wait() == 1
+    assert worker.find("reading.failed")
     assert worker.find("process.failed")
+    await world.redis.delete(world.inbound.key)
     successor = await launch("work")
     await successor.started()
     await enter_many(world, 3)
