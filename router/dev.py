@@ -250,6 +250,7 @@ def _for_children(options: DevOptions) -> dict[str, str]:
         "ROUTER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
         "ROUTER_METRICS_PORT": "0",
+        "ROUTER_SPOOL_DIR": str(options.state_dir.absolute() / "spool"),
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
         mine["ROUTER_AI_AGENT_GREETING"] = GREETING

@@ -23,10 +23,15 @@ EVENTS: Final = {
     "process.stopped": "a process has ended cleanly",
     "process.restarted": "a supervised process died and is started again",
     "process.failed": "a process ends because something it needs is lost; exit status is not 0",
-    "webhook": "one webhook: source, status, result (accepted, duplicate or why it was refused), key, milliseconds",
+    "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or why it was refused), key,"
+    " milliseconds",
     "webhook.shadow": "a webhook was let in whose signature is not right: its source is in shadow mode; what was wrong",
     "shadow.on": "sources are in shadow mode: whoever knows their URLs can post what they like",
     "quarantine.failed": "refused webhooks could not be kept for inspection and replay: why not, and how many",
+    "spool.begun": "Redis cannot take webhooks, or a dead process has left some: they go to the spool on disk; why",
+    "spool.adopted": "files of the spool that a dead process had left were taken over; how many events are in them",
+    "spool.drained": "all that was in the spool is in Redis, and webhooks go there directly again",
+    "spool.failed": "the spool cannot be written or read, or Redis refuses what is in it: why; webhooks may get a 503",
     "event": "one inbound event: its result, the reason, participant, conversation and target,"
     " what became of a communication (published, known), milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",

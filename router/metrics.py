@@ -17,6 +17,7 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
     "router_shadow": ("webhooks let in by shadow mode although their signature is not right", ("source",)),
     "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
+    "router_spooled": ("events by what the spool did: kept, repeat, failed, drained, or known by then", ("result",)),
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
@@ -26,6 +27,8 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_stream_entries": ("entries in a stream", ("stream",)),
     "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
+    "router_spool_entries": ("events in the spool of this process, own and taken over ones", ("journal",)),
+    "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),
     "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
     "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),

@@ -90,6 +90,8 @@ class Settings(BaseModel):
     quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
     quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
     quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
+    spool_dir: str = Field(default=".state/spool", min_length=1)
+    spool_max_bytes: int = Field(default=256 * 1_048_576, ge=0)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -16,9 +17,12 @@ from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
 from router.receiver.door import SignedDoor
+from router.receiver.drainer import Drainer
 from router.receiver.ingest import Ingest
 from router.receiver.mail_door import make_mail_door
 from router.receiver.quarantine import Quarantine
+from router.receiver.readiness import PATIENCE, make_ping, make_readyz
+from router.receiver.spool import Spool
 from router.receiver.voice import VoiceResponder
 from router.streams.append import Appender
 from router.streams.calls import CallStore
@@ -42,7 +46,9 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[REDIS] = redis or connect(settings.redis)
     app[STOPPING] = asyncio.Event()
-    appender = Appender(app[REDIS], settings.keys)
+    spool = make_spool(settings)
+    appender = Appender(app[REDIS], settings.keys, patience=PATIENCE if spool else None)
+    ping = make_ping(app[REDIS])
     door = SignedDoor(
         settings.accounts,
         base_urls(settings.public_base_url or ""),
@@ -52,23 +58,35 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     )
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
     doors = {SourceName.EMAIL: make_mail_door(settings)}
-    ingest = Ingest(appender=appender, door=door, doors=doors, quarantine=quarantine)
+    ingest = Ingest(appender=appender, door=door, doors=doors, quarantine=quarantine, spool=spool)
     for source in SOURCES.values():
         app.router.add_post(source.path, _handler(ingest, source))
     app.router.add_get("/healthz", _healthz)
-    app.router.add_get("/readyz", _readyz)
-    app.router.add_get("/metrics", _metrics(settings))
+    app.router.add_get("/readyz", make_readyz(ping, spool))
+    app.router.add_get("/metrics", _metrics(settings, spool))
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
+        drainer = Drainer(spool, appender, ping) if spool else None
+        if drainer is not None:
+            await drainer.start()
         yield
         await appender.close()
+        if drainer is not None:
+            await drainer.close()
         await quarantine.close()
         if redis is None:
             await app[REDIS].aclose()
 
     app.cleanup_ctx.append(life)
     return app
+
+
+def make_spool(settings: Settings) -> Spool | None:
+    """Return the spool, None where the settings want none."""
+    if not settings.spool_max_bytes:
+        return None
+    return Spool(Path(settings.spool_dir), settings.namespace, settings.spool_max_bytes)
 
 
 def _make_voice(settings: Settings, redis: Redis) -> VoiceResponder:
@@ -114,21 +132,14 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-async def _readyz(request: web.Request) -> web.Response:
-    """Ready: a webhook that came now could be made durable."""
-    try:
-        await request.app[REDIS].ping()
-    except (RedisError, OSError) as error:
-        return web.json_response({"status": "not ready", "redis": type(error).__name__}, status=503)
-    return web.json_response({"status": "ready", "redis": "ok"})
-
-
-def _metrics(settings: Settings) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def _metrics(settings: Settings, spool: Spool | None) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             await update_gauges(request.app[REDIS], settings.keys)
         except (RedisError, OSError):
             metrics.forget_gauges()
+        if spool is not None:
+            spool.update_gauges()
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
 
     return handle

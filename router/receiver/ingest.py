@@ -1,7 +1,8 @@
 """The path of one webhook: type, size, signature, key, append, answer.
 
-Answers are final statements to Twilio: 200 means durable (also for a duplicate), 403, 400, 413 and 415 mean never, 503
-means later. A body never says why: Twilio may send it on to a customer. The log line does, masked.
+Answers are final statements to Twilio: 200 means durable, in Redis or in the spool (also for a duplicate), 403, 400,
+413 and 415 mean never, 503 means later. A body never says why: Twilio may send it on to a customer. The log line does,
+masked.
 """
 
 from __future__ import annotations
@@ -18,23 +19,27 @@ from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.logs import describe, log
 from router.receiver.door import Door, Evidence
 from router.receiver.quarantine import Quarantine, make_refused
-from router.streams.append import Appender, InboundFields
+from router.streams.append import Appender, InboundFields, is_outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router.core.events import SourceName
     from router.inbound.sources import Piece, Source
+    from router.receiver.spool import Spool
 
 #: Seconds after which a caller that was told 503 shall come again.
 RETRY_AFTER: Final = "5"
+#: Of several results the first of these is that of the whole webhook.
+_RESULTS: Final = ("spooled", "accepted", "duplicate")
 _LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SERVER_ERROR: "error"}
 
 
 class Ingest:
     """Takes webhooks of all sources in; `doors` are those that are not the usual one.
 
-    What is refused goes to the `quarantine`, where there is one. `clock` gives microseconds since 1970.
+    What is refused goes to the `quarantine`, what Redis cannot take to the `spool`, where there is one. `clock` gives
+    microseconds since 1970.
     """
 
     def __init__(
@@ -44,8 +49,10 @@ class Ingest:
         door: Door,
         doors: Mapping[SourceName, Door] | None = None,
         quarantine: Quarantine | None = None,
+        spool: Spool | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
+        self._spool = spool
         self._appender = appender
         self._door = door
         self._doors = doors or {}
@@ -61,8 +68,7 @@ class Ingest:
             admission = await self._doors.get(source.name, self._door).admit(request, source, evidence)
             pieces, reason = admission.pieces, admission.note
             key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
-            is_new = await self._append_all(pieces, source, received_at)
-            status, result = 200, "accepted" if is_new else "duplicate" if pieces else source.empty
+            status, result = 200, await self._append_all(pieces, source, received_at)
             if admission.note is not None:
                 self._keep(request, source, AccountError(admission.note), evidence, received_at)
             answer = admission.answer()
@@ -98,15 +104,29 @@ class Ingest:
         if self._quarantine is not None:
             self._quarantine.put(make_refused(request, source, error, evidence, received_at))
 
-    async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> bool:
-        """Return once all are durable, True if one of them is new; raises NotDurableError if one is not durable."""
+    async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> str:
+        """Return the result once all are durable; raises NotDurableError if one is not durable."""
         if len(pieces) == 1:  # as nearly always
             return await self._append(pieces[0], source, received_at)
-        appended = await asyncio.gather(*[self._append(piece, source, received_at) for piece in pieces])
-        return any(appended)
+        results = await asyncio.gather(*[self._append(piece, source, received_at) for piece in pieces])
+        return next((result for result in _RESULTS if result in results), source.empty)
 
-    async def _append(self, piece: Piece, source: Source, received_at: int) -> bool:
-        return await self._appender.append(to_fields(piece, source, received_at))
+    async def _append(self, piece: Piece, source: Source, received_at: int) -> str:
+        """Return what became of one event, once it is in Redis or, while Redis cannot take it, in the spool."""
+        fields, spool = to_fields(piece, source, received_at), self._spool
+        if spool is not None and spool.is_on and not await spool.is_over():
+            return await _put(spool, fields)
+        try:
+            return "accepted" if await self._appender.append(fields) else "duplicate"
+        except NotDurableError as error:
+            if spool is None or not is_outage(error):
+                raise
+            spool.begin(str(error))
+            return await _put(spool, fields)
+
+
+async def _put(spool: Spool, fields: InboundFields) -> str:
+    return "spooled" if await spool.put(fields) else "duplicate"
 
 
 def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str = "") -> InboundFields:

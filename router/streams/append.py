@@ -10,6 +10,17 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TryAgainError,
+)
+
 from router.core.errors import NotDurableError
 from router.streams.connection import Redis, RedisError, load_script, run_all
 
@@ -20,6 +31,31 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 512
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
 MAX_WAITING: Final = 20_000
+
+#: Answers of Redis that become others by themselves or by an operator's hand, without a change of what was sent.
+_PASSING: Final = (
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+#: The same, of answers that the client has no class for.
+_PASSING_WORDS: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
+
+
+def is_outage(error: NotDurableError) -> bool:
+    """Tell whether Redis is away, overloaded or cannot write now: then waiting heals it, and the spool takes over.
+
+    Any other answer is about what was sent or about what lies at the key (WRONGTYPE): it would come again for the
+    same entry however often it is tried, so the caller is told 503 rather than that all is well.
+    """
+    cause = error.__cause__
+    if isinstance(cause, ResponseError):
+        return isinstance(cause, _PASSING) or str(cause).startswith(_PASSING_WORDS)
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +99,16 @@ class InboundFields:
 
 
 class Appender:
-    """Appends to the inbound streams of all partitions; one per process and event loop."""
+    """Appends to the inbound streams of all partitions; one per process and event loop.
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
+    `patience` is the time in seconds that a pipeline may take, its repeat included; None: what the client's own
+    timeouts allow.
+    """
+
+    def __init__(self, redis: Redis, keys: Keys, *, patience: float | None = None) -> None:
         self._redis = redis
         self._keys = keys
+        self._patience = patience
         self._script = load_script("append")
         self._waiting: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -101,7 +142,8 @@ class Appender:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
-                results = await self._append_all([(keys, args) for keys, args, _ in batch])
+                async with asyncio.timeout(self._patience):
+                    results = await self._append_all([(keys, args) for keys, args, _ in batch])
                 for (_, _, done), result in zip(batch, results, strict=True):
                     _answer(done, result)
         except (RedisError, OSError) as error:

@@ -105,7 +105,7 @@ def output(monkeypatch):
 
 
 @pytest.fixture
-async def start(redis, redis_url, output):
+async def start(redis, redis_url, output, tmp_path):
     """Start a receiver with variables of its own; after the test no line may show what is private."""
     runners = []
     async with aiohttp.ClientSession(
@@ -113,7 +113,7 @@ async def start(redis, redis_url, output):
     ) as session:
 
         async def start_one(*, server_url: str = redis_url, **environment: str) -> Receiver:
-            settings = settings_of(server_url, **environment)
+            settings = settings_of(server_url, **{"ROUTER_SPOOL_DIR": str(tmp_path / "spool")} | environment)
             runner = web.AppRunner(
                 create_app(settings), access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1
             )

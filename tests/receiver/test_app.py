@@ -87,10 +87,10 @@ async def test_health_and_readiness_with_redis(receiver):
     assert [(await receiver.get(path)).status for path in ("/healthz", "/readyz")] == [200, 200]
 
 
-async def test_health_and_readiness_without_redis(start):
-    """Without Redis the process lives on, and says that it is not ready without saying where Redis should be."""
+async def test_health_and_readiness_without_redis_and_spool(start):
+    """Without both the process lives on, and says that it is not ready without saying where Redis should be."""
     port = free_port()
-    receiver = await start(server_url=f"redis://:hidden@127.0.0.1:{port}/0")
+    receiver = await start(server_url=f"redis://:hidden@127.0.0.1:{port}/0", ROUTER_SPOOL_MAX_BYTES="0")
     assert (await receiver.get("/healthz")).status == 200
     ready = await receiver.get("/readyz")
     assert ready.status == 503
@@ -123,9 +123,11 @@ async def test_metrics_without_redis_drop_what_they_cannot_know(start, receiver)
     assert b"router_stream_entries{" not in answer.body
 
 
-async def test_connection_that_was_given_is_left_open(redis, output):
+async def test_connection_that_was_given_is_left_open(redis, output, tmp_path):
     """A connection that a test or another composition root brings is not closed with the application."""
-    runner = web.AppRunner(create_app(settings_of("redis://127.0.0.1:1/0"), redis=redis))
+    runner = web.AppRunner(
+        create_app(settings_of("redis://127.0.0.1:1/0", ROUTER_SPOOL_DIR=str(tmp_path)), redis=redis)
+    )
     await runner.setup()
     assert runner.app[REDIS] is redis
     await runner.cleanup()

@@ -215,9 +215,9 @@ async def test_ten_thousand_copies_at_once_are_one_entry(receiver):
     assert (results.count("accepted"), results.count("duplicate")) == (1, 9999)
 
 
-async def test_without_redis_the_caller_shall_come_again(start):
+async def test_without_redis_and_spool_the_caller_shall_come_again(start):
     """Nothing durable can take it: 503 with Retry-After, an empty body, and a log line that says why."""
-    receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0", ROUTER_SPOOL_MAX_BYTES="0")
     answer = await receiver.send(signed(sms()))
     assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, b"", "5")
     (line,) = receiver.webhooks()
@@ -228,7 +228,7 @@ async def test_without_redis_the_caller_shall_come_again(start):
 async def test_webhook_is_taken_once_redis_is_back(start, redis):
     """A refusal for want of Redis claims nothing: the repeat is new."""
     await redis.config_set("maxmemory", "1")
-    receiver = await start()
+    receiver = await start(ROUTER_SPOOL_MAX_BYTES="0")
     try:
         assert (await receiver.send(signed(sms()))).status == 503
     finally:

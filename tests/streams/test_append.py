@@ -6,11 +6,12 @@ import asyncio
 import time
 
 import pytest
+from redis.exceptions import ReadOnlyError, ResponseError
 
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
 from router.streams import append
-from router.streams.append import Appender, InboundFields
+from router.streams.append import Appender, InboundFields, is_outage
 from router.streams.connection import run_all
 from tests.support.waiting import until
 
@@ -278,3 +279,41 @@ async def test_a_cut_off_append_answers_everybody(appender, monkeypatch):
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [str(answer) for answer in answers] == ["NotDurableError: the append was cut off"] * 5
     assert await appender.append(make_fields("k1")) is True
+
+
+async def test_patience_bounds_all_that_a_pipeline_may_take(own_server, clients, keys):
+    """However long the client's own timeouts are, callers know within it; a repeat makes no second entry."""
+    redis = clients(own_server.url, timeout=30)
+    appender = Appender(redis, keys, patience=0.3)
+    await appender.append(make_fields("before"))
+    own_server.stall()
+    begun = time.monotonic()
+    with pytest.raises(NotDurableError, match="TimeoutError") as caught:
+        await appender.append(make_fields("k1"))
+    assert time.monotonic() - begun < 1.3
+    assert is_outage(caught.value)
+    own_server.resume()
+    await until(redis.ping)
+    await Appender(redis, keys).append(make_fields("k1"))
+    assert [fields[b"key"] for _, fields in await redis.xrange(keys.inbound(0))] == [b"before", b"k1"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "expected"),
+    [
+        (None, True),
+        (TimeoutError(), True),
+        (ConnectionRefusedError(), True),
+        (ReadOnlyError("You can't write against a read only replica."), True),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), True),
+        (ResponseError("MISCONF Redis is configured to save RDB snapshots"), True),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), False),
+        (ResponseError("ERR too many results to unpack"), False),
+    ],
+    ids=str,
+)
+def test_what_waiting_heals(cause, expected):
+    """An outage is what passes; what would come again for the same entry is none."""
+    error = NotDurableError("no")
+    error.__cause__ = cause
+    assert is_outage(error) is expected

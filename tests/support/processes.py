@@ -28,6 +28,7 @@ class RunningProcess:
         """Start it with nothing of this process' settings but the path to programs."""
         output = directory / f"{time.monotonic_ns()}.log"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        inherited["ROUTER_SPOOL_DIR"] = str(directory / "spool")
         with output.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,

@@ -1,0 +1,158 @@
+"""Feeds what is in the spool back to Redis, oldest first, and takes over what dead processes left on this disk.
+
+An event leaves the spool after Redis has confirmed it, so a crash between the two feeds it again; and one that had
+reached Redis when it was spooled (the answer was lost) is fed too. Both are duplicates by then: the claim of the
+idempotency key says so. Claims live as long after the receipt of the webhook as they would have without the spool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from router import metrics
+from router.core.errors import NotDurableError
+from router.logs import log
+from router.receiver.spool import DISK_ERRORS
+from router.streams.append import is_outage
+from router.streams.connection import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from router.receiver.journal import Journal, Stored
+    from router.receiver.spool import Spool
+    from router.streams.append import Appender, InboundFields
+
+#: So many events are fed at once; newcomers are held back while the last so many are.
+BATCH: Final = 512
+#: Seconds between two looks for files of dead processes.
+TENDING: Final = 5.0
+#: Seconds before Redis is tried again: the first time, and at most.
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+#: Seconds that the end of the process waits for a last try.
+LAST_TRY: Final = 1.0
+#: Seconds that a claim lives at least, however long ago the webhook came: it must outlast our own repeats.
+SHORTEST_CLAIM: Final = 600
+
+
+class Drainer:
+    """Runs beside one receiver; `ping` raises RedisError or OSError while Redis does not answer, and does not hang.
+
+    `clock` gives microseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        appender: Appender,
+        ping: Callable[[], Awaitable[object]],
+        *,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._spool = spool
+        self._appender = appender
+        self._ping = ping
+        self._clock = clock
+        self._fed, self._refused = 0, 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Open the spool, take over what is there, and go on in the background; `close` must follow."""
+        await self._spool.tend()
+        self._task = asyncio.create_task(self._run(), name="drainer")
+
+    async def close(self) -> None:
+        """Try once more, for a moment, to feed what is left; what stays is on the disk for the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        try:
+            async with asyncio.timeout(LAST_TRY):
+                await self.drain()
+        except (NotDurableError, RedisError, *DISK_ERRORS):  # a timeout is an OSError too
+            pass
+        await self._spool.close()
+
+    async def drain(self) -> None:
+        """Feed back all that there is; raises NotDurableError, RedisError or DISK_ERRORS where that cannot be done."""
+        if not self._spool.is_on:
+            return
+        await self._ping()  # before anybody is held
+        self._refused = 0
+        for journal in self._spool.adopted:
+            await self._feed(journal)
+        await self._feed(None, leave=BATCH)
+        await self._spool.hold()
+        try:
+            await self._feed(None)
+        finally:
+            is_off = self._spool.release()
+        if is_off:
+            log("spool.drained", events=self._fed)
+            self._fed = 0
+        elif self._refused:
+            raise NotDurableError("Redis refuses events of the spool")
+
+    async def _run(self) -> None:
+        """Tend and drain for ever, with growing pauses while Redis does not take what it is given."""
+        failures = 0
+        while True:
+            await self._spool.tend()
+            try:
+                await self.drain()
+            except (NotDurableError, RedisError, *DISK_ERRORS):  # begun is told already, and damage as it is found
+                failures += 1
+                await asyncio.sleep(pause_after(failures))
+            else:
+                failures = 0
+                await self._spool.begun(TENDING)
+
+    async def _feed(self, journal: Journal | None, *, leave: int = 0) -> None:
+        """Feed a file from its beginning; of our own, which may go on growing, the last `leave` stay."""
+        last = 0
+        while journal is not None or self._spool.own_entries > leave:
+            rows = await self._spool.read(journal, last, BATCH)
+            if not rows:
+                return
+            last = rows[-1].number
+            await self._send(journal, rows)
+
+    async def _send(self, journal: Journal | None, rows: Sequence[Stored]) -> None:
+        """Append events and forget those that are in Redis; raises NotDurableError if it does not take them now.
+
+        One that Redis refuses for what it is stays in the spool and is told of, and those behind it go on.
+        """
+        now = self._clock()
+        calls = [self._appender.append(aged(row.fields, now)) for row in rows]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        taken = [row.number for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
+        await self._spool.remove(journal, taken)
+        self._fed += len(taken)
+        metrics.count("router_spooled", "drained", by=results.count(True))
+        metrics.count("router_spooled", "known", by=results.count(False))
+        failed = [result for result in results if isinstance(result, BaseException)]
+        for error in failed:
+            if not isinstance(error, NotDurableError) or is_outage(error):
+                raise error
+        if failed:
+            self._refused += len(failed)
+            log(
+                "spool.failed", level="error", problem=f"Redis refuses what is spooled: {failed[0]}", events=len(failed)
+            )
+
+
+def aged(fields: InboundFields, now: int) -> InboundFields:
+    """Return an event with what is left at `now` (µs) of the lifetime of its claims."""
+    age = max(0, now - fields.received_at) // 1_000_000
+    return replace(fields, ttl=max(min(fields.ttl, SHORTEST_CLAIM), fields.ttl - age))
+
+
+def pause_after(failures: int) -> float:
+    """Return seconds to wait after so many failures in a row: twice as long each time, and never for all alike."""
+    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing

@@ -1,0 +1,148 @@
+"""Feeding back: once, oldest first, claims of the right age, and one that Redis refuses holds nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from router.core.errors import NotDurableError
+from router.receiver import drainer
+from router.receiver.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
+from router.receiver.spool import Spool
+from tests.receiver.test_journal import event
+from tests.support.waiting import until
+
+NOW = 1_767_787_200_000_000
+
+
+class FakeAppender:
+    """Takes events in, as long as nothing is wrong with Redis (`problem`) or with them (`refused`)."""
+
+    def __init__(self):
+        self.taken, self.problem, self.refused = [], None, set()
+
+    async def append(self, fields):
+        await asyncio.sleep(0)
+        if self.problem or fields.key in self.refused:
+            error = NotDurableError("no")
+            error.__cause__ = self.problem or ResponseError("ERR of its own")
+            raise error
+        is_new = fields.key not in [one.key for one in self.taken]
+        if is_new:
+            self.taken.append(fields)
+        return is_new
+
+    async def ping(self):
+        pass
+
+
+@pytest.fixture
+def appender():
+    return FakeAppender()
+
+
+@pytest.fixture
+async def spool(tmp_path):
+    spool = Spool(tmp_path / "spool", "router", 10_000_000)
+    await spool.tend()
+    spool.begin("test")
+    return spool
+
+
+@pytest.fixture
+async def feeder(spool, appender):
+    feeder = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
+    yield feeder
+    await feeder.close()
+
+
+async def fill(spool, *numbers):
+    await asyncio.gather(*[spool.put(event(number)) for number in numbers])
+
+
+def keys_of(appender):
+    return [fields.key for fields in appender.taken]
+
+
+async def test_everything_goes_in_order_and_leaves_the_spool(spool, appender, feeder):
+    """Many batches, in the order they came; then it is off."""
+    await fill(spool, *range(2000))
+    await feeder.drain()
+    assert keys_of(appender) == [event(number).key for number in range(2000)]
+    assert (spool.entries, spool.is_on) == (0, False)
+
+
+async def test_event_that_had_reached_redis_is_a_duplicate(spool, appender, feeder):
+    """Its answer was lost: it is known by its claim, and leaves the spool like the others."""
+    await appender.append(event(1))
+    await fill(spool, 1, 2)
+    await feeder.drain()
+    assert keys_of(appender) == [event(1).key, event(2).key]
+    assert spool.entries == 0
+
+
+async def test_while_redis_does_not_take_them_they_stay(spool, appender, feeder):
+    """An outage in the middle leaves everything that was not confirmed, and newcomers go behind it."""
+    await fill(spool, 1, 2)
+    appender.problem = ReadOnlyError("replica")
+    with pytest.raises(NotDurableError):
+        await feeder.drain()
+    assert (spool.entries, spool.is_on) == (2, True)
+    assert await spool.is_over() is False
+    appender.problem = None
+    await feeder.drain()
+    assert keys_of(appender) == [event(1).key, event(2).key]
+
+
+async def test_event_that_redis_refuses_holds_nobody_up(spool, appender, feeder, output):
+    """It stays in the spool, told of; all others are fed; once it is taken the spool is off."""
+    await fill(spool, 1, 2, 3)
+    appender.refused = {event(2).key}
+    with pytest.raises(NotDurableError):
+        await feeder.drain()
+    assert keys_of(appender) == [event(1).key, event(3).key]
+    assert (spool.entries, spool.is_on) == (1, True)
+    assert "Redis refuses" in output.getvalue()
+    appender.refused = set()
+    await feeder.drain()
+    assert not spool.is_on
+
+
+async def test_it_begins_by_itself_and_tries_again(spool, appender, feeder, monkeypatch):
+    """In the background: what fails is tried again until it succeeds."""
+    monkeypatch.setattr(drainer, "LONGEST_PAUSE", 0.02)
+    appender.problem = ReadOnlyError("replica")
+    await feeder.start()
+    await fill(spool, 1)
+    await until(lambda: spool.entries == 1)
+    appender.problem = None
+    await until(lambda: not spool.is_on)
+    assert keys_of(appender) == [event(1).key]
+
+
+async def test_end_of_the_process_tries_once_more(spool, appender, feeder, tmp_path):
+    """What Redis takes at the last moment does not wait for the next start."""
+    await fill(spool, 1)
+    await feeder.close()
+    assert keys_of(appender) == [event(1).key]
+    assert not list((tmp_path / "spool").glob("*.sqlite"))
+
+
+@given(ttl=st.integers(1, 10**6), age=st.integers(-(10**6), 10**7))
+def test_claims_live_as_long_after_the_receipt_as_ever(ttl, age):
+    """The time in the spool counts; but a claim outlasts our own repeats, and never its usual time."""
+    fields = event(ttl=ttl, received_at=NOW - age * 1_000_000)
+    left = aged(fields, NOW).ttl
+    assert min(ttl, SHORTEST_CLAIM) <= left <= ttl
+    if SHORTEST_CLAIM <= ttl - age <= ttl:
+        assert left == ttl - age
+
+
+@given(failures=st.integers(1, 10_000))
+def test_pauses_grow_up_to_a_bound(failures):
+    """However long Redis is away, it is tried again every few seconds, and by no two alike."""
+    assert 0 < pause_after(failures) <= LONGEST_PAUSE
