@@ -13,6 +13,7 @@ from router.commands.scenario import make_acts, play
 from router.commands.simulate import describe
 from router.commands.simulate_options import parse_simulate
 from router.sandbox.http import post_json
+from router.streams.connection import RedisError
 from router.streams.watch import last_ids, watch
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 OUR_NUMBER: Final = "+15557650000"
 OUR_MAILBOX: Final = "support@inbound.example.com"
 SERVICE_DESK: Final = "+15557650002"
+#: Seconds before Redis is asked again that did not answer.
+PAUSE: Final = 0.5
 #: Seconds within which every sample event must have arrived.
 PATIENCE: Final = 30.0
 
@@ -81,8 +84,15 @@ class Demo:
         self._position = await last_ids(self._redis, self._keys)
 
     async def follow(self) -> None:
-        """Print every entry that arrives, for ever."""
+        """Print every entry that arrives, for ever; what Redis does not tell just now it tells later."""
         tails = [_Tail(self._log_dir / f"{name}.log") for name in ("ai-agent", "human-agent")]
+        while True:
+            try:
+                await self._follow(tails)
+            except (RedisError, OSError):  # stalled or away: people try that too
+                await asyncio.sleep(PAUSE)
+
+    async def _follow(self, tails: list[_Tail]) -> None:
         async with aclosing(watch(self._redis, self._position)) as entries:
             async for entry in entries:
                 if entry is not None:

@@ -1,0 +1,35 @@
+"""What `dev` shows of entries as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from router import demo
+from router.core.keys import Keys
+from router.demo import Demo
+from router.streams.connection import RedisError
+from router.streams.ending import end
+from tests.support.waiting import until
+from tests.test_readme import an_entry
+
+
+@pytest.mark.parametrize("problem", [RedisError("away"), TimeoutError(), ConnectionRefusedError()])
+async def test_it_goes_on_following_when_redis_was_away(monkeypatch, tmp_path, capsys, problem):
+    """A Redis that does not answer for a while ends nothing: what arrives afterwards is shown."""
+    answers = [problem, an_entry()]
+
+    async def watch(*_):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(demo, "watch", watch)
+    monkeypatch.setattr(demo, "PAUSE", 0.0)
+    following = asyncio.create_task(Demo({}, None, Keys(), log_dir=tmp_path).follow())
+    shown = []
+    await until(lambda: shown.append(capsys.readouterr().out) or "participant.joined" in "".join(shown))
+    await end(following)
