@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.receiver.journal import (
@@ -146,7 +147,12 @@ class Journals:
         if not path.exists():  # another process was faster
             return ""
         try:
-            journal = Journal(path)
+            with ExitStack() as stack:
+                journal = Journal(path)
+                stack.callback(journal.close)  # which deletes an empty one
+                if count := journal.count():
+                    self._adopted[journal] = count
+                    stack.pop_all()
         except BlockingIOError:  # its owner lives
             return ""
         except UnreadableJournalError as error:
@@ -155,8 +161,4 @@ class Journals:
             is_new = path not in self._told
             self._told.add(path)
             return f"{path.name}: {type(error).__name__}: {error}" if is_new else ""
-        if count := journal.count():
-            self._adopted[journal] = count
-        else:
-            journal.close()
         return ""

@@ -239,6 +239,22 @@ async def test_file_that_the_disk_does_not_give_is_told_once(make_spool, tmp_pat
     assert await spool.put(event(1)) is True
 
 
+async def test_file_that_fails_while_it_is_taken_over_stops_nothing(make_spool, tmp_path, monkeypatch, output):
+    """Whatever is wrong with what a dead process left, the receiver starts; the file stays and is tried again."""
+    leave(tmp_path / "spool", "router@1-7.sqlite", 1)
+
+    def fail(_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "count", fail)
+        spool = await make_spool()
+        assert (spool.is_usable, spool.entries) == (True, 0)
+        assert "disk I/O error" in output.getvalue()
+    await spool.tend()
+    assert spool.entries == 1
+
+
 async def test_two_starts_at_once_share_what_was_left(make_spool, tmp_path):
     """Each file is taken over by one process, whichever is faster."""
     for number in range(1, 6):
