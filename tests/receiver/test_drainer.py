@@ -126,6 +126,16 @@ async def test_it_begins_by_itself_and_tries_again(spool, appender, feeder, monk
     assert keys_of(appender) == [event(1).key]
 
 
+async def test_neighbor_that_dies_is_succeeded_by_a_living_process(spool, appender, feeder, monkeypatch, tmp_path):
+    """A receiver looks from time to time for what others have left, and feeds it."""
+    monkeypatch.setattr(drainer, "TENDING", 0.02)
+    await feeder.start()
+    await until(lambda: not spool.is_on)
+    leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
+    await until(lambda: len(appender.taken) == 2)
+    await until(lambda: not list((tmp_path / "spool").glob("router@1-7*")))
+
+
 async def test_end_of_the_process_tries_once_more(spool, appender, feeder, tmp_path):
     """What Redis takes at the last moment does not wait for the next start."""
     await fill(spool, 1)
