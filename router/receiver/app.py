@@ -46,7 +46,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[REDIS] = redis or connect(settings.redis)
     app[STOPPING] = asyncio.Event()
-    spool = make_spool(settings)
+    spool = _make_spool(settings)
     appender = Appender(app[REDIS], settings.keys, patience=PATIENCE if spool else None)
     ping = make_ping(app[REDIS])
     door = SignedDoor(
@@ -71,9 +71,9 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         if drainer is not None:
             await drainer.start()
         yield
-        await appender.close()
         if drainer is not None:
             await drainer.close()
+        await appender.close()
         await quarantine.close()
         if redis is None:
             await app[REDIS].aclose()
@@ -82,7 +82,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     return app
 
 
-def make_spool(settings: Settings) -> Spool | None:
+def _make_spool(settings: Settings) -> Spool | None:
     """Return the spool, None where the settings want none."""
     if not settings.spool_max_bytes:
         return None

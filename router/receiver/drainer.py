@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.errors import NotDurableError
-from router.logs import log
+from router.logs import describe, log
 from router.receiver.spool import DISK_ERRORS
 from router.streams.append import is_outage
 from router.streams.connection import RedisError
@@ -80,15 +80,15 @@ class Drainer:
 
     async def drain(self) -> None:
         """Feed back all that there is; raises NotDurableError, RedisError or DISK_ERRORS where that cannot be done."""
-        if not self._spool.is_on:
+        if not self._spool.is_on and not self._spool.entries:
             return
         await self._ping()  # before anybody is held
         self._refused = 0
         for journal in self._spool.adopted:
             await self._feed(journal)
         await self._feed(None, leave=BATCH)
-        await self._spool.hold()
         try:
+            await self._spool.hold()
             await self._feed(None)
         finally:
             is_off = self._spool.release()
@@ -102,15 +102,18 @@ class Drainer:
         """Tend and drain for ever, with growing pauses while Redis does not take what it is given."""
         failures = 0
         while True:
-            await self._spool.tend()
             try:
+                await self._spool.tend()
                 await self.drain()
-            except (NotDurableError, RedisError, *DISK_ERRORS):  # begun is told already, and damage as it is found
-                failures += 1
-                await asyncio.sleep(pause_after(failures))
-            else:
                 failures = 0
                 await self._spool.begun(TENDING)
+                continue
+            except (NotDurableError, RedisError, *DISK_ERRORS):
+                failures += 1  # that it has begun is told already, and damage as it is found
+            except Exception as error:  # noqa: BLE001 - the root of a task that must not end
+                failures += 1
+                log("spool.failed", level="error", problem=describe(error))
+            await asyncio.sleep(pause_after(failures))
 
     async def _feed(self, journal: Journal | None, *, leave: int = 0) -> None:
         """Feed a file from its beginning; of our own, which may go on growing, the last `leave` stay."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.receiver.journal import (
     SUFFIX,
     Journal,
     UnreadableJournalError,
-    is_damage,
     lock_folder,
     set_aside,
 )
@@ -53,6 +53,7 @@ class Journals:
         self._own: Journal | None = None
         self._entries = 0
         self._adopted: dict[Journal, int] = {}
+        self._told: set[Path] = set()
 
     @property
     def adopted(self) -> list[Journal]:
@@ -98,24 +99,24 @@ class Journals:
 
     def adopt(self) -> Adoption:
         """Take over what dead processes left in the folder, and set aside what cannot be read."""
-        files, entries, unreadable = [], 0, []
-        ours = {journal.path for journal in (*self._adopted, self._own) if journal}
-        left = [path for path in sorted(self._folder.glob(f"{self._namespace}@*{SUFFIX}")) if path not in ours]
+        left = self._list_others()
         if not left:
             return Adoption()
-        with lock_folder(self._folder, self._namespace):
-            for path in left:
-                try:
-                    count = self._take_over(path)
-                except BlockingIOError:  # its owner lives
-                    continue
-                except UnreadableJournalError as error:
-                    unreadable.append(f"{set_aside(path).name}: {error}")
-                    continue
-                if count:
-                    files.append(path.name)
-                    entries += count
-        return Adoption(tuple(files), entries, tuple(unreadable))
+        files, unreadable, before = [], [], sum(self._adopted.values())
+        try:
+            with lock_folder(self._folder, self._namespace):
+                for path in left:
+                    if problem := self._take_over(path):
+                        unreadable.append(problem)
+                    elif any(journal.path == path for journal in self._adopted):
+                        files.append(path.name)
+        except OSError:  # a folder that we may not write to: what is in it belongs to somebody else
+            return Adoption()
+        return Adoption(tuple(files), sum(self._adopted.values()) - before, tuple(unreadable))
+
+    def _list_others(self) -> list[Path]:
+        ours = {journal.path for journal in (*self._adopted, self._own) if journal}
+        return [path for path in sorted(self._folder.glob(f"{self._namespace}@*{SUFFIX}")) if path not in ours]
 
     def set_aside(self, journal: Journal | None) -> str:
         """Put a file away in which damage was found; returns what is to be told of it."""
@@ -141,19 +142,23 @@ class Journals:
             self._own = Journal(self._folder / name)
         return self._own
 
-    def _take_over(self, path: Path) -> int:
+    def _take_over(self, path: Path) -> str:
+        """Take one file over, if its owner is dead and it is not empty; returns what an operator must know."""
         if not path.exists():  # another process was faster
-            return 0
-        journal = Journal(path)
+            return ""
         try:
-            count = journal.count()
-        except sqlite3.Error as error:
-            journal.close()
-            if is_damage(error):
-                raise UnreadableJournalError(str(error)) from error
-            raise
-        if count:
-            self._adopted[journal] = count
-        else:
-            journal.close()
-        return count
+            with ExitStack() as stack:
+                journal = Journal(path)
+                stack.callback(journal.close)  # which deletes an empty one
+                if count := journal.count():
+                    self._adopted[journal] = count
+                    stack.pop_all()
+        except BlockingIOError:  # its owner lives
+            return ""
+        except UnreadableJournalError as error:
+            return f"{set_aside(path).name}: {error}"
+        except (sqlite3.Error, OSError) as error:  # of the disk or its permissions: tried again, told once
+            is_new = path not in self._told
+            self._told.add(path)
+            return f"{path.name}: {type(error).__name__}: {error}" if is_new else ""
+        return ""

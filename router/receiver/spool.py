@@ -96,7 +96,7 @@ class Spool:
         fields.to_args()  # text that cannot be encoded is its own caller's error, now and not when it is fed back
         size = size_of(fields)
         if self._state.size + self._in_hand_bytes + size > self._max_bytes:
-            self._refuse()
+            self._refuse(is_full=self.own_entries > 0)
         waiting = _Waiting(fields, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._in_hand, self._in_hand_bytes = self._in_hand + 1, self._in_hand_bytes + size
@@ -124,7 +124,7 @@ class Spool:
 
     async def hold(self) -> None:
         """Let newcomers wait, and return once all that came before is on the disk; `release` must follow."""
-        self._held = asyncio.get_running_loop().create_future()
+        self._held = self._held or asyncio.get_running_loop().create_future()
         await self._settle()
 
     def release(self) -> bool:
@@ -138,16 +138,15 @@ class Spool:
 
     async def tend(self) -> None:
         """Take over what dead processes left, and see whether writing is possible where it was not."""
-        try:
-            if self._problem is not None:
+        if self._problem is not None:
+            try:
                 await self._run(self._journals.probe)
                 self._problem = None
-            adoption = await self._run(self._journals.adopt)
-        except DISK_ERRORS as error:
-            self._fail(error)
-            return
+            except DISK_ERRORS as error:
+                self._fail(error)
+        adoption = await self._run(self._journals.adopt)
         for unreadable in adoption.unreadable:
-            log("spool.failed", level="error", problem=f"a file cannot be read and was set aside: {unreadable}")
+            log("spool.failed", level="error", problem=f"a file of a dead process cannot be read: {unreadable}")
         if adoption.entries:
             log("spool.adopted", level="warning", files=adoption.files, entries=adoption.entries)
             self.begin("a process that died has left events")
@@ -235,10 +234,11 @@ class Spool:
         result, self._state = await loop.run_in_executor(self._thread, measured)
         return result
 
-    def _refuse(self) -> NoReturn:
-        if not self._is_full:
+    def _refuse(self, *, is_full: bool) -> NoReturn:
+        """Refuse an event for want of room; where there is nothing to wait for, it alone is too large."""
+        if is_full and not self._is_full:
             log("spool.failed", level="error", problem=_FULL)
-        self._is_full = True
+        self._is_full = self._is_full or is_full
         metrics.count("router_spooled", "failed")
         raise NotDurableError(_FULL)
 

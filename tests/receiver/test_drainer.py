@@ -12,8 +12,10 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from router.core.errors import NotDurableError
 from router.receiver import drainer
 from router.receiver.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
+from router.receiver.journals import Journals
 from router.receiver.spool import Spool
 from tests.receiver.test_journal import event
+from tests.receiver.test_spool import leave
 from tests.support.waiting import until
 
 NOW = 1_767_787_200_000_000
@@ -124,12 +126,61 @@ async def test_it_begins_by_itself_and_tries_again(spool, appender, feeder, monk
     assert keys_of(appender) == [event(1).key]
 
 
+async def test_neighbor_that_dies_is_succeeded_by_a_living_process(spool, appender, feeder, monkeypatch, tmp_path):
+    """A receiver looks from time to time for what others have left, and feeds it."""
+    monkeypatch.setattr(drainer, "TENDING", 0.02)
+    await feeder.start()
+    await until(lambda: not spool.is_on)
+    leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
+    await until(lambda: len(appender.taken) == 2)
+    await until(lambda: not list((tmp_path / "spool").glob("router@1-7*")))
+
+
 async def test_end_of_the_process_tries_once_more(spool, appender, feeder, tmp_path):
     """What Redis takes at the last moment does not wait for the next start."""
     await fill(spool, 1)
     await feeder.close()
     assert keys_of(appender) == [event(1).key]
     assert not list((tmp_path / "spool").glob("*.sqlite"))
+
+
+async def test_what_was_left_is_fed_although_nothing_can_be_written(tmp_path, appender, monkeypatch):
+    """A spool that cannot go on still gives back what a dead process has left."""
+    spool = Spool(tmp_path / "spool", "router", 10_000_000)
+    leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
+
+    def fail(_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(Journals, "probe", fail)
+    await spool.tend()
+    assert (spool.is_usable, spool.is_on, spool.entries) == (False, False, 2)
+    feeder = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
+    await feeder.drain()
+    assert keys_of(appender) == [event(1).key, event(2).key]
+    assert spool.entries == 0
+    await feeder.close()
+
+
+async def test_a_drain_that_is_cut_off_lets_newcomers_go_on(spool, appender, feeder, monkeypatch):
+    """Whoever was held back while the last events were fed is not forgotten."""
+    await fill(spool, 1)
+    reached = asyncio.Event()
+
+    async def hang(_):
+        reached.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(appender, "append", hang)
+        drain = asyncio.create_task(feeder.drain())
+        await reached.wait()
+        newcomer = asyncio.create_task(spool.is_over())
+        await asyncio.sleep(0)
+        assert not newcomer.done()
+        drain.cancel()
+        assert await newcomer is False
+        await asyncio.wait([drain])
 
 
 @given(ttl=st.integers(1, 10**6), age=st.integers(-(10**6), 10**7))

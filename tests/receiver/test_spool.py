@@ -217,3 +217,48 @@ async def test_damage_found_later_sets_the_file_aside_too(make_spool, tmp_path, 
     assert '"spool.failed"' in output.getvalue()
     assert spool.release() is True
     assert await spool.put(event(2)) is True
+
+
+async def test_event_that_no_spool_could_hold_leaves_room_for_others(make_spool, output):
+    """One that is too large for an empty spool is refused, which says nothing of the others."""
+    spool = await make_spool(max_bytes=100_000)
+    with pytest.raises(NotDurableError):
+        await spool.put(event(1, body=bytes(200_000)))
+    assert spool.is_usable
+    assert await spool.put(event(2)) is True
+
+
+async def test_file_that_the_disk_does_not_give_is_told_once(make_spool, tmp_path, output):
+    """A neighbor's file that cannot be opened now keeps nobody from anything, and is tried again."""
+    spool = await make_spool()
+    (tmp_path / "spool" / "router@1-7.sqlite").mkdir()
+    for _ in range(3):
+        await spool.tend()
+    assert spool.is_usable
+    assert output.getvalue().count('"spool.failed"') == 1
+    assert await spool.put(event(1)) is True
+
+
+async def test_file_that_fails_while_it_is_taken_over_stops_nothing(make_spool, tmp_path, monkeypatch, output):
+    """Whatever is wrong with what a dead process left, the receiver starts; the file stays and is tried again."""
+    leave(tmp_path / "spool", "router@1-7.sqlite", 1)
+
+    def fail(_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "count", fail)
+        spool = await make_spool()
+        assert (spool.is_usable, spool.entries) == (True, 0)
+        assert "disk I/O error" in output.getvalue()
+    await spool.tend()
+    assert spool.entries == 1
+
+
+async def test_two_starts_at_once_share_what_was_left(make_spool, tmp_path):
+    """Each file is taken over by one process, whichever is faster."""
+    for number in range(1, 6):
+        leave(tmp_path / "spool", f"router@{number}-7.sqlite", number)
+    first = await make_spool()
+    second = await make_spool()
+    assert (first.entries, second.entries) == (5, 0)
