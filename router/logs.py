@@ -37,6 +37,8 @@ EVENTS: Final = {
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (API outage, rate limit); nobody's fault",
     "event.failed": "an event failed and will be tried again",
+    "budget.spent": "nearly everything fails: nothing is given up any more, it waits, and somebody must look",
+    "budget.recovered": "things succeed again: what still fails is given up as usual",
     "event.dead": "an event was given up and became a dead letter",
     "consumed": "one entry of a participants stream: what a consumer did with it, milliseconds",
     "roster.assigned": "a conversation that had waited got its human agent, who has joined",

@@ -85,6 +85,7 @@ def make_limits(settings: Settings) -> Limits:
         window=settings.window,
         batch=settings.batch,
         max_deliveries=settings.max_deliveries,
+        dead_letter_budget=settings.dead_letter_budget,
         retry_delay=settings.retry_delay,
         heartbeat_ttl=settings.heartbeat_ttl,
         grace=settings.grace,

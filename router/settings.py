@@ -99,6 +99,7 @@ class Settings(BaseModel):
     window: int = Field(default=500, ge=1, le=100_000)
     batch: int = Field(default=200, ge=1, le=10_000)
     max_deliveries: int = Field(default=5, ge=1)
+    dead_letter_budget: float = Field(default=0.5, ge=0, le=1)
     retry_delay: float = Field(default=1.0, ge=0)
     heartbeat_ttl: float = Field(default=2.0, ge=0.2, le=60)
     grace: float = Field(default=10.0, ge=0)

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import AuthenticationError, UnavailableError
 from router.core.timestamps import to_text
 from router.logs import describe, log
+from router.streams.budget import Budget
 from router.streams.claimer import Claimer
 from router.streams.connection import Redis, RedisError, load_script
-from router.streams.dead_letters import give_up
+from router.streams.dead_letters import give_up, reason_of
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
 from router.streams.groups import Heartbeat, name_consumer
@@ -49,6 +50,7 @@ class Limits:
     window: int = 500
     batch: int = 200
     max_deliveries: int = 5
+    dead_letter_budget: float = 0.5
     retry_delay: float = 1.0
     heartbeat_ttl: float = 2.0
     grace: float = 10.0
@@ -100,6 +102,7 @@ class StreamConsumer:
         self._intake = intake
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
+        self._budget = Budget(limits.dead_letter_budget, group=group)
         self._watchdog = Watchdog(
             redis,
             self._streams,
@@ -235,6 +238,7 @@ class StreamConsumer:
             if delivery.deaths:
                 pipeline.hdel(self._deaths.key(delivery.stream), delivery.entry_id)
         await pipeline.execute()
+        self._budget.note_done(len(done))
         self._release(done)
 
     def _release(self, deliveries: Iterable[Delivery]) -> None:
@@ -260,16 +264,7 @@ class StreamConsumer:
         pause = min(self._limits.retry_delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE)
         state.delivery = replace(delivery, is_redelivered=True)
         try:
-            verdict = await self._attempt(delivery)
-            if isinstance(verdict, Later):
-                state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
-                delay = max(verdict.delay, SHORTEST_PAUSE)
-                grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
-                return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
-            if isinstance(verdict, Poison):
-                await self._give_up(delivery, verdict.reason, deliveries=max(state.count + 1, delivery.deaths))
-            else:
-                await self.acknowledge([delivery])
+            return await self._settle(state, delivery, await self._attempt(delivery), pause)
         except (RedisError, ConnectionError, TimeoutError) as error:
             log("redis.failed", level="warning", entry=delivery.entry_id, error=f"{type(error).__name__}: {error}")
             return pause
@@ -281,6 +276,18 @@ class StreamConsumer:
             return await self._fail(delivery, error, pause)  # not we were canceled, but what the attempt waited for
         except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
             return await self._fail(delivery, error, pause)
+
+    async def _settle(self, state: _Tries, delivery: Delivery, verdict: Verdict, pause: float) -> float | None:
+        """Do what an attempt says of its delivery; returns as _try does."""
+        if isinstance(verdict, Later):
+            state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
+            delay = max(verdict.delay, SHORTEST_PAUSE)
+            grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
+            return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
+        if isinstance(verdict, Poison):
+            deliveries = max(state.count + 1, delivery.deaths)
+            return await self._give_up(delivery, verdict.reason, pause, deliveries=deliveries)
+        await self.acknowledge([delivery])
         return None
 
     async def _wait(self, state: _Tries, reason: str, pause: float, *, is_usual: bool = False) -> float:
@@ -303,18 +310,22 @@ class StreamConsumer:
             log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=describe(error))
             if count <= self._limits.max_deliveries:
                 return pause
-            await self._give_up(delivery, _words(error), deliveries=count - 1, shown=describe(error))
+            return await self._give_up(delivery, reason_of(error), pause, deliveries=count - 1, shown=describe(error))
         except (RedisError, OSError):
             return pause
-        return None
 
     async def _count(self, delivery: Delivery, *, is_failure: bool) -> int | None:
         args = [self.group, self.name, delivery.entry_id, "1" if is_failure else "0"]
         count = await load_script("redeliver").run(self._redis, [delivery.stream.key], args)
         return None if count is None else int(count)
 
-    async def _give_up(self, delivery: Delivery, reason: str, *, deliveries: int, shown: str | None = None) -> None:
-        """Make a dead letter of it; `shown` is what the log says instead of the reason."""
+    async def _give_up(
+        self, delivery: Delivery, reason: str, pause: float, *, deliveries: int, shown: str | None = None
+    ) -> float | None:
+        """Make a dead letter of it, or return `pause` if it is kept; `shown` is what the log says for the reason."""
+        if not self._budget.spend():
+            self._on_result("kept")
+            return pause
         is_ours = await give_up(
             self._redis,
             self._keys,
@@ -330,11 +341,4 @@ class StreamConsumer:
             self._on_result("dead")
             stream = delivery.stream.key
             log("event.dead", level="error", entry=delivery.entry_id, stream=stream, reason=shown or reason)
-
-
-def _words(error: BaseException) -> str:
-    """Return what an exception says of itself, for the dead letter."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - one that cannot even say it has a name all the same
-        return type(error).__name__
+        return None

@@ -45,6 +45,14 @@ class DeadLetter:
     fields: dict[bytes, bytes]
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an exception says of itself, for the dead letter."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - one that cannot even say it has a name all the same
+        return type(error).__name__
+
+
 async def give_up(
     redis: Redis,
     keys: Keys,

@@ -106,4 +106,8 @@ class Reader:
 
     async def stop(self) -> None:
         """Stop reading; a batch that is being taken is waited for."""
+        tasks = [task for one in self._subscribers for task in one.tasks]
         await self._broker.stop()
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # FastStream never asks, and asyncio would log each of them

@@ -2,9 +2,10 @@
 
 FastStream's subscriber stops in silence when its group is gone, and on an answer such as READONLY it begins anew
 without a pause (tests/redis/test_framework_facts.py). Whatever ended the reading, the watchdog notices it within LOOK
-seconds, stops that reader for good and begins with a new one on new connections, which is how a new primary is found:
+seconds, stops that reader for good and begins with a new one:
 - the group, its stream or all of Redis is gone: they are created, the group at 0, and what comes is read;
-- Redis refuses (READONLY after a failover, LOADING, no connection): the same is tried again, in pauses that grow;
+- Redis refuses (READONLY after a failover, LOADING, no connection): the same is tried again, in pauses that grow, and
+  after READONLY on new connections, which is how a new primary behind the same name is found;
 - another type is at the stream's key: nobody can heal that safely. It says so, and `failed` returns: the process ends.
 
 A group that begins at 0 again gets all that its stream still holds once more; that an effect happens once is the
@@ -16,6 +17,8 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
+
+from redis.exceptions import ReadOnlyError
 
 from router.logs import log
 from router.streams.connection import Redis, RedisError
@@ -90,7 +93,6 @@ class Watchdog:
         pause, told = self._pause, ""
         while True:
             try:
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await self.start()
             except (RedisError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
@@ -101,6 +103,9 @@ class Watchdog:
                 if reason != told:
                     log("reading.waiting", level="warning", group=self._group, reason=reason)
                 told = reason
+                if isinstance(error, ReadOnlyError):
+                    # The primary is elsewhere by now. A command that just takes one of these fails as it would anyway.
+                    await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
