@@ -4,6 +4,7 @@ The path of one event, and where to read it:
 
     Twilio ── webhook ──► receiver/ingest.py     the path of one webhook; what is refused goes to the quarantine
                             receiver/door.py     authentic? of which account? which key?   inbound/<source>.py: identify
+                            receiver/spool.py    a journal on disk that takes events while Redis cannot
                             receiver/mail_door.py   the same for mails, which are read as they come
                           streams/append.py      claim the key and append, atomically; then answer 200
                             receiver/voice.py    a call: answered with TwiML, from the policy and config/voice
