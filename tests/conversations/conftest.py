@@ -6,6 +6,7 @@ limit of milliseconds. The server notes everything that reached it, so a test ca
 
 import asyncio
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -119,15 +120,21 @@ def time():
     return FakeTime()
 
 
-@pytest.fixture
-async def api(time):
-    scripted = ScriptedApi(time)
+@asynccontextmanager
+async def serving(scripted):
+    """Let a scripted API listen while the block runs."""
     server = RawTestServer(scripted.handle)
     await server.start_server()
     scripted.base_url = str(server.make_url("")).rstrip("/")
     yield scripted
     scripted.over.set()
     await server.close()
+
+
+@pytest.fixture
+async def api(time):
+    async with serving(ScriptedApi(time)) as scripted:
+        yield scripted
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import orjson
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import RawTestServer
 
 from router.conversations.v1 import ClassicConversations
 from router.core.addresses import Address
@@ -25,7 +24,7 @@ from router.core.errors import (
     TransportError,
     UnavailableError,
 )
-from tests.conversations.conftest import ScriptedApi
+from tests.conversations.conftest import ScriptedApi, serving
 
 SERVICE = "IS" + "0" * 31 + "1"
 SID, OTHER = "CH" + "a" * 32, "CH" + "b" * 32
@@ -50,13 +49,8 @@ class FormApi(ScriptedApi):
 
 @pytest.fixture
 async def api(time):
-    scripted = FormApi(time)
-    server = RawTestServer(scripted.handle)
-    await server.start_server()
-    scripted.base_url = str(server.make_url("")).rstrip("/")
-    yield scripted
-    scripted.over.set()
-    await server.close()
+    async with serving(FormApi(time)) as scripted:
+        yield scripted
 
 
 @pytest.fixture
