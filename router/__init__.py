@@ -30,7 +30,8 @@ The path of one event, and where to read it:
     streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts
     receiver/  worker/  ../handlers/    the processes of the Procfile
     sandbox/        the offline Conversations API and the webhook simulator
-    settings.py     the only reader of the environment;  logs.py, metrics.py: every name in one table
+    settings.py     the only reader of the environment; its fields are in settings_model.py
+    logs.py  metrics.py    every name in one table
     dev.py          all of it on one machine;  commands/: check, simulate, dead-letters, quarantine, ...
 
 To add an event source: inbound/__init__.py. A handler: handlers/app.py. A routing rule: config/routing.toml.
