@@ -14,7 +14,7 @@ run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample 
 	@$(BIN)/python -m router dev $(ARGS)
 
 test: $(VENV)/.development lint types  ## lint, types and the whole test suite against a real embedded server
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 install: $(VENV)/.runtime  ## create .venv and install what running needs, from the lock
 
