@@ -60,6 +60,10 @@ class Keys:
         """String: the claim of an idempotency key; expires after the source's longest redelivery."""
         return self._key(partition, "seen", key)
 
+    def latest(self, partition: int, account_id: str, subject: str) -> str:
+        """String: the last inbound entry of an account's subject, which the next one names; expires a day after it."""
+        return self._key(partition, "latest", account_id, subject)
+
     def conversation(self, account_id: str, conversation_id: str) -> str:
         """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence."""
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)

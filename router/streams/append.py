@@ -2,6 +2,9 @@
 
 Concurrent webhooks share one pipeline: whatever gathers while one is under way goes with the next. That is what makes
 durable appending cheap (one system call for many), and it costs a lone webhook nothing.
+
+Each entry names the one before it of the same subject (`after`), so that several workers can keep their order
+(router.streams.turns).
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 512
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
 MAX_WAITING: Final = 20_000
+
+#: Seconds for which the last entry of a subject is remembered. What an outage holds up for longer than this, without
+#: another entry of its subject meanwhile, may be overtaken by the next one.
+LATEST_LIFE: Final = 86_400
 
 #: Answers of Redis that become others by themselves or by an operator's hand, without a change of what was sent.
 _PASSING: Final = (
@@ -76,12 +83,13 @@ class InboundFields:
     replayed_at: str = ""
 
     def to_args(self) -> list[Any]:
-        """Return the arguments of the append script: the TTL, then field and value in turn.
+        """Return the arguments of the append script: the TTLs, then field and value in turn.
 
         Encoded here and now: text that cannot be is its own caller's UnicodeEncodeError, not that of a whole pipeline.
         """
         return [
             self.ttl,
+            LATEST_LIFE,
             b"source",
             self.source.encode(),
             b"account",
@@ -123,7 +131,11 @@ class Appender:
             raise NotDurableError("too many webhooks wait for Redis")
         partition = self._keys.partition_of(fields.subject)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        keys = [self._keys.inbound(partition), self._keys.seen(partition, fields.key)]
+        keys = [
+            self._keys.inbound(partition),
+            self._keys.latest(partition, fields.account_id, fields.subject),
+            self._keys.seen(partition, fields.key),
+        ]
         keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
         self._waiting.append((keys, fields.to_args(), done))
         if self._flusher is None:

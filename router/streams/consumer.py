@@ -25,6 +25,8 @@ from router.streams.dead_letters import give_up, reason_of
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
 from router.streams.groups import Heartbeat, name_consumer
+from router.streams.limits import Limits
+from router.streams.pauses import pause_after_failure, pause_of
 from router.streams.reader import Reader
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
@@ -36,32 +38,22 @@ if TYPE_CHECKING:
 
     from router.core.keys import Keys
 
-#: Seconds: the shortest and the longest pause between two tries of one entry.
-SHORTEST_PAUSE: Final = 0.01
-LONGEST_PAUSE: Final = 30.0
+__all__ = ["Limits", "StreamConsumer"]
+
 #: Seconds between two looks whether an account has room for what was set aside.
 LOOK_ASIDE: Final = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a consumer takes on: see the settings of the same names; durations in seconds."""
-
-    window: int = 500
-    batch: int = 200
-    max_deliveries: int = 5
-    dead_letter_budget: float = 0.5
-    retry_delay: float = 1.0
-    heartbeat_ttl: float = 2.0
-    grace: float = 10.0
-
-
 @dataclass(slots=True)
 class _Tries:
-    """How often an entry was tried here; the delivery says whether an effect may have happened already."""
+    """How often an entry was tried here; the delivery says whether an effect may have happened already.
+
+    `is_queued` while only its turn has not come.
+    """
 
     delivery: Delivery
     count: int = 0
+    is_queued: bool = False
 
 
 class StreamConsumer:
@@ -244,16 +236,21 @@ class StreamConsumer:
     def _release(self, deliveries: Iterable[Delivery]) -> None:
         self._held.difference_update((one.stream.key, one.entry_id) for one in deliveries)
 
-    async def _work(self, delivery: Delivery) -> None:
-        """Try until it is done, dead or somebody else's."""
+    async def _work(self, delivery: Delivery) -> bool:
+        """Try until it is done, dead or somebody else's; True if what came in meanwhile goes first."""
         state = _Tries(delivery)
+        window, lane = self._shares.of(self._account_of(delivery)), self._lane(delivery)
+        is_overtaken = False
         try:
-            while (pause := await self._try(state)) is not None:
+            while not is_overtaken and (pause := await self._try(state)) is not None:
                 state.count += 1
-                async with self._parked(delivery):
+                async with window.parked():
                     await asyncio.sleep(pause)
+                is_overtaken = state.is_queued and window.has_earlier(lane, delivery)
         finally:
-            self._release([delivery])
+            if not is_overtaken:
+                self._release([delivery])
+        return is_overtaken
 
     def _parked(self, delivery: Delivery) -> AbstractAsyncContextManager[None]:
         return self._shares.of(self._account_of(delivery)).parked()
@@ -261,8 +258,8 @@ class StreamConsumer:
     async def _try(self, state: _Tries) -> float | None:
         """Do one attempt; returns the pause before the next, or None if there is none."""
         delivery = state.delivery
-        pause = min(self._limits.retry_delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE)
-        state.delivery = replace(delivery, is_redelivered=True)
+        pause = pause_after_failure(self._limits.retry_delay, state.count)
+        state.delivery, state.is_queued = replace(delivery, is_redelivered=True), False
         try:
             return await self._settle(state, delivery, await self._attempt(delivery), pause)
         except (RedisError, ConnectionError, TimeoutError) as error:
@@ -280,10 +277,11 @@ class StreamConsumer:
     async def _settle(self, state: _Tries, delivery: Delivery, verdict: Verdict, pause: float) -> float | None:
         """Do what an attempt says of its delivery; returns as _try does."""
         if isinstance(verdict, Later):
+            state.is_queued = verdict.is_queued
             state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
-            delay = max(verdict.delay, SHORTEST_PAUSE)
-            grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
-            return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
+            if verdict.is_queued and self._shares.of(self._account_of(delivery)).is_crowded:
+                return None  # it stays pending; the claimer takes it up again, after what it waits for
+            return await self._wait(state, verdict.reason, pause_of(verdict, state.count), is_usual=verdict.is_usual)
         if isinstance(verdict, Poison):
             deliveries = max(state.count + 1, delivery.deaths)
             return await self._give_up(delivery, verdict.reason, pause, deliveries=deliveries)

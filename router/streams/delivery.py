@@ -41,13 +41,15 @@ class Later:
     """Something must recover first: try again after `delay` seconds; does not count as a failure.
 
     The delay doubles with each try. `is_unsure` if the attempt may have had an effect that the next one must look for;
-    `is_usual` if waiting here is nothing that anybody needs to hear of.
+    `is_usual` if waiting here is nothing that anybody needs to hear of; `is_queued` if an earlier entry of its subject,
+    which another process holds, comes first: pauses stay short then, and a crowded window lets go of it.
     """
 
     reason: str
     delay: float = 1.0
     is_unsure: bool = False
     is_usual: bool = False
+    is_queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,9 @@ class Name:
 
 
 class Shares:
-    """The windows of a consumer, `limit` slots each; `work` must not raise. Only for use within one event loop."""
+    """The windows of a consumer, `limit` slots each; `work` is that of Window. Only for use within one event loop."""
 
-    def __init__(self, limit: int, work: Callable[[Delivery], Awaitable[None]], *, has_several: bool) -> None:
+    def __init__(self, limit: int, work: Callable[[Delivery], Awaitable[bool | None]], *, has_several: bool) -> None:
         self._limit = limit
         self._work = work
         self._has_several = has_several
@@ -54,7 +54,7 @@ class Shares:
         """Return an account's window."""
         window = self._windows.get(account)
         if window is None:
-            window = self._windows[account] = Window(self._limit, self._work)
+            window = self._windows[account] = Window(self._limit, self._work, order=_place)
         return window
 
     @property
@@ -118,6 +118,12 @@ class Shares:
         self._is_closing = True
         self._changed.set()
         return self.aside + sum(await asyncio.gather(*[window.close(grace) for window in self._windows.values()]))
+
+
+def _place(delivery: Delivery) -> tuple[int, int]:
+    """Return where in its stream an entry is."""
+    millis, _, number = delivery.entry_id.partition("-")
+    return int(millis), int(number)
 
 
 async def read_named(redis: Redis, names: Sequence[Name]) -> list[Delivery | None]:

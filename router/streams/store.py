@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.core.keys import Keys, Target
+from router.core.keys import RESOLVER, Keys, Target
 from router.core.ledger import Ledger
 from router.streams.calls import CallStore
 from router.streams.connection import Redis, load_script, run_all
+from router.streams.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -54,7 +55,10 @@ def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str
 
 
 class Store:
-    """The committed state of one namespace; `calls` is what is known by CallSid. `marker_ttl` is in seconds."""
+    """The committed state of one namespace; `marker_ttl` is in seconds.
+
+    `calls` is what is known by CallSid, `turns` the order of events over all workers.
+    """
 
     def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int) -> None:
         self._redis = redis
@@ -62,6 +66,7 @@ class Store:
         self._marker_ttl = marker_ttl
         self._commit = load_script("commit")
         self.calls = CallStore(redis, keys)
+        self.turns = Turns(redis, RESOLVER)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""

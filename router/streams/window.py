@@ -1,5 +1,7 @@
 """The in-flight window: many subjects at once, the entries of one subject in order, and a bound on both.
 
+The order is that of the stream, not that of arrival: what is taken over from a dead process goes before what was read
+meanwhile, also before an entry that has begun to wait for it.
 An entry whose work waits for something to recover is *parked*: it keeps its place in its subject but gives its slot to
 others, so that an outage of the API does not stop what needs no API; it goes on when a slot is free again, in its turn.
 Reading stops when all slots are taken, or when so many entries are held (parked ones included) that memory would grow.
@@ -8,8 +10,9 @@ Reading stops when all slots are taken, or when so many entries are held (parked
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import asynccontextmanager
+from heapq import heappop, heappush
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from router.streams.ending import end
@@ -26,13 +29,18 @@ HELD_PER_SLOT: Final = 20
 class Window(Generic[T]):
     """Runs `work(item)` for admitted items; `work` must not raise.
 
-    `limit` is the number of slots. Only for use within one event loop.
+    It returns True to get the item once more, after what comes before it in its subject. `order` says what does; items
+    that it holds equal go as they came. `limit` is the number of slots. Only for use within one event loop.
     """
 
-    def __init__(self, limit: int, work: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self, limit: int, work: Callable[[T], Awaitable[bool | None]], *, order: Callable[[T], Any] = lambda _: 0
+    ) -> None:
         self._limit = limit
         self._work = work
-        self._lanes: dict[str, deque[T]] = {}
+        self._order = order
+        self._numbers = count()
+        self._lanes: dict[str, list[tuple[Any, int, T]]] = {}  # a heap each, without the item being worked on
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limit)
         self._working: set[asyncio.Task[Any] | None] = set()
@@ -59,6 +67,11 @@ class Window(Generic[T]):
         return min(self._limit - running, self._limit * HELD_PER_SLOT - self._held)
 
     @property
+    def is_crowded(self) -> bool:
+        """Tell whether so many entries are held that nothing more is taken in, whatever the slots do."""
+        return self._held >= self._limit * HELD_PER_SLOT
+
+    @property
     def has_room(self) -> bool:
         """Tell whether another entry may begin."""
         return self.room > 0
@@ -70,6 +83,11 @@ class Window(Generic[T]):
             await self._changed.wait()
         return not self._closing
 
+    def has_earlier(self, subject: str, item: T) -> bool:
+        """Tell whether an item of this subject waits here that goes before `item`, which is being worked on."""
+        lane = self._lanes.get(subject)
+        return bool(lane and lane[0][0] < self._order(item))
+
     async def admit(self, subject: str, item: T) -> bool:
         """Take an item in, waiting for room; returns False, having taken nothing, if the window closes first."""
         return await self.wait_for_room() and self.put(subject, item)
@@ -79,11 +97,12 @@ class Window(Generic[T]):
         if self._closing:
             return False
         self._held += 1
+        row = (self._order(item), next(self._numbers), item)
         lane = self._lanes.get(subject)
         if lane is not None:
-            lane.append(item)
+            heappush(lane, row)
             return True
-        self._lanes[subject] = deque([item])
+        self._lanes[subject] = [row]
         task = asyncio.create_task(self._run(subject), name=f"lane {len(self._tasks)}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -123,12 +142,16 @@ class Window(Generic[T]):
         try:
             while lane:
                 await self._enter()
+                row = heappop(lane)
+                is_back = False
                 try:
-                    await self._work(lane[0])
-                    self._finished += 1
+                    is_back = bool(await self._work(row[2]))
+                    self._finished += not is_back
                 finally:
-                    lane.popleft()
-                    self._held -= 1
+                    if is_back:
+                        heappush(lane, row)
+                    else:
+                        self._held -= 1
                     self._leave()
         finally:
             self._held -= len(lane)

@@ -37,7 +37,8 @@ class Quick:
     ) -> tuple[list[Work], list[Delivery]]:
         """Return what is settled and committed (to be acknowledged), and what is left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
-        works, behind = self._begin(deliveries, is_busy)
+        waiting = await self._store.turns.waiting(deliveries)
+        works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
         await self._accounts.know({work.account_id for work in works if self._judge.is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         await self._read_ledgers(works)
@@ -48,12 +49,14 @@ class Quick:
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]
 
-    def _begin(self, deliveries: Sequence[Delivery], is_busy: Callable[[str], bool]) -> tuple[list[Work], set[str]]:
+    def _begin(
+        self, deliveries: Sequence[Delivery], is_behind: Callable[[Delivery], bool]
+    ) -> tuple[list[Work], set[str]]:
         works: list[Work] = []
         behind: set[str] = set()
         for delivery in deliveries:
             subject = subject_of(delivery)
-            if subject in behind or is_busy(subject):
+            if subject in behind or is_behind(delivery):
                 behind.add(subject)
                 continue
             try:

@@ -54,8 +54,9 @@ if TYPE_CHECKING:
 RACES: Final = 20
 #: Seconds to step back after that, and to wait for an operator to mend credentials.
 STEP_BACK: Final = 0.5
-#: Seconds to wait first for a participant that another worker is creating.
+#: Seconds to wait first for a participant that another worker is creating, and for an earlier event that it has.
 CREATION: Final = 0.05
+TURN: Final = 0.05
 OPERATOR: Final = 30.0
 #: A lost race: read again.
 AGAIN: Final = None
@@ -91,6 +92,8 @@ class Slow:
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; when this returns Done, its entries are committed and its log line is written."""
+        if await self._store.turns.waiting([delivery]):
+            return Later("another worker has an earlier event of its subject", TURN, is_usual=True, is_queued=True)
         try:
             work = self._judge.begin(delivery)
         except RouterError as error:

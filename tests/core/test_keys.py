@@ -21,6 +21,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.participants(3, "human-agent"), "acme:{3}:participants:human-agent", id="human-agent"),
         pytest.param(KEYS.dead_letters(0), "acme:{0}:dead-letters", id="dead-letters"),
         pytest.param(KEYS.seen(0, "k:1"), "acme:{0}:seen:k:1", id="seen"),
+        pytest.param(KEYS.latest(0, "AC1", "SMS|+1"), "acme:{0}:latest:AC1:SMS|+1", id="latest"),
         pytest.param(KEYS.conversation("AC1", "conv_1"), "acme:{0}:conversation:AC1:conv_1", id="conversation"),
         pytest.param(
             KEYS.communication("AC1", "conv_1", "SM1"), "acme:{0}:communication:AC1:conv_1:SM1", id="communication"

@@ -160,6 +160,44 @@ async def test_parked_entries_are_bounded_too():
     await until(lambda: parking.window.held == 0)
 
 
+async def test_what_comes_before_in_the_stream_goes_first_whenever_it_comes():
+    """The order is that of the items, also against one that has begun and gives way; it is begun again afterwards."""
+    begun = []
+
+    async def work(item):
+        begun.append(item)
+        await until(lambda: item != 5 or window.has_earlier("s", item) or len(begun) > 1)
+        return window.has_earlier("s", item)
+
+    window = Window(1, work, order=lambda item: item)
+    window.put("s", 5)
+    await until(lambda: begun == [5])
+    for item in (9, 7, 3, 8):
+        window.put("s", item)
+    assert not window.has_earlier("t", 9)
+    await until(lambda: window.held == 0)
+    assert begun == [5, 3, 5, 7, 8, 9]
+    assert await window.close(1) == 0
+
+
+async def test_what_gave_way_and_is_cut_off_is_counted_once():
+    """The end counts an item that was begun twice as one."""
+
+    async def work(item):
+        if item == 2 and window.has_earlier("s", item):
+            return True
+        async with window.parked():
+            await until(lambda: window.has_earlier("s", item))
+        return item == 2
+
+    window = Window(1, work, order=lambda item: item)
+    window.put("s", 2)
+    window.put("s", 1)
+    assert window.held == 2
+    assert await window.close(0) == 2
+    assert window.held == 0
+
+
 async def test_close_lets_what_runs_finish_within_the_grace(make_gate):
     """All that was admitted is done if the time suffices: nothing is cut off."""
     gate = make_gate(2)

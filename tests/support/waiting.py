@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def until(predicate: Callable[[], Any], timeout: float = 10.0) -> Any:  # noqa: ASYNC109 # a limit, not a wait
+async def until(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:  # noqa: ASYNC109 # a limit, not a wait
     """Return what `predicate` (sync or async) answers once that is true; TimeoutError if it never is in `timeout` s."""
     async with asyncio.timeout(timeout):
         while True:

@@ -12,7 +12,8 @@ from router.core.timestamps import to_text
 from router.sandbox.simulator import streamed
 from router.streams.delivery import Done
 from router.streams.store import Store
-from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, NOBODY, OURS, PLAIN
+from tests.support.waiting import until
+from tests.worker.world import ACCOUNT, CREATE, CUSTOMER, DESK, DESK_RULE, EVERYBODY, NOBODY, OURS, PLAIN
 
 DONE = Done()
 
@@ -269,3 +270,23 @@ async def test_entry_has_no_more_than_it_needs(world):
     """An entry of a short message stays small: streams hold one for each."""
     await world.settle(world.sms(), world.sms())
     assert len(orjson.dumps((await world.heard())[1].model_dump())) < 1600
+
+
+async def test_order_of_a_customer_is_kept_over_two_workers(world):
+    """While one worker waits for the API with the first message, the other does not publish the second before it."""
+    await world.ensure_group()
+    world.fault(method="POST", route="/v2/Conversations", latency_seconds=0.5, times=1)
+    other = world.make_resolver()
+    async with world.consuming(ROUTER_BATCH="1"):
+        await world.append(world.sms(sid=sid(1)))
+        await until(lambda: is_asked(world))
+        async with world.consuming(other, ROUTER_BATCH="1"):
+            for number in range(2, 8):
+                await world.append(world.sms(sid=sid(number)))
+            await world.finished()
+    assert [entry.data.communication.channel_id for entry in await world.heard()] == [sid(n) for n in range(1, 8)]
+    assert await world.types() == ["joined"]
+
+
+async def is_asked(world):
+    return (await world.calls()).get(CREATE)

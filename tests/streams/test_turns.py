@@ -1,0 +1,186 @@
+"""Turns: each inbound entry knows the one before it of its subject, and waits for it, whichever worker has it."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.core.keys import RESOLVER, Keys
+from router.streams import append
+from router.streams.append import Appender
+from router.streams.consumer import Limits, StreamConsumer
+from router.streams.delivery import Delivery, Done, Later
+from router.streams.groups import ensure_group
+from router.streams.pauses import LONGEST_PAUSE, LONGEST_TURN, SHORTEST_PAUSE, pause_after_failure, pause_of
+from router.streams.turns import Turns
+from router.streams.window import HELD_PER_SLOT
+from tests.streams.test_append import make_fields
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+LIMITS = Limits(window=1, batch=5, heartbeat_ttl=0.4, grace=2)
+
+
+@pytest.fixture
+async def enter(redis, keys, stream):
+    """Return a function that appends webhooks of a subject and gives their entry ids."""
+    appender = Appender(redis, keys)
+    await ensure_group(redis, stream.key, RESOLVER)
+    number = iter(range(10_000))
+
+    async def run(subject="S", count=1, **changes):
+        for _ in range(count):
+            assert await appender.append(make_fields(f"k{next(number)}", subject=subject, **changes))
+        return [entry_id.decode() for entry_id, _ in await redis.xrevrange(stream.key, count=count)][::-1]
+
+    return run
+
+
+async def after(redis, stream, entry_id):
+    [(_, fields)] = await redis.xrange(stream.key, min=entry_id, max=entry_id)
+    return fields.get(b"after", b"").decode()
+
+
+async def read(redis, stream, consumer, count):
+    """What a consumer reads of the group, as deliveries."""
+    [[_, rows]] = await redis.xreadgroup(RESOLVER, consumer, {stream.key: ">"}, count=count)
+    return [Delivery(stream, entry_id.decode(), fields) for entry_id, fields in rows]
+
+
+async def test_an_entry_names_the_one_before_it_of_its_subject(enter, redis, stream):
+    """The first of a subject names none; subjects and accounts are apart."""
+    (first,) = await enter("S")
+    (other,) = await enter("T")
+    (foreign,) = await enter("S", account_id="AC2")
+    (second,) = await enter("S")
+    found = [await after(redis, stream, entry_id) for entry_id in (first, other, foreign, second)]
+    assert found == ["", "", "", first]
+
+
+async def test_a_duplicate_is_nobodys_predecessor(enter, redis, keys, stream):
+    """Only what is in the stream is named."""
+    (first,) = await enter("S")
+    assert not await Appender(redis, keys).append(make_fields("k0", subject="S"))
+    (second,) = await enter("S")
+    assert await after(redis, stream, second) == first
+
+
+async def test_the_latest_entry_is_forgotten_after_a_day(enter, redis, keys):
+    """The key that chains a subject expires."""
+    await enter("S")
+    ttl = await redis.ttl(keys.latest(0, make_fields().account_id, "S"))
+    assert append.LATEST_LIFE - 60 <= ttl <= append.LATEST_LIFE
+
+
+async def test_what_another_consumer_works_on_comes_first(enter, redis, stream):
+    """A later entry waits for as long as the earlier one is pending anywhere, and for no other subject."""
+    await enter("S")
+    await enter("T")
+    theirs = await read(redis, stream, "them", 2)
+    mine = await enter("S", 2)
+    (free,) = await enter("U")
+    ours = await read(redis, stream, "us", 3)
+    turns = Turns(redis, RESOLVER)
+    assert await turns.waiting(ours) == {mine[0]}  # the second waits for the first, which is here
+    assert await turns.waiting(ours[1:]) == {mine[1]}
+    assert await turns.waiting([one for one in ours if one.entry_id == free]) == set()
+    await redis.xack(stream.key, RESOLVER, theirs[0].entry_id)
+    assert await turns.waiting(ours) == set()
+
+
+async def test_nothing_is_asked_where_there_is_no_predecessor(enter, redis, redis_url, stream, clients):
+    """First entries, and those whose predecessor is in the same batch, cost no round trip."""
+    await enter("S", 3)
+    ours = await read(redis, stream, "us", 3)
+    gone = clients("redis://127.0.0.1:1/0")
+    assert await Turns(gone, RESOLVER).waiting(ours) == set()
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"no id", b""], ids=repr)
+async def test_a_predecessor_that_is_no_id_holds_up_nobody(redis, stream, name):
+    """Whoever writes into the stream by hand stops nothing."""
+    await ensure_group(redis, stream.key, RESOLVER)
+    assert await Turns(redis, RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
+
+
+async def test_without_its_group_nothing_waits(redis, stream):
+    """A lost group delivers everything again, in the order of the stream."""
+    assert await Turns(redis, RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
+
+
+class Ordered:
+    """Consumers whose attempts wait for their turn and tell in which order they were done."""
+
+    def __init__(self, redis, url, stream):
+        self.redis, self.url, self.stream = redis, url, stream
+        self.turns = Turns(redis, RESOLVER)
+        self.done = []
+
+    async def attempt(self, delivery):
+        if await self.turns.waiting([delivery]):
+            return Later("it is not its turn", 0.01, is_usual=True, is_queued=True)
+        self.done.append(delivery.entry_id)
+        return Done()
+
+    def make(self):
+        return StreamConsumer(
+            redis=self.redis,
+            url=self.url,
+            keys=Keys(),
+            streams=[self.stream],
+            group=RESOLVER,
+            limits=LIMITS,
+            attempt=self.attempt,
+            subject=lambda delivery: delivery.text("subject"),
+        )
+
+
+@pytest.mark.parametrize("subjects", [1, 7])
+async def test_a_full_window_of_successors_does_not_wait_for_ever(enter, redis, redis_url, stream, subjects):
+    """Two dead consumers hold what a crowded survivor waits for; it lets go, takes over, and order is kept."""
+    bound = LIMITS.window * HELD_PER_SLOT
+    ids = []
+    for number in range(3 * bound):
+        ids += await enter(f"S{number % subjects}")
+    for number in range(bound):
+        await read(redis, stream, f"dead{number % 2}", 1)
+    ordered = Ordered(redis, redis_url, stream)
+    async with ordered.make().running():
+        await until(lambda: len(ordered.done) == len(ids), 110)
+    by_subject = [
+        [entry_id for entry_id in ordered.done if ids.index(entry_id) % subjects == n] for n in range(subjects)
+    ]
+    assert by_subject == [ids[n::subjects] for n in range(subjects)]
+
+
+async def test_several_consumers_keep_the_order_of_each_subject(enter, redis, redis_url, stream):
+    """Three consumers, small batches: what is done last of a subject is what came last."""
+    ids = []
+    for number in range(90):
+        ids += await enter(f"S{number % 3}")
+    ordered = Ordered(redis, redis_url, stream)
+    async with ordered.make().running(), ordered.make().running(), ordered.make().running():
+        await until(lambda: len(ordered.done) == len(ids), 110)
+    for number in range(3):
+        assert [one for one in ordered.done if ids.index(one) % 3 == number] == ids[number::3]
+
+
+@pytest.mark.parametrize(
+    ("later", "tries", "expected"),
+    [
+        (Later("", 0.05), 0, 0.05),
+        (Later("", 0.05), 3, 0.4),
+        (Later("", 0.05), 99, LONGEST_PAUSE),
+        (Later("", 60.0), 4, 60.0),
+        (Later("", 0.0), 0, SHORTEST_PAUSE),
+        (Later("", 0.05, is_queued=True), 99, LONGEST_TURN),
+    ],
+)
+def test_pauses(later, tries, expected):
+    """A pause doubles up to a limit, a short one for what waits for its turn, and is never shorter than asked."""
+    assert pause_of(later, tries) == pytest.approx(expected)
+
+
+def test_pauses_after_failures():
+    """They double up to the longest."""
+    assert [pause_after_failure(0.1, tries) for tries in (0, 1, 2, 1000)] == [0.1, 0.2, 0.4, LONGEST_PAUSE]
