@@ -117,3 +117,24 @@ def _counted(sandbox):
     from router.sandbox.middlewares import COUNTS
 
     return sandbox.app[COUNTS][f"POST {CONVERSATIONS}"] == 1
+
+
+@pytest.mark.parametrize(("change", "count"), [("removal", 1), ("addition", 3)])
+async def test_somebody_else_changes_it_meanwhile(sandbox, change, count):
+    """A conversation is another one right after it was read, once, and the answer is that of before."""
+    conversation = await sandbox.open()
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    await sandbox.post("/sandbox/faults", {"method": "GET", "churn": change, "times": 1})
+    assert len((await sandbox.get(path)).body["participants"]) == 2
+    assert len((await sandbox.get(path)).body["participants"]) == count
+
+
+async def test_nothing_changes_where_nothing_can(sandbox):
+    """A request about no conversation, or about one that has closed, changes none."""
+    conversation = await sandbox.open()
+    await sandbox.patch(f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+    await sandbox.post("/sandbox/faults", {"churn": "removal"})
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    for _ in range(2):
+        assert (await sandbox.get("/v2/Conversations")).status == 200
+        assert len((await sandbox.get(path)).body["participants"]) == 2
