@@ -98,6 +98,7 @@ async def count_and_suffer(request: web.Request, handler: Handler) -> web.Stream
     fault = request.app[FAULTS].take(request.method, route)
     if fault is None:
         return await handler(request)
+    await request.read()  # what a caller has sent has its effect, though the caller may be gone by then
     response = await suffer(request.app[FAULTS], fault, request, lambda: handler(request))
     if fault.churn is not None:
         churn(request.app[STATE], request.match_info.get("conversation", ""), fault.churn)

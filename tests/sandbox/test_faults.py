@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from router.sandbox.middlewares import COUNTS
 from tests.sandbox.harness import opening, pair, until
 
 CONVERSATIONS = "/v2/Conversations"
@@ -55,6 +56,15 @@ async def test_latency(sandbox):
     began = asyncio.get_running_loop().time()
     assert (await sandbox.post(CONVERSATIONS, opening(*pair()))).status == 201
     assert asyncio.get_running_loop().time() - began >= 0.05
+
+
+async def test_latency_of_a_caller_who_gives_up(sandbox):
+    """A request that was sent has its effect, though nobody waits for the answer any more."""
+    await arm(sandbox, latencySeconds=0.2, times=1)
+    call = asyncio.create_task(sandbox.post(CONVERSATIONS, opening(*pair())))
+    await until(lambda: sandbox.app[COUNTS].total() == 1)
+    call.cancel()
+    await until(lambda: len(sandbox.state.conversations) == 1)
 
 
 async def test_hanging_until_cleared(sandbox):
