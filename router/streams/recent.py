@@ -1,8 +1,9 @@
 """Which conversations were active of late, and when each is to be looked at next: the order of the reconciler's work.
 
 Two sorted sets of the same names in each partition, so in the slot of the conversations: by last event, and by next
-sweep. The commit script notes an event (one ZADD; three commands more for a conversation that is new there). A sweep
-is claimed by moving it LEASE seconds on, so that a claim ends by itself when its worker dies. Refuses to grow: of more
+sweep. The commit script notes an event: one ZADD, three commands more for a conversation that is new there, and nothing
+for one that this process has noted within NOTED seconds, so that the last event is known to that precision. A sweep is
+claimed by moving it LEASE seconds on, so that a claim ends by itself when its worker dies. Refuses to grow: of more
 than MOST names in a partition the longest quiet ones are forgotten, and all expire when nobody writes any more.
 """
 
@@ -26,6 +27,8 @@ QUIET: Final = 60
 REST: Final = 600
 #: Seconds that whoever claimed a sweep has for it.
 LEASE: Final = 600
+#: Seconds for which a conversation need not be noted again.
+NOTED: Final = 30
 #: Conversations that are remembered in one partition: some hours of the usual budget, a few MB.
 MOST: Final = 20_000
 
@@ -59,6 +62,7 @@ class Recent:
         self._life = 2 * window + REST + LEASE
         self._most = most
         self._clock = clock
+        self._noted: dict[tuple[str, str], int] = {}
         self._take = load_script("sweep_take")
         self._end = load_script("sweep_end")
 
@@ -72,9 +76,21 @@ class Recent:
         return [self._keys.active(partition), self._keys.sweeps(partition)]
 
     def note(self, account_id: str, conversation_id: str) -> list[Any]:
-        """Return what the commit script needs to note an event: name, time, first sweep (ms), life of the sets (s)."""
-        now = self._clock() // 1000
+        """Return what the commit script needs to note an event, nothing where it has just been noted.
+
+        That is the name, the time, the first sweep (ms) and the life of the sets (s). `unnote` a commit that fails.
+        """
+        now, who = self._clock() // 1000, (account_id, conversation_id)
+        if now - self._noted.get(who, 0) < NOTED * 1000:
+            return []
+        if len(self._noted) >= self._most:
+            self._noted.clear()
+        self._noted[who] = now
         return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life]
+
+    def unnote(self, account_id: str, conversation_id: str) -> None:
+        """Note it again with the next commit: this one may not have done it."""
+        self._noted.pop((account_id, conversation_id), None)
 
     async def take(self, partition: int) -> Claim | None:
         """Claim the conversation that has been due for the longest, None if none is. Raises RedisError."""

@@ -99,14 +99,22 @@ class Store:
         """
         if not ledgers:
             return []
-        results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        for ledger, result in zip(ledgers, results, strict=True):
-            ledger.is_committed = result is not None
-            ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+        try:
+            results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+            for ledger, result in zip(ledgers, results, strict=True):
+                ledger.is_committed = result is not None
+                ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+        finally:
+            self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
+
+    def _unnote(self, ledgers: Iterable[Ledger]) -> None:
+        if self._recent is not None:
+            for ledger in ledgers:
+                self._recent.unnote(ledger.account_id, ledger.conversation_id)
 
     def _call(self, ledger: Ledger) -> tuple[list[str], list[Any]]:
         partition = self._keys.partition_of(ledger.conversation_id)
@@ -116,9 +124,9 @@ class Store:
         removals = [name for name, value in ledger.changes.items() if value is None]
         args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
         keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
-        note: list[Any] = []
-        if self._recent is not None:
-            note = [*self._recent.note(ledger.account_id, ledger.conversation_id), len(keys) + 1]
+        note = self._recent.note(ledger.account_id, ledger.conversation_id) if self._recent is not None else []
+        if self._recent is not None and note:
+            note.append(len(keys) + 1)
             keys += self._recent.keys(partition)
         args.append(len(ledger.entries))
         for entry in ledger.entries:

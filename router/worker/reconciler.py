@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at what is due, where nothing was, and after a failure.
 PAUSE: Final = 2.0
+FAILURE_PAUSE: Final = 30.0
+#: So many partitions are looked at in one go.
+PARTITIONS: Final = 64
 #: Seconds that an account rests after its API refused or failed a sweep, and at most where it says how long.
 REST_AFTER: Final = 60.0
 LONGEST_REST: Final = 300.0
@@ -77,17 +80,16 @@ class Reconciler:
     async def run(self) -> None:
         """Sweep for ever; a failure is logged, and the next sweep tries again."""
         while True:
-            is_busy = False
             try:
-                is_busy = await self.step()
+                pause = 0.0 if await self.step() else PAUSE
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                 log("reconciler.failed", level="warning", error=describe(error))
-            if not is_busy:
-                await self._sleep(PAUSE)
+                pause = FAILURE_PAUSE
+            await self._sleep(pause)
 
     async def step(self) -> bool:
         """Sweep what has been due for the longest in one partition; False if nothing was. Raises RedisError."""
-        for _ in range(self._recent.partitions):
+        for _ in range(min(self._recent.partitions, PARTITIONS)):
             self._partition = (self._partition + 1) % self._recent.partitions
             for _ in range(PASSES):
                 claim = await self._recent.take(self._partition)

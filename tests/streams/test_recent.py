@@ -9,7 +9,7 @@ import pytest
 from router.core.keys import Keys
 from router.core.ledger import Ledger
 from router.streams.connection import RedisError
-from router.streams.recent import LEASE, QUIET, REST, Pace, Recent
+from router.streams.recent import LEASE, NOTED, QUIET, REST, Pace, Recent
 from router.streams.store import Store
 from tests.core.builders import ACCOUNT
 
@@ -74,11 +74,51 @@ async def test_event_is_due_after_a_moment(recent, note, time):
 
 async def test_later_events_neither_hasten_nor_delay_it(recent, note, time):
     """Whoever talks all the time is swept all the same; only the last event moves."""
-    for number in range(4):
+    for number in range(3):
         await note("c1", day=str(number))
-        time.advance(20)
+        time.advance(NOTED)
     claim = await recent.take(0)
     assert (claim.active_at, claim.due_at) == (NOW + 60_000, NOW + QUIET * 1000)
+
+
+async def test_who_talks_a_lot_is_noted_now_and_then(redis, keys, recent, note, time):
+    """Within NOTED seconds one process notes a conversation once; another process does so by itself."""
+    await note("c1")
+    time.advance(NOTED - 1)
+    await note("c1", day="1")
+    assert await redis.zscore(keys.active(0), f"{ACCOUNT} c1") == NOW
+    other = Store(redis, keys, marker_ttl=5_000, recent=Recent(redis, keys, window=WINDOW, clock=time))
+    ledger = await other.read_whole(ACCOUNT, "c1")
+    ledger.put("day", "2")
+    await other.commit([ledger])
+    assert await redis.zscore(keys.active(0), f"{ACCOUNT} c1") == NOW + (NOTED - 1) * 1000
+
+
+async def test_what_this_process_remembers_is_bounded(redis, keys, time):
+    """Its memory of what it has noted has no more names than the sets may have."""
+    recent = Recent(redis, keys, window=WINDOW, most=3, clock=time)
+    assert all(recent.note(ACCOUNT, f"c{number}") for number in range(10))
+    assert len(recent._noted) <= 3
+    assert recent.note(ACCOUNT, "c9") == []
+
+
+@pytest.mark.parametrize("failure", ["lost race", "error"])
+async def test_commit_that_fails_is_noted_when_it_is_repeated(redis, keys, recent, failure):
+    """Whatever becomes of a commit, the one that succeeds notes its conversation."""
+    store = Store(redis, keys, marker_ttl=5_000, recent=recent)
+    ledger = Ledger("router", ACCOUNT, "c1", {"rev": "7"} if failure == "lost race" else {})
+    ledger.put("status", "ACTIVE")
+    if failure == "error":
+        await redis.set(keys.conversation(ACCOUNT, "c1"), "x", ex=60)
+        with pytest.raises(RedisError):
+            await store.commit([ledger])
+        await redis.delete(keys.conversation(ACCOUNT, "c1"))
+    else:
+        assert await store.commit([ledger]) == [False]
+    again = Ledger("router", ACCOUNT, "c1", {})
+    again.put("status", "ACTIVE")
+    assert await store.commit([again]) == [True]
+    assert await redis.zcard(keys.active(0)) == 1
 
 
 async def test_commit_that_loses_notes_nothing(redis, keys, recent):

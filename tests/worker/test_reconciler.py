@@ -379,3 +379,30 @@ async def test_events_are_noted_by_default_and_not_without_a_budget(world):
             await world.append(world.sms(f"+1555123{int(calls):04d}"))
             await world.finished()
         assert bool(await world.redis.exists(world.keys.active(0))) is is_noted
+
+
+async def test_failure_is_logged_and_tried_again(world, sweeps, monkeypatch, lines):
+    """Whatever a sweep fails of, the next one comes; what was claimed is due again when its claim ends."""
+    await opened(sweeps)
+    await opened(sweeps, sender=OTHER_CUSTOMER)
+    world.clock.advance(61)
+    read_whole, failed = type(sweeps.reconciler._store).read_whole, []
+
+    async def fail_once(store, *who):
+        if not failed:
+            failed.append(who)
+            raise RuntimeError("made up")
+        return await read_whole(store, *who)
+
+    monkeypatch.setattr(type(sweeps.reconciler._store), "read_whole", fail_once)
+    running = asyncio.create_task(sweeps.reconciler.run())
+
+    async def has_both():
+        return len(await world.entries()) == 2
+
+    await until(has_both)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    (line,) = lines("reconciler.failed")
+    assert "RuntimeError" in line["error"]
+    assert "made up" not in str(line)
