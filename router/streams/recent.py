@@ -75,18 +75,19 @@ class Recent:
         """Return the keys of a partition's sets, in the order that the scripts expect."""
         return [self._keys.active(partition), self._keys.sweeps(partition)]
 
-    def note(self, account_id: str, conversation_id: str) -> list[Any]:
+    def note(self, account_id: str, conversation_id: str, *, is_doubtful: bool = False) -> list[Any]:
         """Return what the commit script needs to note an event, nothing where it has just been noted.
 
-        That is the name, the time, the first sweep (ms) and the life of the sets (s). `unnote` a commit that fails.
+        That is the name, the time, the first sweep (ms), the life of the sets (s), and 1 if it `is_doubtful`: then it
+        is swept as soon as a new one. `unnote` a commit that fails.
         """
         now, who = self._clock() // 1000, (account_id, conversation_id)
-        if now - self._noted.get(who, 0) < NOTED * 1000:
+        if now - self._noted.get(who, 0) < NOTED * 1000 and not is_doubtful:
             return []
         if len(self._noted) >= self._most:
             self._noted.clear()
         self._noted[who] = now
-        return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life]
+        return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life, int(is_doubtful)]
 
     def unnote(self, account_id: str, conversation_id: str) -> None:
         """Note it again with the next commit: this one may not have done it."""

@@ -111,6 +111,11 @@ class Store:
             self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
 
+    def _note(self, ledger: Ledger) -> list[Any]:
+        if self._recent is None:
+            return []
+        return self._recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)
+
     def _unnote(self, ledgers: Iterable[Ledger]) -> None:
         if self._recent is not None:
             for ledger in ledgers:
@@ -124,7 +129,7 @@ class Store:
         removals = [name for name, value in ledger.changes.items() if value is None]
         args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
         keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
-        note = self._recent.note(ledger.account_id, ledger.conversation_id) if self._recent is not None else []
+        note = self._note(ledger)
         if self._recent is not None and note:
             note.append(len(keys) + 1)
             keys += self._recent.keys(partition)

@@ -94,6 +94,21 @@ async def test_who_talks_a_lot_is_noted_now_and_then(redis, keys, recent, note, 
     assert await redis.zscore(keys.active(0), f"{ACCOUNT} c1") == NOW + (NOTED - 1) * 1000
 
 
+async def test_doubt_hastens_the_sweep(redis, keys, recent, note, time):
+    """Where somebody is in doubt the conversation is swept as soon as a new one, and never later than it was to be."""
+    await note("c1")
+    time.advance(QUIET)
+    await recent.put_back(await recent.take(0), REST)
+    store = Store(redis, keys, marker_ttl=5_000, recent=recent)
+    for number in range(2):
+        ledger = await store.read_whole(ACCOUNT, "c1")
+        ledger.put("day", str(number))
+        ledger.is_doubtful = True
+        await store.commit([ledger])
+        time.advance(QUIET / 2)
+    assert await take_name(recent) == "c1"
+
+
 async def test_what_this_process_remembers_is_bounded(redis, keys, time):
     """Its memory of what it has noted has no more names than the sets may have."""
     recent = Recent(redis, keys, window=WINDOW, most=3, clock=time)

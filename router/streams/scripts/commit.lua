@@ -4,8 +4,8 @@
 -- ARGV: revision that was read, TTL in seconds, number of sets, (field, value)..., number of removals, field...,
 --       number of entries, (index of the stream in KEYS, type, id, event,
 --                           life in seconds of its claims, their number, index of each in KEYS...)...,
---       and to note the conversation: its name, the time, when to sweep it if it is new (both in ms), the sets' life
---       in seconds, the index of the first of them in KEYS.
+--       and to note the conversation: its name, the time, when to sweep it if it is new or in doubt (both in ms), the
+--       sets' life in seconds, 1 if it is in doubt, the index of the first of them in KEYS.
 -- Returns the ids of entries that were left out because one of their claims was taken; nil if the revision is another
 -- one by now: then nothing is changed. Entries alone do not change the revision.
 if (redis.call('HGET', KEYS[1], 'rev') or '0') ~= ARGV[1] then
@@ -60,9 +60,9 @@ if #sets + #removals > 0 then
 end
 local name = ARGV[at]
 if name then
-  local active, sweeps = KEYS[tonumber(ARGV[at + 4])], KEYS[tonumber(ARGV[at + 4]) + 1]
-  if redis.call('ZADD', active, ARGV[at + 1], name) == 1 then
-    redis.call('ZADD', sweeps, 'NX', ARGV[at + 2], name)
+  local active, sweeps = KEYS[tonumber(ARGV[at + 5])], KEYS[tonumber(ARGV[at + 5]) + 1]
+  if redis.call('ZADD', active, ARGV[at + 1], name) == 1 or ARGV[at + 4] == '1' then
+    redis.call('ZADD', sweeps, 'LT', ARGV[at + 2], name)
     redis.call('EXPIRE', active, ARGV[at + 3])
     redis.call('EXPIRE', sweeps, ARGV[at + 3])
   end
