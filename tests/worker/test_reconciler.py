@@ -9,6 +9,7 @@ from router.core.entries import JoinedData
 from router.core.marker import Result
 from router.core.timestamps import to_text
 from router.ports import Apis
+from router.streams.ending import end
 from router.worker.app import working
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until
@@ -402,8 +403,7 @@ async def test_failure_is_logged_and_tried_again(world, sweeps, monkeypatch, lin
         return len(await world.entries()) == 2
 
     await until(has_both)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await end(running)
     (line,) = lines("reconciler.failed")
     assert "RuntimeError" in line["error"]
     assert "made up" not in str(line)
