@@ -21,6 +21,9 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
+    "router_sweeps": ("conversations that the reconciler looked at, by result", ("result",)),
+    "router_sweep_calls": ("API calls that the reconciler spent of its budget, by method", ("method",)),
+    "router_recovered": ("what the reconciler published because no callback had told it, by result", ("result",)),
     "router_consumed": ("entries of the participants streams by consumer and result", ("consumer", "result")),
 }
 #: name: (meaning, labels)

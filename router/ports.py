@@ -11,8 +11,9 @@ from router.core.errors import AuthenticationError
 from router.streams.consumer import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
+    from router.conversations.limiter import Limiter
     from router.core.accounts import Account
     from router.settings import Settings
 
@@ -30,11 +31,10 @@ class Apis:
     """The API of each account; they share nothing, so that the outage of one does not slow another."""
 
     def __init__(self, transports: Iterable[tuple[Account, Transport]]) -> None:
-        pairs = list(transports)
-        self._transports = [transport for _, transport in pairs]
+        self._transports = list(transports)
         self._apis = {
             account.sid: Api(account, ConversationsV2(transport), ClassicConversations(transport))
-            for account, transport in pairs
+            for account, transport in self._transports
         }
 
     def of(self, account_id: str) -> Api:
@@ -51,9 +51,13 @@ class Apis:
         """All of them, the default account's first."""
         return iter(self._apis.values())
 
+    def in_background(self, ask: Callable[[Limiter], Awaitable[None]]) -> Apis:
+        """Return the same APIs for calls that can wait (see Transport.in_background); these are to be closed."""
+        return Apis([(account, transport.in_background(ask)) for account, transport in self._transports])
+
     async def close(self) -> None:
         """Close all connections."""
-        for transport in self._transports:
+        for _, transport in self._transports:
             await transport.close()
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: The longest that one Retry-After stops everybody; after that a request probes again, whatever the answer said.
 MAX_HOLD: Final = 300.0
+#: Seconds after a 429 in which nobody asks who does not have to.
+CALM: Final = 60.0
 
 
 class Window:
@@ -62,6 +64,10 @@ class Window:
         """Return the seconds that new requests have to wait, 0 if none."""
         return max(0.0, self._held_until - now)
 
+    def is_calm(self, now: float) -> bool:
+        """Tell whether nothing is held, and the last 429 is CALM seconds ago."""
+        return not self.held_for(now) and now - self._fell_at >= CALM
+
 
 class Limiter:
     """Lets requests out by the `Window`, in the order in which they came; a cancelled waiter loses no slot."""
@@ -83,6 +89,12 @@ class Limiter:
     def waiting(self) -> int:
         """How many callers stand in the queue."""
         return len(self._waiters)
+
+    @property
+    def has_spare(self) -> bool:
+        """Tell whether one more request takes nobody's place: no queue, half of the slots free, no 429 of late."""
+        is_free = not self._waiters and self.in_flight < max(1, self.window.cap // 2)
+        return is_free and self.window.is_calm(self._clock())
 
     @asynccontextmanager
     async def slot(self, deadline: float) -> AsyncIterator[None]:

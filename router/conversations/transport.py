@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random as randomness
 import time
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -92,6 +93,7 @@ class Transport:
         self._policy = RetryPolicy(retries)
         self._clock, self._wall_clock, self._sleep, self._random = clock, wall_clock, sleep, random
         self._on_call = on_call
+        self._ask: Callable[[Limiter], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
         return f"Transport({self._base!r})"
@@ -102,6 +104,16 @@ class Transport:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def in_background(self, ask: Callable[[Limiter], Awaitable[None]]) -> Transport:
+        """Return a transport for calls that can wait, over the same connections and limits; this one is to be closed.
+
+        `ask` is awaited before each call, and no call is repeated.
+        """
+        background = copy(self)
+        background._policy = RetryPolicy(0)  # noqa: SLF001 - one of ourselves
+        background._ask = ask  # noqa: SLF001 - one of ourselves
+        return background
 
     async def close(self) -> None:
         """Close the session for good; calls that are still under way end as TransportError."""
@@ -141,6 +153,8 @@ class Transport:
         return await self._run(request)
 
     async def _run(self, request: Request) -> Answer:
+        if self._ask is not None:
+            await self._ask(self.limiter)
         now = self._clock()
         call = _Call(started=now, deadline=now + self._deadline)
         try:

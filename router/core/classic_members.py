@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from router.core.events import ClassicReported
 
 _SID: Final = re.compile(r"CH[0-9a-fA-F]{32}")
+_MEMBER_SID: Final = re.compile(r"MB[0-9a-fA-F]{32}")
 _PHONE: Final = re.compile(r"\+\d{6,15}|\d{3,8}", re.ASCII)
 _STATUSES: Final[dict[str, ConversationStatus]] = {
     ClassicState.INITIALIZING: ConversationStatus.ACTIVE,
@@ -48,6 +49,11 @@ class Member:
 def is_classic(conversation_id: str) -> bool:
     """Tell whether an id is that of a classic conversation."""
     return _SID.fullmatch(conversation_id) is not None
+
+
+def is_member(participant_id: str) -> bool:
+    """Tell whether an id is that of a member of a classic conversation."""
+    return _MEMBER_SID.fullmatch(participant_id) is not None
 
 
 def to_status(state: str | None) -> str | None:

@@ -98,8 +98,8 @@ class JoinedData(ParticipantData):
     """Data of `participant.joined`."""
 
     type: ClassVar[str] = "participant.joined"
-    origin: Literal["created", "found", "announced"] = Field(
-        description="created by us, found in the conversation, or announced by Twilio"
+    origin: Literal["created", "found", "announced", "recovered"] = Field(
+        description="created by us, found in the conversation, announced by Twilio, or recovered where it was not"
     )
 
 

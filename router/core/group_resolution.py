@@ -16,12 +16,11 @@ from router.core.requests import (
     CreateParticipant,
     FetchConversation,
     GroupMember,
-    ListParticipants,
     Request,
     Resolved,
     Wait,
 )
-from router.core.resolution import SHORT_WAIT, make_new, setback_of
+from router.core.resolution import SHORT_WAIT, list_with, make_new, setback_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +43,7 @@ def resolve_group(
     outcome: Outcome = yield from resolver.resolve(message, is_unsure=is_unsure)
     if not members or not isinstance(outcome, Resolved) or outcome.participant.type in AGENT_TYPES:
         return outcome
-    there = yield ListParticipants(outcome.conversation_id)
+    there = yield from list_with(outcome.conversation_id, members)
     if isinstance(there, ApiError):
         return _setback(there)
     seats, found = _seats(there), []
@@ -76,7 +75,7 @@ def _add(message: MessageReceived, conversation_id: str, address: Address) -> _P
     if isinstance(setback, Wait) and not setback.is_unsure:
         return setback
     # A 409, a refusal or a lost answer: the list tells whether it is there now.
-    there = yield ListParticipants(conversation_id)
+    there = yield from list_with(conversation_id, [address])
     if isinstance(there, ApiError):
         return _setback(there)
     known = _seats(there).get(address.key)

@@ -92,6 +92,18 @@ class Keys:
         """String: when the last status callback of the account came, in µs; expires."""
         return self._key(0, "callbacks", account_id)
 
+    def active(self, partition: int) -> str:
+        """Sorted set: conversations by their last event (ms), for the reconciler; bounded, expires."""
+        return self._key(partition, "active")
+
+    def sweeps(self, partition: int) -> str:
+        """Sorted set: the same conversations by when the reconciler shall look at them next (ms); expires."""
+        return self._key(partition, "sweeps")
+
+    def pace(self) -> str:
+        """String: when the reconcilers of all workers may make their next API call (ms); expires."""
+        return self._key(0, "pace")
+
     def heartbeat(self, partition: int, group: str, consumer: str) -> str:
         """String: there while the consumer lives; expires within seconds of its death."""
         return self._key(partition, "heartbeat", group, consumer)

@@ -63,6 +63,7 @@ class Ledger:
 
     `fields` is what was found of its hash, `known` the names that were asked for (None: all there are). `claims` are
     of entries (by id) that are published once, whoever tells of them; the commit says which were `repeated`.
+    `is_doubtful` if somebody came to an address that is held by another, whose leaving may be told late or never.
     """
 
     namespace: str
@@ -75,6 +76,7 @@ class Ledger:
     claims: dict[str, Claim] = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()
     is_committed: bool = False
+    is_doubtful: bool = False
 
     @property
     def has_news(self) -> bool:
@@ -186,6 +188,7 @@ class Ledger:
             holder = self.get(address_field(key))
             is_other = holder is not None and holder != fact.participant.id
             if is_other and not is_another_call(self, calls, str(holder)):
+                self.is_doubtful = True
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
 

@@ -15,7 +15,7 @@ it may have done is looked up first, by the channelId that it would have left be
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import CommunicationReported, MessageReceived
 
+#: Participants from which on a list may have come in several pages: the API shows 50 where nothing is asked for.
+MANY: Final = 50
 #: How often a conversation may close under our hands before we wait instead.
 ROUNDS: Final = 3
 #: Seconds to wait where the API does not say how long.
@@ -89,6 +91,21 @@ def _at(address: Address, participants: tuple[Participant, ...] | list[Participa
     there = [one for one in participants or () if one.has_address(address)]
     there.sort(key=lambda one: (one.type != ParticipantType.CUSTOMER, one.created_at or "", one.id))
     return there[0] if there else None
+
+
+def list_with(
+    conversation_id: str, addresses: Iterable[Address]
+) -> Generator[Request, Any, list[Participant] | ApiError]:
+    """List the participants, twice where somebody at `addresses` is missed in a list of many.
+
+    What a page token means while others come and go is not documented: a page may shift, and whoever is missed for
+    that would be added once more, or be nobody. Who is in either list is taken for there.
+    """
+    listed: list[Participant] | ApiError = yield ListParticipants(conversation_id)
+    if isinstance(listed, ApiError) or len(listed) < MANY or all(_at(address, listed) for address in addresses):
+        return listed
+    again = yield ListParticipants(conversation_id)
+    return again if isinstance(again, ApiError) else list({one.id: one for one in (*listed, *again)}.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +173,7 @@ class MessageResolver:
         *,
         origin: str = "found",
     ) -> _Part:
-        participants = yield ListParticipants(conversation_id)
+        participants = yield from list_with(conversation_id, [message.customer])
         if isinstance(participants, NotFoundError):
             return None
         if isinstance(participants, ApiError):
@@ -194,7 +211,7 @@ class MessageResolver:
         if isinstance(setback, Wait) and not setback.is_unsure:
             return setback
         # A 409, a refusal or a lost answer: the list tells whether it is there now.
-        participants = yield ListParticipants(conversation_id)
+        participants = yield from list_with(conversation_id, [message.customer])
         if isinstance(participants, ApiError):
             return None if isinstance(participants, NotFoundError) else setback_of(participants, "listing again")
         customer = _at(message.customer, participants)
@@ -221,7 +238,7 @@ class MessageResolver:
 
     def _elsewhere(self, message: MessageReceived, conversation_id: str, setback: Unusable) -> _Part:
         """Look for the customer in the conversation that a 409 says has its address."""
-        participants = yield ListParticipants(conversation_id)
+        participants = yield from list_with(conversation_id, [message.customer])
         if isinstance(participants, NotFoundError):
             return None
         if isinstance(participants, ApiError):
@@ -274,7 +291,7 @@ def resolve_communication(event: CommunicationReported) -> Resolution:
             return Resolved(conversation_id, answer, "found")
         if not isinstance(answer, NotFoundError):
             return setback_of(answer, "fetching the author")
-    participants = yield ListParticipants(conversation_id)
+    participants = yield from list_with(conversation_id, [author.as_address()])
     if isinstance(participants, NotFoundError):
         return Ignored("its conversation does not exist any more")
     if isinstance(participants, ApiError):

@@ -97,6 +97,8 @@ async def post_clock(request: web.Request) -> web.Response:
     state = request.app[STATE]
     state.clock.advance(parse_body(await request.read(), _Advance).advance_seconds)
     run_timers(state)
+    for deliverer in (request.app[DELIVERER], state.classic_hooks):
+        deliverer.wake()
     return json_response({"now": state.text(state.clock.now())})
 
 

@@ -64,8 +64,8 @@ def create_app(
 async def _live(app: web.Application) -> AsyncIterator[None]:
     """Deliver callbacks and run timers for as long as the application serves."""
     hooks = app[STATE].classic_hooks
-    await app[DELIVERER].start(lambda: app[STATE].options)
-    await hooks.start(lambda: app[STATE].options)
+    for deliverer in (app[DELIVERER], hooks):
+        await deliverer.start(lambda: app[STATE].options, app[STATE].now)
     ticker = asyncio.create_task(_tick(app[STATE]))
     yield
     ticker.cancel()

@@ -23,6 +23,7 @@ import orjson
 from yarl import URL
 
 from router.core.signature import sign
+from router.sandbox.clock import SECOND
 
 if TYPE_CHECKING:
     import random
@@ -42,13 +43,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One event for one URL; `not_before` is the loop's time."""
+    """One event for one URL; `not_before` is the sandbox's time, in µs."""
 
     url: str
     body: bytes
     token: str
     event_type: str
-    not_before: float
+    not_before: int
 
 
 class Deliverer:
@@ -61,6 +62,8 @@ class Deliverer:
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
         self._options: Callable[[], SandboxOptions]
+        self._now: Callable[[], int]
+        self._advanced = asyncio.Event()
         self.counts: Counter[str] = Counter()
 
     @property
@@ -68,10 +71,14 @@ class Deliverer:
         """How many deliveries wait or are under way."""
         return self.counts["queued"] - self.counts["delivered"] - self.counts["failed"]
 
-    async def start(self, options: Callable[[], SandboxOptions]) -> None:
-        """Begin; `options` tells the switches of the moment."""
-        self._options = options
+    async def start(self, options: Callable[[], SandboxOptions], now: Callable[[], int]) -> None:
+        """Begin; `options` tells the switches of the moment, `now` the sandbox's time in µs."""
+        self._options, self._now = options, now
         self._session = aiohttp.ClientSession(auto_decompress=False)
+
+    def wake(self) -> None:
+        """Look at the time again, which has been advanced: what was delayed may be due."""
+        self._advanced.set()
 
     async def close(self) -> None:
         """Stop at once; what is pending is lost."""
@@ -95,7 +102,7 @@ class Deliverer:
             return
         body, token = orjson.dumps(event), str(UUID(int=self._entropy.getrandbits(128), version=4))
         options = self._options()
-        due = asyncio.get_running_loop().time() + options.callback_delay_seconds
+        due = self._due(options)
         for callback in callbacks:
             if callback.method != "POST":
                 log.info("callback skipped: method %s carries no event", callback.method)
@@ -103,6 +110,9 @@ class Deliverer:
             delivery = Delivery(callback.url, body, token, event["eventType"], due)
             for _ in range(1 + options.callback_duplicates):
                 self._enqueue(conversation_id, delivery, options.callback_drop_fraction)
+
+    def _due(self, options: SandboxOptions) -> int:
+        return self._now() + round(options.callback_delay_seconds * SECOND)
 
     def _enqueue(self, conversation_id: str, delivery: Delivery, drop_fraction: float) -> None:
         if drop_fraction and self._entropy.random() < drop_fraction:
@@ -129,10 +139,17 @@ class Deliverer:
             if self._options().callback_order == "shuffled":
                 queue.rotate(self._entropy.randrange(len(queue)))
             delivery = queue.popleft()
-            await asyncio.sleep(max(0.0, delivery.not_before - asyncio.get_running_loop().time()))
+            await self._wait_for(delivery.not_before)
             is_delivered = await self._deliver(delivery)
             self.counts["delivered" if is_delivered else "failed"] += 1
         del self._queues[key]
+
+    async def _wait_for(self, moment: int) -> None:
+        while (left := moment - self._now()) > 0:
+            self._advanced.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left / SECOND):
+                    await self._advanced.wait()
 
     async def _deliver(self, delivery: Delivery) -> bool:
         """Post until it is taken, refused for good or given up; tell whether it was taken."""

@@ -8,7 +8,6 @@ shuffled; duplicates, delay and drops as the switches of status callbacks say. A
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -68,7 +67,7 @@ class ClassicHooks(Deliverer):
         if url is None or not is_wanted(options, event_type, origin):
             return
         body = urlencode(_all_fields(options, event_type, fields, origin)).encode()
-        due = asyncio.get_running_loop().time() + options.callback_delay_seconds
+        due = self._due(options)
         for _ in range(1 + options.callback_duplicates):
             self._enqueue(conversation_sid, Delivery(url, body, "", event_type, due), options.callback_drop_fraction)
 

@@ -33,7 +33,9 @@ class Fault(Body):
     """The body of POST /sandbox/faults.
 
     `status` and `reset` come before the effect or after it (`when`); a broken or empty `body` replaces the answer to
-    a request that had its effect. `latencySeconds` delays whatever else happens.
+    a request that had its effect. `latencySeconds` delays whatever else happens. `churn` lets Twilio change a
+    conversation right after a request about it, such as for a page of its participants: it takes out the one that
+    the list shows first, or adds an agent.
     """
 
     method: str = "*"
@@ -45,6 +47,7 @@ class Fault(Body):
     reset: bool = False
     when: Literal["before", "after"] = "before"
     body: Literal["broken", "empty"] | None = None
+    churn: Literal["removal", "addition"] | None = None
     times: int | None = Field(default=None, ge=1)
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
 

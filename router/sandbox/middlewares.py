@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 from aiohttp import web
 
+from router.sandbox.churn import churn
 from router.sandbox.clock import SECOND
 from router.sandbox.conversations import run_timers
 from router.sandbox.errors import RefusalError, render
@@ -97,7 +98,11 @@ async def count_and_suffer(request: web.Request, handler: Handler) -> web.Stream
     fault = request.app[FAULTS].take(request.method, route)
     if fault is None:
         return await handler(request)
-    return await suffer(request.app[FAULTS], fault, request, lambda: handler(request))
+    await request.read()  # what a caller has sent has its effect, though the caller may be gone by then
+    response = await suffer(request.app[FAULTS], fault, request, lambda: handler(request))
+    if fault.churn is not None:
+        churn(request.app[STATE], request.match_info.get("conversation", ""), fault.churn)
+    return response
 
 
 @web.middleware

@@ -90,6 +90,10 @@ class SandboxOptions:
     error_shape: Literal["auto", "A", "B", "C"] = "auto"
     form_status: Literal[415, 400] = 415
     list_order: Literal["descending", "ascending"] = "descending"
+    #: the most that one page of a list shows, whatever size was asked for
+    list_page_limit: int = Field(default=1000, ge=1, le=1000)
+    #: a token names a place in the list, or a count of what came before: then pages shift when others write
+    page_tokens: Literal["place", "count"] = "place"
     embed_participants: bool = True
     fraction_digits: Literal[0, 3, 9] = 3
     #: 0: no limit

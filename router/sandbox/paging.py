@@ -1,7 +1,8 @@
 """Pages of a list, with opaque tokens that survive concurrent writes.
 
 A token names a moment between two records, not a count: what existed throughout is neither lost nor doubled, however
-many records come or go meanwhile. `pageSize` is 1 to 1000, 50 if absent; `meta.pageSize` is what was returned.
+many records come or go meanwhile. By switch it is a count, and then pages shift: nobody knows which the live API has.
+`pageSize` is 1 to 1000, 50 if absent; `meta.pageSize` is what was returned.
 """
 
 from __future__ import annotations
@@ -35,12 +36,13 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class PageQuery:
-    """What the query string asks for; `listing` binds tokens to one list."""
+    """What the query string asks for; `listing` binds tokens to one list, which are counts if it `is_counted`."""
 
     listing: str
     size: int
     cursor: Cursor | None
     is_descending: bool
+    is_counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ def read_query(query: Mapping[str, str], listing: str, *, is_descending: bool) -
 
 def take_page(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None = None) -> Page[R]:
     """Return the page of `records` (oldest first) that `query` asks for, of those that `accepts` takes."""
+    if query.is_counted:
+        return _take_counted(records, query, accepts)
     is_back = query.cursor is not None and query.cursor.is_back
     is_down = query.is_descending != is_back
     found = list(islice(_walk(records, query.cursor, accepts, is_down=is_down), query.size + 1))
@@ -94,6 +98,15 @@ def take_page(records: Sequence[R], query: PageQuery, accepts: Callable[[R], boo
         _encode(query.listing, items[-1].moment, is_back=False) if has_after else None,
         _encode(query.listing, items[0].moment, is_back=True) if has_before else None,
     )
+
+
+def _take_counted(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None) -> Page[R]:
+    start = max(0, query.cursor.moment) if query.cursor else 0
+    end = start + query.size
+    shown = list(_walk(records, None, accepts, is_down=query.is_descending))
+    after = _encode(query.listing, end, is_back=False) if len(shown) > end else None
+    before = _encode(query.listing, max(0, start - query.size), is_back=False) if start else None
+    return Page(shown[start:end], after, before)
 
 
 def _walk(

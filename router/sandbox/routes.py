@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -230,8 +231,9 @@ async def _body(request: web.Request, model: type[B]) -> B:
 
 
 def _page_query(request: web.Request, listing: str) -> PageQuery:
-    is_descending = request.app[STATE].options.list_order == "descending"
-    return read_query(request.query, listing, is_descending=is_descending)
+    options = request.app[STATE].options
+    query = read_query(request.query, listing, is_descending=options.list_order == "descending")
+    return replace(query, size=min(query.size, options.list_page_limit), is_counted=options.page_tokens == "count")
 
 
 def _conversation(request: web.Request) -> ConversationRecord:

@@ -79,6 +79,10 @@ class State:
         self.options = options
         self.profiles |= {canonical_name(name): profile for name, profile in options.profiles.items()}
 
+    def now(self) -> int:
+        """Return the sandbox's time, in µs since 1970."""
+        return self.clock.now()
+
     def make_id(self, prefix: str, moment: int) -> str:
         """Return an id of the API's form, born at `moment`."""
         return make_id(prefix, millis=moment // 1000, entropy=self.entropy.getrandbits(74))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from router.core.addresses import Address
+    from router.streams.recent import Recent
 
 #: Seconds: a route that nobody used for so long is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
@@ -58,12 +59,15 @@ class Store:
     """The committed state of one namespace; `marker_ttl` is in seconds.
 
     `calls` is what is known by CallSid, `turns` the order of events over all workers.
+
+    Where there is a `recent`, each commit notes its conversation there as active.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int) -> None:
+    def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int, recent: Recent | None = None) -> None:
         self._redis = redis
         self._keys = keys
         self._marker_ttl = marker_ttl
+        self._recent = recent
         self._commit = load_script("commit")
         self.calls = CallStore(redis, keys)
         self.turns = Turns(redis, RESOLVER)
@@ -85,6 +89,12 @@ class Store:
             for query, row in zip(queries, rows, strict=True)
         ]
 
+    async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
+        """Read all that is committed of a conversation."""
+        rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))
+        fields = {name.decode(): value.decode() for name, value in rows.items()}
+        return Ledger(self._keys.namespace, account_id, conversation_id, fields)
+
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
         """Commit what changed, all in one round trip; False where somebody else was faster: read again and repeat.
 
@@ -93,14 +103,27 @@ class Store:
         """
         if not ledgers:
             return []
-        results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-        for ledger, result in zip(ledgers, results, strict=True):
-            ledger.is_committed = result is not None
-            ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+        try:
+            results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
+            for result in results:
+                if isinstance(result, Exception):
+                    raise result
+            for ledger, result in zip(ledgers, results, strict=True):
+                ledger.is_committed = result is not None
+                ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+        finally:
+            self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
+
+    def _note(self, ledger: Ledger) -> list[Any]:
+        if self._recent is None:
+            return []
+        return self._recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)
+
+    def _unnote(self, ledgers: Iterable[Ledger]) -> None:
+        if self._recent is not None:
+            for ledger in ledgers:
+                self._recent.unnote(ledger.account_id, ledger.conversation_id)
 
     def _call(self, ledger: Ledger) -> tuple[list[str], list[Any]]:
         partition = self._keys.partition_of(ledger.conversation_id)
@@ -110,12 +133,16 @@ class Store:
         removals = [name for name, value in ledger.changes.items() if value is None]
         args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
         keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
+        note = self._note(ledger)
+        if self._recent is not None and note:
+            note.append(len(keys) + 1)
+            keys += self._recent.keys(partition)
         args.append(len(ledger.entries))
         for entry in ledger.entries:
             fields = entry.to_fields()
             args += [targets.index(Target(entry.data.target)) + 2, fields["type"], fields["id"], fields["event"]]
             args += self._claim(ledger, entry.id, keys)
-        return keys, args
+        return keys, args + note
 
     def _claim(self, ledger: Ledger, entry_id: str, keys: list[str]) -> list[int]:
         """Add the keys of an entry's claims to `keys`; return what the script reads of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.core.classic import OPEN_STATES
 from router.core.classic_requests import (
@@ -25,11 +25,13 @@ from router.core.requests import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from router.conversations import ClassicConversations, ConversationsV2
-    from router.core.requests import Outcome, Request
-    from router.core.resolution import Resolution
+    from router.core.requests import Request
     from router.ports import Api
 
+_OutcomeT = TypeVar("_OutcomeT")
 _OPEN: Final = (ConversationStatus.ACTIVE, ConversationStatus.INACTIVE)
 
 
@@ -79,7 +81,7 @@ async def _call_classic(client: ClassicConversations, request: ClassicRequest) -
             return [conversation async for conversation in found]
 
 
-async def drive(api: Api, resolution: Resolution) -> Outcome:
+async def drive(api: Api, resolution: Generator[Request | ClassicRequest, Any, _OutcomeT]) -> _OutcomeT:
     """Run a resolution to its outcome."""
     request = next(resolution)
     while True:
@@ -87,5 +89,5 @@ async def drive(api: Api, resolution: Resolution) -> Outcome:
         try:
             request = resolution.send(answer)
         except StopIteration as stop:
-            outcome: Outcome = stop.value
+            outcome: _OutcomeT = stop.value
             return outcome

@@ -18,6 +18,7 @@ from router.streams.connection import Redis, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.ending import end
+from router.streams.recent import Pace, Recent
 from router.streams.store import Store
 from router.streams.trim import Trimmer
 from router.worker.configurations import (
@@ -27,12 +28,14 @@ from router.worker.configurations import (
     find_own,
     warn_of_doubled_calls,
 )
+from router.worker.reconciler import Reconciler
 from router.worker.resolver import Resolver
 from router.worker.work import account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from router.ports import Apis
     from router.settings import Settings
 
 #: Settings without which nothing can be resolved.
@@ -72,6 +75,17 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     return consumer
 
 
+def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:
+    """Return the reconciler beside `resolver`, whose store notes events in `recent`."""
+    return Reconciler(
+        store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
+        recent=recent,
+        pace=Pace(redis, settings.keys, calls=settings.reconcile_calls),
+        apis=apis,
+        resolver=resolver,
+    )
+
+
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Resolve while the block runs."""
@@ -83,8 +97,9 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         configurations = await find_configurations(apis)
         if attaching:
             warn_of_doubled_calls(configurations)
+        recent = Recent(redis, settings.keys, window=settings.reconcile_window) if settings.reconcile_calls else None
         resolver = Resolver(
-            store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
+            store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent),
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
@@ -98,11 +113,14 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         consumer = make_consumer(settings, redis, resolver)
         trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)
         async with consumer.running():
-            trimming = asyncio.create_task(trimmer.run(), name="trim")
+            background = [asyncio.create_task(trimmer.run(), name="trim")]
+            if recent is not None:
+                reconciler = make_reconciler(settings, redis, resolver, recent, apis)
+                background.append(asyncio.create_task(reconciler.run(), name="reconcile"))
             try:
                 yield consumer
             finally:
-                await end(trimming)
+                await end(*background)
     finally:
         await apis.close()
         await redis.aclose()

@@ -89,7 +89,11 @@ class Judge:
 
     def context(self, work: Work) -> Context:
         """Return what an event is judged by."""
-        return Context(self._policy, self._accounts.own(work.account_id), self.clock(), self._text_limit)
+        return self.context_of(work.account_id)
+
+    def context_of(self, account_id: str) -> Context:
+        """Return what is judged by in an account."""
+        return Context(self._policy, self._accounts.own(account_id), self.clock(), self._text_limit)
 
     def is_doubtful(self, work: Work) -> bool:
         """Tell whether somebody came to an address that may have become ours since the account was read.

@@ -50,10 +50,10 @@ class Resolver:
         classic_lookup: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
+        self.accounts = accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
-        classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
-        judge = Judge(
+        self.classic = classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
+        self.judge = judge = Judge(
             policy=policy,
             accounts=accounts,
             configurations=configurations,

@@ -189,6 +189,7 @@ def _environment(redis_url: str, sandbox_port: int) -> dict[str, str]:
         "TWILIO_CONVERSATION_CONFIGURATION_ID": "conv_configuration_00000000000000000000000001",
         "REDIS_URL": redis_url,
         "ROUTER_ROUTE_TTL": "3600",  # cached is what is measured: no route may expire within the run
+        "ROUTER_RECONCILE_CALLS": "0",  # no call is an event's then
     }
     return clean_environment(settings)
 

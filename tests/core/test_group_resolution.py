@@ -22,6 +22,7 @@ from tests.core.test_resolution import (
     BOT,
     BROKEN,
     CREATE,
+    CROWD,
     EXISTS,
     FETCH,
     GONE,
@@ -63,6 +64,13 @@ def test_missing_members_are_added():
     assert (added.addresses[0].address, added.addresses[0].channel_id) == (BEN.value, MESSAGE_SID)
     assert outcome.members == (GroupMember(BEN, BEN_THERE, "created"), GroupMember(EVA, EVA_THERE, "created"))
     assert outcome.participant == ANA
+
+
+def test_members_who_are_missed_in_a_long_list_are_looked_for_again():
+    """A member is added only after a second look, who is in either list is there."""
+    requests, outcome = resolve(NEW, [*CROWD, BEN_THERE], [*CROWD, EVA_THERE], members=(BEN, EVA))
+    assert requests == [CREATE, LIST, LIST]
+    assert outcome.members == (GroupMember(BEN, BEN_THERE), GroupMember(EVA, EVA_THERE))
 
 
 def test_members_who_are_there():

@@ -27,7 +27,7 @@ from router.core.requests import (
     Unusable,
     Wait,
 )
-from router.core.resolution import LONG_WAIT, ROUNDS, SHORT_WAIT, MessageResolver, explore, resolve_communication
+from router.core.resolution import LONG_WAIT, MANY, ROUNDS, SHORT_WAIT, MessageResolver, explore, resolve_communication
 from tests.core.builders import (
     CONFIGURATION,
     CONVERSATION,
@@ -219,6 +219,36 @@ def test_missing_customer_is_added():
 def test_missing_customer_and_missing_side():
     """Our side is reported as seen only if it was."""
     assert resolve(EXISTS, [], ANA) == ([CREATE, LIST, ADD], Resolved(CONVERSATION, ANA, "created", None, ()))
+
+
+CROWD = [make_participant(f"x{number}", Address("CHAT", f"user-{number}")) for number in range(MANY)]
+
+
+def test_customer_who_is_missed_in_a_long_list_is_looked_for_again():
+    """A page may have shifted while others came and went: nobody is added before a second look."""
+    requests, outcome = resolve(EXISTS, CROWD, [*CROWD, ANA])
+    assert requests == [CREATE, LIST, LIST]
+    assert (outcome.participant, outcome.origin) == (ANA, "found")
+
+
+@pytest.mark.parametrize(
+    ("second", "types"),
+    [(CROWD, [CREATE, LIST, LIST, ADD]), (BROKEN, [CREATE, LIST, LIST]), (CROWD[1:], [CREATE, LIST, LIST, ADD])],
+    ids=["twice", "an outage", "fewer"],
+)
+def test_second_look_in_vain(second, types):
+    """Who is in neither list is added; where the second one fails nothing is done."""
+    answers = [EXISTS, CROWD, second] + ([ANA] if ADD in types else [])
+    requests, outcome = resolve(*answers)
+    assert requests == types
+    assert isinstance(outcome, Resolved if ADD in types else Wait)
+
+
+def test_author_who_is_missed_in_a_long_list_is_looked_for_again():
+    """What was said is not ignored for a page that shifted."""
+    event = make_communication(author={"address": CUSTOMER.value, "channel": "SMS"})
+    requests, outcome = drive(resolve_communication(event), CROWD, [ANA])
+    assert ([type(request) for request in requests], outcome.participant) == ([LIST, LIST], ANA)
 
 
 @pytest.mark.parametrize("answer", [EXISTS, LOST, BROKEN, REFUSED], ids=["409", "no-answer", "503", "400"])

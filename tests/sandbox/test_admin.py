@@ -94,9 +94,9 @@ async def test_reset(sandbox, receiver):
     initial = (await sandbox.get("/sandbox/options")).body
     await sandbox.patch(f"/sandbox/configurations/{BY_CHANNEL}", {"statusCallbacks": receiver.callbacks})
     await sandbox.switch(callback_delay_seconds=3600)
+    await sandbox.post("/sandbox/clock", {"advanceSeconds": 10**9})
     await sandbox.open()
     await sandbox.post("/sandbox/faults", {"status": 500})
-    await sandbox.post("/sandbox/clock", {"advanceSeconds": 10**9})
     assert (await sandbox.post("/sandbox/reset")).status == 204
     assert (await sandbox.get("/sandbox/options")).body == initial
     assert (await sandbox.get("/sandbox/callbacks")).body["pending"] == 0

@@ -193,6 +193,16 @@ async def test_delayed(told, receiver):
     await receiver.wait_for(1)
 
 
+async def test_delay_goes_by_the_sandboxes_clock(told, receiver):
+    """What comes a minute late comes when a minute has been let pass."""
+    sandbox = await told(callback_delay_seconds=60)
+    await sandbox.open(participants=[])
+    await sandbox.post("/sandbox/clock", {"advanceSeconds": 59})
+    assert (await sandbox.get("/sandbox/callbacks")).body["pending"] == 1
+    await sandbox.post("/sandbox/clock", {"advanceSeconds": 1})
+    await receiver.wait_for(1)
+
+
 async def test_dropped(told, receiver):
     """Dropped events never come, and are counted."""
     sandbox = await told(callback_drop_fraction=1.0)

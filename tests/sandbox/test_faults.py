@@ -7,6 +7,7 @@ import asyncio
 import aiohttp
 import pytest
 
+from router.sandbox.middlewares import COUNTS
 from tests.sandbox.harness import opening, pair, until
 
 CONVERSATIONS = "/v2/Conversations"
@@ -55,6 +56,15 @@ async def test_latency(sandbox):
     began = asyncio.get_running_loop().time()
     assert (await sandbox.post(CONVERSATIONS, opening(*pair()))).status == 201
     assert asyncio.get_running_loop().time() - began >= 0.05
+
+
+async def test_latency_of_a_caller_who_gives_up(sandbox):
+    """A request that was sent has its effect, though nobody waits for the answer any more."""
+    await arm(sandbox, latencySeconds=0.2, times=1)
+    call = asyncio.create_task(sandbox.post(CONVERSATIONS, opening(*pair())))
+    await until(lambda: sandbox.app[COUNTS].total() == 1)
+    call.cancel()
+    await until(lambda: len(sandbox.state.conversations) == 1)
 
 
 async def test_hanging_until_cleared(sandbox):
@@ -117,3 +127,24 @@ def _counted(sandbox):
     from router.sandbox.middlewares import COUNTS
 
     return sandbox.app[COUNTS][f"POST {CONVERSATIONS}"] == 1
+
+
+@pytest.mark.parametrize(("change", "count"), [("removal", 1), ("addition", 3)])
+async def test_somebody_else_changes_it_meanwhile(sandbox, change, count):
+    """A conversation is another one right after it was read, once, and the answer is that of before."""
+    conversation = await sandbox.open()
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    await sandbox.post("/sandbox/faults", {"method": "GET", "churn": change, "times": 1})
+    assert len((await sandbox.get(path)).body["participants"]) == 2
+    assert len((await sandbox.get(path)).body["participants"]) == count
+
+
+async def test_nothing_changes_where_nothing_can(sandbox):
+    """A request about no conversation, or about one that has closed, changes none."""
+    conversation = await sandbox.open()
+    await sandbox.patch(f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+    await sandbox.post("/sandbox/faults", {"churn": "removal"})
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    for _ in range(2):
+        assert (await sandbox.get("/v2/Conversations")).status == 200
+        assert len((await sandbox.get(path)).body["participants"]) == 2

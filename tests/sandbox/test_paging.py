@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
@@ -139,3 +139,45 @@ async def test_times_are_stable_while_the_clock_stands(start):
         seen += [each["id"] for each in page["conversations"]]
         token = page["meta"]["nextToken"]
     assert (len(seen), set(seen)) == (9, made)
+
+
+async def test_pages_have_no_more_than_the_limit(start):
+    """By switch a page is smaller than was asked for, and says so."""
+    sandbox = await start(list_page_limit=2)
+    for number in range(3):
+        await sandbox.open(seat("AGENT", str(number)))
+    page = (await sandbox.get("/v2/Conversations?pageSize=1000")).body
+    assert (len(page["conversations"]), page["meta"]["pageSize"]) == (2, 2)
+    assert page["meta"]["nextToken"]
+
+
+@given(count=st.integers(0, 20), size=st.integers(1, 6), is_descending=st.booleans())
+def test_counted_pages_are_the_same_while_nobody_writes(count, size, is_descending):
+    """With tokens that count, a list that stands still is the same list, forwards and back."""
+    rows, tokens = timeline(count), [None]
+    expected = [str(number) for number in range(count)][:: -1 if is_descending else 1]
+    pages = []
+    while len(pages) < len(tokens):
+        page = take_page(rows.ordered, replace(query(size, tokens[-1], is_descending), is_counted=True))
+        pages.append([row.id for row in page.items])
+        tokens += [page.next_token] if page.next_token else []
+        before = page.previous_token
+        if before:
+            back = take_page(rows.ordered, replace(query(size, before, is_descending), is_counted=True))
+            assert [row.id for row in back.items] == pages[-2]
+    assert [row for page in pages for row in page] == expected
+
+
+@pytest.mark.parametrize(("tokens", "missed"), [("place", 0), ("count", 1)])
+async def test_a_removal_between_two_pages(start, tokens, missed):
+    """The first of the list goes once its page was read: a place still leads on, a count leaves somebody out."""
+    sandbox = await start(page_tokens=tokens, list_page_limit=2)
+    conversation = await sandbox.open(*[seat("AGENT", str(number)) for number in range(4)])
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    fault = {"method": "GET", "route": "/v2/Conversations/{conversation}/Participants", "churn": "removal", "times": 1}
+    await sandbox.post("/sandbox/faults", fault)
+    first = (await sandbox.get(path)).body
+    second = (await sandbox.get(f"{path}?pageToken={first['meta']['nextToken']}")).body
+    seen = {each["id"] for page in (first, second) for each in page["participants"]}
+    left = {each["id"] for each in conversation["participants"]} - {first["participants"][0]["id"]}
+    assert len(left - seen) == missed

@@ -53,8 +53,9 @@ async def make_world(redis, redis_url, output):
     runners, worlds = [], []
     async with aiohttp.ClientSession() as session:
 
-        async def make(*, policy=None, **switches):
-            runner = web.AppRunner(create_app(options(**switches)), access_log=None, shutdown_timeout=1)
+        async def make(*, policy=None, entropy=None, **switches):
+            app = create_app(options(**switches), entropy=entropy)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
             await runner.setup()
             runners.append(runner)
             await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from router.inbound.email import ReceivedMail
     from router.streams.connection import Redis
     from router.streams.delivery import Verdict
+    from router.streams.recent import Recent
 
 KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"
 CUSTOMER, OURS, DESK = "+15551230001", "+15557650000", "+15557650002"
@@ -123,15 +124,27 @@ class World:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.sandbox.addresses[0][1]}"
 
-    def make_resolver(
-        self, *, policy: str | None = None, own: frozenset[str] = frozenset(), retries: int = 4, **options: Any
-    ) -> Resolver:
-        """Another worker's resolver: nothing is shared but Redis and the API; `more` goes to it."""
-        transport = Transport(self.url, KEY, SECRET, timeout=self.api_timeout, retries=retries, random=lambda: 0.01)
+    def make_apis(self, *, account: str = ACCOUNT, **options: Any) -> Apis:
+        """Another worker's clients of the API; `options` go to the transport."""
+        given = {"timeout": self.api_timeout, "random": lambda: 0.01} | options
+        transport = Transport(self.url, KEY, SECRET, **given)
         self._transports.append(transport)
+        return Apis([(Account(account, configuration_id=CONFIGURATION), transport)])
+
+    def make_resolver(
+        self,
+        *,
+        policy: str | None = None,
+        own: frozenset[str] = frozenset(),
+        retries: int = 4,
+        apis: Apis | None = None,
+        recent: Recent | None = None,
+        **options: Any,
+    ) -> Resolver:
+        """Another worker's resolver: nothing is shared but Redis and the API; `options` go to it."""
         return Resolver(
-            store=Store(self.redis, self.keys, marker_ttl=3600),
-            apis=Apis([(Account(ACCOUNT, configuration_id=CONFIGURATION), transport)]),
+            store=Store(self.redis, self.keys, marker_ttl=3600, recent=recent),
+            apis=apis or self.make_apis(retries=retries),
             policy=read_policy(policy or self.policy),
             route_ttl=60,
             always_own=own,

@@ -1,0 +1,52 @@
+"""One worker's reconciler in a world, step by step: time passes when a test or the reconciler lets it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from router.streams.recent import Pace, Recent
+from router.streams.store import Store
+from router.worker.reconciler import Reconciler
+
+if TYPE_CHECKING:
+    from router.ports import Apis
+    from tests.worker.world import World
+
+WINDOW = 3600
+
+
+class Sweeps:
+    """A resolver that notes events, and the reconciler beside it; `options` go to the resolver."""
+
+    def __init__(self, world: World, *, calls: int = 6000, apis: Apis | None = None, **options: Any) -> None:
+        self.world = world
+        self.slept: list[float] = []
+        self.recent = Recent(world.redis, world.keys, window=WINDOW, clock=world.clock)
+        self.apis = apis or world.make_apis(clock=lambda: world.clock() / 1_000_000)
+        self.resolver = world.make_resolver(recent=self.recent, apis=self.apis, **options)
+        self.reconciler = Reconciler(
+            store=Store(world.redis, world.keys, marker_ttl=3600),
+            recent=self.recent,
+            pace=Pace(world.redis, world.keys, calls=calls, clock=world.clock),
+            apis=self.apis,
+            resolver=self.resolver,
+            sleep=self._sleep,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.world.clock.advance(seconds)
+        await asyncio.sleep(0)
+
+    async def settle(self, *webhooks: Any) -> list[Any]:
+        """Let webhooks come in and be settled by this worker."""
+        return await self.world.settle(*webhooks, by=self.resolver)
+
+    async def sweep(self, after: float = 61) -> int:
+        """Let `after` seconds pass, then sweep all that is due; returns how many conversations that were."""
+        self.world.clock.advance(after)
+        count = 0
+        while await self.reconciler.step():
+            count += 1
+        return count

@@ -1,0 +1,89 @@
+"""The reconciler in classic conversations: those on their own are looked at through v1, bridged ones through v2."""
+
+import pytest
+
+from tests.conftest import ACCOUNT
+from tests.worker.classic_world import Classic, bridge, classic
+from tests.worker.sweeping import Sweeps
+from tests.worker.world import CUSTOMER, OURS
+
+OTHER_CUSTOMER = "+15551230002"
+
+
+@pytest.fixture
+def side(world):
+    """Twilio's side, whose webhooks are all lost unless a test tells them."""
+    return Classic(world, None)
+
+
+@pytest.fixture
+def sweeps(world):
+    return Sweeps(world)
+
+
+async def opened(side, sweeps):
+    """A classic conversation of the sandbox with a customer, of which only its creation was told."""
+    conversation = await side.call("POST", "/Conversations")
+    sid = conversation["sid"]
+    told = {"ConversationSid": sid, "DateCreated": conversation["date_created"]}
+    await sweeps.settle(classic("conversation-added", extra=told))
+    member = await side.join(sid)
+    return sid, member
+
+
+async def test_lost_member_is_recovered(world, side, sweeps):
+    """The member is announced under its classic SIDs with both ends, once."""
+    sid, member = await opened(side, sweeps)
+    assert await sweeps.sweep() == 1
+    assert await sweeps.sweep(after=601) == 1
+    (entry,) = await world.entries()
+    data = entry.data
+    assert (data.origin, data.address, data.recipient.address, data.cause.source) == (
+        "recovered",
+        CUSTOMER,
+        OURS,
+        "classic",
+    )
+    assert (data.conversation.id, data.conversation.classic_sid, data.participant.id) == (sid, sid, member["sid"])
+
+
+async def test_lost_leaving_and_another_member(world, side, sweeps):
+    """Who is gone has left, who is new has joined, in that order."""
+    sid, member = await opened(side, sweeps)
+    await sweeps.sweep()
+    await side.call("DELETE", f"/Conversations/{sid}/Participants/{member['sid']}")
+    await side.join(sid, MessagingBinding__Address=OTHER_CUSTOMER, MessagingBinding__ProxyAddress=OURS)
+    await sweeps.sweep(after=601)
+    assert await world.types() == ["joined", "left", "joined"]
+    _, left, joined = await world.entries()
+    assert (left.subject, joined.data.address) == (member["sid"], OTHER_CUSTOMER)
+
+
+async def test_lost_closing_is_recovered(world, side, sweeps):
+    """A classic conversation that has closed is published as closed, and not looked at again."""
+    sid, _ = await opened(side, sweeps)
+    await sweeps.sweep()
+    await side.call("POST", f"/Conversations/{sid}", State="closed")
+    assert await sweeps.sweep(after=601) == 1
+    assert await world.types() == ["joined", "closed"]
+    assert await sweeps.sweep(after=601) == 0
+
+
+async def test_chat_user_of_ours_is_not_announced(world, side, sweeps):
+    """An identity under which a consumer joined is our own side, whoever finds it there."""
+    sid, _ = await opened(side, sweeps)
+    await side.join(sid, Identity="ai-agent")
+    await world.redis.sadd(world.keys.own_addresses(ACCOUNT), "CHAT|ai-agent")
+    await sweeps.sweep()
+    assert await world.types() == ["joined"]
+    assert (await world.entries())[0].data.address == CUSTOMER
+
+
+async def test_bridged_account_is_looked_at_through_v2_only(world, side):
+    """Where the service is bridged, what is classic is left to its v2 side: nobody is announced twice."""
+    sweeps = Sweeps(world, bridges=bridge())
+    await opened(side, sweeps)
+    before = await world.total()
+    assert await sweeps.sweep() == 1
+    assert await sweeps.sweep(after=601) == 0
+    assert (await world.types(), await world.total()) == ([], before)

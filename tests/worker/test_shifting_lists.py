@@ -1,0 +1,82 @@
+"""Lists whose pages shift while others come and go: nobody is added twice, overlooked or taken for gone."""
+
+import pytest
+
+from router.core.marker import Result
+from router.streams.delivery import Done
+from tests.worker.sweeping import Sweeps
+from tests.worker.world import ACCOUNT, CUSTOMER, LIST, OURS
+
+DONE = Done()
+ROUTE = LIST.removeprefix("GET ")
+PAGE, PAGES = 20, 3
+
+
+@pytest.fixture
+async def crowded(make_world):
+    """A world with one conversation, in which the customer is the first of the fourth page; duplicates are let in."""
+    world = await make_world(list_page_limit=PAGE, page_tokens="count", duplicate_address="allow")
+    conversation = (await world.capture(customerType=None))["conversation"]
+    path = f"/v2/Conversations/{conversation['id']}/Participants"
+    people = [("CUSTOMER", "SMS", CUSTOMER)]
+    people += [("HUMAN_AGENT", "CHAT", f"user-{number}") for number in range(PAGE * PAGES)]
+    for kind, channel, address in people:
+        await world.api("POST", path, {"type": kind, "addresses": [{"channel": channel, "address": address}]})
+    return world
+
+
+def shift(world, change="removal"):
+    """Let the list change once, when the page before the customer's has been read."""
+    world.fault(method="GET", route=ROUTE, times=PAGES - 1)
+    world.fault(method="GET", route=ROUTE, times=1, churn=change)
+
+
+async def everybody(world):
+    """The addresses of all participants of the one conversation, read while nothing changes."""
+    (conversation,) = await world.conversations()
+    token, found = "", []
+    while token is not None:
+        page = await world.api("GET", f"/v2/Conversations/{conversation['id']}/Participants?pageToken={token}")
+        found += [one["addresses"][0]["address"] for one in page["participants"]]
+        token = page["meta"]["nextToken"]
+    return found
+
+
+@pytest.mark.parametrize("change", ["removal", "addition"])
+async def test_customer_is_not_added_twice(crowded, change):
+    """Somebody goes or comes between two pages, and even an API that refuses no duplicate gets none."""
+    shift(crowded, change)
+    assert await crowded.settle(crowded.sms()) == [DONE]
+    (entry,) = await crowded.entries()
+    assert (entry.data.origin, entry.data.address) == ("found", CUSTOMER)
+    assert (await everybody(crowded)).count(CUSTOMER) == 1
+
+
+async def test_author_is_not_overlooked(crowded):
+    """A communication whose author is known by address alone is heard, and not ignored for a page that shifted."""
+    (conversation,) = await crowded.conversations()
+    shift(crowded)
+    data = {
+        "id": "conv_communication_00000000000000000000000001",
+        "conversationId": conversation["id"],
+        "accountId": ACCOUNT,
+        "author": {"channel": "SMS", "address": CUSTOMER},
+        "recipients": [{"channel": "SMS", "address": OURS}],
+        "content": {"type": "TEXT", "text": "hi"},
+        "createdAt": conversation["createdAt"],
+    }
+    assert await crowded.settle(crowded.told("COMMUNICATION_CREATED", data)) == [DONE]
+    assert await crowded.types() == ["joined"]
+    assert len(await crowded.heard()) == 1
+
+
+async def test_nobody_is_taken_for_gone(crowded):
+    """A sweep that misses the customer in the list asks for it before it says that it has left."""
+    sweeps = Sweeps(crowded)
+    (conversation,) = await crowded.conversations()
+    customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
+    assert await sweeps.settle(crowded.told("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
+    shift(crowded)
+    assert await sweeps.sweep() == 1
+    assert (await crowded.calls())["GET /v2/Conversations/{conversation}/Participants/{participant}"] == 1
+    assert await crowded.types() == ["joined"]
