@@ -22,7 +22,7 @@ import random
 import pytest
 
 from router.core.marker import Result
-from router.streams import consumer
+from router.streams import pauses
 from router.streams.delivery import Done, Later
 from tests.support.waiting import until
 from tests.worker.status_hook import start_status_hook
@@ -118,7 +118,7 @@ async def test_burst_of_429(world, lines, monkeypatch):
 @pytest.mark.parametrize("status", [500, 503])
 async def test_long_outage_is_no_dead_letter(world, status, lines, monkeypatch):
     """However many tries an outage costs, far more than would make a dead letter, all goes on when it ends."""
-    monkeypatch.setattr(consumer, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
+    monkeypatch.setattr(pauses, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
     world.resolver = world.make_resolver(retries=0)
     world.fault(status=status)
     await world.ensure_group()
