@@ -50,10 +50,10 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 
     async def intake(deliveries: list[Delivery]) -> list[Delivery]:
         settled, left = await resolver.quick.settle(deliveries, is_busy=consumer.is_busy)
+        for work in settled:  # first: who dies between the two reports again, and not never
+            report(work)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
-        for work in settled:
-            report(work)
         return left
 
     consumer = StreamConsumer(

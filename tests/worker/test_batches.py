@@ -6,6 +6,7 @@ import random
 import pytest
 
 from router.core.marker import Result
+from router.streams.consumer import StreamConsumer
 from router.streams.store import Store
 from router.worker.quick import Quick
 from router.worker.slow import Slow
@@ -192,6 +193,22 @@ async def test_failure_of_a_batch_is_each_entrys_own(world, monkeypatch, lines):
         await world.finished()
     assert await world.types() == ["joined", "updated", "updated", "closed"]
     assert lines("batch.failed")
+
+
+async def test_a_batch_is_told_of_before_it_is_acknowledged(world, monkeypatch, lines):
+    """Whoever dies in between tells of it again: no event, ignored ones least of all, ends without its log line."""
+    await world.ensure_group()
+    acknowledge, told = StreamConsumer.acknowledge, []
+
+    async def look(self, deliveries):
+        told.append(len(lines("event")))
+        await acknowledge(self, deliveries)
+
+    monkeypatch.setattr(StreamConsumer, "acknowledge", look)
+    await world.enter(*story(world, 1))
+    async with world.consuming():
+        await world.finished()
+    assert told == [5]
 
 
 async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, monkeypatch):
