@@ -282,7 +282,7 @@ class StreamConsumer:
         if isinstance(verdict, Later):
             state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
             delay = max(verdict.delay, SHORTEST_PAUSE)
-            grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE))
+            grown = max(delay, min(delay * 2.0 ** min(state.count, 10), LONGEST_PAUSE, verdict.longest))
             return await self._wait(state, verdict.reason, grown, is_usual=verdict.is_usual)
         if isinstance(verdict, Poison):
             deliveries = max(state.count + 1, delivery.deaths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +41,15 @@ class Done:
 class Later:
     """Something must recover first: try again after `delay` seconds; does not count as a failure.
 
-    The delay doubles with each try. `is_unsure` if the attempt may have had an effect that the next one must look for;
-    `is_usual` if waiting here is nothing that anybody needs to hear of.
+    The delay doubles with each try, up to `longest` seconds. `is_unsure` if the attempt may have had an effect that the
+    next one must look for; `is_usual` if waiting here is nothing that anybody needs to hear of.
     """
 
     reason: str
     delay: float = 1.0
     is_unsure: bool = False
     is_usual: bool = False
+    longest: float = inf
 
 
 @dataclass(frozen=True, slots=True)

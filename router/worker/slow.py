@@ -54,8 +54,10 @@ if TYPE_CHECKING:
 RACES: Final = 20
 #: Seconds to step back after that, and to wait for an operator to mend credentials.
 STEP_BACK: Final = 0.5
-#: Seconds to wait first for a participant that another worker is creating.
+#: Seconds to wait first for a participant that another worker is creating, and at most: it may have died of it, and
+#: its successor is done long before the pauses would have doubled up to that.
 CREATION: Final = 0.05
+CREATION_LONGEST: Final = 1.0
 OPERATOR: Final = 30.0
 #: A lost race: read again.
 AGAIN: Final = None
@@ -116,7 +118,7 @@ class Slow:
             return await self._finish(work)
         if work.is_being_created:
             # Whoever creates it knows which message it came from, and will announce it.
-            return Later("its participant is being created", CREATION, is_usual=True)
+            return Later("its participant is being created", CREATION, is_usual=True, longest=CREATION_LONGEST)
         is_message = isinstance(work.event, MessageReceived)
         if is_message and work.route is not None and work.ledger is not None and not work.ledger.is_closed:
             return await self._confirm(work, work.route, work.ledger)
