@@ -21,6 +21,7 @@ and how the API misbehaves (schedule). Afterwards all that was sent with a 2xx i
 
 What the README names as a limit shapes the load, and nothing else does: a caller hangs up after being announced (the
 end of a call that overtakes its beginning through another receiver's spool ends a stay that never began); a
-conversation is closed, and a customer removed, after what was said in it has been heard and answered, because what is
-stale changes nothing; and the order of messages is checked where it is promised (see order.py).
+conversation is closed, and a customer removed, after what was said in it has been heard, because what is stale changes
+nothing; an entry may be there at 20 deaths before it counts as their cause, because the trials cannot tell a kill at
+random from a killing entry; and the order of messages is checked where it is promised (see order.py).
 """

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
+from handlers.joining import How
 from router.core.classic_members import is_classic
 from router.core.keys import Target
 from tests.chaos.books import arrivals_of, settled_of
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: What must be in no log line (promise 5): numbers and mailboxes of customers, what they say, secrets.
 _PRIVATE: Final = re.compile("|".join([r"1558\d{7}", r"customer\d+@", r"word \d+ of", "words of mail", *SECRETS]))
+#: What a consumer says where nobody needs an answer any more.
+_ENDED: Final = frozenset({How.LEFT, How.CLOSED})
 #: Seconds after an outage of Redis within which a process may end by itself, because it found none at its start.
 _EXCUSE: Final = 15.0
 
@@ -160,16 +163,33 @@ def entries_handled(books: Books) -> Row:
 
 
 def entries_answered(books: Books) -> Row:
-    """Handler effects: each entry that the AI agent can answer has one answer in the sandbox."""
-    expected = {
+    """Handler effects: each entry that the AI agent can answer has one answer in the sandbox.
+
+    Whoever had left, or whose conversation had closed, when the answer was to be sent, may have none, and never two.
+    """
+    answerable = {
         one.id
         for one in books.found.published
         if one.target == Target.AI_AGENT
         and one.type in {JOINED, SAID}
         and (one.channel in SENDING or is_classic(one.conversation))
     }
+    late = {line.fields["entry"] for line in books.lines("consumed") if _ENDED & {*line.fields.values()}} & _ended(
+        books
+    )
     texts = Counter(text.removeprefix(MARK) for _, text in books.found.texts if text.startswith(MARK))
+    expected = answerable - (late - texts.keys())
     return _once("entries to answer = answers in the sandbox", expected, texts)
+
+
+def _ended(books: Books) -> set[str]:
+    """Return the entries about who has left, and in conversations that have closed."""
+    left = {(one.conversation, one.participant) for one in books.entries(LEFT)}
+    return {
+        one.id
+        for one in books.found.published
+        if (one.conversation, one.participant) in left or one.conversation in books.found.closed
+    }
 
 
 def seats_taken(books: Books) -> Row:

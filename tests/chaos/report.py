@@ -79,7 +79,8 @@ def tell(books: Books, kills: Counter[str], seconds: float) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """So many entries of a killed process were taken over so many seconds after the kill.
+    """So many entries of a killed process were taken over so many seconds after the kill, and after the start of
+    whoever took them: where all of a kind are dead, nobody can.
 
     `is_disturbed` if Redis was away meanwhile, or had been just before, so that heartbeats had to begin anew.
     """
@@ -92,12 +93,14 @@ class Recovery:
 def recovery_times(books: Books) -> list[Recovery]:
     """Return the take-overs that a log tells of; a consumer's name has its process id."""
     died = {str(end.pid): end.at for end in books.ends}
+    started = {(line.role, line.start): line.at for line in books.lines("process.started")}
     found = []
     for line in books.lines("claimed"):
         pid = line.fields["from_consumer"].rsplit("-", 3)[1]
         if pid in died:
-            is_disturbed = any(one.begun <= line.at and one.ended + HEARTBEATS >= died[pid] for one in books.aways)
-            found.append(Recovery(line.at - died[pid], line.fields["entries"], is_disturbed))
+            since = max(died[pid], started.get((line.role, line.start), 0.0))
+            is_disturbed = any(one.begun <= line.at and one.ended + HEARTBEATS >= since for one in books.aways)
+            found.append(Recovery(line.at - since, line.fields["entries"], is_disturbed))
     return found
 
 

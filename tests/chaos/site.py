@@ -44,6 +44,9 @@ PEOPLE: Final = ("ada", "ben", "cem")
 RESTART: Final = 0.5
 #: Seconds that everything may take to come up, and a process to end.
 PATIENCE: Final = 60.0
+#: Deaths after which an entry counts as their cause. The default of 5 is for processes that die of something: killed
+#: every few seconds, an innocent entry may well be on trial three times.
+MOST_DEATHS: Final = 20
 #: Everything that must not be in a log line.
 SECRETS: Final = (TOKEN, SECRET)
 
@@ -190,6 +193,7 @@ class Site:
             "ROUTER_VOICE_RELAY_URL": "wss://agent.example.com/relay",
             "ROUTER_AI_AGENT_REPLY": "tests.chaos.replies:answer",
             "ROUTER_API_TIMEOUT": "5",
+            "ROUTER_MAX_DELIVERIES": str(MOST_DEATHS),
             "PYTHONUNBUFFERED": "1",
         }
 

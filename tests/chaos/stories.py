@@ -193,14 +193,17 @@ def mails(pen: Pen) -> Story:
 
 
 def is_closed(pen: Pen) -> Story:
-    """A conversation is closed once all in it is done; what is written next opens another."""
+    """A conversation is closed once all in it was heard, perhaps not answered yet; what is written next opens another.
+
+    People are given the time to join: who comes to a closed conversation is assigned to nobody.
+    """
     target = pen.chance.choice((Target.AI_AGENT, Target.HUMAN_AGENT))
     expected = {"target": target} if target is Target.HUMAN_AGENT else {}
     before = pen.count()
     customer = _writer(pen, "sms", before + 1, stays=2, closed=1, **expected)
     steps = (
         *_said(pen, "sms", customer, customer.words[:before]),
-        Step(0.0, Until(customer, joined=1, words=before, is_answered=True)),
+        Step(0.0, Until(customer, joined=1, words=before, is_answered=bool(expected) or pen.chance.random() < 0.5)),
         pen.step(Close(customer)),
         Step(0.0, Until(customer, closed=1)),
         *_said(pen, "sms", customer, customer.words[before:]),
@@ -209,12 +212,12 @@ def is_closed(pen: Pen) -> Story:
 
 
 def is_removed(pen: Pen) -> Story:
-    """A customer is removed once all is done, and begins a second stay by writing again."""
+    """A customer is removed once all was heard, perhaps not answered yet, and begins a second stay by writing again."""
     before = pen.count()
     customer = _writer(pen, "whatsapp", before + 1, stays=2, left=1)
     steps = (
         *_said(pen, "whatsapp", customer, customer.words[:before]),
-        Step(0.0, Until(customer, joined=1, words=before, is_answered=True)),
+        Step(0.0, Until(customer, joined=1, words=before, is_answered=pen.chance.random() < 0.5)),
         pen.step(Remove(customer)),
         Step(0.0, Until(customer, left=1)),
         *_said(pen, "whatsapp", customer, customer.words[before:]),

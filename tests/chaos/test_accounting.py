@@ -315,6 +315,23 @@ def test_a_message_that_two_sources_tell_is_in_the_stream_once(books):
     assert wrong_rows(books) == set()
 
 
+def test_who_left_before_the_answer_needs_none(books):
+    """A consumer that found the customer gone sent nothing, where the customer has really left; two are too many."""
+    joined = books.found.published[0]
+    books.found.lines.append(
+        line("ai-agent-1", 20, "consumed", entry=joined.id, result="joined", reply="customer-left")
+    )
+    lost = [one for one in books.found.texts if one[1] != MARK + joined.id]
+    books.found.texts = lost
+    assert wrong_rows(books) == {"entries_answered"}
+    books.found.published.insert(3, replace(joined, id="left", type=LEFT, place=3))
+    books.found.lines.append(line("ai-agent-1", 21, "consumed", entry="left", result="ignored"))
+    books = replace(books, stories=(Story(0.0, (replace(WRITER, left=1),), ()), books.stories[1]))
+    assert wrong_rows(books) == set()
+    books.found.texts = [*lost, (CONVERSATION, MARK + joined.id), (CONVERSATION, MARK + joined.id)]
+    assert wrong_rows(books) == {"entries_answered"}
+
+
 def test_what_was_not_answered_2xx_is_promised_nothing(books):
     """A webhook that nobody took need not be anywhere."""
     books.fates[letter(WRITER, "never taken")] = Fate({0, 1}, Counter())
