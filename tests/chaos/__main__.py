@@ -67,12 +67,13 @@ async def _round(seed: int, scale: Scale, arguments: argparse.Namespace) -> bool
     directory = arguments.dir.absolute() / f"{seed}-{time.strftime('%H%M%S')}"
     directory.mkdir(parents=True)
     say(f"seed {seed}, schedule {schedule.digest}: {len(schedule.stories)} stories, {len(schedule.kills)} kills")
+    say(f"its state is in {directory}")
     report = await Round(schedule, directory, say).run()
     sys.stdout.write(report.render() + "\n")
     if report.is_true and not arguments.keep:
         shutil.rmtree(directory)
     else:
-        say(f"everything that is known is in {directory}")
+        say(f"all logs, and where a row is false all that is known as JSON lines, are in {directory}")
     say(f"seed {seed}, schedule {schedule.digest}: {'every row is true' if report.is_true else 'NOT TRUE'}")
     return report.is_true
 

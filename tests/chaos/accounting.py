@@ -255,8 +255,9 @@ def no_dead_letters(books: Books) -> Row:
 
 
 def ends_clean(books: Books) -> Row:
-    """Who is told to stop does so with status 0, and nobody ends by himself unless started without Redis."""
+    """Who is told to stop does so with status 0; others end only where Redis is away at their start, and say so."""
     wrong = [f"{role} ended with status {status}" for role, status in books.statuses.items() if status]
+    wrong += [f"{log} has a traceback" for log in books.tracebacks]
     for end in books.ends:
         was_away = any(away.begun <= end.at <= away.ended + _EXCUSE for away in books.aways) or end.is_redis_away
         if not end.is_kill and not was_away:

@@ -43,8 +43,8 @@ class Event:
 class Books:
     """All that a round left behind.
 
-    `statuses` are those of processes told to stop, `private` what logs showed; `unfinished` stories did not come to
-    their end; with fewer than `least` events the round shows too little.
+    `statuses` are those of processes told to stop, `private` is what logs showed, `tracebacks` names logs that have
+    one; `unfinished` stories did not come to their end; with fewer than `least` events the round shows too little.
     """
 
     stories: tuple[Story, ...]
@@ -55,6 +55,7 @@ class Books:
     aways: tuple[Away, ...] = ()
     statuses: Mapping[str, int] = field(default_factory=dict)
     private: tuple[str, ...] = ()
+    tracebacks: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     least: int = 0
 

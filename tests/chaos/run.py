@@ -32,6 +32,7 @@ PATIENCE: Final = 180.0
 #: Seconds between two lines of progress, and two looks whether it is quiet.
 TELLING: Final = 10.0
 LOOK: Final = 1.0
+TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 class Round:
@@ -80,6 +81,7 @@ class Round:
         found = await collect(site)
         statuses = await site.end_all()
         found.lines = read_logs(self._directory, ROLES)
+        logs = [path for role in ROLES for path in sorted((self._directory / role).glob("*.log"))]
         return Books(
             stories=self._schedule.stories,
             fates=self._balancer.fates,
@@ -88,7 +90,8 @@ class Round:
             ends=tuple(site.ends),
             aways=tuple(site.aways),
             statuses=statuses,
-            private=tuple(line for path in self._directory.rglob("*.log") for line in _private(path)),
+            private=tuple(line for log in logs for line in find_private(_read(log))),
+            tracebacks=tuple(str(log.relative_to(self._directory)) for log in logs if TRACEBACK in _read(log)),
             unfinished=self._load.unfinished,
             least=self._schedule.scale.least,
         )
@@ -124,5 +127,5 @@ class Round:
             )
 
 
-def _private(path: Path) -> list[str]:
-    return find_private(path.read_text(encoding="utf-8", errors="replace"))
+def _read(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")

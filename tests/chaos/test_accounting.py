@@ -249,6 +249,10 @@ def end_by_itself(books):
     books.ends = (*books.ends, End("worker-1", 78, 150.0, 1, is_kill=False, is_redis_away=False))
 
 
+def leave_traceback(books):
+    books.tracebacks = ("worker-1/1.log",)
+
+
 def show_address(books):
     books.private = ("a line with +15580000010",)
 
@@ -288,6 +292,7 @@ def show_address(books):
         (give_up, "no_dead_letters"),
         (end_badly, "ends_clean"),
         (end_by_itself, "ends_clean"),
+        (leave_traceback, "ends_clean"),
         (show_address, "logs_are_silent"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
