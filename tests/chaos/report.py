@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -11,6 +12,7 @@ import orjson
 
 from tests.chaos.books import settled_of
 from tests.chaos.order import count_overtakes
+from tests.chaos.stories import ACCOUNT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 
 #: So many of what does not fit are printed of each row.
 SHOWN: Final = 5
+#: So many log lines are kept of each of these.
+LINES: Final = 40
+#: What is long enough to name one thing: keys, ids, SIDs.
+_NAME: Final = re.compile(r"[\w-]{20,}")
 #: Seconds that processes need after an outage of Redis until all of them have beaten again.
 HEARTBEATS: Final = 2.0
 
@@ -104,6 +110,13 @@ def recovery_times(books: Books) -> list[Recovery]:
     return found
 
 
+def known_of(wrong: str, books: Books) -> list[str]:
+    """Return the log lines about whatever a wrong item names, by when they were written."""
+    names = [name for name in _NAME.findall(wrong) if name != ACCOUNT]
+    lines = [line for line in books.found.lines if any(name in str(line.fields) for name in names)]
+    return [f"{line.role}.{line.start} {line.fields}" for line in sorted(lines, key=lambda one: one.at)[:LINES]]
+
+
 def dump(directory: Path, books: Books, report: Report) -> None:
     """Write all that is known as JSON lines, so that somebody can find out why."""
     found = books.found
@@ -116,7 +129,11 @@ def dump(directory: Path, books: Books, report: Report) -> None:
         "accepted": [asdict(one) for one in books.events.values()],
         "ends": [asdict(one) for one in books.ends],
         "kills": [asdict(one) for one in report.schedule.kills],
-        "wrong": [{"row": row.name, "wrong": wrong} for row in report.rows for wrong in row.wrong],
+        "wrong": [
+            {"row": row.name, "wrong": wrong, "lines": known_of(wrong, books) if number < SHOWN else None}
+            for row in report.rows
+            for number, wrong in enumerate(row.wrong)
+        ],
     }
     for name, rows in tables.items():
         text = b"\n".join(orjson.dumps(row) for row in rows)

@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from dataclasses import replace
 
+import orjson
 import pytest
 
 from router.core.addresses import Address
@@ -16,7 +17,7 @@ from tests.chaos.balancer import Fate, Letter
 from tests.chaos.books import Books, read
 from tests.chaos.findings import Findings, Inbound, Line, Member, Published
 from tests.chaos.replies import MARK
-from tests.chaos.report import Report, recovery_times, tell
+from tests.chaos.report import Report, dump, recovery_times, tell
 from tests.chaos.schedule import SHORT, make_schedule
 from tests.chaos.site import Away, End
 from tests.chaos.stories import ACCOUNT, OUR_NUMBER
@@ -373,6 +374,18 @@ def test_the_report_prints_every_row_and_what_does_not_fit(books):
     assert text.count("  ok") == len(ROWS) - text.count("FALSE")
     assert f"SMS|+15580000010 {WORDS[1]} is missing" in text
     assert "killed: worker 2" in text
+
+
+def test_a_wrong_item_is_kept_with_the_log_lines_about_it(books, tmp_path):
+    """Whoever looks for the reason finds all tables as JSON lines, and beside each item what the logs say of it."""
+    lose_inbound(books)
+    report = Report(make_schedule(1, SHORT), balance(books), {})
+    dump(tmp_path, books, report)
+    (wrong,) = [orjson.loads(one) for one in (tmp_path / "wrong.jsonl").read_bytes().splitlines()][:1]
+    key = read(letter(WRITER, WORDS[1]))[0].key
+    assert wrong["wrong"] == f"{key}: 0 times in the inbound stream"
+    assert [one.split()[0] for one in wrong["lines"]] == ["worker-1.0", "web-1.0"]
+    assert len((tmp_path / "published.jsonl").read_bytes().splitlines()) == len(books.found.published)
 
 
 def test_a_recovery_is_the_time_from_a_kill_to_the_take_over(books):
