@@ -36,15 +36,17 @@ TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 class Round:
-    """One round in `directory`; `say` is told how it goes."""
+    """One round in `directory`; `say` is told how it goes; `fsync` is Redis' `appendfsync`."""
 
-    def __init__(self, schedule: Schedule, directory: Path, say: Callable[[str], None]) -> None:
-        self._schedule, self._directory, self._say = schedule, directory, say
+    def __init__(
+        self, schedule: Schedule, directory: Path, say: Callable[[str], None], *, fsync: str = "always"
+    ) -> None:
+        self._schedule, self._directory, self._say, self._fsync = schedule, directory, say, fsync
 
     async def run(self) -> Report:
         """Return the report, whatever has become of it."""
         timeline = Timeline()
-        async with Site(self._directory, timeline) as site:
+        async with Site(self._directory, timeline, self._fsync) as site:
             self._site = site
             timeline.restart()
             self._balancer, self._watcher = Balancer(site), Watcher(site.redis.url, timeline)

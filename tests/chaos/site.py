@@ -119,6 +119,7 @@ class Site:
 
     directory: Path
     timeline: Timeline
+    fsync: str = "always"
     balancer_port: int = field(default_factory=free_port)
     sandbox_port: int = field(default_factory=free_port)
     receiver_ports: tuple[int, ...] = field(default_factory=lambda: tuple(free_port() for _ in RECEIVER_ROLES))
@@ -138,7 +139,7 @@ class Site:
 
     async def __aenter__(self) -> Self:
         """Start everything, and return once it works."""
-        self.redis = OwnServer(_made(self.directory / "redis"))
+        self.redis = OwnServer(_made(self.directory / "redis"), fsync=self.fsync)
         self.environment = self._environment()
         self._write_roster()
         try:
