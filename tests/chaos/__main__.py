@@ -38,8 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="the schedule of the first round (default: any)")
     parser.add_argument("--short", action="store_true", help="the short form, which the test suite runs")
     parser.add_argument("--dir", type=Path, default=Path(".state/chaos"), help="where rounds work (.state/chaos)")
-    fsync = "Redis' appendfsync (default: always, without which a crash may cost what was answered 2xx just before)"
-    parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help=fsync)
+    parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="Redis' appendfsync")
     parser.add_argument("--keep", action="store_true", help="keep the state of rounds that were true as well")
     return parser
 
