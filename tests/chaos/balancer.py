@@ -70,15 +70,13 @@ class Balancer:
         app.router.add_post("/{rest:.*}", self._take)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self._site.balancer_port).start()
-        connector = aiohttp.TCPConnector(limit=0)
-        try:
-            async with aiohttp.ClientSession(
-                connector=connector, timeout=aiohttp.ClientTimeout(total=PATIENCE), auto_decompress=False
-            ) as self._session:
+        connector, limit = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=PATIENCE)
+        async with aiohttp.ClientSession(connector=connector, timeout=limit, auto_decompress=False) as self._session:
+            try:
+                await web.TCPSite(runner, "127.0.0.1", self._site.balancer_port).start()
                 yield
-        finally:
-            await runner.cleanup()
+            finally:
+                await runner.cleanup()  # before the session closes: who still delivers is cut off first
 
     async def send(self, webhook: SimulatedWebhook, first: int) -> bytes:
         """Sign a webhook and deliver it; returns the answer's body."""

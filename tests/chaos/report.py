@@ -62,9 +62,6 @@ def tell(books: Books, kills: Counter[str], seconds: float) -> dict[str, str]:
     """Return what the storm did and what it cost, in words."""
     requests = sum(fate.taken.total() for fate in books.fates.values())
     results = Counter(line.fields["result"] for line in books.lines("webhook"))
-    by_kind: Counter[str] = Counter()
-    for role, count in kills.items():
-        by_kind[role.rpartition("-")[0]] += count
     redis_kills = sum(one.is_kill for one in books.aways)
     times = sorted(line.fields["ms"] / 1000 for line in books.lines("event"))
     recoveries, settled = recovery_times(books), settled_of(books)
@@ -72,7 +69,7 @@ def tell(books: Books, kills: Counter[str], seconds: float) -> dict[str, str]:
     undisturbed = max((one.seconds for one in recoveries if not one.is_disturbed), default=0.0)
     words = sum(len(messages) for messages in settled)
     return {
-        "killed": ", ".join(f"{kind} {count}" for kind, count in sorted(by_kind.items())),
+        "killed": f"{kills.total()}: " + ", ".join(f"{role} {count}" for role, count in sorted(kills.items())),
         "Redis": f"killed {redis_kills}, stalled {len(books.aways) - redis_kills}",
         "webhooks": f"{requests:,} answered 2xx, {requests / seconds:.0f}/s; {results['duplicate']:,} duplicates",
         "spooled": f"{results['spooled']:,} webhooks",

@@ -373,7 +373,7 @@ def test_the_report_prints_every_row_and_what_does_not_fit(books):
     assert not report.is_true
     assert text.count("  ok") == len(ROWS) - text.count("FALSE")
     assert f"SMS|+15580000010 {WORDS[1]} is missing" in text
-    assert "killed: worker 2" in text
+    assert "killed: 2: worker-1 2" in text
 
 
 def test_a_wrong_item_is_kept_with_the_log_lines_about_it(books, tmp_path):
