@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
 
-.PHONY: help run test install lint types bench schemas clean
+.PHONY: help run test install lint types bench chaos schemas clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ types: $(VENV)/.development  ## mypy, strict
 
 bench: $(VENV)/.development  ## measure, as ratios within one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+chaos: $(VENV)/.development  ## kill everything at random under load and make the books (ROUNDS=n SEED=n to repeat a schedule)
+	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries again, from the models
 	$(BIN)/python -m router schemas config/schemas

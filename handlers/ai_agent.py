@@ -127,10 +127,10 @@ class AiAgent:
         try:
             return await effect.once("send", partial(self._send, message, effect))
         except REFUSALS:
-            ending = await self._joiners.of(data.account_id).ending(data.conversation.id)
+            ending = await self._joiners.of(data.account_id).ending(data.conversation.id, data.participant.id)
             if ending is None:
                 raise
-            return ending  # it has closed or gone meanwhile, and needs no answer
+            return ending  # it has closed or gone meanwhile, or the customer has left: nobody needs an answer
 
     def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> _Message | ClassicText:
         api = self._apis.of(data.account_id)

@@ -32,7 +32,7 @@ from router.operator_port import operator_port
 from router.ports import make_apis, make_limits
 from router.process import until_stopped_or
 from router.settings import Settings, load
-from router.streams.connection import connect, ensure_answering
+from router.streams.connection import RedisError, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
 from router.streams.ending import end
@@ -119,11 +119,16 @@ async def _keep(background: Callable[[], Awaitable[None]], pause: float) -> None
 async def consume(name: str, settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
 
-    Returns 1 if reading ends for good: there is something else at a stream's key, and somebody must look.
+    Returns 1 if Redis goes away during the start, or if reading ends for good: there is something else at a stream's
+    key, and somebody must look.
     """
-    async with consuming(name, settings) as consumer, operator_port(settings):
-        log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
-        is_stopped = await until_stopped_or(consumer.lost())
+    try:
+        async with consuming(name, settings) as consumer, operator_port(settings):
+            log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
+            is_stopped = await until_stopped_or(consumer.lost())
+    except RedisError as error:  # once it has started, an outage is waited out
+        log("process.failed", level="error", reason=f"Redis: {type(error).__name__}: {error}")
+        return 1
     if not is_stopped:
         log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
         return 1

@@ -44,6 +44,7 @@ class How(StrEnum):
     NO_ADDRESS = "no-address"  # nothing says where to sit
     CLOSED = "conversation-closed"
     GONE = "conversation-gone"
+    LEFT = "customer-left"
 
 
 class _Act(StrEnum):
@@ -141,15 +142,26 @@ class Joiner:
                 raise
             return Joined(how=ending)
 
-    async def ending(self, conversation_id: str) -> How | None:
-        """Return how a conversation has ended, None if it is open: what the API refuses there needs no repeating."""
+    async def ending(self, conversation_id: str, customer_id: str | None = None) -> How | None:
+        """Return how a conversation has ended, None if it is open: what the API refuses there needs no repeating.
+
+        With a customer: or that this one has left it, which is not followed in a classic conversation.
+        """
         if self._classic is not None and is_classic(conversation_id):
             return await self._classic.ending(conversation_id)
         try:
             conversation = await self._client.fetch_conversation(conversation_id)
         except NotFoundError:
             return How.GONE
-        return How.CLOSED if conversation.status == ConversationStatus.CLOSED else None
+        if conversation.status == ConversationStatus.CLOSED:
+            return How.CLOSED
+        if customer_id is None:
+            return None
+        try:
+            await self._client.fetch_participant(conversation_id, customer_id)
+        except NotFoundError:
+            return How.LEFT
+        return None
 
     async def _sit(self, conversation_id: str, seat: Seat) -> Joined | None:
         """Adopt or promote who is at the address; None if nobody is."""

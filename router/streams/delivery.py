@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,9 @@ class Done:
 class Later:
     """Something must recover first: try again after `delay` seconds; does not count as a failure.
 
-    The delay doubles with each try. `is_unsure` if the attempt may have had an effect that the next one must look for;
-    `is_usual` if waiting here is nothing that anybody needs to hear of; `is_queued` if an earlier entry of its subject,
-    which another process holds, comes first: pauses stay short then, and a crowded window lets go of it.
+    The delay doubles with each try, up to `longest` seconds. `is_unsure` if the attempt may have had an effect that the
+    next one must look for; `is_usual` if waiting here is nothing that anybody needs to hear of; `is_queued` if an
+    earlier entry of its subject, which another process holds, comes first: a crowded window lets go of it.
     """
 
     reason: str
@@ -50,6 +51,7 @@ class Later:
     is_unsure: bool = False
     is_usual: bool = False
     is_queued: bool = False
+    longest: float = inf
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 #: The shortest and the longest pause between two tries of one entry.
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 30.0
-#: The longest pause of one that waits for its turn: each entry behind it may pause as long once more.
-LONGEST_TURN: Final = 1.0
 #: Doublings that make any pause the longest.
 _MOST: Final = 10
 
@@ -24,4 +22,4 @@ def pause_after_failure(first: float, tries: int) -> float:
 def pause_of(later: Later, tries: int) -> float:
     """Return the pause that a verdict asks for, doubled with each of the `tries` before; never shorter than asked."""
     first = max(later.delay, SHORTEST_PAUSE)
-    return max(first, min(first * 2.0 ** min(tries, _MOST), LONGEST_TURN if later.is_queued else LONGEST_PAUSE))
+    return max(first, min(first * 2.0 ** min(tries, _MOST), LONGEST_PAUSE, later.longest))

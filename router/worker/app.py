@@ -14,7 +14,7 @@ from router.logs import log
 from router.operator_port import operator_port
 from router.ports import make_apis, make_limits
 from router.process import until_stopped_or
-from router.streams.connection import Redis, connect, ensure_answering
+from router.streams.connection import Redis, RedisError, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.ending import end
@@ -53,10 +53,10 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 
     async def intake(deliveries: list[Delivery]) -> list[Delivery]:
         settled, left = await resolver.quick.settle(deliveries, is_busy=consumer.is_busy)
+        for work in settled:  # first: who dies between the two reports again, and not never
+            report(work)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
-        for work in settled:
-            report(work)
         return left
 
     consumer = StreamConsumer(
@@ -129,11 +129,16 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 async def work(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
 
-    Returns 1 if reading ends for good: there is something else at a stream's key, and somebody must look.
+    Returns 1 if Redis goes away during the start, or if reading ends for good: there is something else at a stream's
+    key, and somebody must look.
     """
-    async with working(settings) as consumer, operator_port(settings):
-        log("process.started", consumer=consumer.name, settings=settings.masked())
-        is_stopped = await until_stopped_or(consumer.lost())
+    try:
+        async with working(settings) as consumer, operator_port(settings):
+            log("process.started", consumer=consumer.name, settings=settings.masked())
+            is_stopped = await until_stopped_or(consumer.lost())
+    except RedisError as error:  # once it has started, an outage is waited out
+        log("process.failed", level="error", reason=f"Redis: {type(error).__name__}: {error}")
+        return 1
     if not is_stopped:
         log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
         return 1

@@ -57,6 +57,9 @@ STEP_BACK: Final = 0.5
 #: Seconds to wait first for a participant that another worker is creating, and for an earlier event that it has.
 CREATION: Final = 0.05
 TURN: Final = 0.05
+#: Seconds to wait at most then: the other may have died of it, and its successor is done long before the pauses would
+#: have doubled up to that.
+SOON: Final = 1.0
 OPERATOR: Final = 30.0
 #: A lost race: read again.
 AGAIN: Final = None
@@ -93,7 +96,8 @@ class Slow:
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; when this returns Done, its entries are committed and its log line is written."""
         if await self._store.turns.waiting([delivery]):
-            return Later("another worker has an earlier event of its subject", TURN, is_usual=True, is_queued=True)
+            reason = "another worker has an earlier event of its subject"
+            return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
         try:
             work = self._judge.begin(delivery)
         except RouterError as error:
@@ -119,7 +123,7 @@ class Slow:
             return await self._finish(work)
         if work.is_being_created:
             # Whoever creates it knows which message it came from, and will announce it.
-            return Later("its participant is being created", CREATION, is_usual=True)
+            return Later("its participant is being created", CREATION, is_usual=True, longest=SOON)
         is_message = isinstance(work.event, MessageReceived)
         if is_message and work.route is not None and work.ledger is not None and not work.ledger.is_closed:
             return await self._confirm(work, work.route, work.ledger)

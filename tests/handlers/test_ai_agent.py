@@ -111,6 +111,20 @@ async def test_our_address_on_another_channel_is_no_seat(world, lines):
     assert lines("consumed")[0]["result"] == "no-address"
 
 
+async def test_a_customer_who_leaves_in_between_needs_no_answer(world, lines):
+    """Removed before the sending: nobody is there to be answered, and no repeat would bring them back."""
+    opened = await world.open()
+
+    async def leave(_):
+        await world.remove(opened.id, opened.customer.id)
+        return HELLO
+
+    verdict = await world.ai_agent(reply=leave).attempt(delivery_of(opened.entry()))
+    assert isinstance(verdict, Done)
+    assert await world.texts(opened.id) == []
+    assert [(line["result"], line["reply"]) for line in lines("consumed")] == [("joined", "customer-left")]
+
+
 async def test_a_conversation_that_closes_in_between_needs_no_answer(world, lines):
     """Closed before the joining or before the sending: finished, without failure."""
     early, late = await world.open(), await world.open()

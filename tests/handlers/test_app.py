@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import handlers
 from handlers.app import HANDLERS, Row, consume, consuming, load_settings
@@ -15,6 +16,7 @@ from handlers.handler import Handler, Result
 from router.core.entries import ClosedData, JoinedData
 from router.core.errors import SettingsError
 from router.core.keys import Target
+from router.streams.consumer import StreamConsumer
 from router.streams.dead_letters import list_letters, replay
 from tests.handlers.world import ACCOUNT, KEY, OURS, SECRET, number, seat, until
 
@@ -183,6 +185,17 @@ async def test_a_background_that_fails_is_started_again(world, settings, lines):
         await until(lambda: len(runs) == 3)
     assert [line["error"].split()[0] for line in lines("background.failed")] == ["LookupError"] * 2
     assert await world.redis.xinfo_consumers(world.keys.participants(0, Target.AI_AGENT), "archive") == []
+
+
+async def test_redis_that_goes_away_during_the_start_ends_the_process_with_a_line(settings, lines, monkeypatch):
+    """It had answered, and then did not: status 1 and the reason, for a supervisor and a person, and no traceback."""
+
+    def stall(_):
+        raise RedisTimeoutError("Timeout reading")
+
+    monkeypatch.setattr(StreamConsumer, "running", stall)
+    assert await consume("ai_agent", settings) == 1
+    assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
 async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(world, settings, lines):

@@ -179,6 +179,12 @@ class World:
         async with self.session.patch(f"{self.url}/sandbox/options", json=switches, headers=BASIC) as answer:
             assert answer.status == 200, await answer.text()
 
+    async def remove(self, conversation: str, participant: str) -> None:
+        """Let Twilio remove a participant."""
+        url = f"{self.url}/sandbox/participants/{conversation}/{participant}/remove"
+        async with self.session.post(url, headers=BASIC) as answer:
+            assert answer.status == 200, await answer.text()
+
     async def close(self, conversation: str) -> None:
         await self.client.patch_conversation(conversation, status="CLOSED")
 

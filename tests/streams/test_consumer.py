@@ -12,9 +12,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from router.core.errors import AuthenticationError, RateLimitError, ServerError, UnusableError
 from router.core.keys import Keys
-from router.streams.consumer import Limits, StreamConsumer
+from router.streams.consumer import Limits, StreamConsumer, _Tries
 from router.streams.dead_letters import list_letters, replay
-from router.streams.delivery import Done, Later, Poison, StreamRef
+from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.groups import ensure_group
 from tests.support.waiting import until
 
@@ -140,6 +140,24 @@ async def test_a_wait_is_told_once_and_a_usual_one_not_at_all(bench, lines, is_u
         await until(bench.is_settled)
     assert [line["reason"] for line in lines if line["event"] == "event.waiting"] == ["not yet"] * told
     assert bench.results == {"waiting": 4}
+
+
+@pytest.mark.parametrize(
+    ("tries", "later", "pause"),
+    [
+        (0, Later("not yet", 0.05), 0.05),
+        (3, Later("not yet", 0.05), 0.4),
+        (10, Later("not yet", 0.05), 30.0),
+        (3, Later("not yet", 0.05, longest=1.0), 0.4),
+        (10, Later("not yet", 0.05, longest=1.0), 1.0),
+        (10, Later("not yet", 45.0, longest=1.0), 45.0),
+    ],
+)
+async def test_waits_double_up_to_a_limit_of_their_own(bench, tries, later, pause):
+    """What is sure to end soon is looked for often; nobody waits less than was asked for."""
+    [entry_id] = await bench.add("a")
+    delivery = Delivery(bench.stream, entry_id, {})
+    assert await bench.make()._settle(_Tries(delivery, tries), delivery, later, 1.0) == pytest.approx(pause)
 
 
 async def test_only_an_unsure_later_makes_the_next_attempt_a_redelivered_one(bench):

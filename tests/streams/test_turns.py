@@ -10,7 +10,7 @@ from router.streams.append import Appender
 from router.streams.consumer import Limits, StreamConsumer
 from router.streams.delivery import Delivery, Done, Later
 from router.streams.groups import ensure_group
-from router.streams.pauses import LONGEST_PAUSE, LONGEST_TURN, SHORTEST_PAUSE, pause_after_failure, pause_of
+from router.streams.pauses import LONGEST_PAUSE, SHORTEST_PAUSE, pause_after_failure, pause_of
 from router.streams.turns import Turns
 from router.streams.window import HELD_PER_SLOT
 from tests.streams.test_append import make_fields
@@ -118,7 +118,7 @@ class Ordered:
 
     async def attempt(self, delivery):
         if await self.turns.waiting([delivery]):
-            return Later("it is not its turn", 0.01, is_usual=True, is_queued=True)
+            return Later("it is not its turn", 0.01, is_usual=True, is_queued=True, longest=0.5)
         self.done.append(delivery.entry_id)
         return Done()
 
@@ -173,11 +173,11 @@ async def test_several_consumers_keep_the_order_of_each_subject(enter, redis, re
         (Later("", 0.05), 99, LONGEST_PAUSE),
         (Later("", 60.0), 4, 60.0),
         (Later("", 0.0), 0, SHORTEST_PAUSE),
-        (Later("", 0.05, is_queued=True), 99, LONGEST_TURN),
+        (Later("", 0.05, longest=1.0), 99, 1.0),
     ],
 )
 def test_pauses(later, tries, expected):
-    """A pause doubles up to a limit, a short one for what waits for its turn, and is never shorter than asked."""
+    """A pause doubles up to a limit, the verdict's own where it has one, and is never shorter than asked."""
     assert pause_of(later, tries) == pytest.approx(expected)
 
 

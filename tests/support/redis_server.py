@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class OwnServer:
-    """Keeps its port and its data (append-only file) over `kill` and `start`."""
+    """Keeps its port and its data (append-only file) over `kill` and `start`; `fsync` as in the server's settings."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fsync: str = "always") -> None:
+        self._fsync = fsync
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._directory = directory
@@ -32,7 +33,7 @@ class OwnServer:
             "--bind": "127.0.0.1",
             "--dir": str(self._directory),
             "--appendonly": "yes",
-            "--appendfsync": "always",
+            "--appendfsync": self._fsync,
             "--save": "",
             "--logfile": "valkey.log",
         }

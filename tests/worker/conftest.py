@@ -44,6 +44,7 @@ def impatient(monkeypatch):
         (slow, "STEP_BACK"),
         (slow, "OPERATOR"),
         (slow, "CREATION"),
+        (slow, "TURN"),
     ):
         monkeypatch.setattr(module, name, 0.01)
 

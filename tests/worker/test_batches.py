@@ -4,9 +4,12 @@ import asyncio
 import random
 
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.marker import Result
+from router.streams.consumer import StreamConsumer
 from router.streams.store import Store
+from router.worker.app import work
 from router.worker.quick import Quick
 from router.worker.slow import Slow
 from tests.support.waiting import until
@@ -192,6 +195,33 @@ async def test_failure_of_a_batch_is_each_entrys_own(world, monkeypatch, lines):
         await world.finished()
     assert await world.types() == ["joined", "updated", "updated", "closed"]
     assert lines("batch.failed")
+
+
+async def test_a_batch_is_told_of_before_it_is_acknowledged(world, monkeypatch, lines):
+    """Whoever dies in between tells of it again: no event, ignored ones least of all, ends without its log line."""
+    await world.ensure_group()
+    acknowledge, told = StreamConsumer.acknowledge, []
+
+    async def look(self, deliveries):
+        told.append(len(lines("event")))
+        await acknowledge(self, deliveries)
+
+    monkeypatch.setattr(StreamConsumer, "acknowledge", look)
+    await world.enter(*story(world, 1))
+    async with world.consuming():
+        await world.finished()
+    assert told == [5]
+
+
+async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line(world, monkeypatch, lines):
+    """It had answered, and then did not: status 1 and the reason, for a supervisor and a person, and no traceback."""
+
+    def stall(_):
+        raise RedisTimeoutError("Timeout reading")
+
+    monkeypatch.setattr(StreamConsumer, "running", stall)
+    assert await work(world.settings()) == 1
+    assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
 async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, monkeypatch):

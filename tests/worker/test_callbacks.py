@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from router.core.addresses import Address
 from router.core.marker import Result
 from router.core.timestamps import to_text
-from router.streams.delivery import Done, Poison
+from router.streams.delivery import Done, Later, Poison
+from router.streams.store import Store
 from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, LIST, OURS, PLAIN
 
 DONE = Done()
@@ -44,6 +46,19 @@ def conversation(status="ACTIVE", *, updated=0.0, name=None):
         "createdAt": at(0),
         "updatedAt": at(updated),
     }
+
+
+async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses(world):
+    """Its creator may have died and its successor be done at any moment: no pause grows beyond a second."""
+    store = Store(world.redis, world.keys, marker_ttl=3600)
+    await store.begin_creating(ACCOUNT, Address("SMS", CUSTOMER))
+    (delivery,) = await world.enter(world.told("PARTICIPANT_ADDED", person(), at=at(0)))
+    (verdict,) = await world.work([delivery])
+    assert isinstance(verdict, Later)
+    assert verdict.is_usual
+    assert verdict.longest == 1.0
+    await store.end_creating(ACCOUNT, Address("SMS", CUSTOMER))
+    assert await world.work([delivery]) == [Result.JOINED]
 
 
 async def test_added_customer_is_announced_without_a_call(world):

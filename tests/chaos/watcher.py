@@ -1,0 +1,93 @@
+"""Follows the participants streams through every outage, so that stories can wait for what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from router.core.addresses import Address
+from router.core.keys import Keys, Target
+from router.streams.connection import RedisError, connect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.chaos.story import Customer
+    from tests.chaos.timeline import Timeline
+
+_PAUSE: Final = 0.2
+#: Where entries of a participant are counted, by their type.
+JOINED, LEFT, CLOSED, SAID = (
+    "participant.joined",
+    "participant.left",
+    "conversation.closed",
+    "communication.received",
+)
+
+
+@dataclass
+class Seen:
+    """What came of one customer so far: entries by type and their ids, and where it is now."""
+
+    entries: Counter[str] = field(default_factory=Counter)
+    ids: list[str] = field(default_factory=list)
+    conversation: str = ""
+    participant: str = ""
+
+
+class Watcher:
+    """`seen` is by the key of the customer's address, `conversations` tells whose a conversation is."""
+
+    def __init__(self, url: str, timeline: Timeline) -> None:
+        self.seen: defaultdict[str, Seen] = defaultdict(Seen)
+        self.entries = 0
+        self._redis = connect(url)
+        self._timeline = timeline
+        self._position = {Keys().participants(0, target): "0-0" for target in Target}
+        self._owners: dict[str, str] = {}
+        self._news = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Read for ever; what Redis does not tell now it tells later."""
+        try:
+            while True:
+                try:
+                    await self._read()
+                except (RedisError, OSError):
+                    await self._timeline.pause(_PAUSE)
+        finally:
+            await self._redis.aclose()
+
+    async def _read(self) -> None:
+        rows = await self._redis.xread(dict(self._position), count=500, block=500)
+        for stream, entries in rows or ():
+            for entry_id, fields in entries:
+                self._note(orjson.loads(fields[b"event"]))
+                self._position[stream.decode()] = entry_id.decode()
+        if rows:
+            self._news.set()
+            self._news = asyncio.Event()
+
+    def _note(self, event: dict) -> None:
+        data, conversation = event["data"], event["data"]["conversation"]["id"]
+        self.entries += 1
+        if event["type"] == CLOSED:
+            self.seen[self._owners.get(conversation, "")].entries[CLOSED] += 1
+            return
+        key = Address(data["channel"], data["address"]).key
+        seen = self.seen[key]
+        seen.entries[event["type"]] += 1
+        seen.ids.append(event["id"])
+        self._owners[conversation] = key
+        seen.conversation, seen.participant = conversation, data["participant"]["id"]
+
+    async def until(self, customer: Customer, is_true: Callable[[Seen], bool]) -> Seen:
+        """Wait until something is true of a customer."""
+        seen = self.seen[customer.address.key]
+        while not is_true(seen):
+            await self._news.wait()
+        return seen
