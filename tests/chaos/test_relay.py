@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from contextlib import asynccontextmanager
 
@@ -65,13 +66,18 @@ async def _count_at_once(client):
     await pipeline.execute()
 
 
-async def test_a_trap_that_only_stops_lets_the_answer_through(redis, redis_url):
-    """After SIGSTOP the message goes on: whoever is woken up finds it."""
-    async with relayed(redis_url, Trap("INCRBY", AFTER, signal=signal.SIGSTOP)) as (client, relay, signals):
-        assert await client.incr("count") == 1
-        assert relay.trap.is_sprung
+@pytest.mark.parametrize(("side", "done"), [(BEFORE, None), (AFTER, b"1")], ids=["before", "after"])
+async def test_a_trap_that_only_stops_holds_the_message_until_it_is_resumed(redis, redis_url, side, done):
+    """After SIGSTOP nothing moves on that connection; then the message goes on as if nothing had been."""
+    trap = Trap("INCRBY", side, signal=signal.SIGSTOP)
+    async with relayed(redis_url, trap) as (client, _, signals):
+        asked = asyncio.create_task(client.incr("count"))
+        await trap.sprung()
+        assert (signals, asked.done()) == ([signal.SIGSTOP], False)
+        assert await redis.get("count") == done
+        trap.resumed.set()
+        assert await asked == 1
         await client.delete("count")
-    assert signals == [signal.SIGSTOP]
 
 
 async def test_a_relay_that_is_cut_takes_nobody_until_it_is_mended(redis_url):

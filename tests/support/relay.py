@@ -2,8 +2,8 @@
 
 It reads every message that passes (tests.support.wire). A trap names one of them and the side: BEFORE it is passed on
 to the server, or AFTER the server has answered and before the answer is passed back. There it sends the process a
-signal. After SIGKILL the message goes no further; after SIGSTOP it does, and finds a process that does not look.
-The project has no part in it: the process only knows another port.
+signal. After SIGKILL the message goes no further; after SIGSTOP (or none) it is held until the trap is resumed. The
+project has no part in it: the process only knows another port.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ HTTP = Wire(wire.read_request, wire.read_response)
 
 @dataclass
 class Trap:
-    """Springs once, at the `number`-th step of this name; `is_sprung` from then on."""
+    """Springs once, at the `number`-th step of this name, and sends `signal`, 0 for none."""
 
     step: str
     side: Side
     number: int = 1
     signal: int = signal.SIGKILL
     is_sprung: bool = field(default=False, init=False)
+    resumed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def meets(self, name: str, side: Side) -> bool:
         """Count a step, and tell whether it is the one."""
@@ -82,6 +83,7 @@ class Relay:
         self.trap: Trap | None = None
         #: Where given, every request gets this answer and reaches no server.
         self.refusal: bytes | None = None
+        self.refused = 0
         self._server = server
         self._kind = kind
         self._is_cut = False
@@ -154,9 +156,10 @@ class Relay:
         while True:
             message = await self._kind.read_request(process.reader)
             if self.refusal is not None:
+                self.refused += 1
                 process.writer.write(self.refusal)
                 continue
-            if self._spring(message.name, Side.BEFORE):
+            if await self._is_the_end(message.name, Side.BEFORE):
                 return
             asked.append(message)
             server.writer.write(message.raw)
@@ -168,18 +171,22 @@ class Relay:
             reply = await self._kind.read_reply(server.reader)
             if not self._kind.is_unasked(reply):
                 name = asked.popleft().name
-                if self._kind.is_answer(name, reply) and self._spring(name, Side.AFTER):
+                if self._kind.is_answer(name, reply) and await self._is_the_end(name, Side.AFTER):
                     return
             process.writer.write(reply)
             with suppress(OSError):  # whoever asked has died: the rest of what it asked for happens all the same
                 await process.writer.drain()
 
-    def _spring(self, name: str, side: Side) -> bool:
-        """Spring the trap if this is the place; returns whether the message goes no further."""
-        if self.trap is None or not self.trap.meets(name, side):
+    async def _is_the_end(self, name: str, side: Side) -> bool:
+        """Spring the trap if this is the place; returns True if the message goes no further, False once it may."""
+        trap = self.trap
+        if trap is None or not trap.meets(name, side):
             return False
-        self.victim(self.trap.signal)
-        return self.trap.signal == signal.SIGKILL
+        self.victim(trap.signal)
+        if trap.signal == signal.SIGKILL:
+            return True
+        await trap.resumed.wait()
+        return False
 
 
 class _Ends(NamedTuple):
