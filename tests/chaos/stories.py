@@ -149,13 +149,14 @@ class Story:
     is_mail: bool = False
     is_classic: bool = False
 
-    async def begin(self, town: Town) -> Case:
-        """Begin with a new customer."""
+    async def begin(self, town: Town, *, is_quiet: bool = True) -> Case:
+        """Begin with a new customer, once there `is_quiet` in the town."""
         number = next(town.numbers)
         address = f"customer{number}@example.com" if self.is_mail else f"+1557{number:07d}"
         case = Case(town, self, address, number)
         await self.before(case)
-        await town.settled()
+        if is_quiet:
+            await town.settled()
         case.letters = await town.letters() + self.letters
         return case
 

@@ -70,6 +70,11 @@ class Member:
         (self.api if "/" in trap.step else self.redis).trap = trap
         return trap
 
+    def resume(self, trap: Trap) -> None:
+        """Let it go on where it was stopped."""
+        self.process.process.send_signal(signal.SIGCONT)
+        trap.resumed.set()
+
     async def died(self) -> bool:
         """Wait for its end, and tell whether it was killed."""
         return await self.process.process.wait() == -signal.SIGKILL
