@@ -64,7 +64,7 @@ async def test_who_wakes_up_after_a_take_over_changes_nothing(town, role, story,
     survivor = await town.start(role)
     await playing
     await case.ended()
-    assert survivor.process.find("claimed")
+    await until(lambda: survivor.process.find("claimed"))
     sleeper.resume(trap)
     await until(lambda: len(sleeper.process.find(DONE[role])) > said)
     await case.ended()
