@@ -11,11 +11,9 @@ import asyncio
 import signal
 
 import pytest
-import pytest_asyncio
 
 from router.core.keys import RESOLVER, Keys
 from tests.chaos.stories import STORIES
-from tests.chaos.town import building
 from tests.support.relay import Side, Trap
 from tests.support.waiting import until
 
@@ -43,13 +41,6 @@ STOPS = [
     ("human_agent", "desk", SEAT, BEFORE),
     ("human_agent", "desk", "roster settled", BEFORE),
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def town(redis_url, tmp_path_factory):
-    """A town for all tests of this file."""
-    async with building(redis_url, tmp_path_factory.mktemp("town")) as one:
-        yield one
 
 
 @pytest.mark.parametrize(("role", "story", "step", "side"), STOPS)

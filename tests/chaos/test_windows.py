@@ -12,10 +12,8 @@ import asyncio
 from typing import NamedTuple
 
 import pytest
-import pytest_asyncio
 
 from tests.chaos.stories import STORIES, write_a_letter
-from tests.chaos.town import building
 from tests.support.relay import Side, Trap
 from tests.support.waiting import until
 
@@ -122,13 +120,6 @@ ROWS = [(role, story, window) for (role, story), windows in WINDOWS.items() for 
 def name_of(row):
     role, story, window = row
     return f"{role}, {story}: {window.side.value} {window.step}" + (f" {window.number}" if window.number > 1 else "")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def town(redis_url, tmp_path_factory):
-    """A town for all rows."""
-    async with building(redis_url, tmp_path_factory.mktemp("town")) as one:
-        yield one
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)

@@ -120,18 +120,19 @@ class Town:
         assert set(self.ended) == {0}
         assert immortal == []
 
-    async def start(self, role: str, trap: Trap | None = None) -> Member:
+    async def start(self, role: str, trap: Trap | None = None, **settings: str) -> Member:
         """Start another process of a role, which takes the place of the one before; a trap may await it."""
-        member = self.members[role] = await self.launch(*ROLES[role], trap=trap)
+        member = self.members[role] = await self.launch(*ROLES[role], trap=trap, **settings)
         if trap is None:
             await member.process.started()
         return member
 
-    async def launch(self, *arguments: str, trap: Trap | None = None) -> Member:
+    async def launch(self, *arguments: str, trap: Trap | None = None, **settings: str) -> Member:
         """Start a process of any kind with relays of its own."""
         redis = await self._stack.enter_async_context(Relay(self._redis_address, REDIS).running())
         api = await self._stack.enter_async_context(Relay(self._sandbox_address, HTTP).running())
-        process = await self._nursery.start(*arguments, **self._environment(redis.port, api.port))
+        environment = self._environment(redis.port, api.port) | settings
+        process = await self._nursery.start(*arguments, **environment)
         member = Member(process, redis, api)
         for relay in (redis, api):
             relay.victim = process.process.send_signal

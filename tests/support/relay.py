@@ -99,6 +99,11 @@ class Relay:
             listener.close()
             await self._drop()
 
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether anything is connected, or on its way."""
+        return bool(self._tasks)
+
     async def cut(self) -> None:
         """Break all connections, and each new one at once, until `mend`."""
         self._is_cut = True

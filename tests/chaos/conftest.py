@@ -1,0 +1,14 @@
+"""Fixtures: `town`, one for each file that asks for it."""
+
+from __future__ import annotations
+
+import pytest_asyncio
+
+from tests.chaos.town import building
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def town(redis_url, tmp_path_factory):
+    """A whole deployment in which any process may be stopped between any two steps."""
+    async with building(redis_url, tmp_path_factory.mktemp("town")) as one:
+        yield one
