@@ -44,7 +44,7 @@ JOINED_MARK, SAID_MARK, END_MARK = 1, 3, 4
 
 WINDOWS = {
     ("receiver", "new customer"): [Window("append", BEFORE), Window("append", AFTER)],
-    ("receiver", "mail"): [Window("append", BEFORE), Window("append", AFTER)],
+    ("receiver", "mail"): [Window("append", AFTER)],
     ("receiver", "batch"): [Window("append", BEFORE, 2), Window("append", AFTER, 2)],
     ("worker", "new customer"): [
         DELIVERED,
@@ -58,21 +58,14 @@ WINDOWS = {
     ],
     # A 409 says where the customer is already.
     ("worker", "captured customer"): [Window(OPEN, AFTER), Window(SEATS, AFTER), NOT_COMMITTED, COMMITTED],
-    ("worker", "known customer"): [DELIVERED, NOT_COMMITTED, COMMITTED, NOT_ACKED, ACKED],
+    ("worker", "known customer"): [NOT_COMMITTED, COMMITTED, NOT_ACKED, ACKED],
     ("worker", "batch"): [Window("commit", AFTER, 2), Window("XACK", AFTER, 2)],
-    ("worker", "callback"): [
-        DELIVERED,
-        Window("GET /v2/Conversations/*", AFTER),
-        NOT_COMMITTED,
-        COMMITTED,
-        ACKED,
-    ],
-    ("worker", "closing"): [NOT_COMMITTED, COMMITTED, ACKED],
-    ("worker", "call"): [Window(LOOK, AFTER), NOT_COMMITTED, COMMITTED, Window("EXEC", AFTER), ACKED],
-    ("worker", "end of a call"): [Window("EXEC", AFTER), NOT_COMMITTED, COMMITTED, ACKED],
-    ("worker", "mail"): [Window(OPEN, AFTER), COMMITTED],
+    ("worker", "callback"): [Window("GET /v2/Conversations/*", AFTER), NOT_COMMITTED, COMMITTED],
+    ("worker", "closing"): [NOT_COMMITTED, COMMITTED],
+    ("worker", "call"): [Window(LOOK, AFTER), NOT_COMMITTED, COMMITTED, Window("EXEC", AFTER)],
+    ("worker", "end of a call"): [Window("EXEC", AFTER), NOT_COMMITTED, COMMITTED],
+    ("worker", "mail"): [Window(OPEN, AFTER)],
     ("worker", "classic"): [NOT_COMMITTED, COMMITTED],
-    ("worker", "desk"): [Window(OPEN, AFTER), COMMITTED],
     ("worker", "poison"): [Window("give_up", BEFORE), Window("give_up", AFTER)],
     ("ai_agent", "new customer"): [
         DELIVERED,

@@ -140,6 +140,17 @@ class Town:
             member.set(trap)
         return member
 
+    async def recover(self) -> None:
+        """Undo what a test that failed has left behind, so that it fails alone."""
+        for role, member in [*self.members.items()]:
+            for relay in (member.redis, member.api):
+                if relay.trap is not None and member.process.process.returncode is None:
+                    member.resume(relay.trap)
+                relay.trap = None
+                relay.mend()
+            if member.process.process.returncode is not None:
+                await self.start(role)
+
     @asynccontextmanager
     async def door(self, member: Member) -> AsyncIterator[Relay]:
         """A relay between callers and the receiver, which stops `member`."""
