@@ -257,8 +257,8 @@ class Town:
         """Let every step of an effect that was begun and not finished be so much older."""
         async for key in self.redis.scan_iter("*:effect:*"):
             for step, state in (await self.redis.hgetall(key)).items():
-                if state.startswith(b"b"):
-                    await self.redis.hset(key, step, b"b%d" % (int(state[1:]) - seconds * 1000))
+                if state[:1] in b"bu":
+                    await self.redis.hset(key, step, b"%c%d" % (state[0], int(state[1:]) - seconds * 1000))
 
 
 @asynccontextmanager
