@@ -91,7 +91,7 @@ async def test_killed_worker_is_replaced_within_seconds(launch, world):
 
 async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, world):
     """Killed while all of its calls hang: the survivor, which knows it by its heartbeat, does every one once."""
-    number = 300
+    number = 200
     world.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
     victim = await launch("work", ROUTER_API_CONCURRENCY=str(number))
     await victim.started()
