@@ -49,6 +49,7 @@ class Nursery:
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            start_new_session=True,  # a signal to all of us must not end it before its children
         )
         self._listening = asyncio.create_task(self._listen())
         return self
