@@ -7,8 +7,9 @@ at our side's address of the entry, else as the single agent that sits there. Wh
 replies); by default ROUTER_AI_AGENT_GREETING, and nothing at all while that is empty.
 
 A message goes out once per entry. Where it is not known whether it did (the process died, the answer was lost), the
-conversation's communications are searched for it before it is sent again. Known gap: a message that the API accepted
-and took longer than SETTLE to record is sent twice; one in doubt counts as sent where the same words went out in the
+conversation's communications are searched for it before it is sent again, and who was stopped between beginning and
+sending looks too. Known gap: a message that the API accepted and took longer than SETTLE to record is sent twice, and
+so is one that was on its way to the API for so long; one in doubt counts as sent where the same words went out in the
 minute before its entry. What becomes of a message after the API took it is not followed.
 
 A classic conversation it joins and answers as the chat user AI_IDENTITY (see handlers.classic).
@@ -16,6 +17,7 @@ A classic conversation it joins and answers as the chat user AI_IDENTITY (see ha
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +34,7 @@ from router.core.participants import ActionParty, Communication, ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from handlers.handler import Reaction
     from handlers.replies import Reply
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
 #: Seconds that a message gets to appear among the communications before it counts as never sent.
 SETTLE: Final = 10.0
+#: Seconds after its beginning in which a message may be sent: well before a successor stops waiting for it.
+PROMPT: Final = SETTLE / 2
 #: µs by which our clock may be ahead of the API's.
 SKEW: Final = 60_000_000
 
 
 class AiAgent:
-    """Reacts to participant.joined and communication.received. `settle` is in seconds."""
+    """Reacts to participant.joined and communication.received. `settle` and `clock` are in seconds."""
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class AiAgent:
         address: str | None = None,
         name: str = "AI agent",
         settle: float = SETTLE,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._apis = apis
         self._joiners = joiners
@@ -68,6 +73,7 @@ class AiAgent:
         self._address = address
         self._name = name
         self._settle = settle
+        self._clock = clock
 
     @property
     def reactions(self) -> dict[str, Reaction]:
@@ -125,7 +131,7 @@ class AiAgent:
             return "silent"
         message = self._message(entry, data, participant_id, text)
         try:
-            return await effect.once("send", partial(self._send, message, effect))
+            return await effect.once("send", partial(self._send, message, effect, self._clock()))
         except REFUSALS:
             ending = await self._joiners.of(data.account_id).ending(data.conversation.id, data.participant.id)
             if ending is None:
@@ -145,13 +151,17 @@ class AiAgent:
             service_sid=api.account.classic_service_sid,
         )
 
-    async def _send(self, message: _Message | ClassicText, effect: Effect, doubt: Doubt | None) -> str:
+    async def _send(self, message: _Message | ClassicText, effect: Effect, begun: float, doubt: Doubt | None) -> str:
+        """Send it, unless it went out or may still appear; `begun` is from before the step was begun."""
         if doubt is not None:
             if await message.is_there():
                 return "found"
             if doubt.age < self._settle:
                 raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
+            begun = self._clock()
             await effect.again("send")
+        if self._clock() - begun > PROMPT:
+            raise NotYetError("its sending was begun too long ago: another may have sent it", delay=PROMPT)
         return await message.send()
 
 

@@ -44,6 +44,15 @@ class Doubt:
     age: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A step that is done (`value`), in doubt, or new: then `state` is what Redis holds of it."""
+
+    value: str | None = None
+    doubt: Doubt | None = None
+    state: bytes = b""
+
+
 class Effect:
     """How far the handling of one entry got."""
 
@@ -67,14 +76,13 @@ class Effect:
         API's error says that nothing happened.
         """
         begun = await self._begin(step)
-        if isinstance(begun, str):
-            return begun
-        doubt = begun
+        if begun.value is not None:
+            return begun.value
         try:
-            value = await do(doubt)
+            value = await do(begun.doubt)
         except ApiError as error:
-            if doubt is None and had_no_effect(error):
-                await self._finish(step)
+            if begun.doubt is None and had_no_effect(error):
+                await load_script("forget").run(self._redis, [self._key], [step, begun.state])
             raise
         await self._finish(step, value)
         return value
@@ -83,16 +91,15 @@ class Effect:
         """Note that a step in doubt was looked for in vain and is begun once more: its age counts from now."""
         await self._begin(step, is_again=True)
 
-    async def _begin(self, step: str, *, is_again: bool = False) -> Doubt | str | None:
-        """Return the value of a step that is done, the doubt about one that was begun, None for a new one."""
+    async def _begin(self, step: str, *, is_again: bool = False) -> _Begun:
         args = [step, LIFE, "1" if is_again else "0"]
-        state, *rest = await load_script("begin").run(self._redis, [self._key], args)
+        state, told = await load_script("begin").run(self._redis, [self._key], args)
         if state == b"done":
-            return str(rest[0], "utf-8")
-        return Doubt(max(0, int(rest[0])) / 1000) if rest else None
+            return _Begun(value=str(told, "utf-8"))
+        return _Begun(state=told) if state == b"new" else _Begun(doubt=Doubt(max(0, int(told)) / 1000))
 
-    async def _finish(self, step: str, *value: str) -> None:
-        await load_script("finish").run(self._redis, [self._key], [step, LIFE, *value])
+    async def _finish(self, step: str, value: str) -> None:
+        await load_script("finish").run(self._redis, [self._key], [step, LIFE, value])
 
 
 def had_no_effect(error: ApiError) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import signal
 import stat
@@ -9,8 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from router.core.keys import Keys, Target
+from router.sandbox.simulator import Sender, message
 from router.settings import read_dotenv
 from router.streams.embedded import free_port, is_free
 from tests.support.waiting import until
@@ -92,6 +97,43 @@ async def test_ctrl_c_ends_everything_in_order(tmp_path):
     assert process.returncode == 0, output
     log = (tmp_path / "log" / "worker.log").read_text()
     assert '"event":"process.stopped"' in log
+
+
+async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, redis, redis_url):
+    """Whoever had connected got a 200 and is in Redis; what was not finished is handed back, and nobody's any more."""
+    process = start(tmp_path, "--no-demo", "--redis-url", redis_url)
+    await until((tmp_path / "dev.env").exists, timeout=60)
+    dev = read_dotenv(tmp_path / "dev.env")
+    given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
+    statuses, numbers = [], itertools.count()
+
+    async def write():
+        async with Sender(**given, auth_token=dev["TWILIO_AUTH_TOKEN"]) as sender:
+            while True:
+                who = {"account_sid": dev["TWILIO_ACCOUNT_SID"], "sender": f"+1556{next(numbers):07d}"}
+                try:
+                    status, _ = await sender.send(message("sms", **who, recipient="+15557650000", body="hi"))
+                except aiohttp.ClientConnectorError:  # nobody listens any more: it had not connected
+                    return
+                statuses.append(status)
+
+    writing = asyncio.gather(*(write() for _ in range(4)))
+    await until(lambda: len(statuses) > 100, timeout=30)
+    process.send_signal(signal.SIGTERM)
+    await writing
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, output
+    assert set(statuses) == {200}
+    keys = Keys()
+    rows = await redis.xrange(keys.inbound(0))
+    assert sum(fields[b"source"] == b"messaging" for _, fields in rows) == len(statuses)
+    assert not [key async for key in redis.scan_iter("*:heartbeat:*")]
+    for stream in (keys.inbound(0), *(keys.participants(0, target) for target in Target)):
+        [group] = await redis.xinfo_groups(stream)
+        consumers = await redis.xinfo_consumers(stream, group["name"])
+        assert all(one["pending"] for one in consumers)
+        left = [name async for name, _ in redis.hscan_iter(keys.deaths(0, group["name"].decode()))]
+        assert {b"left:" + one["name"] for one in consumers} <= set(left)
 
 
 async def test_a_second_dev_in_the_same_state_directory_is_refused(tmp_path):

@@ -17,6 +17,7 @@ from router.logs import describe, log
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
     from faststream.redis.message import RedisStreamMessage
@@ -96,9 +97,10 @@ class Reader:
         """Tell whether every subscriber still reads.
 
         A lost group stops one silently; an answer such as READONLY or WRONGTYPE makes FastStream begin anew without a
-        pause, thousands of times a second, and each time leaves a task behind: that counts as stopped.
+        pause, thousands of times a second, and each time leaves a task behind: that counts as stopped. So does one
+        whose task was canceled: that is never begun anew, and the subscriber goes on saying that it runs.
         """
-        return all(one.running and len(one.tasks) < RESTARTS for one in self._subscribers)
+        return all(one.running and len(one.tasks) < RESTARTS and _is_alive(one.tasks) for one in self._subscribers)
 
     async def start(self) -> None:
         """Begin to read; the groups must exist."""
@@ -111,3 +113,7 @@ class Reader:
         for task in tasks:
             if task.done() and not task.cancelled():
                 task.exception()  # FastStream never asks, and asyncio would log each of them
+
+
+def _is_alive(tasks: Sequence[asyncio.Task[Any]]) -> bool:
+    return any(not task.done() for task in tasks)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from handlers.ai_agent import SETTLE
+from handlers.effects import Effects
+from handlers.lua import load_script
 from handlers.replies import make_greeting
 from router.core.entries import EntryAddress, JoinedData, from_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
@@ -200,6 +202,40 @@ async def test_a_doubtful_greeting_gets_time_to_appear(world):
     assert 0 < verdict.delay <= SETTLE
     assert await world.texts(opened.id) == []
     await world.ai_agent(HELLO, settle=0.0).attempt(delivery_of(opened.entry()))
+    await until(lambda: world.texts(opened.id))
+    assert await world.texts(opened.id) == [HELLO]
+
+
+class Sleepy:
+    """Redis, where `sleep` passes after a step of this name was begun and before its answer is heard."""
+
+    def __init__(self, redis, step, sleep):
+        self._redis, self._step, self._sleep = redis, step, sleep
+
+    def __getattr__(self, name):
+        return getattr(self._redis, name)
+
+    async def evalsha(self, sha, *args):
+        answer = await self._redis.evalsha(sha, *args)
+        if sha == load_script("begin").sha and self._step in args:
+            await self._sleep()
+        return answer
+
+
+async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_successor(world):
+    """A process that was stopped there for longer than a successor waits looks again instead of sending once more."""
+    opened, passed = await world.open(), [0.0]
+    entry = delivery_of(opened.entry())
+
+    async def sleep():
+        passed[0] += SETTLE
+        assert isinstance(await world.ai_agent(HELLO).attempt(entry), Done)
+
+    effects = Effects(Sleepy(world.redis, "send", sleep), world.keys, "ai-agent")
+    sleeper = world.ai_agent(HELLO, effects=effects, settle=SETTLE, clock=lambda: passed[0])
+    await load_script("begin").run(world.redis, ["scratch"], ["step", 60, "0"])  # the server has the script
+    assert isinstance(await sleeper.attempt(entry), Later)
+    assert isinstance(await sleeper.attempt(entry), Done)
     await until(lambda: world.texts(opened.id))
     assert await world.texts(opened.id) == [HELLO]
 

@@ -13,6 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import handlers
 from handlers.app import HANDLERS, Row, consume, consuming, load_settings
 from handlers.handler import Handler, Result
+from router.conversations.retry import RetryPolicy
 from router.core.entries import ClosedData, JoinedData
 from router.core.errors import SettingsError
 from router.core.keys import Target
@@ -117,10 +118,14 @@ def _raise(_):
     raise LookupError("no idea")
 
 
-async def test_an_outage_makes_entries_wait_and_never_dead(world, settings, lines):
-    """The API is away for more tries than an entry has: it waits, and is consumed when the API is back."""
+@pytest.mark.parametrize(
+    "fault", [{"status": 503}, {"status": 429}, {"status": 401}, {"reset": True, "when": "before"}], ids=str
+)
+async def test_an_outage_makes_entries_wait_and_never_dead(world, settings, lines, fault, monkeypatch):
+    """The API does not serve for more tries than an entry has: it waits, and is consumed when the API is back."""
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *_, **__: None)  # each answer is a try of the entry
     opened = await world.open()
-    await world.fault("POST", "/Participants", status=503, times=6)
+    await world.fault("POST", "/Participants", times=6, **fault)
     await publish(world, opened.entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed"))

@@ -94,6 +94,24 @@ async def test_a_refusal_does_not_take_an_older_doubt_away(world):
     assert [type(doubt) for doubt in step.doubts] == [type(None), Doubt, Doubt]
 
 
+@pytest.mark.parametrize("is_again", [False, True], ids=["in doubt", "begun again"])
+async def test_a_refusal_forgets_nothing_that_another_has_begun(world, is_again):
+    """Of two that are at one step the refused one knows only of its own try: what the other does stays in doubt."""
+    effect, other, third = world.effects().of(0, "e"), Step(failures=[RuntimeError()]), Step()
+
+    async def overtaken(_):
+        with pytest.raises(RuntimeError):
+            await world.effects().of(0, "e").once("step", other)
+        if is_again:
+            await world.effects().of(0, "e").again("step")
+        raise RateLimitError("slow", status=429)
+
+    with pytest.raises(RateLimitError):
+        await effect.once("step", overtaken)
+    await effect.once("step", third)
+    assert [type(doubt) for doubt in (*other.doubts, *third.doubts)] == [Doubt, Doubt]
+
+
 async def test_beginning_again_counts_the_age_from_then(world):
     """A step that was looked for in vain and is repeated gets its full time to appear once more."""
     effect = world.effects().of(0, "e")

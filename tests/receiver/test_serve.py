@@ -103,6 +103,20 @@ async def test_sigterm_under_load_loses_nobody(launch, redis, keeps):
     assert process.lines[-1]["event"] == "process.stopped"
 
 
+@pytest.mark.parametrize("keeps", [False, True], ids=["new connections", "kept connections"])
+async def test_sigterm_under_load_of_several_processes_loses_nobody(launch, redis, keeps):
+    """The same where two processes share the port: both stop taking callers at once and answer whom they have."""
+    process = await launch("--processes", "2")
+    await process.started(2)
+    async with Load(url_of(process), keeps=keeps) as load:
+        await until(lambda: len(load.answers) > 300, 30)
+        assert await process.end() == 0
+    assert load.errors == []
+    assert set(load.answers) == {200}
+    assert await redis.xlen(Keys().inbound(0)) == len(load.answers)
+    assert len(process.find("process.stopped")) == 2
+
+
 async def test_interrupt_ends_it_as_well(launch):
     """Ctrl-C is as good as SIGTERM."""
     process = await launch()

@@ -8,9 +8,11 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from redis.exceptions import BusyLoadingError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from router.core.errors import AuthenticationError, RateLimitError, ServerError, UnusableError
+from router.core.errors import AuthenticationError, RateLimitError, ServerError, TransportError, UnusableError
 from router.core.keys import Keys
 from router.streams.consumer import Limits, StreamConsumer, _Tries
 from router.streams.dead_letters import list_letters, replay
@@ -252,7 +254,13 @@ async def _has_counted(bench, least):
     "error",
     [
         RedisConnectionError("away"),
+        RedisTimeoutError("stalled"),
+        BusyLoadingError("restarted"),
+        ReadOnlyError("failed over"),
+        OutOfMemoryError("full"),
         ConnectionResetError("away"),
+        TimeoutError(),
+        TransportError("the answer was lost", is_sent=True),
         ServerError("500", status=500),
         RateLimitError("429", status=429, retry_after=0.01),
         AuthenticationError("401", status=401),

@@ -9,6 +9,8 @@ import pytest
 
 from router.streams.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done
+from router.streams.ending import end
+from tests.support.relay import REDIS, Relay
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -35,10 +37,10 @@ class Site:
         self.done.append(name)
         return Done()
 
-    def make(self):
+    def make(self, url=None):
         return StreamConsumer(
             redis=self.consumers,
-            url=self.server.url,
+            url=url or self.server.url,
             keys=self.keys,
             streams=[self.stream],
             group=GROUP,
@@ -158,6 +160,51 @@ async def test_leaving_while_it_waits_for_redis_ends_at_once(site, lines):
         await until(lambda: any(line["event"] == "reading.waiting" for line in lines))
     await site.redis.execute_command("REPLICAOF", "NO", "ONE")
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "watchdog"]
+
+
+@pytest.fixture
+async def relay(site, clients):
+    """A relay that all of the consumer's commands go through."""
+    async with Relay(("127.0.0.1", site.server.port), REDIS).running() as relay:
+        site.consumers = clients(f"redis://127.0.0.1:{relay.port}/0", timeout=1)
+        yield relay
+
+
+async def test_a_server_that_is_still_loading_is_waited_for(site, relay, lines):
+    """A restart with much to load refuses every command: nothing spins, and when it is over reading goes on."""
+    site.gates["slow"] = asyncio.Event()
+    async with site.make(f"redis://127.0.0.1:{relay.port}/0").running():
+        await site.add("slow")
+        await until(lambda: site.began == ["slow"])
+        relay.refusal = b"-LOADING Valkey is loading the dataset in memory\r\n"
+        site.gates["slow"].set()  # what was begun finishes meanwhile, and cannot be acknowledged
+        await site.add("after")
+        names = {"redis.failed", "heartbeat.failed", "claimer.failed"}
+        await until(lambda: names <= {line["event"] for line in lines})
+        assert relay.refused < READS
+        relay.refusal = None
+        await site.add("later")
+        await site.has_done("slow", "after", "later")
+    told = [line["event"] for line in lines if line["level"] != "info"]
+    assert set(told) <= {*names, "reading.lost"}
+    assert len(told) <= 12
+
+
+async def test_a_subscriber_whose_task_has_ended_in_silence_is_replaced(site, lines):
+    """FastStream starts a task again that failed, but none that was canceled: nobody reads then, which is noticed."""
+    consumer = site.make()
+    async with consumer.running():
+        await site.add("before")
+        await site.has_done("before")
+        [subscriber] = consumer._watchdog._reader._subscribers
+        await end(*subscriber.tasks)
+        assert subscriber.running
+        await site.add("after")
+        await site.has_done("after")
+    assert [line["event"] for line in lines if line["event"].startswith("reading.")] == [
+        "reading.lost",
+        "reading.resumed",
+    ]
 
 
 async def test_another_type_at_the_key_ends_it_loudly_and_leaves_the_key_alone(site, lines):

@@ -9,6 +9,7 @@ import pytest
 from yarl import URL
 
 from router.core.keys import RESOLVER
+from router.sandbox.middlewares import FAULTS
 from router.streams.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import signed, sms
@@ -86,6 +87,23 @@ async def test_killed_worker_is_replaced_within_seconds(launch, world):
     await world.finished(20)
     await assert_one_of_each(world, EVENTS)
     assert sum(line["entries"] for line in survivor.find("claimed")) >= pending
+
+
+async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, world):
+    """Killed while all of its calls hang: the survivor, which knows it by its heartbeat, does every one once."""
+    number = 200
+    world.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
+    victim = await launch("work", ROUTER_API_CONCURRENCY=str(number))
+    await victim.started()
+    await enter_many(world, number)
+    faults = world.sandbox.app[FAULTS]
+    await until(lambda: not any(fault["left"] for fault in faults.listing()), 30)
+    survivor = await launch("work")
+    await survivor.started()
+    os.kill(victim.process.pid, signal.SIGKILL)
+    await world.finished(60)
+    await assert_one_of_each(world, number)
+    await until(lambda: sum(line["entries"] for line in survivor.find("claimed")) == number)
 
 
 async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, world):
