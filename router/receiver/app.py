@@ -16,6 +16,7 @@ from router.core.keys import Target
 from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
+from router.ports import make_replication
 from router.receiver.door import SignedDoor
 from router.receiver.drainer import Drainer
 from router.receiver.ingest import Ingest
@@ -47,7 +48,8 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app[REDIS] = redis or connect(settings.redis)
     app[STOPPING] = asyncio.Event()
     spool = _make_spool(settings)
-    appender = Appender(app[REDIS], settings.keys, patience=PATIENCE if spool else None)
+    patience, replication = PATIENCE if spool else None, make_replication(settings)
+    appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
     door = SignedDoor(
         settings.accounts,

@@ -26,9 +26,9 @@ from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
 from router.streams.groups import Heartbeat, name_consumer
 from router.streams.reader import Reader
+from router.streams.reading import Reading, part_streams
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
-from router.streams.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -103,9 +103,10 @@ class StreamConsumer:
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
         self._budget = Budget(limits.dead_letter_budget, group=group)
-        self._watchdog = Watchdog(
+        self._parts = part_streams(url, self._streams)
+        self._reading = Reading(
             redis,
-            self._streams,
+            self._parts,
             group=group,
             consumer=self.name,
             pause=limits.retry_delay,
@@ -117,16 +118,15 @@ class StreamConsumer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume while the block runs; leaving it stops reading, finishes or hands back, and says goodbye."""
-        claimer = self._claimer()
         beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
         try:
             async with Heartbeat(self._redis, beats, ttl=self._limits.heartbeat_ttl):
-                beside = [asyncio.create_task(claimer.run(), name="claimer")]
+                beside = [asyncio.create_task(self._claimer(part).run(), name="claimer") for part in self._parts]
                 if self._account is not None:
                     beside.append(asyncio.create_task(self._bring_back(), name="bring back"))
                 try:
-                    await self._watchdog.start()
-                    beside.append(asyncio.create_task(self._watchdog.run(), name="watchdog"))
+                    await self._reading.start()
+                    beside.append(asyncio.create_task(self._reading.run(), name="watchdog"))
                     yield
                 finally:
                     await self._wind_up(beside)
@@ -139,23 +139,23 @@ class StreamConsumer:
             task.cancel()
         closing = asyncio.create_task(self._shares.close(self._limits.grace))
         await end(*beside)  # the watchdog first: it must not begin to read again
-        await self._watchdog.stop()
+        await self._reading.stop()
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
     async def lost(self) -> None:
         """Return once reading has ended for good, which the log tells: there is something else at a stream's key."""
-        await self._watchdog.failed()
+        await self._reading.failed()
 
-    def _reader(self) -> Reader:
+    def _reader(self, part: Sequence[StreamRef]) -> Reader:
         batch = self._limits.batch
-        return Reader(self._url, self._streams, group=self.group, consumer=self.name, batch=batch, take=self._receive)
+        return Reader(self._url, part, group=self.group, consumer=self.name, batch=batch, take=self._receive)
 
-    def _claimer(self) -> Claimer:
+    def _claimer(self, part: Sequence[StreamRef]) -> Claimer:
         return Claimer(
             self._redis,
             self._keys,
-            self._streams,
+            part,
             group=self.group,
             consumer=self.name,
             ttl=self._limits.heartbeat_ttl,

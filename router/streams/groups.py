@@ -65,8 +65,11 @@ class Heartbeat:
         """Stop beating and say so."""
         if self._task is not None:
             await end(self._task)
+        pipeline = self._redis.pipeline(transaction=False)  # the keys of several partitions may lie on several servers
+        for key in self._keys:
+            pipeline.delete(key)
         with contextlib.suppress(RedisError, OSError):
-            await self._redis.delete(*self._keys)
+            await pipeline.execute()
 
     async def beat(self) -> None:
         """Renew all keys."""

@@ -10,10 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from faststream import AckPolicy
-from faststream.redis import RedisBroker, StreamSub
+from faststream.redis import StreamSub
 from faststream.redis.message import RedisBatchStreamMessage
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisClusterException
 
 from router.logs import describe, log
+from router.streams.brokers import make_broker
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
@@ -40,9 +43,7 @@ class Reader:
         batch: int,
         take: Callable[[list[Delivery]], Awaitable[None]],
     ) -> None:
-        # Its own lines per message cost a quarter of the speed; what fails in `take` is logged below.
-        silent: Any = None
-        self._broker = RedisBroker(url, apply_types=False, graceful_timeout=None, logger=silent)
+        self._broker = make_broker(url)  # which is silent: what fails in `take` is logged below
         self._subscribers = [
             self._subscribe(stream, group=group, consumer=consumer, batch=batch, take=take) for stream in streams
         ]
@@ -101,8 +102,11 @@ class Reader:
         return all(one.running and len(one.tasks) < RESTARTS for one in self._subscribers)
 
     async def start(self) -> None:
-        """Begin to read; the groups must exist."""
-        await self._broker.start()
+        """Begin to read; the groups must exist. Raises RedisError or OSError."""
+        try:
+            await self._broker.start()
+        except RedisClusterException as error:  # no node answers, or none has the slot: the client's own family
+            raise RedisConnectionError(f"{type(error).__name__}: {error}") from error
 
     async def stop(self) -> None:
         """Stop reading; a batch that is being taken is waited for."""

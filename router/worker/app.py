@@ -12,7 +12,7 @@ from router.core.accounts_file import CREDENTIALS
 from router.core.keys import RESOLVER
 from router.logs import log
 from router.operator_port import operator_port
-from router.ports import make_apis, make_limits
+from router.ports import make_apis, make_limits, make_replication
 from router.process import until_stopped_or
 from router.streams.connection import Redis, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
@@ -84,7 +84,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         if attaching:
             warn_of_doubled_calls(configurations)
         resolver = Resolver(
-            store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
+            store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=make_replication(settings)),
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
