@@ -122,6 +122,29 @@ def durable(*more: str) -> tuple[str, ...]:
     return ("appendonly yes", "appendfsync always", 'save ""', *more)
 
 
+class Pair:
+    """A primary with one replica, and nobody who would fail over."""
+
+    def __init__(self, folder: Path) -> None:
+        self.primary = Server(folder, *durable("repl-diskless-sync-delay 0"))
+        replica_of = f"replicaof 127.0.0.1 {self.primary.port}"
+        self.replica = Server(folder, *durable("repl-diskless-sync-delay 0", replica_of))
+
+    async def start(self) -> None:
+        """Start both and wait until the replica is in step."""
+        await asyncio.gather(self.primary.start(), self.replica.start())
+        await until(self.is_in_step, timeout=30)
+
+    async def is_in_step(self) -> bool:
+        """Tell whether the replica has what the primary has."""
+        return (await self.replica.info("replication")).get("master_link_status") == "up"
+
+    def stop(self) -> None:
+        """End both."""
+        self.replica.kill()
+        self.primary.kill()
+
+
 class Sentinels:
     """A primary with one replica, watched by three Sentinels that need two votes."""
 
