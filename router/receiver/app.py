@@ -69,7 +69,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        drainer = Drainer(spool, appender, ping) if spool else None
+        drainer = Drainer(spool, appender, ping, keys=settings.keys) if spool else None
         if drainer is not None:
             await drainer.start()
         yield
