@@ -182,8 +182,11 @@ class Sentinels:
         return knows and link.get("master_link_status") == "up"
 
     async def has_failed_over(self) -> bool:
-        """Tell whether the replica has become the primary."""
-        return (await self.replica.info("replication"))["role"] == "master"
+        """Tell whether the replica has become the primary; at that moment it closes its connections."""
+        try:
+            return (await self.replica.info("replication"))["role"] == "master"
+        except (RedisError, OSError):
+            return False
 
     def stop(self) -> None:
         """End all of it."""
