@@ -79,13 +79,19 @@ def _behind_sentinels(place: RedisUrl, options: dict[str, Any]) -> Redis:
     return _SentinelClient.from_pool(make_pool(place.service, sentinels, **options, **login, **tls))
 
 
+async def close_sentinels(client: Redis) -> None:
+    """Close the connections to the Sentinels of a client, where it has some: the library keeps them open."""
+    pool: Any = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        await pool.sentinel_manager.aclose()
+
+
 class _SentinelClient(Redis):
     """Closes its connections to the Sentinels with its own."""
 
     async def aclose(self, close_connection_pool: bool | None = None) -> None:  # noqa: FBT001 - the library's
         await super().aclose(close_connection_pool)
-        if isinstance(self.connection_pool, _SentinelPool):
-            await self.connection_pool.sentinel_manager.aclose()
+        await close_sentinels(self)
 
 
 def _of_cluster(place: RedisUrl, options: dict[str, Any]) -> Redis:

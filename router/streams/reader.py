@@ -17,6 +17,7 @@ from redis.exceptions import RedisClusterException
 
 from router.logs import describe, log
 from router.streams.brokers import make_broker
+from router.streams.connection import Redis, close_sentinels
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Reader:
         batch: int,
         take: Callable[[list[Delivery]], Awaitable[None]],
     ) -> None:
+        self._client: Any = None  # of the framework; in a Cluster it is no Redis
         self._broker = make_broker(url)  # which is silent: what fails in `take` is logged below
         self._subscribers = [
             self._subscribe(stream, group=group, consumer=consumer, batch=batch, take=take) for stream in streams
@@ -104,6 +106,7 @@ class Reader:
     async def start(self) -> None:
         """Begin to read; the groups must exist. Raises RedisError or OSError."""
         try:
+            self._client = await self._broker.connect()
             await self._broker.start()
         except RedisClusterException as error:  # no node answers, or none has the slot: the client's own family
             raise RedisConnectionError(f"{type(error).__name__}: {error}") from error
@@ -112,6 +115,8 @@ class Reader:
         """Stop reading; a batch that is being taken is waited for."""
         tasks = [task for one in self._subscribers for task in one.tasks]
         await self._broker.stop()
+        if isinstance(self._client, Redis):
+            await close_sentinels(self._client)
         for task in tasks:
             if task.done() and not task.cancelled():
                 task.exception()  # FastStream never asks, and asyncio would log each of them

@@ -132,7 +132,8 @@ async def fail_over(dev, sentinels):
             await until(sentinels.has_failed_over, timeout=30)
             before = len(traffic.sent)
             await until(lambda: len(traffic.sent) >= before + 100, timeout=60)
-            sentinels.primary.launch()
+            await sentinels.primary.start()
+            await sentinels.demote()
         await assert_nothing_is_lost_or_doubled(traffic, redis)
 
 

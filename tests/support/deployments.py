@@ -188,6 +188,10 @@ class Sentinels:
         except (RedisError, OSError):
             return False
 
+    async def demote(self) -> None:
+        """Make the old primary a replica of the new one at once; Sentinels would do so after ten seconds."""
+        await self.primary.ask("REPLICAOF", "127.0.0.1", self.replica.port)
+
     def stop(self) -> None:
         """End all of it."""
         for one in (*self.sentinels, self.replica, self.primary):
