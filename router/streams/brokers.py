@@ -1,14 +1,16 @@
 """FastStream's broker for each way in which Redis is deployed.
 
-Behind Sentinels each new connection asks for the primary; in a Cluster a broker reads the streams of one slot, wherever
-it is, so that a node that is away keeps nobody else from reading (router.streams.reading).
+Behind Sentinels each new connection asks for the primary. In a Cluster a broker reads from one node, like from any
+other server, and is replaced when its streams move (router.streams.reader). FastStream's own broker for a Cluster is
+not used: its client asks some node where the keys of each XREADGROUP are, always the same one, and when that is away
+nothing is read from the others either (tests/deployments holds this).
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from faststream.redis import RedisBroker, RedisClusterBroker, RedisSentinelBroker
+from faststream.redis import RedisBroker, RedisSentinelBroker
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 from redis.backoff import NoBackoff
@@ -17,22 +19,19 @@ from router.core.redis_url import Kind, parse_redis_url
 from router.streams.connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT, sentinel_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from router.core.redis_url import RedisUrl
+    from router.streams.cluster import Address
 
 #: It makes its own lines per message, which cost a quarter of the speed; types are read where an entry is worked on.
 _PLAIN: Final[dict[str, Any]] = {"apply_types": False, "graceful_timeout": None, "logger": None}
 
 
-def make_broker(url: str) -> RedisBroker:
-    """Return a broker that is not connected yet."""
+def make_broker(url: str, at: Address | None = None) -> RedisBroker:
+    """Return a broker that is not connected yet; `at` is the node of a Cluster that it reads from."""
     place = parse_redis_url(url)
-    return _MAKERS[place.kind](place)
-
-
-def _one_server(place: RedisUrl) -> RedisBroker:
-    return RedisBroker(place.text, **_PLAIN)
+    if at is not None:
+        return _node(place, at)
+    return _behind_sentinels(place) if place.kind is Kind.SENTINEL else RedisBroker(place.text, **_PLAIN)
 
 
 def _behind_sentinels(place: RedisUrl) -> RedisBroker:
@@ -47,12 +46,10 @@ def _behind_sentinels(place: RedisUrl) -> RedisBroker:
     )
 
 
-def _of_cluster(place: RedisUrl) -> RedisBroker:
-    (host, port), *others = place.nodes
-    tls = {"ssl": True, **dict(place.options)} if place.is_tls else {}
-    # The slot of its stream is enough for a reader; whether all the others are served is nothing to it.
-    options: dict[str, Any] = _PLAIN | _options(place) | tls | {"require_full_coverage": False}
-    return RedisClusterBroker(host=host, port=port, startup_nodes=others, **options)
+def _node(place: RedisUrl, at: Address) -> RedisBroker:
+    host, port = at
+    options: dict[str, Any] = _PLAIN | _options(place) | dict(place.options)
+    return RedisBroker(f"redis{'s' if place.is_tls else ''}://", host=host, port=port, **options)
 
 
 def _options(place: RedisUrl) -> dict[str, Any]:
@@ -64,10 +61,3 @@ def _options(place: RedisUrl) -> dict[str, Any]:
         "socket_keepalive": True,
         "retry": Retry(NoBackoff(), 1),
     }
-
-
-_MAKERS: Final[dict[Kind, Callable[[RedisUrl], RedisBroker]]] = {
-    Kind.SERVER: _one_server,
-    Kind.SENTINEL: _behind_sentinels,
-    Kind.CLUSTER: _of_cluster,
-}

@@ -81,6 +81,15 @@ class ClusterClient(Redis):
         addresses = sorted({address for address in self._owners if address is not None})
         return {f"{host}:{port}": self._client((host, port)) for host, port in addresses}
 
+    async def owner_of(self, key: str) -> Address:
+        """Return the address of the node that has a key; raises RedisError where that cannot be told."""
+        (owner,) = await self._owners_of([slot_of(key)])
+        return owner
+
+    def known_owner(self, key: str) -> Address | None:
+        """Return what the map said of a key when it was read last."""
+        return self._owners[slot_of(key)] if self._owners else None
+
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command where its key is."""
         if args[0] in _EVERYWHERE:

@@ -25,8 +25,7 @@ from router.streams.dead_letters import give_up, reason_of
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
 from router.streams.groups import Heartbeat, name_consumer
-from router.streams.reader import Reader
-from router.streams.reading import Reading, part_streams
+from router.streams.reading import Reading, part_streams, reader_maker
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
 
@@ -110,7 +109,7 @@ class StreamConsumer:
             group=group,
             consumer=self.name,
             pause=limits.retry_delay,
-            make_reader=self._reader,
+            make_reader=reader_maker(redis, url, group, self.name, limits.batch, self._receive),
         )
         self._account = account
         self._shares = Shares(limits.window, self._work, has_several=account is not None)
@@ -146,10 +145,6 @@ class StreamConsumer:
     async def lost(self) -> None:
         """Return once reading has ended for good, which the log tells: there is something else at a stream's key."""
         await self._reading.failed()
-
-    def _reader(self, part: Sequence[StreamRef]) -> Reader:
-        batch = self._limits.batch
-        return Reader(self._url, part, group=self.group, consumer=self.name, batch=batch, take=self._receive)
 
     def _claimer(self, part: Sequence[StreamRef]) -> Claimer:
         return Claimer(

@@ -11,15 +11,16 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from router.core.redis_url import Kind, parse_redis_url
+from router.streams.cluster import ClusterClient
 from router.streams.ending import end
+from router.streams.reader import Reader
 from router.streams.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from router.streams.connection import Redis
-    from router.streams.delivery import StreamRef
-    from router.streams.reader import Reader
+    from router.streams.delivery import Delivery, StreamRef
 
 
 def part_streams(url: str, streams: Sequence[StreamRef]) -> list[list[StreamRef]]:
@@ -27,6 +28,19 @@ def part_streams(url: str, streams: Sequence[StreamRef]) -> list[list[StreamRef]
     if parse_redis_url(url).kind is Kind.CLUSTER:
         return [[stream] for stream in streams]
     return [list(streams)]
+
+
+def reader_maker(
+    redis: Redis,
+    url: str,
+    group: str,
+    consumer: str,
+    batch: int,
+    take: Callable[[list[Delivery]], Awaitable[None]],
+) -> Callable[[Sequence[StreamRef]], Reader]:
+    """Return what makes a reader of a part; in a Cluster it goes where the map of `redis` says that the part lies."""
+    cluster = redis if isinstance(redis, ClusterClient) else None
+    return lambda part: Reader(url, part, group=group, consumer=consumer, batch=batch, take=take, cluster=cluster)
 
 
 class Reading:

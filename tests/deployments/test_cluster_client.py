@@ -231,6 +231,30 @@ async def test_what_the_librarys_own_client_does_instead(cluster):
     assert not isinstance(raised.value, RedisError | OSError)
 
 
+async def test_why_readers_are_no_clients_of_the_whole_cluster(cluster):
+    """The library asks one node where the keys of an XREADGROUP are; without it nothing is read from the others."""
+    stream = "router:{0}:inbound"
+    owner = await cluster.node_of(stream)
+    client = RedisCluster(host="127.0.0.1", port=owner.port, retry=Retry(NoBackoff(), 0))
+    await client.initialize()
+    asked = client.commands_parser.node
+    while asked.port == owner.port:  # whichever the library has chosen, it shall be another one
+        await client.commands_parser.initialize(next(n for n in client.get_primaries() if n.port != owner.port))
+        asked = client.commands_parser.node
+    await client.xgroup_create(stream, "g", id="0", mkstream=True)
+    assert await client.xreadgroup("g", "me", {stream: ">"}) == []
+    away = next(node for node in cluster.nodes if node.port == asked.port)
+    away.kill()
+    try:
+        with pytest.raises(RedisConnectionError):
+            await client.xreadgroup("g", "me", {stream: ">"})
+        async with owner.client() as plain:
+            assert await plain.xreadgroup("g", "me", {stream: ">"}) == []
+    finally:
+        await client.aclose()
+        await cluster.revive(away)
+
+
 def test_keys_of_commands():
     """Where each command has its key."""
     assert key_of(("EVALSHA", "sha", 1, "a", "b")) == b"a"

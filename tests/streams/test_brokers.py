@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faststream.redis import RedisBroker, RedisClusterBroker, RedisSentinelBroker
+from faststream.redis import RedisBroker, RedisSentinelBroker
 from redis.asyncio import SSLConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
@@ -20,7 +20,6 @@ OF_SENTINELS = "sentinel_username=watch&sentinel_password=other"
     [
         ("redis://h:1/2", RedisBroker),
         ("redis+sentinel://h:1/s", RedisSentinelBroker),
-        ("redis+cluster://h:1", RedisClusterBroker),
     ],
 )
 def test_each_deployment_has_its_broker(url, kind):
@@ -56,12 +55,12 @@ async def test_reader_and_commands_log_in_at_servers_and_sentinels(url, kind):
 async def test_cluster_with_login_and_tls():
     """Every node gets the same."""
     url = f"rediss+cluster://{LOGIN}h:1,i:2?ssl_cert_reqs=none"
-    broker, client = make_broker(url), connect(url)
+    broker, client = make_broker(url, ("j", 3)), connect(url)
     assert isinstance(client, ClusterClient)
     reading = await broker.connect()
-    node = reading.get_node("h", 1) or reading.startup_nodes[0]
-    for connection in (client._client(("i", 2)).connection_pool.make_connection(), node.acquire_connection()):
+    for pool, host in ((client._client(("i", 2)).connection_pool, "i"), (reading.connection_pool, "j")):
+        connection = pool.make_connection()
         assert isinstance(connection, SSLConnection)
-        assert (connection.username, connection.password) == ("app", "secret")
+        assert (connection.host, connection.username, connection.password) == (host, "app", "secret")
     await broker.stop()
     await client.aclose()
