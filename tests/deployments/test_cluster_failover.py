@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.exceptions import RedisError
@@ -10,6 +11,8 @@ from redis.exceptions import RedisError
 from router.core.errors import NotDurableError
 from router.streams.append import Appender
 from router.streams.connection import Script, run_all
+from router.streams.consumer import Limits, StreamConsumer
+from router.streams.delivery import Done, StreamRef
 from router.streams.scripting import Replication, confirm
 from tests.streams.test_append import make_fields
 from tests.support.deployments import Cluster
@@ -28,6 +31,28 @@ async def cluster(tmp_path):
         yield cluster
     finally:
         cluster.stop()
+
+
+@asynccontextmanager
+async def consuming(redis, cluster, keys, taken):
+    """Consume the inbound streams of all partitions while the block runs."""
+
+    async def attempt(delivery):
+        taken.append(delivery.text("key"))
+        return Done()
+
+    consumer = StreamConsumer(
+        redis=redis,
+        url=cluster.url,
+        keys=keys,
+        streams=[StreamRef(number, keys.inbound(number)) for number in range(keys.partitions)],
+        group="g",
+        limits=Limits(retry_delay=0.1),
+        attempt=attempt,
+        subject=lambda delivery: delivery.entry_id,
+    )
+    async with consumer.running():
+        yield
 
 
 async def test_replicas_confirm_node_by_node_and_one_takes_over(cluster, clients, keys):
@@ -50,14 +75,20 @@ async def test_replicas_confirm_node_by_node_and_one_takes_over(cluster, clients
     patient = Replication(1, 1.5)
     await run_all(redis, ADD, [([name], [1]) for name in NAMES], patient)
     await confirm(redis, NAMES[0], patient)
-    owner.kill()
+    taken = []
+    async with consuming(redis, cluster, keys, taken):
+        await until(lambda: sorted(taken) == ["k0", "k1", "k2", "k3"], timeout=30)
+        owner.kill()
 
-    async def is_served():
-        try:
-            results = await run_all(redis, ADD, [([NAMES[0]], [1])])
-        except RedisError:
-            return None
-        return None if isinstance(results[0], Exception) else results[0]
+        async def is_served():
+            try:
+                results = await run_all(redis, ADD, [([NAMES[0]], [1])])
+            except RedisError:
+                return None
+            return None if isinstance(results[0], Exception) else results[0]
 
-    assert await until(is_served, timeout=30) == 2
-    assert await redis.xlen(keys.inbound(0)) == 1
+        assert await until(is_served, timeout=30) == 2
+        for number, subject in subjects.items():
+            assert await Appender(redis, keys).append(make_fields(f"late{number}", subject=subject))
+        await until(lambda: len(taken) >= 8, timeout=30)
+    assert sorted(taken[4:]) == ["late0", "late1", "late2", "late3"]
