@@ -92,6 +92,8 @@ async def run_confirmed(
     redis: Redis, script: Script, keys: Sequence[str], args: Sequence[Any], replication: Replication
 ) -> Any:
     """Run a script once and return its result; raises NotReplicatedError if too few replicas confirm it."""
+    if not replication.replicas:
+        return await script.run(redis, keys, args)
     (result,) = await run_all(redis, script, [(keys, args)], replication)
     if isinstance(result, Exception):
         raise result
