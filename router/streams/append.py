@@ -21,7 +21,6 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
-    TimeoutError,  # noqa: A004 - the same
     TryAgainError,
 )
 
@@ -37,8 +36,6 @@ MAX_BATCH: Final = 512
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
 MAX_WAITING: Final = 20_000
 
-#: A node of a Cluster did not answer; the others did.
-_LOST: Final = (ConnectionError, TimeoutError)
 #: Answers of Redis that become others by themselves or by an operator's hand, without a change of what was sent.
 _PASSING: Final = (
     AskError,
@@ -172,12 +169,15 @@ class Appender:
                 _answer(done, problem)
 
     async def _append_all(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Run one pipeline, and once more what gets no answer: the script is repeatable."""
+        """Run one pipeline, and once more what gets no answer: the script is repeatable.
+
+        In a Cluster only what a node refused to hear is repeated: one that hangs would cost the others their answers.
+        """
         try:
             results = await run_all(self._redis, self._script, calls, self._replication)
         except (RedisError, OSError):
             return await run_all(self._redis, self._script, calls, self._replication)
-        lost = [index for index, result in enumerate(results) if isinstance(result, _LOST)]  # in a Cluster only
+        lost = [index for index, result in enumerate(results) if isinstance(result, ConnectionError)]
         if lost:
             with contextlib.suppress(RedisError, OSError):
                 again = await run_all(self._redis, self._script, [calls[index] for index in lost], self._replication)

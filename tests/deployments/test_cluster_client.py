@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from uuid import uuid4
 
 import pytest
 from redis.asyncio.cluster import ClusterNode, RedisCluster
@@ -12,9 +13,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
+from router.core.errors import NotDurableError
+from router.streams.append import Appender
 from router.streams.cluster import key_of, read_slots
 from router.streams.connection import Script, load_script, run_all
+from router.streams.groups import Heartbeat
 from router.streams.watch import last_ids, watch
+from tests.streams.test_append import make_fields
 from tests.streams.test_watch import make, publish
 from tests.support.deployments import SLOTS
 from tests.support.waiting import until
@@ -194,6 +199,27 @@ async def test_node_that_hangs_costs_the_others_nothing(cluster, clients):
             await hanging
     finally:
         owner.resume()
+
+
+async def test_node_that_hangs_costs_neither_webhooks_nor_heartbeats_of_the_others(cluster, clients, keys):
+    """Its own webhooks go elsewhere, those of the other partitions are in Redis; and nobody looks dead there."""
+    redis = clients(cluster.url, timeout=0.5)
+    owner = await cluster.node_of(keys.inbound(0))
+    beats = {number: keys.heartbeat(number, "g", "me") for number in range(4)}
+    living = [number for number in range(4) if await cluster.node_of(keys.inbound(number)) is not owner]
+    subjects = {keys.partition_of(f"s{number}"): f"s{number}" for number in range(50)}
+    appender = Appender(redis, keys, patience=2.0)
+    async with Heartbeat(redis, beats.values(), ttl=0.4):
+        owner.stall()
+        try:
+            for _ in range(2):  # longer than a heartbeat lives
+                calls = [appender.append(make_fields(str(uuid4()), subject=subjects[number])) for number in range(4)]
+                results = await asyncio.gather(*calls, return_exceptions=True)
+                assert [number for number in range(4) if results[number] is True] == living
+                assert all(isinstance(results[number], NotDurableError) for number in range(4) if number not in living)
+                assert all([await redis.exists(beats[number]) for number in living])
+        finally:
+            owner.resume()
 
 
 async def test_no_node_answers(clients):
