@@ -29,7 +29,7 @@ from router.core.accounts_file import CREDENTIALS
 from router.core.keys import Target
 from router.logs import describe, log
 from router.operator_port import operator_port
-from router.ports import make_apis, make_limits
+from router.ports import make_apis, make_limits, make_replication
 from router.process import until_stopped_or
 from router.settings import Settings, load
 from router.streams.connection import RedisError, connect, ensure_answering
@@ -68,7 +68,7 @@ def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> Stream
         streams=[StreamRef(number, keys.participants(number, row.target)) for number in range(keys.partitions)],
         group=row.group,
         limits=make_limits(settings),
-        attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group)).attempt,
+        attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings))).attempt,
         subject=subject_of,
         account=account_of if len(settings.accounts) > 1 else None,
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
@@ -81,7 +81,7 @@ async def consuming(name: str, settings: Settings, row: Row | None = None) -> As
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
     apis = make_apis(settings)
-    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl)
+    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=make_replication(settings))
     ports = Ports(settings, settings.keys, redis, apis, store)
     try:
         handler = row.make(ports)

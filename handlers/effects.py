@@ -5,7 +5,8 @@ marked done is never done again, over redeliveries, restarts and replays of its 
 that was begun and not marked is done again, and is told so (`Doubt`), because only it knows how to look whether it
 had its effect. Known gaps: between an effect and its mark lies a moment that only looking can bridge; a process that
 hangs for longer than its heartbeat and wakes up in the middle of a step may do it beside its successor; what is
-redelivered after LIFE is new.
+redelivered after LIFE is new. Where replicas are waited for (ROUTER_REDIS_WAIT), a step begins only once they know of
+it; else a failover may forget that it was begun.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from handlers.lua import load_script
 from router.conversations.retry import is_unprocessed
 from router.core.errors import ApiError, RouterError, UnavailableError
+from router.streams.scripting import NO_REPLICATION, Replication, run_confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -56,9 +58,10 @@ class _Begun:
 class Effect:
     """How far the handling of one entry got."""
 
-    def __init__(self, redis: Redis, key: str) -> None:
+    def __init__(self, redis: Redis, key: str, replication: Replication = NO_REPLICATION) -> None:
         self._redis = redis
         self._key = key
+        self._replication = replication
 
     async def outcome(self) -> str | None:
         """Return what the entry ended with, None if it has not ended."""
@@ -93,7 +96,8 @@ class Effect:
 
     async def _begin(self, step: str, *, is_again: bool = False) -> _Begun:
         args = [step, LIFE, "1" if is_again else "0"]
-        state, told = await load_script("begin").run(self._redis, [self._key], args)
+        script = load_script("begin")
+        state, told = await run_confirmed(self._redis, script, [self._key], args, self._replication)
         if state == b"done":
             return _Begun(value=str(told, "utf-8"))
         return _Begun(state=told) if state == b"new" else _Begun(doubt=Doubt(max(0, int(told)) / 1000))
@@ -110,11 +114,12 @@ def had_no_effect(error: ApiError) -> bool:
 class Effects:
     """The effects of one group."""
 
-    def __init__(self, redis: Redis, keys: Keys, group: str) -> None:
+    def __init__(self, redis: Redis, keys: Keys, group: str, replication: Replication = NO_REPLICATION) -> None:
         self._redis = redis
         self._keys = keys
         self._group = group
+        self._replication = replication
 
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry, by the id inside it, which is equal over redeliveries and replays."""
-        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id))
+        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), self._replication)

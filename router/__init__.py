@@ -29,7 +29,7 @@ The path of one event, and where to read it:
     core/           pure: addresses, events, participants, policy, resolution, ledger, signature, entries, keys, errors
     inbound/        pure: one parser per event source, and the table of sources
     conversations/  the client of the Conversations API: transport, repeats, limits, v2 and v1
-    streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts
+    streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts; one server, Sentinels, a Cluster
     receiver/  worker/  ../handlers/    the processes of the Procfile
     sandbox/        the offline Conversations API and the webhook simulator
     settings.py     the only reader of the environment; its fields are in settings_model.py

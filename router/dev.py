@@ -178,6 +178,7 @@ def _make_environment(options: DevOptions) -> dict[str, str]:
         "TWILIO_CONVERSATION_CONFIGURATION_ID": DEFAULT_CONFIGURATION_ID,
         "PUBLIC_BASE_URL": url,
         "ROUTER_NAMESPACE": own_environment().get("ROUTER_NAMESPACE", "router"),
+        "ROUTER_PARTITIONS": own_environment().get("ROUTER_PARTITIONS", "1"),
         "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
         "TWILIO_CLASSIC_SERVICE_SID": old.get("TWILIO_CLASSIC_SERVICE_SID") or f"IS{secrets.token_hex(16)}",
         **_mail_key(options.state_dir / "mail-key.pem"),

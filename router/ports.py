@@ -9,6 +9,7 @@ from router import metrics
 from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
 from router.core.errors import AuthenticationError
 from router.streams.consumer import Limits
+from router.streams.scripting import Replication
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -81,6 +82,11 @@ def make_transport(settings: Settings, account: Account) -> Transport:
 
 def _count_call(call: CallDetails) -> None:
     metrics.count("router_api_calls", call.method, call.route, str(call.status))
+
+
+def make_replication(settings: Settings) -> Replication:
+    """Return what must have confirmed a write before it counts."""
+    return Replication(settings.redis_wait, settings.redis_wait_timeout)
 
 
 def make_limits(settings: Settings) -> Limits:

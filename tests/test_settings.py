@@ -176,7 +176,10 @@ def test_what_is_no_url(folder, variable, value):
     assert variable in problem
 
 
-@pytest.mark.parametrize("url", ["redis://h", "rediss://u:p@h:1/2", "unix:///run/redis.sock"])
+@pytest.mark.parametrize(
+    "url",
+    ["redis://h", "rediss://u:p@h:1/2", "unix:///run/redis.sock", "redis+sentinel://h,i/s/1", "rediss+cluster://h,i:1"],
+)
 def test_forms_of_the_redis_url(folder, url):
     """All that the client understands."""
     assert load(environment=folder() | {"REDIS_URL": url}).redis == url

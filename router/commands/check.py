@@ -7,16 +7,20 @@ Every line is `ok`, `warn` (works, but a promise of the README does not hold as 
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
 from router.commands.check_accounts import check_apis, check_credentials, check_rules
+from router.commands.check_spool import check_spool
 from router.commands.findings import Finding
+from router.commands.redis_findings import judge_partitions, judge_sentinels, judge_server
 from router.configured import load_policy, load_voice
 from router.core.accounts_file import CREDENTIALS
 from router.core.errors import PolicyError, SettingsError
+from router.core.redis_url import parse_redis_url
 from router.mail_settings import describe_proof
 from router.settings import Settings, load
-from router.streams.connection import Redis, RedisError, connect
+from router.streams.connection import RedisError, connect
+from router.streams.servers import read_sentinels, read_servers
 
 #: Everything that the four processes of the Procfile need together.
 REQUIRED: Final = (
@@ -27,8 +31,6 @@ REQUIRED: Final = (
     "twilio_conversation_configuration_id",
     "public_base_url",
 )
-#: Streams with entry-level idempotency of the client are not needed; XAUTOCLAIM and its kin came with this version.
-OLDEST_REDIS: Final = (7, 0)
 
 
 async def check(*, is_offline: bool = False) -> int:
@@ -36,7 +38,7 @@ async def check(*, is_offline: bool = False) -> int:
     settings = load()
     for name, value in settings.masked().items():
         print(f"  {name}={value}")
-    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings)]
+    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings), *check_spool(settings)]
     if not is_offline:
         findings += await _check_redis(settings)
         findings += await check_apis(settings)
@@ -97,55 +99,18 @@ def _check_voice(settings: Settings) -> list[Finding]:
 async def _check_redis(settings: Settings) -> list[Finding]:
     if settings.redis_url is None:
         return []
+    kind = parse_redis_url(settings.redis).kind
     redis = connect(settings.redis)
     try:
         begun = time.perf_counter()
         await redis.ping()
-        ms = (time.perf_counter() - begun) * 1000
-        return [Finding("ok", "REDIS_URL", f"answers in {ms:.1f} ms"), *await _check_promises(redis)]
+        findings = [Finding("ok", "REDIS_URL", f"answers in {(time.perf_counter() - begun) * 1000:.1f} ms")]
+        servers = await read_servers(redis)
+        for facts in servers:  # each names the settings that make a promise false
+            findings += judge_server(facts, wait=settings.redis_wait, kind=kind)
+        findings += judge_partitions(servers, settings.keys)
+        return [*findings, *judge_sentinels(await read_sentinels(redis))]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
     finally:
         await redis.aclose()
-
-
-async def _check_promises(redis: Redis) -> list[Finding]:
-    """Name each server setting that makes a promise false."""
-    try:
-        info: dict[str, Any] = await redis.info()
-        config = await _read_config(redis)
-    except RedisError as error:
-        return [Finding("warn", "Redis", f"its settings cannot be read ({error}): check persistence by hand")]
-    version = str(info.get("redis_version", "0.0"))
-    findings = [_judge("version", f"{version}", _is_recent(version), "is too old: 7.0 or newer is needed", fail=True)]
-    durable = config.get("appendonly") == "yes"
-    text = "is off: a restart of Redis loses what was answered 2xx; set appendonly yes"
-    findings.append(_judge("appendonly", config.get("appendonly", "?"), durable, text))
-    if durable:
-        fsync = config.get("appendfsync", "?")
-        text = "a power failure (not a crash of Redis) loses up to a second of webhooks that were answered 2xx"
-        findings.append(_judge("appendfsync", fsync, fsync == "always", f"is {fsync}: {text}"))
-    eviction = config.get("maxmemory-policy", "?")
-    text = f"is {eviction}: Redis may throw away streams and markers when memory is short; set noeviction"
-    is_safe = eviction == "noeviction" or config.get("maxmemory") == "0"
-    findings.append(_judge("maxmemory-policy", eviction, is_safe, text))
-    return findings
-
-
-async def _read_config(redis: Redis) -> dict[str, str]:
-    raw: Any = await redis.config_get("*")
-    return {_text(name): _text(value) for name, value in raw.items()}
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _is_recent(version: str) -> bool:
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    return numbers >= OLDEST_REDIS
-
-
-def _judge(subject: str, good: str, is_good: bool, bad: str, *, fail: bool = False) -> Finding:  # noqa: FBT001 - a verdict
-    name = f"Redis {subject}"
-    return Finding("ok", name, good) if is_good else Finding("FAIL" if fail else "warn", name, bad)

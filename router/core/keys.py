@@ -30,6 +30,11 @@ RESOLVER: Final = "resolver"
 PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster")
 
 
+def confirmation(key: str) -> str:
+    """String: written before replicas are waited for, in the partition of `key`; expires within a minute."""
+    return f"{key.partition('}')[0]}}}:confirmation"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one namespace. Partition numbers go from 0 to `partitions` - 1."""

@@ -13,20 +13,22 @@ from router import metrics
 from router.configured import load_policy, load_voice
 from router.core.events import SourceName
 from router.core.keys import Target
+from router.core.redis_url import Kind, parse_redis_url
 from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
+from router.ports import make_replication
 from router.receiver.door import SignedDoor
 from router.receiver.drainer import Drainer
 from router.receiver.ingest import Ingest
 from router.receiver.mail_door import make_mail_door
 from router.receiver.quarantine import Quarantine
-from router.receiver.readiness import PATIENCE, make_ping, make_readyz
+from router.receiver.readiness import NODE_PATIENCE, PATIENCE, make_ping, make_readyz
 from router.receiver.spool import Spool
 from router.receiver.voice import VoiceResponder
 from router.streams.append import Appender
 from router.streams.calls import CallStore
-from router.streams.connection import Redis, RedisError, connect
+from router.streams.connection import SOCKET_TIMEOUT, Redis, RedisError, connect
 from router.streams.inspect import update_gauges
 
 if TYPE_CHECKING:
@@ -44,10 +46,11 @@ _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
     """Return the receiver; `redis` replaces the connection to REDIS_URL (tests) and is then not closed here."""
     app = web.Application(client_max_size=settings.max_body_bytes)
-    app[REDIS] = redis or connect(settings.redis)
+    app[REDIS] = redis or _connect(settings)
     app[STOPPING] = asyncio.Event()
     spool = _make_spool(settings)
-    appender = Appender(app[REDIS], settings.keys, patience=PATIENCE if spool else None)
+    patience, replication = PATIENCE if spool else None, make_replication(settings)
+    appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
     door = SignedDoor(
         settings.accounts,
@@ -67,7 +70,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def life(app: web.Application) -> AsyncIterator[None]:
-        drainer = Drainer(spool, appender, ping) if spool else None
+        drainer = Drainer(spool, appender, ping, keys=settings.keys) if spool else None
         if drainer is not None:
             await drainer.start()
         yield
@@ -80,6 +83,12 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(life)
     return app
+
+
+def _connect(settings: Settings) -> Redis:
+    """Return a client; a node of a Cluster that hangs is given up while the others' answers still count."""
+    is_cluster = parse_redis_url(settings.redis).kind is Kind.CLUSTER
+    return connect(settings.redis, timeout=NODE_PATIENCE if is_cluster else SOCKET_TIMEOUT)
 
 
 def _make_spool(settings: Settings) -> Spool | None:

@@ -3,6 +3,9 @@
 An event leaves the spool after Redis has confirmed it, so a crash between the two feeds it again; and one that had
 reached Redis when it was spooled (the answer was lost) is fed too. Both are duplicates by then: the claim of the
 idempotency key says so. Claims live as long after the receipt of the webhook as they would have without the spool.
+
+In a Cluster a node may be away while the others are not: the events of its partitions stay, and those of the others
+are fed past them, in order within each partition.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.errors import NotDurableError
+from router.core.keys import Keys
 from router.logs import describe, log
 from router.receiver.spool import DISK_ERRORS
 from router.streams.append import is_outage
@@ -43,7 +47,7 @@ SHORTEST_CLAIM: Final = 600
 class Drainer:
     """Runs beside one receiver; `ping` raises RedisError or OSError while Redis does not answer, and does not hang.
 
-    `clock` gives microseconds since 1970.
+    `keys` tell an event's partition; `clock` gives microseconds since 1970.
     """
 
     def __init__(
@@ -52,13 +56,16 @@ class Drainer:
         appender: Appender,
         ping: Callable[[], Awaitable[object]],
         *,
+        keys: Keys | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._spool = spool
         self._appender = appender
         self._ping = ping
+        self._keys = keys or Keys()
         self._clock = clock
         self._fed, self._refused = 0, 0
+        self._away: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -83,10 +90,14 @@ class Drainer:
         if not self._spool.is_on and not self._spool.entries:
             return
         await self._ping()  # before anybody is held
-        self._refused = 0
+        was_away, self._refused, self._away = bool(self._away), 0, {}
         for journal in self._spool.adopted:
             await self._feed(journal)
+        if was_away:  # perhaps it still is: nobody is held to find that out
+            await self._feed(None, most=self._spool.own_entries)
         await self._feed(None, leave=BATCH)
+        if self._away:
+            raise next(iter(self._away.values()))
         try:
             await self._spool.hold()
             await self._feed(None)
@@ -95,6 +106,8 @@ class Drainer:
         if is_off:
             log("spool.drained", events=self._fed)
             self._fed = 0
+        elif self._away:
+            raise next(iter(self._away.values()))
         elif self._refused:
             raise NotDurableError("Redis refuses events of the spool")
 
@@ -102,6 +115,7 @@ class Drainer:
         """Tend and drain for ever, with growing pauses while Redis does not take what it is given."""
         failures = 0
         while True:
+            fed, begun = self._fed, time.monotonic()
             try:
                 await self._spool.tend()
                 await self.drain()
@@ -113,24 +127,30 @@ class Drainer:
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                 failures += 1
                 log("spool.failed", level="error", problem=describe(error))
-            await asyncio.sleep(pause_after(failures))
+            pause = pause_after(failures)
+            if self._fed > fed:  # some partitions take what they are given: theirs shall not wait for the others
+                failures = 1
+                pause = max(pause_after(failures), time.monotonic() - begun)
+            await asyncio.sleep(pause)
 
-    async def _feed(self, journal: Journal | None, *, leave: int = 0) -> None:
-        """Feed a file from its beginning; of our own, which may go on growing, the last `leave` stay."""
-        last = 0
-        while journal is not None or self._spool.own_entries > leave:
+    async def _feed(self, journal: Journal | None, *, leave: int = 0, most: int | None = None) -> None:
+        """Feed a file from its beginning, `most` events or so; of our own, which may grow, the last `leave` stay."""
+        last = seen = 0
+        while (journal is not None or self._spool.own_entries > leave) and (most is None or seen < most):
             rows = await self._spool.read(journal, last, BATCH)
             if not rows:
                 return
-            last = rows[-1].number
+            last, seen = rows[-1].number, seen + len(rows)
             await self._send(journal, rows)
 
     async def _send(self, journal: Journal | None, rows: Sequence[Stored]) -> None:
-        """Append events and forget those that are in Redis; raises NotDurableError if it does not take them now.
+        """Append events and forget those that are in Redis; raises NotDurableError if no partition takes any now.
 
-        One that Redis refuses for what it is stays in the spool and is told of, and those behind it go on.
+        One that Redis refuses for what it is stays in the spool and is told of, and those behind it go on; behind one
+        whose partition is away those of other partitions do.
         """
         now = self._clock()
+        rows = [row for row in rows if self._partition_of(row) not in self._away]
         calls = [self._appender.append(aged(row.fields, now)) for row in rows]
         results = await asyncio.gather(*calls, return_exceptions=True)
         taken = [row.number for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
@@ -138,15 +158,23 @@ class Drainer:
         self._fed += len(taken)
         metrics.count("router_spooled", "drained", by=results.count(True))
         metrics.count("router_spooled", "known", by=results.count(False))
-        failed = [result for result in results if isinstance(result, BaseException)]
-        for error in failed:
-            if not isinstance(error, NotDurableError) or is_outage(error):
-                raise error
-        if failed:
-            self._refused += len(failed)
-            log(
-                "spool.failed", level="error", problem=f"Redis refuses what is spooled: {failed[0]}", events=len(failed)
-            )
+        refused: list[NotDurableError] = []
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, NotDurableError) and is_outage(result):
+                self._away[self._partition_of(row)] = result
+            elif isinstance(result, NotDurableError):
+                refused.append(result)
+            elif isinstance(result, BaseException):
+                raise result
+        if len(self._away) >= self._keys.partitions:
+            raise next(iter(self._away.values()))
+        if refused:
+            self._refused += len(refused)
+            problem = f"Redis refuses what is spooled: {refused[0]}"
+            log("spool.failed", level="error", problem=problem, events=len(refused))
+
+    def _partition_of(self, row: Stored) -> int:
+        return self._keys.partition_of(row.fields.subject)
 
 
 def aged(fields: InboundFields, now: int) -> InboundFields:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 #: Seconds that Redis may take to make an event durable, or to answer; then the spool takes over. Callers give up after
 #: 5 to 15 seconds, and the spool needs its own time too.
 PATIENCE: Final = 2.0
+#: Seconds that one node of a Cluster has for its part; more than replicas may take (ROUTER_REDIS_WAIT_TIMEOUT).
+NODE_PATIENCE: Final = 1.8
 
 
 def make_ping(redis: Redis) -> Callable[[], Awaitable[None]]:

@@ -18,11 +18,13 @@ from router.core.events import SourceName
 from router.core.signature import base_urls
 from router.core.timestamps import to_text
 from router.inbound.sources import SOURCES
+from router.ports import make_replication
 from router.receiver.door import Door, Evidence, Knock, SignedDoor
 from router.receiver.ingest import to_fields
 from router.receiver.mail_door import make_mail_door
 from router.streams.append import Appender
 from router.streams.quarantine import Kept, remove
+from router.streams.scripting import NO_REPLICATION, Replication
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -51,13 +53,14 @@ class Readmission:
         door: Door,
         doors: Mapping[SourceName, Door] | None = None,
         clock: Callable[[], int],
+        replication: Replication = NO_REPLICATION,
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._door = door
         self._doors = doors or {}
         self._clock = clock
-        self._appender = Appender(redis, keys)
+        self._appender = Appender(redis, keys, replication=replication)
 
     async def replay(self, kept: Kept, *, is_trusted: bool = False) -> Outcome:
         """Check and append one webhook, and take it out of the quarantine; raises RedisError if that cannot be done.
@@ -98,7 +101,8 @@ def make_readmission(settings: Settings, redis: Redis, clock: Callable[[], int])
     bases = base_urls(settings.public_base_url or "")
     door = SignedDoor(settings.accounts, bases, max_body_bytes=settings.max_body_bytes)
     doors = {SourceName.EMAIL: make_mail_door(settings)}
-    return Readmission(redis, settings.keys, door=door, doors=doors, clock=clock)
+    replication = make_replication(settings)
+    return Readmission(redis, settings.keys, door=door, doors=doors, clock=clock, replication=replication)
 
 
 def _tell(events: int, new: int) -> str:

@@ -10,11 +10,14 @@ Each entry names the one before it of the same subject (`after`), so that severa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import (
+    AskError,
     ClusterDownError,
+    ConnectionError,  # noqa: A004 - the client's own, which is no OSError
     MasterDownError,
     NoPermissionError,
     NoScriptError,
@@ -25,7 +28,8 @@ from redis.exceptions import (
 )
 
 from router.core.errors import NotDurableError
-from router.streams.connection import Redis, RedisError, load_script, run_all
+from router.streams.connection import Redis, RedisError, load_script
+from router.streams.scripting import NO_REPLICATION, Replication, run_all
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
@@ -41,6 +45,7 @@ LATEST_LIFE: Final = 86_400
 
 #: Answers of Redis that become others by themselves or by an operator's hand, without a change of what was sent.
 _PASSING: Final = (
+    AskError,
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -110,13 +115,22 @@ class Appender:
     """Appends to the inbound streams of all partitions; one per process and event loop.
 
     `patience` is the time in seconds that a pipeline may take, its repeat included; None: what the client's own
-    timeouts allow.
+    timeouts allow. What too few replicas confirm (`replication`) is not durable, though the primary has it: the same
+    again is a duplicate, and waits for the replicas too.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        patience: float | None = None,
+        replication: Replication = NO_REPLICATION,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._patience = patience
+        self._replication = replication
         self._script = load_script("append")
         self._waiting: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -167,11 +181,21 @@ class Appender:
                 _answer(done, problem)
 
     async def _append_all(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
-        """Run one pipeline, and once more if it gets no answer: the script is repeatable."""
+        """Run one pipeline, and once more what gets no answer: the script is repeatable.
+
+        In a Cluster only what a node refused to hear is repeated: one that hangs would cost the others their answers.
+        """
         try:
-            return await run_all(self._redis, self._script, calls)
+            results = await run_all(self._redis, self._script, calls, self._replication)
         except (RedisError, OSError):
-            return await run_all(self._redis, self._script, calls)
+            return await run_all(self._redis, self._script, calls, self._replication)
+        lost = [index for index, result in enumerate(results) if isinstance(result, ConnectionError)]
+        if lost:
+            with contextlib.suppress(RedisError, OSError):
+                again = await run_all(self._redis, self._script, [calls[index] for index in lost], self._replication)
+                for index, result in zip(lost, again, strict=True):
+                    results[index] = result
+        return results
 
 
 def _answer(done: asyncio.Future[bool], result: Any) -> None:

@@ -27,10 +27,9 @@ from router.streams.ending import end
 from router.streams.groups import Heartbeat, name_consumer
 from router.streams.limits import Limits
 from router.streams.pauses import pause_after_failure, pause_of
-from router.streams.reader import Reader
+from router.streams.reading import Reading, part_streams, reader_maker
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
-from router.streams.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -95,13 +94,14 @@ class StreamConsumer:
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
         self._budget = Budget(limits.dead_letter_budget, group=group)
-        self._watchdog = Watchdog(
+        self._parts = part_streams(url, self._streams)
+        self._reading = Reading(
             redis,
-            self._streams,
+            self._parts,
             group=group,
             consumer=self.name,
             pause=limits.retry_delay,
-            make_reader=self._reader,
+            make_reader=reader_maker(redis, url, group, self.name, limits.batch, self._receive),
         )
         self._account = account
         self._shares = Shares(limits.window, self._work, has_several=account is not None)
@@ -109,16 +109,15 @@ class StreamConsumer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume while the block runs; leaving it stops reading, finishes or hands back, and says goodbye."""
-        claimer = self._claimer()
         beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
         try:
             async with Heartbeat(self._redis, beats, ttl=self._limits.heartbeat_ttl):
-                beside = [asyncio.create_task(claimer.run(), name="claimer")]
+                beside = [asyncio.create_task(self._claimer(part).run(), name="claimer") for part in self._parts]
                 if self._account is not None:
                     beside.append(asyncio.create_task(self._bring_back(), name="bring back"))
                 try:
-                    await self._watchdog.start()
-                    beside.append(asyncio.create_task(self._watchdog.run(), name="watchdog"))
+                    await self._reading.start()
+                    beside.append(asyncio.create_task(self._reading.run(), name="watchdog"))
                     yield
                 finally:
                     await self._wind_up(beside)
@@ -131,23 +130,19 @@ class StreamConsumer:
             task.cancel()
         closing = asyncio.create_task(self._shares.close(self._limits.grace))
         await end(*beside)  # the watchdog first: it must not begin to read again
-        await self._watchdog.stop()
+        await self._reading.stop()
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
     async def lost(self) -> None:
         """Return once reading has ended for good, which the log tells: there is something else at a stream's key."""
-        await self._watchdog.failed()
+        await self._reading.failed()
 
-    def _reader(self) -> Reader:
-        batch = self._limits.batch
-        return Reader(self._url, self._streams, group=self.group, consumer=self.name, batch=batch, take=self._receive)
-
-    def _claimer(self) -> Claimer:
+    def _claimer(self, part: Sequence[StreamRef]) -> Claimer:
         return Claimer(
             self._redis,
             self._keys,
-            self._streams,
+            part,
             group=self.group,
             consumer=self.name,
             ttl=self._limits.heartbeat_ttl,

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Final, Self
 from redis.exceptions import ResponseError
 
 from router.logs import log
+from router.streams.cluster import ClusterClient
 from router.streams.connection import Redis, RedisError
 from router.streams.ending import end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 _NUMBERS: Final = count(1)
 
@@ -46,41 +47,45 @@ class Heartbeat:
     """Keeps a consumer's heartbeat keys alive while it runs; an async context manager.
 
     The keys expire `ttl` seconds after the last beat, and it beats more often than claimers look. Leaving deletes
-    them, so that survivors take over at once.
+    them, so that survivors take over at once. In a Cluster each key has a beat of its own: a node that hangs must not
+    make us look dead on the others.
     """
 
     def __init__(self, redis: Redis, keys: Iterable[str], *, ttl: float) -> None:
         self._redis = redis
         self._keys = list(keys)
         self._ttl = ttl
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         """Beat once before anything is read, so that no entry ever belongs to a consumer that looks dead."""
         await self.beat()
-        self._task = asyncio.create_task(self._run(), name="heartbeat")
+        parts = [[key] for key in self._keys] if isinstance(self._redis, ClusterClient) else [self._keys]
+        self._tasks = [asyncio.create_task(self._run(part), name="heartbeat") for part in parts]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop beating and say so."""
-        if self._task is not None:
-            await end(self._task)
-        with contextlib.suppress(RedisError, OSError):
-            await self._redis.delete(*self._keys)
-
-    async def beat(self) -> None:
-        """Renew all keys."""
-        pipeline = self._redis.pipeline(transaction=False)
+        await end(*self._tasks)
+        pipeline = self._redis.pipeline(transaction=False)  # the keys of several partitions may lie on several servers
         for key in self._keys:
+            pipeline.delete(key)
+        with contextlib.suppress(RedisError, OSError):
+            await pipeline.execute()
+
+    async def beat(self, keys: Sequence[str] | None = None) -> None:
+        """Renew all keys, or these."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key in self._keys if keys is None else keys:
             pipeline.set(key, "1", px=int(self._ttl * 1000))
         await pipeline.execute()
 
-    async def _run(self) -> None:
+    async def _run(self, part: Sequence[str]) -> None:
         told = ""
         while True:
             await asyncio.sleep(self._ttl / 6)
             try:
-                await self.beat()
+                await self.beat(part)
             except (RedisError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
                 if reason != told:  # an outage is a few lines, not one for each beat

@@ -14,7 +14,8 @@ import orjson
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.ledger import Ledger
 from router.streams.calls import CallStore
-from router.streams.connection import Redis, load_script, run_all
+from router.streams.connection import Redis, load_script
+from router.streams.scripting import NO_REPLICATION, NotReplicatedError, Replication, confirm, run_all
 from router.streams.turns import Turns
 
 if TYPE_CHECKING:
@@ -58,22 +59,35 @@ def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str
 class Store:
     """The committed state of one namespace; `marker_ttl` is in seconds.
 
-    `calls` is what is known by CallSid, `turns` the order of events over all workers.
-
-    Where there is a `recent`, each commit notes its conversation there as active.
+    `calls` is what is known by CallSid, `turns` the order of events over all workers. Where there is a `recent`, each
+    commit notes its conversation there as active. What too few replicas have confirmed (`replication`) is not committed
+    yet, though it can be read: whoever reads it here waits for them first, so that nobody acknowledges an event that a
+    failover may undo.
     """
 
-    def __init__(self, redis: Redis, keys: Keys, *, marker_ttl: int, recent: Recent | None = None) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        marker_ttl: int,
+        recent: Recent | None = None,
+        replication: Replication = NO_REPLICATION,
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._marker_ttl = marker_ttl
         self._recent = recent
+        self._replication = replication
+        self._unconfirmed: set[str] = set()
         self._commit = load_script("commit")
         self.calls = CallStore(redis, keys)
         self.turns = Turns(redis, RESOLVER)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""
+        if self._unconfirmed:
+            await self._confirm({self._keys.conversation(one.account_id, one.conversation_id) for one in queries})
         pipeline = self._redis.pipeline(transaction=False)
         for query in queries:
             pipeline.hmget(self._keys.conversation(query.account_id, query.conversation_id), list(query.fields))
@@ -99,12 +113,19 @@ class Store:
         """Commit what changed, all in one round trip; False where somebody else was faster: read again and repeat.
 
         Each ledger knows afterwards whether it is committed, and which of its entries had been published before.
-        Raises RedisError if there is no answer: each may have been committed, and repeating it is silent.
+        Raises RedisError if there is no answer, or if too few replicas confirm: each may have been committed, and
+        repeating it is silent.
         """
         if not ledgers:
             return []
+        calls = [self._call(ledger) for ledger in ledgers]
         try:
-            results = await run_all(self._redis, self._commit, [self._call(ledger) for ledger in ledgers])
+            results = await run_all(self._redis, self._commit, calls, self._replication)
+            self._unconfirmed.update(
+                keys[0]
+                for (keys, _), result in zip(calls, results, strict=True)
+                if isinstance(result, NotReplicatedError)
+            )
             for result in results:
                 if isinstance(result, Exception):
                     raise result
@@ -114,6 +135,12 @@ class Store:
         finally:
             self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
+
+    async def _confirm(self, names: set[str]) -> None:
+        """Return once replicas have what was committed of these conversations; raises NotReplicatedError."""
+        for name in names & self._unconfirmed:
+            await confirm(self._redis, name, self._replication)
+            self._unconfirmed.discard(name)
 
     def _note(self, ledger: Ledger) -> list[Any]:
         if self._recent is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,14 +39,27 @@ async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
 async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry | None, None]:
     """Yield entries as they come, and None whenever nothing has come for a moment; moves `position` along."""
     while True:
-        wanted: Any = dict(position)
-        rows: Any = await redis.xread(wanted, count=_PAGE, block=_BLOCK)
-        if not rows:
+        parts = await asyncio.gather(*[_read(redis, part) for part in _parts(position)])
+        if not any(parts):
             yield None
-        for stream, entries in rows or ():
+        for stream, entries in chain.from_iterable(parts):
             for entry_id, fields in entries:
                 position[stream.decode()] = entry_id.decode()
                 yield read_entry(fields[b"event"])
+
+
+def _parts(position: dict[str, str]) -> list[dict[str, str]]:
+    """Return what is read at once: the streams of each partition, which may lie on different servers."""
+    parts: dict[str, dict[str, str]] = {}
+    for stream, last in position.items():
+        parts.setdefault(stream.partition("}")[0], {})[stream] = last
+    return list(parts.values())
+
+
+async def _read(redis: Redis, position: dict[str, str]) -> list[Any]:
+    wanted: Any = position
+    rows: Any = await redis.xread(wanted, count=_PAGE, block=_BLOCK)
+    return rows or []
 
 
 async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:

@@ -12,7 +12,7 @@ from router.core.accounts_file import CREDENTIALS
 from router.core.keys import RESOLVER
 from router.logs import log
 from router.operator_port import operator_port
-from router.ports import make_apis, make_limits
+from router.ports import make_apis, make_limits, make_replication
 from router.process import until_stopped_or
 from router.streams.connection import Redis, RedisError, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
@@ -75,10 +75,16 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     return consumer
 
 
+def make_store(settings: Settings, redis: Redis, recent: Recent | None = None) -> Store:
+    """Return what is committed; with `recent` each commit notes its conversation there as active."""
+    replication = make_replication(settings)
+    return Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication)
+
+
 def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:
     """Return the reconciler beside `resolver`, whose store notes events in `recent`."""
     return Reconciler(
-        store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl),
+        store=make_store(settings, redis),
         recent=recent,
         pace=Pace(redis, settings.keys, calls=settings.reconcile_calls),
         apis=apis,
@@ -99,7 +105,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             warn_of_doubled_calls(configurations)
         recent = Recent(redis, settings.keys, window=settings.reconcile_window) if settings.reconcile_calls else None
         resolver = Resolver(
-            store=Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent),
+            store=make_store(settings, redis, recent),
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from router.core.errors import NotDurableError
+from router.core.keys import Keys
 from router.receiver import drainer
 from router.receiver.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
 from router.receiver.journals import Journals
@@ -18,6 +19,7 @@ from tests.receiver.test_journal import event
 from tests.receiver.test_spool import leave
 from tests.support.waiting import until
 
+KEYS = Keys(partitions=4)
 NOW = 1_767_787_200_000_000
 
 
@@ -25,13 +27,13 @@ class FakeAppender:
     """Takes events in, as long as nothing is wrong with Redis (`problem`) or with them (`refused`)."""
 
     def __init__(self):
-        self.taken, self.problem, self.refused = [], None, set()
+        self.taken, self.problem, self.refused, self.away = [], None, set(), set()
 
     async def append(self, fields):
         await asyncio.sleep(0)
-        if self.problem or fields.key in self.refused:
+        if self.problem or fields.key in self.refused or KEYS.partition_of(fields.subject) in self.away:
             error = NotDurableError("no")
-            error.__cause__ = self.problem or ResponseError("ERR of its own")
+            error.__cause__ = ResponseError("ERR of its own") if fields.key in self.refused else self.problem
             raise error
         is_new = fields.key not in [one.key for one in self.taken]
         if is_new:
@@ -112,6 +114,47 @@ async def test_event_that_redis_refuses_holds_nobody_up(spool, appender, feeder,
     appender.refused = set()
     await feeder.drain()
     assert not spool.is_on
+
+
+async def test_partition_that_is_away_holds_up_no_other(spool, appender, tmp_path):
+    """Its events stay, however many; those of the others go past them, in order, and newcomers too."""
+    feeder = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
+    events = [event(number, subject=f"s{number % 7}") for number in range(3000)]
+    await asyncio.gather(*[spool.put(one) for one in events])
+    appender.away = {KEYS.partition_of("s0")}
+    kept = [one.key for one in events if KEYS.partition_of(one.subject) in appender.away]
+    others = [one.key for one in events if one.key not in kept]
+    assert len(kept) > 512
+    for _ in range(2):
+        with pytest.raises(NotDurableError):
+            await feeder.drain()
+        assert keys_of(appender) == others
+        assert (spool.entries, spool.is_on) == (len(kept), True)
+    late = next(event(n, subject=f"s{n}") for n in range(4000, 4100) if KEYS.partition_of(f"s{n}") not in appender.away)
+    await spool.put(late)
+    with pytest.raises(NotDurableError):
+        await feeder.drain()
+    assert keys_of(appender)[-1] == late.key
+    appender.away = set()
+    await feeder.drain()
+    assert (keys_of(appender), spool.is_on) == ([*others, late.key, *kept], False)
+    await feeder.close()
+
+
+async def test_the_last_ones_are_fed_past_a_partition_that_is_away_too(spool, appender):
+    """Also of a few events, which newcomers are held back for: then they go on into the spool."""
+    feeder = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
+    events = [event(number, subject=f"s{number}") for number in range(20)]
+    appender.away = {0}
+    await asyncio.gather(*[spool.put(one) for one in events])
+    with pytest.raises(NotDurableError):
+        await feeder.drain()
+    assert keys_of(appender) == [one.key for one in events if KEYS.partition_of(one.subject) != 0]
+    assert await spool.is_over() is False
+    appender.away = set()
+    await feeder.drain()
+    assert not spool.is_on
+    await feeder.close()
 
 
 async def test_it_begins_by_itself_and_tries_again(spool, appender, feeder, monkeypatch):

@@ -41,9 +41,9 @@ def pipelines(monkeypatch):
     """How many calls went with each pipeline."""
     sizes = []
 
-    async def counting(redis, script, calls):
+    async def counting(redis, script, calls, *more):
         sizes.append(len(calls))
-        return await run_all(redis, script, calls)
+        return await run_all(redis, script, calls, *more)
 
     monkeypatch.setattr(append, "run_all", counting)
     return sizes

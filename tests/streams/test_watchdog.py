@@ -196,7 +196,8 @@ async def test_a_subscriber_whose_task_has_ended_in_silence_is_replaced(site, li
     async with consumer.running():
         await site.add("before")
         await site.has_done("before")
-        [subscriber] = consumer._watchdog._reader._subscribers
+        [watchdog] = consumer._reading._watchdogs
+        [subscriber] = watchdog._reader._subscribers
         await end(*subscriber.tasks)
         assert subscriber.running
         await site.add("after")

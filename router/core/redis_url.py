@@ -1,0 +1,129 @@
+"""What REDIS_URL says: one server, a primary that Sentinels know, or the nodes of a Cluster.
+
+    redis://[user:password@]host[:port][/db]                                     also rediss:// (TLS) and unix://
+    redis+sentinel://[user:password@]host[:port],host[:port],.../service[/db]    also rediss+sentinel://
+    redis+cluster://[user:password@]host[:port],host[:port],...                  also rediss+cluster://
+
+User and password are those of the servers; Sentinels that want some of their own get them by `?sentinel_username=` and
+`?sentinel_password=`. With TLS, Sentinels speak it too, and `?ssl_ca_certs=` and its kin say how. What is given for one
+server is the client library's to read; of the other two nothing is passed over that is not understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+SENTINEL_PORT: Final = 26379
+SERVER_PORT: Final = 6379
+
+
+class Kind(StrEnum):
+    """How Redis is deployed."""
+
+    SERVER = "server"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+
+
+#: Scheme: (kind, with TLS).
+_SCHEMES: Final = {
+    "redis": (Kind.SERVER, False),
+    "rediss": (Kind.SERVER, True),
+    "unix": (Kind.SERVER, False),
+    "redis+sentinel": (Kind.SENTINEL, False),
+    "rediss+sentinel": (Kind.SENTINEL, True),
+    "redis+cluster": (Kind.CLUSTER, False),
+    "rediss+cluster": (Kind.CLUSTER, True),
+}
+_TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"})
+_SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
+
+
+@dataclass(frozen=True, slots=True)
+class RedisUrl:
+    """A parsed REDIS_URL. `text` is the URL as given; `nodes` (host, port) are empty for one server.
+
+    `options` are the ones of TLS, under the client library's names.
+    """
+
+    text: str = field(repr=False)
+    kind: Kind
+    is_tls: bool = False
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def parse_redis_url(text: str) -> RedisUrl:
+    """Return what a URL says; raises ValueError with what is wrong with it, never with what is secret in it."""
+    scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme not in _SCHEMES:
+        raise ValueError(f"does not begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
+    kind, is_tls = _SCHEMES[scheme]
+    if kind is Kind.SERVER:
+        return RedisUrl(text, kind, is_tls)
+    try:
+        parts = urlsplit(text)
+    except ValueError as error:  # half of an IPv6 address, for one
+        raise ValueError("is no URL") from error
+    user, _, places = parts.netloc.rpartition("@")
+    default = SENTINEL_PORT if kind is Kind.SENTINEL else SERVER_PORT
+    nodes = tuple(_node(number, place, default) for number, place in enumerate(places.split(","), 1))
+    service, db = _read_path(kind, parts.path)
+    options = _read_options(kind, parts.query, is_tls=is_tls)
+    username, _, password = (unquote(part) for part in user.partition(":"))
+    return RedisUrl(
+        text,
+        kind,
+        is_tls,
+        nodes,
+        service,
+        db,
+        username or None,
+        password or None,
+        options.pop("sentinel_username", None),
+        options.pop("sentinel_password", None),
+        tuple(options.items()),
+    )
+
+
+def _node(number: int, place: str, default: int) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{place}")
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise ValueError(f"number {number} of its hosts is no host:port") from error
+    if not host or port == 0:
+        raise ValueError(f"number {number} of its hosts is no host:port")
+    return host, port or default
+
+
+def _read_path(kind: Kind, path: str) -> tuple[str, int]:
+    """Return service and database."""
+    words = [unquote(word) for word in path.strip("/").split("/") if word]
+    if kind is Kind.CLUSTER:
+        if words not in ([], ["0"]):
+            raise ValueError("a Cluster has no database but 0: nothing may follow the hosts")
+        return "", 0
+    service, db = (*words, "", "0")[:2] if len(words) != 1 else (words[0], "0")
+    if not service:
+        raise ValueError("names no service: redis+sentinel://host:port,host:port/<service>[/<db>]")
+    if len(words) > 2 or not (db.isascii() and db.isdecimal()):  # noqa: PLR2004 - the service and the database
+        raise ValueError("only the number of a database may follow the service")
+    return service, int(db)
+
+
+def _read_options(kind: Kind, query: str, *, is_tls: bool) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = (_TLS_OPTIONS if is_tls else frozenset()) | (_SENTINEL_OPTIONS if kind is Kind.SENTINEL else frozenset())
+    if options.keys() - known:
+        raise ValueError(f"has an option that is unknown here; known are: {', '.join(sorted(known)) or 'none'}")
+    return options

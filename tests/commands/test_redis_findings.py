@@ -1,0 +1,119 @@
+"""What servers' settings make of the promises: each finding names the setting, and whose it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.commands.redis_findings import judge_partitions, judge_sentinels, judge_server
+from router.core.keys import Keys
+from router.core.redis_url import Kind
+from router.streams.servers import SentinelFacts, ServerFacts
+
+INFO = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "maxmemory_policy": "noeviction", "used_memory": 9}
+CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": ""}
+
+
+def judge(info=(), config=(), *, wait=0, kind=Kind.SERVER, cluster=(), name=""):
+    """The findings that are not ok, about a server that is right but for these."""
+    facts = ServerFacts(name, INFO | dict(info), CONFIG | dict(config), dict(cluster))
+    findings = judge_server(facts, wait=wait, kind=kind)
+    return [(one.level, one.subject, one.text) for one in findings if one.level != "ok"]
+
+
+def test_server_that_is_right_has_nothing_to_be_said():
+    """All is ok, and each setting that was looked at is named."""
+    findings = judge_server(ServerFacts("", INFO, CONFIG), wait=0, kind=Kind.SERVER)
+    assert {one.level for one in findings} == {"ok"}
+    looked_at = {"version", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory", "replicas"}
+    assert {one.subject for one in findings} == {f"Redis {name}" for name in looked_at}
+
+
+@pytest.mark.parametrize(
+    ("level", "setting", "words", "facts"),
+    [
+        pytest.param("FAIL", "version", "7.0", {"info": {"redis_version": "6.2.5"}}, id="too old"),
+        pytest.param("warn", "appendonly", "everything", {"config": {"appendonly": "no"}}, id="nothing kept"),
+        pytest.param("warn", "appendonly", "snapshot", {"config": {"appendonly": "no", "save": "60 1"}}, id="rdb"),
+        pytest.param("warn", "appendfsync", "up to a second", {"config": {"appendfsync": "everysec"}}, id="everysec"),
+        pytest.param("warn", "appendfsync", "holds back", {"config": {"appendfsync": "no"}}, id="no fsync"),
+        pytest.param(
+            "warn",
+            "maxmemory-policy",
+            "noeviction",
+            {"info": {"maxmemory": 100, "maxmemory_policy": "allkeys-lru"}},
+            id="eviction",
+        ),
+        pytest.param("warn", "maxmemory", "90 of 100", {"info": {"maxmemory": 100, "used_memory": 90}}, id="full"),
+        pytest.param("FAIL", "role", "primary", {"info": {"role": "slave"}}, id="replica"),
+        pytest.param("FAIL", "replicas", "ROUTER_REDIS_WAIT asks for 1", {"wait": 1}, id="nobody confirms"),
+        pytest.param("warn", "replicas", "ROUTER_REDIS_WAIT is 0", {"info": {"connected_slaves": 1}}, id="no wait"),
+        pytest.param(
+            "FAIL",
+            "min-replicas-to-write",
+            "refuses to write",
+            {"config": {"min-replicas-to-write": "1"}, "info": {"min_slaves_good_slaves": 0}},
+            id="refuses",
+        ),
+        pytest.param("FAIL", "cluster-enabled", "redis+cluster://", {"info": {"cluster_enabled": 1}}, id="a node"),
+        pytest.param("FAIL", "cluster state", "is fail", {"cluster": {"cluster_state": "fail"}}, id="broken"),
+        pytest.param(
+            "warn",
+            "cluster-require-full-coverage",
+            "stops all",
+            {"cluster": {"cluster_state": "ok"}, "config": {"cluster-require-full-coverage": "yes"}},
+            id="coverage",
+        ),
+    ],
+)
+def test_setting_that_makes_a_promise_false_is_named(level, setting, words, facts):
+    """One finding for each, of the right weight, that says what follows."""
+    ((found, subject, text),) = judge(**facts)
+    assert (found, subject) == (level, f"Redis {setting}")
+    assert words in text
+
+
+def test_node_of_a_cluster_is_named():
+    """Each node has findings of its own."""
+    ((_, subject, _),) = judge(config={"appendfsync": "everysec"}, kind=Kind.CLUSTER, name="10.0.0.1:6379")
+    assert subject == "Redis appendfsync of 10.0.0.1:6379"
+
+
+def test_server_that_keeps_its_settings_to_itself():
+    """Managed ones do: what they do not tell is to be looked up by hand, the rest is judged."""
+    findings = judge_server(ServerFacts("", INFO, None), wait=0, kind=Kind.SERVER)
+    assert [one.subject for one in findings if one.level != "ok"] == ["Redis persistence"]
+
+
+def test_enough_replicas_are_fine():
+    """As many as are waited for."""
+    assert judge(info={"connected_slaves": 1}, wait=1, kind=Kind.SENTINEL) == []
+
+
+def test_fewer_partitions_than_nodes():
+    """Some nodes would hold nothing."""
+    servers = [ServerFacts(name, INFO, CONFIG) for name in "abc"]
+    assert [one.subject for one in judge_partitions(servers, Keys(partitions=2))] == ["ROUTER_PARTITIONS"]
+    assert list(judge_partitions(servers, Keys(partitions=4))) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"answered": 2}, "1 of 3 in REDIS_URL"),
+        ({"others": 1}, "are 2"),
+        ({"quorum": 5}, "quorum (5)"),
+        ({"replicas": 0}, "nobody to fail over to"),
+    ],
+)
+def test_sentinels_that_could_not_fail_over(changes, words):
+    """Too few, away, or without a replica."""
+    facts = SentinelFacts(**({"asked": 3, "answered": 3, "quorum": 2, "replicas": 1, "others": 2} | changes))
+    (found,) = judge_sentinels(facts)
+    assert (found.level, found.subject) == ("warn" if words else "ok", "Sentinels")
+    assert (words or "quorum 2") in found.text
+
+
+def test_without_sentinels_nothing_is_said():
+    """One server has none."""
+    assert list(judge_sentinels(None)) == []

@@ -1,0 +1,60 @@
+"""Fixtures: real deployments of Redis, and clients for any URL."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from router.core.keys import Keys
+from router.streams.connection import connect
+from tests.support.deployments import Cluster, Sentinels
+
+
+def pytest_collection_modifyitems(items):
+    """All of these run against real servers."""
+    for item in items:
+        if "tests/deployments" in str(item.path):
+            item.add_marker(pytest.mark.real)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Cluster of three nodes without replicas, whole at the beginning of each module."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        asyncio.run(cluster.start())
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def sentinels(tmp_path_factory):
+    """A primary, a replica and three Sentinels; a test that fails over is the last of its module."""
+    sentinels = Sentinels(tmp_path_factory.mktemp("sentinels"))
+    try:
+        asyncio.run(sentinels.start())
+        yield sentinels
+    finally:
+        sentinels.stop()
+
+
+@pytest.fixture
+def keys():
+    """Keys of four partitions: in a Cluster of three nodes each has one of them at least."""
+    return Keys(partitions=4)
+
+
+@pytest.fixture
+async def clients():
+    """Make clients for any URL; all are closed at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(url, **options):
+            client = connect(url, **options)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield make

@@ -1,0 +1,69 @@
+"""`check` against real deployments: what each server says of itself, node by node."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.commands.check import _check_redis
+from router.settings import load
+from tests.support.deployments import DOWN_AFTER, SERVICE, Pair, Server
+from tests.support.waiting import until
+
+
+async def findings(url, **changes):
+    """What is said of Redis, by subject."""
+    found = await _check_redis(load(environment={"REDIS_URL": url} | changes))
+    return {one.subject: (one.level, one.text) for one in found}
+
+
+async def test_each_node_of_a_cluster_is_read(cluster):
+    """Findings carry the node's address; a setting of one node is that node's only."""
+    node = cluster.nodes[1]
+    await node.ask("CONFIG SET", "appendfsync", "everysec", "cluster-require-full-coverage", "yes")
+    try:
+        found = await findings(cluster.url)
+    finally:
+        await node.ask("CONFIG SET", "appendfsync", "always", "cluster-require-full-coverage", "no")
+    flawed = {subject for subject, (level, _) in found.items() if level != "ok"}
+    here = f"of 127.0.0.1:{node.port}"
+    assert flawed == {f"Redis appendfsync {here}", f"Redis cluster-require-full-coverage {here}", "ROUTER_PARTITIONS"}
+    assert {f"Redis cluster state of 127.0.0.1:{one.port}" for one in cluster.nodes} <= set(found)
+    assert "ROUTER_PARTITIONS" not in await findings(cluster.url, ROUTER_PARTITIONS="6")
+
+
+async def test_node_of_a_cluster_that_is_taken_for_a_server(cluster):
+    """REDIS_URL must say that it is one."""
+    found = await findings(cluster.nodes[0].url)
+    assert found["Redis cluster-enabled"][0] == "FAIL"
+
+
+async def test_replicas_are_held_against_what_is_waited_for(tmp_path):
+    """One replica is enough for one and too few for two; without waiting a failover loses something."""
+    pair = Pair(tmp_path)
+    options = (
+        f"sentinel monitor {SERVICE} 127.0.0.1 {pair.primary.port} 1",
+        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
+    )
+    sentinel = Server(tmp_path, *options, is_sentinel=True)
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port},127.0.0.1:1/{SERVICE}"
+    try:
+        await pair.start()
+        await sentinel.start()
+
+        async def knows_the_replica():
+            return (await sentinel.ask("SENTINEL MASTERS"))[SERVICE]["num-slaves"] == 1
+
+        await until(knows_the_replica, timeout=30)
+        levels = [(await findings(url, ROUTER_REDIS_WAIT=str(wait)))["Redis replicas"][0] for wait in (0, 1, 2)]
+        assert levels == ["warn", "ok", "FAIL"]
+        assert (await findings(url))["Sentinels"][0] == "warn"
+        assert (await findings(pair.replica.url))["Redis role"][0] == "FAIL"
+    finally:
+        sentinel.kill()
+        pair.stop()
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/x", "redis+cluster://127.0.0.1:1"])
+async def test_deployment_that_does_not_answer(url):
+    """One line says so, and names the variable."""
+    assert [(subject, level) for subject, (level, _) in (await findings(url)).items()] == [("REDIS_URL", "FAIL")]

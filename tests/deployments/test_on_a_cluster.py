@@ -1,0 +1,136 @@
+"""What is done beside the streams' main path, on a Cluster: no command and no script spans two of its slots."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from handlers.assignments import Assignments
+from handlers.effects import Effects
+from handlers.roster import Agent, Roster
+from router import metrics
+from router.core.keys import Target
+from router.streams.calls import CallStore
+from router.streams.claimer import Claimer
+from router.streams.delivery import StreamRef
+from router.streams.groups import Heartbeat
+from router.streams.inspect import all_streams, has_consumer, update_gauges
+from router.streams.quarantine import count, keep, remove
+from router.streams.store import LedgerQuery, Route, Store
+from router.streams.trials import Deaths
+from router.streams.trim import Trimmer
+from router.streams.watch import find_joined
+from tests.streams.test_dead_letters import GROUP, REPLAYED_AT, bury, deliver, letters_of, replay
+from tests.streams.test_quarantine import BOUNDS, kept_in, refused
+from tests.streams.test_store import ACCOUNT, make_closed, make_ledger
+from tests.streams.test_watch import make, publish
+
+PARTITIONS = range(4)
+
+
+@pytest.fixture
+async def redis(cluster, clients):
+    """An empty cluster, and a client for it."""
+    for node in cluster.nodes:
+        await node.ask("FLUSHALL")
+    return clients(cluster.url)
+
+
+async def test_dead_letters_are_made_listed_and_replayed(redis, keys):
+    """Each in the partition of its stream."""
+    for partition in PARTITIONS:
+        (delivery,) = await deliver(redis, StreamRef(partition, keys.inbound(partition)))
+        assert await bury(redis, keys, delivery)
+    letters = await letters_of(redis, keys)
+    assert [letter.partition for letter in letters] == list(PARTITIONS)
+    for letter in letters:
+        assert await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+    assert await letters_of(redis, keys) == []
+
+
+async def test_quarantine_lies_in_one_slot(redis, keys):
+    """Kept, counted, found and removed."""
+    await keep(redis, keys, refused(), BOUNDS)
+    await keep(redis, keys, refused(2, "account"), BOUNDS)
+    first, second = await kept_in(redis, keys)
+    assert sum((await count(redis, keys)).values()) == 2
+    assert await remove(redis, keys, first)
+    assert await kept_in(redis, keys) == [second]
+
+
+async def test_ledgers_routes_and_accounts_of_all_partitions(redis, keys):
+    """What a worker reads and writes in one round trip goes to every node."""
+    store = Store(redis, keys, marker_ttl=3600)
+    names = [f"conv_{number}" for number in range(20)]
+    ledgers = [make_ledger(name, status="ACTIVE") for name in names]
+    for ledger in ledgers:
+        ledger.entries.append(make_closed("ai-agent", ledger.conversation_id))
+    assert await store.commit(ledgers) == [True] * 20
+    found = await store.read_ledgers([LedgerQuery(ACCOUNT, name, ("status",)) for name in names])
+    assert [ledger.fields["status"] for ledger in found] == ["ACTIVE"] * 20
+    routes = [(ACCOUNT, name, Route(name, "p", "CUSTOMER", 1)) for name in names]
+    await store.write_routes(routes)
+    assert await store.read_routes([(ACCOUNT, name) for name in names]) == [route for _, _, route in routes]
+    assert await store.are_being_created([(ACCOUNT, names)]) == [False]
+    assert await store.read_account(ACCOUNT) == (frozenset(), 0)
+    calls = CallStore(redis, keys)
+    await calls.note_end(ACCOUNT, "CA1")
+    assert (await calls.read(ACCOUNT, "CA1")).is_over
+    assert not await calls.is_end_told(ACCOUNT, "CA1")
+
+
+async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis, keys):
+    """A consumer beats in every partition and says goodbye in every one; a claimer takes over in each."""
+    beats = [keys.heartbeat(partition, GROUP, "me") for partition in PARTITIONS]
+    streams = [StreamRef(partition, keys.inbound(partition)) for partition in PARTITIONS]
+    async with Heartbeat(redis, beats, ttl=5):
+        for stream in streams:
+            await deliver(redis, stream)
+            assert await has_consumer(redis, keys, stream.key, GROUP)
+    taken = []
+
+    async def take(deliveries):
+        taken.extend(deliveries)
+
+    claimer = Claimer(
+        redis,
+        keys,
+        streams,
+        group=GROUP,
+        consumer="heir",
+        ttl=0.001,
+        batch=10,
+        is_held=lambda *_: False,
+        take=take,
+    )
+    for _ in range(2):
+        for stream in streams:
+            await claimer.look(stream)
+    assert {delivery.stream for delivery in taken} == set(streams)
+    deaths = Deaths(redis, keys, group=GROUP, consumer="heir")
+    for delivery in taken:
+        await deaths.note_trial(delivery)
+        await deaths.end_trial(delivery)
+
+
+async def test_books_effects_gauges_and_trimming(redis, keys):
+    """The rest: the human agents' books in partition 0, effects beside their entry, and what operators see."""
+    books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 1),)))
+    assert (await books.enter("AC1", "conv_1", "p", "SMS", 1)).word == "assigned"
+    assert (await books.close("AC1", "conv_1")).word == "released"
+    for partition in PARTITIONS:
+        await Effects(redis, keys, "g").of(partition, "e").end("done")
+        await publish(redis, keys, make(f"p{partition}"), partition)
+    await update_gauges(redis, keys)
+    shown = metrics.render().decode()
+    assert all(f'router_stream_entries{{stream="{stream}"}}' in shown for stream in all_streams(keys))
+    trimmer = Trimmer(redis, keys, retention=0)
+    assert [await trimmer.trim(keys.participants(one, Target.AI_AGENT)) for one in PARTITIONS] == [0] * 4
+    assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "p3"
+
+
+async def test_hundreds_of_commands_at_once_all_succeed(redis):
+    """A full window of attempts may call at the same moment: they wait for a connection, as with one server."""
+    answers = await asyncio.gather(*[redis.incr(f"{{{number % 4}}}:n") for number in range(1000)])
+    assert sorted(answers) == sorted(list(range(1, 251)) * 4)

@@ -1,0 +1,184 @@
+"""All processes of the project on a primary behind Sentinels and on a Cluster: the walk-through, then an outage.
+
+Promises 1, 2 and 4 while the primary dies under load, and while a node of the Cluster does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from router.streams.connection import RedisError, connect
+from tests import test_walkthrough as tour
+from tests.support.deployments import Cluster, Sentinels
+from tests.support.dev import running_dev
+from tests.support.traffic import GREETING, Traffic
+from tests.support.waiting import until
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
+
+#: Four partitions lie on all three nodes of a Cluster; one primary holds them as well.
+SETTINGS = {"ROUTER_PARTITIONS": "4", "ROUTER_RETRY_DELAY": "0.2"}
+STEPS = (
+    tour.test_a_signed_webhook_becomes_one_participant_and_one_entry,
+    tour.test_the_same_webhook_two_hundred_times_doubles_nothing,
+    tour.test_our_own_additions_come_back_as_callbacks_and_cause_nothing,
+    tour.test_nothing_is_sent_to_a_customer_unless_configured,
+)
+
+
+@pytest.fixture
+def sentinels(tmp_path):
+    """A primary, a replica and three Sentinels of this test's own."""
+    deployment = Sentinels(tmp_path / "redis")
+    try:
+        asyncio.run(deployment.start())
+        yield deployment
+    finally:
+        deployment.stop()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Cluster of this test's own."""
+    deployment = Cluster(tmp_path / "redis")
+    try:
+        asyncio.run(deployment.start())
+        yield deployment
+    finally:
+        deployment.stop()
+
+
+@pytest.fixture
+def start_dev(tmp_path):
+    """Run `dev` on a deployment with variables of its own; gives dev.env."""
+    (tmp_path / "state").mkdir()
+    return lambda url, **more: running_dev(tmp_path / "state", "--redis-url", url, **SETTINGS, **more)
+
+
+@asynccontextmanager
+async def client(url):
+    redis = connect(url)
+    try:
+        yield redis
+    finally:
+        await redis.aclose()
+
+
+async def walk_through(dev, redis):
+    """Do every step of the walk-through, as on one server."""
+    for step in STEPS:
+        await step(dev, redis)
+    await tour.test_metrics_and_health_tell_how_it_goes(dev)
+
+
+@asynccontextmanager
+async def flowing(traffic, redis):
+    """Let customers write while the block runs, and wait afterwards until all of it is done."""
+    running = asyncio.create_task(traffic.run())
+    try:
+        await until(lambda: len(traffic.sent) >= 100, timeout=60)
+        yield
+    finally:
+        traffic.is_over.set()
+        await running
+
+    async def is_settled():
+        try:
+            return await traffic.is_settled(redis)
+        except (RedisError, OSError):
+            return False
+
+    await until(is_settled, timeout=90)
+
+
+async def assert_nothing_is_lost_or_doubled(traffic, redis):
+    """Every webhook got its 200 and is published once; who wrote is announced once and in the API once."""
+    assert set(traffic.statuses) == {200}
+    joined, messages = await traffic.published(redis)
+    assert messages == dict.fromkeys(traffic.sent, 1)
+    assert {address for _, address in joined} == {customer for customer, _ in traffic.sent.values()}
+    assert set(joined.values()) == {1}
+    customers, greetings = await traffic.in_the_api()
+    assert customers == joined
+    assert max(greetings.values()) <= 1, "a greeting was sent twice"
+    for partition in range(traffic.keys.partitions):
+        assert await redis.xlen(traffic.keys.dead_letters(partition)) == 0
+
+
+def events_of(tmp_path, process):
+    """The names of the log lines of one of dev's processes."""
+    text = (tmp_path / "state" / "log" / f"{process}.log").read_text()
+    return [json.loads(line)["event"] for line in text.splitlines() if line.startswith("{")]
+
+
+def test_primary_that_dies_under_load_costs_nothing(sentinels, start_dev, tmp_path):
+    """Sentinels fail over while customers write and a replica is waited for: nothing is lost, nothing doubled."""
+    with start_dev(sentinels.url, ROUTER_REDIS_WAIT="1", ROUTER_AI_AGENT_GREETING=GREETING) as dev:
+        asyncio.run(fail_over(dev, sentinels))
+    assert "spool.begun" in events_of(tmp_path, "web")
+    assert "spool.drained" in events_of(tmp_path, "web")
+
+
+async def fail_over(dev, sentinels):
+    """Kill the primary, and bring it back as the replica without which nothing is confirmed."""
+    traffic = Traffic(dev)
+    async with client(dev["REDIS_URL"]) as redis:
+        async with flowing(traffic, redis):
+            sentinels.primary.kill()
+            await until(sentinels.has_failed_over, timeout=30)
+            before = len(traffic.sent)
+            await until(lambda: len(traffic.sent) >= before + 100, timeout=60)
+            await sentinels.primary.start()
+            await sentinels.demote()
+        await assert_nothing_is_lost_or_doubled(traffic, redis)
+
+
+def test_walk_through_behind_sentinels(sentinels, start_dev):
+    """Webhook to entry, repeats, our own additions, silence, metrics."""
+    with start_dev(sentinels.url, ROUTER_REDIS_WAIT="1") as dev:
+        asyncio.run(walk(dev))
+
+
+async def walk(dev):
+    async with client(dev["REDIS_URL"]) as redis:
+        await walk_through(dev, redis)
+
+
+def test_walk_through_on_a_cluster_and_a_node_that_dies_under_load(cluster, start_dev):
+    """While it is away the other partitions flow; when it is back nothing is lost, and nothing was doubled."""
+    with start_dev(cluster.url) as dev:
+        asyncio.run(lose_a_node(dev, cluster))
+
+
+async def lose_a_node(dev, cluster):
+    """Walk through; then kill the node of the last partition, and start it again once others have got on without it."""
+    traffic = Traffic(dev, customers=10_000)
+    async with client(dev["REDIS_URL"]) as redis:
+        await walk_through(dev, redis)
+        owner = await cluster.node_of(traffic.keys.inbound(3))
+        assert owner is not await cluster.node_of(traffic.keys.inbound(0))
+        living = [one for one in range(4) if await cluster.node_of(traffic.keys.inbound(one)) is not owner]
+        async with flowing(traffic, redis):
+            owner.kill()
+            known = await joined_in(traffic, redis, living)
+
+            async def others_get_on():
+                return len(await joined_in(traffic, redis, living) - known) >= 20
+
+            await until(others_get_on, timeout=60)
+            await cluster.revive(owner)
+        await assert_nothing_is_lost_or_doubled(traffic, redis)
+
+
+async def joined_in(traffic, redis, partitions):
+    """The ids of what was published in some partitions."""
+    return {
+        fields[b"id"]
+        for partition in partitions
+        for _, fields in await redis.xrange(traffic.keys.participants(partition, "ai-agent"))
+        if fields[b"type"] == b"participant.joined"
+    }
