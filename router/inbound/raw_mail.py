@@ -28,7 +28,7 @@ MAX_PARTS: Final = 200
 MAX_DEPTH: Final = 20
 #: Delimiters of one mail; what follows so many is not read.
 MAX_DELIMITERS: Final = 1000
-#: Bytes of boundaries that are put into patterns for one mail, counted each time anew; what follows so many is not read.
+#: Bytes of boundaries that are put into patterns for one mail, each time counted; what follows so many is not read.
 MAX_PATTERNS: Final = 256 * 1024
 #: Parameters of a header, and its length, as far as they are read: the email package takes time with their square.
 MAX_PARAMETERS: Final = 64
