@@ -64,6 +64,8 @@ EVENTS: Final = {
 
 #: What JSON leaves raw and still ends a line or steers a terminal: DEL, C1 controls, line and paragraph separators.
 _RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+#: Libraries whose warnings strangers cause at will; the webhook that is refused for it has its own line.
+_WARNED_BY_STRANGERS: Final = ("python_multipart",)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -85,6 +87,8 @@ def setup(*, process: str, log_format: str = "json", level: str = "info", stream
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+    for name in _WARNED_BY_STRANGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def log(event: str, *, level: str = "info", **fields: Any) -> None:
