@@ -15,6 +15,7 @@ from router.core.keys import PERMANENT
 from router.settings import read_dotenv
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port
+from tests.support.secrecy import Secrecy
 from tests.support.waiting import until
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
@@ -89,6 +90,13 @@ def dev(tmp_path_factory):
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0, (state / "out").read_text()
+
+
+def pytest_configure(config):
+    """Read every log line of the run (tests/support/secrecy.py)."""
+    secrecy = Secrecy()
+    secrecy.install()
+    config.pluginmanager.register(secrecy, "secrecy")
 
 
 def pytest_collection_modifyitems(items):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 #: What a body may be: nothing, TwiML of ours, `{}` of a classic pre-action, or what operators ask for.
 BODIES = re.compile(
-    rb"|<\?xml version=\"1\.0\" encoding=\"UTF-8\"\?><Response.*>|\{\}|\{\"status\".*\}|# HELP .*", re.S
+    rb"|<\?xml version=\"1\.0\" encoding=\"UTF-8\"\?><Response.*>|\{\}|\{\"status\".*\}|# HELP .*", re.DOTALL
 )
 USUAL = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 #: Seconds after which an answer is no answer.
