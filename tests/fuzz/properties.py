@@ -211,7 +211,7 @@ def explanation(data: bytes) -> None:
         headers = {"x-twilio-signature": _text(header), "x-twilio-webhooks-signature-settings": "key=key"}
         told = explain(SignedRequest(path, headers, body, is_form), "https://h", _ACCOUNTS)
         assert not told.is_right
-        assert all(line.isprintable() for line in told.lines)
+        assert all(redaction.plain(line).isprintable() for line in told.lines)  # as the command shows them
 
 
 def address(data: bytes) -> None:

@@ -99,7 +99,11 @@ TARGETS: dict[str, Target] = {
         ),
         Target("answer", properties.answer, (b"\xc8" + b'{"code":20404,"message":"no"}', b"\xd2120", *_CALLBACKS[:2])),
         Target("settings-file", properties.settings_file, _files("*.toml")),
-        Target("template", properties.template, _files("voice/*.xml")),
+        Target(
+            "template",
+            properties.template,
+            (*_files("voice/*.xml"), b'<?xml version="1.0" encoding="UTF-6"?><Response/>'),
+        ),
         Target("moment", properties.moment, (b"2026-01-07T12:00:00.123Z", b"20260107T120000+0100")),
     )
 }
