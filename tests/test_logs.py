@@ -83,6 +83,18 @@ def test_any_value_can_be_logged(written, value):
     assert json.loads(output())["event"] == "event"
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_endless_values_make_lines_that_end(written, log_format):
+    """Whatever the length of a value, or of a thing with many parts, the line has a bound; its numbers stay numbers."""
+    output = written(log_format=log_format)
+    log("webhook", key="x" * 1_000_000, nested={str(number): "y" * 100 for number in range(10_000)}, status=200)
+    (line,) = output().splitlines()
+    assert len(line) < 4 * logs.MAX_FIELD
+    assert "200" in line
+    if log_format == "json":
+        assert json.loads(line)["status"] == 200
+
+
 def test_line_has_time_level_event_and_process(written):
     """The same four names begin every line; a field that is None is left out."""
     output = written(process="web")
