@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
+SECONDS ?= 60
 
-.PHONY: help run test install lint types bench chaos schemas clean
+.PHONY: help run test install lint types bench chaos fuzz audit schemas clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -31,11 +32,17 @@ bench: $(VENV)/.development  ## measure, as ratios within one run
 chaos: $(VENV)/.development  ## kill everything at random under load and make the books (ROUNDS=n SEED=n to repeat a schedule)
 	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some of them)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
+
+audit: $(VENV)-audit/.audit  ## look for known vulnerabilities of what the locks pin (2: could not ask)
+	@$(VENV)-audit/bin/python -m tests.audit
+
 schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries again, from the models
 	$(BIN)/python -m router schemas config/schemas
 
 clean:  ## remove the virtual environment and the state of `make run`
-	rm -rf $(VENV) .state
+	rm -rf $(VENV) $(VENV)-audit .state
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit("participant-router needs Python 3.11 or newer, this is %d.%d: make PYTHON=python3.12 ..." % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -50,4 +57,15 @@ $(VENV)/.runtime: $(BIN)/python requirements.lock
 $(VENV)/.development: $(VENV)/.runtime requirements-dev.lock
 	@echo "installing from requirements-dev.lock (once)"
 	@$(PIP) install --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.fuzz: $(VENV)/.development requirements-fuzz.lock
+	@echo "installing from requirements-fuzz.lock (once)"
+	@$(PIP) install --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
+$(VENV)-audit/.audit: requirements-audit.lock
+	@echo "installing from requirements-audit.lock into $(VENV)-audit (once)"
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-audit.lock
 	@touch $@

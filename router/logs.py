@@ -67,6 +67,11 @@ EVENTS: Final = {
 
 #: What JSON leaves raw and still ends a line or steers a terminal: DEL, C1 controls, line and paragraph separators.
 _RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
+#: Characters of a line as it usually is; in a longer one each field is cut.
+MAX_LINE: Final = 16_384
+MAX_FIELD: Final = 1000
+#: Libraries whose warnings strangers cause at will; the webhook that is refused for it has its own line.
+_WARNED_BY_STRANGERS: Final = ("python_multipart",)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -88,6 +93,8 @@ def setup(*, process: str, log_format: str = "json", level: str = "info", stream
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler()]
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+    for name in _WARNED_BY_STRANGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def log(event: str, *, level: str = "info", **fields: Any) -> None:
@@ -102,7 +109,13 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
 def _as_json(event: str, level: str, fields: dict[str, Any]) -> str:
     line = {"time": _now(), "level": level, "event": event, "process": _Output.process}
     line.update((name, value) for name, value in fields.items() if value is not None)
-    return f"{_dumps(line)}\n"
+    text = _dumps(line)
+    return f"{text if len(text) <= MAX_LINE else _dumps(_shortened(line))}\n"
+
+
+def _shortened(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return fields that make a line of bounded length: what comes from outside has no end of its own."""
+    return {name: value if isinstance(value, int | float) else str(value)[:MAX_FIELD] for name, value in fields.items()}
 
 
 def _dumps(value: Any) -> str:
@@ -122,7 +135,10 @@ def describe(error: BaseException) -> str:
 
 
 def _as_text(event: str, level: str, fields: dict[str, Any]) -> str:
-    shown = " ".join(f"{name}={_plain(value)}" for name, value in fields.items() if value is not None)
+    named = {name: value for name, value in fields.items() if value is not None}
+    shown = " ".join(f"{name}={_plain(value)}" for name, value in named.items())
+    if len(shown) > MAX_LINE:
+        shown = " ".join(f"{name}={_plain(value)}" for name, value in _shortened(named).items())
     mark = "" if level == "info" else f"{level.upper()} "
     return f"{_now()[11:23]} {_Output.process:<11} {mark}{event} {shown}\n"
 

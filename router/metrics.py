@@ -15,6 +15,7 @@ REGISTRY: Final = CollectorRegistry()
 #: name: (meaning, labels)
 COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
+    "router_connections_closed": ("connections closed on a stranger: crowd (too many) or silent", ("why",)),
     "router_shadow": ("webhooks let in by shadow mode although their signature is not right", ("source",)),
     "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
     "router_spooled": ("events by what the spool did: kept, repeat, failed, drained, or known by then", ("result",)),

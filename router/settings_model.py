@@ -54,6 +54,7 @@ class Settings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65535)
 
     host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
+    max_connections: int = Field(default=2048, ge=16, le=1_000_000)
     shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(setting_types.pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
     email_public_keys: Annotated[

@@ -13,6 +13,7 @@ from router.core.keys import PERMANENT
 from router.streams.connection import Redis, RedisError, connect
 from router.streams.embedded import free_port
 from tests.support.dev import running_dev
+from tests.support.secrecy import Secrecy
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,6 +76,13 @@ def dev(tmp_path_factory):
     """A running `dev --no-demo`, and the dev.env that it wrote."""
     with running_dev(tmp_path_factory.mktemp("state")) as environment:
         yield environment
+
+
+def pytest_configure(config):
+    """Read every log line of the run (tests/support/secrecy.py)."""
+    secrecy = Secrecy()
+    secrecy.install()
+    config.pluginmanager.register(secrecy, "secrecy")
 
 
 def pytest_collection_modifyitems(items):

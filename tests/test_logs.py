@@ -39,6 +39,8 @@ def written(monkeypatch):
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
+    for name in logs._WARNED_BY_STRANGERS:
+        monkeypatch.setattr(logging.getLogger(name), "level", logging.getLogger(name).level)
     stream = io.StringIO()
 
     def start(**options):
@@ -85,6 +87,18 @@ def test_any_value_can_be_logged(written, value):
     assert json.loads(output())["event"] == "event"
 
 
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_endless_values_make_lines_that_end(written, log_format):
+    """Whatever the length of a value, or of a thing with many parts, the line has a bound; its numbers stay numbers."""
+    output = written(log_format=log_format)
+    log("webhook", key="x" * 1_000_000, nested={str(number): "y" * 100 for number in range(10_000)}, status=200)
+    (line,) = output().splitlines()
+    assert len(line) < 4 * logs.MAX_FIELD
+    assert "200" in line
+    if log_format == "json":
+        assert json.loads(line)["status"] == 200
+
+
 def test_line_has_time_level_event_and_process(written):
     """The same four names begin every line; a field that is None is left out."""
     output = written(process="web")
@@ -118,6 +132,15 @@ def test_lines_of_libraries_go_the_same_way(written):
     assert (second["level"], second["message"]) == ("error", "it failed")
     assert second["error"].startswith("ValueError at test_logs.py:")
     assert "15551230001" not in output()
+
+
+def test_strangers_cannot_make_a_library_talk(written):
+    """What a mail's parser finds wrong is in the webhook's own line: its warnings would be anybody's to write."""
+    output = written()
+    logging.getLogger("python_multipart.multipart").warning("Found invalid character")
+    assert output() == ""
+    logging.getLogger("python_multipart.multipart").error("broken")
+    assert "broken" in output()
 
 
 def test_level_that_is_none_of_ours_is_an_error(written):

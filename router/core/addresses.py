@@ -35,6 +35,8 @@ _PHONE: Final = re.compile(r"\+?[0-9][0-9 ().\-]{1,30}")
 _NOT_DIGIT: Final = re.compile(r"[^0-9]")
 _SPACES: Final = re.compile(r"\s+")
 _E164_MIN: Final = 8
+#: Prefixes that are shown of a masked value; nobody writes two, and what repeats them is hidden with the rest.
+_MAX_PREFIXES: Final = 4
 _PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
 
 
@@ -86,9 +88,13 @@ def canonicalize(channel: str, value: str) -> str:
 
 
 def _without_prefix(text: str, prefix: str) -> str:
-    while text[: len(prefix) + 1].lower() == f"{prefix}:":
-        text = text[len(prefix) + 1 :].strip()
-    return text
+    """Take off a prefix, however often it is there; one cut at the end, since whoever repeats it chooses how often."""
+    start, step = 0, len(prefix) + 1
+    while text[start : start + step].lower() == f"{prefix}:":
+        start += step
+        while text[start : start + 1].isspace():
+            start += 1
+    return text[start:]
 
 
 def _mailbox(text: str) -> str:
@@ -112,10 +118,11 @@ def mask(value: str) -> str:
     `a***@example.com`. Short or opaque values keep their first character only.
     """
     head = ""
-    prefix, colon, rest = value.partition(":")
-    while colon and prefix.lower() in PREFIXES:
-        head, value = f"{head}{prefix}:", rest
+    for _ in range(_MAX_PREFIXES):
         prefix, colon, rest = value.partition(":")
+        if not colon or prefix.lower() not in PREFIXES:
+            break
+        head, value = f"{head}{prefix}:", rest
     local, at, host = value.rpartition("@")
     # a host is shown, but it can be a number too (SIP)
     shown = f"{local[:1]}***@{_hide(host) if _is_number(host) else host}" if at else _hide(value)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 from zlib import crc32
 
@@ -28,6 +29,10 @@ RESOLVER: Final = "resolver"
 
 #: Kinds without a TTL: the streams (trimmed by what their groups have read) and the small sets that stay true.
 PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster")
+
+
+#: Characters of the longest key. Mailboxes and ids come from outside and have no end of their own.
+MAX_KEY: Final = 512
 
 
 def confirmation(key: str) -> str:
@@ -47,7 +52,13 @@ class Keys:
         return 0 if self.partitions == 1 else crc32(subject.encode("utf-8", "surrogatepass")) % self.partitions
 
     def _key(self, partition: int, *parts: str) -> str:
-        return ":".join((self.namespace, f"{{{partition}}}", *parts))
+        key = ":".join((self.namespace, f"{{{partition}}}", *parts))
+        return key if len(key) <= MAX_KEY else self._shortened(partition, *parts)
+
+    def _shortened(self, partition: int, kind: str, *parts: str) -> str:
+        """Return the key of what is too long for one: of the same kind, and named by a digest."""
+        text = "\0".join(parts).encode("utf-8", "surrogatepass")
+        return ":".join((self.namespace, f"{{{partition}}}", kind, f"~{sha256(text).hexdigest()}"))
 
     def inbound(self, partition: int) -> str:
         """Stream: what the receiver took in."""

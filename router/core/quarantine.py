@@ -35,6 +35,7 @@ NOT_KEPT: Final = "(not kept)"
 _TELLING: Final = frozenset({"content-type", "content-length", "x-twilio-webhooks-signature-settings"})
 _MAX_WORD: Final = 64
 _MAX_DETAIL: Final = 500
+_MAX_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,14 +129,14 @@ def from_fields(fields: Mapping[bytes, bytes]) -> Refused:
 
 
 def _number(value: bytes) -> int:
-    return int(value) if value.isdigit() else 0
+    return int(value) if value.isdigit() and len(value) <= _MAX_DIGITS else 0
 
 
 def _read_headers(value: bytes) -> tuple[tuple[str, str], ...]:
     try:
         pairs: Any = json.loads(value)
         return tuple((str(name), str(content)) for name, content in pairs)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return ()
 
 

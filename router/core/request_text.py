@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LINE_END: Final = b"\r\n"
+#: Digits of a Content-Length that is looked at.
+_MAX_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,6 @@ def _split(data: bytes) -> tuple[bytes, bytes]:
 
 def _cut(body: bytes, headers: dict[str, str]) -> bytes:
     length = headers.get("content-length", "")
-    if length.isdecimal():
+    if length.isdecimal() and len(length) <= _MAX_DIGITS:
         return body[: int(length)]
     return body.rstrip(b"\r\n") if "urlencoded" in headers.get("content-type", "") else body

@@ -180,6 +180,8 @@ class _Reader:
             self._parser.Parse(self._raw, True)
         except ExpatError as error:
             raise TwimlError(Problem(error.lineno, f"no well-formed XML: {error}")) from error
+        except (LookupError, ValueError) as error:  # an encoding that Python does not have, or that is none of a text
+            raise TwimlError(Problem(1, "an encoding that cannot be read; write UTF-8")) from error
         (root,) = [one for one in self._stack[0][3] if isinstance(one, Element)]
         return root
 

@@ -61,6 +61,8 @@ ROWS: Final = {
 }
 #: Characters of a message that are taken along.
 MAX_TEXT: Final = 32_768
+#: Digits of the number of a message in its conversation.
+_MAX_DIGITS: Final = 18
 _SIDS: Final = {"participant": "ParticipantSid", "conversation": "ConversationSid", "message": "MessageSid"}
 #: The times of a resource; the newest one counts.
 _TIMES: Final = ("DateRemoved", "StateUpdated", "DateUpdated", "DateCreated")
@@ -139,7 +141,7 @@ def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> C
         state=fields.text("StateTo") or fields.text("State"),
         author=fields.text("Author"),
         text=(fields.text("Body") or fields.text("MessageBody") or "")[:MAX_TEXT] or None,
-        index=int(index) if index.isascii() and index.isdecimal() else None,
+        index=int(index) if index.isascii() and index.isdecimal() and len(index) <= _MAX_DIGITS else None,
         service_sid=fields.text("ChatServiceSid"),
         is_by_api=(fields.text("Source") or "").upper() == "API",
         created_at=fields.text("DateCreated"),

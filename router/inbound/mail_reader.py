@@ -31,6 +31,8 @@ MAX_TEXT: Final = 64 * 1024
 MAX_RECIPIENTS: Final = 100
 #: Characters of one header value.
 MAX_VALUE: Final = 2048
+#: Characters of one that are read, encoded words and folds included: they make up to a dozen of one character.
+_MAX_RAW_VALUE: Final = 12 * MAX_VALUE
 #: Characters of the name, type or content id of a part.
 MAX_NAME: Final = 256
 _KIB: Final = 1024
@@ -173,7 +175,7 @@ class MailReader:
 
         def pick(header: str, name: str | None = None) -> str | None:
             value = self._decode(name) if name else ""
-            return (value or decode_header(message.get(header, "")))[:MAX_VALUE] or None
+            return (value or decode_header(message.get(header, "")[:_MAX_RAW_VALUE]))[:MAX_VALUE] or None
 
         return MailHeaders(
             message_id=pick("Message-ID"),

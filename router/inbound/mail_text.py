@@ -9,11 +9,17 @@ from __future__ import annotations
 import re
 from binascii import Error, a2b_base64, a2b_qp
 from codecs import lookup
+from encodings import normalize_encoding
+from encodings.aliases import aliases
 from html import unescape
 from typing import Final, NamedTuple
 
 #: Codecs that Python counts as text but that no mail is written in, some of them slow on purpose-made input.
 _NOT_CHARSETS: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
+#: The names of Python's codecs, normalized: those with an alias, and those without one. Any other name would be looked
+#: for among the files of the library and then be remembered for ever, and strangers choose the names.
+_WITHOUT_ALIAS: Final = ("utf_8_sig", "koi8_t", "koi8_u", "cp720", "cp737", "cp856", "cp874", "cp875", "cp1006")
+_CODECS: Final = frozenset({*aliases, *aliases.values(), *_WITHOUT_ALIAS})
 _CHARSET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}", re.ASCII)
 #: The longest character that a cut can leave incomplete, in bytes.
 _MAX_CHARACTER: Final = 4
@@ -48,19 +54,28 @@ def decode(data: bytes, charset: str | None, *, is_cut: bool = False) -> Decoded
 
 def _decode_strictly(data: bytes, charset: str, tries: int) -> str | None:
     """Return the text, leaving off up to `tries` - 1 bytes at the end; None if that is no text of this charset."""
-    try:
-        if not _CHARSET.fullmatch(charset) or lookup(charset).name.replace("-", "_") in _NOT_CHARSETS:
-            return None
-    except LookupError:
-        return None
-    for cut in range(tries):
+    codec = _codec(charset)
+    for cut in range(tries if codec else 0):
         try:
-            text = data[: len(data) - cut].decode(charset)
+            text = data[: len(data) - cut].decode(codec)
             text.encode()  # some codecs (UTF-7) let lone surrogates through
         except (UnicodeError, LookupError):
             continue
         return text
     return None
+
+
+def _codec(charset: str) -> str:
+    """Return the codec of a charset, or nothing if there is none that a mail may be written in.
+
+    Under its one normalized name, since Python remembers every spelling that it was ever asked for.
+    """
+    name = normalize_encoding(charset).lower() if _CHARSET.fullmatch(charset) else ""
+    try:
+        found = lookup(name).name.replace("-", "_") if name in _CODECS else ""
+    except LookupError:
+        return ""
+    return name if found and found not in _NOT_CHARSETS else ""
 
 
 def decode_header(value: str) -> str:
@@ -92,7 +107,15 @@ def html_to_text(html: str) -> str:
         elif name in _BLOCKS:
             shown.append("\n")
         elif not token.startswith("<"):
-            shown.append(unescape(token))
+            shown.append(_unescape(token))
     text = _BLANKS.sub(" ", "".join(shown))
     text = "\n".join(line.strip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def _unescape(text: str) -> str:
+    """Undo character references; a text with a number that Python refuses to read stays as it is."""
+    try:
+        return unescape(text)
+    except ValueError:
+        return text

@@ -25,6 +25,8 @@ MAX_PARTS: Final = 500
 #: Header lines of one part, and their bytes: three are usual, of which one carries a file name.
 MAX_HEADERS: Final = 16
 MAX_HEADER_BYTES: Final = 8 * 1024
+#: Parameters of a header that are read; the time that reading takes grows with their square.
+MAX_PARAMETERS: Final = 64
 #: Longest `Content-Type` that is looked at; the boundary itself is at most 70 characters (RFC 2046).
 _MAX_CONTENT_TYPE: Final = 512
 
@@ -110,7 +112,8 @@ class MultipartReader:
         self._name, self._value = bytearray(), bytearray()
 
     def _end_headers(self) -> None:
-        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        disposition = self._headers.get(b"content-disposition", b"")
+        _, options = parse_options_header(b";".join(disposition.split(b";", MAX_PARAMETERS)[:MAX_PARAMETERS]))
         name, filename = options.get(b"name"), options.get(b"filename")
         if name is None:
             raise UnreadableError("a part has no name")

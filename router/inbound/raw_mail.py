@@ -28,10 +28,16 @@ MAX_PARTS: Final = 200
 MAX_DEPTH: Final = 20
 #: Delimiters of one mail; what follows so many is not read.
 MAX_DELIMITERS: Final = 1000
+#: Bytes of boundaries that are put into patterns for one mail, each time counted; what follows so many is not read.
+MAX_PATTERNS: Final = 256 * 1024
+#: Parameters of a header, and its length, as far as they are read: the email package takes time with their square.
+MAX_PARAMETERS: Final = 64
+_MAX_PARAMETRIC: Final = 8 * 1024
 #: Longest boundary (70 by the rule), and the longest end of a chunk that may be the beginning of a delimiter.
 _MAX_BOUNDARY: Final = 256
 _MAX_TAIL: Final = 400
 _END_OF_HEADERS: Final = rb"\n\r?\n"
+_PARAMETRIC: Final = ("content-type", "content-disposition")
 _TEXTS: Final = ("text/plain", "text/html")
 
 
@@ -105,7 +111,7 @@ class RawMailReader:
         self.is_given_up = False
         self._max_kept = 3 * keep  # quoted-printable makes three bytes of one
         self._boundaries: list[bytes] = []
-        self._delimiters = 0
+        self._delimiters, self._patterns = 0, 0
         self._block: bytearray | None = bytearray()  # the header block under way
         self._is_top = True
         self._leaf: Leaf | None = None
@@ -170,7 +176,7 @@ class RawMailReader:
         del self._boundaries[depth - is_last :]
         self._block = None if is_last else bytearray()
         self._delimiters += 1
-        self.is_given_up = self._delimiters >= MAX_DELIMITERS
+        self.is_given_up = self.is_given_up or self._delimiters >= MAX_DELIMITERS
         self._compile()
 
     def _end_headers(self, block: bytearray) -> None:
@@ -190,6 +196,8 @@ class RawMailReader:
     def _compile(self) -> None:
         """Make the pattern of what can end what is under way: the innermost boundary first."""
         names = b"|".join(map(re.escape, self._boundaries[::-1]))
+        self._patterns += len(names)
+        self.is_given_up = self.is_given_up or self._patterns > MAX_PATTERNS
         delimiter = rb"\n--(?P<boundary>" + names + rb")(?P<last>--)?[ \t]{0,32}(?=\r?\n)"
         ends = ([_END_OF_HEADERS] if self._block is not None else []) + ([delimiter] if names else [])
         self._pattern = re.compile(b"|".join(ends) or rb"(?!)")
@@ -218,7 +226,12 @@ def read_headers(block: bytes) -> Message[str, str]:
     Read as text, so that raw bytes in a header, which many programs write, are no special case further on.
     """
     text = decode(block[:MAX_HEADERS].lstrip(b"\r\n"), None, is_cut=True).text
-    return HeaderParser(policy=compat32).parsestr(text)
+    message = HeaderParser(policy=compat32).parsestr(text)
+    for name in _PARAMETRIC:
+        value = message.get(name, "")
+        if len(value) > _MAX_PARAMETRIC or value.count(";") > MAX_PARAMETERS:
+            message.replace_header(name, ";".join(value.split(";", MAX_PARAMETERS)[:MAX_PARAMETERS])[:_MAX_PARAMETRIC])
+    return message
 
 
 def _describe(message: Message[str, str]) -> Leaf:

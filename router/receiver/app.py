@@ -126,9 +126,10 @@ def _handler(ingest: Ingest, source: Source) -> Callable[[web.Request], Awaitabl
 
 async def _refuse(request: web.Request) -> web.Response:
     """Answer what no route takes: without a word, but logged, since a wrong URL or method at Twilio loses messages."""
-    source = next((source for source in SOURCES.values() if source.path == request.path), None)
+    path = request.rel_url.raw_path  # decoded, another path could look like one of ours
+    source = next((source for source in SOURCES.values() if source.path == path), None)
     name = source.name if source else "none"
-    status, result = (405, "method") if source or request.path in _OPERATORS else (404, "path")
+    status, result = (405, "method") if source or path in _OPERATORS else (404, "path")
     metrics.count("router_webhooks", name, str(status), result)
     reason = f"{request.method[:16]} has no route there"
     log("webhook", level="warning", source=name, status=status, result=result, reason=reason)

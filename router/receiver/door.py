@@ -29,6 +29,7 @@ from router.core.errors import (
 from router.core.signature import SETTINGS_HEADER, Verifier, parse_form
 from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import log
+from router.receiver.bodies import LARGE_AT_ONCE, SMALL, Room
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -117,12 +118,13 @@ class SignedDoor:
         self._accounts = accounts
         self._verifiers = {account.sid: Verifier(bases, account.tokens, account.shared_keys) for account in accounts}
         self._max_body_bytes = max_body_bytes
+        self._room = Room(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
         self._responders = responders or {}
         self._shadow = frozenset(shadow)
 
     async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
-        evidence.body = await read_body(request, self._max_body_bytes)  # before its type: the quarantine keeps it
+        evidence.body = await read_body(request, self._max_body_bytes, self._room)  # before its type: to be kept
         return self._judge(Knock(raw_path_of(request), request.headers, evidence.body), source, evidence)
 
     async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
@@ -247,15 +249,20 @@ def require_type(request: web.Request | Knock, source: Source) -> None:
         raise WrongTypeError(f"{content_type[:64] or 'no content type'} instead of {source.content_type}")
 
 
-async def read_body(request: web.Request, limit: int) -> bytes:
-    """Return the raw body; raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole."""
+async def read_body(request: web.Request, limit: int, room: Room) -> bytes:
+    """Return the raw body.
+
+    Raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole, NotDurableError without room.
+    """
     if (request.content_length or 0) > limit:
         raise TooLargeError(f"{request.content_length} bytes")
     try:
         if request.content.is_eof():  # it came with its head, as most do: nothing to wait for, no timer to set
             return await request.read()
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await request.read()
+        size = request.content_length
+        with room.place(limit if size is None else size):
+            async with asyncio.timeout(BODY_TIMEOUT):
+                return await request.read()
     except web.HTTPRequestEntityTooLarge as error:
         raise TooLargeError(f"more than {limit} bytes") from error
     except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:

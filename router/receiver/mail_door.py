@@ -23,6 +23,7 @@ from router.core.email_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, Basi
 from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WebhookError
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import Piece, Source, Webhook
+from router.receiver.bodies import MAILS_AT_ONCE, Room
 from router.receiver.door import Admission, Evidence, Knock
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ class MailDoor:
         self._credentials = credentials
         self._max_mail_bytes = max_mail_bytes
         self._clock = clock
+        self._room = Room(MAILS_AT_ONCE)
 
     async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
-        """Return what an authentic mail holds, one event for each recipient; raises WebhookError for any other."""
-        async with aclosing(read_chunks(request, self._max_mail_bytes)) as chunks:
-            return await self.admit_stream(request.headers, chunks, source, evidence)
+        """Return what an authentic mail holds, one event for each recipient; raises WebhookError for any other.
+
+        Raises NotDurableError where too many mails are on their way.
+        """
+        with self._room.place(1):
+            async with aclosing(read_chunks(request, self._max_mail_bytes)) as chunks:
+                return await self.admit_stream(request.headers, chunks, source, evidence)
 
     async def admit_stream(
         self,

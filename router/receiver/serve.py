@@ -15,6 +15,7 @@ from router.logs import log
 from router.mail_settings import describe_proof
 from router.process import until_stopped
 from router.receiver.app import STOPPING, create_app
+from router.receiver.connections import allow_files, connections
 from router.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -34,15 +35,16 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         create_app(settings),
         access_log=None,
         handle_signals=False,
-        auto_decompress=False,  # signatures are over the bytes as they came
         shutdown_timeout=settings.grace,
     )
     stopped = asyncio.create_task(until_stopped())
     await runner.setup()
     try:
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
-        listener = await asyncio.get_running_loop().create_server(
-            runner.server, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
+        loop = asyncio.get_running_loop()
+        connect = connections(runner.server, loop, allow_files(settings.max_connections))
+        listener = await loop.create_server(
+            connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
         )
         port = listener.sockets[0].getsockname()[1]
         log("process.started", port=port, pid=os.getpid(), mails=describe_proof(settings), settings=settings.masked())
@@ -52,7 +54,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         log("process.stopping")
         runner.app[STOPPING].set()
         for connection in _stop_listening(listener):
-            await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
+            await loop.connect_accepted_socket(connect, connection)
         await _drain(runner.server)
     finally:
         await runner.cleanup()

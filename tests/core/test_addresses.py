@@ -173,3 +173,13 @@ def test_mask_hides_all_but_edges(value):
     if "@" not in bare:
         shown = re.sub(r"(?i)^((whatsapp|rcs|messenger):)+", "", mask(value))
         assert len(shown.replace("***", "")) <= 6
+
+
+@pytest.mark.parametrize("prefix", ["whatsapp:", "WhatsApp: ", "rcs:"])
+def test_prefix_repeated_a_hundred_thousand_times(prefix):
+    """Whoever chooses the address chooses how often; it comes off at once, and masking does not follow it."""
+    channel = Channel.RCS if prefix == "rcs:" else Channel.WHATSAPP
+    value = prefix * 100_000 + "+15551230001"
+    assert canonicalize(channel, value) == "+15551230001"
+    assert len(mask(value)) < 100
+    assert "1230" not in mask(value)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from router.core.keys import PERMANENT, Keys, Target
+from router.core.keys import MAX_KEY, PERMANENT, Keys, Target
 
 KEYS = Keys("acme")
 ACCOUNT = "AC00000000000000000000000000000001"
@@ -110,3 +110,21 @@ def test_keys_of_the_quarantine_share_a_slot():
     assert "{" not in stream
     notes = [KEYS.quarantine_order("x"), KEYS.quarantine_known(), KEYS.quarantine_repeats(), KEYS.quarantine_bytes()]
     assert {key_slot(key.encode()) for key in notes} == {key_slot(stream.encode())}
+
+
+def test_endless_names_make_keys_that_end():
+    """A name of any length has a key of its own, of its kind and slot, and of bounded length."""
+    keys = {KEYS.route("AC1", f"EMAIL|{'x' * 30_000}{number}@h|ours") for number in range(3)}
+    assert len(keys) == 3
+    for key in keys:
+        assert key.startswith("acme:{0}:route:~")
+        assert len(key) <= MAX_KEY
+    assert KEYS.seen(0, "x" * 30_000) != KEYS.communication("AC1", "x" * 30_000, "a")
+
+
+@given(st.text(st.sampled_from("{}:\r\n\0\u2028a")))
+def test_braces_and_line_breaks_in_names_change_no_slot(name):
+    """The hash tag is the partition's, whatever a name from outside looks like."""
+    slot = key_slot(KEYS.inbound(0).encode())
+    for key in (KEYS.seen(0, name), KEYS.route("AC1", name), KEYS.conversation("AC1", name), KEYS.call("AC1", name)):
+        assert key_slot(key.encode()) == slot

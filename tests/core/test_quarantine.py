@@ -96,3 +96,18 @@ def test_text_of_any_length_and_kind_is_bounded():
     assert len(again.account_id) < 100
     assert len(again.detail) < 5000
     assert len(again.method) == 64
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {b"status": b"9" * 5000, b"received_at": b"9" * 5000},
+        {b"headers": b"[" * 200_000},
+        {b"headers": b"[[1, " + b"9" * 5000 + b"]]"},
+    ],
+    ids=["numbers", "nesting", "number in headers"],
+)
+def test_entry_with_more_than_python_reads(fields):
+    """A number or a nesting that Python refuses to read is shown as nothing: whoever lists the others still can."""
+    refused = from_fields(fields)
+    assert (refused.status, refused.received_at, refused.headers) == (0, 0, ())

@@ -73,3 +73,9 @@ def test_parts_given_one_by_one():
     assert split_target(b"/a?b=c") == (b"/a?b=c", "")
     assert split_target(b"https://h") == (b"/", "h")
     assert parse_headers(["A: 1", "a: 2", "B:3"]) == {"a": "1", "b": "3"}
+
+
+def test_content_length_beyond_all_numbers():
+    """A length that Python refuses to read cuts nothing."""
+    text = b"POST / HTTP/1.1\nContent-Length: " + b"9" * 5000 + b"\n\nbody"
+    assert parse_request(text).body == b"body"

@@ -125,3 +125,11 @@ def test_elements_are_those_of_the_official_library(parent):
 def test_attributes_are_those_of_the_official_library(element, content):
     """No attribute that Twilio's library knows is refused; what it calls the content is text."""
     assert official()[1][element] - content <= ATTRIBUTES[element]
+
+
+@pytest.mark.parametrize("encoding", ["UTF-6", "rot13", "idna", "undefined"])
+def test_encoding_that_cannot_be_read(encoding):
+    """An encoding that Python does not have, or that is none of a text, is a problem of the first line."""
+    with pytest.raises(TwimlError, match=r"write UTF-8|well-formed") as caught:
+        read_twiml(f'<?xml version="1.0" encoding="{encoding}"?>\n<Response/>'.encode())
+    assert caught.value.problem.line == 1

@@ -179,6 +179,7 @@ def test_message():
     assert (event.message_sid, event.participant_sid, event.author) == (MESSAGE, MEMBER, "whatsapp:+14155550101")
     assert (event.text, event.index, event.is_by_api) == ("Hello", 0, True)
     assert len(read(make("message_added", Body="x" * 99_999, Index="one")).text) == MAX_TEXT
+    assert read(make("message_added", Index="9" * 5000)).index is None
 
 
 def test_state():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from yarl import URL
 from router import logs
 from router.core.keys import Keys
 from router.receiver.app import create_app
+from router.receiver.connections import connections
 from router.settings import load
 from router.streams.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
@@ -107,24 +109,25 @@ def output(monkeypatch):
 @pytest.fixture
 async def start(redis, redis_url, output, tmp_path):
     """Start a receiver with variables of its own; after the test no line may show what is private."""
-    runners = []
+    running = []
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=200), timeout=aiohttp.ClientTimeout(total=60)
     ) as session:
 
         async def start_one(*, server_url: str = redis_url, **environment: str) -> Receiver:
             settings = settings_of(server_url, **{"ROUTER_SPOOL_DIR": str(tmp_path / "spool")} | environment)
-            runner = web.AppRunner(
-                create_app(settings), access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1
-            )
+            runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1)
             await runner.setup()
-            runners.append(runner)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            loop = asyncio.get_running_loop()
+            factory = connections(runner.server, loop, settings.max_connections)
+            listener = await loop.create_server(factory, "127.0.0.1", 0)
+            running.append((runner, listener))
+            url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
             return Receiver(url, settings.keys, redis, session, output)
 
         yield start_one
-        for runner in runners:
+        for runner, listener in running:
+            listener.close()
             await runner.cleanup()
     shown = output.getvalue()
     assert not [secret for secret in PRIVATE if secret in shown], "the log shows what is private"

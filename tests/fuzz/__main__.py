@@ -1,0 +1,123 @@
+"""`make fuzz [SECONDS=n] [ARGS='TARGET ...']`: walks the table of targets, guided by coverage, and says what was done.
+
+Each target runs in a process of its own (libFuzzer, by atheris, which instruments router and handlers as they are
+imported), begins with the seeds and with what earlier runs have found worth keeping in .state/fuzz, and ends after so
+many seconds. What fails is kept there as a file: `python -m tests.fuzz TARGET --replay FILE` shows it again. Ends with
+status 1 if anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+CORPUS = Path(".state/fuzz")
+#: Bytes of an input, seconds and megabytes that one may take.
+MAX_LENGTH, MAX_SECONDS, MAX_MEGABYTES = 16_384, 10, 2048
+_DONE = re.compile(r"^#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one target."""
+
+    name: str
+    executions: int
+    edges: int
+    features: int
+    inputs: int
+    failure: str
+
+    def __str__(self) -> str:
+        end = self.failure or "nothing found"
+        return f"{self.name:16}{self.executions:>10}{self.edges:>8}{self.features:>10}{self.inputs:>8}  {end}"
+
+
+def fuzz(name: str, seconds: int) -> Report:
+    """Run one target in a process of its own."""
+    corpus = CORPUS / name
+    corpus.mkdir(parents=True, exist_ok=True)
+    limits = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH}", f"-timeout={MAX_SECONDS}"]
+    limits += [f"-rss_limit_mb={MAX_MEGABYTES}", f"-artifact_prefix={CORPUS}/{name}-"]
+    command = [sys.executable, "-m", "tests.fuzz", name, "--one", "--", *limits, str(corpus)]
+    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    said = ended.stdout + ended.stderr
+    found = _DONE.search(said)
+    executions, edges, features, inputs = map(int, found.groups()) if found else (0, 0, 0, 0)
+    failure = "" if found and ended.returncode == 0 else _failure(said)
+    return Report(name, executions, edges, features, inputs, failure)
+
+
+def _failure(said: str) -> str:
+    """Return the last words of the failure, and where its input is kept."""
+    (CORPUS / "last-failure.log").write_text(said, encoding="utf-8")
+    raised = [line for line in said.splitlines() if re.match(r"\w+(\.\w+)*(Error|Exception|Interrupt)\b", line)]
+    kept = re.search(r"Test unit written to (\S+)", said)
+    return f"FAILED: {(raised or ['see last-failure.log'])[-1]} ({kept.group(1) if kept else 'no input kept'})"
+
+
+def run_one(name: str, arguments: list[str]) -> None:
+    """Fuzz in this process; does not return."""
+    import atheris
+
+    with atheris.instrument_imports(include=["router", "handlers"]):
+        from tests.fuzz.targets import TARGETS
+    for seed in TARGETS[name].seeds:
+        (CORPUS / name / sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    atheris.Setup(["fuzz", *arguments], TARGETS[name].check)
+    atheris.Fuzz()
+
+
+def _say(line: object) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="those to run; without any all of them")
+    parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run a target on one input, without atheris")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit status."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    chosen = make_parser().parse_args(arguments[:end])
+    if chosen.one:
+        run_one(chosen.targets[0], arguments[end + 1 :])
+    from tests.fuzz.targets import TARGETS
+
+    unknown = set(chosen.targets) - set(TARGETS)
+    if unknown:
+        _say(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        return 2
+    if chosen.replay:
+        TARGETS[chosen.targets[0]].check(chosen.replay.read_bytes())
+        return 0
+    if importlib.util.find_spec("atheris") is None:
+        _say("atheris is not installed: `make fuzz` installs it (its wheels are for Linux and CPython 3.11 to 3.14)")
+        return 2
+    _say(f"{'target':16}{'runs':>10}{'edges':>8}{'features':>10}{'inputs':>8}  ({chosen.seconds} s each)")
+    reports = []
+    for name in chosen.targets or TARGETS:
+        reports.append(fuzz(name, chosen.seconds))
+        _say(reports[-1])
+    failed = [report for report in reports if report.failure]
+    _say(f"{sum(report.executions for report in reports)} runs of {len(reports)} targets, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUTF8", "1")
+    sys.exit(main(sys.argv[1:]))

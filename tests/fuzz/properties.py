@@ -1,0 +1,328 @@
+"""What holds for any bytes, parser by parser: only the declared errors, nothing that Redis or a log could not take.
+
+Each function takes bytes and returns, or raises: whatever it raises is a finding. They need no test framework.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from handlers.consume import account_of, subject_of
+from handlers.roster import read_roster
+from router.conversations.answers import RawAnswer, parse_retry_after, to_answer, to_error, to_model
+from router.core import quarantine, redaction
+from router.core.accounts import Account, Accounts
+from router.core.accounts_file import read_accounts
+from router.core.addresses import Channel, canonicalize, mask, parse_address
+from router.core.email_signature import BasicVerifier, MailVerifier
+from router.core.entries import read_entry
+from router.core.errors import (
+    ServerError,
+    SettingsError,
+    SignatureError,
+    UnreadableError,
+    UnusableError,
+    WrongTypeError,
+)
+from router.core.events import InboundEntry
+from router.core.keys import MAX_KEY, Keys
+from router.core.ledger import Ledger
+from router.core.participants import Communication, Conversation, Participant
+from router.core.policy_file import read_policy
+from router.core.redis_url import Kind, parse_redis_url
+from router.core.request_text import parse_request
+from router.core.signature import MAX_PARAMETERS, Verifier, parse_form
+from router.core.signature_explain import SignedRequest, explain
+from router.core.timestamps import to_microseconds
+from router.core.voice_templates import NAMES, read_templates
+from router.inbound import email, event_streams
+from router.inbound.form import read_text
+from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MailReader
+from router.inbound.mail_text import decode, decode_header, html_to_text
+from router.inbound.multipart import MultipartReader, boundary_of
+from router.inbound.raw_mail import RawMailReader
+from router.inbound.sources import SOURCES, Webhook, normalize
+from router.streams.delivery import Delivery, StreamRef
+from router.worker.work import read_inbound
+
+if TYPE_CHECKING:
+    from router.core.events import Identity, SourceName
+
+ACCOUNT = "AC00000000000000000000000000000001"
+BOUNDARY = b"xYzZY"
+_KEYS = Keys()
+_VERIFIER = Verifier((b"https://h",), ("0" * 32,), {"key": "secret"})
+_ACCOUNTS = Accounts([Account(ACCOUNT, ("0" * 32,))])
+#: Digits of which so many in a row are somebody's number.
+_TELLING = 8
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _check_written(*texts: str | None) -> None:
+    """What goes on to Redis, JSON or a header can be written."""
+    for text in texts:
+        (text or "").encode()
+
+
+def _check_identity(identity: Identity) -> None:
+    """Its names can be keys: of one slot, and of bounded length."""
+    _check_written(identity.account_id, identity.key, identity.subject, *identity.aliases)
+    for key in (_KEYS.seen(0, identity.key), _KEYS.route(identity.account_id, identity.subject)):
+        assert len(key) <= MAX_KEY
+        assert key.startswith("router:{0}:")
+
+
+def source(name: SourceName, data: bytes) -> None:
+    """A source takes its own word: what is split off can be normalized, or is refused by a declared error."""
+    pairs = []
+    with suppress(UnreadableError):
+        pairs = parse_form(data)
+    row = SOURCES[name]
+    with suppress(UnreadableError):
+        pieces = row.split(Webhook(data, pairs, None), ACCOUNT)
+        again = row.split(Webhook(data, pairs, None), ACCOUNT)
+        assert pieces == again, "the same bytes are the same event"
+        for piece in pieces:
+            _check_identity(piece.identity)
+            settle(name, piece.body)
+    settle(name, data)
+
+
+def settle(name: str, body: bytes) -> None:
+    """A durable entry becomes an event or a declared error, never anything else."""
+    with suppress(UnreadableError, UnusableError):
+        event = normalize(InboundEntry("1-0", name, ACCOUNT, "k", "s", 0, body))
+        _check_written(event.account_id, event.cause.event_type, event.cause.resource_id)
+
+
+def form(data: bytes) -> None:
+    """A form has a bounded number of parameters, all of them bytes; as text or not at all."""
+    with suppress(UnreadableError):
+        pairs = parse_form(data)
+        assert len(pairs) <= MAX_PARAMETERS
+        _check_written(*read_text(pairs).values())
+
+
+def mail(data: bytes) -> None:
+    """A mail is the same however it is cut into chunks, bounded, and can be written and read again."""
+    whole, chopped = _read_mail(data, len(data) or 1), _read_mail(data, 7)
+    assert whole == chopped, "chunks change what is read"
+    if isinstance(whole, str):
+        return
+    assert 0 < len(whole) <= MAX_RECIPIENTS
+    for one in whole:
+        assert len(one.text.encode()) <= MAX_TEXT
+        assert email.ReceivedMail.model_validate_json(one.to_body()) == one
+        _check_identity(email.identify(one, account_id=ACCOUNT))
+        settle("email", one.to_body())
+
+
+def _read_mail(data: bytes, step: int) -> tuple[email.ReceivedMail, ...] | str:
+    try:
+        reader = MailReader(f"multipart/form-data; boundary={BOUNDARY.decode()}")
+        for start in range(0, len(data), step):
+            reader.feed(data[start : start + step])
+        return reader.finish()
+    except UnreadableError:
+        return "unreadable"
+
+
+def raw_mail(data: bytes) -> None:
+    """A raw mail never fails, and is the same however it is cut."""
+    found = []
+    for step in (len(data) or 1, 5):
+        reader = RawMailReader(1000)
+        for start in range(0, len(data), step):
+            reader.write(data[start : start + step])
+        reader.finish()
+        leaves = [leaf for leaf in (reader.text, reader.html, *reader.parts) if leaf is not None]
+        _check_written(*(leaf.filename for leaf in leaves), *(leaf.content_type for leaf in leaves))
+        found.append((reader.headers.items(), [(leaf.content_type, leaf.size, leaf.content()) for leaf in leaves]))
+    assert found[0] == found[1], "chunks change what is read"
+
+
+def multipart(data: bytes) -> None:
+    """Any content type and body are read or refused by a declared error."""
+    head, _, body = data.partition(b"\n")
+    with suppress(UnreadableError, WrongTypeError):
+        assert boundary_of(_text(head))
+    with suppress(UnreadableError, WrongTypeError):
+        reader = MultipartReader(_text(head), lambda header: _check_written(header.name, header.filename) or len)
+        reader.feed(body)
+        reader.finish()
+
+
+def mail_text(data: bytes) -> None:
+    """Text from strangers is read somehow, and can be written again."""
+    head, _, rest = data.partition(b"\n")
+    for is_cut in (False, True):
+        _check_written(decode(rest, _text(head), is_cut=is_cut).text)
+    text = decode(data, None).text
+    _check_written(decode_header(text), html_to_text(text))
+
+
+def batch(data: bytes) -> None:
+    """A batch is taken element by element: bad ones are told with their JSON, and none is lost."""
+    with suppress(UnreadableError):
+        for element in event_streams.split(data, default_account=ACCOUNT):
+            if isinstance(element, event_streams.Element):
+                _check_identity(element.identity)
+                settle("event-streams", element.body)
+            else:
+                _check_written(element.reason)
+
+
+def signature(data: bytes) -> None:
+    """Nothing that was not signed with our secrets is right, whatever it looks like."""
+    path, _, rest = data.partition(b"\n")
+    header, _, body = rest.partition(b"\n")
+    for settings in (None, _text(header)):
+        with suppress(SignatureError):
+            _VERIFIER.verify_json(path, body, _text(header), settings)
+            raise AssertionError("junk is no signature")
+        with suppress(SignatureError, UnreadableError):
+            _VERIFIER.verify_form(path, parse_form(body), _text(header), settings)
+            raise AssertionError("junk is no signature")
+
+
+def proof_of_mail(data: bytes) -> None:
+    """Nor is any header a mail's signature or somebody's password."""
+    head, _, rest = data.partition(b"\n")
+    with suppress(SignatureError):
+        running = MailVerifier([], max_age=None).begin(_text(head), _text(rest), now=0.0)
+        running.update(rest)
+        running.finish()
+        raise AssertionError("junk is no signature")
+    with suppress(SignatureError):
+        BasicVerifier(("user:a long password",)).verify(_text(data))
+        raise AssertionError("junk is no password")
+
+
+def explanation(data: bytes) -> None:
+    """Explaining why a webhook was refused never fails, and never says that junk is right."""
+    path, _, rest = data.partition(b"\n")
+    header, _, body = rest.partition(b"\n")
+    for is_form in (True, False):
+        headers = {"x-twilio-signature": _text(header), "x-twilio-webhooks-signature-settings": "key=key"}
+        told = explain(SignedRequest(path, headers, body, is_form), "https://h", _ACCOUNTS)
+        assert not told.is_right
+        assert all(redaction.plain(line).isprintable() for line in told.lines)  # as the command shows them
+
+
+def address(data: bytes) -> None:
+    """Any text is an address; its canonical form is stable, and masked nobody's number is seen."""
+    text = data.decode("utf-8", "replace")
+    parsed = parse_address(text)
+    for channel in (*Channel, parsed.channel):
+        once = canonicalize(channel, text)
+        assert canonicalize(channel, once) == once
+    shown = mask(text)
+    run = 0
+    for character in shown.rpartition("@")[2] if "@" in text else shown:
+        run = run + 1 if character.isdigit() else 0
+        assert run < _TELLING, "a number is shown"
+
+
+def request_text(data: bytes) -> None:
+    """A pasted request is one, or a ValueError; what is shown of its body is printable."""
+    with suppress(ValueError):
+        request = parse_request(data)
+        kind = request.headers.get("content-type", "")
+        for line in (*redaction.masked_body(kind, request.body), redaction.masked_path(request.raw_path)):
+            assert line.isprintable()
+
+
+def redacted(data: bytes) -> None:
+    """Any bytes can be shown to an operator under any content type."""
+    for kind in ("application/x-www-form-urlencoded", "application/json", "text/plain"):
+        for line in redaction.masked_body(kind, data):
+            assert line.isprintable()
+    assert redaction.masked_path(data).isprintable()
+
+
+def quarantined(data: bytes) -> None:
+    """An entry of the quarantine is shown as far as it can be read, and goes back as it was."""
+    names = (b"source", b"reason", b"detail", b"status", b"received_at", b"method", b"path", b"headers", b"body")
+    refused = quarantine.from_fields(dict(zip(names, data.split(b"\n"), strict=False)) | {b"is_whole": b"1"})
+    fields = {name.encode(): value for name, value in refused.to_fields().items()}
+    assert quarantine.from_fields(fields).body == refused.body
+    assert refused.digest == refused.digest
+
+
+def published(data: bytes) -> None:
+    """A consumer reads an entry, or refuses it by a ValidationError; finding its subject never fails."""
+    delivery = Delivery(StreamRef(0, "s"), "1-0", {b"event": data})
+    subject_of(delivery)
+    with suppress(LookupError, ValueError, TypeError):
+        account_of(delivery)
+    with suppress(ValidationError):
+        entry = read_entry(data)
+        _check_written(entry.id, entry.subject)
+
+
+def inbound(data: bytes) -> None:
+    """An inbound entry of any fields is read, and is an event or a declared error."""
+    names = (b"source", b"account", b"key", b"subject", b"received_at", b"body")
+    fields = dict(zip(names, data.split(b"\n", len(names) - 1), strict=False))
+    entry = read_inbound(Delivery(StreamRef(0, "s"), "1-0", fields))
+    _check_written(entry.source, entry.account_id, entry.key, entry.subject)
+    settle(entry.source, entry.body)
+
+
+def ledger(data: bytes) -> None:
+    """A marker in a conversation's ledger is read, or refused by a ValidationError."""
+    with suppress(ValidationError):
+        found = Ledger("router", ACCOUNT, "c", {"p:x": data.decode("utf-8", "replace")}).marker("x")
+        assert found is None or found.model_dump_json()
+
+
+def answer(data: bytes) -> None:
+    """Whatever the API or something in between answers is a resource, or a declared error that can be logged."""
+    status, body = (data[0] * 2 if data else 200), data[1:]
+    raw = RawAnswer("GET /x", status, {"Retry-After": _text(body), "Date": _text(body)}, body)
+    _check_written(str(to_error(raw, now=0.0)))
+    wait = parse_retry_after(_text(body), 0.0)
+    assert wait is None or 0 <= wait <= 86_400
+    with suppress(ServerError):
+        found = to_answer(RawAnswer("GET /x", 200, {}, body))
+        for model in (Participant, Conversation, Communication):
+            with suppress(ServerError):
+                to_model(model, found.data, route="GET /x")
+
+
+def settings_file(data: bytes) -> None:
+    """An operator's file is right, or all that is wrong with it is said in a SettingsError."""
+    text = data.decode("utf-8", "replace")
+    for read in (read_policy, read_accounts):
+        with suppress(SettingsError):
+            read(text)
+    with suppress(SettingsError):
+        read_roster(text, "roster.toml")
+
+
+def redis_url(data: bytes) -> None:
+    """An operator's URL names servers that can be called, or a ValueError says that it does not."""
+    try:
+        url = parse_redis_url(data.decode("utf-8", "replace"))
+    except ValueError:
+        return
+    assert bool(url.nodes) == (url.kind is not Kind.SERVER)
+    assert all(host and 0 < port < 65536 for host, port in url.nodes)
+
+
+def template(data: bytes) -> None:
+    """A TwiML template is right or refused; what a right one answers is bytes, whoever calls."""
+    with suppress(SettingsError):
+        read_templates({f"{name}.xml": data for name in NAMES}, {}).answer(None, {"from": _text(data)})
+
+
+def moment(data: bytes) -> None:
+    """A time is one or none, and never a failure."""
+    found = to_microseconds(data.decode("utf-8", "replace"))
+    assert found is None or isinstance(found, int)

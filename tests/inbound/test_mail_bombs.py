@@ -1,0 +1,116 @@
+"""Mails made to cost much: what is read of them is bounded before the work is, and no clock is needed to see it."""
+
+import encodings
+import itertools
+
+import pytest
+
+from router.inbound.mail_text import decode, decode_header, html_to_text
+from router.inbound.multipart import MAX_PARAMETERS as MAX_FORM_PARAMETERS
+from router.inbound.multipart import MultipartReader, parse_options_header
+from router.inbound.raw_mail import MAX_PARAMETERS, MAX_PATTERNS, RawMailReader, read_headers
+
+HEADERS = ("Content-Type: multipart/mixed", "Content-Disposition: attachment")
+
+
+@pytest.mark.parametrize("begin", ["", '; x="'], ids=["bare", "quoted"])
+@pytest.mark.parametrize("header", HEADERS)
+def test_flood_of_parameters_is_cut_before_it_is_read(header, begin):
+    """Reading parameters takes time with their square; a header says so many that no real one is touched."""
+    name = header.partition(":")[0]
+    message = read_headers(f"{header}{begin}{';' * 200_000}\n\n".encode())
+    assert message[name].count(";") < MAX_PARAMETERS
+    usual = read_headers(f'{header}; boundary="b;b"; filename*0="a"; filename*1="b"\n\n'.encode())
+    assert usual.get_param("filename", header=name) is not None
+
+
+def test_long_header_with_few_parameters_is_cut():
+    """One endless parameter is no better than many."""
+    message = read_headers(b"Content-Type: text/plain; charset=utf-8; x=" + b"y" * 200_000 + b"\n\n")
+    assert len(message["content-type"]) < 10_000
+    assert message.get_content_charset() == "utf-8"
+
+
+def test_flood_of_parameters_in_a_part_of_the_form_is_cut(monkeypatch):
+    """The same in the form around the mail, whose part names and file names come from the mail."""
+    seen = []
+
+    def spy(value):
+        seen.append(value)
+        return parse_options_header(value)
+
+    reader = MultipartReader("multipart/form-data; boundary=b", lambda header: names.append(header.name) or bytes)
+    names = []
+    monkeypatch.setattr("router.inbound.multipart.parse_options_header", spy)
+    reader.feed(b'--b\r\nContent-Disposition: form-data; name="a"; x="' + b";" * 7000 + b"\r\n\r\nx\r\n--b--\r\n")
+    reader.finish()
+    assert names == ["a"]
+    assert max(value.count(b";") for value in seen) < MAX_FORM_PARAMETERS
+
+
+def nested(inner):
+    """A mail of 19 multiparts in each other, and in the innermost so many more, one behind the other."""
+    names = [f"{depth}_".ljust(250, "x") for depth in range(19)]
+    lines = [f"Content-Type: multipart/mixed; boundary={names[0]}\n\n"]
+    for outer, name in itertools.pairwise(names):
+        lines.append(f"\n--{outer}\nContent-Type: multipart/mixed; boundary={name}\n\n")
+    for number in range(inner):
+        name = f"i{number}_".ljust(250, "y")
+        lines.append(f"\n--{names[-1]}\nContent-Type: multipart/mixed; boundary={name}\n\n")
+    return "".join(lines).encode()
+
+
+def test_boundaries_that_cost_too_much_are_given_up():
+    """Every new boundary makes a new pattern of all that are open; a mail of nothing else is not read to its end."""
+    reader = RawMailReader(1000)
+    reader.write(nested(900))
+    reader.finish()
+    assert reader.is_given_up
+    assert reader._patterns < MAX_PATTERNS + 20 * 300
+
+
+def test_mail_with_many_parts_is_read_to_its_end():
+    """The bound is far from what a real mail has: three levels, and hundreds of attachments."""
+    head = b"Content-Type: multipart/mixed; boundary=outer-boundary-of-a-usual-length\n\n"
+    part = b"\n--outer-boundary-of-a-usual-length\nContent-Type: image/png\n\nx"
+    reader = RawMailReader(1000)
+    reader.write(head + part * 900 + b"\n--outer-boundary-of-a-usual-length--\n")
+    reader.finish()
+    assert not reader.is_given_up
+    assert reader.part_count == 900
+
+
+def test_made_up_charsets_leave_nothing_behind():
+    """Python remembers every name of a codec that it was asked for, known or not; strangers choose the names."""
+    decode_header("=?utf-8?q?a?=")
+    before = len(encodings._cache)
+    for number in range(500):
+        assert decode(b"abc", f"made-up-{number}").text == "abc"
+        assert decode(b"abc", f"utf{'-' * (1 + number % 30)}8").text == "abc"
+    decode_header(" ".join(f"=?made-up-{number}?q?a?=" for number in range(500)))
+    assert len(encodings._cache) <= before + 1
+
+
+@pytest.mark.parametrize(
+    ("charset", "data", "text"),
+    [
+        ("ISO-8859-1", b"\xe4", "ä"),
+        ("windows-1252", b"\x80", "€"),
+        ("KOI8-U", b"\xa4", "є"),
+        ("Shift_JIS", "日本".encode("shift_jis"), "日本"),
+        ("utf-8-sig", b"\xef\xbb\xbfa", "a"),
+        ("GB18030", "中".encode("gb18030"), "中"),
+        ("cp874", b"\xa1", "ก"),
+    ],
+)
+def test_real_charsets_are_still_read(charset, data, text):
+    """The names that mails really have are all in the table."""
+    assert decode(data, charset) == (text, True)
+
+
+@pytest.mark.parametrize("digits", [4301, 300_000])
+def test_character_reference_beyond_all_numbers(digits):
+    """Python refuses to read such a number; the text stays as it is, and the mail is no error."""
+    shown = html_to_text(f"<p>a &amp; b</p>&#{'9' * digits};")
+    assert shown.startswith("a & b")
+    assert shown.endswith("9;")

@@ -1,0 +1,108 @@
+"""The watch over all log lines of the suite: what it finds, what it lets pass, and that it fails a run."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+from tests.support.secrecy import PRIVATE, Secrecy, whatever_is_private
+
+SHOWN = {
+    "a phone number": ['{"reason":"to +15551230001"}', "15:00:00.000 web webhook reason=whatsapp:+14155550101"],
+    "a mailbox": ['{"reason":"ana.lopez@example.com"}', "to=<help@example.com>"],
+    "a secret": ['{"settings":{"TWILIO_AUTH_TOKEN":"0123456789abcdef0123456789abcdef"}}', "made-up-api-secret"],
+    "a password in a URL": ['{"REDIS_URL":"redis://user:hunter2@h:6379/0"}', "redis://:hunter2@h"],
+    "a customer's words": ['{"text":"the quick brown fox, confidentially"}'],
+}
+HIDDEN = [
+    '{"address":"+155***01","recipient":"a***@example.com"}',
+    '{"REDIS_URL":"redis://***@127.0.0.1:6379/0","PUBLIC_BASE_URL":"https://hooks.example.com"}',
+    '{"REDIS_URL":"redis://user:***@h"}',
+    '{"key":"AC00000000000000000000000000000001:messaging:SM00000000000000000000015551230001"}',
+    '{"participant":"conv_participant_01m7w9zwnqf3vbpv664xfnytnd","ms":15.55,"ROUTER_MARKER_TTL":"15552000"}',
+]
+
+
+@pytest.mark.parametrize(("what", "line"), [(what, line) for what, lines in SHOWN.items() for line in lines])
+def test_what_is_private_is_found(what, line):
+    """Each kind by its name, in both forms of a line."""
+    assert what in whatever_is_private(line)
+
+
+def test_every_kind_has_an_example():
+    """A new kind must show here what it finds."""
+    assert set(SHOWN) == set(PRIVATE)
+
+
+@pytest.mark.parametrize("line", HIDDEN)
+def test_what_is_masked_passes(line):
+    """Masked addresses, ids and settings are what lines are made of."""
+    assert whatever_is_private(line) == []
+
+
+def test_lines_are_found_among_other_output(tmp_path):
+    """Only log lines count: a demonstration may print what its reader has typed; files are named with their test."""
+    watch = Secrecy()
+    watch.look_at_text("sent from +15551230001\n", "here")
+    assert watch.findings == {}
+    log = tmp_path / "test_of_somebody0" / "1.log"
+    log.parent.mkdir()
+    log.write_text('started\n{"time":"2026","reason":"+15551230001"}\n12:00:00.000 web  webhook to=ana@example.com\n')
+    (tmp_path / "spool.sqlite").write_text('{"time":"2026","reason":"+15551230001"}\n')
+    watch.look_at_files(tmp_path)
+    assert {what for what, _ in watch.findings} == {"a phone number", "a mailbox"}
+    assert {where for _, where in watch.findings} == {"test_of_somebody0/1.log"}
+    log.unlink()  # the watch of this run would find it too
+
+
+CONFTEST = """
+from tests.support.secrecy import Secrecy
+
+def pytest_configure(config):
+    secrecy = Secrecy()
+    secrecy.install()
+    config.pluginmanager.register(secrecy, "secrecy")
+"""
+TALKING = """
+import subprocess, sys
+import pytest
+from router.logs import log
+
+def test_discreet():
+    log("webhook", reason="+155***01")
+
+{marker}
+def test_indiscreet():
+    {talk}
+"""
+TALKS = {
+    "in this process": 'log("webhook", reason="+15551230001")',
+    "in another one": "subprocess.run([sys.executable, '-c', "
+    '\'from router.logs import log; log("webhook", reason="+1555123" + "0001")\'], capture_output=True, check=True)',
+}
+
+
+@pytest.mark.parametrize("talk", TALKS.values(), ids=list(TALKS))
+@pytest.mark.parametrize("marker", ["", "@pytest.mark.indiscreet"], ids=["", "on purpose"])
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_run_fails_at_its_end(tmp_path, talk, marker, processes):
+    """All tests pass, and the run does not, also where processes share the tests: it names test and line.
+
+    A test that says that it means it is let alone.
+    """
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_talking.py").write_text(TALKING.format(talk=talk, marker=marker))
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "no:cacheprovider", str(tmp_path)]
+    with (tmp_path / "said").open("w+") as said:
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, stdout=said, check=False)
+        said.seek(0)
+        text = said.read()
+    (tmp_path / "said").unlink()  # it repeats the line that is looked for
+    assert "2 passed" in text
+    assert ended.returncode == (0 if marker else 1), text
+    assert ("SHOWS a phone number" in text) == (not marker)
+    assert ("test_talking.py::test_indiscreet" in text) == (not marker)

@@ -1,0 +1,59 @@
+"""Redis as SECURITY.md advises it: a user of its own with few rights is enough for everything that processes do."""
+
+import re
+
+import pytest
+
+from router.core.quarantine import Bounds, Refused
+from router.receiver.readiness import make_ping
+from router.streams.connection import RedisError, connect
+from router.streams.inspect import update_gauges
+from router.streams.quarantine import keep, list_kept
+from tests.support.source import ROOT
+from tests.worker.world import World
+
+ADVISED = re.search(r"^    ACL SETUSER (.+)$", (ROOT / "SECURITY.md").read_text(encoding="utf-8"), re.MULTILINE)
+REFUSED = Refused(
+    "messaging", "signature", "d", 403, 1_767_787_200_000_000, "POST", b"/w", (), "AC1", b"x", is_whole=True
+)
+
+
+@pytest.fixture
+async def limited(redis, redis_url):
+    """A connection as the user that is advised, who is gone afterwards."""
+    await redis.execute_command("ACL", "SETUSER", *ADVISED[1].replace("PASSWORD", "a-long-one").split())
+    url = redis_url.replace("redis://", "redis://router:a-long-one@")
+    client = connect(url)
+    yield client, url
+    await client.aclose()
+    await redis.execute_command("ACL", "DELUSER", "router")
+
+
+async def test_webhook_goes_its_whole_way(world, limited):
+    """Taken in, read by a real consumer, published and counted; refused ones are kept."""
+    client, url = limited
+    inner = World(client, url, world.sandbox, world.session)
+    inner.resolver = inner.make_resolver()
+    assert await make_ping(client)() is None
+    async with inner.consuming():
+        await inner.append(inner.sms())
+        await inner.finished()
+    assert await inner.types() == ["joined"]
+    await update_gauges(client, inner.keys)
+    await keep(client, inner.keys, REFUSED, Bounds(10, 1000, 60))
+    assert [kept.refused.body async for kept in list_kept(client, inner.keys)] == [b"x"]
+    await inner.close()
+
+
+async def test_the_user_can_do_no_more(limited):
+    """Neither other keys nor what ruins a server."""
+    client, _ = limited
+    for command in (
+        ("GET", "other"),
+        ("FLUSHALL",),
+        ("CONFIG", "SET", "maxmemory", "1"),
+        ("KEYS", "*"),
+        ("ACL", "LIST"),
+    ):
+        with pytest.raises(RedisError, match=r"(?i)permission"):
+            await client.execute_command(*command)

@@ -1,0 +1,59 @@
+"""Authentic nonsense: each webhook ends, as entries, as ignored or as a dead letter, and never in a loop."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from router.core.errors import UnreadableError
+from router.core.events import SourceName
+from router.core.signature import parse_form
+from router.inbound.sources import FORM, SOURCES, Webhook
+from tests.conftest import ACCOUNT
+from tests.fuzz.targets import TARGETS, spoilt
+from tests.inbound.mails import CONTENT_TYPE
+from tests.receiver.samples import SAMPLES
+from tests.support.waiting import until
+from tests.worker.world import read_mails
+
+#: Ends of an event, as its log line tells them.
+ENDS = ("event", "event.dead")
+
+
+def is_let_in(name, webhook):
+    """Tell whether the door would take it: it can be read, and is of an account that is configured."""
+    try:
+        pairs = parse_form(webhook.body) if SOURCES[name].content_type == FORM else []
+        mails = read_mails(webhook) if name == SourceName.EMAIL else ()
+        pieces = SOURCES[name].split(Webhook(webhook.body, pairs, None, mails), ACCOUNT)
+    except UnreadableError:
+        return False
+    return all(piece.identity.account_id == ACCOUNT for piece in pieces)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_junk_that_is_taken_in_ends(world, lines, seed):
+    """As many ends as entries were taken in, nothing left unread or pending, and an honest message comes through."""
+    chance = random.Random(seed)
+    for name in SOURCES:
+        target = TARGETS["mail" if name == SourceName.EMAIL else name.value]
+        for _ in range(25):
+            webhook = replace(SAMPLES[name](), body=spoilt(target, chance))
+            if name == SourceName.EMAIL:
+                webhook = replace(webhook, content_type=CONTENT_TYPE)
+            if is_let_in(name, webhook):
+                await world.append(webhook)
+    await world.append(world.sms())
+    taken = await world.redis.xlen(world.inbound.key)
+    assert taken > 20
+
+    async def has_ended():
+        world.clock.advance(10)  # calls wait a minute for their conversation
+        return sum(len(lines(event)) for event in ENDS) >= taken
+
+    async with world.consuming(ROUTER_DEAD_LETTER_BUDGET="1"):
+        await until(has_ended, 60)
+        await world.finished()
+    assert sum(len(lines(event)) for event in ENDS) == taken
+    assert len(await world.letters()) == len(lines("event.dead"))
+    assert "participant.joined" in {entry.type for entry in await world.entries()}
