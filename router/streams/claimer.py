@@ -1,10 +1,11 @@
 """Takes over the entries of dead consumers, and finds our own that never reached us.
 
 Dead is a consumer whose heartbeat two looks in a row have missed: after an outage of Redis every heartbeat has expired,
-and the living beat again before the second look. A live one keeps its entries however slow it is. An entry that is ours
-but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up
-again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an
-entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
+and the living beat again before the second look. A look that does not find our own heartbeat either says nothing of
+others: Redis can be read just then, and not written. A live one keeps its entries however slow it is. An entry that is
+ours but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is
+taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one
+gets an entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
 """
 
 from __future__ import annotations
@@ -99,13 +100,14 @@ class Claimer:
         return [row["name"].decode() for row in rows]
 
     async def _silent(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+        """Return who has no heartbeat; nobody, where we have none ourselves: nobody can beat then."""
         if not consumers:
             return []
         pipeline = self._redis.pipeline(transaction=False)
-        for consumer in consumers:
+        for consumer in (self._consumer, *consumers):
             pipeline.exists(self._keys.heartbeat(stream.partition, self._group, consumer))
-        beats = await pipeline.execute()
-        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if not beat]
+        ours, *beats = await pipeline.execute()
+        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if ours and not beat]
 
     async def _claim_all(self, stream: StreamRef, consumer: str, min_idle: int) -> int:
         """Claim a consumer's pending entries in order, batch by batch; returns how many."""

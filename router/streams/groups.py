@@ -69,10 +69,21 @@ class Heartbeat:
             await self._redis.delete(*self._keys)
 
     async def beat(self) -> None:
-        """Renew all keys."""
+        """Renew all keys.
+
+        A key that is there only gets a later end, which needs no memory: a Redis that is full refuses SET, and the
+        living would look dead to each other.
+        """
+        ttl = int(self._ttl * 1000)
         pipeline = self._redis.pipeline(transaction=False)
         for key in self._keys:
-            pipeline.set(key, "1", px=int(self._ttl * 1000))
+            pipeline.pexpire(key, ttl)
+        is_there = await pipeline.execute()
+        if all(is_there):
+            return
+        for key, renewed in zip(self._keys, is_there, strict=True):
+            if not renewed:
+                pipeline.set(key, "1", px=ttl)
         await pipeline.execute()
 
     async def _run(self) -> None:

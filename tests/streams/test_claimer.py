@@ -21,10 +21,10 @@ LONG = 60_000  # milliseconds: longer than any limit
 
 
 class Survivor:
-    """A consumer that only claims."""
+    """A consumer that only beats and claims."""
 
     def __init__(self, redis, keys, stream, name="survivor", batch=10):
-        self.redis, self.stream, self.name = redis, stream, name
+        self.redis, self.keys, self.stream, self.name = redis, keys, stream, name
         self.taken, self.held = [], set()
         self.claimer = Claimer(
             redis,
@@ -46,7 +46,12 @@ class Survivor:
     def ids(self):
         return [one.entry_id for one in self.taken]
 
+    async def beat(self):
+        for stream in self.claimer._streams:
+            await self.redis.set(self.keys.heartbeat(stream.partition, GROUP, self.name), "1", px=LONG)
+
     async def look(self, times=2):
+        await self.beat()
         for _ in range(times):
             await self.claimer.look(self.stream)
 
@@ -128,6 +133,21 @@ async def test_a_heartbeat_that_was_missed_once_is_not_a_death(group, survivor):
     assert len(survivor.taken) == 5
 
 
+async def test_while_nobody_can_beat_nobody_is_dead(group, survivor):
+    """A Redis that is read and not written lets all heartbeats expire, ours too: looks meanwhile count for nothing."""
+    await group.fill(5)
+    await group.read("alive")
+    for _ in range(4):
+        await survivor.claimer.look(survivor.stream)
+    await survivor.look(times=1)
+    await group.beat("alive")
+    await survivor.look(times=1)
+    assert survivor.taken == []
+    await group.redis.delete(group.keys.heartbeat(0, GROUP, "alive"))
+    await survivor.look(times=2)
+    assert len(survivor.taken) == 5
+
+
 async def test_the_clock_of_the_missed_heartbeats_begins_anew_after_a_failed_look(group, survivor, monkeypatch):
     """A look that failed proves nothing: of the looks before an outage none counts after it."""
     await group.fill(5)
@@ -166,8 +186,7 @@ async def test_two_survivors_racing_get_each_entry_once(group, redis, clients, r
     for dead in ("dead-1", "dead-2"):
         await group.read(dead, count=100)
     rivals = [Survivor(clients(redis_url), keys, stream, name=name, batch=7) for name in ("one", "two")]
-    for name in ("one", "two"):
-        await group.beat(name)
+    await asyncio.gather(*[rival.beat() for rival in rivals])
     await asyncio.gather(*[rival.look() for rival in rivals])
     taken = [entry_id for rival in rivals for entry_id in rival.ids]
     assert sorted(taken) == sorted(ids)
@@ -262,6 +281,7 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_tries_again(group, s
         await take(deliveries)
 
     survivor.claimer._take = fail
+    await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.ids == ids)
     running.cancel()
@@ -280,6 +300,7 @@ async def test_each_stream_is_looked_at_with_its_own_heartbeats(redis, lines):
         await group.fill(1)
         await group.read("other")
     await groups[1].beat("other")
+    await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.taken)
     running.cancel()

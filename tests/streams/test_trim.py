@@ -86,7 +86,7 @@ async def test_finished_entries_are_kept_for_the_retention(redis, keys, stream):
 
 
 async def test_as_much_goes_in_one_round_as_came_since_the_last(redis, keys, stream, monkeypatch):
-    """Redis drops only so many entries at once; a round takes as many steps as it needs, or a busy stream would grow."""
+    """Redis drops only so many entries at once: a round takes as many steps as it needs, or busy streams would grow."""
     monkeypatch.setattr(trim, "STEP", NODE)
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "one", id="$")
