@@ -6,6 +6,7 @@ own addresses are caches beside it: losing one costs a call, never an entry.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 ROUTE_LIFE: Final = 7 * 86_400
 #: Seconds: how long the callback of a participant waits for whoever is creating it.
 CREATING_LIFE: Final = 60
+#: Addresses of our side that are remembered of one account. A handful is usual; but whoever takes mails for a whole
+#: domain has as many as people think of.
+OWN_MOST: Final = 5_000
 #: Seconds: how long it is remembered that status callbacks arrive.
 CALLBACKS_LIFE: Final = 7 * 86_400
 
@@ -158,17 +162,26 @@ class Store:
         return [sum(next(found) for _ in addresses) > 0 for _, addresses in wanted]
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
-        """Remember addresses of our side; what joins there is never announced."""
-        if own := [address.key for address in addresses]:
-            await self._redis.sadd(self._keys.own_addresses(account_id), *own)
+        """Remember addresses of our side, those that came last of too many; what joins there is never announced."""
+        now = time.time_ns() // 1_000_000
+        if own := {address.key: now for address in addresses}:
+            key = self._keys.own_addresses(account_id)
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.zadd(key, own, gt=True)
+            pipeline.zremrangebyrank(key, 0, -OWN_MOST - 1)
+            await pipeline.execute()
 
-    async def read_account(self, account_id: str) -> tuple[frozenset[str], int]:
-        """Return the account's own addresses (their keys), and when its last status callback came (µs, 0 if never)."""
+    async def read_account(self, account_id: str) -> tuple[dict[str, int], int]:
+        """Return what is remembered of an account.
+
+        Its own addresses (their keys, and when each last came, in ms), and when its last status callback came (µs, 0
+        if never).
+        """
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.smembers(self._keys.own_addresses(account_id))
+        pipeline.zrange(self._keys.own_addresses(account_id), 0, -1, withscores=True)
         pipeline.get(self._keys.callbacks(account_id))
         addresses, told = await pipeline.execute()
-        return frozenset(address.decode() for address in addresses), int(told or 0)
+        return {address.decode(): int(came) for address, came in addresses}, int(told or 0)
 
     async def write_callback_time(self, account_id: str, told: int) -> None:
         """Remember that a status callback of the account came at `told` (µs)."""

@@ -291,16 +291,29 @@ async def test_a_pair_tells_channels_and_both_sides_apart_but_not_spellings():
 
 
 async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, keys):
-    """Own addresses stay for good, the time of the last callback expires, and other accounts see neither."""
-    assert await store.read_account(ACCOUNT) == (frozenset(), 0)
+    """Own addresses stay, the time of the last callback expires, and other accounts see neither."""
+    assert await store.read_account(ACCOUNT) == ({}, 0)
     desk, inbox = Address("SMS", "+15557650001"), Address("EMAIL", "Desk@Example.com")
     await store.add_own_addresses(ACCOUNT, [desk, inbox])
     await store.add_own_addresses(ACCOUNT, [desk])
     await store.add_own_addresses(ACCOUNT, [])
     await store.write_callback_time(ACCOUNT, 42)
-    assert await store.read_account(ACCOUNT) == (frozenset({desk.key, inbox.key}), 42)
-    assert await store.read_account("AC2") == (frozenset(), 0)
+    own, told = await store.read_account(ACCOUNT)
+    assert (own.keys(), told) == ({desk.key, inbox.key}, 42)
+    assert own[desk.key] >= own[inbox.key] > 1_700_000_000_000
+    assert await store.read_account("AC2") == ({}, 0)
     assert await redis.ttl(keys.callbacks(ACCOUNT)) > 0
+
+
+async def test_of_too_many_own_addresses_the_newest_stay(store, redis, keys, monkeypatch):
+    """Who takes mails for a whole domain has as many as strangers think of; the one in use is not pushed out."""
+    monkeypatch.setattr("router.streams.store.OWN_MOST", 3)
+    used = Address("EMAIL", "desk@example.com")
+    for number in range(10):
+        await store.add_own_addresses(ACCOUNT, [Address("EMAIL", f"x{number}@example.com")])
+        await redis.zadd(keys.own_addresses(ACCOUNT), {used.key: 2e12})  # a day in which it was used
+    own, _ = await store.read_account(ACCOUNT)
+    assert own.keys() == {used.key, "EMAIL|x8@example.com", "EMAIL|x9@example.com"}
 
 
 async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(store, redis, keys):
