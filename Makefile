@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
+EVENTS ?= 1000000
 
-.PHONY: help run test install lint types bench schemas clean
+.PHONY: help run test install lint types bench soak schemas clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +28,9 @@ types: $(VENV)/.development  ## mypy, strict
 
 bench: $(VENV)/.development  ## measure, as ratios within one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(VENV)/.development  ## does the memory of any process grow over EVENTS=1000000 events? (a long run)
+	$(BIN)/python -m tests.benchmarks.soak --events $(EVENTS) $(ARGS)
 
 schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries again, from the models
 	$(BIN)/python -m router schemas config/schemas

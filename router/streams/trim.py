@@ -67,7 +67,7 @@ class Trimmer:
     async def trim(self, stream: str) -> int:
         """Trim one stream, step by step; returns how many entries went."""
         args = [f"{max(0, self._clock() - self._retention)}-0", self._most, STEP]
-        gone = 0
+        gone: int = 0
         while True:
             reply: Any = await load_script("trim").run(self._redis, [stream], args)
             gone += reply[0]
