@@ -38,7 +38,7 @@ def resident(pid: int) -> float:
 
 @dataclass(slots=True)
 class Series:
-    """What one process held after how many events; `target` (MiB) is what it should stay below."""
+    """What one process held after how many events; one with a `target` (MiB to stay below) must not grow."""
 
     name: str
     target: float | None = None
@@ -69,16 +69,18 @@ class Series:
 
     @property
     def is_flat(self) -> bool:
-        """Tell whether it keeps to the tolerance."""
-        return self.slope <= TOLERANCE or self.growth <= NOISE
+        """Tell whether it keeps to the tolerance, where it has to."""
+        return self.target is None or self.slope <= TOLERANCE or self.growth <= NOISE
 
     def row(self) -> list[str]:
         """Return its row of the last table: at the start, warm, at the end, slope, target, verdict."""
         start, end, warm = self.samples[0][1], self.samples[-1][1], self.warm()
-        is_met = self.target is None or end <= self.target
-        target = "" if self.target is None else f"{self.target:.0f} {'met' if is_met else 'NOT MET'}"
-        held = [f"{value:.1f}" for value in (start, warm[0][1] if warm else end, end)]
-        return [self.name, *held, f"{self.slope:+.2f}", target, "flat" if self.is_flat else "GROWS"]
+        row = [self.name, *(f"{value:.1f}" for value in (start, warm[0][1] if warm else end, end))]
+        row.append(f"{self.slope:+.2f}")
+        if self.target is None:
+            return [*row, "", "not judged"]
+        target = f"{self.target:.0f} {'met' if end <= self.target else 'NOT MET'}"
+        return [*row, target, "flat" if self.is_flat else "GROWS"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
 from router.sandbox import create_app as create_sandbox
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
+from router.sandbox.simulator import Fault as Spoiled
 from router.sandbox.simulator import Sender, message
 from router.settings import load
 from router.streams.connection import connect
@@ -26,6 +27,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from router.sandbox.simulator import SimulatedWebhook
     from router.streams.connection import Redis
     from router.streams.consumer import StreamConsumer
 
@@ -106,9 +108,18 @@ class Site:
                 body=text,
                 sid=f"SM{self._sent:032x}",
             )
-            status, _ = await self._sender.send(webhook)
-            statuses.append(status)
+            statuses.append(await self.post(webhook))
         return statuses
+
+    async def post(self, webhook: SimulatedWebhook, fault: Spoiled = Spoiled()) -> int:  # noqa: B008 - frozen
+        """Send any webhook; returns the answer's status."""
+        status, _ = await self._sender.send(webhook, fault)
+        return status
+
+    async def forge(self, number: int) -> int:
+        """Send a webhook that nobody signed, each another."""
+        webhook = message("sms", account_sid=ACCOUNT, sender=NUMBER.format(number), recipient=OURS, body="forged")
+        return await self.post(webhook, Spoiled(is_unsigned=True))
 
     async def events(self) -> list[dict[str, Any]]:
         """All entries of the participants streams."""
@@ -124,7 +135,14 @@ class Site:
 
     async def is_settled(self) -> bool:
         """Whether everything that came in has been worked on."""
-        rows: Any = await self.redis.xinfo_groups(self.keys.inbound(0))
+        return await self._is_done(self.keys.inbound(0))
+
+    async def is_consumed(self, target: str) -> bool:
+        """Whether the consumers of a target have finished with all that was published for it."""
+        return await self._is_done(self.keys.participants(0, target))
+
+    async def _is_done(self, stream: str) -> bool:
+        rows: Any = await self.redis.xinfo_groups(stream)
         return all(row["pending"] == 0 and row["lag"] == 0 for row in rows)
 
     async def settled(self, timeout: float = 30) -> None:  # noqa: ASYNC109 # a limit
