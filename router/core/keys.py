@@ -69,7 +69,10 @@ class Keys:
         return self._key(partition, "seen", key)
 
     def conversation(self, account_id: str, conversation_id: str) -> str:
-        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence."""
+        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence.
+
+        A month after its closing it expires in any case.
+        """
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
     def communication(self, account_id: str, conversation_id: str, name: str) -> str:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Seconds: a route that nobody used for so long is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
+#: Seconds: what is committed of a conversation that has closed is kept so long, longer than anything tells of it again
+#: (a quarantined webhook may be replayed for two weeks), and no longer, since most conversations ever are closed ones.
+CLOSED_LIFE: Final = 30 * 86_400
 #: Seconds: how long the callback of a participant waits for whoever is creating it.
 CREATING_LIFE: Final = 60
 #: Addresses of our side that are remembered of one account. A handful is usual; but whoever takes mails for a whole
@@ -107,7 +110,8 @@ class Store:
         streams = [self._keys.participants(partition, target) for target in targets]
         sets = [part for name, value in ledger.changes.items() if value is not None for part in (name, value)]
         removals = [name for name, value in ledger.changes.items() if value is None]
-        args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
+        life = min(self._marker_ttl, CLOSED_LIFE) if ledger.is_closed else self._marker_ttl
+        args: list[Any] = [ledger.revision, life, len(sets) // 2, *sets, len(removals), *removals]
         keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
         args.append(len(ledger.entries))
         for entry in ledger.entries:

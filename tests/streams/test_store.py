@@ -14,7 +14,7 @@ from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
 from router.core.marker import Result, fields_for
 from router.streams.connection import RedisError
-from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.streams.store import CLOSED_LIFE, ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real
@@ -262,6 +262,20 @@ async def test_a_commit_stays_in_the_partition_of_its_conversation(redis):
         assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [
             name for name in names if keys.partition_of(name) == partition
         ]
+
+
+async def test_a_closed_conversation_is_forgotten_sooner(redis, keys):
+    """Nobody comes back to it, so it is not kept for a silence that could end; a shorter marker TTL holds too."""
+    for marker_ttl, life in ((180 * 86_400, CLOSED_LIFE), (MARKER_TTL, MARKER_TTL)):
+        store = Store(redis, keys, marker_ttl=marker_ttl)
+        conversation_id = f"conv_{marker_ttl}"
+        await store.commit([make_ledger(conversation_id, status="ACTIVE")])
+        key = keys.conversation(ACCOUNT, conversation_id)
+        assert marker_ttl - 5 <= await redis.ttl(key) <= marker_ttl
+        (ledger,) = await store.read_ledgers([LedgerQuery(ACCOUNT, conversation_id, tuple(fields_for((), ())))])
+        ledger.put("status", "CLOSED")
+        await store.commit([ledger])
+        assert life - 5 <= await redis.ttl(key) <= life
 
 
 async def test_routes_are_read_as_written_and_expire(store, redis, keys):
