@@ -10,6 +10,7 @@ import time
 from typing import Any, Final
 
 from router.commands.check_accounts import check_apis, check_credentials, check_rules
+from router.commands.check_streams import check_streams
 from router.commands.findings import Finding
 from router.configured import load_policy, load_voice
 from router.core.accounts_file import CREDENTIALS
@@ -102,7 +103,11 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         begun = time.perf_counter()
         await redis.ping()
         ms = (time.perf_counter() - begun) * 1000
-        return [Finding("ok", "REDIS_URL", f"answers in {ms:.1f} ms"), *await _check_promises(redis)]
+        return [
+            Finding("ok", "REDIS_URL", f"answers in {ms:.1f} ms"),
+            *await _check_promises(redis),
+            *await check_streams(redis, settings),
+        ]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
     finally:

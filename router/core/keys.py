@@ -31,7 +31,7 @@ RESOLVER: Final = "resolver"
 PERMANENT: Final[dict[str, str]] = {
     "inbound": "the trimmer drops what every group has finished with, by age and by number",
     "participants": "the trimmer, likewise; a group that never reads is named",
-    "dead-letters": "people replay or discard them, nothing else may; `check` and the metrics tell how many there are",
+    "dead-letters": "people replay or delete them, nothing else may; `check` and the metrics tell how many there are",
     "our-addresses": "the newest of an account, so many at most (streams.store)",
     "roster": "conversations that are open and that people shall take; what is forgotten of them is of kind `gone`",
 }
