@@ -34,13 +34,13 @@ class Survivor:
             consumer=name,
             ttl=TTL,
             batch=batch,
-            is_held=lambda _, entry_id: entry_id in self.held,
+            held=self.held,
             take=self.take,
         )
 
     async def take(self, deliveries):
         self.taken += deliveries
-        self.held.update(one.entry_id for one in deliveries)
+        self.held.update((one.stream.key, one.entry_id) for one in deliveries)
 
     @property
     def ids(self):
@@ -161,7 +161,7 @@ async def test_the_clock_of_the_missed_heartbeats_begins_anew_after_a_failed_loo
     assert survivor.taken == []
 
 
-async def _refuse(*_):
+async def _refuse(*_, **__):
     raise ConnectionError
 
 
@@ -196,7 +196,21 @@ async def test_own_strays_are_taken_up_and_what_is_held_is_not(group, survivor):
     """An entry that is ours by Redis' account but never reached us is redelivered; one that we work on is not."""
     stray, held = await group.fill(2)
     await group.read("survivor")
-    survivor.held.add(held)
+    survivor.held.add((group.stream.key, held))
+    await survivor.look()
+    assert survivor.ids == [stray]
+
+
+async def test_what_is_in_hand_is_not_looked_through(group, survivor, monkeypatch):
+    """As many are pending as are worked on: there is no stray, and thousands that wait for an API cost nothing."""
+    for entry_id in await group.fill(3):
+        survivor.held.add((group.stream.key, entry_id))
+    await group.read("survivor")
+    with monkeypatch.context() as patch:
+        patch.setattr(survivor.redis, "xpending_range", _refuse)
+        await survivor.look()
+    [stray] = await group.fill(1)
+    await group.read("survivor")
     await survivor.look()
     assert survivor.ids == [stray]
 
