@@ -2,7 +2,8 @@
 
 An entry whose work waits for something to recover is *parked*: it keeps its place in its subject but gives its slot to
 others, so that an outage of the API does not stop what needs no API; it goes on when a slot is free again, in its turn.
-Reading stops when all slots are taken, or when so many entries are held (parked ones included) that memory would grow.
+Reading stops when all slots are taken, or when so many entries, or so many bytes of them, are held (parked ones
+included) that memory would grow.
 """
 
 from __future__ import annotations
@@ -21,17 +22,23 @@ T = TypeVar("T")
 
 #: Entries held at most, as a multiple of the slots.
 HELD_PER_SLOT: Final = 20
+#: Bytes above which nothing more is taken in: ten thousand usual entries are a tenth of it, as many mails are not.
+HELD_BYTES: Final = 64 * 1_048_576
 
 
 class Window(Generic[T]):
     """Runs `work(item)` for admitted items; `work` must not raise.
 
-    `limit` is the number of slots. Only for use within one event loop.
+    `limit` is the number of slots, `weigh` tells the bytes of an item. Only for use within one event loop.
     """
 
-    def __init__(self, limit: int, work: Callable[[T], Awaitable[None]]) -> None:
+    def __init__(
+        self, limit: int, work: Callable[[T], Awaitable[None]], *, weigh: Callable[[T], int] = lambda _: 0
+    ) -> None:
         self._limit = limit
         self._work = work
+        self._weigh = weigh
+        self._bytes = 0
         self._lanes: dict[str, deque[T]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limit)
@@ -55,6 +62,8 @@ class Window(Generic[T]):
     @property
     def room(self) -> int:
         """How many more entries may begin; below 0 while those that were parked come back to a full window."""
+        if self._bytes >= HELD_BYTES:
+            return 0
         running = len(self._lanes) - self._parked
         return min(self._limit - running, self._limit * HELD_PER_SLOT - self._held)
 
@@ -79,6 +88,7 @@ class Window(Generic[T]):
         if self._closing:
             return False
         self._held += 1
+        self._bytes += self._weigh(item)
         lane = self._lanes.get(subject)
         if lane is not None:
             lane.append(item)
@@ -127,11 +137,12 @@ class Window(Generic[T]):
                     await self._work(lane[0])
                     self._finished += 1
                 finally:
-                    lane.popleft()
+                    self._bytes -= self._weigh(lane.popleft())
                     self._held -= 1
                     self._leave()
         finally:
             self._held -= len(lane)
+            self._bytes -= sum(map(self._weigh, lane))
             del self._lanes[subject]
             self._changed.set()
 
