@@ -45,5 +45,16 @@ def test_the_smallest_soak_says_what_every_process_held():
     assert ended.returncode == 0, ended.stdout + ended.stderr
     for name in ("receiver", "worker", "ai_agent", "human_agent", "sandbox", "redis"):
         assert f"{name:>14}" in ended.stdout
+    assert "none refused, none given up" in ended.stdout
     kinds = {line.split()[0] for line in ended.stdout.partition("bytes each")[2].splitlines()[1:] if line.strip()}
     assert {"inbound", "participants", "seen", "conversation", "communication", "effect", "roster"} <= kinds
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not can_measure(), reason="this system does not tell what a process holds")
+def test_the_smallest_backlog_drains_as_a_large_one_should():
+    """Its messages are taken for what the receiver would have written, and all that is to be shown is."""
+    command = [sys.executable, "-m", "tests.benchmarks.backlog", "--events", "300"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stdout.count("\nok ") == 3

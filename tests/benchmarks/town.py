@@ -107,13 +107,17 @@ class Town:
         """Return the number of dead letters."""
         return await self.redis.xlen(Keys().dead_letters(0))
 
+    def check(self) -> None:
+        """Raise BenchmarkError if a process has ended."""
+        for child in self._children.values():
+            child.check()
+
     async def _shoot(self, count: int, crowd: Crowd) -> None:
         self._runs += 1
         order = {"port": int(self._base.rpartition(":")[2]), "connections": CONNECTIONS, "seconds": 600}
         order |= {"run": self._runs, "requests": count, "crowd": asdict(crowd)}
         answer = orjson.loads(await self._children["generator"].ask(orjson.dumps(order)))
-        for child in self._children.values():
-            child.check()
+        self.check()
         if answer["refused"]:
             raise BenchmarkError(f"{answer['refused']} of {count} webhooks were refused")
         self.webhooks += answer["requests"]
