@@ -95,7 +95,7 @@ async def test_own_address_that_is_in_use_stays_among_the_newest(world):
     await world.accounts.know([US])
     await world.accounts.add_own(US, DESK)
     for accounts in (world.accounts, world.another()):
-        world.now += NOTED * 1000 + 1
+        world.now += (NOTED + 1) * 1000
         world.store.now = world.now
         await accounts.know([US])
         await accounts.add_own(US, DESK)
