@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from functools import cache, lru_cache
 
@@ -74,8 +75,11 @@ def test_what_grows_once_or_has_a_bound_is_no_leak():
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """What is kept for a minute whatever happens is not what these tests are about."""
+    """What is kept for a minute whatever happens, and what other tests have left, is not what these are about."""
     monkeypatch.setattr(budget, "WINDOW", 1)
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
