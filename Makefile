@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS   ?=
 SECONDS ?= 60
+EVENTS ?= 1000000
 
-.PHONY: help run test install lint types bench chaos fuzz audit schemas clean
+.PHONY: help run test install lint types bench soak chaos fuzz audit schemas clean
 
 help:  ## what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,6 +29,9 @@ types: $(VENV)/.development  ## mypy, strict
 
 bench: $(VENV)/.development  ## measure, as ratios within one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+soak: $(VENV)/.development  ## does the memory of any process grow over EVENTS=1000000 events? (a long run)
+	$(BIN)/python -m tests.benchmarks.soak --events $(EVENTS) $(ARGS)
 
 chaos: $(VENV)/.development  ## kill everything at random under load and make the books (ROUNDS=n SEED=n to repeat a schedule)
 	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -135,8 +135,8 @@ class Assignments:
         return _records(await self._run("stale", [limit, age * 1000]))
 
     async def _run(self, operation: str, args: list[Any], *, gone: tuple[str, ...] = ()) -> list[Any]:
-        kinds = ["conversations", "load", "waiting", "joining", "checked", *(f"gone:{name}" for name in gone)]
-        keys = [self._keys.roster(kind) for kind in kinds]
+        kinds = ("conversations", "load", "waiting", "joining", "checked")
+        keys = [*(self._keys.roster(kind) for kind in kinds), *(self._keys.gone(name) for name in gone)]
         reply: list[Any] = await load_script("roster").run(
             self._redis, keys, [operation, self._clock(), self._roster, *args]
         )

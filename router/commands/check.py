@@ -11,6 +11,7 @@ from typing import Final
 
 from router.commands.check_accounts import check_apis, check_credentials, check_rules
 from router.commands.check_spool import check_spool
+from router.commands.check_streams import check_streams
 from router.commands.findings import Finding
 from router.commands.redis_findings import judge_partitions, judge_sentinels, judge_server
 from router.configured import load_policy, load_voice
@@ -109,7 +110,8 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         for facts in servers:  # each names the settings that make a promise false
             findings += judge_server(facts, wait=settings.redis_wait, kind=kind)
         findings += judge_partitions(servers, settings.keys)
-        return [*findings, *judge_sentinels(await read_sentinels(redis))]
+        findings += judge_sentinels(await read_sentinels(redis))
+        return [*findings, *await check_streams(redis, settings)]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
     finally:

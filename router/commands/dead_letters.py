@@ -61,8 +61,7 @@ async def replay_dead_letters(ids: Sequence[str], *, is_all: bool = False) -> in
         return 2
     wanted, count = set(ids), 0
     async with _connected() as (redis, settings):
-        letters = [letter async for letter in list_letters(redis, settings.keys)]
-        for letter in letters:
+        async for letter in list_letters(redis, settings.keys):
             name = f"{letter.partition}:{letter.letter_id}"
             if not is_all and name not in wanted and letter.letter_id not in wanted:
                 continue

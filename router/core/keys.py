@@ -10,6 +10,7 @@ is the slot of the key `<namespace>:quarantine` itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -27,8 +28,15 @@ class Target(StrEnum):
 #: The consumer group of the worker on the inbound stream.
 RESOLVER: Final = "resolver"
 
-#: Kinds without a TTL: the streams (trimmed by what their groups have read) and the small sets that stay true.
-PERMANENT: Final = ("inbound", "participants", "dead-letters", "own-addresses", "roster")
+#: Kinds without a TTL, and what keeps each of them small.
+PERMANENT: Final[dict[str, str]] = {
+    "inbound": "the trimmer drops what every group has finished with, by age and by number",
+    "participants": "the trimmer, likewise; a group that never reads is named",
+    "dead-letters": "people replay or delete them, nothing else may; `check` and the metrics tell how many there are",
+    "our-addresses": "the newest of an account, so many at most (streams.store)",
+    "roster": "conversations that are open and that people shall take; what is forgotten of them is of kind `gone`",
+}
+_KIND: Final = re.compile(r"[^{}]+:\{[0-9]+\}:([a-z-]+)(?::|$)|\{?[^{}]+:(quarantine)(?:\}:.+)?$")
 
 
 #: Characters of the longest key. Mailboxes and ids come from outside and have no end of their own.
@@ -81,7 +89,10 @@ class Keys:
         return self._key(partition, "latest", account_id, subject)
 
     def conversation(self, account_id: str, conversation_id: str) -> str:
-        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence."""
+        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence.
+
+        A month after its closing it expires in any case.
+        """
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
     def communication(self, account_id: str, conversation_id: str, name: str) -> str:
@@ -101,8 +112,8 @@ class Keys:
         return self._key(self.partition_of(call_sid), "call", account_id, call_sid)
 
     def own_addresses(self, account_id: str) -> str:
-        """Set: addresses that are our side of conversations; a few per account."""
-        return self._key(0, "own-addresses", account_id)
+        """Sorted set: addresses that are our side of conversations, by when they last came (ms); bounded."""
+        return self._key(0, "our-addresses", account_id)
 
     def callbacks(self, account_id: str) -> str:
         """String: when the last status callback of the account came, in µs; expires."""
@@ -136,6 +147,10 @@ class Keys:
         """Hash or sorted set: human agents' assignments and the conversations that wait for one; in partition 0."""
         return self._key(0, "roster", kind)
 
+    def gone(self, name: str) -> str:
+        """String: a conversation has closed, or a customer has left one, for the roster; in partition 0; expires."""
+        return self._key(0, "gone", name)
+
     def quarantine(self) -> str:
         """Stream: webhooks refused at the door; expires after the last of them, as do the keys below."""
         return f"{self.namespace}:quarantine"
@@ -158,3 +173,9 @@ class Keys:
 
     def _quarantined(self, *parts: str) -> str:
         return ":".join((f"{{{self.quarantine()}}}", *parts))
+
+
+def kind_of(key: str) -> str:
+    """Return the kind of a key that is made here, empty for any other."""
+    match = _KIND.match(key)
+    return (match[1] or match[2]) if match else ""

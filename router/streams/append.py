@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import (
@@ -36,8 +37,15 @@ if TYPE_CHECKING:
 
 #: So many entries travel in one pipeline; a bound on how long one of them can take.
 MAX_BATCH: Final = 512
+#: And so many bytes of bodies, where there is more than one.
+MAX_BATCH_BYTES: Final = 4 * 1_048_576
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
 MAX_WAITING: Final = 20_000
+#: And so many bytes of bodies: a body may have a thousand times its usual size.
+MAX_WAITING_BYTES: Final = 64 * 1_048_576
+
+#: Where the body is among the arguments of the script.
+_BODY: Final = 13
 
 #: Seconds for which the last entry of a subject is remembered. What an outage holds up for longer than this, without
 #: another entry of its subject meanwhile, may be overtaken by the next one.
@@ -88,13 +96,15 @@ class InboundFields:
     replayed_at: str = ""
 
     def to_args(self) -> list[Any]:
-        """Return the arguments of the append script: the TTLs, then field and value in turn.
+        """Return the arguments of the append script: the TTLs, then field and value in turn."""
+        return [self.ttl, LATEST_LIFE, *self.to_fields()]
+
+    def to_fields(self) -> list[Any]:
+        """Return field and value in turn.
 
         Encoded here and now: text that cannot be is its own caller's UnicodeEncodeError, not that of a whole pipeline.
         """
         return [
-            self.ttl,
-            LATEST_LIFE,
             b"source",
             self.source.encode(),
             b"account",
@@ -133,6 +143,7 @@ class Appender:
         self._replication = replication
         self._script = load_script("append")
         self._waiting: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
+        self._bytes = 0  # of what waits or is under way
         self._flusher: asyncio.Task[None] | None = None
 
     async def append(self, fields: InboundFields) -> bool:
@@ -141,7 +152,8 @@ class Appender:
         Raises NotDurableError if Redis cannot take it or does not answer; it may then have been taken all the same,
         and the same webhook again is a duplicate.
         """
-        if len(self._waiting) >= MAX_WAITING:
+        size = len(fields.body)
+        if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
         partition = self._keys.partition_of(fields.subject)
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -152,9 +164,13 @@ class Appender:
         ]
         keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
         self._waiting.append((keys, fields.to_args(), done))
+        self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")
-        return await done
+        try:
+            return await done
+        finally:
+            self._bytes -= size
 
     async def close(self) -> None:
         """Wait until all that was given has been answered."""
@@ -167,7 +183,8 @@ class Appender:
         problem: Exception = NotDurableError("the append was cut off")
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                count = self._fitting()
+                batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 async with asyncio.timeout(self._patience):
                     results = await self._append_all([(keys, args) for keys, args, _ in batch])
                 for (_, _, done), result in zip(batch, results, strict=True):
@@ -179,6 +196,13 @@ class Appender:
             left, self._waiting, self._flusher = [*batch, *self._waiting], [], None
             for _, _, done in left:
                 _answer(done, problem)
+
+    def _fitting(self) -> int:
+        """Return how many of those that wait go with one pipeline, at least one."""
+        if self._bytes <= MAX_BATCH_BYTES:  # as nearly always
+            return MAX_BATCH
+        sizes = accumulate(len(args[_BODY]) for _, args, _ in self._waiting[:MAX_BATCH])
+        return max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
 
     async def _append_all(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
         """Run one pipeline, and once more what gets no answer: the script is repeatable.

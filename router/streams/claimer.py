@@ -1,10 +1,11 @@
 """Takes over the entries of dead consumers, and finds our own that never reached us.
 
 Dead is a consumer whose heartbeat two looks in a row have missed: after an outage of Redis every heartbeat has expired,
-and the living beat again before the second look. A live one keeps its entries however slow it is. An entry that is ours
-but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is taken up
-again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one gets an
-entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
+and the living beat again before the second look. A look that does not find our own heartbeat either says nothing of
+others: Redis can be read just then, and not written. A live one keeps its entries however slow it is. An entry that is
+ours but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is
+taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one
+gets an entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ from router.streams.trials import Deaths
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from router.core.keys import Keys
     from router.streams.delivery import Delivery, StreamRef
 
 
 class Claimer:
-    """Looks every quarter of `ttl` seconds (the heartbeat's); hands what it claims to `take`."""
+    """Looks every quarter of `ttl` seconds (the heartbeat's); hands what it claims to `take`.
+
+    `held` is what the consumer works on: (stream, entry id), kept up to date by it.
+    """
 
     def __init__(
         self,
@@ -38,7 +43,7 @@ class Claimer:
         consumer: str,
         ttl: float,
         batch: int,
-        is_held: Callable[[StreamRef, str], bool],
+        held: AbstractSet[tuple[str, str]],
         take: Callable[[list[Delivery]], Awaitable[None]],
     ) -> None:
         self._redis = redis
@@ -48,7 +53,7 @@ class Claimer:
         self._consumer = consumer
         self._ttl = ttl
         self._batch = batch
-        self._is_held = is_held
+        self._held = held
         self._take = take
         self._forget = load_script("forget_consumer")
         self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
@@ -75,7 +80,8 @@ class Claimer:
         """Take over what dead consumers of `stream` left behind, and our own strays."""
         missed = self._missed.pop(stream.key, set())  # a look that fails begins the count anew
         consumers = await self._consumers(stream)
-        silent = await self._silent(stream, [one for one in consumers if one != self._consumer])
+        ours = consumers.pop(self._consumer, 0)
+        silent = await self._silent(stream, [*consumers])
         for consumer in silent:
             if consumer not in missed:
                 continue
@@ -85,27 +91,29 @@ class Claimer:
             heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
             if await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer]):
                 await self._deaths.forget_consumer(stream, consumer)
-        if self._consumer in consumers:
+        if ours > sum(key == stream.key for key, _ in self._held):  # else there are no strays to look for page by page
             await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
         self._missed[stream.key] = set(silent)
 
-    async def _consumers(self, stream: StreamRef) -> list[str]:
+    async def _consumers(self, stream: StreamRef) -> dict[str, int]:
+        """Return the group's consumers, each with how many entries are pending for it."""
         try:
             rows: Any = await self._redis.xinfo_consumers(stream.key, self._group)
         except ResponseError as error:
             if "NOGROUP" in str(error) or "no such key" in str(error):
-                return []
+                return {}
             raise
-        return [row["name"].decode() for row in rows]
+        return {row["name"].decode(): row["pending"] for row in rows}
 
     async def _silent(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+        """Return who has no heartbeat; nobody, where we have none ourselves: nobody can beat then."""
         if not consumers:
             return []
         pipeline = self._redis.pipeline(transaction=False)
-        for consumer in consumers:
+        for consumer in (self._consumer, *consumers):
             pipeline.exists(self._keys.heartbeat(stream.partition, self._group, consumer))
-        beats = await pipeline.execute()
-        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if not beat]
+        ours, *beats = await pipeline.execute()
+        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if ours and not beat]
 
     async def _claim_all(self, stream: StreamRef, consumer: str, min_idle: int) -> int:
         """Claim a consumer's pending entries in order, batch by batch; returns how many."""
@@ -115,7 +123,7 @@ class Claimer:
                 stream.key, self._group, min=start, max="+", count=self._batch, consumername=consumer, idle=min_idle
             )
             ids = [row["message_id"].decode() for row in rows]
-            wanted = [entry_id for entry_id in ids if not self._is_held(stream, entry_id)]
+            wanted = [entry_id for entry_id in ids if (stream.key, entry_id) not in self._held]
             if wanted:
                 claimed += await self._claim(stream, consumer, wanted, min_idle)
             if len(ids) < self._batch:

@@ -147,7 +147,7 @@ class StreamConsumer:
             consumer=self.name,
             ttl=self._limits.heartbeat_ttl,
             batch=self._limits.batch,
-            is_held=lambda stream, entry_id: (stream.key, entry_id) in self._held,
+            held=self._held,
             take=self.take,
         )
 

@@ -82,11 +82,16 @@ async def give_up(
 
 
 async def list_letters(redis: Redis, keys: Keys) -> AsyncIterator[DeadLetter]:
-    """Yield all dead letters of all partitions, oldest first within each."""
+    """Yield the dead letters that there are now, of all partitions, oldest first within each, read page by page.
+
+    What dies meanwhile is not among them: a letter that is replayed and dies again would come for ever.
+    """
     for partition in range(keys.partitions):
-        start = "-"
+        key, start = keys.dead_letters(partition), "-"
+        newest: Any = await redis.xrevrange(key, count=1)
+        end = newest[0][0].decode() if newest else "0-0"
         while True:
-            rows: list[Any] = await redis.xrange(keys.dead_letters(partition), min=start, count=_PAGE) or []
+            rows: list[Any] = await redis.xrange(key, min=start, max=end, count=_PAGE) or []
             for letter_id, fields in rows:
                 yield _read(partition, letter_id.decode(), fields)
             if len(rows) < _PAGE:

@@ -32,6 +32,11 @@ class Delivery:
         return self.fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
 
 
+def size_of(delivery: Delivery) -> int:
+    """Return about how many bytes a delivery takes while it is held."""
+    return sum(map(len, delivery.fields.values()))
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """The delivery is finished and may be acknowledged."""

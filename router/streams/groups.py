@@ -74,10 +74,22 @@ class Heartbeat:
             await pipeline.execute()
 
     async def beat(self, keys: Sequence[str] | None = None) -> None:
-        """Renew all keys, or these."""
+        """Renew all keys, or these.
+
+        A key that is there only gets a later end, which needs no memory: a Redis that is full refuses SET, and the
+        living would look dead to each other.
+        """
+        keys = self._keys if keys is None else keys
+        ttl = int(self._ttl * 1000)
         pipeline = self._redis.pipeline(transaction=False)
-        for key in self._keys if keys is None else keys:
-            pipeline.set(key, "1", px=int(self._ttl * 1000))
+        for key in keys:
+            pipeline.pexpire(key, ttl)
+        is_there = await pipeline.execute()
+        if all(is_there):
+            return
+        for key, renewed in zip(keys, is_there, strict=True):
+            if not renewed:
+                pipeline.set(key, "1", px=ttl)
         await pipeline.execute()
 
     async def _run(self, part: Sequence[str]) -> None:

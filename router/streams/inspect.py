@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A consumer group: `lag` is what it has not read yet (None where the server cannot tell)."""
+    """A consumer group: `lag` is what it has not read yet (None where the server cannot tell).
+
+    `oldest` is when the oldest entry came that it has not finished with (ms), None where there is none.
+    """
 
     name: str
     consumers: int
     pending: int
     lag: int | None
+    oldest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,30 @@ async def read_stream(redis: Redis, key: str) -> StreamState:
         rows: Any = await redis.xinfo_groups(key)
     except ResponseError:
         rows = []
-    groups = [GroupState(row["name"].decode(), row["consumers"], row["pending"], row.get("lag")) for row in rows]
+    groups = [
+        GroupState(
+            row["name"].decode("utf-8", "backslashreplace"),
+            row["consumers"],
+            row["pending"],
+            row.get("lag"),
+            await _oldest(redis, key, row),
+        )
+        for row in rows
+    ]
     return StreamState(key, length, tuple(groups))
+
+
+async def _oldest(redis: Redis, key: str, row: Any) -> int | None:
+    """Return when the oldest entry came that a group needs: pending, or not read yet."""
+    summary: Any = await redis.xpending(key, row["name"])
+    if summary["pending"]:
+        return _time(summary["min"])
+    unread: Any = await redis.xrange(key, min=b"(" + row["last-delivered-id"], count=1)
+    return _time(unread[0][0]) if unread else None
+
+
+def _time(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
 
 
 async def update_gauges(redis: Redis, keys: Keys) -> None:
@@ -70,6 +97,8 @@ async def update_gauges(redis: Redis, keys: Keys) -> None:
         for group in state.groups:
             gauge("router_group_pending", state.key, group.name, value=group.pending)
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)
+            age = time.time() - group.oldest / 1000 if group.oldest else 0.0
+            gauge("router_group_oldest_seconds", state.key, group.name, value=max(0.0, age))
             if group.lag is not None:
                 gauge("router_group_lag", state.key, group.name, value=group.lag)
 

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.streams.delivery import Delivery
+from router.streams.delivery import Delivery, size_of
 from router.streams.window import Window
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Shares:
         """Return an account's window."""
         window = self._windows.get(account)
         if window is None:
-            window = self._windows[account] = Window(self._limit, self._work, order=_place)
+            window = self._windows[account] = Window(self._limit, self._work, order=_place, weigh=size_of)
         return window
 
     @property

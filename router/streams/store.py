@@ -6,6 +6,7 @@ own addresses are caches beside it: losing one costs a call, never an entry.
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,8 +27,14 @@ if TYPE_CHECKING:
 
 #: Seconds: a route that nobody used for so long is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
+#: Seconds: what is committed of a conversation that has closed is kept so long, longer than anything tells of it again
+#: (a quarantined webhook may be replayed for two weeks), and no longer, since most conversations ever are closed ones.
+CLOSED_LIFE: Final = 30 * 86_400
 #: Seconds: how long the callback of a participant waits for whoever is creating it.
 CREATING_LIFE: Final = 60
+#: Addresses of our side that are remembered of one account. A handful is usual; but whoever takes mails for a whole
+#: domain has as many as people think of.
+OWN_MOST: Final = 5_000
 #: Seconds: how long it is remembered that status callbacks arrive.
 CALLBACKS_LIFE: Final = 7 * 86_400
 
@@ -158,7 +165,8 @@ class Store:
         streams = [self._keys.participants(partition, target) for target in targets]
         sets = [part for name, value in ledger.changes.items() if value is not None for part in (name, value)]
         removals = [name for name, value in ledger.changes.items() if value is None]
-        args: list[Any] = [ledger.revision, self._marker_ttl, len(sets) // 2, *sets, len(removals), *removals]
+        life = min(self._marker_ttl, CLOSED_LIFE) if ledger.is_closed else self._marker_ttl
+        args: list[Any] = [ledger.revision, life, len(sets) // 2, *sets, len(removals), *removals]
         keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
         note = self._note(ledger)
         if self._recent is not None and note:
@@ -217,17 +225,26 @@ class Store:
         return [sum(next(found) for _ in addresses) > 0 for _, addresses in wanted]
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
-        """Remember addresses of our side; what joins there is never announced."""
-        if own := [address.key for address in addresses]:
-            await self._redis.sadd(self._keys.own_addresses(account_id), *own)
+        """Remember addresses of our side, those that came last of too many; what joins there is never announced."""
+        now = time.time_ns() // 1_000_000
+        if own := {address.key: now for address in addresses}:
+            key = self._keys.own_addresses(account_id)
+            pipeline = self._redis.pipeline(transaction=True)
+            pipeline.zadd(key, own, gt=True)
+            pipeline.zremrangebyrank(key, 0, -OWN_MOST - 1)
+            await pipeline.execute()
 
-    async def read_account(self, account_id: str) -> tuple[frozenset[str], int]:
-        """Return the account's own addresses (their keys), and when its last status callback came (µs, 0 if never)."""
+    async def read_account(self, account_id: str) -> tuple[dict[str, int], int]:
+        """Return what is remembered of an account.
+
+        Its own addresses (their keys, and when each last came, in ms), and when its last status callback came (µs, 0
+        if never).
+        """
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.smembers(self._keys.own_addresses(account_id))
+        pipeline.zrange(self._keys.own_addresses(account_id), 0, -1, withscores=True)
         pipeline.get(self._keys.callbacks(account_id))
         addresses, told = await pipeline.execute()
-        return frozenset(address.decode() for address in addresses), int(told or 0)
+        return {address.decode(): int(came) for address, came in addresses}, int(told or 0)
 
     async def write_callback_time(self, account_id: str, told: int) -> None:
         """Remember that a status callback of the account came at `told` (µs)."""

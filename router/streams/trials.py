@@ -72,7 +72,7 @@ class Deaths:
 
     async def note_trial(self, delivery: Delivery) -> None:
         """Name the entry that is on trial here; raises RedisError, and then it must not be attempted."""
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._redis.pipeline(transaction=True)  # both or neither: nothing may stay without an end
         pipeline.hset(self.key(delivery.stream), f"trial:{self._consumer}", delivery.entry_id)
         pipeline.expire(self.key(delivery.stream), MEMORY)
         await pipeline.execute()
@@ -90,7 +90,7 @@ class Deaths:
 
     async def note_leaving(self, stream: StreamRef) -> None:
         """Say that what we leave behind was handed back: we do not die of it."""
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._redis.pipeline(transaction=True)
         pipeline.hset(self.key(stream), f"left:{self._consumer}", "1")
         pipeline.expire(self.key(stream), MEMORY)
         await pipeline.execute()

@@ -4,7 +4,8 @@ The order is that of the stream, not that of arrival: what is taken over from a 
 meanwhile, also before an entry that has begun to wait for it.
 An entry whose work waits for something to recover is *parked*: it keeps its place in its subject but gives its slot to
 others, so that an outage of the API does not stop what needs no API; it goes on when a slot is free again, in its turn.
-Reading stops when all slots are taken, or when so many entries are held (parked ones included) that memory would grow.
+Reading stops when all slots are taken, or when so many entries, or so many bytes of them, are held (parked ones
+included) that memory would grow.
 """
 
 from __future__ import annotations
@@ -24,21 +25,31 @@ T = TypeVar("T")
 
 #: Entries held at most, as a multiple of the slots.
 HELD_PER_SLOT: Final = 20
+#: Bytes above which nothing more is taken in: ten thousand usual entries are a tenth of it, as many mails are not.
+HELD_BYTES: Final = 64 * 1_048_576
 
 
 class Window(Generic[T]):
     """Runs `work(item)` for admitted items; `work` must not raise.
 
     It returns True to get the item once more, after what comes before it in its subject. `order` says what does; items
-    that it holds equal go as they came. `limit` is the number of slots. Only for use within one event loop.
+    that it holds equal go as they came. `weigh` tells the bytes of an item, `limit` is the number of slots. Only for
+    use within one event loop.
     """
 
     def __init__(
-        self, limit: int, work: Callable[[T], Awaitable[bool | None]], *, order: Callable[[T], Any] = lambda _: 0
+        self,
+        limit: int,
+        work: Callable[[T], Awaitable[bool | None]],
+        *,
+        order: Callable[[T], Any] = lambda _: 0,
+        weigh: Callable[[T], int] = lambda _: 0,
     ) -> None:
         self._limit = limit
         self._work = work
         self._order = order
+        self._weigh = weigh
+        self._bytes = 0
         self._numbers = count()
         self._lanes: dict[str, list[tuple[Any, int, T]]] = {}  # a heap each, without the item being worked on
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,13 +74,15 @@ class Window(Generic[T]):
     @property
     def room(self) -> int:
         """How many more entries may begin; below 0 while those that were parked come back to a full window."""
+        if self._bytes >= HELD_BYTES:
+            return 0
         running = len(self._lanes) - self._parked
         return min(self._limit - running, self._limit * HELD_PER_SLOT - self._held)
 
     @property
     def is_crowded(self) -> bool:
-        """Tell whether so many entries are held that nothing more is taken in, whatever the slots do."""
-        return self._held >= self._limit * HELD_PER_SLOT
+        """Tell whether so much is held that nothing more is taken in, whatever the slots do."""
+        return self._bytes >= HELD_BYTES or self._held >= self._limit * HELD_PER_SLOT
 
     @property
     def has_room(self) -> bool:
@@ -97,6 +110,7 @@ class Window(Generic[T]):
         if self._closing:
             return False
         self._held += 1
+        self._bytes += self._weigh(item)
         row = (self._order(item), next(self._numbers), item)
         lane = self._lanes.get(subject)
         if lane is not None:
@@ -152,9 +166,11 @@ class Window(Generic[T]):
                         heappush(lane, row)
                     else:
                         self._held -= 1
+                        self._bytes -= self._weigh(row[2])
                     self._leave()
         finally:
             self._held -= len(lane)
+            self._bytes -= sum(self._weigh(item) for _, _, item in lane)
             del self._lanes[subject]
             self._changed.set()
 

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 #: µs: how long what was read of an account is good, and how often it is written that callbacks arrive.
 LIFE: Final = 2_000_000
+#: ms: an address of our side is noted again that often while it is in use, since only the newest are kept.
+NOTED: Final = 86_400_000
 
 
 @dataclass(slots=True)
 class _Account:
+    came: dict[str, int]
     own: frozenset[str]
     told: int
     read_at: int
@@ -51,21 +54,26 @@ class Accounts:
             known = self._accounts.get(account_id)
             if known is not None and now - known.read_at < LIFE and not is_fresh:
                 continue
-            own, told = await self._store.read_account(account_id)
+            came, told = await self._store.read_account(account_id)
             told, written_at = (max(told, known.told), known.written_at) if known else (told, 0)
-            self._accounts[account_id] = _Account(own, told, now, written_at)
+            own = self._always(account_id) | came.keys()  # once here, and not for every event
+            self._accounts[account_id] = _Account(came, own, told, now, written_at)
+
+    def _always(self, account_id: str) -> frozenset[str]:
+        return self._ours.get(account_id, self._always_own)
 
     def own(self, account_id: str) -> frozenset[str]:
         """Return the keys of our side's addresses."""
         account = self._accounts.get(account_id)
-        ours = self._ours.get(account_id, self._always_own)
-        return ours | account.own if account else ours
+        return account.own if account else self._always(account_id)
 
     async def add_own(self, account_id: str, address: Address) -> None:
         """Remember an address of our side, before anything is created there: its callback must not be announced."""
-        account = self._accounts[account_id]
-        if address.key not in account.own:
+        account, now = self._accounts[account_id], self._clock() // 1000
+        came = account.came.get(address.key)
+        if came is None or now - came > NOTED:
             await self._store.add_own_addresses(account_id, [address])
+            account.came[address.key] = now
             account.own |= {address.key}
 
     def told(self, account_id: str) -> int:

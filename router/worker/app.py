@@ -117,7 +117,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             classic_lookup=settings.classic_lookup,
         )
         consumer = make_consumer(settings, redis, resolver)
-        trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention)
+        trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention, most=settings.stream_most)
         async with consumer.running():
             background = [asyncio.create_task(trimmer.run(), name="trim")]
             if recent is not None:

@@ -4,8 +4,8 @@
 before the clock starts, needs nothing but Python, and leaves asyncio out: a selector, sockets and bytes cost about a
 third of the cheapest server's work per request, and the table shows how busy it was.
 
-A process: reads a line of JSON (port, connections, seconds, run, requests, customers) from standard input, does it,
-answers with a line of JSON, and ends with its input.
+A process: reads a line of JSON (port, connections, seconds, run, requests, crowd) from standard input, does it, answers
+with a line of JSON, and ends with its input.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Tally:
 
 def run(order: dict[str, Any]) -> dict[str, float]:
     """Do what the order says; `busy` is the part of the time that this process computed, `refused` counts no 2xx."""
-    prepared = list(webhooks.requests(order["run"], order["requests"], order["customers"]))
+    prepared = list(webhooks.requests(order["run"], order["requests"], webhooks.Crowd(**order["crowd"])))
     tally = _Tally()
     with _connect(order["port"], order["connections"]) as (selector, connections):
         gc.disable()  # nothing here makes cycles, and a collection of so many lists would be measured

@@ -119,9 +119,17 @@ class Processes:
         await asyncio.gather(*[child.end() for child in self._children])
 
     async def start(
-        self, name: str, *arguments: str, environment: Mapping[str, str], place: int = MEASURED, has_pipes: bool = False
+        self,
+        name: str,
+        *arguments: str,
+        environment: Mapping[str, str],
+        place: int | None = MEASURED,
+        has_pipes: bool = False,
     ) -> Child:
-        """Start this Python with `arguments`, in a session of its own: Ctrl-C reaches only us."""
+        """Start this Python with `arguments`, in a session of its own: Ctrl-C reaches only us.
+
+        Without a `place` it runs on whatever core is free.
+        """
         log = self._directory / f"{name}.log"
         pipe = asyncio.subprocess.PIPE if has_pipes else None
         with log.open("ab") as output:
@@ -137,7 +145,8 @@ class Processes:
             )
         child = Child(name, process, log)
         self._children.append(child)
-        pin(child.pid, place)
+        if place is not None:
+            pin(child.pid, place)
         return child
 
     async def until(self, what: str, is_so: Callable[[], object], *, pause: float = 0.02) -> None:

@@ -57,7 +57,7 @@ class Field:
             "seconds": seconds,
             "run": secrets.randbits(60),
             "requests": int(PREPARED * seconds),
-            "customers": self._customers,
+            "crowd": {"customers": self._customers},
         }
         pids = {"cpu_us": server.pid, "redis_us": self._redis_pid}
         before = {metric: cpu_seconds(pid) for metric, pid in pids.items()}

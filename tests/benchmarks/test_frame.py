@@ -74,17 +74,27 @@ async def test_the_table_names_contenders_ratios_and_targets():
     assert [line.split()[-5:] for line in text.splitlines() if "ours /" in line] == [["0.3", ">=", "0.4", "not", "met"]]
 
 
-def test_prepared_webhooks_are_authentic_and_all_different():
-    """Each has a MessageSid of its own and the signature that the router expects."""
-    verifier = Verifier(base_urls(webhooks.PUBLIC_BASE_URL), (webhooks.AUTH_TOKEN,))
-    seen = set()
+@pytest.mark.parametrize(
+    "crowd",
+    [
+        pytest.param(webhooks.Crowd(20), id="usual"),
+        pytest.param(webhooks.Crowd(20, 7_000, "15557650002", "http://127.0.0.1:8080"), id="another"),
+    ],
+)
+def test_prepared_webhooks_are_authentic_and_all_different(crowd):
+    """Each has a MessageSid of its own, its crowd's addresses, and the signature that the router expects."""
+    verifier = Verifier(base_urls(crowd.base), (webhooks.AUTH_TOKEN,))
+    seen, customers = set(), set()
     for number in range(50):
-        body = webhooks.form(7, number, 20)
+        body = crowd.form(7, number)
         pairs = parse_form(body)
-        verifier.verify_form(webhooks.PATH.encode(), pairs, webhooks.signature(7, number, 20).decode())
+        verifier.verify_form(webhooks.PATH.encode(), pairs, crowd.signature(7, number).decode())
         seen.add(dict(pairs)[b"MessageSid"])
+        customers.add(int(dict(pairs)[b"From"][5:]))
+        assert dict(pairs)[b"To"] == b"+" + crowd.recipient.encode()
         assert len(body) == webhooks.SIZE
     assert len(seen) == 50
+    assert customers == set(range(crowd.first, crowd.first + 20))
 
 
 async def test_the_generator_counts_what_is_refused_and_reads_answers_in_pieces():
@@ -100,7 +110,8 @@ async def test_the_generator_counts_what_is_refused_and_reads_answers_in_pieces(
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    order = {"port": port, "connections": 2, "seconds": 5, "run": 1, "requests": 10, "customers": 1}
+    order = {"port": port, "connections": 2, "seconds": 5, "run": 1, "requests": 10}
+    order |= {"crowd": {"customers": 1}}
     async with server:
         result = await asyncio.to_thread(load.run, order)
     assert (result["requests"], result["refused"]) == (10, 10)

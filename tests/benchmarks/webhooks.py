@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from router.sandbox.simulator import message
@@ -20,6 +21,7 @@ AUTH_TOKEN: Final = "0123456789abcdef0123456789abcdef"
 PUBLIC_BASE_URL: Final = "https://hooks.example.com"
 PATH: Final = "/webhooks/messaging"
 RECIPIENT: Final = "+15557650000"
+_RECIPIENT: Final = RECIPIENT[1:].encode()
 #: Bytes of the form: a usual SMS webhook.
 SIZE: Final = 475
 _SID: Final = "SM" + "f" * 32
@@ -28,7 +30,7 @@ _TEXT: Final = "Is my order on its way?"
 
 
 def _template() -> tuple[bytes, bytes]:
-    """Return the form, and what is signed of it, both with the two ids to be filled in."""
+    """Return the form, and what is signed of it after the base, both with the two ids to be filled in."""
     text = _TEXT
     while True:
         webhook = message(
@@ -38,31 +40,43 @@ def _template() -> tuple[bytes, bytes]:
             break
         text += "."
     tail = "".join(name + value for name, value in sorted(webhook.pairs))
-    return webhook.body, (PUBLIC_BASE_URL + PATH + tail).encode()
+    return webhook.body, (PATH + tail).encode()
 
 
 _BODY, _SIGNED = _template()
 
 
-def ids(run: int, number: int, customers: int) -> tuple[bytes, bytes]:
-    """Return MessageSid and customer (digits) of webhook `number` of a run: another SID for every pair of numbers."""
-    return b"SM%016x%016x" % (run, number), b"1555%07d" % (number % customers)
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """Who writes to whom: customers from number `first` on, to `recipient` (digits), signed for `base`."""
+
+    customers: int
+    first: int = 0
+    recipient: str = RECIPIENT[1:]
+    base: str = PUBLIC_BASE_URL
+
+    def fill(self, template: bytes, run: int, number: int) -> bytes:
+        """Return a template with the ids of webhook `number` of a run: another SID for every pair of numbers."""
+        customer = b"1555%07d" % (self.first + number % self.customers)
+        filled = template.replace(_SID.encode(), b"SM%016x%016x" % (run, number)).replace(_CUSTOMER.encode(), customer)
+        return filled.replace(_RECIPIENT, self.recipient.encode())
+
+    def form(self, run: int, number: int) -> bytes:
+        """Return the body of one webhook."""
+        return self.fill(_BODY, run, number)
+
+    def signature(self, run: int, number: int) -> bytes:
+        """Return the signature of one webhook."""
+        text = self.base.encode() + self.fill(_SIGNED, run, number)
+        return b64encode(hmac.digest(AUTH_TOKEN.encode(), text, "sha1"))
 
 
 def form(run: int, number: int, customers: int) -> bytes:
-    """Return the body of one webhook."""
-    sid, customer = ids(run, number, customers)
-    return _BODY.replace(_SID.encode(), sid).replace(_CUSTOMER.encode(), customer)
+    """Return the body of one webhook of the usual crowd."""
+    return Crowd(customers).form(run, number)
 
 
-def signature(run: int, number: int, customers: int) -> bytes:
-    """Return the signature of one webhook."""
-    sid, customer = ids(run, number, customers)
-    text = _SIGNED.replace(_SID.encode(), sid).replace(_CUSTOMER.encode(), customer)
-    return b64encode(hmac.digest(AUTH_TOKEN.encode(), text, "sha1"))
-
-
-def requests(run: int, count: int, customers: int) -> Iterator[bytes]:
+def requests(run: int, count: int, crowd: Crowd) -> Iterator[bytes]:
     """Yield webhooks as whole HTTP requests, with the headers that Twilio sends."""
     head = (
         f"POST {PATH} HTTP/1.1\r\n"
@@ -76,5 +90,5 @@ def requests(run: int, count: int, customers: int) -> Iterator[bytes]:
         "\r\n"
     ).encode()
     for number in range(count):
-        body = form(run, number, customers)
-        yield head % (len(body), signature(run, number, customers)) + body
+        body = crowd.form(run, number)
+        yield head % (len(body), crowd.signature(run, number)) + body

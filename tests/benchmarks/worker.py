@@ -68,11 +68,15 @@ class Arena:
     async def prepare(self, stream: str, group: str, count: int) -> None:
         """Write `count` messages where nobody reads yet; the customers write in turn."""
         run, draft = secrets.randbits(60), f"{stream}:draft"
+        now = time.time_ns() // 1_000_000
         await ensure_group(self._redis, draft, group)
         for start in range(0, count, 5_000):
             pipeline = self._redis.pipeline(transaction=False)
-            for number in range(start, min(start + 5_000, count)):
-                pipeline.execute_command("XADD", draft, "*", *self._fields(run, number))
+            for number in range(start + 1, min(start + 5_000, count) + 1):
+                fields = self._fields(run, number)
+                if number >= self._customers:  # as the receiver names it
+                    fields += [b"after", f"{now}-{number - self._customers}"]
+                pipeline.execute_command("XADD", draft, f"{now}-{number}", *fields)
             await pipeline.execute()
 
     async def release(self, stream: str) -> None:
@@ -86,7 +90,7 @@ class Arena:
         fields = InboundFields(
             "messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0
         )
-        return fields.to_args()[1:]
+        return fields.to_fields()
 
     async def api_calls(self) -> int:
         """Return how many requests of the public API the sandbox has had."""

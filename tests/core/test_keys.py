@@ -1,13 +1,12 @@
 """Redis keys: one place, one form, one slot per partition."""
 
-import inspect
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from router.core.keys import MAX_KEY, PERMANENT, Keys, Target
+from router.core.keys import MAX_KEY, PERMANENT, Keys, Target, kind_of
+from tests.support.keys import one_of_each
 
 KEYS = Keys("acme")
 ACCOUNT = "AC00000000000000000000000000000001"
@@ -28,7 +27,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
         ),
         pytest.param(KEYS.route("AC1", "pair"), "acme:{0}:route:AC1:pair", id="route"),
         pytest.param(KEYS.creating("AC1", "SMS|+1"), "acme:{0}:creating:AC1:SMS|+1", id="creating"),
-        pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:own-addresses:AC1", id="own-addresses"),
+        pytest.param(KEYS.own_addresses("AC1"), "acme:{0}:our-addresses:AC1", id="own-addresses"),
         pytest.param(KEYS.callbacks("AC1"), "acme:{0}:callbacks:AC1", id="callbacks"),
         pytest.param(KEYS.active(1), "acme:{1}:active", id="active"),
         pytest.param(KEYS.sweeps(1), "acme:{1}:sweeps", id="sweeps"),
@@ -37,6 +36,7 @@ ACCOUNT = "AC00000000000000000000000000000001"
         pytest.param(KEYS.deaths(1, "ai-agent"), "acme:{1}:deaths:ai-agent", id="deaths"),
         pytest.param(KEYS.effect(1, "ai-agent", "9-0"), "acme:{1}:effect:ai-agent:9-0", id="effect"),
         pytest.param(KEYS.roster("waiting"), "acme:{0}:roster:waiting", id="roster"),
+        pytest.param(KEYS.gone("AC1|c1"), "acme:{0}:gone:AC1|c1", id="gone"),
         pytest.param(KEYS.quarantine(), "acme:quarantine", id="quarantine"),
         pytest.param(KEYS.quarantine_order("account"), "{acme:quarantine}:order:account", id="quarantine-order"),
         pytest.param(KEYS.quarantine_known(), "{acme:quarantine}:known", id="quarantine-known"),
@@ -61,16 +61,27 @@ def test_contract_of_streams():
 
 def test_every_kind_of_key_has_its_own_name():
     """No two functions make keys of one kind, so that one kind's TTL is never another's."""
-    makers = [make for name, make in inspect.getmembers(KEYS, inspect.ismethod) if name[0] != "_"]
-    makers.remove(KEYS.partition_of)
-    names = [inspect.signature(make).parameters for make in makers]
-    made = [
-        make(*(0 if name == "partition" else "x" for name in wanted))
-        for make, wanted in zip(makers, names, strict=True)
-    ]
-    kinds = [key.split(":")[2] for key in made if key.startswith("acme:{")]
+    kinds = [key.split(":")[2] for key in one_of_each(KEYS) if key.startswith("acme:{")]
     assert len(set(kinds)) == len(kinds)
     assert set(PERMANENT) <= set(kinds)
+
+
+def test_the_kind_of_a_key_is_told_by_its_name():
+    """Every key that is made here says its kind, and no other key has one."""
+    for key in one_of_each(Keys("acme.2_x-y", 1024)):
+        kind = "quarantine" if "quarantine" in key else key.split(":")[2]
+        assert kind_of(key) == kind, key
+    for foreign in (
+        "",
+        "acme",
+        "acme:inbound",
+        "acme:{x}:inbound",
+        "acme:{0}",
+        "{0}:seen:k",
+        "a:{0}b:seen",
+        "quarantine",
+    ):
+        assert kind_of(foreign) == "", foreign
 
 
 @given(st.text(), st.integers(min_value=1, max_value=64))

@@ -119,7 +119,7 @@ async def test_what_ends_a_stay_may_come_before_what_began_it(world, books):
     assert (await enter(books, "c2", at=99)).word == "left"
     assert (await enter(books, "c2", at=100)).word == "assigned"
     assert (await enter(books, "c3", at=99)).word == "assigned"
-    for key in (f"{world.keys.roster('gone:AC1|c1')}", f"{world.keys.roster('gone:AC1|c2|p1')}"):
+    for key in (world.keys.gone("AC1|c1"), world.keys.gone("AC1|c2|p1")):
         assert GONE - 60 < await world.redis.ttl(key) <= GONE
 
 

@@ -102,6 +102,26 @@ async def test_concurrent_webhooks_share_pipelines(appender, pipelines, monkeypa
     assert pipelines == [400, 400, 200]
 
 
+async def test_large_bodies_travel_in_small_company(appender, pipelines, monkeypatch):
+    """A pipeline is bounded in bytes too; a body that alone is over the bound goes by itself."""
+    monkeypatch.setattr(append, "MAX_BATCH_BYTES", 1_000)
+    sizes = [400, 400, 400, 5_000, 10, *[300] * 4]
+    calls = [appender.append(make_fields(f"k{number}", body=b"x" * size)) for number, size in enumerate(sizes)]
+    assert all(await asyncio.gather(*calls))
+    assert pipelines == [2, 1, 1, 4, 1]
+
+
+async def test_only_so_many_bytes_wait(appender, redis, keys, monkeypatch):
+    """What comes on top is refused like what Redis does not keep up with, and room is there again afterwards."""
+    monkeypatch.setattr(append, "MAX_WAITING_BYTES", 1_000)
+    calls = [appender.append(make_fields(f"k{number}", body=b"x" * 300)) for number in range(5)]
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert answers[:3] == [True] * 3
+    assert all(isinstance(answer, NotDurableError) and is_outage(answer) for answer in answers[3:])
+    assert await appender.append(make_fields("large", body=b"x" * 5_000)) is True
+    assert await redis.xlen(keys.inbound(0)) == 4
+
+
 async def test_a_lone_webhook_waits_for_no_other(appender, pipelines):
     """One webhook is one pipeline at once."""
     await appender.append(make_fields())

@@ -21,10 +21,10 @@ LONG = 60_000  # milliseconds: longer than any limit
 
 
 class Survivor:
-    """A consumer that only claims."""
+    """A consumer that only beats and claims."""
 
     def __init__(self, redis, keys, stream, name="survivor", batch=10):
-        self.redis, self.stream, self.name = redis, stream, name
+        self.redis, self.keys, self.stream, self.name = redis, keys, stream, name
         self.taken, self.held = [], set()
         self.claimer = Claimer(
             redis,
@@ -34,19 +34,24 @@ class Survivor:
             consumer=name,
             ttl=TTL,
             batch=batch,
-            is_held=lambda _, entry_id: entry_id in self.held,
+            held=self.held,
             take=self.take,
         )
 
     async def take(self, deliveries):
         self.taken += deliveries
-        self.held.update(one.entry_id for one in deliveries)
+        self.held.update((one.stream.key, one.entry_id) for one in deliveries)
 
     @property
     def ids(self):
         return [one.entry_id for one in self.taken]
 
+    async def beat(self):
+        for stream in self.claimer._streams:
+            await self.redis.set(self.keys.heartbeat(stream.partition, GROUP, self.name), "1", px=LONG)
+
     async def look(self, times=2):
+        await self.beat()
         for _ in range(times):
             await self.claimer.look(self.stream)
 
@@ -128,6 +133,21 @@ async def test_a_heartbeat_that_was_missed_once_is_not_a_death(group, survivor):
     assert len(survivor.taken) == 5
 
 
+async def test_while_nobody_can_beat_nobody_is_dead(group, survivor):
+    """A Redis that is read and not written lets all heartbeats expire, ours too: looks meanwhile count for nothing."""
+    await group.fill(5)
+    await group.read("alive")
+    for _ in range(4):
+        await survivor.claimer.look(survivor.stream)
+    await survivor.look(times=1)
+    await group.beat("alive")
+    await survivor.look(times=1)
+    assert survivor.taken == []
+    await group.redis.delete(group.keys.heartbeat(0, GROUP, "alive"))
+    await survivor.look(times=2)
+    assert len(survivor.taken) == 5
+
+
 async def test_the_clock_of_the_missed_heartbeats_begins_anew_after_a_failed_look(group, survivor, monkeypatch):
     """A look that failed proves nothing: of the looks before an outage none counts after it."""
     await group.fill(5)
@@ -141,7 +161,7 @@ async def test_the_clock_of_the_missed_heartbeats_begins_anew_after_a_failed_loo
     assert survivor.taken == []
 
 
-async def _refuse(*_):
+async def _refuse(*_, **__):
     raise ConnectionError
 
 
@@ -166,8 +186,7 @@ async def test_two_survivors_racing_get_each_entry_once(group, redis, clients, r
     for dead in ("dead-1", "dead-2"):
         await group.read(dead, count=100)
     rivals = [Survivor(clients(redis_url), keys, stream, name=name, batch=7) for name in ("one", "two")]
-    for name in ("one", "two"):
-        await group.beat(name)
+    await asyncio.gather(*[rival.beat() for rival in rivals])
     await asyncio.gather(*[rival.look() for rival in rivals])
     taken = [entry_id for rival in rivals for entry_id in rival.ids]
     assert sorted(taken) == sorted(ids)
@@ -177,7 +196,21 @@ async def test_own_strays_are_taken_up_and_what_is_held_is_not(group, survivor):
     """An entry that is ours by Redis' account but never reached us is redelivered; one that we work on is not."""
     stray, held = await group.fill(2)
     await group.read("survivor")
-    survivor.held.add(held)
+    survivor.held.add((group.stream.key, held))
+    await survivor.look()
+    assert survivor.ids == [stray]
+
+
+async def test_what_is_in_hand_is_not_looked_through(group, survivor, monkeypatch):
+    """As many are pending as are worked on: there is no stray, and thousands that wait for an API cost nothing."""
+    for entry_id in await group.fill(3):
+        survivor.held.add((group.stream.key, entry_id))
+    await group.read("survivor")
+    with monkeypatch.context() as patch:
+        patch.setattr(survivor.redis, "xpending_range", _refuse)
+        await survivor.look()
+    [stray] = await group.fill(1)
+    await group.read("survivor")
     await survivor.look()
     assert survivor.ids == [stray]
 
@@ -262,6 +295,7 @@ async def test_a_look_that_fails_is_logged_and_the_next_one_tries_again(group, s
         await take(deliveries)
 
     survivor.claimer._take = fail
+    await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.ids == ids)
     running.cancel()
@@ -280,6 +314,7 @@ async def test_each_stream_is_looked_at_with_its_own_heartbeats(redis, lines):
         await group.fill(1)
         await group.read("other")
     await groups[1].beat("other")
+    await survivor.beat()
     running = asyncio.create_task(survivor.claimer.run())
     await until(lambda: survivor.taken)
     running.cancel()

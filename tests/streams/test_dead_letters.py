@@ -46,6 +46,21 @@ async def letters_of(redis, keys):
     return [letter async for letter in list_letters(redis, keys)]
 
 
+async def test_what_dies_while_letters_are_listed_is_not_among_them(redis, keys, stream, monkeypatch):
+    """Replaying all of them ends, however often what is replayed dies again; no more than a page is read at once."""
+    monkeypatch.setattr(dead_letters, "_PAGE", 2)
+    for delivery in await deliver(redis, stream, count=5):
+        await bury(redis, keys, delivery)
+    listed = []
+    async for letter in list_letters(redis, keys):
+        listed.append(letter.entry_id)
+        await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
+        [[_, [(entry_id, fields)]]] = await redis.xreadgroup(GROUP, "me", {stream.key: ">"})
+        await bury(redis, keys, Delivery(stream, entry_id.decode(), fields))
+    assert len(listed) == len(set(listed)) == 5
+    assert len(await letters_of(redis, keys)) == 5
+
+
 async def test_a_letter_tells_where_it_came_from_and_why_and_keeps_every_byte(redis, keys, stream):
     """The original fields are intact beside the provenance, and the entry is no longer pending."""
     [delivery] = await deliver(redis, stream)

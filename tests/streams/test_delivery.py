@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.streams.delivery import Delivery, StreamRef
+from router.streams.delivery import Delivery, StreamRef, size_of
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_a_field_is_shown_as_text_whatever_it_holds(name, text):
 def test_a_deliverys_content_is_not_in_its_repr():
     """Bodies and addresses do not get into tracebacks and logs by accident."""
     assert "secret" not in repr(Delivery(StreamRef(0, "s"), "1-0", {b"body": b"secret"}))
+
+
+def test_a_delivery_weighs_what_its_values_do():
+    """Names are the same for all, and small."""
+    assert size_of(Delivery(StreamRef(0, "s"), "1-0", {b"body": b"x" * 1_000, b"source": b"email"})) == 1_005

@@ -8,6 +8,7 @@ import os
 import time
 
 import pytest
+from redis.exceptions import OutOfMemoryError
 
 from router.streams.connection import RedisError
 from router.streams.groups import Heartbeat, ensure_group, name_consumer
@@ -56,6 +57,24 @@ async def test_a_heartbeat_is_there_from_the_beginning_lives_on_and_ends_with_it
         await until(lambda: _is_below(redis, beats[0], 400))
         assert 0 < await redis.pttl(beats[1]) <= 400
     assert await redis.exists(*beats) == 0
+
+
+async def test_a_heartbeat_goes_on_where_redis_is_out_of_memory(own_server, clients, lines):
+    """A full Redis refuses new keys; those who lived before it was full go on living."""
+    redis = clients(own_server.url)
+    async with Heartbeat(redis, ["a", "b"], ttl=0.4) as heartbeat:
+        await redis.config_set("maxmemory", "1")
+        with pytest.raises(OutOfMemoryError):
+            await redis.set("c", "1")
+        await redis.pexpire("a", 60_000)
+        await until(lambda: _is_below(redis, "a", 400))
+        await heartbeat.beat()
+        assert 0 < await redis.pttl("b") <= 400
+        await redis.delete("b")
+        with pytest.raises(OutOfMemoryError):
+            await heartbeat.beat()
+        await redis.config_set("maxmemory", "0")
+        await until(lambda: redis.exists("b"))
 
 
 async def _is_below(redis, key, limit):

@@ -23,18 +23,28 @@ def test_all_streams_of_a_namespace_are_known():
 
 
 async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
-    """Lag is what a group has not read, pending what it has not acknowledged; no stream is an empty one."""
+    """Lag is what a group has not read, pending what it has not acknowledged; no stream is an empty one.
+
+    The oldest entry that it needs is the first pending one, else the first that it has not read.
+    """
     assert await read_stream(redis, stream.key) == StreamState(stream.key, 0, ())
-    for number in range(5):
-        await redis.xadd(stream.key, {"n": number})
+    for number in range(1, 6):
+        await redis.xadd(stream.key, {"n": number}, id=f"{number * 100}-7")
     await ensure_group(redis, stream.key, "resolver")
-    await redis.xreadgroup("resolver", "me", {stream.key: ">"}, count=2)
-    assert await read_stream(redis, stream.key) == StreamState(stream.key, 5, (GroupState("resolver", 1, 2, 3),))
+    for pending, lag, oldest in ((0, 5, 100), (2, 3, 100), (1, 3, 200), (0, 3, 300)):
+        state = GroupState("resolver", int(lag < 5), pending, lag, oldest)
+        assert await read_stream(redis, stream.key) == StreamState(stream.key, 5, (state,))
+        if lag == 5:
+            await redis.xreadgroup("resolver", "me", {stream.key: ">"}, count=2)
+        else:
+            await redis.xack(stream.key, "resolver", f"{oldest}-7")
+    await redis.xgroup_setid(stream.key, "resolver", "500-7")
+    assert (await read_stream(redis, stream.key)).groups[0].oldest is None
 
 
 async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, stream):
-    """Every stream has its length; a group has lag, pending and consumers, and vanishes with its stream."""
-    await redis.xadd(stream.key, {"n": 1})
+    """Every stream has its length; a group has lag, pending, consumers and an age, and vanishes with its stream."""
+    await redis.xadd(stream.key, {"n": 1}, id="1-1")
     await ensure_group(redis, stream.key, "resolver")
     await update_gauges(redis, keys)
     text = metrics.render().decode()
@@ -42,6 +52,8 @@ async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, st
     assert f'router_group_lag{{group="resolver",stream="{stream.key}"}} 1.0' in text
     assert f'router_group_pending{{group="resolver",stream="{stream.key}"}} 0.0' in text
     assert f'router_group_consumers{{group="resolver",stream="{stream.key}"}} 0.0' in text
+    age = text.partition(f'router_group_oldest_seconds{{group="resolver",stream="{stream.key}"}} ')[2]
+    assert float(age.split()[0]) > 1_700_000_000
     await redis.delete(stream.key)
     await update_gauges(redis, keys)
     text = metrics.render().decode()

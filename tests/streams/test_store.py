@@ -14,7 +14,7 @@ from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
 from router.core.marker import Result, fields_for
 from router.streams.connection import RedisError
-from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.streams.store import CLOSED_LIFE, ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real
@@ -264,6 +264,20 @@ async def test_a_commit_stays_in_the_partition_of_its_conversation(redis):
         ]
 
 
+async def test_a_closed_conversation_is_forgotten_sooner(redis, keys):
+    """Nobody comes back to it, so it is not kept for a silence that could end; a shorter marker TTL holds too."""
+    for marker_ttl, life in ((180 * 86_400, CLOSED_LIFE), (MARKER_TTL, MARKER_TTL)):
+        store = Store(redis, keys, marker_ttl=marker_ttl)
+        conversation_id = f"conv_{marker_ttl}"
+        await store.commit([make_ledger(conversation_id, status="ACTIVE")])
+        key = keys.conversation(ACCOUNT, conversation_id)
+        assert marker_ttl - 5 <= await redis.ttl(key) <= marker_ttl
+        (ledger,) = await store.read_ledgers([LedgerQuery(ACCOUNT, conversation_id, tuple(fields_for((), ())))])
+        ledger.put("status", "CLOSED")
+        await store.commit([ledger])
+        assert life - 5 <= await redis.ttl(key) <= life
+
+
 async def test_routes_are_read_as_written_and_expire(store, redis, keys):
     """A route comes back as it is, an unknown one is None, a forgotten one is gone, and each has a TTL."""
     route = Route("c1", "p1", "CUSTOMER", 123)
@@ -291,16 +305,29 @@ async def test_a_pair_tells_channels_and_both_sides_apart_but_not_spellings():
 
 
 async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, keys):
-    """Own addresses stay for good, the time of the last callback expires, and other accounts see neither."""
-    assert await store.read_account(ACCOUNT) == (frozenset(), 0)
+    """Own addresses stay, the time of the last callback expires, and other accounts see neither."""
+    assert await store.read_account(ACCOUNT) == ({}, 0)
     desk, inbox = Address("SMS", "+15557650001"), Address("EMAIL", "Desk@Example.com")
     await store.add_own_addresses(ACCOUNT, [desk, inbox])
     await store.add_own_addresses(ACCOUNT, [desk])
     await store.add_own_addresses(ACCOUNT, [])
     await store.write_callback_time(ACCOUNT, 42)
-    assert await store.read_account(ACCOUNT) == (frozenset({desk.key, inbox.key}), 42)
-    assert await store.read_account("AC2") == (frozenset(), 0)
+    own, told = await store.read_account(ACCOUNT)
+    assert (own.keys(), told) == ({desk.key, inbox.key}, 42)
+    assert own[desk.key] >= own[inbox.key] > 1_700_000_000_000
+    assert await store.read_account("AC2") == ({}, 0)
     assert await redis.ttl(keys.callbacks(ACCOUNT)) > 0
+
+
+async def test_of_too_many_own_addresses_the_newest_stay(store, redis, keys, monkeypatch):
+    """Who takes mails for a whole domain has as many as strangers think of; the one in use is not pushed out."""
+    monkeypatch.setattr("router.streams.store.OWN_MOST", 3)
+    used = Address("EMAIL", "desk@example.com")
+    for number in range(10):
+        await store.add_own_addresses(ACCOUNT, [Address("EMAIL", f"x{number}@example.com")])
+        await redis.zadd(keys.own_addresses(ACCOUNT), {used.key: 2e12})  # a day in which it was used
+    own, _ = await store.read_account(ACCOUNT)
+    assert own.keys() == {used.key, "EMAIL|x8@example.com", "EMAIL|x9@example.com"}
 
 
 async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(store, redis, keys):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.streams import window
 from router.streams.window import HELD_PER_SLOT, Window
 from tests.support.waiting import until
 
@@ -59,6 +60,23 @@ async def test_subjects_run_at_once_and_one_subject_in_turn(make_gate):
     await until(lambda: gate.window.held == 0)
     assert gate.done.index("a1") < gate.done.index("a2")
     assert not gate.window.is_busy("a")
+
+
+async def test_a_window_of_heavy_entries_is_full_before_its_slots_are(monkeypatch):
+    """What is held is bounded in bytes too: many large entries of few subjects wait in Redis and not here."""
+    monkeypatch.setattr(window, "HELD_BYTES", 100)
+    go_on = asyncio.Event()
+    heavy = Window(10, lambda _: go_on.wait(), weigh=lambda size: size)
+    for subject, size in (("a", 60), ("a", 30), ("b", 20)):
+        assert heavy.has_room
+        assert await heavy.admit(subject, size)
+    assert not heavy.has_room
+    assert heavy.put("c", 50)  # what is taken in all the same counts too
+    go_on.set()
+    await until(lambda: heavy.held == 0)
+    assert heavy.has_room
+    assert heavy._bytes == 0
+    await heavy.close(0)
 
 
 async def test_a_full_window_makes_the_reader_wait(make_gate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -38,7 +39,8 @@ class OwnServer:
             "--logfile": "valkey.log",
         }
         arguments = [part for pair in options.items() for part in pair]
-        self._process = subprocess.Popen([str(get_binary_path()), *arguments])  # noqa: ASYNC220 - returns at once
+        # Python ignores SIGXFSZ, and the server shall too: then a limit on its files is a full disk (`fill_disk`).
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments], restore_signals=False)  # noqa: ASYNC220 - returns at once
         redis = connect(self.url)
 
         async def answers() -> bool:
@@ -49,6 +51,14 @@ class OwnServer:
 
         await until(answers, timeout=30)
         await redis.aclose()
+
+    def fill_disk(self) -> None:
+        """Let no file of the server grow any more: what it appends fails as on a full disk. Linux only."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    def free_disk(self) -> None:
+        """Give the disk room again."""
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     def stall(self) -> None:
         """Stop answering without closing a connection, like a host that hangs."""

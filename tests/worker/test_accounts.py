@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.addresses import Address
-from router.worker.accounts import LIFE, Accounts
+from router.worker.accounts import LIFE, NOTED, Accounts
 
 US, THEM = "AC1", "AC2"
 DESK = Address("SMS", "+15557650000")
@@ -14,14 +14,14 @@ class FakeStore:
     """Remembers in a dict what Redis would, and counts the reads."""
 
     def __init__(self):
-        self.own, self.told, self.reads = {}, {}, []
+        self.own, self.told, self.reads, self.now = {}, {}, [], 1_000_000_000
 
     async def read_account(self, account_id):
         self.reads.append(account_id)
-        return frozenset(self.own.get(account_id, ())), self.told.get(account_id, 0)
+        return dict(self.own.get(account_id, {})), self.told.get(account_id, 0)
 
     async def add_own_addresses(self, account_id, addresses):
-        self.own.setdefault(account_id, set()).update(address.key for address in addresses)
+        self.own.setdefault(account_id, {}).update((address.key, self.now // 1000) for address in addresses)
 
     async def write_callback_time(self, account_id, told):
         self.told[account_id] = told
@@ -88,6 +88,18 @@ async def test_own_address_is_written_once(world):
     world.store.own.clear()
     await world.accounts.add_own(US, DESK)
     assert world.store.own == {}
+
+
+async def test_own_address_that_is_in_use_stays_among_the_newest(world):
+    """Only so many are kept, so one that is used is noted again, now and then and by whoever knows it."""
+    await world.accounts.know([US])
+    await world.accounts.add_own(US, DESK)
+    for accounts in (world.accounts, world.another()):
+        world.now += (NOTED + 1) * 1000
+        world.store.now = world.now
+        await accounts.know([US])
+        await accounts.add_own(US, DESK)
+        assert world.store.own[US][DESK.key] == world.now // 1000
 
 
 async def test_callback_time_is_shared_sparingly(world):

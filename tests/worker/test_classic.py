@@ -70,7 +70,7 @@ async def test_chat_user_of_ours_is_not_announced(make_world):
     """An identity under which a consumer joined, even a moment ago and in another process, is our own side."""
     world = await make_world(policy=EVERYBODY)
     await world.settle(classic("participant-added"))
-    await world.redis.sadd(world.keys.own_addresses(ACCOUNT), "CHAT|ai-agent")
+    await world.redis.zadd(world.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
     added, wrote = (classic(kind, identity="ai-agent") for kind in ("participant-added", "message-added"))
     assert await world.settle(added, wrote) == [Result.IGNORED, Result.IGNORED]
     assert await world.types() == ["joined"]

@@ -170,7 +170,7 @@ async def test_agents_of_a_bridged_conversation(side):
     """An identity of ours is nobody's to take, and costs no call once the conversation is known."""
     taken = await side.inbound()
     await side.world.settle(*await side.hook.take_all("onMessageAdded"))
-    await side.world.redis.sadd(side.world.keys.own_addresses(ACCOUNT), "CHAT|ai-agent")
+    await side.world.redis.zadd(side.world.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
     before = await side.world.total()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": "MB" + "7" * 32}
     events = [classic(kind, identity="ai-agent", **sids) for kind in ("participant-added", "message-added")]

@@ -1,0 +1,55 @@
+-- Drop entries from the beginning of a stream, as far as every group has finished with them.
+-- KEYS: the stream.   ARGV: an entry id: what is older may go; how many entries may stay although nobody needs them
+--       (0: any number); how many may go in this run.
+-- Returns {how many went, how many are left, the group that holds the most back, the oldest entry that it needs}; the
+-- last two are empty where every group has finished with everything.
+-- What the groups need and the trimming are one step, so that none can be created or set back in between.
+local function is_less(one, other) -- ids have up to 20 digits on each side, which a number cannot hold
+  local time, number = string.match(one, '^(%d+)-(%d+)$')
+  local other_time, other_number = string.match(other, '^(%d+)-(%d+)$')
+  for _, pair in ipairs({ { time, other_time }, { number, other_number } }) do
+    if #pair[1] ~= #pair[2] then
+      return #pair[1] < #pair[2]
+    end
+    if pair[1] ~= pair[2] then
+      return pair[1] < pair[2]
+    end
+  end
+  return false
+end
+
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  return { 0, 0, '', '' }
+end
+local floor, holder, oldest -- what lies below the floor is finished with
+for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local group = {}
+  for at = 1, #row, 2 do
+    group[row[at]] = row[at + 1]
+  end
+  local reached, needed = group['last-delivered-id'], nil
+  local pending = redis.call('XPENDING', KEYS[1], group.name)
+  if pending[1] > 0 then
+    reached, needed = pending[2], pending[2]
+  else
+    local unread = redis.call('XRANGE', KEYS[1], '(' .. reached, '+', 'COUNT', 1)
+    needed = unread[1] and unread[1][1]
+  end
+  if not floor or is_less(reached, floor) then
+    floor = reached
+  end
+  if needed and (not oldest or is_less(needed, oldest)) then
+    holder, oldest = group.name, needed
+  end
+end
+if not floor then
+  return { 0, redis.call('XLEN', KEYS[1]), '', '' }
+end
+
+local most = tonumber(ARGV[3])
+local gone = redis.call('XTRIM', KEYS[1], 'MINID', '~', is_less(ARGV[1], floor) and ARGV[1] or floor, 'LIMIT', most)
+local surplus = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[2])
+if ARGV[2] ~= '0' and surplus > 0 and gone < most then
+  gone = gone + redis.call('XTRIM', KEYS[1], 'MINID', '~', floor, 'LIMIT', math.min(most - gone, surplus))
+end
+return { gone, redis.call('XLEN', KEYS[1]), holder or '', oldest or '' }

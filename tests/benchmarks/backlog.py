@@ -1,0 +1,153 @@
+"""`python -m tests.benchmarks.backlog`: does a very large backlog begin to drain at once, within bounded memory?
+
+Messages of known customers are written where nobody reads yet, by the server itself, and put in place by one RENAME:
+from then on the clock runs. Printed: when the first event was done and how many were read by then, what the worker
+held on the way, and the pace. Exit status: 0 it drained as it should, 1 it did not, 2 the run was worth nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.keys import RESOLVER, Keys
+from router.core.signature import parse_form
+from router.inbound.messaging import identify
+from router.streams.append import InboundFields
+from router.streams.groups import ensure_group
+from router.streams.window import HELD_PER_SLOT
+from tests.benchmarks import webhooks
+from tests.benchmarks.frame import BenchmarkError
+from tests.benchmarks.memory import can_measure, resident
+from tests.benchmarks.report import machine
+from tests.benchmarks.soak import say
+from tests.benchmarks.town import KNOWN, Town, town
+from tests.benchmarks.webhooks import Crowd
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.streams.connection import Redis
+
+#: Entries that one run of the script writes: a server that answers nobody for longer would be no fair start.
+PAGE: Final = 10_000
+#: Entries that a worker may have read when its first is done: what one process holds (ROUTER_WINDOW of 500), a batch.
+FIRST: Final = 500 * HELD_PER_SLOT + 200
+#: MiB that the worker may grow by while it drains.
+GROWTH: Final = 24.0
+#: Customer and webhook whose ids the script replaces.
+_CUSTOMER, _RUN = 9_000_000, (1 << 60) - 1
+_FILL: Final = """
+local latest = {}
+for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
+  local fields = {}
+  for at = 6, #ARGV do
+    local text = string.gsub(ARGV[at], ARGV[4], string.format('SM%032x', number))
+    fields[#fields + 1] = string.gsub(text, ARGV[5], string.format('1555%07d', number % tonumber(ARGV[3])))
+  end
+  local who = number % tonumber(ARGV[3])
+  if latest[who] then
+    fields[#fields + 1] = 'after'
+    fields[#fields + 1] = latest[who]
+  end
+  latest[who] = redis.call('XADD', KEYS[1], '*', unpack(fields))
+end
+"""
+
+
+async def fill(redis: Redis, stream: str, count: int, customers: int) -> None:
+    """Write so many messages of known customers, each writing in turn, to a stream with the worker's group."""
+    body = Crowd(1, _CUSTOMER).form(_RUN, 0)
+    identity = identify(parse_form(body), default_account=webhooks.ACCOUNT_SID)
+    received_at = time.time_ns() // 1000
+    fields = InboundFields("messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0)
+    await ensure_group(redis, stream, RESOLVER)
+    sid, customer = f"SM{_RUN:016x}{0:016x}", f"1555{_CUSTOMER:07d}"
+    for first in range(1, count + 1, PAGE):
+        last = min(first + PAGE - 1, count)
+        arguments: list[Any] = [first, last, customers, sid, customer, *fields.to_fields()]
+        await redis.eval(_FILL, 1, stream, *arguments)
+
+
+@dataclass(slots=True)
+class Drain:
+    """What was seen while the backlog drained; `first` are seconds until an event was done, `read` entries by then."""
+
+    total: int
+    start: float
+    most: float
+    first: float = 0.0
+    read: int = 0
+    seconds: float = 0.0
+
+    @property
+    def verdicts(self) -> list[tuple[str, bool]]:
+        """What was to be shown, and whether it was."""
+        pace, growth = self.total / self.seconds, self.most - self.start
+        return [
+            (f"the first event was done after {self.first:.2f} s, when {self.read} were read", self.read <= FIRST),
+            (f"the worker held {self.start:.1f} MiB before and {self.most:.1f} at most", growth <= GROWTH),
+            (f"{self.total} events in {self.seconds:.0f} s, {pace:.0f} a second", True),
+        ]
+
+
+async def drain(running: Town, total: int, customers: int) -> Drain:
+    """Put the backlog in place and watch the worker until it is through."""
+    redis, stream, worker = running.redis, Keys().inbound(0), running.pids["worker"]
+    await fill(redis, f"{stream}:draft", total, customers)
+    seen = Drain(total, resident(worker), resident(worker))
+    await redis.rename(f"{stream}:draft", stream)
+    begun, done, told = time.monotonic(), 0, time.monotonic()
+    while done < total:
+        running.check()
+        rows: Any = await redis.xinfo_groups(stream)
+        done = rows[0]["entries-read"] - rows[0]["pending"]
+        seen.seconds, seen.most = time.monotonic() - begun, max(seen.most, resident(worker))
+        if done and not seen.read:
+            seen.first, seen.read = seen.seconds, rows[0]["entries-read"]
+        if time.monotonic() - told > 10:
+            told = time.monotonic()
+            say(f"{done:>12} done{rows[0]['pending']:>8} in hand{resident(worker):>10.1f} MiB")
+        await asyncio.sleep(0.01)
+    return seen
+
+
+async def run(total: int) -> int:
+    """Run; returns the exit status."""
+    customers = min(KNOWN, max(10, total // 10))
+    say(f"{machine()}; a backlog of {total} events of {customers} customers")
+    with tempfile.TemporaryDirectory(prefix="backlog-") as directory:
+        async with town(Path(directory)) as running:
+            await running.known(customers)
+            await running.settle(waiting=0)
+            seen = await drain(running, total, customers)
+    for text, is_so in seen.verdicts:
+        say(f"{'ok' if is_so else 'NOT SO':<8}{text}")
+    return 0 if all(is_so for _, is_so in seen.verdicts) else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Return the exit status; everything that was started has been ended by then."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks.backlog", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--events", type=int, default=1_000_000, help="how large it is (default: 1000000)")
+    arguments = parser.parse_args(argv)
+    if not can_measure():
+        say("skipped: this system has no /proc, which tells what a process holds")
+        return 0
+    try:
+        return asyncio.run(run(arguments.events))
+    except BenchmarkError as error:
+        sys.stderr.write(f"no result: {error}\n")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

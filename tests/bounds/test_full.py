@@ -1,0 +1,143 @@
+"""A Redis that is full, of memory or of disk: webhooks go to the spool, work waits, and nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+
+from router.core.keys import RESOLVER, Keys
+from router.receiver import drainer
+from router.streams import dead_letters
+from router.streams.connection import RedisError, connect, load_script
+from router.streams.delivery import Delivery, StreamRef
+from router.streams.trials import Deaths
+from router.streams.trim import Trimmer
+from tests.bounds.site import NUMBER
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+BEFORE, MEANWHILE = range(20), range(20, 40)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch):
+    """Redis is tried again soon: nobody wants to wait for a test."""
+    monkeypatch.setattr(drainer, "LONGEST_PAUSE", 0.2)
+
+
+class Memory:
+    """No memory: what needs some is refused with OOM, the rest goes on."""
+
+    def __init__(self, server, redis):
+        self.redis = redis
+
+    async def fill(self):
+        await self.redis.config_set("maxmemory", "1")
+
+    async def free(self):
+        await self.redis.config_set("maxmemory", "0")
+
+
+class Disk:
+    """No room for the append-only file: every write is refused with MISCONF, and no heartbeat can be renewed."""
+
+    def __init__(self, server, redis):
+        self.server, self.redis = server, redis
+
+    async def fill(self):
+        await self.redis.config_set("appendfsync", "everysec")  # with `always` the server itself ends
+        self.server.fill_disk()
+        await until(self._is_refused)
+
+    async def _is_refused(self):
+        try:
+            await self.redis.set("full", "1", ex=1)
+        except RedisError as error:
+            return str(error).startswith("MISCONF")
+
+    async def free(self):
+        self.server.free_disk()
+
+
+needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="no other system limits a running process' files")
+KINDS = [pytest.param(Memory, id="memory"), pytest.param(Disk, id="disk", marks=needs_linux)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_comes_and_what_is_in_flight_outlives_a_full_redis(own_server, make_site, lines, kind):
+    """Each webhook gets its 200 and each customer one participant; two live workers never take from each other."""
+    site = await make_site(own_server.url)
+    shortage = kind(own_server, site.redis)
+    for _ in range(2):
+        await site.worker()
+    site.slow(0.5, times=len(BEFORE))
+    assert set(await site.send(*BEFORE)) == {200}
+    await until(lambda: _has_begun(site))
+    beats = [site.keys.heartbeat(0, RESOLVER, consumer) for consumer in await _consumers(site)]
+    await site.redis.set("hourglass", "1", px=3_000)  # three times as long as a heartbeat lives by itself
+    await shortage.fill()
+    assert set(await site.send(*MEANWHILE)) == {200}
+    await until(lambda: _has_run_out(site))
+    assert await site.redis.exists(*beats) == (0 if kind is Disk else 2)
+    assert {line["result"] for line in lines("webhook")} == {"accepted", "spooled"}
+    await shortage.free()
+    await until(lambda: lines("spool.drained"))
+    await site.settled()
+    assert await site.joined() == Counter(NUMBER.format(number) for number in (*BEFORE, *MEANWHILE))
+    assert not lines("claimed")
+    assert await site.redis.xlen(site.keys.dead_letters(0)) == 0
+    assert not await site.redis.exists(site.keys.deaths(0, RESOLVER))
+
+
+async def _has_begun(site):
+    groups = await site.redis.xinfo_groups(site.keys.inbound(0))
+    return groups[0]["lag"] == 0 and groups[0]["pending"] > 0
+
+
+async def _consumers(site):
+    return [row["name"].decode() for row in await site.redis.xinfo_consumers(site.keys.inbound(0), RESOLVER)]
+
+
+async def _has_run_out(site):
+    return not await site.redis.exists("hourglass")
+
+
+@pytest.fixture
+async def full(own_server):
+    """A client of a server without memory, whose inbound stream has 1,000 entries, the first ten of them pending."""
+    redis, key = connect(own_server.url), Keys().inbound(0)
+    pipeline = redis.pipeline(transaction=False)
+    for number in range(1_000):
+        pipeline.xadd(key, {"n": number, "filling": "x" * 100}, id=f"{number + 1}-0")
+    await pipeline.execute()
+    await redis.xgroup_create(key, RESOLVER, id="0")
+    await redis.xreadgroup(RESOLVER, "me", {key: ">"}, count=10)
+    await redis.config_set("maxmemory", "1")
+    yield redis
+    await redis.aclose()
+
+
+async def test_what_gives_memory_back_works_without_any(full):
+    """Acknowledging, trimming and taking over are never refused: a full Redis can be worked empty."""
+    keys, stream = Keys(), StreamRef(0, Keys().inbound(0))
+    taken = await Deaths(full, keys, group=RESOLVER, consumer="other").take_over(stream, "me", 0, ["1-0", "2-0"])
+    assert [one.entry_id for one in taken] == ["1-0", "2-0"]
+    assert await load_script("redeliver").run(full, [stream.key], [RESOLVER, "me", "3-0", "1"]) == 2
+    assert await full.xack(stream.key, RESOLVER, *[f"{number}-0" for number in range(1, 11)]) == 10
+    await full.xgroup_setid(stream.key, RESOLVER, "900-0")
+    assert await Trimmer(full, keys, retention=0).trim(stream.key) > 800
+
+
+async def test_what_cannot_become_a_dead_letter_stays_pending(full):
+    """There is no room for the letter, so its entry is not acknowledged; it is given up once there is."""
+    keys, stream = Keys(), StreamRef(0, Keys().inbound(0))
+    delivery = Delivery(stream, "1-0", {b"n": b"0"})
+    about = {"group": RESOLVER, "consumer": "me", "reason": "no sense", "deliveries": 5, "failed_at": "now"}
+    with pytest.raises(RedisError):
+        await dead_letters.give_up(full, keys, delivery, **about)
+    assert (await full.xpending(stream.key, RESOLVER))["pending"] == 10
+    await full.config_set("maxmemory", "0")
+    assert await dead_letters.give_up(full, keys, delivery, **about)
+    assert (await full.xpending(stream.key, RESOLVER))["pending"] == 9

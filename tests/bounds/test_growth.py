@@ -1,0 +1,172 @@
+"""Nothing in a process grows with the number of its customers, events or refusals: what is done with is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import deque
+from functools import cache, lru_cache
+
+import pytest
+
+from router.core.errors import ServerError
+from router.core.keys import Keys
+from router.sandbox.simulator import Scene, scene_callback
+from router.streams import budget
+from router.streams.delivery import Done, Later, Poison, StreamRef
+from router.streams.embedded import free_port
+from router.streams.recent import Recent
+from tests.bounds.site import NUMBER, OURS
+from tests.conftest import ACCOUNT, TOKEN
+from tests.streams.test_consumer import LIMITS, Bench
+from tests.support.growth import Snapshot, grown
+from tests.support.processes import RunningProcess
+from tests.support.waiting import until
+
+#: So many come each time, after as many to warm up; growing by nearly as much each time is growing.
+MANY, TIMES = 80, 2
+LEAST = MANY * 3 // 4
+
+
+class Leaky:
+    """Keeps what it should forget, each thing in another way."""
+
+    def __init__(self):
+        self.texts, self.numbers, self.queue, self.spread = {}, set(), deque(), {}
+
+    @staticmethod
+    @cache
+    def remember(number):
+        return [number]
+
+    def take(self, number):
+        self.texts[str(number)] = "x"
+        self.numbers.add(number)
+        self.queue.append(number)
+        self.spread.setdefault(number % 5, []).append(Drop())
+        self.remember(number)
+
+
+class Drop:
+    """What leaks in small containers, of which none is large."""
+
+
+def test_what_grows_is_found():
+    """The tests below would see it: containers of any kind, objects that hide in many, and a cache without a bound."""
+    leaky, snapshots = Leaky(), [Snapshot()]
+    for first in range(0, TIMES * MANY, MANY):
+        for number in range(first, first + MANY):
+            leaky.take(number)
+        snapshots.append(Snapshot())
+    found = grown(snapshots, LEAST)
+    for kind in ("in a builtins.dict", "in a builtins.set", "in a collections.deque", "Drop", "builtins.list"):
+        assert [one for one in found if kind in one], (kind, found)
+
+
+def test_what_grows_once_or_has_a_bound_is_no_leak():
+    """A cache that forgets by itself may be filled, and so may a pool, up to its size."""
+    bounded, pool, snapshots = lru_cache(maxsize=10_000)(lambda number: [number]), [], [Snapshot()]
+    for first in range(0, TIMES * MANY, MANY):
+        for number in range(first, first + MANY):
+            bounded(number)
+        pool += [[]] * (2 * MANY - len(pool))
+        snapshots.append(Snapshot())
+    assert grown(snapshots, LEAST) == []
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    """What is kept for a minute whatever happens, and what other tests have left, is not what these are about."""
+    monkeypatch.setattr(budget, "WINDOW", 1)
+    monkeypatch.setitem(Recent.__init__.__kwdefaults__, "most", MANY)  # so many are noted whatever happens
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture
+async def api(tmp_path):
+    """A sandbox in a process of its own: it keeps everything, as an API does."""
+    port = free_port()
+    credentials = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
+    environment = credentials | {"TWILIO_API_KEY": "SK" + "0" * 31 + "1", "TWILIO_API_SECRET": "made-up-api-secret"}
+    process = await RunningProcess.start(tmp_path, "router", "sandbox", "--port", str(port), **environment)
+    await until(lambda: "TWILIO_CONVERSATIONS_URL=" in process.text, 30)
+    yield f"http://127.0.0.1:{port}"
+    await process.kill()
+
+
+async def live(site, customers):
+    """Let each customer write; somebody else forges a webhook, and a third one comes and goes by callbacks."""
+    await site.send(*customers)
+    for number in customers:
+        scene = Scene(
+            account_sid=ACCOUNT,
+            configuration_id="conv_configuration_00000000000000000000000001",
+            channel="SMS",
+            customer=NUMBER.format(1_000_000 + number),
+            recipient=OURS,
+            conversation_id=f"conv_conversation_{number:026d}",
+            participant_id=f"conv_participant_{number:026d}",
+            now=1_767_787_200_000_000 + number,
+        )
+        for kind in ("participant-added", "conversation-closed"):
+            await site.post(scene_callback(kind, scene))
+        await site.forge(number)
+
+
+async def done(site):
+    """Wait until everybody has done with everything."""
+    await site.settled()
+    for target in ("ai-agent", "human-agent"):
+        await until(lambda target=target: site.is_consumed(target), 30)
+
+
+@pytest.mark.real
+@pytest.mark.processes
+async def test_a_receiver_a_worker_and_both_consumers_forget_who_came(redis, redis_url, make_site, api):
+    """Hundreds of customers more leave nothing behind in any of them."""
+    site = await make_site(redis_url, TWILIO_CONVERSATIONS_URL=api, ROUTER_WINDOW="20", ROUTER_BATCH="20")
+    await site.worker()
+    for name in ("ai_agent", "human_agent"):
+        await site.handler(name)
+    snapshots = []
+    for first in range(0, (TIMES + 1) * MANY, MANY):
+        await live(site, range(first, first + MANY))
+        await done(site)
+        snapshots.append(Snapshot())
+    assert grown(snapshots, LEAST) == []
+    assert len(await site.joined()) == 2 * (TIMES + 1) * MANY
+
+
+@pytest.mark.real
+async def test_a_consumer_forgets_whatever_became_of_an_entry(redis, redis_url, lines):
+    """Done, waited for, failed, given up, set aside for want of room: nothing of it stays."""
+    keys = Keys()
+    bench = Bench(redis, redis_url, keys, StreamRef(0, keys.inbound(0)))
+    tried = set()
+
+    async def attempt(delivery):
+        number = int(delivery.text("n")[1:])
+        if number % 7 == 0 and number not in tried:
+            tried.add(number)
+            return Later("not yet", 0.001)
+        if number % 11 == 0 and number not in tried:
+            tried.add(number)
+            raise ServerError("away", status=503)
+        if number % 13 == 0:
+            return Poison("no sense")
+        await asyncio.sleep(0)
+        tried.discard(number)
+        return Done()
+
+    consumer = bench.make(limits=LIMITS, attempt=attempt, account=lambda delivery: delivery.text("n")[0])
+    snapshots = []
+    async with consumer.running():
+        for first in range(0, (TIMES + 1) * 4 * MANY, 4 * MANY):
+            await bench.add(*[f"{'abc'[number % 3]}{number}" for number in range(first, first + 4 * MANY)])
+            await until(bench.is_settled, 30)
+            tried.clear()
+            snapshots.append(Snapshot())
+        assert grown(snapshots, LEAST) == []
+        assert bench.results["dead"] > LEAST

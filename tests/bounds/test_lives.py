@@ -1,0 +1,135 @@
+"""Every kind of key, made by the code that makes it: it lives as long as the table says, or for good and small."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+
+from handlers.assignments import Assignments
+from handlers.roster import Agent, Roster
+from router.core.addresses import Address
+from router.core.keys import PERMANENT, RESOLVER, kind_of
+from router.sandbox.simulator import Scene, scene_callback
+from router.streams.delivery import StreamRef
+from router.streams.recent import LEASE, REST, Pace
+from router.streams.store import CLOSED_LIFE, Store
+from router.streams.trials import Deaths
+from tests.bounds.site import NUMBER, OURS
+from tests.conftest import ACCOUNT
+from tests.support.keys import KINDS
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+DAY, HOUR = 86_400, 3600
+#: kind: seconds that its keys live after they were last written, the first is of the usual case; None: for good.
+LIVES = {
+    "inbound": None,
+    "participants": None,
+    "dead-letters": None,
+    "our-addresses": None,
+    "roster": None,
+    "seen": (2 * DAY,),
+    "latest": (DAY,),
+    "conversation": (180 * DAY, CLOSED_LIFE),
+    "communication": (2 * DAY,),
+    "route": (7 * DAY,),
+    "creating": (60,),
+    "call": (2 * DAY,),
+    "callbacks": (7 * DAY,),
+    "active": (2 * HOUR + REST + LEASE,),
+    "sweeps": (2 * HOUR + REST + LEASE,),
+    "pace": (120,),
+    "heartbeat": (2,),
+    "deaths": (DAY,),
+    "effect": (7 * DAY,),
+    "gone": (DAY,),
+    "quarantine": (14 * DAY,),
+}
+#: Seconds that a test may take.
+SLACK = 60
+
+
+def test_the_table_names_every_kind():
+    """A new kind of key has a life before it is merged, and what is permanent says what keeps it small."""
+    assert LIVES.keys() == KINDS
+    assert {kind for kind, life in LIVES.items() if life is None} == PERMANENT.keys()
+    assert all(PERMANENT.values())
+
+
+async def live(site):
+    """Let everything happen once that leaves a key of some kind."""
+    await site.worker()
+    await site.handler("ai_agent")
+    await site.send(1)
+    scene = Scene(
+        account_sid=ACCOUNT,
+        configuration_id="conv_configuration_00000000000000000000000001",
+        channel="SMS",
+        customer=NUMBER.format(2),
+        recipient=OURS,
+        conversation_id="conv_conversation_00000000000000000000000002",
+        participant_id="conv_participant_00000000000000000000000002",
+        now=1_767_787_200_000_000,
+    )
+    for kind in ("participant-added", "conversation-closed"):
+        await site.post(scene_callback(kind, scene))
+        await site.settled()
+    await site.forge(3)
+    await site.redis.xadd(site.keys.inbound(0), {"source": "nobody"})
+    await until(lambda: site.redis.xlen(site.keys.dead_letters(0)))
+    await until(lambda: site.redis.exists(site.keys.quarantine()))
+    await site.settled()
+    await until(lambda: site.is_consumed("ai-agent"))
+
+
+async def be_left_in_the_middle(site):
+    """Leave what is there only while somebody is at work, or what needs a death or people."""
+    redis, keys = site.redis, site.keys
+    store = Store(redis, keys, marker_ttl=DAY)
+    await store.begin_creating(ACCOUNT, Address("SMS", NUMBER.format(1)))
+    await Pace(redis, keys, calls=1).take()
+    await store.calls.note_end(ACCOUNT, "CA" + "0" * 32)
+    stream = StreamRef(0, keys.inbound(0))
+    await redis.xgroup_create(stream.key, "other", id="0")
+    await redis.xreadgroup("other", "dead", {stream.key: ">"}, count=1)
+    (delivery,) = await Deaths(redis, keys, group="other", consumer="me").take_over(
+        stream, "dead", 0, [(await redis.xrange(stream.key, count=1))[0][0].decode()]
+    )
+    assert delivery.deaths == 1
+    for group, leave in (
+        ("a", lambda deaths: deaths.note_trial(delivery)),
+        ("b", lambda deaths: deaths.note_leaving(stream)),
+    ):
+        await leave(Deaths(redis, keys, group=group, consumer="me"))
+    books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
+    await books.enter(ACCOUNT, "one", "customer", "SMS", 1)
+    await books.close(ACCOUNT, "two")
+    await books.leave(ACCOUNT, "three", "customer", 2)
+
+
+async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_site):
+    """After all that can happen: each kind is there, each key of it has the life of its kind, and none another one."""
+    site = await make_site(redis_url, ROUTER_HEARTBEAT_TTL="2")
+    await live(site)
+    await be_left_in_the_middle(site)
+    found = defaultdict(list)
+    async for key in redis.scan_iter(count=1000):
+        if (left := await redis.pttl(key)) != -2:  # a heartbeat may have just ended
+            found[kind_of(key.decode())].append((key.decode(), left / 1000))
+    assert found.keys() == KINDS
+    for kind, keys in found.items():
+        lives = LIVES[kind]
+        for key, left in keys:
+            if lives is None:
+                assert left < 0, key
+            else:
+                assert [life for life in lives if life - SLACK < left <= life and left > 0], (key, left)
+        if lives is not None:
+            assert any(lives[0] - SLACK < left for _, left in keys), kind
+    assert await redis.exists(site.keys.heartbeat(0, RESOLVER, (await _worker(site)))) == 1
+
+
+async def _worker(site):
+    (row,) = await site.redis.xinfo_consumers(site.keys.inbound(0), RESOLVER)
+    return row["name"].decode()

@@ -1,0 +1,69 @@
+"""What `check` says of streams that somebody holds back, of dead letters, and of a Redis that gets full."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from router.commands.check_streams import check_streams
+from router.core.keys import RESOLVER, Target
+from router.settings import load
+
+pytestmark = pytest.mark.real
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def settings(redis_url):
+    return load(environment={"REDIS_URL": redis_url, "ROUTER_STREAM_RETENTION": "7200"})
+
+
+async def enter(redis, stream, hours):
+    """Append an entry that came so many hours ago."""
+    return await redis.xadd(stream, {"n": 1}, id=f"{int(time.time() * 1000) - int(hours * HOUR)}-0")
+
+
+async def warnings(redis, settings):
+    return [finding for finding in await check_streams(redis, settings) if finding.level != "ok"]
+
+
+async def test_a_group_that_is_behind_for_long_is_named(redis, settings):
+    """Whether it never read or never finished; who works on what is younger than the retention is not late."""
+    inbound, people = settings.keys.inbound(0), settings.keys.participants(0, Target.HUMAN_AGENT)
+    await enter(redis, inbound, 100)
+    await enter(redis, inbound, 1.9)
+    await redis.xgroup_create(inbound, RESOLVER, id="0")
+    await redis.xreadgroup(RESOLVER, "me", {inbound: ">"}, count=1)
+    await enter(redis, people, 3)
+    await redis.xgroup_create(people, "forgotten", id="0")
+    stuck, forgotten = await warnings(redis, settings)
+    assert (stuck.level, stuck.subject, forgotten.subject) == ("warn", inbound, people)
+    assert "resolver has not finished with an entry 4.2 days old (1 pending, 1 unread, 1 consumers)" in stuck.text
+    assert "forgotten has not finished with an entry 3.0 hours old (0 pending, 1 unread, 0 consumers)" in forgotten.text
+    await redis.xack(inbound, RESOLVER, (await redis.xpending(inbound, RESOLVER))["min"])
+    await redis.xgroup_destroy(people, "forgotten")
+    assert await warnings(redis, settings) == []
+
+
+async def test_dead_letters_are_counted_and_hold_nobody_back(redis, settings):
+    """They stay for good, so somebody must hear of them; that they are old is nobody's fault."""
+    await enter(redis, settings.keys.dead_letters(0), 1000)
+    (finding,) = await warnings(redis, settings)
+    assert finding.subject == settings.keys.dead_letters(0)
+    assert finding.text.startswith("1 dead letters, which stay")
+
+
+@pytest.mark.parametrize(
+    ("part", "level"), [pytest.param(2, "ok", id="half"), pytest.param(1.05, "warn", id="nearly-all")]
+)
+async def test_a_redis_that_gets_full_is_told_before_it_is(redis, settings, part, level):
+    """The part of maxmemory that is used, with what happens when there is no more; without a limit nothing is said."""
+    assert [finding.subject for finding in await check_streams(redis, settings)] == ["streams"]
+    used = (await redis.info("memory"))["used_memory"]
+    await redis.config_set("maxmemory", int(used * part))
+    try:
+        findings = {finding.subject: finding for finding in await check_streams(redis, settings)}
+    finally:
+        await redis.config_set("maxmemory", 0)
+    assert findings["Redis memory"].level == level

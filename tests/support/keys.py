@@ -1,0 +1,33 @@
+"""The keys in a Redis by their kinds: what there can be, and what must not be left behind."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING
+
+from router.core.keys import PERMANENT, Keys, kind_of
+
+if TYPE_CHECKING:
+    from router.streams.connection import Redis
+
+
+def one_of_each(keys: Keys) -> list[str]:
+    """Return a key of every function of Keys that makes some."""
+    makers = [make for name, make in inspect.getmembers(keys, inspect.ismethod) if name[0] != "_"]
+    makers.remove(keys.partition_of)
+    return [
+        make(*(0 if name == "partition" else "x" for name in inspect.signature(make).parameters)) for make in makers
+    ]
+
+
+#: All kinds that there are.
+KINDS = frozenset(kind_of(key) for key in one_of_each(Keys()))
+
+
+async def problems_of(redis: Redis) -> list[str]:
+    """Return the keys that live on for no reason: without a TTL, though their kind has one or is no kind of ours."""
+    return [
+        key.decode()
+        async for key in redis.scan_iter(count=1000)
+        if kind_of(key.decode()) not in PERMANENT and await redis.ttl(key) == -1
+    ]
