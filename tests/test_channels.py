@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web import Application
 
+pytestmark = pytest.mark.promise(2)
+
 PHONE, MAILBOX, OURS = "+15551230001", "ana@example.com", "+15557650000"
 OUR_MAILBOX = "support@inbound.example.com"
 PROFILE = "mem_profile_00000000000000000000000001"

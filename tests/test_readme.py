@@ -73,6 +73,22 @@ def test_entry_example_has_every_field_of_the_model():
     assert orjson.loads(JoinedData.model_validate(shown).model_dump_json()) == shown
 
 
+PROMISES = {
+    int(number): set(re.findall(r"`(tests/[^`]+)`", row))
+    for number, row in re.findall(r"^\| (\d) \|(.*)$", README.split("<!-- table: promises -->")[1], re.MULTILINE)
+}
+
+
+def test_every_promise_is_shown_by_the_tests_that_are_marked_with_it():
+    """The README names the modules that prove a promise, and these say so themselves (`pytest.mark.promise`)."""
+    marked = {number: set() for number in range(1, 6)}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        marks = re.search(r"^pytestmark = .*?(?=^\S|\Z)", path.read_text(), re.MULTILINE | re.DOTALL)
+        for number in re.findall(r"\.promise\((\d)\)", marks[0] if marks else ""):
+            marked[int(number)].add(path.relative_to(ROOT).as_posix())
+    assert marked == PROMISES
+
+
 def test_procfile_is_the_one_in_the_readme():
     """The deployment chapter shows the Procfile."""
     lines = (ROOT / "Procfile").read_text().splitlines()

@@ -9,6 +9,8 @@ import pytest
 from tests.support.processes import ROOT
 from tests.support.secrecy import PRIVATE, Secrecy, whatever_is_private
 
+pytestmark = pytest.mark.promise(5)
+
 SHOWN = {
     "a phone number": ['{"reason":"to +15551230001"}', "15:00:00.000 web webhook reason=whatsapp:+14155550101"],
     "a mailbox": ['{"reason":"ana.lopez@example.com"}', "to=<help@example.com>"],

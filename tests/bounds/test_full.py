@@ -17,7 +17,7 @@ from router.streams.trim import Trimmer
 from tests.bounds.site import NUMBER
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
 BEFORE, MEANWHILE = range(20), range(20, 40)
 
 

@@ -149,19 +149,13 @@ def arrivals_of(books: Books) -> list[list[Arrival]]:
 
 
 def settled_of(books: Books) -> list[list[Settled]]:
-    """Return how messages went out, customer by customer, where a log line says who published them."""
+    """Return how messages went out, customer by customer."""
     arrived = {one.key: one for one in books.found.inbound}
-    published = {
-        line.fields["key"]: line for line in books.lines("event") if line.fields.get("communication") == "published"
+    settled = {
+        entry.word: Settled(entry.word, inbound.place, entry.place, inbound.subject)
+        for entry in books.entries(SAID)
+        if (inbound := arrived.get(entry.cause)) is not None
     }
-    settled = {}
-    for entry in books.entries(SAID):
-        line, inbound = published.get(entry.cause), arrived.get(entry.cause)
-        if line is not None and inbound is not None:
-            worker = (line.role, line.start)
-            settled[entry.word] = Settled(
-                entry.word, inbound.place, entry.place, inbound.at, line.at, inbound.subject, worker
-            )
     return group_by_owner(_direct_words(books), settled)
 
 

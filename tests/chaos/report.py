@@ -76,7 +76,7 @@ def tell(books: Books, kills: Counter[str], seconds: float) -> dict[str, str]:
         "taken over": f"{sum(one.entries for one in recoveries):,} entries, {len(recoveries)} times",
         "longest recovery": f"{slowest:.1f} s from kill to take-over, {undisturbed:.1f} s where Redis was there",
         "from receipt to end": f"median {median(times):.2f} s, longest {times[-1]:.1f} s" if times else "nothing",
-        "overtaken between workers": f"{count_overtakes(settled)} of {words:,} words, which is no promise",
+        "overtaken between sources": f"{count_overtakes(settled)} of {words:,} words, which is no promise",
     }
 
 

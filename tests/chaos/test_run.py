@@ -16,7 +16,16 @@ from tests.chaos.accounting import ROWS
 from tests.chaos.run import Round
 from tests.chaos.schedule import SHORT, make_schedule
 
-pytestmark = [pytest.mark.processes, pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.real,
+    pytest.mark.timeout(300),
+    pytest.mark.promise(1),
+    pytest.mark.promise(2),
+    pytest.mark.promise(3),
+    pytest.mark.promise(4),
+    pytest.mark.promise(5),
+]
 SEED = int(os.environ.get("ROUTER_CHAOS_SEED", "20261120"))
 
 #: The rows of the table that show each promise.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from tests.core.builders import (
     make_fact,
     make_participant,
 )
+
+pytestmark = pytest.mark.promise(3)
 
 WHATSAPP = Address("WHATSAPP", "whatsapp:+14155550101")
 #: p1 and p2 share an address, p2 and p3 another; nobody takes p4.

@@ -18,7 +18,7 @@ from tests.support.dev import running_dev
 from tests.support.traffic import GREETING, Traffic
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.processes, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(240), pytest.mark.promise(1), pytest.mark.promise(2)]
 
 #: Four partitions lie on all three nodes of a Cluster; one primary holds them as well.
 SETTINGS = {"ROUTER_PARTITIONS": "4", "ROUTER_RETRY_DELAY": "0.2"}

@@ -22,7 +22,7 @@ from tests.support.processes import RunningProcess
 from tests.support.redis_server import OwnServer
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
 
 
 @pytest.fixture(autouse=True)

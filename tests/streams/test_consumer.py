@@ -20,7 +20,7 @@ from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.groups import ensure_group
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.promise(4)]
 
 GROUP = "resolver"
 LIMITS = Limits(window=20, batch=10, max_deliveries=3, retry_delay=0.01, heartbeat_ttl=0.6, grace=2)

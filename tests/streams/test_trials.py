@@ -16,6 +16,8 @@ from tests.streams.consumer_program import EFFECTS, GROUP
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.promise(4)
+
 ENTRIES = 100
 TTL = 0.6
 

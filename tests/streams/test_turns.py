@@ -16,7 +16,7 @@ from router.streams.window import HELD_PER_SLOT
 from tests.streams.test_append import make_fields
 from tests.support.waiting import until
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.promise(3)]
 
 LIMITS = Limits(window=1, batch=5, heartbeat_ttl=0.4, grace=2)
 

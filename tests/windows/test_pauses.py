@@ -17,7 +17,7 @@ from tests.support.relay import Side, Trap
 from tests.support.waiting import until
 from tests.windows.stories import STORIES
 
-pytestmark = [pytest.mark.processes, pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.processes, pytest.mark.real, pytest.mark.asyncio(loop_scope="module"), pytest.mark.promise(2)]
 BEFORE, AFTER = Side.BEFORE, Side.AFTER
 OPEN, SEAT, SAY = (f"POST /v2/Conversations{path}" for path in ("", "/*/Participants", "/*/Actions"))
 TEN_MINUTES = 600_000

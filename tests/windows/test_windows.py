@@ -17,7 +17,13 @@ from tests.support.relay import Side, Trap
 from tests.support.waiting import until
 from tests.windows.stories import STORIES, write_a_letter
 
-pytestmark = [pytest.mark.processes, pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.real,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.promise(1),
+    pytest.mark.promise(2),
+]
 BEFORE, AFTER = Side.BEFORE, Side.AFTER
 #: More seconds than the AI agent waits for a text that may have been sent (handlers.ai_agent.SETTLE).
 LONG_ENOUGH = 11

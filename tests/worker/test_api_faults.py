@@ -31,6 +31,8 @@ from tests.worker.test_reconciler import customer_in
 from tests.worker.test_unknown import spoken
 from tests.worker.world import CREATE, CUSTOMER, OURS
 
+pytestmark = [pytest.mark.promise(2), pytest.mark.promise(4)]
+
 DONE = Done()
 ADD = "/v2/Conversations/{conversation}/Participants"
 

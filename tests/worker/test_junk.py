@@ -16,6 +16,8 @@ from tests.receiver.samples import SAMPLES
 from tests.support.waiting import until
 from tests.worker.world import read_mails
 
+pytestmark = pytest.mark.promise(4)
+
 #: Ends of an event, as its log line tells them.
 ENDS = ("event", "event.dead")
 
