@@ -30,6 +30,7 @@ from router.streams.pauses import pause_after_failure, pause_of
 from router.streams.reading import Reading, part_streams, reader_maker
 from router.streams.shares import Shares, read_named
 from router.streams.trials import FREE, Deaths, Trials
+from router.streams.window import Turn
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -231,8 +232,8 @@ class StreamConsumer:
     def _release(self, deliveries: Iterable[Delivery]) -> None:
         self._held.difference_update((one.stream.key, one.entry_id) for one in deliveries)
 
-    async def _work(self, delivery: Delivery) -> bool:
-        """Try until it is done, dead or somebody else's; True if what came in meanwhile goes first."""
+    async def _work(self, delivery: Delivery) -> Turn | None:
+        """Try until it is done, dead or somebody else's; AGAIN if what came in meanwhile goes first."""
         state = _Tries(delivery)
         window, lane = self._shares.of(self._account_of(delivery)), self._lane(delivery)
         is_overtaken = False
@@ -245,7 +246,7 @@ class StreamConsumer:
         finally:
             if not is_overtaken:
                 self._release([delivery])
-        return is_overtaken
+        return Turn.AGAIN if is_overtaken else None
 
     def _parked(self, delivery: Delivery) -> AbstractAsyncContextManager[None]:
         return self._shares.of(self._account_of(delivery)).parked()

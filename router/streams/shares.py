@@ -40,7 +40,7 @@ class Name:
 class Shares:
     """The windows of a consumer, `limit` slots each; `work` is that of Window. Only for use within one event loop."""
 
-    def __init__(self, limit: int, work: Callable[[Delivery], Awaitable[bool | None]], *, has_several: bool) -> None:
+    def __init__(self, limit: int, work: Callable[[Delivery], Awaitable[object]], *, has_several: bool) -> None:
         self._limit = limit
         self._work = work
         self._has_several = has_several

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from enum import Enum
 from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
@@ -29,10 +30,16 @@ HELD_PER_SLOT: Final = 20
 HELD_BYTES: Final = 64 * 1_048_576
 
 
+class Turn(Enum):
+    """What work may say of an item other than that it is finished."""
+
+    AGAIN = "again"
+
+
 class Window(Generic[T]):
     """Runs `work(item)` for admitted items; `work` must not raise.
 
-    It returns True to get the item once more, after what comes before it in its subject. `order` says what does; items
+    It returns AGAIN to get the item once more, after what comes before it in its subject. `order` says what does; items
     that it holds equal go as they came. `weigh` tells the bytes of an item, `limit` is the number of slots. Only for
     use within one event loop.
     """
@@ -40,7 +47,7 @@ class Window(Generic[T]):
     def __init__(
         self,
         limit: int,
-        work: Callable[[T], Awaitable[bool | None]],
+        work: Callable[[T], Awaitable[object]],
         *,
         order: Callable[[T], Any] = lambda _: 0,
         weigh: Callable[[T], int] = lambda _: 0,
@@ -159,7 +166,7 @@ class Window(Generic[T]):
                 row = heappop(lane)
                 is_back = False
                 try:
-                    is_back = bool(await self._work(row[2]))
+                    is_back = await self._work(row[2]) is Turn.AGAIN
                     self._finished += not is_back
                 finally:
                     if is_back:
