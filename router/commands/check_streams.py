@@ -1,13 +1,13 @@
-"""What `check` says of the streams: who holds one back, what was given up, and how full Redis is.
+"""What `check` says of the streams: who holds one back, and what was given up.
 
-Nothing here is wrong by itself. But what no group finishes with can never be trimmed, dead letters stay until somebody
-looks, and a Redis that gets full sends webhooks to the spool: each of these ends badly if nobody knows.
+Nothing here is wrong by itself. But what no group finishes with can never be trimmed, and dead letters stay until
+somebody looks: each of these ends badly if nobody knows.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from router.commands.findings import Finding
 from router.streams.inspect import all_streams, read_stream
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 #: Seconds that an entry may wait before its group is late, whatever the retention.
 LATE: Final = 3600
-#: The part of maxmemory above which there is little left.
-FULL: Final = 0.8
 
 
 async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
@@ -33,7 +31,7 @@ async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
         entries = sum(state.length for state in states if state.key not in letters)
         found.append(Finding("ok", "streams", f"{entries} entries, no group is late"))
     found += [_letters(state) for state in states if state.key in letters and state.length]
-    return [*found, *await _check_memory(redis)]
+    return found
 
 
 def _late_groups(state: StreamState, late: int) -> list[Finding]:
@@ -54,17 +52,6 @@ def _late_groups(state: StreamState, late: int) -> list[Finding]:
 def _letters(state: StreamState) -> Finding:
     text = f"{state.length} dead letters, which stay until somebody replays or deletes them: see `dead-letters list`"
     return Finding("warn", state.key, text)
-
-
-async def _check_memory(redis: Redis) -> list[Finding]:
-    info: dict[str, Any] = await redis.info("memory")
-    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
-    if not most:
-        return []
-    text = f"{used / most:.0%} of maxmemory ({most >> 20} MiB) is used"
-    if used <= FULL * most:
-        return [Finding("ok", "Redis memory", text)]
-    return [Finding("warn", "Redis memory", f"{text}: when it is full webhooks go to the spool and all work waits")]
 
 
 def _span(seconds: float) -> str:

@@ -52,18 +52,3 @@ async def test_dead_letters_are_counted_and_hold_nobody_back(redis, settings):
     (finding,) = await warnings(redis, settings)
     assert finding.subject == settings.keys.dead_letters(0)
     assert finding.text.startswith("1 dead letters, which stay")
-
-
-@pytest.mark.parametrize(
-    ("part", "level"), [pytest.param(2, "ok", id="half"), pytest.param(1.05, "warn", id="nearly-all")]
-)
-async def test_a_redis_that_gets_full_is_told_before_it_is(redis, settings, part, level):
-    """The part of maxmemory that is used, with what happens when there is no more; without a limit nothing is said."""
-    assert [finding.subject for finding in await check_streams(redis, settings)] == ["streams"]
-    used = (await redis.info("memory"))["used_memory"]
-    await redis.config_set("maxmemory", int(used * part))
-    try:
-        findings = {finding.subject: finding for finding in await check_streams(redis, settings)}
-    finally:
-        await redis.config_set("maxmemory", 0)
-    assert findings["Redis memory"].level == level

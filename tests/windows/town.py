@@ -25,7 +25,8 @@ from router.sandbox.mail_keys import make_key, public_text
 from router.sandbox.simulated_mail import MailSender
 from router.streams.connection import connect
 from router.streams.embedded import free_port
-from tests.conftest import ACCOUNT, TOKEN, keys_without_end
+from tests.conftest import ACCOUNT, TOKEN
+from tests.support.keys import problems_of
 from tests.support.nursery import Nursery
 from tests.support.relay import HTTP, REDIS, Relay, Trap
 from tests.support.source import ROOT
@@ -114,7 +115,7 @@ class Town:
         for member in self.members.values():
             self.ended.append(await member.process.end())
         await self._stack.aclose()
-        immortal = await keys_without_end(self.redis)
+        immortal = await problems_of(self.redis)
         await self.redis.flushall()
         await self.redis.aclose()
         assert set(self.ended) == {0}

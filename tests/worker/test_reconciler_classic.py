@@ -73,7 +73,7 @@ async def test_chat_user_of_ours_is_not_announced(world, side, sweeps):
     """An identity under which a consumer joined is our own side, whoever finds it there."""
     sid, _ = await opened(side, sweeps)
     await side.join(sid, Identity="ai-agent")
-    await world.redis.sadd(world.keys.own_addresses(ACCOUNT), "CHAT|ai-agent")
+    await world.redis.zadd(world.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
     await sweeps.sweep()
     assert await world.types() == ["joined"]
     assert (await world.entries())[0].data.address == CUSTOMER
