@@ -355,6 +355,8 @@ def test_an_end_while_redis_is_away_is_excused(books):
     [
         ('{"address":"+155***10"}', 0),
         ('{"address":"+15580000010"}', 1),
+        ('{"address":"15580000010"}', 1),
+        ('{"key":"EZaa577155878381450fed"}', 0),
         ("From: customer17@example.com", 1),
         ("c***@example.com", 0),
         ("word 3 of", 1),
