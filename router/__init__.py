@@ -10,7 +10,7 @@ The path of one event, and where to read it:
                             receiver/voice.py    a call: answered with TwiML, from the policy and config/voice
       inbound stream ───► streams/reader.py      FastStream, batches; streams/window.py: how many at once, in order
                             streams/turns.py     ... and in order over all workers
-                          worker/quick.py        what is known already: routes, ledgers, commit, in five round trips
+                          worker/quick.py        what is known already: routes, ledgers, commit, in a few round trips
                           worker/slow.py         the rest: ask the Conversations API, commit, one event at a time
                             inbound/<source>.py  normalize: raw bytes to an event (core/events.py)
                             core/policy.py       who shall take it, and why
