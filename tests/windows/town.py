@@ -176,7 +176,7 @@ class Town:
             "ROUTER_VOICE_RELAY_URL": "wss://agent.example.com/relay",
             "ROUTER_AI_AGENT_ADDRESS": AGENT,
             "ROUTER_AI_AGENT_GREETING": GREETING,
-            "ROUTER_HEARTBEAT_TTL": "0.3",
+            "ROUTER_HEARTBEAT_TTL": "0.8",
             "ROUTER_RETRY_DELAY": "0.05",
             "ROUTER_GRACE": "5",
         }
