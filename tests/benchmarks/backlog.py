@@ -43,13 +43,16 @@ FIRST: Final = 500 * HELD_PER_SLOT + 200
 GROWTH: Final = 24.0
 #: Customer and webhook whose ids the script replaces.
 _CUSTOMER, _RUN = 9_000_000, (1 << 60) - 1
-_FILL: Final = """
+#: Writes entries ARGV[1] to ARGV[2] of ARGV[3] customers in turn: the fields from ARGV[6] on, with MessageSid ARGV[4]
+#: and the number ARGV[5] replaced.
+FILL: Final = """
 local latest = {}
 for number = tonumber(ARGV[1]), tonumber(ARGV[2]) do
   local fields = {}
   for at = 6, #ARGV do
     local text = string.gsub(ARGV[at], ARGV[4], string.format('SM%032x', number))
-    fields[#fields + 1] = string.gsub(text, ARGV[5], string.format('1555%07d', number % tonumber(ARGV[3])))
+    local customer = string.sub(ARGV[5], 1, 4) .. string.format('%07d', number % tonumber(ARGV[3]))
+    fields[#fields + 1] = string.gsub(text, ARGV[5], customer)
   end
   local who = number % tonumber(ARGV[3])
   if latest[who] then
@@ -72,7 +75,7 @@ async def fill(redis: Redis, stream: str, count: int, customers: int) -> None:
     for first in range(1, count + 1, PAGE):
         last = min(first + PAGE - 1, count)
         arguments: list[Any] = [first, last, customers, sid, customer, *fields.to_fields()]
-        await redis.eval(_FILL, 1, stream, *arguments)
+        await redis.eval(FILL, 1, stream, *arguments)
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from router.streams.connection import connect
 from router.streams.delivery import Done, StreamRef
 from router.streams.groups import ensure_group
 from router.streams.window import HELD_PER_SLOT
+from tests.benchmarks.backlog import FILL
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT
 from tests.streams.test_consumer import GROUP, LIMITS, Bench
@@ -34,23 +35,6 @@ MANY, LEFT, CUSTOMERS, WINDOW, BATCH = 50_000, 20_000, 50, 100, 50
 COUNTED = {"XRANGE", "XREVRANGE", "XREADGROUP", "XREAD", "XAUTOCLAIM", "SCAN", "SSCAN", "HSCAN"}
 #: Commands that look at all of a key or database, however large.
 WHOLE = {"KEYS", "HGETALL", "HKEYS", "HVALS", "SMEMBERS", "SORT", "LRANGE"}
-#: Fills a stream on the server: in `fields`, SID and customer become those of each number in turn.
-FILL = """
-local sid, customer, latest = ARGV[3], ARGV[4], {}
-for number = 1, tonumber(ARGV[1]) do
-  local fields = {}
-  for at = 5, #ARGV do
-    local text = string.gsub(ARGV[at], sid, string.format('SM%032x', number))
-    fields[#fields + 1] = string.gsub(text, customer, string.format('1557%07d', number % tonumber(ARGV[2])))
-  end
-  local who = number % tonumber(ARGV[2])
-  if latest[who] then
-    fields[#fields + 1] = 'after'
-    fields[#fields + 1] = latest[who]
-  end
-  latest[who] = redis.call('XADD', KEYS[1], '*', unpack(fields))
-end
-"""
 
 
 @contextlib.asynccontextmanager
@@ -90,7 +74,7 @@ async def fill(redis, stream, number):
     (piece,) = source.split(Webhook(webhook.body, parse_form(webhook.body), None), ACCOUNT)
     identity = piece.identity
     fields = InboundFields(source.name, ACCOUNT, identity.key, identity.subject, 1, piece.body, ttl=0)
-    await redis.eval(FILL, 1, stream, number, CUSTOMERS, sid, customer[1:], *fields.to_fields())
+    await redis.eval(FILL, 1, stream, 1, number, CUSTOMERS, sid, customer[1:], *fields.to_fields())
 
 
 async def test_a_backlog_of_messages_begins_to_drain_at_once(redis, redis_url, make_site):
