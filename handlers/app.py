@@ -30,7 +30,7 @@ from router.core.keys import Target
 from router.logs import describe, log
 from router.operator_port import operator_port
 from router.ports import make_apis, make_limits, make_replication
-from router.process import until_stopped_or
+from router.process import settle_heap, until_stopped_or
 from router.settings import Settings, load
 from router.streams.connection import RedisError, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
@@ -124,6 +124,7 @@ async def consume(name: str, settings: Settings) -> int:
     """
     try:
         async with consuming(name, settings) as consumer, operator_port(settings):
+            settle_heap()
             log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
             is_stopped = await until_stopped_or(consumer.lost())
     except RedisError as error:  # once it has started, an outage is waited out

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from router.logs import log
 from router.mail_settings import describe_proof
-from router.process import until_stopped
+from router.process import settle_heap, until_stopped
 from router.receiver.app import STOPPING, create_app
 from router.receiver.connections import allow_files, connections
 from router.supervisor import Supervisor
@@ -47,6 +47,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
             connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
         )
         port = listener.sockets[0].getsockname()[1]
+        settle_heap()
         log("process.started", port=port, pid=os.getpid(), mails=describe_proof(settings), settings=settings.masked())
         if settings.shadow:
             log("shadow.on", level="warning", sources=",".join(settings.shadow))

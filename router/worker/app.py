@@ -13,7 +13,7 @@ from router.core.keys import RESOLVER
 from router.logs import log
 from router.operator_port import operator_port
 from router.ports import make_apis, make_limits, make_replication
-from router.process import until_stopped_or
+from router.process import settle_heap, until_stopped_or
 from router.streams.connection import Redis, RedisError, connect, ensure_answering
 from router.streams.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
@@ -140,6 +140,7 @@ async def work(settings: Settings) -> int:
     """
     try:
         async with working(settings) as consumer, operator_port(settings):
+            settle_heap()
             log("process.started", consumer=consumer.name, settings=settings.masked())
             is_stopped = await until_stopped_or(consumer.lost())
     except RedisError as error:  # once it has started, an outage is waited out
