@@ -29,7 +29,7 @@ def run(main: Coroutine[Any, Any, int]) -> int:
 
 
 def settle_heap() -> None:
-    """Take all that the start has made out of the garbage collector's sight; called once a process is up, before it says so.
+    """Take all that the start has made out of the garbage collector's sight; called before a process says it is up.
 
     It lives as long as the process. A full collection would look through it every time: 40 ms and more, in which no
     webhook is answered. What is made from here on is collected as ever.

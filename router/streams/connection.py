@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
@@ -14,6 +15,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 from router.core.errors import SettingsError
 from router.core.redis_url import Kind, RedisUrl, parse_redis_url
 from router.streams.cluster import Address, ClusterClient
+from router.streams.packing import packing
 from router.streams.scripting import Script, load_script, run_all
 
 #: Seconds. A stalled server is noticed, and the caller decides; the client never repeats a command by itself.
@@ -39,7 +41,9 @@ def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
         return _behind_sentinels(place, options)
     if place.kind is Kind.CLUSTER:
         return _of_cluster(place, options)
-    return Redis.from_pool(BlockingConnectionPool.from_url(url, **options))
+    if urlsplit(url).scheme == "unix":
+        del options["socket_keepalive"]  # there is no network that could lose its other side
+    return Redis.from_pool(packing(BlockingConnectionPool.from_url(url, **options)))
 
 
 def socket_options(timeout: float) -> dict[str, Any]:
@@ -76,7 +80,7 @@ def _behind_sentinels(place: RedisUrl, options: dict[str, Any]) -> Redis:
     make_sentinels: Any = Sentinel  # the library has no types for these two
     make_pool: Any = _SentinelPool
     sentinels = make_sentinels(place.nodes, sentinel_kwargs=sentinel_options(place))
-    return _SentinelClient.from_pool(make_pool(place.service, sentinels, **options, **login, **tls))
+    return _SentinelClient.from_pool(packing(make_pool(place.service, sentinels, **options, **login, **tls)))
 
 
 async def close_sentinels(client: Redis) -> None:
@@ -104,7 +108,7 @@ def _of_cluster(place: RedisUrl, options: dict[str, Any]) -> Redis:
             "username": place.username,
             "password": place.password,
         }
-        return Redis.from_pool(BlockingConnectionPool(**options, **login, **tls))
+        return Redis.from_pool(packing(BlockingConnectionPool(**options, **login, **tls)))
 
     return ClusterClient(place.nodes, make)
 

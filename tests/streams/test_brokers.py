@@ -41,7 +41,8 @@ async def test_reader_and_commands_log_in_at_servers_and_sentinels(url, kind):
     for one in (client, reading):
         pool = one.connection_pool
         connection = pool.make_connection()
-        assert type(connection) is kind
+        assert isinstance(connection, kind)
+        assert isinstance(connection, SSLConnection) == url.startswith("rediss")
         assert (connection.db, connection.username, connection.password) == (3, "app", "secret")
         (sentinel,) = pool.sentinel_manager.sentinels
         asked = sentinel.connection_pool.make_connection()

@@ -1,0 +1,37 @@
+"""A server behind a socket of the file system (`unix://`): commands and the reader reach it as they reach a port."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from router.streams.brokers import make_broker
+from tests.support.deployments import Server
+
+
+@pytest.fixture
+async def local(tmp_path):
+    """The URL of a server that listens on a socket file; its path is short, because the system wants it so."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "redis.sock"
+        server = Server(tmp_path, f"unixsocket {place}")
+        await server.start()
+        try:
+            yield f"unix://{place}?db=1"
+        finally:
+            server.kill()
+
+
+async def test_commands_and_the_reader_reach_it(local, clients):
+    """Both write to the database that the URL names."""
+    redis = clients(local)
+    await redis.set("told", "here")
+    broker = make_broker(local)
+    reading = await broker.connect()
+    try:
+        assert await reading.get("told") == b"here"
+    finally:
+        await broker.stop()
+    assert (await redis.client_info())["db"] == 1
