@@ -1,7 +1,8 @@
 """Append inbound entries once: the claim of the idempotency key and the XADD are one atomic script.
 
-Concurrent webhooks share one pipeline: whatever gathers while one is under way goes with the next. That is what makes
-durable appending cheap (one system call for many), and it costs a lone webhook nothing.
+Concurrent webhooks share one pipeline: whatever gathers while one is under way goes with the next, those of a partition
+as one run of the script. That is what makes durable appending cheap (one command and one system call for many), and it
+costs a lone webhook nothing.
 
 Each entry names the one before it of the same subject (`after`), so that several workers can keep their order
 (router.streams.turns).
@@ -30,13 +31,15 @@ from redis.exceptions import (
 
 from router.core.errors import NotDurableError
 from router.streams.connection import Redis, RedisError, load_script
-from router.streams.scripting import NO_REPLICATION, Replication, run_all
+from router.streams.scripting import NO_REPLICATION, Call, Replication, run_all
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
 
 #: So many entries travel in one pipeline; a bound on how long one of them can take.
 MAX_BATCH: Final = 512
+#: So many entries are one run of the script: Redis does nothing else meanwhile, a millisecond at most.
+MAX_RUN: Final = 64
 #: And so many bytes of bodies, where there is more than one.
 MAX_BATCH_BYTES: Final = 4 * 1_048_576
 #: So many may wait for the next pipeline; more means that Redis does not keep up, and the caller shall come again.
@@ -44,8 +47,8 @@ MAX_WAITING: Final = 20_000
 #: And so many bytes of bodies: a body may have a thousand times its usual size.
 MAX_WAITING_BYTES: Final = 64 * 1_048_576
 
-#: Where the body is among the arguments of the script.
-_BODY: Final = 13
+#: What waits: its partition, the keys and arguments that the script has of it, the size of its body, and its caller.
+_Waiting = tuple[int, list[str], list[Any], int, "asyncio.Future[bool]"]
 
 #: Seconds for which the last entry of a subject is remembered. What an outage holds up for longer than this, without
 #: another entry of its subject meanwhile, may be overtaken by the next one.
@@ -95,10 +98,6 @@ class InboundFields:
     aliases: tuple[str, ...] = ()
     replayed_at: str = ""
 
-    def to_args(self) -> list[Any]:
-        """Return the arguments of the append script: the TTLs, then field and value in turn."""
-        return [self.ttl, LATEST_LIFE, *self.to_fields()]
-
     def to_fields(self) -> list[Any]:
         """Return field and value in turn.
 
@@ -142,7 +141,7 @@ class Appender:
         self._patience = patience
         self._replication = replication
         self._script = load_script("append")
-        self._waiting: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
+        self._waiting: list[_Waiting] = []
         self._bytes = 0  # of what waits or is under way
         self._flusher: asyncio.Task[None] | None = None
 
@@ -155,7 +154,7 @@ class Appender:
         size = len(fields.body)
         if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
-        partition = self._keys.partition_of(fields.subject)
+        partition, values = self._keys.partition_of(fields.subject), fields.to_fields()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         keys = [
             self._keys.inbound(partition),
@@ -163,7 +162,7 @@ class Appender:
             self._keys.seen(partition, fields.key),
         ]
         keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
-        self._waiting.append((keys, fields.to_args(), done))
+        self._waiting.append((partition, keys, [len(keys), len(values), fields.ttl, *values], size, done))
         self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")
@@ -179,32 +178,34 @@ class Appender:
 
     async def _flush(self) -> None:
         """Send what waits, pipeline by pipeline, and answer every caller whatever happens."""
-        batch: list[tuple[list[str], list[Any], asyncio.Future[bool]]] = []
+        batch: list[_Waiting] = []
         problem: Exception = NotDurableError("the append was cut off")
         try:
             while self._waiting:
                 count = self._fitting()
                 batch, self._waiting = self._waiting[:count], self._waiting[count:]
+                runs = _runs(batch)
                 async with asyncio.timeout(self._patience):
-                    results = await self._append_all([(keys, args) for keys, args, _ in batch])
-                for (_, _, done), result in zip(batch, results, strict=True):
-                    _answer(done, result)
+                    answers = await self._append_all([_call(run) for run in runs])
+                for run, answer in zip(runs, answers, strict=True):
+                    for one, result in zip(run, _each(answer, len(run)), strict=True):
+                        _answer(one[-1], result)
         except (RedisError, OSError) as error:
             problem = error
         finally:
             # Those who wait behind a pipeline without an answer would only wait for the same timeouts, one by one.
             left, self._waiting, self._flusher = [*batch, *self._waiting], [], None
-            for _, _, done in left:
+            for *_, done in left:
                 _answer(done, problem)
 
     def _fitting(self) -> int:
         """Return how many of those that wait go with one pipeline, at least one."""
         if self._bytes <= MAX_BATCH_BYTES:  # as nearly always
             return MAX_BATCH
-        sizes = accumulate(len(args[_BODY]) for _, args, _ in self._waiting[:MAX_BATCH])
+        sizes = accumulate(size for _, _, _, size, _ in self._waiting[:MAX_BATCH])
         return max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
 
-    async def _append_all(self, calls: list[tuple[list[str], list[Any]]]) -> list[Any]:
+    async def _append_all(self, calls: list[Call]) -> list[Any]:
         """Run one pipeline, and once more what gets no answer: the script is repeatable.
 
         In a Cluster only what a node refused to hear is repeated: one that hangs would cost the others their answers.
@@ -220,6 +221,25 @@ class Appender:
                 for index, result in zip(lost, again, strict=True):
                     results[index] = result
         return results
+
+
+def _runs(batch: list[_Waiting]) -> list[list[_Waiting]]:
+    """Return what goes into each run of the script, in order: of one partition, and MAX_RUN at most."""
+    parts: dict[int, list[_Waiting]] = {}
+    for one in batch:
+        parts.setdefault(one[0], []).append(one)
+    return [part[first : first + MAX_RUN] for part in parts.values() for first in range(0, len(part), MAX_RUN)]
+
+
+def _call(run: list[_Waiting]) -> Call:
+    """Return keys and arguments of one run."""
+    keys = [key for _, keys, *_ in run for key in keys]
+    return keys, [LATEST_LIFE, *(value for _, _, values, *_ in run for value in values)]
+
+
+def _each(answer: Any, count: int) -> list[Any]:
+    """Return a result, or an exception, for each event of a run; one that failed as a whole did for all."""
+    return [answer] * count if isinstance(answer, Exception) else list(answer)
 
 
 def _answer(done: asyncio.Future[bool], result: Any) -> None:

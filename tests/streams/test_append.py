@@ -38,11 +38,11 @@ def appender(redis, keys):
 
 @pytest.fixture
 def pipelines(monkeypatch):
-    """How many calls went with each pipeline."""
+    """How many events went with each pipeline."""
     sizes = []
 
     async def counting(redis, script, calls, *more):
-        sizes.append(len(calls))
+        sizes.append(sum(len(keys) for keys, _ in calls) // 3)  # of an event without aliases
         return await run_all(redis, script, calls, *more)
 
     monkeypatch.setattr(append, "run_all", counting)
@@ -164,6 +164,35 @@ async def test_a_key_is_not_claimed_where_the_entry_cannot_be_added(appender, re
     assert not await redis.exists(keys.seen(0, "k1"))
     await redis.delete(keys.inbound(0))
     assert await appender.append(make_fields()) is True
+
+
+async def test_a_bad_key_is_the_error_of_its_event_alone(appender, redis, keys):
+    """Events of one run of the script fail each for itself, and none is claimed that is not in the stream."""
+    await redis.set(keys.inbound(0), "no stream", px=60_000)
+    answers = await asyncio.gather(*[appender.append(make_fields(f"k{n}")) for n in range(3)], return_exceptions=True)
+    assert [str(answer).partition(" ")[0] for answer in answers] == ["ResponseError:"] * 3
+    assert not await redis.exists(*[keys.seen(0, f"k{number}") for number in range(3)])
+    await redis.delete(keys.inbound(0))
+    await redis.hset(keys.latest(0, "AC1", "odd"), "no", "string")
+    calls = [appender.append(make_fields(f"k{n}", subject="odd" if n == 1 else f"s{n}")) for n in range(3)]
+    first, odd, last = await asyncio.gather(*calls, return_exceptions=True)
+    assert first is last is True
+    assert isinstance(odd, NotDurableError)
+    assert isinstance(odd.__cause__, ResponseError)
+    assert not is_outage(odd)
+    await redis.delete(keys.latest(0, "AC1", "odd"))
+    assert await appender.append(make_fields("k1", subject="odd")) is True
+
+
+async def test_more_than_one_run_of_the_script_answers_each_its_own(appender, redis, keys):
+    """New ones and duplicates, with aliases and without, in the order in which they came."""
+    names = [f"k{number % 200}" for number in range(300)]
+    calls = [
+        appender.append(make_fields(name, aliases=(f"other-{name}",) * (number % 2)))
+        for number, name in enumerate(names)
+    ]
+    assert await asyncio.gather(*calls) == [True] * 200 + [False] * 100
+    assert [row[b"key"].decode() for _, row in await redis.xrange(keys.inbound(0))] == names[:200]
 
 
 async def test_one_bad_partition_does_not_disturb_the_others(redis):

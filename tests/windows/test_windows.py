@@ -51,7 +51,7 @@ JOINED_MARK, SAID_MARK, END_MARK = 1, 3, 4
 WINDOWS = {
     ("receiver", "new customer"): [Window("append", BEFORE), Window("append", AFTER)],
     ("receiver", "mail"): [Window("append", AFTER)],
-    ("receiver", "batch"): [Window("append", BEFORE, 2), Window("append", AFTER, 2)],
+    ("receiver", "batch"): [Window("append", BEFORE), Window("append", AFTER)],
     ("worker", "new customer"): [
         DELIVERED,
         Window(OPEN, BEFORE),
