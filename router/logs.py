@@ -2,20 +2,27 @@
 
 `log(event, **fields)` writes a JSON object (or, for people, text) to standard output. Addresses go through
 core.addresses.mask before they come here, and bodies and secrets never do. Lines of libraries go the same way.
+A line costs a system call, twice what making it does: `log_soon` and `lines_together` write many with one.
 `EVENTS` lists every event name with its meaning; a test compares it with the code.
 """
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import json
 import logging
 import sys
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 EVENTS: Final = {
     "process.started": "a process is up; its effective configuration, masked",
@@ -84,6 +91,14 @@ class _Output:
     threshold = 20
     process = "router"
     stream: Any = None
+    #: Lines that are written together, and the event loop that will do so at the end of its turn.
+    lines: ClassVar[list[str]] = []
+    loop: asyncio.AbstractEventLoop | None = None
+    #: Blocks of `lines_together` that are open.
+    blocks = 0
+    #: The second that `stamp` is the text of.
+    second = 0
+    stamp = ""
 
 
 def setup(*, process: str, log_format: str = "json", level: str = "info", stream: Any = None) -> None:
@@ -100,17 +115,61 @@ def setup(*, process: str, log_format: str = "json", level: str = "info", stream
 
 
 def log(event: str, *, level: str = "info", **fields: Any) -> None:
-    """Write one line; fields that are None are left out."""
+    """Write one line, behind all that came before it; fields that are None are left out."""
     if _LEVELS[level] < _Output.threshold:
         return
-    stream = _Output.stream or sys.stdout
-    stream.write(_as_json(event, level, fields) if _Output.is_json else _as_text(event, level, fields))
-    stream.flush()
+    _Output.lines.append(_line(event, level, fields))
+    if not _Output.blocks:
+        flush()
+
+
+def log_soon(event: str, *, level: str = "info", **fields: Any) -> None:
+    """Write one line together with all others of this turn of the event loop; without a loop, at once.
+
+    A process that is killed (SIGKILL) may die with the lines of its last turn.
+    """
+    if _LEVELS[level] < _Output.threshold:
+        return
+    _Output.lines.append(_line(event, level, fields))
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        flush()
+        return
+    if _Output.loop is not loop:
+        _Output.loop = loop
+        loop.call_soon(flush)
+
+
+@contextmanager
+def lines_together() -> Iterator[None]:
+    """Write what is logged in the block when it is left; nothing may be awaited in it."""
+    _Output.blocks += 1
+    try:
+        yield
+    finally:
+        _Output.blocks -= 1
+        if not _Output.blocks:
+            flush()
+
+
+@atexit.register
+def flush() -> None:
+    """Write the lines that wait."""
+    lines, _Output.lines, _Output.loop = _Output.lines, [], None
+    if lines:
+        stream = _Output.stream or sys.stdout
+        stream.write("".join(lines))
+        stream.flush()
+
+
+def _line(event: str, level: str, fields: dict[str, Any]) -> str:
+    return _as_json(event, level, fields) if _Output.is_json else _as_text(event, level, fields)
 
 
 def _as_json(event: str, level: str, fields: dict[str, Any]) -> str:
     line = {"time": _now(), "level": level, "event": event, "process": _Output.process}
-    line.update((name, value) for name, value in fields.items() if value is not None)
+    line.update({name: value for name, value in fields.items() if value is not None})
     text = _dumps(line)
     return f"{text if len(text) <= MAX_LINE else _dumps(_shortened(line))}\n"
 
@@ -155,7 +214,9 @@ def _plain(value: Any) -> str:
 
 def _now() -> str:
     seconds, fraction = divmod(time.time_ns() // 1_000_000, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{fraction:03d}Z"
+    if seconds != _Output.second:  # a busy process asks thousands of times a second
+        _Output.second, _Output.stamp = seconds, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{_Output.stamp}.{fraction:03d}Z"
 
 
 class _LibraryHandler(logging.Handler):

@@ -6,6 +6,7 @@ Redis when it is asked for.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -56,7 +57,12 @@ EVENT_SECONDS: Final = Histogram(
 
 def count(name: str, *labels: str, by: float = 1) -> None:
     """Add to a counter of COUNTERS; labels in its order."""
-    _counters[name].labels(*labels).inc(by)
+    _counter(name, *labels).inc(by)
+
+
+@cache  # finding it takes twice as long as counting
+def _counter(name: str, *labels: str) -> Counter:
+    return _counters[name].labels(*labels)
 
 
 def gauge(name: str, *labels: str, value: float) -> None:

@@ -1,15 +1,18 @@
 """Log lines: one per call whatever is in it, and a table of events that is the code's."""
 
 import ast
+import asyncio
 import io
 import json
 import logging
 import re
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from router import logs
-from router.logs import EVENTS, describe, log, setup
+from router.logs import EVENTS, describe, lines_together, log, log_soon, setup
 from tests.support.source import modules, name_of
 
 CODE = modules("router", "handlers")
@@ -162,12 +165,90 @@ def test_output_is_looked_up_when_a_line_is_written(written, capsys):
     assert json.loads(capsys.readouterr().out)["value"] == 1
 
 
+class Counting(io.StringIO):
+    """Counts what costs a system call."""
+
+    flushed = 0
+
+    def flush(self):
+        self.flushed += 1
+
+
+def results(stream):
+    """Return the results in the lines written so far, in their order."""
+    return [json.loads(line)["result"] for line in stream.getvalue().splitlines()]
+
+
+async def test_lines_of_one_turn_of_the_loop_are_written_at_once(written):
+    """None is there before the turn ends, all are after it, and the next turn begins anew."""
+    stream = Counting()
+    written(stream=stream)
+    for turn in (1, 2):
+        before = results(stream)
+        for number in range(3):
+            log_soon("webhook", result=f"{turn}.{number}")
+        assert results(stream) == before
+        await asyncio.sleep(0)
+        assert stream.flushed == turn
+    assert results(stream) == ["1.0", "1.1", "1.2", "2.0", "2.1", "2.2"]
+
+
+async def test_a_line_that_is_written_now_takes_those_along_that_wait(written):
+    """Lines stand in the order in which they were made, whichever way they go."""
+    stream = Counting()
+    written(stream=stream, level="info")
+    log_soon("webhook", result="first")
+    log_soon("webhook", level="debug", result="not shown")
+    log("webhook", result="second")
+    assert results(stream) == ["first", "second"]
+    await asyncio.sleep(0)
+    assert stream.flushed == 1
+
+
+def test_without_a_loop_nothing_waits(written):
+    """Nobody would come back to write it."""
+    stream = Counting()
+    written(stream=stream)
+    log_soon("webhook", result="now")
+    assert results(stream) == ["now"]
+
+
+def test_a_loop_that_ends_leaves_no_line_behind(written):
+    """What a loop did not get to is written by the next line, or by the next loop."""
+    stream = Counting()
+    written(stream=stream)
+
+    for result in ("one", "two"):
+        loop = asyncio.new_event_loop()
+        loop.call_soon(partial(log_soon, "webhook", result=result))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+    log("webhook", result="end")
+    assert results(stream) == ["one", "two", "end"]
+
+
+def test_lines_of_a_block_are_written_when_it_is_left(written):
+    """With one write, also where it is left by an error."""
+    stream = Counting()
+    written(stream=stream)
+    with suppress(ValueError), lines_together():
+        log("webhook", result="a")
+        with lines_together():
+            log("webhook", result="b")
+        assert stream.flushed == 0
+        log("webhook", result="c")
+        raise ValueError
+    assert stream.flushed == 1
+    assert results(stream) == ["a", "b", "c"]
+
+
 def events_in_code():
-    """Return every event name given to `log`, or to a `_log` that passes it on."""
+    """Return every event name given to `log` or `log_soon`, or to a `_log` that passes it on."""
     found, unnamed = set(), []
     for module in CODE:
         passing = {id(call) for one in module.functions() if one.name == "_log" for call in ast.walk(one)}
-        for call in module.calls("log", "_log"):
+        for call in module.calls("log", "log_soon", "_log"):
             if isinstance(call.func, ast.Attribute) and call.func.attr == "log":
                 continue  # somebody else's
             if isinstance(call.args[0], ast.Constant):
@@ -186,7 +267,7 @@ def test_table_of_events_is_the_codes():
 def test_fields_never_hide_what_every_line_has():
     """No call names a field like one of the four that every line begins with."""
     for module in CODE:
-        for call in module.calls("log"):
+        for call in module.calls("log", "log_soon"):
             given = {keyword.arg for keyword in call.keywords}
             assert not given & {"time", "event", "process"}, f"{module.path}:{call.lineno}"
 

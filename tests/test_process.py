@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from router.process import run, settle_heap, until_stopped, until_stopped_or
+from router.process import YOUNG, run, settle_heap, until_stopped, until_stopped_or
 from tests.support.waiting import until
 
 
@@ -72,10 +72,12 @@ def test_run_returns_the_status():
 def test_the_collector_looks_no_more_at_what_the_start_has_made():
     """Collecting it all would stop a process for tens of milliseconds, several times a second."""
     made = [[] for _ in range(10_000)]
-    before = gc.get_freeze_count()
+    before, threshold = gc.get_freeze_count(), gc.get_threshold()
     settle_heap()
     try:
+        assert gc.get_threshold() == (YOUNG, *threshold[1:])
         assert gc.get_freeze_count() - before >= len(made)
         assert not any(one is made for one in gc.get_objects())
     finally:
         gc.unfreeze()
+        gc.set_threshold(*threshold)

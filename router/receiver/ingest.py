@@ -16,7 +16,7 @@ from aiohttp import web
 
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
-from router.logs import describe, log
+from router.logs import describe, log_soon
 from router.receiver.door import Door, Evidence
 from router.receiver.quarantine import Quarantine, make_refused
 from router.streams.append import Appender, InboundFields, is_outage
@@ -86,7 +86,7 @@ class Ingest:
             return web.Response(status=500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)
-            log(
+            log_soon(
                 "webhook",
                 level=_LEVELS.get(status, "warning"),
                 source=source.name,
