@@ -62,7 +62,7 @@ class Evidence:
     is_cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as all that is made for each webhook: it would take three times as long
 class Admission:
     """An authentic webhook: its events, and what is answered once they are durable.
 
@@ -74,7 +74,7 @@ class Admission:
     note: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Knock:
     """What is checked of a request: path and query as on the wire, headers (names in any case), and the whole body."""
 
@@ -198,7 +198,8 @@ class SignedDoor:
 
     def _named_account(self, pairs: list[tuple[bytes, bytes]], evidence: Evidence) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
-        sid = next((value.strip() for name, value in pairs if name == _ACCOUNT), b"").decode("utf-8", "replace")
+        first = dict(reversed(pairs))  # of a name that comes twice the first value counts
+        sid = first.get(_ACCOUNT, b"").strip().decode("utf-8", "replace")
         evidence.account_id = sid
         account = self._accounts.get(sid) if sid else self._accounts.default
         if account is None:
@@ -258,7 +259,10 @@ async def read_body(request: web.Request, limit: int, room: Room) -> bytes:
         raise TooLargeError(f"{request.content_length} bytes")
     try:
         if request.content.is_eof():  # it came with its head, as most do: nothing to wait for, no timer to set
-            return await request.read()
+            body = request.content.read_nowait()
+            if len(body) > limit:
+                raise TooLargeError(f"more than {limit} bytes")
+            return body
         size = request.content_length
         with room.place(limit if size is None else size):
             async with asyncio.timeout(BODY_TIMEOUT):

@@ -81,7 +81,7 @@ def is_outage(error: NotDurableError) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it would take three times as long to make, for every webhook
 class InboundFields:
     """What is appended; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds.
 
