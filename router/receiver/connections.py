@@ -22,7 +22,7 @@ from router import metrics
 from router.logs import describe, log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 #: Seconds that a new connection may take to send the head of its first request.
 HEAD_TIMEOUT: Final = 20.0
@@ -92,15 +92,15 @@ class Connection(web.RequestHandler):
             self._deadline.cancel()
         super().connection_lost(exc)
 
-    async def finish_response(
+    def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
+    ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send the answer; whoever gets one is not among those who have waited longest."""
         self._crowd.touch(self)
         if isinstance(resp, web.HTTPException):  # aiohttp's own, such as 417: with words in its body
             _tell(resp.status, None)
             resp = web.Response(status=resp.status)
-        return await super().finish_response(request, resp, start_time)
+        return super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

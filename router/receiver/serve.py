@@ -14,7 +14,7 @@ from aiohttp import web
 from router.logs import log
 from router.mail_settings import describe_proof
 from router.process import settle_heap, until_stopped
-from router.receiver.app import STOPPING, create_app
+from router.receiver.app import STOPPING, create_app, shortcut
 from router.receiver.connections import allow_files, connections
 from router.supervisor import Supervisor
 
@@ -41,6 +41,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
     await runner.setup()
     try:
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
+        runner.server.request_handler = shortcut(runner.app, runner.server.request_handler)
         loop = asyncio.get_running_loop()
         connect = connections(runner.server, loop, allow_files(settings.max_connections))
         listener = await loop.create_server(

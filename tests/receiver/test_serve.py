@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import socket
 
@@ -247,3 +248,31 @@ async def test_shadow_mode_is_told_at_the_start(launch):
     (line,) = await until(lambda: process.find("shadow.on"))
     assert (line["level"], line["sources"]) == ("warning", "messaging,voice")
     assert process.find("process.started")[0]["settings"]["ROUTER_SHADOW"] == "messaging,voice"
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "statuses"),
+    [
+        ("POST /webhooks/messaging", "", [403]),
+        ("POST /webhooks/messaging?bodySHA256=00", "", [403]),
+        ("POST http://example.com/webhooks/messaging", "", [403]),
+        ("POST /webhooks/messaging", "Expect: 100-continue\r\n", [100, 403]),
+        ("POST /webhooks/messagin%67", "", [403]),
+        ("POST /webhooks/messaging/", "", [404]),
+        ("PUT /webhooks/messaging", "", [405]),
+        ("POST /healthz", "", [405]),
+    ],
+    ids=["path", "query", "whole URL", "expectation", "escaped", "another path", "method", "operator's path"],
+)
+async def test_requests_reach_what_they_are_for(launch, line, more, statuses):
+    """Webhooks go past the framework's router, everything else through it; where they end is the same."""
+    process = await launch()
+    await process.started()
+    reader, writer = await asyncio.open_connection("127.0.0.1", URL(url_of(process)).port)
+    body = b"From=%2B15550001234"
+    kind = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 19\r\nConnection: close\r\n"
+    writer.write(f"{line} HTTP/1.1\r\nHost: example.com\r\n{kind}{more}\r\n".encode() + body)
+    answered = (await reader.read()).decode()
+    assert [int(status) for status in re.findall(r"HTTP/1\.1 (\d+)", answered)] == statuses
+    writer.close()
+    await writer.wait_closed()
