@@ -14,6 +14,7 @@ is what makes that harmless.
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -29,6 +30,10 @@ Pairs = list[tuple[bytes, bytes]]
 
 #: More parameters than any webhook has (the largest documented one has about 60): a bound on the work of a forgery.
 MAX_PARAMETERS: Final = 1000
+#: A name and its value. Nothing between two separators is no parameter.
+_PARAMETER: Final = re.compile(rb"(?!&|\Z)([^=&]*)=?([^&]*)&?")
+#: An escaped `&` or `=`: it must not be decoded before the body is split.
+_SEPARATOR_INSIDE: Final = re.compile(rb"%(?:26|3[Dd])")
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 #: Names the shared key and the algorithm where a webhook is not signed with the auth token.
 SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
@@ -41,22 +46,12 @@ def parse_form(body: bytes) -> Pairs:
     Raises UnreadableError on more than MAX_PARAMETERS. Not urllib's parse_qsl: that one is text, refuses raw
     non-ASCII bytes, and takes four times as long on the receiver's hot path.
     """
-    if not body:
-        return []
-    fields = body.replace(b"+", b" ").split(b"&")
-    if len(fields) > MAX_PARAMETERS:
+    if body.count(b"&") >= MAX_PARAMETERS:
         raise UnreadableError(f"more than {MAX_PARAMETERS} parameters")
-    pairs: Pairs = []
-    for parameter in fields:
-        if not parameter:
-            continue
-        name, _, value = parameter.partition(b"=")
-        if b"%" in parameter:  # few fields have one, and hardly ever in the name
-            value = unquote_to_bytes(value)
-            if b"%" in name:
-                name = unquote_to_bytes(name)
-        pairs.append((name, value))
-    return pairs
+    body = body.replace(b"+", b" ")
+    if _SEPARATOR_INSIDE.search(body):
+        return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in _PARAMETER.findall(body)]
+    return _PARAMETER.findall(unquote_to_bytes(body))  # as nearly always: one call, and not two for each parameter
 
 
 def sign(token: str, url: bytes, pairs: Iterable[tuple[bytes, bytes]] = (), algorithm: str = "HMAC_SHA1") -> str:
