@@ -131,14 +131,13 @@ def log_soon(event: str, *, level: str = "info", **fields: Any) -> None:
     if _LEVELS[level] < _Output.threshold:
         return
     _Output.lines.append(_line(event, level, fields))
+    if _Output.loop is not None and not _Output.loop.is_closed():
+        return  # first, since asking for the running loop is a system call
     try:
-        loop = asyncio.get_running_loop()
+        _Output.loop = asyncio.get_running_loop()
+        _Output.loop.call_soon(flush)
     except RuntimeError:
         flush()
-        return
-    if _Output.loop is not loop:
-        _Output.loop = loop
-        loop.call_soon(flush)
 
 
 @contextmanager

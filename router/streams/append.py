@@ -142,6 +142,7 @@ class Appender:
         self._replication = replication
         self._script = load_script("append")
         self._waiting: list[_Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._bytes = 0  # of what waits or is under way
         self._flusher: asyncio.Task[None] | None = None
 
@@ -155,7 +156,9 @@ class Appender:
         if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
         partition, values = self._keys.partition_of(fields.subject), fields.to_fields()
-        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # a system call: once, and not for each webhook
+        done: asyncio.Future[bool] = self._loop.create_future()
         keys = [
             self._keys.inbound(partition),
             self._keys.latest(partition, fields.account_id, fields.subject),
