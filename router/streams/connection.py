@@ -15,8 +15,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 from router.core.errors import SettingsError
 from router.core.redis_url import Kind, RedisUrl, parse_redis_url
 from router.streams.cluster import Address, ClusterClient
-from router.streams.packing import packing
 from router.streams.scripting import Script, load_script, run_all
+from router.streams.wire import quick
 
 #: Seconds. A stalled server is noticed, and the caller decides; the client never repeats a command by itself.
 SOCKET_TIMEOUT: Final = 5.0
@@ -43,7 +43,7 @@ def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
         return _of_cluster(place, options)
     if urlsplit(url).scheme == "unix":
         del options["socket_keepalive"]  # there is no network that could lose its other side
-    return Redis.from_pool(packing(BlockingConnectionPool.from_url(url, **options)))
+    return Redis.from_pool(quick(BlockingConnectionPool.from_url(url, **options)))
 
 
 def socket_options(timeout: float) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def _behind_sentinels(place: RedisUrl, options: dict[str, Any]) -> Redis:
     make_sentinels: Any = Sentinel  # the library has no types for these two
     make_pool: Any = _SentinelPool
     sentinels = make_sentinels(place.nodes, sentinel_kwargs=sentinel_options(place))
-    return _SentinelClient.from_pool(packing(make_pool(place.service, sentinels, **options, **login, **tls)))
+    return _SentinelClient.from_pool(quick(make_pool(place.service, sentinels, **options, **login, **tls)))
 
 
 async def close_sentinels(client: Redis) -> None:
@@ -108,7 +108,7 @@ def _of_cluster(place: RedisUrl, options: dict[str, Any]) -> Redis:
             "username": place.username,
             "password": place.password,
         }
-        return Redis.from_pool(packing(BlockingConnectionPool(**options, **login, **tls)))
+        return Redis.from_pool(quick(BlockingConnectionPool(**options, **login, **tls)))
 
     return ClusterClient(place.nodes, make)
 

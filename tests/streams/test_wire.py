@@ -1,0 +1,127 @@
+"""Connections of our own kind: what they write is what the library writes, and what they read is what it reads."""
+
+from __future__ import annotations
+
+import pytest
+from redis.asyncio import Connection, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import BusyLoadingError, DataError, ResponseError, TimeoutError  # noqa: A004 - the client's own
+
+from router.streams.connection import connect
+from router.streams.wire import pack
+
+COMMANDS = [
+    ("PING",),
+    ("SCRIPT LOAD", "return 1"),
+    (b"CLIENT INFO",),
+    ("SET", "käse", b"\x00\xff\r\n"),
+    ("EVALSHA", "0" * 40, 2, "{0}:a", "{0}:b", -7, 1.5, 10**18, ""),
+    ("XADD", "s", "*", b"body", b"x" * 70_000),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[str(command[0]) for command in COMMANDS])
+def test_a_command_is_packed_as_the_library_packs_it(command):
+    """Names of two words are two words, numbers are written out, text is UTF-8, bytes are what they are."""
+    assert pack(command) == b"".join(Connection().pack_command(*command))
+
+
+@pytest.mark.parametrize("argument", [None, True, ["a"], object()], ids=["none", "bool", "list", "object"])
+def test_what_the_library_refuses_is_refused(argument):
+    """Nothing is sent that nobody meant."""
+    with pytest.raises(DataError):
+        Connection().pack_command("SET", "a", argument)
+    with pytest.raises(DataError):
+        pack(("SET", "a", argument))
+
+
+def test_text_that_is_none_is_the_callers_error():
+    """As with the library, half a pair of surrogates cannot be sent."""
+    for send in (Connection().pack_command, lambda *command: pack(command)):
+        with pytest.raises(UnicodeEncodeError):
+            send("SET", "a", "\ud800")
+
+
+URLS = [
+    "redis://h:1/0",
+    "rediss://h:1/0",
+    "unix:///run/redis.sock",
+    "redis+sentinel://h:1,i:1/main",
+    "rediss+sentinel://h:1/main",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_every_kind_of_connection_packs_so(url):
+    """However Redis is deployed, its connections write with hiredis and are otherwise the library's."""
+    redis = connect(url)
+    made = redis.connection_pool.connection_class
+    assert made.pack_command is not AbstractConnection.pack_command
+    assert redis.connection_pool.make_connection().pack_commands([("GET", "a"), ("PING",)]) == [
+        pack(("GET", "a")) + pack(("PING",))
+    ]
+    await redis.aclose()
+
+
+@pytest.mark.real
+async def test_a_pipeline_of_all_kinds_of_arguments_comes_back(redis):
+    """What was written is what is read."""
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.set("{0}:packed", b"\x00\xff")
+    pipeline.append("{0}:packed", "ü")
+    pipeline.append("{0}:packed", 12)
+    pipeline.get("{0}:packed")
+    pipeline.delete("{0}:packed")
+    *_, value, deleted = await pipeline.execute()
+    assert (value, deleted) == (b"\x00\xff\xc3\xbc12", 1)
+
+
+@pytest.mark.real
+async def test_replies_come_as_from_the_library(redis, redis_url):
+    """Values, nothing, nested ones and errors, the first of a pipeline and those that came along with it."""
+    plain = Redis.from_url(redis_url)
+    script = "return {1, {'a', false}, redis.error_reply('OOM no'), ''}"
+    answers = []
+    for client in (plain, redis):
+        pipeline = client.pipeline(transaction=False)
+        for _ in range(2):
+            pipeline.set("{0}:read", b"x" * 100_000)
+            pipeline.get("{0}:read")
+            pipeline.incr("{0}:read")
+            pipeline.get("{0}:not there")
+            pipeline.eval(script, 0)
+            pipeline.hgetall("{0}:read")
+        pipeline.delete("{0}:read")
+        answers.append([f"{answer!r}: {answer}" for answer in await pipeline.execute(raise_on_error=False)])
+    await plain.aclose()
+    assert answers[0] == answers[1]
+    assert "OutOfMemoryError" in answers[0][4]
+    assert "WRONGTYPE" in answers[0][5]
+
+
+@pytest.mark.real
+async def test_an_answer_that_ends_the_connection_ends_it(redis):
+    """A server that loads its data says so to each command; the next one gets a new connection."""
+    pool = redis.connection_pool
+    connection = await pool.get_connection()
+    connection._parser._reader.feed(b"$1\r\na\r\n-ERR odd\r\n-LOADING it loads\r\n$1\r\nb\r\n")
+    assert await connection.read_response() == b"a"
+    with pytest.raises(ResponseError, match="odd"):
+        await connection.read_response()
+    assert connection.is_connected
+    with pytest.raises(BusyLoadingError):
+        await connection.read_response()
+    assert not connection.is_connected
+    await pool.release(connection)
+    assert await redis.ping()
+
+
+@pytest.mark.real
+async def test_half_a_reply_is_waited_for_as_ever(own_server, clients):
+    """What has not come yet has its timeout."""
+    redis = clients(own_server.url, timeout=0.2)
+    connection = await redis.connection_pool.get_connection()
+    connection._parser._reader.feed(b"$5\r\nab")
+    with pytest.raises(TimeoutError):
+        await connection.read_response()
+    await redis.connection_pool.release(connection)
