@@ -17,16 +17,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.processes import GENERATOR, pin
 from tests.benchmarks.receiver import RECEIVER
 from tests.benchmarks.report import machine, render
+from tests.benchmarks.scaling import RECEIVERS, WORKERS
+from tests.benchmarks.whole import WHOLE
 from tests.benchmarks.worker import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, WORKER)
+MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, RECEIVERS, WORKER, WORKERS, CUSTOMERS, WHOLE)
 QUICK: Final = Scale(rounds=2, seconds=0.5, customers=200)
 
 
