@@ -17,6 +17,7 @@ from router.core.signature import parse_form
 from router.inbound.messaging import identify
 from router.streams.append import InboundFields
 from router.streams.groups import ensure_group
+from router.streams.inspect import has_consumer
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import PATIENCE
@@ -49,6 +50,10 @@ class Stream:
     async def create(self) -> None:
         """Create it, empty, with its group: a reader can be started."""
         await ensure_group(self.redis, self.name, self.group)
+
+    async def has_reader(self, keys: Keys) -> bool:
+        """Tell whether a worker reads it, so that all that comes before has been done."""
+        return await has_consumer(self.redis, keys, self.name, self.group)
 
     async def prepare(self, crowd: Crowd, count: int) -> None:
         """Write `count` messages where nobody reads yet; the customers write in turn."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 NAMES: Final = {"one": 1, "two": 2, "three": 3}
 #: Entries for each second of a turn of the workers, and how many times the usual customers write: workers that hold
-#: entries of one customer wait for each other, which a batch of every 200th of few customers would make the rule.
+#: entries of one customer wait for each other, which would be the rule where fewer write than three of them hold.
 PACE: Final = 8_000
 CROWDS: Final = 4
 
