@@ -10,7 +10,6 @@ import tempfile
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +29,7 @@ from tests.benchmarks.worker import environment_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from router.streams.connection import Redis
     from tests.benchmarks.processes import Child
 
 #: New customers for each second of a turn: about what a worker gets through.
@@ -62,11 +62,15 @@ class Entrance:
 
     def __init__(self, stream: Stream, keys: Keys, worker: Child, api: str, session: aiohttp.ClientSession) -> None:
         self._stream = stream
-        self._participants = keys.participants(0, Target.AI_AGENT)
+        self._keys = keys
         self._worker = worker
         self._api = api
         self._session = session
         self._met = 0
+
+    async def is_open(self) -> bool:
+        """Tell whether the worker reads: it asks the API for its configuration before it does."""
+        return await self._stream.has_reader(self._keys)
 
     async def take_turn(self, seconds: float, calls: int) -> Sample:
         """Let so many write who never did, and see that each of them is announced, by so many calls.
@@ -99,8 +103,9 @@ class Entrance:
 
     async def _announced(self) -> int:
         """Count the customers who have joined since the last turn, each once, and forget them."""
-        rows: Any = await self._stream.redis.xrange(self._participants)
-        await self._stream.redis.xtrim(self._participants, maxlen=0, approximate=False)
+        participants = self._keys.participants(0, Target.AI_AGENT)
+        rows: Any = await self._stream.redis.xrange(participants)
+        await self._stream.redis.xtrim(participants, maxlen=0, approximate=False)
         joined = [fields[b"event"] for _, fields in rows if fields[b"type"] == JoinedData.type.encode()]
         addresses = {orjson.loads(event)["data"]["address"] for event in joined}
         return len(addresses) if len(addresses) == len(joined) else -1
@@ -116,19 +121,27 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
             Processes(directory) as processes,
             aiohttp.ClientSession() as session,
         ):
-            contenders = []
-            for name, case in CASES.items():
-                keys = Keys(name.replace("_", "-"))
-                stream = Stream.inbound(redis, keys)
-                await stream.create()
-                api = await start_api(processes, f"api-{name}", case.latency, has_all=case.has_all)
-                environment = environment_of(server.url, api, keys.namespace)
-                if case.concurrency is not None:
-                    environment["ROUTER_API_CONCURRENCY"] = case.concurrency
-                worker = await processes.start(f"worker-{name}", "-m", "router", "work", environment=environment)
-                await processes.until(f"{worker.name} reads", partial(stream.has_reader, keys))
-                contenders.append(_contender(name, case, Entrance(stream, keys, worker, api, session)))
-            yield contenders
+            entrances = [await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()]
+            for entrance in entrances:  # only now: all of them start at once
+                await processes.until("the workers read", entrance.is_open)
+            yield [
+                _contender(name, case, entrance)
+                for (name, case), entrance in zip(CASES.items(), entrances, strict=True)
+            ]
+
+
+async def _open(
+    name: str, case: Case, redis: Redis, redis_url: str, processes: Processes, session: aiohttp.ClientSession
+) -> Entrance:
+    keys = Keys(name.replace("_", "-"))
+    stream = Stream.inbound(redis, keys)
+    await stream.create()
+    api = await start_api(processes, f"api-{name}", case.latency, has_all=case.has_all)
+    environment = environment_of(redis_url, api, keys.namespace)
+    if case.concurrency is not None:
+        environment["ROUTER_API_CONCURRENCY"] = case.concurrency
+    worker = await processes.start(f"worker-{name}", "-m", "router", "work", environment=environment)
+    return Entrance(stream, keys, worker, api, session)
 
 
 async def start_api(

@@ -113,10 +113,9 @@ class PairWorker:
 
 async def pair_worker(arguments: argparse.Namespace) -> int:
     """Consume until SIGTERM."""
-    basic = aiohttp.encode_basic_auth(webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN)
     async with (
         Redis.from_url(arguments.redis) as redis,
-        aiohttp.ClientSession(arguments.api, headers={"Authorization": basic}) as api,
+        aiohttp.ClientSession(arguments.api, headers={"Authorization": webhooks.BASIC}) as api,
     ):
         consuming = asyncio.create_task(PairWorker(redis, api, arguments.stream, arguments.group).consume())
         stopping = asyncio.create_task(until_stopped())

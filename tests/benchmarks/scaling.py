@@ -86,22 +86,23 @@ async def opened_workers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
         async with real_redis(directory / "redis", None) as (server, redis), Processes(directory) as processes:
-            contenders = []
+            crews = {}
             for name, number in NAMES.items():
-                keys = Keys(name)
-                stream = Stream.inbound(redis, keys)
-                await stream.create()
+                await Stream.inbound(redis, Keys(name)).create()
                 api = await start_api(processes, f"api-{name}", 0.0, place=None)
                 environment = environment_of(server.url, api, name)
-                crew = [
+                crews[name] = [
                     await processes.start(
                         f"{name}-{place}", "-m", "router", "work", environment=environment, place=None
                     )
                     for place in range(number)
                 ]
-                await announce(stream, keys, crew, crowd)
-                contenders.append(_crew(name, stream, crew, crowd, server.process.pid))
-            yield contenders
+            for name, crew in crews.items():
+                await announce(Stream.inbound(redis, Keys(name)), Keys(name), crew, crowd)
+            yield [
+                _crew(name, Stream.inbound(redis, Keys(name)), crew, crowd, server.process.pid)
+                for name, crew in crews.items()
+            ]
 
 
 def _crew(name: str, stream: Stream, crew: Sequence[Child], crowd: webhooks.Crowd, redis_pid: int) -> Contender:

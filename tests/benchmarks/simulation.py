@@ -210,11 +210,14 @@ def _carried_on(costs: Costs, site: Site) -> list[str]:
 def _ceilings(costs: Costs, site: Site) -> list[str]:
     """Follow one way up: begin with one machine, and add each time what the ceiling asks for."""
     lines = ["One step after the other, each time what the ceiling asks for, up to the largest of the table:"]
+    told: set[str] = set()
     while True:
         found = capacity(costs, site)
+        remedy = "" if found.ceiling in told else f" -> {REMEDIES[found.ceiling]}"
+        told.add(found.ceiling)
         lines.append(
-            f"  {found.per_second:>9,.0f} events/s  {site.machines} machines, {site.partitions} partitions, "
-            f"{site.accounts} accounts: {found.ceiling} -> {REMEDIES[found.ceiling]}"
+            f"{found.per_second:>9,.0f} events/s: machines {site.machines}, partitions {site.partitions}, "
+            f"accounts {site.accounts}; ceiling: {found.ceiling}{remedy}"
         )
         if found.ceiling == "Redis" and site.partitions < PARTITIONS[-1]:
             site = replace(site, partitions=site.partitions * 2)

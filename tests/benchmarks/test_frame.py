@@ -20,9 +20,10 @@ import pytest
 from router.core.signature import Verifier, base_urls, parse_form
 from tests.benchmarks import load, webhooks
 from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
-from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Scale, measure
+from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure
 from tests.benchmarks.processes import ROOT, Processes, clean_environment
 from tests.benchmarks.report import render
+from tests.benchmarks.targets import NOT_MEASURED, TARGETS, render_targets, rows
 
 TINY = Scale(rounds=1, seconds=0.1, customers=20)
 
@@ -166,6 +167,35 @@ async def test_a_swallowed_cancellation_ends_the_run_all_the_same():
             await measuring
 
 
+async def test_targets_tell_what_is_met_and_what_was_not_measured():
+    """Each target has its row, in order; a figure of a run that left it out is neither met nor missed."""
+    found = rows({}, MEASUREMENTS)
+    assert [row["what"] for row in found] == [target.what for target in TARGETS]
+    assert {row["note"] for row in found} == {NOT_MEASURED}
+    assert all(row["target"] and row["met"] is None for row in found)
+    assert render_targets(found).count(NOT_MEASURED) == len(TARGETS)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.4, "met"), (1.6, "NOT MET")])
+async def test_a_target_is_judged_by_the_median(seconds, verdict):
+    """The row has the figure's spread, and says so in words; what `make soak` judges is not judged here."""
+    start = next(one for one in MEASUREMENTS if one.name == "start")
+    whole = next(one for one in MEASUREMENTS if one.name == "whole")
+    samples = [{"ready_s": value} for value in (0.1, seconds, 9.0)]
+    held = [{"receiver_mib": 80.0, "so_far": 20_000.0}, {"receiver_mib": 200.0, "so_far": 40_000.0}]
+    reports = {
+        "start": Report(start, {"receive": ""}, {"receive": samples, "work": []}),
+        "whole": Report(whole, {"ours": ""}, {"ours": held, "pair": [{}, {}]}),
+    }
+    found = rows(reports, MEASUREMENTS)
+    *_, receiver, worker, ready = found
+    assert ready["measured"] == {"median": seconds, "min": 0.1, "max": 9.0}
+    assert render_targets(found).splitlines()[-1].endswith(f"  {verdict}")
+    assert (receiver["met"], receiver["measured"]["median"]) == (None, 140.0)
+    assert receiver["note"].startswith("after 40,000 events")
+    assert worker["note"] == NOT_MEASURED
+
+
 @pytest.mark.processes
 @pytest.mark.real
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.name)
@@ -176,10 +206,11 @@ async def test_every_measurement_runs(measurement):
     assert set(result["contenders"]) == set(report.labels)
     for contender in result["contenders"].values():
         assert len(contender["rounds"]) == TINY.rounds
-        assert contender["metrics"]["per_second"]["median"] > 0
+        assert contender["metrics"][measurement.columns[0].metric]["median"] > 0
     for figure in measurement.figures:
         assert {figure.of, figure.over or figure.of} <= set(report.labels)
         assert figure.name in result["figures"]
+        assert result["figures"][figure.name]["median"] >= 0
     assert measurement.title in render(report)
 
 

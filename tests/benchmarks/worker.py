@@ -35,7 +35,6 @@ LABELS: Final = {
 #: Entries put into the stream for each second of a turn: about what each gets through in one, except the limit.
 PACE: Final = {"raw": 20_000, "ours": 8_000, "single": 4_000}
 MOST: Final = 100_000
-_BASIC: Final = aiohttp.encode_basic_auth(webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN)
 
 
 class Arena:
@@ -96,7 +95,7 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
         async with (
             real_redis(directory / "redis") as (server, redis),
             Processes(directory) as processes,
-            aiohttp.ClientSession(headers={"Authorization": _BASIC}) as session,
+            aiohttp.ClientSession(headers={"Authorization": webhooks.BASIC}) as session,
         ):
             port = free_port()
             url = f"http://127.0.0.1:{port}"
