@@ -77,7 +77,7 @@ class Stream:
         """Return how many of the last `count` entries are read and not pending any more."""
         rows: Any = await self.redis.xinfo_groups(self.name)
         row = next(row for row in rows if row["name"].decode() == self.group)
-        return count - (row["lag"] or 0) - row["pending"]
+        return count - int(row["lag"] or 0) - int(row["pending"])
 
     async def until_acknowledged(self, readers: Sequence[Child], count: int) -> float:
         """Wait until all `count` entries are acknowledged; returns events/s from the first to the last of them."""

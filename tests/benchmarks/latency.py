@@ -22,7 +22,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import Processes, clean_environment, real_redis
+from tests.benchmarks.processes import PATIENCE, Processes, clean_environment, real_redis
 from tests.benchmarks.receiver import CONNECTIONS
 from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
@@ -54,9 +54,14 @@ class Clock:
         """Return events/s from the first request to the last acknowledgement, with so many webhooks at once."""
         stream = self.way.inbound
         row: Any = await stream.redis.xinfo_stream(stream.name)
-        order = {"port": self.way.port, "connections": CONNECTIONS, "seconds": 60, "run": secrets.randbits(60)}
+        order: dict[str, Any] = {
+            "port": self.way.port,
+            "connections": CONNECTIONS,
+            "seconds": PATIENCE,
+            "run": secrets.randbits(60),
+        }
         order |= {"requests": count, "crowd": asdict(self.crowd)}
-        answer = orjson.loads(await self.load.ask(orjson.dumps(order)))
+        answer: dict[str, float] = orjson.loads(await self.load.ask(orjson.dumps(order)))
         if answer["refused"] or answer["requests"] != count:
             raise BenchmarkError(f"{answer['requests']} of {count} answered, {answer['refused']} refused")
         return count / (await until_done(self.way, row["entries-added"] + count) - answer["begun"])

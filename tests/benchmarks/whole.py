@@ -97,7 +97,12 @@ class Road:
         return sample
 
     async def _shoot(self, way: Way, count: int, crowd: webhooks.Crowd) -> dict[str, float]:
-        order = {"port": way.port, "connections": CONNECTIONS, "seconds": PATIENCE, "run": secrets.randbits(60)}
+        order: dict[str, Any] = {
+            "port": way.port,
+            "connections": CONNECTIONS,
+            "seconds": PATIENCE,
+            "run": secrets.randbits(60),
+        }
         order |= {"requests": count, "crowd": asdict(crowd)}
         answer: dict[str, float] = orjson.loads(await self._load.ask(orjson.dumps(order)))
         way.receiver.check()
