@@ -22,7 +22,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import PATIENCE, Processes, clean_environment, real_redis
+from tests.benchmarks.processes import PATIENCE, Processes, clean_environment, cpu_seconds, real_redis
 from tests.benchmarks.receiver import CONNECTIONS
 from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
@@ -74,20 +74,23 @@ class Clock:
         order = {"run": secrets.randbits(60), "requests": count, "rate": rate, "crowd": asdict(self.crowd)}
         order |= {"begin": time.monotonic() + LEAD + count / 50_000, "port": self.way.port}
         order |= {"stream": participants, "after": info["last-generated-id"].decode()}
-        line = orjson.dumps(order)
+        line, before = orjson.dumps(order), self._used()
         sent, found = (orjson.loads(one) for one in await asyncio.gather(self.sender.ask(line), self.reader.ask(line)))
         self.way.receiver.check()
         self.way.worker.check()
         if sent["refused"] or (found["published"], found["entries"]) != (count, count):
             raise BenchmarkError(f"of {count} webhooks {sent['refused']} refused; published: {found}")
-        return {
-            "rate": rate,
-            "p50_ms": found["p50_ms"],
-            "p99_ms": found["p99_ms"],
-            "max_ms": found["max_ms"],
-            "late_ms": sent["late_ms"],
-            "events": float(count),
-        }
+        sample = {"rate": rate, **{name: found[name] for name in ("p50_ms", "p99_ms", "max_ms")}}
+        sample |= {"late_ms": sent["late_ms"], "events": float(count)}
+        for name, used in self._used().items():
+            sample[name] = (used - before[name]) / (count / rate) * 100
+        return sample
+
+    def _used(self) -> dict[str, float]:
+        """Return the CPU seconds of each process that matters, where the system tells."""
+        children = {"receiver": self.way.receiver, "worker": self.way.worker, "reader": self.reader}
+        used = {name: cpu_seconds(child.pid) for name, child in children.items()}
+        return {name: seconds for name, seconds in used.items() if seconds is not None}
 
 
 @asynccontextmanager
@@ -133,6 +136,9 @@ LATENCY: Final = Measurement(
         Column("p50_ms", "p50 ms", 2),
         Column("p99_ms", "p99 ms", 2),
         Column("max_ms", "max ms", 1),
+        Column("receiver", "receiver busy %"),
+        Column("worker", "worker busy %"),
+        Column("reader", "reader busy %"),
         Column("late_ms", "generator late p99 ms", 2),
         Column("events", "events a turn"),
     ),

@@ -72,8 +72,8 @@ def cpu_seconds(*pids: int) -> float | None:
 
 def _children(pid: int) -> list[int]:
     found: list[str] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # the thread has ended meanwhile, or the kernel has no such file
+    with contextlib.suppress(OSError):  # it has ended meanwhile, or the kernel has no such file
+        for task in Path(f"/proc/{pid}/task").iterdir():
             found += (task / "children").read_text(encoding="ascii").split()
     return [int(one) for one in found]
 
