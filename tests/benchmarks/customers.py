@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.processes import Child
 
 #: New customers for each second of a turn: about what a worker gets through.
-PACE: Final = 1_200
+PACE: Final = 1_000
 #: Calls at once. With the default of 64 and 100 ms for each no more than 640 a second are possible.
 WIDE: Final = "256"
 
