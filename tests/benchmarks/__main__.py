@@ -20,7 +20,7 @@ import orjson
 from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
 from tests.benchmarks.latency import LATENCY
-from tests.benchmarks.processes import GENERATOR, pin
+from tests.benchmarks.processes import GENERATOR, pin, shared_cores
 from tests.benchmarks.receiver import RECEIVER
 from tests.benchmarks.report import machine, render
 from tests.benchmarks.scaling import RECEIVERS, WORKERS
@@ -81,7 +81,7 @@ async def run(arguments: argparse.Namespace) -> None:
     pin(os.getpid(), GENERATOR)
     scale, begun = scale_of(arguments), time.monotonic()
     results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
-    results |= {"cores": os.cpu_count(), "measurements": {}}
+    results |= {"cores": shared_cores(), "measurements": {}}
     reports: dict[str, Report] = {}
 
     def say(text: str) -> None:

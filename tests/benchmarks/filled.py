@@ -79,7 +79,7 @@ class Stream:
         row = next(row for row in rows if row["name"].decode() == self.group)
         return count - int(row["lag"] or 0) - int(row["pending"])
 
-    async def until_acknowledged(self, readers: Sequence[Child], count: int) -> float:
+    async def until_acknowledged(self, readers: Sequence[Child], count: int, *, look: float = LOOK) -> float:
         """Wait until all `count` entries are acknowledged; returns events/s from the first to the last of them."""
         first: tuple[float, int] | None = None
         deadline = time.monotonic() + PATIENCE
@@ -95,7 +95,7 @@ class Stream:
                 raise BenchmarkError(f"{names}: {done} of {count} entries acknowledged in {PATIENCE:.0f} s")
             for reader in readers:
                 reader.check()
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(look)
 
 
 def _fields(crowd: Crowd, run: int, number: int) -> list[Any]:

@@ -22,7 +22,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import PATIENCE, Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import PATIENCE, SHARED, Processes, clean_environment, cpu_seconds, real_redis
 from tests.benchmarks.receiver import CONNECTIONS
 from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
@@ -98,7 +98,7 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start everything, have all customers announced, and find out what half load is."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", None) as (server, redis), Processes(directory) as processes:
+        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
             environment, children = clean_environment({}), {}
             for name, command in {
                 "load": ("tests.benchmarks.load",),
@@ -106,9 +106,9 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
                 "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
             }.items():
                 children[name] = await processes.start(
-                    name, "-m", *command, environment=environment, place=None, has_pipes=True
+                    name, "-m", *command, environment=environment, place=SHARED, has_pipes=True
                 )
-            api = await start_api(processes, "api", 0.0, place=None)
+            api = await start_api(processes, "api", 0.0, place=SHARED)
             inbound = Stream.inbound(redis, Keys())
             way = await start_ours(processes, inbound, server.url, api)
             crowd = webhooks.Crowd(scale.customers)

@@ -2,7 +2,7 @@
 
 Whatever ends the run (the last turn, an error, Ctrl-C) leaves the block of `Processes`, and that ends all of them. On
 two cores the measured process has one to itself and the generator shares the other with the Redis server. Where
-several processes are measured together, nobody is kept on a core (`place` None) and all share them as a system would.
+several processes are measured together, nobody has a core: all share the first two, as they would on a small machine.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ PATIENCE: Final = 60.0
 GRACE: Final = 10.0
 #: The measured process, the generator with this process, and the Redis server: each a place in the list of cores.
 MEASURED, GENERATOR, REDIS = range(3)
+#: The place of whoever shares the first two cores with others.
+SHARED: Final = -1
 ROOT: Final = Path(__file__).resolve().parents[2]
 _CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 _OURS: Final = ("ROUTER_", "TWILIO_")
@@ -38,6 +40,11 @@ def clean_environment(values: Mapping[str, str]) -> dict[str, str]:
     return others | dict(values)
 
 
+def shared_cores() -> int:
+    """Return how many cores those have who share them."""
+    return len(_CORES[:2])
+
+
 def pin(pid: int, place: int | None) -> None:
     """Keep a process and its threads on one core, where the system can and there is more than one; None: on any.
 
@@ -47,7 +54,9 @@ def pin(pid: int, place: int | None) -> None:
         return
     if len(_CORES) == 1:
         return
-    cores = _CORES if place is None else [_CORES[min(place, len(_CORES) - 1)]]
+    cores = _CORES
+    if place is not None:
+        cores = _CORES[:2] if place == SHARED else [_CORES[min(place, len(_CORES) - 1)]]
     tasks = Path(f"/proc/{pid}/task")
     for task in [int(one.name) for one in tasks.iterdir()] if tasks.is_dir() else [pid]:
         with contextlib.suppress(ProcessLookupError):  # the thread has ended meanwhile

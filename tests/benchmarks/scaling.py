@@ -1,7 +1,7 @@
 """One, two and three processes: receivers that share a port, workers that share a stream.
 
-Nobody is kept on a core: the generator and Redis take their part of the same cores, as they would on one machine. So
-two processes on two cores cannot be twice one; what they are is what is measured.
+Nobody has a core: the generator and Redis take their part of the same two, as they would on one machine. So two
+processes on two cores cannot be twice one; what they are is what is measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import SHARED, Processes, clean_environment, cpu_seconds, real_redis
 from tests.benchmarks.receiver import CONNECTIONS, Field, checked, settings_of
 from tests.benchmarks.worker import announce, environment_of
 
@@ -31,6 +31,8 @@ NAMES: Final = {"one": 1, "two": 2, "three": 3}
 #: entries of one customer wait for each other, which would be the rule where fewer write than three of them hold.
 PACE: Final = 8_000
 CROWDS: Final = 4
+#: Seconds between two looks at what is acknowledged: seldom, because looking takes from the same cores.
+LOOK: Final = 0.01
 
 
 @asynccontextmanager
@@ -38,10 +40,10 @@ async def opened_receivers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the receivers, the generator and Redis."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", None) as (server, redis), Processes(directory) as processes:
+        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
             environment = clean_environment({})
             load = await processes.start(
-                "load", "-m", "tests.benchmarks.load", environment=environment, place=None, has_pipes=True
+                "load", "-m", "tests.benchmarks.load", environment=environment, place=SHARED, has_pipes=True
             )
             field = Field(load, redis, server.process.pid, scale)
             contenders = []
@@ -49,7 +51,7 @@ async def opened_receivers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
                 port = free_port()
                 command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port), "--processes", str(number))
                 values = environment | settings_of(server.url)
-                child = await processes.start(name, "-m", *command, environment=values, place=None)
+                child = await processes.start(name, "-m", *command, environment=values, place=SHARED)
                 await processes.until_listening(child, port)
                 contenders.append(checked(field.contender(name, _label(number), child, port)))
             yield contenders
@@ -85,15 +87,15 @@ async def opened_workers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     crowd = webhooks.Crowd(scale.customers * CROWDS)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", None) as (server, redis), Processes(directory) as processes:
+        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
             crews = {}
             for name, number in NAMES.items():
                 await Stream.inbound(redis, Keys(name)).create()
-                api = await start_api(processes, f"api-{name}", 0.0, place=None)
+                api = await start_api(processes, f"api-{name}", 0.0, place=SHARED)
                 environment = environment_of(server.url, api, name)
                 crews[name] = [
                     await processes.start(
-                        f"{name}-{place}", "-m", "router", "work", environment=environment, place=None
+                        f"{name}-{place}", "-m", "router", "work", environment=environment, place=SHARED
                     )
                     for place in range(number)
                 ]
@@ -112,7 +114,7 @@ def _crew(name: str, stream: Stream, crew: Sequence[Child], crowd: webhooks.Crow
         pids = {"cpu_us": [child.pid for child in crew], "redis_us": [redis_pid]}
         before = {metric: cpu_seconds(*some) for metric, some in pids.items()}
         await stream.release()
-        rate = await stream.until_acknowledged(crew, count)
+        rate = await stream.until_acknowledged(crew, count, look=LOOK)
         sample = {"events": float(count), "per_second": rate}
         for metric, some in pids.items():
             used, now = before[metric], cpu_seconds(*some)

@@ -260,7 +260,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         api_limit=arguments.api_limit,
         load=arguments.load,
     )
-    # The processes of a bench are on the cores of the machine that it ran on.
+    # The processes of a bench that are more than one share so many cores.
     found = checks(measured, int(measured.get("cores", Site().cores))) if measured else []
     sys.stdout.write(render(Costs.of(measured), site, found) + "\n")
     return 0

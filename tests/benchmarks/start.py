@@ -18,7 +18,7 @@ from router.streams.embedded import free_port
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import SHARED, Processes, clean_environment, cpu_seconds, real_redis
 from tests.benchmarks.receiver import settings_of
 from tests.benchmarks.worker import environment_of
 
@@ -40,7 +40,7 @@ class Starter:
     async def take_turn(self, command: Sequence[str], is_ready: Callable[[], Awaitable[bool]]) -> Sample:
         """Return the seconds until it was ready."""
         begun = time.perf_counter()
-        child = await self.processes.start(self.name, "-m", *command, environment=self.environment, place=None)
+        child = await self.processes.start(self.name, "-m", *command, environment=self.environment, place=SHARED)
         await self.processes.until(f"{self.name} is ready", is_ready, pause=LOOK)
         sample = {"ready_s": time.perf_counter() - begun}
         used = cpu_seconds(child.pid)
@@ -55,11 +55,11 @@ async def opened(_: Scale) -> AsyncIterator[Sequence[Contender]]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
         async with (
-            real_redis(directory / "redis", None) as (server, redis),
+            real_redis(directory / "redis", SHARED) as (server, redis),
             Processes(directory) as processes,
             aiohttp.ClientSession() as session,
         ):
-            api = await start_api(processes, "api", 0.0, place=None)  # a worker asks for its configuration first
+            api = await start_api(processes, "api", 0.0, place=SHARED)  # a worker asks for its configuration first
 
             async def start_receiver(_: float) -> Sample:
                 port = free_port()

@@ -21,7 +21,15 @@ from router.core.signature import Verifier, base_urls, parse_form
 from tests.benchmarks import load, webhooks
 from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure
-from tests.benchmarks.processes import ROOT, Processes, clean_environment
+from tests.benchmarks.processes import (
+    MEASURED,
+    ROOT,
+    SHARED,
+    Processes,
+    clean_environment,
+    cpu_seconds,
+    shared_cores,
+)
 from tests.benchmarks.report import render
 from tests.benchmarks.targets import NOT_MEASURED, TARGETS, render_targets, rows
 
@@ -126,6 +134,37 @@ async def test_a_process_that_dies_fails_the_run_with_the_end_of_its_log(tmp_pat
         await processes.start("unlucky", *command, environment=clean_environment({}))
         with pytest.raises(BenchmarkError, match=r"unlucky ended with status 1:\nout of luck"):
             await processes.until("it works", lambda: False)
+
+
+_SPIN = "import time\nwhile time.process_time() < 0.2: pass\nprint('spun', flush=True)\ninput()\n"
+_PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SPIN!r}])"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
+async def test_the_cpu_time_of_a_process_is_that_of_its_children_too(tmp_path):
+    """A supervisor computes nothing; what it has started does."""
+    async with Processes(tmp_path) as processes:
+        parent = await processes.start("parent", "-c", _PARENT, environment=clean_environment({}), has_pipes=True)
+        assert await parent.process.stdout.readline() == b"spun\n"
+        assert cpu_seconds(parent.pid) >= 0.2
+        parent.process.stdin.close()
+        await parent.process.wait()
+        assert cpu_seconds(parent.pid) is None
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot keep a process on a core")
+@pytest.mark.parametrize(("place", "cores"), [(MEASURED, 1), (SHARED, shared_cores()), (None, None)])
+async def test_a_process_has_the_cores_of_its_place(tmp_path, place, cores):
+    """One of its own, the shared ones, or all that this program was started with."""
+    all_cores = os.sched_getaffinity(0)
+    async with Processes(tmp_path) as processes:
+        command = ("-c", "input()")
+        child = await processes.start("child", *command, environment=clean_environment({}), place=place, has_pipes=True)
+        found = os.sched_getaffinity(child.pid)
+    assert found <= all_cores
+    assert len(found) == (cores or len(all_cores))
 
 
 def test_settings_of_the_shell_are_not_measured(monkeypatch):

@@ -28,7 +28,7 @@ from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.memory import can_measure, resident
 from tests.benchmarks.pair import PARTICIPANTS
-from tests.benchmarks.processes import PATIENCE, Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import PATIENCE, SHARED, Processes, clean_environment, cpu_seconds, real_redis
 from tests.benchmarks.receiver import CONNECTIONS, settings_of
 from tests.benchmarks.worker import environment_of
 
@@ -156,14 +156,14 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start both ways, their APIs, the generator and Redis."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", None) as (server, redis), Processes(directory) as processes:
+        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
             environment = clean_environment({})
             load = await processes.start(
-                "load", "-m", "tests.benchmarks.load", environment=environment, place=None, has_pipes=True
+                "load", "-m", "tests.benchmarks.load", environment=environment, place=SHARED, has_pipes=True
             )
             keys = Keys()
             rival = Stream(redis, "straightforward", "rival")
-            apis = [await start_api(processes, f"api-{name}", LATENCY, place=None) for name in ("ours", "pair")]
+            apis = [await start_api(processes, f"api-{name}", LATENCY, place=SHARED) for name in ("ours", "pair")]
             ways = {
                 "ours": await start_ours(processes, Stream.inbound(redis, keys), server.url, apis[0]),
                 "pair": await _start_pair(processes, rival, server.url, apis[1]),
@@ -180,17 +180,17 @@ def _contender(name: str, way: Way, road: Road) -> Contender:
 
 
 async def start_ours(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Way:
-    """Start a receiver and a worker of ours, on any core, and return them once both can work."""
+    """Start a receiver and a worker of ours, on the shared cores, and return them once both can work."""
     port = free_port()
     await inbound.create()
     receiver = await processes.start(
         "receiver",
         *("-m", "router", "receive", "--host", "127.0.0.1", "--port", str(port)),
         environment=clean_environment(settings_of(redis_url)),
-        place=None,
+        place=SHARED,
     )
     worker = await processes.start(
-        "worker", "-m", "router", "work", environment=environment_of(redis_url, api), place=None
+        "worker", "-m", "router", "work", environment=environment_of(redis_url, api), place=SHARED
     )
     await processes.until_listening(receiver, port)
     return Way(
@@ -213,13 +213,13 @@ async def _start_pair(processes: Processes, inbound: Stream, redis_url: str, api
         "pair-receiver",
         *(*rivals, "straightforward", "--port", str(port), "--redis", redis_url),
         environment=environment,
-        place=None,
+        place=SHARED,
     )
     worker = await processes.start(
         "pair-worker",
         *(*rivals, "pair", "--redis", redis_url, "--api", api, "--stream", inbound.name, "--group", inbound.group),
         environment=environment,
-        place=None,
+        place=SHARED,
     )
     await processes.until_listening(receiver, port)
     return Way(
