@@ -120,6 +120,8 @@ class Child:
 
     async def end(self) -> None:
         """Ask it to end, then make it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -129,6 +131,9 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(ConnectionError):  # nobody reads any more
+                await self.process.stdin.wait_closed()
 
 
 class Processes:
