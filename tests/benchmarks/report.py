@@ -32,7 +32,7 @@ def render(report: Report) -> str:
     heads = [["", *(column.heading for column in columns)]]
     rows = [[report.labels[name], *(_cell(report, name, column) for column in columns)] for name in report.samples]
     below = [["", "median", "min .. max", "target", ""], *(_figure_row(report, figure) for figure in figures)]
-    return "\n".join([f"\n{report.measurement.title}", *_table(heads + rows), "", *_table(below)])
+    return "\n".join([f"\n{report.measurement.title}", *table(heads + rows), "", *table(below)])
 
 
 def _cell(report: Report, name: str, column: Column) -> str:
@@ -59,6 +59,9 @@ def _figure_row(report: Report, figure: Figure) -> list[str]:
     ]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> list[str]:
+    """Return rows as lines: the first column to the left, the others to the right, but for a last one of text."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    if last_is_text:
+        widths[-1] = 0
     return ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]

@@ -1,8 +1,9 @@
-"""The programs that ours are measured beside: two receivers and two consumers, each a process of its own.
+"""The programs that ours are measured beside: two receivers, three consumers and an API, each a process of its own.
 
 `bare` and `raw` do nothing but what nobody can leave out: they are the limit. `straightforward` is a receiver as the
-documentation of its libraries would have it, `single` FastStream as its tutorial shows it. Kept as plain as that on
-purpose; all run on uvloop and none of them logs.
+documentation of its libraries would have it, `single` FastStream as its tutorial shows it. `pair` does a worker's work
+for it (pair.py), and `api` answers both, ours and that (lean_api.py). Kept as plain as that on purpose; all run on
+uvloop and none of them logs.
 """
 
 from __future__ import annotations
@@ -16,14 +17,12 @@ from aiohttp import web
 from router.process import run, until_stopped
 from router.streams.connection import connect
 from tests.benchmarks import webhooks
+from tests.benchmarks.lean_api import lean_api
+from tests.benchmarks.pair import BATCH, BLOCK, CONSUMER, pair_worker
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-#: Entries of one XREADGROUP, and the milliseconds it waits.
-BATCH: Final = 100
-BLOCK: Final = 200
-CONSUMER: Final = "rival"
 ANSWER: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 _CLAIM_SECONDS: Final = 2 * 86_400
 
@@ -124,17 +123,27 @@ async def single(arguments: argparse.Namespace) -> int:
     return 0
 
 
-RIVALS: Final = {"bare": bare, "straightforward": straightforward, "raw": raw, "single": single}
+RIVALS: Final = {
+    "bare": bare,
+    "straightforward": straightforward,
+    "raw": raw,
+    "single": single,
+    "pair": pair_worker,
+    "api": lean_api,
+}
 
 
 def main() -> int:
     """Run one of them until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rivals", description=__doc__)
     parser.add_argument("rival", choices=RIVALS)
-    parser.add_argument("--port", type=int, help="receivers: listen there")
+    parser.add_argument("--port", type=int, help="receivers and the API: listen there")
     parser.add_argument("--redis", help="URL of the server")
     parser.add_argument("--stream", help="consumers: read this")
     parser.add_argument("--group", help="consumers: as this group, which exists")
+    parser.add_argument("--api", help="pair: URL of the API")
+    parser.add_argument("--latency", type=float, default=0.0, help="API: seconds until it answers")
+    parser.add_argument("--has-all", action="store_true", help="API: every customer has a conversation already")
     arguments = parser.parse_args()
     return run(RIVALS[arguments.rival](arguments))
 

@@ -20,9 +20,18 @@ import pytest
 from router.core.signature import Verifier, base_urls, parse_form
 from tests.benchmarks import load, webhooks
 from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
-from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Scale, measure
-from tests.benchmarks.processes import ROOT, Processes, clean_environment
+from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure
+from tests.benchmarks.processes import (
+    MEASURED,
+    ROOT,
+    SHARED,
+    Processes,
+    clean_environment,
+    cpu_seconds,
+    shared_cores,
+)
 from tests.benchmarks.report import render
+from tests.benchmarks.targets import NOT_MEASURED, TARGETS, render_targets, rows
 
 TINY = Scale(rounds=1, seconds=0.1, customers=20)
 
@@ -127,6 +136,37 @@ async def test_a_process_that_dies_fails_the_run_with_the_end_of_its_log(tmp_pat
             await processes.until("it works", lambda: False)
 
 
+_SPIN = "import time\nwhile time.process_time() < 0.4: pass\nprint('spun', flush=True)\ninput()\n"
+_PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SPIN!r}])"
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
+async def test_the_cpu_time_of_a_process_is_that_of_its_children_too(tmp_path):
+    """A supervisor computes nothing; what it has started does."""
+    async with Processes(tmp_path) as processes:
+        parent = await processes.start("parent", "-c", _PARENT, environment=clean_environment({}), has_pipes=True)
+        assert await parent.process.stdout.readline() == b"spun\n"
+        assert cpu_seconds(parent.pid) > 0.3  # ticks of 10 ms, and a parent that needs a few of them
+        parent.process.stdin.close()
+        await parent.process.wait()
+        assert cpu_seconds(parent.pid) is None
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot keep a process on a core")
+@pytest.mark.parametrize(("place", "cores"), [(MEASURED, 1), (SHARED, shared_cores()), (None, None)])
+async def test_a_process_has_the_cores_of_its_place(tmp_path, place, cores):
+    """One of its own, the shared ones, or all that this program was started with."""
+    all_cores = os.sched_getaffinity(0)
+    async with Processes(tmp_path) as processes:
+        command = ("-c", "input()")
+        child = await processes.start("child", *command, environment=clean_environment({}), place=place, has_pipes=True)
+        found = os.sched_getaffinity(child.pid)
+    assert found <= all_cores
+    assert len(found) == (cores or len(all_cores))
+
+
 def test_settings_of_the_shell_are_not_measured(monkeypatch):
     """A variable that would change the router does not reach what is started."""
     monkeypatch.setenv("ROUTER_BATCH", "1")
@@ -166,6 +206,35 @@ async def test_a_swallowed_cancellation_ends_the_run_all_the_same():
             await measuring
 
 
+async def test_targets_tell_what_is_met_and_what_was_not_measured():
+    """Each target has its row, in order; a figure of a run that left it out is neither met nor missed."""
+    found = rows({}, MEASUREMENTS)
+    assert [row["what"] for row in found] == [target.what for target in TARGETS]
+    assert {row["note"] for row in found} == {NOT_MEASURED}
+    assert all(row["target"] and row["met"] is None for row in found)
+    assert render_targets(found).count(NOT_MEASURED) == len(TARGETS)
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.4, "met"), (1.6, "NOT MET")])
+async def test_a_target_is_judged_by_the_median(seconds, verdict):
+    """The row has the figure's spread, and says so in words; what `make soak` judges is not judged here."""
+    start = next(one for one in MEASUREMENTS if one.name == "start")
+    whole = next(one for one in MEASUREMENTS if one.name == "whole")
+    samples = [{"ready_s": value} for value in (0.1, seconds, 9.0)]
+    held = [{"receiver_mib": 80.0, "so_far": 20_000.0}, {"receiver_mib": 200.0, "so_far": 40_000.0}]
+    reports = {
+        "start": Report(start, {"receive": ""}, {"receive": samples, "work": []}),
+        "whole": Report(whole, {"ours": ""}, {"ours": held, "pair": [{}, {}]}),
+    }
+    found = rows(reports, MEASUREMENTS)
+    *_, receiver, worker, ready = found
+    assert ready["measured"] == {"median": seconds, "min": 0.1, "max": 9.0}
+    assert render_targets(found).splitlines()[-1].endswith(f"  {verdict}")
+    assert (receiver["met"], receiver["measured"]["median"]) == (None, 140.0)
+    assert receiver["note"].startswith("after 40,000 events")
+    assert worker["note"] == NOT_MEASURED
+
+
 @pytest.mark.processes
 @pytest.mark.real
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.name)
@@ -176,10 +245,11 @@ async def test_every_measurement_runs(measurement):
     assert set(result["contenders"]) == set(report.labels)
     for contender in result["contenders"].values():
         assert len(contender["rounds"]) == TINY.rounds
-        assert contender["metrics"]["per_second"]["median"] > 0
+        assert contender["metrics"][measurement.columns[0].metric]["median"] > 0
     for figure in measurement.figures:
         assert {figure.of, figure.over or figure.of} <= set(report.labels)
         assert figure.name in result["figures"]
+        assert result["figures"][figure.name]["median"] >= 0
     assert measurement.title in render(report)
 
 

@@ -45,7 +45,6 @@ OPEN: Final = 300
 WAITING: Final = 1_000
 _STALE_RULE: Final = f'\n[[rule]]\nname = "stale"\nrecipient = "+{STALE}"\ntarget = "ignore"\n'
 _ROSTER: Final = '[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 10000\n'
-_BASIC: Final = aiohttp.encode_basic_auth(webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN)
 
 
 class Town:
@@ -162,7 +161,7 @@ async def town(directory: Path) -> AsyncIterator[Town]:
     async with (
         real_redis(directory / "redis") as (server, redis),
         Processes(directory) as processes,
-        aiohttp.ClientSession(sandbox_url, headers={"Authorization": _BASIC}) as api,
+        aiohttp.ClientSession(sandbox_url, headers={"Authorization": webhooks.BASIC}) as api,
     ):
         await redis.config_set("auto-aof-rewrite-percentage", "100")  # or the file grows for as long as the run lasts
         environment = _environment(server.url, base, sandbox_url, directory)

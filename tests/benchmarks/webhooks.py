@@ -11,6 +11,8 @@ from base64 import b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import aiohttp
+
 from router.sandbox.simulator import message
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 ACCOUNT_SID: Final = "AC0000000000000000000000000000beef"
 AUTH_TOKEN: Final = "0123456789abcdef0123456789abcdef"
+#: What the API takes for the account.
+BASIC: Final = aiohttp.encode_basic_auth(ACCOUNT_SID, AUTH_TOKEN)
 PUBLIC_BASE_URL: Final = "https://hooks.example.com"
 PATH: Final = "/webhooks/messaging"
 RECIPIENT: Final = "+15557650000"

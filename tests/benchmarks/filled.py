@@ -1,0 +1,107 @@
+"""A stream that is filled where nobody reads, put in place at once, and watched until all of it is acknowledged.
+
+Filling it while somebody reads would measure the filling. So entries are written under another name, consumer group
+included, and put in place by one RENAME; a reader is timed from outside, from its first acknowledgement to its last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.keys import RESOLVER, Keys
+from router.core.signature import parse_form
+from router.inbound.messaging import identify
+from router.streams.append import InboundFields
+from router.streams.groups import ensure_group
+from router.streams.inspect import has_consumer
+from tests.benchmarks import webhooks
+from tests.benchmarks.frame import BenchmarkError
+from tests.benchmarks.processes import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from router.streams.connection import Redis
+    from tests.benchmarks.processes import Child
+    from tests.benchmarks.webhooks import Crowd
+
+#: Seconds between two looks at what is acknowledged.
+LOOK: Final = 0.002
+_CHUNK: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A stream with the group that reads it."""
+
+    redis: Redis
+    name: str
+    group: str
+
+    @classmethod
+    def inbound(cls, redis: Redis, keys: Keys) -> Stream:
+        """Return the inbound stream of a namespace."""
+        return cls(redis, keys.inbound(0), RESOLVER)
+
+    async def create(self) -> None:
+        """Create it, empty, with its group: a reader can be started."""
+        await ensure_group(self.redis, self.name, self.group)
+
+    async def has_reader(self, keys: Keys) -> bool:
+        """Tell whether a worker reads it, so that all that comes before has been done."""
+        return await has_consumer(self.redis, keys, self.name, self.group)
+
+    async def prepare(self, crowd: Crowd, count: int) -> None:
+        """Write `count` messages where nobody reads yet; the customers write in turn."""
+        run, draft = secrets.randbits(60), f"{self.name}:draft"
+        now = time.time_ns() // 1_000_000
+        await ensure_group(self.redis, draft, self.group)
+        for start in range(0, count, _CHUNK):
+            pipeline = self.redis.pipeline(transaction=False)
+            for number in range(start + 1, min(start + _CHUNK, count) + 1):
+                fields = _fields(crowd, run, number)
+                if number > crowd.customers:  # as the receiver names it
+                    fields += [b"after", f"{now}-{number - crowd.customers}"]
+                pipeline.execute_command("XADD", draft, f"{now}-{number}", *fields)
+            await pipeline.execute()
+
+    async def release(self) -> None:
+        """Let what is prepared, and nothing else, be in the stream from now on."""
+        await self.redis.rename(f"{self.name}:draft", self.name)
+
+    async def acknowledged(self, count: int) -> int:
+        """Return how many of the last `count` entries are read and not pending any more."""
+        rows: Any = await self.redis.xinfo_groups(self.name)
+        row = next(row for row in rows if row["name"].decode() == self.group)
+        return count - int(row["lag"] or 0) - int(row["pending"])
+
+    async def until_acknowledged(self, readers: Sequence[Child], count: int, *, look: float = LOOK) -> float:
+        """Wait until all `count` entries are acknowledged; returns events/s from the first to the last of them."""
+        first: tuple[float, int] | None = None
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            now, done = time.perf_counter(), await self.acknowledged(count)
+            if first is None and done:
+                first = now, done
+            if first is not None and done >= count:
+                begun, early = first
+                return (count - early) / (now - begun) if count > early else float(count)
+            if time.monotonic() > deadline:
+                names = ", ".join(reader.name for reader in readers)
+                raise BenchmarkError(f"{names}: {done} of {count} entries acknowledged in {PATIENCE:.0f} s")
+            for reader in readers:
+                reader.check()
+            await asyncio.sleep(look)
+
+
+def _fields(crowd: Crowd, run: int, number: int) -> list[Any]:
+    body = crowd.form(run, number)
+    identity = identify(parse_form(body), default_account=webhooks.ACCOUNT_SID)
+    received_at = time.time_ns() // 1000
+    return InboundFields(
+        "messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0
+    ).to_fields()

@@ -1,0 +1,122 @@
+"""A Conversations API that answers the two requests of a new customer and nothing else, after a given time.
+
+POST /v2/Conversations answers 201 with both participants, or 409 with the name of the open conversation that has them;
+GET /v2/Conversations/{id}/Participants lists them. The answers are the sandbox's, which a test compares. The sandbox
+itself keeps books of everything and so costs many times as much: a measurement that wants to know what the worker
+costs would know what the sandbox does.
+
+A conversation's id ends with the digits of its customer's number, so that nothing has to be remembered but who has one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiohttp import web
+
+from router.process import until_stopped
+from tests.benchmarks import webhooks
+
+if TYPE_CHECKING:
+    import argparse
+
+CONFIGURATION: Final = "conv_configuration_00000000000000000000000001"
+COUNTS: Final = "/sandbox/requests"
+_CONVERSATIONS: Final = "/v2/Conversations"
+_TIME: Final = "2026-01-01T00:00:00.000Z"
+_CONVERSATION, _PARTICIPANT = "conv_conversation_", "conv_participant_"
+#: What the API shows of a conversation's configuration.
+_SETTINGS: Final = {
+    "displayName": "lean",
+    "description": "",
+    "conversationGroupingType": "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
+    "memoryStoreId": None,
+    "channelSettings": {},
+    "statusCallbacks": [],
+    "intelligenceConfigurationIds": [],
+    "memoryExtractionEnabled": False,
+    "conversationsV1Bridge": None,
+}
+
+
+class LeanApi:
+    """Answers after `latency` seconds; `has_all`: everybody has a conversation already, and all POSTs conflict."""
+
+    def __init__(self, latency: float = 0.0, *, has_all: bool = False) -> None:
+        self._latency = latency
+        self._has_all = has_all
+        self._open: set[str] = set()
+        self.requests = 0
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer a request."""
+        if request.path == COUNTS:
+            return _json({"total": self.requests})
+        self.requests += 1
+        if self._latency:
+            await asyncio.sleep(self._latency)
+        if request.path == _CONVERSATIONS and request.method == "POST":
+            return self._create(orjson.loads(await request.read()))
+        conversation_id, _, rest = request.path.removeprefix(f"{_CONVERSATIONS}/").partition("/")
+        if rest == "Participants" and request.method == "GET":
+            meta = {"key": "participants", "pageSize": 2, "nextToken": None, "previousToken": None}
+            return _json({"participants": _participants(conversation_id.removeprefix(_CONVERSATION)), "meta": meta})
+        return _json({"code": 404, "message": "Not found", "status": 404}, 404)
+
+    def _create(self, body: dict[str, Any]) -> web.Response:
+        (address,) = body["participants"][0]["addresses"]
+        digits = address["address"].lstrip("+").zfill(26)
+        if self._has_all or digits in self._open:
+            named = {"X-Conflicting-Resource-Id": _CONVERSATION + digits}
+            return _json({"code": 400, "message": "Address mapping already exists", "status": 409}, 409, named)
+        self._open.add(digits)
+        conversation = {
+            "id": _CONVERSATION + digits,
+            "accountId": webhooks.ACCOUNT_SID,
+            "configurationId": body["configurationId"],
+            "status": "ACTIVE",
+            "name": None,
+            "metadata": {},
+            "createdAt": _TIME,
+            "updatedAt": _TIME,
+            "configuration": _SETTINGS,
+            "participants": _participants(digits, address.get("channelId")),
+        }
+        return _json(conversation, 201)
+
+
+def _participants(digits: str, channel_id: str | None = None) -> list[dict[str, Any]]:
+    sides = (("CUSTOMER", "0", f"+{digits.lstrip('0')}", channel_id), ("AI_AGENT", "1", webhooks.RECIPIENT, None))
+    return [
+        {
+            "id": _PARTICIPANT + side + digits[1:],
+            "conversationId": _CONVERSATION + digits,
+            "accountId": webhooks.ACCOUNT_SID,
+            "name": None,
+            "type": kind,
+            "profileId": None,
+            "addresses": [{"channel": "SMS", "address": address, "channelId": its_id}],
+            "createdAt": _TIME,
+            "updatedAt": _TIME,
+        }
+        for kind, side, address, its_id in sides
+    ]
+
+
+def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=orjson.dumps(value), status=status, headers=headers, content_type="application/json")
+
+
+async def lean_api(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM."""
+    api = LeanApi(arguments.latency, has_all=arguments.has_all)
+    runner = web.ServerRunner(web.Server(api.handle, access_log=None), shutdown_timeout=1)  # no routes, no middlewares
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
+        await until_stopped()
+    finally:
+        await runner.cleanup()
+    return 0

@@ -1,0 +1,92 @@
+"""The table that a run is made for: what was promised of speed, what was measured, and whether it is met.
+
+A row names a figure of a measurement, which has the bound. What was not measured says so: a run of a part is no run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.benchmarks.report import table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.benchmarks.frame import Figure, Measurement, Report, Spread
+
+NOT_MEASURED: Final = "not measured"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A row: what it says, and where its number is; `soak` if only `make soak` can tell whether it is met."""
+
+    what: str
+    measurement: str
+    figure: str
+    soak: bool = False
+
+
+TARGETS: Final = (
+    Target("receiver, signed and durable / bare aiohttp handler", "receiver", "ours_over_bare"),
+    Target("the same / the straightforward way", "receiver", "ours_over_straightforward"),
+    Target("receiver's p99 / bare handler's p99", "receiver", "p99_over_bare"),
+    Target("two receiver processes / one", "receivers", "two_over_one"),
+    Target("worker, all cached / bare FastStream subscriber", "worker", "ours_over_single"),
+    Target("worker, new customers, API at 100 ms / at once", "customers", "late_over_instant"),
+    Target("API calls per event, same customer", "worker", "api_calls"),
+    Target("API calls per new customer, created", "customers", "calls_created"),
+    Target("API calls per new customer, found after 409", "customers", "calls_found"),
+    Target("the whole way, events/s / hand-written pair", "whole", "ours_over_pair"),
+    Target("CPU s per 10,000 events, receiver + worker", "whole", "cpu"),
+    Target("end to end at 200 events/s, p50 ms", "latency", "p50"),
+    Target("end to end at 200 events/s, p99 ms", "latency", "p99"),
+    Target("memory of the receiver, MiB", "whole", "receiver_mib", soak=True),
+    Target("memory of the worker, MiB", "whole", "worker_mib", soak=True),
+    Target("start of `receive` to ready, s", "start", "receive"),
+)
+
+
+def rows(reports: Mapping[str, Report], measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
+    """Return a row for each target: what, target, the spread that was measured (or None), and whether it is met.
+
+    `met` is None where that was not measured or cannot be told by a run like this; `note` says which.
+    """
+    figures = {(one.name, figure.name): figure for one in measurements for figure in one.figures}
+    return [_row(target, figures[target.measurement, target.figure], reports) for target in TARGETS]
+
+
+def _row(target: Target, figure: Figure, reports: Mapping[str, Report]) -> dict[str, Any]:
+    report = reports.get(target.measurement)
+    spread = report.figure(figure) if report else None
+    row: dict[str, Any] = {"what": target.what, "target": figure.target}
+    row |= {"measured": spread.as_json() if spread else None, "met": None, "note": ""}
+    if report is None or spread is None:
+        row["note"] = NOT_MEASURED
+    elif target.soak:
+        row["note"] = f"after {_events(report):,} events; `make soak` tells of a million, and whether it is flat"
+    else:
+        row["met"] = figure.is_met(spread.median)
+    return row
+
+
+def _events(report: Report) -> int:
+    """Return how many events a process had had at the end."""
+    figure = next(one for one in report.measurement.figures if one.name == "so_far")
+    spread: Spread | None = report.figure(figure)
+    return int(spread.maximum) if spread else 0
+
+
+def render_targets(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return the table as text."""
+    lines = [["target", "wanted", "median", "min .. max", ""]]
+    for row in found:
+        measured, verdict = row["measured"], row["note"]
+        if row["met"] is not None:
+            verdict = "met" if row["met"] else "NOT MET"
+        numbers = ["-", ""]
+        if measured:
+            numbers = [f"{measured['median']:.3g}", f"{measured['min']:.3g} .. {measured['max']:.3g}"]
+        lines.append([row["what"], row["target"], *numbers, verdict])
+    return "\n".join(["\nTargets", *table(lines, last_is_text=True)])

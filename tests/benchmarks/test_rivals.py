@@ -1,0 +1,129 @@
+"""What ours is measured beside and with does what it is said to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from aiohttp import ClientSession, web
+
+from router.sandbox import SandboxOptions, create_app
+from tests.benchmarks import open_loop, webhooks
+from tests.benchmarks.lean_api import CONFIGURATION, COUNTS, LeanApi
+from tests.sandbox.harness import start_site
+
+CUSTOMER = "+15550000017"
+BODY = {
+    "configurationId": CONFIGURATION,
+    "participants": [
+        {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER, "channelId": "SM1"}]},
+        {"type": "AI_AGENT", "addresses": [{"channel": "SMS", "address": webhooks.RECIPIENT}]},
+    ],
+}
+
+
+def shape(value):
+    """The names of a JSON value, and its types."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items() if name not in {"displayName", "description"}}
+    if isinstance(value, list):
+        return sorted((shape(one) for one in value), key=str)
+    return type(value).__name__
+
+
+async def converse(session, url):
+    """Open a conversation twice, and list who is in it."""
+    async with session.post(f"{url}/v2/Conversations", json=BODY) as answer:
+        created = answer.status, await answer.json()
+    conversation_id = created[1]["id"]
+    async with session.post(f"{url}/v2/Conversations", json=BODY) as answer:
+        assert answer.headers["X-Conflicting-Resource-Id"] == conversation_id
+        conflict = answer.status
+    async with session.get(f"{url}/v2/Conversations/{conversation_id}/Participants?pageSize=1000") as answer:
+        listed = answer.status, await answer.json()
+    return created, conflict, listed
+
+
+@pytest.fixture
+async def lean():
+    runners = []
+
+    async def start(api):
+        runner = web.ServerRunner(web.Server(api.handle))
+        await runner.setup()
+        runners.append(runner)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    async with ClientSession() as session:
+        yield session, start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_the_lean_api_answers_as_the_sandbox_does(lean):
+    """Both open, refuse with the same name in the same header, and list, with the same fields everywhere."""
+    session, start = lean
+    sid, token = webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN
+    options = SandboxOptions(account_sid=sid, auth_token=token, api_key="SK" + "1" * 32, api_secret="secret")
+    runner, sandbox = await start_site(create_app(options))
+    try:
+        headers = {"Authorization": webhooks.BASIC}
+        async with ClientSession(headers=headers) as authorized:
+            wanted = await converse(authorized, sandbox)
+    finally:
+        await runner.cleanup()
+    found = await converse(session, await start(LeanApi()))
+    assert shape(list(found)) == shape(list(wanted))
+    assert (found[0][0], found[1], found[2][0]) == (wanted[0][0], wanted[1], wanted[2][0]) == (201, 409, 200)
+    addresses = [sorted(one["addresses"][0]["address"] for one in way[2][1]["participants"]) for way in (found, wanted)]
+    assert addresses[0] == addresses[1] == sorted([CUSTOMER, webhooks.RECIPIENT])
+
+
+async def test_the_lean_api_can_know_everybody_and_counts_what_it_is_asked(lean):
+    """Where all have a conversation, the first POST is a conflict too; asking for the count is not counted."""
+    session, start = lean
+    url = await start(LeanApi(has_all=True))
+    async with session.post(f"{url}/v2/Conversations", json=BODY) as answer:
+        assert answer.status == 409
+    async with session.get(f"{url}/v2/Configurations/none") as answer:
+        assert answer.status == 404
+    for _ in range(2):
+        async with session.get(url + COUNTS) as answer:
+            assert await answer.json() == {"total": 2}
+
+
+async def test_a_schedule_is_kept_while_answers_are_missing():
+    """Nobody is answered until all have come, so a generator that waits for answers would wait for ever."""
+    requests = list(webhooks.requests(1, 8, webhooks.Crowd(4)))
+    arrived, all_here = [], asyncio.Event()
+
+    async def answer_late(reader, writer):
+        while head := await reader.read(65536):
+            arrived.append(head)
+            if len(arrived) == len(requests):
+                all_here.set()
+            await all_here.wait()
+            status = b"503 Full" if head == requests[0] else b"200 OK"
+            writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer_late, "127.0.0.1", 0)
+    sender = open_loop.Sender(requests, time.monotonic(), rate=1000.0)
+    async with server:
+        await asyncio.to_thread(sender.run, server.sockets[0].getsockname()[1])
+    assert sorted(arrived) == sorted(requests)
+    assert sender.refused == 1
+    assert len(sender.late) == 8
+    assert min(sender.late) >= 0  # nothing goes out before its moment
+
+
+def test_times_are_ranked():
+    """The 99th of 100 values is the 99th percentile; one value is everything."""
+    assert open_loop.spread([number / 1000 for number in range(100, 0, -1)]) == {
+        "p50_ms": 51.0,
+        "p99_ms": 100.0,
+        "max_ms": 100.0,
+    }
+    assert open_loop.spread([0.5]) == {"p50_ms": 500.0, "p99_ms": 500.0, "max_ms": 500.0}
