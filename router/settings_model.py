@@ -92,7 +92,7 @@ class Settings(BaseModel):
     classic_lookup: bool = False
     reconcile_calls: int = Field(default=60, ge=0, le=6000)
     reconcile_window: int = Field(default=3600, ge=60, le=7 * 86_400)
-    api_concurrency: int = Field(default=64, ge=1, le=1000)
+    api_concurrency: int = Field(default=256, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
     voice_relay_url: str | None = Field(default=None, pattern=r"^wss://[^\s/]+")
     voice_workflow_sid: str | None = Field(default=None, pattern=r"^WW[0-9a-fA-F]{32}$")

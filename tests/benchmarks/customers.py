@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: New customers for each second of a turn: about what a worker gets through.
 PACE: Final = 1_000
-#: Calls at once. With the default of 64 and 100 ms for each no more than 640 a second are possible.
-WIDE: Final = "256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,6 @@ class Case:
 
     label: str
     latency: float = 0.0
-    concurrency: str | None = WIDE
     has_all: bool = False
     calls: int = 1
 
@@ -52,7 +49,6 @@ class Case:
 CASES: Final = {
     "instant": Case("API answers at once"),
     "late": Case("API answers after 100 ms", latency=0.1),
-    "late_default": Case("after 100 ms, 64 calls at once (default)", latency=0.1, concurrency=None),
     "found": Case("at once, conversation exists: 409", has_all=True, calls=2),
 }
 
@@ -138,8 +134,6 @@ async def _open(
     await stream.create()
     api = await start_api(processes, f"api-{name}", case.latency, has_all=case.has_all)
     environment = environment_of(redis_url, api, keys.namespace)
-    if case.concurrency is not None:
-        environment["ROUTER_API_CONCURRENCY"] = case.concurrency
     worker = await processes.start(f"worker-{name}", "-m", "router", "work", environment=environment)
     return Entrance(stream, keys, worker, api, session)
 
@@ -176,7 +170,6 @@ CUSTOMERS: Final = Measurement(
     ),
     figures=(
         Figure("late_over_instant", "customers/s, at 100 ms / at once", "per_second", "late", "instant", at_least=0.9),
-        Figure("default_over_instant", "the same with 64 calls at once", "per_second", "late_default", "instant"),
         Figure("calls_created", "API calls, conversation created", "calls", "instant", at_most=1),
         Figure("calls_found", "API calls, found after 409", "calls", "found", at_most=2),
         Figure("cpu", "CPU us per new customer", "cpu_us", "instant"),
