@@ -93,7 +93,7 @@ class Spool:
 
     async def put(self, fields: InboundFields) -> bool:
         """Return True once the event is on the disk, False if its key was there; raises NotDurableError."""
-        fields.to_fields()  # text that cannot be encoded is its own caller's error, now and not when it is fed back
+        fields.to_values()  # text that cannot be encoded is its own caller's error, now and not when it is fed back
         size = size_of(fields)
         if self._state.size + self._in_hand_bytes + size > self._max_bytes:
             self._refuse(is_full=self.own_entries > 0)

@@ -47,6 +47,8 @@ MAX_WAITING: Final = 20_000
 #: And so many bytes of bodies: a body may have a thousand times its usual size.
 MAX_WAITING_BYTES: Final = 64 * 1_048_576
 
+#: The fields of every entry, in the order of the script.
+FIELDS: Final = ("source", "account", "key", "subject", "received_at", "body")
 #: What waits: its partition, the keys and arguments that the script has of it, the size of its body, and its caller.
 _Waiting = tuple[int, list[str], list[Any], int, "asyncio.Future[bool]"]
 
@@ -98,25 +100,19 @@ class InboundFields:
     aliases: tuple[str, ...] = ()
     replayed_at: str = ""
 
-    def to_fields(self) -> list[Any]:
-        """Return field and value in turn.
+    def to_values(self) -> list[Any]:
+        """Return the values of FIELDS, then what `replayed` says.
 
         Encoded here and now: text that cannot be is its own caller's UnicodeEncodeError, not that of a whole pipeline.
         """
         return [
-            b"source",
             self.source.encode(),
-            b"account",
             self.account_id.encode(),
-            b"key",
             self.key.encode(),
-            b"subject",
             self.subject.encode(),
-            b"received_at",
             self.received_at,
-            b"body",
             self.body,
-            *((b"replayed", self.replayed_at.encode()) if self.replayed_at else ()),
+            self.replayed_at.encode(),
         ]
 
 
@@ -155,7 +151,7 @@ class Appender:
         size = len(fields.body)
         if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
-        partition, values = self._keys.partition_of(fields.subject), fields.to_fields()
+        partition, values = self._keys.partition_of(fields.subject), fields.to_values()
         if self._loop is None:
             self._loop = asyncio.get_running_loop()  # a system call: once, and not for each webhook
         done: asyncio.Future[bool] = self._loop.create_future()
@@ -165,7 +161,7 @@ class Appender:
             self._keys.seen(partition, fields.key),
         ]
         keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
-        self._waiting.append((partition, keys, [len(keys), len(values), fields.ttl, *values], size, done))
+        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values], size, done))
         self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")

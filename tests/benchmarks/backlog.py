@@ -23,6 +23,7 @@ from router.streams.append import InboundFields
 from router.streams.groups import ensure_group
 from router.streams.window import HELD_PER_SLOT
 from tests.benchmarks import webhooks
+from tests.benchmarks.filled import fields_of
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.memory import can_measure, resident
 from tests.benchmarks.report import machine
@@ -74,7 +75,7 @@ async def fill(redis: Redis, stream: str, count: int, customers: int) -> None:
     sid, customer = f"SM{_RUN:016x}{0:016x}", f"1555{_CUSTOMER:07d}"
     for first in range(1, count + 1, PAGE):
         last = min(first + PAGE - 1, count)
-        arguments: list[Any] = [first, last, customers, sid, customer, *fields.to_fields()]
+        arguments: list[Any] = [first, last, customers, sid, customer, *fields_of(fields)]
         await redis.eval(FILL, 1, stream, *arguments)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.keys import RESOLVER, Keys
 from router.core.signature import parse_form
 from router.inbound.messaging import identify
-from router.streams.append import InboundFields
+from router.streams.append import FIELDS, InboundFields
 from router.streams.groups import ensure_group
 from router.streams.inspect import has_consumer
 from tests.benchmarks import webhooks
@@ -102,6 +102,11 @@ def _fields(crowd: Crowd, run: int, number: int) -> list[Any]:
     body = crowd.form(run, number)
     identity = identify(parse_form(body), default_account=webhooks.ACCOUNT_SID)
     received_at = time.time_ns() // 1000
-    return InboundFields(
-        "messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0
-    ).to_fields()
+    return fields_of(
+        InboundFields("messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0)
+    )
+
+
+def fields_of(inbound: InboundFields) -> list[Any]:
+    """Return field and value of an inbound entry in turn, as XADD takes them."""
+    return [part for pair in zip(FIELDS, inbound.to_values(), strict=False) for part in pair]

@@ -2,46 +2,50 @@
 -- command costs at both ends, beside what it does, is then paid once.
 -- KEYS: for each event the inbound stream, the subject's latest entry, the claim of the idempotency key, the claims of
 --       its aliases (keys under which another source reports the same event).
--- ARGV: life of the latest entry in seconds; then for each event the number of its keys, the number of its fields and
---       values, TTL of its claims in seconds, field, value, ...
+-- ARGV: life of the latest entry in seconds; then for each event the number of its keys, TTL of its claims in seconds,
+--       and its fields: source, account, key, subject, received_at, body, replayed (empty if it is no replay).
 -- Returns for each event the entry id, false for a duplicate (any of the claims was there already; the others are made
 -- good then), or the error that is its alone.
 -- The entry comes first: if XADD fails no claim is made, so nothing is marked seen that is not in the stream.
-local function append(stream, latest, claims, ttl, fields)
+local FIELDS = 7
+
+local function append(first, last, at)
   local missing = {}
-  for _, claim in ipairs(claims) do
-    if redis.call('EXISTS', claim) == 0 then
-      missing[#missing + 1] = claim
+  for index = first + 2, last do
+    if redis.call('EXISTS', KEYS[index]) == 0 then
+      missing[#missing + 1] = KEYS[index]
     end
   end
   local id = false
-  if #missing == #claims then
-    local before = redis.pcall('GET', latest)
+  if #missing == last - first - 1 then
+    local before, more = redis.pcall('GET', KEYS[first + 1]), {}
     if type(before) == 'table' then
       return before
     end
-    if before then
-      fields[#fields + 1] = 'after'
-      fields[#fields + 1] = before
+    if ARGV[at + 8] ~= '' then
+      more = {'replayed', ARGV[at + 8]}
     end
-    id = redis.pcall('XADD', stream, '*', unpack(fields))
+    if before then
+      more[#more + 1] = 'after'
+      more[#more + 1] = before
+    end
+    id = redis.pcall('XADD', KEYS[first], '*', 'source', ARGV[at + 2], 'account', ARGV[at + 3], 'key', ARGV[at + 4],
+      'subject', ARGV[at + 5], 'received_at', ARGV[at + 6], 'body', ARGV[at + 7], unpack(more))
     if type(id) == 'table' then
       return id
     end
-    redis.call('SET', latest, id, 'EX', ARGV[1])
+    redis.call('SET', KEYS[first + 1], id, 'EX', ARGV[1])
   end
   for _, claim in ipairs(missing) do
-    redis.call('SET', claim, id or 'alias', 'EX', ttl)
+    redis.call('SET', claim, id or 'alias', 'EX', ARGV[at + 1])
   end
   return id
 end
 
-local results, key, arg = {}, 1, 2
-while key <= #KEYS do
-  local keys, values, ttl = tonumber(ARGV[arg]), tonumber(ARGV[arg + 1]), ARGV[arg + 2]
-  local claims = {unpack(KEYS, key + 2, key + keys - 1)}
-  local fields = {unpack(ARGV, arg + 3, arg + 2 + values)}
-  results[#results + 1] = append(KEYS[key], KEYS[key + 1], claims, ttl, fields)
-  key, arg = key + keys, arg + 3 + values
+local results, first, at = {}, 1, 2
+while first <= #KEYS do
+  local after = first + tonumber(ARGV[at])
+  results[#results + 1] = append(first, after - 1, at)
+  first, at = after, at + 2 + FIELDS
 end
 return results
