@@ -13,8 +13,9 @@ from router.core.entries import ClosedData, EntryCause, EntryConversation, make_
 from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
 from router.core.marker import Result, fields_for
+from router.streams.commits import CLOSED_LIFE
 from router.streams.connection import RedisError
-from router.streams.store import CLOSED_LIFE, ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real
