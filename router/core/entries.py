@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 from router.core.timestamps import to_text
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.events import Cause
     from router.core.participants import Participant, ParticipantAddress
 
@@ -214,15 +215,20 @@ class _RawEntry(_Model):
     data: dict[str, Any]
 
 
-def from_cause(cause: Cause) -> EntryCause:
-    """Return the webhook behind an entry as entries carry it."""
-    return EntryCause(
-        source=cause.source,
-        event_type=cause.event_type,
-        resource_id=cause.resource_id,
-        idempotency_key=cause.idempotency_key,
-        received_at=to_text(cause.received_at),
-    )
+def show_cause(cause: Cause) -> dict[str, str | None]:
+    """Return the webhook behind an entry as entries carry it, to be validated."""
+    return {
+        "source": cause.source,
+        "event_type": cause.event_type,
+        "resource_id": cause.resource_id,
+        "idempotency_key": cause.idempotency_key,
+        "received_at": to_text(cause.received_at),
+    }
+
+
+def show_address(address: Address) -> dict[str, str]:
+    """Return an address as entries carry it, to be validated."""
+    return {"channel": address.channel, "address": address.value}
 
 
 def from_participant(participant: Participant, *, account_id: str, conversation_id: str) -> EntryParticipant:

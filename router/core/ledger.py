@@ -16,16 +16,15 @@ from router.core.call_ledger import is_another_call, see_calls
 from router.core.entries import (
     ClosedData,
     Entry,
-    EntryAddress,
-    EntryConversation,
     EntryData,
     JoinedData,
     LeftData,
     ParticipantData,
     UpdatedData,
-    from_cause,
     from_participant,
     make_entry,
+    show_address,
+    show_cause,
 )
 from router.core.errors import RouterError
 from router.core.events import Cause, Version
@@ -38,6 +37,7 @@ from router.core.marker import (
     keys_of,
     make_marker,
     participant_field,
+    read_marker,
     recipient_field,
 )
 from router.core.participants import Conversation, ConversationStatus, Participant
@@ -113,7 +113,7 @@ class Ledger:
     def marker(self, participant_id: str) -> Marker | None:
         """Return what is committed of a participant."""
         text = self.get(participant_field(participant_id))
-        return Marker.model_validate_json(text) if text else None
+        return read_marker(text) if text else None
 
     def announced_at(self, address: Address) -> str | None:
         """Return the id of the participant that is announced at `address`."""
@@ -280,7 +280,7 @@ class Ledger:
             distinction=distinction,
             channel=shown.channel if shown else "",
             address=shown.value if shown else "",
-            recipient=EntryAddress(channel=recipient.channel, address=recipient.value) if recipient else None,
+            recipient=show_address(recipient) if recipient else None,
             participant=from_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )
@@ -297,13 +297,16 @@ class Ledger:
         **fields: Any,
     ) -> None:
         """Add an entry for the holder; with a claim, unless the ledger or the commit finds that it was published."""
-        data = model(
-            target=str(self.get("target")),
-            reason=str(self.get("reason")),
-            account_id=self.account_id,
-            conversation=self._conversation(),
-            cause=from_cause(cause),
-            **fields,
+        # plain values, validated as a whole: half the time of a model for each part
+        data = model.model_validate(
+            {
+                "target": str(self.get("target")),
+                "reason": str(self.get("reason")),
+                "account_id": self.account_id,
+                "conversation": self._conversation(),
+                "cause": show_cause(cause),
+                **fields,
+            }
         )
         entry = make_entry(
             data,
@@ -320,13 +323,13 @@ class Ledger:
                 return
         self.entries.append(entry)
 
-    def _conversation(self) -> EntryConversation:
-        return EntryConversation(
-            id=self.conversation_id,
-            configuration_id=self.get("configuration_id"),
-            status=self.get("status"),
-            classic_sid=self.get("classic_sid"),
-        )
+    def _conversation(self) -> dict[str, str | None]:
+        return {
+            "id": self.conversation_id,
+            "configuration_id": self.get("configuration_id"),
+            "status": self.get("status"),
+            "classic_sid": self.get("classic_sid"),
+        }
 
 
 def _read_version(text: str) -> Version:

@@ -82,12 +82,13 @@ class Quick:
 
     async def _read_ledgers(self, works: Sequence[Work]) -> None:
         """Read each conversation once, with the fields that all its events need."""
-        fields: dict[tuple[str, str], dict[str, None]] = {}
+        fields: dict[tuple[str, str], list[str]] = {}
         wanted: list[tuple[Work, tuple[str, str]]] = []
         for work in works:
             if (needed := self._judge.needed(work)) is not None:
                 conversation = (work.account_id, needed[0])
-                fields.setdefault(conversation, {}).update(dict.fromkeys(needed[1]))
+                earlier = fields.get(conversation)
+                fields[conversation] = needed[1] if earlier is None else list(dict.fromkeys(earlier + needed[1]))
                 wanted.append((work, conversation))
         if not fields:
             return

@@ -194,7 +194,7 @@ class Slow:
         members = self._judge.members(work, event)
         for address in (event.customer, *members):
             await self._store.begin_creating(work.account_id, address)
-        is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
+        is_ai = self._judge.decide(work, event).target is Target.AI_AGENT
         our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
         resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
         is_unsure = work.delivery.is_redelivered

@@ -69,8 +69,8 @@ def account_of(delivery: Delivery) -> str:
 
 def read_inbound(delivery: Delivery) -> InboundEntry:
     """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
-    received_at = delivery.text("received_at")
-    is_time = received_at.isdecimal() and len(received_at) <= _LONGEST_TIME
+    received_at = delivery.fields.get(b"received_at", b"")
+    is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
         entry_id=delivery.entry_id,
         source=delivery.text("source"),

@@ -1,11 +1,14 @@
 """Form parameters as text: the first of a repeated one, and a name but never a value in an error."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import UnreadableError
-from router.inbound.form import read_text, require
+from router.core.signature import parse_form
+from router.inbound.form import read_form, read_text, require
 
 
 def test_text():
@@ -42,6 +45,32 @@ def test_reading_raises_nothing_else(pairs):
     except UnreadableError:
         return
     assert set(texts) == {name.decode() for name, _ in pairs}
+
+
+@given(
+    st.lists(st.sampled_from([b"From=%2B1", b"Body=a+b", b"B%6Fdy=%C3%A1", b"MediaUrl0=x", b"ToCity=A+B", b"To", b""]))
+    | st.lists(st.binary(max_size=12))
+)
+def test_form_of_which_some_is_read(parameters):
+    """What is wanted is read as of the whole form, and what is not UTF-8 is refused wherever it is."""
+    body = b"&".join(parameters)
+    wanted = frozenset({b"From", b"Body", b"To"})
+    try:
+        whole = read_text(parse_form(body))
+    except UnreadableError as error:
+        with pytest.raises(UnreadableError, match=f"^{re.escape(str(error))}$"):
+            read_form(body, wanted, b"Media")
+        return
+    texts = read_form(body, wanted, b"Media")
+    names = [name for name in whole if name.encode() in wanted or name.startswith("Media")]
+    assert {name: texts.get(name) for name in names} == {name: whole[name] for name in names}
+    assert texts.items() <= whole.items()
+
+
+def test_form_of_too_many_parameters():
+    """A bound on the work holds whether or not anybody reads what is there."""
+    with pytest.raises(UnreadableError, match="parameters"):
+        read_form(b"&".join([b"a=b"] * 1001), frozenset({b"From"}), b"Media")
 
 
 def test_require():
