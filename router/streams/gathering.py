@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Command = tuple[tuple[Any, ...], Mapping[str, Any]]
+    #: What callers ask for, and the future of each.
+    Batch = list[tuple[Sequence[Command], asyncio.Future[list[Any]]]]
 
 #: Pipelines under way at once: where one connection hangs, another one is left.
 PIPELINES: Final = 2
@@ -36,8 +38,9 @@ def gathering(redis: Redis) -> Redis:
 class _GatheringClient(Redis):
     def __init__(self, redis: Redis) -> None:
         super().__init__(connection_pool=redis.connection_pool)
-        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
+        self._waiting: Batch = []
         self._flushers: set[asyncio.Task[None]] = set()
+        self._under_way = 0
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command with those of others."""
@@ -56,7 +59,8 @@ class _GatheringClient(Redis):
         """Return a result or an exception for each command, sent in this order; raises if there is no answer at all."""
         done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, done))
-        if len(self._flushers) < PIPELINES:
+        if self._under_way < PIPELINES:
+            self._under_way += 1
             flusher = asyncio.create_task(self._flush(), name="gathered commands")
             self._flushers.add(flusher)
             flusher.add_done_callback(self._flushers.discard)
@@ -64,21 +68,26 @@ class _GatheringClient(Redis):
 
     async def _flush(self) -> None:
         """Send what waits, pipeline by pipeline, and answer every caller whatever happens."""
-        while self._waiting:
-            batch = self._take()
-            pipeline = Redis.pipeline(self, transaction=False)
-            for commands, _ in batch:
-                pipeline.command_stack += commands
-            problem: BaseException = ConnectionAbortedError("it was cut off")
-            results: list[Any] | None = None
-            try:
-                results = await pipeline.execute(raise_on_error=False)
-            except Exception as error:  # noqa: BLE001 - it is the callers' own: each of them gets it
-                problem = error
-            finally:
-                _answer(batch, results, problem)
+        try:
+            while self._waiting:
+                await self._send(self._take())
+        finally:
+            self._under_way -= 1  # in the same breath as the last look: who comes from here on begins another one
 
-    def _take(self) -> list[tuple[Sequence[Command], asyncio.Future[list[Any]]]]:
+    async def _send(self, batch: Batch) -> None:
+        pipeline = Redis.pipeline(self, transaction=False)
+        for commands, _ in batch:
+            pipeline.command_stack += commands
+        results: list[Any] | None = None
+        problem: Exception = ConnectionAbortedError("it was cut off")
+        try:
+            results = await pipeline.execute(raise_on_error=False)
+        except Exception as error:  # noqa: BLE001 - it is the callers' own: each of them gets it
+            problem = error
+        finally:
+            _answer(batch, results, problem)
+
+    def _take(self) -> Batch:
         count, size = 0, 0
         while count < len(self._waiting) and (not count or size + len(self._waiting[count][0]) <= MOST):
             size += len(self._waiting[count][0])
@@ -87,11 +96,7 @@ class _GatheringClient(Redis):
         return batch
 
 
-def _answer(
-    batch: Sequence[tuple[Sequence[Command], asyncio.Future[list[Any]]]],
-    results: list[Any] | None,
-    problem: BaseException,
-) -> None:
+def _answer(batch: Batch, results: list[Any] | None, problem: Exception) -> None:
     at = 0
     for commands, done in batch:
         end = at + len(commands)

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 from router.streams import gathering as module
 from router.streams.connection import connect, load_script
 from router.streams.gathering import gathering
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -120,3 +121,30 @@ async def test_a_transaction_goes_by_itself(redis, keys, sent):
     pipeline.set(keys.seen(0, "t"), "1", ex=60)
     assert await pipeline.execute() == [True]
     assert sent == [1]
+
+
+async def test_who_comes_as_all_pipelines_end_is_not_forgotten(redis, keys, monkeypatch):
+    """Two pipelines are answered in one turn of the loop, and a caller asks again at once."""
+    gate, execute, waiting = asyncio.Event(), module.Pipeline.execute, []
+
+    async def held(self, raise_on_error=True):  # noqa: FBT002 - the library's
+        answers = await execute(self, raise_on_error)
+        if type(self) is module.Pipeline:
+            waiting.append(self)
+            await gate.wait()
+        return answers
+
+    monkeypatch.setattr(module.Pipeline, "execute", held)
+    shared, name = gathering(redis), keys.seen(0, "n")
+
+    async def ask_twice():
+        await shared.get(name)
+        return await shared.get(name)
+
+    first = asyncio.create_task(ask_twice())
+    await until(lambda: len(waiting) == 1)
+    second = asyncio.create_task(shared.get(name))
+    await until(lambda: len(waiting) == module.PIPELINES)
+    gate.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(first, second) == [None, None]
