@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from router.streams.delivery import Delivery
     from router.streams.store import Route
 
+#: A conversation, and the fields of its ledger that an event needs.
+Needed = tuple[str, list[str]]
 #: Digits of a time in µs that is still a date.
 _LONGEST_TIME: Final = 17
 
@@ -29,9 +31,10 @@ _LONGEST_TIME: Final = 17
 class Work:
     """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
 
-    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it;
-    `published` are the entries that it added to the ledger. `is_being_created` if a message's worker is creating this
-    participant just now; `surroundings` is what the API was asked for because the policy wanted to know it.
+    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it,
+    `needed` is what the quick path reads of the ledger; `published` are the entries that it added to it.
+    `is_being_created` if a message's worker is creating this participant just now; `surroundings` is what the API was
+    asked for because the policy wanted to know it.
     """
 
     delivery: Delivery
@@ -44,6 +47,7 @@ class Work:
     outcome: Outcome | None = None
     published: list[Entry] = field(default_factory=list)
     is_being_created: bool = False
+    needed: Needed | None = None
     surroundings: Surroundings | None = None
 
     @property
