@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 from router.core.errors import UnreadableError
 from router.core.signature import MAX_PARAMETERS, parse_form
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.core.signature import Pairs
+
+#: A parameter's name that is not written as it is: nobody does, and everybody may.
+_ESCAPED_NAME: Final = re.compile(rb"&[^=&%+]*[%+]")
 
 
 def read_text(pairs: Pairs) -> dict[str, str]:
@@ -26,22 +33,24 @@ def read_text(pairs: Pairs) -> dict[str, str]:
     return texts
 
 
-def read_form(body: bytes, wanted: frozenset[bytes], prefix: bytes) -> dict[str, str]:
-    """Return the parameters of a form that are `wanted`, or begin with `prefix`, as text, the first of a repeated one.
+def form_reader(*names: str, prefix: str) -> Callable[[bytes], dict[str, str]]:
+    """Return what reads these parameters, and those that begin with `prefix`, of an urlencoded body.
 
-    Raises UnreadableError as parse_form and read_text do, also for what is not UTF-8 in the others.
+    It does what parse_form and read_text do, for these alone: the rest of some twenty parameters is not looked at,
+    which is a third of the time.
     """
-    if not body.isascii() or body.count(b"&") >= MAX_PARAMETERS:
-        return read_text(parse_form(body))
-    pairs: Pairs = []
-    for parameter in body.split(b"&"):  # most have no escape, and most nobody reads: those cost one look each
-        if b"%" in parameter:
-            pairs += parse_form(parameter)
-            continue
-        name, _, value = parameter.partition(b"=")
-        if name in wanted or name.startswith(prefix):
-            pairs.append((name, value.replace(b"+", b" ")))
-    return read_text(pairs)
+    wanted = "|".join([*map(re.escape, names), f"{re.escape(prefix)}[^=&]*"]).encode()
+    is_wanted = re.compile(wanted).fullmatch
+    find_all = re.compile(rb"&(" + wanted + rb")(?:=([^&]*)|(?=&|\Z))").findall
+
+    def read(body: bytes) -> dict[str, str]:
+        parameters = b"&" + body
+        if _ESCAPED_NAME.search(parameters) or body.count(b"&") >= MAX_PARAMETERS:
+            return read_text([pair for pair in parse_form(body) if is_wanted(pair[0])])
+        pairs = [(name, value.replace(b"+", b" ")) for name, value in find_all(parameters)]
+        return read_text([(name, unquote_to_bytes(value) if b"%" in value else value) for name, value in pairs])
+
+    return read
 
 
 def require(texts: dict[str, str], *names: str) -> None:

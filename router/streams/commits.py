@@ -48,6 +48,7 @@ class CommitCalls:
         self._keys = keys
         self._marker_ttl = marker_ttl
         self._recent = recent
+        self._shared: dict[int, list[str]] = {}  # by partition: the same with every call
 
     def make(self, ledgers: Iterable[Ledger]) -> list[CommitCall]:
         """Return the calls that commit all of them."""
@@ -57,14 +58,16 @@ class CommitCalls:
             partition = self._keys.partition_of(ledger.conversation_id)
             call = open_calls.get(partition)
             if call is None or len(call.ledgers) >= MOST:
-                call = open_calls[partition] = CommitCall(partition, self._shared_keys(partition))
+                call = open_calls[partition] = CommitCall(partition, [*self._shared_keys(partition)])
                 calls.append(call)
             self._add(call, ledger)
         return calls
 
     def _shared_keys(self, partition: int) -> list[str]:
-        streams = [self._keys.participants(partition, target) for target in Target]
-        return streams + (self._recent.keys(partition) if self._recent is not None else [])
+        if partition not in self._shared:
+            streams = [self._keys.participants(partition, target) for target in Target]
+            self._shared[partition] = streams + (self._recent.keys(partition) if self._recent is not None else [])
+        return self._shared[partition]
 
     def _add(self, call: CommitCall, ledger: Ledger) -> None:
         keys, args = call.keys, call.args
