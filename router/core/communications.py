@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address, Channel
-from router.core.entries import CommunicationData, show_address
+from router.core.entries import show_address
 from router.core.events import Content
 from router.core.marker import Marker, participant_field, read_marker
 from router.core.participants import AGENT_TYPES
@@ -143,24 +143,28 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
     marker = _marker(ledger, author_id)
     author = _address(fact.author, marker)
     recipient = fact.recipient or ledger.recipient(author.channel)
-    ledger.publish(
-        CommunicationData,
+    ledger.say(
         fact.cause,
-        subject=author_id,
-        about="",
-        distinction=fact.names[0],
-        claim=fact.claim,
-        channel=author.channel,
-        address=author.value,
-        recipient=show_address(recipient) if recipient else None,
-        participant={
-            "id": author_id,
-            "conversation_id": ledger.conversation_id,
-            "account_id": ledger.account_id,
-            "type": (marker.type or None) if marker else None,
-            "addresses": (show_address(author),),
+        {
+            "channel": author.channel,
+            "address": author.value,
+            "recipient": show_address(recipient) if recipient else None,
+            "participant": {
+                "id": author_id,
+                "conversation_id": ledger.conversation_id,
+                "account_id": ledger.account_id,
+                "name": None,
+                "type": (marker.type or None) if marker else None,
+                "profile_id": None,
+                "addresses": [{**show_address(author), "channel_id": None}],
+                "created_at": None,
+                "updated_at": None,
+            },
+            "communication": _shown(fact, text_limit),
         },
-        communication=_shown(fact, text_limit),
+        subject=author_id,
+        name=fact.names[0],
+        claim=fact.claim,
     )
     return True
 
@@ -187,6 +191,6 @@ def _shown(fact: CommunicationFact, limit: int) -> dict[str, Any]:
         "type": content.kind,
         "text": content.text[:limit],
         "is_text_cut": content.is_cut or len(content.text) > limit,
-        "media": tuple({"content_type": one.content_type, "url": one.url} for one in content.media),
+        "media": [{"content_type": one.content_type, "url": one.url} for one in content.media],
         "created_at": fact.created_at,
     }

@@ -87,7 +87,7 @@ class CommitCalls:
         args += (len(sets) // 2, *sets, len(removals), *removals, len(ledger.entries))
         for entry in ledger.entries:
             fields = entry.to_fields()
-            args += (_STREAMS[entry.data.target], fields["type"], fields["id"], fields["event"])
+            args += (_STREAMS[entry.target], fields["type"], fields["id"], fields["event"])
             self._claim(ledger, entry.id, keys, args)
         note = [] if self._recent is None else self._note(self._recent, ledger)
         args += (len(_STREAMS) + 1, *note) if note else (0,)

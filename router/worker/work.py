@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import mask
-from router.core.entries import CommunicationData, ParticipantData
+from router.core.entries import ClosedData, CommunicationData
 from router.core.events import CallReported, ClassicReported, Event, InboundEntry, MessageReceived
 from router.logs import log
 
 if TYPE_CHECKING:
-    from router.core.entries import Entry
+    from router.core.entries import Draft, Entry
     from router.core.ledger import Ledger
     from router.core.marker import Outcome
     from router.core.policy import Decision
@@ -45,7 +45,7 @@ class Work:
     route: Route | None = None
     ledger: Ledger | None = None
     outcome: Outcome | None = None
-    published: list[Entry] = field(default_factory=list)
+    published: list[Entry | Draft] = field(default_factory=list)
     is_being_created: bool = False
     needed: Needed | None = None
     surroundings: Surroundings | None = None
@@ -114,7 +114,7 @@ def report(work: Work) -> None:
 
 def _communication(work: Work) -> str | None:
     """Return what became of what the event says: published, or known where another telling was faster."""
-    ids = {entry.id for entry in work.published if isinstance(entry.data, CommunicationData)}
+    ids = {entry.id for entry in work.published if entry.type == CommunicationData.type}
     if not ids or work.ledger is None:
         return None
     return "known" if ids <= work.ledger.repeated else "published"
@@ -122,5 +122,5 @@ def _communication(work: Work) -> str | None:
 
 def _participant(work: Work) -> str | None:
     """Return the participant that the event's entry is about."""
-    data = work.published[-1].data if work.published else None
-    return data.participant.id if isinstance(data, ParticipantData) else None
+    last = work.published[-1] if work.published else None
+    return last.subject if last is not None and last.type != ClosedData.type else None
