@@ -24,6 +24,8 @@ from router.streams.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from redis.asyncio.client import Pipeline
+
     from router.core.addresses import Address
     from router.streams.recent import Recent
 
@@ -190,21 +192,31 @@ class Store:
         """Write (account, pair, route)s in one round trip; None forgets."""
         pipeline = self._redis.pipeline(transaction=False)
         for account_id, pair, route in routes:
-            key = self._keys.route(account_id, pair)
-            if route is None:
-                pipeline.delete(key)
-            else:
-                pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
+            self._write_route(pipeline, account_id, pair, route)
         if len(pipeline):
             await pipeline.execute()
+
+    def _write_route(self, pipeline: Pipeline, account_id: str, pair: str, route: Route | None) -> None:
+        key = self._keys.route(account_id, pair)
+        if route is None:
+            pipeline.delete(key)
+        else:
+            pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
         """Note that a participant is being created at `address`: its callback waits for the one who knows why."""
         await self._redis.set(self._keys.creating(account_id, address.key), "1", ex=CREATING_LIFE)
 
-    async def end_creating(self, account_id: str, address: Address) -> None:
-        """Note that it has been created and committed, or will not be."""
-        await self._redis.delete(self._keys.creating(account_id, address.key))
+    async def end_creating(
+        self, account_id: str, addresses: Iterable[Address], *, pair: str = "", route: Route | None = None
+    ) -> None:
+        """Note that they have been created and committed, with the route that leads there, or will not be."""
+        pipeline = self._redis.pipeline(transaction=False)
+        if route is not None:
+            self._write_route(pipeline, account_id, pair, route)
+        for address in addresses:
+            pipeline.delete(self._keys.creating(account_id, address.key))
+        await pipeline.execute()
 
     async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
         """Tell for each (account, address keys) whether somebody is creating a participant at one of them."""

@@ -237,8 +237,8 @@ class Slow:
 
     async def _end_creating(self, work: Work) -> None:
         if isinstance(work.event, MessageReceived):
-            for address in (work.event.customer, *self._judge.members(work, work.event)):
-                await self._store.end_creating(work.account_id, address)
+            addresses = (work.event.customer, *self._judge.members(work, work.event))
+            await self._store.end_creating(work.account_id, addresses)
 
     async def _take(self, work: Work, event: FoundEvent, resolved: Resolved) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
@@ -278,8 +278,8 @@ class Slow:
             participant = resolved.participant
             kind = participant.type or ParticipantType.UNKNOWN
             route = Route(resolved.conversation_id, participant.id, kind, work.begun)
-            await self._store.write_routes([(work.account_id, self._judge.pair(event), route)])
-            await self._end_creating(work)
+            created = (event.customer, *self._judge.members(work, event))
+            await self._store.end_creating(work.account_id, created, pair=self._judge.pair(event), route=route)
 
     async def _finish(self, work: Work) -> Verdict | None:
         if work.ledger is not None and not await self._commit(work.ledger):

@@ -340,5 +340,5 @@ async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(stor
     await store.begin_creating(ACCOUNT, one)
     assert await store.are_being_created(wanted) == [False, False, True, False]
     assert 0 < await redis.ttl(keys.creating(ACCOUNT, one.key)) <= 60
-    await store.end_creating(ACCOUNT, one)
+    await store.end_creating(ACCOUNT, [one])
     assert await store.are_being_created(wanted) == [False] * 4
