@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge
-    from router.worker.work import Work
+    from router.worker.work import Newcomers, Work
 
 #: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
 PART: Final = 50
@@ -34,10 +34,11 @@ TURNS: Final = 5
 class Quick:
     """Settles batches."""
 
-    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge) -> None:
+    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge, newcomers: Newcomers) -> None:
         self._store = store
         self._accounts = accounts
         self._judge = judge
+        self._newcomers = newcomers
 
     async def settle(
         self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
@@ -52,6 +53,7 @@ class Quick:
             work.needed = self._judge.needed(work)
         await self._settle_parts(part_works(works), behind)
         await self._accounts.share_callbacks()
+        self._newcomers.note(works)
         settled = [work for work in works if work.outcome is not None]
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]

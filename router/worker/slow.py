@@ -39,7 +39,7 @@ from router.worker.api import drive
 from router.worker.apply import FoundEvent, resolved_fields
 from router.worker.calls import Calls
 from router.worker.classic import Classic, fetch_conversation, home_name, home_of
-from router.worker.work import Work, report
+from router.worker.work import Newcomers, Work, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,9 @@ class Slow:
         judge: Judge,
         classic: Classic,
         attaching: frozenset[Target],
+        newcomers: Newcomers,
     ) -> None:
+        self._newcomers = newcomers
         self._store = store
         self._apis = apis
         self._accounts = accounts
@@ -95,6 +97,10 @@ class Slow:
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; when this returns Done, its entries are committed and its log line is written."""
+        if (newcomer := self._newcomers.take(delivery)) is not None:
+            verdict = await self._resolve(newcomer)
+            if verdict is not AGAIN:
+                return verdict
         if await self._store.turns.waiting([delivery]):
             reason = "another worker has an earlier event of its subject"
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)

@@ -13,6 +13,8 @@ from router.core.events import CallReported, ClassicReported, Event, InboundEntr
 from router.logs import log
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from router.core.entries import Draft, Entry
     from router.core.ledger import Ledger
     from router.core.marker import Outcome
@@ -59,6 +61,34 @@ class Work:
     def is_wanted(self) -> bool:
         """Tell whether the policy gives the sender of a message, or a caller, a target."""
         return self.decision is not None and self.decision.target is not None
+
+
+class Newcomers:
+    """Messages of the last batch that have no conversation yet: their slow path begins where the quick one has ended.
+
+    Only the first of each subject, and only at its first try: whoever comes after it begins at the beginning, since the
+    conversation is known by then.
+    """
+
+    def __init__(self) -> None:
+        self._works: dict[tuple[str, str], Work] = {}
+
+    def note(self, works: Iterable[Work]) -> None:
+        """Keep those of a batch, whose turns have come and whose routes have been read; forget the others."""
+        first: dict[str, Work] = {}
+        for work in works:
+            if work.outcome is None:
+                first.setdefault(work.entry.subject, work)
+        self._works = {
+            (work.delivery.stream.key, work.delivery.entry_id): work
+            for work in first.values()
+            if work.route is None and isinstance(work.event, MessageReceived)
+        }
+
+    def take(self, delivery: Delivery) -> Work | None:
+        """Return the work of a delivery that is tried for the first time right after its batch, else None."""
+        work = self._works.pop((delivery.stream.key, delivery.entry_id), None)
+        return work if work is not None and work.delivery is delivery else None
 
 
 def subject_of(delivery: Delivery) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.marker import Result
 from router.streams.consumer import StreamConsumer
+from router.streams.delivery import Done
 from router.streams.store import Store
 from router.worker.app import work
 from router.worker.quick import PART, Quick, part_works
@@ -129,6 +131,39 @@ async def test_what_needs_the_api_is_left_with_all_that_follows_it(world):
     settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == [deliveries[1]]
     assert left == [deliveries[0], deliveries[2], deliveries[3]]
+
+
+async def test_a_newcomer_is_read_of_once(world, monkeypatch):
+    """The slow path goes on where the quick one ended, for the first of a subject alone: one API call for all."""
+    reads, read = [], Store.read_routes
+
+    async def counted(self, wanted):
+        reads.append(len(wanted))
+        return await read(self, wanted)
+
+    monkeypatch.setattr(Store, "read_routes", counted)
+    deliveries = await world.enter(*(world.sms("+15551110002") for _ in range(3)))
+    _, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert left == deliveries
+    before = len(await world.conversations())
+    for delivery in left:
+        assert isinstance(await world.resolver.slow.attempt(delivery), Done)
+    assert reads == [3, 1, 1], "the batch, then each that is not the first"
+    assert len(await world.conversations()) == before + 1
+    assert await world.types() == ["joined"]
+
+
+async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(world):
+    """What was read for the first try is not used for another, nor for another delivery of the entry."""
+    deliveries = await world.enter(world.sms("+15551110002"))
+    _, (delivery,) = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    newcomers = world.resolver.slow._newcomers
+    assert newcomers.take(replace(delivery, is_redelivered=True)) is None
+    assert newcomers.take(delivery) is None, "it was tried"
+    await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert newcomers.take(delivery).delivery is delivery
+    await world.resolver.quick.settle([], is_busy=lambda _: False)
+    assert newcomers.take(delivery) is None
 
 
 async def test_what_is_busy_is_left(world):
