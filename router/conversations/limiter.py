@@ -104,16 +104,22 @@ class Limiter:
         came free until then.
         """
         self._check_hold(deadline)
-        try:
-            async with asyncio.timeout(max(0.0, deadline - self._clock())):
-                await self._acquire()
-        except TimeoutError:
-            raise TransportError("no slot came free before the deadline", is_sent=False) from None
+        if not self._waiters and self.in_flight < self.window.cap:
+            self.in_flight += 1  # a free slot needs neither a queue nor a timeout
+        else:
+            await self._acquire_by(deadline)
         try:
             await self._wait_out_hold(deadline)
             yield
         finally:
             self._release()
+
+    async def _acquire_by(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                await self._acquire()
+        except TimeoutError:
+            raise TransportError("no slot came free before the deadline", is_sent=False) from None
 
     def succeed(self) -> None:
         """Pass on an answer that was not refused."""

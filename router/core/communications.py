@@ -10,19 +10,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address, Channel
-from router.core.entries import (
-    CommunicationData,
-    EntryAddress,
-    EntryCommunication,
-    EntryMedium,
-    EntryParticipant,
-    EntryParticipantAddress,
-)
+from router.core.entries import show_address
 from router.core.events import Content
-from router.core.marker import Marker, participant_field
+from router.core.marker import Marker, participant_field, read_marker
 from router.core.participants import AGENT_TYPES
 
 if TYPE_CHECKING:
@@ -150,24 +143,28 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
     marker = _marker(ledger, author_id)
     author = _address(fact.author, marker)
     recipient = fact.recipient or ledger.recipient(author.channel)
-    ledger.publish(
-        CommunicationData,
+    ledger.say(
         fact.cause,
+        {
+            "channel": author.channel,
+            "address": author.value,
+            "recipient": show_address(recipient) if recipient else None,
+            "participant": {
+                "id": author_id,
+                "conversation_id": ledger.conversation_id,
+                "account_id": ledger.account_id,
+                "name": None,
+                "type": (marker.type or None) if marker else None,
+                "profile_id": None,
+                "addresses": [{**show_address(author), "channel_id": None}],
+                "created_at": None,
+                "updated_at": None,
+            },
+            "communication": _shown(fact, text_limit),
+        },
         subject=author_id,
-        about="",
-        distinction=fact.names[0],
+        name=fact.names[0],
         claim=fact.claim,
-        channel=author.channel,
-        address=author.value,
-        recipient=EntryAddress(channel=recipient.channel, address=recipient.value) if recipient else None,
-        participant=EntryParticipant(
-            id=author_id,
-            conversation_id=ledger.conversation_id,
-            account_id=ledger.account_id,
-            type=(marker.type or None) if marker else None,
-            addresses=(EntryParticipantAddress(channel=author.channel, address=author.value),),
-        ),
-        communication=_shown(fact, text_limit),
     )
     return True
 
@@ -175,7 +172,7 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
 def _marker(ledger: Ledger, participant_id: str) -> Marker | None:
     """Return the marker if it was read: what it adds is not worth another reading."""
     text = ledger.fields.get(participant_field(participant_id))
-    return Marker.model_validate_json(text) if text else None
+    return read_marker(text) if text else None
 
 
 def _address(author: Address, marker: Marker | None) -> Address:
@@ -186,14 +183,14 @@ def _address(author: Address, marker: Marker | None) -> Address:
     return next((one for one in known if one.channel == author.channel), known[0] if known else author)
 
 
-def _shown(fact: CommunicationFact, limit: int) -> EntryCommunication:
+def _shown(fact: CommunicationFact, limit: int) -> dict[str, Any]:
     content = fact.content
-    return EntryCommunication(
-        id=fact.communication_id,
-        channel_id=fact.channel_id,
-        type=content.kind,
-        text=content.text[:limit],
-        is_text_cut=content.is_cut or len(content.text) > limit,
-        media=tuple(EntryMedium(content_type=one.content_type, url=one.url) for one in content.media),
-        created_at=fact.created_at,
-    )
+    return {
+        "id": fact.communication_id,
+        "channel_id": fact.channel_id,
+        "type": content.kind,
+        "text": content.text[:limit],
+        "is_text_cut": content.is_cut or len(content.text) > limit,
+        "media": [{"content_type": one.content_type, "url": one.url} for one in content.media],
+        "created_at": fact.created_at,
+    }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -113,6 +114,12 @@ class Marker(BaseModel):
         return self.is_present and self.target is not None
 
 
+@lru_cache(maxsize=1024)  # a customer writes more than once, and a marker changes seldom
+def read_marker(text: str) -> Marker:
+    """Return a marker from its field."""
+    return Marker.model_validate_json(text)
+
+
 @dataclass(frozen=True, slots=True)
 class ParticipantFact:
     """A participant as it was seen: in a callback, in a list or in the answer to its creation.
@@ -150,15 +157,11 @@ def fields_for(
     participant_ids: Iterable[str], addresses: Iterable[Address], call_sids: Iterable[str] = ()
 ) -> list[str]:
     """Return the hash fields that a ledger needs to take facts about these participants, addresses and calls."""
-    fields = dict.fromkeys(COMMON_FIELDS)
-    for participant_id in participant_ids:
-        fields[participant_field(participant_id)] = None
+    fields = [*COMMON_FIELDS, *map(participant_field, participant_ids)]
     for address in addresses:
-        fields[address_field(address.key)] = None
-        fields[recipient_field(address.channel)] = None
-    for call_sid in call_sids:
-        fields[call_field(call_sid)] = None
-    return list(fields)
+        fields += (address_field(address.key), recipient_field(address.channel))
+    fields += map(call_field, call_sids)
+    return list(dict.fromkeys(fields))
 
 
 def make_marker(

@@ -53,7 +53,7 @@ class Resource(BaseModel):
     @classmethod
     def _drop_nulls(cls, data: Any) -> Any:
         """Null and missing are the same to the API: callbacks say `addresses: null` where a list answers nothing."""
-        if isinstance(data, dict):
+        if isinstance(data, dict) and None in data.values():
             return {name: value for name, value in data.items() if value is not None}
         return data
 

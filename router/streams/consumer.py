@@ -24,6 +24,7 @@ from router.streams.connection import Redis, RedisError, load_script
 from router.streams.dead_letters import give_up, reason_of
 from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
 from router.streams.ending import end
+from router.streams.gathering import gathering
 from router.streams.groups import Heartbeat, name_consumer
 from router.streams.limits import Limits
 from router.streams.pauses import pause_after_failure, pause_of
@@ -83,6 +84,7 @@ class StreamConsumer:
         self.name = name_consumer()
         self.group = group
         self._redis = redis
+        self._gathering = gathering(redis)
         self._url = url
         self._keys = keys
         self._streams = list(streams)
@@ -219,7 +221,7 @@ class StreamConsumer:
         done = list(deliveries)
         for delivery in done:
             by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
-        pipeline = self._redis.pipeline(transaction=False)
+        pipeline = self._gathering.pipeline(transaction=False)
         for stream, ids in by_stream.items():
             pipeline.xack(stream, self.group, *ids)
         for delivery in done:

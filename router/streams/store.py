@@ -1,6 +1,6 @@
 """What is committed: reading and committing ledgers, and the caches that spare API calls.
 
-A commit is one script per conversation (core.ledger says what is in it), all of a batch in one pipeline. Routes and
+A commit is one step per conversation (core.ledger says what is in it), all of a batch in one pipeline. Routes and
 own addresses are caches beside it: losing one costs a call, never an entry.
 """
 
@@ -12,24 +12,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.core.keys import RESOLVER, Keys, Target
+from router.core.keys import RESOLVER, Keys
 from router.core.ledger import Ledger
+from router.core.marker import COMMON_FIELDS
 from router.streams.calls import CallStore
+from router.streams.commits import CommitCalls
 from router.streams.connection import Redis, load_script
-from router.streams.scripting import NO_REPLICATION, NotReplicatedError, Replication, confirm, run_all
+from router.streams.scripting import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from redis.asyncio.client import Pipeline
 
     from router.core.addresses import Address
     from router.streams.recent import Recent
 
 #: Seconds: a route that nobody used for so long is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
-#: Seconds: what is committed of a conversation that has closed is kept so long, longer than anything tells of it again
-#: (a quarantined webhook may be replayed for two weeks), and no longer, since most conversations ever are closed ones.
-CLOSED_LIFE: Final = 30 * 86_400
+#: Conversations that one run of a script reads: Redis answers nobody else meanwhile, half a millisecond for so many.
+READ: Final = 64
 #: Seconds: how long the callback of a participant waits for whoever is creating it.
 CREATING_LIFE: Final = 60
 #: Addresses of our side that are remembered of one account. A handful is usual; but whoever takes mails for a whole
@@ -83,32 +86,49 @@ class Store:
     ) -> None:
         self._redis = redis
         self._keys = keys
-        self._marker_ttl = marker_ttl
+        self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent)
         self._recent = recent
         self._replication = replication
         self._unconfirmed: set[str] = set()
-        self._commit = load_script("commit")
+        self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
         self.turns = Turns(redis, RESOLVER)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""
+        names = [self._keys.conversation(one.account_id, one.conversation_id) for one in queries]
         if self._unconfirmed:
-            await self._confirm({self._keys.conversation(one.account_id, one.conversation_id) for one in queries})
-        pipeline = self._redis.pipeline(transaction=False)
-        for query in queries:
-            pipeline.hmget(self._keys.conversation(query.account_id, query.conversation_id), list(query.fields))
-        rows = await pipeline.execute()
-        return [
-            Ledger(
-                self._keys.namespace,
-                query.account_id,
-                query.conversation_id,
-                {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None},
-                frozenset(query.fields),
-            )
-            for query, row in zip(queries, rows, strict=True)
-        ]
+            await self._confirm(set(names))
+        calls, positions = self._reads(queries, names)
+        ledgers: list[Any] = [None] * len(queries)
+        for part, rows in zip(positions, await run_all(self._redis, self._read, calls), strict=True):
+            if isinstance(rows, Exception):
+                raise rows
+            for position, row in zip(part, rows, strict=True):
+                ledgers[position] = self._ledger(queries[position], row)
+        return ledgers
+
+    def _reads(self, queries: Sequence[LedgerQuery], names: Sequence[str]) -> tuple[list[Call], list[list[int]]]:
+        """Return the calls that read ledgers, and which of the queries each of them answers."""
+        known = len(COMMON_FIELDS)
+        shared = COMMON_FIELDS if all(query.fields[:known] == COMMON_FIELDS for query in queries) else ()
+        parts: dict[int, list[int]] = {}
+        for position, query in enumerate(queries):
+            parts.setdefault(self._keys.partition_of(query.conversation_id), []).append(position)
+        pieces = [part[first : first + READ] for part in parts.values() for first in range(0, len(part), READ)]
+        calls: list[Call] = []
+        for piece in pieces:
+            args: list[Any] = [len(shared), *shared]
+            for position in piece:
+                fields = queries[position].fields
+                args += (len(fields) - len(shared), *fields[len(shared) :])
+            calls.append(([names[position] for position in piece], args))
+        return calls, pieces
+
+    def _ledger(self, query: LedgerQuery, row: Sequence[bytes | None]) -> Ledger:
+        fields = {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None}
+        known = frozenset(query.fields)
+        return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
 
     async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
         """Read all that is committed of a conversation."""
@@ -125,20 +145,20 @@ class Store:
         """
         if not ledgers:
             return []
-        calls = [self._call(ledger) for ledger in ledgers]
+        calls = self._commits.make(ledgers)
         try:
-            results = await run_all(self._redis, self._commit, calls, self._replication)
-            self._unconfirmed.update(
-                keys[0]
-                for (keys, _), result in zip(calls, results, strict=True)
-                if isinstance(result, NotReplicatedError)
-            )
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
-            for ledger, result in zip(ledgers, results, strict=True):
-                ledger.is_committed = result is not None
-                ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
+            runs: list[Call] = [(call.keys, call.args) for call in calls]
+            answers = await run_all(self._redis, self._commit, runs, self._replication)
+            for call, answer in zip(calls, answers, strict=True):
+                if isinstance(answer, NotReplicatedError):
+                    self._unconfirmed.update(call.hashes)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            for call, answer in zip(calls, answers, strict=True):
+                for ledger, result in zip(call.ledgers, answer, strict=True):
+                    ledger.is_committed = result is not None
+                    ledger.repeated = frozenset(entry_id.decode() for entry_id in result or ())
         finally:
             self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
@@ -149,71 +169,54 @@ class Store:
             await confirm(self._redis, name, self._replication)
             self._unconfirmed.discard(name)
 
-    def _note(self, ledger: Ledger) -> list[Any]:
-        if self._recent is None:
-            return []
-        return self._recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)
-
     def _unnote(self, ledgers: Iterable[Ledger]) -> None:
         if self._recent is not None:
             for ledger in ledgers:
                 self._recent.unnote(ledger.account_id, ledger.conversation_id)
 
-    def _call(self, ledger: Ledger) -> tuple[list[str], list[Any]]:
-        partition = self._keys.partition_of(ledger.conversation_id)
-        targets = list(Target)
-        streams = [self._keys.participants(partition, target) for target in targets]
-        sets = [part for name, value in ledger.changes.items() if value is not None for part in (name, value)]
-        removals = [name for name, value in ledger.changes.items() if value is None]
-        life = min(self._marker_ttl, CLOSED_LIFE) if ledger.is_closed else self._marker_ttl
-        args: list[Any] = [ledger.revision, life, len(sets) // 2, *sets, len(removals), *removals]
-        keys = [self._keys.conversation(ledger.account_id, ledger.conversation_id), *streams]
-        note = self._note(ledger)
-        if self._recent is not None and note:
-            note.append(len(keys) + 1)
-            keys += self._recent.keys(partition)
-        args.append(len(ledger.entries))
-        for entry in ledger.entries:
-            fields = entry.to_fields()
-            args += [targets.index(Target(entry.data.target)) + 2, fields["type"], fields["id"], fields["event"]]
-            args += self._claim(ledger, entry.id, keys)
-        return keys, args + note
-
-    def _claim(self, ledger: Ledger, entry_id: str, keys: list[str]) -> list[int]:
-        """Add the keys of an entry's claims to `keys`; return what the script reads of them."""
-        claim = ledger.claims.get(entry_id)
-        if claim is None:
-            return [0, 0]
-        first = len(keys) + 1
-        keys += [self._keys.communication(ledger.account_id, ledger.conversation_id, name) for name in claim.names]
-        return [claim.life, len(claim.names), *range(first, len(keys) + 1)]
-
     async def read_routes(self, wanted: Sequence[tuple[str, str]]) -> list[Route | None]:
         """Return the routes of (account, pair)s in one round trip, None where there is none."""
+        parts: dict[int, list[int]] = {}
+        for position, (_, pair) in enumerate(wanted):
+            parts.setdefault(self._keys.partition_of(pair), []).append(position)
         pipeline = self._redis.pipeline(transaction=False)
-        for account_id, pair in wanted:
-            pipeline.get(self._keys.route(account_id, pair))
-        return [Route(**orjson.loads(row)) if row else None for row in await pipeline.execute()]
+        for part in parts.values():
+            pipeline.mget([self._keys.route(*wanted[position]) for position in part])
+        routes: list[Route | None] = [None] * len(wanted)
+        for part, rows in zip(parts.values(), await pipeline.execute(), strict=True):
+            for position, row in zip(part, rows, strict=True):
+                routes[position] = Route(**orjson.loads(row)) if row else None
+        return routes
 
     async def write_routes(self, routes: Iterable[tuple[str, str, Route | None]]) -> None:
         """Write (account, pair, route)s in one round trip; None forgets."""
         pipeline = self._redis.pipeline(transaction=False)
         for account_id, pair, route in routes:
-            key = self._keys.route(account_id, pair)
-            if route is None:
-                pipeline.delete(key)
-            else:
-                pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
+            self._write_route(pipeline, account_id, pair, route)
         if len(pipeline):
             await pipeline.execute()
+
+    def _write_route(self, pipeline: Pipeline, account_id: str, pair: str, route: Route | None) -> None:
+        key = self._keys.route(account_id, pair)
+        if route is None:
+            pipeline.delete(key)
+        else:
+            pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
         """Note that a participant is being created at `address`: its callback waits for the one who knows why."""
         await self._redis.set(self._keys.creating(account_id, address.key), "1", ex=CREATING_LIFE)
 
-    async def end_creating(self, account_id: str, address: Address) -> None:
-        """Note that it has been created and committed, or will not be."""
-        await self._redis.delete(self._keys.creating(account_id, address.key))
+    async def end_creating(
+        self, account_id: str, addresses: Iterable[Address], *, pair: str = "", route: Route | None = None
+    ) -> None:
+        """Note that they have been created and committed, with the route that leads there, or will not be."""
+        pipeline = self._redis.pipeline(transaction=False)
+        if route is not None:
+            self._write_route(pipeline, account_id, pair, route)
+        for address in addresses:
+            pipeline.delete(self._keys.creating(account_id, address.key))
+        await pipeline.execute()
 
     async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
         """Tell for each (account, address keys) whether somebody is creating a participant at one of them."""

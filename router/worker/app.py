@@ -18,6 +18,7 @@ from router.streams.connection import Redis, RedisError, connect, ensure_answeri
 from router.streams.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.ending import end
+from router.streams.gathering import gathering
 from router.streams.recent import Pace, Recent
 from router.streams.store import Store
 from router.streams.trim import Trimmer
@@ -78,6 +79,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 def make_store(settings: Settings, redis: Redis, recent: Recent | None = None) -> Store:
     """Return what is committed; with `recent` each commit notes its conversation there as active."""
     replication = make_replication(settings)
+    redis = redis if replication.replicas else gathering(redis)  # with replicas each commit waits for them
     return Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication)
 
 

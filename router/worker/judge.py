@@ -68,14 +68,21 @@ class Judge:
         work = Work(delivery, entry, normalize(entry), self.clock())
         if isinstance(work.event, CallReported):
             work.decision = self._decide_call(work, work.event)
-        if isinstance(work.event, MessageReceived):
+        return work
+
+    def decide(self, work: Work, message: MessageReceived) -> Decision:
+        """Return the policy's decision for a message's sender, made once and only where something hangs on it.
+
+        Whoever is announced in its conversation is heard whatever it says.
+        """
+        if work.decision is None:
             work.decision = decide_message(
                 self.context(work),
-                work.event,
+                message,
                 kind=ParticipantType.CUSTOMER,
                 configuration_id=self.configuration_of(work.account_id),
             )
-        return work
+        return work.decision
 
     def _decide_call(self, work: Work, call: CallReported) -> Decision:
         return decide_call(
@@ -172,15 +179,14 @@ class Judge:
         return event.change is not Change.REMOVED and ledger.marker(event.participant.id) is None
 
     def _apply_message(self, work: Work, message: MessageReceived) -> Outcome | None:
-        unwanted = None
-        if work.decision is None or work.decision.target is None:
-            unwanted = Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
         route, ledger = work.route, work.ledger
-        if route is None or ledger is None or ledger.is_closed:
-            return unwanted
-        if unwanted is None and not self._is_trusted(work, route, ledger):
-            return None
-        return self.apply_open(work, message, route, ledger) or unwanted
+        if route is not None and ledger is not None and not ledger.is_closed:
+            if not self._is_trusted(work, route, ledger) and self.decide(work, message).target is not None:
+                return None
+            if (outcome := self.apply_open(work, message, route, ledger)) is not None:
+                return outcome
+        decision = self.decide(work, message)
+        return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
 
     def apply_open(self, work: Work, message: MessageReceived, route: Route, ledger: Ledger) -> Outcome | None:
         """Return the outcome of a message whose conversation is open, or None if the API must be asked.
@@ -189,12 +195,16 @@ class Judge:
         """
         context = self.context(work)
         if ledger.announced_at(message.customer) is not None:
-            is_settled = not work.is_wanted or are_settled(ledger, self.members(work, message))
+            # of a message without further members, as nearly all are, there is nothing to decide
+            is_settled = not message.others or self._are_settled(work, message, ledger)
             return apply_message(context, message, ledger) if is_settled else None
         decision = decide_message(
             context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")
         )
         return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
+
+    def _are_settled(self, work: Work, message: MessageReceived, ledger: Ledger) -> bool:
+        return self.decide(work, message).target is None or are_settled(ledger, self.members(work, message))
 
     def apply_resolved(
         self,

@@ -1,12 +1,14 @@
 """The quick path: a whole batch in a handful of round trips, as far as nothing must be asked of the API.
 
-Routes, ledgers, commits: one pipeline each. What is unsettled afterwards (the API is needed, a race was lost, the
-entry is unreadable) is left to the slow path, together with everything of its subject that comes later.
+Routes: one pipeline. Ledgers and commits: one for each part of the batch. What is unsettled afterwards (the API is
+needed, a race was lost, the entry is unreadable) is left to the slow path, together with everything of its subject that
+comes later.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import RouterError
 from router.core.events import ParticipantReported
@@ -15,22 +17,28 @@ from router.streams.store import LedgerQuery
 from router.worker.work import subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from router.streams.delivery import Delivery
     from router.streams.store import Store
     from router.worker.accounts import Accounts
     from router.worker.judge import Judge
-    from router.worker.work import Work
+    from router.worker.work import Newcomers, Work
+
+#: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
+PART: Final = 50
+#: Turns of the event loop within which a command is sent on a connection that is there.
+TURNS: Final = 5
 
 
 class Quick:
     """Settles batches."""
 
-    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge) -> None:
+    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge, newcomers: Newcomers) -> None:
         self._store = store
         self._accounts = accounts
         self._judge = judge
+        self._newcomers = newcomers
 
     async def settle(
         self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
@@ -41,10 +49,11 @@ class Quick:
         works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
         await self._accounts.know({work.account_id for work in works if self._judge.is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
-        await self._read_ledgers(works)
-        self._apply(works, behind)
-        await self._commit(works)
+        for work in works:
+            work.needed = self._judge.needed(work)
+        await self._settle_parts(part_works(works), behind)
         await self._accounts.share_callbacks()
+        self._newcomers.note(works)
         settled = [work for work in works if work.outcome is not None]
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]
@@ -80,14 +89,33 @@ class Quick:
             for (work, _), is_being_created in zip(told, creating, strict=True):
                 work.is_being_created = is_being_created
 
+    async def _settle_parts(self, parts: Sequence[Sequence[Work]], behind: set[str]) -> None:
+        """Read, apply and commit part by part: Redis reads the next and commits the last while this one is applied."""
+        reading = await _begin_now(self._read_ledgers(parts[0]))
+        under_way = [reading]
+        try:
+            for number, part in enumerate(parts, 1):
+                await reading
+                if number < len(parts):
+                    reading = await _begin_now(self._read_ledgers(parts[number]))
+                    under_way.append(reading)
+                self._apply(part, behind)
+                under_way.append(await _begin_now(self._commit(part)))
+        finally:
+            results = await asyncio.gather(*under_way, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
     async def _read_ledgers(self, works: Sequence[Work]) -> None:
         """Read each conversation once, with the fields that all its events need."""
-        fields: dict[tuple[str, str], dict[str, None]] = {}
+        fields: dict[tuple[str, str], list[str]] = {}
         wanted: list[tuple[Work, tuple[str, str]]] = []
         for work in works:
-            if (needed := self._judge.needed(work)) is not None:
+            if (needed := work.needed) is not None:
                 conversation = (work.account_id, needed[0])
-                fields.setdefault(conversation, {}).update(dict.fromkeys(needed[1]))
+                earlier = fields.get(conversation)
+                fields[conversation] = needed[1] if earlier is None else list(dict.fromkeys(earlier + needed[1]))
                 wanted.append((work, conversation))
         if not fields:
             return
@@ -115,6 +143,36 @@ class Quick:
         changed = [ledger for ledger in ledgers.values() if ledger.has_news]
         results = await self._store.commit(changed)
         _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
+
+
+def part_works(works: Sequence[Work]) -> list[list[Work]]:
+    """Return works in parts, in order: those of one subject, and those of one conversation, are in the same part."""
+    parts: list[list[Work]] = [[]]
+    homes: dict[object, list[Work]] = {}
+    for work in works:
+        names: list[object] = [work.entry.subject]
+        if work.needed is not None:
+            names.append((work.account_id, work.needed[0]))
+        found = [homes[name] for name in names if name in homes]
+        if any(home is not found[0] for home in found):
+            return [list(works)]  # what binds two parts makes them one; it is rare, and one part is always right
+        if not found and len(parts[-1]) >= PART:
+            parts.append([])
+        home = found[0] if found else parts[-1]
+        home.append(work)
+        homes.update((name, home) for name in names)
+    return parts
+
+
+async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start something that asks Redis, and give it the turns of the loop that it needs to send what it asks.
+
+    What computes without a pause comes next, and nothing would be sent before its end.
+    """
+    task = asyncio.create_task(coroutine)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    return task
 
 
 def _unsettle(works: Sequence[Work], ledgers: set[int]) -> None:

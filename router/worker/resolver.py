@@ -15,6 +15,7 @@ from router.worker.classic import Classic
 from router.worker.judge import Judge
 from router.worker.quick import Quick
 from router.worker.slow import Slow
+from router.worker.work import Newcomers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,5 +63,14 @@ class Resolver:
             classic=classic,
             clock=clock,
         )
-        self.quick = Quick(store=store, accounts=accounts, judge=judge)
-        self.slow = Slow(store=store, apis=apis, accounts=accounts, judge=judge, classic=classic, attaching=attaching)
+        newcomers = Newcomers()
+        self.quick = Quick(store=store, accounts=accounts, judge=judge, newcomers=newcomers)
+        self.slow = Slow(
+            store=store,
+            apis=apis,
+            accounts=accounts,
+            judge=judge,
+            classic=classic,
+            attaching=attaching,
+            newcomers=newcomers,
+        )

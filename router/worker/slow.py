@@ -39,7 +39,7 @@ from router.worker.api import drive
 from router.worker.apply import FoundEvent, resolved_fields
 from router.worker.calls import Calls
 from router.worker.classic import Classic, fetch_conversation, home_name, home_of
-from router.worker.work import Work, report
+from router.worker.work import Newcomers, Work, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,9 @@ class Slow:
         judge: Judge,
         classic: Classic,
         attaching: frozenset[Target],
+        newcomers: Newcomers,
     ) -> None:
+        self._newcomers = newcomers
         self._store = store
         self._apis = apis
         self._accounts = accounts
@@ -95,6 +97,10 @@ class Slow:
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Settle one event; when this returns Done, its entries are committed and its log line is written."""
+        if (newcomer := self._newcomers.take(delivery)) is not None:
+            verdict = await self._resolve(newcomer)
+            if verdict is not AGAIN:
+                return verdict
         if await self._store.turns.waiting([delivery]):
             reason = "another worker has an earlier event of its subject"
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
@@ -194,7 +200,7 @@ class Slow:
         members = self._judge.members(work, event)
         for address in (event.customer, *members):
             await self._store.begin_creating(work.account_id, address)
-        is_ai = work.decision is not None and work.decision.target is Target.AI_AGENT
+        is_ai = self._judge.decide(work, event).target is Target.AI_AGENT
         our_type = ParticipantType.AI_AGENT if is_ai else ParticipantType.AGENT
         resolver = MessageResolver(self._judge.configuration_of(work.account_id), our_type)
         is_unsure = work.delivery.is_redelivered
@@ -237,8 +243,8 @@ class Slow:
 
     async def _end_creating(self, work: Work) -> None:
         if isinstance(work.event, MessageReceived):
-            for address in (work.event.customer, *self._judge.members(work, work.event)):
-                await self._store.end_creating(work.account_id, address)
+            addresses = (work.event.customer, *self._judge.members(work, work.event))
+            await self._store.end_creating(work.account_id, addresses)
 
     async def _take(self, work: Work, event: FoundEvent, resolved: Resolved) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
@@ -278,8 +284,8 @@ class Slow:
             participant = resolved.participant
             kind = participant.type or ParticipantType.UNKNOWN
             route = Route(resolved.conversation_id, participant.id, kind, work.begun)
-            await self._store.write_routes([(work.account_id, self._judge.pair(event), route)])
-            await self._end_creating(work)
+            created = (event.customer, *self._judge.members(work, event))
+            await self._store.end_creating(work.account_id, created, pair=self._judge.pair(event), route=route)
 
     async def _finish(self, work: Work) -> Verdict | None:
         if work.ledger is not None and not await self._commit(work.ledger):

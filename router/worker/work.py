@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import mask
-from router.core.entries import CommunicationData, ParticipantData
+from router.core.entries import ClosedData, CommunicationData
 from router.core.events import CallReported, ClassicReported, Event, InboundEntry, MessageReceived
 from router.logs import log
 
 if TYPE_CHECKING:
-    from router.core.entries import Entry
+    from collections.abc import Iterable
+
+    from router.core.entries import Draft, Entry
     from router.core.ledger import Ledger
     from router.core.marker import Outcome
     from router.core.policy import Decision
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from router.streams.delivery import Delivery
     from router.streams.store import Route
 
+#: A conversation, and the fields of its ledger that an event needs.
+Needed = tuple[str, list[str]]
 #: Digits of a time in µs that is still a date.
 _LONGEST_TIME: Final = 17
 
@@ -29,9 +33,10 @@ _LONGEST_TIME: Final = 17
 class Work:
     """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
 
-    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it;
-    `published` are the entries that it added to the ledger. `is_being_created` if a message's worker is creating this
-    participant just now; `surroundings` is what the API was asked for because the policy wanted to know it.
+    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it,
+    `needed` is what the quick path reads of the ledger; `published` are the entries that it added to it.
+    `is_being_created` if a message's worker is creating this participant just now; `surroundings` is what the API was
+    asked for because the policy wanted to know it.
     """
 
     delivery: Delivery
@@ -42,8 +47,9 @@ class Work:
     route: Route | None = None
     ledger: Ledger | None = None
     outcome: Outcome | None = None
-    published: list[Entry] = field(default_factory=list)
+    published: list[Entry | Draft] = field(default_factory=list)
     is_being_created: bool = False
+    needed: Needed | None = None
     surroundings: Surroundings | None = None
 
     @property
@@ -55,6 +61,34 @@ class Work:
     def is_wanted(self) -> bool:
         """Tell whether the policy gives the sender of a message, or a caller, a target."""
         return self.decision is not None and self.decision.target is not None
+
+
+class Newcomers:
+    """Messages of the last batch that have no conversation yet: their slow path begins where the quick one has ended.
+
+    Only the first of each subject, and only at its first try: whoever comes after it begins at the beginning, since the
+    conversation is known by then.
+    """
+
+    def __init__(self) -> None:
+        self._works: dict[tuple[str, str], Work] = {}
+
+    def note(self, works: Iterable[Work]) -> None:
+        """Keep those of a batch, whose turns have come and whose routes have been read; forget the others."""
+        first: dict[str, Work] = {}
+        for work in works:
+            if work.outcome is None:
+                first.setdefault(work.entry.subject, work)
+        self._works = {
+            (work.delivery.stream.key, work.delivery.entry_id): work
+            for work in first.values()
+            if work.route is None and isinstance(work.event, MessageReceived)
+        }
+
+    def take(self, delivery: Delivery) -> Work | None:
+        """Return the work of a delivery that is tried for the first time right after its batch, else None."""
+        work = self._works.pop((delivery.stream.key, delivery.entry_id), None)
+        return work if work is not None and work.delivery is delivery else None
 
 
 def subject_of(delivery: Delivery) -> str:
@@ -69,8 +103,8 @@ def account_of(delivery: Delivery) -> str:
 
 def read_inbound(delivery: Delivery) -> InboundEntry:
     """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
-    received_at = delivery.text("received_at")
-    is_time = received_at.isdecimal() and len(received_at) <= _LONGEST_TIME
+    received_at = delivery.fields.get(b"received_at", b"")
+    is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
         entry_id=delivery.entry_id,
         source=delivery.text("source"),
@@ -110,7 +144,7 @@ def report(work: Work) -> None:
 
 def _communication(work: Work) -> str | None:
     """Return what became of what the event says: published, or known where another telling was faster."""
-    ids = {entry.id for entry in work.published if isinstance(entry.data, CommunicationData)}
+    ids = {entry.id for entry in work.published if entry.type == CommunicationData.type}
     if not ids or work.ledger is None:
         return None
     return "known" if ids <= work.ledger.repeated else "published"
@@ -118,5 +152,5 @@ def _communication(work: Work) -> str | None:
 
 def _participant(work: Work) -> str | None:
     """Return the participant that the event's entry is about."""
-    data = work.published[-1].data if work.published else None
-    return data.participant.id if isinstance(data, ParticipantData) else None
+    last = work.published[-1] if work.published else None
+    return last.subject if last is not None and last.type != ClosedData.type else None

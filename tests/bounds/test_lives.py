@@ -11,9 +11,10 @@ from handlers.roster import Agent, Roster
 from router.core.addresses import Address
 from router.core.keys import PERMANENT, RESOLVER, kind_of
 from router.sandbox.simulator import Scene, scene_callback
+from router.streams.commits import CLOSED_LIFE
 from router.streams.delivery import StreamRef
 from router.streams.recent import LEASE, REST, Pace
-from router.streams.store import CLOSED_LIFE, Store
+from router.streams.store import Store
 from router.streams.trials import Deaths
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT

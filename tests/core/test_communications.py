@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.communications import (
@@ -14,7 +16,7 @@ from router.core.communications import (
     from_message,
     take_communication,
 )
-from router.core.entries import CommunicationData, EntryAddress, EntryMedium
+from router.core.entries import CommunicationData, EntryAddress, EntryMedium, make_entry, read_entry
 from router.core.events import Content, Medium
 from router.core.marker import fields_for
 from tests.core.book import Book
@@ -24,6 +26,7 @@ from tests.core.builders import (
     MESSAGE_SID,
     TO_NOBODY,
     TO_PEOPLE,
+    make_cause,
     make_communication,
     make_fact,
     make_message,
@@ -173,6 +176,37 @@ def test_two_tellings_in_one_commit_are_one_entry(book):
         assert take_communication(ledger, fact, text_limit=100)
     (entry,) = ledger.entries
     assert ledger.claims[entry.id] == Claim((MESSAGE_SID, "c1"), LIFE)
+
+
+@given(
+    text=st.text(max_size=20),
+    media=st.lists(st.builds(Medium, st.none() | st.text(max_size=5), st.none() | st.text(max_size=5)), max_size=2),
+    is_cut=st.booleans(),
+    sent_at=st.none() | st.just("2026-01-07T12:00:00Z"),
+    is_seen=st.booleans(),
+)
+def test_draft_is_what_the_models_write(text, media, is_cut, sent_at, is_seen):
+    """A communication is written without its models, and to the byte as they would write it."""
+    book = Book()
+    if is_seen:
+        book.see(make_participant(name="Ana"), recipient=DESK)
+    else:
+        book.fields = {"target": "ai-agent", "reason": "default", f"a:{CUSTOMER.key}": "p1"}
+    content = Content(text, is_cut=is_cut, media=tuple(media))
+    book.hear(from_message(replace(make_message(sid=MESSAGE_SID), content=content, sent_at=sent_at)), limit=10)
+    draft = book.entries[-1]
+    named = {
+        "namespace": "router",
+        "subject": "p1",
+        "distinction": MESSAGE_SID,
+        "occurred_at": make_cause().received_at,
+    }
+    written = draft.to_fields()
+    assert type(draft.data) is CommunicationData
+    entry = make_entry(draft.data, **named).model_copy(update={"id": draft.id})
+    assert written == entry.to_fields()
+    assert read_entry(written["event"]) == entry
+    assert (draft.type, draft.target, draft.subject) == (entry.type, entry.target, entry.subject)
 
 
 def test_two_messages_are_two_entries_and_no_change(book):

@@ -13,8 +13,9 @@ from router.core.entries import ClosedData, EntryCause, EntryConversation, make_
 from router.core.keys import Keys, Target
 from router.core.ledger import Ledger
 from router.core.marker import Result, fields_for
+from router.streams.commits import CLOSED_LIFE, MOST
 from router.streams.connection import RedisError
-from router.streams.store import CLOSED_LIFE, ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real
@@ -111,6 +112,47 @@ async def test_each_ledger_of_a_batch_stands_for_itself(store, redis, keys):
     assert await store.commit(ledgers) == [False, True]
     assert (await read_hash(redis, keys, OTHER))[b"status"] == b"ACTIVE"
     assert await store.commit([]) == []
+
+
+async def test_more_ledgers_than_one_call_takes_are_committed_each_for_itself(store, redis, keys):
+    """A batch goes in several calls; results come in its order, and entries lie in the stream in its order."""
+    names = [f"conv_{number}" for number in range(2 * MOST + 5)]
+    for name in names[::10]:
+        assert await store.commit([make_ledger(name, status="ACTIVE")]) == [True]
+    ledgers = [make_ledger(name, status="CLOSED") for name in names]
+    for ledger in ledgers:
+        ledger.entries.append(make_closed(Target.AI_AGENT, ledger.conversation_id))
+    assert await store.commit(ledgers) == [number % 10 != 0 for number in range(len(names))]
+    rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
+    assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [
+        name for number, name in enumerate(names) if number % 10
+    ]
+    queries = [LedgerQuery(ACCOUNT, name, ("rev", "status")) for name in names]
+    states = [ledger.fields["status"] for ledger in await store.read_ledgers(queries)]
+    assert states == ["CLOSED" if number % 10 else "ACTIVE" for number in range(len(names))]
+
+
+async def test_a_ledger_that_cannot_be_committed_keeps_nobody_from_repeating_theirs(store, redis, keys):
+    """What shares its call may be committed or not; by themselves the others are, and nothing is published twice."""
+    await redis.set(keys.conversation(ACCOUNT, OTHER), "no hash", px=60_000)
+    claim = Claim(("SM1",), 60)
+
+    def said(conversation_id):
+        ledger = make_ledger(conversation_id, status="ACTIVE")
+        entry = make_closed(Target.AI_AGENT, conversation_id)
+        ledger.entries.append(entry)
+        ledger.claims[entry.id] = claim
+        return ledger
+
+    with pytest.raises(RedisError, match="WRONGTYPE"):
+        await store.commit([said(CONVERSATION), said(OTHER), said("conv_last")])
+    for conversation_id in (CONVERSATION, "conv_last"):
+        (ledger,) = await store.read_ledgers([LedgerQuery(ACCOUNT, conversation_id, ("rev", "status"))])
+        again = said(conversation_id)
+        again.fields["rev"] = str(ledger.revision)
+        assert await store.commit([again]) == [True]
+    rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
+    assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [CONVERSATION, "conv_last"]
 
 
 async def test_a_commit_of_thousands_of_fields_is_applied_whole(store, redis, keys):
@@ -339,5 +381,5 @@ async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(stor
     await store.begin_creating(ACCOUNT, one)
     assert await store.are_being_created(wanted) == [False, False, True, False]
     assert 0 < await redis.ttl(keys.creating(ACCOUNT, one.key)) <= 60
-    await store.end_creating(ACCOUNT, one)
+    await store.end_creating(ACCOUNT, [one])
     assert await store.are_being_created(wanted) == [False] * 4

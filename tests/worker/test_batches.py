@@ -2,15 +2,18 @@
 
 import asyncio
 import random
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.marker import Result
 from router.streams.consumer import StreamConsumer
+from router.streams.delivery import Done
 from router.streams.store import Store
 from router.worker.app import work
-from router.worker.quick import Quick
+from router.worker.quick import PART, Quick, part_works
 from router.worker.slow import Slow
 from tests.support.waiting import until
 from tests.worker.test_callbacks import at, conversation, person
@@ -42,24 +45,72 @@ def shuffled(stories):
 
 
 async def test_five_hundred_events_in_one_batch(world, monkeypatch):
-    """Five hundred events of a hundred conversations: one read, one commit, every conversation's entries in order."""
-    trips = []
+    """Five hundred events of a hundred conversations: each read and committed once, all its entries in order."""
+    trips, seen = {"read_ledgers": [], "commit": []}, {"read_ledgers": [], "commit": []}
     for name in ("read_ledgers", "commit"):
         method = getattr(Store, name)
 
-        async def counted(self, *args, method=method, name=name):
-            trips.append(name)
-            return await method(self, *args)
+        async def counted(self, ones, method=method, name=name):
+            trips[name].append(len(ones))
+            seen[name] += [one.conversation_id for one in ones]
+            return await method(self, ones)
 
         monkeypatch.setattr(Store, name, counted)
     webhooks = shuffled([story(world, number) for number in range(CONVERSATIONS)])
     results = await world.settle(*webhooks)
-    assert trips == ["read_ledgers", "commit"]
+    assert len(trips["read_ledgers"]) == len(trips["commit"]) <= len(webhooks) // PART
+    assert len(seen["read_ledgers"]) == len(seen["commit"]) == len(set(seen["commit"])) == CONVERSATIONS
     assert results.count(Result.JOINED) == results.count(Result.CLOSED) == CONVERSATIONS
     by_conversation = {}
     for entry in await world.entries():
         by_conversation.setdefault(entry.data.conversation.id, []).append(entry.type.partition(".")[2])
     assert list(by_conversation.values()) == [["joined", "updated", "updated", "closed"]] * CONVERSATIONS
+
+
+def bound(*names):
+    """Return works of a subject each, and where they have one of a conversation."""
+    works = [SimpleNamespace(entry=SimpleNamespace(subject=subject), account_id="a") for subject, _ in names]
+    for one, (_, conversation_id) in zip(works, names, strict=True):
+        one.needed = conversation_id and (conversation_id, [])
+    return works
+
+
+def test_parts_of_a_batch_keep_together_what_has_an_order():
+    """A subject, and a conversation, are in one part whatever lies between; what has neither fills the parts up."""
+    works = bound(("s", None), *((f"s{number}", f"c{number}") for number in range(3 * PART)), ("s", "c0"), ("t", "c9"))
+    parts = part_works(works)
+    assert [len(part) for part in parts] == [PART + 2, PART, PART, 1]
+    assert parts[0] == [*works[:PART], *works[-2:]]
+    assert [work for part in parts for work in part if work not in works[-2:]] == works[:-2]
+
+
+def test_what_binds_two_parts_makes_them_one():
+    """An event whose subject is in one part and whose conversation in another leaves all in the order that they had."""
+    works = bound(("s", None), *((f"s{number}", f"c{number}") for number in range(PART)), ("s", f"c{PART - 1}"))
+    assert part_works(works[:-1]) == [works[:PART], works[PART:-1]]
+    assert part_works(works) == [works]
+
+
+async def test_part_that_fails_fails_the_batch_once_all_have_ended(world, monkeypatch):
+    """No other part is still being committed when the batch is tried again one by one."""
+    commit, ended = Store.commit, []
+
+    async def fail_first(self, ledgers):
+        if not ended:
+            ended.append("failed")
+            raise RedisTimeoutError("too slow")
+        results = await commit(self, ledgers)
+        ended.append("committed")
+        return results
+
+    monkeypatch.setattr(Store, "commit", fail_first)
+    deliveries = await world.enter(*(event for number in range(2 * PART) for event in story(world, number)[:2]))
+    with pytest.raises(RedisTimeoutError):
+        await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert ended == ["failed", *["committed"] * 3]
+    monkeypatch.setattr(Store, "commit", commit)
+    await world.work(deliveries)
+    assert (await world.types()).count("joined") == 2 * PART
 
 
 async def test_batch_that_comes_twice_is_silent(world):
@@ -80,6 +131,39 @@ async def test_what_needs_the_api_is_left_with_all_that_follows_it(world):
     settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == [deliveries[1]]
     assert left == [deliveries[0], deliveries[2], deliveries[3]]
+
+
+async def test_a_newcomer_is_read_of_once(world, monkeypatch):
+    """The slow path goes on where the quick one ended, for the first of a subject alone: one API call for all."""
+    reads, read = [], Store.read_routes
+
+    async def counted(self, wanted):
+        reads.append(len(wanted))
+        return await read(self, wanted)
+
+    monkeypatch.setattr(Store, "read_routes", counted)
+    deliveries = await world.enter(*(world.sms("+15551110002") for _ in range(3)))
+    _, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert left == deliveries
+    before = len(await world.conversations())
+    for delivery in left:
+        assert isinstance(await world.resolver.slow.attempt(delivery), Done)
+    assert reads == [3, 1, 1], "the batch, then each that is not the first"
+    assert len(await world.conversations()) == before + 1
+    assert await world.types() == ["joined"]
+
+
+async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(world):
+    """What was read for the first try is not used for another, nor for another delivery of the entry."""
+    deliveries = await world.enter(world.sms("+15551110002"))
+    _, (delivery,) = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    newcomers = world.resolver.slow._newcomers
+    assert newcomers.take(replace(delivery, is_redelivered=True)) is None
+    assert newcomers.take(delivery) is None, "it was tried"
+    await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    assert newcomers.take(delivery).delivery is delivery
+    await world.resolver.quick.settle([], is_busy=lambda _: False)
+    assert newcomers.take(delivery) is None
 
 
 async def test_what_is_busy_is_left(world):

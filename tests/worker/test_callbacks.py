@@ -57,7 +57,7 @@ async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses
     assert isinstance(verdict, Later)
     assert verdict.is_usual
     assert verdict.longest == 1.0
-    await store.end_creating(ACCOUNT, Address("SMS", CUSTOMER))
+    await store.end_creating(ACCOUNT, [Address("SMS", CUSTOMER)])
     assert await world.work([delivery]) == [Result.JOINED]
 
 

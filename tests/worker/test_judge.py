@@ -106,9 +106,9 @@ async def test_customer_who_is_an_agent_there_is_ignored(bench):
 
 async def test_message_that_nobody_wants_is_ignored_before_anything_is_read():
     """The policy needs nothing but the message."""
-    work = Bench(NOBODY).sms()
+    work, judge = Bench(NOBODY).sms(), Bench(NOBODY).judge
+    assert judge.apply(work).result is Result.IGNORED
     assert not work.is_wanted
-    assert Bench(NOBODY).judge.apply(work).result is Result.IGNORED
 
 
 async def test_disregarded_event_needs_nothing(bench):

@@ -1,43 +1,38 @@
--- Commit what one or more events changed in a conversation, if nobody else changed it since it was read.
--- KEYS: the conversation's hash, the streams, where conversations are noted for the reconciler the sets of the active
---       ones and of their sweeps, then the claims of entries.
--- ARGV: revision that was read, TTL in seconds, number of sets, (field, value)..., number of removals, field...,
+-- Commit what events changed in one or more conversations: each if nobody else changed it since it was read.
+-- KEYS: the streams, where conversations are noted for the reconciler the sets of the active ones and of their sweeps,
+--       then for each conversation its hash and the claims of its entries.
+-- ARGV: for each conversation: index of its hash in KEYS, revision that was read, TTL in seconds,
+--       number of sets, (field, value)..., number of removals, field...,
 --       number of entries, (index of the stream in KEYS, type, id, event,
 --                           life in seconds of its claims, their number, index of each in KEYS...)...,
---       and to note the conversation: its name, the time, when to sweep it if it is new or in doubt (both in ms), the
---       sets' life in seconds, 1 if it is in doubt, the index of the first of them in KEYS.
--- Returns the ids of entries that were left out because one of their claims was taken; nil if the revision is another
--- one by now: then nothing is changed. Entries alone do not change the revision.
-if (redis.call('HGET', KEYS[1], 'rev') or '0') ~= ARGV[1] then
-  return false
-end
-local at = 3
+--       and to note it: index of the set of the active ones in KEYS (0: do not), its name, the time, when to sweep it if
+--       it is new or in doubt (both in ms), the sets' life in seconds, 1 if it is in doubt.
+-- Returns for each conversation the ids of entries that were left out because one of their claims was taken; nil if the
+-- revision is another one by now: then nothing of it is changed. Entries alone do not change the revision.
+-- An error ends it all: what comes before is committed by then, and repeating that is silent.
+local at = 0
 local function take()
   at = at + 1
-  return ARGV[at - 1]
+  return ARGV[at]
 end
-local sets = {}
-for _ = 1, tonumber(take()) do
-  sets[#sets + 1] = take()
-  sets[#sets + 1] = take()
+local function take_list(width)
+  local first = at + 1
+  local list = {}
+  at = first + width * tonumber(ARGV[first])
+  for position = first + 1, at do
+    list[position - first] = ARGV[position]
+  end
+  return list
 end
-local removals = {}
-for _ = 1, tonumber(take()) do
-  removals[#removals + 1] = take()
-end
-local repeated = {}
-for _ = 1, tonumber(take()) do
-  local stream = KEYS[tonumber(take())]
-  local kind = take()
-  local id = take()
-  local event = take()
-  local life = take()
-  local claims = {}
+local function publish(is_ours, repeated)
+  local stream, kind, id, event, life = KEYS[tonumber(take())], take(), take(), take(), take()
+  local claims = take_list(1)
+  if not is_ours then
+    return
+  end
   local is_new = true
-  for _ = 1, tonumber(take()) do
-    local claim = KEYS[tonumber(take())]
-    claims[#claims + 1] = claim
-    is_new = is_new and redis.call('EXISTS', claim) == 0
+  for _, claim in ipairs(claims) do
+    is_new = is_new and redis.call('EXISTS', KEYS[tonumber(claim)]) == 0
   end
   if is_new then
     redis.call('XADD', stream, '*', 'type', kind, 'id', id, 'event', event)
@@ -45,26 +40,45 @@ for _ = 1, tonumber(take()) do
     repeated[#repeated + 1] = id
   end
   for _, claim in ipairs(claims) do -- after the entry: if that fails, its repetition must not find itself claimed
-    redis.call('SET', claim, '1', 'NX', 'EX', life)
+    redis.call('SET', KEYS[tonumber(claim)], '1', 'NX', 'EX', life)
   end
 end
-if #sets + #removals > 0 then
-  redis.call('HINCRBY', KEYS[1], 'rev', 1)
+local function change(hash, life, sets, removals)
+  redis.call('HINCRBY', hash, 'rev', 1)
   for first = 1, #sets, 1000 do -- unpack cannot take some thousands at once
-    redis.call('HSET', KEYS[1], unpack(sets, first, math.min(first + 999, #sets)))
+    redis.call('HSET', hash, unpack(sets, first, math.min(first + 999, #sets)))
   end
   for first = 1, #removals, 1000 do
-    redis.call('HDEL', KEYS[1], unpack(removals, first, math.min(first + 999, #removals)))
+    redis.call('HDEL', hash, unpack(removals, first, math.min(first + 999, #removals)))
   end
-  redis.call('EXPIRE', KEYS[1], ARGV[2])
+  redis.call('EXPIRE', hash, life)
 end
-local name = ARGV[at]
-if name then
-  local active, sweeps = KEYS[tonumber(ARGV[at + 5])], KEYS[tonumber(ARGV[at + 5]) + 1]
-  if redis.call('ZADD', active, ARGV[at + 1], name) == 1 or ARGV[at + 4] == '1' then
-    redis.call('ZADD', sweeps, 'LT', ARGV[at + 2], name)
-    redis.call('EXPIRE', active, ARGV[at + 3])
-    redis.call('EXPIRE', sweeps, ARGV[at + 3])
+local function note(active, sweeps, name, now, due, life, is_doubtful)
+  if redis.call('ZADD', active, now, name) == 1 or is_doubtful == '1' then
+    redis.call('ZADD', sweeps, 'LT', due, name)
+    redis.call('EXPIRE', active, life)
+    redis.call('EXPIRE', sweeps, life)
   end
 end
-return repeated
+local results = {}
+while at < #ARGV do
+  local hash, revision, life = KEYS[tonumber(take())], take(), take()
+  local sets, removals = take_list(2), take_list(1)
+  local is_ours = (redis.call('HGET', hash, 'rev') or '0') == revision
+  local repeated = {}
+  for _ = 1, tonumber(take()) do
+    publish(is_ours, repeated)
+  end
+  if is_ours and #sets + #removals > 0 then
+    change(hash, life, sets, removals)
+  end
+  local active = tonumber(take())
+  if active > 0 then
+    local name, now, due, sets_life, is_doubtful = take(), take(), take(), take(), take()
+    if is_ours then
+      note(KEYS[active], KEYS[active + 1], name, now, due, sets_life, is_doubtful)
+    end
+  end
+  results[#results + 1] = is_ours and repeated
+end
+return results

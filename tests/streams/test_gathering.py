@@ -1,0 +1,150 @@
+"""Gathered commands: each caller gets its own answers or error, in one pipeline, whatever becomes of the others."""
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from router.streams import gathering as module
+from router.streams.connection import connect, load_script
+from router.streams.gathering import gathering
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The number of commands in each pipeline that is sent."""
+    sizes, execute = [], module.Pipeline.execute
+
+    async def counted(self, raise_on_error=True):  # noqa: FBT002 - the library's
+        if type(self) is module.Pipeline:
+            sizes.append(len(self.command_stack))
+        return await execute(self, raise_on_error)
+
+    monkeypatch.setattr(module.Pipeline, "execute", counted)
+    return sizes
+
+
+async def test_what_is_asked_for_at_once_goes_at_once(redis, keys, sent):
+    """A hundred tasks, one pipeline; each has its own answer."""
+    shared, names = gathering(redis), [keys.seen(0, str(number)) for number in range(100)]
+    await asyncio.gather(*[shared.set(name, number, ex=60) for number, name in enumerate(names)])
+    assert await asyncio.gather(*[shared.get(name) for name in names]) == [b"%d" % number for number in range(100)]
+    assert sent == [100, 100]
+
+
+async def test_commands_of_one_pipeline_stay_together_and_in_order(redis, keys):
+    """Two callers' commands do not mix: what one of them appends comes in a row."""
+    shared, stream = gathering(redis), keys.inbound(0)
+
+    async def append(mark):
+        pipeline = shared.pipeline(transaction=False)
+        for number in range(5):
+            pipeline.xadd(stream, {"who": f"{mark}{number}"})
+        return await pipeline.execute()
+
+    await asyncio.gather(append("a"), append("b"))
+    rows = [fields[b"who"].decode() for _, fields in await redis.xrange(stream)]
+    assert rows == [f"{mark}{number}" for mark in "ab" for number in range(5)]
+
+
+async def test_an_error_is_that_of_its_caller(redis, keys):
+    """A command that the server refuses fails alone; in a pipeline it is a result, or raised if it shall be."""
+    shared, text = gathering(redis), keys.seen(0, "text")
+    await redis.set(text, "x", ex=60)
+    wrong, right = await asyncio.gather(shared.llen(text), shared.get(text), return_exceptions=True)
+    assert isinstance(wrong, ResponseError)
+    assert right == b"x"
+    pipeline = shared.pipeline(transaction=False)
+    pipeline.llen(text).get(text)
+    results = await pipeline.execute(raise_on_error=False)
+    assert (type(results[0]), results[1]) == (ResponseError, b"x")
+    pipeline.llen(text).get(text)
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await pipeline.execute()
+    assert await pipeline.execute() == [], "what was sent is not sent again"
+
+
+async def test_a_script_that_the_server_has_forgotten_is_loaded(redis, keys):
+    """The answer NOSCRIPT is an exception as usual, after which the script goes with its text."""
+    await redis.script_flush()
+    shared = gathering(redis)
+    assert await load_script("unfinished").run(shared, [keys.inbound(0)], ["resolver", "1-1"]) == []
+
+
+async def test_a_server_that_is_away_is_everybodys_error(redis):
+    """Each caller gets an error of its own to raise."""
+    nowhere = connect("redis://127.0.0.1:1")
+    shared = gathering(nowhere)
+    errors = await asyncio.gather(shared.get("a"), shared.get("b"), return_exceptions=True)
+    assert [type(error) for error in errors] == [RedisConnectionError] * 2
+    assert errors[0] is not errors[1]
+    await nowhere.aclose()
+
+
+async def test_who_goes_away_takes_nobody_along(redis, keys):
+    """A canceled caller's command may have been run; the others are answered."""
+    shared, name = gathering(redis), keys.seen(0, "one")
+    leaving = asyncio.create_task(shared.set(name, "1", ex=60))
+    staying = asyncio.create_task(shared.get(name))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    assert await staying == b"1"
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+
+
+async def test_a_pipeline_has_an_end(redis, keys, sent, monkeypatch):
+    """Nobody's commands are cut in two, and no more go at once than one pipeline shall take."""
+    monkeypatch.setattr(module, "MOST", 10)
+    shared, name = gathering(redis), keys.seen(0, "n")
+
+    async def count(number):
+        pipeline = shared.pipeline(transaction=False)
+        for _ in range(number):
+            pipeline.incr(name)
+        pipeline.expire(name, 60)
+        return await pipeline.execute()
+
+    results = await asyncio.gather(count(5), count(3), count(5), count(30))
+    assert [len(result) for result in results] == [6, 4, 6, 31]
+    assert sorted(sent) == [6, 10, 31]
+    assert int(await redis.get(name)) == 43
+
+
+async def test_a_transaction_goes_by_itself(redis, keys, sent):
+    """All of it or nothing, as without gathering."""
+    pipeline = gathering(redis).pipeline(transaction=True)
+    pipeline.set(keys.seen(0, "t"), "1", ex=60)
+    assert await pipeline.execute() == [True]
+    assert sent == [1]
+
+
+async def test_who_comes_as_all_pipelines_end_is_not_forgotten(redis, keys, monkeypatch):
+    """Two pipelines are answered in one turn of the loop, and a caller asks again at once."""
+    gate, execute, waiting = asyncio.Event(), module.Pipeline.execute, []
+
+    async def held(self, raise_on_error=True):  # noqa: FBT002 - the library's
+        answers = await execute(self, raise_on_error)
+        if type(self) is module.Pipeline:
+            waiting.append(self)
+            await gate.wait()
+        return answers
+
+    monkeypatch.setattr(module.Pipeline, "execute", held)
+    shared, name = gathering(redis), keys.seen(0, "n")
+
+    async def ask_twice():
+        await shared.get(name)
+        return await shared.get(name)
+
+    first = asyncio.create_task(ask_twice())
+    await until(lambda: len(waiting) == 1)
+    second = asyncio.create_task(shared.get(name))
+    await until(lambda: len(waiting) == module.PIPELINES)
+    gate.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(first, second) == [None, None]
