@@ -10,7 +10,7 @@ from router import metrics
 from router.configured import load_policy, load_voice
 from router.core.accounts_file import CREDENTIALS
 from router.core.keys import RESOLVER
-from router.logs import log
+from router.logs import lines_together, log
 from router.operator_port import operator_port
 from router.ports import make_apis, make_limits, make_replication
 from router.process import settle_heap, until_stopped_or
@@ -54,8 +54,9 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 
     async def intake(deliveries: list[Delivery]) -> list[Delivery]:
         settled, left = await resolver.quick.settle(deliveries, is_busy=consumer.is_busy)
-        for work in settled:  # first: who dies between the two reports again, and not never
-            report(work)
+        with lines_together():
+            for work in settled:  # first: who dies between the two reports again, and not never
+                report(work)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
         return left
