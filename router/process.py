@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks whether the supervisor lives.
 ORPHAN_CHECK: Final = 1.0
 #: Objects made since the last look of the garbage collector that make it look again: a few megabytes.
-YOUNG: Final = 20_000
+YOUNG: Final = 50_000
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:

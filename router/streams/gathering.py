@@ -38,6 +38,7 @@ def gathering(redis: Redis) -> Redis:
 class _GatheringClient(Redis):
     def __init__(self, redis: Redis) -> None:
         super().__init__(connection_pool=redis.connection_pool)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: Batch = []
         self._flushers: set[asyncio.Task[None]] = set()
         self._under_way = 0
@@ -57,7 +58,9 @@ class _GatheringClient(Redis):
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
         """Return a result or an exception for each command, sent in this order; raises if there is no answer at all."""
-        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # a system call: once, and not for each command
+        done: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting.append((commands, done))
         if self._under_way < PIPELINES:
             self._under_way += 1
