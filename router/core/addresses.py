@@ -9,10 +9,11 @@ identities) is opaque and kept exactly as it is: an address is never refused for
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
+
+from router.core.values import value
 
 
 class Channel(StrEnum):
@@ -40,7 +41,7 @@ _MAX_PREFIXES: Final = 4
 _PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Address:
     """One end of a channel: `channel` (upper case) and `value` exactly as Twilio wrote it."""
 

@@ -9,7 +9,6 @@ communications, so as a `channelId` it is shown and not claimed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address, Channel
@@ -17,6 +16,7 @@ from router.core.entries import show_address
 from router.core.events import Content
 from router.core.marker import Marker, participant_field, read_marker
 from router.core.participants import AGENT_TYPES
+from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.events import Cause, ClassicReported, CommunicationReported, MessageReceived
@@ -30,7 +30,7 @@ MAIL_LIFE: Final = 7 * _DAY
 _MESSAGE_SID: Final = re.compile(r"(?:SM|MM|IM)[0-9a-fA-F]{32}")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """Names of a communication: its entry is published if none of them was claimed before; `life` is in seconds."""
 
@@ -42,7 +42,7 @@ class Claim:
         return Claim(tuple(dict.fromkeys(other.names + self.names)), max(self.life, other.life))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommunicationFact:
     """Somebody said something in a conversation, as one source tells it.
 

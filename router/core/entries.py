@@ -7,7 +7,6 @@ config/schemas are generated from these models.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -15,6 +14,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 
 from router.core.timestamps import to_text
+from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -201,7 +201,7 @@ def _name(parts: tuple[str, ...]) -> str:
     return sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Draft:
     """An entry as it will be written, without the models: for what is written most often, from values of ours.
 

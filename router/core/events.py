@@ -7,9 +7,10 @@ two different things, and both have a reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
+
+from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -27,7 +28,7 @@ class SourceName(StrEnum):
     EMAIL = "email"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Identity:
     """What the receiver must know of a webhook: whose it is, its idempotency key, and what it is about.
 
@@ -42,7 +43,7 @@ class Identity:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class InboundEntry:
     """One entry of the inbound stream: the raw body, with what the receiver found out at the door.
 
@@ -69,7 +70,7 @@ class Version(NamedTuple):
     told: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cause:
     """Why an entry exists: the webhook that told us. `received_at` is in microseconds since 1970."""
 
@@ -87,7 +88,7 @@ class Medium(NamedTuple):
     url: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """What a communication says. `is_cut` if its source did not keep all of the text."""
 
@@ -97,7 +98,7 @@ class Content:
     media: tuple[Medium, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class MessageReceived:
     """A customer wrote to one of our addresses; which conversation it belongs to is not known yet.
 
@@ -123,7 +124,7 @@ class Change(StrEnum):
     REMOVED = "removed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ParticipantReported:
     """Twilio told us of a participant: the payload is the participant."""
 
@@ -134,7 +135,7 @@ class ParticipantReported:
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ConversationReported:
     """Twilio told us of a conversation, among others that it has closed."""
 
@@ -144,7 +145,7 @@ class ConversationReported:
     version: Version
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CommunicationReported:
     """Twilio told us of a communication; its author is known by participant id."""
 
@@ -153,7 +154,7 @@ class CommunicationReported:
     communication: Communication
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ClassicReported:
     """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
 
@@ -185,7 +186,7 @@ class ClassicReported:
     updated_at: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CallReported:
     """Twilio told us of an inbound call: it comes in, goes on, or is over (`is_over`), by its CallStatus.
 
@@ -202,7 +203,7 @@ class CallReported:
     is_over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Disregarded:
     """An event that is of no interest here, or of a type that is not known; `reason` says which."""
 

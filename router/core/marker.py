@@ -10,7 +10,6 @@ hash alive); `r:<CHANNEL>` (our side's address on a channel); `p:<participant id
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict
 
 from router.core.events import Version
+from router.core.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ class Result(StrEnum):
     GONE = "gone"  # the conversation is closed: look for the one that follows it
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outcome:
     """The result of one fact and the reason for it, for the log line."""
 
@@ -120,7 +120,7 @@ def read_marker(text: str) -> Marker:
     return Marker.model_validate_json(text)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ParticipantFact:
     """A participant as it was seen: in a callback, in a list or in the answer to its creation.
 

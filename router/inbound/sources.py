@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import Event, Identity, InboundEntry, SourceName
+from router.core.values import value
 from router.inbound import classic, conversations, email, event_streams, messaging, voice
 from router.inbound.multipart import MULTIPART
 
@@ -23,7 +24,7 @@ _DAY: Final = 86_400
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
-@dataclass(slots=True)  # not frozen: it would take three times as long to make, for every webhook
+@value
 class Webhook:
     """An authentic webhook at the door: `pairs` of a form, the raw `body`, and Twilio's idempotency token.
 
@@ -36,7 +37,7 @@ class Webhook:
     mails: tuple[ReceivedMail, ...] = ()
 
 
-@dataclass(slots=True)
+@value
 class Piece:
     """One event of a webhook: its identity, and what its inbound entry holds."""
 

@@ -27,6 +27,7 @@ from router.core.errors import (
     WrongTypeError,
 )
 from router.core.signature import SETTINGS_HEADER, Verifier, parse_form
+from router.core.values import value
 from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import log
 from router.receiver.bodies import LARGE_AT_ONCE, SMALL, Room
@@ -62,7 +63,7 @@ class Evidence:
     is_cut: bool = False
 
 
-@dataclass(slots=True)  # not frozen, as all that is made for each webhook: it would take three times as long
+@value
 class Admission:
     """An authentic webhook: its events, and what is answered once they are durable.
 
@@ -74,7 +75,7 @@ class Admission:
     note: str | None = None
 
 
-@dataclass(slots=True)
+@value
 class Knock:
     """What is checked of a request: path and query as on the wire, headers (names in any case), and the whole body."""
 

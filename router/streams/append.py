@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +29,7 @@ from redis.exceptions import (
 )
 
 from router.core.errors import NotDurableError
+from router.core.values import value
 from router.streams.connection import Redis, RedisError, load_script
 from router.streams.scripting import NO_REPLICATION, Call, Replication, run_all
 
@@ -83,7 +83,7 @@ def is_outage(error: NotDurableError) -> bool:
     return True
 
 
-@dataclass(slots=True)  # not frozen: it would take three times as long to make, for every webhook
+@value
 class InboundFields:
     """What is appended; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from math import inf
 
+from router.core.values import value
+
 
 @dataclass(frozen=True, slots=True)
 class StreamRef:
@@ -14,7 +16,7 @@ class StreamRef:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it.
 

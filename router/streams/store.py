@@ -7,7 +7,7 @@ own addresses are caches beside it: losing one costs a call, never an entry.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -15,6 +15,7 @@ import orjson
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger import Ledger
 from router.core.marker import COMMON_FIELDS
+from router.core.values import value
 from router.streams.calls import CallStore
 from router.streams.commits import CommitCalls
 from router.streams.connection import Redis, load_script
@@ -42,7 +43,7 @@ OWN_MOST: Final = 5_000
 CALLBACKS_LIFE: Final = 7 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Route:
     """The conversation that a pair of addresses leads to; `confirmed_at` (µs) is when the API or an event said so."""
 
@@ -52,7 +53,7 @@ class Route:
     confirmed_at: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class LedgerQuery:
     """Which fields of which conversation's ledger to read."""
 
