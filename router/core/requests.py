@@ -108,6 +108,11 @@ class Resolved:
     recipient: Address | None = None
     version: Version | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Tell whether its conversation has been created with it, so that hardly anything is committed of it yet."""
+        return self.origin == "created" and self.conversation is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

@@ -131,6 +131,10 @@ class Store:
         known = frozenset(query.fields)
         return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
 
+    def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
+        """Return the ledger of a conversation of which nothing is committed; if there is, committing it fails."""
+        return Ledger(self._keys.namespace, account_id, conversation_id, {})
+
     async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
         """Read all that is committed of a conversation."""
         rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     Argument = bytes | str | int | float
 
 
-def pack(command: Iterable[Argument]) -> bytes:
+def pack(command: tuple[Argument, ...]) -> bytes:
     """Return a command as it is sent; raises DataError for an argument that is neither bytes, text nor number."""
-    name, *arguments = command
-    if bool in map(type, arguments):  # a number to hiredis
+    if bool in map(type, command):  # a number to hiredis
         raise DataError("a bool is no argument")
-    words = name.split() if isinstance(name, str | bytes) else [name]
+    name = command[0]
+    if (isinstance(name, str) and " " in name) or (isinstance(name, bytes) and b" " in name):
+        command = (*name.split(), *command[1:])
     try:
-        packed: bytes = hiredis.pack_command((*words, *arguments))
+        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub: one argument
     except TypeError as error:
         raise DataError(str(error)) from error
     return packed
@@ -46,7 +47,7 @@ class _Packing:
         return [pack(args)]
 
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
-        return [b"".join(map(pack, commands))]
+        return [b"".join([pack(tuple(command)) for command in commands])]
 
 
 class _Quick(_Packing, AbstractConnection):

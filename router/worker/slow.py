@@ -249,8 +249,14 @@ class Slow:
     async def _take(self, work: Work, event: FoundEvent, resolved: Resolved) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
         names = dict.fromkeys(resolved_fields(resolved, event))
-        for _ in range(RACES):
-            ledger = await self._read(work, resolved.conversation_id, names)
+        for number in range(RACES):
+            is_guessed = (
+                resolved.is_new and number == 0
+            )  # spares reading nothing; the commit fails if there is something
+            if is_guessed:
+                ledger = self._store.make_ledger(work.account_id, resolved.conversation_id)
+            else:
+                ledger = await self._read(work, resolved.conversation_id, names)
             try:
                 outcome = self._judge.apply_resolved(work, event, resolved, ledger)
             except FieldNotReadError as error:
@@ -258,7 +264,7 @@ class Slow:
                 continue
             if outcome.result is Result.GONE:
                 return await self._gone(work, event)
-            if await self._commit(ledger):
+            if (ledger.has_news or not is_guessed) and await self._commit(ledger):
                 work.ledger, work.outcome, work.published = ledger, outcome, ledger.entries
                 await self._remember(work, event, resolved)
                 return await self._finish(work)

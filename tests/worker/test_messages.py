@@ -6,6 +6,8 @@ from router.core.keys import Target
 from router.core.marker import Result
 from router.sandbox.simulator import form
 from router.streams.delivery import Done, Later, Poison
+from router.streams.store import Store
+from router.worker.slow import Slow
 from tests.worker.world import (
     ACCOUNT,
     CONFIGURATION,
@@ -334,6 +336,51 @@ async def test_closing_found_by_two_at_once_is_published_once(world, monkeypatch
     monkeypatch.setattr(type(world.resolver.slow), "_commit", lose_once)
     assert await world.settle(world.sms()) == [DONE]
     assert await world.types() == ["joined", "closed", "joined"]
+
+
+async def test_nothing_is_read_of_a_conversation_that_was_just_created(world, monkeypatch):
+    """There can hardly be anything, and the commit sees to it."""
+    read, reads = Store.read_ledgers, []
+
+    async def counting(self, queries):
+        reads.extend(queries)
+        return await read(self, queries)
+
+    monkeypatch.setattr(Store, "read_ledgers", counting)
+    assert await world.settle(world.sms()) == [DONE]
+    assert not reads
+    assert await world.types() == ["joined"]
+
+
+@pytest.mark.parametrize("told", ["its customer's coming", "its closing"])
+async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_counts(world, monkeypatch, told):
+    """The creator's commit fails then, it reads what there is, and nothing is published twice or in the wrong place."""
+    other, end, is_told = world.make_resolver(), Slow._end, []
+
+    async def tell_first(self, work, event, outcome):
+        if not is_told:
+            is_told.append(True)
+            (conversation,) = await world.conversations()
+            if told == "its closing":
+                closed = await world.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+                report = world.told("CONVERSATION_UPDATED", closed)
+            else:
+                await world.redis.delete(world.keys.creating(ACCOUNT, f"SMS|{CUSTOMER}"))  # as if it had expired
+                customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
+                report = world.told("PARTICIPANT_ADDED", customer)
+            await world.settle(report, by=other)
+        return await end(self, work, event, outcome)
+
+    monkeypatch.setattr(Slow, "_end", tell_first)
+    (delivery,) = await world.enter(world.sms())
+    await world.finish(delivery)
+    published = [entry.type.partition(".")[2] for entry in await world.published()]
+    if told == "its closing":
+        assert sorted(published) == ["joined", "received"]
+        assert len(await world.conversations()) == 2
+    else:
+        assert published == ["joined", "received"]
+        assert len(await world.conversations()) == 1
 
 
 async def test_conversation_that_does_not_exist_any_more_is_replaced(world):
