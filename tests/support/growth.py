@@ -28,7 +28,8 @@ class Snapshot:
     __slots__ = ("sizes", "types")
 
     def __init__(self) -> None:
-        for one in gc.get_objects():
+        in_modules = [one for module in [*sys.modules.values()] for one in [*getattr(module, "__dict__", {}).values()]]
+        for one in gc.get_objects() + in_modules:  # what was frozen is in its module only
             if isinstance(one, _CACHE) and one.cache_parameters()["maxsize"] is not None:
                 one.cache_clear()
         gc.collect()
@@ -36,9 +37,10 @@ class Snapshot:
         self.types: Counter[type] = Counter(map(type, objects))
         del self.types[tuple]  # known to the collector for a while only: their number says nothing
         objects += gc.get_referents(*objects)  # a dict of texts alone is not tracked, but referred to
-        objects += [one for module in [*sys.modules.values()] for one in [*getattr(module, "__dict__", {}).values()]]
+        objects += in_modules
         self.sizes: dict[int, int] = {id(one): len(one) for one in objects if type(one) in _CONTAINERS}
-        self.sizes.pop(id(objects), None)
+        for ours in (objects, in_modules):
+            self.sizes.pop(id(ours), None)
 
 
 def grown(snapshots: Sequence[Snapshot], least: int) -> list[str]:
