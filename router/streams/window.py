@@ -61,6 +61,7 @@ class Window(Generic[T]):
         self._lanes: dict[str, list[tuple[Any, int, T]]] = {}  # a heap each, without the item being worked on
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limit)
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._working: set[asyncio.Task[Any] | None] = set()
         self._resting: set[asyncio.Task[Any] | None] = set()
         self._parked = 0
@@ -124,7 +125,9 @@ class Window(Generic[T]):
             heappush(lane, row)
             return True
         self._lanes[subject] = [row]
-        task = asyncio.create_task(self._run(subject), name=f"lane {len(self._tasks)}")
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # a system call: once, and not four times for each item
+        task = self._loop.create_task(self._run(subject), name=f"lane {len(self._tasks)}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return True
@@ -148,11 +151,11 @@ class Window(Generic[T]):
 
     async def _enter(self) -> None:
         await self._slots.acquire()  # first come, first served
-        self._working.add(asyncio.current_task())
+        self._working.add(asyncio.current_task(self._loop))
 
     def _leave(self) -> None:
         """Give the slot up, if there is one: who is cut off while parked has none."""
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task in self._working:
             self._working.remove(task)
             self._slots.release()
