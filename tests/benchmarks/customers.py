@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.processes import Child
 
 #: New customers for each second of a turn: about what a worker gets through.
-PACE: Final = 2_000
+PACE: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
