@@ -69,7 +69,7 @@ def parse_address(value: str, default: str = Channel.SMS) -> Address:
     return Address(channel or default, value.strip())
 
 
-@lru_cache(maxsize=32_768)  # one event asks for the same few, and a customer writes more than once
+@lru_cache(maxsize=8_192)  # one event asks for the same few, and a customer writes more than once
 def canonicalize(channel: str, value: str) -> str:
     """Return the comparable form of `value` on `channel`; idempotent, never raises.
 
