@@ -22,6 +22,7 @@ The path of one event, and where to read it:
                             core/call_ledger.py  which call a stay belongs to, and that it is over
                             core/communications.py  what was said, once, whoever tells of it
                           streams/store.py       one script: ledger and entries together, or neither
+                          streams/gathering.py   commands of many tasks in one pipeline; streams/wire.py: less for each
                             worker/reconciler.py what lost callbacks did not tell, found by looking; worker/recovery.py
       participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
       dead-letters        streams/consumer.py    what can never succeed ends here, with its reason

@@ -53,11 +53,11 @@ class Costs:
     The usual ones are of a run with two busy cores (AMD EPYC, Python 3.11); a bench JSON has those of another machine.
     """
 
-    receiver: float = 105.0
-    worker: float = 168.0
-    new_customer: float = 1_330.0
-    redis_receiver: float = 22.0
-    redis_worker: float = 38.0
+    receiver: float = 85.0
+    worker: float = 98.0
+    new_customer: float = 439.0
+    redis_receiver: float = 19.0
+    redis_worker: float = 39.0
 
     @classmethod
     def of(cls, measured: Mapping[str, Any]) -> Costs:
