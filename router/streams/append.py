@@ -1,8 +1,9 @@
 """Append inbound entries once: the claim of the idempotency key and the XADD are one atomic script.
 
-Concurrent webhooks share one pipeline: whatever gathers while one is under way goes with the next, those of a partition
-as one run of the script. That is what makes durable appending cheap (one command and one system call for many), and it
-costs a lone webhook nothing.
+Concurrent webhooks share one pipeline: what gathers while one is under way goes with the next, those of a partition as
+one run of the script. That is what makes durable appending cheap (one command and one system call for many), and it
+costs a lone webhook nothing. Of many that wait only half go: if all went, Redis would have them all while this process
+waited, and this process while Redis did. So one half is answered, and asked anew, while the other is being appended.
 
 Each entry names the one before it of the same subject (`after`), so that several workers can keep their order
 (router.streams.turns).
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 #: So many entries travel in one pipeline; a bound on how long one of them can take.
 MAX_BATCH: Final = 512
+#: So few are not halved: with less company a pipeline's own cost would be felt.
+MIN_BATCH: Final = 32
 #: So many entries are one run of the script: Redis does nothing else meanwhile, a millisecond at most.
 MAX_RUN: Final = 64
 #: And so many bytes of bodies, where there is more than one.
@@ -199,9 +202,10 @@ class Appender:
 
     def _fitting(self) -> int:
         """Return how many of those that wait go with one pipeline, at least one."""
+        count = min(MAX_BATCH, max(MIN_BATCH, len(self._waiting) // 2))
         if self._bytes <= MAX_BATCH_BYTES:  # as nearly always
-            return MAX_BATCH
-        sizes = accumulate(size for _, _, _, size, _ in self._waiting[:MAX_BATCH])
+            return count
+        sizes = accumulate(size for _, _, _, size, _ in self._waiting[:count])
         return max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
 
     async def _append_all(self, calls: list[Call]) -> list[Any]:

@@ -99,7 +99,19 @@ async def test_concurrent_webhooks_share_pipelines(appender, pipelines, monkeypa
     """What gathers goes together, at most MAX_BATCH at once: a thousand webhooks are a handful of round trips."""
     monkeypatch.setattr(append, "MAX_BATCH", 400)
     assert all(await asyncio.gather(*[appender.append(make_fields(f"k{number}")) for number in range(1_000)]))
-    assert pipelines == [400, 400, 200]
+    assert pipelines == [400, 300, 150, 75, 37, 32, 6]
+
+
+async def test_callers_and_redis_work_at_the_same_time(appender, pipelines):
+    """Callers who ask again and again, as many as two pipelines hold, never all wait for one of them."""
+
+    async def call(number):
+        for turn in range(20):
+            assert await appender.append(make_fields(f"k{number}-{turn}"))
+
+    await asyncio.gather(*[call(number) for number in range(2 * append.MIN_BATCH)])
+    assert max(pipelines) == append.MIN_BATCH
+    assert sum(pipelines) == 20 * 2 * append.MIN_BATCH
 
 
 async def test_large_bodies_travel_in_small_company(appender, pipelines, monkeypatch):
