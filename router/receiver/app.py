@@ -135,11 +135,9 @@ def shortcut(app: web.Application, usual: AnyHandler) -> AnyHandler:
 
 def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        response = await ingest.take(request, source)
+        answer = await ingest.take(request, source)
         await asyncio.sleep(0)  # its log line is written first, with those of all that were taken in this turn
-        if stopping.is_set():
-            response.force_close()
-        return response
+        return answer.to(request, is_last=stopping.is_set())
 
     return handle
 

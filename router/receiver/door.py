@@ -65,13 +65,13 @@ class Evidence:
 
 @value
 class Admission:
-    """An authentic webhook: its events, and what is answered once they are durable.
+    """An authentic webhook: its events, and what makes the answer once they are durable (None: its source's usual one).
 
     `note` says which of its events are left out because they are of other accounts.
     """
 
     pieces: list[Piece]
-    answer: Callable[[], bytes | Awaitable[bytes]]
+    answer: Callable[[], Awaitable[bytes]] | None = None
     note: str | None = None
 
 
@@ -144,9 +144,7 @@ class SignedDoor:
                 _tell_shadow(source, account, error)
         pieces, note = self._split(webhook, source, account)
         respond = self._responders.get(source.name)
-        if respond is None:
-            return Admission(pieces, lambda: source.answer, note)
-        return Admission(pieces, lambda: respond(webhook, account), note)
+        return Admission(pieces, None if respond is None else lambda: respond(webhook, account), note)
 
     def _authenticate(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
         raw_path, body = knock.raw_path, knock.body

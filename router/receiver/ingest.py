@@ -12,17 +12,19 @@ import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
+from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
+from router.receiver.answers import Answer, usual_answer
 from router.receiver.door import Door, Evidence
 from router.receiver.quarantine import Quarantine, make_refused
 from router.streams.append import Appender, InboundFields, is_outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from aiohttp import web
 
     from router.core.events import SourceName
     from router.inbound.sources import Piece, Source
@@ -58,8 +60,9 @@ class Ingest:
         self._doors = doors or {}
         self._quarantine = quarantine
         self._clock = clock
+        self._usual = {one.name: usual_answer(one.answer, one.answer_type or "text/plain") for one in SOURCES.values()}
 
-    async def take(self, request: web.Request, source: Source) -> web.Response:
+    async def take(self, request: web.Request, source: Source) -> Answer:
         """Answer one webhook of `source`, and write its log line whatever happens."""
         begun, received_at = time.perf_counter(), self._clock()
         status, result, reason, key = 500, "failed", None, None
@@ -71,19 +74,19 @@ class Ingest:
             status, result = 200, await self._append_all(pieces, source, received_at)
             if admission.note is not None:
                 self._keep(request, source, AccountError(admission.note), evidence, received_at)
-            answer = admission.answer()
-            body = answer if isinstance(answer, bytes) else await answer
-            return web.Response(body=body, content_type=source.answer_type or "text/plain")
+            if admission.answer is None:
+                return self._usual[source.name]
+            return Answer(200, await admission.answer(), source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
             self._keep(request, source, error, evidence, received_at)
-            return web.Response(status=error.status)
+            return Answer(error.status)
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
-            return web.Response(status=503, headers={"Retry-After": RETRY_AFTER})
+            return Answer(503, headers={"Retry-After": RETRY_AFTER})
         except Exception as error:  # noqa: BLE001 - the composition root of a webhook: it ends in an answer and a line
             reason = describe(error)
-            return web.Response(status=500)
+            return Answer(500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)
             log_soon(

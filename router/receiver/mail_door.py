@@ -104,7 +104,7 @@ class MailDoor:
             evidence.body = bytes(reading.kept)  # whatever came: a mail that broke off is shown as far as it came
         evidence.is_cut = reading.is_cut
         pieces, note = self._split(await reading.finish(), source, evidence)
-        return Admission(pieces, lambda: source.answer, note)
+        return Admission(pieces, note=note)
 
     async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
         """Check again a mail that was refused; raises WebhookError.
