@@ -60,7 +60,7 @@ class Keys:
         return 0 if self.partitions == 1 else crc32(subject.encode("utf-8", "surrogatepass")) % self.partitions
 
     def _key(self, partition: int, *parts: str) -> str:
-        key = ":".join((self.namespace, f"{{{partition}}}", *parts))
+        key = f"{self.namespace}:{{{partition}}}:{':'.join(parts)}"
         return key if len(key) <= MAX_KEY else self._shortened(partition, *parts)
 
     def _shortened(self, partition: int, kind: str, *parts: str) -> str:

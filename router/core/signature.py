@@ -18,6 +18,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
@@ -67,7 +68,7 @@ def sign(token: str, url: bytes, pairs: Iterable[tuple[bytes, bytes]] = (), algo
 
 def _tail(pairs: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Each distinct name in order, once before each of its distinct values in order: a sorted set of pairs."""
-    return b"".join([name + value for name, value in sorted(set(pairs))])
+    return b"".join(chain.from_iterable(sorted(set(pairs))))
 
 
 def base_urls(public_base_url: str) -> tuple[bytes, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
@@ -19,10 +20,22 @@ _ESCAPED_NAME: Final = re.compile(rb"&[^=&%+]*[%+]")
 
 
 def read_text(pairs: Pairs) -> dict[str, str]:
-    """Return the parameters as text, the first value of a repeated one.
+    """Return the parameters as text, the first value of a repeated one; their order is not kept.
 
     Raises UnreadableError naming the parameter (never its value) whose bytes are not UTF-8.
     """
+    try:
+        # All of them at once: a loop in Python over some twenty parameters was a tenth of what the receiver computes.
+        parts = b"\0".join(chain.from_iterable(pairs)).decode().split("\0")
+    except UnicodeDecodeError:
+        return _read_each(pairs)
+    if len(parts) != 2 * len(pairs):  # nothing, or a parameter with a NUL in it
+        return _read_each(pairs)
+    return dict(zip(parts[-2::-2], parts[::-2], strict=True))  # from the end, so that the first value stays
+
+
+def _read_each(pairs: Pairs) -> dict[str, str]:
+    """Do it one by one, to name the one that is no text."""
     texts: dict[str, str] = {}
     for name, value in pairs:
         try:

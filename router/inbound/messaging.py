@@ -96,6 +96,8 @@ def _ends(texts: dict[str, str]) -> tuple[Address, Address]:
     """Both ends of a message are on one channel; the customer's prefix decides it, or else ours."""
     customer = parse_address(texts["From"])
     recipient = parse_address(texts["To"], default=customer.channel)
+    if customer.channel == recipient.channel:  # as nearly always
+        return customer, recipient
     channel = recipient.channel if customer.channel == Channel.SMS else customer.channel
     return Address(channel, customer.value), Address(channel, recipient.value)
 

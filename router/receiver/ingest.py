@@ -70,8 +70,13 @@ class Ingest:
         try:
             admission = await self._doors.get(source.name, self._door).admit(request, source, evidence)
             pieces, reason = admission.pieces, admission.note
-            key = pieces[0].identity.key if len(pieces) == 1 else f"{len(pieces)} events"
-            status, result = 200, await self._append_all(pieces, source, received_at)
+            if len(pieces) == 1:  # as nearly always
+                key = pieces[0].identity.key
+                result = await self._append(pieces[0], source, received_at)
+            else:
+                key = f"{len(pieces)} events"
+                result = await self._append_all(pieces, source, received_at)
+            status = 200
             if admission.note is not None:
                 self._keep(request, source, AccountError(admission.note), evidence, received_at)
             if admission.answer is None:
@@ -89,13 +94,14 @@ class Ingest:
             return Answer(500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)
+            why = {} if reason is None else {"reason": reason}  # a line with a None in it is looked through
             log_soon(
                 "webhook",
                 level=_LEVELS.get(status, "warning"),
                 source=source.name,
                 status=status,
                 result=result,
-                reason=reason,
+                **why,
                 key=key,
                 ms=round((time.perf_counter() - begun) * 1000, 2),
             )
@@ -109,8 +115,6 @@ class Ingest:
 
     async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> str:
         """Return the result once all are durable; raises NotDurableError if one is not durable."""
-        if len(pieces) == 1:  # as nearly always
-            return await self._append(pieces[0], source, received_at)
         results = await asyncio.gather(*[self._append(piece, source, received_at) for piece in pieces])
         return next((result for result in _RESULTS if result in results), source.empty)
 

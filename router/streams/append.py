@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import (
@@ -140,6 +140,7 @@ class Appender:
         self._patience = patience
         self._replication = replication
         self._script = load_script("append")
+        self._streams = [keys.inbound(partition) for partition in range(keys.partitions)]
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bytes = 0  # of what waits or is under way
@@ -159,11 +160,12 @@ class Appender:
             self._loop = asyncio.get_running_loop()  # a system call: once, and not for each webhook
         done: asyncio.Future[bool] = self._loop.create_future()
         keys = [
-            self._keys.inbound(partition),
+            self._streams[partition],
             self._keys.latest(partition, fields.account_id, fields.subject),
             self._keys.seen(partition, fields.key),
         ]
-        keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
+        if fields.aliases:
+            keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
         self._waiting.append((partition, keys, [len(keys), fields.ttl, *values], size, done))
         self._bytes += size
         if self._flusher is None:
@@ -236,8 +238,8 @@ def _runs(batch: list[_Waiting]) -> list[list[_Waiting]]:
 
 def _call(run: list[_Waiting]) -> Call:
     """Return keys and arguments of one run."""
-    keys = [key for _, keys, *_ in run for key in keys]
-    return keys, [LATEST_LIFE, *(value for _, _, values, *_ in run for value in values)]
+    keys = chain.from_iterable([one[1] for one in run])
+    return list(keys), [LATEST_LIFE, *chain.from_iterable([one[2] for one in run])]
 
 
 def _each(answer: Any, count: int) -> list[Any]:

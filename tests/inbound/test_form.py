@@ -37,14 +37,19 @@ def test_not_utf_8(pair, shown):
     assert "secret" not in str(caught.value)
 
 
-@given(st.lists(st.tuples(st.binary(), st.binary())))
+some_bytes = st.binary() | st.sampled_from([b"a", b"b", b"\0", b"a\0b", b"\xc3", b"\xa1", b"\xc3\xa1"])
+
+
+@given(st.lists(st.tuples(some_bytes, some_bytes)))
 def test_reading_raises_nothing_else(pairs):
-    """Any bytes are text or refused."""
+    """Any bytes are text, each for itself, or refused."""
     try:
         texts = read_text(pairs)
     except UnreadableError:
+        with pytest.raises(UnicodeDecodeError):
+            [part.decode() for pair in pairs for part in pair]
         return
-    assert set(texts) == {name.decode() for name, _ in pairs}
+    assert texts == {name.decode(): value.decode() for name, value in reversed(pairs)}
 
 
 read_some = form_reader("From", "Body", "To", prefix="Media")
