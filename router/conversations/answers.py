@@ -38,8 +38,6 @@ ModelT = TypeVar("ModelT", bound=Resource)
 MAX_ERROR_BODY: Final = 2048
 _MAX_MESSAGE: Final = 300
 _MAX_RETRY_AFTER: Final = 86_400.0
-#: Nulls are looked for this deep: a conversation's participants' addresses are at three.
-_NULL_DEPTH: Final = 6
 
 _CLASSES: Final[dict[int, type[ApiError]]] = {
     401: AuthenticationError,
@@ -187,18 +185,10 @@ def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> Answer:
 
 
 def to_model(model: type[ModelT], data: Mapping[str, Any], *, route: str, status: int = 200) -> ModelT:
-    """Read a resource; a null is taken as "not told". Raises ServerError, naming the fields, where it does not fit."""
+    """Read a resource; to it a null is nothing told. Raises ServerError, naming the fields, where it does not fit."""
     try:
-        return model.model_validate(_without_nulls(data, _NULL_DEPTH))
+        return model.model_validate(data)
     except ValidationError as error:
         faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)[:3])
     text = f"{route}: HTTP {status} with a body that is no {model.__name__} ({faults})"
     raise ServerError(text, status=status)  # outside the except: a ValidationError repeats its input
-
-
-def _without_nulls(value: Any, depth: int) -> Any:
-    if depth and isinstance(value, dict):
-        return {name: _without_nulls(each, depth - 1) for name, each in value.items() if each is not None}
-    if depth and isinstance(value, list):
-        return [_without_nulls(each, depth - 1) for each in value]
-    return value

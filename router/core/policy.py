@@ -91,6 +91,14 @@ class Rule:
     configuration_ids: frozenset[str] | None = None
     accounts: frozenset[str] | None = None
     hours: Hours | None = None
+    #: Of _CONDITIONS those that are given: the word, how it looks at the facts, and what it wants to see.
+    given: tuple[tuple[str, Callable[[Facts], str | None], frozenset[str]], ...] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        conditions = [(word, look, getattr(self, attribute)) for word, attribute, look in _CONDITIONS]
+        object.__setattr__(self, "given", tuple(one for one in conditions if one[2] is not None))
 
 
 def _canonical(address: Address | None) -> str | None:
@@ -111,12 +119,10 @@ _CONDITIONS: Final[tuple[tuple[str, str, Callable[[Facts], str | None]], ...]] =
 def _matched(rule: Rule, facts: Facts) -> list[str] | None:
     """Return the words of the conditions that held, or None if one did not."""
     words = []
-    for word, attribute, look in _CONDITIONS:
-        wanted = getattr(rule, attribute)
-        if wanted is not None:
-            if look(facts) not in wanted:
-                return None
-            words.append(word)
+    for word, look, wanted in rule.given:
+        if look(facts) not in wanted:
+            return None
+        words.append(word)
     if rule.customer_prefixes is not None:
         if not facts.customer.canonical.startswith(rule.customer_prefixes):
             return None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.inbound.form import form_reader, read_text, require
+from router.core.signature import parse_form
+from router.inbound.form import read_text, require
 from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ ROWS: Final = (
     Row(MESSAGE, (JOINED, SAID), kind="RCS"),
     Row(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
     Row("message.<status>", IGNORED, _OUTGOING),
-)
-#: What the worker reads of the some twenty parameters.
-_read: Final = form_reader(
-    "From", "To", "MessageSid", "MessageStatus", "SmsStatus", "Body", "ButtonText", "NumMedia", prefix="Media"
 )
 #: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
 #: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.
@@ -71,7 +68,7 @@ def message_key(account_id: str, sid: str, status: str = "") -> str:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
-    texts = _read(entry.body)
+    texts = read_text(parse_form(entry.body))
     require(texts, "From", "To", "MessageSid")
     sid, status = texts["MessageSid"].strip(), _outgoing_status(texts)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)

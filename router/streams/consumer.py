@@ -47,7 +47,7 @@ LOOK_ASIDE: Final = 0.05
 
 @dataclass(slots=True)
 class _Tries:
-    """How often an entry was tried here; the delivery says whether an effect may have happened already.
+    """How often an entry was tried here; `is_begun` if one of ours may have had an effect that the next must look for.
 
     `is_queued` while only its turn has not come.
     """
@@ -55,6 +55,7 @@ class _Tries:
     delivery: Delivery
     count: int = 0
     is_queued: bool = False
+    is_begun: bool = False
 
 
 class StreamConsumer:
@@ -255,9 +256,11 @@ class StreamConsumer:
 
     async def _try(self, state: _Tries) -> float | None:
         """Do one attempt; returns the pause before the next, or None if there is none."""
+        if state.is_begun and not state.delivery.is_redelivered:
+            state.delivery = replace(state.delivery, is_redelivered=True)
         delivery = state.delivery
         pause = pause_after_failure(self._limits.retry_delay, state.count)
-        state.delivery, state.is_queued = replace(delivery, is_redelivered=True), False
+        state.is_begun, state.is_queued = True, False
         try:
             return await self._settle(state, delivery, await self._attempt(delivery), pause)
         except (RedisError, ConnectionError, TimeoutError) as error:
@@ -276,7 +279,7 @@ class StreamConsumer:
         """Do what an attempt says of its delivery; returns as _try does."""
         if isinstance(verdict, Later):
             state.is_queued = verdict.is_queued
-            state.delivery = replace(delivery, is_redelivered=delivery.is_redelivered or verdict.is_unsure)
+            state.is_begun = verdict.is_unsure
             if verdict.is_queued and self._shares.of(self._account_of(delivery)).is_crowded:
                 return None  # it stays pending; the claimer takes it up again, after what it waits for
             return await self._wait(state, verdict.reason, pause_of(verdict, state.count), is_usual=verdict.is_usual)

@@ -7,7 +7,6 @@ own addresses are caches beside it: losing one costs a call, never an entry.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -206,11 +205,11 @@ class Store:
         if route is None:
             pipeline.delete(key)
         else:
-            pipeline.set(key, orjson.dumps(asdict(route)), ex=ROUTE_LIFE)
+            _set(pipeline, key, orjson.dumps(route), ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
         """Note that a participant is being created at `address`: its callback waits for the one who knows why."""
-        await self._redis.set(self._keys.creating(account_id, address.key), "1", ex=CREATING_LIFE)
+        await _set(self._redis, self._keys.creating(account_id, address.key), "1", CREATING_LIFE)
 
     async def end_creating(
         self, account_id: str, addresses: Iterable[Address], *, pair: str = "", route: Route | None = None
@@ -257,3 +256,8 @@ class Store:
     async def write_callback_time(self, account_id: str, told: int) -> None:
         """Remember that a status callback of the account came at `told` (µs)."""
         await self._redis.set(self._keys.callbacks(account_id), told, ex=CALLBACKS_LIFE)
+
+
+def _set(redis: Any, key: str, text: str | bytes, life: int) -> Any:
+    """Set a string for `life` seconds: the client's own `set` looks at twenty options first, at four times the cost."""
+    return redis.execute_command("SET", key, text, "EX", life)

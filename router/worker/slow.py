@@ -248,14 +248,14 @@ class Slow:
 
     async def _take(self, work: Work, event: FoundEvent, resolved: Resolved) -> Verdict | None:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
-        names = dict.fromkeys(resolved_fields(resolved, event))
+        names: dict[str, None] = {}
         for number in range(RACES):
-            is_guessed = (
-                resolved.is_new and number == 0
-            )  # spares reading nothing; the commit fails if there is something
+            # Of a new conversation nothing is read, since nothing is there; if there is, the commit fails.
+            is_guessed = resolved.is_new and number == 0
             if is_guessed:
                 ledger = self._store.make_ledger(work.account_id, resolved.conversation_id)
             else:
+                names = names or dict.fromkeys(resolved_fields(resolved, event))
                 ledger = await self._read(work, resolved.conversation_id, names)
             try:
                 outcome = self._judge.apply_resolved(work, event, resolved, ledger)

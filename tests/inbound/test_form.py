@@ -1,14 +1,11 @@
 """Form parameters as text: the first of a repeated one, and a name but never a value in an error."""
 
-import re
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import UnreadableError
-from router.core.signature import parse_form
-from router.inbound.form import form_reader, read_text, require
+from router.inbound.form import read_text, require
 
 
 def test_text():
@@ -50,40 +47,6 @@ def test_reading_raises_nothing_else(pairs):
             [part.decode() for pair in pairs for part in pair]
         return
     assert texts == {name.decode(): value.decode() for name, value in reversed(pairs)}
-
-
-read_some = form_reader("From", "Body", "To", prefix="Media")
-
-
-def some_of(body):
-    """Return what is wanted of a form that is parsed as a whole."""
-    pairs = [pair for pair in parse_form(body) if pair[0] in {b"From", b"Body", b"To"} or pair[0].startswith(b"Media")]
-    return read_text(pairs)
-
-
-@given(
-    st.lists(
-        st.sampled_from([b"From=%2B1", b"Body=a+b%", b"B%6Fdy=%C3%A1", b"MediaUrl0=x", b"ToCity=A+B", b"To", b"", b"="])
-        | st.binary(max_size=12)
-        | st.builds(b"".join, st.lists(st.sampled_from([b"To", b"Body", b"Media", b"%", b"+", b"=", b"\xff", b"\n"])))
-    )
-)
-def test_form_of_which_some_is_read(parameters):
-    """What is wanted is read, or refused, exactly as of the whole form."""
-    body = b"&".join(parameters)
-    try:
-        expected = some_of(body)
-    except UnreadableError as error:
-        with pytest.raises(UnreadableError, match=f"^{re.escape(str(error))}$"):
-            read_some(body)
-        return
-    assert read_some(body) == expected
-
-
-def test_form_of_too_many_parameters():
-    """A bound on the work holds whether or not anybody reads what is there."""
-    with pytest.raises(UnreadableError, match="parameters"):
-        read_some(b"&".join([b"a=b"] * 1001))
 
 
 def test_require():
