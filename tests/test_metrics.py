@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from router import metrics
 from tests.support.source import modules, name_of
@@ -42,6 +43,28 @@ def test_counting():
     metrics.count("router_attempts", "made-up", "failed")
     metrics.count("router_attempts", "made-up", "failed", by=4)
     assert metrics.REGISTRY.get_sample_value("router_attempts_total", labels) == 5
+
+
+def test_counters_are_shown():
+    """Each with its meaning, and its labels by name; a label may say anything."""
+    metrics.count("router_api_calls", "GET", 'a "quoted" \\ route', "200", by=2)
+    text = metrics.render().decode()
+    assert "# HELP router_api_calls_total calls to the Conversations API by method, route and status" in text
+    assert 'router_api_calls_total{method="GET",route="a \\"quoted\\" \\\\ route",status="200"} 2.0' in text
+
+
+def test_seconds():
+    """They are shown as the library shows its own: a bucket has all that took no longer than its bound."""
+    bounds, taken = (0.1, 1, 10), (0.05, 0.1, 0.1001, 1, 9, 10, 11, 500)
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    mine = metrics.Seconds("router_made_up", "made up", bounds)
+    ours.register(mine)
+    library = Histogram("router_made_up", "made up", buckets=bounds, registry=theirs)
+    for seconds in taken:
+        mine.observe(seconds)
+        library.observe(seconds)
+    shown = [line for line in generate_latest(theirs).decode().splitlines() if "_created" not in line]
+    assert generate_latest(ours).decode().splitlines() == shown
 
 
 def test_gauges_are_forgotten():

@@ -52,7 +52,7 @@ def parse_form(body: bytes) -> Pairs:
     """
     if body.count(b"&") >= MAX_PARAMETERS:
         raise UnreadableError(f"more than {MAX_PARAMETERS} parameters")
-    body = body.replace(b"+", b" ")
+    body = body.replace(b"+", b" ").replace(b"%2B", b"+")  # the plus of each number, at once and not one by one
     if _SEPARATOR_INSIDE.search(body):
         return [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in _PARAMETER.findall(body)]
     return _split(unquote_to_bytes(body))  # as nearly always: one call, and not two for each parameter
