@@ -8,6 +8,7 @@ it closed or does not read, a receiver that is stopping.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -20,33 +21,43 @@ if TYPE_CHECKING:
 
 
 class Ready(web.Response):
-    """A response (200) that is sent as it is, as often as one likes; it has no state of its own after construction."""
+    """A response (200) that is the same each time, for as many callers as there are.
+
+    Those of one turn of the event loop are answered in a row at the beginning of the next, when the log lines of their
+    webhooks, which were asked for before (router.logs.log_soon), are written. It is also before aiohttp goes on with
+    any of their connections: that waits for a task which ends after this has been asked for.
+    """
 
     def __init__(self, body: bytes, content_type: str) -> None:
         super().__init__(body=body, content_type=content_type)
         self._keep_alive = True
+        self._waiting: list[asyncio.Transport] = []
         self._second, self._bytes = 0, b""
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Send all of it; raises ConnectionResetError if the caller has gone away."""
+        """Have all of it sent; raises ConnectionResetError if the caller has gone away."""
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the caller has gone away")
-        second = int(time.time())
-        if second != self._second:
-            self._second, self._bytes = second, self._written(second)
-        transport.write(self._bytes)
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._waiting.append(transport)
 
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to send."""
 
+    def _send(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._bytes = second, self._written(second)
+        for transport in waiting:
+            transport.write(self._bytes)
+
     def _written(self, second: int) -> bytes:
-        lines = ("HTTP/1.1 200 OK", *(f"{name}: {text}" for name, text in self.headers.items()))
-        head = "\r\n".join(
-            (*lines, f"Content-Length: {self.content_length}", f"Date: {formatdate(second, usegmt=True)}")
-        )
-        body = self.body if isinstance(self.body, bytes) else b""
-        return head.encode() + b"\r\n\r\n" + body
+        headers = {**self.headers, "Content-Length": self.content_length, "Date": formatdate(second, usegmt=True)}
+        lines = ("HTTP/1.1 200 OK", *(f"{name}: {text}" for name, text in headers.items()), "", "")
+        return "\r\n".join(lines).encode() + (self.body if isinstance(self.body, bytes) else b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from router.core.signature import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
 from router.ports import make_replication
+from router.receiver.answers import Ready
 from router.receiver.door import SignedDoor
 from router.receiver.drainer import Drainer
 from router.receiver.ingest import Ingest
@@ -136,8 +137,10 @@ def shortcut(app: web.Application, usual: AnyHandler) -> AnyHandler:
 def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = await ingest.take(request, source)
-        await asyncio.sleep(0)  # its log line is written first, with those of all that were taken in this turn
-        return answer.to(request, is_last=stopping.is_set())
+        response = answer.to(request, is_last=stopping.is_set())
+        if not isinstance(response, Ready):
+            await asyncio.sleep(0)  # its log line is written first, with those of all that were taken in this turn
+        return response
 
     return handle
 

@@ -11,7 +11,6 @@ came in, and a body may go on to a customer.
 
 from __future__ import annotations
 
-import asyncio
 import resource
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +21,7 @@ from router import metrics
 from router.logs import describe, log
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine
 
 #: Seconds that a new connection may take to send the head of its first request.
@@ -119,9 +119,9 @@ class Connection(web.RequestHandler):
 
     def drop(self) -> None:
         """Close it at once, with what its other side does not read."""
-        transport = self.transport
+        transport: Any = self.transport  # uvloop's is of none of asyncio's classes
         self.force_close()
-        if isinstance(transport, asyncio.WriteTransport):
+        if transport is not None:
             transport.abort()
 
     def _end_if_silent(self) -> None:

@@ -1,10 +1,13 @@
 """Answers that are made once: what goes over the wire is what aiohttp would have sent, for whoever asks."""
 
+import asyncio
 from types import SimpleNamespace
 
+import orjson
 import pytest
 from aiohttp import HttpVersion10, HttpVersion11
 
+from router import logs
 from router.receiver import answers
 from router.receiver.answers import Answer, Ready, usual_answer
 from tests.receiver.samples import SAMPLES, signed, sms
@@ -85,21 +88,51 @@ def test_only_a_usual_answer_is_ready():
     assert not isinstance(refused, Ready)
 
 
+async def ask(ready, written):
+    """Have an answer sent to a caller of whom it is known only what was written to it."""
+    await ready.prepare(SimpleNamespace(transport=SimpleNamespace(write=written.append)))
+    await ready.write_eof()
+
+
 async def test_its_date_is_that_of_each_answer(monkeypatch):
     """The head is made anew each second, and not more often."""
     written, moment = [], SimpleNamespace(now=0.0)
     monkeypatch.setattr(answers, "time", SimpleNamespace(time=lambda: moment.now))
     ready = Ready(b"", "text/plain")
-    request = SimpleNamespace(transport=SimpleNamespace(write=written.append))
     for moment.now in (1_767_787_200.1, 1_767_787_200.9, 1_767_787_201.0):
-        await ready.prepare(request)
-        await ready.write_eof()
+        await ask(ready, written)
+        await asyncio.sleep(0)
     assert [data.partition(b"Date: ")[2] for data in written] == [
         b"Wed, 07 Jan 2026 12:00:00 GMT\r\n\r\n",
         b"Wed, 07 Jan 2026 12:00:00 GMT\r\n\r\n",
         b"Wed, 07 Jan 2026 12:00:01 GMT\r\n\r\n",
     ]
     assert written[0] is written[1]
+
+
+async def test_lines_are_written_before_answers(monkeypatch):
+    """Of all that are answered in one turn the log has the lines before anybody has an answer."""
+    written = []
+    monkeypatch.setattr(logs._Output, "stream", SimpleNamespace(write=written.append, flush=lambda: None))
+    ready = Ready(TWIML, "text/xml")
+    for number in range(2):
+        logs.log_soon("webhook", number=number)
+        await ask(ready, written)
+    assert written == []
+    await asyncio.sleep(0)
+    lines, *sent = written
+    assert [orjson.loads(line)["number"] for line in lines.splitlines()] == [0, 1]
+    assert len(sent) == 2
+    assert all(data.endswith(TWIML) for data in sent)
+
+
+async def test_answers_keep_the_order_of_their_requests(start):
+    """Of requests that come at once on one connection, ready answers and others, each gets its own in its turn."""
+    receiver, good = await start(), signed(sms())
+    forged = good.but(signature="forged")
+    async with on_wire(port_of(receiver)) as wire:
+        await wire.send(b"".join(whole(request) for request in (good, forged, good, good, forged, good)))
+        assert [(await wire.answer()).status for _ in range(6)] == [200, 403, 200, 200, 403, 200]
 
 
 async def test_a_caller_who_has_gone_away_is_told_of():

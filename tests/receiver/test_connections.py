@@ -4,6 +4,8 @@ import asyncio
 import resource
 
 import pytest
+import uvloop
+from aiohttp import web
 
 from router.receiver import bodies, connections, door, mail_door
 from router.receiver.bodies import Room
@@ -98,6 +100,27 @@ async def test_chunks_without_an_end_are_refused(monkeypatch, start):
     assert answer is None or (answer.status, answer.body) == (413, b"")
     (line,) = receiver.webhooks()
     assert line["status"] == 413
+
+
+def test_dropping_waits_for_no_reader_on_any_loop():
+    """Whoever does not read is gone at once, with what it was sent: also on uvloop, which serves."""
+
+    async def drop_one():
+        loop, made = asyncio.get_running_loop(), []
+        make = connections.connections(web.Server(lambda _: None), loop, 10)
+        listener = await loop.create_server(lambda: made.append(make()) or made[-1], "127.0.0.1", 0)
+        caller = await dial(listener.sockets[0].getsockname()[1])
+        await until(lambda: made and made[0].transport)
+        crowd, transport = made[0]._crowd, made[0].transport
+        transport.write(b"x" * 50_000_000)
+        assert len(crowd) == 1
+        made[0].drop()
+        await until(lambda: not len(crowd))
+        listener.close()
+        await caller.close()
+        return transport.get_write_buffer_size()
+
+    assert uvloop.run(drop_one()) == asyncio.run(drop_one()) == 0
 
 
 async def test_the_one_that_waits_longest_makes_room(start):
