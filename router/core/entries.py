@@ -19,7 +19,7 @@ from router.core.values import value
 if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import Cause
-    from router.core.participants import Participant, ParticipantAddress
+    from router.core.participants import Participant
 
 SOURCE_PREFIX: Final = "/participant-router/"
 
@@ -203,9 +203,9 @@ def _name(parts: tuple[str, ...]) -> str:
 
 @value
 class Draft:
-    """An entry as it will be written, without the models: for what is written most often, from values of ours.
+    """An entry as it will be written, without the models: made of values that were validated where they came in.
 
-    The models take twice as long as all the rest of a message. A test holds that both write the same.
+    The models take twice as long as all the rest of a message. Tests hold that both write the same.
     """
 
     id: str
@@ -224,15 +224,16 @@ class Draft:
         return {"type": self.type, "id": self.id, "event": orjson.dumps(self.document).decode()}
 
 
-def draft_communication(
-    data: dict[str, Any], *, namespace: str, subject: str, distinction: str, occurred_at: int
+def draft_entry(
+    kind: str, data: dict[str, Any], *, namespace: str, subject: str, distinction: str, occurred_at: int
 ) -> Draft:
-    """Return the `communication.received` for `data`, which has every field that CommunicationData and its parts have.
+    """Return the entry of type `kind` for `data`, which has every field of its model, and of the parts, in their order.
 
+    `distinction` tells apart what may happen twice to one subject (a stay, a version); `occurred_at` is in µs.
     All tellings of one communication have the same id, whoever they say the author is.
     """
-    kind = CommunicationData.type
-    name = _name((namespace, data["account_id"], data["conversation"]["id"], "", kind, distinction))
+    whose = "" if kind == CommunicationData.type else subject
+    name = _name((namespace, data["account_id"], data["conversation"]["id"], whose, kind, distinction))
     document = {
         "specversion": "1.0",
         "id": name,
@@ -282,23 +283,22 @@ def show_address(address: Address) -> dict[str, str]:
     return {"channel": address.channel, "address": address.value}
 
 
-def from_participant(participant: Participant, *, account_id: str, conversation_id: str) -> EntryParticipant:
-    """Return the API's participant as entries carry it."""
-    return EntryParticipant(
-        id=participant.id,
-        conversation_id=participant.conversation_id or conversation_id,
-        account_id=participant.account_id or account_id,
-        name=participant.name,
-        type=participant.type,
-        profile_id=participant.profile_id,
-        addresses=tuple(_from_address(address) for address in participant.addresses),
-        created_at=participant.created_at,
-        updated_at=participant.updated_at,
-    )
-
-
-def _from_address(address: ParticipantAddress) -> EntryParticipantAddress:
-    return EntryParticipantAddress(channel=address.channel, address=address.address, channel_id=address.channel_id)
+def show_participant(participant: Participant, *, account_id: str, conversation_id: str) -> dict[str, Any]:
+    """Return the API's participant as entries carry it, to be validated."""
+    return {
+        "id": participant.id,
+        "conversation_id": participant.conversation_id or conversation_id,
+        "account_id": participant.account_id or account_id,
+        "name": participant.name,
+        "type": participant.type,
+        "profile_id": participant.profile_id,
+        "addresses": [
+            {"channel": one.channel, "address": one.address, "channel_id": one.channel_id}
+            for one in participant.addresses
+        ],
+        "created_at": participant.created_at,
+        "updated_at": participant.updated_at,
+    }
 
 
 def json_schema(data: type[EntryData]) -> dict[str, Any]:

@@ -15,18 +15,17 @@ from router.core.addresses import Address
 from router.core.call_ledger import is_another_call, see_calls
 from router.core.entries import (
     ClosedData,
+    CommunicationData,
     Draft,
-    Entry,
     EntryData,
     JoinedData,
     LeftData,
     ParticipantData,
     UpdatedData,
-    draft_communication,
-    from_participant,
-    make_entry,
+    draft_entry,
     show_address,
     show_cause,
+    show_participant,
 )
 from router.core.errors import RouterError
 from router.core.events import Cause, Version
@@ -74,7 +73,7 @@ class Ledger:
     fields: dict[str, str]
     known: frozenset[str] | None = None
     changes: dict[str, str | None] = field(default_factory=dict)
-    entries: list[Entry | Draft] = field(default_factory=list)
+    entries: list[Draft] = field(default_factory=list)
     claims: dict[str, Claim] = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()
     is_committed: bool = False
@@ -283,39 +282,34 @@ class Ledger:
             channel=shown.channel if shown else "",
             address=shown.value if shown else "",
             recipient=show_address(recipient) if recipient else None,
-            participant=from_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
+            participant=show_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )
 
     def publish(self, model: type[EntryData], cause: Cause, *, subject: str, distinction: str, **fields: Any) -> None:
-        """Add an entry for the holder."""
-        # plain values, validated as a whole: half the time of a model for each part
-        data = model.model_validate(self._data(cause, fields))
-        entry = make_entry(
-            data,
-            namespace=self.namespace,
-            subject=subject,
-            distinction=distinction,
-            occurred_at=cause.received_at,
-        )
-        self.entries.append(entry)
+        """Add an entry for the holder; `fields` are those of its model, besides what all entries have."""
+        self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
 
     def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
         """Add what `subject` said, known by `name`, unless the ledger or the commit finds that it was published.
 
         `fields` are those of CommunicationData, besides what all entries have.
         """
-        draft = draft_communication(
-            self._data(cause, fields),
-            namespace=self.namespace,
-            subject=subject,
-            distinction=name,
-            occurred_at=cause.received_at,
-        )
+        draft = self._draft(CommunicationData.type, cause, fields, subject=subject, distinction=name)
         earlier = self.claims.get(draft.id)
         self.claims[draft.id] = claim.also(earlier) if earlier else claim
         if not earlier:
             self.entries.append(draft)
+
+    def _draft(self, kind: str, cause: Cause, fields: dict[str, Any], *, subject: str, distinction: str) -> Draft:
+        return draft_entry(
+            kind,
+            self._data(cause, fields),
+            namespace=self.namespace,
+            subject=subject,
+            distinction=distinction,
+            occurred_at=cause.received_at,
+        )
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the data of an entry: what all have, and its own."""

@@ -13,13 +13,21 @@ from typing import Final
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
+#: Characters of the longest text that _ISO takes.
+_LONGEST: Final = 36
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def to_microseconds(text: str | None) -> int | None:
     """Return the time that `text` names, or None where there is none or it cannot be read; never raises."""
-    match = _ISO.fullmatch(text.strip()) if text else None
+    text = text.strip() if text else ""
+    return _read(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=256)  # what is created together, and what an event and its resource say, are of one time
+def _read(text: str) -> int | None:
+    match = _ISO.fullmatch(text)
     if match is None:
         return None
     *parts, fraction, sign, hours, minutes = match.groups()

@@ -15,7 +15,7 @@ from router.logs import log
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.entries import Draft, Entry
+    from router.core.entries import Draft
     from router.core.ledger import Ledger
     from router.core.marker import Outcome
     from router.core.policy import Decision
@@ -47,7 +47,7 @@ class Work:
     route: Route | None = None
     ledger: Ledger | None = None
     outcome: Outcome | None = None
-    published: list[Entry | Draft] = field(default_factory=list)
+    published: list[Draft] = field(default_factory=list)
     is_being_created: bool = False
     needed: Needed | None = None
     surroundings: Surroundings | None = None

@@ -2,9 +2,17 @@
 
 from router.core.call_ledger import take_call_end
 from router.core.communications import take_communication
+from router.core.entries import DATA_TYPES, read_entry
 from router.core.events import Version
 from router.core.ledger import Ledger
 from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
+
+
+def is_as_the_models_write(draft):
+    """Tell whether what is written without the models is what they would write, byte by byte."""
+    fields = draft.to_fields()
+    entry = read_entry(fields["event"])
+    return entry.to_fields() == fields and type(entry.data) is DATA_TYPES[draft.type]
 
 
 class Book:
@@ -29,6 +37,8 @@ class Book:
                 else:
                     self.fields[name] = value
             self.fields["rev"] = str(ledger.revision + 1)
+        for draft in ledger.entries:
+            assert is_as_the_models_write(draft)
         self.entries += [entry for entry in ledger.entries if self._is_new(ledger, entry)]
 
     def _is_new(self, ledger, entry):

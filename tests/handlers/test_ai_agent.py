@@ -8,7 +8,7 @@ from handlers.ai_agent import SETTLE
 from handlers.effects import Effects
 from handlers.lua import load_script
 from handlers.replies import make_greeting
-from router.core.entries import EntryAddress, JoinedData, from_participant
+from router.core.entries import EntryAddress, EntryParticipant, JoinedData, show_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later
 from tests.handlers.world import ACCOUNT, OURS, CrashError, OneApi, delivery_of, dying, number, seat, until
@@ -379,7 +379,8 @@ async def test_a_reply_gets_the_typed_entry(world):
     (joined,) = seen
     assert isinstance(joined.data, JoinedData)
     assert joined.data.recipient == EntryAddress(channel="SMS", address=OURS)
-    assert joined.data.participant == from_participant(opened.customer, account_id=ACCOUNT, conversation_id=opened.id)
+    shown = show_participant(opened.customer, account_id=ACCOUNT, conversation_id=opened.id)
+    assert joined.data.participant == EntryParticipant(**shown)
 
 
 async def test_a_failure_that_is_not_an_ending_is_raised(world):

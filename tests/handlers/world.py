@@ -32,8 +32,8 @@ from router.core.entries import (
     JoinedData,
     LeftData,
     UpdatedData,
-    from_participant,
     make_entry,
+    show_participant,
 )
 from router.core.errors import AuthenticationError
 from router.core.keys import Keys
@@ -83,7 +83,7 @@ def make(
         "cause": EntryCause(source="messaging", event_type="message", idempotency_key="k", received_at="now"),
     }
     if participant is not None:
-        common["participant"] = from_participant(participant, account_id=ACCOUNT, conversation_id=conversation)
+        common["participant"] = show_participant(participant, account_id=ACCOUNT, conversation_id=conversation)
         common["channel"] = participant.addresses[0].channel
         common["address"] = participant.addresses[0].address
     if data is JoinedData:

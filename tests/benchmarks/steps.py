@@ -1,0 +1,187 @@
+"""How many steps (bytecodes) the interpreter takes for a webhook, a new customer and a known one, by function.
+
+On a machine that others use, times of one run are up to twice those of the next; this is the same everywhere, to a few
+steps. It is not the whole cost: what C code does within a step (HMAC, JSON, sockets) is not in it. `python -m
+tests.benchmarks.steps` runs receiver and worker in this process, one after the other, traced: about a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from router import logs
+from router.core.keys import Keys
+from router.process import run
+from router.receiver.app import create_app, shortcut
+from router.receiver.connections import connections
+from router.settings import load
+from router.worker.app import working
+from tests.benchmarks import webhooks
+from tests.benchmarks.customers import start_api
+from tests.benchmarks.filled import Stream
+from tests.benchmarks.processes import Processes, real_redis
+from tests.benchmarks.receiver import settings_of
+from tests.benchmarks.report import table
+from tests.benchmarks.worker import environment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import CodeType, FrameType
+
+    from router.streams.connection import Redis
+
+#: Callers of the receiver, each with one request at a time.
+CALLERS: Final = 32
+_PACKAGES: Final = "site-packages"
+
+
+class Steps:
+    """Counts the steps of all functions while `counting`."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[CodeType] = Counter()
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count in the block, in this thread."""
+        sys.settrace(self._trace)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _argument: Any) -> Any:
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self.taken[frame.f_code] += event == "opcode"
+        return self._trace
+
+    def rows(self, events: int, most: int) -> list[tuple[str, str]]:
+        """Return steps for each of so many events: all, by package, and of the functions that take most."""
+        functions: Counter[str] = Counter()
+        packages: Counter[str] = Counter()
+        for code, steps in self.taken.items():
+            path = Path(code.co_filename)
+            if path == Path(__file__):
+                continue
+            functions[f"{code.co_qualname} ({path.name})"] += steps
+            packages[_package_of(path)] += steps
+        shown = [("all", functions.total()), *packages.most_common(6), *functions.most_common(most)]
+        return [(name, f"{steps / events:,.0f}") for name, steps in shown]
+
+
+def _package_of(path: Path) -> str:
+    parts = path.parts
+    if _PACKAGES in parts:
+        return f"[{parts[parts.index(_PACKAGES) + 1]}]"
+    return "[router]" if "router" in parts else "[Python's own]"
+
+
+class _Caller(asyncio.Transport):
+    """A connection without a socket: takes the answer, and is ready for the next request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = 0
+
+    def write(self, data: Any) -> None:
+        assert bytes(data).startswith(b"HTTP/1.1 200"), data
+        self.answers += 1
+
+    def is_closing(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
+    """Have the receiver take `count` webhooks, CALLERS at once."""
+    settings = load(environment=settings_of(redis_url) | {"ROUTER_SPOOL_DIR": str(spool)})
+    runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False)
+    await runner.setup()
+    assert runner.server is not None
+    runner.server.request_handler = shortcut(runner.app, runner.server.request_handler)
+    make = connections(runner.server, asyncio.get_running_loop(), CALLERS)
+    callers = [(make(), _Caller()) for _ in range(CALLERS)]
+    for connection, caller in callers:
+        connection.connection_made(caller)
+    requests = list(webhooks.requests(time.time_ns() >> 12, count + CALLERS, webhooks.Crowd(CALLERS)))
+
+    async def ask(first: int) -> None:
+        for (connection, _), request in zip(callers, requests[first : first + CALLERS], strict=False):
+            connection.data_received(request)
+        while sum(caller.answers for _, caller in callers) < first + CALLERS:
+            await asyncio.sleep(0)
+
+    await ask(0)  # what is only done once
+    steps = Steps()
+    with steps.counting():
+        for first in range(CALLERS, count + CALLERS, CALLERS):
+            await ask(first)
+    await runner.cleanup()
+    return steps
+
+
+async def count_events(redis: Redis, environment: dict[str, str], count: int) -> tuple[Steps, Steps]:
+    """Have the worker work on the first messages of `count` customers, and then on one more of each."""
+    stream, new, known = Stream.inbound(redis, Keys()), Steps(), Steps()
+    await stream.create()
+    async with working(load(environment=environment)):
+
+        async def work(crowd: webhooks.Crowd, steps: Steps) -> None:
+            await stream.prepare(crowd, crowd.customers)
+            with steps.counting():
+                await stream.release()
+                while await stream.acknowledged(crowd.customers) < crowd.customers:
+                    await asyncio.sleep(0.1)
+
+        await work(webhooks.Crowd(count, first=count), Steps())  # what is only done once
+        crowd = webhooks.Crowd(count)
+        await work(crowd, new)
+        await work(crowd, known)
+    return new, known
+
+
+async def main(count: int, most: int) -> int:
+    """Print the tables."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary, open(os.devnull, "w", encoding="utf-8") as lines:
+        directory = Path(temporary)
+        logs.setup(process="steps", stream=lines)
+        async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
+            counted = {"a webhook": await count_webhooks(server.url, directory / "spool", count)}
+            await redis.flushdb()
+            api = await start_api(processes, "api", 0.0)
+            new, known = await count_events(redis, environment_of(server.url, api), count)
+            counted |= {"a new customer's message": new, "a known customer's message": known}
+    for name, steps in counted.items():
+        rows = [(f"steps for {name}", "each"), *steps.rows(count, most)]
+        print("\n".join(["", *table(rows)]))  # noqa: T201 - a tool talks to a person
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.steps", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--count", type=int, default=CALLERS * 16, help="webhooks and customers (default: %(default)s)")
+    parser.add_argument("--most", type=int, default=20, help="functions that are shown (default: %(default)s)")
+    arguments = parser.parse_args()
+    raise SystemExit(run(main(arguments.count, arguments.most)))
