@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
+import io
 import sys
 import tempfile
 import time
@@ -130,7 +130,7 @@ async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
     async def ask(first: int) -> None:
         for (connection, _), request in zip(callers, requests[first : first + CALLERS], strict=False):
             connection.data_received(request)
-        while sum(caller.answers for _, caller in callers) < first + CALLERS:
+        while sum(caller.answers for _, caller in callers) < first + CALLERS:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0)
 
     await ask(0)  # what is only done once
@@ -152,7 +152,7 @@ async def count_events(redis: Redis, environment: dict[str, str], count: int) ->
             await stream.prepare(crowd, crowd.customers)
             with steps.counting():
                 await stream.release()
-                while await stream.acknowledged(crowd.customers) < crowd.customers:
+                while await stream.acknowledged(crowd.customers) < crowd.customers:  # noqa: ASYNC110 - nobody tells
                     await asyncio.sleep(0.1)
 
         await work(webhooks.Crowd(count, first=count), Steps())  # what is only done once
@@ -164,9 +164,9 @@ async def count_events(redis: Redis, environment: dict[str, str], count: int) ->
 
 async def main(count: int, most: int) -> int:
     """Print the tables."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary, open(os.devnull, "w", encoding="utf-8") as lines:
+    logs.setup(process="steps", stream=io.StringIO())
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        logs.setup(process="steps", stream=lines)
         async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
             counted = {"a webhook": await count_webhooks(server.url, directory / "spool", count)}
             await redis.flushdb()

@@ -22,10 +22,10 @@ from router.core.entries import (
     JoinedData,
     LeftData,
     UpdatedData,
-    from_participant,
     json_schema,
     make_entry,
     read_entry,
+    show_participant,
 )
 from tests.core.builders import ACCOUNT, CONVERSATION, CUSTOMER, DESK, OTHER, make_participant
 
@@ -42,7 +42,7 @@ OF_PARTICIPANT = COMMON | {
     "channel": "SMS",
     "address": CUSTOMER.value,
     "recipient": EntryAddress(channel="SMS", address=DESK.value),
-    "participant": from_participant(make_participant(), account_id=ACCOUNT, conversation_id=CONVERSATION),
+    "participant": show_participant(make_participant(), account_id=ACCOUNT, conversation_id=CONVERSATION),
 }
 SAMPLES = [
     pytest.param(JoinedData(**OF_PARTICIPANT, origin="created"), "p1", id="joined"),
@@ -204,11 +204,12 @@ def test_ids_do_not_run_into_each_other(one, other):
 def test_participant_of_an_entry():
     """What a partial participant does not say of itself is taken from its conversation."""
     partial = make_participant(conversation_id="", account_id="")
-    entry = from_participant(partial, account_id=ACCOUNT, conversation_id=CONVERSATION)
-    assert (entry.account_id, entry.conversation_id) == (ACCOUNT, CONVERSATION)
+    shown = show_participant(partial, account_id=ACCOUNT, conversation_id=CONVERSATION)
+    assert (shown["account_id"], shown["conversation_id"]) == (ACCOUNT, CONVERSATION)
     whole = make_participant(conversation_id=OTHER, account_id="AC2", name="Ana", profile_id="mem_1")
-    entry = from_participant(whole, account_id=ACCOUNT, conversation_id=CONVERSATION)
-    assert (entry.account_id, entry.conversation_id, entry.name, entry.profile_id) == ("AC2", OTHER, "Ana", "mem_1")
+    shown = show_participant(whole, account_id=ACCOUNT, conversation_id=CONVERSATION)
+    assert (shown["account_id"], shown["conversation_id"], shown["name"]) == ("AC2", OTHER, "Ana")
+    assert shown["profile_id"] == "mem_1"
 
 
 def test_origins_are_three():
