@@ -30,9 +30,13 @@ class Ready(web.Response):
 
     def __init__(self, body: bytes, content_type: str) -> None:
         super().__init__(body=body, content_type=content_type)
-        self._keep_alive = True
         self._waiting: list[asyncio.Transport] = []
         self._second, self._bytes = 0, b""
+
+    @property
+    def keep_alive(self) -> bool:
+        """It never ends its connection."""
+        return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Have all of it sent; raises ConnectionResetError if the caller has gone away."""

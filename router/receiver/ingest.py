@@ -90,7 +90,7 @@ class Ingest:
             status, result, reason = 503, "not-durable", str(error)
             return Answer(503, headers={"Retry-After": RETRY_AFTER})
         except Exception as error:  # noqa: BLE001 - the composition root of a webhook: it ends in an answer and a line
-            reason = describe(error)
+            status, result, reason = 500, "failed", describe(error)
             return Answer(500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)

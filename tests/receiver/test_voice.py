@@ -9,6 +9,7 @@ from router.core.addresses import Address
 from router.core.errors import SettingsError
 from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
+from router.receiver.voice import VoiceResponder
 from router.sandbox.simulated_voice import STATUSES, call, call_status, handoff, take_answer
 from router.sandbox.simulator import Sender
 from router.streams.calls import CallStore
@@ -205,3 +206,17 @@ async def test_what_twilio_would_do_with_the_answer(receiver):
     assert take_answer(answer.body) == {"conversationConfiguration": CONFIGURATION}
     assert take_answer(EMPTY_TWIML) is None
     assert take_answer(b"busy") is None
+
+
+async def test_an_answer_that_cannot_be_made_is_logged_as_what_it_is(receiver, monkeypatch):
+    """The event is durable by then, but the caller hears a 500: the line says so, and nothing of the text."""
+
+    async def fail(*_):
+        raise RuntimeError(CUSTOMER)
+
+    monkeypatch.setattr(VoiceResponder, "__call__", fail)
+    answer = await receiver.send(signed(incoming_call()))
+    assert (answer.status, answer.body) == (500, b"")
+    (line,) = receiver.webhooks()
+    assert (line["status"], line["result"], line["level"]) == (500, "failed", "error")
+    assert len(await receiver.entries()) == 1
