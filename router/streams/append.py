@@ -204,7 +204,9 @@ class Appender:
 
     def _fitting(self) -> int:
         """Return how many of those that wait go with one pipeline, at least one."""
-        count = min(MAX_BATCH, max(MIN_BATCH, len(self._waiting) // 2))
+        count = MAX_BATCH
+        if not self._replication.replicas:  # else Redis does not work but waits, and once for all is enough
+            count = min(count, max(MIN_BATCH, len(self._waiting) // 2))
         if self._bytes <= MAX_BATCH_BYTES:  # as nearly always
             return count
         sizes = accumulate(size for _, _, _, size, _ in self._waiting[:count])
