@@ -4,8 +4,8 @@ Counters are per process. What all processes share (backlog, pending entries, de
 Redis when it is asked for.
 
 What every event adds to is kept in plain dicts and lists, and turned into the library's families when somebody looks:
-counting costs a fifth of what the library's own objects cost, which lock for threads. Here one thread counts, that of
-the event loop; others (the operator port's) only look.
+counting takes a quarter of the steps of the library's own objects, which lock for threads. Here one thread counts,
+that of the event loop; others (the operator port's) only look.
 """
 
 from __future__ import annotations
