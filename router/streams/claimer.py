@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import ResponseError
 
 from router.logs import describe, log
-from router.streams.connection import Redis, RedisError, load_script
+from router.streams.connection import Redis, RedisError
 from router.streams.trials import Deaths
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Claimer:
         self._batch = batch
         self._held = held
         self._take = take
-        self._forget = load_script("forget_consumer")
         self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
         self._missed: dict[str, set[str]] = {}
         self._told: dict[str, str] = {}
@@ -88,9 +87,7 @@ class Claimer:
             claimed = await self._claim_all(stream, consumer, int(self._ttl * 500))
             if claimed:
                 log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
-            heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
-            if await self._forget.run(self._redis, [stream.key, heartbeat], [self._group, consumer]):
-                await self._deaths.forget_consumer(stream, consumer)
+            await self._deaths.forget_consumer(stream, consumer)
         if ours > sum(key == stream.key for key, _ in self._held):  # else there are no strays to look for page by page
             await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
         self._missed[stream.key] = set(silent)

@@ -157,11 +157,9 @@ class StreamConsumer:
 
     async def _leave(self) -> None:
         """Remove our name from the group where nothing of ours is pending; else it is handed back to survivors."""
-        script = load_script("forget_consumer")
         for stream in self._streams:
-            heartbeat = self._keys.heartbeat(stream.partition, self.group, self.name)
             with contextlib.suppress(RedisError, OSError):
-                if not await script.run(self._redis, [stream.key, heartbeat], [self.group, self.name]):
+                if not await self._deaths.forget_consumer(stream, self.name):
                     await self._deaths.note_leaving(stream)
 
     def is_busy(self, subject: str) -> bool:

@@ -95,9 +95,14 @@ class Deaths:
         pipeline.expire(self.key(stream), MEMORY)
         await pipeline.execute()
 
-    async def forget_consumer(self, stream: StreamRef, consumer: str) -> None:
-        """Drop what is known of a consumer that is gone; the deaths of entries stay."""
-        await self._redis.hdel(self.key(stream), f"trial:{consumer}", f"left:{consumer}")
+    async def forget_consumer(self, stream: StreamRef, consumer: str) -> bool:
+        """Remove a consumer from the group, with what is known of it, unless it beats or has entries pending.
+
+        Returns whether it was removed. The deaths of entries stay.
+        """
+        heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
+        names = [stream.key, heartbeat, self.key(stream)]
+        return bool(await load_script("forget_consumer").run(self._redis, names, [self._group, consumer]))
 
 
 class Trials:

@@ -8,9 +8,9 @@ import pytest
 
 from router.core.keys import Keys
 from router.streams.claimer import Claimer
-from router.streams.connection import load_script
 from router.streams.delivery import StreamRef
 from router.streams.groups import ensure_group
+from router.streams.trials import Deaths
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -258,8 +258,7 @@ async def test_forgetting_a_consumer_never_loses_an_entry(group, keys, stream, i
         await group.redis.xack(stream.key, GROUP, *ids)
     if is_beating:
         await group.beat("one")
-    names = [stream.key, keys.heartbeat(0, GROUP, "one")]
-    assert await load_script("forget_consumer").run(group.redis, names, [GROUP, "one"]) == int(is_removed)
+    assert await Deaths(group.redis, keys, group=GROUP, consumer="two").forget_consumer(stream, "one") is is_removed
     assert ("one" in await group.consumers()) is not is_removed
     assert bool(await group.owners()) is is_pending
 
