@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from router import metrics
 from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
 from router.core.errors import AuthenticationError
-from router.streams.consumer import Limits
+from router.streams.limits import Limits
 from router.streams.scripting import Replication
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """The rooms of the house and the rules between them, read from the source: who may import what, how long things are."""
 
 import ast
+import subprocess
 import sys
 
 import pytest
@@ -170,6 +171,17 @@ def test_files_are_short():
     """A file of many screens has a second job."""
     long = {module.path: lines for module in CODE if (lines := module.text.count("\n")) > MAX_FILE}
     assert set(long) == {where for where in LONG if ":" not in where}, long
+
+
+@pytest.mark.parametrize(
+    ("entrance", "needless"),
+    [("router.receiver.serve", "faststream"), ("router.worker.app", "aiohttp.web_app"), ("router.__main__", "asyncio")],
+)
+def test_a_process_loads_what_it_works_with(entrance, needless):
+    """The receiver consumes nothing, the worker serves nothing, `--help` does neither: each starts the sooner."""
+    program = f"import sys, {entrance}; print({needless!r} in sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"
 
 
 def test_no_except_is_bare():
