@@ -7,6 +7,9 @@ ARGS   ?=
 SECONDS ?= 60
 EVENTS ?= 1000000
 
+# The tests start hundreds of processes, each of which would compile all modules where the shell forbids to keep them.
+test bench soak chaos: export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: help run test install lint types bench soak chaos fuzz audit schemas clean
 
 help:  ## what each target does
@@ -16,7 +19,7 @@ run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample 
 	@$(BIN)/python -m router dev $(ARGS)
 
 test: $(VENV)/.development lint types  ## lint, types and the whole test suite against a real embedded server
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 install: $(VENV)/.runtime  ## create .venv and install what running needs, from the lock
 

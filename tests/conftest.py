@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 
 import pytest
@@ -69,6 +70,12 @@ def dev(tmp_path_factory):
         yield environment
         problems = asyncio.run(_problems_at(environment["REDIS_URL"]))
         assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, as half of what tests do is waiting; at most 4: more disturb each other."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 3) + 1
 
 
 def pytest_configure(config):

@@ -75,27 +75,40 @@ from router.logs import log
 def test_discreet():
     log("webhook", reason="+155***01")
 
-{marker}
-def test_indiscreet():
-    {talk}
+@pytest.mark.indiscreet
+def test_meant_here():
+    {here}
+
+@pytest.mark.indiscreet
+def test_meant_elsewhere():
+    {elsewhere}
+"""
+SLIPS = """
+def test_slip_here():
+    {here}
+
+def test_slip_elsewhere():
+    {elsewhere}
 """
 TALKS = {
-    "in this process": 'log("webhook", reason="+15551230001")',
-    "in another one": "subprocess.run([sys.executable, '-c', "
+    "here": 'log("webhook", reason="+15551230001")',
+    "elsewhere": "subprocess.run([sys.executable, '-c', "
     '\'from router.logs import log; log("webhook", reason="+1555123" + "0001")\'], capture_output=True, check=True)',
 }
 
 
-@pytest.mark.parametrize("talk", TALKS.values(), ids=list(TALKS))
-@pytest.mark.parametrize("marker", ["", "@pytest.mark.indiscreet"], ids=["", "on purpose"])
-@pytest.mark.parametrize("processes", ["0", "2"])
-def test_run_fails_at_its_end(tmp_path, talk, marker, processes):
-    """All tests pass, and the run does not, also where processes share the tests: it names test and line.
+@pytest.mark.parametrize(
+    ("tests", "processes", "passed", "status"),
+    [(TALKING, "0", 3, 0), (TALKING + SLIPS, "0", 5, 1), (TALKING + SLIPS, "2", 5, 1)],
+    ids=["meant", "slips", "slips where processes share the tests"],
+)
+def test_run_fails_at_its_end(tmp_path, tests, processes, passed, status):
+    """All tests pass, and the run does not: it names the test and the line, from this process or from another one.
 
     A test that says that it means it is let alone.
     """
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_talking.py").write_text(TALKING.format(talk=talk, marker=marker))
+    (tmp_path / "test_talking.py").write_text(tests.format(**TALKS))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "no:cacheprovider", str(tmp_path)]
@@ -103,8 +116,11 @@ def test_run_fails_at_its_end(tmp_path, talk, marker, processes):
         ended = subprocess.run(command, cwd=tmp_path, env=environment, stdout=said, check=False)
         said.seek(0)
         text = said.read()
-    (tmp_path / "said").unlink()  # it repeats the line that is looked for
-    assert "2 passed" in text
-    assert ended.returncode == (0 if marker else 1), text
-    assert ("SHOWS a phone number" in text) == (not marker)
-    assert ("test_talking.py::test_indiscreet" in text) == (not marker)
+    (tmp_path / "said").unlink()  # it repeats the lines that are looked for
+    assert f"{passed} passed" in text
+    assert ended.returncode == status, text
+    told = [line for line in text.splitlines() if "SHOWS a phone number" in line]
+    assert len(told) == (2 if status else 0), text
+    for name in ("test_slip_here", "test_slip_elsewhere"):
+        assert any(name in line for line in told) is bool(status), text
+    assert not any("test_meant" in line for line in told), text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,11 @@ class Module:
     name: str
     path: str
     text: str
-    tree: ast.Module
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The syntax tree, of which many a run needs none: every process that collects the tests makes modules."""
+        return ast.parse(self.text)
 
     @property
     def room(self) -> str:
@@ -66,5 +70,5 @@ def modules(*folders: str) -> tuple[Module, ...]:
         relative = path.relative_to(ROOT)
         name = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
         text = path.read_text(encoding="utf-8")
-        found.append(Module(name, relative.as_posix(), text, ast.parse(text)))
+        found.append(Module(name, relative.as_posix(), text))
     return tuple(found)
