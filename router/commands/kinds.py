@@ -17,7 +17,7 @@ from router.core.addresses import Address, Channel, parse_address
 from router.core.calls import call_party
 from router.core.classic import spell
 from router.core.errors import WebhookError
-from router.core.signature import parse_form
+from router.core.form import NO_FORM, parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
 from router.sandbox.simulated_classic import CLASSIC_KINDS, ClassicScene, classic_webhook
@@ -82,9 +82,9 @@ def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
     source = next((source for source in SOURCES.values() if source.path == webhook.path), None)
     if source is None:
         return []
-    pairs = parse_form(webhook.body) if source.content_type == FORM else []
+    form = parse_form(webhook.body) if source.content_type == FORM else NO_FORM
     try:
-        pieces = source.split(Webhook(webhook.body, pairs, webhook.token), account_sid)
+        pieces = source.split(Webhook(webhook.body, form, webhook.token), account_sid)
     except WebhookError:
         return []
     return [key for piece in pieces for key in (piece.identity.key, *piece.identity.aliases)]

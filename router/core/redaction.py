@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from router.core.addresses import mask
 from router.core.errors import UnreadableError
-from router.core.signature import parse_form
+from router.core.form import parse_form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

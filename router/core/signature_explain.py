@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from router.core.errors import UnreadableError
-from router.core.signature import SETTINGS_HEADER, parse_form
+from router.core.form import parse_form
+from router.core.signature import SETTINGS_HEADER
 from router.core.signature_variants import Secret, Variant, bases, forms, paths, queries, secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from router.core.accounts import Account, Accounts
+    from router.core.form import Pair
 
 _SIGNATURE: Final = "x-twilio-signature"
 _DIGEST: Final = b"bodySHA256="
@@ -97,9 +99,9 @@ def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None
     return account, [] if account else [note]
 
 
-def _pairs(request: SignedRequest) -> list[tuple[bytes, bytes]]:
+def _pairs(request: SignedRequest) -> list[Pair]:
     try:
-        return parse_form(request.body)
+        return list(parse_form(request.body))
     except UnreadableError:
         return []
 

@@ -13,13 +13,16 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit
 
+from router.core.form import signed
 from router.core.signature import base_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from router.core.accounts import Account, Accounts
-    from router.core.signature import Pairs
+    from router.core.form import Pair
+
+Pairs = list["Pair"]
 
 #: Orders of so many query parameters are tried one by one: more have more orders than there is time for.
 MAX_ORDERED: Final = 4
@@ -215,14 +218,10 @@ _FORMS: Final[tuple[tuple[Callable[[Pairs], Pairs], str], ...]] = (
 
 def forms(pairs: Pairs) -> list[Variant]:
     """Return what may have been signed of a form, as it enters the signature."""
-    found = {_tail(pairs): ""}
+    found = {signed(pairs): ""}
     for change, advice in _FORMS:
-        found.setdefault(_tail(change(pairs)), advice)
+        found.setdefault(signed(change(pairs)), advice)
     return [Variant(tail, advice, int(bool(advice))) for tail, advice in found.items()]
-
-
-def _tail(pairs: Pairs) -> bytes:
-    return b"".join([name + value for name, value in sorted(set(pairs))])
 
 
 def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> Iterator[Secret]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry
-from router.core.signature import parse_form
+from router.core.form import parse_form
 from router.inbound.classic_facts import EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as FATES
-from router.inbound.form import read_text, require
+from router.inbound.form import require
 from router.inbound.rows import IGNORED, Row
 
 if TYPE_CHECKING:
-    from router.core.signature import Pairs
+    from router.core.form import Form
 
 #: Post-action webhooks, by the name of what they tell (classic_facts says what becomes of it).
 EVENT_TYPES: Final = {
@@ -64,12 +64,12 @@ ROWS: Final = (
 _BINDING: Final = "MessagingBinding."
 
 
-def identify(pairs: Pairs, *, default_account: str) -> Identity | None:
+def identify(form: Form, *, default_account: str) -> Identity | None:
     """Return whose event it is, its key and its classic conversation; None for a pre-action webhook.
 
     Raises UnreadableError if it cannot be told.
     """
-    texts = _read(pairs)
+    texts = _read(form)
     event_type = texts["EventType"]
     if event_type in PRE_ACTIONS:
         return None
@@ -77,9 +77,9 @@ def identify(pairs: Pairs, *, default_account: str) -> Identity | None:
     name = EVENT_TYPES.get(event_type, "")
     if name in EVENTS:
         fields = _fields(name, texts)
-        key = classic_key(fields, account_id) or f"{account_id}:classic:{_digest(pairs)}"
+        key = classic_key(fields, account_id) or f"{account_id}:classic:{_digest(form)}"
         return Identity(account_id, key, fields.conversation_sid)
-    digest = _digest(pairs)
+    digest = _digest(form)
     return Identity(account_id, f"{account_id}:classic:{digest}", texts.get("ConversationSid", digest))
 
 
@@ -96,9 +96,9 @@ def normalize(entry: InboundEntry) -> Event:
     return normalize_classic(_fields(EVENT_TYPES[event_type], texts), cause, entry.account_id)
 
 
-def _read(pairs: Pairs) -> dict[str, str]:
+def _read(form: Form) -> dict[str, str]:
     """Return the parameters that say something."""
-    texts = read_text(pairs)
+    texts = form.read()
     require(texts, "EventType")
     said = {name: text for name, value in texts.items() if (text := value.strip()) and text != "null"}
     if "EventType" not in said:
@@ -113,5 +113,5 @@ def _fields(name: str, texts: dict[str, str]) -> ClassicFields:
     return ClassicFields(name, texts.get, binding)
 
 
-def _digest(pairs: Pairs) -> str:
-    return sha256(b"\0".join(part for pair in pairs for part in pair)).hexdigest()[:32]
+def _digest(form: Form) -> str:
+    return sha256(b"\0".join(part for pair in form for part in pair)).hexdigest()[:32]

@@ -23,6 +23,7 @@ import orjson
 from router.core.addresses import Address, parse_address
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry
+from router.core.form import Form
 from router.inbound import conversations, messaging
 from router.inbound.classic_facts import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as CLASSIC_ROWS
@@ -121,7 +122,7 @@ def _identify(event: CloudEvent) -> Identity:
     if _is_test(event):
         return Identity(event.account_id, key, name)
     if event.type == MESSAGE:
-        form = messaging.identify(_to_form(event), default_account=event.account_id)
+        form = messaging.identify(Form(_to_form(event)), default_account=event.account_id)
         aliases = () if _recipients(event) else (form.key,)
         return Identity(event.account_id, key, form.subject, aliases)
     if _change(event) is None:
@@ -159,7 +160,7 @@ def normalize(entry: InboundEntry) -> Event:
 
 
 def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:
-    form = urlencode(_to_form(event) + _said(event)).encode()
+    form = urlencode(_to_form(event) | _said(event)).encode()
     message = cast("MessageReceived", messaging.normalize(replace(entry, body=form)))  # it has no status
     cause = replace(cause, resource_id=message.message_sid)
     return replace(message, cause=cause, others=_recipients(event), sent_at=get_text(event.data, "timestamp"))
@@ -208,19 +209,19 @@ def _is_test(event: CloudEvent) -> bool:
     return get_text(event.data, "test_id") is not None and event.type != MESSAGE and _change(event) is None
 
 
-def _to_form(event: CloudEvent) -> list[tuple[bytes, bytes]]:
+def _to_form(event: CloudEvent) -> dict[str, str]:
     """Return the form webhook of the same message; a WhatsApp user may hide the number behind an id of its own."""
     hidden = get_text(event.data, "externalUserId")
     sender = get_text(event.data, "from") or (f"whatsapp:{hidden}" if hidden else "")
     fields = {"From": sender, "To": get_text(event.data, "to"), "MessageSid": get_text(event.data, "messageSid")}
-    return [(name.encode(), value.encode()) for name, value in fields.items() if value]
+    return {name: value for name, value in fields.items() if value}
 
 
-def _said(event: CloudEvent) -> list[tuple[bytes, bytes]]:
+def _said(event: CloudEvent) -> dict[str, str]:
     """Return what the form webhook says of the content; of media only their number is told here."""
     count = event.data.get("numMedia")
     number = str(count) if isinstance(count, int | str) else "0"
-    return [(b"Body", (get_text(event.data, "body") or "").encode()), (b"NumMedia", number.encode())]
+    return {"Body": get_text(event.data, "body") or "", "NumMedia": number}
 
 
 def _recipients(event: CloudEvent) -> tuple[Address, ...]:

@@ -7,16 +7,19 @@ apart by their status and disregarded by name.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.core.signature import parse_form
-from router.inbound.form import read_text, require
+from router.core.form import parse_form
+from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
-    from router.core.signature import Pairs
+    from collections.abc import Mapping
+
+    from router.core.form import Form
 
 MESSAGE: Final = "message.received"
 #: Things attached to a message that are told of; Twilio takes ten.
@@ -50,15 +53,20 @@ _OUTGOING_STATUSES: Final = frozenset(
 )
 
 
-def identify(pairs: Pairs, *, default_account: str) -> Identity:
+def identify(form: Form, *, default_account: str) -> Identity:
     """Return whose message it is, its key and its subject; raises UnreadableError if it cannot be told."""
-    texts = read_text(pairs)
+    texts = form.read()
     require(texts, "From", "To", "MessageSid")
     account_id = texts.get("AccountSid", "").strip() or default_account
-    customer, recipient = _ends(texts)
-    status = _outgoing_status(texts)
-    key = message_key(account_id, texts["MessageSid"].strip(), status)
-    return Identity(account_id, key, f"{customer.key}|{recipient.canonical}")
+    key = message_key(account_id, texts["MessageSid"].strip(), _outgoing_status(texts))
+    return Identity(account_id, key, _subject(texts["From"], texts["To"]))
+
+
+@lru_cache(maxsize=8_192)  # a customer writes more than once
+def _subject(sender: str, recipient: str) -> str:
+    """Return what stays in order: a customer and who is written to, whatever their spelling."""
+    customer, ours = _ends(sender, recipient)
+    return f"{customer.key}|{ours.canonical}"
 
 
 def message_key(account_id: str, sid: str, status: str = "") -> str:
@@ -68,17 +76,17 @@ def message_key(account_id: str, sid: str, status: str = "") -> str:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
-    texts = read_text(parse_form(entry.body))
+    texts = parse_form(entry.body).read()
     require(texts, "From", "To", "MessageSid")
     sid, status = texts["MessageSid"].strip(), _outgoing_status(texts)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
-    customer, recipient = _ends(texts)
+    customer, recipient = _ends(texts["From"], texts["To"])
     return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(texts))
 
 
-def _content(texts: dict[str, str]) -> Content:
+def _content(texts: Mapping[str, str]) -> Content:
     """Return what the message says; a tap on a button that came without words says what the button says."""
     number = texts.get("NumMedia", "0").strip()
     count = min(int(number), _MAX_MEDIA) if number.isascii() and number.isdecimal() and len(number) <= _DIGITS else 0
@@ -89,17 +97,17 @@ def _content(texts: dict[str, str]) -> Content:
     return Content(texts.get("Body") or texts.get("ButtonText", ""), media=tuple(media))
 
 
-def _ends(texts: dict[str, str]) -> tuple[Address, Address]:
+def _ends(sender: str, to: str) -> tuple[Address, Address]:
     """Both ends of a message are on one channel; the customer's prefix decides it, or else ours."""
-    customer = parse_address(texts["From"])
-    recipient = parse_address(texts["To"], default=customer.channel)
+    customer = parse_address(sender)
+    recipient = parse_address(to, default=customer.channel)
     if customer.channel == recipient.channel:  # as nearly always
         return customer, recipient
     channel = recipient.channel if customer.channel == Channel.SMS else customer.channel
     return Address(channel, customer.value), Address(channel, recipient.value)
 
 
-def _outgoing_status(texts: dict[str, str]) -> str:
+def _outgoing_status(texts: Mapping[str, str]) -> str:
     """Return the status of an outgoing message, or nothing for one that came in."""
     said = texts.get("MessageStatus", "").strip().lower()
     if said and said not in {"received", "receiving"}:

@@ -15,7 +15,7 @@ from router.inbound.multipart import MULTIPART
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.core.signature import Pairs
+    from router.core.form import Form
     from router.inbound.email import ReceivedMail
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -26,13 +26,13 @@ EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 @value
 class Webhook:
-    """An authentic webhook at the door: `pairs` of a form, the raw `body`, and Twilio's idempotency token.
+    """An authentic webhook at the door: its `form` (NO_FORM for JSON), the raw `body`, and Twilio's idempotency token.
 
     Of a mail, whose body is read as a stream and held by nobody, there are the `mails` that came out, one a recipient.
     """
 
     body: bytes
-    pairs: Pairs
+    form: Form
     token: str | None
     mails: tuple[ReceivedMail, ...] = ()
 
@@ -68,11 +68,11 @@ class Source:
 
 
 def _split_message(webhook: Webhook, account_id: str) -> list[Piece]:
-    return [Piece(messaging.identify(webhook.pairs, default_account=account_id), webhook.body)]
+    return [Piece(messaging.identify(webhook.form, default_account=account_id), webhook.body)]
 
 
 def _split_call(webhook: Webhook, account_id: str) -> list[Piece]:
-    return [Piece(voice.identify(webhook.pairs, default_account=account_id), webhook.body)]
+    return [Piece(voice.identify(webhook.form, default_account=account_id), webhook.body)]
 
 
 def _split_callback(webhook: Webhook, account_id: str) -> list[Piece]:
@@ -98,7 +98,7 @@ def _split_mail(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def _split_classic(webhook: Webhook, account_id: str) -> list[Piece]:
-    identity = classic.identify(webhook.pairs, default_account=account_id)
+    identity = classic.identify(webhook.form, default_account=account_id)
     return [] if identity is None else [Piece(identity, webhook.body)]
 
 

@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Final
 from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
-from router.core.signature import parse_form
-from router.inbound.form import read_text, require
+from router.core.form import parse_form
+from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, LEFT, Row
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.core.signature import Pairs
+    from router.core.form import Form
 
 _NAMES: Final = frozenset(
     {"CallSid", "AccountSid", "From", "To", "CallStatus", "Direction", "ParentCallSid", "SessionStatus", "HandoffData"}
 )
-#: What only a request in the course of a call carries: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`,
-#: or what a `<Gather>` heard. (Status callbacks of a call that is over carry some of them too, and count as that.)
 _OUTGOING: Final = "an outgoing call"
 _LEG: Final = "a leg of another call"
 _UNKNOWN: Final = "unknown CallStatus"
@@ -45,10 +43,11 @@ ROWS: Final = (
     Row("call.<status>", IGNORED, _LEG, kind="child leg"),
     Row("call.<any other>", IGNORED, _UNKNOWN),
 )
+#: What only a request in the course of a call carries: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`,
+#: or what a `<Gather>` heard. (Status callbacks of a call that is over carry some of them too, and count as that.)
 _COURSE: Final = frozenset(
     {"SessionStatus", "HandoffData", "DialCallStatus", "QueueResult", "RecordingUrl", "Digits", "SpeechResult"}
 )
-_NEEDED: Final = frozenset(name.encode() for name in _NAMES)
 _FAILED: Final = "failed"
 #: More than any SID or status has.
 _LONGEST: Final = 64
@@ -105,9 +104,9 @@ class CallRequest:
         return call_party(self.recipient)
 
 
-def read_call(pairs: Pairs) -> CallRequest:
+def read_call(form: Form) -> CallRequest:
     """Return what the form of a call says; raises UnreadableError naming what is missing."""
-    texts = {name: value.strip() for name, value in read_text([pair for pair in pairs if pair[0] in _NEEDED]).items()}
+    texts = {name: value.strip() for name, value in form.read(_NAMES).items()}
     require(texts, "CallSid", "CallStatus")
     return CallRequest(
         sid=texts["CallSid"],
@@ -118,20 +117,20 @@ def read_call(pairs: Pairs) -> CallRequest:
         parent_sid=texts.get("ParentCallSid", ""),
         session_status=texts.get("SessionStatus", "").lower(),
         handoff_data=texts.get("HandoffData", ""),
-        course=_COURSE & {name.decode("utf-8", "replace") for name, value in pairs if value},
+        course=_COURSE & {name.decode("utf-8", "replace") for name, value in form if value},
     )
 
 
-def identify(pairs: Pairs, *, default_account: str) -> Identity:
+def identify(form: Form, *, default_account: str) -> Identity:
     """Return whose call it is, the key of this webhook and its subject; raises UnreadableError if it cannot be told."""
-    call = read_call(pairs)
-    account_id = read_text([pair for pair in pairs if pair[0] == b"AccountSid"]).get("AccountSid", "").strip()
+    call = read_call(form)
+    account_id = form.read({"AccountSid"}).get("AccountSid", "").strip()
     account_id = account_id or default_account
     if len(call.sid) > _LONGEST:
         raise UnreadableError("CallSid is too long")
     key = call_key(account_id, call.sid, call.status[:_LONGEST])
     if call.in_course:
-        said = b"\0".join(b"\1".join(pair) for pair in sorted(pairs))
+        said = b"\0".join(b"\1".join(pair) for pair in sorted(form))
         key = f"{key}:{sha256(said).hexdigest()[:32]}"
     return Identity(account_id, key, call.sid)
 

@@ -27,7 +27,8 @@ from router.core.errors import (
     WebhookError,
     WrongTypeError,
 )
-from router.core.signature import SETTINGS_HEADER, Verifier, parse_form
+from router.core.form import NO_FORM, parse_form
+from router.core.signature import SETTINGS_HEADER, Verifier
 from router.core.values import value
 from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import log
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from router.core.accounts import Account, Accounts
     from router.core.events import SourceName
+    from router.core.form import Form
 
     #: What a source answers where that depends on the webhook; called once it is durable or was before.
     Responder = Callable[[Webhook, Account], Awaitable[bytes]]
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
 BODY_TIMEOUT: Final = 15.0
 _SIGNATURE: Final = "X-Twilio-Signature"
 _TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
-_ACCOUNT: Final = b"AccountSid"
 _SID: Final = re.compile(rb"AC[0-9a-fA-F]{32}")
 #: Bytes of a JSON body that are searched for the account that it may be of.
 LOOK: Final = 65_536
@@ -152,10 +153,10 @@ class SignedDoor:
         signature, named = knock.headers.get(_SIGNATURE), knock.headers.get(SETTINGS_HEADER)
         token = knock.headers.get(_TOKEN)
         if source.content_type == FORM:
-            pairs = parse_form(body)
-            account = self._named_account(pairs, evidence)
-            self._verifiers[account.sid].verify_form(raw_path, pairs, signature, named)
-            return account, Webhook(body, pairs, token)
+            form = parse_form(body)
+            account = self._named_account(form, evidence)
+            self._verifiers[account.sid].verify_form(raw_path, form, signature, named)
+            return account, Webhook(body, form, token)
         account = self._accounts.default
         if len(self._accounts) > 1:
             account = self._find_signer(raw_path, body, signature, named)
@@ -164,7 +165,7 @@ class SignedDoor:
         except SignatureError as error:
             raise self._explain(error, body, evidence) from error
         evidence.account_id = account.sid
-        return account, Webhook(body, [], token)
+        return account, Webhook(body, NO_FORM, token)
 
     def _find_signer(self, raw_path: bytes, body: bytes, signature: str | None, named: str | None) -> Account:
         """Return the account whose secret fits, those that the body mentions tried first; else the likeliest one."""
@@ -187,19 +188,18 @@ class SignedDoor:
         """Return the account that the webhook itself names, unproven; raises AccountError if it is not configured."""
         token = knock.headers.get(_TOKEN)
         if source.content_type == FORM:
-            pairs = parse_form(knock.body)
-            return self._named_account(pairs, evidence), Webhook(knock.body, pairs, token)
-        webhook = Webhook(knock.body, [], token)
+            form = parse_form(knock.body)
+            return self._named_account(form, evidence), Webhook(knock.body, form, token)
+        webhook = Webhook(knock.body, NO_FORM, token)
         for account in self._accounts:
             if any(piece.identity.account_id == account.sid for piece in source.split(webhook, account.sid)):
                 evidence.account_id = account.sid
                 return account, webhook
         raise AccountError("its account is not configured")
 
-    def _named_account(self, pairs: list[tuple[bytes, bytes]], evidence: Evidence) -> Account:
+    def _named_account(self, form: Form, evidence: Evidence) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
-        first = dict(reversed(pairs))  # of a name that comes twice the first value counts
-        sid = first.get(_ACCOUNT, b"").strip().decode("utf-8", "replace")
+        sid = form.get("AccountSid").strip()
         evidence.account_id = sid
         account = self._accounts.get(sid) if sid else self._accounts.default
         if account is None:

@@ -21,6 +21,7 @@ from aiohttp import web
 from router import metrics
 from router.core.email_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
 from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WebhookError
+from router.core.form import NO_FORM
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import Piece, Source, Webhook
 from router.receiver.bodies import MAILS_AT_ONCE, Room
@@ -136,7 +137,7 @@ class MailDoor:
         for mail in mails:
             account = self._accounts.of_mailbox(mail.recipient)
             if account is not None:
-                pieces += source.split(Webhook(b"", [], None, mails=(mail,)), account.sid)
+                pieces += source.split(Webhook(b"", NO_FORM, None, mails=(mail,)), account.sid)
         if not pieces:
             raise AccountError("none of its mailboxes is of an account that is configured")
         evidence.account_id = pieces[0].identity.account_id

@@ -58,7 +58,7 @@ class VoiceResponder:
 
     async def __call__(self, webhook: Webhook, account: Account) -> bytes:
         """Return the TwiML for a webhook."""
-        call = read_call(webhook.pairs)
+        call = read_call(webhook.form)
         decision = self._decide(call, account)
         if decision is None:
             return EMPTY_TWIML

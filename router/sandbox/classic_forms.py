@@ -11,7 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.core.errors import UnreadableError
-from router.core.signature import parse_form
+from router.core.form import parse_form
 from router.core.timestamps import to_microseconds
 from router.sandbox.classic_errors import refuse
 from router.sandbox.errors import RefusalError, invalid

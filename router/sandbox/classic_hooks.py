@@ -17,7 +17,8 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from router.core.signature import parse_form, sign
+from router.core.form import parse_form
+from router.core.signature import sign
 from router.sandbox.callbacks import Deliverer, Delivery
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
-from router.core.signature import parse_form
 from router.inbound.messaging import identify
 from router.streams.append import InboundFields
 from router.streams.groups import ensure_group

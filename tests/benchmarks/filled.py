@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
-from router.core.signature import parse_form
 from router.inbound.messaging import identify
 from router.streams.append import FIELDS, InboundFields
 from router.streams.groups import ensure_group

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pytest
 
 from router.core.events import SourceName
+from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
-from router.core.signature import parse_form
 from router.inbound.sources import SOURCES, Webhook
 from router.receiver.drainer import Drainer
 from router.receiver.journal import READ_BYTES

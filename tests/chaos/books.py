@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from router.core.events import SourceName
-from router.core.signature import parse_form
+from router.core.form import NO_FORM, parse_form
 from router.inbound.email import identify
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook
@@ -114,8 +114,8 @@ def read(letter: Letter) -> list[Event]:
 
 def _split(name: str, body: bytes, token: str | None) -> list[Event]:
     source = SOURCES[SourceName(name)]
-    pairs = parse_form(body) if source.content_type == FORM else []
-    identities = [piece.identity for piece in source.split(Webhook(body, pairs, token), ACCOUNT)]
+    form = parse_form(body) if source.content_type == FORM else NO_FORM
+    identities = [piece.identity for piece in source.split(Webhook(body, form, token), ACCOUNT)]
     return [Event(source.name, one.key, next(iter(one.aliases), one.key)) for one in identities]
 
 

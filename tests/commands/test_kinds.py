@@ -7,7 +7,7 @@ import pytest
 from router.commands import simulate_options
 from router.commands.kinds import KINDS, Order, keys_of
 from router.core.events import Disregarded, InboundEntry, SourceName
-from router.core.signature import parse_form
+from router.core.form import NO_FORM, parse_form
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook, normalize
 from router.sandbox.simulator import SimulatedWebhook
@@ -45,13 +45,13 @@ NAMELESS = {"event-stream-test", "email"}
 def pieces_of(webhook):
     """The source that takes a webhook, and the events that it finds in it."""
     source = next(source for source in SOURCES.values() if source.path == webhook.path)
-    pairs = parse_form(webhook.body) if source.content_type == FORM else []
+    form = parse_form(webhook.body) if source.content_type == FORM else NO_FORM
     mails = ()
     if source.name == SourceName.EMAIL:
         reader = MailReader(webhook.content_type)
         reader.feed(webhook.body)
         mails = reader.finish()
-    return source, source.split(Webhook(webhook.body, pairs, webhook.token, mails), OTHER_ACCOUNT)
+    return source, source.split(Webhook(webhook.body, form, webhook.token, mails), OTHER_ACCOUNT)
 
 
 def event_of(webhook):

@@ -28,18 +28,18 @@ from router.core.errors import (
     WrongTypeError,
 )
 from router.core.events import InboundEntry
+from router.core.form import MAX_PARAMETERS, NO_FORM, parse_form, signed
 from router.core.keys import MAX_KEY, Keys
 from router.core.ledger import Ledger
 from router.core.participants import Communication, Conversation, Participant
 from router.core.policy_file import read_policy
 from router.core.redis_url import Kind, parse_redis_url
 from router.core.request_text import parse_request
-from router.core.signature import MAX_PARAMETERS, Verifier, parse_form
+from router.core.signature import Verifier
 from router.core.signature_explain import SignedRequest, explain
 from router.core.timestamps import to_microseconds
 from router.core.voice_templates import NAMES, read_templates
 from router.inbound import email, event_streams
-from router.inbound.form import read_text
 from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MailReader
 from router.inbound.mail_text import decode, decode_header, html_to_text
 from router.inbound.multipart import MultipartReader, boundary_of
@@ -80,13 +80,13 @@ def _check_identity(identity: Identity) -> None:
 
 def source(name: SourceName, data: bytes) -> None:
     """A source takes its own word: what is split off can be normalized, or is refused by a declared error."""
-    pairs = []
+    read = NO_FORM
     with suppress(UnreadableError):
-        pairs = parse_form(data)
+        read = parse_form(data)
     row = SOURCES[name]
     with suppress(UnreadableError):
-        pieces = row.split(Webhook(data, pairs, None), ACCOUNT)
-        again = row.split(Webhook(data, pairs, None), ACCOUNT)
+        pieces = row.split(Webhook(data, read, None), ACCOUNT)
+        again = row.split(Webhook(data, read, None), ACCOUNT)
         assert pieces == again, "the same bytes are the same event"
         for piece in pieces:
             _check_identity(piece.identity)
@@ -104,9 +104,10 @@ def settle(name: str, body: bytes) -> None:
 def form(data: bytes) -> None:
     """A form has a bounded number of parameters, all of them bytes; as text or not at all."""
     with suppress(UnreadableError):
-        pairs = parse_form(data)
-        assert len(pairs) <= MAX_PARAMETERS
-        _check_written(*read_text(pairs).values())
+        read = parse_form(data)
+        assert len(read) <= MAX_PARAMETERS
+        assert read.signed() == signed(read)
+        _check_written(*read.read().values())
 
 
 def mail(data: bytes) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from router.core.errors import UnreadableError
 from router.core.events import ClassicReported, MessageReceived, ParticipantReported, SourceName
-from router.core.signature import parse_form
+from router.core.form import NO_FORM, parse_form
 from router.inbound.email import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
 from router.settings import Settings
@@ -32,9 +32,9 @@ PRE_ACTION_BODY = encode_form(load_form("classic_participant_added", EventType="
 WEBHOOKS = {
     SourceName.MESSAGING: Webhook(FORM_BODY, parse_form(FORM_BODY), None),
     SourceName.VOICE: Webhook(CALL_BODY, parse_form(CALL_BODY), None),
-    SourceName.CONVERSATIONS: Webhook(JSON_BODY, [], "token-1"),
-    SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), [], None),
-    SourceName.EMAIL: Webhook(b"", [], None, mails=(MAIL,)),
+    SourceName.CONVERSATIONS: Webhook(JSON_BODY, NO_FORM, "token-1"),
+    SourceName.EVENT_STREAMS: Webhook(encode_json(load("es_inbound_message")), NO_FORM, None),
+    SourceName.EMAIL: Webhook(b"", NO_FORM, None, mails=(MAIL,)),
     SourceName.CLASSIC: Webhook(CLASSIC_BODY, parse_form(CLASSIC_BODY), None),
 }
 
@@ -82,7 +82,7 @@ def test_identify(name):
 def test_a_mail_has_a_piece_for_each_recipient():
     """What was read of a mail comes once for each mailbox, with a key of its own and that mailbox in its entry."""
     mails = tuple(MAIL.model_copy(update={"recipient": one}) for one in ("a@example.com", "b@example.com"))
-    pieces = SOURCES[SourceName.EMAIL].split(Webhook(b"", [], None, mails=mails), ACCOUNT)
+    pieces = SOURCES[SourceName.EMAIL].split(Webhook(b"", NO_FORM, None, mails=mails), ACCOUNT)
     events = [normalize(make_entry(piece.body, "email")) for piece in pieces]
     assert [event.recipient.value for event in events] == ["a@example.com", "b@example.com"]
     assert len({piece.identity.key for piece in pieces}) == 2
@@ -100,7 +100,7 @@ def test_keys_of_mails_outlive_the_age_that_a_mail_may_have():
 def test_token_reaches_the_parser():
     """The idempotency token of the header is part of what a callback is identified by."""
     source = SOURCES[SourceName.CONVERSATIONS]
-    webhooks = [Webhook(JSON_BODY, [], token) for token in (None, "token-1", "token-2")]
+    webhooks = [Webhook(JSON_BODY, NO_FORM, token) for token in (None, "token-1", "token-2")]
     assert len({source.split(webhook, ACCOUNT)[0].identity.key for webhook in webhooks}) == 3
 
 
@@ -108,7 +108,7 @@ def test_a_batch_has_a_piece_for_each_element():
     """Good elements have their own entries; a bad one is taken in as it is, to become a dead letter of its own."""
     good = load("es_inbound_message")
     body = encode_json([good, good | {"id": None}, good | {"id": "EZ" + "9" * 32}])
-    pieces = SOURCES[SourceName.EVENT_STREAMS].split(Webhook(body, [], None), ACCOUNT)
+    pieces = SOURCES[SourceName.EVENT_STREAMS].split(Webhook(body, NO_FORM, None), ACCOUNT)
     assert [":bad:" in piece.identity.key for piece in pieces] == [False, True, False]
     assert len({piece.identity.key for piece in pieces}) == 3
     with pytest.raises(UnreadableError):

@@ -7,8 +7,9 @@ import pytest
 
 from router import metrics
 from router.core.events import SourceName
+from router.core.form import parse_form
 from router.core.keys import Keys
-from router.core.signature import parse_form, sign
+from router.core.signature import sign
 from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
 from router.receiver import door
 from router.sandbox.simulator import callback

@@ -3,7 +3,7 @@
 import pytest
 
 from router.commands.simulate_options import KINDS
-from router.core.signature import parse_form
+from router.core.form import parse_form
 from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
 from router.sandbox.simulated_classic import CLASSIC_KINDS, EVENTS, ClassicScene, classic_webhook
 from tests.inbound.samples import make_entry

@@ -7,7 +7,7 @@ import pytest
 
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
-from router.core.signature import parse_form
+from router.core.form import NO_FORM, parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
 from tests.conftest import ACCOUNT
 from tests.fuzz.targets import TARGETS, spoilt
@@ -25,9 +25,9 @@ ENDS = ("event", "event.dead")
 def is_let_in(name, webhook):
     """Tell whether the door would take it: it can be read, and is of an account that is configured."""
     try:
-        pairs = parse_form(webhook.body) if SOURCES[name].content_type == FORM else []
+        form = parse_form(webhook.body) if SOURCES[name].content_type == FORM else NO_FORM
         mails = read_mails(webhook) if name == SourceName.EMAIL else ()
-        pieces = SOURCES[name].split(Webhook(webhook.body, pairs, None, mails), ACCOUNT)
+        pieces = SOURCES[name].split(Webhook(webhook.body, form, None, mails), ACCOUNT)
     except UnreadableError:
         return False
     return all(piece.identity.account_id == ACCOUNT for piece in pieces)

@@ -17,9 +17,9 @@ from router.conversations import Transport
 from router.core.accounts import Account
 from router.core.entries import CommunicationData, Entry, read_entry
 from router.core.events import SourceName
+from router.core.form import NO_FORM, parse_form
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.policy_file import read_policy
-from router.core.signature import parse_form
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook
 from router.ports import Apis
@@ -174,9 +174,9 @@ class World:
 
     async def append(self, webhook: SimulatedWebhook) -> None:
         source = next(source for source in SOURCES.values() if source.path == webhook.path)
-        pairs = parse_form(webhook.body) if source.content_type == FORM else []
+        form = parse_form(webhook.body) if source.content_type == FORM else NO_FORM
         mails = read_mails(webhook) if source.name == SourceName.EMAIL else ()
-        for piece in source.split(Webhook(webhook.body, pairs, webhook.token, mails), ACCOUNT):
+        for piece in source.split(Webhook(webhook.body, form, webhook.token, mails), ACCOUNT):
             identity = piece.identity
             await self._appender.append(
                 InboundFields(
