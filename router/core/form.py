@@ -100,18 +100,18 @@ def parse_form(body: bytes) -> Form:
 
 def _read_usual(body: bytes) -> dict[str, str] | None:
     """Return names and values of a usual form, None for another; without looking at each parameter in turn."""
-    if b"%26" in body or b"%3D" in body or b"%3d" in body:  # decoded, they would separate
-        return None
-    form = unquote_to_bytes(body.replace(b"+", b" ").replace(b"%2B", b"+"))  # the plus of each number at once
-    separators = form.translate(None, _TEXT)
+    separators = body.translate(None, _TEXT)
     if separators != b"=&" * (len(separators) // 2) + b"=":  # each parameter has its one `=`
         return None
+    form = unquote_to_bytes(body.replace(b"+", b" ").replace(b"%2B", b"+"))  # the plus of each number at once
     try:
         parts = form.decode().replace("&", "=").split("=")
     except UnicodeDecodeError:
         return None
+    if len(parts) != len(separators) + 1:  # one was escaped
+        return None
     texts = dict(zip(parts[::2], parts[1::2], strict=True))
-    return texts if 2 * len(texts) == len(parts) else None
+    return texts if 2 * len(texts) == len(parts) else None  # unless a name comes twice
 
 
 def _read_each(pairs: Iterable[Pair]) -> dict[str, str]:
