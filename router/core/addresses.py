@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
+from router.core.remembering import remembering
 from router.core.values import value
 
 
@@ -69,7 +69,7 @@ def parse_address(value: str, default: str = Channel.SMS) -> Address:
     return Address(channel or default, value.strip())
 
 
-@lru_cache(maxsize=8_192)  # one event asks for the same few, and a customer writes more than once
+@remembering(8_192)  # one event asks for the same few, and a customer writes more than once
 def canonicalize(channel: str, value: str) -> str:
     """Return the comparable form of `value` on `channel`; idempotent, never raises.
 

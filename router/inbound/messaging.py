@@ -7,12 +7,12 @@ apart by their status and disregarded by name.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.form import parse_form
+from router.core.remembering import remembering
 from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
@@ -62,7 +62,7 @@ def identify(form: Form, *, default_account: str) -> Identity:
     return Identity(account_id, key, _subject(texts["From"], texts["To"]))
 
 
-@lru_cache(maxsize=8_192)  # a customer writes more than once
+@remembering(8_192)  # a customer writes more than once
 def _subject(sender: str, recipient: str) -> str:
     """Return what stays in order: a customer and who is written to, whatever their spelling."""
     customer, ours = _ends(sender, recipient)

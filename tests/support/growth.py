@@ -13,6 +13,7 @@ import sys
 from collections import Counter, OrderedDict, defaultdict, deque
 from functools import lru_cache
 from itertools import pairwise
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,7 +30,9 @@ class Snapshot:
 
     def __init__(self) -> None:
         in_modules = [one for module in [*sys.modules.values()] for one in [*getattr(module, "__dict__", {}).values()]]
-        for one in gc.get_objects() + in_modules:  # what was frozen is in its module only
+        functions = [one for one in in_modules if isinstance(one, FunctionType)]
+        in_closures = [cell.cell_contents for one in functions for cell in one.__closure__ or ()]
+        for one in gc.get_objects() + in_modules + in_closures:  # what was frozen is in its module only
             if isinstance(one, _CACHE) and one.cache_parameters()["maxsize"] is not None:
                 one.cache_clear()
         gc.collect()
