@@ -2,8 +2,9 @@
 
 Concurrent webhooks share one pipeline: what gathers while one is under way goes with the next, those of a partition as
 one run of the script. That is what makes durable appending cheap (one command and one system call for many), and it
-costs a lone webhook nothing. Of many that wait only half go: if all went, Redis would have them all while this process
-waited, and this process while Redis did. So one half is answered, and asked anew, while the other is being appended.
+costs a lone webhook a few turns of the event loop. Of many that wait only half go: if all went, Redis would have them
+all while this process waited, and this process while Redis did. So one half is answered, and asked anew, while the
+other is being appended.
 
 Each entry names the one before it of the same subject (`after`), so that several workers can keep their order
 (router.streams.turns).
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 512
 #: So few are not halved: with less company a pipeline's own cost would be felt.
 MIN_BATCH: Final = 32
+#: Turns of the event loop for which fewer wait for company. A webhook takes three from its socket to here, and of those
+#: that come together the first would go alone, and the others have to wait until it is back.
+TURNS: Final = 6
 #: So many entries are one run of the script: Redis does nothing else meanwhile, a millisecond at most.
 MAX_RUN: Final = 64
 #: And so many bytes of bodies, where there is more than one.
@@ -186,6 +190,7 @@ class Appender:
         problem: Exception = NotDurableError("the append was cut off")
         try:
             while self._waiting:
+                await self._gather()
                 count = self._fitting()
                 batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 runs = _runs(batch)
@@ -201,6 +206,13 @@ class Appender:
             left, self._waiting, self._flusher = [*batch, *self._waiting], [], None
             for *_, done in left:
                 _answer(done, problem)
+
+    async def _gather(self) -> None:
+        """Let those come that are on their way; a lone one waits for some microseconds."""
+        for _ in range(TURNS):
+            if len(self._waiting) >= MIN_BATCH:
+                return
+            await asyncio.sleep(0)
 
     def _fitting(self) -> int:
         """Return how many of those that wait go with one pipeline, at least one."""

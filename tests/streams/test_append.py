@@ -114,6 +114,17 @@ async def test_callers_and_redis_work_at_the_same_time(appender, pipelines):
     assert sum(pipelines) == 20 * 2 * append.MIN_BATCH
 
 
+@pytest.mark.parametrize(("late", "shares"), [(append.TURNS - 1, [2]), (append.TURNS + 3, [1, 1])])
+async def test_what_comes_a_few_turns_later_goes_along(appender, pipelines, late, shares):
+    """Webhooks that came together are not read together: the first waits a few turns of the loop, and no longer."""
+    first = asyncio.create_task(appender.append(make_fields("k1")))
+    for _ in range(late):
+        await asyncio.sleep(0)
+    second = asyncio.create_task(appender.append(make_fields("k2")))
+    assert await asyncio.gather(first, second) == [True, True]
+    assert pipelines == shares
+
+
 async def test_large_bodies_travel_in_small_company(appender, pipelines, monkeypatch):
     """A pipeline is bounded in bytes too; a body that alone is over the bound goes by itself."""
     monkeypatch.setattr(append, "MAX_BATCH_BYTES", 1_000)
