@@ -50,14 +50,14 @@ REMEDIES: Final = {
 class Costs:
     """CPU time in us: of a webhook and of a known customer's event, of what a new customer adds, and of Redis.
 
-    The usual ones are of a run with two busy cores (AMD EPYC, Python 3.11); a bench JSON has those of another machine.
+    The usual ones are of a run with two busy cores (Intel Xeon, Python 3.11); a bench JSON has those of others.
     """
 
-    receiver: float = 85.0
-    worker: float = 98.0
-    new_customer: float = 439.0
-    redis_receiver: float = 19.0
-    redis_worker: float = 39.0
+    receiver: float = 87.0
+    worker: float = 95.0
+    new_customer: float = 435.0
+    redis_receiver: float = 24.0
+    redis_worker: float = 42.0
 
     @classmethod
     def of(cls, measured: Mapping[str, Any]) -> Costs:
