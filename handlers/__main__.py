@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from handlers.app import HANDLERS, consume, load_settings
 from router.core.errors import SettingsError
 from router.logs import setup
-from router.process import run
+from router.process.loop import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

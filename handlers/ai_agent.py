@@ -28,9 +28,9 @@ from handlers.joiners import Joiners
 from handlers.joining import REFUSALS, How, Joined, Seat, fits
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
 from router.core.addresses import Address, Channel
-from router.core.classic_members import is_classic
+from router.core.classic.members import is_classic
 from router.core.entries import CommunicationData, JoinedData
-from router.core.participants import ActionParty, Communication, ParticipantType
+from router.core.resources import ActionParty, Communication, ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from handlers.replies import Reply
     from router.conversations.v2 import ConversationsV2
     from router.core.entries import Entry, EntryParticipantAddress, ParticipantData
-    from router.core.participants import ParticipantAddress
-    from router.ports import Apis
+    from router.core.resources import ParticipantAddress
+    from router.process.apis import Apis
 
 #: Channels that can send; on the others an agent only listens.
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})

@@ -25,18 +25,18 @@ from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
 from router import metrics
-from router.core.accounts_file import CREDENTIALS
 from router.core.keys import Target
 from router.logs import describe, log
-from router.operator_port import operator_port
-from router.ports import make_apis, make_limits, make_replication
-from router.process import settle_heap, until_stopped_or
-from router.settings import Settings, load
-from router.streams.connection import RedisError, connect, ensure_answering
-from router.streams.consumer import StreamConsumer
+from router.process.apis import make_apis, make_limits, make_replication
+from router.process.loop import settle_heap, until_stopped_or
+from router.process.metrics_port import operator_port
+from router.settings.accounts_file import CREDENTIALS
+from router.settings.load import Settings, load
+from router.streams.client.connection import RedisError, connect, ensure_answering
+from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
-from router.streams.ending import end
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
+from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping

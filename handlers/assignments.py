@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from handlers.roster import Roster
     from router.core.keys import Keys
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 #: Seconds that whoever took a joining on has for it, before somebody else may.
 LEASE: Final = 30

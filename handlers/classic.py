@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Final
 from handlers.joining import REFUSALS, How, Joined
 from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel
-from router.core.classic import ClassicState, NewClassicParticipant, is_already_there
+from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from handlers.joining import Seat
     from router.conversations import ClassicConversations
-    from router.core.classic import ClassicMessage
-    from router.streams.store import Store
+    from router.core.classic.resources import ClassicMessage
+    from router.streams.store.ledgers import Store
 
 #: As whom the AI agent sits and writes.
 AI_IDENTITY: Final = "ai-agent"

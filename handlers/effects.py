@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Final
 from handlers.lua import load_script
 from router.conversations.retry import is_unprocessed
 from router.core.errors import ApiError, RouterError, UnavailableError
-from router.streams.scripting import NO_REPLICATION, Replication, run_confirmed
+from router.streams.client.scripts import NO_REPLICATION, Replication, run_confirmed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.core.keys import Keys
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 #: Seconds: how long it is remembered what was done about an entry (7 days).
 LIFE: Final = 7 * 86_400

@@ -16,10 +16,10 @@ from router.core.entries import Entry, EntryData
 
 if TYPE_CHECKING:
     from router.core.keys import Keys
-    from router.ports import Apis
-    from router.settings import Settings
-    from router.streams.connection import Redis
-    from router.streams.store import Store
+    from router.process.apis import Apis
+    from router.settings.load import Settings
+    from router.streams.client.connection import Redis
+    from router.streams.store.ledgers import Store
 
 DataT = TypeVar("DataT", bound=EntryData)
 

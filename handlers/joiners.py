@@ -8,8 +8,8 @@ from handlers.classic import ClassicJoiner
 from handlers.joining import Joiner
 
 if TYPE_CHECKING:
-    from router.ports import Apis
-    from router.streams.store import Store
+    from router.process.apis import Apis
+    from router.streams.store.ledgers import Store
 
 
 class Joiners:

@@ -15,22 +15,16 @@ from pydantic import BaseModel, ConfigDict
 
 from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel, canonicalize
-from router.core.classic_members import is_classic
+from router.core.classic.members import is_classic
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
-from router.core.participants import (
-    ConversationStatus,
-    NewParticipant,
-    Participant,
-    ParticipantAddress,
-    ParticipantType,
-)
+from router.core.resources import ConversationStatus, NewParticipant, Participant, ParticipantAddress, ParticipantType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from handlers.classic import ClassicJoiner
     from router.conversations.v2 import ConversationsV2
-    from router.streams.store import Store
+    from router.streams.store.ledgers import Store
 
 
 class How(StrEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-from router.streams.connection import Script
+from router.streams.client.connection import Script
 
 
 @cache

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from handlers.joining import How, Joined, Seat
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
-from router.core.participants import ParticipantType
+from router.core.resources import ParticipantType
 from router.logs import describe, log
-from router.streams.ending import end
+from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -19,8 +19,8 @@ DESCRIPTION = "Turns every inbound Twilio channel event into exactly one partici
 
 
 def _dev(arguments: argparse.Namespace) -> int:
-    from router.dev import DevOptions, develop
-    from router.process import run
+    from router.dev.dev import DevOptions, develop
+    from router.process.loop import run
 
     options = DevOptions(
         port=arguments.port,
@@ -35,9 +35,9 @@ def _dev(arguments: argparse.Namespace) -> int:
 
 def _receive(arguments: argparse.Namespace) -> int:
     from router.logs import setup
-    from router.process import run
+    from router.process.loop import run
     from router.receiver.serve import REQUIRED, serve, serve_many
-    from router.settings import load
+    from router.settings.load import load
 
     settings = load(require=REQUIRED, overrides={"port": arguments.port, "host": arguments.host})
     setup(process="web", log_format=settings.log_format, level=settings.log_level)
@@ -48,8 +48,8 @@ def _receive(arguments: argparse.Namespace) -> int:
 
 def _work(_: argparse.Namespace) -> int:
     from router.logs import setup
-    from router.process import run
-    from router.settings import load
+    from router.process.loop import run
+    from router.settings.load import load
     from router.worker.app import REQUIRED, work
 
     settings = load(require=REQUIRED)
@@ -65,21 +65,21 @@ def _sandbox(arguments: argparse.Namespace) -> int:
 
 def _simulate(arguments: argparse.Namespace) -> int:
     from router.commands.simulate import simulate
-    from router.process import run
+    from router.process.loop import run
 
     return run(simulate(arguments))
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from router.commands.check import check
-    from router.process import run
+    from router.commands.check.command import check
+    from router.process.loop import run
 
     return run(check(is_offline=arguments.offline))
 
 
 def _dead_letters(arguments: argparse.Namespace) -> int:
     from router.commands.dead_letters import list_dead_letters, replay_dead_letters
-    from router.process import run
+    from router.process.loop import run
 
     if arguments.action == "list":
         return run(list_dead_letters(is_json=arguments.json))
@@ -88,7 +88,7 @@ def _dead_letters(arguments: argparse.Namespace) -> int:
 
 def _quarantine(arguments: argparse.Namespace) -> int:
     from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
-    from router.process import run
+    from router.process.loop import run
 
     if arguments.action == "list":
         return run(list_quarantine(arguments))
@@ -98,8 +98,8 @@ def _quarantine(arguments: argparse.Namespace) -> int:
 
 
 def _explain_signature(arguments: argparse.Namespace) -> int:
-    from router.commands.explain_signature import explain_signature
-    from router.process import run
+    from router.commands.explain.command import explain_signature
+    from router.process.loop import run
 
     return run(explain_signature(arguments))
 

@@ -9,13 +9,13 @@ from router.core.errors import SettingsError
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from router.settings import Settings
+    from router.settings.load import Settings
 
 
 def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     """Return the keys; raises ValueError that names by its position each one that is no P-256 public key."""
     if keys:
-        from router.core.email_signature import MailVerifier  # noqa: PLC0415 - slow, and of use to one process
+        from router.core.signing.mail import MailVerifier  # noqa: PLC0415 - slow, and of use to one process
 
         try:
             MailVerifier(keys, max_age=None)

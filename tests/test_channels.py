@@ -20,12 +20,12 @@ from router import logs
 from router.core.addresses import Address
 from router.receiver.app import create_app as create_receiver
 from router.sandbox import DEFAULT_CONFIGURATION_ID, create_app
-from router.sandbox.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
-from router.sandbox.mail_keys import make_key, public_text
-from router.sandbox.simulated_mail import MailSender, mail
-from router.sandbox.simulated_streams import streamed_callback
-from router.sandbox.simulated_voice import call, call_sid
-from router.sandbox.simulator import Sender, SimulatedWebhook, message, streamed
+from router.sandbox.v2.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
+from router.simulator.event_streams import streamed_callback
+from router.simulator.mail import MailSender, mail
+from router.simulator.mail_keys import make_key, public_text
+from router.simulator.messages import Sender, SimulatedWebhook, message, streamed
+from router.simulator.voice import call, call_sid
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.post_office import Letter, PostOffice
 from tests.support.waiting import until

@@ -2,11 +2,11 @@
 
 import pytest
 
-from router.configured import load_policy, load_voice
 from router.core.errors import PolicyError, TemplateError
 from router.core.keys import Target
-from router.core.voice_templates import NAMES, REJECTING
-from router.settings import Settings, load
+from router.core.voice.templates import NAMES, REJECTING
+from router.settings.files import load_policy, load_voice
+from router.settings.load import Settings, load
 
 
 def test_the_shipped_folder_is_right():

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from router import demo
 from router.core.keys import Keys
-from router.demo import Demo
-from router.streams.connection import RedisError
-from router.streams.ending import end
+from router.dev import demo
+from router.dev.demo import Demo
+from router.streams.client.connection import RedisError
+from router.tasks import end
 from tests.support.waiting import until
 from tests.test_readme import an_entry
 

@@ -15,9 +15,9 @@ import aiohttp
 import pytest
 
 from router.core.keys import Keys, Target
-from router.sandbox.simulator import Sender, message
-from router.settings import read_dotenv
-from router.streams.embedded import free_port, is_free
+from router.settings.load import read_dotenv
+from router.simulator.messages import Sender, message
+from router.streams.client.embedded import free_port, is_free
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes

@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.commands.check import _check_mails
+from router.commands.check.command import _check_mails
 from router.mail_settings import describe_proof
-from router.settings import load
+from router.settings.load import load
 from tests.test_settings import MAIL_KEY
 
 KEYS = {"ROUTER_EMAIL_PUBLIC_KEYS": MAIL_KEY}

@@ -6,9 +6,9 @@ import urllib.request
 
 import pytest
 
-from router.operator_port import operator_port
-from router.settings import Settings
-from router.streams.embedded import free_port, is_free
+from router.process.metrics_port import operator_port
+from router.settings.load import Settings
+from router.streams.client.embedded import free_port, is_free
 
 
 def settings_of(port):

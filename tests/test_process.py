@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from router.process import YOUNG, run, settle_heap, until_stopped, until_stopped_or
+from router.process.loop import YOUNG, run, settle_heap, until_stopped, until_stopped_or
 from tests.support.waiting import until
 
 

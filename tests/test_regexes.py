@@ -18,7 +18,7 @@ _SEARCHES = r"\.(?:search|findall|finditer|sub|subn|split)\b"
 #: Patterns whose steps grow with the square, and what bounds their text.
 SQUARE = {
     "router.conversations.answers._PERSONAL": "a thousand characters of an API's message",
-    "router.core.voice_templates._VARIABLE": "an operator's template, read at the start",
+    "router.core.voice.templates._VARIABLE": "an operator's template, read at the start",
 }
 
 

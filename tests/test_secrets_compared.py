@@ -8,11 +8,11 @@ from tests.support.source import modules, name_of
 
 #: Modules that hold a secret and something that claims to be it.
 COMPARING = (
-    "router.core.signature",
-    "router.core.email_signature",
-    "router.core.signature_explain",
-    "router.receiver.door",
-    "router.receiver.mail_door",
+    "router.core.signing.twilio",
+    "router.core.signing.mail",
+    "router.commands.explain.explain",
+    "router.receiver.authentication",
+    "router.receiver.mail_authentication",
     "router.sandbox.middlewares",
 )
 #: Names that a secret, or what is made of one, has there.
@@ -20,8 +20,8 @@ SECRETS = {"token", "tokens", "secret", "secrets", "password", "credentials", "s
 SECRETS |= {"stated", "own", "authorization", "expected", "computed"}
 #: Where the comparison must be: function by module.
 VERIFIERS = {
-    "router.core.signature": {"_verify", "verify_json"},
-    "router.core.email_signature": {"verify"},
+    "router.core.signing.twilio": {"_verify", "verify_json"},
+    "router.core.signing.mail": {"verify"},
     "router.sandbox.middlewares": set(),
 }
 #: Comparisons of such names that give nothing away, as they are written.
@@ -34,8 +34,8 @@ BY_NAME = {module.name: module for module in modules("router", "handlers")}
 CLIENTS = {
     "router.conversations.session": "the API of the settings",
     "router.sandbox.callbacks": "the status callback URLs of a configuration in the sandbox",
-    "router.sandbox.simulator": "the receiver that the command names",
-    "router.sandbox.http": "the sandbox that `dev` has started",
+    "router.simulator.messages": "the receiver that the command names",
+    "router.simulator.http": "the sandbox that `dev` has started",
 }
 
 
@@ -67,7 +67,7 @@ def test_verifiers_compare_in_constant_time(name, function):
 
 def test_such_a_comparison_would_be_found():
     """The search sees what it is for."""
-    module = type(BY_NAME["router.core.signature"])("x", "x", "ok = mac == given")
+    module = type(BY_NAME["router.core.signing.twilio"])("x", "x", "ok = mac == given")
     assert list(comparisons(module)) == ["mac == given"]
 
 
@@ -75,7 +75,7 @@ def test_no_other_module_compares():
     """Whoever compares digests is on the list above."""
     users = {module.name for module in BY_NAME.values() if list(module.calls("compare_digest"))}
     assert users <= set(COMPARING)
-    assert {"router.core.signature", "router.core.email_signature", "router.sandbox.middlewares"} <= users
+    assert {"router.core.signing.twilio", "router.core.signing.mail", "router.sandbox.middlewares"} <= users
 
 
 def test_who_calls_out():

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from router.settings import Settings, variable_of
+from router.settings.load import Settings, variable_of
 from tests.support.source import ROOT, modules
 
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -36,7 +36,9 @@ def test_named_settings_exist():
 def test_numbers_are_those_of_the_code():
     """Seconds and sizes in the text are the constants'."""
     from router.inbound.mail_reader import MAX_TEXT
-    from router.receiver import bodies, connections, door, mail_door
+    from router.receiver import authentication as door
+    from router.receiver import bodies, connections
+    from router.receiver import mail_authentication as mail_door
 
     assert f"{connections.HEAD_TIMEOUT:.0f} s for a first request" in TEXT
     assert f"{door.BODY_TIMEOUT:.0f} s for a body, {mail_door.BODY_TIMEOUT:.0f} s for a mail" in TEXT

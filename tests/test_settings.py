@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from router.core.errors import SettingsError
-from router.settings import Settings, load, read_dotenv, variable_of
+from router.settings.load import Settings, load, read_dotenv, variable_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "config" / "settings.toml"

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from router import logs
-from router.supervisor import QUICK_DEATHS, Supervisor
+from router.process.supervisor import QUICK_DEATHS, Supervisor
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes

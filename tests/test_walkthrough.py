@@ -19,7 +19,7 @@ import pytest
 from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
 from cloudevents.core.formats.json import JSONFormat
 
-from router.streams.connection import connect
+from router.streams.client.connection import connect
 from tests.support.official_client import official_client
 from tests.support.waiting import until
 

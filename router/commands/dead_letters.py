@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import orjson
 
 from router.core.timestamps import to_text
-from router.settings import Settings, load
-from router.streams.connection import Redis, connect
-from router.streams.dead_letters import DeadLetter, list_letters, replay
+from router.settings.load import Settings, load
+from router.streams.client.connection import Redis, connect
+from router.streams.store.dead_letters import DeadLetter, list_letters, replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

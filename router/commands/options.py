@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.commands.help_format import HelpFormat
 from router.core.events import SourceName
-from router.core.quarantine import REASONS
+from router.core.refused import REASONS
 
 if TYPE_CHECKING:
     import argparse

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from router.core.redaction import masked_body, masked_path, plain
+from router.commands.redaction import masked_body, masked_path, plain
 from router.core.timestamps import to_text
 from router.receiver.readmission import make_readmission
 from router.receiver.serve import REQUIRED
-from router.settings import Settings, load
-from router.streams.connection import Redis, connect
-from router.streams.quarantine import Kept, find, list_kept
+from router.settings.load import Settings, load
+from router.streams.client.connection import Redis, connect
+from router.streams.store.quarantine import Kept, find, list_kept
 
 if TYPE_CHECKING:
     import argparse

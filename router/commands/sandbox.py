@@ -10,14 +10,14 @@ import orjson
 from pydantic import ValidationError
 
 from router.core.errors import SettingsError
-from router.process import run, until_stopped
+from router.process.loop import run, until_stopped
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, serve
-from router.settings import load
+from router.settings.load import load
 
 if TYPE_CHECKING:
     import argparse
 
-    from router.settings import Settings
+    from router.settings.load import Settings
 
 #: Credentials of a sandbox for which none are set: they open nothing else.
 ACCOUNT_SID = "AC5a2d0000000000000000000000000000"

@@ -14,22 +14,22 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.commands.aftermath import Aftermath
-from router.commands.scenario import make_acts, play
 from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
-from router.settings import own_environment, read_dotenv
-from router.streams.connection import connect
+from router.settings.load import own_environment, read_dotenv
+from router.simulator.aftermath import Aftermath
+from router.simulator.scenario import make_acts, play
+from router.streams.client.connection import connect
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from router.commands.scenario import Act
     from router.core.entries import Entry
-    from router.streams.connection import Redis
+    from router.simulator.scenario import Act
+    from router.streams.client.connection import Redis
 
 _NEEDED: Final = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
 #: Seeds that are made up have so many digits at most: people type them again.

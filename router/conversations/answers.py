@@ -27,7 +27,7 @@ from router.core.errors import (
     ServerError,
 )
 from router.core.ids import find_conversation_id
-from router.core.participants import Resource
+from router.core.resources import Resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from router.core.participants import ActionParty, NewParticipant, ParticipantAddress
+    from router.core.resources import ActionParty, NewParticipant, ParticipantAddress
 
 
 class Unset(Enum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from router.conversations.answers import Answer, to_model
 from router.core.errors import ServerError
-from router.core.participants import Communication, Conversation, Participant
+from router.core.resources import Communication, Conversation, Participant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

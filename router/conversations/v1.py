@@ -15,7 +15,7 @@ from router.conversations.paging import Listing
 from router.conversations.v1_errors import classic_errors
 from router.conversations.v1_forms import to_form, webhook_header
 from router.conversations.v1_paging import LOOKUP_PAGE_SIZES, PAGE_SIZES, ItemT, iterate_links
-from router.core.classic import (
+from router.core.classic.resources import (
     ClassicConversation,
     ClassicMessage,
     ClassicParticipant,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from router.conversations.answers import Answer
     from router.conversations.transport import Transport
     from router.core.addresses import Address
-    from router.core.classic import ClassicChange, NewClassicParticipant
+    from router.core.classic.resources import ClassicChange, NewClassicParticipant
 
 _SERVICE: Final = "/v1/Services/{service_sid}"
 _CONVERSATIONS: Final = "/Conversations"

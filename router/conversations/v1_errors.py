@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from router.core.classic import ALREADY_THERE, BOUND_ELSEWHERE, CONCURRENT, SAME_GROUP, find_conversation_sid
+from router.core.classic.resources import ALREADY_THERE, BOUND_ELSEWHERE, CONCURRENT, SAME_GROUP, find_conversation_sid
 from router.core.errors import ApiError, ConflictError, UnavailableError
 
 if TYPE_CHECKING:

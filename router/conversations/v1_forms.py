@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from router.core.classic import ClassicChange, NewClassicParticipant
+    from router.core.classic.resources import ClassicChange, NewClassicParticipant
 
 #: Where a field stands in the form.
 NAMES: Final = {

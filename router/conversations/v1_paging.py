@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.conversations.answers import to_model
 from router.conversations.paging import MAX_IDLE_PAGES, Listing, read_page
-from router.core.classic import (
+from router.core.classic.resources import (
     ClassicConversation,
     ClassicMessage,
     ClassicParticipant,

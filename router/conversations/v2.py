@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from router.conversations.answers import to_model
 from router.conversations.bodies import UNSET, Unset, to_conversation, to_conversation_patch, to_message, to_participant
 from router.conversations.paging import ItemT, Listing, iterate
-from router.core.participants import Action, Communication, Configuration, Conversation, Participant, Resource
+from router.core.resources import Action, Communication, Configuration, Conversation, Participant, Resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
     from router.conversations.answers import Answer
     from router.conversations.transport import Transport
-    from router.core.participants import ActionParty, NewParticipant
+    from router.core.resources import ActionParty, NewParticipant
 
 _CONVERSATIONS: Final = "/v2/Conversations"
 _CONVERSATION: Final = f"{_CONVERSATIONS}/{{conversation_id}}"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel
 from router.core.events import SourceName
-from router.core.participants import ParticipantType
 from router.core.policy import Facts
+from router.core.resources import ParticipantType
 
 if TYPE_CHECKING:
     from router.core.policy import Decision, Policy

@@ -19,7 +19,7 @@ from router.core.values import value
 if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import Cause
-    from router.core.participants import Participant
+    from router.core.resources import Participant
 
 SOURCE_PREFIX: Final = "/participant-router/"
 

@@ -14,7 +14,7 @@ from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.core.participants import Communication, Conversation, Participant
+    from router.core.resources import Communication, Conversation, Participant
 
 
 class SourceName(StrEnum):

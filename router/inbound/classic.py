@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.classic_facts import EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as FATES
 from router.inbound.form import require
 from router.inbound.rows import IGNORED, Row
 
 if TYPE_CHECKING:
-    from router.core.form import Form
+    from router.core.signing.form import Form
 
 #: Post-action webhooks, by the name of what they tell (classic_facts says what becomes of it).
 EVENT_TYPES: Final = {

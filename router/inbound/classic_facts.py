@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.core.classic import MessagingBinding
+from router.core.classic.resources import MessagingBinding
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, ClassicReported, Disregarded, Version
 from router.core.timestamps import to_microseconds

@@ -26,7 +26,7 @@ from router.core.events import (
     ParticipantReported,
     Version,
 )
-from router.core.participants import Communication, Conversation, Participant
+from router.core.resources import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, Row
 

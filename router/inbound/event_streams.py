@@ -23,7 +23,7 @@ import orjson
 from router.core.addresses import Address, parse_address
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry
-from router.core.form import Form
+from router.core.signing.form import Form
 from router.inbound import conversations, messaging
 from router.inbound.classic_facts import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as CLASSIC_ROWS

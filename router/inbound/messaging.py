@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.core.form import parse_form
 from router.core.remembering import remembering
+from router.core.signing.form import parse_form
 from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, SAID, Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from router.core.form import Form
+    from router.core.signing.form import Form
 
 MESSAGE: Final = "message.received"
 #: Things attached to a message that are told of; Twilio takes ten.

@@ -15,7 +15,7 @@ from router.inbound.multipart import MULTIPART
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.core.form import Form
+    from router.core.signing.form import Form
     from router.inbound.email import ReceivedMail
 
 FORM: Final = "application/x-www-form-urlencoded"

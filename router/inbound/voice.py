@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final
 from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, LEFT, Row
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.core.form import Form
+    from router.core.signing.form import Form
 
 _NAMES: Final = frozenset(
     {"CallSid", "AccountSid", "From", "To", "CallStatus", "Direction", "ParentCallSid", "SessionStatus", "HandoffData"}

@@ -12,33 +12,33 @@ from aiohttp import web
 from aiohttp.hdrs import EXPECT
 
 from router import metrics
-from router.configured import load_policy, load_voice
 from router.core.events import SourceName
 from router.core.keys import Target
-from router.core.redis_url import Kind, parse_redis_url
-from router.core.signature import base_urls
+from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
-from router.ports import make_replication
+from router.process.apis import make_replication
 from router.receiver.answers import Ready
-from router.receiver.door import SignedDoor
-from router.receiver.drainer import Drainer
+from router.receiver.authentication import SignedDoor
 from router.receiver.ingest import Ingest
-from router.receiver.mail_door import make_mail_door
-from router.receiver.quarantine import Quarantine
+from router.receiver.mail_authentication import make_mail_door
 from router.receiver.readiness import NODE_PATIENCE, PATIENCE, make_ping, make_readyz
-from router.receiver.spool import Spool
+from router.receiver.refusals import Quarantine
+from router.receiver.spool.drainer import Drainer
+from router.receiver.spool.spool import Spool
 from router.receiver.voice import VoiceResponder
-from router.streams.append import Appender
-from router.streams.calls import CallStore
-from router.streams.connection import SOCKET_TIMEOUT, Redis, RedisError, connect
-from router.streams.inspect import update_gauges
+from router.settings.files import load_policy, load_voice
+from router.streams.client.connection import SOCKET_TIMEOUT, Redis, RedisError, connect
+from router.streams.client.url import Kind, parse_redis_url
+from router.streams.store.append import Appender
+from router.streams.store.calls import CallStore
+from router.streams.store.inspect import update_gauges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.core.voice_templates import VoiceTemplates
-    from router.settings import Settings
+    from router.core.voice.templates import VoiceTemplates
+    from router.settings.load import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]

@@ -17,9 +17,9 @@ from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
 from router.receiver.answers import Answer, usual_answer
-from router.receiver.door import Door, Evidence
-from router.receiver.quarantine import Quarantine, make_refused
-from router.streams.append import Appender, InboundFields, is_outage
+from router.receiver.authentication import Door, Evidence
+from router.receiver.refusals import Quarantine, make_refused
+from router.streams.store.append import Appender, InboundFields, is_outage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from router.core.events import SourceName
     from router.inbound.sources import Piece, Source
-    from router.receiver.spool import Spool
+    from router.receiver.spool.spool import Spool
 
 #: Seconds after which a caller that was told 503 shall come again.
 RETRY_AFTER: Final = "5"

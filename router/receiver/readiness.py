@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from router.streams.connection import Redis, RedisError
+from router.streams.client.connection import Redis, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from router.receiver.spool import Spool
+    from router.receiver.spool.spool import Spool
 
 #: Seconds that Redis may take to make an event durable, or to answer; then the spool takes over. Callers give up after
 #: 5 to 15 seconds, and the spool needs its own time too.

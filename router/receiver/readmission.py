@@ -15,23 +15,23 @@ from multidict import CIMultiDict
 
 from router.core.errors import AccountError, NotDurableError, UnreadableError, WebhookError
 from router.core.events import SourceName
-from router.core.signature import base_urls
+from router.core.signing.twilio import base_urls
 from router.core.timestamps import to_text
 from router.inbound.sources import SOURCES
-from router.ports import make_replication
-from router.receiver.door import Door, Evidence, Knock, SignedDoor
+from router.process.apis import make_replication
+from router.receiver.authentication import Door, Evidence, Knock, SignedDoor
 from router.receiver.ingest import to_fields
-from router.receiver.mail_door import make_mail_door
-from router.streams.append import Appender
-from router.streams.quarantine import Kept, remove
-from router.streams.scripting import NO_REPLICATION, Replication
+from router.receiver.mail_authentication import make_mail_door
+from router.streams.client.scripts import NO_REPLICATION, Replication
+from router.streams.store.append import Appender
+from router.streams.store.quarantine import Kept, remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router.core.keys import Keys
-    from router.settings import Settings
-    from router.streams.connection import Redis
+    from router.settings.load import Settings
+    from router.streams.client.connection import Redis
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ from aiohttp import web
 
 from router.logs import log
 from router.mail_settings import describe_proof
-from router.process import settle_heap, until_stopped
+from router.process.loop import settle_heap, until_stopped
+from router.process.supervisor import Supervisor
 from router.receiver.app import STOPPING, create_app, shortcut
 from router.receiver.connections import allow_files, connections
-from router.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from router.settings import Settings
+    from router.settings.load import Settings
 
 #: Settings without which there is nothing to check or to append to.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")

@@ -17,16 +17,16 @@ from router.core.keys import Target
 from router.core.policy import Decision
 from router.inbound.sources import EMPTY_TWIML
 from router.inbound.voice import CallRequest, read_call
-from router.streams.connection import RedisError
+from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.core.accounts import Account
     from router.core.policy import Policy
-    from router.core.voice_templates import VoiceTemplates
+    from router.core.voice.templates import VoiceTemplates
     from router.inbound.sources import Webhook
-    from router.streams.calls import CallStore
+    from router.streams.store.calls import CallStore
 
 #: Seconds that the caller waits for us to look up the conversation of the call.
 LOOK_UP: Final = 0.3

@@ -18,15 +18,15 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field, RootModel, ValidationError
 
-from router.sandbox.bodies import Body, ConfigurationChange, parse_body, refuse
 from router.sandbox.callbacks import Deliverer
-from router.sandbox.capture import CaptureBody, capture
-from router.sandbox.configurations import change_configuration
-from router.sandbox.conversations import full_wire, run_timers
 from router.sandbox.errors import RefusalError
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import COUNTS, FAULTS, STATE, json_response
-from router.sandbox.participants import remove_participant
+from router.sandbox.v2.bodies import Body, ConfigurationChange, parse_body, refuse
+from router.sandbox.v2.capture import CaptureBody, capture
+from router.sandbox.v2.configurations import change_configuration
+from router.sandbox.v2.conversations import full_wire, run_timers
+from router.sandbox.v2.participants import remove_participant
 
 DELIVERER: Final = web.AppKey("deliverer", Deliverer)
 

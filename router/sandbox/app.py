@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from router.sandbox import admin, routes
+from router.sandbox import admin
 from router.sandbox.admin import DELIVERER
 from router.sandbox.callbacks import Deliverer
-from router.sandbox.classic_conversations import run_classic_timers
-from router.sandbox.classic_hooks import ClassicHooks
-from router.sandbox.classic_middleware import treat_classic
+from router.sandbox.classic.conversations import run_classic_timers
+from router.sandbox.classic.hooks import ClassicHooks
+from router.sandbox.classic.middleware import treat_classic
 from router.sandbox.clock import system_clock
-from router.sandbox.conversations import run_timers
 from router.sandbox.faults import Faults
 from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE, STATE, Rate
 from router.sandbox.state import State
+from router.sandbox.v2 import routes
+from router.sandbox.v2.conversations import run_timers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

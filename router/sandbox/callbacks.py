@@ -22,7 +22,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from router.core.signature import sign
+from router.core.signing.twilio import sign
 from router.sandbox.clock import SECOND
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.sandbox.options import SandboxOptions
-    from router.sandbox.records import Callback
+    from router.sandbox.v2.records import Callback
 
 MAX_PENDING: Final = 100_000
 MAX_CONCURRENT: Final = 64

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from router.core.addresses import Channel
-from router.core.participants import ParticipantAddress, ParticipantType
-from router.sandbox.membership import Draft, place
-from router.sandbox.participants import remove_participant
+from router.core.resources import ParticipantAddress, ParticipantType
+from router.sandbox.v2.membership import Draft, place
+from router.sandbox.v2.participants import remove_participant
 
 if TYPE_CHECKING:
     from router.sandbox.state import State

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
-from router.sandbox.bodies import Body
 from router.sandbox.errors import RefusalError
+from router.sandbox.v2.bodies import Body
 
 if TYPE_CHECKING:
     import random

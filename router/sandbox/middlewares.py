@@ -17,10 +17,10 @@ from aiohttp import web
 
 from router.sandbox.churn import churn
 from router.sandbox.clock import SECOND
-from router.sandbox.conversations import run_timers
 from router.sandbox.errors import RefusalError, render
 from router.sandbox.faults import Faults, suffer
 from router.sandbox.state import State
+from router.sandbox.v2.conversations import run_timers
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler

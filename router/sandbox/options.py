@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
-from router.core.participants import Configuration, ParticipantType
+from router.core.resources import Configuration, ParticipantType
 
 #: The configuration that a sandbox has where none is given.
 DEFAULT_CONFIGURATION_ID: Final = "conv_configuration_00000000000000000000000001"

@@ -11,23 +11,23 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.ids import make_id
-from router.sandbox.classic_memory import ClassicMemory
+from router.sandbox.classic.memory import ClassicMemory
 from router.sandbox.clock import VirtualClock, format_time
-from router.sandbox.configurations import load_configuration
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.indexes import OwnerIndex, Timeline
-from router.sandbox.profiles import canonical_name
-from router.sandbox.timers import Timers
+from router.sandbox.v2.configurations import load_configuration
+from router.sandbox.v2.profiles import canonical_name
+from router.sandbox.v2.timers import Timers
 
 if TYPE_CHECKING:
     import random
 
     from router.sandbox.callbacks import Deliverer
-    from router.sandbox.classic_hooks import ClassicHooks
+    from router.sandbox.classic.hooks import ClassicHooks
     from router.sandbox.clock import Clock
-    from router.sandbox.grouping import Key
     from router.sandbox.options import SandboxOptions
-    from router.sandbox.records import (
+    from router.sandbox.v2.grouping import Key
+    from router.sandbox.v2.records import (
         ConfigurationRecord,
         ConversationRecord,
         OperationRecord,

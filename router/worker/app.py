@@ -7,37 +7,31 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.configured import load_policy, load_voice
-from router.core.accounts_file import CREDENTIALS
 from router.core.keys import RESOLVER
 from router.logs import lines_together, log
-from router.operator_port import operator_port
-from router.ports import make_apis, make_limits, make_replication
-from router.process import settle_heap, until_stopped_or
-from router.streams.connection import Redis, RedisError, connect, ensure_answering
-from router.streams.consumer import StreamConsumer
+from router.process.apis import make_apis, make_limits, make_replication
+from router.process.loop import settle_heap, until_stopped_or
+from router.process.metrics_port import operator_port
+from router.settings.accounts_file import CREDENTIALS
+from router.settings.files import load_policy, load_voice
+from router.streams.client.connection import Redis, RedisError, connect, ensure_answering
+from router.streams.client.gathering import gathering
+from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.ending import end
-from router.streams.gathering import gathering
-from router.streams.recent import Pace, Recent
-from router.streams.store import Store
-from router.streams.trim import Trimmer
-from router.worker.configurations import (
-    find_bridges,
-    find_captured,
-    find_configurations,
-    find_own,
-    warn_of_doubled_calls,
-)
+from router.streams.store.ledgers import Store
+from router.streams.store.recent import Pace, Recent
+from router.streams.store.trim import Trimmer
+from router.tasks import end
 from router.worker.reconciler import Reconciler
 from router.worker.resolver import Resolver
+from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.work import account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.ports import Apis
-    from router.settings import Settings
+    from router.process.apis import Apis
+    from router.settings.load import Settings
 
 #: Settings without which nothing can be resolved.
 REQUIRED: Final = (

@@ -11,29 +11,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.call_ledger import calls_of, take_call_end
-from router.core.call_resolution import resolve_call
 from router.core.events import Version
-from router.core.ledger import FieldNotReadError, Ledger
-from router.core.marker import Outcome, ParticipantFact, Result, fields_for
+from router.core.ledger.calls import calls_of, take_call_end
+from router.core.ledger.ledger import FieldNotReadError, Ledger
+from router.core.ledger.marker import Outcome, ParticipantFact, Result, fields_for
 from router.core.policy import Decision
-from router.core.requests import Resolved, Unusable, Wait
+from router.core.resolution.calls import resolve_call
+from router.core.resolution.requests import Resolved, Unusable, Wait
 from router.streams.delivery import Later, Poison, Verdict
-from router.streams.store import LedgerQuery
-from router.worker.api import drive
+from router.streams.store.ledgers import LedgerQuery
+from router.worker.requests import drive
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.core.events import CallReported
+    from router.core.judging.judge import Judge
     from router.core.keys import Target
-    from router.core.participants import Participant
-    from router.core.requests import Outcome as ResolutionOutcome
-    from router.ports import Apis
-    from router.streams.calls import CallRecord, CallStore
-    from router.streams.store import Store
-    from router.worker.accounts import Accounts
-    from router.worker.judge import Judge
+    from router.core.resolution.requests import Outcome as ResolutionOutcome
+    from router.core.resources import Participant
+    from router.process.apis import Apis
+    from router.streams.store.calls import CallRecord, CallStore
+    from router.streams.store.ledgers import Store
+    from router.worker.own_side import Accounts
     from router.worker.work import Work
 
 #: Seconds from a call's receipt within which its conversation is waited for, and where the caller has hung up.

@@ -13,25 +13,25 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.core.classic_members import is_classic
+from router.core.classic.members import is_classic
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
-from router.core.reconciliation import look_at
+from router.core.judging.recovery import Recovery, expected_in, recover
+from router.core.resolution.reconciliation import look_at
 from router.logs import describe, log
-from router.streams.recent import LEASE, QUIET, REST
-from router.worker.api import drive
-from router.worker.recovery import Recovery, expected_in, recover
+from router.streams.store.recent import LEASE, QUIET, REST
+from router.worker.requests import drive
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Awaitable, Callable
 
     from router.conversations.limiter import Limiter
-    from router.core.ledger import Ledger
-    from router.core.marker import Result
-    from router.core.reconciliation import Sight
-    from router.ports import Apis
-    from router.streams.recent import Claim, Pace, Recent
-    from router.streams.store import Store
+    from router.core.ledger.ledger import Ledger
+    from router.core.ledger.marker import Result
+    from router.core.resolution.reconciliation import Sight
+    from router.process.apis import Apis
+    from router.streams.store.ledgers import Store
+    from router.streams.store.recent import Claim, Pace, Recent
     from router.worker.resolver import Resolver
 
 #: Seconds between two looks at what is due, where nothing was, and after a failure.

@@ -9,21 +9,21 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from router.core.judging.judge import Judge
 from router.core.keys import Target
-from router.worker.accounts import Accounts
-from router.worker.classic import Classic
-from router.worker.judge import Judge
-from router.worker.quick import Quick
-from router.worker.slow import Slow
+from router.worker.batches import Quick
+from router.worker.bridges import Classic
+from router.worker.own_side import Accounts
+from router.worker.singles import Slow
 from router.worker.work import Newcomers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from router.core.classic_resolution import Bridge
+    from router.core.classic.resolution import Bridge
     from router.core.policy import Policy
-    from router.ports import Apis
-    from router.streams.store import Store
+    from router.process.apis import Apis
+    from router.streams.store.ledgers import Store
 
 
 class Resolver:

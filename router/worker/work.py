@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.entries import Draft
-    from router.core.ledger import Ledger
-    from router.core.marker import Outcome
+    from router.core.ledger.ledger import Ledger
+    from router.core.ledger.marker import Outcome
     from router.core.policy import Decision
-    from router.core.requests import Surroundings
+    from router.core.resolution.requests import Surroundings
     from router.streams.delivery import Delivery
-    from router.streams.store import Route
+    from router.streams.store.ledgers import Route
 
 #: A conversation, and the fields of its ledger that an event needs.
 Needed = tuple[str, list[str]]

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
+from router.core.signing.form import parse_form
 from router.inbound.messaging import identify
-from router.streams.append import InboundFields
-from router.streams.groups import ensure_group
-from router.streams.window import HELD_PER_SLOT
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.window import HELD_PER_SLOT
+from router.streams.store.append import InboundFields
 from tests.benchmarks import webhooks
 from tests.benchmarks.filled import fields_of
 from tests.benchmarks.frame import BenchmarkError
@@ -34,7 +34,7 @@ from tests.benchmarks.webhooks import Crowd
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 #: Entries that one run of the script writes: a server that answers nobody for longer would be no fair start.
 PAGE: Final = 10_000

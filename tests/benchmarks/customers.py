@@ -18,7 +18,7 @@ import orjson
 
 from router.core.entries import JoinedData
 from router.core.keys import Keys, Target
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
@@ -29,7 +29,7 @@ from tests.benchmarks.worker import environment_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
 
 #: New customers for each second of a turn. More than a worker gets through: a turn begins and ends with an answer's

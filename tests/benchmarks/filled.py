@@ -12,12 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
+from router.core.signing.form import parse_form
 from router.inbound.messaging import identify
-from router.streams.append import FIELDS, InboundFields
-from router.streams.groups import ensure_group
-from router.streams.inspect import has_consumer
+from router.streams.consuming.groups import ensure_group
+from router.streams.store.append import FIELDS, InboundFields
+from router.streams.store.inspect import has_consumer
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import PATIENCE
@@ -25,7 +25,7 @@ from tests.benchmarks.processes import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
     from tests.benchmarks.webhooks import Crowd
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from router.process import until_stopped
+from router.process.loop import until_stopped
 from tests.benchmarks import webhooks
 
 if TYPE_CHECKING:

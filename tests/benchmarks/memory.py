@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.keys import kind_of
 
 if TYPE_CHECKING:
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 #: MiB for each 100,000 events that a process may grow by once it is warm: ten bytes an event.
 TOLERANCE: Final = 1.0

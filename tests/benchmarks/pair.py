@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from redis.asyncio import Redis
 
-from router.process import until_stopped
+from router.process.loop import until_stopped
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.lean_api import CONFIGURATION

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from router.streams.connection import Redis, connect
-from router.streams.embedded import EmbeddedServer, RealServer, start_embedded
+from router.streams.client.connection import Redis, connect
+from router.streams.client.embedded import EmbeddedServer, RealServer, start_embedded
 from tests.benchmarks.frame import BenchmarkError
 
 if TYPE_CHECKING:

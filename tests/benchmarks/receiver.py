@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from router.core.keys import Keys
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.processes import GENERATOR, Processes, clean_environment, cpu_seconds, real_redis
@@ -19,7 +19,7 @@ from tests.benchmarks.processes import GENERATOR, Processes, clean_environment, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
 
 CONNECTIONS: Final = 64

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from router.process import run, until_stopped
-from router.streams.connection import connect
+from router.process.loop import run, until_stopped
+from router.streams.client.connection import connect
 from tests.benchmarks import webhooks
 from tests.benchmarks.lean_api import lean_api
 from tests.benchmarks.pair import BATCH, BLOCK, CONSUMER, pair_worker

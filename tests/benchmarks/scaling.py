@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from router.core.keys import Keys
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from router.core.keys import Keys
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale

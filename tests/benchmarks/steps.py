@@ -22,10 +22,10 @@ from aiohttp import web
 
 from router import logs
 from router.core.keys import Keys
-from router.process import run
+from router.process.loop import run
 from router.receiver.app import create_app, shortcut
 from router.receiver.connections import connections
-from router.settings import load
+from router.settings.load import load
 from router.worker.app import working
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import CodeType, FrameType
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 #: Callers of the receiver, each with one request at a time.
 CALLERS: Final = 32

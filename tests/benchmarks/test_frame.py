@@ -17,8 +17,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from router.core.form import parse_form
-from router.core.signature import Verifier, base_urls
+from router.core.signing.form import parse_form
+from router.core.signing.twilio import Verifier, base_urls
 from tests.benchmarks import load, webhooks
 from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure

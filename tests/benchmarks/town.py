@@ -20,8 +20,8 @@ import aiohttp
 import orjson
 
 from router.core.keys import RESOLVER, Keys, Target
-from router.streams.embedded import free_port
-from router.streams.inspect import has_consumer
+from router.streams.client.embedded import free_port
+from router.streams.store.inspect import has_consumer
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import ROOT, Processes, clean_environment, real_redis
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
 
 CONNECTIONS: Final = 32

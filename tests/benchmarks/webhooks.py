@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from router.sandbox.simulator import message
+from router.simulator.messages import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

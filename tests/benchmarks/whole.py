@@ -21,7 +21,7 @@ import orjson
 
 from router.core.entries import CommunicationData, JoinedData
 from router.core.keys import Keys, Target
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled import Stream

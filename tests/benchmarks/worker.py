@@ -15,7 +15,7 @@ import orjson
 
 from router.core.entries import JoinedData
 from router.core.keys import Keys, Target
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.filled import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale

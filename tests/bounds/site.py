@@ -16,10 +16,10 @@ from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
 from router.sandbox import create_app as create_sandbox
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
-from router.sandbox.simulator import Fault as Spoiled
-from router.sandbox.simulator import Sender, message
-from router.settings import load
-from router.streams.connection import connect
+from router.settings.load import load
+from router.simulator.messages import Fault as Spoiled
+from router.simulator.messages import Sender, message
+from router.streams.client.connection import connect
 from router.worker.app import working
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until
@@ -27,9 +27,9 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from router.sandbox.simulator import SimulatedWebhook
-    from router.streams.connection import Redis
-    from router.streams.consumer import StreamConsumer
+    from router.simulator.messages import SimulatedWebhook
+    from router.streams.client.connection import Redis
+    from router.streams.consuming.consumer import StreamConsumer
 
 BASE = "https://hooks.example.com"
 KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"

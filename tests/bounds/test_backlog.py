@@ -11,18 +11,18 @@ from dataclasses import replace
 import pytest
 
 from router.core.events import SourceName
-from router.core.form import parse_form
 from router.core.keys import RESOLVER, Keys
+from router.core.signing.form import parse_form
 from router.inbound.sources import SOURCES, Webhook
-from router.receiver.drainer import Drainer
-from router.receiver.journal import READ_BYTES
-from router.receiver.spool import Spool
-from router.sandbox.simulator import message
-from router.streams.append import Appender, InboundFields
-from router.streams.connection import connect
+from router.receiver.spool.drainer import Drainer
+from router.receiver.spool.journal import READ_BYTES
+from router.receiver.spool.spool import Spool
+from router.simulator.messages import message
+from router.streams.client.connection import connect
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import Done, StreamRef
-from router.streams.groups import ensure_group
-from router.streams.window import HELD_PER_SLOT
+from router.streams.store.append import Appender, InboundFields
 from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled import fields_of
 from tests.bounds.site import NUMBER, OURS

@@ -8,12 +8,12 @@ from collections import Counter
 import pytest
 
 from router.core.keys import RESOLVER, Keys
-from router.receiver import drainer
-from router.streams import dead_letters
-from router.streams.connection import RedisError, connect, load_script
+from router.receiver.spool import drainer
+from router.streams.client.connection import RedisError, connect, load_script
+from router.streams.consuming.trials import Deaths
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.trials import Deaths
-from router.streams.trim import Trimmer
+from router.streams.store import dead_letters
+from router.streams.store.trim import Trimmer
 from tests.bounds.site import NUMBER
 from tests.support.waiting import until
 

@@ -11,11 +11,11 @@ import pytest
 
 from router.core.errors import ServerError
 from router.core.keys import Keys
-from router.sandbox.simulator import Scene, scene_callback
-from router.streams import budget
+from router.simulator.messages import Scene, scene_callback
+from router.streams.client.embedded import free_port
+from router.streams.consuming import budget
 from router.streams.delivery import Done, Later, Poison, StreamRef
-from router.streams.embedded import free_port
-from router.streams.recent import Recent
+from router.streams.store.recent import Recent
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT, TOKEN
 from tests.streams.test_consumer import LIMITS, Bench

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from router.core.addresses import Address
-from router.core.communications import from_message, take_communication
 from router.core.keys import Keys
-from router.core.marker import fields_for
-from router.streams.store import LedgerQuery, Store
+from router.core.ledger.communications import from_message, take_communication
+from router.core.ledger.marker import fields_for
+from router.streams.store.ledgers import LedgerQuery, Store
 from tests.core.builders import ACCOUNT, CONVERSATION, make_fact, make_message, make_participant
 
 pytestmark = pytest.mark.real

@@ -10,12 +10,12 @@ from handlers.assignments import Assignments
 from handlers.roster import Agent, Roster
 from router.core.addresses import Address
 from router.core.keys import PERMANENT, RESOLVER, kind_of
-from router.sandbox.simulator import Scene, scene_callback
-from router.streams.commits import CLOSED_LIFE
+from router.simulator.messages import Scene, scene_callback
+from router.streams.consuming.trials import Deaths
 from router.streams.delivery import StreamRef
-from router.streams.recent import LEASE, REST, Pace
-from router.streams.store import Store
-from router.streams.trials import Deaths
+from router.streams.store.commits import CLOSED_LIFE
+from router.streams.store.ledgers import Store
+from router.streams.store.recent import LEASE, REST, Pace
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT
 from tests.support.keys import KINDS

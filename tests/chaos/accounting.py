@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
 from handlers.joining import How
-from router.core.classic_members import is_classic
+from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.books import arrivals_of, settled_of
 from tests.chaos.order import check_arrivals, check_departures, check_stays

@@ -18,8 +18,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from router.sandbox.simulated_streams import streamed_callback
-from router.sandbox.simulator import SimulatedWebhook
+from router.simulator.event_streams import streamed_callback
+from router.simulator.messages import SimulatedWebhook
 from tests.chaos.stories import ACCOUNT
 
 if TYPE_CHECKING:

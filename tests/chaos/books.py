@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from router.core.events import SourceName
-from router.core.form import NO_FORM, parse_form
+from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.email import identify
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook

@@ -11,14 +11,14 @@ import orjson
 
 from router.core.addresses import Address
 from router.core.keys import Keys, Target
-from router.streams.connection import connect
-from router.streams.inspect import all_streams, read_stream
+from router.streams.client.connection import connect
+from router.streams.store.inspect import all_streams, read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from tests.chaos.site import Site
 
 #: Requests to the sandbox at once.

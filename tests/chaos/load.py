@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from router.sandbox.simulated_voice import place_call, take_answer
+from router.simulator.voice import place_call, take_answer
 from tests.chaos.replies import MARK
 from tests.chaos.site import KEY, SECRET
 from tests.chaos.story import Close, Remove, Ring, Say, TakeIn, Until

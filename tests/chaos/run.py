@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from router.streams.connection import RedisError, connect
-from router.streams.ending import end
+from router.streams.client.connection import RedisError, connect
+from router.tasks import end
 from tests.chaos.accounting import balance, find_private
 from tests.chaos.balancer import Balancer
 from tests.chaos.books import Books

@@ -21,10 +21,10 @@ import orjson
 
 from router.inbound.classic import EVENT_TYPES
 from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.http import is_up
-from router.sandbox.mail_keys import make_key, public_text
-from router.sandbox.simulated_mail import MailSender
-from router.streams.embedded import free_port
+from router.simulator.http import is_up
+from router.simulator.mail import MailSender
+from router.simulator.mail_keys import make_key, public_text
+from router.streams.client.embedded import free_port
 from tests.chaos.schedule import ROLES
 from tests.chaos.stories import ACCOUNT
 from tests.support.processes import ROOT, RunningProcess

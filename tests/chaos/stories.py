@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address
 from router.core.keys import Target
-from router.sandbox.simulated_mail import mail
-from router.sandbox.simulated_voice import call, call_sid, call_status
-from router.sandbox.simulator import SimulatedWebhook, message, streamed
+from router.simulator.mail import mail
+from router.simulator.messages import SimulatedWebhook, message, streamed
+from router.simulator.voice import call, call_sid, call_status
 from tests.chaos.story import Close, Customer, Remove, Ring, Say, Step, Story, TakeIn, Telling, Until
 
 if TYPE_CHECKING:

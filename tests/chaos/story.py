@@ -9,7 +9,7 @@ from router.core.keys import Target
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.sandbox.simulator import SimulatedWebhook
+    from router.simulator.messages import SimulatedWebhook
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import pytest
 
 from router.core.addresses import Address
 from router.core.keys import Target
-from router.sandbox.simulator import message
+from router.simulator.messages import message
 from tests.chaos.accounting import ROWS, balance, find_private
 from tests.chaos.balancer import Fate, Letter
 from tests.chaos.books import Books, read

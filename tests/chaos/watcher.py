@@ -11,7 +11,7 @@ import orjson
 
 from router.core.addresses import Address
 from router.core.keys import Keys, Target
-from router.streams.connection import RedisError, connect
+from router.streams.client.connection import RedisError, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from router.commands.check_accounts import check_apis, check_credentials, check_rules
-from router.core.policy_file import read_policy
+from router.commands.check.accounts import check_apis, check_credentials, check_rules
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, create_app
-from router.settings import load
+from router.settings.load import load
+from router.settings.policy_file import read_policy
 
 OWN, BERLIN, NOBODY = (f"AC{number:032x}" for number in (1, 2, 3))
 CALLBACK = "https://hooks.example.com/webhooks/conversations"

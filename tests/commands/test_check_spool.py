@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from router.commands.check_spool import check_spool, file_system
-from router.settings import load
+from router.commands.check.spool import check_spool, file_system
+from router.settings.load import load
 
 EVERYWHERE = "disk / ext4 rw 0 0\n"
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from router.commands.check_streams import check_streams
+from router.commands.check.streams import check_streams
 from router.core.keys import RESOLVER, Target
-from router.settings import load
+from router.settings.load import load
 
 pytestmark = pytest.mark.real
 HOUR = 3_600_000

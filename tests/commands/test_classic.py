@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.sandbox.simulated_classic import CLASSIC_KINDS
+from router.simulator.classic import CLASSIC_KINDS
 from tests.commands.test_commands import run  # noqa: F401 # a fixture
 
 pytestmark = pytest.mark.processes

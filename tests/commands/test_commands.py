@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from router.core.keys import Keys
-from router.streams.connection import connect
+from router.streams.client.connection import connect
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes

@@ -8,11 +8,11 @@ import sys
 import pytest
 
 from router.__main__ import make_parser
-from router.commands.explain_signature import explain_signature
+from router.commands.explain.command import explain_signature
 from router.commands.quarantine import show_quarantined
 from router.core.errors import SettingsError
 from router.core.events import SourceName
-from router.streams.quarantine import list_kept
+from router.streams.store.quarantine import list_kept
 from tests.receiver.conftest import output, start  # noqa: F401 - fixtures
 from tests.receiver.samples import ACCOUNT, BASE, PRIVATE, SAMPLES, TOKEN, participant_added, signed, sms
 

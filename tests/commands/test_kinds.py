@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from router.commands import simulate_options
-from router.commands.kinds import KINDS, Order, keys_of
 from router.core.events import Disregarded, InboundEntry, SourceName
-from router.core.form import NO_FORM, parse_form
+from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook, normalize
-from router.sandbox.simulator import SimulatedWebhook
+from router.simulator.kinds import KINDS, Order, keys_of
+from router.simulator.messages import SimulatedWebhook
 from tests.conftest import ACCOUNT
 
 OTHER_ACCOUNT = "AC" + "f" * 32

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.commands.plan import Send, make_plan
+from router.simulator.plan import Send, make_plan
 
 
 def test_without_a_seed_the_order_is_the_given_one():

@@ -8,7 +8,7 @@ import pytest
 from router.__main__ import make_parser
 from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
 from router.core.errors import SettingsError
-from router.streams.quarantine import list_kept
+from router.streams.store.quarantine import list_kept
 from tests.receiver.conftest import output, start  # noqa: F401 - fixtures
 from tests.receiver.samples import ACCOUNT, BASE, OTHER_ACCOUNT, PRIVATE, TOKEN, participant_added, signed, sms
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from router.commands.redis_findings import judge_partitions, judge_sentinels, judge_server
+from router.commands.check.redis import judge_partitions, judge_sentinels, judge_server
 from router.core.keys import Keys
-from router.core.redis_url import Kind
-from router.streams.servers import SentinelFacts, ServerFacts
+from router.streams.client.servers import SentinelFacts, ServerFacts
+from router.streams.client.url import Kind
 
 INFO = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "maxmemory_policy": "noeviction", "used_memory": 9}
 CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": ""}

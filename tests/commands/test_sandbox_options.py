@@ -9,7 +9,7 @@ from router.commands.options import GROUPING_TYPES
 from router.commands.sandbox import make_options
 from router.core.errors import SettingsError
 from router.sandbox.admin import ROUTES
-from router.settings import load
+from router.settings.load import load
 
 
 def options(*switches):

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from router.commands.kinds import KINDS
-from router.commands.scenario import make_acts, play
 from router.commands.simulate_options import parse_simulate
+from router.simulator.kinds import KINDS
+from router.simulator.scenario import make_acts, play
 from tests.conftest import ACCOUNT
 
 ENVIRONMENT = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "first, second"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router.__main__ import make_parser
-from router.commands.simulate_voice import connect_call, voice_webhook
-from router.sandbox.simulated_voice import STATUSES, call, call_sid
+from router.simulator.voice import STATUSES, call, call_sid
+from router.simulator.voice_command import connect_call, voice_webhook
 from tests.conftest import ACCOUNT
 
 ATTACHING = b'<Response><Start><Transcription conversationConfiguration="c"/></Start></Response>'

@@ -23,7 +23,7 @@ from router.core.errors import (
     RequestError,
     ServerError,
 )
-from router.core.participants import Conversation, Participant
+from router.core.resources import Conversation, Participant
 
 OTHER = "conv_conversation_01k1etx3jbfx88476ccja0889c"
 SHAPE_A = {"code": 20404, "message": "No such thing", "more_info": "https://example.com/20404", "status": 404}

@@ -3,7 +3,7 @@
 import pytest
 
 from router.conversations.bodies import UNSET, to_conversation_patch, to_message, to_participant
-from router.core.participants import ActionParty, NewParticipant, Participant, ParticipantAddress
+from router.core.resources import ActionParty, NewParticipant, Participant, ParticipantAddress
 
 ADDRESS = ParticipantAddress(channel="SMS", address="+15550100001")
 NOTHING = {"name": UNSET, "status": None, "metadata": None, "status_callbacks": None}

@@ -9,7 +9,7 @@ from twilio.rest.conversations.v2.action import ActionList
 from twilio.rest.conversations.v2.conversation import ConversationList
 from twilio.rest.conversations.v2.participant import ParticipantList
 
-from router.core.participants import ActionParty, NewParticipant, ParticipantAddress
+from router.core.resources import ActionParty, NewParticipant, ParticipantAddress
 
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja0889c"
 PARTICIPANT = "conv_participant_01k1etx3jbfx88476ccja0889c"

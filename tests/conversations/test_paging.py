@@ -4,7 +4,7 @@ import pytest
 
 from router.conversations.paging import MAX_IDLE_PAGES, Listing, Page, iterate, read_page
 from router.core.errors import ServerError
-from router.core.participants import Participant
+from router.core.resources import Participant
 
 LISTING = Listing("participants", "GET /v2/Conversations/{conversation_id}/Participants")
 

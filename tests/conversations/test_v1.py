@@ -8,7 +8,7 @@ from aiohttp import web
 
 from router.conversations.v1 import ClassicConversations
 from router.core.addresses import Address
-from router.core.classic import (
+from router.core.classic.resources import (
     REMOVE,
     ClassicChange,
     NewClassicParticipant,

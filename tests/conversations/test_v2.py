@@ -6,13 +6,7 @@ from aiohttp import web
 
 from router.conversations import UNSET
 from router.core.errors import ConflictError, NotFoundError, RequestError, ServerError
-from router.core.participants import (
-    Configuration,
-    Conversation,
-    NewParticipant,
-    Participant,
-    ParticipantAddress,
-)
+from router.core.resources import Configuration, Conversation, NewParticipant, Participant, ParticipantAddress
 
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja0889c"
 PARTICIPANT = "conv_participant_01k1etx3jbfx88476ccja0889c"

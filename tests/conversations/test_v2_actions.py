@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.errors import TransportError
-from router.core.participants import Action, ActionParty
+from router.core.resources import Action, ActionParty
 
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja0889c"
 

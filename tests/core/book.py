@@ -1,10 +1,10 @@
 """The committed state of one conversation, kept in a dict: what the commit script does, without a server."""
 
-from router.core.call_ledger import take_call_end
-from router.core.communications import take_communication
 from router.core.entries import DATA_TYPES, read_entry
 from router.core.events import Version
-from router.core.ledger import Ledger
+from router.core.ledger.calls import take_call_end
+from router.core.ledger.communications import take_communication
+from router.core.ledger.ledger import Ledger
 from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
 
 

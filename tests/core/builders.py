@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from router.core.addresses import Address
 from router.core.events import Cause, Change, ClassicReported, CommunicationReported, MessageReceived, Version
 from router.core.keys import Target
-from router.core.marker import ParticipantFact
-from router.core.participants import Communication, Conversation, Participant
+from router.core.ledger.marker import ParticipantFact
 from router.core.policy import Decision, Facts, Rule
+from router.core.resources import Communication, Conversation, Participant
 
 ACCOUNT = "AC00000000000000000000000000000001"
 CONFIGURATION = "conv_configuration_01k1etx3jbfx88476ccja00001"

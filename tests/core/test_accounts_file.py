@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.accounts_file import CONFIGURATION, CREDENTIALS, TOKEN, read_accounts
 from router.core.errors import SettingsError
+from router.settings.accounts_file import CONFIGURATION, CREDENTIALS, TOKEN, read_accounts
 
 SHIPPED = Path(__file__).resolve().parents[2] / "config" / "accounts.toml"
 FIRST, SECOND = f"AC{1:032x}", f"AC{2:032x}"

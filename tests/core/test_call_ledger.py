@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.core.addresses import Address
-from router.core.call_ledger import calls_of
 from router.core.events import Version
-from router.core.marker import Result
+from router.core.ledger.calls import calls_of
+from router.core.ledger.marker import Result
 from tests.core.book import Book
 from tests.core.builders import CUSTOMER as SMS
 from tests.core.builders import TO_NOBODY, make_fact, make_participant

@@ -3,10 +3,10 @@
 import pytest
 
 from router.core.addresses import Address
-from router.core.call_resolution import FIRST_WAIT, resolve_call
 from router.core.errors import AuthenticationError, NotFoundError, RateLimitError, RequestError, ServerError
 from router.core.events import CallReported
-from router.core.requests import FindConversations, ListParticipants, Resolved, Unusable, Wait
+from router.core.resolution.calls import FIRST_WAIT, resolve_call
+from router.core.resolution.requests import FindConversations, ListParticipants, Resolved, Unusable, Wait
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, make_cause, make_conversation, make_participant
 
 SID = "CA00000000000000000000000000000001"

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from router.core.addresses import Address, parse_address
-from router.core.classic import (
+from router.core.classic.resources import (
     ClassicChange,
     ClassicParticipant,
     MessagingBinding,

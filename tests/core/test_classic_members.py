@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.addresses import Address
-from router.core.classic import ClassicConversation, ClassicParticipant, ParticipantConversation
-from router.core.classic_members import (
+from router.core.classic.members import (
     addresses_of,
     authors,
     from_event,
@@ -16,6 +15,7 @@ from router.core.classic_members import (
     to_conversation,
     to_status,
 )
+from router.core.classic.resources import ClassicConversation, ClassicParticipant, ParticipantConversation
 from router.core.events import Version
 from tests.core.builders import CUSTOMER, DESK, make_classic
 

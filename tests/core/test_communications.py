@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.addresses import Address
-from router.core.communications import (
+from router.core.entries import CommunicationData, EntryAddress, EntryMedium, make_entry, read_entry
+from router.core.events import Content, Medium
+from router.core.ledger.communications import (
     LIFE,
     MAIL_LIFE,
     Claim,
@@ -16,9 +18,7 @@ from router.core.communications import (
     from_message,
     take_communication,
 )
-from router.core.entries import CommunicationData, EntryAddress, EntryMedium, make_entry, read_entry
-from router.core.events import Content, Medium
-from router.core.marker import fields_for
+from router.core.ledger.marker import fields_for
 from tests.core.book import Book
 from tests.core.builders import (
     CUSTOMER,

@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.email_signature import BasicVerifier, MailVerifier
 from router.core.errors import SettingsError, SignatureError
+from router.core.signing.mail import BasicVerifier, MailVerifier
 
 PUBLIC_KEY = (
     "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEypDIRiXoIDL3ezFMtD4F9QZpe2hmVCNVcNQyrdvdAQRp0NYV/NlkaIG8SsB3zuELTkMZqYoCFnhmGbw1"

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.core.errors import UnreadableError
-from router.core.form import MAX_PARAMETERS, NO_FORM, Form, parse_form, signed
+from router.core.signing.form import MAX_PARAMETERS, NO_FORM, Form, parse_form, signed
 
 FIELD = st.text(
     st.one_of(st.sampled_from("&=+%;ab19cC"), st.characters(exclude_categories=["Cs"])),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.events import Change, Version
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from tests.core.book import Book
 from tests.core.builders import (
     CUSTOMER,

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.events import Version
-from router.core.marker import (
+from router.core.ledger.marker import (
     COMMON_FIELDS,
     Marker,
     address_field,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from router.core.addresses import Address
-from router.core.participants import (
+from router.core.resources import (
     AGENT_TYPES,
     Action,
     ActionParty,

@@ -12,7 +12,7 @@ from router.core.addresses import Address
 from router.core.errors import PolicyError
 from router.core.keys import Target
 from router.core.policy import ALL_DAYS, Hours, Policy, Rule
-from router.core.policy_file import read_policy
+from router.settings.policy_file import read_policy
 from tests.core.builders import make_facts
 
 SHIPPED = Path(__file__).parents[2] / "config" / "routing.toml"

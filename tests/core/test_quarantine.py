@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core import errors
-from router.core.quarantine import NOT_KEPT, REASONS, Refused, from_fields, shown_headers
+from router.core.refused import NOT_KEPT, REASONS, Refused, from_fields, shown_headers
 
 REFUSED = Refused(
     source="messaging",

@@ -2,11 +2,15 @@
 
 import pytest
 
-from router.core.classic import ClassicConversation, ClassicParticipant
-from router.core.classic_requests import FetchClassicConversation, FetchClassicParticipant, ListClassicParticipants
+from router.core.classic.resources import ClassicConversation, ClassicParticipant
 from router.core.errors import NotFoundError, RateLimitError
-from router.core.reconciliation import look_at
-from router.core.requests import FetchConversation, FetchParticipant, ListParticipants
+from router.core.resolution.classic_requests import (
+    FetchClassicConversation,
+    FetchClassicParticipant,
+    ListClassicParticipants,
+)
+from router.core.resolution.reconciliation import look_at
+from router.core.resolution.requests import FetchConversation, FetchParticipant, ListParticipants
 from tests.core.builders import CONVERSATION, make_conversation, make_participant
 
 CH = "CH00000000000000000000000000000001"

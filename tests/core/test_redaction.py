@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.redaction import masked_body, masked_path, plain
+from router.commands.redaction import masked_body, masked_path, plain
 from tests.receiver.samples import CUSTOMER, OURS, PRIVATE, SAMPLES
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"

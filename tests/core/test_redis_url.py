@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.core.redis_url import Kind, RedisUrl, parse_redis_url
+from router.streams.client.url import Kind, RedisUrl, parse_redis_url
 
 
 @pytest.mark.parametrize("text", ["redis://h", "rediss://u:p@h:1/2?ssl_ca_certs=x", "unix:///run/redis.sock?db=1"])

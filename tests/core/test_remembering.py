@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from router.core.addresses import canonicalize
-from router.core.form import Form
 from router.core.remembering import LONGEST, remembering
+from router.core.signing.form import Form
 from router.inbound.messaging import identify
 from tests.inbound.samples import ACCOUNT, load_form
 

@@ -4,8 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from router.core.participants import NewParticipant, ParticipantAddress
-from router.core.requests import (
+from router.core.resolution.requests import (
     CreateConversation,
     CreateParticipant,
     FetchConversation,
@@ -17,6 +16,7 @@ from router.core.requests import (
     Surroundings,
     Wait,
 )
+from router.core.resources import NewParticipant, ParticipantAddress
 from tests.core.builders import CONFIGURATION, CONVERSATION, make_participant
 
 

@@ -12,8 +12,16 @@ from router.core.errors import (
     ServerError,
     TransportError,
 )
-from router.core.participants import ParticipantAddress
-from router.core.requests import (
+from router.core.resolution.messages import (
+    LONG_WAIT,
+    MANY,
+    ROUNDS,
+    SHORT_WAIT,
+    MessageResolver,
+    explore,
+    resolve_communication,
+)
+from router.core.resolution.requests import (
     CreateConversation,
     CreateParticipant,
     FetchConversation,
@@ -27,7 +35,7 @@ from router.core.requests import (
     Unusable,
     Wait,
 )
-from router.core.resolution import LONG_WAIT, MANY, ROUNDS, SHORT_WAIT, MessageResolver, explore, resolve_communication
+from router.core.resources import ParticipantAddress
 from tests.core.builders import (
     CONFIGURATION,
     CONVERSATION,

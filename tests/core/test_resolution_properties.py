@@ -12,7 +12,8 @@ from router.core.errors import (
     ServerError,
     TransportError,
 )
-from router.core.requests import (
+from router.core.resolution.messages import ROUNDS, MessageResolver, resolve_communication
+from router.core.resolution.requests import (
     CreateConversation,
     CreateParticipant,
     FetchConversation,
@@ -25,7 +26,6 @@ from router.core.requests import (
     Unusable,
     Wait,
 )
-from router.core.resolution import ROUNDS, MessageResolver, resolve_communication
 from tests.core.builders import (
     CONFIGURATION,
     CONVERSATION,

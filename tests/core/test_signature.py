@@ -12,8 +12,8 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.errors import SignatureError
-from router.core.form import NO_FORM, parse_form
-from router.core.signature import Verifier, base_urls, sign
+from router.core.signing.form import NO_FORM, parse_form
+from router.core.signing.twilio import Verifier, base_urls, sign
 
 VECTORS = json.loads(Path(__file__).with_name("signature_vectors.json").read_text("utf-8"))
 SMS_URL = "https://example.com/twilio/sms"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.commands.explain.explain import SignedRequest, explain
 from router.core.accounts import Account, Accounts
-from router.core.signature import sign
-from router.core.signature_explain import SignedRequest, explain
+from router.core.signing.twilio import sign
 from tests.core.test_signature import EVENT_BODY, VECTORS, by_id, encode
 
 ACCOUNT, OTHER = "AC00000000000000000000000000000001", "AC00000000000000000000000000000002"

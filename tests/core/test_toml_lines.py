@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.errors import PolicyError, SettingsError
-from router.core.toml_lines import TomlLines, parse_toml
+from router.settings.toml_lines import TomlLines, parse_toml
 
 TEXT = """\
 top = 1

@@ -6,7 +6,7 @@ import inspect
 import pytest
 from twilio.twiml import lower_camel, voice_response
 
-from router.core.twiml import (
+from router.core.voice.twiml import (
     ATTRIBUTES,
     CHILDREN,
     MAX_BYTES,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from router.core.errors import TemplateError
 from router.core.keys import Target
-from router.core.voice_templates import CALL_VARIABLES, OPERATOR_VARIABLES, REJECTING, read_templates
-from router.settings import Settings, variable_of
+from router.core.voice.templates import CALL_VARIABLES, OPERATOR_VARIABLES, REJECTING, read_templates
+from router.settings.load import Settings, variable_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "voice"
 SHIPPED = {path.name: path.read_bytes() for path in FOLDER.glob("*.xml")}

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 
 from router.core.keys import Keys
-from router.streams.connection import connect
+from router.streams.client.connection import connect
 from tests.support.deployments import Cluster, Sentinels
 
 

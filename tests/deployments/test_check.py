@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from router.commands.check import _check_redis
-from router.settings import load
+from router.commands.check.command import _check_redis
+from router.settings.load import load
 from tests.support.deployments import DOWN_AFTER, SERVICE, Pair, Server
 from tests.support.waiting import until
 

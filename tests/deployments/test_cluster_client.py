@@ -14,11 +14,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from router.core.errors import NotDurableError
-from router.streams.append import Appender
-from router.streams.cluster import key_of, read_slots
-from router.streams.connection import Script, load_script, run_all
-from router.streams.groups import Heartbeat
-from router.streams.watch import last_ids, watch
+from router.streams.client.cluster import key_of, read_slots
+from router.streams.client.connection import Script, load_script, run_all
+from router.streams.consuming.groups import Heartbeat
+from router.streams.store.append import Appender
+from router.streams.store.watch import last_ids, watch
 from tests.streams.test_append import make_fields
 from tests.streams.test_watch import make, publish
 from tests.support.deployments import SLOTS

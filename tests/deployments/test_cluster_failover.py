@@ -9,11 +9,11 @@ import pytest
 from redis.exceptions import RedisError
 
 from router.core.errors import NotDurableError
-from router.streams.append import Appender
-from router.streams.connection import Script, run_all
-from router.streams.consumer import Limits, StreamConsumer
+from router.streams.client.connection import Script, run_all
+from router.streams.client.scripts import Replication, confirm
+from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done, StreamRef
-from router.streams.scripting import Replication, confirm
+from router.streams.store.append import Appender
 from tests.streams.test_append import make_fields
 from tests.support.deployments import Cluster
 from tests.support.waiting import until

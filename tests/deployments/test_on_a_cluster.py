@@ -11,16 +11,16 @@ from handlers.effects import Effects
 from handlers.roster import Agent, Roster
 from router import metrics
 from router.core.keys import Target
-from router.streams.calls import CallStore
-from router.streams.claimer import Claimer
+from router.streams.consuming.claimer import Claimer
+from router.streams.consuming.groups import Heartbeat
+from router.streams.consuming.trials import Deaths
 from router.streams.delivery import StreamRef
-from router.streams.groups import Heartbeat
-from router.streams.inspect import all_streams, has_consumer, update_gauges
-from router.streams.quarantine import count, keep, remove
-from router.streams.store import LedgerQuery, Route, Store
-from router.streams.trials import Deaths
-from router.streams.trim import Trimmer
-from router.streams.watch import find_joined
+from router.streams.store.calls import CallStore
+from router.streams.store.inspect import all_streams, has_consumer, update_gauges
+from router.streams.store.ledgers import LedgerQuery, Route, Store
+from router.streams.store.quarantine import count, keep, remove
+from router.streams.store.trim import Trimmer
+from router.streams.store.watch import find_joined
 from tests.streams.test_dead_letters import GROUP, REPLAYED_AT, bury, deliver, letters_of, replay
 from tests.streams.test_quarantine import BOUNDS, kept_in, refused
 from tests.streams.test_store import ACCOUNT, make_closed, make_ledger

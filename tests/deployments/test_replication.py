@@ -10,9 +10,9 @@ from redis.exceptions import RedisError
 from handlers.effects import Doubt, Effects
 from router.core.errors import NotDurableError
 from router.core.keys import confirmation
-from router.streams.append import Appender, is_outage
-from router.streams.scripting import NotReplicatedError, Replication
-from router.streams.store import LedgerQuery, Store
+from router.streams.client.scripts import NotReplicatedError, Replication
+from router.streams.store.append import Appender, is_outage
+from router.streams.store.ledgers import LedgerQuery, Store
 from tests.streams.test_append import make_fields
 from tests.streams.test_store import ACCOUNT, CONVERSATION, make_closed, make_ledger
 from tests.support.deployments import Pair

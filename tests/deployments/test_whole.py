@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from router.streams.connection import RedisError, connect
+from router.streams.client.connection import RedisError, connect
 from tests import test_walkthrough as tour
 from tests.support.deployments import Cluster, Sentinels
 from tests.support.dev import running_dev

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 
 from handlers.consume import account_of, subject_of
 from handlers.roster import read_roster
+from router.commands import redaction
+from router.commands.explain.explain import SignedRequest, explain
+from router.commands.explain.request_text import parse_request
 from router.conversations.answers import RawAnswer, parse_retry_after, to_answer, to_error, to_model
-from router.core import quarantine, redaction
+from router.core import refused as quarantine
 from router.core.accounts import Account, Accounts
-from router.core.accounts_file import read_accounts
 from router.core.addresses import Channel, canonicalize, mask, parse_address
-from router.core.email_signature import BasicVerifier, MailVerifier
 from router.core.entries import read_entry
 from router.core.errors import (
     ServerError,
@@ -28,23 +29,23 @@ from router.core.errors import (
     WrongTypeError,
 )
 from router.core.events import InboundEntry
-from router.core.form import MAX_PARAMETERS, NO_FORM, parse_form, signed
 from router.core.keys import MAX_KEY, Keys
-from router.core.ledger import Ledger
-from router.core.participants import Communication, Conversation, Participant
-from router.core.policy_file import read_policy
-from router.core.redis_url import Kind, parse_redis_url
-from router.core.request_text import parse_request
-from router.core.signature import Verifier
-from router.core.signature_explain import SignedRequest, explain
+from router.core.ledger.ledger import Ledger
+from router.core.resources import Communication, Conversation, Participant
+from router.core.signing.form import MAX_PARAMETERS, NO_FORM, parse_form, signed
+from router.core.signing.mail import BasicVerifier, MailVerifier
+from router.core.signing.twilio import Verifier
 from router.core.timestamps import to_microseconds
-from router.core.voice_templates import NAMES, read_templates
+from router.core.voice.templates import NAMES, read_templates
 from router.inbound import email, event_streams
 from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MailReader
 from router.inbound.mail_text import decode, decode_header, html_to_text
 from router.inbound.multipart import MultipartReader, boundary_of
 from router.inbound.raw_mail import RawMailReader
 from router.inbound.sources import SOURCES, Webhook, normalize
+from router.settings.accounts_file import read_accounts
+from router.settings.policy_file import read_policy
+from router.streams.client.url import Kind, parse_redis_url
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.work import read_inbound
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
-from router.core.form import parse_form
-from router.core.signature import sign
+from router.core.signing.form import parse_form
+from router.core.signing.twilio import sign
 from router.inbound.sources import SOURCES
 from tests.fuzz.targets import TARGETS, Target, any_bytes
 from tests.receiver.attacked import CONTRACT, attacked

@@ -13,9 +13,9 @@ from router.conversations import ConversationsV2
 from router.core.accounts import Account
 from router.core.errors import AuthenticationError
 from router.core.keys import Target
-from router.ports import Apis
+from router.process.apis import Apis
 from router.streams.delivery import Done
-from router.streams.ending import end
+from router.tasks import end
 from tests.handlers.test_human_agent import DANA, DANA_SITS, Office, people
 from tests.handlers.world import ACCOUNT, KEY, OTHER, SECRET, delivery_of, make_transport, until
 

@@ -17,8 +17,8 @@ from router.conversations.retry import RetryPolicy
 from router.core.entries import ClosedData, JoinedData
 from router.core.errors import SettingsError
 from router.core.keys import Target
-from router.streams.consumer import StreamConsumer
-from router.streams.dead_letters import list_letters, replay
+from router.streams.consuming.consumer import StreamConsumer
+from router.streams.store.dead_letters import list_letters, replay
 from tests.handlers.world import ACCOUNT, KEY, OURS, SECRET, number, seat, until
 
 HELLO = "Hello!"

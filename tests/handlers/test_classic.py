@@ -21,7 +21,7 @@ from router.conversations import ClassicConversations
 from router.core.addresses import Address
 from router.core.entries import EntryAddress, JoinedData
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
-from router.core.participants import Participant, ParticipantAddress, ParticipantType
+from router.core.resources import Participant, ParticipantAddress, ParticipantType
 from router.streams.delivery import Done
 from tests.handlers.world import (
     ACCOUNT,

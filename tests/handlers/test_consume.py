@@ -11,7 +11,7 @@ from handlers.consume import Consumption, subject_of
 from handlers.effects import ENTRY, NotYetError
 from handlers.handler import Handler, Result, data_of
 from router.core.entries import ClosedData, Entry, JoinedData, LeftData, UpdatedData
-from router.core.participants import Participant, ParticipantAddress
+from router.core.resources import Participant, ParticipantAddress
 from router.metrics import REGISTRY
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from tests.handlers.world import delivery_of, make

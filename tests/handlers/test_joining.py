@@ -7,7 +7,7 @@ import pytest
 from handlers.joining import How, Seat, fits, single_agent, to_wire
 from router.core.addresses import Address
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
-from router.core.participants import Participant, ParticipantAddress, ParticipantType
+from router.core.resources import Participant, ParticipantAddress, ParticipantType
 from tests.handlers.world import ACCOUNT, OURS, Fate, Mortal, seat
 
 AI = Seat(ParticipantType.AI_AGENT, Address("SMS", OURS), "Bot")

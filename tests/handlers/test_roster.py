@@ -7,7 +7,7 @@ import pytest
 from handlers.roster import Agent, Card, Roster, card_of, load_roster, read_roster
 from router.core.addresses import Address
 from router.core.errors import SettingsError
-from router.settings import load
+from router.settings.load import load
 
 GOOD = """
 [[agent]]

@@ -37,15 +37,15 @@ from router.core.entries import (
 )
 from router.core.errors import AuthenticationError
 from router.core.keys import Keys
-from router.core.participants import Conversation, NewParticipant, Participant, ParticipantAddress
-from router.ports import Api
+from router.core.resources import Conversation, NewParticipant, Participant, ParticipantAddress
+from router.process.apis import Api
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
 
 if TYPE_CHECKING:
     import aiohttp
 
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 ACCOUNT = "AC" + "1" * 32
 #: Another account, whose API is a sandbox of its own.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.errors import RouterError, UnreadableError
 from router.core.events import Change, ClassicReported, Disregarded, Version
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
 from router.inbound.classic_facts import MAX_TEXT
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_form, load_form, make_entry

@@ -21,7 +21,7 @@ from router.core.events import (
     ParticipantReported,
     Version,
 )
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound import classic, messaging
 from router.inbound.event_streams import EVENT_TYPES, BadElement, Element, normalize, split
 from tests.inbound.samples import (

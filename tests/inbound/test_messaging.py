@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Content, Disregarded, Identity, Medium, MessageReceived
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.messaging import identify, message_key, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_form, load_form, make_entry
 

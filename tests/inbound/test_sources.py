@@ -4,10 +4,10 @@ import pytest
 
 from router.core.errors import UnreadableError
 from router.core.events import ClassicReported, MessageReceived, ParticipantReported, SourceName
-from router.core.form import NO_FORM, parse_form
+from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.email import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
-from router.settings import Settings
+from router.settings.load import Settings
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,

@@ -10,7 +10,7 @@ from router.core.addresses import Address
 from router.core.calls import GOING_ON, OVER
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Disregarded
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.voice import identify, normalize, read_call
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, encode_form, load_form, make_entry
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, opened_by, signed, sms
 from tests.support.processes import ROOT

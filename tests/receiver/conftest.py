@@ -17,14 +17,14 @@ from router import logs
 from router.core.keys import Keys
 from router.receiver.app import create_app
 from router.receiver.connections import connections
-from router.settings import load
-from router.streams.quarantine import list_kept
+from router.settings.load import load
+from router.streams.store.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from router.core.quarantine import Refused
+    from router.core.refused import Refused
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from twilio.request_validator import RequestValidator
 from router.core.events import SourceName
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import SOURCES
-from router.sandbox.simulated_classic import ClassicScene, classic_webhook
-from router.sandbox.simulated_mail import mail
-from router.sandbox.simulated_voice import call
-from router.sandbox.simulator import Scene, SimulatedWebhook, message, scene_callback, streamed
+from router.simulator.classic import ClassicScene, classic_webhook
+from router.simulator.mail import mail
+from router.simulator.messages import Scene, SimulatedWebhook, message, scene_callback, streamed
+from router.simulator.voice import call
 from tests.conftest import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:

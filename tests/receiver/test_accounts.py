@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from router import metrics
-from router.core import signature
+from router.core.signing import twilio as signature
 from router.inbound.sources import FORM, JSON, SOURCES
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import OTHER_ACCOUNT, SAMPLES, is_form, message_streamed, participant_added, signed

@@ -6,8 +6,8 @@ from aiohttp import web
 from router import metrics
 from router.core.keys import RESOLVER
 from router.receiver.app import REDIS, create_app
-from router.streams.embedded import free_port
-from router.streams.groups import ensure_group
+from router.streams.client.embedded import free_port
+from router.streams.consuming.groups import ensure_group
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import URL_SAMPLES, signed, sms
 

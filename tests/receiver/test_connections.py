@@ -7,7 +7,9 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from router.receiver import bodies, connections, door, mail_door
+from router.receiver import authentication as door
+from router.receiver import bodies, connections
+from router.receiver import mail_authentication as mail_door
 from router.receiver.bodies import Room
 from router.receiver.connections import allow_files
 from tests.receiver.samples import mail_received, participant_added, signed, sms

@@ -6,9 +6,9 @@ from multidict import CIMultiDict
 from router.core.accounts import Account, Accounts
 from router.core.errors import AccountError, SignatureError, UnreadableError, WrongTypeError
 from router.core.events import SourceName
-from router.core.signature import base_urls
+from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
-from router.receiver.door import Evidence, Knock, SignedDoor
+from router.receiver.authentication import Evidence, Knock, SignedDoor
 from tests.receiver.samples import ACCOUNT, BASE, OTHER_ACCOUNT, SAMPLES, TOKEN, signed
 
 

@@ -11,10 +11,10 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
-from router.receiver import drainer
-from router.receiver.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
-from router.receiver.journals import Journals
-from router.receiver.spool import Spool
+from router.receiver.spool import drainer
+from router.receiver.spool.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
+from router.receiver.spool.journals import Journals
+from router.receiver.spool.spool import Spool
 from tests.receiver.test_journal import event
 from tests.receiver.test_spool import leave
 from tests.support.waiting import until

@@ -7,14 +7,15 @@ import pytest
 
 from router import metrics
 from router.core.events import SourceName
-from router.core.form import parse_form
 from router.core.keys import Keys
-from router.core.signature import sign
+from router.core.signing.form import parse_form
+from router.core.signing.twilio import sign
 from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
-from router.receiver import app, door
-from router.sandbox.simulator import callback
-from router.streams.connection import RedisError, connect
-from router.streams.embedded import free_port
+from router.receiver import app
+from router.receiver import authentication as door
+from router.simulator.messages import callback
+from router.streams.client.connection import RedisError, connect
+from router.streams.client.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
 from tests.receiver.wire import head, speak

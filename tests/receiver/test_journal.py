@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.receiver import journal as journals
-from router.receiver.journal import Journal, UnreadableJournalError, size_of
-from router.streams.append import InboundFields
+from router.receiver.spool import journal as journals
+from router.receiver.spool.journal import Journal, UnreadableJournalError, size_of
+from router.streams.store.append import InboundFields
 from tests.support.processes import ROOT
 
 OTHER_PROCESS = """

@@ -12,16 +12,16 @@ import pytest
 
 from router import metrics
 from router.core.accounts import Account, Accounts
-from router.core.email_signature import BasicVerifier, MailVerifier
 from router.core.errors import SignatureError, TooLargeError, UnreadableError
 from router.core.events import SourceName
+from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.inbound.sources import SOURCES
-from router.receiver import mail_door
-from router.receiver.door import Evidence
-from router.receiver.mail_door import MAX_EVIDENCE, MailDoor
+from router.receiver import mail_authentication as mail_door
+from router.receiver.authentication import Evidence
+from router.receiver.mail_authentication import MAX_EVIDENCE, MailDoor
 from router.receiver.readmission import make_readmission
-from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, mail
-from router.streams.quarantine import list_kept
+from router.simulator.mail import RAW_FIELDS, Attachment, mail
+from router.streams.store.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
 from tests.inbound.mails import CONTENT_TYPE, join, make_body, part
 from tests.receiver.conftest import settings_of

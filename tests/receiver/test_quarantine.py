@@ -8,12 +8,12 @@ import orjson
 import pytest
 
 from router import metrics
-from router.core.quarantine import NOT_KEPT, Bounds
-from router.receiver import quarantine
-from router.receiver.quarantine import Quarantine
-from router.streams.connection import connect
-from router.streams.embedded import free_port
-from router.streams.quarantine import list_kept
+from router.core.refused import NOT_KEPT, Bounds
+from router.receiver import refusals as quarantine
+from router.receiver.refusals import Quarantine
+from router.streams.client.connection import connect
+from router.streams.client.embedded import free_port
+from router.streams.store.quarantine import list_kept
 from tests.core.test_quarantine import REFUSED
 from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, SAMPLES, signed, sms
 from tests.support.redis_server import OwnServer

@@ -5,11 +5,11 @@ import time
 import pytest
 
 from router.core.events import SourceName
-from router.core.quarantine import Refused
+from router.core.refused import Refused
 from router.receiver.readmission import make_readmission
-from router.streams.connection import connect
-from router.streams.embedded import free_port
-from router.streams.quarantine import Kept, list_kept
+from router.streams.client.connection import connect
+from router.streams.client.embedded import free_port
+from router.streams.store.quarantine import Kept, list_kept
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import OTHER_ACCOUNT, SAMPLES, signed, sms
 from tests.receiver.test_batches import batch, message_streamed

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from router.core.keys import Keys
-from router.streams.embedded import free_port, is_free
+from router.streams.client.embedded import free_port, is_free
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, signed, sms
 from tests.support.processes import RunningProcess

@@ -9,8 +9,8 @@ import pytest
 
 from router import metrics
 from router.core.errors import NotDurableError
-from router.receiver.journal import ASIDE, Journal, UnreadableJournalError
-from router.receiver.spool import Spool
+from router.receiver.spool.journal import ASIDE, Journal, UnreadableJournalError
+from router.receiver.spool.spool import Spool
 from tests.receiver.test_journal import event
 
 

@@ -13,9 +13,9 @@ import pytest
 from yarl import URL
 
 from router.core.keys import Keys
-from router.receiver import drainer
-from router.streams.connection import connect
-from router.streams.embedded import free_port
+from router.receiver.spool import drainer
+from router.streams.client.connection import connect
+from router.streams.client.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, signed, sms
 from tests.support.processes import RunningProcess

@@ -10,9 +10,9 @@ from router.core.errors import SettingsError
 from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
 from router.receiver.voice import VoiceResponder
-from router.sandbox.simulated_voice import STATUSES, call, call_status, handoff, take_answer
-from router.sandbox.simulator import Sender
-from router.streams.calls import CallStore
+from router.simulator.messages import Sender
+from router.simulator.voice import STATUSES, call, call_status, handoff, take_answer
+from router.streams.store.calls import CallStore
 from tests.conftest import ACCOUNT, TOKEN
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of

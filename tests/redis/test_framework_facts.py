@@ -1,7 +1,7 @@
 """What FastStream and redis-py do with Redis streams, where our design rests on it or works around it.
 
 Nothing of ours is tested here except where it is set beside the fact. A test that turns red after an upgrade names the
-place to look at: router/streams/reader.py, groups.py, consumer.py, connection.py.
+place to look at: router/streams/consuming/reader.py, groups.py, consumer.py, connection.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from faststream.redis import RedisBroker, StreamSub
 from redis.asyncio import Redis
 from redis.exceptions import MaxConnectionsError, ResponseError
 
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.reader import Reader
 from router.streams.delivery import StreamRef
-from router.streams.groups import ensure_group
-from router.streams.reader import Reader
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

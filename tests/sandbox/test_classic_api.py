@@ -173,7 +173,7 @@ async def test_limits(classic):
 
 async def test_member_limit(classic, monkeypatch):
     """A conversation has at most so many members in all."""
-    monkeypatch.setattr("router.sandbox.classic_members.MAX_MEMBERS", 1)
+    monkeypatch.setattr("router.sandbox.classic.members.MAX_MEMBERS", 1)
     sid = await classic.open()
     await classic.join(sid, Identity="ana")
     assert (await classic.join(sid, Identity="bo")).body["code"] == 50417

@@ -12,7 +12,7 @@ from twilio.rest import Client
 
 from router.conversations import Transport
 from router.conversations.v1 import ClassicConversations
-from router.core.classic import ClassicChange, NewClassicParticipant, is_already_there
+from router.core.classic.resources import ClassicChange, NewClassicParticipant, is_already_there
 from router.core.errors import ApiError, ConflictError
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from tests.sandbox.harness import ACCOUNT, CUSTOMER, KEY, OURS, SECRET

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.sandbox.grouping import NO_ANCHORS, NO_KEYS, Anchors, Member, keys_of
+from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, Member, keys_of
 from tests.sandbox.harness import BY_ADDRESSES, BY_CHANNEL, BY_PROFILE, CUSTOMER, OURS, opening, pair, seat
 
 GROUPINGS = (BY_CHANNEL, BY_ADDRESSES, BY_PROFILE)

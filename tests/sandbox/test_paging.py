@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.sandbox.errors import RefusalError
 from router.sandbox.indexes import Timeline
-from router.sandbox.paging import read_query, take_page
+from router.sandbox.v2.paging import read_query, take_page
 from tests.sandbox.harness import seat
 
 

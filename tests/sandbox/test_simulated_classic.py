@@ -3,9 +3,9 @@
 import pytest
 
 from router.commands.simulate_options import KINDS
-from router.core.form import parse_form
+from router.core.signing.form import parse_form
 from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
-from router.sandbox.simulated_classic import CLASSIC_KINDS, EVENTS, ClassicScene, classic_webhook
+from router.simulator.classic import CLASSIC_KINDS, EVENTS, ClassicScene, classic_webhook
 from tests.inbound.samples import make_entry
 
 ACCOUNT, SERVICE, NOW = "AC" + "0" * 31 + "1", "IS" + "0" * 31 + "1", 1_767_787_200_000_000

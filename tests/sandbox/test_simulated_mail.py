@@ -8,12 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from router.core.email_signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, MailVerifier
 from router.core.errors import SignatureError
+from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, MailVerifier
 from router.inbound.mail_reader import MailReader
-from router.sandbox.mail_keys import make_key, public_text, read_key, sign_mail, write_key
-from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, MailSender, mail
-from router.sandbox.simulator import Fault, message
+from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
+from router.simulator.mail_keys import make_key, public_text, read_key, sign_mail, write_key
+from router.simulator.messages import Fault, message
 from tests.conftest import ACCOUNT, TOKEN
 
 KEY = make_key()

@@ -9,7 +9,7 @@ import pytest
 
 from router import logs
 from router.core.keys import Keys
-from router.streams.connection import connect
+from router.streams.client.connection import connect
 from router.streams.delivery import StreamRef
 from tests.support.redis_server import OwnServer
 

@@ -13,9 +13,9 @@ import sys
 
 from router.core.keys import Keys
 from router.logs import log
-from router.process import run, until_stopped_or
-from router.streams.connection import connect
-from router.streams.consumer import Limits, StreamConsumer
+from router.process.loop import run, until_stopped_or
+from router.streams.client.connection import connect
+from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Delivery, Done, StreamRef
 
 GROUP = "resolver"

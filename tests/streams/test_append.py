@@ -10,9 +10,9 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
-from router.streams import append
-from router.streams.append import Appender, InboundFields, is_outage
-from router.streams.connection import run_all
+from router.streams.client.connection import run_all
+from router.streams.store import append
+from router.streams.store.append import Appender, InboundFields, is_outage
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

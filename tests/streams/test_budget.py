@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.streams.budget import LEAST, WINDOW, Budget
-from router.streams.consumer import Limits, StreamConsumer
-from router.streams.dead_letters import list_letters
+from router.streams.consuming.budget import LEAST, WINDOW, Budget
+from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done, Poison
+from router.streams.store.dead_letters import list_letters
 from tests.support.waiting import until
 
 GROUP = "resolver"

@@ -4,7 +4,7 @@ import pytest
 
 from router.core.calls import OVER, call_key
 from router.core.keys import Keys
-from router.streams.calls import LIFE, CallRecord, CallStore
+from router.streams.store.calls import LIFE, CallRecord, CallStore
 from tests.core.builders import ACCOUNT, CONVERSATION, make_participant
 
 SID = "CA00000000000000000000000000000001"

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from router.core.keys import Keys
-from router.streams.claimer import Claimer
+from router.streams.consuming.claimer import Claimer
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.trials import Deaths
 from router.streams.delivery import StreamRef
-from router.streams.groups import ensure_group
-from router.streams.trials import Deaths
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from router.streams.connection import RedisError, Script, connect, load_script, run_all
+from router.streams.client.connection import RedisError, Script, connect, load_script, run_all
 
 pytestmark = pytest.mark.real
 

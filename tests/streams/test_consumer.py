@@ -14,10 +14,10 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.errors import AuthenticationError, RateLimitError, ServerError, TransportError, UnusableError
 from router.core.keys import Keys
-from router.streams.consumer import Limits, StreamConsumer, _Tries
-from router.streams.dead_letters import list_letters, replay
+from router.streams.consuming.consumer import Limits, StreamConsumer, _Tries
+from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
-from router.streams.groups import ensure_group
+from router.streams.store.dead_letters import list_letters, replay
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(4)]

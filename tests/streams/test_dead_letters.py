@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from router.core.keys import Keys
-from router.streams import dead_letters
-from router.streams.connection import RedisError
-from router.streams.dead_letters import give_up, list_letters, replay
+from router.streams.client.connection import RedisError
+from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.groups import ensure_group
+from router.streams.store import dead_letters
+from router.streams.store.dead_letters import give_up, list_letters, replay
 
 pytestmark = pytest.mark.real
 

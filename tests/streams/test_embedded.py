@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from router.core.keys import Keys
-from router.streams import embedded
-from router.streams.append import Appender, InboundFields
-from router.streams.embedded import RealServer, free_port, is_free, start_embedded
+from router.streams.client import embedded
+from router.streams.client.embedded import RealServer, free_port, is_free, start_embedded
+from router.streams.store.append import Appender, InboundFields
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from router.streams import ending
-from router.streams.ending import end
+from router import tasks as ending
+from router.tasks import end
 
 
 async def test_a_task_that_swallows_a_cancellation_is_canceled_again(monkeypatch):

@@ -6,9 +6,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from router.streams import gathering as module
-from router.streams.connection import connect, load_script
-from router.streams.gathering import gathering
+from router.streams.client import gathering as module
+from router.streams.client.connection import connect, load_script
+from router.streams.client.gathering import gathering
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

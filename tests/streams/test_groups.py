@@ -10,8 +10,8 @@ import time
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from router.streams.connection import RedisError
-from router.streams.groups import Heartbeat, ensure_group, name_consumer
+from router.streams.client.connection import RedisError
+from router.streams.consuming.groups import Heartbeat, ensure_group, name_consumer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

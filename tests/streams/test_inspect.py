@@ -6,10 +6,10 @@ import pytest
 
 from router import metrics
 from router.core.keys import Keys
-from router.core.quarantine import Bounds
-from router.streams import quarantine
-from router.streams.groups import Heartbeat, ensure_group
-from router.streams.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
+from router.core.refused import Bounds
+from router.streams.consuming.groups import Heartbeat, ensure_group
+from router.streams.store import quarantine
+from router.streams.store.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
 from tests.core.test_quarantine import REFUSED
 
 pytestmark = pytest.mark.real

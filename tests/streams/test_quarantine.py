@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from router.core.quarantine import REASONS, Bounds
-from router.streams import quarantine
-from router.streams.connection import RedisError
-from router.streams.quarantine import Kept, count, find, keep, list_kept, remove
+from router.core.refused import REASONS, Bounds
+from router.streams.client.connection import RedisError
+from router.streams.store import quarantine
+from router.streams.store.quarantine import Kept, count, find, keep, list_kept, remove
 from tests.core.test_quarantine import REFUSED
 
 pytestmark = pytest.mark.real

@@ -8,9 +8,9 @@ import pytest
 from faststream import AckPolicy
 
 from router.core.keys import Keys
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.reader import BLOCK, Reader
 from router.streams.delivery import StreamRef
-from router.streams.groups import ensure_group
-from router.streams.reader import BLOCK, Reader
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.reading import Reading, part_streams
 from router.streams.delivery import StreamRef
-from router.streams.groups import ensure_group
-from router.streams.reading import Reading, part_streams
 
 STREAMS = [StreamRef(number, f"router:{{{number}}}:inbound") for number in range(3)]
 

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from router.core.keys import Keys
-from router.core.ledger import Ledger
-from router.streams.connection import RedisError
-from router.streams.recent import LEASE, NOTED, QUIET, REST, Pace, Recent
-from router.streams.store import Store
+from router.core.ledger.ledger import Ledger
+from router.streams.client.connection import RedisError
+from router.streams.store.ledgers import Store
+from router.streams.store.recent import LEASE, NOTED, QUIET, REST, Pace, Recent
 from tests.core.builders import ACCOUNT
 
 pytestmark = pytest.mark.real

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from router.streams import shares as module
+from router.streams.consuming import shares as module
+from router.streams.consuming.shares import Shares, read_named
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.shares import Shares, read_named
 from tests.support.waiting import until
 
 STREAM = StreamRef(0, "router:{0}:inbound")

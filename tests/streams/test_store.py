@@ -8,14 +8,14 @@ import orjson
 import pytest
 
 from router.core.addresses import Address
-from router.core.communications import Claim
 from router.core.entries import ClosedData, EntryCause, EntryConversation, make_entry, read_entry
 from router.core.keys import Keys, Target
-from router.core.ledger import Ledger
-from router.core.marker import Result, fields_for
-from router.streams.commits import CLOSED_LIFE, MOST
-from router.streams.connection import RedisError
-from router.streams.store import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.core.ledger.communications import Claim
+from router.core.ledger.ledger import Ledger
+from router.core.ledger.marker import Result, fields_for
+from router.streams.client.connection import RedisError
+from router.streams.store.commits import CLOSED_LIFE, MOST
+from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real
@@ -363,7 +363,7 @@ async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, ke
 
 async def test_of_too_many_own_addresses_the_newest_stay(store, redis, keys, monkeypatch):
     """Who takes mails for a whole domain has as many as strangers think of; the one in use is not pushed out."""
-    monkeypatch.setattr("router.streams.store.OWN_MOST", 3)
+    monkeypatch.setattr("router.streams.store.ledgers.OWN_MOST", 3)
     used = Address("EMAIL", "desk@example.com")
     for number in range(10):
         await store.add_own_addresses(ACCOUNT, [Address("EMAIL", f"x{number}@example.com")])

@@ -7,11 +7,11 @@ import contextlib
 
 import pytest
 
-from router.streams.consumer import Limits, StreamConsumer
-from router.streams.dead_letters import list_letters
+from router.streams.consuming.consumer import Limits, StreamConsumer
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.trials import FREE, LEAST, MEMORY, Deaths, Trials, Turns
 from router.streams.delivery import Delivery, Done, Poison
-from router.streams.groups import ensure_group
-from router.streams.trials import FREE, LEAST, MEMORY, Deaths, Trials, Turns
+from router.streams.store.dead_letters import list_letters
 from tests.streams.consumer_program import EFFECTS, GROUP
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.core.keys import Keys
-from router.streams import trim
-from router.streams.trim import Trimmer
+from router.streams.store import trim
+from router.streams.store.trim import Trimmer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from router.core.keys import RESOLVER, Keys
-from router.streams import append
-from router.streams.append import Appender
-from router.streams.consumer import Limits, StreamConsumer
+from router.streams.consuming.consumer import Limits, StreamConsumer
+from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import Delivery, Done, Later
-from router.streams.groups import ensure_group
 from router.streams.pauses import LONGEST_PAUSE, SHORTEST_PAUSE, pause_after_failure, pause_of
-from router.streams.turns import Turns
-from router.streams.window import HELD_PER_SLOT
+from router.streams.store import append
+from router.streams.store.append import Appender
+from router.streams.store.turns import Turns
 from tests.streams.test_append import make_fields
 from tests.support.waiting import until
 

@@ -8,8 +8,8 @@ import pytest
 
 from router.core.entries import EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData, make_entry
 from router.core.keys import Keys, Target
-from router.streams import watch as module
-from router.streams.watch import find_joined, last_ids, participant_streams, watch
+from router.streams.store import watch as module
+from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
 
 pytestmark = pytest.mark.real
 

@@ -7,9 +7,9 @@ import gc
 
 import pytest
 
-from router.streams.consumer import Limits, StreamConsumer
+from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done
-from router.streams.ending import end
+from router.tasks import end
 from tests.support.relay import REDIS, Relay
 from tests.support.waiting import until
 

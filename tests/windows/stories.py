@@ -14,11 +14,11 @@ from handlers.classic import AI_IDENTITY
 from router.core.keys import RESOLVER, Keys
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
-from router.sandbox.simulated_classic import ClassicScene, classic_webhook
-from router.sandbox.simulated_mail import mail
-from router.sandbox.simulated_voice import call, call_status
-from router.sandbox.simulator import SimulatedWebhook, callback, message, streamed
-from router.streams.dead_letters import CONSUMER, DELIVERIES, ENTRY, FAILED_AT, GROUP, REASON, STREAM
+from router.simulator.classic import ClassicScene, classic_webhook
+from router.simulator.mail import mail
+from router.simulator.messages import SimulatedWebhook, callback, message, streamed
+from router.simulator.voice import call, call_status
+from router.streams.store.dead_letters import CONSUMER, DELIVERIES, ENTRY, FAILED_AT, GROUP, REASON, STREAM
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until
 from tests.windows.town import AGENT, DESK, GREETING, MAILBOX, OURS

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from redis.exceptions import RedisError
 
-from router.streams.connection import connect
+from router.streams.client.connection import connect
 from tests.support.relay import HTTP, REDIS, Relay, Side, Trap
 
 pytestmark = pytest.mark.real

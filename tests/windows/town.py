@@ -21,10 +21,10 @@ from aiohttp import web
 
 from router.core.keys import RESOLVER, Keys, Target
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, create_app
-from router.sandbox.mail_keys import make_key, public_text
-from router.sandbox.simulated_mail import MailSender
-from router.streams.connection import connect
-from router.streams.embedded import free_port
+from router.simulator.mail import MailSender
+from router.simulator.mail_keys import make_key, public_text
+from router.streams.client.connection import connect
+from router.streams.client.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.keys import problems_of
 from tests.support.nursery import Nursery
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from router.sandbox.simulator import SimulatedWebhook
+    from router.simulator.messages import SimulatedWebhook
     from tests.support.processes import RunningProcess
 
 KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"

@@ -9,11 +9,11 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 from aiohttp import web
 
-from router.core.classic_resolution import Bridge
+from router.core.classic.resolution import Bridge
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
-from router.sandbox.simulated_classic import PATH, ClassicScene, classic_webhook
-from router.sandbox.simulator import SimulatedWebhook
+from router.simulator.classic import PATH, ClassicScene, classic_webhook
+from router.simulator.messages import SimulatedWebhook
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until
 from tests.worker.world import CUSTOMER, KEY, OURS, SECRET

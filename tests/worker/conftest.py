@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from router import logs
-from router.core import resolution
+from router.core.resolution import messages as resolution
 from router.sandbox import create_app
-from router.worker import slow
+from router.worker import singles as slow
 from tests.worker.world import World, options
 
 

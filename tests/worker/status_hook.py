@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from router.sandbox.admin import DELIVERER
-from router.sandbox.simulator import SimulatedWebhook
+from router.simulator.messages import SimulatedWebhook
 from tests.support.waiting import until
 from tests.worker.world import CONFIGURATION
 

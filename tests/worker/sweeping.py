@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from router.streams.recent import Pace, Recent
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
+from router.streams.store.recent import Pace, Recent
 from router.worker.reconciler import Reconciler
 
 if TYPE_CHECKING:
-    from router.ports import Apis
+    from router.process.apis import Apis
     from tests.worker.world import World
 
 WINDOW = 3600

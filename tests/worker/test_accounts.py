@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.addresses import Address
-from router.worker.accounts import LIFE, NOTED, Accounts
+from router.worker.own_side import LIFE, NOTED, Accounts
 
 US, THEM = "AC1", "AC2"
 DESK = Address("SMS", "+15557650000")

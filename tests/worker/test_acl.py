@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from router.core.quarantine import Bounds, Refused
+from router.core.refused import Bounds, Refused
 from router.receiver.readiness import make_ping
-from router.streams.connection import RedisError, connect
-from router.streams.inspect import update_gauges
-from router.streams.quarantine import keep, list_kept
+from router.streams.client.connection import RedisError, connect
+from router.streams.store.inspect import update_gauges
+from router.streams.store.quarantine import keep, list_kept
 from tests.support.source import ROOT
 from tests.worker.world import World
 

@@ -21,7 +21,7 @@ import random
 
 import pytest
 
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.streams import pauses
 from router.streams.delivery import Done, Later
 from tests.support.waiting import until

@@ -5,12 +5,7 @@ import pytest
 from router.core.addresses import Address
 from router.core.errors import RouterError
 from router.core.events import Cause, Change, CommunicationReported, ConversationReported, ParticipantReported, Version
-from router.core.ledger import FieldNotReadError, Ledger
-from router.core.marker import Result
-from router.core.participants import Communication, Conversation, Participant
-from router.core.policy_file import read_policy
-from router.core.requests import Resolved, Surroundings
-from router.worker.apply import (
+from router.core.judging.participants import (
     Context,
     apply_event,
     apply_resolved,
@@ -19,6 +14,11 @@ from router.worker.apply import (
     note_surroundings,
     resolved_fields,
 )
+from router.core.ledger.ledger import FieldNotReadError, Ledger
+from router.core.ledger.marker import Result
+from router.core.resolution.requests import Resolved, Surroundings
+from router.core.resources import Communication, Conversation, Participant
+from router.settings.policy_file import read_policy
 from tests.core.builders import make_message
 from tests.worker.world import DESK, DESK_RULE, EVERYBODY, PLAIN
 

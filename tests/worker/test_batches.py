@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from router.core.marker import Result
-from router.streams.consumer import StreamConsumer
+from router.core.ledger.marker import Result
+from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Done
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
 from router.worker.app import work
-from router.worker.quick import PART, Quick, part_works
-from router.worker.slow import Slow
+from router.worker.batches import PART, Quick, part_works
+from router.worker.singles import Slow
 from tests.support.waiting import until
 from tests.worker.test_callbacks import at, conversation, person
 from tests.worker.world import ACCOUNT, CUSTOMER

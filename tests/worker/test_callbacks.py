@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from router.core.addresses import Address
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
 from router.streams.delivery import Done, Later, Poison
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
 from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, LIST, OURS, PLAIN
 
 DONE = Done()

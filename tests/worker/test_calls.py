@@ -2,14 +2,14 @@
 
 import pytest
 
-from router.core import call_resolution
 from router.core.keys import Target
-from router.core.marker import Result
-from router.ports import make_apis
-from router.sandbox.simulated_voice import call, call_status, take_answer
+from router.core.ledger.marker import Result
+from router.core.resolution import calls as call_resolution
+from router.process.apis import make_apis
+from router.simulator.voice import call, call_status, take_answer
 from router.streams.delivery import Done, Later, Poison
 from router.worker import calls as worker_calls
-from router.worker.configurations import find_captured, find_configurations, warn_of_doubled_calls
+from router.worker.startup import find_captured, find_configurations, warn_of_doubled_calls
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until
 from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, DESK_RULE, NOBODY, OURS, PLAIN

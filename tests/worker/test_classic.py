@@ -3,9 +3,9 @@
 import pytest
 
 from router.core.keys import Target
-from router.core.marker import Result
-from router.core.participants import ParticipantType
-from router.sandbox.simulator import SimulatedWebhook
+from router.core.ledger.marker import Result
+from router.core.resources import ParticipantType
+from router.simulator.messages import SimulatedWebhook
 from router.streams.delivery import Done, Later, Poison
 from tests.inbound.samples import encode_json
 from tests.worker.classic_world import POST_EVENTS, Classic, classic, shuffled, start_hook

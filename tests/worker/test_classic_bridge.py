@@ -5,14 +5,14 @@ import random
 import pytest
 
 from router.conversations import Transport
-from router.core import classic_resolution
 from router.core.accounts import Account
-from router.core.classic_resolution import PATIENCE, Bridge
-from router.core.marker import Result
-from router.core.participants import Configuration
-from router.ports import Apis
+from router.core.classic import resolution as classic_resolution
+from router.core.classic.resolution import PATIENCE, Bridge
+from router.core.ledger.marker import Result
+from router.core.resources import Configuration
+from router.process.apis import Apis
 from router.streams.delivery import Done, Later
-from router.worker.configurations import find_bridges, find_configurations, find_own
+from router.worker.startup import find_bridges, find_configurations, find_own
 from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
 from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, EVERYBODY, KEY, OURS, SECRET
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.streams.delivery import Done, Later
 from tests.worker.classic_world import BRIDGED, Classic, bridge, classic
 from tests.worker.world import CREATE, CUSTOMER, LIST, OURS

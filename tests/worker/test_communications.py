@@ -7,11 +7,11 @@ import orjson
 import pytest
 
 from router.core.keys import Target
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
-from router.sandbox.simulator import streamed
+from router.simulator.messages import streamed
 from router.streams.delivery import Done
-from router.streams.store import Store
+from router.streams.store.ledgers import Store
 from tests.support.waiting import until
 from tests.worker.world import ACCOUNT, CREATE, CUSTOMER, DESK, DESK_RULE, EVERYBODY, NOBODY, OURS, PLAIN
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import orjson
 import pytest
 
-from router.core.marker import Result
-from router.sandbox.simulator import streamed
+from router.core.ledger.marker import Result
+from router.simulator.messages import streamed
 from router.streams.delivery import Done, Later
 from tests.worker.world import CUSTOMER, LIST, OURS, PLAIN
 

@@ -4,14 +4,14 @@ import orjson
 import pytest
 
 from router.core.errors import RouterError, UnreadableError
-from router.core.ledger import Ledger
-from router.core.marker import Result
-from router.core.policy_file import read_policy
-from router.sandbox.simulator import message
+from router.core.judging.judge import Judge
+from router.core.ledger.ledger import Ledger
+from router.core.ledger.marker import Result
+from router.settings.policy_file import read_policy
+from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.store import Route
-from router.worker.accounts import Accounts
-from router.worker.judge import Judge
+from router.streams.store.ledgers import Route
+from router.worker.own_side import Accounts
 from router.worker.work import read_inbound, subject_of
 from tests.worker.test_accounts import FakeStore
 from tests.worker.world import ACCOUNT, CUSTOMER, NOBODY, OURS, PLAIN

@@ -7,7 +7,7 @@ import pytest
 
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
-from router.core.form import NO_FORM, parse_form
+from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.sources import FORM, SOURCES, Webhook
 from tests.conftest import ACCOUNT
 from tests.fuzz.targets import TARGETS, spoilt

@@ -3,8 +3,8 @@
 import pytest
 
 from router.core.keys import Target
-from router.core.marker import Result
-from router.sandbox.simulated_mail import RAW_FIELDS, Attachment, mail
+from router.core.ledger.marker import Result
+from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.delivery import Done
 from tests.worker.world import CREATE, LIST
 

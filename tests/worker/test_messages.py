@@ -3,11 +3,11 @@
 import pytest
 
 from router.core.keys import Target
-from router.core.marker import Result
-from router.sandbox.simulator import form
+from router.core.ledger.marker import Result
+from router.simulator.messages import form
 from router.streams.delivery import Done, Later, Poison
-from router.streams.store import Store
-from router.worker.slow import Slow
+from router.streams.store.ledgers import Store
+from router.worker.singles import Slow
 from tests.worker.world import (
     ACCOUNT,
     CONFIGURATION,

@@ -10,7 +10,7 @@ from yarl import URL
 
 from router.core.keys import RESOLVER
 from router.sandbox.middlewares import FAULTS
-from router.streams.embedded import free_port
+from router.streams.client.embedded import free_port
 from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import signed, sms
 from tests.support.processes import RunningProcess

@@ -6,10 +6,10 @@ import pytest
 
 from router import metrics
 from router.core.entries import JoinedData
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
-from router.ports import Apis
-from router.streams.ending import end
+from router.process.apis import Apis
+from router.tasks import end
 from router.worker.app import working
 from tests.conftest import ACCOUNT
 from tests.support.waiting import until

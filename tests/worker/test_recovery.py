@@ -2,15 +2,15 @@
 
 import pytest
 
-from router.core.classic_members import Member
+from router.core.classic.members import Member
 from router.core.events import Version
-from router.core.marker import Result
-from router.core.policy_file import read_policy
-from router.core.reconciliation import Sight
+from router.core.judging.participants import Context
+from router.core.judging.recovery import expected_in, recover
+from router.core.ledger.marker import Result
+from router.core.resolution.reconciliation import Sight
 from router.core.timestamps import to_text
-from router.streams.recent import QUIET
-from router.worker.apply import Context
-from router.worker.recovery import expected_in, recover
+from router.settings.policy_file import read_policy
+from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import DESK, RECEIVED_AT, make_conversation, make_participant
 from tests.worker.world import PLAIN

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.core.classic_members import Member
+from router.core.classic.members import Member
 from router.core.events import Cause, Change, ConversationReported, ParticipantReported, Version
-from router.core.marker import digest_of
-from router.core.participants import Conversation, Participant
-from router.core.policy_file import read_policy
-from router.core.reconciliation import Sight
+from router.core.judging.participants import Context, apply_event
+from router.core.judging.recovery import expected_in, recover
+from router.core.ledger.marker import digest_of
+from router.core.resolution.reconciliation import Sight
+from router.core.resources import Conversation, Participant
 from router.core.timestamps import to_microseconds, to_text
-from router.streams.recent import QUIET
-from router.worker.apply import Context, apply_event
-from router.worker.recovery import expected_in, recover
+from router.settings.policy_file import read_policy
+from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import ACCOUNT, CONFIGURATION, CONVERSATION, RECEIVED_AT
 from tests.worker.world import PLAIN

@@ -6,13 +6,13 @@ import pytest
 
 from router.conversations import Transport
 from router.core.accounts import Account
-from router.core.policy_file import read_policy
-from router.ports import Apis
-from router.sandbox.simulator import message
-from router.streams.store import Store
+from router.process.apis import Apis
+from router.settings.policy_file import read_policy
+from router.simulator.messages import message
+from router.streams.store.ledgers import Store
 from router.worker.app import working
-from router.worker.configurations import find_captured, find_configurations
 from router.worker.resolver import Resolver
+from router.worker.startup import find_captured, find_configurations
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until
 from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, KEY, OURS, PLAIN, SECRET

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.streams.delivery import Done
 from tests.worker.sweeping import Sweeps
 from tests.worker.world import ACCOUNT, CUSTOMER, LIST, OURS

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from router.core.marker import Result
+from router.core.ledger.marker import Result
 from router.streams.delivery import Done
 from tests.worker.test_callbacks import at, conversation, person
 from tests.worker.world import ACCOUNT, CUSTOMER, OURS, PLAIN

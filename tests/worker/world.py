@@ -17,21 +17,21 @@ from router.conversations import Transport
 from router.core.accounts import Account
 from router.core.entries import CommunicationData, Entry, read_entry
 from router.core.events import SourceName
-from router.core.form import NO_FORM, parse_form
 from router.core.keys import RESOLVER, Keys, Target
-from router.core.policy_file import read_policy
+from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import FORM, SOURCES, Webhook
-from router.ports import Apis
+from router.process.apis import Apis
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
-from router.sandbox.simulator import SimulatedWebhook, callback, message
-from router.settings import load
-from router.streams.append import Appender, InboundFields
+from router.settings.load import load
+from router.settings.policy_file import read_policy
+from router.simulator.messages import SimulatedWebhook, callback, message
+from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Later, StreamRef
-from router.streams.groups import ensure_group
-from router.streams.store import Store
+from router.streams.store.append import Appender, InboundFields
+from router.streams.store.ledgers import Store
 from router.worker.app import make_consumer
 from router.worker.resolver import Resolver
 from router.worker.work import report
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from router.inbound.email import ReceivedMail
-    from router.streams.connection import Redis
+    from router.streams.client.connection import Redis
     from router.streams.delivery import Verdict
-    from router.streams.recent import Recent
+    from router.streams.store.recent import Recent
 
 KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"
 CUSTOMER, OURS, DESK = "+15551230001", "+15557650000", "+15557650002"

@@ -1,0 +1,1 @@
+"""The command `check`: configuration, credentials, Redis settings, streams, spool and reachability."""

@@ -1,0 +1,126 @@
+"""`python -m router check`: tells whether everything is right, before it is started.
+
+Every line is `ok`, `warn` (works, but a promise of the README does not hold as it stands) or `FAIL`; the exit status is
+1 if one failed. Secrets are shown as dots.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from router.commands.check.accounts import check_apis, check_credentials, check_rules
+from router.commands.check.findings import Finding
+from router.commands.check.redis import judge_partitions, judge_sentinels, judge_server
+from router.commands.check.spool import check_spool
+from router.commands.check.streams import check_streams
+from router.core.errors import PolicyError, SettingsError
+from router.mail_settings import describe_proof
+from router.settings.accounts_file import CREDENTIALS
+from router.settings.files import load_policy, load_voice
+from router.settings.load import Settings, load
+from router.streams.client.connection import Redis, RedisError, connect
+from router.streams.client.servers import read_sentinels, read_servers
+from router.streams.client.url import parse_redis_url
+
+#: Everything that the four processes of the Procfile need together.
+REQUIRED: Final = (
+    "redis_url",
+    "twilio_account_sid",
+    "twilio_auth_token",
+    CREDENTIALS,
+    "twilio_conversation_configuration_id",
+    "public_base_url",
+)
+
+
+async def check(*, is_offline: bool = False) -> int:
+    """Print the effective configuration and all findings; returns 1 if one failed, 2 if settings are wrong."""
+    settings = load()
+    for name, value in settings.masked().items():
+        print(f"  {name}={value}")
+    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings), *check_spool(settings)]
+    if not is_offline:
+        findings += await _check_redis(settings)
+        findings += await check_apis(settings)
+    for finding in findings:
+        print(f"{finding.level:<5} {finding.subject}: {finding.text}")
+    failed = sum(finding.level == "FAIL" for finding in findings)
+    warned = sum(finding.level == "warn" for finding in findings)
+    print(f"{len(findings)} checked, {failed} failed, {warned} warnings")
+    return 1 if failed else 0
+
+
+def _check_settings(settings: Settings) -> list[Finding]:
+    findings = []
+    try:
+        load(require=REQUIRED)
+        findings.append(Finding("ok", "settings", "all that the processes need is set"))
+    except SettingsError as error:
+        findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
+    if settings.public_base_url and settings.public_base_url.startswith("http://"):
+        findings.append(Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the way can read and repeat webhooks"))
+    if settings.shadow:
+        text = f"lets in webhooks of {', '.join(settings.shadow)} that nobody signed: whoever knows the URL can post"
+        findings.append(Finding("warn", "ROUTER_SHADOW", text))
+    return [*findings, *check_credentials(settings), _check_mails(settings)]
+
+
+def _check_mails(settings: Settings) -> Finding:
+    """Say what proves mails: to take none is a choice, to take them by credentials alone is the weaker one."""
+    proof = describe_proof(settings)
+    texts = {
+        "off": "off: all are refused without ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS",
+        "credentials": "taken by credentials, which prove who calls and not what was sent: prefer a signature",
+    }
+    level = "warn" if proof == "credentials" else "ok"
+    return Finding(level, "mails", texts.get(proof, f"taken by {proof}"))
+
+
+def _check_policy(settings: Settings) -> list[Finding]:
+    try:
+        policy = load_policy(settings)
+    except PolicyError as error:
+        return [Finding("FAIL", "routing", problem) for problem in error.problems]
+    except OSError as error:
+        return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
+    found = Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")
+    return [found, *check_rules(settings, policy)]
+
+
+def _check_voice(settings: Settings) -> list[Finding]:
+    try:
+        templates = load_voice(settings)
+    except SettingsError as error:
+        return [Finding("FAIL", "voice", problem) for problem in error.problems]
+    notes = [Finding("ok", "voice", note) for note in templates.notes]
+    return notes or [Finding("ok", "voice", f"{len(templates.templates)} templates")]
+
+
+async def _check_redis(settings: Settings) -> list[Finding]:
+    if settings.redis_url is None:
+        return []
+    kind = parse_redis_url(settings.redis).kind
+    redis = connect(settings.redis)
+    try:
+        begun = time.perf_counter()
+        await redis.ping()
+        findings = [Finding("ok", "REDIS_URL", f"answers in {(time.perf_counter() - begun) * 1000:.1f} ms")]
+        servers = await read_servers(redis)
+        for facts in servers:  # each names the settings that make a promise false
+            findings += judge_server(facts, wait=settings.redis_wait, kind=kind)
+        findings += judge_partitions(servers, settings.keys)
+        findings += judge_sentinels(await read_sentinels(redis))
+        return [*findings, *await _check_streams(redis, settings)]
+    except (RedisError, OSError) as error:
+        return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
+    finally:
+        await redis.aclose()
+
+
+async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
+    """Return what there is to say of the streams; what the servers say of themselves stays true where this fails."""
+    try:
+        return await check_streams(redis, settings)
+    except (RedisError, OSError) as error:
+        return [Finding("FAIL", "streams", f"{type(error).__name__}: {error}")]

@@ -1,0 +1,148 @@
+"""What a server's settings make of the README's promises: one finding for each, and which setting is to blame.
+
+No I/O: the facts come from router.streams.servers. Each judgment is a function of a server's facts and of what the
+processes are told to wait for; JUDGMENTS is the table of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.commands.check.findings import Finding
+from router.streams.client.url import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from router.core.keys import Keys
+    from router.streams.client.servers import SentinelFacts, ServerFacts
+
+#: XAUTOCLAIM and its kin, and what scripts do with TIME, came with this version.
+OLDEST_REDIS: Final = (7, 0)
+#: The share of maxmemory at which it is time to look.
+NEARLY_FULL: Final = 0.8
+#: Sentinels below which the loss of one leaves no majority.
+LEAST_SENTINELS: Final = 3
+
+Level = str
+
+
+def judge_server(facts: ServerFacts, *, wait: int, kind: Kind) -> list[Finding]:
+    """Return all findings about one server; `wait` is ROUTER_REDIS_WAIT."""
+    suffix = f" of {facts.name}" if facts.name else ""
+    found = [row for judgment in JUDGMENTS for row in judgment(facts, wait, kind)]
+    return [Finding(level, f"Redis {subject}{suffix}", text) for level, subject, text in found]
+
+
+def judge_partitions(servers: Sequence[ServerFacts], keys: Keys) -> Iterator[Finding]:
+    """Tell whether a Cluster's nodes all have something to do."""
+    if keys.partitions < len(servers):
+        text = f"is {keys.partitions} for {len(servers)} nodes: some hold nothing; set it to twice as many or more"
+        yield Finding("warn", "ROUTER_PARTITIONS", text)
+
+
+def judge_sentinels(facts: SentinelFacts | None) -> Iterator[Finding]:
+    """Tell whether a failover would succeed."""
+    if facts is None:
+        return
+    total = facts.others + 1
+    if facts.answered < facts.asked:
+        text = f"{facts.asked - facts.answered} of {facts.asked} in REDIS_URL do not answer, or do not know the service"
+        yield Finding("warn", "Sentinels", text)
+    if total < max(LEAST_SENTINELS, facts.quorum):
+        text = f"are {total}: {LEAST_SENTINELS} and the quorum ({facts.quorum}) are needed for more than one failover"
+        yield Finding("warn", "Sentinels", text)
+    if not facts.replicas:
+        yield Finding("warn", "Sentinels", "know no replica: there is nobody to fail over to")
+    elif total >= max(LEAST_SENTINELS, facts.quorum) and facts.answered == facts.asked:
+        yield Finding("ok", "Sentinels", f"{total}, quorum {facts.quorum}, replicas {facts.replicas}")
+
+
+def _version(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+    version = str(facts.info.get("redis_version", "0.0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if numbers >= OLDEST_REDIS:
+        yield "ok", "version", version
+    else:
+        yield "FAIL", "version", "is too old: 7.0 or newer is needed"
+
+
+def _persistence(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+    config = facts.config
+    if config is None:
+        yield "warn", "persistence", "cannot be read (CONFIG is refused): check appendonly and maxmemory-policy by hand"
+    elif config.get("appendonly") != "yes":
+        lost = "what came since the last snapshot (save)" if config.get("save") else "everything"
+        yield "warn", "appendonly", f"is off: a restart of Redis loses {lost}, answered 2xx or not; set appendonly yes"
+    else:
+        yield "ok", "appendonly", "yes"
+        yield from _fsync(config)
+
+
+def _fsync(config: Mapping[str, str]) -> Iterator[tuple[Level, str, str]]:
+    fsync = config.get("appendfsync", "?")
+    if fsync == "always":
+        yield "ok", "appendfsync", fsync
+    else:
+        lost = "up to a second" if fsync == "everysec" else "as much as the system holds back (half a minute, say)"
+        yield "warn", "appendfsync", f"is {fsync}: a power failure (not a crash of Redis) loses {lost} of what was 2xx"
+
+
+def _memory(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+    policy, most = str(facts.info.get("maxmemory_policy", "?")), int(facts.info.get("maxmemory", 0))
+    if policy == "noeviction" or not most:
+        yield "ok", "maxmemory-policy", policy
+    else:
+        text = f"is {policy}: Redis may throw away streams and markers when memory is short; set noeviction"
+        yield "warn", "maxmemory-policy", text
+    used = int(facts.info.get("used_memory", 0))
+    if most and used > NEARLY_FULL * most:
+        yield "warn", "maxmemory", f"{used} of {most} bytes are used: past it webhooks go to the spool, and events wait"
+    else:
+        yield "ok", "maxmemory", f"{used} of {most} bytes are used" if most else "no limit but the machine's"
+
+
+def _role(facts: ServerFacts, _: int, kind: Kind) -> Iterator[tuple[Level, str, str]]:
+    if facts.info.get("role") != "master":
+        yield "FAIL", "role", "is a replica: it takes nothing; REDIS_URL must lead to the primary"
+    if facts.info.get("cluster_enabled") and kind is not Kind.CLUSTER:
+        yield "FAIL", "cluster-enabled", "it is a node of a Cluster: set REDIS_URL to redis+cluster://host:port,..."
+
+
+def _replication(facts: ServerFacts, wait: int, _: Kind) -> Iterator[tuple[Level, str, str]]:
+    replicas = int(facts.info.get("connected_slaves", 0))
+    if replicas < wait:
+        text = f"{replicas} connected, ROUTER_REDIS_WAIT asks for {wait}: webhooks go to the spool, no event is done"
+        yield "FAIL", "replicas", text
+    elif replicas and not wait:
+        text = "ROUTER_REDIS_WAIT is 0: a failover loses what was answered 2xx and had not reached the replica yet"
+        yield "warn", "replicas", text
+    else:
+        yield "ok", "replicas", f"{replicas} connected, {wait} waited for"
+    least = int((facts.config or {}).get("min-replicas-to-write", 0) or 0)
+    if least > int(facts.info.get("min_slaves_good_slaves", replicas)):
+        yield "FAIL", "min-replicas-to-write", f"is {least}, and so many are not in step: Redis refuses to write"
+
+
+def _cluster(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+    if not facts.cluster:
+        return
+    state = facts.cluster.get("cluster_state", "?")
+    if state != "ok":
+        yield "FAIL", "cluster state", f"is {state}: see CLUSTER INFO and CLUSTER NODES"
+    else:
+        yield "ok", "cluster state", state
+    if (facts.config or {}).get("cluster-require-full-coverage") == "yes":
+        text = "is yes: one node that is lost stops all partitions; set no, so that the others go on"
+        yield "warn", "cluster-require-full-coverage", text
+
+
+#: In the order in which they are told.
+JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, Kind], Iterator[tuple[Level, str, str]]], ...]] = (
+    _version,
+    _role,
+    _persistence,
+    _memory,
+    _replication,
+    _cluster,
+)

@@ -1,0 +1,58 @@
+"""What `check` says of the streams: who holds one back, and what was given up.
+
+Nothing here is wrong by itself. But what no group finishes with can never be trimmed, and dead letters stay until
+somebody looks: each of these ends badly if nobody knows.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from router.commands.check.findings import Finding
+from router.streams.store.inspect import all_streams, read_stream
+
+if TYPE_CHECKING:
+    from router.settings.load import Settings
+    from router.streams.client.connection import Redis
+    from router.streams.store.inspect import StreamState
+
+#: Seconds that an entry may wait before its group is late, whatever the retention.
+LATE: Final = 3600
+
+
+async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
+    """Return what an operator must know of the streams of a namespace; raises RedisError."""
+    letters = {settings.keys.dead_letters(partition) for partition in range(settings.partitions)}
+    states = [await read_stream(redis, stream) for stream in all_streams(settings.keys)]
+    late = max(settings.stream_retention, LATE)
+    found = [finding for state in states if state.key not in letters for finding in _late_groups(state, late)]
+    if not found:
+        entries = sum(state.length for state in states if state.key not in letters)
+        found.append(Finding("ok", "streams", f"{entries} entries, no group is late"))
+    found += [_letters(state) for state in states if state.key in letters and state.length]
+    return found
+
+
+def _late_groups(state: StreamState, late: int) -> list[Finding]:
+    """Name the groups that need something older than `late` seconds."""
+    found = []
+    for group in state.groups:
+        age = time.time() - group.oldest / 1000 if group.oldest is not None else 0.0
+        if age > late:
+            text = (
+                f"its group {group.name} has not finished with an entry {_span(age)} old ({group.pending} pending, "
+                f"{'?' if group.lag is None else group.lag} unread, {group.consumers} consumers): nothing from there "
+                f"on can be trimmed; let its consumers run, or remove a group that nobody reads (XGROUP DESTROY)"
+            )
+            found.append(Finding("warn", state.key, text))
+    return found
+
+
+def _letters(state: StreamState) -> Finding:
+    text = f"{state.length} dead letters, which stay until somebody replays or deletes them: see `dead-letters list`"
+    return Finding("warn", state.key, text)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 86_400:.1f} days" if seconds > 2 * 86_400 else f"{seconds / 3600:.1f} hours"

@@ -1,0 +1,1 @@
+"""The command `explain-signature`: which setting or proxy makes a signature not match."""

@@ -1,0 +1,83 @@
+"""`python -m router explain-signature`: why a webhook was refused, and what to change. It never prints a token."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from router.commands.explain.explain import SignedRequest, explain
+from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
+from router.commands.quarantine import connected
+from router.commands.redaction import plain
+from router.settings.load import Settings, load
+from router.streams.store.quarantine import find
+
+if TYPE_CHECKING:
+    import argparse
+
+#: What there must be to compare with.
+_REQUIRED = ("twilio_account_sid", "twilio_auth_token", "public_base_url")
+
+
+async def explain_signature(arguments: argparse.Namespace) -> int:
+    """Print what was signed and what to change; 0 if that is known, 1 if nothing matches, 2 if there is no request."""
+    settings = load(require=_REQUIRED)
+    if arguments.id:
+        request = await _quarantined(arguments.id)
+        if request is None:
+            print(f"{arguments.id}: no such entry in the quarantine", file=sys.stderr)
+            return 2
+    else:
+        try:
+            request = _given(arguments)
+        except (OSError, ValueError) as error:
+            print(f"the request cannot be read: {error}", file=sys.stderr)
+            return 2
+    return _report(request, settings, arguments.id)
+
+
+def _report(request: RequestText, settings: Settings, entry_id: str | None) -> int:
+    signed = SignedRequest(request.raw_path, request.headers, request.body, _is_form(request))
+    explanation = explain(signed, settings.public_base_url or "", settings.accounts)
+    for line in explanation.lines:
+        print(plain(line))
+    if explanation.is_right and entry_id:
+        print(f"`python -m router quarantine replay {entry_id}` takes it in.")
+    return 0 if explanation.is_explained else 1
+
+
+async def _quarantined(entry_id: str) -> RequestText | None:
+    async with connected() as (redis, settings):
+        kept = await find(redis, settings.keys, entry_id)
+    if kept is None:
+        return None
+    refused = kept.refused
+    if not refused.is_whole:
+        print("Its body was not kept: only what does not need it is tried.")
+    headers: dict[str, str] = {}
+    for name, value in refused.headers:
+        headers.setdefault(name.lower(), value)
+    return RequestText(refused.method, refused.raw_path, headers, refused.body)
+
+
+def _given(arguments: argparse.Namespace) -> RequestText:
+    """Return the request that the options hold; raises OSError, ValueError."""
+    if arguments.request:
+        return parse_request(_read(arguments.request))
+    raw_path, host = split_target(arguments.url.encode("utf-8", "surrogateescape"))
+    headers = parse_headers(arguments.header)
+    if host:
+        headers.setdefault("host", host)
+    return RequestText("POST", raw_path, headers, _read(arguments.body_file) if arguments.body_file else b"")
+
+
+def _read(path: str) -> bytes:
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+
+
+def _is_form(request: RequestText) -> bool:
+    content_type = request.headers.get("content-type", "").lower()
+    if "urlencoded" in content_type or "json" in content_type:
+        return "urlencoded" in content_type
+    return b"bodySHA256=" not in request.raw_path

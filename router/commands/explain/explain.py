@@ -1,0 +1,223 @@
+"""Explains a signature that does not match: tries what may have been signed instead, the nearest first.
+
+The combination that matches with the fewest departures from what the door checks is the explanation, since a match by
+chance does not happen. Nothing here lets anything in, and no secret is in an answer.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
+
+from router.commands.explain.variants import Secret, Variant, bases, forms, paths, queries, secrets
+from router.core.errors import UnreadableError
+from router.core.signing.form import parse_form
+from router.core.signing.twilio import SETTINGS_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from router.core.accounts import Account, Accounts
+    from router.core.signing.form import Pair
+
+_SIGNATURE: Final = "x-twilio-signature"
+_DIGEST: Final = b"bodySHA256="
+#: So many things may be wrong at once. With more of them the search takes long, and nobody would believe its answer.
+MAX_WEIGHT: Final = 4
+_MAX_MATCHES: Final = 3
+_MISSING: Final = "X-Twilio-Signature is missing: a proxy dropped the header, or it does not come from Twilio."
+_MAIL: Final = "It is signed as mail is (ECDSA over time and body): neither a URL nor a token is in that to be tried."
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request whose signature is in question; names of `headers` in lower case, `raw_path` with the query."""
+
+    raw_path: bytes
+    headers: Mapping[str, str]
+    body: bytes
+    is_form: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """`is_right`: the door accepts it; `is_explained`: it is known what was signed; `lines` are for an operator."""
+
+    is_right: bool
+    is_explained: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    advice: tuple[str, ...]
+    label: str
+
+
+def explain(request: SignedRequest, public_base_url: str, accounts: Accounts) -> Explanation:
+    """Say what was signed, and what is to be changed so that it would be accepted."""
+    given = request.headers.get(_SIGNATURE, "")
+    if not given.strip():
+        return Explanation(is_right=False, is_explained=False, lines=(_MAIL if _is_mail(request) else _MISSING,))
+    named, notes = _account(request, accounts)
+    notes += _named_key(request, accounts)
+    matches, tried = _search(request, _spellings(given), public_base_url, accounts, named)
+    body_notes = [] if request.is_form else _body_notes(request)
+    lines = [*notes, *body_notes]
+    if not matches:
+        lines += _nothing(tried, accounts)
+        return Explanation(is_right=False, is_explained=False, lines=tuple(lines))
+    advice = [one for match in matches for one in match.advice]
+    lines += dict.fromkeys(f"{one[:1].upper()}{one[1:]}." for one in advice)
+    is_right = not lines
+    if is_right:
+        lines.append(f"The signature is right with these settings, made with {matches[0].label}.")
+    elif matches[0].label not in " ".join(advice):
+        lines.append(f"It was made with {matches[0].label}.")
+    return Explanation(is_right=is_right, is_explained=True, lines=tuple(lines))
+
+
+def _is_mail(request: SignedRequest) -> bool:
+    return any(name.startswith("x-twilio-email-") and name.endswith("-signature") for name in request.headers)
+
+
+def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None, list[str]]:
+    """Return the account whose tokens the door would try, None for all; with a note if it is not configured."""
+    if not request.is_form:
+        return None, []
+    sid = next((value.strip() for name, value in _pairs(request) if name == b"AccountSid"), b"")
+    if not sid:
+        return next(iter(accounts), None), []
+    name = sid.decode("ascii", "backslashreplace")[:34]
+    account = accounts.get(name)
+    note = f"It names account {name}, which is not configured: it is refused whatever signed it."
+    return account, [] if account else [note]
+
+
+def _pairs(request: SignedRequest) -> list[Pair]:
+    try:
+        return list(parse_form(request.body))
+    except UnreadableError:
+        return []
+
+
+def _named_key(request: SignedRequest, accounts: Accounts) -> list[str]:
+    settings = request.headers.get(SETTINGS_HEADER.lower())
+    if settings is None:
+        return []
+    key = dict(part.strip().partition("=")[::2] for part in settings.split(",")).get("key", "")
+    if any(key in account.shared_keys for account in accounts):
+        return []
+    return [f"{SETTINGS_HEADER} names shared key {key[:64] or '(none)'}, which is not configured: add its secret."]
+
+
+#: What may have been done to the header itself.
+_SPELLINGS: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
+    (lambda text: text.strip(), ""),
+    (lambda text: text.strip().strip("\"'"), "X-Twilio-Signature came in quotes"),
+    (lambda text: text.strip().replace(" ", "+"), "plus signs in X-Twilio-Signature became spaces on the way here"),
+    (lambda text: unquote(text.strip()), "X-Twilio-Signature was percent-encoded on the way here"),
+    (lambda text: f"{text.strip().rstrip('=')}=", "the = at the end of X-Twilio-Signature was lost on the way here"),
+    (lambda text: text.partition(",")[0].strip(), "X-Twilio-Signature came twice"),
+)
+
+
+def _spellings(given: str) -> dict[bytes, str]:
+    found: dict[bytes, str] = {}
+    for change, advice in _SPELLINGS:
+        found.setdefault(change(given).encode("utf-8", "surrogatepass"), advice)
+    return found
+
+
+def _search(
+    request: SignedRequest, given: Mapping[bytes, str], url: str, accounts: Accounts, named: Account | None
+) -> tuple[list[_Match], int]:
+    """Return the nearest matches, and how many combinations were tried."""
+    path, mark, query = request.raw_path.partition(b"?")
+    digest = sha256(request.body).hexdigest()
+    tails = forms(_pairs(request)) if request.is_form else [Variant(b"")]
+    parts = [bases(url, request.headers), paths(path), queries(mark + query, digest), tails]
+    keys = list(secrets(accounts, named, request.headers.get(SETTINGS_HEADER.lower())))
+    tried = 0
+    for weight in range(MAX_WEIGHT + 1):
+        matches = []
+        for secret in keys:
+            for chosen in _combine(parts, weight - secret.weight):
+                tried += 1
+                mac = b64encode(hmac.digest(secret.key, b"".join([one.value for one in chosen]), secret.digest))
+                if mac in given:
+                    matches.append(_match(secret, chosen, given[mac]))
+        if matches:
+            return matches[:_MAX_MATCHES], tried
+    return [], tried
+
+
+def _combine(parts: Sequence[Sequence[Variant]], weight: int) -> Iterator[tuple[Variant, ...]]:
+    """Yield every choice of one variant of each part whose weights add up to `weight`."""
+    if weight < 0:
+        return
+    if not parts:
+        if weight == 0:
+            yield ()
+        return
+    for variant in parts[0]:
+        for rest in _combine(parts[1:], weight - variant.weight):
+            yield (variant, *rest)
+
+
+def _match(secret: Secret, chosen: Sequence[Variant], spelling: str) -> _Match:
+    found = [secret.advice, *(one.advice for one in chosen), spelling]
+    return _Match(tuple(one for one in found if one), secret.label)
+
+
+#: How JSON may have been written when it was signed; what came here was written anew by something on the way.
+_WRITINGS: Final[tuple[tuple[Callable[[Any], str], str], ...]] = (
+    (lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False), "without spaces"),
+    (lambda value: json.dumps(value, separators=(",", ":")), "without spaces, other letters as \\u escapes"),
+    (lambda value: json.dumps(value, ensure_ascii=False), "with spaces after : and ,"),
+    (json.dumps, "with spaces after : and , and other letters as \\u escapes"),
+    (lambda value: json.dumps(value, indent=2, ensure_ascii=False), "indented by two"),
+    (lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True), "sorted, no spaces"),
+)
+
+
+def _body_notes(request: SignedRequest) -> list[str]:
+    """Say what is wrong with the digest of a JSON body, nothing if it is right."""
+    query = request.raw_path.partition(b"?")[2]
+    stated = next((part[len(_DIGEST) :] for part in query.split(b"&") if part.startswith(_DIGEST)), None)
+    if stated is None:
+        return ["The URL has no bodySHA256, which Twilio adds for JSON: the query is lost on the way, or it is a form."]
+    wanted = stated.decode("ascii", "replace").lower()
+    if wanted == sha256(request.body).hexdigest():
+        return []
+    how = next((name for name, body in _written(request.body) if sha256(body).hexdigest() == wanted), None)
+    end = f": what was signed was the same JSON {how}" if how else ""
+    return [f"bodySHA256 is not the hash of the body, which something on the way here has written anew{end}."]
+
+
+def _written(body: bytes) -> Iterator[tuple[str, bytes]]:
+    yield "without the white space around it", body.strip()
+    yield "with a line end", body + b"\n"
+    yield "with CRLF line ends", body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    yield "with LF line ends", body.replace(b"\r\n", b"\n")
+    try:
+        value = json.loads(body)
+        for write, name in _WRITINGS:
+            yield name, write(value).encode("utf-8", "surrogatepass")
+    except (ValueError, TypeError, RecursionError):
+        return
+
+
+def _nothing(tried: int, accounts: Accounts) -> list[str]:
+    tokens = ", ".join(f"{len(account.tokens)} of account {account.sid}" for account in accounts)
+    return [
+        f"Nothing that was tried matches ({tried} combinations of URL, body and key; auth tokens: {tokens}).",
+        "Most likely another auth token signed it: of a subaccount, before a rotation, after one.",
+        "Or Twilio calls a URL that cannot be guessed from here: compare the console with PUBLIC_BASE_URL.",
+        "Or it is not from Twilio.",
+    ]

@@ -1,0 +1,253 @@
+"""What may have been signed instead of what the door checks: the mistakes of proxies, tunnels, settings and signers.
+
+Every part of a signature (base URL, path, query, form, secret) has its variants: those that the door accepts, of weight
+0, and others, each with the sentence that tells an operator what is wrong. The base is made of four parts that go wrong
+one by one, so its weight is the number of those that do.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from itertools import permutations, product
+from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit
+
+from router.core.signing.form import signed
+from router.core.signing.twilio import base_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from router.core.accounts import Account, Accounts
+    from router.core.signing.form import Pair
+
+Pairs = list["Pair"]
+
+#: Orders of so many query parameters are tried one by one: more have more orders than there is time for.
+MAX_ORDERED: Final = 4
+_ALGORITHMS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+_DIGEST: Final = "bodySHA256="
+#: Headers in which a proxy says what it was called by; the first of several values counts.
+_HOSTS: Final = ("host", "x-forwarded-host", "x-original-host")
+_PORTS: Final = ("", ":443", ":80")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way in which a part may have been signed; `advice` is empty where it is the way that the door accepts."""
+
+    value: bytes
+    advice: str = ""
+    weight: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """One key that may have signed, by which digest; `label` names it without telling it."""
+
+    label: str
+    key: bytes
+    digest: str
+    advice: str = ""
+    weight: int = 0
+
+
+def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
+    """Return the bases that a request with these headers (names in lower case) may have been signed for."""
+    accepted = base_urls(public_base_url)
+    own = urlsplit(accepted[0].decode())
+    host, port = _split_port(own.netloc)
+    named = [_split_port(each) for each in _named_hosts(headers)]
+    schemes = _distinct(own.scheme, "https", "http")
+    hosts = _distinct(host, host.lower(), *(name for name, _ in named))
+    forwarded = headers.get("x-forwarded-port", "")
+    ports = _distinct(port, *_PORTS, *(each for _, each in named), f":{forwarded}" if forwarded.isdecimal() else "")
+    prefixes = _distinct(own.path, "", headers.get("x-forwarded-prefix", "").rstrip("/"))
+    found: dict[bytes, Variant] = {base: Variant(base) for base in accepted}
+    for parts in product(schemes, hosts, ports, prefixes):
+        scheme, name, number, prefix = parts
+        base = f"{scheme}://{name}{number}{prefix}"
+        wrong = [
+            word
+            for word, part, right in zip(
+                ("scheme", "host", "port", "path prefix"), parts, (own.scheme, host, port, own.path), strict=True
+            )
+            if part != right
+        ]
+        advice = (
+            f"it was signed for {base}, other {', '.join(wrong)} than PUBLIC_BASE_URL: set PUBLIC_BASE_URL={base}, "
+            f"or give Twilio the URL that begins with {accepted[0].decode()}"
+        )
+        found.setdefault(base.encode("utf-8", "surrogateescape"), Variant(base.encode(), advice, len(wrong)))
+    return list(found.values())
+
+
+def _named_hosts(headers: Mapping[str, str]) -> Iterator[str]:
+    for name in _HOSTS:
+        yield headers.get(name, "").partition(",")[0].strip()
+    for part in headers.get("forwarded", "").partition(",")[0].split(";"):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "host":
+            yield value.strip('"')
+
+
+def _split_port(authority: str) -> tuple[str, str]:
+    """Split `host:port` into `host` and `:port`; an IPv6 literal keeps its colons."""
+    host, colon, port = authority.rpartition(":")
+    return (host, f":{port}") if colon and port.isdecimal() else (authority, "")
+
+
+def _distinct(*values: str) -> list[str]:
+    """Return the values in order, each once; the first may be empty, others that are not ASCII are left out."""
+    return [value for value in dict.fromkeys(values) if value.isascii()]
+
+
+def paths(path: bytes) -> list[Variant]:
+    """Return the paths that may have been signed."""
+    bare = path.rstrip(b"/")
+    text = "the URL at Twilio {} at the end, which is changed on the way here: write it as {}"
+    found = [Variant(path)]
+    if path != bare:
+        found.append(Variant(bare, text.format("has no slash", path.decode("utf-8", "backslashreplace")), 1))
+    else:
+        found.append(Variant(path + b"/", text.format("has a slash", path.decode("utf-8", "backslashreplace")), 1))
+    return found
+
+
+def _decode(text: str) -> str:
+    return unquote(text, errors="surrogateescape")
+
+
+def _decode_plus(text: str) -> str:
+    return unquote_plus(text, errors="surrogateescape")
+
+
+def _encode(text: str) -> str:
+    return quote_plus(text, errors="surrogateescape")
+
+
+def _each(query: str, *steps: Callable[[str], str]) -> str:
+    def change(text: str) -> str:
+        for step in steps:
+            text = step(text)
+        return text
+
+    parts = [part.partition("=") for part in query.split("&")]
+    return "&".join(f"{change(name)}{equals}{change(value)}" for name, equals, value in parts)
+
+
+def _without(query: str, start: str) -> str:
+    return "&".join(part for part in query.split("&") if not part.startswith(start))
+
+
+def _only(query: str, start: str) -> str:
+    return "&".join(part for part in query.split("&") if part.startswith(start))
+
+
+#: How a query may have been changed before it came here, and what is to be done about it.
+_QUERIES: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
+    (_decode, "the query was signed decoded: the signer must sign it as it is on the wire"),
+    (_decode_plus, "the query was signed decoded: the signer must sign it as it is on the wire"),
+    (lambda query: query.replace("+", "%20"), "spaces of the query are written + here and %20 at Twilio: write +"),
+    (lambda query: query.replace("%20", "+"), "spaces of the query are written %20 here and + at Twilio: write %20"),
+    (lambda query: _each(query, _encode), "the query was encoded once more by the signer"),
+    (lambda query: _each(query, _decode_plus, _encode), "something on the way here writes the query in another way"),
+    (lambda query: "&".join(sorted(query.split("&"))), "the query was signed with its parameters sorted"),
+    (lambda query: _without(query, _DIGEST), "the query was signed without its bodySHA256"),
+    (lambda _: "", "the URL was signed without its query"),
+    (lambda query: _only(query, _DIGEST), "parameters of the query were added on the way here"),
+)
+
+
+def queries(query: bytes, body_digest: str) -> list[Variant]:
+    """Return the queries that may have been signed, all with their question mark; `body_digest` is of the body here."""
+    text = query.decode("utf-8", "surrogateescape").removeprefix("?")
+    found = {text: ""}
+    for change, advice in _QUERIES:
+        found.setdefault(change(text), advice)
+    if _DIGEST not in text:
+        lost = "the URL that was signed has a bodySHA256, which is not here: the query is changed on the way"
+        found.setdefault("&".join(part for part in (text, _DIGEST + body_digest) if part), lost)
+    parts = text.split("&")
+    if 1 < len(parts) <= MAX_ORDERED:
+        for order in permutations(parts):
+            advice = "the query has another order here than at Twilio, which sorts it: write it in alphabetical order"
+            found.setdefault("&".join(order), advice)
+    found.pop(text)
+    others = [(f"?{each}".encode("utf-8", "surrogateescape") if each else b"", found[each]) for each in found]
+    return [Variant(query), *(Variant(each, advice, 1) for each, advice in others)]
+
+
+def _normalized(form: Literal["NFC", "NFD"]) -> Callable[[bytes], bytes]:
+    def change(value: bytes) -> bytes:
+        text = value.decode("utf-8", "surrogateescape")
+        return unicodedata.normalize(form, text).encode("utf-8", "surrogateescape")
+
+    return change
+
+
+def _leave_out(*names: bytes) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: [(name, value) for name, value in pairs if name not in names]
+
+
+def _change(step: Callable[[bytes], bytes]) -> Callable[[Pairs], Pairs]:
+    return lambda pairs: [(name, step(value)) for name, value in pairs]
+
+
+#: What may have been done to a form between its signing and here, or by a signer that is not Twilio.
+_FORMS: Final[tuple[tuple[Callable[[Pairs], Pairs], str], ...]] = (
+    (_change(bytes.strip), "values were signed without the white space around them"),
+    (lambda pairs: [pair for pair in pairs if pair[1]], "empty parameters were left out when it was signed"),
+    (lambda pairs: list(dict(pairs).items()), "of repeated parameters only the last one was signed"),
+    (lambda pairs: list(dict(reversed(pairs)).items()), "of repeated parameters only the first one was signed"),
+    (_leave_out(b"CallToken"), "CallToken was not there when it was signed"),
+    (_leave_out(b"StirVerstat"), "StirVerstat was not there when it was signed"),
+    (_leave_out(b"CallToken", b"StirVerstat"), "CallToken and StirVerstat were not there when it was signed"),
+    (_change(lambda value: value.replace(b"\r\n", b"\n")), "line ends are CRLF here and were LF when it was signed"),
+    (
+        _change(lambda value: value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
+        "line ends are LF here and were CRLF when it was signed: something on the way changes them",
+    ),
+    (_change(lambda value: value.replace(b" ", b"+")), "plus signs of the form became spaces on the way here"),
+    (_change(_normalized("NFC")), "accents are written decomposed here, and were composed when it was signed"),
+    (_change(_normalized("NFD")), "accents are written composed here, and were decomposed when it was signed"),
+    (lambda _: [], "only the URL was signed, and nothing of the form"),
+)
+
+
+def forms(pairs: Pairs) -> list[Variant]:
+    """Return what may have been signed of a form, as it enters the signature."""
+    found = {signed(pairs): ""}
+    for change, advice in _FORMS:
+        found.setdefault(signed(change(pairs)), advice)
+    return [Variant(tail, advice, int(bool(advice))) for tail, advice in found.items()]
+
+
+def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> Iterator[Secret]:
+    """Yield all keys that may have signed a webhook of account `named` (None: of any) whose settings header is given.
+
+    Of weight 0 are the ones that the door tries: the shared key that is named, or else the tokens of the account.
+    """
+    stated = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
+    for account in accounts:
+        is_ours = named is None or account.sid == named.sid
+        foreign = "" if is_ours else ", which is not the account that the webhook names: that one's must sign"
+        for position, token in enumerate(account.tokens, 1):
+            label = f"auth token {position} of account {account.sid}"
+            for algorithm, digest in _ALGORITHMS.items():
+                problems = [f"it was signed with {label}{foreign}"] if foreign else []
+                if settings is not None:
+                    problems.append(f"its header names a shared key, but {label} signed it")
+                elif digest != "sha1":
+                    problems.append(f"it was signed by {algorithm} with {label}: auth tokens sign by HMAC_SHA1 only")
+                yield Secret(label, token.encode(), digest, "; ".join(problems), len(problems))
+        for key_id, secret in account.shared_keys.items():
+            label = f"shared key {key_id} of account {account.sid}"
+            for algorithm, digest in _ALGORITHMS.items():
+                problems = [f"it was signed with {label}{foreign}"] if foreign else []
+                if stated.get("key") != key_id:
+                    problems.append(f"{label} signed it, but no header names that key: it is lost on the way here")
+                elif stated.get("algorithm") != algorithm:
+                    problems.append(f"{label} signed it by {algorithm}, but its header names another algorithm")
+                yield Secret(label, secret.encode(), digest, "; ".join(problems), len(problems))

@@ -1,0 +1,94 @@
+"""A webhook's body for an operator's eyes: what it has, and nothing of whom it is about or what they wrote.
+
+Names are shown, values are masked, except of parameters that name resources, kinds and states. Total: any bytes can
+be shown.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote_to_bytes
+
+from router.core.addresses import mask
+from router.core.errors import UnreadableError
+from router.core.signing.form import parse_form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Form parameters whose names end so have nothing private.
+_OPEN_ENDINGS: Final = ("Sid", "Status", "Type", "Version", "Direction", "NumMedia", "NumSegments", "RetryCount")
+#: JSON members that have nothing private.
+_OPEN_MEMBERS: Final = frozenset(
+    {"accountId", "configurationId", "conversationId", "participantId", "serviceId", "createdAt", "updatedAt", "time"}
+    | {"timestamp", "eventType", "type", "specversion", "datacontenttype", "dataschema", "channel", "status"}
+)
+_MAX_LINES: Final = 100
+_MAX_DEPTH: Final = 8
+_MAX_SHOWN: Final = 100
+
+
+def masked_body(content_type: str, body: bytes) -> list[str]:
+    """Return `name: value` lines of a form or of JSON, values masked; of anything else nothing."""
+    kind = content_type.partition(";")[0].strip().lower()
+    try:
+        if kind == "application/x-www-form-urlencoded":
+            lines = _form_lines(body)
+        elif kind.endswith("json"):
+            lines = _json_lines(json.loads(body), "")
+        else:
+            return []
+        return _bounded(lines)
+    except (ValueError, RecursionError, UnreadableError):
+        return ["(cannot be read as its content type)"]
+
+
+def masked_path(raw_path: bytes) -> str:
+    """Return path and query with the values of the query masked, apart from the body's digest."""
+    path, question, query = raw_path.partition(b"?")
+    return plain(path) + question.decode() + "&".join(_masked_part(part) for part in query.split(b"&"))
+
+
+def plain(value: bytes | str) -> str:
+    """Return text of one line without anything that steers a terminal; what is no text is written as its bytes."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogatepass")
+    text = value.decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+def _masked_part(part: bytes) -> str:
+    name, equals, value = part.partition(b"=")
+    if name == b"bodySHA256" or not equals:
+        return plain(part)
+    return f"{plain(name)}={plain(mask(unquote_to_bytes(value).decode('utf-8', 'backslashreplace')))}"
+
+
+def _form_lines(body: bytes) -> Iterator[str]:
+    for raw_name, raw_value in parse_form(body):
+        name, value = plain(raw_name), raw_value.decode("utf-8", "backslashreplace")
+        yield f"{name}: {plain(value if name.endswith(_OPEN_ENDINGS) else mask(value))}"
+
+
+def _json_lines(value: Any, name: str, depth: int = 0) -> Iterator[str]:
+    """Yield a line for each leaf, named by its path."""
+    members: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        members = [(f"{name}.{key}" if name else key, each) for key, each in value.items()]
+    elif isinstance(value, list):
+        members = [(f"{name}[{index}]", each) for index, each in enumerate(value)]
+    if members and depth < _MAX_DEPTH:
+        for path, each in members:
+            yield from _json_lines(each, path, depth + 1)
+    elif isinstance(value, dict | list):
+        yield f"{plain(name)}: ({len(value)} members)"
+    elif name.rpartition(".")[2] in _OPEN_MEMBERS or value is None or isinstance(value, bool):
+        yield f"{plain(name)}: {plain(str(value))}"
+    else:
+        yield f"{plain(name)}: {plain(mask(str(value)))}"
+
+
+def _bounded(lines: Iterator[str]) -> list[str]:
+    found = [line if len(line) <= _MAX_SHOWN else f"{line[:_MAX_SHOWN]}..." for line in lines]
+    return found if len(found) <= _MAX_LINES else [*found[:_MAX_LINES], f"... and {len(found) - _MAX_LINES} more"]

@@ -1,0 +1,1 @@
+"""Classic (v1) Conversations: resources, members, and how they are resolved. Pure."""

@@ -1,0 +1,160 @@
+"""Classic members and conversations in the words of v2, so that one ledger and one policy serve both.
+
+A member with an address is a customer: only the outside is bound by address. A chat user is known by its identity and
+by nothing else: it may be a customer in an app or a colleague of ours, so its type is UNKNOWN, unless a number of ours
+is projected for it in a group MMS: then it is an AGENT. What is ours besides is known by its identity (own addresses).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import PREFIXES, Address, Channel, parse_address
+from router.core.classic.resources import ClassicConversation, ClassicParticipant, ClassicState, ParticipantConversation
+from router.core.events import Version
+from router.core.resources import Conversation, ConversationStatus, Participant, ParticipantAddress, ParticipantType
+from router.core.timestamps import to_microseconds
+
+if TYPE_CHECKING:
+    from router.core.events import ClassicReported
+
+_SID: Final = re.compile(r"CH[0-9a-fA-F]{32}")
+_MEMBER_SID: Final = re.compile(r"MB[0-9a-fA-F]{32}")
+_PHONE: Final = re.compile(r"\+\d{6,15}|\d{3,8}", re.ASCII)
+_STATUSES: Final[dict[str, ConversationStatus]] = {
+    ClassicState.INITIALIZING: ConversationStatus.ACTIVE,
+    ClassicState.ACTIVE: ConversationStatus.ACTIVE,
+    ClassicState.INACTIVE: ConversationStatus.INACTIVE,
+    ClassicState.CLOSED: ConversationStatus.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A classic member as a participant, our address that it writes to, and how new the fact is (None: not told)."""
+
+    participant: Participant
+    recipient: Address | None
+    version: Version | None
+
+
+def is_classic(conversation_id: str) -> bool:
+    """Tell whether an id is that of a classic conversation."""
+    return _SID.fullmatch(conversation_id) is not None
+
+
+def is_member(participant_id: str) -> bool:
+    """Tell whether an id is that of a member of a classic conversation."""
+    return _MEMBER_SID.fullmatch(participant_id) is not None
+
+
+def to_status(state: str | None) -> str | None:
+    """Return the status of v2 that a classic state is; a state that is not known stays what it is, in upper case."""
+    return _STATUSES.get(state.lower(), state.upper()) if state else None
+
+
+def to_conversation(conversation: ClassicConversation) -> Conversation:
+    """Return a classic conversation as one of v2, under its classic SID."""
+    return Conversation(
+        id=conversation.sid,
+        account_id=conversation.account_sid,
+        status=to_status(conversation.state),
+        name=conversation.friendly_name,
+        created_at=conversation.date_created,
+        updated_at=conversation.date_updated,
+    )
+
+
+def from_event(event: ClassicReported) -> Member | None:
+    """Return the member that an event is about, None where it does not say who that is."""
+    ends = _addresses(event.identity, event.customer, event.projected)
+    if event.participant_sid is None or not ends:
+        return None
+    participant = _participant(
+        event.participant_sid,
+        event.conversation_sid,
+        event.account_id,
+        (event.identity, event.customer, event.projected),
+        (event.created_at, event.updated_at),
+    )
+    return Member(participant, event.recipient, event.version)
+
+
+def from_resource(member: ClassicParticipant, conversation_sid: str) -> Member:
+    """Return a member as the API shows it."""
+    binding = member.messaging_binding
+    customer, projected = (binding.as_address(), binding.as_projected()) if binding else (None, None)
+    participant = _participant(
+        member.sid,
+        conversation_sid,
+        member.account_sid,
+        (member.identity, customer, projected),
+        (member.date_created, member.date_updated),
+    )
+    at = to_microseconds(member.date_updated or member.date_created)
+    return Member(participant, binding.as_proxy() if binding else None, None if at is None else Version(at, at))
+
+
+def from_lookup(found: ParticipantConversation) -> Member:
+    """Return the member of a row of ParticipantConversations, as new as its conversation: the row says no more."""
+    binding = found.participant_messaging_binding
+    customer = binding.as_address() if binding else None
+    participant = _participant(
+        found.participant_sid,
+        found.conversation_sid,
+        found.account_sid,
+        (found.participant_identity, customer, None),
+        (None, None),
+    )
+    at = to_microseconds(found.conversation_date_updated or found.conversation_date_created)
+    return Member(participant, binding.as_proxy() if binding else None, None if at is None else Version(at, at))
+
+
+def authors(author: str) -> tuple[Address, ...]:
+    """Return the addresses that the author of a message may be: a mailbox may be an identity as well."""
+    prefix, colon, _ = author.partition(":")
+    if colon and prefix.lower() in PREFIXES:
+        return (parse_address(author),)
+    chat = Address(Channel.CHAT, author)
+    if _PHONE.fullmatch(author):
+        return Address(Channel.SMS, author), chat
+    return (Address(Channel.EMAIL, author), chat) if "@" in author else (chat,)
+
+
+def addresses_of(event: ClassicReported) -> tuple[Address, ...]:
+    """Return the addresses that an event may be about: the member's, or those that its author may be."""
+    if event.kind == "message":
+        return authors(event.author) if event.author else ()
+    return _addresses(event.identity, event.customer, event.projected) if event.kind == "participant" else ()
+
+
+def _addresses(identity: str | None, customer: Address | None, projected: Address | None) -> tuple[Address, ...]:
+    if customer is not None:
+        return (customer,)
+    chat = (Address(Channel.CHAT, identity),) if identity else ()
+    return (*chat, projected) if projected else chat
+
+
+def _participant(
+    sid: str,
+    conversation_sid: str,
+    account_id: str,
+    who: tuple[str | None, Address | None, Address | None],
+    times: tuple[str | None, str | None],
+) -> Participant:
+    _, customer, projected = who
+    kind = ParticipantType.CUSTOMER if customer else ParticipantType.AGENT if projected else ParticipantType.UNKNOWN
+    return Participant(
+        id=sid,
+        conversation_id=conversation_sid,
+        account_id=account_id,
+        type=kind,
+        addresses=tuple(
+            ParticipantAddress(channel=one.channel, address=one.value, channel_id=conversation_sid)
+            for one in _addresses(*who)
+        ),
+        created_at=times[0],
+        updated_at=times[1],
+    )

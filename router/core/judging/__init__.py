@@ -1,0 +1,1 @@
+"""Rules: from an inbound event and what is committed of its conversation to an outcome. Pure."""

@@ -1,0 +1,74 @@
+"""Group messages: which further members are wanted, who of them is settled, and what becomes of the others; pure.
+
+A member who was looked for and could not be announced (the address belongs to another conversation, the participant
+there is an agent) is remembered in the ledger, so that the group's next message costs no call.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from router.core.judging.participants import announce, decide_message, version_of
+from router.core.ledger.marker import Result, member_field
+from router.core.resources import ParticipantType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.core.addresses import Address
+    from router.core.events import MessageReceived
+    from router.core.judging.participants import Context
+    from router.core.ledger.ledger import Ledger
+    from router.core.resolution.requests import GroupMember, Resolved
+
+
+def wanted_members(context: Context, message: MessageReceived, *, configuration_id: str | None) -> tuple[Address, ...]:
+    """Return the further members of a message whom the policy gives a target; never an address of our own."""
+    return tuple(
+        other
+        for other in message.others
+        if other.key not in context.own and _is_wanted(context, replace(message, customer=other), configuration_id)
+    )
+
+
+def _is_wanted(context: Context, message: MessageReceived, configuration_id: str | None) -> bool:
+    decision = decide_message(context, message, kind=ParticipantType.CUSTOMER, configuration_id=configuration_id)
+    return decision.target is not None
+
+
+def are_settled(ledger: Ledger, members: Iterable[Address]) -> bool:
+    """Tell whether every member is announced in the conversation, or was looked for in vain."""
+    return all(
+        ledger.announced_at(member) is not None or ledger.get(member_field(member.key)) is not None
+        for member in members
+    )
+
+
+def apply_members(
+    context: Context, resolved: Resolved, ledger: Ledger, *, message: MessageReceived, read_at: int
+) -> str:
+    """Announce the members that were found or created; return why others were not, for the log."""
+    applied = [_apply(context, member, ledger, message, read_at) for member in resolved.members]
+    reasons = [reason for reason in applied if reason is not None]
+    return f"left out of the group: {len(reasons)} ({', '.join(dict.fromkeys(reasons))})" if reasons else ""
+
+
+def _apply(context: Context, member: GroupMember, ledger: Ledger, message: MessageReceived, read_at: int) -> str | None:
+    """Return None for a member that is announced, else the reason."""
+    reason = member.reason
+    if member.participant is not None:
+        outcome = announce(
+            context,
+            member.participant,
+            ledger,
+            event=message,
+            origin=member.origin,
+            version=version_of(member.participant, read_at),
+            ends=(member.address, message.recipient),
+        )
+        reason = outcome.reason
+        if outcome.result in {Result.JOINED, Result.UPDATED} or ledger.announced_at(member.address) is not None:
+            return None
+    ledger.put(member_field(member.address.key), member.participant.id if member.participant else "-")
+    return reason

@@ -1,0 +1,174 @@
+"""From what the API shows of a conversation to what no callback had told: pure, on the ledger that events use too.
+
+What is found is taken as the event would have been that was lost: same ledger, same commit, same entry ids, so that a
+callback which comes all the same, before, meanwhile or after, changes nothing. What is younger than QUIET is left to
+its callback. The policy decides as it would have done when it happened. Refuses to take back what is committed: a
+sight is as old as the moment in which reading began, and what happened since then is newer.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from router.core.classic.members import is_classic, is_member
+from router.core.events import Cause, SourceName, Version
+from router.core.judging.participants import make_fact, note_our_side, note_surroundings, version_of
+from router.core.ledger.calls import calls_of
+from router.core.ledger.marker import Marker, Result, digest_of
+from router.core.resolution.requests import Surroundings
+from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
+from router.core.timestamps import to_microseconds
+from router.streams.store.recent import QUIET
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from router.core.classic.members import Member
+    from router.core.judging.participants import Context
+    from router.core.ledger.ledger import Ledger
+    from router.core.resolution.reconciliation import Sight
+
+#: The cause's type: no webhook told it.
+RECOVERED: Final = "recovered"
+#: What publishes an entry.
+_PUBLISHING: Final = frozenset({Result.JOINED, Result.UPDATED, Result.LEFT, Result.CLOSED})
+_MARKER: Final = "p:"
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a sight added to a ledger: how many entries of which kind, and how many facts were too young to tell."""
+
+    published: Counter[Result] = field(default_factory=Counter)
+    left_alone: int = 0
+
+
+def expected_in(ledger: Ledger) -> frozenset[str]:
+    """Return the ids of those who are announced in the conversation, as far as its API knows them.
+
+    A classic member that was taken into a conversation of v2 is none of its participants.
+    """
+    is_own = is_classic(ledger.conversation_id)
+    return frozenset(
+        participant_id
+        for participant_id, marker in _markers(ledger)
+        if marker.is_announced and is_member(participant_id) == is_own
+    )
+
+
+def recover(
+    context: Context, sight: Sight, ledger: Ledger, *, read_at: int, creating: Collection[str] = ()
+) -> Recovery:
+    """Take in what the API shows, read from `read_at` (µs) on; `creating` are ids that a worker is just announcing.
+
+    The ledger must hold all there is of its conversation.
+    """
+    if ledger.is_closed:
+        return Recovery()
+    facts = _Sweep(context, sight, ledger, read_at)
+    if sight.is_closed:
+        return facts.close()
+    outcomes = [facts.remove(participant_id) for participant_id in sorted(sight.gone)]
+    outcomes += [facts.add(member) for member in sight.members if member.participant.id not in creating]
+    published = Counter(outcome for outcome in outcomes if outcome in _PUBLISHING)
+    waiting = sum(member.participant.id in creating for member in sight.members)
+    return Recovery(published, outcomes.count(None) + waiting)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """One sight being applied to a ledger; None as a result is a fact that is too young."""
+
+    context: Context
+    sight: Sight
+    ledger: Ledger
+    read_at: int
+
+    @property
+    def _source(self) -> str:
+        """The source whose event was lost: rules of the policy may ask for it."""
+        return SourceName.CLASSIC if is_classic(self.ledger.conversation_id) else SourceName.CONVERSATIONS
+
+    def _cause(self, resource_id: str) -> Cause:
+        key = f"{self.ledger.account_id}:{RECOVERED}:{resource_id}"
+        return Cause(self._source, RECOVERED, resource_id, key, self.read_at)
+
+    def _is_young(self, at: int) -> bool:
+        return at > self.read_at - QUIET * 1_000_000
+
+    def close(self) -> Recovery:
+        conversation = self.sight.conversation
+        updated = to_microseconds(conversation.updated_at)
+        if updated is not None and self._is_young(updated):
+            return Recovery(left_alone=1)
+        version = Version(self.read_at if updated is None else updated, self.read_at)
+        outcome = self.ledger.take_conversation(conversation, version, self._cause(conversation.id))
+        return Recovery(Counter({outcome.result} & _PUBLISHING))
+
+    def remove(self, participant_id: str) -> Result | None:
+        marker = self.ledger.marker(participant_id)
+        if marker is None or not marker.is_present:
+            return Result.KNOWN
+        version = Version(self.read_at, self.read_at)
+        if version < marker.version or self._is_young(max(marker.version)):
+            return None
+        participant = _as_committed(participant_id, marker, self.ledger)
+        fact = make_fact(self.context, participant, self.ledger, cause=self._cause(participant_id), version=version)
+        return self.ledger.take_removal(fact).result
+
+    def add(self, member: Member) -> Result | None:
+        participant = member.participant
+        marker = self.ledger.marker(participant.id)
+        if _is_known(participant, marker):
+            return Result.KNOWN
+        version = member.version or version_of(participant, self.read_at)
+        if self._is_young(version.updated) and version.updated != self.read_at:
+            return None  # where the API tells no time, nothing says how old it is
+        people = tuple(each.participant for each in self.sight.members)
+        note_surroundings(Surroundings(people, self.sight.conversation), participant, self.ledger)
+        if member.recipient is not None:
+            self.ledger.note_recipient(member.recipient)
+        if is_classic(self.ledger.conversation_id):
+            self.ledger.put("classic_sid", self.ledger.conversation_id)
+        fact = make_fact(
+            replace(self.context, now=version.updated),
+            participant,
+            self.ledger,
+            cause=self._cause(participant.id),
+            version=version,
+            origin=RECOVERED,
+            recipient=member.recipient,
+        )
+        outcome = self.ledger.take_participant(fact)
+        if outcome.result is Result.IGNORED:
+            note_our_side(participant, self.ledger)
+        return outcome.result
+
+
+def _markers(ledger: Ledger) -> Iterator[tuple[str, Marker]]:
+    """Yield what is committed of each participant, by id."""
+    for name, text in ledger.fields.items():
+        if name.startswith(_MARKER):
+            yield name.removeprefix(_MARKER), Marker.model_validate_json(text)
+
+
+def _is_known(participant: Participant, marker: Marker | None) -> bool:
+    """Tell whether nothing can have been missed of someone who is there; of calls the ledger knows more."""
+    if marker is None or not marker.is_present or calls_of(participant):
+        return False
+    is_settled = marker.is_ours or marker.target is not None or marker.type in AGENT_TYPES
+    return is_settled and marker.digest == digest_of(participant)
+
+
+def _as_committed(participant_id: str, marker: Marker, ledger: Ledger) -> Participant:
+    """Return what is known of a participant that the API does not tell of any more: type and canonical addresses."""
+    places = (key.partition("|") for key in marker.addresses)
+    return Participant(
+        id=participant_id,
+        conversation_id=ledger.conversation_id,
+        account_id=ledger.account_id,
+        type=marker.type or None,
+        addresses=tuple(ParticipantAddress(channel=channel, address=address) for channel, _, address in places),
+    )

@@ -1,0 +1,100 @@
+"""Calls in the ledger of a conversation: each is announced once, and a caller leaves when the last one is over.
+
+A participant that is reached by voice only stays as long as its calls go on. Twilio's callbacks about it may come
+before a call, after it, late and again, and the API may reuse the participant for the next call or make a new one;
+what tells calls apart is the CallSid, in the event itself or as `channelId` of the participant's address.
+
+    the participant is ...      a call of it: begins      ... is told of again    ... is over
+    not there, or unknown       joined                    joined (it begins)      remembered as over
+    in no call that is known    (it is that one) known    known                   left
+    in this call                known                     known or updated        left; in others too: noted
+    in another call             joined: a new stay        known or updated        remembered as over
+    there by other channels     known                     known or updated        noted: it stays
+    (the call is over)          stale                     stale                   known: it had left
+
+What is over stays over: no version, no order and no repetition brings a call back. Versions are not touched by the end
+of a call, since its time is ours and theirs are Twilio's. Where two calls are announced at once (the end of the first
+is late, or a switchboard has two), `left` is told once, for the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Channel
+from router.core.ledger.marker import Outcome, Result, call_field, participant_field
+
+if TYPE_CHECKING:
+    from router.core.ledger.ledger import Ledger
+    from router.core.ledger.marker import Marker, ParticipantFact
+    from router.core.resources import Participant
+
+_OVER: Final = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class CallsSeen:
+    """How a fact stands to calls.
+
+    `known` are the calls of the participant's stay with this fact; `are_over` if all that it is there for is over;
+    `is_new` if it is announced already, but not for this call.
+    """
+
+    known: tuple[str, ...] = ()
+    are_over: bool = False
+    is_new: bool = False
+
+
+def calls_of(participant: Participant, call_sid: str | None = None) -> tuple[str, ...]:
+    """Return the calls that a participant is in: the one that the event is about, else those of its addresses."""
+    if call_sid:
+        return (call_sid,)
+    found = (one.channel_id for one in participant.addresses if one.channel == Channel.VOICE)
+    return tuple(dict.fromkeys(sid for sid in found if sid))
+
+
+def see_calls(ledger: Ledger, fact: ParticipantFact, marker: Marker | None) -> CallsSeen:
+    """Return how a fact stands to what is known of calls; raises FieldNotReadError."""
+    participant, before = fact.participant, marker.calls if marker and marker.is_present else ()
+    if any(one.channel != Channel.VOICE for one in participant.addresses):
+        return CallsSeen(before)
+    told = calls_of(participant, fact.call_sid)
+    live = tuple(sid for sid in told if ledger.get(call_field(sid)) != _OVER)
+    if not live and not (marker and marker.is_announced):
+        return CallsSeen(before, are_over=bool(told) or bool(marker and marker.has_hung_up))
+    is_new = bool(before) and not set(live) <= set(before)
+    return CallsSeen(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
+
+
+def is_another_call(ledger: Ledger, calls: tuple[str, ...], holder_id: str) -> bool:
+    """Tell whether the participant announced at an address is there for other calls than `calls`."""
+    holder = ledger.marker(holder_id) if calls else None
+    return holder is not None and bool(holder.calls) and not set(holder.calls) & set(calls)
+
+
+def take_call_end(ledger: Ledger, fact: ParticipantFact, call_sid: str) -> Outcome:
+    """Take in that a call is over; `fact` is the caller as last seen. Raises FieldNotReadError."""
+    if ledger.is_closed:
+        return Outcome(Result.STALE, "the conversation is closed")
+    ledger.put(call_field(call_sid), _OVER)
+    participant_id = fact.participant.id
+    marker = ledger.marker(participant_id)
+    if marker is None:
+        return Outcome(Result.NOTED, "its caller had not been announced")
+    if not marker.is_present:
+        return Outcome(Result.KNOWN, "its caller had left already")
+    left = marker.model_copy(update={"calls": tuple(sid for sid in marker.calls if sid != call_sid)})
+    stays = next((reason for holds, reason in _stays(left) if holds), None)
+    if stays:
+        ledger.put(participant_field(participant_id), left.model_dump_json())
+        return Outcome(Result.NOTED, stays)
+    return ledger.end_stay(fact, marker, left.model_copy(update={"target": None, "has_hung_up": True}))
+
+
+def _stays(marker: Marker) -> tuple[tuple[bool, str], ...]:
+    return (
+        (marker.is_ours or marker.target is None, "its caller had not been announced"),
+        (any(not key.startswith(f"{Channel.VOICE}|") for key in marker.addresses), "its caller has other channels too"),
+        (bool(marker.calls), "its caller is in another call"),
+    )

@@ -1,0 +1,196 @@
+"""What participants say: one `communication.received` for the holder of the conversation, whoever tells of it.
+
+The form webhook, Event Streams and the status callback tell of one message under different ids. Each telling becomes
+a `CommunicationFact` with all the names that it knows; the first is the entry's, and all of them are claimed in the
+commit, which leaves the entry out if one was taken. A CallSid or a classic conversation's SID names many
+communications, so as a `channelId` it is shown and not claimed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.addresses import Address, Channel
+from router.core.entries import show_address
+from router.core.events import Content
+from router.core.ledger.marker import Marker, participant_field, read_marker
+from router.core.resources import AGENT_TYPES
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from router.core.events import Cause, ClassicReported, CommunicationReported, MessageReceived
+    from router.core.ledger.ledger import Ledger
+
+_DAY: Final = 86_400
+#: Seconds that a communication is remembered: longer than its longest redelivery.
+LIFE: Final = 2 * _DAY
+MAIL_LIFE: Final = 7 * _DAY
+#: A SID of one message: SMS, MMS and what goes the same way, or classic.
+_MESSAGE_SID: Final = re.compile(r"(?:SM|MM|IM)[0-9a-fA-F]{32}")
+
+
+@value
+class Claim:
+    """Names of a communication: its entry is published if none of them was claimed before; `life` is in seconds."""
+
+    names: tuple[str, ...]
+    life: int
+
+    def also(self, other: Claim) -> Claim:
+        """Return the claim to both claims' names."""
+        return Claim(tuple(dict.fromkeys(other.names + self.names)), max(self.life, other.life))
+
+
+@value
+class CommunicationFact:
+    """Somebody said something in a conversation, as one source tells it.
+
+    `names` are what it is known by, the one that most sources know first. `author_id` is the author's participant id
+    where the source tells it; an `author` with a blank value is known by that alone.
+    """
+
+    cause: Cause
+    names: tuple[str, ...]
+    author: Address
+    content: Content
+    recipient: Address | None = None
+    author_id: str | None = None
+    communication_id: str | None = None
+    channel_id: str | None = None
+    created_at: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What is claimed for it, and for how long."""
+        return Claim(self.names, MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE)
+
+
+def from_message(message: MessageReceived) -> CommunicationFact:
+    """Return what a received message says; its resource is known to other sources by the same name."""
+    name = message.cause.resource_id or message.message_sid
+    return CommunicationFact(
+        cause=message.cause,
+        names=(name,),
+        author=message.customer,
+        content=message.content,
+        recipient=message.recipient,
+        channel_id=name,
+        created_at=message.sent_at,
+    )
+
+
+def from_communication(event: CommunicationReported) -> CommunicationFact | None:
+    """Return what a communication of the API says; None if it has no author."""
+    communication, author = event.communication, event.communication.author
+    if author is None:
+        return None
+    ours = next((one for one in communication.recipients if one.channel == author.channel and one.address), None)
+    said, channel_id = communication.content or {}, communication.channel_id
+    text, kind = said.get("text"), said.get("type")
+    messages = [one for one in (communication.resource_id, channel_id) if one and _names_one(one, author.channel)]
+    return CommunicationFact(
+        cause=event.cause,
+        names=tuple(dict.fromkeys([*messages, communication.id])),
+        author=author.as_address(),
+        content=Content(text if isinstance(text, str) else "", kind if isinstance(kind, str) and kind else "TEXT"),
+        recipient=ours.as_address() if ours else None,
+        author_id=author.participant_id,
+        communication_id=communication.id,
+        channel_id=channel_id,
+        created_at=communication.created_at,
+    )
+
+
+def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
+    """Return what a message of a classic conversation says, whose author may be at `author`."""
+    sid = event.message_sid or event.cause.idempotency_key
+    return CommunicationFact(
+        cause=event.cause,
+        names=(sid,),
+        author=author,
+        content=Content(event.text or ""),
+        author_id=event.participant_sid,
+        communication_id=sid,
+        channel_id=event.conversation_sid,
+        created_at=event.created_at,
+    )
+
+
+def _names_one(name: str, channel: str) -> bool:
+    """Tell whether a channelId or resourceId names one message: its SID, or its Message-ID."""
+    return bool(_MESSAGE_SID.fullmatch(name)) or (channel == Channel.EMAIL and "@" in name)
+
+
+def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
+    """Return the announced participant who said it: the author itself, or who is announced at its address."""
+    marker = ledger.marker(fact.author_id) if fact.author_id else None
+    if marker is not None and marker.is_present and marker.target is not None:
+        return fact.author_id
+    if marker is not None and (marker.is_ours or marker.type in AGENT_TYPES):
+        return None
+    return ledger.announced_at(fact.author)
+
+
+def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: int) -> bool:
+    """Publish what an announced participant of an open conversation said, once; False if nobody announced said it.
+
+    `text_limit` is in characters.
+    """
+    author_id = None if ledger.is_closed else find_author(ledger, fact)
+    if author_id is None:
+        return False
+    marker = _marker(ledger, author_id)
+    author = _address(fact.author, marker)
+    recipient = fact.recipient or ledger.recipient(author.channel)
+    ledger.say(
+        fact.cause,
+        {
+            "channel": author.channel,
+            "address": author.value,
+            "recipient": show_address(recipient) if recipient else None,
+            "participant": {
+                "id": author_id,
+                "conversation_id": ledger.conversation_id,
+                "account_id": ledger.account_id,
+                "name": None,
+                "type": (marker.type or None) if marker else None,
+                "profile_id": None,
+                "addresses": [{**show_address(author), "channel_id": None}],
+                "created_at": None,
+                "updated_at": None,
+            },
+            "communication": _shown(fact, text_limit),
+        },
+        subject=author_id,
+        name=fact.names[0],
+        claim=fact.claim,
+    )
+    return True
+
+
+def _marker(ledger: Ledger, participant_id: str) -> Marker | None:
+    """Return the marker if it was read: what it adds is not worth another reading."""
+    text = ledger.fields.get(participant_field(participant_id))
+    return read_marker(text) if text else None
+
+
+def _address(author: Address, marker: Marker | None) -> Address:
+    """Return where it was said; of an author who is known by id alone, the address that it was announced at."""
+    if author.value or marker is None:
+        return author
+    known = [Address(*key.split("|", 1)) for key in marker.addresses]
+    return next((one for one in known if one.channel == author.channel), known[0] if known else author)
+
+
+def _shown(fact: CommunicationFact, limit: int) -> dict[str, Any]:
+    content = fact.content
+    return {
+        "id": fact.communication_id,
+        "channel_id": fact.channel_id,
+        "type": content.kind,
+        "text": content.text[:limit],
+        "is_text_cut": content.is_cut or len(content.text) > limit,
+        "media": [{"content_type": one.content_type, "url": one.url} for one in content.media],
+        "created_at": fact.created_at,
+    }

@@ -1,0 +1,336 @@
+"""What is committed of a conversation, and what one more fact adds to it: pure bookkeeping behind promise 2 and 3.
+
+A ledger is made from the fields of the conversation's hash, takes facts, and collects two things: the fields that
+change and the entries to publish. The commit script applies both at once if the revision is still the one that was
+read; else the worker reads again and repeats (optimistic, so no locks that a dead process could hold).
+The fields are listed in core.marker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.addresses import Address
+from router.core.entries import (
+    ClosedData,
+    CommunicationData,
+    Draft,
+    EntryData,
+    JoinedData,
+    LeftData,
+    ParticipantData,
+    UpdatedData,
+    draft_entry,
+    show_address,
+    show_cause,
+    show_participant,
+)
+from router.core.errors import RouterError
+from router.core.events import Cause, Version
+from router.core.ledger.calls import is_another_call, see_calls
+from router.core.ledger.marker import (
+    Marker,
+    Outcome,
+    ParticipantFact,
+    Result,
+    address_field,
+    keys_of,
+    make_marker,
+    participant_field,
+    read_marker,
+    recipient_field,
+)
+from router.core.resources import Conversation, ConversationStatus, Participant
+
+if TYPE_CHECKING:
+    from router.core.ledger.communications import Claim
+    from router.core.policy import Decision
+
+_DAY: Final = 86_400_000_000
+
+
+class FieldNotReadError(RouterError):
+    """A decision depends on a field that was not read: read again with `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The bookkeeping of one conversation.
+
+    `fields` is what was found of its hash, `known` the names that were asked for (None: all there are). `claims` are
+    of entries (by id) that are published once, whoever tells of them; the commit says which were `repeated`.
+    `is_doubtful` if somebody came to an address that is held by another, whose leaving may be told late or never.
+    """
+
+    namespace: str
+    account_id: str
+    conversation_id: str
+    fields: dict[str, str]
+    known: frozenset[str] | None = None
+    changes: dict[str, str | None] = field(default_factory=dict)
+    entries: list[Draft] = field(default_factory=list)
+    claims: dict[str, Claim] = field(default_factory=dict)
+    repeated: frozenset[str] = frozenset()
+    is_committed: bool = False
+    is_doubtful: bool = False
+
+    @property
+    def has_news(self) -> bool:
+        """Tell whether there is something to commit; entries alone leave the revision as it is."""
+        return not self.is_committed and bool(self.changes or self.entries)
+
+    @property
+    def revision(self) -> int:
+        """The revision that was read; 0 if nothing is committed yet."""
+        return int(self.fields.get("rev", "0"))
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the conversation is known to be closed, which is final."""
+        return self.fields.get("status") == ConversationStatus.CLOSED
+
+    def get(self, name: str) -> str | None:
+        """Return a field as it will be after the commit; raises FieldNotReadError for one that was not read."""
+        value = self.fields.get(name)
+        if value is None and self.known is not None and name not in self.known and name not in self.changes:
+            raise FieldNotReadError(name)
+        return value
+
+    def put(self, name: str, value: str | None) -> None:
+        """Set a field (None removes it), if that is a change."""
+        if self.fields.get(name) == value:
+            return
+        self.changes[name] = value
+        if value is None:
+            self.fields.pop(name, None)
+        else:
+            self.fields[name] = value
+
+    def marker(self, participant_id: str) -> Marker | None:
+        """Return what is committed of a participant."""
+        text = self.get(participant_field(participant_id))
+        return read_marker(text) if text else None
+
+    def announced_at(self, address: Address) -> str | None:
+        """Return the id of the participant that is announced at `address`."""
+        return self.get(address_field(address.key))
+
+    def touch(self, now: int, *, told: bool = False) -> None:
+        """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
+        self.put("day", str(now // _DAY))
+        if told and now - int(self.fields.get("told", "0")) > _DAY // 24:
+            self.put("told", str(now))
+
+    def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
+        """Take over what a conversation's resource tells; without a version only what is not known yet."""
+        if conversation.configuration_id and (version or not self.get("configuration_id")):
+            self.put("configuration_id", conversation.configuration_id)
+        if conversation.status and (version or not self.get("status")) and not self.is_closed:
+            self.put("status", conversation.status)
+
+    def note_recipient(self, recipient: Address) -> None:
+        """Remember our side's address on a channel of this conversation."""
+        self.put(recipient_field(recipient.channel), recipient.value)
+
+    def recipient(self, channel: str) -> Address | None:
+        """Return our side's address on a channel, where known."""
+        value = self.get(recipient_field(channel))
+        return Address(channel, value) if value else None
+
+    def take_participant(self, fact: ParticipantFact) -> Outcome:
+        """Take in that a participant is in the conversation, and announce it if that is new and wanted."""
+        if self.is_closed:
+            return Outcome(Result.GONE, "the conversation is closed")
+        participant, marker = fact.participant, self.marker(fact.participant.id)
+        if marker is not None and fact.version < marker.version:
+            return Outcome(Result.STALE, "older than what is committed")
+        if marker is not None and not marker.is_present and fact.version == marker.version:
+            return Outcome(Result.STALE, "it has left")
+        calls = see_calls(self, fact, marker)
+        if calls.are_over:
+            return Outcome(Result.STALE, "its call is over")
+        if marker is not None and marker.is_announced and not calls.is_new:
+            return self._update(fact, marker.model_copy(update={"calls": calls.known}))
+        return self._announce(participant, fact, marker, calls.known)
+
+    def _announce(
+        self, participant: Participant, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]
+    ) -> Outcome:
+        outcome = self._objection(fact, marker, calls)
+        if outcome and marker is not None and marker.is_announced:
+            return outcome  # of a further call: the stay goes on
+        stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
+        target = None if outcome else self._hold(fact.decision)
+        was_ours = bool(marker and marker.is_ours)
+        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
+        is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
+        self.put(participant_field(participant.id), fresh.model_dump_json())
+        if outcome:
+            return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
+        for key in fresh.addresses:
+            self.put(address_field(key), participant.id)
+        self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin)
+        return Outcome(Result.JOINED, str(self.get("reason")))
+
+    def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:
+        """Say why a participant is not announced, or None."""
+        if fact.is_ours or (marker is not None and marker.is_ours):
+            return Outcome(Result.IGNORED, "our own side")
+        if fact.decision.target is None:
+            return Outcome(Result.IGNORED, fact.decision.reason)
+        if not fact.participant.addresses and fact.address is None:
+            return Outcome(Result.IGNORED, "it has no address yet")
+        for key in keys_of(fact):
+            holder = self.get(address_field(key))
+            is_other = holder is not None and holder != fact.participant.id
+            if is_other and not is_another_call(self, calls, str(holder)):
+                self.is_doubtful = True
+                return Outcome(Result.IGNORED, f"its address is announced as {holder}")
+        return None
+
+    def _hold(self, decision: Decision) -> str:
+        """Return the conversation's target: the first decision holds until it closes."""
+        held = self.get("target")
+        if held is None:
+            held = str(decision.target)
+            self.put("target", held)
+            self.put("reason", decision.reason)
+        return held
+
+    def _update(self, fact: ParticipantFact, marker: Marker) -> Outcome:
+        participant = fact.participant
+        stay, target, was_ours, calls = marker.stay, marker.target, marker.is_ours, marker.calls
+        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
+        if fresh.digest == marker.digest:
+            self._date(participant.id, marker, fact.version)
+            return Outcome(Result.KNOWN, "already announced")
+        if fact.version == marker.version:
+            return Outcome(Result.KNOWN, "no newer than what is committed")
+        self.put(participant_field(participant.id), fresh.model_dump_json())
+        for key in set(marker.addresses) - set(fresh.addresses):
+            if self.get(address_field(key)) == participant.id:
+                self.put(address_field(key), None)
+        for key in fresh.addresses:
+            if self.get(address_field(key)) is None:
+                self.put(address_field(key), participant.id)
+        self._publish(UpdatedData, fact, distinction=f"{fact.version.updated}.{fact.version.told}.{fresh.digest}")
+        return Outcome(Result.UPDATED, str(self.get("reason")))
+
+    def _date(self, participant_id: str, marker: Marker, version: Version) -> None:
+        """Note that a marker was still true at `version`: what is older than that is stale."""
+        dated = marker.model_copy(update={"version": version})
+        self.put(participant_field(participant_id), dated.model_dump_json())
+
+    def take_removal(self, fact: ParticipantFact) -> Outcome:
+        """Take in that a participant has left; its stay ends, and what is older than that changes nothing."""
+        participant, marker = fact.participant, self.marker(fact.participant.id)
+        if self.is_closed:
+            return Outcome(Result.STALE, "the conversation is closed")
+        if marker is not None and fact.version < marker.version:
+            return Outcome(Result.STALE, "older than what is committed")
+        if marker is not None and not marker.is_present:
+            self._date(participant.id, marker, fact.version)
+            return Outcome(Result.KNOWN, "it had left already")
+        stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
+        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
+        return self.end_stay(fact, marker, left)
+
+    def end_stay(self, fact: ParticipantFact, marker: Marker | None, left: Marker) -> Outcome:
+        """Note that a participant is gone: `left` replaces its `marker`. Told, if it had been announced."""
+        participant = fact.participant
+        keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
+        for key in keys:
+            if self.get(address_field(key)) == participant.id:
+                self.put(address_field(key), None)
+        self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
+        if marker is None or marker.target is None:
+            return Outcome(Result.NOTED, "it had not been announced")
+        self._publish(LeftData, fact, distinction=str(marker.stay))
+        return Outcome(Result.LEFT, str(self.get("reason")))
+
+    def take_conversation(self, conversation: Conversation, version: Version, cause: Cause) -> Outcome:
+        """Take in a conversation's state; its closing ends all stays and is published to its holder."""
+        if self.is_closed:
+            return Outcome(Result.KNOWN, "already closed")
+        is_closing = conversation.status == ConversationStatus.CLOSED
+        known = self.get("version")
+        if known is not None and version < _read_version(known) and not is_closing:
+            return Outcome(Result.STALE, "older than what is committed")
+        self.note_conversation(conversation, version)
+        self.put("version", f"{version.updated}.{version.told}")
+        if not is_closing:
+            return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
+        if self.get("target") is None:
+            return Outcome(Result.NOTED, "closed, nobody had been announced in it")
+        self.publish(ClosedData, cause, subject=self.conversation_id, distinction="closed")
+        return Outcome(Result.CLOSED, str(self.get("reason")))
+
+    def _publish(self, model: type[ParticipantData], fact: ParticipantFact, *, distinction: str, **extra: Any) -> None:
+        participant = fact.participant
+        shown = fact.address or (participant.addresses[0].as_address() if participant.addresses else None)
+        recipient = fact.recipient or (self.recipient(shown.channel) if shown else None)
+        self.publish(
+            model,
+            fact.cause,
+            subject=participant.id,
+            distinction=distinction,
+            channel=shown.channel if shown else "",
+            address=shown.value if shown else "",
+            recipient=show_address(recipient) if recipient else None,
+            participant=show_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
+            **extra,
+        )
+
+    def publish(self, model: type[EntryData], cause: Cause, *, subject: str, distinction: str, **fields: Any) -> None:
+        """Add an entry for the holder; `fields` are those of its model, besides what all entries have."""
+        self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
+
+    def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
+        """Add what `subject` said, known by `name`, unless the ledger or the commit finds that it was published.
+
+        `fields` are those of CommunicationData, besides what all entries have.
+        """
+        draft = self._draft(CommunicationData.type, cause, fields, subject=subject, distinction=name)
+        earlier = self.claims.get(draft.id)
+        self.claims[draft.id] = claim.also(earlier) if earlier else claim
+        if not earlier:
+            self.entries.append(draft)
+
+    def _draft(self, kind: str, cause: Cause, fields: dict[str, Any], *, subject: str, distinction: str) -> Draft:
+        return draft_entry(
+            kind,
+            self._data(cause, fields),
+            namespace=self.namespace,
+            subject=subject,
+            distinction=distinction,
+            occurred_at=cause.received_at,
+        )
+
+    def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the data of an entry: what all have, and its own."""
+        return {
+            "target": str(self.get("target")),
+            "reason": str(self.get("reason")),
+            "account_id": self.account_id,
+            "conversation": self._conversation(),
+            "cause": show_cause(cause),
+            **fields,
+        }
+
+    def _conversation(self) -> dict[str, str | None]:
+        return {
+            "id": self.conversation_id,
+            "configuration_id": self.get("configuration_id"),
+            "status": self.get("status"),
+            "classic_sid": self.get("classic_sid"),
+        }
+
+
+def _read_version(text: str) -> Version:
+    updated, _, told = text.partition(".")
+    return Version(int(updated), int(told))

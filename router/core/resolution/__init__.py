@@ -1,0 +1,1 @@
+"""Generators that yield API requests and end in a participant, a wait, or a reason. Pure."""

@@ -1,0 +1,153 @@
+"""Requests to the Conversations API, and the outcomes of a resolution, as values.
+
+core.resolution yields the first and returns the second; the worker drives it with the client, tests with plain values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import Version
+    from router.core.resources import Conversation, NewParticipant, Participant
+
+
+@dataclass(frozen=True, slots=True)
+class CreateConversation:
+    """POST /Conversations with its participants; answered by a Conversation."""
+
+    configuration_id: str
+    participants: tuple[NewParticipant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchConversation:
+    """GET one conversation; answered by a Conversation."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FindConversations:
+    """GET /Conversations that are open, all pages, by channelId where given; answered by a list of Conversation."""
+
+    channel_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListParticipants:
+    """GET the participants of a conversation, all pages; answered by a list of Participant."""
+
+    conversation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchParticipant:
+    """GET one participant; answered by a Participant."""
+
+    conversation_id: str
+    participant_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateParticipant:
+    """POST a participant into a conversation; answered by a Participant."""
+
+    conversation_id: str
+    participant: NewParticipant
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceParticipant:
+    """PUT a participant with all four fields; answered by a Participant."""
+
+    conversation_id: str
+    participant_id: str
+    participant: NewParticipant
+
+
+Request = (
+    CreateConversation
+    | FetchConversation
+    | FindConversations
+    | ListParticipants
+    | FetchParticipant
+    | CreateParticipant
+    | ReplaceParticipant
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A further member of a group message; `participant` is None where it could not be added, for the `reason`."""
+
+    address: Address
+    participant: Participant | None = None
+    origin: str = "found"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The participant of an event.
+
+    `ours` are participants of our side that were seen with it, `members` the further ones of a group message.
+    Where it is in a classic conversation, `classic_sid` names that, `recipient` is our side of the member's binding,
+    and `version` how new the member is, in the classic API's whole seconds.
+    """
+
+    conversation_id: str
+    participant: Participant
+    origin: str
+    conversation: Conversation | None = None
+    ours: tuple[Participant, ...] = field(default=())
+    members: tuple[GroupMember, ...] = ()
+    classic_sid: str | None = None
+    recipient: Address | None = None
+    version: Version | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether its conversation has been created with it, so that hardly anything is committed of it yet."""
+        return self.origin == "created" and self.conversation is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the policy wanted to know of a conversation besides the event: who is in it, and its resource."""
+
+    participants: tuple[Participant, ...] = ()
+    conversation: Conversation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first.
+
+    `is_usual` if nothing is wrong: what is waited for takes a while.
+    """
+
+    reason: str
+    delay: float
+    is_unsure: bool = False
+    is_usual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """The event ends here, with a reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The event can never be resolved; if that is not certain, a few more tries are worth it."""
+
+    reason: str
+    is_certain: bool = True
+
+
+Outcome = Resolved | Surroundings | Wait | Ignored | Unusable

@@ -1,0 +1,1 @@
+"""Signatures of webhooks: form parsing, Twilio HMAC, SendGrid ECDSA. Pure."""

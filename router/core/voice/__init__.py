@@ -1,0 +1,1 @@
+"""TwiML and the voice templates that answer calls. Pure."""

@@ -1,0 +1,304 @@
+"""TwiML templates: what a call is answered with, for each target, with variables in double braces.
+
+A value is escaped for where it stands: in an attribute, in text, or (in a `<Task>`) as JSON inside text. What is empty
+is left out where that is meant:
+
+    an attribute made of variables only       left out when all of them are empty
+    conversationId, conversationConfiguration Twilio takes either: where the conversation is known, its id
+    <Enqueue>                                 TaskRouter's (workflowSid and <Task>) or the queue that its text names
+
+All of it is checked at the start: a template that Twilio would pass over in part costs every caller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+from xml.sax.saxutils import escape
+
+from router.core.errors import TemplateError
+from router.core.keys import Target
+from router.core.voice.twiml import (
+    CONFIGURATION,
+    CONVERSATION_ID,
+    Attribute,
+    Element,
+    Problem,
+    Text,
+    TwimlError,
+    check_twiml,
+    read_twiml,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+#: Variables that a call gives, with what they mean.
+CALL_VARIABLES: Final = {
+    "call_sid": "the CallSid",
+    "from": "the caller as Twilio writes it",
+    "to": "what was called",
+    "account_id": "the account SID",
+    "configuration_id": "the configuration of the account's conversations",
+    "conversation_id": "the conversation that the call is in already; empty while it is not known",
+    "target": "who takes the call: ai-agent or human-agent",
+    "reason": "the routing rule that decided",
+    "handoff_data": "what the AI agent said when it handed the caller over",
+    "voice_url": "the URL of this route, for `action`",
+}
+#: Variables that the operator gives, with their setting.
+OPERATOR_VARIABLES: Final = {
+    "relay_url": "ROUTER_VOICE_RELAY_URL",
+    "workflow_sid": "ROUTER_VOICE_WORKFLOW_SID",
+    "queue": "ROUTER_VOICE_QUEUE",
+}
+#: What a call is answered with that nobody shall take, besides the targets.
+IGNORE: Final = "ignore"
+NAMES: Final = (*(str(target) for target in Target), IGNORE)
+_KNOWN: Final = (*CALL_VARIABLES, *OPERATOR_VARIABLES)
+_VARIABLE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>'
+#: No value that a template may need is longer; a longer one is cut.
+MAX_VALUE: Final = 4096
+#: What XML 1.0 cannot hold, escaped or not.
+_NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_REJECTION: Final = Element("Response", 1, (), (Element("Reject", 1),))
+Values = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template that was found right."""
+
+    root: Element
+
+    def render(self, values: Mapping[str, str]) -> bytes:
+        """Return the document; a variable without a value is empty. Total: any text may be a value."""
+        return "".join((_HEAD, *_write(self.root, values))).encode()
+
+    @property
+    def variables(self) -> frozenset[str]:
+        """The variables that it uses."""
+        texts = [one.value for each in self.root.walk() for one in each.attributes]
+        texts += [one.value for each in self.root.walk() for one in each.children if isinstance(one, Text)]
+        return frozenset(name for text in texts for name in _names(text))
+
+    @property
+    def is_attaching(self) -> bool:
+        """Tell whether it puts the call into a conversation."""
+        return any(each.get(name) for each in self.root.walk() for name in (CONVERSATION_ID, CONFIGURATION))
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceTemplates:
+    """The templates by name (NAMES), what the operator gives to all of them, and notes for the log."""
+
+    templates: Mapping[str, Template]
+    given: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def answer(self, target: Target | None, values: Mapping[str, str]) -> bytes:
+        """Return what a call is answered with that `target` takes (None: nobody)."""
+        return self._of(target).render({**values, **self.given})
+
+    def wants(self, target: Target | None, variable: str) -> bool:
+        """Tell whether that answer uses a variable."""
+        return variable in self._of(target).variables
+
+    def _of(self, target: Target | None) -> Template:
+        return self.templates[str(target) if target else IGNORE]
+
+    @property
+    def attaching(self) -> frozenset[Target]:
+        """The targets whose answer puts the call into a conversation."""
+        return frozenset(target for target in Target if self._of(target).is_attaching)
+
+
+#: Where there are no templates at all: no call is taken.
+REJECTING: Final = VoiceTemplates(
+    dict.fromkeys(NAMES, Template(_REJECTION)), {}, ("there are no voice templates: every call is rejected",)
+)
+
+
+def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin: str = "voice") -> VoiceTemplates:
+    """Return the templates in `files` (by file name); raises TemplateError with all problems, each with file and line.
+
+    `given` are the operator's variables that are set. Where the AI agent's template needs a relay and none is set, its
+    calls are answered as those for people, and a note says so.
+    """
+    problems = [
+        f"{origin}/{name}: no such template (known: {', '.join(f'{one}.xml' for one in NAMES)})"
+        for name in sorted(files)
+        if name not in {f"{one}.xml" for one in NAMES}
+    ]
+    templates: dict[str, Template] = {}
+    notes: list[str] = []
+    for name in NAMES:
+        where = f"{origin}/{name}.xml"
+        raw = files.get(f"{name}.xml")
+        if raw is None:
+            problems.append(f"{where}: is missing")
+            continue
+        root, wrong, unset = _read(raw, given)
+        if unset and not wrong and name == Target.AI_AGENT:
+            notes += [f"{where}:{one.line}: {one.text}: people take the AI agent's calls" for one in unset]
+        else:
+            problems += [f"{where}:{one.line}: {one.text}" for one in (*wrong, *unset)]
+            templates[name] = Template(root)
+    if problems:
+        raise TemplateError(problems)
+    templates.setdefault(Target.AI_AGENT, templates[Target.HUMAN_AGENT])
+    return VoiceTemplates(templates, given, (*notes, *_unused(templates, given, notes)))
+
+
+def _unused(templates: Mapping[str, Template], given: Mapping[str, str], notes: list[str]) -> list[str]:
+    used = frozenset().union(*(template.variables for template in templates.values()))
+    unused = [] if notes else [name for name in given if name not in used and name != "queue"]
+    return [f"{OPERATOR_VARIABLES[name]} is set, but no voice template uses {{{{{name}}}}}" for name in unused]
+
+
+def _read(raw: bytes, given: Mapping[str, str]) -> tuple[Element, list[Problem], list[Problem]]:
+    """Return the root, what is wrong, and what is only not set."""
+    try:
+        root = read_twiml(raw)
+    except TwimlError as error:
+        return Element("Response", 1), [error.problem], []
+    wrong = [*check_twiml(root), *_check_variables(root, given)]
+    unset: list[Problem] = []
+    for element in root.walk():
+        for check in _CHECKS.get(element.name, ()):
+            for problem, is_unset in check(element, given):
+                (unset if is_unset else wrong).append(problem)
+    return root, sorted(wrong, key=lambda problem: problem.line), unset
+
+
+def _check_variables(root: Element, given: Mapping[str, str]) -> Iterator[Problem]:
+    for element in root.walk():
+        for attribute in element.attributes:
+            yield from _check_names(attribute.value, attribute.line)
+        for child in element.children:
+            if isinstance(child, Text):
+                yield from _check_names(child.value, child.line)
+                missing = [name for name in _names(child.value) if name in OPERATOR_VARIABLES and not given.get(name)]
+                yield from (Problem(child.line, _not_set(name)) for name in missing)
+
+
+def _check_names(text: str, line: int) -> Iterator[Problem]:
+    for match in _VARIABLE.finditer(text):
+        name = match[1].strip()
+        if name not in _KNOWN:
+            near = get_close_matches(name, _KNOWN, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_KNOWN)}"
+            yield Problem(line + text[: match.start()].count("\n"), f"no such variable '{name[:64]}': {hint}")
+    rest = _VARIABLE.sub("", text)
+    if "{{" in rest:
+        yield Problem(line + text[: text.rfind("{{")].count("\n"), "'{{' without '}}'")
+
+
+def _not_set(name: str) -> str:
+    return f"{{{{{name}}}}} has no value: set {OPERATOR_VARIABLES[name]}"
+
+
+#: A problem, and whether it is only that a setting is not set.
+_Finding = tuple[Problem, bool]
+
+
+def _check_relay(element: Element, given: Mapping[str, str]) -> Iterator[_Finding]:
+    url = element.get("url")
+    if url is None:
+        yield Problem(element.line, "<ConversationRelay> needs a url"), False
+        return
+    missing = [name for name in _names(url.value) if name in OPERATOR_VARIABLES and not given.get(name)]
+    if missing:
+        yield from ((Problem(url.line, _not_set(name)), True) for name in missing)
+    elif not _fill(url.value, given, str).startswith("wss://"):
+        yield Problem(url.line, "the url of <ConversationRelay> does not begin with wss://"), False
+
+
+def _check_queue(element: Element, given: Mapping[str, str]) -> Iterator[_Finding]:
+    workflow = element.get("workflowSid")
+    has_name = any(isinstance(child, Text) and child.value.strip() for child in element.children)
+    tasks = [child for child in element.children if isinstance(child, Element)]
+    if workflow is None and (tasks or not has_name):
+        yield Problem(element.line, "<Enqueue> needs a workflowSid, or the name of a queue and no <Task>"), False
+    elif workflow is not None and not has_name:
+        missing = [name for name in _names(workflow.value) if name in OPERATOR_VARIABLES and not given.get(name)]
+        yield from ((Problem(workflow.line, _not_set(name)), True) for name in missing)
+
+
+def _check_task(element: Element, _: Mapping[str, str]) -> Iterator[_Finding]:
+    text = "".join(child.value for child in element.children if isinstance(child, Text))
+    try:
+        attributes = json.loads(_VARIABLE.sub("x", text))
+    except ValueError as error:
+        attributes, reason = None, f": {error}"
+    else:
+        reason = ""
+    if not isinstance(attributes, dict):
+        what = "the attributes of a <Task> are a JSON object, with variables in quotes"
+        yield Problem(element.line, f"{what}{reason}"), False
+
+
+_CHECKS: Final[dict[str, tuple[Callable[[Element, Mapping[str, str]], Iterator[_Finding]], ...]]] = {
+    "ConversationRelay": (_check_relay,),
+    "Enqueue": (_check_queue,),
+    "Task": (_check_task,),
+}
+
+
+def _names(text: str) -> list[str]:
+    return [match.strip() for match in _VARIABLE.findall(text)]
+
+
+def _fill(text: str, values: Mapping[str, str], quote: Callable[[str], str]) -> str:
+    """Return a text with its variables replaced by their quoted values."""
+    return _VARIABLE.sub(lambda match: quote(values.get(match[1].strip(), "")[:MAX_VALUE]), text)
+
+
+def _write(element: Element, values: Mapping[str, str], *, is_json: bool = False) -> Iterator[str]:
+    filled = {one.name: _fill(one.value, values, str) for one in element.attributes if not _is_left_out(one, values)}
+    if filled.get(CONVERSATION_ID):
+        filled.pop(CONFIGURATION, None)
+    attributes = "".join(f' {name}="{_in_attribute(value)}"' for name, value in filled.items())
+    children = [child for child in element.children if _belongs(child, element, filled)]
+    if not children:
+        yield f"<{element.name}{attributes}/>"
+        return
+    yield f"<{element.name}{attributes}>"
+    is_mixed = len(children) > 1
+    for child in children:
+        if isinstance(child, Element):
+            yield from _write(child, values, is_json=child.name == "Task")
+        else:
+            text = _in_text(_fill(child.value, values, _in_json if is_json else str))
+            yield text if is_mixed else text.strip()
+    yield f"</{element.name}>"
+
+
+def _belongs(child: Element | Text, parent: Element, attributes: Mapping[str, str]) -> bool:
+    """Tell whether a child is written: layout is not, and of <Enqueue> only what fits its kind."""
+    if isinstance(child, Text) and not child.value.strip():
+        return False
+    if parent.name != "Enqueue":
+        return True
+    return isinstance(child, Element) == bool(attributes.get("workflowSid"))
+
+
+def _is_left_out(attribute: Attribute, values: Mapping[str, str]) -> bool:
+    return "{{" in attribute.value and not _fill(attribute.value, values, str)
+
+
+def _in_attribute(value: str) -> str:
+    return _in_text(value, {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"})
+
+
+def _in_text(value: str, entities: dict[str, str] | None = None) -> str:
+    return escape(_NOT_XML.sub("", value), entities or {"\r": "&#13;"})
+
+
+def _in_json(value: str) -> str:
+    """Return a value as it stands between the quotes of a JSON string."""
+    return json.dumps(value)[1:-1]

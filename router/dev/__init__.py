@@ -1,0 +1,1 @@
+"""`dev`: the whole deployment on one machine, with sample events."""

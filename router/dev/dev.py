@@ -1,0 +1,299 @@
+"""`python -m router dev`: everything on one machine, as the processes of the Procfile, on embedded defaults.
+
+Starts Redis (REDIS_URL, else the wheel's server), the sandbox, the receiver, a worker and both consumers, each as a
+process of its own that can be killed and is started again; writes dev.env for other programs; plays sample events
+through and shows every arrival until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import sys
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from router.core.errors import SettingsError
+from router.core.events import SourceName
+from router.core.keys import RESOLVER, Keys, Target
+from router.dev.demo import Demo
+from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS
+from router.inbound.sources import SOURCES
+from router.logs import setup
+from router.process.loop import until_stopped
+from router.process.supervisor import Supervisor
+from router.sandbox import DEFAULT_CONFIGURATION_ID
+from router.settings.accounts_loader import NO_FILE
+from router.settings.files import load_policy
+from router.settings.load import child_environment, load, own_environment, read_dotenv
+from router.simulator.http import is_up
+from router.simulator.mail_keys import make_key, public_text, read_key, write_key
+from router.streams.client.connection import Redis, RedisError, connect
+from router.streams.client.embedded import free_port, is_free, start_embedded
+from router.streams.store.inspect import has_consumer
+from router.tasks import end
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+RECEIVER_PORT: Final = 8080
+SANDBOX_PORT: Final = 8081
+#: Seconds within which everything must be up.
+PATIENCE: Final = 60.0
+GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
+#: Named in the answers to calls; nothing connects to it.
+RELAY: Final = "wss://agent.example.com/relay"
+_MODULES: Final = {
+    "web": ("router", "receive"),
+    "worker": ("router", "work"),
+    "ai-agent": ("handlers", "ai_agent"),
+    "human-agent": ("handlers", "human_agent"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DevOptions:
+    """The command line of `dev`."""
+
+    port: int | None
+    sandbox_port: int | None
+    redis_url: str | None
+    state_dir: Path
+    has_demo: bool = True
+    is_once: bool = False
+
+
+async def develop(options: DevOptions) -> int:
+    """Run until Ctrl-C (or, once, until the demo is over); returns 0, or 1 if something did not work."""
+    setup(process="dev", log_format="text", level="warning")
+    options.state_dir.mkdir(parents=True, exist_ok=True)
+    (options.state_dir / "log").mkdir(exist_ok=True)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_alone_in(options.state_dir))
+        try:
+            return await _run(options, stack)
+        except _NotUpError as error:
+            print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
+            for path in sorted((options.state_dir / "log").glob("*.log")):
+                _show_complaints(path)
+            return 1
+
+
+def _show_complaints(path: Path) -> None:
+    """Show what a process that ended said last, unless it was one of its log lines."""
+    last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+    for line in dict.fromkeys(line for line in last if not line.startswith("{")):
+        print(f"  {path.stem}: {line}", file=sys.stderr)
+
+
+@contextmanager
+def _alone_in(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory: two servers on one append-only file would spoil it."""
+    with (state_dir / "lock").open("w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError([f"--state-dir: another dev is running in {state_dir}"]) from error
+        yield
+
+
+class _NotUpError(Exception):
+    """Something did not come up."""
+
+
+async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
+    stopping = asyncio.create_task(until_stopped())
+    environment = _make_environment(options)
+    load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # a slip in it ends here
+    print("starting: ", end="", flush=True)
+    environment["REDIS_URL"] = await _start_redis(options, stack)
+    settings = load(environment=child_environment(environment))
+    supervisor = await stack.enter_async_context(
+        Supervisor(grace=settings.grace + 2, log_dir=options.state_dir / "log")
+    )
+    redis = connect(environment["REDIS_URL"])
+    stack.push_async_callback(redis.aclose)
+    starting = asyncio.create_task(_start_all(options, supervisor, redis, environment, settings.keys))
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        await end(starting)
+        return 0
+    starting.result()
+    _write_dev_env(options.state_dir / "dev.env", environment)
+    print("\n" + _describe(environment, options))
+    demo = Demo(environment, redis, settings.keys, log_dir=options.state_dir / "log")
+    return await _follow(options, supervisor, demo, stopping)
+
+
+async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo, stopping: asyncio.Task[None]) -> int:
+    """Show arrivals while the demo plays and afterwards, until told to stop or something fails for good."""
+    await demo.prepare()
+    following = asyncio.create_task(demo.follow())
+    failing = asyncio.create_task(supervisor.failed())
+    playing = asyncio.create_task(demo.play()) if options.has_demo or options.is_once else None
+    ends = {stopping, failing, following}
+    if playing is not None:
+        await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
+    status = 0
+    if playing is not None and playing.done():
+        status = 0 if playing.result() else 1
+        print(demo.summary(_python()), flush=True)
+    if not (options.is_once and (playing is None or playing.done())):
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        status = 0 if stopping.done() else 1
+    if failing.done():
+        print(supervisor.failure, file=sys.stderr)
+        status = 1
+    await end(following, failing, stopping, *([playing] if playing else []))
+    print("stopping", flush=True)
+    return status
+
+
+def _python() -> str:
+    """Return how to call this Python from here."""
+    return os.path.relpath(sys.executable)
+
+
+def _make_environment(options: DevOptions) -> dict[str, str]:
+    """Return the variables of dev.env; credentials are kept from the last run, so that saved commands go on working."""
+    old = read_dotenv(options.state_dir / "dev.env")
+    (options.state_dir / "dev.env").unlink(missing_ok=True)  # where it is, everything is up
+    port = _choose_port(options.port, RECEIVER_PORT, "--port")
+    sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", taken=port)
+    url = f"http://127.0.0.1:{port}"
+    return {
+        "ROUTER_URL": url,
+        "REDIS_URL": "",
+        "TWILIO_CONVERSATIONS_URL": f"http://127.0.0.1:{sandbox_port}",
+        "TWILIO_ACCOUNT_SID": old.get("TWILIO_ACCOUNT_SID") or f"AC{secrets.token_hex(16)}",
+        "TWILIO_AUTH_TOKEN": old.get("TWILIO_AUTH_TOKEN") or secrets.token_hex(16),
+        "TWILIO_API_KEY": old.get("TWILIO_API_KEY") or f"SK{secrets.token_hex(16)}",
+        "TWILIO_API_SECRET": old.get("TWILIO_API_SECRET") or secrets.token_hex(16),
+        "TWILIO_CONVERSATION_CONFIGURATION_ID": DEFAULT_CONFIGURATION_ID,
+        "PUBLIC_BASE_URL": url,
+        "ROUTER_NAMESPACE": own_environment().get("ROUTER_NAMESPACE", "router"),
+        "ROUTER_PARTITIONS": own_environment().get("ROUTER_PARTITIONS", "1"),
+        "ROUTER_ACCOUNTS_FILE": own_environment().get("ROUTER_ACCOUNTS_FILE", NO_FILE),  # the sandbox has one account
+        "TWILIO_CLASSIC_SERVICE_SID": old.get("TWILIO_CLASSIC_SERVICE_SID") or f"IS{secrets.token_hex(16)}",
+        **_mail_key(options.state_dir / "mail-key.pem"),
+    }
+
+
+def _mail_key(path: Path) -> dict[str, str]:
+    """Return what proves mails here: the public key for the receiver, and where its private half is for `simulate`."""
+    try:
+        key = read_key(path)
+    except (OSError, ValueError):  # the first run in this state directory
+        key = make_key()
+        write_key(path, key)
+    return {"ROUTER_EMAIL_PUBLIC_KEYS": public_text(key), "ROUTER_EMAIL_PRIVATE_KEY_FILE": str(path.absolute())}
+
+
+def _choose_port(wanted: int | None, default: int, option: str, *, taken: int = 0) -> int:
+    if wanted:
+        if not is_free(wanted):
+            raise SettingsError([f"{option}: port {wanted} is in use"])
+        return wanted
+    return default if wanted is None and default != taken and is_free(default) else free_port()
+
+
+async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
+    url = options.redis_url or own_environment().get("REDIS_URL", "")
+    if url:
+        print("redis (external) ", end="", flush=True)
+        return url
+    server = await start_embedded(options.state_dir / "redis")
+    stack.push_async_callback(server.stop)
+    print("redis (embedded) " if server.is_real else "redis (fakeredis) ", end="", flush=True)
+    return server.url
+
+
+async def _start_all(
+    options: DevOptions, supervisor: Supervisor, redis: Redis, environment: dict[str, str], keys: Keys
+) -> None:
+    """Start each process and wait until it works, in the order in which they need each other."""
+    port = environment["ROUTER_URL"].rpartition(":")[2]
+    children = child_environment(environment | _for_children(options) | {"PORT": port})
+    callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
+    sandbox_port = environment["TWILIO_CONVERSATIONS_URL"].rpartition(":")[2]
+    command = [sys.executable, "-m", "router", "sandbox", "--port", sandbox_port, "--callback-url", callback]
+    await supervisor.start("sandbox", [*command, *_classic_switches(environment)], children)
+    await _until_up("sandbox", supervisor, lambda: is_up(f"{environment['TWILIO_CONVERSATIONS_URL']}/healthz"))
+    for name, (module, argument) in _MODULES.items():
+        await supervisor.start(name, [sys.executable, "-m", module, argument], children)
+    await _until_up("web", supervisor, lambda: is_up(f"{environment['ROUTER_URL']}/readyz"))
+    for name, group, stream in (
+        ("worker", RESOLVER, keys.inbound(0)),
+        ("ai-agent", Target.AI_AGENT, keys.participants(0, Target.AI_AGENT)),
+        ("human-agent", Target.HUMAN_AGENT, keys.participants(0, Target.HUMAN_AGENT)),
+    ):
+        await _until_up(name, supervisor, lambda group=group, stream=stream: has_consumer(redis, keys, stream, group))
+
+
+def _classic_switches(environment: dict[str, str]) -> list[str]:
+    """Return what makes the sandbox send the webhooks of classic conversations, all of them."""
+    url = f"{environment['PUBLIC_BASE_URL']}{SOURCES[SourceName.CLASSIC].path}"
+    filters = orjson.dumps([*EVENT_TYPES, *sorted(PRE_ACTIONS)]).decode()
+    switches = {"pre_webhook_url": url, "post_webhook_url": url, "webhook_filters": filters}
+    return [part for name, value in switches.items() for part in ("--set", f"classic_{name}={value}")]
+
+
+def _for_children(options: DevOptions) -> dict[str, str]:
+    """Return what the processes need besides dev.env."""
+    mine = {
+        "ROUTER_HOST": "127.0.0.1",
+        "ROUTER_LOG_FORMAT": "json",
+        "PYTHONUNBUFFERED": "1",
+        "ROUTER_METRICS_PORT": "0",
+        "ROUTER_SPOOL_DIR": str(options.state_dir.absolute() / "spool"),
+    }
+    if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
+        mine["ROUTER_AI_AGENT_GREETING"] = GREETING
+    if not own_environment().get("ROUTER_VOICE_RELAY_URL"):
+        mine["ROUTER_VOICE_RELAY_URL"] = RELAY
+    return mine
+
+
+async def _until_up(name: str, supervisor: Supervisor, is_ready: Any) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not await _probe(is_ready):
+                if supervisor.failure:
+                    raise _NotUpError(supervisor.failure)
+                await asyncio.sleep(0.05)
+    except TimeoutError as error:
+        raise _NotUpError(f"{name} is not up after {PATIENCE:.0f} s") from error
+    print(f"{name} ", end="", flush=True)
+
+
+async def _probe(is_ready: Any) -> bool:
+    try:
+        return bool(await is_ready())
+    except (RedisError, OSError):
+        return False
+
+
+def _write_dev_env(path: Path, environment: dict[str, str]) -> None:
+    """Write it whole or not at all: other programs wait for it to appear."""
+    text = "".join(f"{name}={value}\n" for name, value in environment.items())
+    draft = path.with_suffix(".tmp")
+    draft.touch(mode=0o600)
+    draft.write_text("# written by `python -m router dev`; the secrets open nothing but its sandbox\n" + text)
+    draft.replace(path)
+
+
+def _describe(environment: dict[str, str], options: DevOptions) -> str:
+    rows = (
+        ("receiver", environment["ROUTER_URL"] + "/webhooks/..."),
+        ("metrics", environment["ROUTER_URL"] + "/metrics"),
+        ("sandbox", environment["TWILIO_CONVERSATIONS_URL"] + "/v2/Conversations"),
+        ("redis", environment["REDIS_URL"]),
+        ("settings", f"{options.state_dir / 'dev.env'} (for other programs), logs in {options.state_dir / 'log'}"),
+    )
+    return "\n".join(f"  {name:<9} {value}" for name, value in rows)

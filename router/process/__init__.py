@@ -1,0 +1,1 @@
+"""What every long-running process needs: event loop, signals, API clients, metrics port, children."""

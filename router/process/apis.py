@@ -1,0 +1,102 @@
+"""What the composition roots of worker and consumers have in common: ports made from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router import metrics
+from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
+from router.core.errors import AuthenticationError
+from router.streams.client.scripts import Replication
+from router.streams.limits import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    from router.conversations.limiter import Limiter
+    from router.core.accounts import Account
+    from router.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The Conversations API as one account reaches it: its own connection, limits and credentials."""
+
+    account: Account
+    v2: ConversationsV2
+    classic: ClassicConversations
+
+
+class Apis:
+    """The API of each account; they share nothing, so that the outage of one does not slow another."""
+
+    def __init__(self, transports: Iterable[tuple[Account, Transport]]) -> None:
+        self._transports = list(transports)
+        self._apis = {
+            account.sid: Api(account, ConversationsV2(transport), ClassicConversations(transport))
+            for account, transport in self._transports
+        }
+
+    def of(self, account_id: str) -> Api:
+        """Return the API of an account.
+
+        Raises AuthenticationError for one that is not configured here: the event waits for whoever runs us.
+        """
+        api = self._apis.get(account_id)
+        if api is None:
+            raise AuthenticationError(f"account {account_id[:34]} is not configured in this process")
+        return api
+
+    def __iter__(self) -> Iterator[Api]:
+        """All of them, the default account's first."""
+        return iter(self._apis.values())
+
+    def in_background(self, ask: Callable[[Limiter], Awaitable[None]]) -> Apis:
+        """Return the same APIs for calls that can wait (see Transport.in_background); these are to be closed."""
+        return Apis([(account, transport.in_background(ask)) for account, transport in self._transports])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for _, transport in self._transports:
+            await transport.close()
+
+
+def make_apis(settings: Settings) -> Apis:
+    """Return the API of every account."""
+    return Apis([(account, make_transport(settings, account)) for account in settings.accounts])
+
+
+def make_transport(settings: Settings, account: Account) -> Transport:
+    """Return an account's connection to the Conversations API, which counts its calls."""
+    user, password = account.credentials
+    return Transport(
+        account.conversations_url or settings.twilio_conversations_url,
+        user,
+        password,
+        max_in_flight=settings.api_concurrency,
+        timeout=settings.api_timeout,
+        on_call=_count_call,
+    )
+
+
+def _count_call(call: CallDetails) -> None:
+    metrics.count("router_api_calls", call.method, call.route, str(call.status))
+
+
+def make_replication(settings: Settings) -> Replication:
+    """Return what must have confirmed a write before it counts."""
+    return Replication(settings.redis_wait, settings.redis_wait_timeout)
+
+
+def make_limits(settings: Settings) -> Limits:
+    """Return a consumer's limits from the settings of the same names."""
+    return Limits(
+        window=settings.window,
+        batch=settings.batch,
+        max_deliveries=settings.max_deliveries,
+        dead_letter_budget=settings.dead_letter_budget,
+        retry_delay=settings.retry_delay,
+        heartbeat_ttl=settings.heartbeat_ttl,
+        grace=settings.grace,
+    )

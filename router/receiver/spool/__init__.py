@@ -1,0 +1,1 @@
+"""The journal on disk that takes webhooks while Redis cannot."""

@@ -1,0 +1,1 @@
+"""The classic (v1) half of the sandbox."""

@@ -1,0 +1,100 @@
+"""The parameters of classic webhooks beyond the common ones, event by event, as the documentation's table has them.
+
+A parameter without a value is left out of the form by its sender. Times are ISO 8601 in UTC.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.sandbox.clock import format_time
+
+if TYPE_CHECKING:
+    from router.sandbox.classic.records import Binding, ClassicConversationRecord, ClassicMember
+
+Fields = dict[str, str | None]
+
+
+def conversation_fields(conversation: ClassicConversationRecord, removed: int | None = None) -> Fields:
+    """Return the parameters of onConversationAdded, Update, Updated, Remove and, with `removed`, Removed."""
+    return {
+        "ConversationSid": conversation.id,
+        "DateCreated": format_time(conversation.created, 0),
+        "DateUpdated": format_time(conversation.updated, 0),
+        "DateRemoved": _time(removed),
+        "FriendlyName": conversation.friendly_name,
+        "UniqueName": conversation.unique_name,
+        "Attributes": conversation.attributes,
+        "ChatServiceSid": conversation.service_sid,
+        "MessagingServiceSid": conversation.messaging_service_sid,
+        "State": conversation.state,
+    }
+
+
+def binding_fields(binding: Binding | None) -> Fields:
+    """Return the parameters of a member's binding."""
+    return {
+        "MessagingBinding.Address": binding.address if binding else None,
+        "MessagingBinding.ProxyAddress": binding.proxy_address if binding else None,
+        "MessagingBinding.ProjectedAddress": binding.projected_address if binding else None,
+    }
+
+
+def adding_fields(conversation: ClassicConversationRecord, binding: Binding | None, body: str | None = None) -> Fields:
+    """Return the parameters of onConversationAdd: there is no ConversationSid yet."""
+    fields = conversation_fields(conversation)
+    for name in ("ConversationSid", "DateCreated", "DateUpdated"):
+        del fields[name]
+    author = binding.address if binding else None
+    return fields | binding_fields(binding) | {"MessagingBinding.AuthorAddress": author, "MessageBody": body}
+
+
+def state_fields(conversation: ClassicConversationRecord, before: str, reason: str) -> Fields:
+    """Return the parameters of onConversationStateUpdated; `reason` is API, TIMER or EVENT."""
+    return {
+        "ChatServiceSid": conversation.service_sid,
+        "ConversationSid": conversation.id,
+        "MessagingServiceSid": conversation.messaging_service_sid,
+        "StateUpdated": format_time(conversation.updated, 0),
+        "StateFrom": before,
+        "StateTo": conversation.state,
+        "Reason": reason,
+    }
+
+
+def member_fields(member: ClassicMember, event_type: str, removed: int | None = None) -> Fields:
+    """Return the parameters of a Participant event; before it is added it has no SID."""
+    fields: Fields = {
+        "ConversationSid": member.conversation_sid,
+        "Identity": member.identity,
+        "RoleSid": member.role_sid,
+        "Attributes": member.attributes,
+        **binding_fields(member.binding),
+        "MessagingBinding.Type": member.binding.type if member.binding else "chat",
+    }
+    if event_type == "onParticipantAdd":
+        return fields
+    fields |= {"ParticipantSid": member.id, "DateCreated": format_time(member.created, 0)}
+    if event_type != "onParticipantAdded":
+        fields["DateUpdated"] = format_time(member.updated, 0)
+    if event_type == "onParticipantUpdated" and member.last_read_message_index is not None:
+        fields["LastReadMessageIndex"] = str(member.last_read_message_index)
+    return fields | {"DateRemoved": _time(removed)}
+
+
+def user_fields(service_sid: str, user_sid: str, member: ClassicMember) -> Fields:
+    """Return the parameters of onUserAdded."""
+    return {
+        "ChatServiceSid": service_sid,
+        "UserSid": user_sid,
+        "DateCreated": format_time(member.created, 0),
+        "DateUpdated": format_time(member.created, 0),
+        "Identity": member.identity,
+        "RoleSid": member.role_sid,
+        "Attributes": "{}",
+        "FriendlyName": member.identity,
+    }
+
+
+def _time(moment: int | None) -> str | None:
+    return None if moment is None else format_time(moment, 0)

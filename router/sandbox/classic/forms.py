@@ -1,0 +1,137 @@
+"""Request forms of the classic API as frozen models: CamelCase names, members of an object after a dot.
+
+Fields that a form does not name are ignored. Lengths and formats are checked here, each with its code; whether a
+member fits into its conversation is checked in classic_members. (Annotations are evaluated here: pydantic reads them.)
+"""
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from router.core.errors import UnreadableError
+from router.core.signing.form import parse_form
+from router.core.timestamps import to_microseconds
+from router.sandbox.classic.errors import refuse
+from router.sandbox.errors import RefusalError, invalid
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+MAX_NAME: Final = 256
+MAX_MEMBER_ATTRIBUTES: Final = 4 * 1024
+MAX_CONVERSATION_ATTRIBUTES: Final = 16 * 1024
+#: As a value it removes what the field holds.
+NULL: Final = "null"
+_FORM: Final = "application/x-www-form-urlencoded"
+_DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII)
+_SECONDS: Final = (86_400, 3_600, 60, 1)
+
+
+class Form(BaseModel):
+    """What all forms share."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class MemberForm(Form):
+    """A Participant that is created or updated; an update takes no address."""
+
+    identity: str | None = Field(default=None, alias="Identity")
+    address: str | None = Field(default=None, alias="MessagingBinding.Address")
+    proxy_address: str | None = Field(default=None, alias="MessagingBinding.ProxyAddress")
+    projected_address: str | None = Field(default=None, alias="MessagingBinding.ProjectedAddress")
+    attributes: str | None = Field(default=None, alias="Attributes")
+    role_sid: str | None = Field(default=None, alias="RoleSid", pattern=r"^RL[0-9a-fA-F]{32}$")
+    date_created: str | None = Field(default=None, alias="DateCreated")
+    date_updated: str | None = Field(default=None, alias="DateUpdated")
+    last_read_message_index: str | None = Field(default=None, alias="LastReadMessageIndex", pattern=r"^(\d+|null)$")
+    last_read_timestamp: str | None = Field(default=None, alias="LastReadTimestamp")
+
+
+class ConversationForm(Form):
+    """A conversation that is created or updated."""
+
+    friendly_name: str | None = Field(default=None, alias="FriendlyName", max_length=MAX_NAME)
+    unique_name: str | None = Field(default=None, alias="UniqueName", max_length=MAX_NAME)
+    attributes: str | None = Field(default=None, alias="Attributes")
+    messaging_service_sid: str | None = Field(default=None, alias="MessagingServiceSid", pattern=r"^MG[0-9a-fA-F]{32}$")
+    state: str | None = Field(default=None, alias="State", pattern=r"^(active|inactive|closed)$")
+    inactive: str | None = Field(default=None, alias="Timers.Inactive")
+    closed: str | None = Field(default=None, alias="Timers.Closed")
+    date_created: str | None = Field(default=None, alias="DateCreated")
+    date_updated: str | None = Field(default=None, alias="DateUpdated")
+    email_address: str | None = Field(default=None, alias="Bindings.Email.Address")
+    email_name: str | None = Field(default=None, alias="Bindings.Email.Name")
+
+
+class MessageForm(Form):
+    """A message that is written."""
+
+    body: str | None = Field(default=None, alias="Body")
+    author: str | None = Field(default=None, alias="Author", max_length=MAX_NAME)
+    attributes: str | None = Field(default=None, alias="Attributes")
+
+
+F = TypeVar("F", bound=Form)
+
+
+async def read_form(request: "web.Request", model: type[F]) -> F:
+    """Return the form of `request`; raises RefusalError, 415 for another content type, 400 for what does not fit."""
+    raw = await request.read()
+    if raw and request.content_type != _FORM:
+        raise RefusalError(415, f"Content-Type {request.content_type} is not supported, use {_FORM}")
+    fields: dict[str, str] = {}
+    try:
+        for name, value in parse_form(raw):
+            fields.setdefault(name.decode(), value.decode())
+        return model.model_validate(fields)
+    except (UnicodeDecodeError, UnreadableError) as error:
+        raise invalid("body", "is not a form in UTF-8") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        raise invalid(str(first["loc"][0]), first["msg"]) from error
+
+
+def check_attributes(text: str | None, limit: int) -> None:
+    """Raise RefusalError for attributes that are too long (50303) or no JSON (50304)."""
+    if text is None:
+        return
+    if len(text.encode()) > limit:
+        raise refuse(50303, f"Attributes are over {limit} bytes")
+    try:
+        orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise refuse(50304, "Attributes are not valid JSON") from error
+
+
+def check_identity(identity: str | None) -> None:
+    """Raise RefusalError for an identity that is too long (50207) or blank (50211)."""
+    if identity is not None and len(identity) > MAX_NAME:
+        raise refuse(50207, f"Identity is over {MAX_NAME} characters")
+    if identity is not None and not identity.strip():
+        raise refuse(50211, "Identity is not acceptable")
+
+
+def read_duration(text: str, minimum: int, code: int) -> int | None:
+    """Return µs of an ISO 8601 duration, None for an empty one; RefusalError with `code` below `minimum` seconds."""
+    if not text:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None or not any(match.groups()):
+        raise invalid("Timers", f"{text} is not an ISO 8601 duration")
+    seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), _SECONDS, strict=True))
+    if seconds < minimum:
+        raise refuse(code, f"Timer is under {minimum} seconds")
+    return seconds * 1_000_000
+
+
+def read_date(text: str | None, default: int) -> int:
+    """Return the moment that an import gives, else `default`; raises RefusalError (400)."""
+    if text is None:
+        return default
+    moment = to_microseconds(text)
+    if moment is None:
+        raise invalid("DateCreated", f"{text} is not a time in ISO 8601")
+    return moment

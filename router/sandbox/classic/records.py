@@ -1,0 +1,182 @@
+"""What the sandbox keeps of classic conversations and their members, and the wire form of each (snake_case).
+
+One resource is seen through the default service or through its service's own path: the URLs in it differ, and the
+default variant of a Participant has no `chat_service_sid`. Times have no fraction here, as all samples show.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from router.sandbox.clock import format_time
+from router.sandbox.indexes import Timeline
+
+if TYPE_CHECKING:
+    from router.sandbox.classic.messages import ClassicMessageRecord
+
+Wire = dict[str, Any]
+#: Address and proxy address in canonical form: what one open conversation holds for itself.
+Pair = tuple[str, str]
+
+
+class View(NamedTuple):
+    """Through which URL a resource is looked at: `base` is scheme and host, `service_sid` None for the default."""
+
+    base: str
+    service_sid: str | None = None
+
+    @property
+    def root(self) -> str:
+        """The URL below which conversations live."""
+        service = "" if self.service_sid is None else f"/Services/{self.service_sid}"
+        return f"{self.base}/v1{service}"
+
+    def conversation(self, sid: str) -> str:
+        """Return the URL of a conversation."""
+        return f"{self.root}/Conversations/{quote(sid, safe='')}"
+
+
+class Binding(NamedTuple):
+    """How a member exchanges messages."""
+
+    type: str
+    address: str | None = None
+    proxy_address: str | None = None
+    projected_address: str | None = None
+
+    def to_wire(self) -> Wire:
+        """Return what a Participant shows of it: what applies."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    def to_lookup_wire(self) -> Wire:
+        """Return what ParticipantConversations shows of it: everything, null where it does not apply."""
+        return {**self._asdict(), "level": None, "name": None}
+
+
+@dataclass(slots=True)
+class ClassicMember:
+    """A Participant; `pair` is what it holds of the account's bindings, None for a chat user and in a group MMS."""
+
+    id: str
+    moment: int
+    conversation_sid: str
+    identity: str | None
+    binding: Binding | None
+    pair: Pair | None
+    attributes: str
+    role_sid: str
+    created: int
+    updated: int
+    last_read_message_index: int | None = None
+    last_read_timestamp: str | None = None
+
+    def to_wire(self, account_sid: str, view: View) -> Wire:
+        """Return the JSON object of the API."""
+        service: Wire = {} if view.service_sid is None else {"chat_service_sid": view.service_sid}
+        return {
+            "account_sid": account_sid,
+            **service,
+            "conversation_sid": self.conversation_sid,
+            "sid": self.id,
+            "identity": self.identity,
+            "attributes": self.attributes,
+            "messaging_binding": self.binding.to_wire() if self.binding else None,
+            "role_sid": self.role_sid,
+            "date_created": format_time(self.created, 0),
+            "date_updated": format_time(self.updated, 0),
+            "url": f"{view.conversation(self.conversation_sid)}/Participants/{self.id}",
+            "last_read_message_index": self.last_read_message_index,
+            "last_read_timestamp": self.last_read_timestamp,
+        }
+
+
+@dataclass(slots=True)
+class ClassicConversationRecord:
+    """A classic conversation; timers are µs of silence, counted from `restarted`. `written` counts what was said."""
+
+    id: str
+    moment: int
+    created: int
+    updated: int
+    account_sid: str
+    service_sid: str
+    messaging_service_sid: str
+    restarted: int
+    friendly_name: str | None = None
+    unique_name: str | None = None
+    attributes: str = "{}"
+    state: str = "active"
+    inactive_after: int | None = None
+    closed_after: int | None = None
+    email: Wire | None = None
+    written: int = 0
+    messages: Timeline[ClassicMessageRecord] = field(default_factory=Timeline)
+    members: Timeline[ClassicMember] = field(default_factory=Timeline)
+    timer_at: int | None = None
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether it is closed, which is final."""
+        return self.state == "closed"
+
+    @property
+    def inactive_at(self) -> int | None:
+        """When silence makes it inactive."""
+        return None if self.inactive_after is None or self.state != "active" else self.restarted + self.inactive_after
+
+    @property
+    def closed_at(self) -> int | None:
+        """When silence closes it."""
+        return None if self.closed_after is None or self.is_closed else self.restarted + self.closed_after
+
+    def timers(self) -> Wire:
+        """Return the running timers in wire form."""
+        dates = {"date_inactive": self.inactive_at, "date_closed": self.closed_at}
+        return {name: format_time(at, 0) for name, at in dates.items() if at is not None}
+
+    def to_wire(self, view: View) -> Wire:
+        """Return the JSON object of the API."""
+        url = view.conversation(self.id)
+        return {
+            "account_sid": self.account_sid,
+            "chat_service_sid": self.service_sid,
+            "messaging_service_sid": self.messaging_service_sid,
+            "sid": self.id,
+            "friendly_name": self.friendly_name,
+            "unique_name": self.unique_name,
+            "attributes": self.attributes,
+            "state": self.state,
+            "date_created": format_time(self.created, 0),
+            "date_updated": format_time(self.updated, 0),
+            "timers": self.timers(),
+            "bindings": {"email": self.email} if self.email else {},
+            "url": url,
+            "links": {name.lower(): f"{url}/{name}" for name in ("Participants", "Messages", "Webhooks")},
+        }
+
+
+def membership_wire(
+    conversation: ClassicConversationRecord, member: ClassicMember, user_sid: str | None, view: View
+) -> Wire:
+    """Return one row of ParticipantConversations."""
+    url = view.conversation(conversation.id)
+    return {
+        "account_sid": conversation.account_sid,
+        "chat_service_sid": conversation.service_sid,
+        "participant_sid": member.id,
+        "participant_user_sid": user_sid,
+        "participant_identity": member.identity,
+        "participant_messaging_binding": member.binding.to_lookup_wire() if member.binding else None,
+        "conversation_sid": conversation.id,
+        "conversation_unique_name": conversation.unique_name,
+        "conversation_friendly_name": conversation.friendly_name,
+        "conversation_attributes": conversation.attributes,
+        "conversation_date_created": format_time(conversation.created, 0),
+        "conversation_date_updated": format_time(conversation.updated, 0),
+        "conversation_created_by": "system",
+        "conversation_state": conversation.state,
+        "conversation_timers": conversation.timers(),
+        "links": {"participant": f"{url}/Participants/{member.id}", "conversation": url},
+    }

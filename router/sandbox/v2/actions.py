@@ -1,0 +1,94 @@
+"""Actions: an agent's message goes out. PENDING when accepted, then COMPLETED with a communication, or FAILED.
+
+Completing records the message as a communication of the sender and reports its delivery. No message leaves the
+sandbox. Only SMS, RCS, WHATSAPP and CHAT can be sent on; VOICE is receive-only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Channel
+from router.sandbox.errors import invalid, not_found
+from router.sandbox.v2.communications import Utterance, party, record_communication, touch_communication
+from router.sandbox.v2.records import ActionRecord, Wire
+
+if TYPE_CHECKING:
+    from router.sandbox.state import State
+    from router.sandbox.v2.bodies import ActionPartyBody, ActionPayload, NewAction
+    from router.sandbox.v2.records import ConversationRecord
+
+_SENDABLE: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
+KEEP_ACTIONS: Final = 1_000
+
+
+def create_action(state: State, conversation: ConversationRecord, body: NewAction) -> tuple[ActionRecord, Utterance]:
+    """Accept an action; the caller completes it with the utterance later. Raises RefusalError (400)."""
+    moment = state.clock.moment()
+    message_sid = f"SM{state.entropy.getrandbits(128):032x}"
+    utterance = _utterance(conversation, body.payload, message_sid)
+    action = ActionRecord(
+        id=state.make_id("conv_action", moment),
+        moment=moment,
+        updated=moment,
+        conversation_id=conversation.id,
+        type=state.options.action_type,
+        related={"messageSid": message_sid},
+    )
+    conversation.actions[action.id] = action
+    if len(conversation.actions) > KEEP_ACTIONS:
+        del conversation.actions[next(iter(conversation.actions))]
+    return action, utterance
+
+
+def complete_action(state: State, conversation: ConversationRecord, action: ActionRecord, utterance: Utterance) -> None:
+    """End an action; does nothing for a conversation that was deleted or reset meanwhile."""
+    if state.conversations.get(conversation.id) is not conversation:
+        return
+    action.updated = action.completed = state.clock.moment()
+    if conversation.is_closed or state.options.action_outcome == "FAILED":
+        action.status = "FAILED"
+        action.failure_reason = "Conversation is closed" if conversation.is_closed else "Message could not be sent"
+        return
+    record = record_communication(state, conversation, utterance)
+    action.status = "COMPLETED"
+    action.related["communicationId"] = record.id
+    for recipient in record.recipients:
+        recipient["deliveryStatus"] = "DELIVERED"
+    if state.options.delivery_updates:
+        touch_communication(state, conversation, record)
+
+
+def find_action(conversation: ConversationRecord, action_id: str) -> ActionRecord:
+    """Return the action; raises RefusalError (404)."""
+    action = conversation.actions.get(action_id)
+    if action is None:
+        raise not_found("Action", action_id)
+    return action
+
+
+def _utterance(conversation: ConversationRecord, payload: ActionPayload, message_sid: str) -> Utterance:
+    content: Wire = {"type": "TEXT", "text": payload.content.text or ""}
+    recipients = tuple(
+        _end(conversation, each, f"payload.to[{number}]") | {"deliveryStatus": "INITIATED"}
+        for number, each in enumerate(payload.to)
+    )
+    author = _end(conversation, payload.sender, "payload.from")
+    return Utterance(author, recipients, content, channel_id=message_sid, resource_id=message_sid)
+
+
+def _end(conversation: ConversationRecord, body: ActionPartyBody, field: str) -> Wire:
+    """Find the address behind the three ways to name one end of a message."""
+    if body.participant_id is None:
+        channel, address = str(body.channel), str(body.address)
+    else:
+        participant = conversation.participants.get(body.participant_id)
+        if participant is None:
+            raise invalid(f"{field}.participantId", "is not a participant of this conversation")
+        found = [each for each in participant.addresses if body.channel in {None, each.channel}]
+        if not found or (body.channel is None and len(found) > 1):
+            raise invalid(f"{field}.channel", "does not name exactly one address of the participant")
+        channel, address = found[0].channel, found[0].address
+    if channel not in _SENDABLE:
+        raise invalid(f"{field}.channel", f"{channel} cannot be sent on")
+    return party(conversation, channel, address, body.participant_id)

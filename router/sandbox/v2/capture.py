@@ -1,0 +1,160 @@
+"""Passive capture: what Twilio does when a message or call comes in on a captured number.
+
+Finds the open conversation by the grouping rules or opens one, adds the sides that are missing, records what was
+said. Which types Twilio gives the sides is contradictory, so the caller may say them (null: no participant); by
+default the outer side is a CUSTOMER and ours what the switch `passive_agent_type` says. Never refused by a grouping
+conflict: traffic has to go somewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pydantic import Field
+
+from router.core.addresses import Address, Channel
+from router.core.resources import AGENT_TYPES, ParticipantAddress, ParticipantType
+from router.sandbox.v2.bodies import AddressBody, Body, InlineParticipant, Text
+from router.sandbox.v2.communications import Utterance, party, record_communication
+from router.sandbox.v2.configurations import find_configuration
+from router.sandbox.v2.conversations import new_conversation, open_conversation
+from router.sandbox.v2.grouping import NO_ANCHORS, Member, keys_of
+from router.sandbox.v2.membership import Draft, find_collision, find_holder, fix_anchor, hold_ghost, place, rewrite
+from router.sandbox.v2.participants import make_draft
+from router.sandbox.v2.profiles import resolve_profile
+
+if TYPE_CHECKING:
+    from router.sandbox.state import State
+    from router.sandbox.v2.records import CommunicationRecord, ConversationRecord, ParticipantRecord, Settings
+
+#: On these a participant's address carries the call or classic conversation that it belongs to.
+_ADDRESS_CARRIES_ID: Final = frozenset({Channel.VOICE, Channel.CHAT, Channel.VIDEO})
+
+
+class CaptureBody(Body):
+    """The body of POST /sandbox/capture; `from` is the customer; without a `body` nothing is said (a call).
+
+    `conversationId` puts it into that conversation, as TwiML can.
+    """
+
+    channel: Channel
+    sender: Text = Field(alias="from")
+    to: Text
+    body: str | None = None
+    channel_id: str | None = None
+    resource_id: Text | None = None
+    customer_type: ParticipantType | None = ParticipantType.CUSTOMER
+    agent_type: ParticipantType | None = None
+    configuration_id: str | None = None
+    conversation_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What came of it."""
+
+    conversation: ConversationRecord
+    communication: CommunicationRecord | None
+    is_new: bool
+
+
+def capture(state: State, body: CaptureBody) -> Captured:
+    """Take in traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
+    first = next((each.id for each in state.configurations), "of the sandbox")
+    settings = find_configuration(state, body.configuration_id or first).settings
+    member = _customer_side(state, body)
+    named = body.conversation_id
+    conversation = state.find_open(named) if named else _find(state, settings, body, member)
+    is_new = conversation is None
+    if conversation is None:
+        conversation = new_conversation(state, settings)
+    fix_anchor(state, conversation, body.channel, Address(body.channel, body.to).canonical)
+    moved = _move_call(state, conversation, body)
+    added = _seat(state, conversation, body)
+    holder = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=body.sender)])
+    if holder is None or holder.type in AGENT_TYPES:
+        hold_ghost(state, conversation, member)
+    if is_new:
+        open_conversation(state, conversation, by_api=False)
+    else:
+        told = [("PARTICIPANT_UPDATED", each) for each in moved] + [("PARTICIPANT_ADDED", each) for each in added]
+        for event_type, participant in told:
+            state.emit(conversation, event_type, participant.to_wire(state.text), by_api=False)
+    communication = None if body.body is None else _record(state, conversation, body)
+    return Captured(conversation, communication, is_new)
+
+
+def _customer_side(state: State, body: CaptureBody) -> Member:
+    address = ParticipantAddress(channel=body.channel, address=body.sender)
+    kind, profile_id = resolve_profile(state, ParticipantType.CUSTOMER, None, (address,))
+    return Member(kind, profile_id, ((address.channel, address.as_address().canonical),))
+
+
+def _find(state: State, settings: Settings, body: CaptureBody, member: Member) -> ConversationRecord | None:
+    anchors = NO_ANCHORS.fix(body.channel, Address(body.channel, body.to).canonical)
+    claimed = keys_of(member, anchors, settings.grouping).claimed
+    return find_collision(state, settings.configuration_id, claimed, has_inactive=True)
+
+
+def _seat(state: State, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+    """Add the sides that have no participant yet."""
+    agent_type = body.agent_type if "agent_type" in body.model_fields_set else state.options.passive_agent_type
+    channel_id = body.channel_id if body.channel in _ADDRESS_CARRIES_ID else None
+    sides = ((body.sender, body.customer_type, channel_id), (body.to, agent_type, None))
+    drafts = []
+    for address, kind, correlation in sides:
+        known = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=address)])
+        is_next_call = known is not None and correlation is not None and not _holders(conversation, body, correlation)
+        if kind is None or (known is not None and not (is_next_call and body.channel == Channel.VOICE)):
+            continue
+        seat = AddressBody.model_construct(channel=body.channel, address=address, channel_id=correlation)
+        drafts.append(
+            make_draft(
+                state,
+                InlineParticipant.model_construct(type=kind, name=address, profile_id=None, addresses=(seat,)),
+            )
+        )
+    return place(state, conversation, drafts, is_checked=False)
+
+
+def _move_call(state: State, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+    """Give the customer's address the CallSid of the next call, where the switch says so; returns who changed."""
+    sid = body.channel_id
+    if body.channel != Channel.VOICE or not sid or state.options.call_participant == "new":
+        return []
+    holders = _holders(conversation, body)
+    if not holders or _holders(conversation, body, sid):
+        return []
+    customer, key = holders[0], ParticipantAddress(channel=body.channel, address=body.sender).key
+    addresses = tuple(
+        each.model_copy(update={"channel_id": sid}) if each.key == key else each for each in customer.addresses
+    )
+    rewrite(state, conversation, customer, Draft(customer.type, customer.name, customer.profile_id, addresses))
+    return [customer]
+
+
+def _holders(
+    conversation: ConversationRecord, body: CaptureBody, channel_id: str | None = None
+) -> list[ParticipantRecord]:
+    """Return the participants at the customer's address, or those of them who are there for `channel_id`."""
+    key = ParticipantAddress(channel=body.channel, address=body.sender).key
+    return [
+        participant
+        for participant in conversation.participants
+        for each in participant.addresses
+        if each.key == key and channel_id in {None, each.channel_id}
+    ]
+
+
+def _record(state: State, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:
+    kind = "TRANSCRIPTION" if body.channel == Channel.VOICE else "TEXT"
+    recipient = party(conversation, body.channel.value, body.to) | {"deliveryStatus": "DELIVERED"}
+    utterance = Utterance(
+        author=party(conversation, body.channel.value, body.sender),
+        recipients=(recipient,),
+        content={"type": kind, "text": body.body},
+        channel_id=body.channel_id,
+        resource_id=body.resource_id,
+    )
+    return record_communication(state, conversation, utterance, by_api=False)

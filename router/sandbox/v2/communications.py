@@ -1,0 +1,132 @@
+"""Communications: recording what was said; each is traffic, which restarts the timers and wakes an INACTIVE one.
+
+Recording does not send anything; sending is an action. A `resourceId` that the conversation knows already updates
+its communication instead of adding another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router.core.resources import ConversationStatus, ParticipantAddress
+from router.sandbox.errors import invalid
+from router.sandbox.v2.conversations import change_conversation
+from router.sandbox.v2.membership import find_holder
+from router.sandbox.v2.records import CommunicationRecord, Wire
+
+if TYPE_CHECKING:
+    from router.sandbox.state import State
+    from router.sandbox.v2.bodies import NewCommunication, PartyBody
+    from router.sandbox.v2.records import ConversationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What shall be recorded; `author` and `recipients` in wire form."""
+
+    author: Wire
+    recipients: tuple[Wire, ...]
+    content: Wire
+    channel_id: str | None = None
+    resource_id: str | None = None
+    occurred_at: str | None = None
+
+
+def create_communication(state: State, conversation: ConversationRecord, body: NewCommunication) -> CommunicationRecord:
+    """Record what the API was given; raises RefusalError (400) for a participant that is not there."""
+    recipients = tuple(
+        _party(conversation, each, f"recipients[{number}]") | {"deliveryStatus": "DELIVERED"}
+        for number, each in enumerate(body.recipients)
+    )
+    content: Wire = {"type": body.content.type, "text": body.content.text}
+    if body.content.transcription is not None:
+        content["transcription"] = body.content.transcription
+    utterance = Utterance(
+        author=_party(conversation, body.author, "author"),
+        recipients=recipients,
+        content=content,
+        channel_id=body.channel_id,
+        resource_id=body.resource_id,
+        occurred_at=body.occurred_at,
+    )
+    return record_communication(state, conversation, utterance)
+
+
+def record_communication(
+    state: State, conversation: ConversationRecord, utterance: Utterance, *, by_api: bool = True
+) -> CommunicationRecord:
+    """Record or, by its resource id, update a communication, and tell it."""
+    known = conversation.communications.get(conversation.resources.get(utterance.resource_id or "", ""))
+    if known is not None:
+        known.author, known.recipients = utterance.author, list(utterance.recipients)
+        known.content = utterance.content
+        touch_communication(state, conversation, known, by_api=by_api)
+        return known
+    moment = state.clock.moment()
+    record = CommunicationRecord(
+        id=state.make_id("conv_communication", moment),
+        moment=moment,
+        updated=moment,
+        conversation_id=conversation.id,
+        account_id=conversation.account_id,
+        author=utterance.author,
+        recipients=list(utterance.recipients),
+        content=utterance.content,
+        channel_id=utterance.channel_id,
+        resource_id=utterance.resource_id,
+        occurred_at=utterance.occurred_at,
+    )
+    _keep(state, conversation, record)
+    _take_traffic(state, conversation, record, by_api=by_api)
+    state.emit(conversation, "COMMUNICATION_CREATED", record.to_wire(state.text), by_api=by_api)
+    return record
+
+
+def touch_communication(
+    state: State, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool = True
+) -> None:
+    """Stamp a communication as changed and tell it."""
+    record.updated = state.clock.moment()
+    state.emit(conversation, "COMMUNICATION_UPDATED", record.to_wire(state.text), by_api=by_api)
+
+
+def party(conversation: ConversationRecord, channel: str, address: str, participant_id: str | None = None) -> Wire:
+    """Return author or recipient in wire form, with the participant that has the address."""
+    if participant_id is None:
+        holder = find_holder(conversation, [ParticipantAddress(channel=channel, address=address)])
+        participant_id = holder.id if holder else None
+    return {"address": address, "channel": channel, "participantId": participant_id}
+
+
+def _party(conversation: ConversationRecord, body: PartyBody, field: str) -> Wire:
+    if body.participant_id is not None and conversation.participants.get(body.participant_id) is None:
+        raise invalid(f"{field}.participantId", "is not a participant of this conversation")
+    return party(conversation, body.channel.value, body.address, body.participant_id)
+
+
+def _keep(state: State, conversation: ConversationRecord, record: CommunicationRecord) -> None:
+    conversation.communications.add(record)
+    state.resource_ids.add(_ids(record), conversation.id)
+    if record.resource_id:
+        conversation.resources[record.resource_id] = record.id
+    if len(conversation.communications) > state.options.keep_communications:
+        oldest = conversation.communications.ordered[0]
+        conversation.communications.remove(oldest.id)
+        state.resource_ids.discard(_ids(oldest), conversation.id)
+        conversation.resources.pop(oldest.resource_id or "", None)
+
+
+def _ids(record: CommunicationRecord) -> list[str]:
+    return [each for each in (record.channel_id, record.resource_id) if each]
+
+
+def _take_traffic(state: State, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool) -> None:
+    conversation.restarted = state.clock.now()
+    conversation.channels.add(record.author["channel"])
+    if conversation.status == ConversationStatus.INACTIVE:
+        change_conversation(
+            state, conversation, name=conversation.name, status=ConversationStatus.ACTIVE, by_api=by_api
+        )
+    else:
+        state.schedule(conversation)

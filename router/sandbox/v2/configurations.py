@@ -1,0 +1,111 @@
+"""Configurations: read by the public API, written by the admin API only, and what a conversation makes of one.
+
+A conversation's settings are a Configuration's, overlaid with what POST /Conversations gave inline. Settings are
+shared by all conversations that have nothing of their own, so that 20,000 conversations hold one copy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.resources import Configuration
+from router.sandbox.errors import RefusalError, not_found
+from router.sandbox.v2.bodies import CallbackBody, ChannelSettingBody
+from router.sandbox.v2.grouping import BY_ADDRESSES_AND_CHANNEL
+from router.sandbox.v2.records import Callback, ConfigurationRecord, Settings, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.sandbox.state import State
+    from router.sandbox.v2.bodies import ConfigurationChange, InlineConfiguration
+
+#: Shown of every configuration, also where it says nothing of them.
+_SHOWN: Final[Wire] = {
+    "displayName": None,
+    "description": None,
+    "conversationGroupingType": BY_ADDRESSES_AND_CHANNEL,
+    "memoryStoreId": None,
+    "channelSettings": {},
+    "statusCallbacks": [],
+    "intelligenceConfigurationIds": [],
+    "memoryExtractionEnabled": False,
+    "conversationsV1Bridge": None,
+}
+_OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
+
+
+def load_configuration(state: State, given: Configuration | dict[str, Any]) -> ConfigurationRecord:
+    """Return the record of a configuration from the options; raises ValidationError where it has no id."""
+    model = given if isinstance(given, Configuration) else Configuration.model_validate(given)
+    wire = {name: value for name, value in model.to_wire().items() if name not in _OWN}
+    moment = state.clock.moment()
+    return ConfigurationRecord(model.id, moment, moment, model.version or 1, make_settings(model.id, wire))
+
+
+def make_settings(configuration_id: str | None, wire: Wire) -> Settings:
+    """Return settings of a configuration in wire form."""
+    shown = _SHOWN | wire
+    timeouts = {
+        channel.upper(): _timeouts(setting) for channel, setting in (shown["channelSettings"] or {}).items() if setting
+    }
+    shown["statusCallbacks"] = [each.wire() for each in make_callbacks(shown["statusCallbacks"] or ())]
+    callbacks = make_callbacks(shown["statusCallbacks"])
+    return Settings(configuration_id, shown["conversationGroupingType"], timeouts, callbacks, shown)
+
+
+def _timeouts(setting: Wire) -> tuple[int | None, int | None]:
+    timeouts = ChannelSettingBody.model_validate(setting).status_timeouts
+    return (timeouts.inactive, timeouts.closed) if timeouts else (None, None)
+
+
+def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]:
+    """Return callbacks of wire objects or of a body."""
+    bodies = (each if isinstance(each, CallbackBody) else CallbackBody.model_validate(each) for each in given)
+    return tuple(Callback(each.url, each.method) for each in bodies)
+
+
+def settings_for(state: State, configuration_id: str | None, inline: InlineConfiguration | None) -> Settings:
+    """Return the settings of a new conversation.
+
+    Raises RefusalError: 404 for an unknown configuration, 400 for neither a configuration nor an inline one.
+    """
+    if configuration_id is None:
+        if inline is None:
+            raise RefusalError(
+                400, "configurationId: is required without an inline configuration", field="configurationId"
+            )
+        return make_settings(None, _wire(inline))
+    record = find_configuration(state, configuration_id)
+    changes = _wire(inline) if inline else {}
+    return make_settings(configuration_id, record.settings.wire | changes) if changes else record.settings
+
+
+def find_configuration(state: State, configuration_id: str) -> ConfigurationRecord:
+    """Return the configuration; raises RefusalError (404)."""
+    record = state.configurations.get(configuration_id)
+    if record is None:
+        raise not_found("Configuration", configuration_id)
+    return record
+
+
+def change_configuration(state: State, configuration_id: str, change: ConfigurationChange) -> ConfigurationRecord:
+    """Change a configuration as the owner of the account would; open conversations keep theirs if pinned.
+
+    Raises RefusalError: 404, or 400 for another grouping type.
+    """
+    record = find_configuration(state, configuration_id)
+    wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    if wire.get("conversationGroupingType", record.settings.grouping) != record.settings.grouping:
+        raise RefusalError(400, "conversationGroupingType: cannot be changed", field="conversationGroupingType")
+    if "channelSettings" in wire:  # channel by channel; null takes a channel out
+        channels = record.settings.wire["channelSettings"] | (wire["channelSettings"] or {})
+        wire["channelSettings"] = {name: setting for name, setting in channels.items() if setting is not None}
+    record.settings = make_settings(record.id, record.settings.wire | wire)
+    record.updated = state.clock.moment()
+    record.version += 1
+    return record
+
+
+def _wire(inline: InlineConfiguration) -> Wire:
+    return inline.model_dump(mode="json", by_alias=True, exclude_none=True)

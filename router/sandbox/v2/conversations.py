@@ -1,0 +1,178 @@
+"""Conversations: opening, changing, closing and deleting them, by the API and by the timers.
+
+CLOSED is final: it frees the grouping keys, and every later write is refused. A deleted conversation is gone at once;
+its operation only tells so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.resources import ConversationStatus
+from router.sandbox.clock import SECOND
+from router.sandbox.errors import invalid
+from router.sandbox.state import KEEP_OPERATIONS
+from router.sandbox.v2.bodies import MAX_METADATA
+from router.sandbox.v2.configurations import make_callbacks, settings_for
+from router.sandbox.v2.membership import place, release_keys, release_resource_ids
+from router.sandbox.v2.participants import distinct, make_draft
+from router.sandbox.v2.records import ConversationRecord, OperationRecord, Wire
+from router.sandbox.v2.timers import next_step
+
+if TYPE_CHECKING:
+    from router.sandbox.state import State
+    from router.sandbox.v2.bodies import NewConversation, PatchConversation, ReplaceConversation
+    from router.sandbox.v2.records import Settings
+
+
+def create_conversation(state: State, body: NewConversation) -> ConversationRecord:
+    """Open a conversation with all its participants at once.
+
+    Raises RefusalError: 404 for the configuration, 409 if an open conversation holds the same grouping key.
+    """
+    settings = settings_for(state, body.configuration_id, body.configuration)
+    conversation = new_conversation(state, settings, name=body.name, is_inline=body.configuration is not None)
+    conversation.metadata = dict(body.metadata or {})
+    drafts = [make_draft(state, each) for each in body.participants or ()]
+    place(state, conversation, distinct(drafts, state.options.duplicate_address))
+    open_conversation(state, conversation)
+    return conversation
+
+
+def new_conversation(
+    state: State, settings: Settings, *, name: str | None = None, is_inline: bool = False
+) -> ConversationRecord:
+    """Return a conversation that is not open yet."""
+    moment = state.clock.moment()
+    return ConversationRecord(
+        id=state.make_id("conv_conversation", moment),
+        moment=moment,
+        updated=moment,
+        account_id=state.options.account_sid,
+        settings=settings,
+        is_inline=is_inline,
+        name=name,
+        metadata={},
+        restarted=state.clock.now(),
+    )
+
+
+def open_conversation(state: State, conversation: ConversationRecord, *, by_api: bool = True) -> None:
+    """Let everybody see the conversation, and tell of it and its participants."""
+    state.conversations.add(conversation)
+    state.schedule(conversation)
+    state.emit(conversation, "CONVERSATION_CREATED", bare_wire(state, conversation), by_api=by_api)
+    for participant in conversation.participants:
+        state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=by_api)
+
+
+def replace_conversation(state: State, conversation: ConversationRecord, body: ReplaceConversation) -> None:
+    """PUT: name and metadata that the body omits are cleared (switch: kept)."""
+    is_kept = state.options.put_semantics == "merge"
+    if body.metadata is not None or not is_kept:
+        conversation.metadata = dict(body.metadata or {})
+    name = conversation.name if is_kept and "name" not in body.model_fields_set else body.name
+    change_conversation(state, conversation, name=name, status=body.status)
+
+
+def patch_conversation(state: State, conversation: ConversationRecord, body: PatchConversation) -> None:
+    """PATCH: metadata is merged, null removes a key or the name; raises RefusalError (400) past 8 entries."""
+    given = body.model_fields_set
+    metadata = conversation.metadata
+    if "metadata" in given:
+        merged = metadata | (body.metadata or {})
+        metadata = {key: value for key, value in merged.items() if value is not None}
+        if len(metadata) > MAX_METADATA:
+            raise invalid("metadata", f"has more than {MAX_METADATA} entries")
+    conversation.metadata = metadata
+    if body.configuration is not None and "status_callbacks" in body.configuration.model_fields_set:
+        callbacks = body.configuration.status_callbacks
+        conversation.callbacks = None if callbacks is None else make_callbacks(callbacks)
+    name = body.name if "name" in given else conversation.name
+    change_conversation(state, conversation, name=name, status=body.status or conversation.status)
+
+
+def change_conversation(
+    state: State, conversation: ConversationRecord, *, name: str | None, status: str, by_api: bool = True
+) -> None:
+    """Set name and status; told only if one of them is new, as the event's documentation says."""
+    is_new = (name, status) != (conversation.name, conversation.status)
+    if status == ConversationStatus.ACTIVE and conversation.status == ConversationStatus.INACTIVE:
+        conversation.restarted = state.clock.now()
+    conversation.name, conversation.status = name, str(status)
+    conversation.updated = state.clock.moment()
+    if conversation.is_closed:
+        _bury(state, conversation)
+    state.schedule(conversation)
+    if is_new:
+        state.emit(conversation, "CONVERSATION_UPDATED", bare_wire(state, conversation), by_api=by_api)
+
+
+def delete_conversation(state: State, conversation: ConversationRecord) -> OperationRecord:
+    """Delete the conversation and return the operation that a 202 names."""
+    _forget(state, conversation)
+    moment = state.clock.moment()
+    completes = moment + round(state.options.operation_seconds * SECOND)
+    related = {"conversationId": conversation.id}
+    operation = OperationRecord(state.make_id("proc_job", moment), moment, completes, related)
+    state.operations[operation.id] = operation
+    if len(state.operations) > KEEP_OPERATIONS:
+        state.operations.popitem(last=False)
+    return operation
+
+
+def run_timers(state: State) -> None:
+    """Make every conversation inactive or closed whose time has come, and tell it."""
+    now = state.clock.now()
+    for at, conversation_id in state.timers.due(now):
+        conversation = state.conversations.get(conversation_id)
+        if conversation is None or conversation.timer_at != at:
+            continue
+        conversation.timer_at = None
+        step = next_step(conversation, state.settings_of(conversation), state.options.channel_timeout)
+        if step is not None and step[0] <= now:
+            change_conversation(state, conversation, name=conversation.name, status=step[1], by_api=False)
+        else:
+            state.schedule(conversation)
+
+
+def bare_wire(state: State, conversation: ConversationRecord) -> Wire:
+    """Return the conversation as events carry it: without its participants."""
+    settings = state.settings_of(conversation)
+    configuration = settings.wire
+    if conversation.callbacks is not None:
+        configuration = configuration | {"statusCallbacks": [each.wire() for each in conversation.callbacks]}
+    return {
+        "id": conversation.id,
+        "accountId": conversation.account_id,
+        "configurationId": settings.configuration_id,
+        "status": conversation.status,
+        "name": conversation.name,
+        "metadata": conversation.metadata,
+        "createdAt": state.text(conversation.moment),
+        "updatedAt": state.text(conversation.updated),
+        "configuration": configuration,
+    }
+
+
+def full_wire(state: State, conversation: ConversationRecord) -> Wire:
+    """Return the conversation as the API returns it: with all its participants."""
+    participants = [each.to_wire(state.text) for each in conversation.participants]
+    return bare_wire(state, conversation) | {"participants": participants}
+
+
+def _bury(state: State, conversation: ConversationRecord) -> None:
+    release_keys(state, conversation)
+    state.closed[conversation.id] = None
+    while len(state.closed) > state.options.keep_closed:
+        oldest = state.conversations.get(next(iter(state.closed)))
+        if oldest is not None:
+            _forget(state, oldest)
+
+
+def _forget(state: State, conversation: ConversationRecord) -> None:
+    if not conversation.is_closed:
+        release_keys(state, conversation)
+    state.closed.pop(conversation.id, None)
+    release_resource_ids(state, conversation)
+    state.conversations.remove(conversation.id)

@@ -1,0 +1,203 @@
+"""Who sits in a conversation and which grouping keys that makes it hold: the one place that writes either index.
+
+Every change first works out what the conversation would claim anew, asks whether another open conversation of the
+same configuration holds it, and only then changes anything: a refused write leaves no trace. What a participant had
+claimed already is not asked for again, so that rewriting it unchanged never conflicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from router.core.resources import ConversationStatus, ParticipantAddress
+from router.sandbox.errors import mapping_exists
+from router.sandbox.v2.grouping import NO_KEYS, Anchors, Key, Keys, Member, keys_of
+from router.sandbox.v2.records import ParticipantRecord, canonical_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from router.sandbox.state import State
+    from router.sandbox.v2.records import ConversationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A participant as it shall be: body, defaults and profile put together."""
+
+    type: str
+    name: str | None
+    profile_id: str | None
+    addresses: tuple[ParticipantAddress, ...]
+
+    def as_member(self) -> Member:
+        """Return what grouping looks at."""
+        return Member(self.type, self.profile_id, canonical_pairs(self.addresses))
+
+
+def place(
+    state: State, conversation: ConversationRecord, drafts: Iterable[Draft], *, is_checked: bool = True
+) -> list[ParticipantRecord]:
+    """Put new participants into the conversation at once, without telling anybody.
+
+    Raises RefusalError (409) if the grouping collides, unless it is not `is_checked`, and changes nothing then.
+    """
+    records = [_new_record(state, conversation, draft) for draft in drafts]
+    members = {record.id: record.as_member() for record in records}
+    anchors = conversation.anchors.admit(members.values())
+    keys = _new_keys(conversation, anchors, members)
+    if is_checked:
+        _refuse_collision(state, conversation, keys)
+    for record in records:
+        conversation.participants.add(record)
+        _hold_addresses(state, conversation, record)
+    _hold_keys(state, conversation, anchors, keys)
+    return records
+
+
+def rewrite(state: State, conversation: ConversationRecord, participant: ParticipantRecord, draft: Draft) -> None:
+    """Make `participant` what `draft` says; raises RefusalError (409) if the grouping collides."""
+    member = draft.as_member()
+    anchors = conversation.anchors.replace(participant.as_member(), member)
+    keys = _new_keys(conversation, anchors, {participant.id: member})
+    _refuse_collision(state, conversation, keys)
+    _release_addresses(state, conversation, participant)
+    participant.type, participant.name = draft.type, draft.name
+    participant.profile_id, participant.addresses = draft.profile_id, draft.addresses
+    participant.updated = state.clock.moment()
+    _hold_addresses(state, conversation, participant)
+    _hold_keys(state, conversation, anchors, keys)
+
+
+def take_out(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+    """Remove the participant; our address stays an anchor, so the customer's next message still comes here."""
+    conversation.participants.remove(participant.id)
+    _release_addresses(state, conversation, participant)
+    _exchange(state, conversation, participant.keys, NO_KEYS)
+    participant.updated = state.clock.moment()
+
+
+def fix_anchor(state: State, conversation: ConversationRecord, channel: str, address: str) -> None:
+    """Hold our own (canonical) address as an anchor, whether or not a participant has it."""
+    anchors = conversation.anchors.fix(channel, address)
+    _hold_keys(state, conversation, anchors, _new_keys(conversation, anchors, {}))
+
+
+def hold_ghost(state: State, conversation: ConversationRecord, member: Member) -> None:
+    """Hold the grouping keys of a customer side that is no participant."""
+    if member not in conversation.ghosts:
+        keys = keys_of(member, conversation.anchors, conversation.settings.grouping)
+        _exchange(state, conversation, NO_KEYS, keys)
+        conversation.ghosts[member] = keys
+
+
+def release_keys(state: State, conversation: ConversationRecord) -> None:
+    """Free every grouping key of a conversation that closes."""
+    for keys in (*(each.keys for each in conversation.participants), *conversation.ghosts.values()):
+        _exchange(state, conversation, keys, NO_KEYS)
+
+
+def release_resource_ids(state: State, conversation: ConversationRecord) -> None:
+    """Free what the `channelId` filter finds a conversation by, when it goes."""
+    for participant in conversation.participants:
+        _release_addresses(state, conversation, participant)
+    for each in conversation.communications:
+        state.resource_ids.discard(filter(None, (each.channel_id, each.resource_id)), conversation.id)
+
+
+def find_holder(
+    conversation: ConversationRecord, addresses: Iterable[ParticipantAddress], apart_from: str | None = None
+) -> ParticipantRecord | None:
+    """Return the participant that has one of `addresses` already."""
+    for address in addresses:
+        for participant_id in conversation.addresses.owners(address.key):
+            if participant_id != apart_from:
+                return conversation.participants.get(participant_id)
+    return None
+
+
+def find_collision(
+    state: State,
+    configuration_id: str | None,
+    claimed: Iterable[Key],
+    apart_from: str | None = None,
+    *,
+    has_inactive: bool,
+) -> ConversationRecord | None:
+    """Return the open conversation that holds one of the `claimed` keys: an ACTIVE one, the oldest, if there are more.
+
+    INACTIVE ones count only if `has_inactive`.
+    """
+    owners = {owner for key in claimed for owner in state.keys.owners((configuration_id, key)) if owner != apart_from}
+    found = [conversation for owner in owners if (conversation := state.conversations.get(owner)) is not None]
+    if not has_inactive:
+        found = [each for each in found if each.status == ConversationStatus.ACTIVE]
+    return min(found, key=lambda each: (each.status != ConversationStatus.ACTIVE, each.moment), default=None)
+
+
+def _refuse_collision(state: State, conversation: ConversationRecord, keys: Mapping[str, Keys]) -> None:
+    claimed: set[Key] = set()
+    for participant_id, new in keys.items():
+        known = conversation.participants.get(participant_id)
+        claimed |= new.claimed - known.keys.claimed if known else new.claimed
+    scope, has_inactive = conversation.settings.configuration_id, state.options.inactive_blocks
+    other = find_collision(state, scope, claimed, conversation.id, has_inactive=has_inactive)
+    if other is not None:
+        raise mapping_exists(other.id)
+
+
+def _new_record(state: State, conversation: ConversationRecord, draft: Draft) -> ParticipantRecord:
+    moment = state.clock.moment()
+    return ParticipantRecord(
+        id=state.make_id("conv_participant", moment),
+        moment=moment,
+        updated=moment,
+        conversation_id=conversation.id,
+        account_id=conversation.account_id,
+        type=draft.type,
+        name=draft.name,
+        profile_id=draft.profile_id,
+        addresses=draft.addresses,
+    )
+
+
+def _new_keys(conversation: ConversationRecord, anchors: Anchors, members: Mapping[str, Member]) -> dict[str, Keys]:
+    """Return the new keys by participant id: of `members`, and of everybody if the anchors changed."""
+    concerned = dict(members)
+    if anchors is not conversation.anchors:
+        concerned = {each.id: each.as_member() for each in conversation.participants} | concerned
+    grouping = conversation.settings.grouping
+    return {participant_id: keys_of(member, anchors, grouping) for participant_id, member in concerned.items()}
+
+
+def _hold_keys(state: State, conversation: ConversationRecord, anchors: Anchors, keys: Mapping[str, Keys]) -> None:
+    for participant_id, new in keys.items():
+        participant = conversation.participants.get(participant_id)
+        if participant is not None:
+            _exchange(state, conversation, participant.keys, new)
+            participant.keys = new
+    if anchors is conversation.anchors:
+        return
+    conversation.anchors = anchors
+    for member, old in conversation.ghosts.items():
+        conversation.ghosts[member] = keys_of(member, anchors, conversation.settings.grouping)
+        _exchange(state, conversation, old, conversation.ghosts[member])
+
+
+def _exchange(state: State, conversation: ConversationRecord, old: Keys, new: Keys) -> None:
+    """Swap held keys; grouping happens within one configuration, and without one in a group of its own."""
+    scope = conversation.settings.configuration_id
+    state.keys.discard(((scope, key) for key in old.owned), conversation.id)
+    state.keys.add(((scope, key) for key in new.owned), conversation.id)
+
+
+def _hold_addresses(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+    conversation.addresses.add((each.key for each in participant.addresses), participant.id)
+    conversation.member_channels.update(each.channel for each in participant.addresses)
+    state.resource_ids.add((each.channel_id for each in participant.addresses if each.channel_id), conversation.id)
+
+
+def _release_addresses(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+    conversation.addresses.discard((each.key for each in participant.addresses), participant.id)
+    state.resource_ids.discard((each.channel_id for each in participant.addresses if each.channel_id), conversation.id)

@@ -1,0 +1,203 @@
+"""Reads accounts.toml into accounts, and says with line and reason what cannot be meant as it is written.
+
+The format is described in config/accounts.toml itself. The file holds no secret: it names the environment variables
+that do, and a value that looks like a secret is refused without being repeated. TOML libraries do not tell lines, so
+the text is searched for the n-th `[[account]]` and the keys below it; that is for messages only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.accounts import Account, parse_shared_keys, parse_tokens
+from router.core.errors import SettingsError
+from router.settings.toml_lines import TomlLines, parse_toml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+#: What a command can ask of every account (`missing`), by the names that settings.load knows.
+TOKEN: Final = "twilio_auth_token"  # noqa: S105 - the name of a setting
+CONFIGURATION: Final = "twilio_conversation_configuration_id"
+CREDENTIALS: Final = "api_credentials"
+
+_SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
+_SERVICE_SID: Final = re.compile(r"IS[0-9a-fA-F]{32}")
+_URL: Final = re.compile(r"https?://[^\s/]+\S*")
+_DOMAIN: Final = re.compile(r"([^@\s]+@)?[^@\s]+")
+#: Variables are written in capitals, so that a token, which is 32 hexadecimal digits, is not taken for one; those that
+#: begin with ROUTER_ are settings, and a misspelt one is told as such.
+_VARIABLE: Final = re.compile(r"(?!(AC|SK)?[0-9A-F]{32}$)(?!ROUTER_)[A-Z][A-Z0-9_]*")
+_NAME: Final = (
+    "must be the name of an environment variable, in capitals and without ROUTER_ at its beginning"
+    " (if it is the secret itself, replace the secret)"
+)
+_PATTERNS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
+    "sid": (_SID, "must be an account SID: AC and 32 hexadecimal digits"),
+    "name": (re.compile(r".*\S.*"), "must be a text"),
+    "auth_token_env": (_VARIABLE, _NAME),
+    "api_key_env": (_VARIABLE, _NAME),
+    "api_secret_env": (_VARIABLE, _NAME),
+    "shared_keys_env": (_VARIABLE, _NAME),
+    "configuration_id": (re.compile(r"\S+"), "must be the id of a configuration (conv_configuration_...)"),
+    "classic_service_sid": (_SERVICE_SID, "must be a classic service: IS and 32 hexadecimal digits"),
+    "conversations_url": (_URL, "must be an http or https URL"),
+}
+_KEYS: Final = (*_PATTERNS, "email_domains")
+#: What people write when they put the secret itself into the file.
+_SECRETS: Final = {key.removesuffix("_env"): key for key in _KEYS if key.endswith("_env")}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One `[[account]]` as it is written; `place` is its file and line."""
+
+    place: str
+    sid: str
+    texts: Mapping[str, str] = field(default_factory=dict)
+    email_domains: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """How messages name the account."""
+        return f"account {self.sid}" + (f" ({self.texts['name']})" if "name" in self.texts else "")
+
+    def account(self, environment: Mapping[str, str]) -> Account:
+        """Return the account with its secrets; raises ValueError for shared keys that are not id=secret."""
+        texts = self.texts
+        tokens = parse_tokens(self._value("auth_token_env", environment))
+        key, secret = self._value("api_key_env", environment), self._value("api_secret_env", environment)
+        return Account(
+            sid=self.sid,
+            tokens=tokens,
+            shared_keys=parse_shared_keys(self._value("shared_keys_env", environment)),
+            credentials=(key, secret) if "api_key_env" in texts else (self.sid, tokens[0] if tokens else ""),
+            configuration_id=texts.get("configuration_id"),
+            classic_service_sid=texts.get("classic_service_sid"),
+            conversations_url=_base(texts.get("conversations_url")),
+            email_domains=self.email_domains,
+            name=texts.get("name"),
+        )
+
+    def problems(self, environment: Mapping[str, str], require: frozenset[str]) -> list[str]:
+        """Return what the variables lack, for a command that needs `require` of every account."""
+        missing = [self._lack(key, environment) for key in self._needed(environment, require)]
+        if CONFIGURATION in require and "configuration_id" not in self.texts:
+            missing.append("configuration_id is missing: the configuration (conv_configuration_...) of conversations")
+        try:
+            parse_shared_keys(self._value("shared_keys_env", environment))
+        except ValueError as error:
+            missing.append(f"{self.texts['shared_keys_env']} {error}")
+        return [f"{self.place}: {self.label}: {problem}" for problem in missing if problem]
+
+    def _needed(self, environment: Mapping[str, str], require: frozenset[str]) -> list[str]:
+        """Return the keys whose variables must be set. Half a key pair never falls back to the token in silence."""
+        pair = [key for key in ("api_key_env", "api_secret_env") if key in self.texts]
+        needed = pair if any(self._value(key, environment) for key in pair) or CREDENTIALS in require else []
+        if TOKEN in require or (CREDENTIALS in require and not pair):
+            needed = ["auth_token_env", *needed]
+        if TOKEN in require and "shared_keys_env" in self.texts:
+            needed = [*needed, "shared_keys_env"]
+        return needed
+
+    def _lack(self, key: str, environment: Mapping[str, str]) -> str | None:
+        if key not in self.texts:
+            return f"{key} is missing: the name of the variable that holds the account's auth token"
+        return None if self._value(key, environment).strip(", ") else f"{self.texts[key]} is not set ({key})"
+
+    def _value(self, key: str, environment: Mapping[str, str]) -> str:
+        return environment.get(self.texts.get(key, ""), "").strip()
+
+
+@dataclass(frozen=True, slots=True)
+class AccountsFile:
+    """What accounts.toml says; without rows there is nothing but the account of the TWILIO_ variables.
+
+    `is_broken` if it could not be read: then nobody knows whether that account is needed.
+    """
+
+    rows: tuple[Row, ...] = ()
+    is_broken: bool = False
+
+    def accounts(self, environment: Mapping[str, str]) -> list[Account]:
+        """Return the accounts with their secrets, where `problems` has found none."""
+        return [row.account(environment) for row in self.rows]
+
+    def problems(self, environment: Mapping[str, str], require: frozenset[str], own: str | None) -> list[str]:
+        """Return what the variables lack; `own` is the account of TWILIO_ACCOUNT_SID, which is not in the file."""
+        found = [problem for row in self.rows for problem in row.problems(environment, require)]
+        return found + [
+            f"{row.place}: {row.label} is TWILIO_ACCOUNT_SID too: describe it in one place, here or in the environment"
+            for row in self.rows
+            if own and row.sid.lower() == own.lower()
+        ]
+
+
+def read_accounts(text: str, origin: str = "accounts.toml") -> AccountsFile:
+    """Return what `text` says; raises SettingsError with every problem as `origin:line: reason`."""
+    return _Reader(text, origin, table="account").read(parse_toml(text, origin, SettingsError))
+
+
+class _Reader(TomlLines):
+    """Reads the document, noting every problem."""
+
+    def read(self, document: dict[str, Any]) -> AccountsFile:
+        for key in sorted(document.keys() - {"account"}):
+            self.complain(self.find_top(key), f"unknown table or key '{key}' (known: account)")
+        tables = document.get("account", [])
+        if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+            self.complain(self.find_top("account"), "accounts are written as [[account]] tables")
+            tables = []
+        rows = [self.row(table, self.line_of(index)) for index, table in enumerate(tables)]
+        self.check_unique(rows, "sid", lambda row: [row.sid.lower()] if row.sid else [])
+        self.check_unique(rows, "email_domains", lambda row: list(row.email_domains))
+        if self.problems:
+            raise SettingsError(self.problems)
+        return AccountsFile(tuple(rows))
+
+    def row(self, table: dict[str, Any], line: int) -> Row:
+        for key in sorted(table.keys() - set(_KEYS)):
+            if key in _SECRETS:
+                reason = f"{key} is a secret: set it as a variable, and write its name here as {_SECRETS[key]}"
+            else:
+                reason = f"unknown key '{key}' (known: {', '.join(sorted(_KEYS))})"
+            self.complain(self.find(key, line), reason)
+        if "sid" not in table:
+            self.complain(line, "an account needs a sid (AC...)")
+        if ("api_key_env" in table) != ("api_secret_env" in table):
+            self.complain(line, "api_key_env and api_secret_env belong together: one of them is missing")
+        texts = {key: self.text(key, table[key], line) for key in _PATTERNS if key in table}
+        return Row(
+            place=f"{self.origin}:{line}",
+            sid=texts.get("sid", ""),
+            texts=texts,
+            email_domains=self.domains(table.get("email_domains", []), line),
+        )
+
+    def text(self, key: str, value: Any, line: int) -> str:
+        pattern, wanted = _PATTERNS[key]
+        if isinstance(value, str) and pattern.fullmatch(value):
+            return value
+        self.complain(self.find(key, line), f"{key} {wanted}")
+        return ""
+
+    def domains(self, value: Any, line: int) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(one, str) and _DOMAIN.fullmatch(one) for one in value):
+            return tuple(one.lower() for one in value)
+        self.complain(self.find("email_domains", line), "email_domains must be a list of domains or whole mailboxes")
+        return ()
+
+    def check_unique(self, rows: list[Row], key: str, values_of: Callable[[Row], list[str]]) -> None:
+        counts = Counter(value for row in rows for value in values_of(row))
+        for value, times in counts.items():
+            if times > 1:
+                places = [row.place.rpartition(":")[2] for row in rows if value in values_of(row)]
+                what = next(row.sid for row in rows if row.sid.lower() == value) if key == "sid" else value
+                self.complain(int(places[-1]), f"{key} {what} is there {times} times (lines {', '.join(places)})")
+
+
+def _base(url: str | None) -> str | None:
+    return url.rstrip("/").removesuffix("/v2").removesuffix("/v1") if url else None

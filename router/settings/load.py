@@ -1,0 +1,169 @@
+"""Settings: the only place that reads the environment.
+
+The environment wins over config/settings.toml, which holds what is not secret. All problems are reported at once,
+each naming its variable. The fields are in router.settings_model.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import ValidationError
+
+from router.core.errors import SettingsError
+from router.settings import values as setting_types
+from router.settings.accounts_file import CREDENTIALS, TOKEN
+from router.settings.accounts_loader import ACCOUNTS_FILE, PER_ACCOUNT, read_accounts_file
+from router.settings.model import Settings, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["SUPERVISOR", "Settings", "load", "variable_of"]
+
+#: No setting: the supervisor tells the processes that it starts who it is.
+SUPERVISOR: Final = "ROUTER_SUPERVISOR"
+#: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
+_OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
+
+
+def find_config_dir(environment: Mapping[str, str]) -> Path:
+    """Return ROUTER_CONFIG_DIR, or `config` here, or the one beside the package."""
+    named = environment.get("ROUTER_CONFIG_DIR")
+    if named:
+        return Path(named)
+    here = Path("config")
+    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "config"
+
+
+def load(
+    *,
+    require: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Return the settings; `require` names fields without which this command cannot work.
+
+    What it names of an account (PER_ACCOUNT) is asked of every account. `overrides` (from the command line, by field
+    name) win over the environment. Raises SettingsError with all problems, each naming its variable or the file and
+    key.
+    """
+    environment = os.environ if environment is None else environment
+    config_dir = find_config_dir(environment)
+    problems: list[str] = []
+    values = _from_file(config_dir / "settings.toml", problems)
+    values |= {
+        name: environment[variable_of(name)]
+        for name in Settings.model_fields
+        if environment.get(variable_of(name), "").strip()
+    }
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    values["config_dir"] = config_dir
+    further = read_accounts_file(config_dir, str(values.get("accounts_file", ACCOUNTS_FILE)), problems)
+    problems += _misspelt(environment)
+    settings = None
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
+    require = tuple(require)
+    has_own = bool(values.get("twilio_account_sid")) or not (further.rows or further.is_broken)
+    wanted = [name for name in require if has_own or name not in PER_ACCOUNT]
+    problems += _half_pair(values)
+    problems += [_missing(name) for name in wanted if not _is_set(name, settings, values)]
+    problems += further.problems(environment, frozenset(require), values.get("twilio_account_sid"))
+    if problems or settings is None:
+        raise SettingsError(problems)
+    settings._further = tuple(further.accounts(environment))  # noqa: SLF001 - frozen for everybody else
+    return settings
+
+
+def _is_set(name: str, settings: Settings | None, values: Mapping[str, Any]) -> bool:
+    if name == CREDENTIALS:  # half a pair is a problem of its own
+        return bool(values.get("twilio_api_key") or (settings.auth_tokens if settings else values.get(TOKEN)))
+    return bool(getattr(settings, name) if settings else values.get(name))
+
+
+def _missing(name: str) -> str:
+    return _WORDS.get(name) or f"{variable_of(name)} is not set{_HINTS.get(name, '')}"
+
+
+_WORDS: Final = {
+    CREDENTIALS: "TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API"
+}
+_HINTS: Final = {
+    "twilio_account_sid": ": the account (AC...) whose webhooks are taken",
+    "twilio_auth_token": ": the account's primary auth token, which signs the webhooks",
+    "public_base_url": ": the URL that Twilio calls, for example https://hooks.example.com",
+    "redis_url": ": for example redis://localhost:6379/0 (`python -m router dev` brings its own)",
+    "twilio_conversation_configuration_id": ": the configuration (conv_configuration_...) of new conversations",
+}
+
+
+def _half_pair(values: Mapping[str, Any]) -> list[str]:
+    """Return a problem if only one of API key and secret is set: the auth token would be used instead, silently."""
+    pair = ("twilio_api_key", "twilio_api_secret")
+    given = [name for name in pair if values.get(name)]
+    if len(given) != 1:
+        return []
+    other = pair[1 - pair.index(given[0])]
+    return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: they belong together"]
+
+
+def child_environment(values: Mapping[str, str]) -> dict[str, str]:
+    """Return this process' environment with `values` in it, for a process that is started with them."""
+    return {**os.environ, **values}
+
+
+def supervisor_pid() -> int | None:
+    """Return the process that started this one and without which it shall not live on, where there is one."""
+    value = os.environ.get(SUPERVISOR, "")
+    return int(value) if value.isdecimal() else None
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """Return the variables of a dotenv file as `dev` writes it; empty where there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=")[::2] for line in lines if "=" in line and not line.lstrip().startswith("#"))
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def own_environment() -> dict[str, str]:
+    """Return this process' environment."""
+    return dict(os.environ)
+
+
+def _problem(location: tuple[int | str, ...], message: str) -> str:
+    return f"{variable_of(str(location[0]))}: {message.removeprefix('Value error, ')}"
+
+
+def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: {error}")
+        return {}
+    for key in sorted(values):
+        if key in setting_types.SECRET:
+            problems.append(f"{path}: {key} is secret: set {variable_of(key)} in the environment instead")
+        elif key not in Settings.model_fields:
+            problems.append(f"{path}: unknown key '{key}'")
+    return {
+        key: value for key, value in values.items() if key in Settings.model_fields and key not in setting_types.SECRET
+    }
+
+
+def _misspelt(environment: Mapping[str, str]) -> list[str]:
+    """Return a problem for every ROUTER_ variable that is none of ours: a misspelt setting must not be silent."""
+    known = {variable_of(name) for name in Settings.model_fields} | _OF_TOOLS | {SUPERVISOR}
+    return [
+        f"{name}: no such setting" for name in sorted(environment) if name.startswith("ROUTER_") and name not in known
+    ]

@@ -1,0 +1,1 @@
+"""Makes and sends signed webhooks of every kind."""

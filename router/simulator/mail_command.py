@@ -1,0 +1,78 @@
+"""`python -m router simulate email`: what `simulate` needs to know of mails."""
+
+from __future__ import annotations
+
+import mimetypes
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from router.commands.simulate_options import CUSTOMER, OURS
+from router.core.errors import SettingsError
+from router.inbound.email import identify
+from router.inbound.mail_reader import MailReader
+from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
+from router.simulator.mail_keys import read_key
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from router.simulator.messages import SimulatedWebhook
+
+#: The other defaults are phone numbers.
+_MAILBOXES: Final = {CUSTOMER: "ana@example.com", OURS: "support@inbound.example.com"}
+_KEY_FILE: Final = "ROUTER_EMAIL_PRIVATE_KEY_FILE"
+
+
+def mailboxes_of(arguments: argparse.Namespace) -> tuple[str, str]:
+    """Return who writes to whom."""
+    sender, recipient = arguments.sender, arguments.recipient
+    return _MAILBOXES.get(sender, sender), _MAILBOXES.get(recipient, recipient)
+
+
+def make_mail(arguments: argparse.Namespace) -> SimulatedWebhook:
+    """Return the mail that the command line describes; raises SettingsError if its attachment cannot be read."""
+    sender, recipient = mailboxes_of(arguments)
+    return mail(
+        sender=sender,
+        recipients=[recipient],
+        subject=arguments.subject,
+        body=arguments.body,
+        message_id=f"<{secrets.token_hex(16)}@simulated.example.com>" if arguments.new else arguments.sid,
+        attachments=[_attach(Path(name)) for name in arguments.attachment],
+        raw_field=RAW_FIELDS[0] if arguments.raw else None,
+    )
+
+
+def _attach(path: Path) -> Attachment:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SettingsError([f"--attachment: {path}: {error.strerror}"]) from error
+    return Attachment(path.name, content, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+
+
+def make_sender(environment: Mapping[str, str], auth_token: str) -> MailSender:
+    """Return what signs mails with the key that the environment names; raises SettingsError if there is none."""
+    path = environment.get(_KEY_FILE)
+    if not path:
+        hint = "start `python -m router dev` first, or name the PEM file of the private key that signs mails"
+        raise SettingsError([f"{_KEY_FILE} is not set: {hint}"])
+    try:
+        key = read_key(Path(path))
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{_KEY_FILE}: no private key can be read from {path}"]) from error
+    return MailSender(
+        receiver_url=environment["ROUTER_URL"],
+        public_base_url=environment["PUBLIC_BASE_URL"],
+        auth_token=auth_token,
+        private_key=key,
+    )
+
+
+def mail_keys(webhook: SimulatedWebhook, account_id: str) -> list[str]:
+    """Return the idempotency keys of a mail, one for each recipient: whether they were there before tells a repeat."""
+    reader = MailReader(webhook.content_type)
+    reader.feed(webhook.body)
+    return [identify(one, account_id=account_id).key for one in reader.finish()]

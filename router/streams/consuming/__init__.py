@@ -1,0 +1,1 @@
+"""Reading streams: reader, window, claims, retries, poison isolation."""

@@ -1,0 +1,134 @@
+"""Takes over the entries of dead consumers, and finds our own that never reached us.
+
+Dead is a consumer whose heartbeat two looks in a row have missed: after an outage of Redis every heartbeat has expired,
+and the living beat again before the second look. A look that does not find our own heartbeat either says nothing of
+others: Redis can be read just then, and not written. A live one keeps its entries however slow it is. An entry that is
+ours but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is
+taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one
+gets an entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from router.logs import describe, log
+from router.streams.client.connection import Redis, RedisError
+from router.streams.consuming.trials import Deaths
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from router.core.keys import Keys
+    from router.streams.delivery import Delivery, StreamRef
+
+
+class Claimer:
+    """Looks every quarter of `ttl` seconds (the heartbeat's); hands what it claims to `take`.
+
+    `held` is what the consumer works on: (stream, entry id), kept up to date by it.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        streams: Sequence[StreamRef],
+        *,
+        group: str,
+        consumer: str,
+        ttl: float,
+        batch: int,
+        held: AbstractSet[tuple[str, str]],
+        take: Callable[[list[Delivery]], Awaitable[None]],
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._streams = streams
+        self._group = group
+        self._consumer = consumer
+        self._ttl = ttl
+        self._batch = batch
+        self._held = held
+        self._take = take
+        self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
+        self._missed: dict[str, set[str]] = {}
+        self._told: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Look for ever; a failure is logged, once while it lasts, and the next look tries again."""
+        while True:
+            for stream in self._streams:
+                level, reason = "warning", ""
+                try:
+                    await self.look(stream)
+                except (RedisError, OSError) as error:
+                    reason = f"{type(error).__name__}: {error}"
+                except Exception as error:  # noqa: BLE001 - without its claimer a consumer never gets what it lost
+                    level, reason = "error", describe(error)
+                if reason and reason != self._told.get(stream.key):  # an outage is a few lines, not one for each look
+                    log("claimer.failed", level=level, stream=stream.key, error=reason)
+                self._told[stream.key] = reason
+            await asyncio.sleep(self._ttl / 4)
+
+    async def look(self, stream: StreamRef) -> None:
+        """Take over what dead consumers of `stream` left behind, and our own strays."""
+        missed = self._missed.pop(stream.key, set())  # a look that fails begins the count anew
+        consumers = await self._consumers(stream)
+        ours = consumers.pop(self._consumer, 0)
+        silent = await self._silent(stream, [*consumers])
+        for consumer in silent:
+            if consumer not in missed:
+                continue
+            claimed = await self._claim_all(stream, consumer, int(self._ttl * 500))
+            if claimed:
+                log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
+            await self._deaths.forget_consumer(stream, consumer)
+        if ours > sum(key == stream.key for key, _ in self._held):  # else there are no strays to look for page by page
+            await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
+        self._missed[stream.key] = set(silent)
+
+    async def _consumers(self, stream: StreamRef) -> dict[str, int]:
+        """Return the group's consumers, each with how many entries are pending for it."""
+        try:
+            rows: Any = await self._redis.xinfo_consumers(stream.key, self._group)
+        except ResponseError as error:
+            if "NOGROUP" in str(error) or "no such key" in str(error):
+                return {}
+            raise
+        return {row["name"].decode(): row["pending"] for row in rows}
+
+    async def _silent(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+        """Return who has no heartbeat; nobody, where we have none ourselves: nobody can beat then."""
+        if not consumers:
+            return []
+        pipeline = self._redis.pipeline(transaction=False)
+        for consumer in (self._consumer, *consumers):
+            pipeline.exists(self._keys.heartbeat(stream.partition, self._group, consumer))
+        ours, *beats = await pipeline.execute()
+        return [consumer for consumer, beat in zip(consumers, beats, strict=True) if ours and not beat]
+
+    async def _claim_all(self, stream: StreamRef, consumer: str, min_idle: int) -> int:
+        """Claim a consumer's pending entries in order, batch by batch; returns how many."""
+        claimed, start = 0, "-"
+        while True:
+            rows: Any = await self._redis.xpending_range(
+                stream.key, self._group, min=start, max="+", count=self._batch, consumername=consumer, idle=min_idle
+            )
+            ids = [row["message_id"].decode() for row in rows]
+            wanted = [entry_id for entry_id in ids if (stream.key, entry_id) not in self._held]
+            if wanted:
+                claimed += await self._claim(stream, consumer, wanted, min_idle)
+            if len(ids) < self._batch:
+                return claimed
+            start = f"({ids[-1]}"
+
+    async def _claim(self, stream: StreamRef, consumer: str, ids: list[str], min_idle: int) -> int:
+        deliveries = await self._deaths.take_over(stream, consumer, min_idle, ids)
+        if deliveries:
+            await self._take(deliveries)
+        return len(deliveries)

@@ -1,0 +1,1 @@
+"""What Lua scripts write and read: appends, ledgers, commits, dead letters, quarantine."""

@@ -1,0 +1,107 @@
+"""What the commit script is called with: some ledgers of one partition with each call.
+
+Each ledger is committed or not by itself (scripts/commit.lua); they share a call because sending and reading one costs
+this process several times what the script costs Redis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.keys import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.core.keys import Keys
+    from router.core.ledger.ledger import Ledger
+    from router.streams.store.recent import Recent
+
+#: Conversations of one call: Redis answers nobody else while the script runs, half a millisecond for so many.
+MOST: Final = 32
+#: Seconds: what is committed of a conversation that has closed is kept so long, longer than anything tells of it again
+#: (a quarantined webhook may be replayed for two weeks), and no longer, since most conversations ever are closed ones.
+CLOSED_LIFE: Final = 30 * 86_400
+#: Where the stream of each target is in the keys of a call.
+_STREAMS: Final = {str(target): position for position, target in enumerate(Target, 1)}
+
+
+@dataclass(slots=True)
+class CommitCall:
+    """One call of the script: `ledgers` in the order of its results, and the keys of their hashes."""
+
+    partition: int
+    keys: list[str]
+    args: list[Any] = field(default_factory=list)
+    ledgers: list[Ledger] = field(default_factory=list)
+    hashes: list[str] = field(default_factory=list)
+
+
+class CommitCalls:
+    """Makes the calls of one namespace; `marker_ttl` is in seconds.
+
+    With a `recent` each conversation is noted there as active, where that is due.
+    """
+
+    def __init__(self, keys: Keys, *, marker_ttl: int, recent: Recent | None) -> None:
+        self._keys = keys
+        self._marker_ttl = marker_ttl
+        self._recent = recent
+        self._shared: dict[int, list[str]] = {}  # by partition: the same with every call
+
+    def make(self, ledgers: Iterable[Ledger]) -> list[CommitCall]:
+        """Return the calls that commit all of them."""
+        open_calls: dict[int, CommitCall] = {}
+        calls: list[CommitCall] = []
+        for ledger in ledgers:
+            partition = self._keys.partition_of(ledger.conversation_id)
+            call = open_calls.get(partition)
+            if call is None or len(call.ledgers) >= MOST:
+                call = open_calls[partition] = CommitCall(partition, [*self._shared_keys(partition)])
+                calls.append(call)
+            self._add(call, ledger)
+        return calls
+
+    def _shared_keys(self, partition: int) -> list[str]:
+        if partition not in self._shared:
+            streams = [self._keys.participants(partition, target) for target in Target]
+            self._shared[partition] = streams + (self._recent.keys(partition) if self._recent is not None else [])
+        return self._shared[partition]
+
+    def _add(self, call: CommitCall, ledger: Ledger) -> None:
+        keys, args = call.keys, call.args
+        name = self._keys.conversation(ledger.account_id, ledger.conversation_id)
+        call.ledgers.append(ledger)
+        call.hashes.append(name)
+        keys.append(name)
+        life = min(self._marker_ttl, CLOSED_LIFE) if ledger.is_closed else self._marker_ttl
+        args += (len(keys), ledger.revision, life)
+        removals = []
+        sets: list[str] = []
+        for field_name, value in ledger.changes.items():
+            if value is None:
+                removals.append(field_name)
+            else:
+                sets += (field_name, value)
+        args += (len(sets) // 2, *sets, len(removals), *removals, len(ledger.entries))
+        for entry in ledger.entries:
+            fields = entry.to_fields()
+            args += (_STREAMS[entry.target], fields["type"], fields["id"], fields["event"])
+            self._claim(ledger, entry.id, keys, args)
+        note = [] if self._recent is None else self._note(self._recent, ledger)
+        args += (len(_STREAMS) + 1, *note) if note else (0,)
+
+    def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
+        return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)
+
+    def _claim(self, ledger: Ledger, entry_id: str, keys: list[str], args: list[Any]) -> None:
+        """Add the keys of an entry's claims, and what the script reads of them."""
+        claim = ledger.claims.get(entry_id)
+        if claim is None:
+            args += (0, 0)
+            return
+        args += (claim.life, len(claim.names))
+        for name in claim.names:
+            keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
+            args.append(len(keys))

@@ -1,0 +1,116 @@
+"""What the streams look like from outside: lengths, groups, lag. Reads only."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import ResponseError
+
+from router.core.keys import Keys, Target
+from router.metrics import forget_gauges, gauge
+from router.streams.store import quarantine
+
+if TYPE_CHECKING:
+    from router.streams.client.connection import Redis
+
+
+@dataclass(frozen=True, slots=True)
+class GroupState:
+    """A consumer group: `lag` is what it has not read yet (None where the server cannot tell).
+
+    `oldest` is when the oldest entry came that it has not finished with (ms), None where there is none.
+    """
+
+    name: str
+    consumers: int
+    pending: int
+    lag: int | None
+    oldest: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamState:
+    """A stream's length and groups."""
+
+    key: str
+    length: int
+    groups: tuple[GroupState, ...]
+
+
+def all_streams(keys: Keys) -> list[str]:
+    """Return the keys of all streams of a namespace."""
+    return [
+        stream
+        for partition in range(keys.partitions)
+        for stream in (
+            keys.inbound(partition),
+            *(keys.participants(partition, target) for target in Target),
+            keys.dead_letters(partition),
+        )
+    ]
+
+
+async def read_stream(redis: Redis, key: str) -> StreamState:
+    """Return the state of a stream; one that does not exist is empty."""
+    length = await redis.xlen(key)
+    try:
+        rows: Any = await redis.xinfo_groups(key)
+    except ResponseError:
+        rows = []
+    groups = [
+        GroupState(
+            row["name"].decode("utf-8", "backslashreplace"),
+            row["consumers"],
+            row["pending"],
+            row.get("lag"),
+            await _oldest(redis, key, row),
+        )
+        for row in rows
+    ]
+    return StreamState(key, length, tuple(groups))
+
+
+async def _oldest(redis: Redis, key: str, row: Any) -> int | None:
+    """Return when the oldest entry came that a group needs: pending, or not read yet."""
+    summary: Any = await redis.xpending(key, row["name"])
+    if summary["pending"]:
+        return _time(summary["min"])
+    unread: Any = await redis.xrange(key, min=b"(" + row["last-delivered-id"], count=1)
+    return _time(unread[0][0]) if unread else None
+
+
+def _time(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
+
+
+async def update_gauges(redis: Redis, keys: Keys) -> None:
+    """Set the stream gauges of router.metrics from Redis."""
+    states = [await read_stream(redis, key) for key in all_streams(keys)]
+    quarantined = await quarantine.count(redis, keys)
+    forget_gauges()
+    for reason, number in quarantined.items():
+        gauge("router_quarantine_entries", reason, value=number)
+    for state in states:
+        gauge("router_stream_entries", state.key, value=state.length)
+        for group in state.groups:
+            gauge("router_group_pending", state.key, group.name, value=group.pending)
+            gauge("router_group_consumers", state.key, group.name, value=group.consumers)
+            age = time.time() - group.oldest / 1000 if group.oldest else 0.0
+            gauge("router_group_oldest_seconds", state.key, group.name, value=max(0.0, age))
+            if group.lag is not None:
+                gauge("router_group_lag", state.key, group.name, value=group.lag)
+
+
+async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
+    """Tell whether a consumer of the group is alive and has begun to read."""
+    try:
+        rows: Any = await redis.xinfo_consumers(stream, group)
+    except ResponseError:
+        return False
+    partition = next(number for number in range(keys.partitions) if f"{{{number}}}" in stream)
+    for row in rows:
+        if await redis.exists(keys.heartbeat(partition, group, row["name"].decode())):
+            return True
+    return False

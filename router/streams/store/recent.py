@@ -1,0 +1,149 @@
+"""Which conversations were active of late, and when each is to be looked at next: the order of the reconciler's work.
+
+Two sorted sets of the same names in each partition, so in the slot of the conversations: by last event, and by next
+sweep. The commit script notes an event: one ZADD, three commands more for a conversation that is new there, and nothing
+for one that this process has noted within NOTED seconds, so that the last event is known to that precision. A sweep is
+claimed by moving it LEASE seconds on, so that a claim ends by itself when its worker dies. Refuses to grow: of more
+than MOST names in a partition the longest quiet ones are forgotten, and all expire when nobody writes any more.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from router.streams.client.connection import load_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+
+#: Seconds after its first event when a conversation is swept: what callbacks tell has come by then, or is lost.
+QUIET: Final = 60
+#: Seconds between two sweeps of one conversation.
+REST: Final = 600
+#: Seconds that whoever claimed a sweep has for it.
+LEASE: Final = 600
+#: Seconds for which a conversation need not be noted again.
+NOTED: Final = 30
+#: Conversations that are remembered in one partition: some hours of the usual budget, a few MB.
+MOST: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A conversation to be swept; times in ms since 1970: its last event, since when it is due, and the claim's end."""
+
+    account_id: str
+    conversation_id: str
+    active_at: int
+    due_at: int
+    ends_at: int
+
+
+class Recent:
+    """The conversations of one namespace that had an event within `window` seconds. `clock` gives µs since 1970."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        window: int,
+        most: int = MOST,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._window = window * 1000
+        self._life = 2 * window + REST + LEASE
+        self._most = most
+        self._clock = clock
+        self._noted: dict[tuple[str, str], int] = {}
+        self._take = load_script("sweep_take")
+        self._end = load_script("sweep_end")
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are."""
+        return self._keys.partitions
+
+    def keys(self, partition: int) -> list[str]:
+        """Return the keys of a partition's sets, in the order that the scripts expect."""
+        return [self._keys.active(partition), self._keys.sweeps(partition)]
+
+    def note(self, account_id: str, conversation_id: str, *, is_doubtful: bool = False) -> list[Any]:
+        """Return what the commit script needs to note an event, nothing where it has just been noted.
+
+        That is the name, the time, the first sweep (ms), the life of the sets (s), and 1 if it `is_doubtful`: then it
+        is swept as soon as a new one. `unnote` a commit that fails.
+        """
+        now, who = self._clock() // 1000, (account_id, conversation_id)
+        if now - self._noted.get(who, 0) < NOTED * 1000 and not is_doubtful:
+            return []
+        if len(self._noted) >= self._most:
+            self._noted.clear()
+        self._noted[who] = now
+        return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life, int(is_doubtful)]
+
+    def unnote(self, account_id: str, conversation_id: str) -> None:
+        """Note it again with the next commit: this one may not have done it."""
+        self._noted.pop((account_id, conversation_id), None)
+
+    async def take(self, partition: int) -> Claim | None:
+        """Claim the conversation that has been due for the longest, None if none is. Raises RedisError."""
+        now = self._clock() // 1000
+        ends_at = now + LEASE * 1000
+        args = [now, ends_at, self._most, self._life]
+        row: Any = await self._take.run(self._redis, self.keys(partition), args)
+        if row is None:
+            return None
+        account_id, _, conversation_id = row[0].decode().partition(" ")
+        return Claim(account_id, conversation_id, int(row[1]), int(row[2]), ends_at)
+
+    def is_over(self, claim: Claim) -> bool:
+        """Tell whether the last event is out of the window: then it is not to be swept any more."""
+        return claim.active_at < self._clock() // 1000 - self._window
+
+    def is_late(self, claim: Claim) -> bool:
+        """Tell whether it waited for its sweep longer than two sweeps are apart: the budget does not suffice."""
+        return self._clock() // 1000 - claim.due_at > REST * 1000
+
+    async def put_back(self, claim: Claim, delay: float) -> None:
+        """Have it swept again in `delay` seconds, unless the claim has ended and somebody else has it."""
+        await self._finish(claim, int(self._clock() / 1000 + delay * 1000), is_over=False)
+
+    async def forget(self, claim: Claim, *, is_final: bool = False) -> None:
+        """Do not sweep it any more until its next event; one that came meanwhile counts unless this `is_final`."""
+        again = 0 if is_final else self._clock() // 1000 + QUIET * 1000
+        await self._finish(claim, again, is_over=True)
+
+    async def _finish(self, claim: Claim, due: int, *, is_over: bool) -> None:
+        keys = self.keys(self._keys.partition_of(claim.conversation_id))
+        name = f"{claim.account_id} {claim.conversation_id}"
+        await self._end.run(self._redis, keys, [name, claim.ends_at, due, int(is_over), claim.active_at])
+
+
+class Pace:
+    """The budget of API calls that the reconcilers of all workers share: one at a time, evenly spread over a minute.
+
+    Nothing is saved up, so that a night without sweeps is no burst in the morning. `clock` gives µs since 1970; clocks
+    that differ make it slower, never faster.
+    """
+
+    def __init__(
+        self, redis: Redis, keys: Keys, *, calls: int, clock: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
+        self._redis = redis
+        self._key = keys.pace()
+        self._interval = -(-60_000 // calls)
+        self._clock = clock
+        self._script = load_script("pace")
+
+    async def take(self) -> float:
+        """Return 0 if a call may be made now, and it must be then; else the seconds to wait before asking again."""
+        wait = await self._script.run(self._redis, [self._key], [self._clock() // 1000, self._interval])
+        return min(int(wait), 2 * self._interval) / 1000

@@ -1,0 +1,182 @@
+"""The quick path: a whole batch in a handful of round trips, as far as nothing must be asked of the API.
+
+Routes: one pipeline. Ledgers and commits: one for each part of the batch. What is unsettled afterwards (the API is
+needed, a race was lost, the entry is unreadable) is left to the slow path, together with everything of its subject that
+comes later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from router.core.errors import RouterError
+from router.core.events import ParticipantReported
+from router.core.ledger.ledger import FieldNotReadError
+from router.streams.store.ledgers import LedgerQuery
+from router.worker.work import subject_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+
+    from router.core.judging.judge import Judge
+    from router.streams.delivery import Delivery
+    from router.streams.store.ledgers import Store
+    from router.worker.own_side import Accounts
+    from router.worker.work import Newcomers, Work
+
+#: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
+PART: Final = 50
+#: Turns of the event loop within which a command is sent on a connection that is there.
+TURNS: Final = 5
+
+
+class Quick:
+    """Settles batches."""
+
+    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge, newcomers: Newcomers) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._judge = judge
+        self._newcomers = newcomers
+
+    async def settle(
+        self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
+    ) -> tuple[list[Work], list[Delivery]]:
+        """Return what is settled and committed (to be acknowledged), and what is left, in order."""
+        await self._accounts.know({delivery.text("account") for delivery in deliveries})
+        waiting = await self._store.turns.waiting(deliveries)
+        works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
+        await self._accounts.know({work.account_id for work in works if self._judge.is_doubtful(work)}, is_fresh=True)
+        await self._read_routes(works)
+        for work in works:
+            work.needed = self._judge.needed(work)
+        await self._settle_parts(part_works(works), behind)
+        await self._accounts.share_callbacks()
+        self._newcomers.note(works)
+        settled = [work for work in works if work.outcome is not None]
+        done = {id(work.delivery) for work in settled}
+        return settled, [delivery for delivery in deliveries if id(delivery) not in done]
+
+    def _begin(
+        self, deliveries: Sequence[Delivery], is_behind: Callable[[Delivery], bool]
+    ) -> tuple[list[Work], set[str]]:
+        works: list[Work] = []
+        behind: set[str] = set()
+        for delivery in deliveries:
+            subject = subject_of(delivery)
+            if subject in behind or is_behind(delivery):
+                behind.add(subject)
+                continue
+            try:
+                works.append(self._judge.begin(delivery))
+            except RouterError:  # the slow path makes a dead letter of it
+                behind.add(subject)
+        return works, behind
+
+    async def _read_routes(self, works: Sequence[Work]) -> None:
+        wanted = [(work, name) for work in works if (name := self._judge.route_name(work)) is not None]
+        if wanted:
+            routes = await self._store.read_routes([(work.account_id, name) for work, name in wanted])
+            for (work, _), route in zip(wanted, routes, strict=True):
+                work.route = route
+        told = [(work, work.event) for work in works if isinstance(work.event, ParticipantReported)]
+        if told:
+            wanted_addresses = [
+                (work.account_id, [one.key for one in event.participant.addresses]) for work, event in told
+            ]
+            creating = await self._store.are_being_created(wanted_addresses)
+            for (work, _), is_being_created in zip(told, creating, strict=True):
+                work.is_being_created = is_being_created
+
+    async def _settle_parts(self, parts: Sequence[Sequence[Work]], behind: set[str]) -> None:
+        """Read, apply and commit part by part: Redis reads the next and commits the last while this one is applied."""
+        reading = await _begin_now(self._read_ledgers(parts[0]))
+        under_way = [reading]
+        try:
+            for number, part in enumerate(parts, 1):
+                await reading
+                if number < len(parts):
+                    reading = await _begin_now(self._read_ledgers(parts[number]))
+                    under_way.append(reading)
+                self._apply(part, behind)
+                under_way.append(await _begin_now(self._commit(part)))
+        finally:
+            results = await asyncio.gather(*under_way, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _read_ledgers(self, works: Sequence[Work]) -> None:
+        """Read each conversation once, with the fields that all its events need."""
+        fields: dict[tuple[str, str], list[str]] = {}
+        wanted: list[tuple[Work, tuple[str, str]]] = []
+        for work in works:
+            if (needed := work.needed) is not None:
+                conversation = (work.account_id, needed[0])
+                earlier = fields.get(conversation)
+                fields[conversation] = needed[1] if earlier is None else list(dict.fromkeys(earlier + needed[1]))
+                wanted.append((work, conversation))
+        if not fields:
+            return
+        queries = [LedgerQuery(*conversation, tuple(names)) for conversation, names in fields.items()]
+        ledgers = dict(zip(fields, await self._store.read_ledgers(queries), strict=True))
+        for work, conversation in wanted:
+            work.ledger = ledgers[conversation]
+
+    def _apply(self, works: Sequence[Work], behind: set[str]) -> None:
+        """Apply in order; behind an event that stays unsettled, the later ones of its subject stay so too."""
+        spoiled: set[int] = set()
+        for work in works:
+            if work.entry.subject in behind:
+                continue
+            try:
+                work.outcome = self._judge.apply(work)
+            except FieldNotReadError:
+                spoiled.add(id(work.ledger))
+            if work.outcome is None:
+                behind.add(work.entry.subject)
+        _unsettle(works, spoiled)
+
+    async def _commit(self, works: Sequence[Work]) -> None:
+        ledgers = {id(work.ledger): work.ledger for work in works if work.ledger is not None and work.outcome}
+        changed = [ledger for ledger in ledgers.values() if ledger.has_news]
+        results = await self._store.commit(changed)
+        _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
+
+
+def part_works(works: Sequence[Work]) -> list[list[Work]]:
+    """Return works in parts, in order: those of one subject, and those of one conversation, are in the same part."""
+    parts: list[list[Work]] = [[]]
+    homes: dict[object, list[Work]] = {}
+    for work in works:
+        names: list[object] = [work.entry.subject]
+        if work.needed is not None:
+            names.append((work.account_id, work.needed[0]))
+        found = [homes[name] for name in names if name in homes]
+        if any(home is not found[0] for home in found):
+            return [list(works)]  # what binds two parts makes them one; it is rare, and one part is always right
+        if not found and len(parts[-1]) >= PART:
+            parts.append([])
+        home = found[0] if found else parts[-1]
+        home.append(work)
+        homes.update((name, home) for name in names)
+    return parts
+
+
+async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Start something that asks Redis, and give it the turns of the loop that it needs to send what it asks.
+
+    What computes without a pause comes next, and nothing would be sent before its end.
+    """
+    task = asyncio.create_task(coroutine)
+    for _ in range(TURNS):
+        await asyncio.sleep(0)
+    return task
+
+
+def _unsettle(works: Sequence[Work], ledgers: set[int]) -> None:
+    """Take back the outcomes that rest on these ledgers: they are not, or not yet, committed."""
+    for work in works:
+        if id(work.ledger) in ledgers:
+            work.outcome = None

@@ -1,0 +1,80 @@
+"""What the worker learns from each account's configuration at its start: our addresses, its bridge, what to warn of.
+
+One fetch per account. Without an answer the worker starts all the same: what it then does not know is said where it
+matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Channel, parse_address
+from router.core.classic.resolution import Bridge
+from router.core.errors import ApiError
+from router.logs import log
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router.core.resources import Configuration
+    from router.process.apis import Api, Apis
+    from router.settings.load import Settings
+
+    #: By account; None where the API did not tell it, and nothing for an account without one.
+    Configurations = Mapping[str, Configuration | None]
+
+#: Seconds to wait for a configuration.
+TIMEOUT: Final = 5.0
+
+
+async def find_configurations(apis: Apis) -> dict[str, Configuration | None]:
+    """Return the configuration of each account that has one; None where the API did not tell it."""
+    configured = [api for api in apis if api.account.configuration_id]
+    found = await asyncio.gather(*[_find_configuration(api) for api in configured])
+    return {api.account.sid: configuration for api, configuration in zip(configured, found, strict=True)}
+
+
+async def _find_configuration(api: Api) -> Configuration | None:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            return await api.v2.fetch_configuration(api.account.configuration_id or "")
+    except (ApiError, TimeoutError) as error:
+        log("configuration.unknown", level="warning", account=api.account.sid, error=type(error).__name__)
+        return None
+
+
+def find_own(settings: Settings) -> frozenset[str]:
+    """Return the keys of addresses that are our side in every account: the AI agent's."""
+    return frozenset({parse_address(settings.ai_agent_address).key}) if settings.ai_agent_address else frozenset()
+
+
+def find_captured(configurations: Configurations) -> dict[str, frozenset[str]]:
+    """Return the keys of the addresses that each account's configuration captures: our side in that account.
+
+    Where it is not known they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
+    message to it came by webhook, may be announced.
+    """
+    return {
+        account_id: frozenset(address.key for address in configuration.own_addresses())
+        for account_id, configuration in configurations.items()
+        if configuration is not None
+    }
+
+
+def find_bridges(configurations: Configurations) -> dict[str, Bridge]:
+    """Return the bridges to classic services; a configuration that is not known may have one: better wait in vain."""
+    bridges = {}
+    for account_id, configuration in configurations.items():
+        if configuration is None:
+            bridges[account_id] = Bridge()
+        elif service_sid := (configuration.conversations_v1_bridge or {}).get("serviceId"):
+            bridges[account_id] = Bridge(str(service_sid))
+    return bridges
+
+
+def warn_of_doubled_calls(configurations: Configurations) -> None:
+    """Log the accounts whose calls are captured by rules, for a router whose templates transcribe them as well."""
+    for account_id, configuration in configurations.items():
+        if configuration is not None and configuration.captures(Channel.VOICE):
+            log("voice.doubled", level="warning", account=account_id)
