@@ -25,8 +25,9 @@ from handlers.classic import AI_IDENTITY, ClassicText
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, Ports, Result, data_of
 from handlers.joiners import Joiners
-from handlers.joining import REFUSALS, How, Joined, Seat, fits
+from handlers.joining import fits
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
+from handlers.seats import REFUSALS, How, Joined, Seat
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.entries import CommunicationData, JoinedData

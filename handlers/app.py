@@ -31,7 +31,7 @@ from router.process.apis import make_apis, make_limits, make_replication
 from router.process.loop import settle_heap, until_stopped_or
 from router.process.metrics_port import operator_port
 from router.settings.accounts_file import CREDENTIALS
-from router.settings.load import Settings, load
+from router.settings.load import load
 from router.streams.client.connection import RedisError, connect, ensure_answering
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
@@ -40,6 +40,8 @@ from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from router.settings.model import Settings
 
 #: Settings without which no consumer works.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from pydantic import BaseModel, ConfigDict
 
-from handlers.lua import load_script
+from handlers.effects import load_script
 from handlers.roster import Card, card_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from handlers.joining import REFUSALS, How, Joined
+from handlers.seats import REFUSALS, How, Joined
 from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel
 from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
@@ -18,7 +18,7 @@ from router.core.errors import ConflictError, NotFoundError, RequestError, Unava
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from handlers.joining import Seat
+    from handlers.seats import Seat
     from router.conversations import ClassicConversations
     from router.core.classic.resources import ClassicMessage
     from router.streams.store.ledgers import Store

@@ -12,11 +12,13 @@ it; else a failover may forget that it was begun.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from handlers.lua import load_script
 from router.conversations.retry import is_unprocessed
 from router.core.errors import ApiError, RouterError, UnavailableError
+from router.streams.client.connection import Script
 from router.streams.client.scripts import NO_REPLICATION, Replication, run_confirmed
 
 if TYPE_CHECKING:
@@ -123,3 +125,9 @@ class Effects:
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry, by the id inside it, which is equal over redeliveries and replays."""
         return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), self._replication)
+
+
+@cache
+def load_script(name: str) -> Script:
+    """Return the script `scripts/<name>.lua`."""
+    return Script(files("handlers").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8"))

@@ -17,7 +17,7 @@ from router.core.entries import Entry, EntryData
 if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.process.apis import Apis
-    from router.settings.load import Settings
+    from router.settings.model import Settings
     from router.streams.client.connection import Redis
     from router.streams.store.ledgers import Store
 

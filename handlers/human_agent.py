@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from handlers.assignments import Assignments, Released
 from handlers.handler import Handler, Ports, Result, data_of
 from handlers.joiners import Joiners
-from handlers.joining import How
 from handlers.roster import load_roster
+from handlers.seats import How
 from handlers.sweep import Sweeper, seat_person
 from router.core.entries import ClosedData, JoinedData, LeftData
 from router.core.timestamps import to_microseconds

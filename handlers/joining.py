@@ -7,12 +7,10 @@ has no version to compare, so of two writers that promote one participant at the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict
-
+from handlers.seats import REFUSALS, How, Joined, Seat
 from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel, canonicalize
 from router.core.classic.members import is_classic
@@ -27,28 +25,12 @@ if TYPE_CHECKING:
     from router.streams.store.ledgers import Store
 
 
-class How(StrEnum):
-    """How joining ended; the result of an entry in log and metrics."""
-
-    JOINED = "joined"  # we were added
-    ADOPTED = "adopted"  # who sits there is us
-    PROMOTED = "promoted"  # who sat there as UNKNOWN is us now
-    NOT_PROMOTED = "not-promoted"  # the API refuses to promote: it stays UNKNOWN and is us all the same
-    TAKEN = "address-taken"  # somebody else sits there, and keeps the seat
-    NO_ADDRESS = "no-address"  # nothing says where to sit
-    CLOSED = "conversation-closed"
-    GONE = "conversation-gone"
-    LEFT = "customer-left"
-
-
 class _Act(StrEnum):
     ADOPT = "adopt"
     PROMOTE = "promote"
     REFUSE = "refuse"
 
 
-#: What the API answers where repeating does not help.
-REFUSALS: Final = (RequestError, NotFoundError, ConflictError)
 #: (who wants to join, who sits at the address): what is done. What is not listed is refused.
 ACTS: Final[dict[tuple[str, str], _Act]] = {
     (ParticipantType.AI_AGENT, ParticipantType.AI_AGENT): _Act.ADOPT,
@@ -59,24 +41,6 @@ ACTS: Final[dict[tuple[str, str], _Act]] = {
     (ParticipantType.HUMAN_AGENT, ParticipantType.UNKNOWN): _Act.PROMOTE,
 }
 _RANKS: Final = list(_Act)
-
-
-@dataclass(frozen=True, slots=True)
-class Seat:
-    """Who wants to sit where."""
-
-    kind: ParticipantType
-    address: Address
-    name: str
-
-
-class Joined(BaseModel):
-    """How it ended, and as which participant we sit there (None: we do not). Kept as the value of a step."""
-
-    model_config = ConfigDict(frozen=True)
-
-    how: How
-    participant_id: str | None = None
 
 
 def to_wire(address: Address) -> Address:

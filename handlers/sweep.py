@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from handlers.joining import How, Joined, Seat
+from handlers.seats import How, Joined, Seat
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
 from router.core.resources import ParticipantType
 from router.logs import describe, log

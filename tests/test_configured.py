@@ -6,7 +6,8 @@ from router.core.errors import PolicyError, TemplateError
 from router.core.keys import Target
 from router.core.voice.templates import NAMES, REJECTING
 from router.settings.files import load_policy, load_voice
-from router.settings.load import Settings, load
+from router.settings.load import load
+from router.settings.model import Settings
 
 
 def test_the_shipped_folder_is_right():

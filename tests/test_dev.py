@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from router.core.keys import Keys, Target
-from router.settings.load import read_dotenv
+from router.settings.environment import read_dotenv
 from router.simulator.messages import Sender, message
 from router.streams.client.embedded import free_port, is_free
 from tests.support.waiting import until

@@ -3,7 +3,6 @@
 import pytest
 
 from router.commands.check.command import _check_mails
-from router.mail_settings import describe_proof
 from router.settings.load import load
 from tests.test_settings import MAIL_KEY
 
@@ -23,7 +22,7 @@ CREDENTIALS = {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up"}
 def test_what_proves_a_mail(environment, proof, level, words):
     """The route says whether it is off and what opens it; credentials alone are worth a warning."""
     settings = load(environment=environment)
-    assert describe_proof(settings) == proof
+    assert settings.mail_proof == proof
     finding = _check_mails(settings)
     assert finding.level == level
     assert words in finding.text

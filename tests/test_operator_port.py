@@ -7,7 +7,7 @@ import urllib.request
 import pytest
 
 from router.process.metrics_port import operator_port
-from router.settings.load import Settings
+from router.settings.model import Settings
 from router.streams.client.embedded import free_port, is_free
 
 

@@ -16,7 +16,7 @@ from router.__main__ import make_parser
 from router.core.entries import ClosedData, Entry, JoinedData, make_entry
 from router.core.keys import Keys, Target
 from router.inbound.table import to_markdown
-from router.settings.load import Settings, variable_of
+from router.settings.model import Settings, variable_of
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from router.settings.load import Settings, variable_of
+from router.settings.model import Settings, variable_of
 from tests.support.source import ROOT, modules
 
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from router.core.errors import SettingsError
-from router.settings.load import Settings, load, read_dotenv, variable_of
+from router.settings.environment import read_dotenv
+from router.settings.load import load
+from router.settings.model import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "config" / "settings.toml"

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import orjson
 
 from router.core.timestamps import to_text
-from router.settings.load import Settings, load
+from router.settings.load import load
 from router.streams.client.connection import Redis, connect
 from router.streams.store.dead_letters import DeadLetter, list_letters, replay
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from router.settings.model import Settings
 
 
 @asynccontextmanager

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import argparse
+from typing import Final
 
-from router.commands.help_format import HelpFormat
 from router.core.events import SourceName
 from router.core.refused import REASONS
-
-if TYPE_CHECKING:
-    import argparse
 
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
@@ -78,3 +75,10 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="as with curl; may repeat"
     )
     parser.add_argument("--body-file", metavar="FILE", help="the body's bytes (-: standard input)")
+
+
+class HelpFormat(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults where there is one, and the lists at the end as they are written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help

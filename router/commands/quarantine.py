@@ -16,13 +16,15 @@ from router.commands.redaction import masked_body, masked_path, plain
 from router.core.timestamps import to_text
 from router.receiver.readmission import make_readmission
 from router.receiver.serve import REQUIRED
-from router.settings.load import Settings, load
+from router.settings.load import load
 from router.streams.client.connection import Redis, connect
 from router.streams.store.quarantine import Kept, find, list_kept
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterable
+
+    from router.settings.model import Settings
 
 _TRUST_WARNING = (
     "WARNING: --trust takes in webhooks whose signature is not right, as if Twilio had sent them: anybody can have\n"

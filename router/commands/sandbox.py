@@ -17,7 +17,7 @@ from router.settings.load import load
 if TYPE_CHECKING:
     import argparse
 
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 #: Credentials of a sandbox for which none are set: they open nothing else.
 ACCOUNT_SID = "AC5a2d0000000000000000000000000000"

@@ -18,7 +18,7 @@ from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
-from router.settings.load import own_environment, read_dotenv
+from router.settings.environment import own_environment, read_dotenv
 from router.simulator.aftermath import Aftermath
 from router.simulator.scenario import make_acts, play
 from router.streams.client.connection import connect

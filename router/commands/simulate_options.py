@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from router.commands.help_format import HelpFormat
+from router.commands.options import HelpFormat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

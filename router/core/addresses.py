@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 from typing import Final
 
-from router.core.remembering import remembering
+from router.core.caching import remembering
 from router.core.values import value
 
 

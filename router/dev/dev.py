@@ -28,9 +28,10 @@ from router.logs import setup
 from router.process.loop import until_stopped
 from router.process.supervisor import Supervisor
 from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.settings.accounts_loader import NO_FILE
+from router.settings.accounts_file import NO_FILE
+from router.settings.environment import child_environment, own_environment, read_dotenv
 from router.settings.files import load_policy
-from router.settings.load import child_environment, load, own_environment, read_dotenv
+from router.settings.load import load
 from router.simulator.http import is_up
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.connection import Redis, RedisError, connect

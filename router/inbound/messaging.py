@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
+from router.core.caching import remembering
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.core.remembering import remembering
 from router.core.signing.form import parse_form
 from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, SAID, Row

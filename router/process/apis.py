@@ -9,14 +9,14 @@ from router import metrics
 from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
 from router.core.errors import AuthenticationError
 from router.streams.client.scripts import Replication
-from router.streams.limits import Limits
+from router.streams.delivery import Limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from router.conversations.limiter import Limiter
     from router.core.accounts import Account
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from router.settings.load import supervisor_pid
+from router.settings.environment import supervisor_pid
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

@@ -12,7 +12,7 @@ from router.metrics import REGISTRY
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import time
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.logs import log
-from router.settings.load import SUPERVISOR, own_environment
+from router.settings.environment import SUPERVISOR, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

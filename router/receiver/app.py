@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from router.core.voice.templates import VoiceTemplates
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]

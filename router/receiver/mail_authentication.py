@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from router.core.accounts import Accounts
     from router.core.signing.mail import RunningMailVerifier
     from router.inbound.email import ReceivedMail
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 #: Seconds that a mail may take in all (30 MB at 2 Mbit/s), and without a byte in between.
 BODY_TIMEOUT: Final = 120.0

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router.core.keys import Keys
-    from router.settings.load import Settings
+    from router.settings.model import Settings
     from router.streams.client.connection import Redis
 
 

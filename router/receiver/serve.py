@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.logs import log
-from router.mail_settings import describe_proof
 from router.process.loop import settle_heap, until_stopped
 from router.process.supervisor import Supervisor
 from router.receiver.app import STOPPING, create_app, shortcut
 from router.receiver.connections import allow_files, connections
 
 if TYPE_CHECKING:
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 #: Settings without which there is nothing to check or to append to.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")
@@ -49,7 +48,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         )
         port = listener.sockets[0].getsockname()[1]
         settle_heap()
-        log("process.started", port=port, pid=os.getpid(), mails=describe_proof(settings), settings=settings.masked())
+        log("process.started", port=port, pid=os.getpid(), mails=settings.mail_proof, settings=settings.masked())
         if settings.shadow:
             log("shadow.on", level="warning", sources=",".join(settings.shadow))
         await stopped

@@ -24,7 +24,7 @@ from router.sandbox.faults import Fault
 from router.sandbox.middlewares import COUNTS, FAULTS, STATE, json_response
 from router.sandbox.v2.bodies import Body, ConfigurationChange, parse_body, refuse
 from router.sandbox.v2.capture import CaptureBody, capture
-from router.sandbox.v2.configurations import change_configuration
+from router.sandbox.v2.configurations import change_configuration, find_configuration
 from router.sandbox.v2.conversations import full_wire, run_timers
 from router.sandbox.v2.participants import remove_participant
 
@@ -86,7 +86,8 @@ async def patch_options(request: web.Request) -> web.Response:
 async def patch_configuration(request: web.Request) -> web.Response:
     """Change a configuration as the owner of the account would."""
     state, change = request.app[STATE], parse_body(await request.read(), ConfigurationChange)
-    record = change_configuration(state, request.match_info["configuration"], change)
+    record = find_configuration(state.configurations, request.match_info["configuration"])
+    change_configuration(record, change, state.clock.moment())
     for conversation in state.conversations:
         state.schedule(conversation)
     return json_response(record.to_wire(state.text))

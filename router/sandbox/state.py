@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.addresses import Channel, canonicalize
 from router.core.ids import make_id
 from router.sandbox.classic.memory import ClassicMemory
 from router.sandbox.clock import VirtualClock, format_time
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.indexes import OwnerIndex, Timeline
 from router.sandbox.v2.configurations import load_configuration
-from router.sandbox.v2.profiles import canonical_name
 from router.sandbox.v2.timers import Timers
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class State:
         self.classic = ClassicMemory(self.entropy)
         self.classic_hooks.forget()
         for given in self.options.configurations:
-            self.configurations.add(load_configuration(self, given))
+            self.configurations.add(load_configuration(given, self.clock.moment()))
 
     def use(self, options: SandboxOptions) -> None:
         """Take other switches; profiles are added to those that the memory store has."""
@@ -136,3 +136,8 @@ class State:
         if callbacks:
             event = {"eventType": event_type, "timestamp": self.text(self.clock.now()), "data": data}
             self._deliverer.publish(conversation.id, callbacks, event)
+
+
+def canonical_name(name: str) -> str:
+    """Return the form in which the store knows a phone number or mailbox."""
+    return canonicalize(Channel.EMAIL if "@" in name else Channel.WHATSAPP, name)

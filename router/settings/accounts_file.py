@@ -18,6 +18,7 @@ from router.settings.toml_lines import TomlLines, parse_toml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 #: What a command can ask of every account (`missing`), by the names that settings.load knows.
 TOKEN: Final = "twilio_auth_token"  # noqa: S105 - the name of a setting
@@ -201,3 +202,37 @@ class _Reader(TomlLines):
 
 def _base(url: str | None) -> str | None:
     return url.rstrip("/").removesuffix("/v2").removesuffix("/v1") if url else None
+
+
+#: Where ROUTER_ACCOUNTS_FILE is not set; need not be there.
+ACCOUNTS_FILE: Final = "accounts.toml"
+
+
+#: ROUTER_ACCOUNTS_FILE for none: the account of the TWILIO_ variables is the only one.
+NO_FILE: Final = "none"
+
+
+#: What may be required of every account.
+PER_ACCOUNT: Final = frozenset({"twilio_account_sid", TOKEN, CONFIGURATION, CREDENTIALS})
+
+
+def read_accounts_file(config_dir: Path, name: str, problems: list[str]) -> AccountsFile:
+    """Return what the file says, nothing where there is none; adds to `problems` what is wrong with it."""
+    path = config_dir / name
+    if name == NO_FILE:
+        return AccountsFile()
+    try:
+        return read_accounts(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        if name != ACCOUNTS_FILE:
+            return _broken(problems, f"ROUTER_ACCOUNTS_FILE: there is no {path}")
+        return AccountsFile()
+    except (OSError, UnicodeDecodeError) as error:
+        return _broken(problems, f"{path}: {error}")
+    except SettingsError as error:
+        return _broken(problems, *error.problems)
+
+
+def _broken(problems: list[str], *found: str) -> AccountsFile:
+    problems += found
+    return AccountsFile(is_broken=True)

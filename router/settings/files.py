@@ -10,7 +10,7 @@ from router.settings.policy_file import read_policy
 
 if TYPE_CHECKING:
     from router.core.policy import Policy
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 
 def load_policy(settings: Settings) -> Policy:

@@ -15,17 +15,13 @@ from pydantic import ValidationError
 
 from router.core.errors import SettingsError
 from router.settings import values as setting_types
-from router.settings.accounts_file import CREDENTIALS, TOKEN
-from router.settings.accounts_loader import ACCOUNTS_FILE, PER_ACCOUNT, read_accounts_file
+from router.settings.accounts_file import ACCOUNTS_FILE, CREDENTIALS, PER_ACCOUNT, TOKEN, read_accounts_file
+from router.settings.environment import SUPERVISOR
 from router.settings.model import Settings, variable_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["SUPERVISOR", "Settings", "load", "variable_of"]
-
-#: No setting: the supervisor tells the processes that it starts who it is.
-SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 #: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
 _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
 
@@ -111,32 +107,6 @@ def _half_pair(values: Mapping[str, Any]) -> list[str]:
         return []
     other = pair[1 - pair.index(given[0])]
     return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: they belong together"]
-
-
-def child_environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return this process' environment with `values` in it, for a process that is started with them."""
-    return {**os.environ, **values}
-
-
-def supervisor_pid() -> int | None:
-    """Return the process that started this one and without which it shall not live on, where there is one."""
-    value = os.environ.get(SUPERVISOR, "")
-    return int(value) if value.isdecimal() else None
-
-
-def read_dotenv(path: Path) -> dict[str, str]:
-    """Return the variables of a dotenv file as `dev` writes it; empty where there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return {}
-    pairs = (line.partition("=")[::2] for line in lines if "=" in line and not line.lstrip().startswith("#"))
-    return {name.strip(): value.strip() for name, value in pairs}
-
-
-def own_environment() -> dict[str, str]:
-    """Return this process' environment."""
-    return dict(os.environ)
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:

@@ -15,9 +15,9 @@ from router.core.accounts import Account, Accounts
 from router.core.events import SourceName
 from router.core.keys import Keys
 from router.core.refused import Bounds
-from router.mail_settings import check_credentials, check_public_keys
 from router.settings import values as setting_types
-from router.settings.accounts_loader import ACCOUNTS_FILE
+from router.settings.accounts_file import ACCOUNTS_FILE
+from router.settings.values import check_credentials, check_public_keys
 
 _TWILIO: Final = frozenset(
     {
@@ -155,6 +155,12 @@ class Settings(BaseModel):
             configuration_id=self.twilio_conversation_configuration_id,
             classic_service_sid=self.twilio_classic_service_sid,
         )
+
+    @property
+    def mail_proof(self) -> str:
+        """How mails prove their origin: `signature`, `credentials`, either of them, or `off` (none is accepted)."""
+        ways = {"signature": self.email_public_keys, "credentials": self.email_credentials}
+        return " or ".join(name for name, values in ways.items() if values) or "off"
 
     @property
     def quarantine_bounds(self) -> Bounds:

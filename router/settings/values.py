@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from router.core.accounts import parse_shared_keys, parse_tokens
 from router.core.addresses import mask
+from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.client.url import parse_redis_url
 
@@ -72,3 +73,24 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(value)
     return mask(value) if name == "ai_agent_address" else str(value)
+
+
+def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the keys; raises ValueError that names by its position each one that is no P-256 public key."""
+    if keys:
+        from router.core.signing.mail import MailVerifier  # noqa: PLC0415 - slow, and of use to one process
+
+        try:
+            MailVerifier(keys, max_age=None)
+        except SettingsError as error:
+            raise ValueError("; ".join(error.problems)) from error
+    return keys
+
+
+def check_credentials(credentials: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    """Return the credentials; raises ValueError if one lacks its user or its password."""
+    if not all(
+        user and password for user, _, password in (one.get_secret_value().partition(":") for one in credentials)
+    ):
+        raise ValueError("is not a comma-separated list of user:password")
+    return credentials

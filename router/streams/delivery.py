@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import inf
+from typing import Final
 
 from router.core.values import value
 
@@ -69,3 +70,38 @@ class Poison:
 
 
 Verdict = Done | Later | Poison
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings of the same names; durations in seconds."""
+
+    window: int = 500
+    batch: int = 200
+    max_deliveries: int = 5
+    dead_letter_budget: float = 0.5
+    retry_delay: float = 1.0
+    heartbeat_ttl: float = 2.0
+    grace: float = 10.0
+
+
+#: The shortest and the longest pause between two tries of one entry.
+SHORTEST_PAUSE: Final = 0.01
+
+
+LONGEST_PAUSE: Final = 30.0
+
+
+#: Doublings that make any pause the longest.
+_MOST: Final = 10
+
+
+def pause_after_failure(first: float, tries: int) -> float:
+    """Return the pause after a failed try: `first`, doubled with each of the `tries` before."""
+    return min(first * 2.0 ** min(tries, _MOST), LONGEST_PAUSE)
+
+
+def pause_of(later: Later, tries: int) -> float:
+    """Return the pause that a verdict asks for, doubled with each of the `tries` before; never shorter than asked."""
+    first = max(later.delay, SHORTEST_PAUSE)
+    return max(first, min(first * 2.0 ** min(tries, _MOST), LONGEST_PAUSE, later.longest))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.core.keys import RESOLVER
+from router.core.judging.judge import Judge
+from router.core.keys import RESOLVER, Target
 from router.logs import lines_together, log
 from router.process.apis import make_apis, make_limits, make_replication
 from router.process.loop import settle_heap, until_stopped_or
@@ -22,16 +24,21 @@ from router.streams.store.ledgers import Store
 from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
 from router.tasks import end
+from router.worker.batches import Quick
+from router.worker.bridges import Classic
+from router.worker.own_side import Accounts
 from router.worker.reconciler import Reconciler
-from router.worker.resolver import Resolver
+from router.worker.singles import Slow
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
-from router.worker.work import account_of, report, subject_of
+from router.worker.work import Newcomers, account_of, report, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
+    from router.core.classic.resolution import Bridge
+    from router.core.policy import Policy
     from router.process.apis import Apis
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 #: Settings without which nothing can be resolved.
 REQUIRED: Final = (
@@ -85,7 +92,9 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
         recent=recent,
         pace=Pace(redis, settings.keys, calls=settings.reconcile_calls),
         apis=apis,
-        resolver=resolver,
+        accounts=resolver.accounts,
+        judge=resolver.judge,
+        classic=resolver.classic,
     )
 
 
@@ -148,3 +157,53 @@ async def work(settings: Settings) -> int:
         return 1
     log("process.stopped")
     return 0
+
+
+class Resolver:
+    """Resolves the events of all accounts.
+
+    `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
+    account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters;
+    `attaching` are the targets whose answer to a call puts it into a conversation; `bridges` are those of the accounts
+    whose classic service is bridged; with `classic_lookup` a customer is looked for in classic conversations before a
+    conversation is opened; `clock` gives µs since 1970.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        apis: Apis,
+        policy: Policy,
+        route_ttl: float,
+        text_limit: int = 4096,
+        always_own: frozenset[str] = frozenset(),
+        captured: Mapping[str, frozenset[str]] | None = None,
+        attaching: frozenset[Target] = frozenset(Target),
+        bridges: Mapping[str, Bridge] | None = None,
+        classic_lookup: bool = False,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self.accounts = accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
+        configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
+        self.classic = classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
+        self.judge = judge = Judge(
+            policy=policy,
+            accounts=accounts,
+            configurations=configurations,
+            route_ttl=route_ttl,
+            text_limit=text_limit,
+            classic=classic,
+            clock=clock,
+        )
+        newcomers = Newcomers()
+        self.quick = Quick(store=store, accounts=accounts, judge=judge, newcomers=newcomers)
+        self.slow = Slow(
+            store=store,
+            apis=apis,
+            accounts=accounts,
+            judge=judge,
+            classic=classic,
+            attaching=attaching,
+            newcomers=newcomers,
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import RouterError
 from router.core.events import ParticipantReported
-from router.core.ledger.ledger import FieldNotReadError
+from router.core.ledger.fields import FieldNotReadError
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.work import subject_of
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from router.core.judging.judge import Judge
+    from router.core.judging.work import Work
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
     from router.worker.own_side import Accounts
-    from router.worker.work import Newcomers, Work
+    from router.worker.work import Newcomers
 
 #: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
 PART: Final = 50

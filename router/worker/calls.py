@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.events import Version
-from router.core.ledger.calls import calls_of, take_call_end
-from router.core.ledger.ledger import FieldNotReadError, Ledger
+from router.core.ledger.calls import calls_of
+from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.marker import Outcome, ParticipantFact, Result, fields_for
 from router.core.policy import Decision
 from router.core.resolution.calls import resolve_call
@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
     from router.core.events import CallReported
     from router.core.judging.judge import Judge
+    from router.core.judging.work import Work
     from router.core.keys import Target
+    from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import Outcome as ResolutionOutcome
     from router.core.resources import Participant
     from router.process.apis import Apis
     from router.streams.store.calls import CallRecord, CallStore
     from router.streams.store.ledgers import Store
     from router.worker.own_side import Accounts
-    from router.worker.work import Work
 
 #: Seconds from a call's receipt within which its conversation is waited for, and where the caller has hung up.
 PATIENCE: Final = 60
@@ -146,7 +147,7 @@ class Calls:
                 [LedgerQuery(work.account_id, conversation_id, tuple(sorted(names)))]
             )
             try:
-                work.outcome = take_call_end(work.ledger, fact, event.call_sid)
+                work.outcome = work.ledger.take_call_end(fact, event.call_sid)
             except FieldNotReadError as error:
                 names.add(error.name)
                 continue

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.conversations.limiter import Limiter
+    from router.core.judging.judge import Judge
     from router.core.ledger.ledger import Ledger
     from router.core.ledger.marker import Result
     from router.core.resolution.reconciliation import Sight
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
     from router.streams.store.recent import Claim, Pace, Recent
-    from router.worker.resolver import Resolver
+    from router.worker.bridges import Classic
+    from router.worker.own_side import Accounts
 
 #: Seconds between two looks at what is due, where nothing was, and after a failure.
 PAUSE: Final = 2.0
@@ -51,7 +53,7 @@ RACES: Final = 20
 
 
 class Reconciler:
-    """Sweeps for one worker. `store` notes no events: a sweep is none. `sleep` and the resolver's clock can be given.
+    """Sweeps for one worker. `store` notes no events: a sweep is none. `sleep` can be given; the clock is the judge's.
 
     `apis` are those of real work; what is asked here goes through their limits, in the background.
     """
@@ -63,16 +65,18 @@ class Reconciler:
         recent: Recent,
         pace: Pace,
         apis: Apis,
-        resolver: Resolver,
+        accounts: Accounts,
+        judge: Judge,
+        classic: Classic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._recent = recent
         self._pace = pace
         self._apis = apis.in_background(self._ask)
-        self._accounts = resolver.accounts
-        self._judge = resolver.judge
-        self._classic = resolver.classic
+        self._accounts = accounts
+        self._judge = judge
+        self._classic = classic
         self._sleep = sleep
         self._resting: dict[str, int] = {}
         self._partition = 0

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.core.classic.resources import OPEN_STATES
 from router.core.errors import ApiError
-from router.core.resolution.classic_requests import (
-    ClassicRequest,
-    FetchClassicConversation,
-    FetchClassicParticipant,
-    FindClassicConversations,
-    ListClassicParticipants,
-)
 from router.core.resolution.requests import (
+    ClassicRequest,
     CreateConversation,
     CreateParticipant,
+    FetchClassicConversation,
+    FetchClassicParticipant,
     FetchConversation,
     FetchParticipant,
+    FindClassicConversations,
     FindConversations,
+    ListClassicParticipants,
     ListParticipants,
     ReplaceParticipant,
 )

@@ -25,9 +25,11 @@ from router.core.events import (
     ParticipantReported,
     Version,
 )
+from router.core.judging.classic import home_name
 from router.core.judging.participants import FoundEvent, resolved_fields
+from router.core.judging.routes import Route
 from router.core.keys import Target
-from router.core.ledger.ledger import FieldNotReadError, Ledger
+from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.groups import resolve_group
 from router.core.resolution.messages import MessageResolver, explore, resolve_communication
@@ -35,16 +37,18 @@ from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unu
 from router.core.resources import ConversationStatus, ParticipantType
 from router.core.timestamps import to_microseconds
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
-from router.streams.store.ledgers import LedgerQuery, Route
-from router.worker.bridges import Classic, fetch_conversation, home_name, home_of
+from router.streams.store.ledgers import LedgerQuery
+from router.worker.bridges import Classic, fetch_conversation, home_of
 from router.worker.calls import Calls
 from router.worker.requests import drive
-from router.worker.work import Newcomers, Work, report
+from router.worker.work import Newcomers, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.judging.judge import Judge
+    from router.core.judging.work import Work
+    from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import Outcome as ResolutionOutcome
     from router.process.apis import Api, Apis
     from router.streams.store.ledgers import Store

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from router.core.resources import Configuration
     from router.process.apis import Api, Apis
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
     #: By account; None where the API did not tell it, and nothing for an account without one.
     Configurations = Mapping[str, Configuration | None]

@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import ClosedData, CommunicationData
-from router.core.events import CallReported, ClassicReported, Event, InboundEntry, MessageReceived
+from router.core.events import CallReported, ClassicReported, InboundEntry, MessageReceived
 from router.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.entries import Draft
-    from router.core.ledger.ledger import Ledger
-    from router.core.ledger.marker import Outcome
-    from router.core.policy import Decision
-    from router.core.resolution.requests import Surroundings
+    from router.core.judging.work import Work
     from router.streams.delivery import Delivery
-    from router.streams.store.ledgers import Route
 
-#: A conversation, and the fields of its ledger that an event needs.
-Needed = tuple[str, list[str]]
 #: Digits of a time in µs that is still a date.
 _LONGEST_TIME: Final = 17
-
-
-@dataclass(slots=True)
-class Work:
-    """An event on its way; `outcome` once it has one. `begun` (µs) is when reading for it began.
-
-    `decision` is the policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it,
-    `needed` is what the quick path reads of the ledger; `published` are the entries that it added to it.
-    `is_being_created` if a message's worker is creating this participant just now; `surroundings` is what the API was
-    asked for because the policy wanted to know it.
-    """
-
-    delivery: Delivery
-    entry: InboundEntry
-    event: Event
-    begun: int
-    decision: Decision | None = None
-    route: Route | None = None
-    ledger: Ledger | None = None
-    outcome: Outcome | None = None
-    published: list[Draft] = field(default_factory=list)
-    is_being_created: bool = False
-    needed: Needed | None = None
-    surroundings: Surroundings | None = None
-
-    @property
-    def account_id(self) -> str:
-        """The account that the webhook came from."""
-        return self.entry.account_id
-
-    @property
-    def is_wanted(self) -> bool:
-        """Tell whether the policy gives the sender of a message, or a caller, a target."""
-        return self.decision is not None and self.decision.target is not None
 
 
 class Newcomers:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
-from handlers.joining import How
+from handlers.seats import How
 from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.books import arrivals_of, settled_of

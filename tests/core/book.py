@@ -2,7 +2,6 @@
 
 from router.core.entries import DATA_TYPES, read_entry
 from router.core.events import Version
-from router.core.ledger.calls import take_call_end
 from router.core.ledger.communications import take_communication
 from router.core.ledger.ledger import Ledger
 from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
@@ -72,7 +71,7 @@ class Book:
     def hang_up(self, call_sid, *args, **changes):
         """Take in that a call is over."""
         ledger = self.open()
-        outcome = take_call_end(ledger, make_fact(*args, **changes), call_sid)
+        outcome = ledger.take_call_end(make_fact(*args, **changes), call_sid)
         self.commit(ledger)
         return outcome.result
 

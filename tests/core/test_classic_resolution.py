@@ -5,14 +5,19 @@ import pytest
 from router.core.classic.resolution import BRIDGE_WAIT, PATIENCE, Bridge, ClassicResolver
 from router.core.classic.resources import ClassicConversation, ClassicParticipant, ParticipantConversation
 from router.core.errors import AuthenticationError, NotFoundError, RateLimitError, RequestError, UnavailableError
-from router.core.resolution.classic_requests import (
+from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT
+from router.core.resolution.requests import (
     FetchClassicConversation,
     FetchClassicParticipant,
     FindClassicConversations,
+    FindConversations,
+    Ignored,
     ListClassicParticipants,
+    ListParticipants,
+    Resolved,
+    Unusable,
+    Wait,
 )
-from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT
-from router.core.resolution.requests import FindConversations, Ignored, ListParticipants, Resolved, Unusable, Wait
 from tests.core.builders import (
     CONVERSATION,
     CUSTOMER,

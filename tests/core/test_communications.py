@@ -12,13 +12,12 @@ from router.core.events import Content, Medium
 from router.core.ledger.communications import (
     LIFE,
     MAIL_LIFE,
-    Claim,
     find_author,
     from_communication,
     from_message,
     take_communication,
 )
-from router.core.ledger.marker import fields_for
+from router.core.ledger.marker import Claim, fields_for
 from tests.core.book import Book
 from tests.core.builders import (
     CUSTOMER,

@@ -5,7 +5,7 @@ import pytest
 from router.core.addresses import Address
 from router.core.entries import ClosedData, EntryAddress, JoinedData, LeftData, UpdatedData
 from router.core.events import Version
-from router.core.ledger.ledger import FieldNotReadError
+from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.marker import Result, address_field, fields_for, participant_field, recipient_field
 from tests.core.book import Book
 from tests.core.builders import (

@@ -4,13 +4,15 @@ import pytest
 
 from router.core.classic.resources import ClassicConversation, ClassicParticipant
 from router.core.errors import NotFoundError, RateLimitError
-from router.core.resolution.classic_requests import (
+from router.core.resolution.reconciliation import look_at
+from router.core.resolution.requests import (
     FetchClassicConversation,
     FetchClassicParticipant,
+    FetchConversation,
+    FetchParticipant,
     ListClassicParticipants,
+    ListParticipants,
 )
-from router.core.resolution.reconciliation import look_at
-from router.core.resolution.requests import FetchConversation, FetchParticipant, ListParticipants
 from tests.core.builders import CONVERSATION, make_conversation, make_participant
 
 CH = "CH00000000000000000000000000000001"

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from router.core.addresses import canonicalize
-from router.core.remembering import LONGEST, remembering
+from router.core.caching import LONGEST, remembering
 from router.core.signing.form import Form
 from router.inbound.messaging import identify
 from tests.inbound.samples import ACCOUNT, load_form

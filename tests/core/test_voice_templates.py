@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.core.errors import TemplateError
 from router.core.keys import Target
 from router.core.voice.templates import CALL_VARIABLES, OPERATOR_VARIABLES, REJECTING, read_templates
-from router.settings.load import Settings, variable_of
+from router.settings.model import Settings, variable_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "config" / "voice"
 SHIPPED = {path.name: path.read_bytes() for path in FOLDER.glob("*.xml")}

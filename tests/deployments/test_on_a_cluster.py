@@ -10,6 +10,7 @@ from handlers.assignments import Assignments
 from handlers.effects import Effects
 from handlers.roster import Agent, Roster
 from router import metrics
+from router.core.judging.routes import Route
 from router.core.keys import Target
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat
@@ -17,7 +18,7 @@ from router.streams.consuming.trials import Deaths
 from router.streams.delivery import StreamRef
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import all_streams, has_consumer, update_gauges
-from router.streams.store.ledgers import LedgerQuery, Route, Store
+from router.streams.store.ledgers import LedgerQuery, Store
 from router.streams.store.quarantine import count, keep, remove
 from router.streams.store.trim import Trimmer
 from router.streams.store.watch import find_joined

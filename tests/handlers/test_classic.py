@@ -13,9 +13,10 @@ from handlers.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from handlers.consume import Consumption
 from handlers.handler import Handler
 from handlers.joiners import Joiners
-from handlers.joining import How, Joiner, Seat
+from handlers.joining import Joiner
 from handlers.replies import make_greeting
 from handlers.roster import Card
+from handlers.seats import How, Seat
 from handlers.sweep import seat_person
 from router.conversations import ClassicConversations
 from router.core.addresses import Address

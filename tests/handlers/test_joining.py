@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.joining import How, Seat, fits, single_agent, to_wire
+from handlers.joining import fits, single_agent, to_wire
+from handlers.seats import How, Seat
 from router.core.addresses import Address
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType

@@ -7,7 +7,7 @@ from router.core.events import ClassicReported, MessageReceived, ParticipantRepo
 from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.email import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
-from router.settings.load import Settings
+from router.settings.model import Settings
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,

@@ -9,7 +9,7 @@ from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSL
 
 from router.streams.client.cluster import ClusterClient
 from router.streams.client.connection import close_sentinels, connect
-from router.streams.consuming.brokers import make_broker
+from router.streams.consuming.reader import make_broker
 
 LOGIN = "app:secret@"
 OF_SENTINELS = "sentinel_username=watch&sentinel_password=other"

@@ -9,13 +9,13 @@ import pytest
 
 from router.core.addresses import Address
 from router.core.entries import ClosedData, EntryCause, EntryConversation, make_entry, read_entry
+from router.core.judging.routes import Route, pair_of
 from router.core.keys import Keys, Target
-from router.core.ledger.communications import Claim
 from router.core.ledger.ledger import Ledger
-from router.core.ledger.marker import Result, fields_for
+from router.core.ledger.marker import Claim, Result, fields_for
 from router.streams.client.connection import RedisError
 from router.streams.store.commits import CLOSED_LIFE, MOST
-from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Route, Store, pair_of
+from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Store
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
 pytestmark = pytest.mark.real

@@ -8,8 +8,7 @@ from router.core.keys import RESOLVER, Keys
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.consuming.groups import ensure_group
 from router.streams.consuming.window import HELD_PER_SLOT
-from router.streams.delivery import Delivery, Done, Later
-from router.streams.pauses import LONGEST_PAUSE, SHORTEST_PAUSE, pause_after_failure, pause_of
+from router.streams.delivery import LONGEST_PAUSE, SHORTEST_PAUSE, Delivery, Done, Later, pause_after_failure, pause_of
 from router.streams.store import append
 from router.streams.store.append import Appender
 from router.streams.store.turns import Turns

@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from router.settings.load import read_dotenv
+from router.settings.environment import read_dotenv
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -30,7 +30,9 @@ class Sweeps:
             recent=self.recent,
             pace=Pace(world.redis, world.keys, calls=calls, clock=world.clock),
             apis=self.apis,
-            resolver=self.resolver,
+            accounts=self.resolver.accounts,
+            judge=self.resolver.judge,
+            classic=self.resolver.classic,
             sleep=self._sleep,
         )
 

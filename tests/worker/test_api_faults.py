@@ -22,7 +22,7 @@ import random
 import pytest
 
 from router.core.ledger.marker import Result
-from router.streams import pauses
+from router.streams import delivery as pauses
 from router.streams.delivery import Done, Later
 from tests.support.waiting import until
 from tests.worker.status_hook import start_status_hook

@@ -14,7 +14,8 @@ from router.core.judging.participants import (
     note_surroundings,
     resolved_fields,
 )
-from router.core.ledger.ledger import FieldNotReadError, Ledger
+from router.core.ledger.fields import FieldNotReadError
+from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.core.resolution.requests import Resolved, Surroundings
 from router.core.resources import Communication, Conversation, Participant

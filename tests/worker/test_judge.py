@@ -5,12 +5,12 @@ import pytest
 
 from router.core.errors import RouterError, UnreadableError
 from router.core.judging.judge import Judge
+from router.core.judging.routes import Route
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.settings.policy_file import read_policy
 from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
-from router.streams.store.ledgers import Route
 from router.worker.own_side import Accounts
 from router.worker.work import read_inbound, subject_of
 from tests.worker.test_accounts import FakeStore

@@ -10,8 +10,7 @@ from router.process.apis import Apis
 from router.settings.policy_file import read_policy
 from router.simulator.messages import message
 from router.streams.store.ledgers import Store
-from router.worker.app import working
-from router.worker.resolver import Resolver
+from router.worker.app import Resolver, working
 from router.worker.startup import find_captured, find_configurations
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until

@@ -32,8 +32,7 @@ from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Later, StreamRef
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
-from router.worker.app import make_consumer
-from router.worker.resolver import Resolver
+from router.worker.app import Resolver, make_consumer
 from router.worker.work import report
 from tests.conftest import ACCOUNT, TOKEN
 from tests.support.waiting import until

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from router.commands.check.findings import Finding
+from router.commands.check.redis import Finding
 from router.conversations import ConversationsV2, Transport
 from router.core.addresses import Channel
 from router.core.errors import ApiError, SettingsError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from router.core.accounts import Account
     from router.core.policy import Policy
     from router.core.resources import Configuration
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 
 def check_credentials(settings: Settings) -> list[Finding]:

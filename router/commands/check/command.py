@@ -7,21 +7,22 @@ Every line is `ok`, `warn` (works, but a promise of the README does not hold as 
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
-from router.commands.check.findings import Finding
-from router.commands.check.redis import judge_partitions, judge_sentinels, judge_server
+from router.commands.check.redis import Finding, judge_partitions, judge_sentinels, judge_server
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.core.errors import PolicyError, SettingsError
-from router.mail_settings import describe_proof
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
-from router.settings.load import Settings, load
+from router.settings.load import load
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.client.servers import read_sentinels, read_servers
 from router.streams.client.url import parse_redis_url
+
+if TYPE_CHECKING:
+    from router.settings.model import Settings
 
 #: Everything that the four processes of the Procfile need together.
 REQUIRED: Final = (
@@ -68,7 +69,7 @@ def _check_settings(settings: Settings) -> list[Finding]:
 
 def _check_mails(settings: Settings) -> Finding:
     """Say what proves mails: to take none is a choice, to take them by credentials alone is the weaker one."""
-    proof = describe_proof(settings)
+    proof = settings.mail_proof
     texts = {
         "off": "off: all are refused without ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS",
         "credentials": "taken by credentials, which prove who calls and not what was sent: prefer a signature",

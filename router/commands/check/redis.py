@@ -6,9 +6,9 @@ processes are told to wait for; JUDGMENTS is the table of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.commands.check.findings import Finding
 from router.streams.client.url import Kind
 
 if TYPE_CHECKING:
@@ -146,3 +146,12 @@ JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, Kind], Iterator[tuple[Level, 
     _replication,
     _cluster,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `level` is ok, warn or FAIL."""
+
+    level: str
+    subject: str
+    text: str

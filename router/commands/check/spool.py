@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.commands.check.findings import Finding
+from router.commands.check.redis import Finding
 
 if TYPE_CHECKING:
-    from router.settings.load import Settings
+    from router.settings.model import Settings
 
 SUBJECT: Final = "ROUTER_SPOOL_DIR"
 #: Linux only; elsewhere the kind of a file system is not told.

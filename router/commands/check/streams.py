@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from router.commands.check.findings import Finding
+from router.commands.check.redis import Finding
 from router.streams.store.inspect import all_streams, read_stream
 
 if TYPE_CHECKING:
-    from router.settings.load import Settings
+    from router.settings.model import Settings
     from router.streams.client.connection import Redis
     from router.streams.store.inspect import StreamState
 

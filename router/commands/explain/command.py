@@ -10,11 +10,13 @@ from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
 from router.commands.quarantine import connected
 from router.commands.redaction import plain
-from router.settings.load import Settings, load
+from router.settings.load import load
 from router.streams.store.quarantine import find
 
 if TYPE_CHECKING:
     import argparse
+
+    from router.settings.model import Settings
 
 #: What there must be to compare with.
 _REQUIRED = ("twilio_account_sid", "twilio_auth_token", "public_base_url")

@@ -17,17 +17,15 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.classic.members import Member, addresses_of, from_event, from_lookup, from_resource, to_status
 from router.core.classic.resources import ClassicState, ParticipantConversation, spell
 from router.core.errors import ApiError, NotFoundError
-from router.core.resolution.classic_requests import (
+from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT, Resolution, setback_of
+from router.core.resolution.requests import (
     ClassicRequest,
     FetchClassicConversation,
     FetchClassicParticipant,
     FindClassicConversations,
-    ListClassicParticipants,
-)
-from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT, Resolution, setback_of
-from router.core.resolution.requests import (
     FindConversations,
     Ignored,
+    ListClassicParticipants,
     ListParticipants,
     Outcome,
     Request,

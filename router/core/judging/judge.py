@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from router.core.calls import decide_call
 from router.core.events import CallReported, Change, ClassicReported, Disregarded, MessageReceived, ParticipantReported
+from router.core.judging.classic import apply_classic, classic_fields, home_name, is_chat, say
 from router.core.judging.groups import apply_members, are_settled, wanted_members
 from router.core.judging.participants import (
     Context,
@@ -17,23 +18,24 @@ from router.core.judging.participants import (
     decide_message,
     ledger_fields,
 )
+from router.core.judging.routes import pair_of
+from router.core.judging.work import Work
+from router.core.ledger.communications import apply_content, apply_message
 from router.core.ledger.marker import Outcome, Result, fields_for, member_field
-from router.core.ledger.said import apply_content, apply_message
 from router.core.resources import ParticipantType
 from router.inbound.sources import normalize
-from router.streams.store.ledgers import pair_of
-from router.worker.bridges import Classic, apply_classic, classic_fields, home_name, is_chat, say
-from router.worker.work import Work, read_inbound
+from router.worker.bridges import Classic
+from router.worker.work import read_inbound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from router.core.addresses import Address
+    from router.core.judging.routes import Route
     from router.core.ledger.ledger import Ledger
     from router.core.policy import Decision, Policy
     from router.core.resolution.requests import Resolved
     from router.streams.delivery import Delivery
-    from router.streams.store.ledgers import Route
     from router.worker.own_side import Accounts
 
 
@@ -197,7 +199,9 @@ class Judge:
         if ledger.announced_at(message.customer) is not None:
             # of a message without further members, as nearly all are, there is nothing to decide
             is_settled = not message.others or self._are_settled(work, message, ledger)
-            return apply_message(context, message, ledger) if is_settled else None
+            return (
+                apply_message(message, ledger, text_limit=context.text_limit, now=context.now) if is_settled else None
+            )
         decision = decide_message(
             context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")
         )
@@ -227,7 +231,7 @@ class Judge:
         if isinstance(event, ClassicReported):
             say(context, event, ledger)
         elif not isinstance(event, CallReported):
-            apply_content(context, event, ledger)
+            apply_content(event, ledger, text_limit=context.text_limit)
         return outcome
 
     def members(self, work: Work, message: MessageReceived) -> tuple[Address, ...]:

@@ -20,8 +20,8 @@ from router.core.events import (
     Version,
 )
 from router.core.ledger.calls import calls_of
+from router.core.ledger.communications import apply_communication
 from router.core.ledger.marker import Outcome, ParticipantFact, Result, fields_for
-from router.core.ledger.said import apply_communication
 from router.core.policy import Decision, Facts, Policy
 from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.timestamps import to_microseconds
@@ -89,7 +89,7 @@ def apply_event(
         return _apply_participant(context, event, ledger, surroundings)
     if isinstance(event, ConversationReported):
         return ledger.take_conversation(event.conversation, event.version, event.cause)
-    return apply_communication(context, event, ledger)
+    return apply_communication(event, ledger, text_limit=context.text_limit)
 
 
 def _apply_participant(

@@ -26,7 +26,7 @@ from router.core.addresses import Channel
 from router.core.ledger.marker import Outcome, Result, call_field, participant_field
 
 if TYPE_CHECKING:
-    from router.core.ledger.ledger import Ledger
+    from router.core.ledger.fields import LedgerFields
     from router.core.ledger.marker import Marker, ParticipantFact
     from router.core.resources import Participant
 
@@ -54,7 +54,7 @@ def calls_of(participant: Participant, call_sid: str | None = None) -> tuple[str
     return tuple(dict.fromkeys(sid for sid in found if sid))
 
 
-def see_calls(ledger: Ledger, fact: ParticipantFact, marker: Marker | None) -> CallsSeen:
+def see_calls(ledger: LedgerFields, fact: ParticipantFact, marker: Marker | None) -> CallsSeen:
     """Return how a fact stands to what is known of calls; raises FieldNotReadError."""
     participant, before = fact.participant, marker.calls if marker and marker.is_present else ()
     if any(one.channel != Channel.VOICE for one in participant.addresses):
@@ -67,18 +67,18 @@ def see_calls(ledger: Ledger, fact: ParticipantFact, marker: Marker | None) -> C
     return CallsSeen(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
 
 
-def is_another_call(ledger: Ledger, calls: tuple[str, ...], holder_id: str) -> bool:
+def is_another_call(ledger: LedgerFields, calls: tuple[str, ...], holder_id: str) -> bool:
     """Tell whether the participant announced at an address is there for other calls than `calls`."""
     holder = ledger.marker(holder_id) if calls else None
     return holder is not None and bool(holder.calls) and not set(holder.calls) & set(calls)
 
 
-def take_call_end(ledger: Ledger, fact: ParticipantFact, call_sid: str) -> Outcome:
-    """Take in that a call is over; `fact` is the caller as last seen. Raises FieldNotReadError."""
-    if ledger.is_closed:
-        return Outcome(Result.STALE, "the conversation is closed")
+def hang_up(ledger: LedgerFields, participant_id: str, call_sid: str) -> Marker | Outcome:
+    """Note that a call is over; return the marker of the caller who leaves with it, else why nobody leaves.
+
+    Raises FieldNotReadError.
+    """
     ledger.put(call_field(call_sid), _OVER)
-    participant_id = fact.participant.id
     marker = ledger.marker(participant_id)
     if marker is None:
         return Outcome(Result.NOTED, "its caller had not been announced")
@@ -89,7 +89,7 @@ def take_call_end(ledger: Ledger, fact: ParticipantFact, call_sid: str) -> Outco
     if stays:
         ledger.put(participant_field(participant_id), left.model_dump_json())
         return Outcome(Result.NOTED, stays)
-    return ledger.end_stay(fact, marker, left.model_copy(update={"target": None, "has_hung_up": True}))
+    return left.model_copy(update={"target": None, "has_hung_up": True})
 
 
 def _stays(marker: Marker) -> tuple[tuple[bool, str], ...]:

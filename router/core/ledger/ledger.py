@@ -9,9 +9,8 @@ The fields are listed in core.marker.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from router.core.addresses import Address
 from router.core.entries import (
     ClosedData,
     CommunicationData,
@@ -26,9 +25,9 @@ from router.core.entries import (
     show_cause,
     show_participant,
 )
-from router.core.errors import RouterError
 from router.core.events import Cause, Version
-from router.core.ledger.calls import is_another_call, see_calls
+from router.core.ledger.calls import hang_up, is_another_call, see_calls
+from router.core.ledger.fields import LedgerFields
 from router.core.ledger.marker import (
     Marker,
     Outcome,
@@ -38,41 +37,23 @@ from router.core.ledger.marker import (
     keys_of,
     make_marker,
     participant_field,
-    read_marker,
-    recipient_field,
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
 
 if TYPE_CHECKING:
-    from router.core.ledger.communications import Claim
+    from router.core.ledger.marker import Claim
     from router.core.policy import Decision
-
-_DAY: Final = 86_400_000_000
-
-
-class FieldNotReadError(RouterError):
-    """A decision depends on a field that was not read: read again with `name`."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 @dataclass(slots=True)
-class Ledger:
+class Ledger(LedgerFields):
     """The bookkeeping of one conversation.
 
-    `fields` is what was found of its hash, `known` the names that were asked for (None: all there are). `claims` are
-    of entries (by id) that are published once, whoever tells of them; the commit says which were `repeated`.
+    `claims` are of entries (by id) that are published once, whoever tells of them; the commit says which were
+    `repeated`.
     `is_doubtful` if somebody came to an address that is held by another, whose leaving may be told late or never.
     """
 
-    namespace: str
-    account_id: str
-    conversation_id: str
-    fields: dict[str, str]
-    known: frozenset[str] | None = None
-    changes: dict[str, str | None] = field(default_factory=dict)
     entries: list[Draft] = field(default_factory=list)
     claims: dict[str, Claim] = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()
@@ -83,64 +64,6 @@ class Ledger:
     def has_news(self) -> bool:
         """Tell whether there is something to commit; entries alone leave the revision as it is."""
         return not self.is_committed and bool(self.changes or self.entries)
-
-    @property
-    def revision(self) -> int:
-        """The revision that was read; 0 if nothing is committed yet."""
-        return int(self.fields.get("rev", "0"))
-
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether the conversation is known to be closed, which is final."""
-        return self.fields.get("status") == ConversationStatus.CLOSED
-
-    def get(self, name: str) -> str | None:
-        """Return a field as it will be after the commit; raises FieldNotReadError for one that was not read."""
-        value = self.fields.get(name)
-        if value is None and self.known is not None and name not in self.known and name not in self.changes:
-            raise FieldNotReadError(name)
-        return value
-
-    def put(self, name: str, value: str | None) -> None:
-        """Set a field (None removes it), if that is a change."""
-        if self.fields.get(name) == value:
-            return
-        self.changes[name] = value
-        if value is None:
-            self.fields.pop(name, None)
-        else:
-            self.fields[name] = value
-
-    def marker(self, participant_id: str) -> Marker | None:
-        """Return what is committed of a participant."""
-        text = self.get(participant_field(participant_id))
-        return read_marker(text) if text else None
-
-    def announced_at(self, address: Address) -> str | None:
-        """Return the id of the participant that is announced at `address`."""
-        return self.get(address_field(address.key))
-
-    def touch(self, now: int, *, told: bool = False) -> None:
-        """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
-        self.put("day", str(now // _DAY))
-        if told and now - int(self.fields.get("told", "0")) > _DAY // 24:
-            self.put("told", str(now))
-
-    def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
-        """Take over what a conversation's resource tells; without a version only what is not known yet."""
-        if conversation.configuration_id and (version or not self.get("configuration_id")):
-            self.put("configuration_id", conversation.configuration_id)
-        if conversation.status and (version or not self.get("status")) and not self.is_closed:
-            self.put("status", conversation.status)
-
-    def note_recipient(self, recipient: Address) -> None:
-        """Remember our side's address on a channel of this conversation."""
-        self.put(recipient_field(recipient.channel), recipient.value)
-
-    def recipient(self, channel: str) -> Address | None:
-        """Return our side's address on a channel, where known."""
-        value = self.get(recipient_field(channel))
-        return Address(channel, value) if value else None
 
     def take_participant(self, fact: ParticipantFact) -> Outcome:
         """Take in that a participant is in the conversation, and announce it if that is new and wanted."""
@@ -239,6 +162,15 @@ class Ledger:
         stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
         left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
         return self.end_stay(fact, marker, left)
+
+    def take_call_end(self, fact: ParticipantFact, call_sid: str) -> Outcome:
+        """Take in that a call is over; `fact` is the caller as last seen. Raises FieldNotReadError."""
+        if self.is_closed:
+            return Outcome(Result.STALE, "the conversation is closed")
+        left = hang_up(self, fact.participant.id, call_sid)
+        if isinstance(left, Outcome):
+            return left
+        return self.end_stay(fact, self.marker(fact.participant.id), left)
 
     def end_stay(self, fact: ParticipantFact, marker: Marker | None, left: Marker) -> Outcome:
         """Note that a participant is gone: `left` replaces its `marker`. Told, if it had been announced."""

@@ -184,3 +184,15 @@ def make_marker(
         addresses=keys_of(fact),
         calls=calls,
     )
+
+
+@value
+class Claim:
+    """Names of a communication: its entry is published if none of them was claimed before; `life` is in seconds."""
+
+    names: tuple[str, ...]
+    life: int
+
+    def also(self, other: Claim) -> Claim:
+        """Return the claim to both claims' names."""
+        return Claim(tuple(dict.fromkeys(other.names + self.names)), max(self.life, other.life))

@@ -28,8 +28,8 @@ from router.core.errors import (
     TransportError,
     UnavailableError,
 )
-from router.core.resolution.classic_requests import ClassicRequest
 from router.core.resolution.requests import (
+    ClassicRequest,
     CreateConversation,
     CreateParticipant,
     FetchConversation,

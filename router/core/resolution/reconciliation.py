@@ -14,13 +14,16 @@ from typing import Any
 from router.core.classic.members import Member, from_resource, is_classic, to_conversation
 from router.core.classic.resources import ClassicConversation, ClassicParticipant
 from router.core.errors import ApiError, NotFoundError
-from router.core.resolution.classic_requests import (
+from router.core.resolution.requests import (
     ClassicRequest,
     FetchClassicConversation,
     FetchClassicParticipant,
+    FetchConversation,
+    FetchParticipant,
     ListClassicParticipants,
+    ListParticipants,
+    Request,
 )
-from router.core.resolution.requests import FetchConversation, FetchParticipant, ListParticipants, Request
 from router.core.resources import Conversation, ConversationStatus, Participant
 
 #: A request's answer, or the ApiError as a value.

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 from router.sandbox.clock import format_time
 
 if TYPE_CHECKING:
-    from router.sandbox.classic.records import Binding, ClassicConversationRecord, ClassicMember
-
-Fields = dict[str, str | None]
+    from router.sandbox.classic.records import Binding, ClassicConversationRecord, ClassicMember, Fields
 
 
 def conversation_fields(conversation: ClassicConversationRecord, removed: int | None = None) -> Fields:

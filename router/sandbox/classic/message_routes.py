@@ -14,7 +14,7 @@ from router.sandbox.middlewares import STATE, json_response
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from router.sandbox.classic.messages import ClassicMessageRecord
+    from router.sandbox.classic.records import ClassicMessageRecord
 
 MESSAGE_NOT_FOUND: Final = 50500
 _MESSAGES: Final = "/Conversations/{conversation}/Messages"

@@ -7,14 +7,11 @@ default variant of a Participant has no `chat_service_sid`. Times have no fracti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from router.sandbox.clock import format_time
 from router.sandbox.indexes import Timeline
-
-if TYPE_CHECKING:
-    from router.sandbox.classic.messages import ClassicMessageRecord
 
 Wire = dict[str, Any]
 #: Address and proxy address in canonical form: what one open conversation holds for itself.
@@ -180,3 +177,58 @@ def membership_wire(
         "conversation_timers": conversation.timers(),
         "links": {"participant": f"{url}/Participants/{member.id}", "conversation": url},
     }
+
+
+@dataclass(slots=True)
+class ClassicMessageRecord:
+    """One message; `index` counts from 0 in its conversation."""
+
+    id: str
+    moment: int
+    conversation_sid: str
+    participant_sid: str | None
+    author: str
+    body: str
+    attributes: str
+    index: int
+    created: int
+
+    def to_wire(self, account_sid: str, view: View) -> dict[str, Any]:
+        """Return the JSON object of the API."""
+        url = f"{view.conversation(self.conversation_sid)}/Messages/{self.id}"
+        service = {} if view.service_sid is None else {"chat_service_sid": view.service_sid}
+        return {
+            "account_sid": account_sid,
+            **service,
+            "conversation_sid": self.conversation_sid,
+            "sid": self.id,
+            "index": self.index,
+            "author": self.author,
+            "body": self.body,
+            "media": None,
+            "participant_sid": self.participant_sid,
+            "attributes": self.attributes,
+            "delivery": None,
+            "content_sid": None,
+            "date_created": format_time(self.created, 0),
+            "date_updated": format_time(self.created, 0),
+            "url": url,
+            "links": {"delivery_receipts": f"{url}/Receipts"},
+        }
+
+    def to_fields(self, messaging_service_sid: str) -> Fields:
+        """Return the parameters of onMessageAdded."""
+        return {
+            "ConversationSid": self.conversation_sid,
+            "ParticipantSid": self.participant_sid,
+            "Body": self.body,
+            "Author": self.author,
+            "Attributes": self.attributes,
+            "MessageSid": self.id,
+            "MessagingServiceSid": messaging_service_sid,
+            "Index": str(self.index),
+            "DateCreated": format_time(self.created, 0),
+        }
+
+
+Fields = dict[str, str | None]

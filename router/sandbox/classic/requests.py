@@ -12,8 +12,7 @@ from router.sandbox.middlewares import STATE
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from router.sandbox.classic.events import Fields
-    from router.sandbox.classic.records import ClassicConversationRecord
+    from router.sandbox.classic.records import ClassicConversationRecord, Fields
     from router.sandbox.indexes import Entry
 
 _HEADER: Final = "X-Twilio-Webhook-Enabled"

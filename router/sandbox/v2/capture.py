@@ -62,7 +62,7 @@ class Captured:
 def capture(state: State, body: CaptureBody) -> Captured:
     """Take in traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
     first = next((each.id for each in state.configurations), "of the sandbox")
-    settings = find_configuration(state, body.configuration_id or first).settings
+    settings = find_configuration(state.configurations, body.configuration_id or first).settings
     member = _customer_side(state, body)
     named = body.conversation_id
     conversation = state.find_open(named) if named else _find(state, settings, body, member)

@@ -17,7 +17,7 @@ from router.sandbox.v2.records import Callback, ConfigurationRecord, Settings, W
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.sandbox.state import State
+    from router.sandbox.indexes import Timeline
     from router.sandbox.v2.bodies import ConfigurationChange, InlineConfiguration
 
 #: Shown of every configuration, also where it says nothing of them.
@@ -35,11 +35,13 @@ _SHOWN: Final[Wire] = {
 _OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
 
 
-def load_configuration(state: State, given: Configuration | dict[str, Any]) -> ConfigurationRecord:
-    """Return the record of a configuration from the options; raises ValidationError where it has no id."""
+def load_configuration(given: Configuration | dict[str, Any], moment: int) -> ConfigurationRecord:
+    """Return the record of a configuration from the options, created at `moment` (µs).
+
+    Raises ValidationError where it has no id.
+    """
     model = given if isinstance(given, Configuration) else Configuration.model_validate(given)
     wire = {name: value for name, value in model.to_wire().items() if name not in _OWN}
-    moment = state.clock.moment()
     return ConfigurationRecord(model.id, moment, moment, model.version or 1, make_settings(model.id, wire))
 
 
@@ -65,7 +67,9 @@ def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]
     return tuple(Callback(each.url, each.method) for each in bodies)
 
 
-def settings_for(state: State, configuration_id: str | None, inline: InlineConfiguration | None) -> Settings:
+def settings_for(
+    configurations: Timeline[ConfigurationRecord], configuration_id: str | None, inline: InlineConfiguration | None
+) -> Settings:
     """Return the settings of a new conversation.
 
     Raises RefusalError: 404 for an unknown configuration, 400 for neither a configuration nor an inline one.
@@ -76,25 +80,26 @@ def settings_for(state: State, configuration_id: str | None, inline: InlineConfi
                 400, "configurationId: is required without an inline configuration", field="configurationId"
             )
         return make_settings(None, _wire(inline))
-    record = find_configuration(state, configuration_id)
+    record = find_configuration(configurations, configuration_id)
     changes = _wire(inline) if inline else {}
     return make_settings(configuration_id, record.settings.wire | changes) if changes else record.settings
 
 
-def find_configuration(state: State, configuration_id: str) -> ConfigurationRecord:
+def find_configuration(configurations: Timeline[ConfigurationRecord], configuration_id: str) -> ConfigurationRecord:
     """Return the configuration; raises RefusalError (404)."""
-    record = state.configurations.get(configuration_id)
+    record = configurations.get(configuration_id)
     if record is None:
         raise not_found("Configuration", configuration_id)
     return record
 
 
-def change_configuration(state: State, configuration_id: str, change: ConfigurationChange) -> ConfigurationRecord:
-    """Change a configuration as the owner of the account would; open conversations keep theirs if pinned.
+def change_configuration(record: ConfigurationRecord, change: ConfigurationChange, moment: int) -> None:
+    """Change a configuration as the owner of the account would, at `moment` (µs).
 
-    Raises RefusalError: 404, or 400 for another grouping type.
+    Open conversations keep theirs if pinned.
+
+    Raises RefusalError (400) for another grouping type.
     """
-    record = find_configuration(state, configuration_id)
     wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if wire.get("conversationGroupingType", record.settings.grouping) != record.settings.grouping:
         raise RefusalError(400, "conversationGroupingType: cannot be changed", field="conversationGroupingType")
@@ -102,9 +107,8 @@ def change_configuration(state: State, configuration_id: str, change: Configurat
         channels = record.settings.wire["channelSettings"] | (wire["channelSettings"] or {})
         wire["channelSettings"] = {name: setting for name, setting in channels.items() if setting is not None}
     record.settings = make_settings(record.id, record.settings.wire | wire)
-    record.updated = state.clock.moment()
+    record.updated = moment
     record.version += 1
-    return record
 
 
 def _wire(inline: InlineConfiguration) -> Wire:

@@ -30,7 +30,7 @@ def create_conversation(state: State, body: NewConversation) -> ConversationReco
 
     Raises RefusalError: 404 for the configuration, 409 if an open conversation holds the same grouping key.
     """
-    settings = settings_for(state, body.configuration_id, body.configuration)
+    settings = settings_for(state.configurations, body.configuration_id, body.configuration)
     conversation = new_conversation(state, settings, name=body.name, is_inline=body.configuration is not None)
     conversation.metadata = dict(body.metadata or {})
     drafts = [make_draft(state, each) for each in body.participants or ()]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.core.addresses import Channel, canonicalize
 from router.core.resources import AGENT_TYPES, ParticipantType
 
 if TYPE_CHECKING:
@@ -31,8 +30,3 @@ def resolve_profile(
         found = state.make_id("mem_profile", state.clock.moment())
         state.profiles.update(dict.fromkeys(names, found))
     return kind, found
-
-
-def canonical_name(name: str) -> str:
-    """Return the form in which the store knows a phone number or mailbox."""
-    return canonicalize(Channel.EMAIL if "@" in name else Channel.WHATSAPP, name)

@@ -205,7 +205,9 @@ async def list_configurations(request: web.Request) -> web.Response:
 async def get_configuration(request: web.Request) -> web.Response:
     """GET Configurations/{id}."""
     state = request.app[STATE]
-    return json_response(find_configuration(state, request.match_info["configuration"]).to_wire(state.text))
+    return json_response(
+        find_configuration(state.configurations, request.match_info["configuration"]).to_wire(state.text)
+    )
 
 
 async def get_operation(request: web.Request) -> web.Response:

@@ -27,9 +27,7 @@ from router.streams.consuming.reading import Reading, part_streams, reader_maker
 from router.streams.consuming.shares import Shares, read_named
 from router.streams.consuming.trials import FREE, Deaths, Trials
 from router.streams.consuming.window import Turn
-from router.streams.delivery import Delivery, Later, Poison, StreamRef, Verdict
-from router.streams.limits import Limits
-from router.streams.pauses import pause_after_failure, pause_of
+from router.streams.delivery import Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_after_failure, pause_of
 from router.streams.store.dead_letters import give_up, reason_of
 from router.tasks import end
 

@@ -11,23 +11,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from faststream import AckPolicy
-from faststream.redis import StreamSub
+from faststream.redis import RedisBroker, RedisSentinelBroker, StreamSub
 from faststream.redis.message import RedisBatchStreamMessage
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelManagedSSLConnection
+from redis.backoff import NoBackoff
 
 from router.logs import describe, log
-from router.streams.client.connection import close_sentinels
-from router.streams.consuming.brokers import make_broker
+from router.streams.client.connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT, close_sentinels, sentinel_options
+from router.streams.client.url import Kind, parse_redis_url
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Sequence
 
-    from faststream.redis import RedisBroker
     from faststream.redis.message import RedisStreamMessage
 
     from router.streams.client.cluster import Address, ClusterClient
     from router.streams.client.connection import Redis
+    from router.streams.client.url import RedisUrl
 
 #: So many new beginnings of one subscriber mean that it cannot read.
 RESTARTS: Final = 50
@@ -146,3 +149,44 @@ class Reader:
 
 def _is_alive(tasks: Sequence[asyncio.Task[Any]]) -> bool:
     return any(not task.done() for task in tasks)
+
+
+#: It makes its own lines per message, which cost a quarter of the speed; types are read where an entry is worked on.
+_PLAIN: Final[dict[str, Any]] = {"apply_types": False, "graceful_timeout": None, "logger": None}
+
+
+def make_broker(url: str, at: Address | None = None) -> RedisBroker:
+    """Return a broker that is not connected yet; `at` is the node of a Cluster that it reads from."""
+    place = parse_redis_url(url)
+    if at is not None:
+        return _node(place, at)
+    return _behind_sentinels(place) if place.kind is Kind.SENTINEL else RedisBroker(place.text, **_PLAIN)
+
+
+def _behind_sentinels(place: RedisUrl) -> RedisBroker:
+    tls = {"connection_class": SentinelManagedSSLConnection, **dict(place.options)} if place.is_tls else {}
+    options: dict[str, Any] = _PLAIN | _options(place) | tls
+    return RedisSentinelBroker(
+        sentinels=place.nodes,
+        sentinel_master_name=place.service,
+        sentinel_kwargs=sentinel_options(place),
+        db=place.db,
+        **options,
+    )
+
+
+def _node(place: RedisUrl, at: Address) -> RedisBroker:
+    host, port = at
+    options: dict[str, Any] = _PLAIN | _options(place) | dict(place.options)
+    return RedisBroker(f"redis{'s' if place.is_tls else ''}://", host=host, port=port, **options)
+
+
+def _options(place: RedisUrl) -> dict[str, Any]:
+    return {
+        "username": place.username,
+        "password": place.password,
+        "socket_timeout": SOCKET_TIMEOUT,
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_keepalive": True,
+        "retry": Retry(NoBackoff(), 1),
+    }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from router.core.judging.routes import Route
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import COMMON_FIELDS
@@ -43,27 +44,12 @@ CALLBACKS_LIFE: Final = 7 * 86_400
 
 
 @value
-class Route:
-    """The conversation that a pair of addresses leads to; `confirmed_at` (µs) is when the API or an event said so."""
-
-    conversation_id: str
-    participant_id: str
-    participant_type: str
-    confirmed_at: int
-
-
-@value
 class LedgerQuery:
     """Which fields of which conversation's ledger to read."""
 
     account_id: str
     conversation_id: str
     fields: tuple[str, ...]
-
-
-def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str:
-    """Return the name of a route: (configuration, channel, customer, recipient)."""
-    return f"{configuration_id}|{customer.key}|{recipient.canonical}"
 
 
 class Store:

@@ -1,0 +1,101 @@
+"""The fields of a conversation hash, as far as they were read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from router.core.addresses import Address
+from router.core.errors import RouterError
+from router.core.ledger.marker import address_field, participant_field, read_marker, recipient_field
+from router.core.resources import ConversationStatus
+
+if TYPE_CHECKING:
+    from router.core.events import Version
+    from router.core.ledger.marker import Marker
+    from router.core.resources import Conversation
+
+
+_DAY: Final = 86_400_000_000
+
+
+class FieldNotReadError(RouterError):
+    """A decision depends on a field that was not read: read again with `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclass(slots=True)
+class LedgerFields:
+    """The hash of one conversation as far as it was read, and the changes to it.
+
+    `fields` is what was found of the hash, `known` the names that were asked for (None: all there are); `changes` are
+    the fields to write, None removes one.
+    """
+
+    namespace: str
+    account_id: str
+    conversation_id: str
+    fields: dict[str, str]
+    known: frozenset[str] | None = None
+    changes: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def revision(self) -> int:
+        """The revision that was read; 0 if nothing is committed yet."""
+        return int(self.fields.get("rev", "0"))
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the conversation is known to be closed, which is final."""
+        return self.fields.get("status") == ConversationStatus.CLOSED
+
+    def get(self, name: str) -> str | None:
+        """Return a field as it will be after the commit; raises FieldNotReadError for one that was not read."""
+        value = self.fields.get(name)
+        if value is None and self.known is not None and name not in self.known and name not in self.changes:
+            raise FieldNotReadError(name)
+        return value
+
+    def put(self, name: str, value: str | None) -> None:
+        """Set a field (None removes it), if that is a change."""
+        if self.fields.get(name) == value:
+            return
+        self.changes[name] = value
+        if value is None:
+            self.fields.pop(name, None)
+        else:
+            self.fields[name] = value
+
+    def marker(self, participant_id: str) -> Marker | None:
+        """Return what is committed of a participant."""
+        text = self.get(participant_field(participant_id))
+        return read_marker(text) if text else None
+
+    def announced_at(self, address: Address) -> str | None:
+        """Return the id of the participant that is announced at `address`."""
+        return self.get(address_field(address.key))
+
+    def touch(self, now: int, *, told: bool = False) -> None:
+        """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
+        self.put("day", str(now // _DAY))
+        if told and now - int(self.fields.get("told", "0")) > _DAY // 24:
+            self.put("told", str(now))
+
+    def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
+        """Take over what a conversation's resource tells; without a version only what is not known yet."""
+        if conversation.configuration_id and (version or not self.get("configuration_id")):
+            self.put("configuration_id", conversation.configuration_id)
+        if conversation.status and (version or not self.get("status")) and not self.is_closed:
+            self.put("status", conversation.status)
+
+    def note_recipient(self, recipient: Address) -> None:
+        """Remember our side's address on a channel of this conversation."""
+        self.put(recipient_field(recipient.channel), recipient.value)
+
+    def recipient(self, channel: str) -> Address | None:
+        """Return our side's address on a channel, where known."""
+        value = self.get(recipient_field(channel))
+        return Address(channel, value) if value else None
