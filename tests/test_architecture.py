@@ -201,7 +201,7 @@ PAUSES = {
     "tests/conftest.py": "waits for a server that does not answer yet",
     "tests/sandbox/harness.py": "polls, with a limit",
     "tests/handlers/world.py": "polls, with a limit",
-    "tests/streams/test_consumer.py": "work that takes a moment",
+    "tests/streams/consuming/test_consumer.py": "work that takes a moment",
     "tests/streams/consumer_program.py": "work that takes a moment",
 }
 

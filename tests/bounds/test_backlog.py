@@ -27,7 +27,7 @@ from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled import fields_of
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT
-from tests.streams.test_consumer import GROUP, LIMITS, Bench
+from tests.streams.consuming.test_consumer import GROUP, LIMITS, Bench
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

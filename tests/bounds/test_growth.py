@@ -18,7 +18,7 @@ from router.streams.delivery import Done, Later, Poison, StreamRef
 from router.streams.store.recent import Recent
 from tests.bounds.site import NUMBER, OURS
 from tests.conftest import ACCOUNT, TOKEN
-from tests.streams.test_consumer import LIMITS, Bench
+from tests.streams.consuming.test_consumer import LIMITS, Bench
 from tests.support.growth import Snapshot, grown
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until

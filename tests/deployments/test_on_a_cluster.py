@@ -22,10 +22,10 @@ from router.streams.store.ledgers import LedgerQuery, Store
 from router.streams.store.quarantine import count, keep, remove
 from router.streams.store.trim import Trimmer
 from router.streams.store.watch import find_joined
-from tests.streams.test_dead_letters import GROUP, REPLAYED_AT, bury, deliver, letters_of, replay
-from tests.streams.test_quarantine import BOUNDS, kept_in, refused
-from tests.streams.test_store import ACCOUNT, make_closed, make_ledger
-from tests.streams.test_watch import make, publish
+from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, bury, deliver, letters_of, replay
+from tests.streams.store.test_ledgers import ACCOUNT, make_closed, make_ledger
+from tests.streams.store.test_quarantine import BOUNDS, kept_in, refused
+from tests.streams.store.test_watch import make, publish
 
 PARTITIONS = range(4)
 

@@ -13,8 +13,8 @@ from router.core.keys import confirmation
 from router.streams.client.scripts import NotReplicatedError, Replication
 from router.streams.store.append import Appender, is_outage
 from router.streams.store.ledgers import LedgerQuery, Store
-from tests.streams.test_append import make_fields
-from tests.streams.test_store import ACCOUNT, CONVERSATION, make_closed, make_ledger
+from tests.streams.store.test_append import make_fields
+from tests.streams.store.test_ledgers import ACCOUNT, CONVERSATION, make_closed, make_ledger
 from tests.support.deployments import Pair
 from tests.support.waiting import until
 

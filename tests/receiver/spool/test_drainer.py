@@ -15,8 +15,8 @@ from router.receiver.spool import drainer
 from router.receiver.spool.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
 from router.receiver.spool.journals import Journals
 from router.receiver.spool.spool import Spool
-from tests.receiver.test_journal import event
-from tests.receiver.test_spool import leave
+from tests.receiver.spool.test_journal import event
+from tests.receiver.spool.test_spool import leave
 from tests.support.waiting import until
 
 KEYS = Keys(partitions=4)

@@ -15,7 +15,7 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
-from tests.core.test_resolution import (
+from tests.core.resolution.test_messages import (
     ADD,
     ANA,
     BARE,
@@ -35,7 +35,7 @@ from tests.core.test_resolution import (
     UNSENT,
     drive,
 )
-from tests.core.test_resolution import ELSEWHERE as HELD
+from tests.core.resolution.test_messages import ELSEWHERE as HELD
 
 BEN, EVA = Address("SMS", "+14155550102"), Address("SMS", "+1 (415) 555-0103")
 BEN_THERE, EVA_THERE = make_participant("p3", BEN), make_participant("p4", Address("SMS", "+14155550103"))

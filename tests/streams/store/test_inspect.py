@@ -10,7 +10,7 @@ from router.core.refused import Bounds
 from router.streams.consuming.groups import Heartbeat, ensure_group
 from router.streams.store import quarantine
 from router.streams.store.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
-from tests.core.test_quarantine import REFUSED
+from tests.core.test_refused import REFUSED
 
 pytestmark = pytest.mark.real
 

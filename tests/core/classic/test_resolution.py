@@ -27,7 +27,7 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
-from tests.core.test_resolution import drive
+from tests.core.resolution.test_messages import drive
 
 SID, OTHER = "CH00000000000000000000000000000001", "CH00000000000000000000000000000002"
 SERVICE, ELSEWHERE = "IS00000000000000000000000000000001", "IS00000000000000000000000000000002"

@@ -4,7 +4,7 @@ import pytest
 
 from router.commands.check.command import _check_mails
 from router.settings.load import load
-from tests.test_settings import MAIL_KEY
+from tests.settings.test_load import MAIL_KEY
 
 KEYS = {"ROUTER_EMAIL_PUBLIC_KEYS": MAIL_KEY}
 CREDENTIALS = {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up"}

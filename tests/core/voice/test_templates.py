@@ -13,7 +13,7 @@ from router.core.keys import Target
 from router.core.voice.templates import CALL_VARIABLES, OPERATOR_VARIABLES, REJECTING, read_templates
 from router.settings.model import Settings, variable_of
 
-FOLDER = Path(__file__).resolve().parents[2] / "config" / "voice"
+FOLDER = Path(__file__).resolve().parents[3] / "config" / "voice"
 SHIPPED = {path.name: path.read_bytes() for path in FOLDER.glob("*.xml")}
 RELAY, WORKFLOW = "wss://agent.example.com/relay", "WW" + "0" * 32
 QUEUE = {"queue": "callers"}

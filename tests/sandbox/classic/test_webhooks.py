@@ -10,8 +10,8 @@ from aiohttp import web
 from twilio.request_validator import RequestValidator
 
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
+from tests.sandbox.classic.test_api import PAIR, Classic
 from tests.sandbox.harness import ACCOUNT, CUSTOMER, OURS, TOKEN, basic, start_site, until
-from tests.sandbox.test_classic_api import PAIR, Classic
 
 EVENTS = tuple(
     f"on{what}{how}"

@@ -10,7 +10,7 @@ from router.core.refused import REASONS, Bounds
 from router.streams.client.connection import RedisError
 from router.streams.store import quarantine
 from router.streams.store.quarantine import Kept, count, find, keep, list_kept, remove
-from tests.core.test_quarantine import REFUSED
+from tests.core.test_refused import REFUSED
 
 pytestmark = pytest.mark.real
 

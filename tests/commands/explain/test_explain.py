@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.commands.explain.explain import SignedRequest, explain
 from router.core.accounts import Account, Accounts
 from router.core.signing.twilio import sign
-from tests.core.test_signature import EVENT_BODY, VECTORS, by_id, encode
+from tests.core.signing.test_twilio import EVENT_BODY, VECTORS, by_id, encode
 
 ACCOUNT, OTHER = "AC00000000000000000000000000000001", "AC00000000000000000000000000000002"
 TOKEN, OLD_TOKEN, OTHER_TOKEN, SECRET = "token-one", "token-two", "token-three", "shared-secret"

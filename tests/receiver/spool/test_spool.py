@@ -11,7 +11,7 @@ from router import metrics
 from router.core.errors import NotDurableError
 from router.receiver.spool.journal import ASIDE, Journal, UnreadableJournalError
 from router.receiver.spool.spool import Spool
-from tests.receiver.test_journal import event
+from tests.receiver.spool.test_journal import event
 
 
 @pytest.fixture

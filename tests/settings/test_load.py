@@ -11,7 +11,7 @@ from router.settings.environment import read_dotenv
 from router.settings.load import load
 from router.settings.model import Settings, variable_of
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "config" / "settings.toml"
 SID = "AC00000000000000000000000000000001"
 SECRETS = {

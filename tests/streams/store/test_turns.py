@@ -12,7 +12,7 @@ from router.streams.delivery import LONGEST_PAUSE, SHORTEST_PAUSE, Delivery, Don
 from router.streams.store import append
 from router.streams.store.append import Appender
 from router.streams.store.turns import Turns
-from tests.streams.test_append import make_fields
+from tests.streams.store.test_append import make_fields
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(3)]

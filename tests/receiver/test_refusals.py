@@ -14,7 +14,7 @@ from router.receiver.refusals import Quarantine
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from router.streams.store.quarantine import list_kept
-from tests.core.test_quarantine import REFUSED
+from tests.core.test_refused import REFUSED
 from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, SAMPLES, signed, sms
 from tests.support.redis_server import OwnServer
 from tests.support.waiting import until

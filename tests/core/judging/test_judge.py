@@ -13,7 +13,7 @@ from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.own_side import Accounts
 from router.worker.work import read_inbound, subject_of
-from tests.worker.test_accounts import FakeStore
+from tests.worker.test_own_side import FakeStore
 from tests.worker.world import ACCOUNT, CUSTOMER, NOBODY, OURS, PLAIN
 
 HERE = "conv_conversation_1"

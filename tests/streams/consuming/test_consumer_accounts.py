@@ -10,7 +10,7 @@ import pytest
 
 from router.core.errors import ServerError
 from router.streams.delivery import Done
-from tests.streams.test_consumer import LIMITS, Bench
+from tests.streams.consuming.test_consumer import LIMITS, Bench
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
