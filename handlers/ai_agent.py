@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from handlers.classic import AI_IDENTITY, ClassicText
 from handlers.effects import Doubt, Effect, NotYetError
-from handlers.handler import Handler, Ports, Result, data_of
+from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.joiners import Joiners
 from handlers.joining import fits
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
@@ -84,27 +84,27 @@ class AiAgent:
             reactions[CommunicationData.type] = self.heard
         return reactions
 
-    async def heard(self, entry: Entry, effect: Effect) -> Result:
+    async def heard(self, entry: Entry, effect: Effect) -> HandlerResult:
         """Answer what a participant said, where there is something to say; whoever speaks has a seat."""
         data = data_of(entry, CommunicationData)
         if not _can_send(data):
-            return Result("channel cannot send")
+            return HandlerResult("channel cannot send")
         if not await effect.once("reply", lambda _: ask(self._reply, entry)):
-            return Result("silent")
+            return HandlerResult("silent")
         joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
         if joined.participant_id is None:
-            return Result(joined.how, level="warning")
+            return HandlerResult(joined.how, level="warning")
         said = await self._answer(entry, data, effect, joined.participant_id)
-        return Result(said, {"participant": joined.participant_id})
+        return HandlerResult(said, {"participant": joined.participant_id})
 
-    async def joined(self, entry: Entry, effect: Effect) -> Result:
+    async def joined(self, entry: Entry, effect: Effect) -> HandlerResult:
         """Join the conversation, and answer where there is something to say."""
         data = data_of(entry, JoinedData)
         joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
         if joined.participant_id is None:
-            return Result(joined.how, level="warning")
+            return HandlerResult(joined.how, level="warning")
         said = await self._answer(entry, data, effect, joined.participant_id)
-        return Result(joined.how, {"participant": joined.participant_id, "reply": said})
+        return HandlerResult(joined.how, {"participant": joined.participant_id, "reply": said})
 
     async def _join(self, data: ParticipantData) -> str:
         address = await self._find_address(data)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)
 
 
-class Row(NamedTuple):
+class HandlerRow(NamedTuple):
     """A handler: whose participants it gets, its consumer group, and what makes it."""
 
     target: Target
@@ -60,7 +60,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return load(require=REQUIRED, environment=environment)
 
 
-def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> StreamConsumer:
+def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) -> StreamConsumer:
     """Return the consumer that feeds a handler with the participants of its target."""
     settings, keys = ports.settings, ports.keys
     return StreamConsumer(
@@ -78,7 +78,7 @@ def make_consumer(name: str, row: Row, ports: Ports, handler: Handler) -> Stream
 
 
 @asynccontextmanager
-async def consuming(name: str, settings: Settings, row: Row | None = None) -> AsyncIterator[StreamConsumer]:
+async def consuming(name: str, settings: Settings, row: HandlerRow | None = None) -> AsyncIterator[StreamConsumer]:
     """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
@@ -140,7 +140,7 @@ async def consume(name: str, settings: Settings) -> int:
 
 
 #: name: (target, group, factory). One row is a handler.
-HANDLERS: Final[dict[str, Row]] = {
-    "ai_agent": Row(Target.AI_AGENT, "ai-agent", make_ai_agent),
-    "human_agent": Row(Target.HUMAN_AGENT, "human-agent", make_human_agent),
+HANDLERS: Final[dict[str, HandlerRow]] = {
+    "ai_agent": HandlerRow(Target.AI_AGENT, "ai-agent", make_ai_agent),
+    "human_agent": HandlerRow(Target.HUMAN_AGENT, "human-agent", make_human_agent),
 }

@@ -13,7 +13,7 @@ import orjson
 from pydantic import ValidationError
 
 from handlers.effects import NotYetError
-from handlers.handler import Result
+from handlers.handler import HandlerResult
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import Entry, ParticipantData, read_entry
@@ -71,19 +71,19 @@ class Consumption:
         self._report(entry, result, (self._clock() - begun) * 1000)
         return Done()
 
-    async def _handle(self, entry: Entry, partition: int) -> Result:
+    async def _handle(self, entry: Entry, partition: int) -> HandlerResult:
         reaction = self._handler.reactions.get(entry.type)
         if reaction is None:
-            return Result("ignored")
+            return HandlerResult("ignored")
         effect = self._effects.of(partition, entry.id)
         ended = await effect.outcome()
         if ended is not None:
-            return Result("repeated", {"earlier": ended})
+            return HandlerResult("repeated", {"earlier": ended})
         result = await reaction(entry, effect)
         await effect.end(result.word)
         return result
 
-    def _report(self, entry: Entry, result: Result, milliseconds: float) -> None:
+    def _report(self, entry: Entry, result: HandlerResult, milliseconds: float) -> None:
         metrics.count("router_consumed", self._name, result.word)
         data = entry.data
         about_one = data if isinstance(data, ParticipantData) else None

@@ -25,7 +25,7 @@ DataT = TypeVar("DataT", bound=EntryData)
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class HandlerResult:
     """What came of an entry: a fixed word for log and metrics, and more fields for its log line (no addresses)."""
 
     word: str
@@ -33,7 +33,7 @@ class Result:
     level: str = "info"
 
 
-Reaction = Callable[[Entry, Effect], Awaitable[Result]]
+Reaction = Callable[[Entry, Effect], Awaitable[HandlerResult]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from handlers.assignments import Assignments, Released
-from handlers.handler import Handler, Ports, Result, data_of
+from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.joiners import Joiners
 from handlers.roster import load_roster
 from handlers.seats import How
@@ -31,7 +31,7 @@ class HumanAgents:
         self._joiners = joiners
         self._sweeper = sweeper
 
-    async def joined(self, entry: Entry, _: Effect) -> Result:
+    async def joined(self, entry: Entry, _: Effect) -> HandlerResult:
         """Assign a person and let them join, or let the conversation wait."""
         data = data_of(entry, JoinedData)
         account, conversation = data.account_id, data.conversation.id
@@ -40,31 +40,31 @@ class HumanAgents:
             self._sweeper.wake()
         if entered.card is None:
             word = {"closed": How.CLOSED, "left": "customer-left"}.get(entered.word, entered.word)
-            return Result(word)
+            return HandlerResult(word)
         card = entered.card
         joined = await seat_person(self._joiners.of(account), card, account, conversation, data.channel)
         if joined.how in {How.CLOSED, How.GONE}:
             return self._free(joined.how, await self._books.close(account, conversation))
         await self._books.settle(account, conversation, card.identity)
         level = "info" if joined.participant_id else "warning"
-        return Result(joined.how, {"agent": card.identity, "participant": joined.participant_id}, level)
+        return HandlerResult(joined.how, {"agent": card.identity, "participant": joined.participant_id}, level)
 
-    async def left(self, entry: Entry, _: Effect) -> Result:
+    async def left(self, entry: Entry, _: Effect) -> HandlerResult:
         """Free the person if that was the last customer."""
         data = data_of(entry, LeftData)
         released = await self._books.leave(data.account_id, data.conversation.id, data.participant.id, _time(entry))
         return self._free(released.word, released)
 
-    async def closed(self, entry: Entry, _: Effect) -> Result:
+    async def closed(self, entry: Entry, _: Effect) -> HandlerResult:
         """Free the person."""
         data = data_of(entry, ClosedData)
         released = await self._books.close(data.account_id, data.conversation.id)
         return self._free(released.word, released)
 
-    def _free(self, word: str, released: Released) -> Result:
+    def _free(self, word: str, released: Released) -> HandlerResult:
         if released.placed:
             self._sweeper.wake()
-        return Result(word, {"agent": released.agent})
+        return HandlerResult(word, {"agent": released.agent})
 
 
 def _time(entry: Entry) -> int:

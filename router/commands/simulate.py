@@ -2,7 +2,7 @@
 
 Where to send and what to sign with comes from the environment, or from the dev.env of a running `dev`. The same command
 again sends the same MessageSid: a repeat, which must not double anything. Several kinds make a scenario about one
-customer. The kinds stand in router.commands.kinds, the order of sending in router.commands.plan.
+customer. The kinds stand in router.simulator.kinds, the order of sending in router.simulator.plan.
 """
 
 from __future__ import annotations

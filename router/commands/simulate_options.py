@@ -38,7 +38,7 @@ _TOLD: Final = {
     "communication-updated": "... was delivered or read",
 }
 _AGAIN: Final = {f"event-stream-{kind}": f"{kind}, told by Event Streams" for kind in _TOLD}
-#: Of every kind of webhook what it says. How each is made stands in router.commands.kinds.
+#: Of every kind of webhook what it says. How each is made stands in router.simulator.kinds.
 KINDS: Final = {
     **_TOLD,
     **_AGAIN,

@@ -4,11 +4,11 @@ It imports aiohttp and the pure core, and is driven by the worker, the handlers 
 Raises nothing but the ApiError family of core.errors for whatever the API or the network does.
 """
 
-from router.conversations.answers import Answer
+from router.conversations.answers import ApiResponse
 from router.conversations.bodies import UNSET
 from router.conversations.limiter import Limiter
 from router.conversations.transport import CallDetails, Transport
 from router.conversations.v1 import ClassicConversations
 from router.conversations.v2 import ConversationsV2
 
-__all__ = ["UNSET", "Answer", "CallDetails", "ClassicConversations", "ConversationsV2", "Limiter", "Transport"]
+__all__ = ["UNSET", "ApiResponse", "CallDetails", "ClassicConversations", "ConversationsV2", "Limiter", "Transport"]

@@ -54,7 +54,7 @@ _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A 2xx answer with its JSON object; the headers compare names without regard to case."""
 
     status: int
@@ -72,26 +72,26 @@ class RawAnswer:
     body: bytes
 
 
-class Problem(NamedTuple):
+class ApiProblem(NamedTuple):
     """What an error body says, whichever shape it has."""
 
     code: int | None = None
     message: str = ""
 
 
-def parse_problem(body: bytes) -> Problem:
+def parse_problem(body: bytes) -> ApiProblem:
     """Read any of the three shapes; what is none of them (a proxy's page, nothing) gives an empty problem."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return Problem()
+        return ApiProblem()
     if not isinstance(data, dict):
-        return Problem()
+        return ApiProblem()
     if data.keys() >= _RFC_9457:
         parts = [data["title"], data.get("detail"), *_details(data.get("errors"), "detail", "pointer")]
     else:
         parts = [data.get("message"), *_details([data.get("params")], "field")]
-    return Problem(_to_code(data.get("code")), "; ".join(str(part) for part in parts if part))
+    return ApiProblem(_to_code(data.get("code")), "; ".join(str(part) for part in parts if part))
 
 
 def _details(items: object, *names: str) -> list[str]:
@@ -132,7 +132,7 @@ def _mask(match: re.Match[str]) -> str:
     return mask(match.group())
 
 
-def _conflicting_id(answer: RawAnswer, problem: Problem) -> str | None:
+def _conflicting_id(answer: RawAnswer, problem: ApiProblem) -> str | None:
     header = answer.headers.get("X-Conflicting-Resource-Id", "").strip()
     return header or find_conversation_id(problem.message)
 
@@ -166,19 +166,19 @@ def _parse_date(text: str) -> float | None:
         return None
 
 
-def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> Answer:
+def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> ApiResponse:
     """Read a 2xx; a 204 has no body and gives an empty object.
 
     Raises ServerError for an empty or broken body: the API is not well, the event is innocent.
     """
     if answer.status == _NO_CONTENT and not answer.body:
-        return Answer(answer.status, answer.headers, {})
+        return ApiResponse(answer.status, answer.headers, {})
     try:
         data = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
         data = None
     if isinstance(data, dict):
-        return Answer(answer.status, answer.headers, data)
+        return ApiResponse(answer.status, answer.headers, data)
     kind = "an empty body" if not answer.body.strip() else "a body that is not a JSON object"
     text = f"{answer.route}: HTTP {answer.status} with {kind}"
     raise ServerError(text, status=answer.status, body=_cut(answer.body, hide))

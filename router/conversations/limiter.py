@@ -24,7 +24,7 @@ MAX_HOLD: Final = 300.0
 CALM: Final = 60.0
 
 
-class Window:
+class ConcurrencyWindow:
     """The cap and the hold, moved by what the answers say. Times are seconds of one monotonic clock."""
 
     def __init__(self, maximum: int) -> None:
@@ -79,7 +79,7 @@ class Limiter:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.window = Window(maximum)
+        self.window = ConcurrencyWindow(maximum)
         self.in_flight = 0
         self._clock = clock
         self._sleep = sleep

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from router.conversations.answers import Answer, to_model
+from router.conversations.answers import ApiResponse, to_model
 from router.core.errors import ServerError
 from router.core.resources import Communication, Conversation, Participant
 
@@ -64,7 +64,7 @@ def _find_items(data: Mapping[str, Any], key: object, listing: Listing) -> list[
 
 
 async def iterate(
-    fetch: Callable[[Mapping[str, str | Sequence[str]]], Awaitable[Answer]],
+    fetch: Callable[[Mapping[str, str | Sequence[str]]], Awaitable[ApiResponse]],
     model: type[ItemT],
     listing: Listing,
     *,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from router.conversations.answers import Answer, RawAnswer, to_answer, to_error
+from router.conversations.answers import ApiResponse, RawAnswer, to_answer, to_error
 from router.conversations.limiter import Limiter
 from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy, is_unprocessed
 from router.conversations.session import OK, Request, Session
@@ -131,7 +131,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         link: str | None = None,
         is_repeatable: bool | None = None,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send one call with its repeats and return its 2xx answer.
 
         `path` begins with the version and is best a template whose `{names}` are filled from `ids`. `body` goes out
@@ -152,7 +152,7 @@ class Transport:
         )
         return await self._run(request)
 
-    async def _run(self, request: Request) -> Answer:
+    async def _run(self, request: Request) -> ApiResponse:
         if self._ask is not None:
             await self._ask(self.limiter)
         now = self._clock()
@@ -170,7 +170,7 @@ class Transport:
         search = f"?{encode_query(query)}" if query else ""
         return f"{self._base}{path if ids is None else fill_path(path, ids)}{search}"
 
-    async def _persist(self, request: Request, call: _Call) -> Answer:
+    async def _persist(self, request: Request, call: _Call) -> ApiResponse:
         while True:
             try:
                 return await self._attempt(request, call)
@@ -194,7 +194,7 @@ class Transport:
             random=self._random,
         )
 
-    async def _attempt(self, request: Request, call: _Call) -> Answer:
+    async def _attempt(self, request: Request, call: _Call) -> ApiResponse:
         async with self.limiter.slot(call.deadline):
             started = self._clock()
             limit = min(self._timeout, call.deadline - started)
@@ -203,7 +203,7 @@ class Transport:
             call.attempts += 1
             return self._judge(await self._session.exchange(request, limit), started)
 
-    def _judge(self, raw: RawAnswer, started: float) -> Answer:
+    def _judge(self, raw: RawAnswer, started: float) -> ApiResponse:
         """Tell the limiter what the answer says of the API's state, and turn it into a value or an exception."""
         if raw.status in OK:
             self.limiter.succeed()

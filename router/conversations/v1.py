@@ -26,7 +26,7 @@ from router.core.classic.resources import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
-    from router.conversations.answers import Answer
+    from router.conversations.answers import ApiResponse
     from router.conversations.transport import Transport
     from router.core.addresses import Address
     from router.core.classic.resources import ClassicChange, NewClassicParticipant
@@ -227,7 +227,7 @@ class ClassicConversations:
     ) -> AsyncIterator[ItemT]:
         path, ids = _locate(path, ids, service_sid)
 
-        async def fetch(link: str | None) -> Answer:
+        async def fetch(link: str | None) -> ApiResponse:
             with classic_errors():
                 return await self._transport.request("GET", path, ids=ids, query=query, link=link)
 

@@ -22,7 +22,7 @@ from router.core.errors import ServerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from router.conversations.answers import Answer
+    from router.conversations.answers import ApiResponse
 
 ItemT = TypeVar("ItemT", ClassicParticipant, ClassicMessage, ClassicConversation, ParticipantConversation)
 
@@ -32,7 +32,7 @@ LOOKUP_PAGE_SIZES: Final = range(1, 51)
 
 
 async def iterate_links(
-    fetch: Callable[[str | None], Awaitable[Answer]],
+    fetch: Callable[[str | None], Awaitable[ApiResponse]],
     model: type[ItemT],
     listing: Listing,
     *,

@@ -17,7 +17,7 @@ from router.core.resources import Action, Communication, Configuration, Conversa
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from router.conversations.answers import Answer
+    from router.conversations.answers import ApiResponse
     from router.conversations.transport import Transport
     from router.core.resources import ActionParty, NewParticipant
 
@@ -230,7 +230,7 @@ class ConversationsV2:
         page_size: int,
         limit: int | None = None,
     ) -> AsyncIterator[ItemT]:
-        async def fetch(query: Mapping[str, str | Sequence[str]]) -> Answer:
+        async def fetch(query: Mapping[str, str | Sequence[str]]) -> ApiResponse:
             return await self._transport.request("GET", path, ids=ids, query=query)
 
         listing = Listing(key, f"GET {path}")

@@ -17,7 +17,7 @@ from router.core.signing.form import parse_form
 from router.inbound.classic_facts import EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as FATES
 from router.inbound.form import require
-from router.inbound.rows import IGNORED, Row
+from router.inbound.rows import IGNORED, EventTypeRow
 
 if TYPE_CHECKING:
     from router.core.signing.form import Form
@@ -58,8 +58,8 @@ _UNKNOWN: Final = "unknown event type"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
     *(replace(FATES[name], event_type=event_type) for event_type, name in EVENT_TYPES.items()),
-    *(Row(event_type, IGNORED, _ASKED, kind="pre-action, answered {}") for event_type in sorted(PRE_ACTIONS)),
-    Row("<any other>", IGNORED, _UNKNOWN),
+    *(EventTypeRow(event_type, IGNORED, _ASKED, kind="pre-action, answered {}") for event_type in sorted(PRE_ACTIONS)),
+    EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 _BINDING: Final = "MessagingBinding."
 

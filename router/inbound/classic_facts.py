@@ -18,7 +18,7 @@ from router.core.classic.resources import MessagingBinding
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, ClassicReported, Disregarded, Version
 from router.core.timestamps import to_microseconds
-from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, Row
+from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,15 +48,17 @@ _STATE: Final = "if its state is closed; else it is noted"
 ROWS: Final = {
     row.event_type: row
     for row in (
-        Row("participant.added", (JOINED,), _HOME),
-        Row("participant.updated", (UPDATED, JOINED), "the latter if it has become one that is announced"),
-        Row("participant.removed", (LEFT,)),
-        Row("conversation.added", NOTED, "its state, for entries to come"),
-        Row("conversation.updated", (CLOSED,), _STATE),
-        Row("conversation-state.updated", (CLOSED,), _STATE),
-        Row("conversation.removed", (CLOSED,)),
-        Row("message.added", (JOINED, SAID), "the former if its author is not announced yet; bridged: v2 tells it"),
-        *(Row(name, IGNORED, why) for name, why in DISREGARDED.items()),
+        EventTypeRow("participant.added", (JOINED,), _HOME),
+        EventTypeRow("participant.updated", (UPDATED, JOINED), "the latter if it has become one that is announced"),
+        EventTypeRow("participant.removed", (LEFT,)),
+        EventTypeRow("conversation.added", NOTED, "its state, for entries to come"),
+        EventTypeRow("conversation.updated", (CLOSED,), _STATE),
+        EventTypeRow("conversation-state.updated", (CLOSED,), _STATE),
+        EventTypeRow("conversation.removed", (CLOSED,)),
+        EventTypeRow(
+            "message.added", (JOINED, SAID), "the former if its author is not announced yet; bridged: v2 tells it"
+        ),
+        *(EventTypeRow(name, IGNORED, why) for name, why in DISREGARDED.items()),
     )
 }
 #: Characters of a message that are taken along.

@@ -28,7 +28,7 @@ from router.core.events import (
 )
 from router.core.resources import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
-from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, Row
+from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 
 _PARTICIPANT_CHANGES: Final = {
     "PARTICIPANT_ADDED": Change.ADDED,
@@ -40,14 +40,14 @@ _DELIVERY: Final = "a delivery state changes no participant"
 _UNKNOWN: Final = "unknown event type"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    Row("CONVERSATION_CREATED", NOTED, "its status and configuration, for entries to come"),
-    Row("CONVERSATION_UPDATED", (CLOSED,), "if its status is CLOSED; else it is noted"),
-    Row("PARTICIPANT_ADDED", (JOINED, UPDATED), "the latter if it was announced before, and differently"),
-    Row("PARTICIPANT_UPDATED", (UPDATED, JOINED), "the latter if it has become one that is announced"),
-    Row("PARTICIPANT_REMOVED", (LEFT,)),
-    Row("COMMUNICATION_CREATED", (JOINED, SAID), "the former if its author is not announced yet"),
-    Row("COMMUNICATION_UPDATED", IGNORED, _DELIVERY),
-    Row("<any other>", IGNORED, _UNKNOWN),
+    EventTypeRow("CONVERSATION_CREATED", NOTED, "its status and configuration, for entries to come"),
+    EventTypeRow("CONVERSATION_UPDATED", (CLOSED,), "if its status is CLOSED; else it is noted"),
+    EventTypeRow("PARTICIPANT_ADDED", (JOINED, UPDATED), "the latter if it was announced before, and differently"),
+    EventTypeRow("PARTICIPANT_UPDATED", (UPDATED, JOINED), "the latter if it has become one that is announced"),
+    EventTypeRow("PARTICIPANT_REMOVED", (LEFT,)),
+    EventTypeRow("COMMUNICATION_CREATED", (JOINED, SAID), "the former if its author is not announced yet"),
+    EventTypeRow("COMMUNICATION_UPDATED", IGNORED, _DELIVERY),
+    EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 #: All status callback types of the API.
 EVENT_TYPES: Final = (

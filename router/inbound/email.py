@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError, UnusableError
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.inbound.rows import IGNORED, JOINED, SAID, Row
+from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,9 +28,9 @@ _BOUNCE: Final = "a bounce: its envelope has no sender"
 _AUTOMATIC: Final = "an automatic reply"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    Row(MAIL, (JOINED, SAID), "the latter without the mail's text"),
-    Row(MAIL, IGNORED, _BOUNCE, kind="bounce"),
-    Row(MAIL, IGNORED, _AUTOMATIC, kind="automatic reply"),
+    EventTypeRow(MAIL, (JOINED, SAID), "the latter without the mail's text"),
+    EventTypeRow(MAIL, IGNORED, _BOUNCE, kind="bounce"),
+    EventTypeRow(MAIL, IGNORED, _AUTOMATIC, kind="automatic reply"),
 )
 
 

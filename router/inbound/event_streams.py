@@ -28,7 +28,7 @@ from router.inbound import conversations, messaging
 from router.inbound.classic_facts import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic_facts import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
-from router.inbound.rows import IGNORED, JOINED, SAID, Row
+from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,7 @@ _MAX_OTHERS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class BatchElement:
     """One good event of a batch: its identity, and its JSON as the body of an entry of its own."""
 
     identity: Identity
@@ -92,7 +92,7 @@ class BadElement:
     raw: bytes
 
 
-def split(body: bytes, *, default_account: str) -> list[Element | BadElement]:
+def split(body: bytes, *, default_account: str) -> list[BatchElement | BadElement]:
     """Return the events of a body in their order, good and bad; an empty array has none.
 
     Raises UnreadableError only if the body is not JSON at all.
@@ -105,13 +105,13 @@ def split(body: bytes, *, default_account: str) -> list[Element | BadElement]:
     return [_take(index, element, default_account) for index, element in enumerate(elements)]
 
 
-def _take(index: int, element: Any, default_account: str) -> Element | BadElement:
+def _take(index: int, element: Any, default_account: str) -> BatchElement | BadElement:
     try:
         raw = orjson.dumps(element)
     except orjson.JSONEncodeError:
         return BadElement(index, "the element is nested too deeply", b"")
     try:
-        return Element(_identify(read_cloud_event(element, default_account)), raw)
+        return BatchElement(_identify(read_cloud_event(element, default_account)), raw)
     except UnreadableError as error:
         return BadElement(index, str(error), raw)
 
@@ -238,7 +238,7 @@ def _recipients(event: CloudEvent) -> tuple[Address, ...]:
     return tuple(others.values())
 
 
-def _v2_rows() -> Iterator[Row]:
+def _v2_rows() -> Iterator[EventTypeRow]:
     """Yield the rows of v2 resources: each has the fate of the status callback that says the same."""
     fates = {row.event_type: row for row in conversations.ROWS}
     for name in (*EVENTS, "message.updated"):
@@ -247,7 +247,7 @@ def _v2_rows() -> Iterator[Row]:
             yield replace(fates[callback], event_type=f"{_PREFIX}{name}", kind="v2")
 
 
-def _classic_rows() -> Iterator[Row]:
+def _classic_rows() -> Iterator[EventTypeRow]:
     """Yield the rows of classic resources: each has the fate of the classic webhook that says the same."""
     for name in (*EVENTS, "message.updated", "message.removed"):
         yield replace(CLASSIC_ROWS[name], event_type=f"{_PREFIX}{name}", kind="classic")
@@ -255,11 +255,11 @@ def _classic_rows() -> Iterator[Row]:
 
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    Row(MESSAGE, (JOINED, SAID)),
+    EventTypeRow(MESSAGE, (JOINED, SAID)),
     *_v2_rows(),
-    Row(f"{_PREFIX}<subject>.removed", IGNORED, _UNKNOWN, kind="v2 conversations and messages"),
+    EventTypeRow(f"{_PREFIX}<subject>.removed", IGNORED, _UNKNOWN, kind="v2 conversations and messages"),
     *_classic_rows(),
-    *(Row(f"{start}<verb>", IGNORED, why) for start, why in _DISREGARDED.items()),
-    Row("com.twilio.eventstreams.test-event", IGNORED, _TEST),
-    Row("<any other>", IGNORED, _UNKNOWN),
+    *(EventTypeRow(f"{start}<verb>", IGNORED, why) for start, why in _DISREGARDED.items()),
+    EventTypeRow("com.twilio.eventstreams.test-event", IGNORED, _TEST),
+    EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )

@@ -14,7 +14,7 @@ from router.core.caching import remembering
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.signing.form import parse_form
 from router.inbound.form import require
-from router.inbound.rows import IGNORED, JOINED, SAID, Row
+from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,11 +28,11 @@ _DIGITS: Final = 9
 _OUTGOING: Final = "status callback of an outgoing message"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    Row(MESSAGE, (JOINED, SAID), kind="SMS, MMS"),
-    Row(MESSAGE, (JOINED, SAID), kind="WhatsApp"),
-    Row(MESSAGE, (JOINED, SAID), kind="RCS"),
-    Row(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
-    Row("message.<status>", IGNORED, _OUTGOING),
+    EventTypeRow(MESSAGE, (JOINED, SAID), kind="SMS, MMS"),
+    EventTypeRow(MESSAGE, (JOINED, SAID), kind="WhatsApp"),
+    EventTypeRow(MESSAGE, (JOINED, SAID), kind="RCS"),
+    EventTypeRow(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
+    EventTypeRow("message.<status>", IGNORED, _OUTGOING),
 )
 #: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
 #: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.

@@ -21,7 +21,7 @@ IGNORED: Final[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EventTypeRow:
     """What becomes of an event type: the types of entries that it can lead to, NOTED or IGNORED.
 
     `because` is the parser's reason where it is ignored, else when or why. `kind` tells apart what has one event type.

@@ -84,7 +84,7 @@ def _split_batch(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the events of a batch; a bad one is taken in too, and becomes a dead letter of its own in the worker."""
     pieces = []
     for element in event_streams.split(webhook.body, default_account=account_id):
-        if isinstance(element, event_streams.Element):
+        if isinstance(element, event_streams.BatchElement):
             pieces.append(Piece(element.identity, element.body))
         else:
             name = sha256(element.raw or webhook.body).hexdigest()[:32]

@@ -15,10 +15,10 @@ from router.inbound.rows import NOTED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.inbound.rows import Row
+    from router.inbound.rows import EventTypeRow
 
 #: The rows of each source, in the order of its parser.
-ROWS: Final[dict[SourceName, tuple[Row, ...]]] = {
+ROWS: Final[dict[SourceName, tuple[EventTypeRow, ...]]] = {
     SourceName.MESSAGING: messaging.ROWS,
     SourceName.VOICE: voice.ROWS,
     SourceName.CONVERSATIONS: conversations.ROWS,
@@ -40,7 +40,7 @@ def _lines() -> Iterator[str]:
             yield f"| {source} | `{row.event_type}`{kind} | {_fate(row)} |"
 
 
-def _fate(row: Row) -> str:
+def _fate(row: EventTypeRow) -> str:
     if not row.becomes:
         return f"ignored, because: {row.because}"
     if row.becomes == NOTED:

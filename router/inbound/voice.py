@@ -17,7 +17,7 @@ from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import parse_form
 from router.inbound.form import require
-from router.inbound.rows import IGNORED, JOINED, LEFT, Row
+from router.inbound.rows import IGNORED, JOINED, LEFT, EventTypeRow
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -32,16 +32,16 @@ _UNKNOWN: Final = "unknown CallStatus"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
     *(
-        Row(f"call.{status}", (JOINED,), "once Twilio has put the call into a conversation")
+        EventTypeRow(f"call.{status}", (JOINED,), "once Twilio has put the call into a conversation")
         for status in ("queued", "initiated", "ringing", "in-progress")
     ),
     *(
-        Row(f"call.{status}", (LEFT,), "unless the caller stays on another channel")
+        EventTypeRow(f"call.{status}", (LEFT,), "unless the caller stays on another channel")
         for status in ("completed", "busy", "failed", "no-answer", "canceled")
     ),
-    Row("call.<status>", IGNORED, _OUTGOING, kind="outgoing"),
-    Row("call.<status>", IGNORED, _LEG, kind="child leg"),
-    Row("call.<any other>", IGNORED, _UNKNOWN),
+    EventTypeRow("call.<status>", IGNORED, _OUTGOING, kind="outgoing"),
+    EventTypeRow("call.<status>", IGNORED, _LEG, kind="child leg"),
+    EventTypeRow("call.<any other>", IGNORED, _UNKNOWN),
 )
 #: What only a request in the course of a call carries: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`,
 #: or what a `<Gather>` heard. (Status callbacks of a call that is over carry some of them too, and count as that.)

@@ -19,7 +19,7 @@ from router.inbound.sources import SOURCES, Source
 from router.logs import log
 from router.process.apis import make_replication
 from router.receiver.answers import Ready
-from router.receiver.authentication import SignedDoor
+from router.receiver.authentication import SignatureAuthenticator
 from router.receiver.ingest import Ingest
 from router.receiver.mail_authentication import make_mail_door
 from router.receiver.readiness import NODE_PATIENCE, PATIENCE, make_ping, make_readyz
@@ -29,7 +29,7 @@ from router.receiver.spool.spool import Spool
 from router.receiver.voice import VoiceResponder
 from router.settings.files import load_policy, load_voice
 from router.streams.client.connection import SOCKET_TIMEOUT, Redis, RedisError, connect
-from router.streams.client.url import Kind, parse_redis_url
+from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import update_gauges
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from router.core.voice.templates import VoiceTemplates
     from router.settings.model import Settings
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 REDIS: Final = web.AppKey("redis", Redis)
 #: Set once no new connection is taken: from then on every answer is the last one of its connection.
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
 #: What takes the webhooks that are posted to a path; the router has it too.
-TAKERS: Final = web.AppKey("takers", dict[str, Handler])
+TAKERS: Final = web.AppKey("takers", dict[str, RouteHandler])
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
@@ -60,7 +60,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     patience, replication = PATIENCE if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
-    door = SignedDoor(
+    door = SignatureAuthenticator(
         settings.accounts,
         base_urls(settings.public_base_url or ""),
         max_body_bytes=settings.max_body_bytes,
@@ -96,7 +96,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
 def _connect(settings: Settings) -> Redis:
     """Return a client; a node of a Cluster that hangs is given up while the others' answers still count."""
-    is_cluster = parse_redis_url(settings.redis).kind is Kind.CLUSTER
+    is_cluster = parse_redis_url(settings.redis).kind is ServerKind.CLUSTER
     return connect(settings.redis, timeout=NODE_PATIENCE if is_cluster else SOCKET_TIMEOUT)
 
 
@@ -134,7 +134,7 @@ def shortcut(app: web.Application, usual: AnyHandler) -> AnyHandler:
     return handle
 
 
-def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> Handler:
+def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = await ingest.take(request, source)
         response = answer.to(request, is_last=stopping.is_set())
@@ -163,7 +163,7 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-def _metrics(settings: Settings, spool: Spool | None) -> Handler:
+def _metrics(settings: Settings, spool: Spool | None) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
             await update_gauges(request.app[REDIS], settings.keys)

@@ -32,7 +32,7 @@ from router.core.signing.twilio import SETTINGS_HEADER, Verifier
 from router.core.values import value
 from router.inbound.sources import FORM, Piece, Source, Webhook
 from router.logs import log
-from router.receiver.bodies import LARGE_AT_ONCE, SMALL, Room
+from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -54,7 +54,7 @@ LOOK: Final = 65_536
 
 
 @dataclass(slots=True)
-class Evidence:
+class RefusalContext:
     """What is known of a webhook so far; `account_id` is what it says of itself, trusted only once it is admitted.
 
     `is_cut` tells that there was more than `body`.
@@ -66,7 +66,7 @@ class Evidence:
 
 
 @value
-class Admission:
+class AcceptedWebhook:
     """An authentic webhook: its events, and what makes the answer once they are durable (None: its source's usual one).
 
     `note` says which of its events are left out because they are of other accounts.
@@ -78,7 +78,7 @@ class Admission:
 
 
 @value
-class Knock:
+class RawRequest:
     """What is checked of a request: path and query as on the wire, headers (names in any case), and the whole body."""
 
     raw_path: bytes
@@ -86,14 +86,16 @@ class Knock:
     body: bytes
 
 
-class Door(Protocol):
+class Authenticator(Protocol):
     """What stands between a request and its events, for each form of request one."""
 
-    async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
+    async def admit(self, request: web.Request, source: Source, evidence: RefusalContext) -> AcceptedWebhook:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
         ...
 
-    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+    async def readmit(
+        self, knock: RawRequest, source: Source, evidence: RefusalContext, *, is_trusted: bool = False
+    ) -> AcceptedWebhook:
         """Check again what was refused before; raises WebhookError as `admit` does.
 
         The time that has passed must not count against it. `is_trusted`: an operator vouches for the signature, and
@@ -102,7 +104,7 @@ class Door(Protocol):
         ...
 
 
-class SignedDoor:
+class SignatureAuthenticator:
     """Forms and JSON, signed by Twilio with a token or a shared key of the account that they are of.
 
     Of the sources in `shadow` what is not signed rightly is let in all the same, counted and logged with what would
@@ -121,20 +123,24 @@ class SignedDoor:
         self._accounts = accounts
         self._verifiers = {account.sid: Verifier(bases, account.tokens, account.shared_keys) for account in accounts}
         self._max_body_bytes = max_body_bytes
-        self._room = Room(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
+        self._room = InFlightBytes(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
         self._responders = responders or {}
         self._shadow = frozenset(shadow)
 
-    async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
+    async def admit(self, request: web.Request, source: Source, evidence: RefusalContext) -> AcceptedWebhook:
         """Return what an authentic webhook holds; raises WebhookError for any other."""
         evidence.body = await read_body(request, self._max_body_bytes, self._room)  # before its type: to be kept
-        return self._judge(Knock(raw_path_of(request), request.headers, evidence.body), source, evidence)
+        return self._judge(RawRequest(raw_path_of(request), request.headers, evidence.body), source, evidence)
 
-    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+    async def readmit(
+        self, knock: RawRequest, source: Source, evidence: RefusalContext, *, is_trusted: bool = False
+    ) -> AcceptedWebhook:
         """Check what is known of a request; raises WebhookError, with `is_trusted` for anything but its signature."""
         return self._judge(knock, source, evidence, is_trusted=is_trusted)
 
-    def _judge(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+    def _judge(
+        self, knock: RawRequest, source: Source, evidence: RefusalContext, *, is_trusted: bool = False
+    ) -> AcceptedWebhook:
         require_type(knock, source)
         try:
             account, webhook = self._authenticate(knock, source, evidence)
@@ -146,9 +152,9 @@ class SignedDoor:
                 _tell_shadow(source, account, error)
         pieces, note = self._split(webhook, source, account)
         respond = self._responders.get(source.name)
-        return Admission(pieces, None if respond is None else lambda: respond(webhook, account), note)
+        return AcceptedWebhook(pieces, None if respond is None else lambda: respond(webhook, account), note)
 
-    def _authenticate(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+    def _authenticate(self, knock: RawRequest, source: Source, evidence: RefusalContext) -> tuple[Account, Webhook]:
         raw_path, body = knock.raw_path, knock.body
         signature, named = knock.headers.get(_SIGNATURE), knock.headers.get(SETTINGS_HEADER)
         token = knock.headers.get(_TOKEN)
@@ -176,7 +182,7 @@ class SignedDoor:
         fits = (one for one in likely if self._verifiers[one.sid].has_signed(raw_path, signature, named))
         return next(fits, likely[0])
 
-    def _explain(self, error: SignatureError, body: bytes, evidence: Evidence) -> WebhookError:
+    def _explain(self, error: SignatureError, body: bytes, evidence: RefusalContext) -> WebhookError:
         """Return what is wrong with JSON that nobody has signed: if it mentions strangers only, that is the reason."""
         mentioned = _mentioned(body)
         evidence.account_id = next((sid for sid in mentioned if self._accounts.get(sid)), "".join(mentioned[:1]))
@@ -184,7 +190,7 @@ class SignedDoor:
             return AccountError(f"account {evidence.account_id} is not configured")
         return error
 
-    def _believe(self, knock: Knock, source: Source, evidence: Evidence) -> tuple[Account, Webhook]:
+    def _believe(self, knock: RawRequest, source: Source, evidence: RefusalContext) -> tuple[Account, Webhook]:
         """Return the account that the webhook itself names, unproven; raises AccountError if it is not configured."""
         token = knock.headers.get(_TOKEN)
         if source.content_type == FORM:
@@ -197,7 +203,7 @@ class SignedDoor:
                 return account, webhook
         raise AccountError("its account is not configured")
 
-    def _named_account(self, form: Form, evidence: Evidence) -> Account:
+    def _named_account(self, form: Form, evidence: RefusalContext) -> Account:
         """Return the account that a form names, whose tokens alone may have signed it; without a name the default."""
         sid = form.get("AccountSid").strip()
         evidence.account_id = sid
@@ -245,7 +251,7 @@ def raw_path_of(request: web.Request) -> bytes:
     return request.raw_path.encode("utf-8", "surrogateescape")
 
 
-def require_type(request: web.Request | Knock, source: Source) -> None:
+def require_type(request: web.Request | RawRequest, source: Source) -> None:
     """Return if the content type is the source's; raises WrongTypeError."""
     content_type = _media_type(request.headers.get("Content-Type", ""))
     if content_type != source.content_type and content_type not in source.also:
@@ -258,7 +264,7 @@ def _media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower()
 
 
-async def read_body(request: web.Request, limit: int, room: Room) -> bytes:
+async def read_body(request: web.Request, limit: int, room: InFlightBytes) -> bytes:
     """Return the raw body.
 
     Raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole, NotDurableError without room.

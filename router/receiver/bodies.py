@@ -22,7 +22,7 @@ LARGE_AT_ONCE: Final = 128 * 1_048_576
 MAILS_AT_ONCE: Final = 200
 
 
-class Room:
+class InFlightBytes:
     """Places for so many bytes, or so many of whatever is counted; of one event loop."""
 
     def __init__(self, size: int, *, small: int = 0) -> None:

@@ -39,7 +39,7 @@ MAX_HEADER_SIZE: Final = 4096
 _OTHER_FILES: Final = 256
 
 
-class Crowd:
+class ConnectionLimit:
     """The connections of one process; at most `limit`, the one that has waited longest first."""
 
     def __init__(self, limit: int) -> None:
@@ -74,7 +74,9 @@ class Connection(web.RequestHandler):
 
     __slots__ = ("_crowd", "_deadline")
 
-    def __init__(self, manager: web.Server, *, crowd: Crowd, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+    def __init__(
+        self, manager: web.Server, *, crowd: ConnectionLimit, loop: asyncio.AbstractEventLoop, **options: Any
+    ) -> None:
         super().__init__(manager, loop=loop, **options)
         self._crowd = crowd
         self._deadline: asyncio.TimerHandle | None = None
@@ -139,7 +141,7 @@ def _tell(status: int, error: BaseException | None) -> None:
 
 def connections(server: web.Server, loop: asyncio.AbstractEventLoop, limit: int) -> Callable[[], Connection]:
     """Return what makes the connections of a listening socket."""
-    crowd = Crowd(limit)
+    crowd = ConnectionLimit(limit)
 
     def make() -> Connection:
         return Connection(

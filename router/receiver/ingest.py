@@ -17,7 +17,7 @@ from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
 from router.receiver.answers import Answer, usual_answer
-from router.receiver.authentication import Door, Evidence
+from router.receiver.authentication import Authenticator, RefusalContext
 from router.receiver.refusals import Quarantine, make_refused
 from router.streams.store.append import Appender, InboundFields, is_outage
 
@@ -48,8 +48,8 @@ class Ingest:
         self,
         *,
         appender: Appender,
-        door: Door,
-        doors: Mapping[SourceName, Door] | None = None,
+        door: Authenticator,
+        doors: Mapping[SourceName, Authenticator] | None = None,
         quarantine: Quarantine | None = None,
         spool: Spool | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
@@ -66,7 +66,7 @@ class Ingest:
         """Answer one webhook of `source`, and write its log line whatever happens."""
         begun, received_at = time.perf_counter(), self._clock()
         status, result, reason, key = 500, "failed", None, None
-        evidence = Evidence()
+        evidence = RefusalContext()
         try:
             admission = await self._doors.get(source.name, self._door).admit(request, source, evidence)
             pieces, reason = admission.pieces, admission.note
@@ -107,7 +107,7 @@ class Ingest:
             )
 
     def _keep(
-        self, request: web.Request, source: Source, error: WebhookError, evidence: Evidence, received_at: int
+        self, request: web.Request, source: Source, error: WebhookError, evidence: RefusalContext, received_at: int
     ) -> None:
         """Have a webhook kept that is refused, or of which a part is left out."""
         if self._quarantine is not None:

@@ -24,8 +24,8 @@ from router.core.signing.form import NO_FORM
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
 from router.inbound.mail_reader import MailReader
 from router.inbound.sources import Piece, Source, Webhook
-from router.receiver.authentication import Admission, Evidence, Knock
-from router.receiver.bodies import MAILS_AT_ONCE, Room
+from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
+from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
@@ -44,7 +44,7 @@ _OFF: Final = "neither ROUTER_EMAIL_PUBLIC_KEYS nor ROUTER_EMAIL_CREDENTIALS is 
 _NO_KEYS: Final = "ROUTER_EMAIL_PUBLIC_KEYS is not set, and nothing else judges a signed mail"
 
 
-class MailDoor:
+class MailAuthenticator:
     """Mails that a signature or Basic credentials prove; without a `verifier` and `credentials` none are taken.
 
     `clock` gives seconds since 1970.
@@ -64,9 +64,9 @@ class MailDoor:
         self._credentials = credentials
         self._max_mail_bytes = max_mail_bytes
         self._clock = clock
-        self._room = Room(MAILS_AT_ONCE)
+        self._room = InFlightBytes(MAILS_AT_ONCE)
 
-    async def admit(self, request: web.Request, source: Source, evidence: Evidence) -> Admission:
+    async def admit(self, request: web.Request, source: Source, evidence: RefusalContext) -> AcceptedWebhook:
         """Return what an authentic mail holds, one event for each recipient; raises WebhookError for any other.
 
         Raises NotDurableError where too many mails are on their way.
@@ -80,11 +80,11 @@ class MailDoor:
         headers: Mapping[str, str],
         chunks: AsyncIterable[bytes],
         source: Source,
-        evidence: Evidence,
+        evidence: RefusalContext,
         *,
         check_age: bool = True,
         is_trusted: bool = False,
-    ) -> Admission:
+    ) -> AcceptedWebhook:
         """Admit a mail that comes from anywhere; for a replay the age of its signature does not matter.
 
         The names of `headers` may be of any case; `chunks` are the raw body, and not begun if the headers are wrong.
@@ -105,9 +105,11 @@ class MailDoor:
             evidence.body = bytes(reading.kept)  # whatever came: a mail that broke off is shown as far as it came
         evidence.is_cut = reading.is_cut
         pieces, note = self._split(await reading.finish(), source, evidence)
-        return Admission(pieces, note=note)
+        return AcceptedWebhook(pieces, note=note)
 
-    async def readmit(self, knock: Knock, source: Source, evidence: Evidence, *, is_trusted: bool = False) -> Admission:
+    async def readmit(
+        self, knock: RawRequest, source: Source, evidence: RefusalContext, *, is_trusted: bool = False
+    ) -> AcceptedWebhook:
         """Check again a mail that was refused; raises WebhookError.
 
         Credentials are not kept, so a mail that only they proved needs trust.
@@ -130,7 +132,7 @@ class MailDoor:
         return self._verifier.begin(timestamp, signature, now=self._clock() if check_age else None)
 
     def _split(
-        self, mails: tuple[ReceivedMail, ...], source: Source, evidence: Evidence
+        self, mails: tuple[ReceivedMail, ...], source: Source, evidence: RefusalContext
     ) -> tuple[list[Piece], str | None]:
         """Return the events of a mail; recipients whose mailbox is of no account are left out and told of."""
         pieces: list[Piece] = []
@@ -188,7 +190,7 @@ def _open(content_type: str | None) -> MailReader | UnreadableError:
         return error
 
 
-async def _keep(headers: Mapping[str, str], chunks: AsyncIterable[bytes], evidence: Evidence) -> None:
+async def _keep(headers: Mapping[str, str], chunks: AsyncIterable[bytes], evidence: RefusalContext) -> None:
     """Read a body that its headers refuse, as far as it can be kept whole: a missing key must not lose mails."""
     length = headers.get("content-length", "0")
     if not length.isascii() or not length.isdigit() or int(length) > MAX_EVIDENCE:
@@ -228,10 +230,10 @@ async def read_chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes,
         yield chunk
 
 
-def make_mail_door(settings: Settings) -> MailDoor:
+def make_mail_door(settings: Settings) -> MailAuthenticator:
     """Return the door that the settings describe."""
     keys, credentials = settings.email_public_keys, settings.email_credentials
-    return MailDoor(
+    return MailAuthenticator(
         settings.accounts,
         verifier=MailVerifier(keys, max_age=settings.email_max_age or None) if keys else None,
         credentials=BasicVerifier(tuple(one.get_secret_value() for one in credentials)) if credentials else None,

@@ -19,7 +19,7 @@ from router.core.signing.twilio import base_urls
 from router.core.timestamps import to_text
 from router.inbound.sources import SOURCES
 from router.process.apis import make_replication
-from router.receiver.authentication import Door, Evidence, Knock, SignedDoor
+from router.receiver.authentication import Authenticator, RawRequest, RefusalContext, SignatureAuthenticator
 from router.receiver.ingest import to_fields
 from router.receiver.mail_authentication import make_mail_door
 from router.streams.client.scripts import NO_REPLICATION, Replication
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReadmissionOutcome:
     """What became of one replay; `text` is for the operator. What is not in is still in the quarantine."""
 
     is_in: bool
@@ -50,8 +50,8 @@ class Readmission:
         redis: Redis,
         keys: Keys,
         *,
-        door: Door,
-        doors: Mapping[SourceName, Door] | None = None,
+        door: Authenticator,
+        doors: Mapping[SourceName, Authenticator] | None = None,
         clock: Callable[[], int],
         replication: Replication = NO_REPLICATION,
     ) -> None:
@@ -62,7 +62,7 @@ class Readmission:
         self._clock = clock
         self._appender = Appender(redis, keys, replication=replication)
 
-    async def replay(self, kept: Kept, *, is_trusted: bool = False) -> Outcome:
+    async def replay(self, kept: Kept, *, is_trusted: bool = False) -> ReadmissionOutcome:
         """Check and append one webhook, and take it out of the quarantine; raises RedisError if that cannot be done.
 
         With `is_trusted` an operator vouches for its signature, which is then not checked.
@@ -70,11 +70,11 @@ class Readmission:
         try:
             count = await self._take_in(kept, is_trusted=is_trusted)
         except WebhookError as error:
-            return Outcome(is_in=False, text=f"still refused: {error.status} {error.reason}: {error}")
+            return ReadmissionOutcome(is_in=False, text=f"still refused: {error.status} {error.reason}: {error}")
         except NotDurableError as error:
-            return Outcome(is_in=False, text=f"not taken in, Redis failed: {error}")
+            return ReadmissionOutcome(is_in=False, text=f"not taken in, Redis failed: {error}")
         await remove(self._redis, self._keys, kept)
-        return Outcome(is_in=True, text=_tell(*count))
+        return ReadmissionOutcome(is_in=True, text=_tell(*count))
 
     async def _take_in(self, kept: Kept, *, is_trusted: bool) -> tuple[int, int]:
         """Return how many events it has and how many of them are new; raises WebhookError, NotDurableError."""
@@ -84,9 +84,9 @@ class Readmission:
             raise UnreadableError(f"there is no event source {refused.source[:32]}")
         if not refused.is_whole:
             raise UnreadableError("its body was not kept")
-        knock = Knock(refused.raw_path, CIMultiDict(refused.headers), refused.body)
+        knock = RawRequest(refused.raw_path, CIMultiDict(refused.headers), refused.body)
         door = self._doors.get(source.name, self._door)
-        admission = await door.readmit(knock, source, Evidence(refused.body), is_trusted=is_trusted)
+        admission = await door.readmit(knock, source, RefusalContext(refused.body), is_trusted=is_trusted)
         pieces = admission.pieces
         replayed_at = to_text(self._clock())
         fields = [to_fields(piece, source, refused.received_at, replayed_at) for piece in pieces]
@@ -99,7 +99,7 @@ class Readmission:
 def make_readmission(settings: Settings, redis: Redis, clock: Callable[[], int]) -> Readmission:
     """Return what replays with these settings, at the doors that the receiver has."""
     bases = base_urls(settings.public_base_url or "")
-    door = SignedDoor(settings.accounts, bases, max_body_bytes=settings.max_body_bytes)
+    door = SignatureAuthenticator(settings.accounts, bases, max_body_bytes=settings.max_body_bytes)
     doors = {SourceName.EMAIL: make_mail_door(settings)}
     replication = make_replication(settings)
     return Readmission(redis, settings.keys, door=door, doors=doors, clock=clock, replication=replication)

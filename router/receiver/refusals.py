@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from router.core.errors import WebhookError
     from router.core.keys import Keys
     from router.inbound.sources import Source
-    from router.receiver.authentication import Evidence
+    from router.receiver.authentication import RefusalContext
 
 #: So many may wait to be written, with so many bytes in all.
 MAX_WAITING: Final = 1000
@@ -34,7 +34,7 @@ TIME_LIMIT: Final = 2.0
 
 
 def make_refused(
-    request: web.Request, source: Source, error: WebhookError, evidence: Evidence, received_at: int
+    request: web.Request, source: Source, error: WebhookError, evidence: RefusalContext, received_at: int
 ) -> Refused:
     """Return what is known of a request that was refused; `received_at` in microseconds since 1970."""
     is_announced = bool(request.content_length) or "Transfer-Encoding" in request.headers

@@ -22,7 +22,7 @@ from router.sandbox.classic.middleware import treat_classic
 from router.sandbox.clock import system_clock
 from router.sandbox.faults import Faults
 from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE, STATE, Rate
-from router.sandbox.state import State
+from router.sandbox.state import SandboxState
 from router.sandbox.v2 import routes
 from router.sandbox.v2.conversations import run_timers
 
@@ -51,7 +51,7 @@ def create_app(
     hooks = ClassicHooks(chance)
     outermost, *inner = MIDDLEWARES
     app = web.Application(middlewares=(outermost, treat_classic, *inner), client_max_size=MAX_BODY)
-    app[STATE] = State(options, clock or system_clock, chance, deliverer, hooks)
+    app[STATE] = SandboxState(options, clock or system_clock, chance, deliverer, hooks)
     app[DELIVERER] = deliverer
     app[FAULTS] = Faults(chance)
     app[COUNTS] = Counter()
@@ -76,7 +76,7 @@ async def _live(app: web.Application) -> AsyncIterator[None]:
     await hooks.close()
 
 
-async def _tick(state: State) -> None:
+async def _tick(state: SandboxState) -> None:
     while True:
         await asyncio.sleep(TICK)
         run_timers(state)

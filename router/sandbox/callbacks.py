@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class CallbackDelivery:
     """One event for one URL; `not_before` is the sandbox's time, in µs."""
 
     url: str
@@ -57,7 +57,7 @@ class Deliverer:
 
     def __init__(self, entropy: random.Random) -> None:
         self._entropy = entropy
-        self._queues: dict[tuple[str, str], deque[Delivery]] = {}
+        self._queues: dict[tuple[str, str], deque[CallbackDelivery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(MAX_CONCURRENT)
         self._session: aiohttp.ClientSession | None = None
@@ -107,14 +107,14 @@ class Deliverer:
             if callback.method != "POST":
                 log.info("callback skipped: method %s carries no event", callback.method)
                 continue
-            delivery = Delivery(callback.url, body, token, event["eventType"], due)
+            delivery = CallbackDelivery(callback.url, body, token, event["eventType"], due)
             for _ in range(1 + options.callback_duplicates):
                 self._enqueue(conversation_id, delivery, options.callback_drop_fraction)
 
     def _due(self, options: SandboxOptions) -> int:
         return self._now() + round(options.callback_delay_seconds * SECOND)
 
-    def _enqueue(self, conversation_id: str, delivery: Delivery, drop_fraction: float) -> None:
+    def _enqueue(self, conversation_id: str, delivery: CallbackDelivery, drop_fraction: float) -> None:
         if drop_fraction and self._entropy.random() < drop_fraction:
             self.counts["dropped"] += 1
             return
@@ -151,7 +151,7 @@ class Deliverer:
                 async with asyncio.timeout(left / SECOND):
                     await self._advanced.wait()
 
-    async def _deliver(self, delivery: Delivery) -> bool:
+    async def _deliver(self, delivery: CallbackDelivery) -> bool:
         """Post until it is taken, refused for good or given up; tell whether it was taken."""
         options = self._options()
         status: int | None = None
@@ -166,7 +166,7 @@ class Deliverer:
         log.warning("callback given up: %s, last status %s", delivery.event_type, status or "none")
         return False
 
-    async def _post(self, delivery: Delivery, options: SandboxOptions) -> int | None:
+    async def _post(self, delivery: CallbackDelivery, options: SandboxOptions) -> int | None:
         """Post once; the HTTP status, or None without an answer."""
         if self._session is None:
             return None

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Literal
 
 from router.core.addresses import Channel
 from router.core.resources import ParticipantAddress, ParticipantType
-from router.sandbox.v2.membership import Draft, place
+from router.sandbox.v2.membership import ParticipantDraft, place
 from router.sandbox.v2.participants import remove_participant
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
 
 
-def churn(state: State, conversation_id: str, change: Literal["removal", "addition"]) -> None:
+def churn(state: SandboxState, conversation_id: str, change: Literal["removal", "addition"]) -> None:
     """Take out the participant that a conversation's list shows first, or add an agent, where it is open."""
     conversation = state.conversations.get(conversation_id)
     if conversation is None or conversation.is_closed:
@@ -21,7 +21,9 @@ def churn(state: State, conversation_id: str, change: Literal["removal", "additi
     if change == "addition":
         address = f"churn-{len(conversation.participants)}-{state.entropy.getrandbits(32):08x}"
         addresses = (ParticipantAddress(channel=Channel.CHAT, address=address),)
-        (participant,) = place(state, conversation, [Draft(ParticipantType.HUMAN_AGENT, None, None, addresses)])
+        (participant,) = place(
+            state, conversation, [ParticipantDraft(ParticipantType.HUMAN_AGENT, None, None, addresses)]
+        )
         state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=False)
     elif conversation.participants.ordered:
         newest = -1 if state.options.list_order == "descending" else 0

@@ -11,18 +11,18 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 
-class Entry(Protocol):
+class IndexEntry(Protocol):
     """What a timeline holds: an id, and the moment of creation that no other record has."""
 
     id: str
     moment: int
 
 
-R = TypeVar("R", bound=Entry)
+R = TypeVar("R", bound=IndexEntry)
 K = TypeVar("K", bound=Hashable)
 
 
-def moment_of(record: Entry) -> int:
+def moment_of(record: IndexEntry) -> int:
     """Return what records are ordered by."""
     return record.moment
 

@@ -19,7 +19,7 @@ from router.sandbox.churn import churn
 from router.sandbox.clock import SECOND
 from router.sandbox.errors import RefusalError, render
 from router.sandbox.faults import Faults, suffer
-from router.sandbox.state import State
+from router.sandbox.state import SandboxState
 from router.sandbox.v2.conversations import run_timers
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from router.sandbox.options import SandboxOptions
 
-STATE: Final = web.AppKey("state", State)
+STATE: Final = web.AppKey("state", SandboxState)
 FAULTS: Final = web.AppKey("faults", Faults)
 COUNTS: Final = web.AppKey("counts", Counter[str])
 
@@ -133,7 +133,7 @@ def is_authentic(header: str, options: SandboxOptions) -> bool:
     return any(matches)
 
 
-def _refused(state: State, refusal: RefusalError) -> web.Response:
+def _refused(state: SandboxState, refusal: RefusalError) -> web.Response:
     body = render(refusal, state.options.error_shape)
     return json_response(body, refusal.status, refusal.headers)
 

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from router.sandbox.v2.records import (
         ConfigurationRecord,
         ConversationRecord,
+        ConversationSettings,
         OperationRecord,
         ParticipantRecord,
-        Settings,
     )
 
 KEEP_OPERATIONS: Final = 1_000
 
 
-class State:
+class SandboxState:
     """The sandbox's memory; `use` replaces its options by others of the same identity."""
 
     def __init__(
@@ -112,7 +112,7 @@ class State:
             raise not_found("Participant", participant_id)
         return participant
 
-    def settings_of(self, conversation: ConversationRecord) -> Settings:
+    def settings_of(self, conversation: ConversationRecord) -> ConversationSettings:
         """Return the settings in force: those of the opening, or the newest where they are not pinned."""
         configuration_id = conversation.settings.configuration_id
         if self.options.pin_configuration or conversation.is_inline or configuration_id is None:

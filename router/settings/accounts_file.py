@@ -53,7 +53,7 @@ _SECRETS: Final = {key.removesuffix("_env"): key for key in _KEYS if key.endswit
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AccountRow:
     """One `[[account]]` as it is written; `place` is its file and line."""
 
     place: str
@@ -120,7 +120,7 @@ class AccountsFile:
     `is_broken` if it could not be read: then nobody knows whether that account is needed.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[AccountRow, ...] = ()
     is_broken: bool = False
 
     def accounts(self, environment: Mapping[str, str]) -> list[Account]:
@@ -139,10 +139,10 @@ class AccountsFile:
 
 def read_accounts(text: str, origin: str = "accounts.toml") -> AccountsFile:
     """Return what `text` says; raises SettingsError with every problem as `origin:line: reason`."""
-    return _Reader(text, origin, table="account").read(parse_toml(text, origin, SettingsError))
+    return _AccountsReader(text, origin, table="account").read(parse_toml(text, origin, SettingsError))
 
 
-class _Reader(TomlLines):
+class _AccountsReader(TomlLines):
     """Reads the document, noting every problem."""
 
     def read(self, document: dict[str, Any]) -> AccountsFile:
@@ -159,7 +159,7 @@ class _Reader(TomlLines):
             raise SettingsError(self.problems)
         return AccountsFile(tuple(rows))
 
-    def row(self, table: dict[str, Any], line: int) -> Row:
+    def row(self, table: dict[str, Any], line: int) -> AccountRow:
         for key in sorted(table.keys() - set(_KEYS)):
             if key in _SECRETS:
                 reason = f"{key} is a secret: set it as a variable, and write its name here as {_SECRETS[key]}"
@@ -171,7 +171,7 @@ class _Reader(TomlLines):
         if ("api_key_env" in table) != ("api_secret_env" in table):
             self.complain(line, "api_key_env and api_secret_env belong together: one of them is missing")
         texts = {key: self.text(key, table[key], line) for key in _PATTERNS if key in table}
-        return Row(
+        return AccountRow(
             place=f"{self.origin}:{line}",
             sid=texts.get("sid", ""),
             texts=texts,
@@ -191,7 +191,7 @@ class _Reader(TomlLines):
         self.complain(self.find("email_domains", line), "email_domains must be a list of domains or whole mailboxes")
         return ()
 
-    def check_unique(self, rows: list[Row], key: str, values_of: Callable[[Row], list[str]]) -> None:
+    def check_unique(self, rows: list[AccountRow], key: str, values_of: Callable[[AccountRow], list[str]]) -> None:
         counts = Counter(value for row in rows for value in values_of(row))
         for value, times in counts.items():
             if times > 1:

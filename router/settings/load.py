@@ -1,7 +1,7 @@
 """Settings: the only place that reads the environment.
 
 The environment wins over config/settings.toml, which holds what is not secret. All problems are reported at once,
-each naming its variable. The fields are in router.settings_model.
+each naming its variable. The fields are in router.settings.model.
 """
 
 from __future__ import annotations

@@ -39,10 +39,10 @@ _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 
 def read_policy(text: str, origin: str = "routing.toml") -> Policy:
     """Return the policy that `text` describes; raises PolicyError with every problem as `origin:line: reason`."""
-    return _Reader(text, origin, table="rule").read(parse_toml(text, origin, PolicyError))
+    return _PolicyReader(text, origin, table="rule").read(parse_toml(text, origin, PolicyError))
 
 
-class _Reader(TomlLines):
+class _PolicyReader(TomlLines):
     """Reads the document, noting every problem."""
 
     def read(self, document: dict[str, Any]) -> Policy:

@@ -91,7 +91,7 @@ def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class WebhookKind:
     """One kind of webhook: how it is made, whom it is about, what signs it, and by which keys a repeat is known.
 
     `sender` gets the variables and the auth token, `keys` the webhook and the account. `follow` is Twilio's part, where
@@ -186,20 +186,20 @@ def _classic(kind: str, order: Order) -> SimulatedWebhook:
     return classic_webhook(kind, scene)
 
 
-KINDS: Final[dict[str, Kind]] = {
-    **{kind: Kind(partial(_message, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
-    **{kind: Kind(partial(_callback, kind)) for kind in CALLBACK_KINDS},
-    "event-stream": Kind(partial(_streamed, "sms"), partial(_writer, "sms")),
-    **{f"event-stream-{kind}": Kind(partial(_streamed, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
-    **{f"event-stream-{kind}": Kind(partial(_streamed_callback, kind)) for kind in CALLBACK_KINDS},
-    "event-stream-test": Kind(_sink_test),
-    "message-status": Kind(_status),
-    "voice": Kind(lambda order: voice_webhook(order.arguments, order.account_sid), _caller, follow=connect_call),
-    "email": Kind(
+KINDS: Final[dict[str, WebhookKind]] = {
+    **{kind: WebhookKind(partial(_message, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
+    **{kind: WebhookKind(partial(_callback, kind)) for kind in CALLBACK_KINDS},
+    "event-stream": WebhookKind(partial(_streamed, "sms"), partial(_writer, "sms")),
+    **{f"event-stream-{kind}": WebhookKind(partial(_streamed, kind), partial(_writer, kind)) for kind in MESSAGE_KINDS},
+    **{f"event-stream-{kind}": WebhookKind(partial(_streamed_callback, kind)) for kind in CALLBACK_KINDS},
+    "event-stream-test": WebhookKind(_sink_test),
+    "message-status": WebhookKind(_status),
+    "voice": WebhookKind(lambda order: voice_webhook(order.arguments, order.account_sid), _caller, follow=connect_call),
+    "email": WebhookKind(
         lambda order: make_mail(order.arguments),
         lambda order: Address(Channel.EMAIL, mailboxes_of(order.arguments)[0]),
         make_sender,
         mail_keys,
     ),
-    **{kind: Kind(partial(_classic, kind)) for kind in CLASSIC_KINDS},
+    **{kind: WebhookKind(partial(_classic, kind)) for kind in CLASSIC_KINDS},
 }

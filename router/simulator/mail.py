@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from router.simulator.mail_keys import make_key, sign_mail
-from router.simulator.messages import Fault, Sender, SimulatedWebhook
+from router.simulator.messages import Sender, SimulatedWebhook, Spoiling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +27,7 @@ PATH: Final = "/webhooks/email"
 #: The field of the whole mail in raw mode: the helper library calls it the one, the guide the other.
 RAW_FIELDS: Final = ("email", "rawEmail")
 _BOUNCER: Final = "mailer-daemon@mx.example.com"
-_NO_FAULT: Final = Fault()
+_NO_FAULT: Final = Spoiling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class MailSender(Sender):
         self._private_key = private_key
         self._clock = clock
 
-    def sign(self, webhook: SimulatedWebhook, fault: Fault = _NO_FAULT) -> tuple[str, dict[str, str], bytes]:
+    def sign(self, webhook: SimulatedWebhook, fault: Spoiling = _NO_FAULT) -> tuple[str, dict[str, str], bytes]:
         """Return (path, headers, body) as they go over the wire; what is no mail is signed as Twilio does."""
         if webhook.path != PATH:
             return super().sign(webhook, fault)

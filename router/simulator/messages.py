@@ -50,7 +50,7 @@ class SimulatedWebhook:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Spoiling:
     """How a webhook is spoiled: altered after signing, signed with another token, or not signed."""
 
     is_tampered: bool = False
@@ -249,7 +249,7 @@ class Sender:
         if self._session is not None:
             await self._session.close()
 
-    def sign(self, webhook: SimulatedWebhook, fault: Fault = Fault()) -> tuple[str, dict[str, str], bytes]:
+    def sign(self, webhook: SimulatedWebhook, fault: Spoiling = Spoiling()) -> tuple[str, dict[str, str], bytes]:
         """Return (path with query, headers, body) as they go over the wire."""
         path = webhook.path
         pairs = [(name.encode(), value.encode()) for name, value in webhook.pairs]
@@ -265,7 +265,7 @@ class Sender:
         body = webhook.body + b"&Tampered=1" if fault.is_tampered and webhook.pairs else webhook.body
         return path, headers, body + b" " if fault.is_tampered and not webhook.pairs else body
 
-    async def send(self, webhook: SimulatedWebhook, fault: Fault = Fault()) -> tuple[int, bytes]:
+    async def send(self, webhook: SimulatedWebhook, fault: Spoiling = Spoiling()) -> tuple[int, bytes]:
         """Post it; returns status and body of the answer. Raises aiohttp.ClientError if there is none."""
         assert self._session is not None, "use it in `async with`"  # noqa: S101 - a slip of the programmer
         path, headers, body = self.sign(webhook, fault)

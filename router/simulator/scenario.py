@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
-from router.simulator.kinds import KINDS, Kind, Order
-from router.simulator.messages import Fault, scene_id
+from router.simulator.kinds import KINDS, Order, WebhookKind
+from router.simulator.messages import Spoiling, scene_id
 from router.simulator.plan import make_plan
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Act:
     """
 
     name: str
-    kind: Kind
+    kind: WebhookKind
     webhook: SimulatedWebhook
     customer: Address
     statuses: Counter[int] = field(default_factory=Counter)
@@ -74,7 +74,9 @@ async def play(
 
     Raises the first error (OSError where nobody listens) once everything has been tried.
     """
-    fault = Fault(is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned)
+    fault = Spoiling(
+        is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned
+    )
     plan = make_plan(len(acts), times=arguments.times, delay=arguments.delay, seed=seed)
     slots = asyncio.Semaphore(arguments.parallel)
     answers: dict[int, bytes] = {}

@@ -21,7 +21,7 @@ class StreamRef:
 class Delivery:
     """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it.
 
-    `deaths` is how many processes died that may have died of it (router.streams.trials).
+    `deaths` is how many processes died that may have died of it (router.streams.consuming.poison_isolation).
     """
 
     stream: StreamRef

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.core.judging.judge import Judge
+from router.core.judging.rules import EventRules
 from router.core.keys import RESOLVER, Target
 from router.logs import lines_together, log
 from router.process.apis import make_apis, make_limits, make_replication
@@ -24,13 +24,13 @@ from router.streams.store.ledgers import Store
 from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
 from router.tasks import end
-from router.worker.batches import Quick
+from router.worker.account_cache import AccountCache
+from router.worker.batches import BatchPath
 from router.worker.bridges import Classic
-from router.worker.own_side import Accounts
 from router.worker.reconciler import Reconciler
-from router.worker.singles import Slow
+from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
-from router.worker.work import Newcomers, account_of, report, subject_of
+from router.worker.work import BatchMisses, account_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -184,10 +184,10 @@ class Resolver:
         classic_lookup: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self.accounts = accounts = Accounts(store, always_own=always_own, captured=captured, clock=clock)
+        self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
         configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
         self.classic = classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
-        self.judge = judge = Judge(
+        self.judge = judge = EventRules(
             policy=policy,
             accounts=accounts,
             configurations=configurations,
@@ -196,9 +196,9 @@ class Resolver:
             classic=classic,
             clock=clock,
         )
-        newcomers = Newcomers()
-        self.quick = Quick(store=store, accounts=accounts, judge=judge, newcomers=newcomers)
-        self.slow = Slow(
+        newcomers = BatchMisses()
+        self.quick = BatchPath(store=store, accounts=accounts, judge=judge, newcomers=newcomers)
+        self.slow = SinglePath(
             store=store,
             apis=apis,
             accounts=accounts,

@@ -19,12 +19,12 @@ from router.worker.work import subject_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
-    from router.core.judging.judge import Judge
+    from router.core.judging.rules import EventRules
     from router.core.judging.work import Work
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
-    from router.worker.own_side import Accounts
-    from router.worker.work import Newcomers
+    from router.worker.account_cache import AccountCache
+    from router.worker.work import BatchMisses
 
 #: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
 PART: Final = 50
@@ -32,10 +32,10 @@ PART: Final = 50
 TURNS: Final = 5
 
 
-class Quick:
+class BatchPath:
     """Settles batches."""
 
-    def __init__(self, *, store: Store, accounts: Accounts, judge: Judge, newcomers: Newcomers) -> None:
+    def __init__(self, *, store: Store, accounts: AccountCache, judge: EventRules, newcomers: BatchMisses) -> None:
         self._store = store
         self._accounts = accounts
         self._judge = judge

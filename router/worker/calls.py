@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.core.events import CallReported
-    from router.core.judging.judge import Judge
+    from router.core.judging.rules import EventRules
     from router.core.judging.work import Work
     from router.core.keys import Target
     from router.core.ledger.ledger import Ledger
-    from router.core.resolution.requests import Outcome as ResolutionOutcome
+    from router.core.resolution.requests import ResolutionOutcome
     from router.core.resources import Participant
     from router.process.apis import Apis
     from router.streams.store.calls import CallRecord, CallStore
     from router.streams.store.ledgers import Store
-    from router.worker.own_side import Accounts
+    from router.worker.account_cache import AccountCache
 
 #: Seconds from a call's receipt within which its conversation is waited for, and where the caller has hung up.
 PATIENCE: Final = 60
@@ -54,8 +54,8 @@ class Calls:
         *,
         store: Store,
         apis: Apis,
-        accounts: Accounts,
-        judge: Judge,
+        accounts: AccountCache,
+        judge: EventRules,
         attaching: frozenset[Target],
         take: Callable[[Work, CallReported, Resolved], Awaitable[Verdict | None]],
         finish: Callable[[Work], Awaitable[Verdict | None]],

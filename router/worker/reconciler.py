@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from router.conversations.limiter import Limiter
-    from router.core.judging.judge import Judge
+    from router.core.judging.rules import EventRules
     from router.core.ledger.ledger import Ledger
     from router.core.ledger.marker import Result
-    from router.core.resolution.reconciliation import Sight
+    from router.core.resolution.reconciliation import ConversationSnapshot
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
-    from router.streams.store.recent import Claim, Pace, Recent
+    from router.streams.store.recent import Pace, Recent, SweepClaim
+    from router.worker.account_cache import AccountCache
     from router.worker.bridges import Classic
-    from router.worker.own_side import Accounts
 
 #: Seconds between two looks at what is due, where nothing was, and after a failure.
 PAUSE: Final = 2.0
@@ -65,8 +65,8 @@ class Reconciler:
         recent: Recent,
         pace: Pace,
         apis: Apis,
-        accounts: Accounts,
-        judge: Judge,
+        accounts: AccountCache,
+        judge: EventRules,
         classic: Classic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -106,7 +106,7 @@ class Reconciler:
                 return True
         return False
 
-    async def _settle(self, claim: Claim) -> None:
+    async def _settle(self, claim: SweepClaim) -> None:
         """Sweep a claimed conversation, and say when it is to be swept again."""
         if self._recent.is_over(claim):
             await self._end(claim, "late" if self._recent.is_late(claim) else "over")
@@ -122,7 +122,7 @@ class Reconciler:
         except (ApiError, TimeoutError) as error:
             await self._put_off(claim, error)
 
-    async def _sweep(self, claim: Claim, ledger: Ledger) -> None:
+    async def _sweep(self, claim: SweepClaim, ledger: Ledger) -> None:
         read_at = self._judge.clock()
         service_sid = self._classic.resolver(claim.account_id).service_sid
         steps = look_at(claim.conversation_id, expected_in(ledger), service_sid)
@@ -141,7 +141,7 @@ class Reconciler:
             await self._recent.put_back(claim, QUIET if recovery.left_alone else REST)
             metrics.count("router_sweeps", self._report(claim, recovery))
 
-    async def _commit(self, ledger: Ledger, sight: Sight, read_at: int) -> Recovery | None:
+    async def _commit(self, ledger: Ledger, sight: ConversationSnapshot, read_at: int) -> Recovery | None:
         """Commit what was found, until nobody is faster; None if others go on changing the conversation."""
         account_id, conversation_id = ledger.account_id, ledger.conversation_id
         await self._accounts.know([account_id], is_fresh=True)
@@ -153,18 +153,18 @@ class Reconciler:
             ledger = await self._store.read_whole(account_id, conversation_id)
         return None
 
-    async def _creating(self, ledger: Ledger, sight: Sight) -> frozenset[str]:
+    async def _creating(self, ledger: Ledger, sight: ConversationSnapshot) -> frozenset[str]:
         """Return the ids of newcomers whom a worker may just be creating: it knows more, and announces them."""
         people = [each.participant for each in sight.members if ledger.marker(each.participant.id) is None]
         wanted = [(ledger.account_id, [address.key for address in one.addresses]) for one in people]
         answers = await self._store.are_being_created(wanted)
         return frozenset(one.id for one, is_created in zip(people, answers, strict=True) if is_created)
 
-    async def _end(self, claim: Claim, result: str) -> None:
+    async def _end(self, claim: SweepClaim, result: str) -> None:
         await self._recent.forget(claim, is_final=result != "over")
         metrics.count("router_sweeps", result)
 
-    async def _put_off(self, claim: Claim, error: ApiError | TimeoutError) -> None:
+    async def _put_off(self, claim: SweepClaim, error: ApiError | TimeoutError) -> None:
         """Sweep again later; where it is the API that cannot, the whole account rests."""
         metrics.count("router_sweeps", "failed")
         if not isinstance(error, UnavailableError | AuthenticationError):
@@ -180,7 +180,7 @@ class Reconciler:
         """Return the seconds that an account rests still, 0 if it does not."""
         return max(0.0, (self._resting.get(account_id, 0) - self._judge.clock()) / 1_000_000)
 
-    def _report(self, claim: Claim, recovery: Recovery) -> str:
+    def _report(self, claim: SweepClaim, recovery: Recovery) -> str:
         """Count and log what was recovered; return the sweep's result."""
         if not recovery.published:
             return "unchanged"

@@ -41,18 +41,18 @@ from router.streams.store.ledgers import LedgerQuery
 from router.worker.bridges import Classic, fetch_conversation, home_of
 from router.worker.calls import Calls
 from router.worker.requests import drive
-from router.worker.work import Newcomers, report
+from router.worker.work import BatchMisses, report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.judging.judge import Judge
+    from router.core.judging.rules import EventRules
     from router.core.judging.work import Work
     from router.core.ledger.ledger import Ledger
-    from router.core.resolution.requests import Outcome as ResolutionOutcome
+    from router.core.resolution.requests import ResolutionOutcome
     from router.process.apis import Api, Apis
     from router.streams.store.ledgers import Store
-    from router.worker.own_side import Accounts
+    from router.worker.account_cache import AccountCache
 
 #: How often an event may lose the race for a conversation before it steps back for a moment.
 RACES: Final = 20
@@ -69,7 +69,7 @@ OPERATOR: Final = 30.0
 AGAIN: Final = None
 
 
-class Slow:
+class SinglePath:
     """Settles events one by one."""
 
     def __init__(
@@ -77,11 +77,11 @@ class Slow:
         *,
         store: Store,
         apis: Apis,
-        accounts: Accounts,
-        judge: Judge,
+        accounts: AccountCache,
+        judge: EventRules,
         classic: Classic,
         attaching: frozenset[Target],
-        newcomers: Newcomers,
+        newcomers: BatchMisses,
     ) -> None:
         self._newcomers = newcomers
         self._store = store

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _LONGEST_TIME: Final = 17
 
 
-class Newcomers:
+class BatchMisses:
     """Messages of the last batch that have no conversation yet: their slow path begins where the quick one has ended.
 
     Only the first of each subject, and only at its first try: whoever comes after it begins at the beginning, since the

@@ -1,7 +1,8 @@
 """Signed SMS webhooks by the thousand: one form of 475 bytes, filled in with other MessageSids and customers.
 
 The form is the simulator's. Only the two ids differ from one webhook to the next, so signing one costs a few
-microseconds here, where router.core.signature would sort the same names again and again; that both agree is tested.
+microseconds here, where router.core.signing.twilio would sort the same names again and again; that both agree is
+tested.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from router.sandbox import create_app as create_sandbox
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
 from router.settings.load import load
-from router.simulator.messages import Fault as Spoiled
 from router.simulator.messages import Sender, message
+from router.simulator.messages import Spoiling as Spoiled
 from router.streams.client.connection import connect
 from router.worker.app import working
 from tests.conftest import ACCOUNT, TOKEN

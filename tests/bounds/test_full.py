@@ -10,7 +10,7 @@ import pytest
 from router.core.keys import RESOLVER, Keys
 from router.receiver.spool import drainer
 from router.streams.client.connection import RedisError, connect, load_script
-from router.streams.consuming.trials import Deaths
+from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import dead_letters
 from router.streams.store.trim import Trimmer
@@ -122,7 +122,7 @@ async def full(own_server):
 async def test_what_gives_memory_back_works_without_any(full):
     """Acknowledging, trimming and taking over are never refused: a full Redis can be worked empty."""
     keys, stream = Keys(), StreamRef(0, Keys().inbound(0))
-    taken = await Deaths(full, keys, group=RESOLVER, consumer="other").take_over(stream, "me", 0, ["1-0", "2-0"])
+    taken = await CrashCounts(full, keys, group=RESOLVER, consumer="other").take_over(stream, "me", 0, ["1-0", "2-0"])
     assert [one.entry_id for one in taken] == ["1-0", "2-0"]
     assert await load_script("redeliver").run(full, [stream.key], [RESOLVER, "me", "3-0", "1"]) == 2
     assert await full.xack(stream.key, RESOLVER, *[f"{number}-0" for number in range(1, 11)]) == 10

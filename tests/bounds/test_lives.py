@@ -11,7 +11,7 @@ from handlers.roster import Agent, Roster
 from router.core.addresses import Address
 from router.core.keys import PERMANENT, RESOLVER, kind_of
 from router.simulator.messages import Scene, scene_callback
-from router.streams.consuming.trials import Deaths
+from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
 from router.streams.store.commits import CLOSED_LIFE
 from router.streams.store.ledgers import Store
@@ -94,7 +94,7 @@ async def be_left_in_the_middle(site):
     stream = StreamRef(0, keys.inbound(0))
     await redis.xgroup_create(stream.key, "other", id="0")
     await redis.xreadgroup("other", "dead", {stream.key: ">"}, count=1)
-    (delivery,) = await Deaths(redis, keys, group="other", consumer="me").take_over(
+    (delivery,) = await CrashCounts(redis, keys, group="other", consumer="me").take_over(
         stream, "dead", 0, [(await redis.xrange(stream.key, count=1))[0][0].decode()]
     )
     assert delivery.deaths == 1
@@ -102,7 +102,7 @@ async def be_left_in_the_middle(site):
         ("a", lambda deaths: deaths.note_trial(delivery)),
         ("b", lambda deaths: deaths.note_leaving(stream)),
     ):
-        await leave(Deaths(redis, keys, group=group, consumer="me"))
+        await leave(CrashCounts(redis, keys, group=group, consumer="me"))
     books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
     await books.enter(ACCOUNT, "one", "customer", "SMS", 1)
     await books.close(ACCOUNT, "two")

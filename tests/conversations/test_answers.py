@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from router.conversations.answers import (
     MAX_ERROR_BODY,
-    Problem,
+    ApiProblem,
     RawAnswer,
     parse_problem,
     parse_retry_after,
@@ -57,19 +57,19 @@ def error(status, data=None, headers=None, raw=None):
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        pytest.param(SHAPE_A, Problem(20404, "No such thing"), id="A"),
-        pytest.param(SHAPE_B, Problem(20003, "Authenticate; addresses"), id="B"),
+        pytest.param(SHAPE_A, ApiProblem(20404, "No such thing"), id="A"),
+        pytest.param(SHAPE_B, ApiProblem(20003, "Authenticate; addresses"), id="B"),
         pytest.param(
             SHAPE_C,
-            Problem(20001, "Bad request; Two fields are wrong; is required /addresses; is unknown /x"),
+            ApiProblem(20001, "Bad request; Two fields are wrong; is required /addresses; is unknown /x"),
             id="C",
         ),
-        pytest.param({"title": "Bad", "message": "half of C"}, Problem(None, "half of C"), id="half-C"),
-        pytest.param({"code": "20003"}, Problem(20003), id="code-as-text"),
-        pytest.param({"code": "E20003", "message": None}, Problem(), id="code-as-word"),
-        pytest.param({"code": True, "params": "x", "message": 7}, Problem(None, "7"), id="odd-types"),
-        pytest.param([1, 2], Problem(), id="list"),
-        pytest.param(None, Problem(), id="null"),
+        pytest.param({"title": "Bad", "message": "half of C"}, ApiProblem(None, "half of C"), id="half-C"),
+        pytest.param({"code": "20003"}, ApiProblem(20003), id="code-as-text"),
+        pytest.param({"code": "E20003", "message": None}, ApiProblem(), id="code-as-word"),
+        pytest.param({"code": True, "params": "x", "message": 7}, ApiProblem(None, "7"), id="odd-types"),
+        pytest.param([1, 2], ApiProblem(), id="list"),
+        pytest.param(None, ApiProblem(), id="null"),
     ],
 )
 def test_shapes(body, problem):
@@ -80,7 +80,7 @@ def test_shapes(body, problem):
 @given(st.binary())
 def test_no_body_is_too_odd(body):
     """Reading an error body never fails."""
-    assert isinstance(parse_problem(body), Problem)
+    assert isinstance(parse_problem(body), ApiProblem)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.conversations.limiter import MAX_HOLD, Limiter, Window
+from router.conversations.limiter import MAX_HOLD, ConcurrencyWindow, Limiter
 from router.core.errors import RateLimitError, TransportError
 
 FAR = 1e9
@@ -39,12 +39,12 @@ class Holder:
 def test_window_needs_a_place():
     """A cap of nothing would hold everything back for ever."""
     with pytest.raises(ValueError, match="at least one"):
-        Window(0)
+        ConcurrencyWindow(0)
 
 
 def test_fall_and_rise():
     """A 429 halves the cap; as many successes as the cap is high raise it by one, up to the maximum."""
-    window = Window(8)
+    window = ConcurrencyWindow(8)
     assert window.throttle(started=0.0, now=1.0)
     assert window.cap == 4
     for _ in range(4):
@@ -57,7 +57,7 @@ def test_fall_and_rise():
 
 def test_one_burst_falls_once():
     """429s of requests that were in flight together count once, a later one counts again."""
-    window = Window(64)
+    window = ConcurrencyWindow(64)
     assert window.throttle(started=0.0, now=1.0)
     assert not window.throttle(started=0.5, now=1.1)
     assert not window.throttle(started=0.9, now=1.2)
@@ -68,7 +68,7 @@ def test_one_burst_falls_once():
 
 def test_hold_is_never_shortened():
     """The longest Retry-After counts, but no answer stops everybody for longer than the bound."""
-    window = Window(1)
+    window = ConcurrencyWindow(1)
     window.hold(10, now=0)
     window.hold(1, now=1)
     assert window.held_for(2) == 8
@@ -80,7 +80,7 @@ def test_hold_is_never_shortened():
 @given(st.integers(1, 100), st.lists(st.one_of(st.none(), st.floats(0, 5)), max_size=300))
 def test_cap_stays_in_bounds(maximum, events):
     """Whatever comes, the cap is between one and the maximum and moves by at most one up or by half down."""
-    window, now = Window(maximum), 0.0
+    window, now = ConcurrencyWindow(maximum), 0.0
     for event in events:
         before = window.cap
         if event is None:
@@ -96,7 +96,7 @@ def test_cap_stays_in_bounds(maximum, events):
 @given(st.integers(1, 64))
 def test_cap_recovers(maximum):
     """After any fall enough successes bring the maximum back."""
-    window = Window(maximum)
+    window = ConcurrencyWindow(maximum)
     for moment in range(10):
         window.throttle(started=moment, now=moment)
     assert window.cap == 1

@@ -14,7 +14,7 @@ from router.core.judging.routes import Route
 from router.core.keys import Target
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat
-from router.streams.consuming.trials import Deaths
+from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import all_streams, has_consumer, update_gauges
@@ -109,7 +109,7 @@ async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis,
         for stream in streams * 2:
             await claimer.look(stream)
     assert {delivery.stream for delivery in taken} == set(streams)
-    deaths = Deaths(redis, keys, group=GROUP, consumer="heir")
+    deaths = CrashCounts(redis, keys, group=GROUP, consumer="heir")
     for delivery in taken:
         await deaths.note_trial(delivery)
         await deaths.end_trial(delivery)

@@ -45,7 +45,7 @@ from router.inbound.raw_mail import RawMailReader
 from router.inbound.sources import SOURCES, Webhook, normalize
 from router.settings.accounts_file import read_accounts
 from router.settings.policy_file import read_policy
-from router.streams.client.url import Kind, parse_redis_url
+from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.work import read_inbound
 
@@ -173,7 +173,7 @@ def batch(data: bytes) -> None:
     """A batch is taken element by element: bad ones are told with their JSON, and none is lost."""
     with suppress(UnreadableError):
         for element in event_streams.split(data, default_account=ACCOUNT):
-            if isinstance(element, event_streams.Element):
+            if isinstance(element, event_streams.BatchElement):
                 _check_identity(element.identity)
                 settle("event-streams", element.body)
             else:
@@ -314,7 +314,7 @@ def redis_url(data: bytes) -> None:
         url = parse_redis_url(data.decode("utf-8", "replace"))
     except ValueError:
         return
-    assert bool(url.nodes) == (url.kind is not Kind.SERVER)
+    assert bool(url.nodes) == (url.kind is not ServerKind.SERVER)
     assert all(host and 0 < port < 65536 for host, port in url.nodes)
 
 

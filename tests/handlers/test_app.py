@@ -11,8 +11,8 @@ import pytest
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 import handlers
-from handlers.app import HANDLERS, Row, consume, consuming, load_settings
-from handlers.handler import Handler, Result
+from handlers.app import HANDLERS, HandlerRow, consume, consuming, load_settings
+from handlers.handler import Handler, HandlerResult
 from router.conversations.retry import RetryPolicy
 from router.core.entries import ClosedData, JoinedData
 from router.core.errors import SettingsError
@@ -155,14 +155,14 @@ def make_archive(ports):
             await ports.redis.set(f"archive:{entry.data.participant.id}", entry.data.channel, ex=60)
             return entry.data.channel
 
-        return Result("kept", {"channel": await effect.once("keep", keep)})
+        return HandlerResult("kept", {"channel": await effect.once("keep", keep)})
 
     return Handler({JoinedData.type: joined})
 
 
 async def test_a_third_handler_is_one_file_and_one_row(world, settings, lines, monkeypatch):
     """With its own group on an existing target's stream it gets every entry, beside the handler that was there."""
-    monkeypatch.setitem(HANDLERS, "archive", Row(Target.AI_AGENT, "archive", make_archive))
+    monkeypatch.setitem(HANDLERS, "archive", HandlerRow(Target.AI_AGENT, "archive", make_archive))
     opened = await world.open()
     await publish(world, opened.entry())
     async with consuming("ai_agent", settings), consuming("archive", settings):
@@ -185,7 +185,7 @@ async def test_a_background_that_fails_is_started_again(world, settings, lines):
             raise LookupError("gone")
         await asyncio.Event().wait()
 
-    row = Row(Target.AI_AGENT, "archive", lambda _: Handler({}, background=background))
+    row = HandlerRow(Target.AI_AGENT, "archive", lambda _: Handler({}, background=background))
     async with consuming("archive", settings, row):
         await until(lambda: len(runs) == 3)
     assert [line["error"].split()[0] for line in lines("background.failed")] == ["LookupError"] * 2

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from handlers.consume import Consumption, subject_of
 from handlers.effects import ENTRY, NotYetError
-from handlers.handler import Handler, Result, data_of
+from handlers.handler import Handler, HandlerResult, data_of
 from router.core.entries import ClosedData, Entry, JoinedData, LeftData, UpdatedData
 from router.core.resources import Participant, ParticipantAddress
 from router.metrics import REGISTRY
@@ -24,7 +24,7 @@ class Reaction:
     """Counts how often it was asked; answers or raises as told."""
 
     def __init__(self, answer=None):
-        self.answer, self.entries = answer or Result("noted", {"agent": "dana"}), []
+        self.answer, self.entries = answer or HandlerResult("noted", {"agent": "dana"}), []
 
     async def __call__(self, entry, effect):
         self.entries.append(entry)

@@ -23,7 +23,7 @@ from router.core.events import (
 )
 from router.core.signing.form import parse_form
 from router.inbound import classic, messaging
-from router.inbound.event_streams import EVENT_TYPES, BadElement, Element, normalize, split
+from router.inbound.event_streams import EVENT_TYPES, BadElement, BatchElement, normalize, split
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -54,7 +54,7 @@ def make_event(sample="es_inbound_message", /, *, top=None, without=(), **data):
 def see(event):
     """Identify one event as the receiver does; it must be good."""
     (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
-    assert isinstance(element, Element), element
+    assert isinstance(element, BatchElement), element
     return element.identity
 
 
@@ -86,7 +86,7 @@ def test_batch_with_a_bad_element():
     """The good events of a batch live, each as an entry of its own, and the bad ones are named by their place."""
     batch = [make_event(), 5, make_event("es_sink_test"), {"id": "x"}]
     first, second, third, fourth = split(encode_json(batch), default_account=OTHER_ACCOUNT)
-    assert isinstance(first, Element)
+    assert isinstance(first, BatchElement)
     assert second == BadElement(1, "the element is not an object", b"5")
     assert json.loads(third.body) == batch[2]
     assert fourth == BadElement(3, "id or type is missing", b'{"id":"x"}')
@@ -136,7 +136,7 @@ def test_nested_too_deeply():
     deep = '{"id":"x","type":"y","data":{"z":' + "[" * 400 + "]" * 400 + "}}"
     bad, good = split(f"[{deep},{json.dumps(make_event())}]".encode(), default_account=ACCOUNT)
     assert bad == BadElement(0, "the element is nested too deeply", b"")
-    assert isinstance(good, Element)
+    assert isinstance(good, BatchElement)
 
 
 # --- keys ------------------------------------------------------------------------------------------
@@ -446,15 +446,15 @@ EVENTS = st.fixed_dictionaries({"id": VALUES | st.just("EZ1"), "type": TYPES}, o
 def test_receiver_and_worker_agree(batch):
     """Whatever stands in a batch, each element is refused by both, or taken by one and normalized by the other."""
     for element in split(encode_json(batch), default_account=ACCOUNT):
-        body = element.body if isinstance(element, Element) else element.raw
+        body = element.body if isinstance(element, BatchElement) else element.raw
         try:
             event = normalize(make_entry(body, "event-streams"))
         except UnusableError:
-            assert isinstance(element, Element)
+            assert isinstance(element, BatchElement)
         except UnreadableError:
             assert isinstance(element, BadElement)
         else:
-            assert isinstance(element, Element)
+            assert isinstance(element, BatchElement)
             assert event.account_id == ACCOUNT
 
 

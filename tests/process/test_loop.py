@@ -62,7 +62,7 @@ async def test_lost_before_anybody_says_stop(handlers):
 
 def test_run_returns_the_status():
     """The main coroutine's number is the exit status, on the fast loop where there is one."""
-    code = "from router.process import run\nasync def main(): return 3\nraise SystemExit(run(main()))"
+    code = "from router.process.loop import run\nasync def main(): return 3\nraise SystemExit(run(main()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
     blocked = "import sys\nsys.modules['uvloop'] = None\n" + code
     assert subprocess.run([sys.executable, "-c", blocked], check=False).returncode == 3

@@ -8,7 +8,7 @@ from router.core.errors import AccountError, SignatureError, UnreadableError, Wr
 from router.core.events import SourceName
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
-from router.receiver.authentication import Evidence, Knock, SignedDoor
+from router.receiver.authentication import RawRequest, RefusalContext, SignatureAuthenticator
 from tests.receiver.samples import ACCOUNT, BASE, OTHER_ACCOUNT, SAMPLES, TOKEN, signed
 
 
@@ -19,16 +19,16 @@ def source(request):
 
 def door(base=BASE, *, token=TOKEN, accounts=(ACCOUNT,)):
     configured = Accounts([Account(sid=sid, tokens=(token,)) for sid in accounts])
-    return SignedDoor(configured, base_urls(base), max_body_bytes=1_048_576)
+    return SignatureAuthenticator(configured, base_urls(base), max_body_bytes=1_048_576)
 
 
 def knock(request):
-    return Knock(request.path.encode(), CIMultiDict(request.headers()), request.body)
+    return RawRequest(request.path.encode(), CIMultiDict(request.headers()), request.body)
 
 
 async def test_what_is_authentic_is_let_in_without_a_request(source):
     """The bytes alone are enough: the events are those that the request would have brought."""
-    evidence = Evidence()
+    evidence = RefusalContext()
     admission = await door().readmit(knock(signed(SAMPLES[source.name]())), source, evidence)
     assert [piece.identity.account_id for piece in admission.pieces] == [ACCOUNT]
     assert evidence.account_id == ACCOUNT
@@ -40,8 +40,8 @@ async def test_what_a_setting_made_wrong_is_right_once_it_is_mended(source):
     request = knock(signed(SAMPLES[source.name]()))
     for wrong in (door("https://other.example.com"), door(token="another")):
         with pytest.raises(SignatureError):
-            await wrong.readmit(request, source, Evidence())
-    assert (await door().readmit(request, source, Evidence())).pieces
+            await wrong.readmit(request, source, RefusalContext())
+    assert (await door().readmit(request, source, RefusalContext())).pieces
 
 
 async def test_an_operator_vouches_for_the_signature_and_for_nothing_else(source):
@@ -49,19 +49,19 @@ async def test_an_operator_vouches_for_the_signature_and_for_nothing_else(source
     make = SAMPLES[source.name]
     request = signed(make()).but(signature=None)
     with pytest.raises(SignatureError):
-        await door().readmit(knock(request), source, Evidence())
-    assert (await door().readmit(knock(request), source, Evidence(), is_trusted=True)).pieces
+        await door().readmit(knock(request), source, RefusalContext())
+    assert (await door().readmit(knock(request), source, RefusalContext(), is_trusted=True)).pieces
     with pytest.raises(AccountError):
-        await door().readmit(knock(signed(make(account=OTHER_ACCOUNT))), source, Evidence(), is_trusted=True)
+        await door().readmit(knock(signed(make(account=OTHER_ACCOUNT))), source, RefusalContext(), is_trusted=True)
     with pytest.raises(WrongTypeError):
-        await door().readmit(knock(request.but(content_type="text/plain")), source, Evidence(), is_trusted=True)
+        await door().readmit(knock(request.but(content_type="text/plain")), source, RefusalContext(), is_trusted=True)
     with pytest.raises(UnreadableError):
-        await door().readmit(knock(request.but(body=b"{")), source, Evidence(), is_trusted=True)
+        await door().readmit(knock(request.but(body=b"{")), source, RefusalContext(), is_trusted=True)
 
 
 async def test_what_is_trusted_is_of_the_account_that_it_names(source):
     """With several accounts an unproven webhook is never taken for another one's."""
-    evidence = Evidence()
+    evidence = RefusalContext()
     request = knock(signed(SAMPLES[source.name](account=OTHER_ACCOUNT)).but(signature="wrong"))
     both = door(accounts=(ACCOUNT, OTHER_ACCOUNT))
     (piece,) = (await both.readmit(request, source, evidence, is_trusted=True)).pieces

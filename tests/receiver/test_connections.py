@@ -10,7 +10,7 @@ from aiohttp import web
 from router.receiver import authentication as door
 from router.receiver import bodies, connections
 from router.receiver import mail_authentication as mail_door
-from router.receiver.bodies import Room
+from router.receiver.bodies import InFlightBytes
 from router.receiver.connections import allow_files
 from tests.receiver.samples import mail_received, participant_added, signed, sms
 from tests.receiver.wire import head
@@ -146,7 +146,7 @@ async def test_the_one_that_waits_longest_makes_room(start):
 
 async def test_closed_connections_leave_nothing_behind():
     """The crowd knows those that are open, and nobody else."""
-    crowd = connections.Crowd(2)
+    crowd = connections.ConnectionLimit(2)
     first, second = object(), object()
     crowd.enter(first)
     crowd.enter(second)
@@ -207,7 +207,7 @@ async def sends(receiver, request):
 
 def test_a_place_is_given_back_whatever_happens():
     """What went wrong with one body takes no room from the next."""
-    room = Room(10, small=2)
+    room = InFlightBytes(10, small=2)
     for _ in range(3):
         with pytest.raises(KeyError), room.place(10):
             raise KeyError

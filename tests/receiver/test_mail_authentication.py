@@ -17,8 +17,8 @@ from router.core.events import SourceName
 from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.inbound.sources import SOURCES
 from router.receiver import mail_authentication as mail_door
-from router.receiver.authentication import Evidence
-from router.receiver.mail_authentication import MAX_EVIDENCE, MailDoor
+from router.receiver.authentication import RefusalContext
+from router.receiver.mail_authentication import MAX_EVIDENCE, MailAuthenticator
 from router.receiver.readmission import make_readmission
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.store.quarantine import list_kept
@@ -366,13 +366,15 @@ async def test_mail_over_the_limit_while_its_caller_still_sends(start):
 def make_door(*, clock=time.time, credentials=None):
     accounts = Accounts([Account(ACCOUNT)])
     verifier = MailVerifier([public_key(TOKEN)], max_age=600)
-    return MailDoor(accounts, verifier=verifier, credentials=credentials, max_mail_bytes=MIB, clock=clock)
+    return MailAuthenticator(accounts, verifier=verifier, credentials=credentials, max_mail_bytes=MIB, clock=clock)
 
 
 async def admit(door, request, evidence=None, *, chunks=None, **options):
     """Let a mail in that does not come over HTTP."""
     headers = {name.upper(): value for name, value in request.headers().items()}
-    return await door.admit_stream(headers, chunks or trickle(request.body), SOURCE, evidence or Evidence(), **options)
+    return await door.admit_stream(
+        headers, chunks or trickle(request.body), SOURCE, evidence or RefusalContext(), **options
+    )
 
 
 async def test_replay_passes_whatever_its_age():
@@ -389,11 +391,14 @@ async def test_replay_passes_whatever_its_age():
 
 async def test_evidence_of_a_mail():
     """The whole body is evidence where it is short; of a long one the beginning is, and it says so."""
-    short, evidence = of_body(make_body(envelope=None)), Evidence()
+    short, evidence = of_body(make_body(envelope=None)), RefusalContext()
     with pytest.raises(UnreadableError):
         await admit(make_door(), short, evidence)
     assert (evidence.body, evidence.is_cut) == (short.body, False)
-    long, evidence = of_body(make_body(part("attachment1", bytes(MAX_EVIDENCE), filename="a")), token="x"), Evidence()
+    long, evidence = (
+        of_body(make_body(part("attachment1", bytes(MAX_EVIDENCE), filename="a")), token="x"),
+        RefusalContext(),
+    )
     with pytest.raises(SignatureError):
         await admit(make_door(), long, evidence)
     assert (evidence.body, evidence.is_cut) == (long.body[:MAX_EVIDENCE], True)
@@ -406,7 +411,7 @@ async def test_evidence_of_a_mail_that_did_not_arrive():
         yield b"--xYzZY"
         raise TooLargeError("more than it may have")
 
-    evidence = Evidence()
+    evidence = RefusalContext()
     with pytest.raises(TooLargeError):
         await admit(make_door(), of_body(make_body()), evidence, chunks=break_off())
     assert (evidence.body, evidence.is_cut) == (b"--xYzZY", True)
@@ -414,7 +419,7 @@ async def test_evidence_of_a_mail_that_did_not_arrive():
 
 async def test_evidence_of_a_mail_that_its_headers_refuse():
     """A small body is kept whole for a replay, whatever the headers say; of a large one nothing is read."""
-    request, evidence = of_body(make_body()).but(timestamp="1"), Evidence()
+    request, evidence = of_body(make_body()).but(timestamp="1"), RefusalContext()
     with pytest.raises(SignatureError):
         await admit(make_door(), request, evidence, chunks=trickle(request.body))
     assert (evidence.body, evidence.is_cut) == (request.body, False)
@@ -444,7 +449,7 @@ async def test_memory_of_thirty_megabytes(raw_field):
     headers = {"Content-Type": whole.content_type, "Authorization": basic("ana:made-up")}
     tracemalloc.start()
     try:
-        admission = await door.admit_stream(headers, chunks(), SOURCE, Evidence())
+        admission = await door.admit_stream(headers, chunks(), SOURCE, RefusalContext())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

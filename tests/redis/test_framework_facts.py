@@ -215,7 +215,7 @@ async def _has_read(redis, least):
 
 
 async def test_the_usual_pool_of_redis_py_refuses_the_hundred_and_first_command(redis_url):
-    """Hence the pool that waits in router.streams.connection."""
+    """Hence the pool that waits in router.streams.client.connection."""
     async with Redis.from_url(redis_url) as client:
         results = await asyncio.gather(*[client.ping() for _ in range(300)], return_exceptions=True)
     assert any(isinstance(result, MaxConnectionsError) for result in results)

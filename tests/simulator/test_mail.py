@@ -13,7 +13,7 @@ from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, MailVer
 from router.inbound.mail_reader import MailReader
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import make_key, public_text, read_key, sign_mail, write_key
-from router.simulator.messages import Fault, message
+from router.simulator.messages import Spoiling, message
 from tests.conftest import ACCOUNT, TOKEN
 
 KEY = make_key()
@@ -123,7 +123,9 @@ def test_signature():
     assert is_taken(sign_mail(KEY, b"x", now=1000), b"x")
 
 
-@pytest.mark.parametrize("fault", [Fault(is_tampered=True), Fault(has_wrong_token=True), Fault(is_unsigned=True)])
+@pytest.mark.parametrize(
+    "fault", [Spoiling(is_tampered=True), Spoiling(has_wrong_token=True), Spoiling(is_unsigned=True)]
+)
 def test_faults(fault):
     """A mail that is spoiled on purpose is one that is refused."""
     _, headers, body = sender().sign(write(), fault)

@@ -13,8 +13,8 @@ from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
 from router.worker.app import work
-from router.worker.batches import PART, Quick, part_works
-from router.worker.singles import Slow
+from router.worker.batches import PART, BatchPath, part_works
+from router.worker.singles import SinglePath
 from tests.support.waiting import until
 from tests.worker.test_callbacks import at, conversation, person
 from tests.worker.world import ACCOUNT, CUSTOMER
@@ -273,7 +273,7 @@ async def test_failure_of_a_batch_is_each_entrys_own(world, monkeypatch, lines):
     async def fail(*_, **__):
         raise RuntimeError("made up")
 
-    monkeypatch.setattr(Quick, "settle", fail)
+    monkeypatch.setattr(BatchPath, "settle", fail)
     await world.enter(*story(world, 1))
     async with world.consuming():
         await world.finished()
@@ -311,14 +311,14 @@ async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line
 async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, monkeypatch):
     """A fault of ours that one event brings out costs that event only, after the tries that are allowed."""
     await world.ensure_group()
-    attempt = Slow.attempt
+    attempt = SinglePath.attempt
 
     async def fail(self, delivery):
         if b"poison" in delivery.fields[b"body"]:
             raise RuntimeError("made up")
         return await attempt(self, delivery)
 
-    monkeypatch.setattr(Slow, "attempt", fail)
+    monkeypatch.setattr(SinglePath, "attempt", fail)
     await world.enter(world.sms("+15553330001"), world.sms("poison"), world.sms("+15553330002"))
     async with world.consuming(ROUTER_MAX_DELIVERIES="2"):
         await world.finished()

@@ -7,7 +7,7 @@ from router.core.ledger.marker import Result
 from router.simulator.messages import form
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
-from router.worker.singles import Slow
+from router.worker.singles import SinglePath
 from tests.worker.world import (
     ACCOUNT,
     CONFIGURATION,
@@ -355,7 +355,7 @@ async def test_nothing_is_read_of_a_conversation_that_was_just_created(world, mo
 @pytest.mark.parametrize("told", ["its customer's coming", "its closing"])
 async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_counts(world, monkeypatch, told):
     """The creator's commit fails then, it reads what there is, and nothing is published twice or in the wrong place."""
-    other, end, is_told = world.make_resolver(), Slow._end, []
+    other, end, is_told = world.make_resolver(), SinglePath._end, []
 
     async def tell_first(self, work, event, outcome):
         if not is_told:
@@ -371,7 +371,7 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
             await world.settle(report, by=other)
         return await end(self, work, event, outcome)
 
-    monkeypatch.setattr(Slow, "_end", tell_first)
+    monkeypatch.setattr(SinglePath, "_end", tell_first)
     (delivery,) = await world.enter(world.sms())
     await world.finish(delivery)
     published = [entry.type.partition(".")[2] for entry in await world.published()]

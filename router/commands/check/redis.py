@@ -1,7 +1,7 @@
 """What a server's settings make of the README's promises: one finding for each, and which setting is to blame.
 
-No I/O: the facts come from router.streams.servers. Each judgment is a function of a server's facts and of what the
-processes are told to wait for; JUDGMENTS is the table of them.
+No I/O: the facts come from router.streams.client.servers. Each judgment is a function of a server's facts and of
+what the processes are told to wait for; JUDGMENTS is the table of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.streams.client.url import Kind
+from router.streams.client.url import ServerKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ LEAST_SENTINELS: Final = 3
 Level = str
 
 
-def judge_server(facts: ServerFacts, *, wait: int, kind: Kind) -> list[Finding]:
+def judge_server(facts: ServerFacts, *, wait: int, kind: ServerKind) -> list[Finding]:
     """Return all findings about one server; `wait` is ROUTER_REDIS_WAIT."""
     suffix = f" of {facts.name}" if facts.name else ""
     found = [row for judgment in JUDGMENTS for row in judgment(facts, wait, kind)]
@@ -58,7 +58,7 @@ def judge_sentinels(facts: SentinelFacts | None) -> Iterator[Finding]:
         yield Finding("ok", "Sentinels", f"{total}, quorum {facts.quorum}, replicas {facts.replicas}")
 
 
-def _version(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+def _version(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
     version = str(facts.info.get("redis_version", "0.0"))
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers >= OLDEST_REDIS:
@@ -67,7 +67,7 @@ def _version(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str,
         yield "FAIL", "version", "is too old: 7.0 or newer is needed"
 
 
-def _persistence(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+def _persistence(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
     config = facts.config
     if config is None:
         yield "warn", "persistence", "cannot be read (CONFIG is refused): check appendonly and maxmemory-policy by hand"
@@ -88,7 +88,7 @@ def _fsync(config: Mapping[str, str]) -> Iterator[tuple[Level, str, str]]:
         yield "warn", "appendfsync", f"is {fsync}: a power failure (not a crash of Redis) loses {lost} of what was 2xx"
 
 
-def _memory(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+def _memory(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
     policy, most = str(facts.info.get("maxmemory_policy", "?")), int(facts.info.get("maxmemory", 0))
     if policy == "noeviction" or not most:
         yield "ok", "maxmemory-policy", policy
@@ -102,14 +102,14 @@ def _memory(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, 
         yield "ok", "maxmemory", f"{used} of {most} bytes are used" if most else "no limit but the machine's"
 
 
-def _role(facts: ServerFacts, _: int, kind: Kind) -> Iterator[tuple[Level, str, str]]:
+def _role(facts: ServerFacts, _: int, kind: ServerKind) -> Iterator[tuple[Level, str, str]]:
     if facts.info.get("role") != "master":
         yield "FAIL", "role", "is a replica: it takes nothing; REDIS_URL must lead to the primary"
-    if facts.info.get("cluster_enabled") and kind is not Kind.CLUSTER:
+    if facts.info.get("cluster_enabled") and kind is not ServerKind.CLUSTER:
         yield "FAIL", "cluster-enabled", "it is a node of a Cluster: set REDIS_URL to redis+cluster://host:port,..."
 
 
-def _replication(facts: ServerFacts, wait: int, _: Kind) -> Iterator[tuple[Level, str, str]]:
+def _replication(facts: ServerFacts, wait: int, _: ServerKind) -> Iterator[tuple[Level, str, str]]:
     replicas = int(facts.info.get("connected_slaves", 0))
     if replicas < wait:
         text = f"{replicas} connected, ROUTER_REDIS_WAIT asks for {wait}: webhooks go to the spool, no event is done"
@@ -124,7 +124,7 @@ def _replication(facts: ServerFacts, wait: int, _: Kind) -> Iterator[tuple[Level
         yield "FAIL", "min-replicas-to-write", f"is {least}, and so many are not in step: Redis refuses to write"
 
 
-def _cluster(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str, str]]:
+def _cluster(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
     if not facts.cluster:
         return
     state = facts.cluster.get("cluster_state", "?")
@@ -138,7 +138,7 @@ def _cluster(facts: ServerFacts, _: int, __: Kind) -> Iterator[tuple[Level, str,
 
 
 #: In the order in which they are told.
-JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, Kind], Iterator[tuple[Level, str, str]]], ...]] = (
+JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, ServerKind], Iterator[tuple[Level, str, str]]], ...]] = (
     _version,
     _role,
     _persistence,

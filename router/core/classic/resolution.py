@@ -27,8 +27,8 @@ from router.core.resolution.requests import (
     Ignored,
     ListClassicParticipants,
     ListParticipants,
-    Outcome,
     Request,
+    ResolutionOutcome,
     Resolved,
     Wait,
 )
@@ -55,7 +55,7 @@ class Bridge:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _BridgeLookup:
     """A classic conversation that is looked for in v2: `age` is how long ago, in seconds, its event was received."""
 
     sid: str
@@ -75,7 +75,7 @@ class ClassicResolver:
 
         `home` is the id under which its conversation is kept, where known; `age` (seconds) how old the event is.
         """
-        place = _Place(event.conversation_sid, event.service_sid, age)
+        place = _BridgeLookup(event.conversation_sid, event.service_sid, age)
         if home is None:
             found = yield from self._find_home(place)
             if not isinstance(found, str):
@@ -101,7 +101,7 @@ class ClassicResolver:
         return (yield from self._join(message, max(found, key=_age_of), age))
 
     def _join(self, message: MessageReceived, row: ParticipantConversation, age: float) -> Resolution:
-        place = _Place(row.conversation_sid, row.chat_service_sid or None, age)
+        place = _BridgeLookup(row.conversation_sid, row.chat_service_sid or None, age)
         home = yield from self._find_home(place)
         if not isinstance(home, str):
             return home
@@ -113,7 +113,7 @@ class ClassicResolver:
         conversation = Conversation(id=place.sid, status=to_status(row.conversation_state))
         return replace(_resolved(from_lookup(row), home, place.sid, "found"), conversation=conversation)
 
-    def _find_home(self, place: _Place) -> Generator[Request | ClassicRequest, Any, str | Outcome]:
+    def _find_home(self, place: _BridgeLookup) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome]:
         """Return the id of the v2 conversation, or the classic SID where there is none and none will come."""
         bridge = self.bridge
         if bridge is None or (place.service_sid and bridge.service_sid not in {None, place.service_sid}):
@@ -127,7 +127,9 @@ class ClassicResolver:
             return place.sid
         return (yield from self._is_bridged(place)) or Wait("the bridge has not opened its conversation", BRIDGE_WAIT)
 
-    def _is_bridged(self, place: _Place) -> Generator[Request | ClassicRequest, Any, str | Outcome | None]:
+    def _is_bridged(
+        self, place: _BridgeLookup
+    ) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome | None]:
         """Return the classic SID where the bridge will not open a conversation, None where it may still do."""
         if self.bridge is None or self.bridge.service_sid is None or place.service_sid:
             return None  # nothing to find out: the service is not known, or is the bridged one
@@ -139,8 +141,8 @@ class ClassicResolver:
         return place.sid if conversation.state == ClassicState.CLOSED else None
 
     def _find_bridged(
-        self, place: _Place, home: str, addresses: Iterable[Address]
-    ) -> Generator[Request | ClassicRequest, Any, Outcome | None]:
+        self, place: _BridgeLookup, home: str, addresses: Iterable[Address]
+    ) -> Generator[Request | ClassicRequest, Any, ResolutionOutcome | None]:
         """Return the participant of the v2 conversation at one of the addresses; None once it will not come."""
         participants = yield ListParticipants(home)
         if isinstance(participants, NotFoundError):
@@ -161,7 +163,9 @@ class ClassicResolver:
             return found
         return _resolved(found, home, event.conversation_sid, _origin(event))
 
-    def _fetch_member(self, event: ClassicReported) -> Generator[Request | ClassicRequest, Any, Member | Outcome]:
+    def _fetch_member(
+        self, event: ClassicReported
+    ) -> Generator[Request | ClassicRequest, Any, Member | ResolutionOutcome]:
         sid, service_sid = event.conversation_sid, event.service_sid or self.service_sid
         if event.participant_sid is not None:
             answer = yield FetchClassicParticipant(sid, event.participant_sid, service_sid)

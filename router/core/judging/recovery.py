@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from router.core.classic.members import Member
     from router.core.judging.participants import Context
     from router.core.ledger.ledger import Ledger
-    from router.core.resolution.reconciliation import Sight
+    from router.core.resolution.reconciliation import ConversationSnapshot
 
 #: The cause's type: no webhook told it.
 RECOVERED: Final = "recovered"
@@ -59,7 +59,7 @@ def expected_in(ledger: Ledger) -> frozenset[str]:
 
 
 def recover(
-    context: Context, sight: Sight, ledger: Ledger, *, read_at: int, creating: Collection[str] = ()
+    context: Context, sight: ConversationSnapshot, ledger: Ledger, *, read_at: int, creating: Collection[str] = ()
 ) -> Recovery:
     """Take in what the API shows, read from `read_at` (µs) on; `creating` are ids that a worker is just announcing.
 
@@ -82,7 +82,7 @@ class _Sweep:
     """One sight being applied to a ledger; None as a result is a fact that is too young."""
 
     context: Context
-    sight: Sight
+    sight: ConversationSnapshot
     ledger: Ledger
     read_at: int
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import MessageReceived
     from router.core.resolution.messages import MessageResolver, Resolution
-    from router.core.resolution.requests import Outcome
+    from router.core.resolution.requests import ResolutionOutcome
 
 #: Why a member is left out.
 ELSEWHERE: Final = "its address is held by another conversation"
@@ -33,7 +33,7 @@ def resolve_group(
     resolver: MessageResolver, message: MessageReceived, members: Sequence[Address], *, is_unsure: bool = False
 ) -> Resolution:
     """Find or create the sender's participant, then one for each of `members`, all in one conversation."""
-    outcome: Outcome = yield from resolver.resolve(message, is_unsure=is_unsure)
+    outcome: ResolutionOutcome = yield from resolver.resolve(message, is_unsure=is_unsure)
     if not members or not isinstance(outcome, Resolved) or outcome.participant.type in AGENT_TYPES:
         return outcome
     there = yield from list_with(outcome.conversation_id, members)

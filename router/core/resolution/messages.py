@@ -37,9 +37,9 @@ from router.core.resolution.requests import (
     FindConversations,
     Ignored,
     ListParticipants,
-    Outcome,
     ReplaceParticipant,
     Request,
+    ResolutionOutcome,
     Resolved,
     Surroundings,
     Unusable,
@@ -68,9 +68,9 @@ SHORT_WAIT: Final = 1.0
 LONG_WAIT: Final = 30.0
 
 
-Resolution = Generator[Request | ClassicRequest, Any, Outcome]
+Resolution = Generator[Request | ClassicRequest, Any, ResolutionOutcome]
 #: What the parts of a resolution return: an outcome, or None for "that conversation is gone, begin again".
-_Part = Generator[Request, Any, Outcome | None]
+_Part = Generator[Request, Any, ResolutionOutcome | None]
 
 
 def setback_of(error: ApiError, doing: str) -> Wait | Unusable:

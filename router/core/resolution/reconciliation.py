@@ -27,11 +27,11 @@ from router.core.resolution.requests import (
 from router.core.resources import Conversation, ConversationStatus, Participant
 
 #: A request's answer, or the ApiError as a value.
-Look = Generator[Request | ClassicRequest, Any, "Sight | ApiError | None"]
+Look = Generator[Request | ClassicRequest, Any, "ConversationSnapshot | ApiError | None"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ConversationSnapshot:
     """What the API shows of a conversation: who is in it, and which of those that were expected it does not know.
 
     Of a closed conversation nobody is told: its closing ends all stays.
@@ -48,7 +48,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _ConversationRef:
     """A conversation, of v2 or classic (in `service_sid`), and what is asked of it."""
 
     conversation_id: str
@@ -81,13 +81,13 @@ class _Place:
 
 def look_at(conversation_id: str, expected: Collection[str], service_sid: str | None = None) -> Look:
     """See how a conversation is: two requests, and one for each participant `expected` (ids) that is not listed."""
-    place = _Place(conversation_id, service_sid)
+    place = _ConversationRef(conversation_id, service_sid)
     answer = yield place.fetch()
     if isinstance(answer, ApiError):
         return None if isinstance(answer, NotFoundError) else answer
     conversation = to_conversation(answer) if isinstance(answer, ClassicConversation) else answer
     if conversation.status == ConversationStatus.CLOSED:
-        return Sight(conversation)
+        return ConversationSnapshot(conversation)
     listed = yield place.list()
     if isinstance(listed, ApiError):
         return None if isinstance(listed, NotFoundError) else listed
@@ -101,4 +101,4 @@ def look_at(conversation_id: str, expected: Collection[str], service_sid: str | 
             return answer
         else:
             members.append(place.read(answer))
-    return Sight(conversation, tuple(members), frozenset(gone))
+    return ConversationSnapshot(conversation, tuple(members), frozenset(gone))

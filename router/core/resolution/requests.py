@@ -150,7 +150,7 @@ class Unusable:
     is_certain: bool = True
 
 
-Outcome = Resolved | Surroundings | Wait | Ignored | Unusable
+ResolutionOutcome = Resolved | Surroundings | Wait | Ignored | Unusable
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from router.core.voice.twiml import (
     CONVERSATION_ID,
     Attribute,
     Element,
-    Problem,
+    TemplateProblem,
     Text,
     TwimlError,
     check_twiml,
@@ -160,14 +160,14 @@ def _unused(templates: Mapping[str, Template], given: Mapping[str, str], notes: 
     return [f"{OPERATOR_VARIABLES[name]} is set, but no voice template uses {{{{{name}}}}}" for name in unused]
 
 
-def _read(raw: bytes, given: Mapping[str, str]) -> tuple[Element, list[Problem], list[Problem]]:
+def _read(raw: bytes, given: Mapping[str, str]) -> tuple[Element, list[TemplateProblem], list[TemplateProblem]]:
     """Return the root, what is wrong, and what is only not set."""
     try:
         root = read_twiml(raw)
     except TwimlError as error:
         return Element("Response", 1), [error.problem], []
     wrong = [*check_twiml(root), *_check_variables(root, given)]
-    unset: list[Problem] = []
+    unset: list[TemplateProblem] = []
     for element in root.walk():
         for check in _CHECKS.get(element.name, ()):
             for problem, is_unset in check(element, given):
@@ -175,7 +175,7 @@ def _read(raw: bytes, given: Mapping[str, str]) -> tuple[Element, list[Problem],
     return root, sorted(wrong, key=lambda problem: problem.line), unset
 
 
-def _check_variables(root: Element, given: Mapping[str, str]) -> Iterator[Problem]:
+def _check_variables(root: Element, given: Mapping[str, str]) -> Iterator[TemplateProblem]:
     for element in root.walk():
         for attribute in element.attributes:
             yield from _check_names(attribute.value, attribute.line)
@@ -183,19 +183,19 @@ def _check_variables(root: Element, given: Mapping[str, str]) -> Iterator[Proble
             if isinstance(child, Text):
                 yield from _check_names(child.value, child.line)
                 missing = [name for name in _names(child.value) if name in OPERATOR_VARIABLES and not given.get(name)]
-                yield from (Problem(child.line, _not_set(name)) for name in missing)
+                yield from (TemplateProblem(child.line, _not_set(name)) for name in missing)
 
 
-def _check_names(text: str, line: int) -> Iterator[Problem]:
+def _check_names(text: str, line: int) -> Iterator[TemplateProblem]:
     for match in _VARIABLE.finditer(text):
         name = match[1].strip()
         if name not in _KNOWN:
             near = get_close_matches(name, _KNOWN, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_KNOWN)}"
-            yield Problem(line + text[: match.start()].count("\n"), f"no such variable '{name[:64]}': {hint}")
+            yield TemplateProblem(line + text[: match.start()].count("\n"), f"no such variable '{name[:64]}': {hint}")
     rest = _VARIABLE.sub("", text)
     if "{{" in rest:
-        yield Problem(line + text[: text.rfind("{{")].count("\n"), "'{{' without '}}'")
+        yield TemplateProblem(line + text[: text.rfind("{{")].count("\n"), "'{{' without '}}'")
 
 
 def _not_set(name: str) -> str:
@@ -203,19 +203,19 @@ def _not_set(name: str) -> str:
 
 
 #: A problem, and whether it is only that a setting is not set.
-_Finding = tuple[Problem, bool]
+_Finding = tuple[TemplateProblem, bool]
 
 
 def _check_relay(element: Element, given: Mapping[str, str]) -> Iterator[_Finding]:
     url = element.get("url")
     if url is None:
-        yield Problem(element.line, "<ConversationRelay> needs a url"), False
+        yield TemplateProblem(element.line, "<ConversationRelay> needs a url"), False
         return
     missing = [name for name in _names(url.value) if name in OPERATOR_VARIABLES and not given.get(name)]
     if missing:
-        yield from ((Problem(url.line, _not_set(name)), True) for name in missing)
+        yield from ((TemplateProblem(url.line, _not_set(name)), True) for name in missing)
     elif not _fill(url.value, given, str).startswith("wss://"):
-        yield Problem(url.line, "the url of <ConversationRelay> does not begin with wss://"), False
+        yield TemplateProblem(url.line, "the url of <ConversationRelay> does not begin with wss://"), False
 
 
 def _check_queue(element: Element, given: Mapping[str, str]) -> Iterator[_Finding]:
@@ -223,10 +223,13 @@ def _check_queue(element: Element, given: Mapping[str, str]) -> Iterator[_Findin
     has_name = any(isinstance(child, Text) and child.value.strip() for child in element.children)
     tasks = [child for child in element.children if isinstance(child, Element)]
     if workflow is None and (tasks or not has_name):
-        yield Problem(element.line, "<Enqueue> needs a workflowSid, or the name of a queue and no <Task>"), False
+        yield (
+            TemplateProblem(element.line, "<Enqueue> needs a workflowSid, or the name of a queue and no <Task>"),
+            False,
+        )
     elif workflow is not None and not has_name:
         missing = [name for name in _names(workflow.value) if name in OPERATOR_VARIABLES and not given.get(name)]
-        yield from ((Problem(workflow.line, _not_set(name)), True) for name in missing)
+        yield from ((TemplateProblem(workflow.line, _not_set(name)), True) for name in missing)
 
 
 def _check_task(element: Element, _: Mapping[str, str]) -> Iterator[_Finding]:
@@ -239,7 +242,7 @@ def _check_task(element: Element, _: Mapping[str, str]) -> Iterator[_Finding]:
         reason = ""
     if not isinstance(attributes, dict):
         what = "the attributes of a <Task> are a JSON object, with variables in quotes"
-        yield Problem(element.line, f"{what}{reason}"), False
+        yield TemplateProblem(element.line, f"{what}{reason}"), False
 
 
 _CHECKS: Final[dict[str, tuple[Callable[[Element, Mapping[str, str]], Iterator[_Finding]], ...]]] = {

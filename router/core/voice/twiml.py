@@ -141,7 +141,7 @@ class Element:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class TemplateProblem:
     """What cannot be meant as it is written, and where."""
 
     line: int
@@ -151,7 +151,7 @@ class Problem:
 class TwimlError(Exception):
     """No well-formed document; `problem` says where and why."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: TemplateProblem) -> None:
         super().__init__(problem.text)
         self.problem = problem
 
@@ -159,11 +159,11 @@ class TwimlError(Exception):
 def read_twiml(raw: bytes) -> Element:
     """Return the root of a document, without comments; raises TwimlError on what is no plain, well-formed XML."""
     if len(raw) > MAX_BYTES:
-        raise TwimlError(Problem(1, f"{len(raw)} bytes: Twilio takes no more than {MAX_BYTES}"))
-    return _Reader(raw).read()
+        raise TwimlError(TemplateProblem(1, f"{len(raw)} bytes: Twilio takes no more than {MAX_BYTES}"))
+    return _TwimlReader(raw).read()
 
 
-class _Reader:
+class _TwimlReader:
     """Builds elements with their lines, which the standard library's trees do not keep."""
 
     def __init__(self, raw: bytes) -> None:
@@ -179,9 +179,9 @@ class _Reader:
         try:
             self._parser.Parse(self._raw, True)
         except ExpatError as error:
-            raise TwimlError(Problem(error.lineno, f"no well-formed XML: {error}")) from error
+            raise TwimlError(TemplateProblem(error.lineno, f"no well-formed XML: {error}")) from error
         except (LookupError, ValueError) as error:  # an encoding that Python does not have, or that is none of a text
-            raise TwimlError(Problem(1, "an encoding that cannot be read; write UTF-8")) from error
+            raise TwimlError(TemplateProblem(1, "an encoding that cannot be read; write UTF-8")) from error
         (root,) = [one for one in self._stack[0][3] if isinstance(one, Element)]
         return root
 
@@ -208,19 +208,19 @@ class _Reader:
             siblings.append(Text(value, self._parser.CurrentLineNumber))
 
     def _refuse(self, *_: object) -> None:
-        raise TwimlError(Problem(self._parser.CurrentLineNumber, "a document type: entities are not taken"))
+        raise TwimlError(TemplateProblem(self._parser.CurrentLineNumber, "a document type: entities are not taken"))
 
 
-def check_twiml(root: Element) -> Iterator[Problem]:
+def check_twiml(root: Element) -> Iterator[TemplateProblem]:
     """Return what is wrong with the words of a document."""
     if root.name != "Response":
-        yield Problem(root.line, f"the root is <{root.name}>, not <Response>")
+        yield TemplateProblem(root.line, f"the root is <{root.name}>, not <Response>")
         return
     for element in root.walk():
         allowed = CHILDREN.get(element.name, _NONE)
         for child in element.children:
             if isinstance(child, Element) and child.name not in allowed and element.name in KNOWN:
-                yield Problem(child.line, _complain_of(child.name, element.name, allowed))
+                yield TemplateProblem(child.line, _complain_of(child.name, element.name, allowed))
         yield from _check_attributes(element)
     yield from _check_hearing(root)
 
@@ -231,17 +231,17 @@ def _complain_of(name: str, parent: str, allowed: frozenset[str]) -> str:
     return f"no such element <{name}>{_nearest(name, allowed or KNOWN)}"
 
 
-def _check_attributes(element: Element) -> Iterator[Problem]:
+def _check_attributes(element: Element) -> Iterator[TemplateProblem]:
     known = ATTRIBUTES.get(element.name)
     for attribute in element.attributes:
         if known is not None and attribute.name not in known:
             right = _MISNAMED.get(attribute.name)
             hint = f": write '{right}'" if right in known else _nearest(attribute.name, known)
             text = f"<{element.name}> has no attribute '{attribute.name}', and Twilio would pass over it{hint}"
-            yield Problem(attribute.line, text)
+            yield TemplateProblem(attribute.line, text)
 
 
-def _check_hearing(root: Element) -> Iterator[Problem]:
+def _check_hearing(root: Element) -> Iterator[TemplateProblem]:
     """Find double transcription: it is paid twice, and every word is two communications."""
     names = {element.name for element in root.walk()}
     if "ConversationRelay" in names:
@@ -249,7 +249,7 @@ def _check_hearing(root: Element) -> Iterator[Problem]:
             started = [one for one in element.children if isinstance(one, Element) and one.name == "Transcription"]
             if element.name == "Start" and started:
                 text = "<Start><Transcription> beside <ConversationRelay> transcribes the call twice: take one out"
-                yield Problem(started[0].line, text)
+                yield TemplateProblem(started[0].line, text)
 
 
 def _nearest(name: str, known: frozenset[str]) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from router.streams.store.append import InboundFields
 
 
-class State(NamedTuple):
+class JournalState(NamedTuple):
     """How much there is: in the file that this process writes, and in those that it took over."""
 
     entries: int = 0
@@ -59,9 +59,9 @@ class Journals:
         """The file of this process; opened if it is not."""
         return self._own or self._open()
 
-    def state(self) -> State:
+    def state(self) -> JournalState:
         """Return how much there is now."""
-        return State(self._entries, self._own.used() if self._own else 0, sum(self._adopted.values()))
+        return JournalState(self._entries, self._own.used() if self._own else 0, sum(self._adopted.values()))
 
     def probe(self) -> None:
         """Raise what a write would raise."""

@@ -1,7 +1,7 @@
 """The spool: a journal on the local disk that takes events while Redis cannot, so that a 200 stays a true answer.
 
-While it is on, every event goes here first and the drainer (router.receiver.drainer) feeds them to Redis in the order
-they came. It goes off only when nothing is left: then the drainer `hold`s newcomers for the moment that the last few
+While it is on, every event goes here first and the drainer (router.receiver.spool.drainer) feeds them to Redis in the
+order they came. It goes off only when nothing is left: then the drainer `hold`s newcomers for the moment that the last few
 need, so that none overtakes an older one of its subject, and even a flood of webhooks cannot keep it on for ever.
 
 Disk work is done by one thread. All that waits goes into one transaction, and its callers are answered after it.
@@ -19,7 +19,7 @@ from router import metrics
 from router.core.errors import NotDurableError
 from router.logs import log
 from router.receiver.spool.journal import UnreadableJournalError, is_damage, size_of
-from router.receiver.spool.journals import Journals, State
+from router.receiver.spool.journals import Journals, JournalState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Spool:
         self._journals = Journals(folder, namespace)
         self._max_bytes = max_bytes
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
-        self._state = State()
+        self._state = JournalState()
         self._waiting: list[_Waiting] = []
         self._in_hand, self._in_hand_bytes = 0, 0  # given and not answered yet
         self._writer: asyncio.Task[None] | None = None
@@ -227,7 +227,7 @@ class Spool:
     async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
         """Do disk work in the thread, and see afterwards how much there is."""
 
-        def measured() -> tuple[Any, State]:
+        def measured() -> tuple[Any, JournalState]:
             return work(*args), self._journals.state()
 
         loop = asyncio.get_running_loop()

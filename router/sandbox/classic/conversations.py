@@ -16,14 +16,14 @@ from router.sandbox.classic.records import ClassicConversationRecord
 
 if TYPE_CHECKING:
     from router.sandbox.classic.forms import ConversationForm
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
 
 MIN_INACTIVE = 60
 MIN_CLOSED = 600
 UNIQUE_NAME_TAKEN = 50353
 
 
-def make_conversation(state: State, form: ConversationForm) -> ClassicConversationRecord:
+def make_conversation(state: SandboxState, form: ConversationForm) -> ClassicConversationRecord:
     """Return the conversation that `form` asks for, checked and not open yet; raises RefusalError."""
     service_sid, moment = state.options.classic_service_sid, state.clock.moment()
     created = read_date(form.date_created, moment)
@@ -43,7 +43,7 @@ def make_conversation(state: State, form: ConversationForm) -> ClassicConversati
     return conversation
 
 
-def open_conversation(state: State, conversation: ClassicConversationRecord, origin: Origin) -> None:
+def open_conversation(state: SandboxState, conversation: ClassicConversationRecord, origin: Origin) -> None:
     """Let everybody see the conversation, and tell of it."""
     state.classic.conversations.add(conversation)
     if conversation.unique_name is not None:
@@ -55,7 +55,7 @@ def open_conversation(state: State, conversation: ClassicConversationRecord, ori
 
 
 def change_conversation(
-    state: State, conversation: ClassicConversationRecord, form: ConversationForm, origin: Origin
+    state: SandboxState, conversation: ClassicConversationRecord, form: ConversationForm, origin: Origin
 ) -> None:
     """Change what `form` gives and keep the rest; raises RefusalError, 50377 for a closed one."""
     if conversation.is_closed:
@@ -76,7 +76,7 @@ def change_conversation(
 
 
 def move(
-    state: State, conversation: ClassicConversationRecord, to: str, reason: str, origin: Origin | None = None
+    state: SandboxState, conversation: ClassicConversationRecord, to: str, reason: str, origin: Origin | None = None
 ) -> None:
     """Bring the conversation into another state, and tell of it; `reason` is API, TIMER or EVENT."""
     before = conversation.state
@@ -92,21 +92,21 @@ def move(
     state.classic.schedule(conversation)
 
 
-def take_traffic(state: State, conversation: ClassicConversationRecord) -> None:
+def take_traffic(state: SandboxState, conversation: ClassicConversationRecord) -> None:
     """Begin the timers anew, and wake an inactive conversation."""
     conversation.restarted = state.clock.now()
     move(state, conversation, "active", "EVENT")
     state.classic.schedule(conversation)
 
 
-def delete_conversation(state: State, conversation: ClassicConversationRecord, origin: Origin) -> None:
+def delete_conversation(state: SandboxState, conversation: ClassicConversationRecord, origin: Origin) -> None:
     """Delete the conversation with its members, and tell of it."""
     state.classic.forget(conversation)
     fields = conversation_fields(conversation, removed=state.clock.now())
     state.classic_hooks.publish_event(conversation.id, "onConversationRemoved", fields, origin)
 
 
-def run_classic_timers(state: State) -> None:
+def run_classic_timers(state: SandboxState) -> None:
     """Make every classic conversation inactive or closed whose time has come."""
     now = state.clock.now()
     for conversation in state.classic.due(now):
@@ -117,11 +117,11 @@ def run_classic_timers(state: State) -> None:
         state.classic.schedule(conversation)
 
 
-def _tell(state: State, conversation: ClassicConversationRecord, event_type: str, origin: Origin) -> None:
+def _tell(state: SandboxState, conversation: ClassicConversationRecord, event_type: str, origin: Origin) -> None:
     state.classic_hooks.publish_event(conversation.id, event_type, conversation_fields(conversation), origin)
 
 
-def _check(state: State, conversation: ClassicConversationRecord, form: ConversationForm) -> None:
+def _check(state: SandboxState, conversation: ClassicConversationRecord, form: ConversationForm) -> None:
     check_attributes(form.attributes, MAX_CONVERSATION_ATTRIBUTES)
     read_duration(form.inactive or "", MIN_INACTIVE, 50375)
     read_duration(form.closed or "", MIN_CLOSED, 50376)

@@ -29,13 +29,13 @@ _DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 
 
-class Form(BaseModel):
+class FormBody(BaseModel):
     """What all forms share."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class MemberForm(Form):
+class MemberForm(FormBody):
     """A Participant that is created or updated; an update takes no address."""
 
     identity: str | None = Field(default=None, alias="Identity")
@@ -50,7 +50,7 @@ class MemberForm(Form):
     last_read_timestamp: str | None = Field(default=None, alias="LastReadTimestamp")
 
 
-class ConversationForm(Form):
+class ConversationForm(FormBody):
     """A conversation that is created or updated."""
 
     friendly_name: str | None = Field(default=None, alias="FriendlyName", max_length=MAX_NAME)
@@ -66,7 +66,7 @@ class ConversationForm(Form):
     email_name: str | None = Field(default=None, alias="Bindings.Email.Name")
 
 
-class MessageForm(Form):
+class MessageForm(FormBody):
     """A message that is written."""
 
     body: str | None = Field(default=None, alias="Body")
@@ -74,7 +74,7 @@ class MessageForm(Form):
     attributes: str | None = Field(default=None, alias="Attributes")
 
 
-F = TypeVar("F", bound=Form)
+F = TypeVar("F", bound=FormBody)
 
 
 async def read_form(request: "web.Request", model: type[F]) -> F:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from router.core.signing.form import parse_form
 from router.core.signing.twilio import sign
-from router.sandbox.callbacks import Deliverer, Delivery
+from router.sandbox.callbacks import CallbackDelivery, Deliverer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,7 +70,9 @@ class ClassicHooks(Deliverer):
         body = urlencode(_all_fields(options, event_type, fields, origin)).encode()
         due = self._due(options)
         for _ in range(1 + options.callback_duplicates):
-            self._enqueue(conversation_sid, Delivery(url, body, "", event_type, due), options.callback_drop_fraction)
+            self._enqueue(
+                conversation_sid, CallbackDelivery(url, body, "", event_type, due), options.callback_drop_fraction
+            )
 
     async def ask(self, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> Verdict:
         """Send a pre-action webhook and wait for what it says; at once unchanged where nobody wants it."""
@@ -93,7 +95,7 @@ class ClassicHooks(Deliverer):
         self._queues.clear()
         self.counts.clear()
 
-    async def _deliver(self, delivery: Delivery) -> bool:
+    async def _deliver(self, delivery: CallbackDelivery) -> bool:
         answer = await self._exchange(delivery.url, delivery.body, self._options())
         return answer is not None and answer[0] in _OK
 

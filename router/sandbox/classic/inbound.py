@@ -27,10 +27,10 @@ from router.sandbox.v2.capture import CaptureBody, capture
 
 if TYPE_CHECKING:
     from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember, Wire
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.records import ConversationRecord
 
-Outcome = Literal["created", "added", "rejected", "ignored"]
+CaptureOutcome = Literal["created", "added", "rejected", "ignored"]
 
 
 class InboundBody(Body):
@@ -55,14 +55,14 @@ class InboundBody(Body):
 class Taken:
     """What came of it: `ignored` means that auto-creation is off and the number's own webhook would be called."""
 
-    outcome: Outcome
+    outcome: CaptureOutcome
     conversation: ClassicConversationRecord | None = None
     member: ClassicMember | None = None
     message: Wire | None = None
     bridged: ConversationRecord | None = None
 
 
-async def take_inbound(state: State, body: InboundBody) -> Taken:
+async def take_inbound(state: SandboxState, body: InboundBody) -> Taken:
     """Take in a message; raises RefusalError for a conversation or identity that is not there."""
     if body.identity is not None:
         conversation, member = _find_chat(state, body)
@@ -76,7 +76,7 @@ async def take_inbound(state: State, body: InboundBody) -> Taken:
     return await _create(state, body, binding)
 
 
-def _find_chat(state: State, body: InboundBody) -> tuple[ClassicConversationRecord, ClassicMember]:
+def _find_chat(state: SandboxState, body: InboundBody) -> tuple[ClassicConversationRecord, ClassicMember]:
     conversation = state.classic.find(body.conversation or "")
     if conversation is None:
         raise missing(CONVERSATION_NOT_FOUND, f"/Conversations/{body.conversation}", state.options.classic_not_found)
@@ -88,7 +88,7 @@ def _find_chat(state: State, body: InboundBody) -> tuple[ClassicConversationReco
     return conversation, member
 
 
-async def _create(state: State, body: InboundBody, binding: Binding) -> Taken:
+async def _create(state: SandboxState, body: InboundBody, binding: Binding) -> Taken:
     """Open a conversation for a message, unless one came into being while the webhook was asked."""
     conversation = make_conversation(state, ConversationForm())
     fields = adding_fields(conversation, binding, body.body)
@@ -108,7 +108,7 @@ async def _create(state: State, body: InboundBody, binding: Binding) -> Taken:
 
 
 async def _add(
-    state: State, body: InboundBody, conversation: ClassicConversationRecord, member: ClassicMember
+    state: SandboxState, body: InboundBody, conversation: ClassicConversationRecord, member: ClassicMember
 ) -> Taken:
     """Add a message to a conversation that is there."""
     content, origin = _content(body, member), Origin(identity=member.identity)
@@ -128,7 +128,7 @@ def _content(body: InboundBody, member: ClassicMember) -> dict[str, str | None]:
 
 
 def _write(
-    state: State, conversation: ClassicConversationRecord, member: ClassicMember, content: dict[str, str | None]
+    state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, content: dict[str, str | None]
 ) -> Wire:
     """Let the member write, and return the form that tells of it."""
     form = MessageForm.model_validate(content)
@@ -136,7 +136,9 @@ def _write(
     return dict(message.to_fields(conversation.messaging_service_sid))
 
 
-def _bridge(state: State, body: InboundBody, conversation: ClassicConversationRecord) -> ConversationRecord | None:
+def _bridge(
+    state: SandboxState, body: InboundBody, conversation: ClassicConversationRecord
+) -> ConversationRecord | None:
     """Let the message come in on v2 as well, where the bridge is on."""
     if not state.options.classic_bridge:
         return None
@@ -163,7 +165,7 @@ def _channel_of(address: str) -> str:
     return Channel.EMAIL if type_of(address) == "email" else Channel.SMS
 
 
-def _bridged_configuration(state: State) -> str | None:
+def _bridged_configuration(state: SandboxState) -> str | None:
     """Return the configuration that bridges our service; None takes the first one."""
     for each in state.configurations:
         bridge = each.settings.wire.get("conversationsV1Bridge") or {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from router.sandbox.classic.forms import MemberForm
     from router.sandbox.classic.hooks import Origin
     from router.sandbox.classic.records import ClassicConversationRecord, Pair
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
 
 MAX_MEMBERS: Final = 1_000
 MAX_BOUND_MEMBERS: Final = 50
@@ -37,7 +37,7 @@ _MAILBOX: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def make_member(
-    state: State, conversation: ClassicConversationRecord, form: MemberForm, *, is_sandboxed: bool = False
+    state: SandboxState, conversation: ClassicConversationRecord, form: MemberForm, *, is_sandboxed: bool = False
 ) -> ClassicMember:
     """Return the member that `form` asks for, checked and not added yet; raises RefusalError.
 
@@ -67,7 +67,9 @@ def make_member(
     return member
 
 
-def add_member(state: State, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin) -> None:
+def add_member(
+    state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin
+) -> None:
     """Add a member that was made without an await in between, and tell of it."""
     memory = state.classic
     conversation.members.add(member)
@@ -80,7 +82,11 @@ def add_member(state: State, conversation: ClassicConversationRecord, member: Cl
 
 
 def change_member(
-    state: State, conversation: ClassicConversationRecord, member: ClassicMember, form: MemberForm, origin: Origin
+    state: SandboxState,
+    conversation: ClassicConversationRecord,
+    member: ClassicMember,
+    form: MemberForm,
+    origin: Origin,
 ) -> None:
     """Change what `form` gives and keep the rest; raises RefusalError and changes nothing then."""
     if conversation.is_closed:
@@ -107,7 +113,9 @@ def change_member(
     _tell(state, member, "onParticipantUpdated", origin)
 
 
-def remove_member(state: State, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin) -> None:
+def remove_member(
+    state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin
+) -> None:
     """Remove the member, which frees its pair, and tell of it."""
     conversation.members.remove(member.id)
     state.classic.release(member, is_gone=True)
@@ -130,7 +138,7 @@ def type_of(address: str) -> str:
     return "email" if "@" in address else "sms"
 
 
-def _tell(state: State, member: ClassicMember, event_type: str, origin: Origin) -> None:
+def _tell(state: SandboxState, member: ClassicMember, event_type: str, origin: Origin) -> None:
     state.classic_hooks.publish_event(member.conversation_sid, event_type, member_fields(member, event_type), origin)
 
 
@@ -197,7 +205,7 @@ def _changed_binding(member: ClassicMember, form: MemberForm) -> Binding | None:
 
 
 def _refuse_double(
-    state: State,
+    state: SandboxState,
     conversation: ClassicConversationRecord,
     member: ClassicMember,
     identity: str | None = None,

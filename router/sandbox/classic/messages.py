@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from router.sandbox.classic.forms import MessageForm
     from router.sandbox.classic.hooks import Origin
     from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
 
 #: Who writes where a REST call names nobody.
 SYSTEM: Final = "system"
@@ -41,7 +41,7 @@ def author_of(conversation: ClassicConversationRecord, author: str) -> ClassicMe
 
 
 def write_message(
-    state: State,
+    state: SandboxState,
     conversation: ClassicConversationRecord,
     form: MessageForm,
     member: ClassicMember | None,

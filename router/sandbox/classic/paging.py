@@ -26,7 +26,7 @@ _DIGITS: Final = 9
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """Between two records: after the one with `mark` or, if `is_back`, before it."""
 
     mark: str
@@ -86,10 +86,12 @@ def page_wire(
         "page_size": query.size,
         "first_page_url": query.link(0, None),
         "previous_page_url": (
-            query.link(max(0, query.page - 1), _encode(Place(mark(items[0]), is_back=True))) if has_previous else None
+            query.link(max(0, query.page - 1), _encode(PagePosition(mark(items[0]), is_back=True)))
+            if has_previous
+            else None
         ),
         "url": query.link(query.page, query.token),
-        "next_page_url": query.link(query.page + 1, _encode(Place(mark(items[-1])))) if has_next else None,
+        "next_page_url": query.link(query.page + 1, _encode(PagePosition(mark(items[-1])))) if has_next else None,
         "key": query.key,
     }
     return {"meta": meta, query.key: [make(item) for item in items]}
@@ -97,7 +99,7 @@ def page_wire(
 
 def _take(
     records: Sequence[T],
-    place: Place | None,
+    place: PagePosition | None,
     size: int,
     mark: Callable[[T], str],
     accepts: Callable[[T], bool] | None,
@@ -117,11 +119,11 @@ def _take(
     return items[:size], bool(items) and bool(walk(range(start - 1, -1, -1))), len(items) > size
 
 
-def _encode(place: Place) -> str:
+def _encode(place: PagePosition) -> str:
     return "PT" + urlsafe_b64encode(orjson.dumps(list(place))).decode().rstrip("=")
 
 
-def _decode(token: str) -> Place:
+def _decode(token: str) -> PagePosition:
     try:
         text = token.removeprefix("PT")
         value = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
@@ -129,5 +131,5 @@ def _decode(token: str) -> Place:
         raise invalid("PageToken", "is not a token of this list") from error
     match value:
         case [str(mark), bool(is_back)]:
-            return Place(mark, is_back)
+            return PagePosition(mark, is_back)
     raise invalid("PageToken", "is not a token of this list")

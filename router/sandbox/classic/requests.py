@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from router.sandbox.classic.records import ClassicConversationRecord, Fields
-    from router.sandbox.indexes import Entry
+    from router.sandbox.indexes import IndexEntry
 
 _HEADER: Final = "X-Twilio-Webhook-Enabled"
 
@@ -60,6 +60,6 @@ async def ask(request: web.Request, event_type: str, fields: Fields) -> dict[str
     return verdict.changes
 
 
-def mark(record: Entry) -> str:
+def mark(record: IndexEntry) -> str:
     """Return what the records of a list are in order of."""
     return f"{record.moment:020d}"

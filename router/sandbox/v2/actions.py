@@ -14,7 +14,7 @@ from router.sandbox.v2.communications import Utterance, party, record_communicat
 from router.sandbox.v2.records import ActionRecord, Wire
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import ActionPartyBody, ActionPayload, NewAction
     from router.sandbox.v2.records import ConversationRecord
 
@@ -22,7 +22,9 @@ _SENDABLE: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channe
 KEEP_ACTIONS: Final = 1_000
 
 
-def create_action(state: State, conversation: ConversationRecord, body: NewAction) -> tuple[ActionRecord, Utterance]:
+def create_action(
+    state: SandboxState, conversation: ConversationRecord, body: NewAction
+) -> tuple[ActionRecord, Utterance]:
     """Accept an action; the caller completes it with the utterance later. Raises RefusalError (400)."""
     moment = state.clock.moment()
     message_sid = f"SM{state.entropy.getrandbits(128):032x}"
@@ -41,7 +43,9 @@ def create_action(state: State, conversation: ConversationRecord, body: NewActio
     return action, utterance
 
 
-def complete_action(state: State, conversation: ConversationRecord, action: ActionRecord, utterance: Utterance) -> None:
+def complete_action(
+    state: SandboxState, conversation: ConversationRecord, action: ActionRecord, utterance: Utterance
+) -> None:
     """End an action; does nothing for a conversation that was deleted or reset meanwhile."""
     if state.conversations.get(conversation.id) is not conversation:
         return

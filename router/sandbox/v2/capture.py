@@ -19,14 +19,27 @@ from router.sandbox.v2.bodies import AddressBody, Body, InlineParticipant, Text
 from router.sandbox.v2.communications import Utterance, party, record_communication
 from router.sandbox.v2.configurations import find_configuration
 from router.sandbox.v2.conversations import new_conversation, open_conversation
-from router.sandbox.v2.grouping import NO_ANCHORS, Member, keys_of
-from router.sandbox.v2.membership import Draft, find_collision, find_holder, fix_anchor, hold_ghost, place, rewrite
+from router.sandbox.v2.grouping import NO_ANCHORS, GroupingMember, keys_of
+from router.sandbox.v2.membership import (
+    ParticipantDraft,
+    find_collision,
+    find_holder,
+    fix_anchor,
+    hold_ghost,
+    place,
+    rewrite,
+)
 from router.sandbox.v2.participants import make_draft
 from router.sandbox.v2.profiles import resolve_profile
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
-    from router.sandbox.v2.records import CommunicationRecord, ConversationRecord, ParticipantRecord, Settings
+    from router.sandbox.state import SandboxState
+    from router.sandbox.v2.records import (
+        CommunicationRecord,
+        ConversationRecord,
+        ConversationSettings,
+        ParticipantRecord,
+    )
 
 #: On these a participant's address carries the call or classic conversation that it belongs to.
 _ADDRESS_CARRIES_ID: Final = frozenset({Channel.VOICE, Channel.CHAT, Channel.VIDEO})
@@ -59,7 +72,7 @@ class Captured:
     is_new: bool
 
 
-def capture(state: State, body: CaptureBody) -> Captured:
+def capture(state: SandboxState, body: CaptureBody) -> Captured:
     """Take in traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
     first = next((each.id for each in state.configurations), "of the sandbox")
     settings = find_configuration(state.configurations, body.configuration_id or first).settings
@@ -85,19 +98,21 @@ def capture(state: State, body: CaptureBody) -> Captured:
     return Captured(conversation, communication, is_new)
 
 
-def _customer_side(state: State, body: CaptureBody) -> Member:
+def _customer_side(state: SandboxState, body: CaptureBody) -> GroupingMember:
     address = ParticipantAddress(channel=body.channel, address=body.sender)
     kind, profile_id = resolve_profile(state, ParticipantType.CUSTOMER, None, (address,))
-    return Member(kind, profile_id, ((address.channel, address.as_address().canonical),))
+    return GroupingMember(kind, profile_id, ((address.channel, address.as_address().canonical),))
 
 
-def _find(state: State, settings: Settings, body: CaptureBody, member: Member) -> ConversationRecord | None:
+def _find(
+    state: SandboxState, settings: ConversationSettings, body: CaptureBody, member: GroupingMember
+) -> ConversationRecord | None:
     anchors = NO_ANCHORS.fix(body.channel, Address(body.channel, body.to).canonical)
     claimed = keys_of(member, anchors, settings.grouping).claimed
     return find_collision(state, settings.configuration_id, claimed, has_inactive=True)
 
 
-def _seat(state: State, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+def _seat(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
     """Add the sides that have no participant yet."""
     agent_type = body.agent_type if "agent_type" in body.model_fields_set else state.options.passive_agent_type
     channel_id = body.channel_id if body.channel in _ADDRESS_CARRIES_ID else None
@@ -118,7 +133,7 @@ def _seat(state: State, conversation: ConversationRecord, body: CaptureBody) -> 
     return place(state, conversation, drafts, is_checked=False)
 
 
-def _move_call(state: State, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+def _move_call(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
     """Give the customer's address the CallSid of the next call, where the switch says so; returns who changed."""
     sid = body.channel_id
     if body.channel != Channel.VOICE or not sid or state.options.call_participant == "new":
@@ -130,7 +145,9 @@ def _move_call(state: State, conversation: ConversationRecord, body: CaptureBody
     addresses = tuple(
         each.model_copy(update={"channel_id": sid}) if each.key == key else each for each in customer.addresses
     )
-    rewrite(state, conversation, customer, Draft(customer.type, customer.name, customer.profile_id, addresses))
+    rewrite(
+        state, conversation, customer, ParticipantDraft(customer.type, customer.name, customer.profile_id, addresses)
+    )
     return [customer]
 
 
@@ -147,7 +164,7 @@ def _holders(
     ]
 
 
-def _record(state: State, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:
+def _record(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:
     kind = "TRANSCRIPTION" if body.channel == Channel.VOICE else "TEXT"
     recipient = party(conversation, body.channel.value, body.to) | {"deliveryStatus": "DELIVERED"}
     utterance = Utterance(

@@ -16,7 +16,7 @@ from router.sandbox.v2.membership import find_holder
 from router.sandbox.v2.records import CommunicationRecord, Wire
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewCommunication, PartyBody
     from router.sandbox.v2.records import ConversationRecord
 
@@ -33,7 +33,9 @@ class Utterance:
     occurred_at: str | None = None
 
 
-def create_communication(state: State, conversation: ConversationRecord, body: NewCommunication) -> CommunicationRecord:
+def create_communication(
+    state: SandboxState, conversation: ConversationRecord, body: NewCommunication
+) -> CommunicationRecord:
     """Record what the API was given; raises RefusalError (400) for a participant that is not there."""
     recipients = tuple(
         _party(conversation, each, f"recipients[{number}]") | {"deliveryStatus": "DELIVERED"}
@@ -54,7 +56,7 @@ def create_communication(state: State, conversation: ConversationRecord, body: N
 
 
 def record_communication(
-    state: State, conversation: ConversationRecord, utterance: Utterance, *, by_api: bool = True
+    state: SandboxState, conversation: ConversationRecord, utterance: Utterance, *, by_api: bool = True
 ) -> CommunicationRecord:
     """Record or, by its resource id, update a communication, and tell it."""
     known = conversation.communications.get(conversation.resources.get(utterance.resource_id or "", ""))
@@ -84,7 +86,7 @@ def record_communication(
 
 
 def touch_communication(
-    state: State, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool = True
+    state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool = True
 ) -> None:
     """Stamp a communication as changed and tell it."""
     record.updated = state.clock.moment()
@@ -105,7 +107,7 @@ def _party(conversation: ConversationRecord, body: PartyBody, field: str) -> Wir
     return party(conversation, body.channel.value, body.address, body.participant_id)
 
 
-def _keep(state: State, conversation: ConversationRecord, record: CommunicationRecord) -> None:
+def _keep(state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord) -> None:
     conversation.communications.add(record)
     state.resource_ids.add(_ids(record), conversation.id)
     if record.resource_id:
@@ -121,7 +123,9 @@ def _ids(record: CommunicationRecord) -> list[str]:
     return [each for each in (record.channel_id, record.resource_id) if each]
 
 
-def _take_traffic(state: State, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool) -> None:
+def _take_traffic(
+    state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool
+) -> None:
     conversation.restarted = state.clock.now()
     conversation.channels.add(record.author["channel"])
     if conversation.status == ConversationStatus.INACTIVE:

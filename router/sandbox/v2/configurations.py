@@ -12,7 +12,7 @@ from router.core.resources import Configuration
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.v2.bodies import CallbackBody, ChannelSettingBody
 from router.sandbox.v2.grouping import BY_ADDRESSES_AND_CHANNEL
-from router.sandbox.v2.records import Callback, ConfigurationRecord, Settings, Wire
+from router.sandbox.v2.records import Callback, ConfigurationRecord, ConversationSettings, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,7 +45,7 @@ def load_configuration(given: Configuration | dict[str, Any], moment: int) -> Co
     return ConfigurationRecord(model.id, moment, moment, model.version or 1, make_settings(model.id, wire))
 
 
-def make_settings(configuration_id: str | None, wire: Wire) -> Settings:
+def make_settings(configuration_id: str | None, wire: Wire) -> ConversationSettings:
     """Return settings of a configuration in wire form."""
     shown = _SHOWN | wire
     timeouts = {
@@ -53,7 +53,7 @@ def make_settings(configuration_id: str | None, wire: Wire) -> Settings:
     }
     shown["statusCallbacks"] = [each.wire() for each in make_callbacks(shown["statusCallbacks"] or ())]
     callbacks = make_callbacks(shown["statusCallbacks"])
-    return Settings(configuration_id, shown["conversationGroupingType"], timeouts, callbacks, shown)
+    return ConversationSettings(configuration_id, shown["conversationGroupingType"], timeouts, callbacks, shown)
 
 
 def _timeouts(setting: Wire) -> tuple[int | None, int | None]:
@@ -69,7 +69,7 @@ def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]
 
 def settings_for(
     configurations: Timeline[ConfigurationRecord], configuration_id: str | None, inline: InlineConfiguration | None
-) -> Settings:
+) -> ConversationSettings:
     """Return the settings of a new conversation.
 
     Raises RefusalError: 404 for an unknown configuration, 400 for neither a configuration nor an inline one.

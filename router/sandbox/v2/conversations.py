@@ -20,12 +20,12 @@ from router.sandbox.v2.records import ConversationRecord, OperationRecord, Wire
 from router.sandbox.v2.timers import next_step
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewConversation, PatchConversation, ReplaceConversation
-    from router.sandbox.v2.records import Settings
+    from router.sandbox.v2.records import ConversationSettings
 
 
-def create_conversation(state: State, body: NewConversation) -> ConversationRecord:
+def create_conversation(state: SandboxState, body: NewConversation) -> ConversationRecord:
     """Open a conversation with all its participants at once.
 
     Raises RefusalError: 404 for the configuration, 409 if an open conversation holds the same grouping key.
@@ -40,7 +40,7 @@ def create_conversation(state: State, body: NewConversation) -> ConversationReco
 
 
 def new_conversation(
-    state: State, settings: Settings, *, name: str | None = None, is_inline: bool = False
+    state: SandboxState, settings: ConversationSettings, *, name: str | None = None, is_inline: bool = False
 ) -> ConversationRecord:
     """Return a conversation that is not open yet."""
     moment = state.clock.moment()
@@ -57,7 +57,7 @@ def new_conversation(
     )
 
 
-def open_conversation(state: State, conversation: ConversationRecord, *, by_api: bool = True) -> None:
+def open_conversation(state: SandboxState, conversation: ConversationRecord, *, by_api: bool = True) -> None:
     """Let everybody see the conversation, and tell of it and its participants."""
     state.conversations.add(conversation)
     state.schedule(conversation)
@@ -66,7 +66,7 @@ def open_conversation(state: State, conversation: ConversationRecord, *, by_api:
         state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=by_api)
 
 
-def replace_conversation(state: State, conversation: ConversationRecord, body: ReplaceConversation) -> None:
+def replace_conversation(state: SandboxState, conversation: ConversationRecord, body: ReplaceConversation) -> None:
     """PUT: name and metadata that the body omits are cleared (switch: kept)."""
     is_kept = state.options.put_semantics == "merge"
     if body.metadata is not None or not is_kept:
@@ -75,7 +75,7 @@ def replace_conversation(state: State, conversation: ConversationRecord, body: R
     change_conversation(state, conversation, name=name, status=body.status)
 
 
-def patch_conversation(state: State, conversation: ConversationRecord, body: PatchConversation) -> None:
+def patch_conversation(state: SandboxState, conversation: ConversationRecord, body: PatchConversation) -> None:
     """PATCH: metadata is merged, null removes a key or the name; raises RefusalError (400) past 8 entries."""
     given = body.model_fields_set
     metadata = conversation.metadata
@@ -93,7 +93,7 @@ def patch_conversation(state: State, conversation: ConversationRecord, body: Pat
 
 
 def change_conversation(
-    state: State, conversation: ConversationRecord, *, name: str | None, status: str, by_api: bool = True
+    state: SandboxState, conversation: ConversationRecord, *, name: str | None, status: str, by_api: bool = True
 ) -> None:
     """Set name and status; told only if one of them is new, as the event's documentation says."""
     is_new = (name, status) != (conversation.name, conversation.status)
@@ -108,7 +108,7 @@ def change_conversation(
         state.emit(conversation, "CONVERSATION_UPDATED", bare_wire(state, conversation), by_api=by_api)
 
 
-def delete_conversation(state: State, conversation: ConversationRecord) -> OperationRecord:
+def delete_conversation(state: SandboxState, conversation: ConversationRecord) -> OperationRecord:
     """Delete the conversation and return the operation that a 202 names."""
     _forget(state, conversation)
     moment = state.clock.moment()
@@ -121,7 +121,7 @@ def delete_conversation(state: State, conversation: ConversationRecord) -> Opera
     return operation
 
 
-def run_timers(state: State) -> None:
+def run_timers(state: SandboxState) -> None:
     """Make every conversation inactive or closed whose time has come, and tell it."""
     now = state.clock.now()
     for at, conversation_id in state.timers.due(now):
@@ -136,7 +136,7 @@ def run_timers(state: State) -> None:
             state.schedule(conversation)
 
 
-def bare_wire(state: State, conversation: ConversationRecord) -> Wire:
+def bare_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
     """Return the conversation as events carry it: without its participants."""
     settings = state.settings_of(conversation)
     configuration = settings.wire
@@ -155,13 +155,13 @@ def bare_wire(state: State, conversation: ConversationRecord) -> Wire:
     }
 
 
-def full_wire(state: State, conversation: ConversationRecord) -> Wire:
+def full_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
     """Return the conversation as the API returns it: with all its participants."""
     participants = [each.to_wire(state.text) for each in conversation.participants]
     return bare_wire(state, conversation) | {"participants": participants}
 
 
-def _bury(state: State, conversation: ConversationRecord) -> None:
+def _bury(state: SandboxState, conversation: ConversationRecord) -> None:
     release_keys(state, conversation)
     state.closed[conversation.id] = None
     while len(state.closed) > state.options.keep_closed:
@@ -170,7 +170,7 @@ def _bury(state: State, conversation: ConversationRecord) -> None:
             _forget(state, oldest)
 
 
-def _forget(state: State, conversation: ConversationRecord) -> None:
+def _forget(state: SandboxState, conversation: ConversationRecord) -> None:
     if not conversation.is_closed:
         release_keys(state, conversation)
     state.closed.pop(conversation.id, None)

@@ -33,7 +33,7 @@ BY_ADDRESSES: Final = "GROUP_BY_PARTICIPANT_ADDRESSES"
 BY_ADDRESSES_AND_CHANNEL: Final = "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE"
 
 
-class Member(NamedTuple):
+class GroupingMember(NamedTuple):
     """What grouping knows of a participant: type, profile, and addresses as (channel, canonical value)."""
 
     type: str
@@ -41,14 +41,14 @@ class Member(NamedTuple):
     addresses: tuple[tuple[str, str], ...]
 
 
-class Keys(NamedTuple):
+class GroupingKeys(NamedTuple):
     """`owned` is what a participant lets its conversation hold, `claimed` what no other may hold when it comes."""
 
     owned: frozenset[Key]
     claimed: frozenset[Key]
 
 
-NO_KEYS: Final = Keys(frozenset(), frozenset())
+NO_KEYS: Final = GroupingKeys(frozenset(), frozenset())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Anchors:
 
     channels: ChannelAnchors
 
-    def admit(self, members: Iterable[Member]) -> Anchors:
+    def admit(self, members: Iterable[GroupingMember]) -> Anchors:
         """Return the anchors after `members` came together; the same object where they change nothing."""
         arrivals: dict[str, list[tuple[str, str]]] = {}
         for member in members:
@@ -76,7 +76,7 @@ class Anchors:
         before = self.channels.get(channel, {})
         return self if before.get(address) else Anchors(self.channels | {channel: before | {address: True}})
 
-    def replace(self, old: Member, new: Member) -> Anchors:
+    def replace(self, old: GroupingMember, new: GroupingMember) -> Anchors:
         """Return the anchors after a participant became another: an address that it gave up is no anchor more."""
         gone = set(old.addresses) - set(new.addresses) if old.type != ParticipantType.CUSTOMER else set()
         channels = dict(self.channels)
@@ -104,7 +104,7 @@ def _arrive(before: dict[str, bool] | None, arrived: list[tuple[str, str]]) -> d
     return before
 
 
-def keys_of(member: Member, anchors: Anchors, grouping: str) -> Keys:
+def keys_of(member: GroupingMember, anchors: Anchors, grouping: str) -> GroupingKeys:
     """Return the keys of one participant in a conversation with these anchors."""
     if member.type in AGENT_TYPES:
         return NO_KEYS
@@ -115,10 +115,10 @@ def keys_of(member: Member, anchors: Anchors, grouping: str) -> Keys:
         keys: frozenset[Key] = frozenset(("pair", one, other) for _, one, other in pairs)
     else:
         keys = frozenset(("channel", *pair) for pair in pairs)
-    return Keys(keys, keys)
+    return GroupingKeys(keys, keys)
 
 
-def _pairs(member: Member, anchors: Anchors) -> set[tuple[str, str, str]]:
+def _pairs(member: GroupingMember, anchors: Anchors) -> set[tuple[str, str, str]]:
     """(channel, one, other) of each own address with each anchor; not with itself, and with nobody only if alone."""
     pairs = set()
     for channel, own in member.addresses:
@@ -128,14 +128,14 @@ def _pairs(member: Member, anchors: Anchors) -> set[tuple[str, str, str]]:
     return pairs  # type: ignore[return-value] # mypy does not see that two sorted values are two
 
 
-def _by_profile(member: Member, pairs: set[tuple[str, str, str]]) -> Keys:
+def _by_profile(member: GroupingMember, pairs: set[tuple[str, str, str]]) -> GroupingKeys:
     plain = {("pair", one, other) for _, one, other in pairs}
     known = {("known-pair", one, other) for _, one, other in pairs}
     if member.type == ParticipantType.UNKNOWN:
-        return Keys(frozenset(plain), frozenset(plain | known))
+        return GroupingKeys(frozenset(plain), frozenset(plain | known))
     by_address: set[Key] = {("address", address) for _, address in member.addresses}
     by_known: set[Key] = {("known", address) for _, address in member.addresses}
     if member.profile_id is None:
-        return Keys(frozenset(by_address | plain), frozenset(by_address | by_known | plain))
+        return GroupingKeys(frozenset(by_address | plain), frozenset(by_address | by_known | plain))
     profile: set[Key] = {("profile", member.profile_id)}
-    return Keys(frozenset(profile | by_known | known), frozenset(profile | by_address | plain))
+    return GroupingKeys(frozenset(profile | by_known | known), frozenset(profile | by_address | plain))

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 from router.core.resources import ConversationStatus, ParticipantAddress
 from router.sandbox.errors import mapping_exists
-from router.sandbox.v2.grouping import NO_KEYS, Anchors, Key, Keys, Member, keys_of
+from router.sandbox.v2.grouping import NO_KEYS, Anchors, GroupingKeys, GroupingMember, Key, keys_of
 from router.sandbox.v2.records import ParticipantRecord, canonical_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.records import ConversationRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class ParticipantDraft:
     """A participant as it shall be: body, defaults and profile put together."""
 
     type: str
@@ -31,13 +31,17 @@ class Draft:
     profile_id: str | None
     addresses: tuple[ParticipantAddress, ...]
 
-    def as_member(self) -> Member:
+    def as_member(self) -> GroupingMember:
         """Return what grouping looks at."""
-        return Member(self.type, self.profile_id, canonical_pairs(self.addresses))
+        return GroupingMember(self.type, self.profile_id, canonical_pairs(self.addresses))
 
 
 def place(
-    state: State, conversation: ConversationRecord, drafts: Iterable[Draft], *, is_checked: bool = True
+    state: SandboxState,
+    conversation: ConversationRecord,
+    drafts: Iterable[ParticipantDraft],
+    *,
+    is_checked: bool = True,
 ) -> list[ParticipantRecord]:
     """Put new participants into the conversation at once, without telling anybody.
 
@@ -56,7 +60,9 @@ def place(
     return records
 
 
-def rewrite(state: State, conversation: ConversationRecord, participant: ParticipantRecord, draft: Draft) -> None:
+def rewrite(
+    state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord, draft: ParticipantDraft
+) -> None:
     """Make `participant` what `draft` says; raises RefusalError (409) if the grouping collides."""
     member = draft.as_member()
     anchors = conversation.anchors.replace(participant.as_member(), member)
@@ -70,7 +76,7 @@ def rewrite(state: State, conversation: ConversationRecord, participant: Partici
     _hold_keys(state, conversation, anchors, keys)
 
 
-def take_out(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+def take_out(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
     """Remove the participant; our address stays an anchor, so the customer's next message still comes here."""
     conversation.participants.remove(participant.id)
     _release_addresses(state, conversation, participant)
@@ -78,13 +84,13 @@ def take_out(state: State, conversation: ConversationRecord, participant: Partic
     participant.updated = state.clock.moment()
 
 
-def fix_anchor(state: State, conversation: ConversationRecord, channel: str, address: str) -> None:
+def fix_anchor(state: SandboxState, conversation: ConversationRecord, channel: str, address: str) -> None:
     """Hold our own (canonical) address as an anchor, whether or not a participant has it."""
     anchors = conversation.anchors.fix(channel, address)
     _hold_keys(state, conversation, anchors, _new_keys(conversation, anchors, {}))
 
 
-def hold_ghost(state: State, conversation: ConversationRecord, member: Member) -> None:
+def hold_ghost(state: SandboxState, conversation: ConversationRecord, member: GroupingMember) -> None:
     """Hold the grouping keys of a customer side that is no participant."""
     if member not in conversation.ghosts:
         keys = keys_of(member, conversation.anchors, conversation.settings.grouping)
@@ -92,13 +98,13 @@ def hold_ghost(state: State, conversation: ConversationRecord, member: Member) -
         conversation.ghosts[member] = keys
 
 
-def release_keys(state: State, conversation: ConversationRecord) -> None:
+def release_keys(state: SandboxState, conversation: ConversationRecord) -> None:
     """Free every grouping key of a conversation that closes."""
     for keys in (*(each.keys for each in conversation.participants), *conversation.ghosts.values()):
         _exchange(state, conversation, keys, NO_KEYS)
 
 
-def release_resource_ids(state: State, conversation: ConversationRecord) -> None:
+def release_resource_ids(state: SandboxState, conversation: ConversationRecord) -> None:
     """Free what the `channelId` filter finds a conversation by, when it goes."""
     for participant in conversation.participants:
         _release_addresses(state, conversation, participant)
@@ -118,7 +124,7 @@ def find_holder(
 
 
 def find_collision(
-    state: State,
+    state: SandboxState,
     configuration_id: str | None,
     claimed: Iterable[Key],
     apart_from: str | None = None,
@@ -136,7 +142,7 @@ def find_collision(
     return min(found, key=lambda each: (each.status != ConversationStatus.ACTIVE, each.moment), default=None)
 
 
-def _refuse_collision(state: State, conversation: ConversationRecord, keys: Mapping[str, Keys]) -> None:
+def _refuse_collision(state: SandboxState, conversation: ConversationRecord, keys: Mapping[str, GroupingKeys]) -> None:
     claimed: set[Key] = set()
     for participant_id, new in keys.items():
         known = conversation.participants.get(participant_id)
@@ -147,7 +153,7 @@ def _refuse_collision(state: State, conversation: ConversationRecord, keys: Mapp
         raise mapping_exists(other.id)
 
 
-def _new_record(state: State, conversation: ConversationRecord, draft: Draft) -> ParticipantRecord:
+def _new_record(state: SandboxState, conversation: ConversationRecord, draft: ParticipantDraft) -> ParticipantRecord:
     moment = state.clock.moment()
     return ParticipantRecord(
         id=state.make_id("conv_participant", moment),
@@ -162,7 +168,9 @@ def _new_record(state: State, conversation: ConversationRecord, draft: Draft) ->
     )
 
 
-def _new_keys(conversation: ConversationRecord, anchors: Anchors, members: Mapping[str, Member]) -> dict[str, Keys]:
+def _new_keys(
+    conversation: ConversationRecord, anchors: Anchors, members: Mapping[str, GroupingMember]
+) -> dict[str, GroupingKeys]:
     """Return the new keys by participant id: of `members`, and of everybody if the anchors changed."""
     concerned = dict(members)
     if anchors is not conversation.anchors:
@@ -171,7 +179,9 @@ def _new_keys(conversation: ConversationRecord, anchors: Anchors, members: Mappi
     return {participant_id: keys_of(member, anchors, grouping) for participant_id, member in concerned.items()}
 
 
-def _hold_keys(state: State, conversation: ConversationRecord, anchors: Anchors, keys: Mapping[str, Keys]) -> None:
+def _hold_keys(
+    state: SandboxState, conversation: ConversationRecord, anchors: Anchors, keys: Mapping[str, GroupingKeys]
+) -> None:
     for participant_id, new in keys.items():
         participant = conversation.participants.get(participant_id)
         if participant is not None:
@@ -185,19 +195,19 @@ def _hold_keys(state: State, conversation: ConversationRecord, anchors: Anchors,
         _exchange(state, conversation, old, conversation.ghosts[member])
 
 
-def _exchange(state: State, conversation: ConversationRecord, old: Keys, new: Keys) -> None:
+def _exchange(state: SandboxState, conversation: ConversationRecord, old: GroupingKeys, new: GroupingKeys) -> None:
     """Swap held keys; grouping happens within one configuration, and without one in a group of its own."""
     scope = conversation.settings.configuration_id
     state.keys.discard(((scope, key) for key in old.owned), conversation.id)
     state.keys.add(((scope, key) for key in new.owned), conversation.id)
 
 
-def _hold_addresses(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+def _hold_addresses(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
     conversation.addresses.add((each.key for each in participant.addresses), participant.id)
     conversation.member_channels.update(each.channel for each in participant.addresses)
     state.resource_ids.add((each.channel_id for each in participant.addresses if each.channel_id), conversation.id)
 
 
-def _release_addresses(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+def _release_addresses(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
     conversation.addresses.discard((each.key for each in participant.addresses), participant.id)
     state.resource_ids.discard((each.channel_id for each in participant.addresses if each.channel_id), conversation.id)

@@ -46,7 +46,7 @@ class PageQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[R]):
+class ResultPage(Generic[R]):
     """Records in the order shown, and the tokens of the pages around."""
 
     items: list[R]
@@ -79,7 +79,7 @@ def read_query(query: Mapping[str, str], listing: str, *, is_descending: bool) -
     return PageQuery(listing, size, _decode(token, listing) if token else None, is_descending)
 
 
-def take_page(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None = None) -> Page[R]:
+def take_page(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None = None) -> ResultPage[R]:
     """Return the page of `records` (oldest first) that `query` asks for, of those that `accepts` takes."""
     if query.is_counted:
         return _take_counted(records, query, accepts)
@@ -90,23 +90,23 @@ def take_page(records: Sequence[R], query: PageQuery, accepts: Callable[[R], boo
     if is_back:
         items.reverse()
     if not items:
-        return Page([], None, None)
+        return ResultPage([], None, None)
     has_after = _exists(records, items[-1], accepts, is_down=query.is_descending) if is_back else has_more
     has_before = has_more if is_back else _exists(records, items[0], accepts, is_down=not query.is_descending)
-    return Page(
+    return ResultPage(
         items,
         _encode(query.listing, items[-1].moment, is_back=False) if has_after else None,
         _encode(query.listing, items[0].moment, is_back=True) if has_before else None,
     )
 
 
-def _take_counted(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None) -> Page[R]:
+def _take_counted(records: Sequence[R], query: PageQuery, accepts: Callable[[R], bool] | None) -> ResultPage[R]:
     start = max(0, query.cursor.moment) if query.cursor else 0
     end = start + query.size
     shown = list(_walk(records, None, accepts, is_down=query.is_descending))
     after = _encode(query.listing, end, is_back=False) if len(shown) > end else None
     before = _encode(query.listing, max(0, start - query.size), is_back=False) if start else None
-    return Page(shown[start:end], after, before)
+    return ResultPage(shown[start:end], after, before)
 
 
 def _walk(

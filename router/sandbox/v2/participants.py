@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from router.core.resources import ParticipantAddress, ParticipantType
 from router.sandbox.errors import conflict, invalid
-from router.sandbox.v2.membership import Draft, find_holder, place, rewrite, take_out
+from router.sandbox.v2.membership import ParticipantDraft, find_holder, place, rewrite, take_out
 from router.sandbox.v2.profiles import resolve_profile
 
 if TYPE_CHECKING:
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import InlineParticipant
     from router.sandbox.v2.records import ConversationRecord, ParticipantRecord
 
 
-def make_draft(state: State, body: InlineParticipant) -> Draft:
+def make_draft(state: SandboxState, body: InlineParticipant) -> ParticipantDraft:
     """Return the participant that `body` asks for; the memory store may add a profile and so the type CUSTOMER."""
     addresses = tuple(
         ParticipantAddress(channel=each.channel, address=each.address, channel_id=each.channel_id)
@@ -26,10 +26,12 @@ def make_draft(state: State, body: InlineParticipant) -> Draft:
     )
     asked = body.type or state.options.default_participant_type
     kind, profile_id = resolve_profile(state, asked, body.profile_id, addresses)
-    return Draft(str(kind), body.name, profile_id, addresses)
+    return ParticipantDraft(str(kind), body.name, profile_id, addresses)
 
 
-def add_participant(state: State, conversation: ConversationRecord, body: InlineParticipant) -> ParticipantRecord:
+def add_participant(
+    state: SandboxState, conversation: ConversationRecord, body: InlineParticipant
+) -> ParticipantRecord:
     """Add a participant; raises RefusalError (409) on a duplicate address or a grouping conflict."""
     draft = make_draft(state, body)
     holder = find_holder(conversation, draft.addresses)
@@ -44,7 +46,7 @@ def add_participant(state: State, conversation: ConversationRecord, body: Inline
 
 
 def replace_participant(
-    state: State, conversation: ConversationRecord, participant: ParticipantRecord, body: InlineParticipant
+    state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord, body: InlineParticipant
 ) -> ParticipantRecord:
     """PUT: what the body omits is cleared (switch: kept); raises RefusalError (409) like add_participant."""
     if state.options.put_semantics == "merge":
@@ -59,7 +61,7 @@ def replace_participant(
 
 
 def rewrite_participant(
-    state: State, conversation: ConversationRecord, participant: ParticipantRecord, draft: Draft
+    state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord, draft: ParticipantDraft
 ) -> ParticipantRecord:
     """Make `participant` what `draft` says and tell it."""
     rewrite(state, conversation, participant, draft)
@@ -68,17 +70,17 @@ def rewrite_participant(
     return participant
 
 
-def remove_participant(state: State, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+def remove_participant(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
     """Remove the participant and tell it; the public API cannot do this, Twilio itself can."""
     take_out(state, conversation, participant)
     state.emit(conversation, "PARTICIPANT_REMOVED", participant.to_wire(state.text), by_api=False)
 
 
-def distinct(drafts: list[Draft], choice: str) -> list[Draft]:
+def distinct(drafts: list[ParticipantDraft], choice: str) -> list[ParticipantDraft]:
     """Deal with one address in two participants of one request as the switch says; RefusalError (400) to refuse."""
     if choice == "allow":
         return drafts
-    kept: list[Draft] = []
+    kept: list[ParticipantDraft] = []
     places: dict[str, int] = {}
     for number, draft in enumerate(drafts):
         place_of = next((places[each.key] for each in draft.addresses if each.key in places), None)
@@ -93,12 +95,12 @@ def distinct(drafts: list[Draft], choice: str) -> list[Draft]:
     return kept
 
 
-def merge(old: ParticipantRecord | Draft, new: Draft) -> Draft:
+def merge(old: ParticipantRecord | ParticipantDraft, new: ParticipantDraft) -> ParticipantDraft:
     """Return `old` with what `new` adds to it; UNKNOWN adds no type."""
     known = {each.key for each in old.addresses}
     added = tuple(each for each in new.addresses if each.key not in known)
     kind = old.type if new.type == ParticipantType.UNKNOWN else new.type
-    return Draft(kind, new.name or old.name, new.profile_id or old.profile_id, old.addresses + added)
+    return ParticipantDraft(kind, new.name or old.name, new.profile_id or old.profile_id, old.addresses + added)
 
 
 def _duplicate(holder: ParticipantRecord) -> Exception:

@@ -13,11 +13,11 @@ from router.core.resources import AGENT_TYPES, ParticipantType
 
 if TYPE_CHECKING:
     from router.core.resources import ParticipantAddress
-    from router.sandbox.state import State
+    from router.sandbox.state import SandboxState
 
 
 def resolve_profile(
-    state: State, kind: str, given: str | None, addresses: tuple[ParticipantAddress, ...]
+    state: SandboxState, kind: str, given: str | None, addresses: tuple[ParticipantAddress, ...]
 ) -> tuple[str, str | None]:
     """Return type and profile id of a participant with these addresses."""
     if given is not None or kind in AGENT_TYPES:

@@ -12,7 +12,7 @@ from typing import Any
 
 from router.core.resources import ConversationStatus, ParticipantAddress
 from router.sandbox.indexes import OwnerIndex, Timeline
-from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, Keys, Member
+from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, GroupingKeys, GroupingMember
 
 #: Writes a moment as the API's time.
 TimeText = Callable[[int], str]
@@ -32,7 +32,7 @@ class Callback:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ConversationSettings:
     """The effective configuration of a conversation; conversations of one configuration share one.
 
     `timeouts` maps a channel to its (inactive, closed) minutes.
@@ -53,7 +53,7 @@ class ConfigurationRecord:
     moment: int
     updated: int
     version: int
-    settings: Settings
+    settings: ConversationSettings
 
     def to_wire(self, text: TimeText) -> Wire:
         """Return the JSON object of the API."""
@@ -74,11 +74,11 @@ class ParticipantRecord:
     name: str | None
     profile_id: str | None
     addresses: tuple[ParticipantAddress, ...]
-    keys: Keys = NO_KEYS
+    keys: GroupingKeys = NO_KEYS
 
-    def as_member(self) -> Member:
+    def as_member(self) -> GroupingMember:
         """Return what grouping looks at."""
-        return Member(self.type, self.profile_id, canonical_pairs(self.addresses))
+        return GroupingMember(self.type, self.profile_id, canonical_pairs(self.addresses))
 
     def to_wire(self, text: TimeText) -> Wire:
         """Return the JSON object of the API."""
@@ -176,7 +176,7 @@ class ConversationRecord:
     moment: int
     updated: int
     account_id: str
-    settings: Settings
+    settings: ConversationSettings
     is_inline: bool
     name: str | None
     metadata: dict[str, str]
@@ -189,7 +189,7 @@ class ConversationRecord:
     communications: Timeline[CommunicationRecord] = field(default_factory=Timeline)
     resources: dict[str, str] = field(default_factory=dict)
     actions: dict[str, ActionRecord] = field(default_factory=dict)
-    ghosts: dict[Member, Keys] = field(default_factory=dict)
+    ghosts: dict[GroupingMember, GroupingKeys] = field(default_factory=dict)
     channels: set[str] = field(default_factory=set)
     member_channels: set[str] = field(default_factory=set)
     timer_at: int | None = None

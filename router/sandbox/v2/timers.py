@@ -15,7 +15,7 @@ from router.core.resources import ConversationStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from router.sandbox.v2.records import ConversationRecord, Settings
+    from router.sandbox.v2.records import ConversationRecord, ConversationSettings
 
 MINUTE: Final = 60_000_000
 
@@ -26,7 +26,7 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []
 
-    def schedule(self, conversation: ConversationRecord, settings: Settings, choice: str) -> None:
+    def schedule(self, conversation: ConversationRecord, settings: ConversationSettings, choice: str) -> None:
         """Look at `conversation` when its next timer ends; earlier than planned only if that moved forward."""
         step = next_step(conversation, settings, choice)
         if step is not None and (conversation.timer_at is None or step[0] < conversation.timer_at):
@@ -40,7 +40,7 @@ class Timers:
 
 
 def next_step(
-    conversation: ConversationRecord, settings: Settings, choice: str
+    conversation: ConversationRecord, settings: ConversationSettings, choice: str
 ) -> tuple[int, ConversationStatus] | None:
     """Return when the conversation changes to what, or None while nothing makes it change."""
     if conversation.is_closed:

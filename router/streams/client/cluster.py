@@ -41,7 +41,7 @@ SLOTS: Final = 16384
 Address = tuple[str, int]
 
 
-class Place(NamedTuple):
+class CommandTarget(NamedTuple):
     """Where a command goes; `is_asking` where its slot is on the way to that node."""
 
     address: Address
@@ -118,9 +118,9 @@ class ClusterClient(Redis):
         Raises RedisError where no node has answered at all.
         """
         results: list[Any] = [None] * len(slots)
-        left = {index: Place(owner) for index, owner in enumerate(await self._owners_of(slots))}
+        left = {index: CommandTarget(owner) for index, owner in enumerate(await self._owners_of(slots))}
         for _ in range(REDIRECTIONS):
-            parts: defaultdict[Place, list[int]] = defaultdict(list)
+            parts: defaultdict[CommandTarget, list[int]] = defaultdict(list)
             for index, place in left.items():
                 parts[place].append(index)
             answers = await asyncio.gather(*[self._run_part(place, part, run) for place, part in parts.items()])
@@ -139,7 +139,7 @@ class ClusterClient(Redis):
             raise results[0]
         return results
 
-    async def _run_part(self, place: Place, part: list[int], run: Run) -> list[Any]:
+    async def _run_part(self, place: CommandTarget, part: list[int], run: Run) -> list[Any]:
         """Run one node's part; an error of the node is the result of each, and a reason to look at the map again."""
         try:
             results = await run(self._client(place.address), part, place.is_asking)
@@ -283,9 +283,9 @@ async def _execute(node: Redis, *args: Any, **options: Any) -> Any:
     return await client.execute_command(*args, **options)
 
 
-def _redirected(error: AskError, asked: Address) -> Place:
+def _redirected(error: AskError, asked: Address) -> CommandTarget:
     """Return where a redirection points; one without a host is about another port of who was asked."""
-    return Place((error.host or asked[0], error.port), not isinstance(error, MovedError))
+    return CommandTarget((error.host or asked[0], error.port), not isinstance(error, MovedError))
 
 
 def _as_redis_error(error: Exception) -> RedisError:

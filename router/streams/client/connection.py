@@ -1,4 +1,4 @@
-"""Connections to Redis, however it is deployed (router.core.redis_url)."""
+"""Connections to Redis, however it is deployed (router.streams.client.url)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from router.core.errors import SettingsError
 from router.streams.client.cluster import Address, ClusterClient
 from router.streams.client.fast_connections import quick
 from router.streams.client.scripts import Script, load_script, run_all
-from router.streams.client.url import Kind, RedisUrl, parse_redis_url
+from router.streams.client.url import RedisUrl, ServerKind, parse_redis_url
 
 #: Seconds. A stalled server is noticed, and the caller decides; the client never repeats a command by itself.
 SOCKET_TIMEOUT: Final = 5.0
@@ -33,13 +33,13 @@ __all__ = ["Redis", "RedisError", "Script", "connect", "ensure_answering", "load
 def connect(url: str, *, timeout: float = SOCKET_TIMEOUT) -> Redis:
     """Return a client for `url` (raw bytes in and out); it connects at first use. `timeout` is in seconds.
 
-    Raises ValueError for a URL that is none (router.core.redis_url).
+    Raises ValueError for a URL that is none (router.streams.client.url).
     """
     place = parse_redis_url(url)
     options: dict[str, Any] = {"max_connections": MAX_CONNECTIONS, "timeout": timeout, **socket_options(timeout)}
-    if place.kind is Kind.SENTINEL:
+    if place.kind is ServerKind.SENTINEL:
         return _behind_sentinels(place, options)
-    if place.kind is Kind.CLUSTER:
+    if place.kind is ServerKind.CLUSTER:
         return _of_cluster(place, options)
     if urlsplit(url).scheme == "unix":
         del options["socket_keepalive"]  # there is no network that could lose its other side

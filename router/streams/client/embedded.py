@@ -165,7 +165,7 @@ def _keep_open_after_errors(server: Any) -> None:
     """
     original: Any = server.RequestHandlerClass
 
-    class Handler(original):  # type: ignore[misc]
+    class PatchedHandler(original):  # type: ignore[misc]
         def setup(self) -> None:
             super().setup()
             read = self.current_client.read_response
@@ -178,7 +178,7 @@ def _keep_open_after_errors(server: Any) -> None:
 
             self.current_client.read_response = read_response
 
-    server.RequestHandlerClass = Handler
+    server.RequestHandlerClass = PatchedHandler
 
 
 class _FakeServer:

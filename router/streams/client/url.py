@@ -20,7 +20,7 @@ SENTINEL_PORT: Final = 26379
 SERVER_PORT: Final = 6379
 
 
-class Kind(StrEnum):
+class ServerKind(StrEnum):
     """How Redis is deployed."""
 
     SERVER = "server"
@@ -30,13 +30,13 @@ class Kind(StrEnum):
 
 #: Scheme: (kind, with TLS).
 _SCHEMES: Final = {
-    "redis": (Kind.SERVER, False),
-    "rediss": (Kind.SERVER, True),
-    "unix": (Kind.SERVER, False),
-    "redis+sentinel": (Kind.SENTINEL, False),
-    "rediss+sentinel": (Kind.SENTINEL, True),
-    "redis+cluster": (Kind.CLUSTER, False),
-    "rediss+cluster": (Kind.CLUSTER, True),
+    "redis": (ServerKind.SERVER, False),
+    "rediss": (ServerKind.SERVER, True),
+    "unix": (ServerKind.SERVER, False),
+    "redis+sentinel": (ServerKind.SENTINEL, False),
+    "rediss+sentinel": (ServerKind.SENTINEL, True),
+    "redis+cluster": (ServerKind.CLUSTER, False),
+    "rediss+cluster": (ServerKind.CLUSTER, True),
 }
 _TLS_OPTIONS: Final = frozenset({"ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile"})
 _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
@@ -50,7 +50,7 @@ class RedisUrl:
     """
 
     text: str = field(repr=False)
-    kind: Kind
+    kind: ServerKind
     is_tls: bool = False
     nodes: tuple[tuple[str, int], ...] = ()
     service: str = ""
@@ -68,14 +68,14 @@ def parse_redis_url(text: str) -> RedisUrl:
     if scheme not in _SCHEMES:
         raise ValueError(f"does not begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
     kind, is_tls = _SCHEMES[scheme]
-    if kind is Kind.SERVER:
+    if kind is ServerKind.SERVER:
         return RedisUrl(text, kind, is_tls)
     try:
         parts = urlsplit(text)
     except ValueError as error:  # half of an IPv6 address, for one
         raise ValueError("is no URL") from error
     user, _, places = parts.netloc.rpartition("@")
-    default = SENTINEL_PORT if kind is Kind.SENTINEL else SERVER_PORT
+    default = SENTINEL_PORT if kind is ServerKind.SENTINEL else SERVER_PORT
     nodes = tuple(_node(number, place, default) for number, place in enumerate(places.split(","), 1))
     service, db = _read_path(kind, parts.path)
     options = _read_options(kind, parts.query, is_tls=is_tls)
@@ -106,10 +106,10 @@ def _node(number: int, place: str, default: int) -> tuple[str, int]:
     return host, port or default
 
 
-def _read_path(kind: Kind, path: str) -> tuple[str, int]:
+def _read_path(kind: ServerKind, path: str) -> tuple[str, int]:
     """Return service and database."""
     words = [unquote(word) for word in path.strip("/").split("/") if word]
-    if kind is Kind.CLUSTER:
+    if kind is ServerKind.CLUSTER:
         if words not in ([], ["0"]):
             raise ValueError("a Cluster has no database but 0: nothing may follow the hosts")
         return "", 0
@@ -121,9 +121,11 @@ def _read_path(kind: Kind, path: str) -> tuple[str, int]:
     return service, int(db)
 
 
-def _read_options(kind: Kind, query: str, *, is_tls: bool) -> dict[str, str]:
+def _read_options(kind: ServerKind, query: str, *, is_tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    known = (_TLS_OPTIONS if is_tls else frozenset()) | (_SENTINEL_OPTIONS if kind is Kind.SENTINEL else frozenset())
+    known = (_TLS_OPTIONS if is_tls else frozenset()) | (
+        _SENTINEL_OPTIONS if kind is ServerKind.SENTINEL else frozenset()
+    )
     if options.keys() - known:
         raise ValueError(f"has an option that is unknown here; known are: {', '.join(sorted(known)) or 'none'}")
     return options

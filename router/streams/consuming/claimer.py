@@ -5,7 +5,8 @@ and the living beat again before the second look. A look that does not find our 
 others: Redis can be read just then, and not written. A live one keeps its entries however slow it is. An entry that is
 ours but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is
 taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one
-gets an entry. The same step counts the death for what the dead consumer may have died of (router.streams.trials).
+gets an entry. The same step counts the death for what the dead consumer may have died of
+(router.streams.consuming.poison_isolation).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from redis.exceptions import ResponseError
 
 from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError
-from router.streams.consuming.trials import Deaths
+from router.streams.consuming.poison_isolation import CrashCounts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +56,7 @@ class Claimer:
         self._batch = batch
         self._held = held
         self._take = take
-        self._deaths = Deaths(redis, keys, group=group, consumer=consumer)
+        self._deaths = CrashCounts(redis, keys, group=group, consumer=consumer)
         self._missed: dict[str, set[str]] = {}
         self._told: dict[str, str] = {}
 

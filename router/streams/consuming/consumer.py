@@ -20,12 +20,12 @@ from router.core.timestamps import to_text
 from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.client.gathering import gathering
+from router.streams.consuming.account_windows import AccountWindows, read_named
 from router.streams.consuming.budget import Budget
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat, name_consumer
+from router.streams.consuming.poison_isolation import FREE, CrashCounts, PoisonIsolation
 from router.streams.consuming.reading import Reading, part_streams, reader_maker
-from router.streams.consuming.shares import Shares, read_named
-from router.streams.consuming.trials import FREE, Deaths, Trials
 from router.streams.consuming.window import Turn
 from router.streams.delivery import Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_after_failure, pause_of
 from router.streams.store.dead_letters import give_up, reason_of
@@ -88,8 +88,8 @@ class StreamConsumer:
         self._keys = keys
         self._streams = list(streams)
         self._limits = limits
-        self._deaths = Deaths(redis, keys, group=group, consumer=self.name)
-        trials = Trials(self._deaths, limit=limits.max_deliveries, attempt=attempt, parked=self._parked)
+        self._deaths = CrashCounts(redis, keys, group=group, consumer=self.name)
+        trials = PoisonIsolation(self._deaths, limit=limits.max_deliveries, attempt=attempt, parked=self._parked)
         self._attempt = trials.attempt
         self._subject = subject
         self._intake = intake
@@ -106,7 +106,7 @@ class StreamConsumer:
             make_reader=reader_maker(redis, url, group, self.name, limits.batch, self._receive),
         )
         self._account = account
-        self._shares = Shares(limits.window, self._work, has_several=account is not None)
+        self._shares = AccountWindows(limits.window, self._work, has_several=account is not None)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -19,7 +19,7 @@ from redis.backoff import NoBackoff
 
 from router.logs import describe, log
 from router.streams.client.connection import CONNECT_TIMEOUT, SOCKET_TIMEOUT, close_sentinels, sentinel_options
-from router.streams.client.url import Kind, parse_redis_url
+from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.delivery import Delivery, StreamRef
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def make_broker(url: str, at: Address | None = None) -> RedisBroker:
     place = parse_redis_url(url)
     if at is not None:
         return _node(place, at)
-    return _behind_sentinels(place) if place.kind is Kind.SENTINEL else RedisBroker(place.text, **_PLAIN)
+    return _behind_sentinels(place) if place.kind is ServerKind.SENTINEL else RedisBroker(place.text, **_PLAIN)
 
 
 def _behind_sentinels(place: RedisUrl) -> RedisBroker:

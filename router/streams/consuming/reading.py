@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from router.streams.client.cluster import ClusterClient
-from router.streams.client.url import Kind, parse_redis_url
+from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.consuming.reader import Reader
 from router.streams.consuming.watchdog import Watchdog
 from router.tasks import end
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def part_streams(url: str, streams: Sequence[StreamRef]) -> list[list[StreamRef]]:
     """Return the streams in the parts that are taken care of each by itself."""
-    if parse_redis_url(url).kind is Kind.CLUSTER:
+    if parse_redis_url(url).kind is ServerKind.CLUSTER:
         return [[stream] for stream in streams]
     return [list(streams)]
 

@@ -1,5 +1,5 @@
 -- Remove a dead consumer from its group, unless something is still pending for it or it beats again.
--- KEYS: the stream, the consumer's heartbeat, the deaths of its group (router/streams/consuming/trials.py).
+-- KEYS: the stream, the consumer's heartbeat, the deaths of its group (router/streams/consuming/poison_isolation.py).
 -- ARGV: group, consumer.   Returns 1 if it was removed.
 -- DELCONSUMER throws pending entries away, so the check and the removal must not come apart. What is known of the
 -- consumer goes in the same step: who forgets it may die next, and nobody would look for that name again.

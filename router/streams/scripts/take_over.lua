@@ -1,5 +1,5 @@
 -- Claim pending entries of a consumer, in order, and count its death for those that it may have died of.
--- KEYS: the stream, the deaths of its group (router/streams/consuming/trials.py).
+-- KEYS: the stream, the deaths of its group (router/streams/consuming/poison_isolation.py).
 -- ARGV: group, the new owner, the old one, the least idle time in ms, the deaths after which an entry is on trial,
 --       the hash's TTL in seconds, then entry ids.
 -- Returns {entry id, fields, deaths} for each entry that is ours now and still exists.

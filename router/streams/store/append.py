@@ -7,7 +7,7 @@ all while this process waited, and this process while Redis did. So one half is 
 other is being appended.
 
 Each entry names the one before it of the same subject (`after`), so that several workers can keep their order
-(router.streams.turns).
+(router.streams.store.turns).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ MOST: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class SweepClaim:
     """A conversation to be swept; times in ms since 1970: its last event, since when it is due, and the claim's end."""
 
     account_id: str
@@ -93,7 +93,7 @@ class Recent:
         """Note it again with the next commit: this one may not have done it."""
         self._noted.pop((account_id, conversation_id), None)
 
-    async def take(self, partition: int) -> Claim | None:
+    async def take(self, partition: int) -> SweepClaim | None:
         """Claim the conversation that has been due for the longest, None if none is. Raises RedisError."""
         now = self._clock() // 1000
         ends_at = now + LEASE * 1000
@@ -102,26 +102,26 @@ class Recent:
         if row is None:
             return None
         account_id, _, conversation_id = row[0].decode().partition(" ")
-        return Claim(account_id, conversation_id, int(row[1]), int(row[2]), ends_at)
+        return SweepClaim(account_id, conversation_id, int(row[1]), int(row[2]), ends_at)
 
-    def is_over(self, claim: Claim) -> bool:
+    def is_over(self, claim: SweepClaim) -> bool:
         """Tell whether the last event is out of the window: then it is not to be swept any more."""
         return claim.active_at < self._clock() // 1000 - self._window
 
-    def is_late(self, claim: Claim) -> bool:
+    def is_late(self, claim: SweepClaim) -> bool:
         """Tell whether it waited for its sweep longer than two sweeps are apart: the budget does not suffice."""
         return self._clock() // 1000 - claim.due_at > REST * 1000
 
-    async def put_back(self, claim: Claim, delay: float) -> None:
+    async def put_back(self, claim: SweepClaim, delay: float) -> None:
         """Have it swept again in `delay` seconds, unless the claim has ended and somebody else has it."""
         await self._finish(claim, int(self._clock() / 1000 + delay * 1000), is_over=False)
 
-    async def forget(self, claim: Claim, *, is_final: bool = False) -> None:
+    async def forget(self, claim: SweepClaim, *, is_final: bool = False) -> None:
         """Do not sweep it any more until its next event; one that came meanwhile counts unless this `is_final`."""
         again = 0 if is_final else self._clock() // 1000 + QUIET * 1000
         await self._finish(claim, again, is_over=True)
 
-    async def _finish(self, claim: Claim, due: int, *, is_over: bool) -> None:
+    async def _finish(self, claim: SweepClaim, due: int, *, is_over: bool) -> None:
         keys = self.keys(self._keys.partition_of(claim.conversation_id))
         name = f"{claim.account_id} {claim.conversation_id}"
         await self._end.run(self._redis, keys, [name, claim.ends_at, due, int(is_over), claim.active_at])

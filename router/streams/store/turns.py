@@ -7,7 +7,8 @@ it is committed, a dead letter, or ignored. The chain leads back to the oldest e
 waits always ends: a dead worker's entries are taken over and finished first.
 
 Order is that of becoming durable in the stream. Known gaps: a subject whose last entry is older than LATEST_LIFE
-(router.streams.append) and still waits is forgotten; different sources name different subjects for one conversation.
+(router.streams.store.append) and still waits is forgotten; different sources name different subjects for one
+conversation.
 """
 
 from __future__ import annotations

@@ -7,13 +7,13 @@ import pytest
 from router.commands.check.redis import judge_partitions, judge_sentinels, judge_server
 from router.core.keys import Keys
 from router.streams.client.servers import SentinelFacts, ServerFacts
-from router.streams.client.url import Kind
+from router.streams.client.url import ServerKind
 
 INFO = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "maxmemory_policy": "noeviction", "used_memory": 9}
 CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 
 
-def judge(info=(), config=(), *, wait=0, kind=Kind.SERVER, cluster=(), name=""):
+def judge(info=(), config=(), *, wait=0, kind=ServerKind.SERVER, cluster=(), name=""):
     """The findings that are not ok, about a server that is right but for these."""
     facts = ServerFacts(name, INFO | dict(info), CONFIG | dict(config), dict(cluster))
     findings = judge_server(facts, wait=wait, kind=kind)
@@ -22,7 +22,7 @@ def judge(info=(), config=(), *, wait=0, kind=Kind.SERVER, cluster=(), name=""):
 
 def test_server_that_is_right_has_nothing_to_be_said():
     """All is ok, and each setting that was looked at is named."""
-    findings = judge_server(ServerFacts("", INFO, CONFIG), wait=0, kind=Kind.SERVER)
+    findings = judge_server(ServerFacts("", INFO, CONFIG), wait=0, kind=ServerKind.SERVER)
     assert {one.level for one in findings} == {"ok"}
     looked_at = {"version", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory", "replicas"}
     assert {one.subject for one in findings} == {f"Redis {name}" for name in looked_at}
@@ -74,19 +74,19 @@ def test_setting_that_makes_a_promise_false_is_named(level, setting, words, fact
 
 def test_node_of_a_cluster_is_named():
     """Each node has findings of its own."""
-    ((_, subject, _),) = judge(config={"appendfsync": "everysec"}, kind=Kind.CLUSTER, name="10.0.0.1:6379")
+    ((_, subject, _),) = judge(config={"appendfsync": "everysec"}, kind=ServerKind.CLUSTER, name="10.0.0.1:6379")
     assert subject == "Redis appendfsync of 10.0.0.1:6379"
 
 
 def test_server_that_keeps_its_settings_to_itself():
     """Managed ones do: what they do not tell is to be looked up by hand, the rest is judged."""
-    findings = judge_server(ServerFacts("", INFO, None), wait=0, kind=Kind.SERVER)
+    findings = judge_server(ServerFacts("", INFO, None), wait=0, kind=ServerKind.SERVER)
     assert [one.subject for one in findings if one.level != "ok"] == ["Redis persistence"]
 
 
 def test_enough_replicas_are_fine():
     """As many as are waited for."""
-    assert judge(info={"connected_slaves": 1}, wait=1, kind=Kind.SENTINEL) == []
+    assert judge(info={"connected_slaves": 1}, wait=1, kind=ServerKind.SENTINEL) == []
 
 
 def test_fewer_partitions_than_nodes():

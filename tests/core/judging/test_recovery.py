@@ -7,7 +7,7 @@ from router.core.events import Version
 from router.core.judging.participants import Context
 from router.core.judging.recovery import expected_in, recover
 from router.core.ledger.marker import Result
-from router.core.resolution.reconciliation import Sight
+from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.timestamps import to_text
 from router.settings.policy_file import read_policy
 from router.streams.store.recent import QUIET
@@ -36,7 +36,7 @@ def book():
 def look(book, *participants, policy=PLAIN, own=frozenset(), gone=(), read_at=READ_AT, creating=(), **conversation):
     ledger = book.open()
     people = tuple(Member(one, None, None) for one in participants)
-    sight = Sight(make_conversation(**conversation), people, frozenset(gone))
+    sight = ConversationSnapshot(make_conversation(**conversation), people, frozenset(gone))
     context = Context(read_policy(policy), own, read_at)
     recovery = recover(context, sight, ledger, read_at=read_at, creating=creating)
     book.commit(ledger)

@@ -18,7 +18,7 @@ from router.core.events import Cause, Change, ConversationReported, ParticipantR
 from router.core.judging.participants import Context, apply_event
 from router.core.judging.recovery import expected_in, recover
 from router.core.ledger.marker import digest_of
-from router.core.resolution.reconciliation import Sight
+from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.resources import Conversation, Participant
 from router.core.timestamps import to_microseconds, to_text
 from router.settings.policy_file import read_policy
@@ -133,7 +133,11 @@ def look(book, history, read_at=READ_AT):
     ledger = book.open()
     people = tuple(Member(one, None, None) for one in history.present.values())
     gone = expected_in(ledger) - {one.id for one in history.present.values()}
-    sight = Sight(history.conversation, people, gone) if history.status == "ACTIVE" else Sight(history.conversation)
+    sight = (
+        ConversationSnapshot(history.conversation, people, gone)
+        if history.status == "ACTIVE"
+        else ConversationSnapshot(history.conversation)
+    )
     recovery = recover(context(read_at), sight, ledger, read_at=read_at)
     book.commit(ledger)
     return recovery

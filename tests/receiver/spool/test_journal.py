@@ -18,7 +18,7 @@ from tests.support.processes import ROOT
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from router.receiver.journal import Journal
+from router.receiver.spool.journal import Journal
 try:
     Journal(Path(sys.argv[1]))
 except BlockingIOError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, Member, keys_of
+from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, GroupingMember, keys_of
 from tests.sandbox.harness import BY_ADDRESSES, BY_CHANNEL, BY_PROFILE, CUSTOMER, OURS, opening, pair, seat
 
 GROUPINGS = (BY_CHANNEL, BY_ADDRESSES, BY_PROFILE)
@@ -215,14 +215,14 @@ async def test_inactive_blocks_by_switch(start, blocks, status):
 
 def test_agents_hold_no_key():
     """Agents hold no key, whatever the grouping."""
-    agent = Member("AI_AGENT", None, (("SMS", OURS),))
+    agent = GroupingMember("AI_AGENT", None, (("SMS", OURS),))
     assert keys_of(agent, NO_ANCHORS.admit([agent]), "GROUP_BY_PROFILE") == NO_KEYS
 
 
 def test_anchors_are_values():
     """What changes nothing gives the same object back; only the first agent of a channel becomes its anchor."""
-    customer = Member("CUSTOMER", None, (("SMS", CUSTOMER),))
-    ours, later = (Member("AGENT", None, (("SMS", each),)) for each in (OURS, SALES))
+    customer = GroupingMember("CUSTOMER", None, (("SMS", CUSTOMER),))
+    ours, later = (GroupingMember("AGENT", None, (("SMS", each),)) for each in (OURS, SALES))
     alone = NO_ANCHORS.admit([customer])
     joined = alone.admit([ours])
     assert (alone, joined) == (Anchors({"SMS": {"": False}}), Anchors({"SMS": {"": False, OURS: True}}))

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.streams.client.url import Kind, RedisUrl, parse_redis_url
+from router.streams.client.url import RedisUrl, ServerKind, parse_redis_url
 
 
 @pytest.mark.parametrize("text", ["redis://h", "rediss://u:p@h:1/2?ssl_ca_certs=x", "unix:///run/redis.sock?db=1"])
 def test_one_server_is_handed_on_as_it_is(text):
     """What redis-py reads by itself is not touched."""
     url = parse_redis_url(text)
-    assert (url.text, url.kind, url.nodes) == (text, Kind.SERVER, ())
+    assert (url.text, url.kind, url.nodes) == (text, ServerKind.SERVER, ())
 
 
 def test_sentinels():
@@ -19,7 +19,7 @@ def test_sentinels():
     url = parse_redis_url(
         "redis+sentinel://app:p%40ss@s1:26380,[::1],s3/orders%2Feu/2?sentinel_username=watch&sentinel_password=w"
     )
-    assert (url.kind, url.is_tls, url.service, url.db) == (Kind.SENTINEL, False, "orders/eu", 2)
+    assert (url.kind, url.is_tls, url.service, url.db) == (ServerKind.SENTINEL, False, "orders/eu", 2)
     assert url.nodes == (("s1", 26380), ("::1", 26379), ("s3", 26379))
     assert (url.username, url.password) == ("app", "p@ss")
     assert (url.sentinel_username, url.sentinel_password) == ("watch", "w")
@@ -34,7 +34,7 @@ def test_sentinels_without_database_or_login():
 def test_cluster_with_tls():
     """Any number of nodes to begin with, and how TLS is spoken."""
     url = parse_redis_url("rediss+cluster://:secret@n1,n2:7000/?ssl_ca_certs=%2Fca.pem&ssl_cert_reqs=required")
-    assert (url.kind, url.is_tls, url.nodes) == (Kind.CLUSTER, True, (("n1", 6379), ("n2", 7000)))
+    assert (url.kind, url.is_tls, url.nodes) == (ServerKind.CLUSTER, True, (("n1", 6379), ("n2", 7000)))
     assert (url.username, url.password) == (None, "secret")
     assert dict(url.options) == {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": "required"}
 

@@ -9,7 +9,7 @@ import pytest
 from router.core.keys import Keys
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import ensure_group
-from router.streams.consuming.trials import Deaths
+from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
 from tests.support.waiting import until
 
@@ -258,7 +258,9 @@ async def test_forgetting_a_consumer_never_loses_an_entry(group, keys, stream, i
         await group.redis.xack(stream.key, GROUP, *ids)
     if is_beating:
         await group.beat("one")
-    assert await Deaths(group.redis, keys, group=GROUP, consumer="two").forget_consumer(stream, "one") is is_removed
+    assert (
+        await CrashCounts(group.redis, keys, group=GROUP, consumer="two").forget_consumer(stream, "one") is is_removed
+    )
     assert ("one" in await group.consumers()) is not is_removed
     assert bool(await group.owners()) is is_pending
 

@@ -42,7 +42,7 @@ LEAST: Final = 2 * FREE + 1
 MEMORY: Final = 24 * 60 * 60
 
 
-class Deaths:
+class CrashCounts:
     """What a group knows of the processes that died: one hash per partition."""
 
     def __init__(self, redis: Redis, keys: Keys, *, group: str, consumer: str) -> None:
@@ -105,12 +105,12 @@ class Deaths:
         return bool(await load_script("forget_consumer").run(self._redis, names, [self._group, consumer]))
 
 
-class Trials:
+class PoisonIsolation:
     """Wraps `attempt`: lets what nobody suspects through, and the others one at a time; `limit` deaths are the end."""
 
     def __init__(
         self,
-        deaths: Deaths,
+        deaths: CrashCounts,
         *,
         limit: int,
         attempt: Callable[[Delivery], Awaitable[Verdict]],
@@ -120,7 +120,7 @@ class Trials:
         self._limit = max(limit, LEAST)
         self._attempt = attempt
         self._parked = parked
-        self._turns = Turns()
+        self._turns = PriorityLock()
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Attempt a delivery, on trial if it is suspected; Poison once it has been there at too many deaths."""
@@ -150,7 +150,7 @@ class Trials:
                 self._turns.pass_on()
 
 
-class Turns:
+class PriorityLock:
     """One at a time, the lowest rank first, and within a rank who came first. Only for use within one event loop."""
 
     def __init__(self) -> None:

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from router.streams.consuming import shares as module
-from router.streams.consuming.shares import Shares, read_named
+from router.streams.consuming import account_windows as module
+from router.streams.consuming.account_windows import AccountWindows, read_named
 from router.streams.delivery import Delivery, StreamRef
 from tests.support.waiting import until
 
@@ -19,7 +19,7 @@ class Bench:
     """Shares whose work, per account, lasts until the test lets the account go on."""
 
     def __init__(self, limit, *, has_several=True):
-        self.shares = Shares(limit, self.work, has_several=has_several)
+        self.shares = AccountWindows(limit, self.work, has_several=has_several)
         self.open = {A: asyncio.Event(), B: asyncio.Event()}
         self.begun, self.done, self.number = [], [], 0
 

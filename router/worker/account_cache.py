@@ -26,7 +26,7 @@ class _Account:
     written_at: int = 0
 
 
-class Accounts:
+class AccountCache:
     """Shared by all processes through the store, and remembered here for LIFE. `clock` gives µs since 1970.
 
     `always_own` are our side's addresses in every account, `captured` those of one: what is ours in one may be a

@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.addresses import Address
-from router.worker.own_side import LIFE, NOTED, Accounts
+from router.worker.account_cache import LIFE, NOTED, AccountCache
 
 US, THEM = "AC1", "AC2"
 DESK = Address("SMS", "+15557650000")
@@ -34,7 +34,7 @@ class World:
         self.accounts = self.another()
 
     def another(self):
-        return Accounts(self.store, always_own=frozenset({OTHER.key}), clock=lambda: self.now)
+        return AccountCache(self.store, always_own=frozenset({OTHER.key}), clock=lambda: self.now)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def test_own_addresses_are_of_one_account(world):
 
 async def test_captured_addresses_are_of_one_account(world):
     """What one account's configuration captures may be a customer of another."""
-    accounts = Accounts(
+    accounts = AccountCache(
         world.store, always_own=frozenset({OTHER.key}), captured={US: frozenset({DESK.key})}, clock=lambda: world.now
     )
     assert accounts.own(US) == {DESK.key, OTHER.key}

@@ -4,16 +4,16 @@ import orjson
 import pytest
 
 from router.core.errors import RouterError, UnreadableError
-from router.core.judging.judge import Judge
 from router.core.judging.routes import Route
+from router.core.judging.rules import EventRules
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.settings.policy_file import read_policy
 from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
-from router.worker.own_side import Accounts
+from router.worker.account_cache import AccountCache
 from router.worker.work import read_inbound, subject_of
-from tests.worker.test_own_side import FakeStore
+from tests.worker.test_account_cache import FakeStore
 from tests.worker.world import ACCOUNT, CUSTOMER, NOBODY, OURS, PLAIN
 
 HERE = "conv_conversation_1"
@@ -25,8 +25,8 @@ class Bench:
 
     def __init__(self, policy=PLAIN):
         self.now = 1_767_787_200_000_000
-        self.accounts = Accounts(FakeStore(), always_own=frozenset(), clock=lambda: self.now)
-        self.judge = Judge(
+        self.accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: self.now)
+        self.judge = EventRules(
             policy=read_policy(policy),
             accounts=self.accounts,
             configurations={ACCOUNT: "cc"},

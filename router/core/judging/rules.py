@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from router.core.policy import Decision, Policy
     from router.core.resolution.requests import Resolved
     from router.streams.delivery import Delivery
-    from router.worker.own_side import Accounts
+    from router.worker.account_cache import AccountCache
 
 
-class Judge:
+class EventRules:
     """`route_ttl` is in seconds, `clock` gives µs since 1970; `configurations` has one for each account.
 
     `text_limit` is in characters; `classic` knows the accounts' classic conversations; without it nothing is bridged.
@@ -49,7 +49,7 @@ class Judge:
         self,
         *,
         policy: Policy,
-        accounts: Accounts,
+        accounts: AccountCache,
         configurations: Mapping[str, str],
         route_ttl: float,
         text_limit: int = 4096,

@@ -9,7 +9,7 @@ import pytest
 
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.consuming.groups import ensure_group
-from router.streams.consuming.trials import FREE, LEAST, MEMORY, Deaths, Trials, Turns
+from router.streams.consuming.poison_isolation import FREE, LEAST, MEMORY, CrashCounts, PoisonIsolation, PriorityLock
 from router.streams.delivery import Delivery, Done, Poison
 from router.streams.store.dead_letters import list_letters
 from tests.streams.consumer_program import EFFECTS, GROUP
@@ -29,7 +29,7 @@ class Group:
         self.redis, self.keys, self.stream = redis, keys, stream
 
     def deaths(self, consumer):
-        return Deaths(self.redis, self.keys, group=GROUP, consumer=consumer)
+        return CrashCounts(self.redis, self.keys, group=GROUP, consumer=consumer)
 
     async def fill(self, number, consumer):
         """Add entries and read them as `consumer`."""
@@ -142,7 +142,9 @@ class Court:
     def __init__(self, deaths, stream, limit=LEAST):
         self.stream, self.at_work, self.began = stream, [], []
         self.gates = {}
-        self.trials = Trials(deaths, limit=limit, attempt=self.attempt, parked=lambda _: contextlib.nullcontext())
+        self.trials = PoisonIsolation(
+            deaths, limit=limit, attempt=self.attempt, parked=lambda _: contextlib.nullcontext()
+        )
 
     async def attempt(self, delivery):
         self.at_work.append(delivery.entry_id)
@@ -195,7 +197,7 @@ async def test_a_suspect_that_is_canceled_while_it_waits_keeps_nobody_from_its_t
 
 async def test_a_turn_that_comes_with_the_cancellation_is_passed_on():
     """Neither order of the two may lose the turn."""
-    turns = Turns()
+    turns = PriorityLock()
     assert turns.take()
     waiting = asyncio.create_task(turns.wait(0))
     await asyncio.sleep(0)

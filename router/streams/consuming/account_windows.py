@@ -37,7 +37,7 @@ class Name:
     deaths: int = 0
 
 
-class Shares:
+class AccountWindows:
     """The windows of a consumer, `limit` slots each; `work` is that of Window. Only for use within one event loop."""
 
     def __init__(self, limit: int, work: Callable[[Delivery], Awaitable[object]], *, has_several: bool) -> None:
