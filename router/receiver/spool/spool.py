@@ -1,8 +1,8 @@
 """The spool: a journal on the local disk that takes events while Redis cannot, so that a 200 stays a true answer.
 
-While it is on, every event goes here first and the drainer (router.receiver.spool.drainer) feeds them to Redis in the
-order they came. It goes off only when nothing is left: then the drainer `hold`s newcomers for the moment that the last few
-need, so that none overtakes an older one of its subject, and even a flood of webhooks cannot keep it on for ever.
+While it is on, every event goes here first, and the drainer (router.receiver.spool.drainer) feeds them to Redis in the
+order they came. It goes off only when nothing is left: then the drainer `hold`s newcomers for the moment that the last
+few need, so that none overtakes an older one of its subject, and even a flood of webhooks cannot keep it on for ever.
 
 Disk work is done by one thread. All that waits goes into one transaction, and its callers are answered after it.
 """
