@@ -12,7 +12,7 @@ from router.dev.demo import Demo
 from router.streams.client.connection import RedisError
 from router.tasks import end
 from tests.support.waiting import until
-from tests.test_readme import an_entry
+from tests.test_docs import an_entry
 
 
 @pytest.mark.parametrize("problem", [RedisError("away"), TimeoutError(), ConnectionRefusedError()])
