@@ -32,6 +32,7 @@ from router.logs import EVENTS
 from router.metrics import COUNTERS, GAUGES
 from router.settings.model import Settings, variable_of
 from router.settings.policy_file import read_policy
+from tests.benchmarks.targets import TARGETS
 from tests.support.source import ROOT
 from tests.support.waiting import until
 
@@ -327,6 +328,12 @@ def test_readme_lists_every_promise():
     """Each promise has its line in the README."""
     listed = README.split("<!-- list: promises -->\n")[1].split("\n\n")[0]
     assert [int(number) for number in re.findall(r"^(\d)\. ", listed, re.MULTILINE)] == sorted(PROMISES)
+
+
+def test_every_target_of_the_benchmarks_has_its_row():
+    """What `make bench` measures against a target stands in the table of targets, in the same words."""
+    rows = PAGES["docs/performance.md"].split("## Targets")[1].split("\n## ")[0]
+    assert [one.what for one in TARGETS if f"\n| {one.what.replace(' / ', ' ÷ ')}" not in rows] == []
 
 
 def test_procfile_is_the_one_that_is_shown():
