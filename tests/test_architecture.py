@@ -21,7 +21,7 @@ PURE = {
 COMPUTING = {
     "router/core/entries.py": ("orjson", "the JSON of every message's entry, at a fortieth of the time"),
     "router/core/signing/mail.py": ("cryptography", "ECDSA signatures"),
-    "router/inbound/multipart.py": ("python_multipart", "the form that mail arrives in"),
+    "router/inbound/email/multipart.py": ("python_multipart", "the form that mail arrives in"),
 }
 #: Rooms that work on the core and do not know each other; logs and metrics are everybody's.
 SIDE_BY_SIDE = ("router.conversations", "router.streams", "router.sandbox")

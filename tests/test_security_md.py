@@ -35,7 +35,7 @@ def test_named_settings_exist():
 
 def test_numbers_are_those_of_the_code():
     """Seconds and sizes in the text are the constants'."""
-    from router.inbound.mail_reader import MAX_TEXT
+    from router.inbound.email.inbound_parse import MAX_TEXT
     from router.receiver import authentication as door
     from router.receiver import bodies, connections
     from router.receiver import mail_authentication as mail_door

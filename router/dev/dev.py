@@ -22,7 +22,7 @@ from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.dev.demo import Demo
-from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS
+from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
 from router.logs import setup
 from router.process.loop import until_stopped

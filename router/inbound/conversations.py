@@ -8,7 +8,7 @@ event type, resource and both times. Unknown event types are accepted and disreg
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from pydantic import ValidationError
@@ -29,6 +29,10 @@ from router.core.events import (
 from router.core.resources import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
+from router.inbound.webhook import Piece
+
+if TYPE_CHECKING:
+    from router.inbound.webhook import Webhook
 
 _PARTICIPANT_CHANGES: Final = {
     "PARTICIPANT_ADDED": Change.ADDED,
@@ -56,6 +60,12 @@ EVENT_TYPES: Final = (
     "COMMUNICATION_CREATED",
     "COMMUNICATION_UPDATED",
 )
+
+
+def split(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the one event of a webhook; raises UnreadableError."""
+    identity = identify(webhook.body, token=webhook.token, default_account=account_id)
+    return [Piece(identity, webhook.body)]
 
 
 def identify(body: bytes, *, token: str | None, default_account: str) -> Identity:

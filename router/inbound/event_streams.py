@@ -6,14 +6,14 @@ sources decide; this is the one source that knows others. The key is the CloudEv
 the key of its form webhook as an alias, so that whichever comes second is a duplicate. A group message has none: only
 here are its further members told, and the form webhook, which is faster, must not hide them.
 
-One bad element says nothing against the others of its batch: it comes out as a `BadElement`.
+One bad element says nothing against the others of its batch: it becomes an entry, and a dead letter, of its own.
 Types and payloads: Twilio's pages on event types (the classic ones name their fields in PascalCase).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlencode
@@ -25,15 +25,17 @@ from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import Form
 from router.inbound import conversations, messaging
-from router.inbound.classic_facts import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
-from router.inbound.classic_facts import ROWS as CLASSIC_ROWS
+from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
+from router.inbound.classic.fields import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
+from router.inbound.webhook import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from router.core.events import MessageReceived
+    from router.inbound.webhook import Webhook
 
 MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
 _PREFIX: Final = "com.twilio.conversations."
@@ -72,48 +74,35 @@ _PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 _MAX_OTHERS: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
-class BatchElement:
-    """One good event of a batch: its identity, and its JSON as the body of an entry of its own."""
+def split(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the events of a webhook in their order; an empty array has none.
 
-    identity: Identity
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class BadElement:
-    """One event of a batch that cannot be taken: where it stood, why not, and its JSON.
-
-    `raw` is empty where the JSON is nested too deeply to be written again.
-    """
-
-    index: int
-    reason: str
-    raw: bytes
-
-
-def split(body: bytes, *, default_account: str) -> list[BatchElement | BadElement]:
-    """Return the events of a body in their order, good and bad; an empty array has none.
-
+    A bad element is accepted too, under a key of its own: it becomes a dead letter in the worker, with its reason.
     Raises UnreadableError only if the body is not JSON at all.
     """
     try:
-        document = orjson.loads(body)
+        document = orjson.loads(webhook.body)
     except orjson.JSONDecodeError as error:
         raise UnreadableError("the body is not JSON") from error
     elements = document if isinstance(document, list) else [document]
-    return [_take(index, element, default_account) for index, element in enumerate(elements)]
+    return [_take(index, element, webhook.body, account_id) for index, element in enumerate(elements)]
 
 
-def _take(index: int, element: Any, default_account: str) -> BatchElement | BadElement:
+def _take(index: int, element: Any, body: bytes, account_id: str) -> Piece:
     try:
         raw = orjson.dumps(element)
-    except orjson.JSONEncodeError:
-        return BadElement(index, "the element is nested too deeply", b"")
+    except orjson.JSONEncodeError:  # nested too deeply to be written again
+        return _take_bad(index, b"", body, account_id)
     try:
-        return BatchElement(_identify(read_cloud_event(element, default_account)), raw)
-    except UnreadableError as error:
-        return BadElement(index, str(error), raw)
+        return Piece(_identify(read_cloud_event(element, account_id)), raw)
+    except UnreadableError:  # the worker raises it again, and keeps its reason in the dead letter
+        return _take_bad(index, raw, raw, account_id)
+
+
+def _take_bad(index: int, raw: bytes, named_by: bytes, account_id: str) -> Piece:
+    """Return a bad element under a key made of its place and of the digest of `named_by`."""
+    name = sha256(named_by).hexdigest()[:32]
+    return Piece(Identity(account_id, f"{account_id}:event-streams:bad:{name}:{index}", f"bad:{name}"), raw)
 
 
 def _identify(event: CloudEvent) -> Identity:

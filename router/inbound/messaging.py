@@ -13,13 +13,14 @@ from router.core.addresses import Address, Channel, parse_address
 from router.core.caching import remembering
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.signing.form import parse_form
-from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
+from router.inbound.webhook import Piece, require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from router.core.signing.form import Form
+    from router.inbound.webhook import Webhook
 
 MESSAGE: Final = "message.received"
 #: Things attached to a message that are told of; Twilio takes ten.
@@ -51,6 +52,11 @@ _OUTGOING_STATUSES: Final = frozenset(
         "canceled",
     }
 )
+
+
+def split(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the one event of a webhook; raises UnreadableError."""
+    return [Piece(identify(webhook.form, default_account=account_id), webhook.body)]
 
 
 def identify(form: Form, *, default_account: str) -> Identity:

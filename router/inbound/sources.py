@@ -3,46 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
-from router.core.events import Event, Identity, InboundEntry, SourceName
-from router.core.values import value
-from router.inbound import classic, conversations, email, event_streams, messaging, voice
-from router.inbound.multipart import MULTIPART
+from router.core.events import Event, InboundEntry, SourceName
+from router.inbound import conversations, event_streams, messaging, voice
+from router.inbound.classic import parser as classic
+from router.inbound.email import parser as email
+from router.inbound.email.multipart import MULTIPART
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from router.core.signing.form import Form
-    from router.inbound.email import ReceivedMail
+    from router.inbound.webhook import Piece, Webhook
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 _DAY: Final = 86_400
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
-
-
-@value
-class Webhook:
-    """An authentic webhook at the door: its `form` (NO_FORM for JSON), the raw `body`, and Twilio's idempotency token.
-
-    Of a mail, whose body is read as a stream and held by nobody, there are the `mails` that came out, one a recipient.
-    """
-
-    body: bytes
-    form: Form
-    token: str | None
-    mails: tuple[ReceivedMail, ...] = ()
-
-
-@value
-class Piece:
-    """One event of a webhook: its identity, and what its inbound entry holds."""
-
-    identity: Identity
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +45,6 @@ class Source:
     empty: str = "empty"
 
 
-def _split_message(webhook: Webhook, account_id: str) -> list[Piece]:
-    return [Piece(messaging.identify(webhook.form, default_account=account_id), webhook.body)]
-
-
-def _split_call(webhook: Webhook, account_id: str) -> list[Piece]:
-    return [Piece(voice.identify(webhook.form, default_account=account_id), webhook.body)]
-
-
-def _split_callback(webhook: Webhook, account_id: str) -> list[Piece]:
-    identity = conversations.identify(webhook.body, token=webhook.token, default_account=account_id)
-    return [Piece(identity, webhook.body)]
-
-
-def _split_batch(webhook: Webhook, account_id: str) -> list[Piece]:
-    """Return the events of a batch; a bad one is taken in too, and becomes a dead letter of its own in the worker."""
-    pieces = []
-    for element in event_streams.split(webhook.body, default_account=account_id):
-        if isinstance(element, event_streams.BatchElement):
-            pieces.append(Piece(element.identity, element.body))
-        else:
-            name = sha256(element.raw or webhook.body).hexdigest()[:32]
-            identity = Identity(account_id, f"{account_id}:event-streams:bad:{name}:{element.index}", f"bad:{name}")
-            pieces.append(Piece(identity, element.raw))
-    return pieces
-
-
-def _split_mail(webhook: Webhook, account_id: str) -> list[Piece]:
-    return [Piece(email.identify(mail, account_id=account_id), mail.to_body()) for mail in webhook.mails]
-
-
-def _split_classic(webhook: Webhook, account_id: str) -> list[Piece]:
-    identity = classic.identify(webhook.form, default_account=account_id)
-    return [] if identity is None else [Piece(identity, webhook.body)]
-
-
 SOURCES: Final[dict[SourceName, Source]] = {
     source.name: source
     for source in (
@@ -109,7 +52,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.MESSAGING,
             path="/webhooks/messaging",
             content_type=FORM,
-            split=_split_message,
+            split=messaging.split,
             normalize=messaging.normalize,
             answer=EMPTY_TWIML,
             answer_type="text/xml",
@@ -118,7 +61,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.VOICE,
             path="/webhooks/voice",
             content_type=FORM,
-            split=_split_call,
+            split=voice.split,
             normalize=voice.normalize,
             answer=EMPTY_TWIML,  # where there is nothing to do; else the target's template (receiver.voice)
             answer_type="text/xml",
@@ -127,14 +70,14 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.CONVERSATIONS,
             path="/webhooks/conversations",
             content_type=JSON,
-            split=_split_callback,
+            split=conversations.split,
             normalize=conversations.normalize,
         ),
         Source(
             name=SourceName.CLASSIC,
             path="/webhooks/conversations-classic",
             content_type=FORM,
-            split=_split_classic,
+            split=classic.split,
             normalize=classic.normalize,
             answer=b"{}",
             answer_type=JSON,
@@ -144,7 +87,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.EVENT_STREAMS,
             path="/webhooks/event-streams",
             content_type=JSON,
-            split=_split_batch,
+            split=event_streams.split,
             normalize=event_streams.normalize,
             also=frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"}),
         ),
@@ -152,7 +95,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             name=SourceName.EMAIL,
             path="/webhooks/email",
             content_type=MULTIPART,
-            split=_split_mail,
+            split=email.split,
             normalize=email.normalize,
             key_ttl=7 * _DAY,
         ),

@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.events import SourceName
-from router.inbound import classic, conversations, email, event_streams, messaging, voice
+from router.inbound import conversations, event_streams, messaging, voice
+from router.inbound.classic import parser as classic
+from router.inbound.email import parser as email
 from router.inbound.rows import NOTED
 
 if TYPE_CHECKING:

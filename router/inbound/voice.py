@@ -16,12 +16,13 @@ from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import parse_form
-from router.inbound.form import require
 from router.inbound.rows import IGNORED, JOINED, LEFT, EventTypeRow
+from router.inbound.webhook import Piece, require
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.signing.form import Form
+    from router.inbound.webhook import Webhook
 
 _NAMES: Final = frozenset(
     {"CallSid", "AccountSid", "From", "To", "CallStatus", "Direction", "ParentCallSid", "SessionStatus", "HandoffData"}
@@ -119,6 +120,11 @@ def read_call(form: Form) -> CallRequest:
         handoff_data=texts.get("HandoffData", ""),
         course=_COURSE & {name.decode("utf-8", "replace") for name, value in form if value},
     )
+
+
+def split(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the one event of a webhook; raises UnreadableError."""
+    return [Piece(identify(webhook.form, default_account=account_id), webhook.body)]
 
 
 def identify(form: Form, *, default_account: str) -> Identity:

@@ -30,7 +30,8 @@ from router.core.errors import (
 from router.core.signing.form import NO_FORM, parse_form
 from router.core.signing.twilio import SETTINGS_HEADER, Verifier
 from router.core.values import value
-from router.inbound.sources import FORM, Piece, Source, Webhook
+from router.inbound.sources import FORM, Source
+from router.inbound.webhook import Piece, Webhook
 from router.logs import log
 from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from router.core.events import SourceName
-    from router.inbound.sources import Piece, Source
+    from router.inbound.sources import Source
+    from router.inbound.webhook import Piece
     from router.receiver.spool.spool import Spool
 
 #: Seconds after which a caller that was told 503 shall come again.

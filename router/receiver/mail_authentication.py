@@ -22,8 +22,8 @@ from router import metrics
 from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WebhookError
 from router.core.signing.form import NO_FORM
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
-from router.inbound.mail_reader import MailReader
-from router.inbound.sources import Piece, Source, Webhook
+from router.inbound.email.inbound_parse import MailReader
+from router.inbound.webhook import Piece, Webhook
 from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
 from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from router.core.accounts import Accounts
     from router.core.signing.mail import RunningMailVerifier
-    from router.inbound.email import ReceivedMail
+    from router.inbound.email.mail import ReceivedMail
+    from router.inbound.sources import Source
     from router.settings.model import Settings
 
 #: Seconds that a mail may take in all (30 MB at 2 Mbit/s), and without a byte in between.

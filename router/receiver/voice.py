@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from router.core.accounts import Account
     from router.core.policy import Policy
     from router.core.voice.templates import VoiceTemplates
-    from router.inbound.sources import Webhook
+    from router.inbound.webhook import Webhook
     from router.streams.store.calls import CallStore
 
 #: Seconds that the caller waits for us to look up the conversation of the call.

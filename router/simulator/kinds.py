@@ -16,7 +16,8 @@ from router.core.calls import call_party
 from router.core.classic.resources import spell
 from router.core.errors import WebhookError
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.sources import FORM, SOURCES, Webhook
+from router.inbound.sources import FORM, SOURCES
+from router.inbound.webhook import Webhook
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
 from router.simulator.classic import CLASSIC_KINDS, ClassicScene, classic_webhook
 from router.simulator.event_streams import sink_test, streamed_callback

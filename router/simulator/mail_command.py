@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from router.commands.simulate_options import CUSTOMER, OURS
 from router.core.errors import SettingsError
-from router.inbound.email import identify
-from router.inbound.mail_reader import MailReader
+from router.inbound.email.inbound_parse import MailReader
+from router.inbound.email.parser import identify
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import read_key
 

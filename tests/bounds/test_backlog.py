@@ -13,7 +13,8 @@ import pytest
 from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys
 from router.core.signing.form import parse_form
-from router.inbound.sources import SOURCES, Webhook
+from router.inbound.sources import SOURCES
+from router.inbound.webhook import Webhook
 from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.journal import READ_BYTES
 from router.receiver.spool.spool import Spool

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from router.core.events import SourceName
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.email import identify
-from router.inbound.mail_reader import MailReader
-from router.inbound.sources import FORM, SOURCES, Webhook
+from router.inbound.email.inbound_parse import MailReader
+from router.inbound.email.parser import identify
+from router.inbound.sources import FORM, SOURCES
+from router.inbound.webhook import Webhook
 from tests.chaos.order import Arrival, Settled, group_by_owner
 from tests.chaos.site import RECEIVER_ROLES
 from tests.chaos.stories import ACCOUNT

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 import orjson
 
-from router.inbound.classic import EVENT_TYPES
+from router.inbound.classic.parser import EVENT_TYPES
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.simulator.http import is_up
 from router.simulator.mail import MailSender

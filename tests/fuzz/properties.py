@@ -37,12 +37,14 @@ from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.core.signing.twilio import Verifier
 from router.core.timestamps import to_microseconds
 from router.core.voice.templates import NAMES, read_templates
-from router.inbound import email, event_streams
-from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MailReader
-from router.inbound.mail_text import decode, decode_header, html_to_text
-from router.inbound.multipart import MultipartReader, boundary_of
-from router.inbound.raw_mail import RawMailReader
-from router.inbound.sources import SOURCES, Webhook, normalize
+from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MAX_TEXT, MailReader
+from router.inbound.email.mail import ReceivedMail
+from router.inbound.email.multipart import MultipartReader, boundary_of
+from router.inbound.email.parser import identify
+from router.inbound.email.raw_mail import RawMailReader
+from router.inbound.email.text import decode, decode_header, html_to_text
+from router.inbound.sources import SOURCES, normalize
+from router.inbound.webhook import Webhook
 from router.settings.accounts_file import read_accounts
 from router.settings.policy_file import read_policy
 from router.streams.client.url import ServerKind, parse_redis_url
@@ -120,12 +122,12 @@ def mail(data: bytes) -> None:
     assert 0 < len(whole) <= MAX_RECIPIENTS
     for one in whole:
         assert len(one.text.encode()) <= MAX_TEXT
-        assert email.ReceivedMail.model_validate_json(one.to_body()) == one
-        _check_identity(email.identify(one, account_id=ACCOUNT))
+        assert ReceivedMail.model_validate_json(one.to_body()) == one
+        _check_identity(identify(one, account_id=ACCOUNT))
         settle("email", one.to_body())
 
 
-def _read_mail(data: bytes, step: int) -> tuple[email.ReceivedMail, ...] | str:
+def _read_mail(data: bytes, step: int) -> tuple[ReceivedMail, ...] | str:
     try:
         reader = MailReader(f"multipart/form-data; boundary={BOUNDARY.decode()}")
         for start in range(0, len(data), step):
@@ -167,17 +169,6 @@ def mail_text(data: bytes) -> None:
         _check_written(decode(rest, _text(head), is_cut=is_cut).text)
     text = decode(data, None).text
     _check_written(decode_header(text), html_to_text(text))
-
-
-def batch(data: bytes) -> None:
-    """A batch is taken element by element: bad ones are told with their JSON, and none is lost."""
-    with suppress(UnreadableError):
-        for element in event_streams.split(data, default_account=ACCOUNT):
-            if isinstance(element, event_streams.BatchElement):
-                _check_identity(element.identity)
-                settle("event-streams", element.body)
-            else:
-                _check_written(element.reason)
 
 
 def signature(data: bytes) -> None:

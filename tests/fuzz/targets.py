@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.core.events import SourceName
 from tests.fuzz import properties
-from tests.inbound.mails import make_body
+from tests.inbound.email.mails import make_body
 from tests.inbound.samples import FOLDER, encode_form, load
 from tests.receiver.samples import SAMPLES
 from tests.support.source import ROOT
@@ -46,6 +46,7 @@ _CALLS = _forms("call")
 _CLASSIC = _forms("classic_message_added", "classic_participant_added", "classic_state_updated")
 _CALLBACKS = _json("communication_", "conversation_", "participant_")
 _STREAMED = _json("es_")
+_BATCH = b"[" + b",".join(_STREAMED) + b"]"
 _MAIL = make_body()
 _RAW = (
     b"Message-ID: <m@h>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
@@ -74,11 +75,10 @@ TARGETS: dict[str, Target] = {
                 (SourceName.VOICE, SAMPLES[SourceName.VOICE], _CALLS),
                 (SourceName.CONVERSATIONS, SAMPLES[SourceName.CONVERSATIONS], _CALLBACKS),
                 (SourceName.CLASSIC, SAMPLES[SourceName.CLASSIC], _CLASSIC),
-                (SourceName.EVENT_STREAMS, SAMPLES[SourceName.EVENT_STREAMS], _STREAMED),
+                (SourceName.EVENT_STREAMS, SAMPLES[SourceName.EVENT_STREAMS], (*_STREAMED, _BATCH)),
             )
         ),
         Target("form", properties.form, (*_MESSAGES, b"a=%ff&b=+&&=&%zz=1")),
-        Target("batch", properties.batch, (*_STREAMED, b"[" + b",".join(_STREAMED) + b"]")),
         Target("mail", properties.mail, (_MAIL, make_body(rawEmail=_RAW.decode()))),
         Target("raw-mail", properties.raw_mail, (_RAW,)),
         Target("multipart", properties.multipart, (_TYPE + _MAIL, b'multipart/form-data; boundary="b;b"\n--b;b--')),

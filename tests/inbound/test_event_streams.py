@@ -1,6 +1,7 @@
 """Event Streams: batches in which each event stands for itself, and the same event by two ways is one."""
 
 import json
+from hashlib import sha256
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,11 @@ from router.core.events import (
     ParticipantReported,
     Version,
 )
-from router.core.signing.form import parse_form
-from router.inbound import classic, messaging
-from router.inbound.event_streams import EVENT_TYPES, BadElement, BatchElement, normalize, split
+from router.core.signing.form import NO_FORM, parse_form
+from router.inbound import messaging
+from router.inbound.classic import parser as classic
+from router.inbound.event_streams import EVENT_TYPES, normalize, split
+from router.inbound.webhook import Webhook
 from tests.inbound.samples import (
     ACCOUNT,
     OTHER_ACCOUNT,
@@ -51,18 +54,21 @@ def make_event(sample="es_inbound_message", /, *, top=None, without=(), **data):
     return {key: value for key, value in event.items() if key not in without}
 
 
+def split_body(body, account_id=OTHER_ACCOUNT):
+    """Split a body as the receiver does."""
+    return split(Webhook(body, NO_FORM, None), account_id)
+
+
+def is_good(piece):
+    """Tell whether the receiver could read an element of a batch."""
+    return ":event-streams:bad:" not in piece.identity.key
+
+
 def see(event):
     """Identify one event as the receiver does; it must be good."""
-    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
-    assert isinstance(element, BatchElement), element
-    return element.identity
-
-
-def refuse(event):
-    """Return why one event is refused."""
-    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
-    assert isinstance(element, BadElement)
-    return element.reason
+    (piece,) = split_body(encode_json(event))
+    assert is_good(piece)
+    return piece.identity
 
 
 def read(event):
@@ -76,32 +82,36 @@ def read(event):
 def test_one_event_alone():
     """A sink without batching posts one object: one element whose body is that event."""
     event = make_event()
-    (element,) = split(encode_json(event), default_account=OTHER_ACCOUNT)
-    assert element.identity.account_id == ACCOUNT
-    assert element.identity.key == KEY
-    assert json.loads(element.body) == event
+    (piece,) = split_body(encode_json(event))
+    assert piece.identity.account_id == ACCOUNT
+    assert piece.identity.key == KEY
+    assert json.loads(piece.body) == event
 
 
 def test_batch_with_a_bad_element():
     """The good events of a batch live, each as an entry of its own, and the bad ones are named by their place."""
     batch = [make_event(), 5, make_event("es_sink_test"), {"id": "x"}]
-    first, second, third, fourth = split(encode_json(batch), default_account=OTHER_ACCOUNT)
-    assert isinstance(first, BatchElement)
-    assert second == BadElement(1, "the element is not an object", b"5")
-    assert json.loads(third.body) == batch[2]
-    assert fourth == BadElement(3, "id or type is missing", b'{"id":"x"}')
+    pieces = split_body(encode_json(batch))
+    assert [is_good(piece) for piece in pieces] == [True, False, True, False]
+    assert [json.loads(piece.body) for piece in pieces] == batch
+    for place, reason in ((1, "the element is not an object"), (3, "id or type is missing")):
+        name = sha256(pieces[place].body).hexdigest()[:32]
+        key = f"{OTHER_ACCOUNT}:event-streams:bad:{name}:{place}"
+        assert pieces[place].identity == Identity(OTHER_ACCOUNT, key, f"bad:{name}")
+        with pytest.raises(UnreadableError, match=reason):
+            normalize(make_entry(pieces[place].body, "event-streams"))
 
 
 def test_empty_batch():
     """A batch of nothing is no error."""
-    assert split(b"[]", default_account=ACCOUNT) == []
+    assert split_body(b"[]") == []
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"From=%2B1", b"\xff", b"[1,]"], ids=range(5))
 def test_no_json(body):
     """Only what is no JSON at all is refused as a whole, by receiver and worker alike."""
     with pytest.raises(UnreadableError, match="not JSON"):
-        split(body, default_account=ACCOUNT)
+        split_body(body)
     with pytest.raises(UnreadableError, match="not JSON"):
         normalize(make_entry(body, "event-streams"))
 
@@ -126,7 +136,8 @@ def test_no_json(body):
 )
 def test_bad_elements(event, reason):
     """What lacks what its type needs is a bad element with its reason, and the worker refuses it too."""
-    assert reason in refuse(event)
+    (piece,) = split_body(encode_json(event))
+    assert not is_good(piece)
     with pytest.raises(UnreadableError, match=reason):
         read(event)
 
@@ -134,9 +145,10 @@ def test_bad_elements(event, reason):
 def test_nested_too_deeply():
     """An event that cannot be written again is a bad element without its JSON, and its neighbors live."""
     deep = '{"id":"x","type":"y","data":{"z":' + "[" * 400 + "]" * 400 + "}}"
-    bad, good = split(f"[{deep},{json.dumps(make_event())}]".encode(), default_account=ACCOUNT)
-    assert bad == BadElement(0, "the element is nested too deeply", b"")
-    assert isinstance(good, BatchElement)
+    body = f"[{deep},{json.dumps(make_event())}]".encode()
+    bad, good = split_body(body)
+    assert (bad.body, is_good(bad), is_good(good)) == (b"", False, True)
+    assert bad.identity.subject == f"bad:{sha256(body).hexdigest()[:32]}"  # other bodies are other events
 
 
 # --- keys ------------------------------------------------------------------------------------------
@@ -445,23 +457,22 @@ EVENTS = st.fixed_dictionaries({"id": VALUES | st.just("EZ1"), "type": TYPES}, o
 @given(st.lists(EVENTS | VALUES, max_size=4))
 def test_receiver_and_worker_agree(batch):
     """Whatever stands in a batch, each element is refused by both, or taken by one and normalized by the other."""
-    for element in split(encode_json(batch), default_account=ACCOUNT):
-        body = element.body if isinstance(element, BatchElement) else element.raw
+    for piece in split_body(encode_json(batch), ACCOUNT):
         try:
-            event = normalize(make_entry(body, "event-streams"))
+            event = normalize(make_entry(piece.body, "event-streams"))
         except UnusableError:
-            assert isinstance(element, BatchElement)
+            assert is_good(piece)
         except UnreadableError:
-            assert isinstance(element, BadElement)
+            assert not is_good(piece)
         else:
-            assert isinstance(element, BatchElement)
+            assert is_good(piece)
             assert event.account_id == ACCOUNT
 
 
 @given(st.binary())
 def test_any_bytes(body):
     """Whatever is posted, it is split or refused, and nothing but the project's own errors comes out."""
-    for take in (lambda: split(body, default_account=ACCOUNT), lambda: normalize(make_entry(body))):
+    for take in (lambda: split_body(body), lambda: normalize(make_entry(body))):
         try:
             take()
         except RouterError:

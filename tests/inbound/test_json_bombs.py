@@ -3,7 +3,9 @@
 import pytest
 
 from router.core.errors import UnreadableError
+from router.core.signing.form import NO_FORM
 from router.inbound import conversations, event_streams
+from router.inbound.webhook import Webhook
 from tests.inbound.samples import ACCOUNT, make_entry
 
 DEEP = b'{"a":' * 100_000
@@ -19,7 +21,7 @@ def test_nesting_is_unreadable(body):
     with pytest.raises(UnreadableError):
         conversations.identify(body, token=None, default_account=ACCOUNT)
     with pytest.raises(UnreadableError):
-        event_streams.split(body, default_account=ACCOUNT)
+        event_streams.split(Webhook(body, NO_FORM, None), ACCOUNT)
 
 
 @pytest.mark.parametrize("number", [b"9" * 100_000, b"-" + b"9" * 400, b"1e400", b"0." + b"9" * 10_000])

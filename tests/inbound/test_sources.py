@@ -5,8 +5,9 @@ import pytest
 from router.core.errors import UnreadableError
 from router.core.events import ClassicReported, MessageReceived, ParticipantReported, SourceName
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.email import MailHeaders, ReceivedMail
-from router.inbound.sources import EMPTY_TWIML, SOURCES, Webhook, normalize
+from router.inbound.email.mail import MailHeaders, ReceivedMail
+from router.inbound.sources import EMPTY_TWIML, SOURCES, normalize
+from router.inbound.webhook import Webhook
 from router.settings.model import Settings
 from tests.inbound.samples import (
     ACCOUNT,

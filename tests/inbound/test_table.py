@@ -16,8 +16,11 @@ from router.core.events import (
     ParticipantReported,
     SourceName,
 )
-from router.inbound import classic, classic_facts, conversations, event_streams
-from router.inbound.email import MAIL, MailHeaders, ReceivedMail
+from router.inbound import conversations, event_streams
+from router.inbound.classic import fields as classic_fields
+from router.inbound.classic import parser as classic
+from router.inbound.email.mail import MailHeaders, ReceivedMail
+from router.inbound.email.parser import MAIL
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED
 from router.inbound.sources import SOURCES, normalize
 from router.inbound.table import ROWS, to_markdown
@@ -124,7 +127,7 @@ SAMPLES = {
         ),
         **{
             (f"{CONVERSATIONS}{name}", "classic"): event(f"{CONVERSATIONS}{name}", CLASSIC_DATA)
-            for name in (*classic_facts.EVENTS, "message.updated", "message.removed")
+            for name in (*classic_fields.EVENTS, "message.updated", "message.removed")
         },
         (f"{CONVERSATIONS}user.<verb>", ""): event(f"{CONVERSATIONS}user.added", {"UserSid": "US1"}),
         ("com.twilio.messaging.message.<verb>", ""): event("com.twilio.messaging.message.sent", {}),

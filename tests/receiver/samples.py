@@ -22,7 +22,7 @@ from multidict import MultiDict
 from twilio.request_validator import RequestValidator
 
 from router.core.events import SourceName
-from router.inbound.mail_reader import MailReader
+from router.inbound.email.inbound_parse import MailReader
 from router.inbound.sources import SOURCES
 from router.simulator.classic import ClassicScene, classic_webhook
 from router.simulator.mail import mail

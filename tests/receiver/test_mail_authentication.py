@@ -23,7 +23,7 @@ from router.receiver.readmission import make_readmission
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.store.quarantine import list_kept
 from tests.conftest import ACCOUNT, TOKEN
-from tests.inbound.mails import CONTENT_TYPE, join, make_body, part
+from tests.inbound.email.mails import CONTENT_TYPE, join, make_body, part
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import (
     MAILBOX,

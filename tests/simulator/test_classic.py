@@ -4,7 +4,7 @@ import pytest
 
 from router.commands.simulate_options import KINDS
 from router.core.signing.form import parse_form
-from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
+from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS, identify, normalize
 from router.simulator.classic import CLASSIC_KINDS, EVENTS, ClassicScene, classic_webhook
 from tests.inbound.samples import make_entry
 

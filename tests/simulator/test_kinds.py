@@ -7,8 +7,9 @@ import pytest
 from router.commands import simulate_options
 from router.core.events import Disregarded, InboundEntry, SourceName
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.mail_reader import MailReader
-from router.inbound.sources import FORM, SOURCES, Webhook, normalize
+from router.inbound.email.inbound_parse import MailReader
+from router.inbound.sources import FORM, SOURCES, normalize
+from router.inbound.webhook import Webhook
 from router.simulator.kinds import KINDS, Order, keys_of
 from router.simulator.messages import SimulatedWebhook
 from tests.conftest import ACCOUNT

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from router.core.errors import SignatureError
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, MailVerifier
-from router.inbound.mail_reader import MailReader
+from router.inbound.email.inbound_parse import MailReader
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import make_key, public_text, read_key, sign_mail, write_key
 from router.simulator.messages import Spoiling, message

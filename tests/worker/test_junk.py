@@ -8,10 +8,11 @@ import pytest
 from router.core.errors import UnreadableError
 from router.core.events import SourceName
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.sources import FORM, SOURCES, Webhook
+from router.inbound.sources import FORM, SOURCES
+from router.inbound.webhook import Webhook
 from tests.conftest import ACCOUNT
 from tests.fuzz.targets import TARGETS, spoilt
-from tests.inbound.mails import CONTENT_TYPE
+from tests.inbound.email.mails import CONTENT_TYPE
 from tests.receiver.samples import SAMPLES
 from tests.support.waiting import until
 from tests.worker.world import read_mails

@@ -19,8 +19,9 @@ from router.core.entries import CommunicationData, Entry, read_entry
 from router.core.events import SourceName
 from router.core.keys import RESOLVER, Keys, Target
 from router.core.signing.form import NO_FORM, parse_form
-from router.inbound.mail_reader import MailReader
-from router.inbound.sources import FORM, SOURCES, Webhook
+from router.inbound.email.inbound_parse import MailReader
+from router.inbound.sources import FORM, SOURCES
+from router.inbound.webhook import Webhook
 from router.process.apis import Apis
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
 from router.sandbox.faults import Fault
@@ -40,7 +41,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from router.inbound.email import ReceivedMail
+    from router.inbound.email.mail import ReceivedMail
     from router.streams.client.connection import Redis
     from router.streams.delivery import Verdict
     from router.streams.store.recent import Recent

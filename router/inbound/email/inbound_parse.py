@@ -16,10 +16,10 @@ import orjson
 
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError
-from router.inbound.email import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
-from router.inbound.mail_text import decode, decode_header, html_to_text
-from router.inbound.multipart import MultipartReader, PartHeader
-from router.inbound.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
+from router.inbound.email.multipart import MultipartReader, PartHeader
+from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+from router.inbound.email.text import decode, decode_header, html_to_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable

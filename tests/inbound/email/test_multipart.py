@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import RouterError, UnreadableError, WrongTypeError
-from router.inbound.multipart import MAX_HEADER_BYTES, MAX_PARTS, MultipartReader, PartHeader
-from tests.inbound.mails import BOUNDARY, CONTENT_TYPE, join, part
+from router.inbound.email.multipart import MAX_HEADER_BYTES, MAX_PARTS, MultipartReader, PartHeader
+from tests.inbound.email.mails import BOUNDARY, CONTENT_TYPE, join, part
 
 
 def feed_all(reader, chunks):

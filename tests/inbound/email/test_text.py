@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.inbound.mail_text import Decoded, decode, decode_header, html_to_text
+from router.inbound.email.text import Decoded, decode, decode_header, html_to_text
 
 
 @pytest.mark.parametrize(

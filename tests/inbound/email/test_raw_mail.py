@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.inbound.raw_mail import MAX_DELIMITERS, MAX_DEPTH, MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
+from router.inbound.email.raw_mail import MAX_DELIMITERS, MAX_DEPTH, MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
 
 KEEP = 1000
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.errors import RouterError, UnreadableError, UnusableError
 from router.core.events import Cause, Content, Disregarded, Medium, MessageReceived
-from router.inbound.email import MailHeaders, MailPart, ReceivedMail, digest, identify, normalize
+from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, digest
+from router.inbound.email.parser import identify, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, make_entry
 
 

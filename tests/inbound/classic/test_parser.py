@@ -8,8 +8,8 @@ from router.core.addresses import Address
 from router.core.errors import RouterError, UnreadableError
 from router.core.events import Change, ClassicReported, Disregarded, Version
 from router.core.signing.form import parse_form
-from router.inbound.classic import EVENT_TYPES, PRE_ACTIONS, identify, normalize
-from router.inbound.classic_facts import MAX_TEXT
+from router.inbound.classic.fields import MAX_TEXT
+from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS, identify, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_form, load_form, make_entry
 
 CONVERSATION = "CH00000000000000000000000000000001"

@@ -17,7 +17,7 @@ from email.parser import HeaderParser
 from email.policy import compat32
 from typing import Final
 
-from router.inbound.mail_text import decode, decode_header
+from router.inbound.email.text import decode, decode_header
 
 #: Bytes of the mail's own header block, and of that of one part; what follows is not read.
 MAX_HEADERS: Final = 256 * 1024

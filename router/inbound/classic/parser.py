@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import parse_form
-from router.inbound.classic_facts import EVENTS, ClassicFields, classic_key, normalize_classic
-from router.inbound.classic_facts import ROWS as FATES
-from router.inbound.form import require
+from router.inbound.classic.fields import EVENTS, ClassicFields, classic_key, normalize_classic
+from router.inbound.classic.fields import ROWS as FATES
 from router.inbound.rows import IGNORED, EventTypeRow
+from router.inbound.webhook import Piece, require
 
 if TYPE_CHECKING:
     from router.core.signing.form import Form
+    from router.inbound.webhook import Webhook
 
 #: Post-action webhooks, by the name of what they tell (classic_facts says what becomes of it).
 EVENT_TYPES: Final = {
@@ -62,6 +63,12 @@ ROWS: Final = (
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 _BINDING: Final = "MessagingBinding."
+
+
+def split(webhook: Webhook, account_id: str) -> list[Piece]:
+    """Return the one event of a webhook, or none for a pre-action webhook; raises UnreadableError."""
+    identity = identify(webhook.form, default_account=account_id)
+    return [] if identity is None else [Piece(identity, webhook.body)]
 
 
 def identify(form: Form, *, default_account: str) -> Identity | None:

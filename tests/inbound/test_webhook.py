@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.errors import UnreadableError
-from router.inbound.form import require
+from router.inbound.webhook import require
 
 
 def test_require():

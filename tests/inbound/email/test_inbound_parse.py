@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import RouterError, UnreadableError, WrongTypeError
-from router.inbound.email import MailHeaders, MailPart, ReceivedMail, Verdicts
-from router.inbound.mail_reader import MAX_RECIPIENTS, MAX_TEXT, MAX_VALUE, MailReader
-from tests.inbound.mails import BOUNDARY, CONTENT_TYPE, ENVELOPE, HEADERS, join, make_body, make_fields, part
+from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MAX_TEXT, MAX_VALUE, MailReader
+from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts
+from tests.inbound.email.mails import BOUNDARY, CONTENT_TYPE, ENVELOPE, HEADERS, join, make_body, make_fields, part
 
 
 def read_all(*chunks):

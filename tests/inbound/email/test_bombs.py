@@ -5,10 +5,10 @@ import itertools
 
 import pytest
 
-from router.inbound.mail_text import decode, decode_header, html_to_text
-from router.inbound.multipart import MAX_PARAMETERS as MAX_FORM_PARAMETERS
-from router.inbound.multipart import MultipartReader, parse_options_header
-from router.inbound.raw_mail import MAX_PARAMETERS, MAX_PATTERNS, RawMailReader, read_headers
+from router.inbound.email.multipart import MAX_PARAMETERS as MAX_FORM_PARAMETERS
+from router.inbound.email.multipart import MultipartReader, parse_options_header
+from router.inbound.email.raw_mail import MAX_PARAMETERS, MAX_PATTERNS, RawMailReader, read_headers
+from router.inbound.email.text import decode, decode_header, html_to_text
 
 HEADERS = ("Content-Type: multipart/mixed", "Content-Disposition: attachment")
 
@@ -41,7 +41,7 @@ def test_flood_of_parameters_in_a_part_of_the_form_is_cut(monkeypatch):
 
     reader = MultipartReader("multipart/form-data; boundary=b", lambda header: names.append(header.name) or bytes)
     names = []
-    monkeypatch.setattr("router.inbound.multipart.parse_options_header", spy)
+    monkeypatch.setattr("router.inbound.email.multipart.parse_options_header", spy)
     reader.feed(b'--b\r\nContent-Disposition: form-data; name="a"; x="' + b";" * 7000 + b"\r\n\r\nx\r\n--b--\r\n")
     reader.finish()
     assert names == ["a"]

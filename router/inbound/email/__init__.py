@@ -1,0 +1,1 @@
+"""Source `email`: mails posted by SendGrid Inbound Parse, read as a stream."""

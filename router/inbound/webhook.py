@@ -1,0 +1,43 @@
+"""The input and the output of every parser's `split`: an authentic webhook, and one Piece for each of its events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.errors import UnreadableError
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router.core.events import Identity
+    from router.core.signing.form import Form
+    from router.inbound.email.mail import ReceivedMail
+
+
+@value
+class Webhook:
+    """An authentic webhook: its `form` (NO_FORM for JSON), the raw `body`, and Twilio's idempotency token.
+
+    The body of a mail is read as a stream and not kept; `mails` holds what was read of it, one mail per recipient.
+    """
+
+    body: bytes
+    form: Form
+    token: str | None
+    mails: tuple[ReceivedMail, ...] = ()
+
+
+@value
+class Piece:
+    """One event of a webhook: its identity, and the body of its inbound entry."""
+
+    identity: Identity
+    body: bytes
+
+
+def require(texts: Mapping[str, str], *names: str) -> None:
+    """Raise UnreadableError naming every parameter that is missing or blank."""
+    missing = [name for name in names if not texts.get(name, "").strip()]
+    if missing:
+        raise UnreadableError(f"missing or blank: {', '.join(missing)}")
