@@ -15,14 +15,12 @@ from router.streams.client.embedded import free_port
 from tests.support.dev import running_dev
 from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy
+from tests.support.waiting import scaled, slowness, until
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
-
-TOKEN = "0123456789abcdef0123456789abcdef"
-ACCOUNT = "AC00000000000000000000000000000001"
 
 
 @pytest.fixture(scope="session")
@@ -34,21 +32,19 @@ def redis_url(tmp_path_factory):
     process = subprocess.Popen([str(get_binary_path()), *options, "--save", "", "--logfile", "valkey.log"])
     url = f"redis://127.0.0.1:{port}/0"
 
-    async def answer() -> None:
-        redis = connect(url)
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    await redis.ping()
-                    break
-                except (RedisError, OSError):  # not listening yet, or still loading
-                    await asyncio.sleep(0.01)
-        await redis.aclose()
+    async def is_answering() -> bool:
+        client = connect(url)
+        try:
+            return bool(await client.ping())
+        except (RedisError, OSError):  # not listening yet, or still loading
+            return False
+        finally:
+            await client.aclose()
 
-    asyncio.run(answer())
+    asyncio.run(until(is_answering))
     yield url
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=scaled(30))
 
 
 @pytest.fixture
@@ -101,9 +97,19 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.real)
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Give each test its timeout in the measure of this machine (tests/support/waiting.py)."""
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker else item.config.getoption("timeout") or item.config.getini("timeout")
+    item.add_marker(pytest.mark.timeout(scaled(float(seconds))), append=False)
+    return (yield)
+
+
 def pytest_terminal_summary(terminalreporter):
     """Say how many of the tests that passed ran against the real server, and how many started real processes."""
     passed = terminalreporter.stats.get("passed", [])
     real = sum("real" in report.keywords for report in passed)
     processes = sum("processes" in report.keywords for report in passed)
     terminalreporter.write_line(f"{real} of {len(passed)} ran against the real server, {processes} with real processes")
+    terminalreporter.write_line(f"deadlines were multiplied by {slowness():.1f}, the slowness factor of this run")

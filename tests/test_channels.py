@@ -26,7 +26,7 @@ from router.simulator.mail import MailSender, mail
 from router.simulator.mail_keys import make_key, public_text
 from router.simulator.messages import Sender, SimulatedWebhook, message, streamed
 from router.simulator.voice import call, call_sid
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.post_office import Letter, PostOffice
 from tests.support.waiting import until
 from tests.worker.world import World, options

@@ -21,7 +21,7 @@ from router.simulator.messages import Sender, message
 from router.simulator.messages import Spoiling as Spoiled
 from router.streams.client.connection import connect
 from router.worker.app import working
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from router.streams.store.append import Appender, InboundFields
 from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled import fields_of
 from tests.bounds.site import NUMBER, OURS
-from tests.conftest import ACCOUNT
 from tests.streams.consuming.test_consumer import GROUP, LIMITS, Bench
+from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

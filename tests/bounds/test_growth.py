@@ -17,8 +17,8 @@ from router.streams.consuming import budget
 from router.streams.delivery import Done, Later, Poison, StreamRef
 from router.streams.store.recent import Recent
 from tests.bounds.site import NUMBER, OURS
-from tests.conftest import ACCOUNT, TOKEN
 from tests.streams.consuming.test_consumer import LIMITS, Bench
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.growth import Snapshot, grown
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until

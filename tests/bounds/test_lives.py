@@ -17,7 +17,7 @@ from router.streams.store.commits import CLOSED_LIFE
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import LEASE, REST, Pace
 from tests.bounds.site import NUMBER, OURS
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT
 from tests.support.keys import KINDS
 from tests.support.waiting import until
 

@@ -19,8 +19,8 @@ from router.receiver.app import create_app
 from router.receiver.connections import connections
 from router.settings.load import load
 from router.streams.store.quarantine import list_kept
-from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

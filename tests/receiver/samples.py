@@ -28,7 +28,7 @@ from router.simulator.classic import ClassicScene, classic_webhook
 from router.simulator.mail import mail
 from router.simulator.messages import Scene, SimulatedWebhook, message, scene_callback, streamed
 from router.simulator.voice import call
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,9 +5,9 @@ import pytest
 from router.inbound.sources import FORM
 from router.simulator.classic import CLASSIC_KINDS, ClassicScene, classic_webhook
 from router.simulator.messages import SimulatedWebhook
-from tests.conftest import ACCOUNT
 from tests.inbound.samples import encode_form, encode_json, load, load_form
 from tests.receiver.samples import CUSTOMER, NOW, OURS, classic_message, signed
+from tests.support.accounts import ACCOUNT
 
 NAME = "classic_participant_added"
 

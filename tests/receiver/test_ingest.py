@@ -16,9 +16,9 @@ from router.receiver import authentication as door
 from router.simulator.messages import callback
 from router.streams.client.connection import RedisError, connect
 from router.streams.client.embedded import free_port
-from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
 from tests.receiver.wire import head, speak
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.waiting import until
 
 MESSAGING = "/webhooks/messaging"

@@ -22,7 +22,6 @@ from router.receiver.mail_authentication import MAX_EVIDENCE, MailAuthenticator
 from router.receiver.readmission import make_readmission
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.store.quarantine import list_kept
-from tests.conftest import ACCOUNT, TOKEN
 from tests.inbound.email.mails import CONTENT_TYPE, join, make_body, part
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import (
@@ -38,6 +37,7 @@ from tests.receiver.samples import (
     sms,
 )
 from tests.receiver.wire import head, speak
+from tests.support.accounts import ACCOUNT, TOKEN
 
 SOURCE = SOURCES[SourceName.EMAIL]
 DAY = 86_400

@@ -12,8 +12,8 @@ from yarl import URL
 
 from router.core.keys import Keys
 from router.streams.client.embedded import free_port, is_free
-from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, PRIVATE, signed, sms
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 

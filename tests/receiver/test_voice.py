@@ -13,10 +13,10 @@ from router.receiver.voice import VoiceResponder
 from router.simulator.messages import Sender
 from router.simulator.voice import STATUSES, call, call_status, handoff, take_answer
 from router.streams.store.calls import CallStore
-from tests.conftest import ACCOUNT, TOKEN
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import BASE, CUSTOMER, OURS, incoming_call, signed, sms
+from tests.support.accounts import ACCOUNT, TOKEN
 
 SID = "CA00000000000000000000000000000001"
 CONFIGURATION = "conv_configuration_00000000000000000000000001"

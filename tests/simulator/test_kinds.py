@@ -12,7 +12,7 @@ from router.inbound.sources import FORM, SOURCES, normalize
 from router.inbound.webhook import Webhook
 from router.simulator.kinds import KINDS, Order, keys_of
 from router.simulator.messages import SimulatedWebhook
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT
 
 OTHER_ACCOUNT = "AC" + "f" * 32
 ORDER = Order(

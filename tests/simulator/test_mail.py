@@ -14,7 +14,7 @@ from router.inbound.email.inbound_parse import MailReader
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import make_key, public_text, read_key, sign_mail, write_key
 from router.simulator.messages import Spoiling, message
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, TOKEN
 
 KEY = make_key()
 BILL = Attachment('Rechnung "März".pdf', b"%PDF-1.7\r\n--xYzZY\r\n\xff", "application/pdf")

@@ -9,7 +9,7 @@ import pytest
 from router.commands.simulate_options import parse_simulate
 from router.simulator.kinds import KINDS
 from router.simulator.scenario import make_acts, play
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT
 
 ENVIRONMENT = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "first, second"}
 

@@ -7,7 +7,7 @@ import pytest
 from router.__main__ import make_parser
 from router.simulator.voice import STATUSES, call, call_sid
 from router.simulator.voice_command import connect_call, voice_webhook
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT
 
 ATTACHING = b'<Response><Start><Transcription conversationConfiguration="c"/></Start></Response>'
 RINGING = call(account_sid=ACCOUNT, sender="+15551230001", recipient="+15557650000", sid="CA1")

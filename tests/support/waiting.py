@@ -1,18 +1,74 @@
-"""Waiting for something to become true: the one place where tests poll."""
+"""Waiting for something to become true: the one place where tests poll, and the one measure of how slow a machine is.
+
+A deadline in a test is a safety net for a hang, never a claim about speed: it is written for a quiet machine and
+multiplied by the slowness factor of this run. The factor is measured once, and again whenever a deadline has passed; if
+the machine has become slower since, the wait goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+
+#: Rounds of a fixed computation, and the seconds that they take on a quiet core of a usual machine.
+ROUNDS: Final = 1_000_000
+REFERENCE: Final = 0.08
+
+_measured: list[float] = []
+
+
+def measure_slowness() -> float:
+    """Measure how many times slower than the reference this process runs now; never less than any measure before."""
+    started = time.perf_counter()
+    value = 0
+    for number in range(ROUNDS):
+        value ^= number * number
+    _measured.append((time.perf_counter() - started) / REFERENCE)
+    return slowness()
+
+
+def slowness() -> float:
+    """Return the factor by which deadlines are multiplied, 1.0 or more."""
+    return max(1.0, *_measured) if _measured else measure_slowness()
+
+
+def scaled(seconds: float) -> float:
+    """Return a duration that was chosen for a quiet machine, adapted to this one."""
+    return seconds * slowness()
+
+
+@asynccontextmanager
+async def deadline(seconds: float) -> AsyncIterator[None]:
+    """Bound a block as `asyncio.timeout` does, by scaled seconds; TimeoutError once they have passed."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+
+    def check() -> None:
+        nonlocal timer
+        measure_slowness()
+        end = started + scaled(seconds)
+        if loop.time() < end:
+            timer = loop.call_at(end, check)
+        else:
+            limit.reschedule(loop.time())
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_at(started + scaled(seconds), check)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 async def until(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:  # noqa: ASYNC109 # a limit, not a wait
-    """Return what `predicate` (sync or async) answers once that is true; TimeoutError if it never is in `timeout` s."""
-    async with asyncio.timeout(timeout):
+    """Return the first true answer of `predicate` (sync or async); TimeoutError after `timeout` scaled seconds."""
+    async with deadline(timeout):
         while True:
             answer = predicate()
             if inspect.isawaitable(answer):

@@ -19,7 +19,7 @@ from router.simulator.mail import mail
 from router.simulator.messages import SimulatedWebhook, callback, message, streamed
 from router.simulator.voice import call, call_status
 from router.streams.store.dead_letters import CONSUMER, DELIVERIES, ENTRY, FAILED_AT, GROUP, REASON, STREAM
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
 from tests.windows.town import AGENT, DESK, GREETING, MAILBOX, OURS
 

@@ -25,7 +25,7 @@ from router.simulator.mail import MailSender
 from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.keys import problems_of
 from tests.support.nursery import Nursery
 from tests.support.relay import HTTP, REDIS, Relay, Trap

@@ -14,9 +14,8 @@ from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from router.simulator.classic import PATH, ClassicScene, classic_webhook
 from router.simulator.messages import SimulatedWebhook
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
 from tests.support.waiting import until
-from tests.worker.world import CUSTOMER, KEY, OURS, SECRET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from router.sandbox.admin import DELIVERER
 from router.simulator.messages import SimulatedWebhook
+from tests.support.accounts import CONFIGURATION
 from tests.support.waiting import until
-from tests.worker.world import CONFIGURATION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

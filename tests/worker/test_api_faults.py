@@ -24,12 +24,13 @@ import pytest
 from router.core.ledger.marker import Result
 from router.streams import delivery as pauses
 from router.streams.delivery import Done, Later
+from tests.support.accounts import CUSTOMER, OURS
 from tests.support.waiting import until
 from tests.worker.status_hook import start_status_hook
 from tests.worker.sweeping import Sweeps
 from tests.worker.test_reconciler import customer_in
 from tests.worker.test_unknown import spoken
-from tests.worker.world import CREATE, CUSTOMER, OURS
+from tests.worker.world import CREATE
 
 pytestmark = [pytest.mark.promise(2), pytest.mark.promise(4)]
 

@@ -15,9 +15,10 @@ from router.streams.store.ledgers import Store
 from router.worker.app import work
 from router.worker.batches import PART, BatchPath, part_works
 from router.worker.singles import SinglePath
+from tests.support.accounts import CUSTOMER
 from tests.support.waiting import until
 from tests.worker.test_callbacks import at, conversation, person
-from tests.worker.world import ACCOUNT, CUSTOMER
+from tests.worker.world import ACCOUNT
 
 CONVERSATIONS = 100
 

@@ -9,7 +9,8 @@ from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
-from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, LIST, OURS, PLAIN
+from tests.support.accounts import CUSTOMER, DESK, OURS
+from tests.worker.world import ACCOUNT, DESK_RULE, EVERYBODY, LIST, PLAIN
 
 DONE = Done()
 CONVERSATION = "conv_conversation_00000000000000000000000001"

@@ -10,9 +10,9 @@ from router.simulator.voice import call, call_status, take_answer
 from router.streams.delivery import Done, Later, Poison
 from router.worker import calls as worker_calls
 from router.worker.startup import find_captured, find_configurations, warn_of_doubled_calls
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
 from tests.support.waiting import until
-from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, DESK_RULE, NOBODY, OURS, PLAIN
+from tests.worker.world import DESK_RULE, NOBODY, PLAIN
 
 ONE, TWO = "CA00000000000000000000000000000001", "CA00000000000000000000000000000002"
 DONE = Done()

@@ -8,8 +8,9 @@ from router.core.resources import ParticipantType
 from router.simulator.messages import SimulatedWebhook
 from router.streams.delivery import Done, Later, Poison
 from tests.inbound.samples import encode_json
+from tests.support.accounts import CUSTOMER, DESK, OURS
 from tests.worker.classic_world import POST_EVENTS, Classic, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, CUSTOMER, DESK, DESK_RULE, EVERYBODY, NOBODY, OURS, PLAIN
+from tests.worker.world import ACCOUNT, DESK_RULE, EVERYBODY, NOBODY, PLAIN
 
 DONE = Done()
 FETCH_MEMBER = "GET /v1/Conversations/{conversation}/Participants/{participant}"

@@ -13,8 +13,9 @@ from router.core.resources import Configuration
 from router.process.apis import Apis
 from router.streams.delivery import Done, Later
 from router.worker.startup import find_bridges, find_configurations, find_own
+from tests.support.accounts import CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
 from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, CONFIGURATION, CUSTOMER, EVERYBODY, KEY, OURS, SECRET
+from tests.worker.world import ACCOUNT, EVERYBODY
 
 DONE = Done()
 FIND = "GET /v2/Conversations"

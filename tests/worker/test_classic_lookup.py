@@ -4,8 +4,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done, Later
+from tests.support.accounts import CUSTOMER, OURS
 from tests.worker.classic_world import BRIDGED, Classic, bridge, classic
-from tests.worker.world import CREATE, CUSTOMER, LIST, OURS
+from tests.worker.world import CREATE, LIST
 
 DONE = Done()
 LOOK = "GET /v1/ParticipantConversations"

@@ -12,8 +12,9 @@ from router.core.timestamps import to_text
 from router.simulator.messages import streamed
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
+from tests.support.accounts import CUSTOMER, DESK, OURS
 from tests.support.waiting import until
-from tests.worker.world import ACCOUNT, CREATE, CUSTOMER, DESK, DESK_RULE, EVERYBODY, NOBODY, OURS, PLAIN
+from tests.worker.world import ACCOUNT, CREATE, DESK_RULE, EVERYBODY, NOBODY, PLAIN
 
 DONE = Done()
 

@@ -8,7 +8,8 @@ import pytest
 from router.core.ledger.marker import Result
 from router.simulator.messages import streamed
 from router.streams.delivery import Done, Later
-from tests.worker.world import CUSTOMER, LIST, OURS, PLAIN
+from tests.support.accounts import CUSTOMER, OURS
+from tests.worker.world import LIST, PLAIN
 
 DONE = Done()
 BEN, EVA, DAN = "+15551230002", "+15551230003", "+15551230004"

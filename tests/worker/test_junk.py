@@ -10,10 +10,10 @@ from router.core.events import SourceName
 from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
-from tests.conftest import ACCOUNT
 from tests.fuzz.targets import TARGETS, spoilt
 from tests.inbound.email.mails import CONTENT_TYPE
 from tests.receiver.samples import SAMPLES
+from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
 from tests.worker.world import read_mails
 

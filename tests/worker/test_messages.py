@@ -8,19 +8,8 @@ from router.simulator.messages import form
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
 from router.worker.singles import SinglePath
-from tests.worker.world import (
-    ACCOUNT,
-    CONFIGURATION,
-    CREATE,
-    CUSTOMER,
-    DESK,
-    DESK_RULE,
-    EVERYBODY,
-    LIST,
-    NOBODY,
-    OURS,
-    PLAIN,
-)
+from tests.support.accounts import CONFIGURATION, CUSTOMER, DESK, OURS
+from tests.worker.world import ACCOUNT, CREATE, DESK_RULE, EVERYBODY, LIST, NOBODY, PLAIN
 
 DONE = Done()
 

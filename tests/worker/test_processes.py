@@ -11,11 +11,10 @@ from yarl import URL
 from router.core.keys import RESOLVER
 from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
-from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import signed, sms
+from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, SECRET, TOKEN
 from tests.support.processes import RunningProcess
 from tests.support.waiting import until
-from tests.worker.world import CONFIGURATION, KEY, SECRET
 
 pytestmark = pytest.mark.processes
 EVENTS = 1000

@@ -11,10 +11,10 @@ from router.core.timestamps import to_text
 from router.process.apis import Apis
 from router.tasks import end
 from router.worker.app import working
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
 from tests.support.waiting import until
 from tests.worker.sweeping import WINDOW, Sweeps
-from tests.worker.world import CUSTOMER, DESK, DESK_RULE, LIST, OURS, PLAIN
+from tests.worker.world import DESK_RULE, LIST, PLAIN
 
 FETCH = "GET /v2/Conversations/{conversation}"
 FETCH_ONE = "GET /v2/Conversations/{conversation}/Participants/{participant}"

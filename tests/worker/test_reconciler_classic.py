@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.conftest import ACCOUNT
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 from tests.worker.classic_world import Classic, bridge, classic
 from tests.worker.sweeping import Sweeps
-from tests.worker.world import CUSTOMER, OURS
 
 OTHER_CUSTOMER = "+15551230002"
 

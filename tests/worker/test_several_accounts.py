@@ -12,9 +12,9 @@ from router.simulator.messages import message
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, working
 from router.worker.startup import find_captured, find_configurations
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, KEY, OURS, SECRET, TOKEN
 from tests.support.waiting import until
-from tests.worker.world import CONFIGURATION, CUSTOMER, DESK, KEY, OURS, PLAIN, SECRET
+from tests.worker.world import PLAIN
 
 OTHER = f"AC{0x0DD:032x}"
 EVENTS, WINDOW = 200, 5

@@ -4,8 +4,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
+from tests.support.accounts import CUSTOMER, OURS
 from tests.worker.sweeping import Sweeps
-from tests.worker.world import ACCOUNT, CUSTOMER, LIST, OURS
+from tests.worker.world import ACCOUNT, LIST
 
 DONE = Done()
 ROUTE = LIST.removeprefix("GET ")

@@ -6,8 +6,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
+from tests.support.accounts import CUSTOMER, OURS
 from tests.worker.test_callbacks import at, conversation, person
-from tests.worker.world import ACCOUNT, CUSTOMER, OURS, PLAIN
+from tests.worker.world import ACCOUNT, PLAIN
 
 DONE = Done()
 SHY = (

@@ -23,7 +23,7 @@ from router.inbound.email.inbound_parse import MailReader
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
 from router.process.apis import Apis
-from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions
+from router.sandbox import SandboxOptions
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
 from router.settings.load import load
@@ -35,7 +35,7 @@ from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, make_consumer
 from router.worker.work import report
-from tests.conftest import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, KEY, OURS, SECRET, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from router.streams.delivery import Verdict
     from router.streams.store.recent import Recent
 
-KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"
-CUSTOMER, OURS, DESK = "+15551230001", "+15557650000", "+15557650002"
-CONFIGURATION = DEFAULT_CONFIGURATION_ID
 CREATE = "POST /v2/Conversations"
 LIST = "GET /v2/Conversations/{conversation}/Participants"
 

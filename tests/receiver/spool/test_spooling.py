@@ -16,8 +16,8 @@ from router.core.keys import Keys
 from router.receiver.spool import drainer
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
-from tests.conftest import ACCOUNT, TOKEN
 from tests.receiver.samples import BASE, signed, sms
+from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.processes import RunningProcess
 from tests.support.redis_server import OwnServer
 from tests.support.waiting import until
