@@ -28,11 +28,10 @@ from router import metrics
 from router.core.keys import Target
 from router.logs import describe, log
 from router.process.apis import make_apis, make_limits, make_replication
-from router.process.loop import settle_heap, until_stopped_or
-from router.process.metrics_port import operator_port
+from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
-from router.streams.client.connection import RedisError, connect, ensure_answering
+from router.streams.client.connection import connect, ensure_answering
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
 from router.streams.store.ledgers import Store
@@ -119,24 +118,8 @@ async def _keep(background: Callable[[], Awaitable[None]], pause: float) -> None
 
 
 async def consume(name: str, settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
-
-    Returns 1 if Redis goes away during the start, or if reading ends for good: there is something else at a stream's
-    key, and somebody must look.
-    """
-    try:
-        async with consuming(name, settings) as consumer, operator_port(settings):
-            settle_heap()
-            log("process.started", consumer=consumer.name, handler=name, settings=settings.masked())
-            is_stopped = await until_stopped_or(consumer.lost())
-    except RedisError as error:  # once it has started, an outage is waited out
-        log("process.failed", level="error", reason=f"Redis: {type(error).__name__}: {error}")
-        return 1
-    if not is_stopped:
-        log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
-        return 1
-    log("process.stopped")
-    return 0
+    """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.runner)."""
+    return await run_consumer(consuming(name, settings), settings, handler=name)
 
 
 #: name: (target, group, factory). One row is a handler.

@@ -1,8 +1,8 @@
-"""Ending tasks for certain.
+"""Reliable task cancellation.
 
-Python 3.11's `asyncio.wait_for`, through which redis-py sends every command, swallows a cancellation that arrives in
-the very moment in which the command has been sent. A task that loops then runs on, and whoever waits for it waits for
-ever; so a cancellation is repeated until it has worked.
+In Python 3.11 `asyncio.wait_for`, through which redis-py sends every command, loses a cancellation that arrives at the
+moment its awaitable completes (https://github.com/python/cpython/issues/86296). A task that loops then keeps running,
+and whoever awaits it waits forever; so a cancellation is repeated until the task has ended.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from typing import Any, Final
 PATIENCE: Final = 1.0
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and return once all have ended; what they raise by then is dropped."""
+async def end(*tasks: asyncio.Task[Any], patience: float = PATIENCE) -> None:
+    """Cancel tasks and wait until all have ended; their exceptions are dropped.
+
+    A task that has not ended after `patience` seconds is canceled again.
+    """
     left = {task for task in tasks if not task.done()}
     while left:
         for task in left:
             task.cancel()
-        _, left = await asyncio.wait(left, timeout=PATIENCE)
+        _, left = await asyncio.wait(left, timeout=patience)
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Ending tasks: for certain, whatever they do with a cancellation."""
+"""Reliable cancellation of tasks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import sys
 
 import pytest
 
-from router import tasks as ending
 from router.tasks import end
 
 
-async def test_a_task_that_swallows_a_cancellation_is_canceled_again(monkeypatch):
-    """However many cancellations get lost, the task has ended when `end` returns."""
-    monkeypatch.setattr(ending, "PATIENCE", 0.01)
+async def test_a_task_that_swallows_a_cancellation_is_canceled_again():
+    """However many cancellations are lost, the task has ended when `end` returns."""
     lost = []
 
     async def stubborn():
@@ -27,13 +25,13 @@ async def test_a_task_that_swallows_a_cancellation_is_canceled_again(monkeypatch
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await end(task)
+    await end(task, patience=0.01)
     assert task.cancelled()
     assert len(lost) == 3
 
 
-async def test_what_has_ended_or_fails_on_the_way_is_no_problem():
-    """Finished, failed and failing tasks, and none at all, are ended without a word."""
+async def test_tasks_that_have_ended_or_fail_while_they_end_raise_nothing():
+    """Finished, failed and failing tasks are accepted, and so is an empty list."""
 
     async def fail():
         raise ValueError
@@ -50,9 +48,9 @@ async def test_what_has_ended_or_fails_on_the_way_is_no_problem():
     assert all(task.done() for task in tasks)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="mended in Python 3.12")
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="fixed in Python 3.12")
 async def test_wait_for_swallows_a_cancellation_in_python_3_11():
-    """The fact behind `end`: a cancellation that comes together with the result is lost."""
+    """The reason for `end`: a cancellation that arrives together with the result is lost."""
     done = asyncio.get_running_loop().create_future()
 
     async def wait():

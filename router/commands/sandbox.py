@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from router.core.errors import SettingsError
-from router.process.loop import run, until_stopped
+from router.process.loop import run, until_stopped_or
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, serve
 from router.settings.load import load
 
@@ -76,15 +75,8 @@ async def _serve(options: SandboxOptions, host: str, port: int) -> int:
         print(f"sandbox of the Conversations API: {url}", f"TWILIO_ACCOUNT_SID={options.account_sid}", sep="\n")
         print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
 
-    serving = asyncio.create_task(serve(options, host, port, on_ready=on_ready, handle_signals=False))
-    stopping = asyncio.create_task(until_stopped())
-    await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (serving, stopping):
-        task.cancel()
     try:
-        await serving
-    except asyncio.CancelledError:
-        return 0
+        await until_stopped_or(serve(options, host, port, on_ready=on_ready, handle_signals=False))
     except OSError as error:
         print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
         return 1

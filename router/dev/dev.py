@@ -25,7 +25,7 @@ from router.dev.demo import Demo
 from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
 from router.logs import setup
-from router.process.loop import until_stopped
+from router.process.loop import until_stopped_or
 from router.process.supervisor import Supervisor
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
@@ -78,7 +78,7 @@ async def develop(options: DevOptions) -> int:
     async with AsyncExitStack() as stack:
         stack.enter_context(_alone_in(options.state_dir))
         try:
-            return await _run(options, stack)
+            return await until_stopped_or(_run(options, stack)) or 0
         except _NotUpError as error:
             print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
             for path in sorted((options.state_dir / "log").glob("*.log")):
@@ -109,7 +109,6 @@ class _NotUpError(Exception):
 
 
 async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
-    stopping = asyncio.create_task(until_stopped())
     environment = _make_environment(options)
     load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # a slip in it ends here
     print("starting: ", end="", flush=True)
@@ -120,40 +119,35 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     )
     redis = connect(environment["REDIS_URL"])
     stack.push_async_callback(redis.aclose)
-    starting = asyncio.create_task(_start_all(options, supervisor, redis, environment, settings.keys))
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        await end(starting)
-        return 0
-    starting.result()
+    await _start_all(options, supervisor, redis, environment, settings.keys)
     _write_dev_env(options.state_dir / "dev.env", environment)
     print("\n" + _describe(environment, options))
     demo = Demo(environment, redis, settings.keys, log_dir=options.state_dir / "log")
-    return await _follow(options, supervisor, demo, stopping)
+    return await _follow(options, supervisor, demo)
 
 
-async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo, stopping: asyncio.Task[None]) -> int:
-    """Show arrivals while the demo plays and afterwards, until told to stop or something fails for good."""
+async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> int:
+    """Show arrivals while the demo plays and afterwards, until it is canceled or something fails for good."""
     await demo.prepare()
     following = asyncio.create_task(demo.follow())
     failing = asyncio.create_task(supervisor.failed())
     playing = asyncio.create_task(demo.play()) if options.has_demo or options.is_once else None
-    ends = {stopping, failing, following}
-    if playing is not None:
-        await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
-    status = 0
-    if playing is not None and playing.done():
-        status = 0 if playing.result() else 1
-        print(demo.summary(_python()), flush=True)
-    if not (options.is_once and (playing is None or playing.done())):
+    ends = {failing, following}
+    try:
+        if playing is not None:
+            await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
+        if playing is not None and playing.done():
+            has_arrived = playing.result()
+            print(demo.summary(_python()), flush=True)
+            if options.is_once:
+                return 0 if has_arrived and not failing.done() else 1
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        status = 0 if stopping.done() else 1
-    if failing.done():
-        print(supervisor.failure, file=sys.stderr)
-        status = 1
-    await end(following, failing, stopping, *([playing] if playing else []))
-    print("stopping", flush=True)
-    return status
+        return 1
+    finally:
+        if failing.done():
+            print(supervisor.failure, file=sys.stderr)
+        await end(following, failing, *([playing] if playing else []))
+        print("stopping", flush=True)
 
 
 def _python() -> str:

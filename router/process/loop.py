@@ -1,4 +1,9 @@
-"""What every process needs: a fast event loop, and to notice that it shall stop."""
+"""The life of a process: a fast event loop, a settled heap, the request to stop, and the exit status.
+
+A process stops at SIGTERM, at SIGINT, and when the supervisor that started it has died. An asyncio event loop gives
+signals one handler each (https://docs.python.org/3.11/library/asyncio-eventloop.html#unix-signals), so a process
+listens once, here, for as long as it runs.
+"""
 
 from __future__ import annotations
 
@@ -7,43 +12,48 @@ import contextlib
 import gc
 import os
 import signal
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from router.logs import log
 from router.settings.environment import supervisor_pid
+from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
+Result = TypeVar("Result")
 
-#: Seconds between two looks whether the supervisor lives.
+#: Seconds between two checks that the supervisor is alive.
 ORPHAN_CHECK: Final = 1.0
-#: Objects made since the last look of the garbage collector that make it look again: a few megabytes.
-YOUNG: Final = 50_000
+#: New objects that trigger a collection of the youngest generation: a few megabytes. Python's default is 700.
+GC_THRESHOLD: Final = 50_000
+#: Seconds that canceled work may take to clean up before it is canceled again; the sandbox takes up to two.
+CANCEL_PATIENCE: Final = 5.0
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a process' main coroutine on uvloop where there is one; returns its exit status."""
+    """Run the main coroutine of a process, on uvloop where it is installed; returns the exit status."""
     try:
-        import uvloop  # noqa: PLC0415 - not there on every platform
+        import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
 
 
 def settle_heap() -> None:
-    """Take all that the start has made out of the garbage collector's sight; called before a process says it is up.
+    """Exclude all objects of the start from garbage collection; call it just before a process reports that it is up.
 
-    It lives as long as the process. A full collection would look through it every time: 40 ms and more, in which no
-    webhook is answered. What is made from here on is collected as ever, only less often: what a few dozen events in
-    flight hold is more than the collector's usual 700 objects, so it looked at them over and over (5 % of the time).
+    They live as long as the process, and every full collection would traverse them: 40 ms and more without an answer
+    to any webhook. Objects made later are collected as usual, only less often: a few dozen events in flight hold more
+    than the default of 700 objects, so the collector traversed them over and over (5 % of the time).
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
+    gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
 async def until_stopped() -> None:
-    """Return at SIGTERM or SIGINT, or when the supervisor has died; signals are ignored while the process winds up."""
+    """Wait for SIGTERM, SIGINT or the death of the supervisor; further signals are ignored while the process stops."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,17 +61,26 @@ async def until_stopped() -> None:
     supervisor = supervisor_pid()
     while not stopped.is_set():
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), None if supervisor is None else ORPHAN_CHECK)
+            async with asyncio.timeout(None if supervisor is None else ORPHAN_CHECK):
+                await stopped.wait()
         if supervisor is not None and os.getppid() != supervisor:
-            return  # nobody is left to stop us, or to start us again
+            return  # no supervisor is left to stop this process or to restart it
 
 
-async def until_stopped_or(lost: Coroutine[Any, Any, None]) -> bool:
-    """Return True at SIGTERM or SIGINT, False if `lost` returns first: what the process lives on is gone."""
-    stopped = asyncio.create_task(until_stopped())
-    losing = asyncio.create_task(lost)
-    await asyncio.wait({stopped, losing}, return_when=asyncio.FIRST_COMPLETED)
-    is_stopped = stopped.done()
-    for task in (stopped, losing):
-        task.cancel()
-    return is_stopped
+async def until_stopped_or(work: Coroutine[Any, Any, Result]) -> Result | None:
+    """Run `work` until it ends, and return its result; None if the process is to stop first.
+
+    In that case `work` has been canceled and has ended. Raises whatever `work` raises.
+    """
+    stopping, working = asyncio.create_task(until_stopped()), asyncio.create_task(work)
+    try:
+        await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
+        return None if stopping.done() else working.result()
+    finally:
+        await end(stopping, working, patience=CANCEL_PATIENCE)
+
+
+def fail(reason: str) -> int:
+    """Log why the process ends by itself; returns its exit status."""
+    log("process.failed", level="error", reason=reason)
+    return 1

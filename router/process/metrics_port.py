@@ -1,4 +1,4 @@
-"""`/metrics` for processes without an HTTP port of their own: worker and consumers with ROUTER_METRICS_PORT set."""
+"""`/metrics` for the processes that serve no HTTP: worker and handlers, where ROUTER_METRICS_PORT is set."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def operator_port(settings: Settings) -> AsyncIterator[None]:
-    """Serve metrics while the block runs, from a thread of prometheus_client; nothing where the port is 0."""
+async def metrics_port(settings: Settings) -> AsyncIterator[None]:
+    """Serve metrics while the block runs, from a thread of prometheus_client; port 0 serves nothing."""
     if not settings.metrics_port:
         yield
         return

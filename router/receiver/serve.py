@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.logs import log
-from router.process.loop import settle_heap, until_stopped
+from router.process.loop import fail, settle_heap, until_stopped, until_stopped_or
 from router.process.supervisor import Supervisor
 from router.receiver.app import STOPPING, create_app, shortcut
 from router.receiver.connections import allow_files, connections
@@ -98,14 +98,11 @@ async def serve_many(settings: Settings, processes: int) -> int:
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
         async with Supervisor(grace=settings.grace + 2, is_ordered=False) as supervisor:
-            stopping = asyncio.create_task(until_stopped())
-            for number in range(processes):
-                await supervisor.start(f"web.{number + 1}", command)
-            failed = asyncio.create_task(supervisor.failed())
-            await asyncio.wait({stopping, failed}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            failed.cancel()
-            if not supervisor.failure:
-                return 0
-            log("process.failed", level="error", reason=supervisor.failure)
-            return 1
+            await until_stopped_or(_keep_running(supervisor, processes, command))
+            return fail(supervisor.failure) if supervisor.failure else 0
+
+
+async def _keep_running(supervisor: Supervisor, processes: int, command: list[str]) -> None:
+    for number in range(processes):
+        await supervisor.start(f"web.{number + 1}", command)
+    await supervisor.failed()

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.judging.rules import EventRules
 from router.core.keys import RESOLVER, Target
-from router.logs import lines_together, log
+from router.logs import lines_together
 from router.process.apis import make_apis, make_limits, make_replication
-from router.process.loop import settle_heap, until_stopped_or
-from router.process.metrics_port import operator_port
+from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
-from router.streams.client.connection import Redis, RedisError, connect, ensure_answering
+from router.streams.client.connection import Redis, connect, ensure_answering
 from router.streams.client.gathering import gathering
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
@@ -139,24 +138,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 
 
 async def work(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; what is in flight is finished or handed back, then returns 0.
-
-    Returns 1 if Redis goes away during the start, or if reading ends for good: there is something else at a stream's
-    key, and somebody must look.
-    """
-    try:
-        async with working(settings) as consumer, operator_port(settings):
-            settle_heap()
-            log("process.started", consumer=consumer.name, settings=settings.masked())
-            is_stopped = await until_stopped_or(consumer.lost())
-    except RedisError as error:  # once it has started, an outage is waited out
-        log("process.failed", level="error", reason=f"Redis: {type(error).__name__}: {error}")
-        return 1
-    if not is_stopped:
-        log("process.failed", level="error", reason="what it consumes is no stream any more: see reading.failed")
-        return 1
-    log("process.stopped")
-    return 0
+    """Resolve until SIGTERM or SIGINT; returns the exit status (router.process.runner)."""
+    return await run_consumer(working(settings), settings)
 
 
 class Resolver:

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from router.process.loop import YOUNG, run, settle_heap, until_stopped, until_stopped_or
+from router.process.loop import GC_THRESHOLD, run, settle_heap, until_stopped, until_stopped_or
 from tests.support.waiting import until
 
 
@@ -20,10 +20,6 @@ def handlers():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-async def never():
-    await asyncio.Event().wait()
 
 
 async def begun(task):
@@ -42,22 +38,43 @@ async def test_both_signals_stop(handlers, number):
         await task
 
 
-async def test_stopped_before_anything_is_lost(handlers):
-    """A signal ends it with True."""
-    task = await begun(asyncio.create_task(until_stopped_or(never())))
+async def test_a_signal_cancels_the_work(handlers):
+    """The process is to stop first: the work is canceled and has ended, and there is no result."""
+    ended = []
+
+    async def work():
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append(True)
+
+    task = await begun(asyncio.create_task(until_stopped_or(work())))
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(5):
-        assert await task is True
+        assert await task is None
+    assert ended
 
 
-async def test_lost_before_anybody_says_stop(handlers):
-    """What the process lives on is gone: False, at once."""
+async def test_work_that_ends_first_gives_its_result(handlers):
+    """No signal came: the result is passed on, at once."""
 
-    async def lost():
-        return None
+    async def work():
+        return "lost"
 
     async with asyncio.timeout(5):
-        assert await until_stopped_or(lost()) is False
+        assert await until_stopped_or(work()) == "lost"
+
+
+async def test_work_that_fails_first_raises(handlers):
+    """The caller decides what an error means."""
+
+    async def work():
+        raise OSError("port in use")
+
+    async with asyncio.timeout(5):
+        with pytest.raises(OSError, match="port in use"):
+            await until_stopped_or(work())
 
 
 def test_run_returns_the_status():
@@ -75,7 +92,7 @@ def test_the_collector_looks_no_more_at_what_the_start_has_made():
     before, threshold = gc.get_freeze_count(), gc.get_threshold()
     settle_heap()
     try:
-        assert gc.get_threshold() == (YOUNG, *threshold[1:])
+        assert gc.get_threshold() == (GC_THRESHOLD, *threshold[1:])
         assert gc.get_freeze_count() - before >= len(made)
         assert not any(one is made for one in gc.get_objects())
     finally:

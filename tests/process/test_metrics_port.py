@@ -6,7 +6,7 @@ import urllib.request
 
 import pytest
 
-from router.process.metrics_port import operator_port
+from router.process.metrics_port import metrics_port
 from router.settings.model import Settings
 from router.streams.client.embedded import free_port, is_free
 
@@ -24,7 +24,7 @@ def fetch(url):
 async def test_metrics_while_the_block_runs(path):
     """Both paths answer; afterwards the port is free again and nothing is left open."""
     port = free_port()
-    async with operator_port(settings_of(port)):
+    async with metrics_port(settings_of(port)):
         status, body = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}{path}")
         assert status == 200
         assert b"router_events" in body
@@ -35,5 +35,5 @@ async def test_metrics_while_the_block_runs(path):
 
 async def test_nothing_without_a_port():
     """0 means none."""
-    async with operator_port(settings_of(0)):
+    async with metrics_port(settings_of(0)):
         pass

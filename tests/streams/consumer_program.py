@@ -49,10 +49,10 @@ async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: flo
     )
     async with consumer.running():
         log("process.started", consumer=consumer.name)
-        is_stopped = await until_stopped_or(consumer.lost())
+        failure = await until_stopped_or(consumer.failed())
     await redis.aclose()
     log("process.stopped")
-    return 0 if is_stopped else 1
+    return 0 if failure is None else 1
 
 
 if __name__ == "__main__":

@@ -136,9 +136,10 @@ class StreamConsumer:
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
-    async def lost(self) -> None:
-        """Return once reading has ended for good, which the log tells: there is something else at a stream's key."""
+    async def failed(self) -> str:
+        """Wait until reading has ended for good, and return the reason for the log."""
         await self._reading.failed()
+        return "the key of a stream holds another type: see reading.failed"
 
     def _claimer(self, part: Sequence[StreamRef]) -> Claimer:
         return Claimer(

@@ -513,7 +513,7 @@ async def test_a_stream_that_cannot_be_read_is_noticed(bench, lines):
     """Another type at the stream's key is for somebody to look at: `lost` returns in seconds, and the log says why."""
     consumer = bench.make()
     async with consumer.running():
-        losing = asyncio.create_task(consumer.lost())
+        losing = asyncio.create_task(consumer.failed())
         await bench.add("a")
         await until(bench.is_settled)
         assert not losing.done()

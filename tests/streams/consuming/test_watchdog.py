@@ -96,7 +96,7 @@ async def test_after_a_loss_the_same_consumer_reads_on(site, lines, accident):
     """The group is made again at its stream's beginning, and all that is appended after the accident is done, twice."""
     consumer = site.make()
     async with consumer.running():
-        losing = asyncio.create_task(consumer.lost())
+        losing = asyncio.create_task(consumer.failed())
         for number in (1, 2):
             await site.add(f"before {number}")
             await site.has_done(f"before {number}")
@@ -212,7 +212,7 @@ async def test_another_type_at_the_key_ends_it_loudly_and_leaves_the_key_alone(s
     """Nobody can tell what it is for: one line at level error names it, and reading does not go on."""
     consumer = site.make()
     async with consumer.running():
-        losing = asyncio.create_task(consumer.lost())
+        losing = asyncio.create_task(consumer.failed())
         await site.redis.delete(site.stream.key)
         await site.redis.set(site.stream.key, "no stream", ex=60)
         await asyncio.wait_for(losing, 10)
