@@ -61,13 +61,13 @@ class InboundEntry:
 
 
 class Version(NamedTuple):
-    """How new a fact about a resource is: its own `updatedAt`, then the time of the event that told us, both in µs.
+    """The age of a fact about a resource: its `updatedAt`, then the time of the event that reported it, both in µs.
 
     The second decides where the API's times have whole seconds only, and lets a callback win over a read.
     """
 
-    updated: int
-    told: int
+    updated_at: int
+    reported_at: int
 
 
 @value

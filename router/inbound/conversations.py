@@ -108,7 +108,7 @@ def _normalize(event_type: str, data: dict[str, Any], told: str | None, cause: C
         if not participant.conversation_id:
             raise UnusableError(f"{event_type}: data.conversationId is missing")
         if change is Change.REMOVED:  # its resource may not have been touched: the removal is as new as its event
-            version = Version(max(version), version.told)
+            version = Version(max(version), version.reported_at)
         return ParticipantReported(cause, account_id, change, participant, version)
     if event_type in _CONVERSATION_TYPES:
         return ConversationReported(cause, account_id, Conversation.model_validate(data), version)

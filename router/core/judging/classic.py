@@ -117,7 +117,7 @@ def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
     """
     is_bridged = ledger.conversation_id != event.conversation_sid
     closed_at = int((ledger.get("version") or "0").partition(".")[0])
-    return is_bridged and event.change is Change.ADDED and event.version.updated + _SECOND > closed_at
+    return is_bridged and event.change is Change.ADDED and event.version.updated_at + _SECOND > closed_at
 
 
 def _judge_by_address(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:

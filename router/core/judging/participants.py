@@ -84,7 +84,7 @@ def apply_event(
     context: Context, event: LedgerEvent, ledger: Ledger, surroundings: Surroundings | None = None
 ) -> Outcome | None:
     """Apply what Twilio told us of a conversation to its ledger; `surroundings` where the API was asked for them."""
-    ledger.touch(context.now, told=True)
+    ledger.touch(context.now, callbacks_seen=True)
     if isinstance(event, ParticipantReported):
         return _apply_participant(context, event, ledger, surroundings)
     if isinstance(event, ConversationReported):

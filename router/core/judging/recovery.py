@@ -124,7 +124,7 @@ class _Sweep:
         if _is_known(participant, marker):
             return Result.KNOWN
         version = member.version or version_of(participant, self.read_at)
-        if self._is_young(version.updated) and version.updated != self.read_at:
+        if self._is_young(version.updated_at) and version.updated_at != self.read_at:
             return None  # where the API tells no time, nothing says how old it is
         people = tuple(each.participant for each in self.sight.members)
         note_surroundings(Surroundings(people, self.sight.conversation), participant, self.ledger)
@@ -133,7 +133,7 @@ class _Sweep:
         if is_classic(self.ledger.conversation_id):
             self.ledger.put("classic_sid", self.ledger.conversation_id)
         fact = make_fact(
-            replace(self.context, now=version.updated),
+            replace(self.context, now=version.updated_at),
             participant,
             self.ledger,
             cause=self._cause(participant.id),

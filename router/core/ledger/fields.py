@@ -78,10 +78,10 @@ class LedgerFields:
         """Return the id of the participant that is announced at `address`."""
         return self.get(address_field(address.key))
 
-    def touch(self, now: int, *, told: bool = False) -> None:
-        """Keep the hash alive: at most one write a day; `told` notes that status callbacks reach us."""
+    def touch(self, now: int, *, callbacks_seen: bool = False) -> None:
+        """Keep the hash alive, by at most one write a day; `callbacks_seen` notes that status callbacks arrive."""
         self.put("day", str(now // _DAY))
-        if told and now - int(self.fields.get("told", "0")) > _DAY // 24:
+        if callbacks_seen and now - int(self.fields.get("told", "0")) > _DAY // 24:
             self.put("told", str(now))
 
     def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:

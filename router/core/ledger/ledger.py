@@ -141,7 +141,8 @@ class Ledger(LedgerFields):
         for key in fresh.addresses:
             if self.get(address_field(key)) is None:
                 self.put(address_field(key), participant.id)
-        self._publish(UpdatedData, fact, distinction=f"{fact.version.updated}.{fact.version.told}.{fresh.digest}")
+        updated_at, reported_at = fact.version
+        self._publish(UpdatedData, fact, distinction=f"{updated_at}.{reported_at}.{fresh.digest}")
         return Outcome(Result.UPDATED, str(self.get("reason")))
 
     def _date(self, participant_id: str, marker: Marker, version: Version) -> None:
@@ -194,7 +195,7 @@ class Ledger(LedgerFields):
         if known is not None and version < _read_version(known) and not is_closing:
             return Outcome(Result.STALE, "older than what is committed")
         self.note_conversation(conversation, version)
-        self.put("version", f"{version.updated}.{version.told}")
+        self.put("version", f"{version.updated_at}.{version.reported_at}")
         if not is_closing:
             return Outcome(Result.NOTED, f"the conversation is {conversation.status}")
         if self.get("target") is None:
@@ -264,5 +265,5 @@ class Ledger(LedgerFields):
 
 
 def _read_version(text: str) -> Version:
-    updated, _, told = text.partition(".")
-    return Version(int(updated), int(told))
+    updated_at, _, reported_at = text.partition(".")
+    return Version(int(updated_at), int(reported_at))

@@ -436,11 +436,11 @@ def test_touch_writes_once_a_day(book):
     ledger = book.open()
     ledger.touch(now + HOUR)
     assert ledger.changes == {}
-    ledger.touch(now, told=True)
+    ledger.touch(now, callbacks_seen=True)
     assert ledger.changes == {"told": str(now)}
-    ledger.touch(now + HOUR, told=True)
+    ledger.touch(now + HOUR, callbacks_seen=True)
     assert ledger.changes == {"told": str(now)}
-    ledger.touch(now + HOUR + 1, told=True)
+    ledger.touch(now + HOUR + 1, callbacks_seen=True)
     assert ledger.changes == {"told": str(now + HOUR + 1)}
     ledger.touch(now + 24 * HOUR)
     assert ledger.changes["day"] == "401"
