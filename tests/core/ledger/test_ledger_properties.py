@@ -172,7 +172,7 @@ def test_nothing_follows_the_closing(before, after, version):
     for fact in before:
         fact.take(book)
     was_held = book.fields.get("target") is not None
-    book.tell(version.updated, status="CLOSED")
+    book.tell(version.updated_at, status="CLOSED")
     assert [entry.type for entry in book.entries].count("conversation.closed") == was_held
     fields, entries = dict(book.fields), list(book.entries)
     for fact in after:

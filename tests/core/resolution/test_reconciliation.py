@@ -83,7 +83,7 @@ def test_classic_conversation():
         FetchClassicParticipant(CH, "MB2", SERVICE),
     ]
     (seen,) = sight.members
-    assert (seen.participant.type, seen.recipient.value, seen.version.updated) == (
+    assert (seen.participant.type, seen.recipient.value, seen.version.updated_at) == (
         "CUSTOMER",
         "+15557650001",
         1_767_787_200_000_000,
