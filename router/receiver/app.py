@@ -28,8 +28,7 @@ from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.spool import Spool
 from router.receiver.voice import VoiceResponder
 from router.settings.files import load_policy, load_voice
-from router.streams.client.connection import SOCKET_TIMEOUT, Redis, RedisError, connect
-from router.streams.client.url import ServerKind, parse_redis_url
+from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import update_gauges
@@ -54,7 +53,7 @@ _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
     """Return the receiver; `redis` replaces the connection to REDIS_URL (tests) and is then not closed here."""
     app = web.Application(client_max_size=settings.max_body_bytes)
-    app[REDIS] = redis or _connect(settings)
+    app[REDIS] = redis or connect(settings.redis, node_timeout=NODE_PATIENCE)
     app[STOPPING] = asyncio.Event()
     spool = _make_spool(settings)
     patience, replication = PATIENCE if spool else None, make_replication(settings)
@@ -92,12 +91,6 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(life)
     return app
-
-
-def _connect(settings: Settings) -> Redis:
-    """Return a client; a node of a Cluster that hangs is given up while the others' answers still count."""
-    is_cluster = parse_redis_url(settings.redis).kind is ServerKind.CLUSTER
-    return connect(settings.redis, timeout=NODE_PATIENCE if is_cluster else SOCKET_TIMEOUT)
 
 
 def _make_spool(settings: Settings) -> Spool | None:

@@ -16,7 +16,7 @@ from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.streams.client.connection import Redis, connect, ensure_answering
-from router.streams.client.gathering import gathering
+from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
@@ -80,7 +80,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 def make_store(settings: Settings, redis: Redis, recent: Recent | None = None) -> Store:
     """Return what is committed; with `recent` each commit notes its conversation there as active."""
     replication = make_replication(settings)
-    redis = redis if replication.replicas else gathering(redis)  # with replicas each commit waits for them
+    redis = redis if replication.replicas else make_gathering_client(redis)  # with replicas each commit waits for them
     return Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.streams.consuming.reader import make_broker
+from router.streams.client.brokers import make_broker
 from tests.support.deployments import Server
 
 

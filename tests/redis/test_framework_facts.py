@@ -51,7 +51,7 @@ async def subscribe(redis_url):
 
 
 @pytest.fixture
-async def read(redis_url):
+async def read(redis, redis_url):
     """Start our reader; it returns what it takes. All are stopped at the end."""
     readers = []
 
@@ -61,7 +61,7 @@ async def read(redis_url):
         async def take(deliveries):
             seen.append([one.fields for one in deliveries])
 
-        reader = Reader(redis_url, [StreamRef(0, STREAM)], group=GROUP, consumer="me", batch=batch, take=take)
+        reader = Reader(redis, redis_url, [StreamRef(0, STREAM)], group=GROUP, consumer="me", batch=batch, take=take)
         readers.append(reader)
         await reader.start()
         return reader, seen

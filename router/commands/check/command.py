@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
-from router.commands.check.redis import Finding, judge_partitions, judge_sentinels, judge_server
+from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.core.errors import PolicyError, SettingsError
@@ -18,7 +18,7 @@ from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.settings.load import load
 from router.streams.client.connection import Redis, RedisError, connect
-from router.streams.client.servers import read_sentinels, read_servers
+from router.streams.client.servers import read_deployment
 from router.streams.client.url import parse_redis_url
 
 if TYPE_CHECKING:
@@ -107,11 +107,8 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         begun = time.perf_counter()
         await redis.ping()
         findings = [Finding("ok", "REDIS_URL", f"answers in {(time.perf_counter() - begun) * 1000:.1f} ms")]
-        servers = await read_servers(redis)
-        for facts in servers:  # each names the settings that make a promise false
-            findings += judge_server(facts, wait=settings.redis_wait, kind=kind)
-        findings += judge_partitions(servers, settings.keys)
-        findings += judge_sentinels(await read_sentinels(redis))
+        facts = await read_deployment(redis)
+        findings += judge_redis(facts, wait=settings.redis_wait, kind=kind, partitions=settings.keys.partitions)
         return [*findings, *await _check_streams(redis, settings)]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]

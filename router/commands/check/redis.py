@@ -9,22 +9,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.streams.client.url import ServerKind
+from router.streams.client.findings import judge_deployment, judge_kind, judge_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from router.core.keys import Keys
-    from router.streams.client.servers import SentinelFacts, ServerFacts
+    from router.streams.client.servers import DeploymentFacts, ServerFacts
+    from router.streams.client.url import ServerKind
 
 #: XAUTOCLAIM and its kin, and what scripts do with TIME, came with this version.
 OLDEST_REDIS: Final = (7, 0)
 #: The share of maxmemory at which it is time to look.
 NEARLY_FULL: Final = 0.8
-#: Sentinels below which the loss of one leaves no majority.
-LEAST_SENTINELS: Final = 3
 
 Level = str
+
+
+def judge_redis(facts: DeploymentFacts, *, wait: int, kind: ServerKind, partitions: int) -> list[Finding]:
+    """Return all findings about a deployment; `wait` is ROUTER_REDIS_WAIT, `partitions` ROUTER_PARTITIONS."""
+    found = [finding for server in facts.servers for finding in judge_server(server, wait=wait, kind=kind)]
+    return [*found, *(Finding(*row) for row in judge_deployment(facts, partitions=partitions))]
 
 
 def judge_server(facts: ServerFacts, *, wait: int, kind: ServerKind) -> list[Finding]:
@@ -32,30 +36,6 @@ def judge_server(facts: ServerFacts, *, wait: int, kind: ServerKind) -> list[Fin
     suffix = f" of {facts.name}" if facts.name else ""
     found = [row for judgment in JUDGMENTS for row in judgment(facts, wait, kind)]
     return [Finding(level, f"Redis {subject}{suffix}", text) for level, subject, text in found]
-
-
-def judge_partitions(servers: Sequence[ServerFacts], keys: Keys) -> Iterator[Finding]:
-    """Tell whether a Cluster's nodes all have something to do."""
-    if keys.partitions < len(servers):
-        text = f"is {keys.partitions} for {len(servers)} nodes: some hold nothing; set it to twice as many or more"
-        yield Finding("warn", "ROUTER_PARTITIONS", text)
-
-
-def judge_sentinels(facts: SentinelFacts | None) -> Iterator[Finding]:
-    """Tell whether a failover would succeed."""
-    if facts is None:
-        return
-    total = facts.others + 1
-    if facts.answered < facts.asked:
-        text = f"{facts.asked - facts.answered} of {facts.asked} in REDIS_URL do not answer, or do not know the service"
-        yield Finding("warn", "Sentinels", text)
-    if total < max(LEAST_SENTINELS, facts.quorum):
-        text = f"are {total}: {LEAST_SENTINELS} and the quorum ({facts.quorum}) are needed for more than one failover"
-        yield Finding("warn", "Sentinels", text)
-    if not facts.replicas:
-        yield Finding("warn", "Sentinels", "know no replica: there is nobody to fail over to")
-    elif total >= max(LEAST_SENTINELS, facts.quorum) and facts.answered == facts.asked:
-        yield Finding("ok", "Sentinels", f"{total}, quorum {facts.quorum}, replicas {facts.replicas}")
 
 
 def _version(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
@@ -102,11 +82,9 @@ def _memory(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level,
         yield "ok", "maxmemory", f"{used} of {most} bytes are used" if most else "no limit but the machine's"
 
 
-def _role(facts: ServerFacts, _: int, kind: ServerKind) -> Iterator[tuple[Level, str, str]]:
+def _role(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
     if facts.info.get("role") != "master":
         yield "FAIL", "role", "is a replica: it takes nothing; REDIS_URL must lead to the primary"
-    if facts.info.get("cluster_enabled") and kind is not ServerKind.CLUSTER:
-        yield "FAIL", "cluster-enabled", "it is a node of a Cluster: set REDIS_URL to redis+cluster://host:port,..."
 
 
 def _replication(facts: ServerFacts, wait: int, _: ServerKind) -> Iterator[tuple[Level, str, str]]:
@@ -124,27 +102,15 @@ def _replication(facts: ServerFacts, wait: int, _: ServerKind) -> Iterator[tuple
         yield "FAIL", "min-replicas-to-write", f"is {least}, and so many are not in step: Redis refuses to write"
 
 
-def _cluster(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[Level, str, str]]:
-    if not facts.cluster:
-        return
-    state = facts.cluster.get("cluster_state", "?")
-    if state != "ok":
-        yield "FAIL", "cluster state", f"is {state}: see CLUSTER INFO and CLUSTER NODES"
-    else:
-        yield "ok", "cluster state", state
-    if (facts.config or {}).get("cluster-require-full-coverage") == "yes":
-        text = "is yes: one node that is lost stops all partitions; set no, so that the others go on"
-        yield "warn", "cluster-require-full-coverage", text
-
-
-#: In the order in which they are told.
+#: In the order of the report.
 JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, ServerKind], Iterator[tuple[Level, str, str]]], ...]] = (
     _version,
     _role,
+    judge_kind,
     _persistence,
     _memory,
     _replication,
-    _cluster,
+    judge_node,
 )
 
 

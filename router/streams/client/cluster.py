@@ -1,13 +1,15 @@
-"""A client of a Redis Cluster that keeps what happens to one node away from the others.
+"""A client of a Redis Cluster in which a failing node affects only its own commands.
 
-It is one ordinary client for each node, and the map that says which node has which slot. A command goes to the node of
-its key; a pipeline is cut into one for each node, and where one of them does not answer, that is the result of its own
-commands only. The client library's cluster client is not used for this: an error of one node makes it fail whole
-pipelines and close the connections that other commands are using, it refuses instead of waiting once its connections
-are all in use, it repeats commands by itself, and some of its errors are no RedisError (tests/deployments holds these).
+It holds one ordinary client per node and a map from slots to nodes. A command goes to the node that owns its key. A
+pipeline is split by node; if a node does not answer, only its own commands fail.
 
-Whatever hints that the map is out of date (a redirection, an outage) has it read again before the next command, by one
-of those who need it, and at most every PAUSE seconds.
+redis-py's cluster client is not used, for reasons that tests/deployments demonstrates: an error of one node fails whole
+pipelines and closes connections in use by other commands, a full pool refuses commands instead of queueing them,
+commands are repeated without being asked, and some of its errors are not a RedisError.
+
+A redirection or a node that does not answer marks the map as stale. The next command then reads it again: one reader at
+a time, at most every REFRESH_INTERVAL seconds. Redirections: https://redis.io/docs/latest/develop/reference/errors/common/moved/
+and https://redis.io/docs/latest/develop/reference/errors/common/ask/
 """
 
 from __future__ import annotations
@@ -32,31 +34,32 @@ from redis.exceptions import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-#: Redirections that one command follows; a slot moves once or twice, not for ever.
-REDIRECTIONS: Final = 4
-#: Seconds between two looks at the map.
-PAUSE: Final = 0.1
+#: Redirections that one command follows.
+MAX_REDIRECTIONS: Final = 4
+#: Seconds between two reads of the slot map.
+REFRESH_INTERVAL: Final = 0.1
 SLOTS: Final = 16384
 
 Address = tuple[str, int]
 
 
 class CommandTarget(NamedTuple):
-    """Where a command goes; `is_asking` where its slot is on the way to that node."""
+    """The node that a command goes to; `is_asking` if its slot is being moved there (ASKING comes first)."""
 
     address: Address
     is_asking: bool = False
 
 
 if TYPE_CHECKING:
-    #: Runs what has these indexes on one node, and returns a result or an exception for each.
+    #: Runs the commands with these indexes on one node; returns a result or an exception for each.
     Run = Callable[[Redis, Sequence[int], bool], Awaitable[list[Any]]]
 
 
 class ClusterClient(Redis):
-    """Commands and pipelines for whichever node has the key; `make` returns the client of one node.
+    """Sends commands and pipelines to the node that owns the key; `make` returns the client of one node.
 
-    PING and SCRIPT LOAD go to all nodes and succeed if one does; other commands without a key are for `nodes`.
+    PING and SCRIPT LOAD go to all nodes and succeed if one node answers. Other commands without a key raise RedisError:
+    send them to the clients that `nodes` returns.
     """
 
     def __init__(self, seeds: Sequence[Address], make: Callable[[Address], Redis]) -> None:
@@ -65,7 +68,7 @@ class ClusterClient(Redis):
         self._clients: dict[Address, Redis] = {}
         self._owners: list[Address | None] = []
         self._suspects: set[Address] = set()
-        self._is_stale, self._next_look = True, 0.0
+        self._is_stale, self._next_refresh = True, 0.0
         self._lock = asyncio.Lock()
         super().__init__(connection_pool=self._client(self._seeds[0]).connection_pool)
 
@@ -76,22 +79,22 @@ class ClusterClient(Redis):
             await client.aclose(close_connection_pool)
 
     async def nodes(self) -> dict[str, Redis]:
-        """Return a client for each node that has slots, by its address; raises RedisError if none answers."""
-        await self._know()
+        """Return a client for each node that owns slots, by address; raises RedisError if no node answers."""
+        await self._ensure_map()
         addresses = sorted({address for address in self._owners if address is not None})
         return {f"{host}:{port}": self._client((host, port)) for host, port in addresses}
 
     async def owner_of(self, key: str) -> Address:
-        """Return the address of the node that has a key; raises RedisError where that cannot be told."""
+        """Return the address of the node that owns a key; raises RedisError if the map cannot be read."""
         (owner,) = await self._owners_of([slot_of(key)])
         return owner
 
     def known_owner(self, key: str) -> Address | None:
-        """Return what the map said of a key when it was read last."""
+        """Return the owner of a key by the map as it was last read, None before the first read."""
         return self._owners[slot_of(key)] if self._owners else None
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Run a command where its key is."""
+        """Run a command on the node that owns its key."""
         if args[0] in _EVERYWHERE:
             return await self._run_everywhere(args, options)
 
@@ -103,34 +106,34 @@ class ClusterClient(Redis):
             pipeline.execute_command(*args, **options)
             return (await pipeline.execute(raise_on_error=False))[1:]
 
-        (result,) = await self.spread([slot_of(key_of(args))], run)
+        (result,) = await self.run_on_nodes([slot_of(key_of(args))], run)
         if isinstance(result, BaseException):
             raise result
         return result
 
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: ARG002, FBT001, FBT002 - the library's
-        """Return a pipeline; as a transaction it is for keys of one slot."""
+        """Return a pipeline; all keys of a transaction must lie in one slot."""
         return ClusterPipeline(self, is_transaction=transaction)
 
-    async def spread(self, slots: Sequence[int], run: Run) -> list[Any]:
-        """Run what belongs to `slots`, each part on its node and all at once; returns a result or an error for each.
+    async def run_on_nodes(self, slots: Sequence[int], run: Run) -> list[Any]:
+        """Run commands, whose slots are `slots`, on their nodes concurrently; returns a result or an error for each.
 
-        Raises RedisError where no node has answered at all.
+        Raises RedisError if no node answered at all.
         """
         results: list[Any] = [None] * len(slots)
         left = {index: CommandTarget(owner) for index, owner in enumerate(await self._owners_of(slots))}
-        for _ in range(REDIRECTIONS):
+        for _ in range(MAX_REDIRECTIONS):
             parts: defaultdict[CommandTarget, list[int]] = defaultdict(list)
-            for index, place in left.items():
-                parts[place].append(index)
-            answers = await asyncio.gather(*[self._run_part(place, part, run) for place, part in parts.items()])
-            for (place, part), answer in zip(parts.items(), answers, strict=True):
+            for index, target in left.items():
+                parts[target].append(index)
+            answers = await asyncio.gather(*[self._run_part(target, part, run) for target, part in parts.items()])
+            for (target, part), answer in zip(parts.items(), answers, strict=True):
                 for index, result in zip(part, answer, strict=True):
                     results[index] = result
-                    left[index] = place
+                    left[index] = target
             left = {
-                index: _redirected(results[index], place.address)
-                for index, place in left.items()
+                index: _redirected(results[index], target.address)
+                for index, target in left.items()
                 if isinstance(results[index], AskError)
             }
             if not left:
@@ -139,23 +142,23 @@ class ClusterClient(Redis):
             raise results[0]
         return results
 
-    async def _run_part(self, place: CommandTarget, part: list[int], run: Run) -> list[Any]:
-        """Run one node's part; an error of the node is the result of each, and a reason to look at the map again."""
+    async def _run_part(self, target: CommandTarget, part: list[int], run: Run) -> list[Any]:
+        """Run one node's commands; if the node fails, its error is the result of each and the map becomes stale."""
         try:
-            results = await run(self._client(place.address), part, place.is_asking)
+            results = await run(self._client(target.address), part, target.is_asking)
         except (AskError, ClusterDownError) as error:
             results = [error]
         except (ConnectionError, TimeoutError, OSError) as error:
-            self._suspects.add(place.address)
+            self._suspects.add(target.address)
             self._is_stale = True
             return [_as_redis_error(error)] * len(part)
         except RedisError as error:
             return [error] * len(part)
-        except asyncio.CancelledError:  # the caller's patience is at an end, perhaps because this node hangs
-            self._suspects.add(place.address)
+        except asyncio.CancelledError:  # the caller's timeout has passed, perhaps because this node hangs
+            self._suspects.add(target.address)
             self._is_stale = True
             raise
-        self._suspects.discard(place.address)
+        self._suspects.discard(target.address)
         if any(isinstance(result, MovedError | ClusterDownError) for result in results):
             self._is_stale = True
         return results
@@ -172,28 +175,28 @@ class ClusterClient(Redis):
         raise next(result for result in results if isinstance(result, BaseException))
 
     async def _owners_of(self, slots: Sequence[int]) -> list[Address]:
-        await self._know()
+        await self._ensure_map()
         owners = [self._owners[slot] for slot in slots]
         if None in owners:
             self._is_stale = True
-            raise ClusterDownError("CLUSTERDOWN a slot is served by no node")
+            raise ClusterDownError("CLUSTERDOWN no node owns a slot")
         return [owner for owner in owners if owner is not None]
 
-    async def _know(self) -> None:
-        """Read the map if it is missing or out of date; who can do with the old one does not wait for another."""
+    async def _ensure_map(self) -> None:
+        """Read the map if it is missing or stale; while another task reads it, an old map is used without waiting."""
         loop = asyncio.get_running_loop()
-        if self._owners and (not self._is_stale or self._lock.locked() or loop.time() < self._next_look):
+        if self._owners and (not self._is_stale or self._lock.locked() or loop.time() < self._next_refresh):
             return
         async with self._lock:
             if self._is_stale:
-                await self._look()
-                self._next_look = loop.time() + PAUSE
+                await self._read_map()
+                self._next_refresh = loop.time() + REFRESH_INTERVAL
 
-    async def _look(self) -> None:
-        """Read the map from whoever answers first; those that did not answer lately come last."""
+    async def _read_map(self) -> None:
+        """Read the map from the first node that answers; nodes that failed recently are asked last."""
         known = {*self._seeds, *(owner for owner in self._owners if owner is not None)}
         addresses = sorted(known, key=lambda address: (address in self._suspects, random.random()))  # noqa: S311 - spreads load
-        problem: Exception = ConnectionError("there is no node")
+        problem: Exception = ConnectionError("no node is known")
         for address in addresses:
             try:
                 rows = await _execute(self._client(address), "CLUSTER SLOTS")
@@ -212,14 +215,14 @@ class ClusterClient(Redis):
 
 
 class ClusterPipeline(Pipeline):
-    """Commands for several nodes, sent to each in one go. Unlike one server's, it fails in parts."""
+    """Commands for several nodes, one pipeline per node. Unlike the pipeline of one server it may fail in part."""
 
     def __init__(self, cluster: ClusterClient, *, is_transaction: bool) -> None:
         super().__init__(cluster.connection_pool, cluster.response_callbacks, is_transaction, None)
         self._cluster = cluster
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - the library's
-        """Send all that was queued; returns the results in order, or raises the first error if it shall."""
+        """Send the queued commands; returns the results in order, or raises the first error."""
         stack, self.command_stack = self.command_stack, []
         if not stack:
             return []
@@ -234,32 +237,32 @@ class ClusterPipeline(Pipeline):
             results = await pipeline.execute(raise_on_error=False)
             return results[1::2] if is_asking else results
 
-        results = await self._cluster.spread([slot_of(key_of(args)) for args, _ in stack], run)
+        results = await self._cluster.run_on_nodes([slot_of(key_of(args)) for args, _ in stack], run)
         errors = [result for result in results if isinstance(result, Exception)]
         if errors and raise_on_error:
             raise errors[0]
         return results
 
 
-#: Commands for all nodes; the answer of one is the answer.
+#: Commands that go to all nodes; the answer of any node is returned.
 _EVERYWHERE: Final = frozenset({"PING", "SCRIPT LOAD"})
-#: Where the key of a command is, if it is not the first argument.
+#: Index of the key in a command, if it is not 1.
 _KEY_AT: Final = {"EVAL": 3, "EVALSHA": 3}
-#: The key follows this word.
+#: Commands whose key follows this word.
 _KEY_AFTER: Final = {"XREAD": b"STREAMS", "XREADGROUP": "STREAMS"}
-#: Commands of the server and not of a key.
+#: Commands of a server that have no key.
 _KEYLESS: Final = frozenset({"INFO", "CONFIG GET", "SCAN", "FLUSHALL", "DBSIZE", "KEYS", "WAIT", "CLIENT LIST"})
 
 
 def key_of(args: Sequence[Any]) -> bytes:
-    """Return the (first) key of a command; raises RedisError if it has none, or is none that is used here."""
+    """Return the (first) key of a command; raises RedisError for a command without a key."""
     name = str(args[0]).upper()
-    place = _KEY_AT.get(name, 1)
+    index = _KEY_AT.get(name, 1)
     if name in _KEY_AFTER:
-        place = [part if isinstance(part, bytes) else str(part).encode() for part in args].index(b"STREAMS") + 1
-    if name in _KEYLESS or len(args) <= place:
-        raise RedisError(f"{name} has no key: it is for a node, not for the cluster")
-    key = args[place]
+        index = [part if isinstance(part, bytes) else str(part).encode() for part in args].index(b"STREAMS") + 1
+    if name in _KEYLESS or len(args) <= index:
+        raise RedisError(f"{name} has no key: send it to a node, not to the cluster")
+    key = args[index]
     return key if isinstance(key, bytes) else str(key).encode()
 
 
@@ -269,7 +272,7 @@ def slot_of(key: str | bytes) -> int:
 
 
 def read_slots(rows: Sequence[Any], asked: Address) -> list[Address | None]:
-    """Return the owner of each slot from an answer of CLUSTER SLOTS; one without a host is who was asked."""
+    """Return the owner of each slot from a reply to CLUSTER SLOTS; a row without a host means the node `asked`."""
     owners: list[Address | None] = [None] * SLOTS
     for first, last, primary, *_ in rows:
         host = primary[0].decode() if isinstance(primary[0], bytes) else primary[0]
@@ -284,7 +287,7 @@ async def _execute(node: Redis, *args: Any, **options: Any) -> Any:
 
 
 def _redirected(error: AskError, asked: Address) -> CommandTarget:
-    """Return where a redirection points; one without a host is about another port of who was asked."""
+    """Return the target of a redirection; one without a host means another port of the node `asked`."""
     return CommandTarget((error.host or asked[0], error.port), not isinstance(error, MovedError))
 
 

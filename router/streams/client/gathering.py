@@ -1,9 +1,9 @@
-"""Commands of many tasks in one pipeline: whatever gathers while others are under way goes with the next.
+"""A client that sends the commands of concurrent tasks in shared pipelines.
 
-A round trip of its own costs an asyncio task 80 to 100 µs of CPU, most of it for taking and giving back a connection;
-a command that goes with others costs 10 to 15. A lone command waits for nobody. Not for what blocks in the server
-(BLOCK, WAIT), since others would wait with it, and not for heartbeats. Transactions, and the commands of a Cluster,
-whose nodes must not wait for each other, go by themselves.
+A round trip of its own costs a task 80 to 100 µs of CPU, mostly for taking and returning a connection; in a shared
+pipeline a command costs 10 to 15 µs. A command is sent at once unless PIPELINES are under way; then it goes with the
+next one. Unsuitable for commands that block in the server (BLOCK, WAIT), because others would wait with them, and for
+heartbeats. Transactions are sent alone, and so is everything in a Cluster, where one node must not hold up another.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Command = tuple[tuple[Any, ...], Mapping[str, Any]]
-    #: What callers ask for, and the future of each.
+    #: Each caller's commands and its future.
     Batch = list[tuple[Sequence[Command], asyncio.Future[list[Any]]]]
 
-#: Pipelines under way at once: where one connection hangs, another one is left.
+#: Pipelines under way at once, so that one connection that hangs leaves another.
 PIPELINES: Final = 2
-#: Commands of one pipeline at most, or one caller's; a bound on how long one of them can take.
-MOST: Final = 256
+#: Commands per pipeline (or one caller's, if they are more): bounds the time that a pipeline takes.
+MAX_COMMANDS: Final = 256
 
 
-def gathering(redis: Redis) -> Redis:
-    """Return a client over the connections of `redis`, which is to be closed by its owner, that gathers commands."""
+def make_gathering_client(redis: Redis) -> Redis:
+    """Return a client that gathers commands; it uses the connections of `redis`, which its owner closes."""
     return redis if isinstance(redis, ClusterClient) else _GatheringClient(redis)
 
 
@@ -44,20 +44,20 @@ class _GatheringClient(Redis):
         self._under_way = 0
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Run a command with those of others."""
+        """Run a command in a shared pipeline."""
         (result,) = await self.run([(args, options)])
         if isinstance(result, Exception):
             raise result
         return result
 
-    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 - the library's
-        """Return a pipeline that is sent with the commands of others, unless it is a transaction."""
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:  # noqa: FBT001, FBT002 - redis-py's signature
+        """Return a pipeline that becomes part of a shared one, unless it is a transaction."""
         if transaction:
             return super().pipeline(transaction, shard_hint)
         return _GatheredPipeline(self)
 
     async def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Return a result or an exception for each command, sent in this order; raises if there is no answer at all."""
+        """Run commands in order; returns a result or an exception for each, raises if there was no answer at all."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()  # a system call: once, and not for each command
         done: asyncio.Future[list[Any]] = self._loop.create_future()
@@ -70,56 +70,56 @@ class _GatheringClient(Redis):
         return await done
 
     async def _flush(self) -> None:
-        """Send what waits, pipeline by pipeline, and answer every caller whatever happens."""
+        """Send the waiting commands, pipeline by pipeline; every caller gets an answer whatever happens."""
         try:
             while self._waiting:
-                await self._send(self._take())
+                await self._send(self._next_batch())
         finally:
-            self._under_way -= 1  # in the same breath as the last look: who comes from here on begins another one
+            self._under_way -= 1  # no await since the check above: a later caller starts another flush
 
     async def _send(self, batch: Batch) -> None:
         pipeline = Redis.pipeline(self, transaction=False)
         for commands, _ in batch:
             pipeline.command_stack += commands
         results: list[Any] | None = None
-        problem: Exception = ConnectionAbortedError("it was cut off")
+        problem: Exception = ConnectionAbortedError("the pipeline was cut off")
         try:
             results = await pipeline.execute(raise_on_error=False)
-        except Exception as error:  # noqa: BLE001 - it is the callers' own: each of them gets it
+        except Exception as error:  # noqa: BLE001 - every caller gets it
             problem = error
         finally:
-            _answer(batch, results, problem)
+            _resolve(batch, results, problem)
 
-    def _take(self) -> Batch:
+    def _next_batch(self) -> Batch:
         count, size = 0, 0
-        while count < len(self._waiting) and (not count or size + len(self._waiting[count][0]) <= MOST):
+        while count < len(self._waiting) and (not count or size + len(self._waiting[count][0]) <= MAX_COMMANDS):
             size += len(self._waiting[count][0])
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
 
-def _answer(batch: Batch, results: list[Any] | None, problem: Exception) -> None:
+def _resolve(batch: Batch, results: list[Any] | None, problem: Exception) -> None:
     at = 0
     for commands, done in batch:
         end = at + len(commands)
-        if not done.done():  # else its caller has gone away
+        if not done.done():  # else its caller was canceled
             if results is None:
-                done.set_exception(copy(problem))  # one for each: whoever raises it adds its own traceback
+                done.set_exception(copy(problem))  # a copy each: raising adds a traceback
             else:
                 done.set_result(results[at:end])
         at = end
 
 
 class _GatheredPipeline(Pipeline):
-    """Commands that stay together in a pipeline with those of others."""
+    """Commands that stay together within a shared pipeline."""
 
     def __init__(self, client: _GatheringClient) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, False, None)
         self._client = client
 
-    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - the library's
-        """Send all that was queued; returns the results in order, or raises the first error if it shall."""
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - redis-py's signature
+        """Send the queued commands; returns the results in order, or raises the first error."""
         stack, self.command_stack = self.command_stack, []
         results = await self._client.run(stack) if stack else []
         if raise_on_error:

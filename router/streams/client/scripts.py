@@ -1,8 +1,9 @@
-"""Lua scripts that survive a server that has forgotten them: alone or many in one pipeline, confirmed by replicas.
+"""Running Lua scripts: loaded where a server has forgotten them, one or many per pipeline, confirmed by replicas.
 
-WAIT counts the replicas that have what its connection has written. A script that finds its work done already writes
-nothing, and then some servers count every replica that is connected, however far behind; so a key is written before
-each WAIT. An order that the server keeps follows: whatever a replica confirms, it has all that came before as well.
+WAIT (https://redis.io/docs/latest/commands/wait/) counts the replicas that have received what its connection wrote. A
+script that finds its work done already writes nothing, and then some servers count every connected replica, however far
+behind. Therefore a key is written before each WAIT. Replication keeps the order of writes, so a replica that confirms
+has everything that was written before.
 """
 
 from __future__ import annotations
@@ -24,31 +25,31 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
 
-#: Keys and arguments of one run of a script; the keys lie in one slot, and there is one at least.
+#: Keys and arguments of one run of a script; at least one key, all in one slot.
 Call = tuple["Sequence[str]", "Sequence[Any]"]
 
-#: Seconds: the life of what is written before a WAIT.
-MARK_LIFE: Final = 60
+#: Seconds until the key that is written before a WAIT expires.
+CONFIRMATION_LIFE: Final = 60
 
 
 class NotReplicatedError(RedisError):
-    """It is done on the primary, but fewer replicas than asked for have confirmed it: a failover may undo it."""
+    """The primary has written it, but fewer replicas than required have confirmed: a failover may undo it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """How many replicas must confirm within `timeout` seconds; none: the primary's word is enough."""
+    """Number of replicas that must confirm a write within `timeout` seconds; 0: the primary's answer is enough."""
 
     replicas: int = 0
     timeout: float = 1.0
 
 
-#: Nothing is waited for.
+#: Replicas are not waited for.
 NO_REPLICATION: Final = Replication()
 
 
 class Script:
-    """A Lua script: its text, and the hash that Redis knows it by."""
+    """A Lua script: its text, and the SHA-1 that EVALSHA takes."""
 
     __slots__ = ("sha", "text")
 
@@ -57,7 +58,7 @@ class Script:
         self.sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, redis: Redis, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run it once; loads it where the server does not have it (restarted, failed over, flushed)."""
+        """Run it once, sending the text if the server does not have it (after a restart, failover or flush)."""
         try:
             return await redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
@@ -75,8 +76,9 @@ async def run_all(
 ) -> list[Any]:
     """Run one script for many (keys, args) in one pipeline; returns a result or an exception for each.
 
-    What too few replicas confirm has NotReplicatedError for a result. Raises RedisError if the pipeline itself gets no
-    answer: then any of them may have run. In a Cluster it fails in parts, and raises only if no part gets an answer.
+    The result is a NotReplicatedError where too few replicas confirmed. Raises RedisError if the pipeline gets no
+    answer: then any of the runs may have happened. In a Cluster each node's part fails by itself; it raises only if no
+    node answers.
     """
     results = await _run_all(redis, script, calls, replication)
     forgotten = [index for index, result in enumerate(results) if isinstance(result, NoScriptError)]
@@ -91,7 +93,7 @@ async def run_all(
 async def run_confirmed(
     redis: Redis, script: Script, keys: Sequence[str], args: Sequence[Any], replication: Replication
 ) -> Any:
-    """Run a script once and return its result; raises NotReplicatedError if too few replicas confirm it."""
+    """Run a script once and return its result; raises NotReplicatedError if too few replicas confirm."""
     if not replication.replicas:
         return await script.run(redis, keys, args)
     (result,) = await run_all(redis, script, [(keys, args)], replication)
@@ -101,15 +103,15 @@ async def run_confirmed(
 
 
 async def confirm(redis: Redis, key: str, replication: Replication) -> None:
-    """Return once enough replicas have what was written so far where `key` is; raises NotReplicatedError."""
+    """Wait until enough replicas have all writes so far of the server that has `key`; raises NotReplicatedError."""
 
     async def run(node: Redis, *_: Any) -> list[Any]:
         pipeline = node.pipeline(transaction=False)
-        marked, confirmed = await _close(pipeline, key, replication)
-        return _judge([None], marked, confirmed, replication)
+        written, confirmed = await _send_with_wait(pipeline, key, replication)
+        return _only_confirmed([None], written, confirmed, replication)
 
     if isinstance(redis, ClusterClient):
-        (result,) = await redis.spread([slot_of(key)], run)
+        (result,) = await redis.run_on_nodes([slot_of(key)], run)
     else:
         (result,) = await run(redis)
     if isinstance(result, Exception):
@@ -123,13 +125,13 @@ async def _run_all(redis: Redis, script: Script, calls: Sequence[Call], replicat
     async def run(node: Redis, part: Sequence[int], is_asking: bool) -> list[Any]:  # noqa: FBT001 - see cluster.Run
         return await _run_part(node, script, [calls[index] for index in part], replication, is_asking=is_asking)
 
-    return await redis.spread([slot_of(keys[0]) for keys, _ in calls], run)
+    return await redis.run_on_nodes([slot_of(keys[0]) for keys, _ in calls], run)
 
 
 async def _run_part(
     redis: Redis, script: Script, calls: Sequence[Call], replication: Replication, *, is_asking: bool = False
 ) -> list[Any]:
-    """Run what belongs to one server, in one pipeline with one WAIT at its end."""
+    """Run the calls of one server in one pipeline, with one WAIT at its end."""
     pipeline = redis.pipeline(transaction=False)
     for keys, args in calls:
         if is_asking:
@@ -138,23 +140,26 @@ async def _run_part(
     if not replication.replicas:
         results = await pipeline.execute(raise_on_error=False)
         return results[1::2] if is_asking else results
-    *results, marked, confirmed = await _close(pipeline, calls[0][0][0], replication, is_asking=is_asking)
-    return _judge(results[1 : 2 * len(calls) : 2] if is_asking else results, marked, confirmed, replication)
+    *results, written, confirmed = await _send_with_wait(pipeline, calls[0][0][0], replication, is_asking=is_asking)
+    results = results[1 : 2 * len(calls) : 2] if is_asking else results
+    return _only_confirmed(results, written, confirmed, replication)
 
 
-async def _close(pipeline: Pipeline, key: str, replication: Replication, *, is_asking: bool = False) -> list[Any]:
-    """Write a key beside `key`, wait for the replicas and send it all; returns all results."""
+async def _send_with_wait(
+    pipeline: Pipeline, key: str, replication: Replication, *, is_asking: bool = False
+) -> list[Any]:
+    """Append a write beside `key` and a WAIT to a pipeline and send it; returns all results."""
     if is_asking:
         pipeline.execute_command("ASKING")
-    pipeline.set(confirmation(key), "1", ex=MARK_LIFE)
+    pipeline.set(confirmation(key), "1", ex=CONFIRMATION_LIFE)
     pipeline.execute_command("WAIT", replication.replicas, int(replication.timeout * 1000))
     return await pipeline.execute(raise_on_error=False)
 
 
-def _judge(results: list[Any], marked: Any, confirmed: Any, replication: Replication) -> list[Any]:
-    """Return the results as far as they are confirmed; errors stay what they are."""
-    if not isinstance(marked, Exception) and isinstance(confirmed, int) and confirmed >= replication.replicas:
+def _only_confirmed(results: list[Any], written: Any, confirmed: Any, replication: Replication) -> list[Any]:
+    """Return the results if enough replicas confirmed, else NotReplicatedError for each one that is not an error."""
+    if not isinstance(written, Exception) and isinstance(confirmed, int) and confirmed >= replication.replicas:
         return results
-    told = confirmed if isinstance(confirmed, int) else type(confirmed).__name__
-    text = f"{told} of {replication.replicas} replicas (ROUTER_REDIS_WAIT) have confirmed it"
+    number = confirmed if isinstance(confirmed, int) else type(confirmed).__name__
+    text = f"{number} of {replication.replicas} replicas (ROUTER_REDIS_WAIT) have confirmed it"
     return [result if isinstance(result, Exception) else NotReplicatedError(text) for result in results]

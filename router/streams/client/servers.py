@@ -1,4 +1,4 @@
-"""What the servers behind a client say of themselves, one by one: for `check`. Reads only."""
+"""Facts that the servers of a deployment report about themselves, for `check`. Reads only."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from router.streams.client.cluster import ClusterClient
 from router.streams.client.connection import Redis, RedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """One server: `name` is its address in a Cluster, else empty; `config` is None where it may not be read."""
+    """One server that holds data.
+
+    `name` is its address in a Cluster, else empty; `config` is None if CONFIG is refused; `cluster` is CLUSTER INFO.
+    """
 
     name: str
     info: Mapping[str, Any]
@@ -26,7 +29,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class SentinelFacts:
-    """What Sentinels say of the primary: how many were asked and answered, and the least that any of them knows."""
+    """How many Sentinels were asked and answered, and what they report of the primary: the lowest of their numbers."""
 
     asked: int
     answered: int
@@ -35,28 +38,35 @@ class SentinelFacts:
     others: int
 
 
-async def read_servers(redis: Redis) -> list[ServerFacts]:
-    """Return the facts of each server that has data; raises RedisError or OSError if one does not answer."""
+@dataclass(frozen=True, slots=True)
+class DeploymentFacts:
+    """All servers of a deployment; `sentinels` is None if there are none, or none of them answers."""
+
+    servers: Sequence[ServerFacts]
+    sentinels: SentinelFacts | None = None
+
+
+async def read_deployment(redis: Redis) -> DeploymentFacts:
+    """Return the facts of all servers; raises RedisError or OSError if one with data does not answer."""
     if isinstance(redis, ClusterClient):
-        return [await _read(name, node) for name, node in (await redis.nodes()).items()]
-    return [await _read("", redis)]
+        return DeploymentFacts([await _read(name, node) for name, node in (await redis.nodes()).items()])
+    return DeploymentFacts([await _read("", redis)], await _read_sentinels(redis))
 
 
 async def _read(name: str, redis: Redis) -> ServerFacts:
     info: dict[str, Any] = await redis.info()
     cluster: dict[str, str] = {}
     if info.get("cluster_enabled"):
-        client: Any = redis  # the library's method has no types
+        client: Any = redis  # redis-py's method has no types
         cluster = _rows(await client.execute_command("CLUSTER INFO"))
     try:
         raw: Any = await redis.config_get("*")
-    except RedisError:  # managed servers keep it to themselves
+    except RedisError:  # managed servers refuse CONFIG
         return ServerFacts(name, info, None, cluster)
     return ServerFacts(name, info, {_text(key): _text(value) for key, value in raw.items()}, cluster)
 
 
-async def read_sentinels(redis: Redis) -> SentinelFacts | None:
-    """Return what the Sentinels of a client say, None if it has none or none of them answers."""
+async def _read_sentinels(redis: Redis) -> SentinelFacts | None:
     pool: Any = redis.connection_pool
     if not isinstance(pool, SentinelConnectionPool):
         return None
@@ -65,7 +75,7 @@ async def read_sentinels(redis: Redis) -> SentinelFacts | None:
     for sentinel in sentinels:
         try:
             states.append((await sentinel.sentinel_masters())[pool.service_name])
-        except (RedisError, OSError, KeyError):  # away, or it watches something else
+        except (RedisError, OSError, KeyError):  # it is down, or watches other services
             continue
     if not states:
         return None
@@ -79,7 +89,7 @@ async def read_sentinels(redis: Redis) -> SentinelFacts | None:
 
 
 def _rows(raw: Any) -> dict[str, str]:
-    """Return the rows of an answer that is text, `name:value` in each line."""
+    """Return the rows of a reply that is text, `name:value` in each line."""
     if isinstance(raw, dict):
         return {_text(name): _text(value) for name, value in raw.items()}
     pairs = (line.partition(":")[::2] for line in _text(raw).splitlines() if ":" in line)

@@ -1,12 +1,12 @@
-"""What REDIS_URL says: one server, a primary that Sentinels know, or the nodes of a Cluster.
+"""REDIS_URL in its three forms: one server, a primary behind Sentinels, or the nodes of a Cluster.
 
     redis://[user:password@]host[:port][/db]                                     also rediss:// (TLS) and unix://
     redis+sentinel://[user:password@]host[:port],host[:port],.../service[/db]    also rediss+sentinel://
     redis+cluster://[user:password@]host[:port],host[:port],...                  also rediss+cluster://
 
-User and password are those of the servers; Sentinels that want some of their own get them by `?sentinel_username=` and
-`?sentinel_password=`. With TLS, Sentinels speak it too, and `?ssl_ca_certs=` and its kin say how. What is given for one
-server is the client library's to read; of the other two nothing is passed over that is not understood.
+User and password are those of the servers; `?sentinel_username=` and `?sentinel_password=` are the Sentinels' own. TLS
+applies to Sentinels too and takes the options `ssl_ca_certs`, `ssl_cert_reqs`, `ssl_certfile` and `ssl_keyfile`.
+redis-py parses the URL of one server; in the other two forms an unknown option is an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SERVER_PORT: Final = 6379
 
 
 class ServerKind(StrEnum):
-    """How Redis is deployed."""
+    """Kind of Redis deployment."""
 
     SERVER = "server"
     SENTINEL = "sentinel"
@@ -46,7 +46,7 @@ _SENTINEL_OPTIONS: Final = frozenset({"sentinel_username", "sentinel_password"})
 class RedisUrl:
     """A parsed REDIS_URL. `text` is the URL as given; `nodes` (host, port) are empty for one server.
 
-    `options` are the ones of TLS, under the client library's names.
+    `options` are the TLS options, by redis-py's names.
     """
 
     text: str = field(repr=False)
@@ -63,7 +63,7 @@ class RedisUrl:
 
 
 def parse_redis_url(text: str) -> RedisUrl:
-    """Return what a URL says; raises ValueError with what is wrong with it, never with what is secret in it."""
+    """Parse a REDIS_URL; raises ValueError that says what is wrong and quotes nothing of the URL."""
     scheme = text.partition("://")[0] if "://" in text else ""
     if scheme not in _SCHEMES:
         raise ValueError(f"does not begin with one of {', '.join(f'{name}://' for name in _SCHEMES)}")
@@ -73,12 +73,12 @@ def parse_redis_url(text: str) -> RedisUrl:
     try:
         parts = urlsplit(text)
     except ValueError as error:  # half of an IPv6 address, for one
-        raise ValueError("is no URL") from error
-    user, _, places = parts.netloc.rpartition("@")
+        raise ValueError("is not a URL") from error
+    user, _, hosts = parts.netloc.rpartition("@")
     default = SENTINEL_PORT if kind is ServerKind.SENTINEL else SERVER_PORT
-    nodes = tuple(_node(number, place, default) for number, place in enumerate(places.split(","), 1))
-    service, db = _read_path(kind, parts.path)
-    options = _read_options(kind, parts.query, is_tls=is_tls)
+    nodes = tuple(_parse_host(number, host, default) for number, host in enumerate(hosts.split(","), 1))
+    service, db = _parse_path(kind, parts.path)
+    options = _parse_options(kind, parts.query, is_tls=is_tls)
     username, _, password = (unquote(part) for part in user.partition(":"))
     return RedisUrl(
         text,
@@ -95,37 +95,37 @@ def parse_redis_url(text: str) -> RedisUrl:
     )
 
 
-def _node(number: int, place: str, default: int) -> tuple[str, int]:
+def _parse_host(number: int, text: str, default: int) -> tuple[str, int]:
     try:
-        parts = urlsplit(f"//{place}")
+        parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ValueError(f"number {number} of its hosts is no host:port") from error
+        raise ValueError(f"host number {number} is not host:port") from error
     if not host or port == 0:
-        raise ValueError(f"number {number} of its hosts is no host:port")
+        raise ValueError(f"host number {number} is not host:port")
     return host, port or default
 
 
-def _read_path(kind: ServerKind, path: str) -> tuple[str, int]:
-    """Return service and database."""
+def _parse_path(kind: ServerKind, path: str) -> tuple[str, int]:
+    """Return the service and the database."""
     words = [unquote(word) for word in path.strip("/").split("/") if word]
     if kind is ServerKind.CLUSTER:
         if words not in ([], ["0"]):
-            raise ValueError("a Cluster has no database but 0: nothing may follow the hosts")
+            raise ValueError("a Cluster has database 0 only: remove what follows the hosts")
         return "", 0
     service, db = (*words, "", "0")[:2] if len(words) != 1 else (words[0], "0")
     if not service:
         raise ValueError("names no service: redis+sentinel://host:port,host:port/<service>[/<db>]")
     if len(words) > 2 or not (db.isascii() and db.isdecimal()):  # noqa: PLR2004 - the service and the database
-        raise ValueError("only the number of a database may follow the service")
+        raise ValueError("only a database number may follow the service")
     return service, int(db)
 
 
-def _read_options(kind: ServerKind, query: str, *, is_tls: bool) -> dict[str, str]:
+def _parse_options(kind: ServerKind, query: str, *, is_tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
     known = (_TLS_OPTIONS if is_tls else frozenset()) | (
         _SENTINEL_OPTIONS if kind is ServerKind.SENTINEL else frozenset()
     )
     if options.keys() - known:
-        raise ValueError(f"has an option that is unknown here; known are: {', '.join(sorted(known)) or 'none'}")
+        raise ValueError(f"has an unknown option; known options: {', '.join(sorted(known)) or 'none'}")
     return options

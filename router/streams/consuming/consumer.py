@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import AuthenticationError, UnavailableError
 from router.core.timestamps import to_text
 from router.logs import describe, log
-from router.streams.client.connection import Redis, RedisError, load_script
-from router.streams.client.gathering import gathering
+from router.streams.client.connection import Redis, RedisError, load_script, split_by_server
+from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.account_windows import AccountWindows, read_named
 from router.streams.consuming.budget import Budget
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat, name_consumer
 from router.streams.consuming.poison_isolation import FREE, CrashCounts, PoisonIsolation
-from router.streams.consuming.reading import Reading, part_streams, reader_maker
+from router.streams.consuming.reading import Reading
 from router.streams.consuming.window import Turn
 from router.streams.delivery import Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_after_failure, pause_of
 from router.streams.store.dead_letters import give_up, reason_of
@@ -83,8 +83,7 @@ class StreamConsumer:
         self.name = name_consumer()
         self.group = group
         self._redis = redis
-        self._gathering = gathering(redis)
-        self._url = url
+        self._gathering = make_gathering_client(redis)
         self._keys = keys
         self._streams = list(streams)
         self._limits = limits
@@ -96,14 +95,16 @@ class StreamConsumer:
         self._on_result = on_result
         self._held: set[tuple[str, str]] = set()
         self._budget = Budget(limits.dead_letter_budget, group=group)
-        self._parts = part_streams(url, self._streams)
+        self._parts = split_by_server(redis, self._streams)
         self._reading = Reading(
             redis,
+            url,
             self._parts,
             group=group,
             consumer=self.name,
+            batch=limits.batch,
             pause=limits.retry_delay,
-            make_reader=reader_maker(redis, url, group, self.name, limits.batch, self._receive),
+            take=self._receive,
         )
         self._account = account
         self._shares = AccountWindows(limits.window, self._work, has_several=account is not None)

@@ -1,7 +1,7 @@
-"""Consumer groups and consumers: groups begin at 0, a consumer's name is never used twice, heartbeats say who lives.
+"""Consumer groups and consumers: groups start at 0, consumer names are never reused, heartbeats show who is alive.
 
-A framework that creates a group does so at `$`, which skips what was there before the first start; ours are created
-first, at 0 (tests/redis/test_framework_facts.py).
+FastStream creates a group at `$`, which skips entries from before the first start. So groups are created here first, at
+0 (tests/redis/test_framework_facts.py).
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 from redis.exceptions import ResponseError
 
 from router.logs import log
-from router.streams.client.cluster import ClusterClient
-from router.streams.client.connection import Redis, RedisError
+from router.streams.client.connection import Redis, RedisError, split_by_server
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -28,12 +27,12 @@ _NUMBERS: Final = count(1)
 
 
 def name_consumer() -> str:
-    """Return host, process, start and a number: unique, so that no process ever looks like its dead predecessor."""
+    """Make a unique name of host, process, time and a number, so that no process is taken for a dead predecessor."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}-{next(_NUMBERS)}"
 
 
 async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
-    """Create the group at 0, and the stream if need be; returns False if it was there."""
+    """Create the group at 0, and its stream if missing; returns False if the group existed."""
     try:
         await redis.xgroup_create(stream, group, id="0", mkstream=True)
     except ResponseError as error:
@@ -46,9 +45,9 @@ async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
 class Heartbeat:
     """Keeps a consumer's heartbeat keys alive while it runs; an async context manager.
 
-    The keys expire `ttl` seconds after the last beat, and it beats more often than claimers look. Leaving deletes
-    them, so that survivors take over at once. In a Cluster each key has a beat of its own: a node that hangs must not
-    make us look dead on the others.
+    The keys expire `ttl` seconds after the last beat, which comes more often than claimers look. Leaving deletes them,
+    so that survivors take over at once. Keys on servers of their own beat independently: a server that hangs must not
+    make the consumer look dead on the others.
     """
 
     def __init__(self, redis: Redis, keys: Iterable[str], *, ttl: float) -> None:
@@ -58,16 +57,16 @@ class Heartbeat:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Beat once before anything is read, so that no entry ever belongs to a consumer that looks dead."""
+        """Beat once before anything is read, so that no entry belongs to a consumer that looks dead."""
         await self.beat()
-        parts = [[key] for key in self._keys] if isinstance(self._redis, ClusterClient) else [self._keys]
+        parts = split_by_server(self._redis, self._keys)
         self._tasks = [asyncio.create_task(self._run(part), name="heartbeat") for part in parts]
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop beating and say so."""
+        """Stop beating and delete the keys."""
         await end(*self._tasks)
-        pipeline = self._redis.pipeline(transaction=False)  # the keys of several partitions may lie on several servers
+        pipeline = self._redis.pipeline(transaction=False)  # keys of several partitions may lie on several servers
         for key in self._keys:
             pipeline.delete(key)
         with contextlib.suppress(RedisError, OSError):
@@ -76,32 +75,32 @@ class Heartbeat:
     async def beat(self, keys: Sequence[str] | None = None) -> None:
         """Renew all keys, or these.
 
-        A key that is there only gets a later end, which needs no memory: a Redis that is full refuses SET, and the
-        living would look dead to each other.
+        An existing key only gets a later expiry, which needs no memory: Redis at its memory limit refuses SET, and live
+        consumers would look dead to each other.
         """
         keys = self._keys if keys is None else keys
         ttl = int(self._ttl * 1000)
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.pexpire(key, ttl)
-        is_there = await pipeline.execute()
-        if all(is_there):
+        renewed = await pipeline.execute()
+        if all(renewed):
             return
-        for key, renewed in zip(keys, is_there, strict=True):
-            if not renewed:
+        for key, is_renewed in zip(keys, renewed, strict=True):
+            if not is_renewed:
                 pipeline.set(key, "1", px=ttl)
         await pipeline.execute()
 
     async def _run(self, part: Sequence[str]) -> None:
-        told = ""
+        logged = ""
         while True:
             await asyncio.sleep(self._ttl / 6)
             try:
                 await self.beat(part)
             except (RedisError, OSError) as error:
                 reason = f"{type(error).__name__}: {error}"
-                if reason != told:  # an outage is a few lines, not one for each beat
+                if reason != logged:  # once per outage, not once per beat
                     log("heartbeat.failed", level="warning", error=reason)
-                told = reason
+                logged = reason
             else:
-                told = ""
+                logged = ""

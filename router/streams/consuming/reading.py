@@ -1,17 +1,15 @@
-"""The reading of a consumer: who takes care of which of its streams.
+"""The reading of all streams of a consumer: a reader and its watchdog for each part.
 
-One server, or one primary behind Sentinels, is read as a whole: what happens to one stream's connection happens to all.
-In a Cluster each stream is read, watched and claimed from by itself, so that a node that is away or hangs holds up
-nothing but what lies on it.
+Streams on one server, or behind one address, share a reader: they fail together. In a Cluster each stream is a part of
+its own (client.connection.split_by_server), so that a node that is down or hangs holds up no other stream.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
-from router.streams.client.cluster import ClusterClient
-from router.streams.client.url import ServerKind, parse_redis_url
 from router.streams.consuming.reader import Reader
 from router.streams.consuming.watchdog import Watchdog
 from router.tasks import end
@@ -23,57 +21,36 @@ if TYPE_CHECKING:
     from router.streams.delivery import Delivery, StreamRef
 
 
-def part_streams(url: str, streams: Sequence[StreamRef]) -> list[list[StreamRef]]:
-    """Return the streams in the parts that are taken care of each by itself."""
-    if parse_redis_url(url).kind is ServerKind.CLUSTER:
-        return [[stream] for stream in streams]
-    return [list(streams)]
-
-
-def reader_maker(
-    redis: Redis,
-    url: str,
-    group: str,
-    consumer: str,
-    batch: int,
-    take: Callable[[list[Delivery]], Awaitable[None]],
-) -> Callable[[Sequence[StreamRef]], Reader]:
-    """Return what makes a reader of a part; in a Cluster it goes where the map of `redis` says that the part lies."""
-    cluster = redis if isinstance(redis, ClusterClient) else None
-    return lambda part: Reader(url, part, group=group, consumer=consumer, batch=batch, take=take, cluster=cluster)
-
-
 class Reading:
-    """A watchdog for each part of the streams; `pause` is the shortest between two beginnings, in seconds."""
+    """Reads `parts` as `consumer` of `group` and passes batches to `take`.
+
+    `batch` is the largest batch, `pause` the shortest time between two restarts of a reader in seconds.
+    """
 
     def __init__(
         self,
         redis: Redis,
+        url: str,
         parts: Sequence[Sequence[StreamRef]],
         *,
         group: str,
         consumer: str,
+        batch: int,
         pause: float,
-        make_reader: Callable[[Sequence[StreamRef]], Reader],
+        take: Callable[[list[Delivery]], Awaitable[None]],
     ) -> None:
+        make_reader = partial(Reader, redis, url, group=group, consumer=consumer, batch=batch, take=take)
         self._watchdogs = [
-            Watchdog(
-                redis,
-                part,
-                group=group,
-                consumer=consumer,
-                pause=pause,
-                make_reader=lambda part=part: make_reader(part),  # type: ignore[misc]
-            )
+            Watchdog(redis, part, group=group, consumer=consumer, pause=pause, make_reader=partial(make_reader, part))
             for part in parts
         ]
 
     async def start(self) -> None:
-        """Create what is missing and begin to read everywhere; raises RedisError or OSError."""
+        """Create missing groups and begin to read all parts; raises RedisError or OSError."""
         await asyncio.gather(*[watchdog.start() for watchdog in self._watchdogs])
 
     async def run(self) -> None:
-        """Watch for ever, or until reading has ended for good everywhere."""
+        """Watch the readers until reading has failed for good in every part."""
         tasks = [asyncio.create_task(watchdog.run()) for watchdog in self._watchdogs]
         try:
             await asyncio.gather(*tasks)
@@ -81,11 +58,11 @@ class Reading:
             await end(*tasks)
 
     async def stop(self) -> None:
-        """Stop reading; batches that are being taken are waited for."""
+        """Stop reading, after the batches that are being taken."""
         await asyncio.gather(*[watchdog.stop() for watchdog in self._watchdogs])
 
     async def failed(self) -> None:
-        """Return once the reading of a part has ended for good."""
+        """Return once reading has failed for good in one part."""
         tasks = [asyncio.create_task(watchdog.failed()) for watchdog in self._watchdogs]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

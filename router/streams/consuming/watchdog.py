@@ -1,16 +1,17 @@
-"""Keeps the reading of a consumer going through what happens to Redis.
+"""Restarts a reader that has stopped, whatever the reason.
 
-FastStream's subscriber stops in silence when its group is gone, and on an answer such as READONLY it begins anew
-without a pause (tests/redis/test_framework_facts.py). Whatever ended the reading, the watchdog notices it within LOOK
-seconds, stops that reader for good and begins with a new one:
-- the group, its stream or all of Redis is gone: they are created, the group at 0, and what comes is read;
-- Redis refuses (READONLY after a failover, LOADING, no connection): the same is tried again, in pauses that grow, and
-  after READONLY on new connections, which is how a new primary behind the same name is found;
-- another type is at the stream's key: nobody can heal that safely. It says so, and `failed` returns: the process ends.
+FastStream's subscriber stops silently when its group is gone, and restarts without a pause on a reply such as READONLY
+(tests/redis/test_framework_facts.py). The watchdog notices either within INTERVAL seconds, stops that reader for good
+and starts a new one:
+- The group, its stream or all data is gone: both are created, the group at 0, and reading goes on.
+- Redis refuses (READONLY after a failover, LOADING, no connection): it retries with growing pauses, after READONLY on
+  new connections, which is how a new primary behind the same name is found.
+- A key of another type is in the stream's place: that needs operator action. It is logged, `failed` returns and the
+  process ends.
 
-A group that begins at 0 again gets all that its stream still holds once more; that an effect happens once is the
-business of whoever has it. Known gap: between our creating the group and FastStream's own attempt (at `$`) lie a few
-milliseconds, in which a second loss would skip what was appended in them.
+A group that starts at 0 again is delivered everything that its stream still holds; consumers make repeated effects
+harmless. Known gap: between creating the group here and FastStream's own attempt (at `$`) lie a few milliseconds, in
+which a second loss would skip what was appended meanwhile.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     from router.streams.consuming.reader import Reader
     from router.streams.delivery import StreamRef
 
-#: Seconds between two looks whether the reader still reads. A look costs nothing; a reader that spins costs a core.
-LOOK: Final = 0.1
-#: Seconds: the longest pause between two beginnings.
+#: Seconds between two checks that the reader runs. A check costs nothing; a reader that spins costs a core.
+INTERVAL: Final = 0.1
+#: Seconds: the longest pause between two restarts.
 LONGEST_PAUSE: Final = 5.0
 
 
 class Watchdog:
-    """Starts readers made by `make_reader`, one after the other; `pause` is the shortest between two, in seconds."""
+    """Starts readers made by `make_reader`, one at a time; `pause` is the shortest between two restarts, in seconds."""
 
     def __init__(
         self,
@@ -59,38 +60,38 @@ class Watchdog:
         self._has_failed = asyncio.Event()
 
     async def start(self) -> None:
-        """Create what is missing and begin to read; raises RedisError or OSError."""
+        """Create missing groups and begin to read; raises RedisError or OSError."""
         for stream in self._streams:
             if await ensure_group(self._redis, stream.key, self._group):
                 log("group.created", stream=stream.key, group=self._group)
-        await self.stop()  # one that has not come up, if there is one
+        await self.stop()  # a reader whose start failed
         self._reader = self._make_reader()
         await self._reader.start()
         for stream in self._streams:
-            # Redis 7.0 would list us only once something was delivered; who waits for us looks there.
+            # Redis 7.0 would list the consumer only after its first delivery; callers look for it in that list.
             await self._redis.xgroup_createconsumer(stream.key, self._group, self._consumer)
 
     async def stop(self) -> None:
-        """Stop reading; a batch that is being taken is waited for."""
+        """Stop reading, after the batch that is being taken."""
         if self._reader is not None:
             await self._reader.stop()
 
     async def failed(self) -> None:
-        """Return once reading has ended for good."""
+        """Return once reading has failed for good."""
         await self._has_failed.wait()
 
     async def run(self) -> None:
-        """Look for ever, or until reading has ended for good."""
+        """Watch the reader until reading has failed for good."""
         while not self._has_failed.is_set():
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(INTERVAL)
             if self._reader is not None and not self._reader.is_running:
                 log("reading.lost", level="error", group=self._group)
                 await self.stop()
-                await self._begin_again()
+                await self._restart()
 
-    async def _begin_again(self) -> None:
-        """Return once it reads again, or never will; says why it waits, once for each reason."""
-        pause, told = self._pause, ""
+    async def _restart(self) -> None:
+        """Return once it reads again or has failed for good; each reason for waiting is logged once."""
+        pause, logged = self._pause, ""
         while True:
             try:
                 await self.start()
@@ -100,11 +101,11 @@ class Watchdog:
                     log("reading.failed", level="error", group=self._group, reason=reason)
                     self._has_failed.set()
                     return
-                if reason != told:
+                if reason != logged:
                     log("reading.waiting", level="warning", group=self._group, reason=reason)
-                told = reason
+                logged = reason
                 if isinstance(error, ReadOnlyError):
-                    # The primary is elsewhere by now. A command that just takes one of these fails as it would anyway.
+                    # The primary is elsewhere now. A command that takes such a connection at this moment fails anyway.
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)

@@ -17,22 +17,12 @@ import contextlib
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    ConnectionError,  # noqa: A004 - the client's own, which is no OSError
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-)
+from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - redis-py's, which is not an OSError
 
 from router.core.errors import NotDurableError
 from router.core.values import value
 from router.streams.client.connection import Redis, RedisError, load_script
+from router.streams.client.error_replies import is_temporary
 from router.streams.client.scripts import NO_REPLICATION, Call, Replication, run_all
 
 if TYPE_CHECKING:
@@ -63,20 +53,6 @@ _Waiting = tuple[int, list[str], list[Any], int, "asyncio.Future[bool]"]
 #: another entry of its subject meanwhile, may be overtaken by the next one.
 LATEST_LIFE: Final = 86_400
 
-#: Answers of Redis that become others by themselves or by an operator's hand, without a change of what was sent.
-_PASSING: Final = (
-    AskError,
-    ClusterDownError,
-    MasterDownError,
-    NoPermissionError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    TryAgainError,
-)
-#: The same, of answers that the client has no class for.
-_PASSING_WORDS: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
-
 
 def is_outage(error: NotDurableError) -> bool:
     """Tell whether Redis is away, overloaded or cannot write now: then waiting heals it, and the spool takes over.
@@ -84,10 +60,7 @@ def is_outage(error: NotDurableError) -> bool:
     Any other answer is about what was sent or about what lies at the key (WRONGTYPE): it would come again for the
     same entry however often it is tried, so the caller is told 503 rather than that all is well.
     """
-    cause = error.__cause__
-    if isinstance(cause, ResponseError):
-        return isinstance(cause, _PASSING) or str(cause).startswith(_PASSING_WORDS)
-    return True
+    return not isinstance(error.__cause__, ResponseError) or is_temporary(error.__cause__)
 
 
 @value

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from router.commands.check.redis import judge_partitions, judge_sentinels, judge_server
-from router.core.keys import Keys
-from router.streams.client.servers import SentinelFacts, ServerFacts
+from router.commands.check.redis import judge_redis, judge_server
+from router.streams.client.servers import DeploymentFacts, SentinelFacts, ServerFacts
 from router.streams.client.url import ServerKind
 
 INFO = {"redis_version": "7.2.4", "role": "master", "maxmemory": 0, "maxmemory_policy": "noeviction", "used_memory": 9}
@@ -89,31 +88,10 @@ def test_enough_replicas_are_fine():
     assert judge(info={"connected_slaves": 1}, wait=1, kind=ServerKind.SENTINEL) == []
 
 
-def test_fewer_partitions_than_nodes():
-    """Some nodes would hold nothing."""
-    servers = [ServerFacts(name, INFO, CONFIG) for name in "abc"]
-    assert [one.subject for one in judge_partitions(servers, Keys(partitions=2))] == ["ROUTER_PARTITIONS"]
-    assert list(judge_partitions(servers, Keys(partitions=4))) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({}, None),
-        ({"answered": 2}, "1 of 3 in REDIS_URL"),
-        ({"others": 1}, "are 2"),
-        ({"quorum": 5}, "quorum (5)"),
-        ({"replicas": 0}, "nobody to fail over to"),
-    ],
-)
-def test_sentinels_that_could_not_fail_over(changes, words):
-    """Too few, away, or without a replica."""
-    facts = SentinelFacts(**({"asked": 3, "answered": 3, "quorum": 2, "replicas": 1, "others": 2} | changes))
-    (found,) = judge_sentinels(facts)
-    assert (found.level, found.subject) == ("warn" if words else "ok", "Sentinels")
-    assert (words or "quorum 2") in found.text
-
-
-def test_without_sentinels_nothing_is_said():
-    """One server has none."""
-    assert list(judge_sentinels(None)) == []
+def test_findings_about_servers_come_before_those_about_the_deployment():
+    """Each server is judged by itself, then all of them together."""
+    servers = [ServerFacts(name, INFO, CONFIG | {"appendfsync": "everysec"}) for name in "ab"]
+    facts = DeploymentFacts(servers, SentinelFacts(asked=3, answered=3, quorum=2, replicas=0, others=2))
+    found = judge_redis(facts, wait=0, kind=ServerKind.CLUSTER, partitions=1)
+    flawed = [one.subject for one in found if one.level != "ok"]
+    assert flawed == ["Redis appendfsync of a", "Redis appendfsync of b", "ROUTER_PARTITIONS", "Sentinels"]

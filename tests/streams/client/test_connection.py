@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from router.streams.client.connection import RedisError, Script, connect, load_script, run_all
+from router.streams.client.connection import RedisError, Script, connect, load_script, run_all, split_by_server
 
 pytestmark = pytest.mark.real
 
@@ -74,3 +74,22 @@ async def test_connections_that_died_while_idle_are_replaced_before_they_are_use
     own_server.kill()
     await own_server.start()
     assert await asyncio.gather(*[redis.ping() for _ in range(20)]) == [True] * 20
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [("redis://h", [["a", "b"]]), ("redis+sentinel://h/s", [["a", "b"]]), ("redis+cluster://h", [["a"], ["b"]])],
+)
+async def test_only_a_cluster_has_parts_that_fail_independently(url, parts):
+    """Keys of a Cluster may lie on different nodes, now or later; behind one address they share its fate."""
+    redis = connect(url)
+    assert split_by_server(redis, ["a", "b"]) == parts
+    await redis.aclose()
+
+
+@pytest.mark.parametrize(("url", "seconds"), [("redis://h", 5), ("redis+sentinel://h/s", 5), ("redis+cluster://h", 2)])
+async def test_a_node_of_a_cluster_may_have_a_timeout_of_its_own(url, seconds):
+    """`node_timeout` applies in a Cluster only, where the answers of the other nodes still count."""
+    redis = connect(url, timeout=5, node_timeout=2)
+    assert redis.connection_pool.connection_kwargs["socket_timeout"] == seconds
+    await redis.aclose()

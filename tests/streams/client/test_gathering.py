@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 
 from router.streams.client import gathering as module
 from router.streams.client.connection import connect, load_script
-from router.streams.client.gathering import gathering
+from router.streams.client.gathering import make_gathering_client
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -30,7 +30,7 @@ def sent(monkeypatch):
 
 async def test_what_is_asked_for_at_once_goes_at_once(redis, keys, sent):
     """A hundred tasks, one pipeline; each has its own answer."""
-    shared, names = gathering(redis), [keys.seen(0, str(number)) for number in range(100)]
+    shared, names = make_gathering_client(redis), [keys.seen(0, str(number)) for number in range(100)]
     await asyncio.gather(*[shared.set(name, number, ex=60) for number, name in enumerate(names)])
     assert await asyncio.gather(*[shared.get(name) for name in names]) == [b"%d" % number for number in range(100)]
     assert sent == [100, 100]
@@ -38,7 +38,7 @@ async def test_what_is_asked_for_at_once_goes_at_once(redis, keys, sent):
 
 async def test_commands_of_one_pipeline_stay_together_and_in_order(redis, keys):
     """Two callers' commands do not mix: what one of them appends comes in a row."""
-    shared, stream = gathering(redis), keys.inbound(0)
+    shared, stream = make_gathering_client(redis), keys.inbound(0)
 
     async def append(mark):
         pipeline = shared.pipeline(transaction=False)
@@ -53,7 +53,7 @@ async def test_commands_of_one_pipeline_stay_together_and_in_order(redis, keys):
 
 async def test_an_error_is_that_of_its_caller(redis, keys):
     """A command that the server refuses fails alone; in a pipeline it is a result, or raised if it shall be."""
-    shared, text = gathering(redis), keys.seen(0, "text")
+    shared, text = make_gathering_client(redis), keys.seen(0, "text")
     await redis.set(text, "x", ex=60)
     wrong, right = await asyncio.gather(shared.llen(text), shared.get(text), return_exceptions=True)
     assert isinstance(wrong, ResponseError)
@@ -71,14 +71,14 @@ async def test_an_error_is_that_of_its_caller(redis, keys):
 async def test_a_script_that_the_server_has_forgotten_is_loaded(redis, keys):
     """The answer NOSCRIPT is an exception as usual, after which the script goes with its text."""
     await redis.script_flush()
-    shared = gathering(redis)
+    shared = make_gathering_client(redis)
     assert await load_script("unfinished").run(shared, [keys.inbound(0)], ["resolver", "1-1"]) == []
 
 
 async def test_a_server_that_is_away_is_everybodys_error(redis):
     """Each caller gets an error of its own to raise."""
     nowhere = connect("redis://127.0.0.1:1")
-    shared = gathering(nowhere)
+    shared = make_gathering_client(nowhere)
     errors = await asyncio.gather(shared.get("a"), shared.get("b"), return_exceptions=True)
     assert [type(error) for error in errors] == [RedisConnectionError] * 2
     assert errors[0] is not errors[1]
@@ -87,7 +87,7 @@ async def test_a_server_that_is_away_is_everybodys_error(redis):
 
 async def test_who_goes_away_takes_nobody_along(redis, keys):
     """A canceled caller's command may have been run; the others are answered."""
-    shared, name = gathering(redis), keys.seen(0, "one")
+    shared, name = make_gathering_client(redis), keys.seen(0, "one")
     leaving = asyncio.create_task(shared.set(name, "1", ex=60))
     staying = asyncio.create_task(shared.get(name))
     await asyncio.sleep(0)
@@ -99,8 +99,8 @@ async def test_who_goes_away_takes_nobody_along(redis, keys):
 
 async def test_a_pipeline_has_an_end(redis, keys, sent, monkeypatch):
     """Nobody's commands are cut in two, and no more go at once than one pipeline shall take."""
-    monkeypatch.setattr(module, "MOST", 10)
-    shared, name = gathering(redis), keys.seen(0, "n")
+    monkeypatch.setattr(module, "MAX_COMMANDS", 10)
+    shared, name = make_gathering_client(redis), keys.seen(0, "n")
 
     async def count(number):
         pipeline = shared.pipeline(transaction=False)
@@ -117,7 +117,7 @@ async def test_a_pipeline_has_an_end(redis, keys, sent, monkeypatch):
 
 async def test_a_transaction_goes_by_itself(redis, keys, sent):
     """All of it or nothing, as without gathering."""
-    pipeline = gathering(redis).pipeline(transaction=True)
+    pipeline = make_gathering_client(redis).pipeline(transaction=True)
     pipeline.set(keys.seen(0, "t"), "1", ex=60)
     assert await pipeline.execute() == [True]
     assert sent == [1]
@@ -135,7 +135,7 @@ async def test_who_comes_as_all_pipelines_end_is_not_forgotten(redis, keys, monk
         return answers
 
     monkeypatch.setattr(module.Pipeline, "execute", held)
-    shared, name = gathering(redis), keys.seen(0, "n")
+    shared, name = make_gathering_client(redis), keys.seen(0, "n")
 
     async def ask_twice():
         await shared.get(name)

@@ -31,7 +31,7 @@ async def test_entries_come_in_order_with_their_ids_and_nothing_is_acknowledged(
     async def take(deliveries):
         seen.extend(deliveries)
 
-    reader = Reader(redis_url, [stream], group=GROUP, consumer="me", batch=10, take=take)
+    reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=10, take=take)
     await reader.start()
     await until(lambda: len(seen) == 25)
     await reader.stop()
@@ -55,7 +55,7 @@ async def test_streams_do_not_wait_for_each_other(redis, redis_url):
     for one in streams:
         await ensure_group(redis, one.key, GROUP)
         await redis.xadd(one.key, {"n": 1})
-    reader = Reader(redis_url, streams, group=GROUP, consumer="me", batch=10, take=take)
+    reader = Reader(redis, redis_url, streams, group=GROUP, consumer="me", batch=10, take=take)
     await reader.start()
     await until(lambda: len(seen) == 2)
     await redis.xadd(streams[0].key, {"n": "waits"})
@@ -78,7 +78,7 @@ async def test_after_stop_nothing_more_is_read(redis, redis_url, stream):
     async def take(_):
         pytest.fail("it reads on")
 
-    reader = Reader(redis_url, [stream], group=GROUP, consumer="me", batch=10, take=take)
+    reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=10, take=take)
     await reader.start()
     await reader.stop()
     # Until the server sees that the connection is gone it may still deliver; heartbeats give that to survivors.
@@ -99,7 +99,7 @@ async def test_our_reader_takes_one_batch_at_a_time(redis, redis_url, stream):
         seen.append(len(deliveries))
         await gate.wait()
 
-    reader = Reader(redis_url, [stream], group=GROUP, consumer="me", batch=7, take=take)
+    reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=7, take=take)
     await reader.start()
     await until(lambda: seen)
     assert (seen, await pending(redis, stream)) == ([7], 7)
@@ -117,7 +117,7 @@ async def test_a_take_that_fails_stops_nothing(redis, redis_url, stream, lines):
         seen.append(deliveries)
         raise ValueError("+14155550101")
 
-    reader = Reader(redis_url, [stream], group=GROUP, consumer="me", batch=1, take=take)
+    reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=1, take=take)
     await reader.start()
     await redis.xadd(stream.key, {"n": 1})
     await redis.xadd(stream.key, {"n": 2})
@@ -128,14 +128,17 @@ async def test_a_take_that_fails_stops_nothing(redis, redis_url, stream, lines):
     assert "+14155550101" not in str(lines)
 
 
-async def test_our_reader_never_sets_last_id(redis_url, stream):
+async def test_our_reader_never_sets_last_id(redis, redis_url, stream):
     """It reads `>`: new entries only, with a limit, a short block and manual acknowledgment."""
+    await ensure_group(redis, stream.key, GROUP)
 
     async def take(_):
         pass
 
-    reader = Reader(redis_url, [stream], group=GROUP, consumer="me", batch=7, take=take)
+    reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=7, take=take)
+    await reader.start()
     [subscriber] = reader._subscribers
+    await reader.stop()
     settings = subscriber.stream_sub
     assert (subscriber.last_id, settings.max_records, settings.polling_interval) == (">", 7, BLOCK)
     assert (settings.no_ack, settings.min_idle_time, subscriber.ack_policy) == (False, None, AckPolicy.MANUAL)

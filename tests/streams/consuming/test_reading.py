@@ -1,4 +1,4 @@
-"""Which streams are taken care of together, and what becomes of all when one of them fails."""
+"""Reading in parts: one part that fails for good is reported, and the others go on."""
 
 from __future__ import annotations
 
@@ -6,64 +6,36 @@ import asyncio
 
 import pytest
 
-from router.streams.consuming.groups import ensure_group
-from router.streams.consuming.reading import Reading, part_streams
+from router.core.keys import Keys
+from router.streams.consuming.reading import Reading
 from router.streams.delivery import StreamRef
+from tests.support.waiting import deadline, until
 
-STREAMS = [StreamRef(number, f"router:{{{number}}}:inbound") for number in range(3)]
-
-
-@pytest.mark.parametrize("url", ["redis://h", "redis+sentinel://h/s"])
-def test_one_primary_is_read_as_a_whole(url):
-    """What happens to one of its connections happens to all."""
-    assert part_streams(url, STREAMS) == [STREAMS]
+pytestmark = pytest.mark.real
 
 
-def test_streams_of_a_cluster_are_read_each_by_itself():
-    """They may lie on different nodes, now or tomorrow."""
-    assert part_streams("redis+cluster://h", STREAMS) == [[stream] for stream in STREAMS]
+async def test_a_part_that_fails_for_good_is_reported_and_the_others_read_on(redis, redis_url):
+    """A key of another type in place of one stream ends that part's reading; the other parts keep delivering."""
+    keys = Keys(partitions=3)
+    streams = [StreamRef(number, keys.inbound(number)) for number in range(3)]
+    taken = []
 
+    async def take(deliveries):
+        taken.extend(delivery.stream.partition for delivery in deliveries)
 
-class FakeReader:
-    """Reads as long as its test wants it to."""
-
-    def __init__(self, streams):
-        self.streams, self.is_running = streams, False
-
-    async def start(self):
-        self.is_running = True
-
-    async def stop(self):
-        self.is_running = False
-
-
-async def test_one_part_that_is_lost_for_good_is_told_and_the_others_read_on(redis):
-    """Something else lies at a stream's key: whoever waits for that hears of it."""
-    readers = {}
-
-    def make_reader(part):
-        readers[part[0].partition] = FakeReader(part)
-        return readers[part[0].partition]
-
-    reading = Reading(
-        redis,
-        [[stream] for stream in STREAMS],
-        group="g",
-        consumer="me",
-        pause=0.01,
-        make_reader=make_reader,
-    )
+    parts = [[stream] for stream in streams]
+    reading = Reading(redis, redis_url, parts, group="g", consumer="me", batch=10, pause=0.01, take=take)
     await reading.start()
-    assert all(reader.is_running for reader in readers.values())
     running, failed = asyncio.create_task(reading.run()), asyncio.create_task(reading.failed())
-    await redis.delete(STREAMS[1].key)
-    await redis.set(STREAMS[1].key, "text", ex=60)
-    readers[1].is_running = False
-    async with asyncio.timeout(10):
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.delete(streams[1].key)
+    pipeline.set(streams[1].key, "text", ex=60)
+    await pipeline.execute()
+    async with deadline(10):
         await failed
-    assert [readers[number].is_running for number in range(3)] == [True, False, True]
+    for stream in (streams[0], streams[2]):
+        await redis.xadd(stream.key, {"n": 1})
+    await until(lambda: sorted(taken) == [0, 2])
     running.cancel()
     await asyncio.wait([running])
     await reading.stop()
-    assert not any(reader.is_running for reader in readers.values())
-    assert not await ensure_group(redis, STREAMS[0].key, "g")

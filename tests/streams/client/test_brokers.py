@@ -7,9 +7,9 @@ from faststream.redis import RedisBroker, RedisSentinelBroker
 from redis.asyncio import SSLConnection
 from redis.asyncio.sentinel import SentinelManagedConnection, SentinelManagedSSLConnection
 
+from router.streams.client.brokers import make_broker
 from router.streams.client.cluster import ClusterClient
 from router.streams.client.connection import close_sentinels, connect
-from router.streams.consuming.reader import make_broker
 
 LOGIN = "app:secret@"
 OF_SENTINELS = "sentinel_username=watch&sentinel_password=other"
