@@ -29,7 +29,7 @@ from router.simulator.voice import call, call_sid
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.post_office import Letter, PostOffice
 from tests.support.waiting import until
-from tests.worker.world import World, options
+from tests.worker.harness import WorkerHarness, options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -110,7 +110,7 @@ GROUPS: dict[str, Callable[[Channel], object]] = {
 class Scene:
     """Everything that runs, and what is looked at afterwards."""
 
-    world: World
+    harness: WorkerHarness
     office: PostOffice
     sender: Sender
 
@@ -122,15 +122,15 @@ class Scene:
         ends = {"channel": channel.customer.channel, "from": channel.customer.value, "to": channel.ours.value}
 
         async def act() -> None:
-            await self.world.api("POST", "/sandbox/capture", ends | channel.capture | types)
+            await self.harness.api("POST", "/sandbox/capture", ends | channel.capture | types)
 
         self.office.then(act)
 
     async def is_quiet(self) -> bool:
         """Whether nothing is on its way any more, nor can come: nobody is at work, nobody has anything to tell."""
         delivered = self.office.answers.total()
-        groups: Any = await self.world.redis.xinfo_groups(self.world.inbound.key)
-        callbacks = await self.world.api("GET", "/sandbox/callbacks")
+        groups: Any = await self.harness.redis.xinfo_groups(self.harness.inbound.key)
+        callbacks = await self.harness.api("GET", "/sandbox/callbacks")
         is_working = any(group["pending"] or group["lag"] for group in groups) or callbacks["pending"]
         return not is_working and self.office.is_empty and self.office.answers.total() == delivered
 
@@ -173,18 +173,18 @@ async def playing(redis: Any, redis_url: str, grouping: str, seed: int) -> Async
         key = make_key()
         sender = MailSender(receiver_url="", public_base_url=office.url, auth_token=TOKEN, private_key=key)
         runners.append(await serve(sandbox_of(grouping, f"{office.url}/webhooks/conversations")))
-        world = World(redis, redis_url, runners[0], session)
+        harness = WorkerHarness(redis, redis_url, runners[0], session)
         runners.append(
             await serve(
-                create_receiver(world.settings(PUBLIC_BASE_URL=office.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key)))
+                create_receiver(harness.settings(PUBLIC_BASE_URL=office.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key)))
             )
         )
         office.receiver_url = url_of(runners[1])
         own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration would name them
-        one, other = world.make_resolver(own=own), world.make_resolver(own=own)
-        async with world.consuming(one), world.consuming(other):
-            yield Scene(world, office, sender)
-        await world.close()
+        one, other = harness.make_resolver(own=own), harness.make_resolver(own=own)
+        async with harness.consuming(one), harness.consuming(other):
+            yield Scene(harness, office, sender)
+        await harness.close()
         for runner in reversed(runners):
             await runner.cleanup()
 
@@ -195,13 +195,13 @@ def quiet(monkeypatch):
     monkeypatch.setattr(logs._Output, "threshold", 40)
 
 
-async def members(world: World) -> dict[str, Counter]:
+async def members(harness: WorkerHarness) -> dict[str, Counter]:
     """Whom each conversation has on the customer's side, by the keys of their addresses; who is no CUSTOMER says so."""
     ours = {channel.ours.key for channel in CHANNELS}
     found = {}
-    for conversation in await world.conversations():
+    for conversation in await harness.conversations():
         counts: Counter = Counter()
-        for one in await world.participants(conversation["id"]):
+        for one in await harness.participants(conversation["id"]):
             keys = {Address(at["channel"], at["address"]).key for at in one["addresses"]} - ours
             counts.update(key if one["type"] == "CUSTOMER" else f"{one['type']} {key}" for key in keys)
         found[conversation["id"]] = counts
@@ -230,9 +230,9 @@ async def test_one_customer_on_every_channel_at_once(redis, redis_url, grouping,
                 scene.let_capture(channel, {} if channel.is_call else types or {})
         async with scene.office.deliver():
             await until(scene.is_quiet, 30)
-        world = scene.world
-        in_the_api, entries = await members(world), await world.published()
-        letters = [fields[b"reason"] for fields in await world.letters()]
+        harness = scene.harness
+        in_the_api, entries = await members(harness), await harness.published()
+        letters = [fields[b"reason"] for fields in await harness.dead_letters()]
     said = [entry for entry in entries if entry.type == "communication.received"]
     assert set(scene.office.answers) == {200}, where
     assert not letters, f"{where}: {letters}"

@@ -1,4 +1,4 @@
-"""Fixtures: `world` (see world.py) and `lines`, what was logged."""
+"""Fixtures: `harness` (see harness.py) and `lines`, what was logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from aiohttp import web
 from router import logs
 from router.conversations import ConversationsV2
 from router.sandbox import SandboxOptions, create_app
-from tests.handlers.world import ACCOUNT, CONFIGURATION, KEY, OTHER, SECRET, TOKEN, World, make_transport, parse_lines
+from tests.handlers.harness import HandlerHarness, make_transport, parse_lines
+from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OTHER_ACCOUNT, SECRET, TOKEN
 
 
 @asynccontextmanager
@@ -44,14 +45,14 @@ async def sandbox_url():
 @pytest.fixture
 async def other_sandbox_url():
     """A second sandbox, which is the API of another account."""
-    async with _serving(OTHER) as url:
+    async with _serving(OTHER_ACCOUNT) as url:
         yield url
 
 
 @pytest.fixture
-async def world(redis, sandbox_url):
+async def harness(redis, sandbox_url):
     async with aiohttp.ClientSession() as session, make_transport(sandbox_url) as transport:
-        yield World(redis, sandbox_url, session, ConversationsV2(transport))
+        yield HandlerHarness(redis, sandbox_url, session, ConversationsV2(transport))
 
 
 @pytest.fixture

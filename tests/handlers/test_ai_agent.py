@@ -10,21 +10,23 @@ from handlers.replies import make_greeting
 from router.core.entries import EntryAddress, EntryParticipant, JoinedData, show_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later
-from tests.handlers.world import ACCOUNT, OURS, CrashError, OneApi, delivery_of, dying, number, seat, until
+from tests.handlers.harness import CrashError, OneApi, delivery_of, dying, number, seat
+from tests.support.accounts import ACCOUNT, OURS
+from tests.support.waiting import until
 
 ACTIONS = "/Actions"
 HELLO = "Hello, how can we help?"
 
 
-async def test_it_joins_and_greets_once_over_redeliveries(world, lines):
+async def test_it_joins_and_greets_once_over_redeliveries(harness, lines):
     """The first delivery adds the agent and sends the greeting; later ones are silent."""
-    opened = await world.open()
-    agent = world.ai_agent(HELLO)
+    opened = await harness.open()
+    agent = harness.ai_agent(HELLO)
     for _ in range(3):
         assert isinstance(await agent.attempt(delivery_of(opened.entry())), Done)
-    await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == [HELLO]
-    assert await world.participants(opened.id) == [
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == [HELLO]
+    assert await harness.participants(opened.id) == [
         ("AI_AGENT", OURS, "AI agent"),
         ("CUSTOMER", opened.customer.addresses[0].address, None),
     ]
@@ -33,35 +35,35 @@ async def test_it_joins_and_greets_once_over_redeliveries(world, lines):
 
 
 @pytest.mark.parametrize("text", ["", "  \n"], ids=["empty", "blank"])
-async def test_nothing_is_sent_without_a_greeting(world, lines, text):
+async def test_nothing_is_sent_without_a_greeting(harness, lines, text):
     """By default the agent joins and keeps silent."""
-    opened = await world.open()
-    await world.ai_agent(text).attempt(delivery_of(opened.entry()))
-    assert await world.texts(opened.id) == []
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    opened = await harness.open()
+    await harness.ai_agent(text).attempt(delivery_of(opened.entry()))
+    assert await harness.texts(opened.id) == []
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
     assert lines("consumed")[0]["reply"] == "silent"
 
 
-async def test_the_greeting_goes_from_us_to_the_customer(world):
+async def test_the_greeting_goes_from_us_to_the_customer(harness):
     """Author and recipient are the two participants, on the customer's channel, not just any of their addresses."""
-    opened = await world.open(channel="WHATSAPP", address=f"whatsapp:{number()}")
-    await world.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=f"whatsapp:{OURS}")))
-    await until(lambda: world.texts(opened.id))
-    (said,) = [one async for one in world.client.list_communications(opened.id)]
+    opened = await harness.open(channel="WHATSAPP", address=f"whatsapp:{number()}")
+    await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=f"whatsapp:{OURS}")))
+    await until(lambda: harness.texts(opened.id))
+    (said,) = [one async for one in harness.client.list_communications(opened.id)]
     assert (said.author.channel, said.author.address) == ("WHATSAPP", f"whatsapp:{OURS}")
     assert [one.participant_id for one in said.recipients] == [opened.customer.id]
 
 
 @pytest.mark.parametrize("channel", ["VOICE", "EMAIL", "VIDEO"])
-async def test_channels_that_cannot_send_are_only_joined(world, lines, channel):
+async def test_channels_that_cannot_send_are_only_joined(harness, lines, channel):
     """The reply is not even asked for where it could not be sent."""
 
     async def reply(_):
         raise AssertionError("asked")
 
-    opened = await world.open(channel=channel, address="ana@example.com")
-    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry(recipient="help@example.com")))
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    opened = await harness.open(channel=channel, address="ana@example.com")
+    await harness.ai_agent(reply=reply).attempt(delivery_of(opened.entry(recipient="help@example.com")))
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
     assert lines("consumed")[0]["reply"] == "channel cannot send"
 
 
@@ -75,12 +77,12 @@ async def test_channels_that_cannot_send_are_only_joined(world, lines, channel):
         pytest.param(None, OURS, [("UNKNOWN", OURS)], ("AI_AGENT", OURS), id="promoted"),
     ],
 )
-async def test_where_it_joins(world, configured, recipient, there, expected):
+async def test_where_it_joins(harness, configured, recipient, there, expected):
     """The configured address, else our side's address of the entry, else where our side sits already."""
-    opened = await world.open(*(seat(kind, address) for kind, address in there))
-    await world.ai_agent(HELLO, address=configured).attempt(delivery_of(opened.entry(recipient=recipient)))
-    assert [one[:2] for one in await world.participants(opened.id) if one[0] != "CUSTOMER"] == [expected]
-    await until(lambda: world.texts(opened.id))
+    opened = await harness.open(*(seat(kind, address) for kind, address in there))
+    await harness.ai_agent(HELLO, address=configured).attempt(delivery_of(opened.entry(recipient=recipient)))
+    assert [one[:2] for one in await harness.participants(opened.id) if one[0] != "CUSTOMER"] == [expected]
+    await until(lambda: harness.texts(opened.id))
 
 
 @pytest.mark.parametrize(
@@ -92,51 +94,51 @@ async def test_where_it_joins(world, configured, recipient, there, expected):
         pytest.param(None, [("AGENT", OURS), ("AI_AGENT", "+15550008888")], "no-address", id="several to take over"),
     ],
 )
-async def test_where_it_cannot_join_it_says_nothing(world, lines, recipient, there, result):
+async def test_where_it_cannot_join_it_says_nothing(harness, lines, recipient, there, result):
     """The entry is finished with a warning; nobody was pushed out, nothing was sent."""
-    opened = await world.open(*(seat(kind, address) for kind, address in there))
-    before = await world.participants(opened.id)
-    assert isinstance(await world.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=recipient))), Done)
-    assert await world.participants(opened.id) == before
-    assert await world.texts(opened.id) == []
+    opened = await harness.open(*(seat(kind, address) for kind, address in there))
+    before = await harness.participants(opened.id)
+    assert isinstance(await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=recipient))), Done)
+    assert await harness.participants(opened.id) == before
+    assert await harness.texts(opened.id) == []
     assert [(line["result"], line["level"]) for line in lines("consumed")] == [(result, "warning")]
 
 
-async def test_our_address_on_another_channel_is_no_seat(world, lines):
+async def test_our_address_on_another_channel_is_no_seat(harness, lines):
     """A recipient that is not on the customer's channel could not answer there."""
-    opened = await world.open()
+    opened = await harness.open()
     entry = opened.entry(recipient=None)
     elsewhere = EntryAddress(channel="EMAIL", address="help@example.com")
     entry = entry.model_copy(update={"data": entry.data.model_copy(update={"recipient": elsewhere})})
-    await world.ai_agent(HELLO).attempt(delivery_of(entry))
+    await harness.ai_agent(HELLO).attempt(delivery_of(entry))
     assert lines("consumed")[0]["result"] == "no-address"
 
 
-async def test_a_customer_who_leaves_in_between_needs_no_answer(world, lines):
+async def test_a_customer_who_leaves_in_between_needs_no_answer(harness, lines):
     """Removed before the sending: nobody is there to be answered, and no repeat would bring them back."""
-    opened = await world.open()
+    opened = await harness.open()
 
     async def leave(_):
-        await world.remove(opened.id, opened.customer.id)
+        await harness.remove(opened.id, opened.customer.id)
         return HELLO
 
-    verdict = await world.ai_agent(reply=leave).attempt(delivery_of(opened.entry()))
+    verdict = await harness.ai_agent(reply=leave).attempt(delivery_of(opened.entry()))
     assert isinstance(verdict, Done)
-    assert await world.texts(opened.id) == []
+    assert await harness.texts(opened.id) == []
     assert [(line["result"], line["reply"]) for line in lines("consumed")] == [("joined", "customer-left")]
 
 
-async def test_a_conversation_that_closes_in_between_needs_no_answer(world, lines):
+async def test_a_conversation_that_closes_in_between_needs_no_answer(harness, lines):
     """Closed before the joining or before the sending: finished, without failure."""
-    early, late = await world.open(), await world.open()
-    await world.close(early.id)
-    await world.ai_agent(HELLO).attempt(delivery_of(early.entry()))
+    early, late = await harness.open(), await harness.open()
+    await harness.close(early.id)
+    await harness.ai_agent(HELLO).attempt(delivery_of(early.entry()))
 
     async def close(_):
-        await world.close(late.id)
+        await harness.close(late.id)
         return HELLO
 
-    await world.ai_agent(reply=close).attempt(delivery_of(late.entry()))
+    await harness.ai_agent(reply=close).attempt(delivery_of(late.entry()))
     assert [(line["result"], line.get("reply")) for line in lines("consumed")] == [
         ("conversation-closed", None),
         ("joined", "conversation-closed"),
@@ -144,29 +146,29 @@ async def test_a_conversation_that_closes_in_between_needs_no_answer(world, line
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-async def test_one_greeting_over_a_crash_at_every_call(world, after):
+async def test_one_greeting_over_a_crash_at_every_call(harness, after):
     """Wherever the process dies, its successor ends with one agent and one greeting."""
     crashes = 0
     for at in range(1, 40):
-        opened = await world.open()
-        mortal = dying(world, at, after=after)
+        opened = await harness.open()
+        mortal = dying(harness, at, after=after)
         try:
             await mortal.ai_agent(HELLO).attempt(delivery_of(opened.entry()))
             break
         except CrashError:
             crashes += 1
-        await until(lambda: _is_quiet(world))
+        await until(lambda: _is_quiet(harness))
         for _ in range(2):
-            assert isinstance(await world.ai_agent(HELLO).attempt(delivery_of(opened.entry())), Done)
-        await until(lambda opened=opened: world.texts(opened.id))
-        assert (at, await world.texts(opened.id)) == (at, [HELLO])
-        assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+            assert isinstance(await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry())), Done)
+        await until(lambda opened=opened: harness.texts(opened.id))
+        assert (at, await harness.texts(opened.id)) == (at, [HELLO])
+        assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
     assert crashes >= 10
 
 
-async def _is_quiet(world):
+async def _is_quiet(harness):
     """Actions in the sandbox complete within a turn of its loop: one more call lets it turn."""
-    await world.redis.ping()
+    await harness.redis.ping()
     return True
 
 
@@ -175,34 +177,34 @@ async def _is_quiet(world):
     [{"status": 500, "when": "after"}, {"reset": True, "when": "after"}, {"body": "broken"}],
     ids=["500", "reset", "broken"],
 )
-async def test_a_greeting_whose_answer_was_lost_is_found_not_repeated(world, lines, fault):
+async def test_a_greeting_whose_answer_was_lost_is_found_not_repeated(harness, lines, fault):
     """The action was taken although its answer said nothing: the text is there and is not sent again."""
-    opened = await world.open()
-    await world.fault("POST", ACTIONS, **fault)
-    agent = world.ai_agent(HELLO)
+    opened = await harness.open()
+    await harness.fault("POST", ACTIONS, **fault)
+    agent = harness.ai_agent(HELLO)
     with pytest.raises(UnavailableError):
         await agent.attempt(delivery_of(opened.entry()))
-    await until(lambda: world.texts(opened.id))
+    await until(lambda: harness.texts(opened.id))
     await agent.attempt(delivery_of(opened.entry()))
-    assert await world.texts(opened.id) == [HELLO]
+    assert await harness.texts(opened.id) == [HELLO]
     assert lines("consumed")[0]["reply"] == "found"
 
 
-async def test_a_doubtful_greeting_gets_time_to_appear(world):
+async def test_a_doubtful_greeting_gets_time_to_appear(harness):
     """As long as a sent message may still be recorded the entry waits; only then is it sent again."""
-    opened = await world.open()
-    await world.fault("POST", ACTIONS, status=500)
-    patient = world.ai_agent(HELLO, settle=SETTLE)
+    opened = await harness.open()
+    await harness.fault("POST", ACTIONS, status=500)
+    patient = harness.ai_agent(HELLO, settle=SETTLE)
     with pytest.raises(ServerError):
         await patient.attempt(delivery_of(opened.entry()))
     verdict = await patient.attempt(delivery_of(opened.entry()))
     assert isinstance(verdict, Later)
     assert verdict.is_unsure
     assert 0 < verdict.delay <= SETTLE
-    assert await world.texts(opened.id) == []
-    await world.ai_agent(HELLO, settle=0.0).attempt(delivery_of(opened.entry()))
-    await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == [HELLO]
+    assert await harness.texts(opened.id) == []
+    await harness.ai_agent(HELLO, settle=0.0).attempt(delivery_of(opened.entry()))
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == [HELLO]
 
 
 class Sleepy:
@@ -221,34 +223,34 @@ class Sleepy:
         return answer
 
 
-async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_successor(world):
+async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_successor(harness):
     """A process that was stopped there for longer than a successor waits looks again instead of sending once more."""
-    opened, passed = await world.open(), [0.0]
+    opened, passed = await harness.open(), [0.0]
     entry = delivery_of(opened.entry())
 
     async def sleep():
         passed[0] += SETTLE
-        assert isinstance(await world.ai_agent(HELLO).attempt(entry), Done)
+        assert isinstance(await harness.ai_agent(HELLO).attempt(entry), Done)
 
-    effects = Effects(Sleepy(world.redis, "send", sleep), world.keys, "ai-agent")
-    sleeper = world.ai_agent(HELLO, effects=effects, settle=SETTLE, clock=lambda: passed[0])
-    await load_script("begin").run(world.redis, ["scratch"], ["step", 60, "0"])  # the server has the script
+    effects = Effects(Sleepy(harness.redis, "send", sleep), harness.keys, "ai-agent")
+    sleeper = harness.ai_agent(HELLO, effects=effects, settle=SETTLE, clock=lambda: passed[0])
+    await load_script("begin").run(harness.redis, ["scratch"], ["step", 60, "0"])  # the server has the script
     assert isinstance(await sleeper.attempt(entry), Later)
     assert isinstance(await sleeper.attempt(entry), Done)
-    await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == [HELLO]
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == [HELLO]
 
 
 @pytest.mark.parametrize("status", [429, 400], ids=["429", "400"])
-async def test_a_refused_greeting_is_not_in_doubt(world, status):
+async def test_a_refused_greeting_is_not_in_doubt(harness, status):
     """What was certainly not sent is sent at the next delivery, without waiting."""
-    opened = await world.open()
-    await world.fault("POST", ACTIONS, status=status)
-    agent = world.ai_agent(HELLO, settle=SETTLE)
+    opened = await harness.open()
+    await harness.fault("POST", ACTIONS, status=status)
+    agent = harness.ai_agent(HELLO, settle=SETTLE)
     with pytest.raises(ApiError, match="Fault"):
         await agent.attempt(delivery_of(opened.entry()))
     assert isinstance(await agent.attempt(delivery_of(opened.entry())), Done)
-    await until(lambda: world.texts(opened.id))
+    await until(lambda: harness.texts(opened.id))
 
 
 @pytest.mark.parametrize(
@@ -260,24 +262,24 @@ async def test_a_refused_greeting_is_not_in_doubt(world, status):
         pytest.param("ours", "customer", HELLO, 3_600_000_000, id="long before the entry"),
     ],
 )
-async def test_only_its_own_text_counts_as_sent(world, author, to, text, at):
+async def test_only_its_own_text_counts_as_sent(harness, author, to, text, at):
     """A similar message does not pass for the one in doubt."""
-    opened = await world.open(seat("AI_AGENT", OURS))
-    other = await world.client.create_participant(opened.id, seat("CUSTOMER", number()))
-    present = await world.client.list_participants(opened.id)
+    opened = await harness.open(seat("AI_AGENT", OURS))
+    other = await harness.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    present = await harness.client.list_participants(opened.id)
     who = {"ours": next(one for one in present if one.has_address(_address(OURS))), "other": other}
     who["customer"] = opened.customer
-    await _say(world, opened.id, who[author], who[to], text)
-    (said,) = [one async for one in world.client.list_communications(opened.id)]
+    await _say(harness, opened.id, who[author], who[to], text)
+    (said,) = [one async for one in harness.client.list_communications(opened.id)]
     entry = opened.entry(at=_micros(said.created_at) + (at or 0))
-    await world.fault("POST", ACTIONS, status=500)
-    agent = world.ai_agent(HELLO)
+    await harness.fault("POST", ACTIONS, status=500)
+    agent = harness.ai_agent(HELLO)
     with pytest.raises(ServerError):
         await agent.attempt(delivery_of(entry))
     await agent.attempt(delivery_of(entry))
 
     async def both():
-        return len(await world.texts(opened.id)) == 2
+        return len(await harness.texts(opened.id)) == 2
 
     await until(both)
 
@@ -294,11 +296,11 @@ def _micros(text):
     return to_microseconds(text)
 
 
-async def _say(world, conversation, author, to, text):
+async def _say(harness, conversation, author, to, text):
     def party(one):
         return {"address": one.addresses[0].address, "channel": "SMS", "participantId": one.id}
 
-    await world.client._transport.request(
+    await harness.client._transport.request(
         "POST",
         "/v2/Conversations/{id}/Communications",
         ids={"id": conversation},
@@ -306,34 +308,34 @@ async def _say(world, conversation, author, to, text):
     )
 
 
-async def test_the_reply_is_asked_once_and_kept(world):
+async def test_the_reply_is_asked_once_and_kept(harness):
     """A reply that would say something else the second time is not asked again after it was given."""
     answers = iter(["first", "second", "third"])
 
     async def reply(_):
         return next(answers)
 
-    opened = await world.open()
-    await world.fault("POST", ACTIONS, status=500)
+    opened = await harness.open()
+    await harness.fault("POST", ACTIONS, status=500)
     with pytest.raises(ServerError):
-        await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
-    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
-    await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == ["first"]
+        await harness.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    await harness.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == ["first"]
 
 
-async def test_a_failing_reply_is_the_entrys_failure(world):
+async def test_a_failing_reply_is_the_entrys_failure(harness):
     """What the reply raises reaches the consumer, which tries again and then gives up."""
 
     def reply(_):
         raise LookupError("no idea")
 
-    opened = await world.open()
+    opened = await harness.open()
     with pytest.raises(LookupError, match="no idea"):
-        await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+        await harness.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
 
 
-async def test_chat_is_sent_through_its_classic_conversation(world):
+async def test_chat_is_sent_through_its_classic_conversation(harness):
     """On CHAT the channelId of the customer's address goes along; elsewhere nothing does."""
     seen = []
 
@@ -341,40 +343,40 @@ async def test_chat_is_sent_through_its_classic_conversation(world):
         async def send_message(self, conversation, sender, to, **fields):
             seen.append(fields["channel_settings"])
 
-    opened = await world.open(channel="CHAT", address="ana")
+    opened = await harness.open(channel="CHAT", address="ana")
     customer = opened.customer.model_copy(
         update={"addresses": (opened.customer.addresses[0].model_copy(update={"channel_id": "CH1"}),)}
     )
-    plain = await world.open(channel="CHAT", address="bo")
+    plain = await harness.open(channel="CHAT", address="bo")
     for entry in (opened.with_customer(customer).entry(recipient="bot"), plain.entry(recipient="bot")):
-        await world.ai_agent(HELLO, apis=OneApi(Watched())).attempt(delivery_of(entry))
+        await harness.ai_agent(HELLO, apis=OneApi(Watched())).attempt(delivery_of(entry))
     assert seen == [{"channelId": "CH1"}, None]
 
 
-async def test_a_second_customer_is_greeted_too(world):
+async def test_a_second_customer_is_greeted_too(harness):
     """The greeting is per participant, and the agent of the conversation is adopted."""
-    opened = await world.open()
-    second = await world.client.create_participant(opened.id, seat("CUSTOMER", number()))
-    agent = world.ai_agent(HELLO)
+    opened = await harness.open()
+    second = await harness.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    agent = harness.ai_agent(HELLO)
     await agent.attempt(delivery_of(opened.entry()))
     await agent.attempt(delivery_of(opened.with_customer(second).entry()))
 
     async def both():
-        return await world.texts(opened.id) == [HELLO, HELLO]
+        return await harness.texts(opened.id) == [HELLO, HELLO]
 
     await until(both)
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER", "CUSTOMER"]
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER", "CUSTOMER"]
 
 
-async def test_a_reply_gets_the_typed_entry(world):
+async def test_a_reply_gets_the_typed_entry(harness):
     """The reply sees who joined where; here with our side's address as the entry gives it."""
     seen = []
 
     async def reply(joined):
         seen.append(joined)
 
-    opened = await world.open()
-    await world.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
+    opened = await harness.open()
+    await harness.ai_agent(reply=reply).attempt(delivery_of(opened.entry()))
     (joined,) = seen
     assert isinstance(joined.data, JoinedData)
     assert joined.data.recipient == EntryAddress(channel="SMS", address=OURS)
@@ -382,9 +384,9 @@ async def test_a_reply_gets_the_typed_entry(world):
     assert joined.data.participant == EntryParticipant(**shown)
 
 
-async def test_a_failure_that_is_not_an_ending_is_raised(world):
+async def test_a_failure_that_is_not_an_ending_is_raised(harness):
     """A 400 in an open conversation is a failure of the entry, not a silent end."""
-    opened = await world.open()
-    await world.fault("POST", ACTIONS, status=400)
+    opened = await harness.open()
+    await harness.fault("POST", ACTIONS, status=400)
     with pytest.raises(RequestError):
-        await world.ai_agent(reply=make_greeting(HELLO)).attempt(delivery_of(opened.entry()))
+        await harness.ai_agent(reply=make_greeting(HELLO)).attempt(delivery_of(opened.entry()))

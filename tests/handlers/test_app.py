@@ -19,19 +19,21 @@ from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.store.dead_letters import list_letters, replay
-from tests.handlers.world import ACCOUNT, KEY, OURS, SECRET, number, seat, until
+from tests.handlers.harness import number, seat
+from tests.support.accounts import ACCOUNT, KEY, OURS, SECRET
+from tests.support.waiting import until
 
 HELLO = "Hello!"
 
 
 @pytest.fixture
-def environment(redis_url, world):
+def environment(redis_url, harness):
     return {
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_API_KEY": KEY,
         "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": world.url,
+        "TWILIO_CONVERSATIONS_URL": harness.url,
         "ROUTER_AI_AGENT_GREETING": HELLO,
         "ROUTER_MAX_DELIVERIES": "1",
         "ROUTER_RETRY_DELAY": "0.01",
@@ -44,74 +46,74 @@ def settings(environment):
     return load_settings(environment)
 
 
-async def publish(world, entry, target=Target.AI_AGENT):
-    return await world.redis.xadd(world.keys.participants(0, target), entry.to_fields())
+async def publish(harness, entry, target=Target.AI_AGENT):
+    return await harness.redis.xadd(harness.keys.participants(0, target), entry.to_fields())
 
 
-async def pending(world, target, group):
-    found = await world.redis.xpending(world.keys.participants(0, target), group)
+async def pending(harness, target, group):
+    found = await harness.redis.xpending(harness.keys.participants(0, target), group)
     return found["pending"]
 
 
-async def test_the_ai_agent_takes_what_was_there_before_it(world, settings, lines):
+async def test_the_ai_agent_takes_what_was_there_before_it(harness, settings, lines):
     """Entries from before the first start are consumed, acknowledged, and answered."""
-    opened = await world.open()
-    await publish(world, opened.entry())
+    opened = await harness.open()
+    await publish(harness, opened.entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed"))
-        await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == [HELLO]
-    assert await pending(world, Target.AI_AGENT, "ai-agent") == 0
+        await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == [HELLO]
+    assert await pending(harness, Target.AI_AGENT, "ai-agent") == 0
 
 
-async def test_the_human_agents_serve_who_waits_while_they_run(world, settings, lines):
+async def test_the_human_agents_serve_who_waits_while_they_run(harness, settings, lines):
     """The sweep runs beside the consuming: three and three have room, the seventh is served after a closing."""
-    opened = [await world.open() for _ in range(7)]
+    opened = [await harness.open() for _ in range(7)]
     async with consuming("human_agent", settings):
         for one in opened:
-            await publish(world, one.entry(), Target.HUMAN_AGENT)
+            await publish(harness, one.entry(), Target.HUMAN_AGENT)
         await until(lambda: len(lines("consumed")) == 7)
         results = [line["result"] for line in lines("consumed")]
         assert sorted(results) == [*["joined"] * 6, "waiting"]
         for one in opened:
-            if "HUMAN_AGENT" in await world.types(one.id):
-                await publish(world, one.entry(ClosedData), Target.HUMAN_AGENT)
+            if "HUMAN_AGENT" in await harness.types(one.id):
+                await publish(harness, one.entry(ClosedData), Target.HUMAN_AGENT)
                 break
         await until(lambda: lines("roster.assigned"))
     for one in opened:
-        assert "HUMAN_AGENT" in await world.types(one.id)
+        assert "HUMAN_AGENT" in await harness.types(one.id)
 
 
-async def test_what_cannot_be_read_becomes_a_dead_letter(world, settings, lines):
+async def test_what_cannot_be_read_becomes_a_dead_letter(harness, settings, lines):
     """At once, with its reason, and without holding up the next entry."""
-    stream = world.keys.participants(0, Target.AI_AGENT)
-    await world.redis.xadd(stream, {"type": "participant.joined", "event": b"\xff\x00"})
-    await world.redis.xadd(stream, {"something": "else"})
-    await publish(world, (await world.open()).entry())
+    stream = harness.keys.participants(0, Target.AI_AGENT)
+    await harness.redis.xadd(stream, {"type": "participant.joined", "event": b"\xff\x00"})
+    await harness.redis.xadd(stream, {"something": "else"})
+    await publish(harness, (await harness.open()).entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed") and len(lines("event.dead")) == 2)
-    letters = [one async for one in list_letters(world.redis, world.keys)]
+    letters = [one async for one in list_letters(harness.redis, harness.keys)]
     assert [one.group for one in letters] == ["ai-agent"] * 2
     assert all(one.reason.startswith("not an entry: ") for one in letters)
     assert {one.fields.get(b"event") for one in letters} == {b"\xff\x00", None}
 
 
-async def test_a_failing_reply_ends_as_a_dead_letter_that_can_be_replayed(world, environment, lines, monkeypatch):
+async def test_a_failing_reply_ends_as_a_dead_letter_that_can_be_replayed(harness, environment, lines, monkeypatch):
     """After the tries that the settings allow; mended and replayed it is answered, and the joining is not repeated."""
     monkeypatch.setitem(globals(), "reply", _raise)
-    opened = await world.open()
-    await publish(world, opened.entry())
+    opened = await harness.open()
+    await publish(harness, opened.entry())
     settings = load_settings(environment | {"ROUTER_AI_AGENT_REPLY": f"{__name__}:reply"})
     async with consuming("ai_agent", settings):
         await until(lambda: lines("event.dead"))
     assert "LookupError" in lines("event.dead")[0]["reason"]
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
     monkeypatch.setitem(globals(), "reply", lambda joined: f"Hi {joined.data.channel}")
-    (letter,) = [one async for one in list_letters(world.redis, world.keys)]
-    await replay(world.redis, world.keys, letter, replayed_at="now")
+    (letter,) = [one async for one in list_letters(harness.redis, harness.keys)]
+    await replay(harness.redis, harness.keys, letter, replayed_at="now")
     async with consuming("ai_agent", settings):
-        await until(lambda: world.texts(opened.id))
-    assert await world.texts(opened.id) == ["Hi SMS"]
+        await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == ["Hi SMS"]
 
 
 def _raise(_):
@@ -121,30 +123,30 @@ def _raise(_):
 @pytest.mark.parametrize(
     "fault", [{"status": 503}, {"status": 429}, {"status": 401}, {"reset": True, "when": "before"}], ids=str
 )
-async def test_an_outage_makes_entries_wait_and_never_dead(world, settings, lines, fault, monkeypatch):
+async def test_an_outage_makes_entries_wait_and_never_dead(harness, settings, lines, fault, monkeypatch):
     """The API does not serve for more tries than an entry has: it waits, and is consumed when the API is back."""
     monkeypatch.setattr(RetryPolicy, "delay", lambda *_, **__: None)  # each answer is a try of the entry
-    opened = await world.open()
-    await world.fault("POST", "/Participants", times=6, **fault)
-    await publish(world, opened.entry())
+    opened = await harness.open()
+    await harness.fault("POST", "/Participants", times=6, **fault)
+    await publish(harness, opened.entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed"))
     assert lines("event.waiting")
     assert lines("event.dead") == []
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
 
 
-async def test_two_processes_share_the_work(world, settings, lines):
+async def test_two_processes_share_the_work(harness, settings, lines):
     """Every entry is consumed by one of them, and every customer greeted once."""
-    opened = [await world.open() for _ in range(40)]
+    opened = [await harness.open() for _ in range(40)]
     async with consuming("ai_agent", settings), consuming("ai_agent", settings):
         for one in opened:
-            await publish(world, one.entry())
+            await publish(harness, one.entry())
         await until(lambda: len(lines("consumed")) == 40)
     assert {line["result"] for line in lines("consumed")} == {"joined"}
     for one in opened:
-        await until(lambda one=one: world.texts(one.id))
-        assert await world.texts(one.id) == [HELLO]
+        await until(lambda one=one: harness.texts(one.id))
+        assert await harness.texts(one.id) == [HELLO]
 
 
 def make_archive(ports):
@@ -160,22 +162,22 @@ def make_archive(ports):
     return Handler({JoinedData.type: joined})
 
 
-async def test_a_third_handler_is_one_file_and_one_row(world, settings, lines, monkeypatch):
+async def test_a_third_handler_is_one_file_and_one_row(harness, settings, lines, monkeypatch):
     """With its own group on an existing target's stream it gets every entry, beside the handler that was there."""
     monkeypatch.setitem(HANDLERS, "archive", HandlerRow(Target.AI_AGENT, "archive", make_archive))
-    opened = await world.open()
-    await publish(world, opened.entry())
+    opened = await harness.open()
+    await publish(harness, opened.entry())
     async with consuming("ai_agent", settings), consuming("archive", settings):
         await until(lambda: len(lines("consumed")) == 2)
     assert sorted((line["handler"], line["result"]) for line in lines("consumed")) == [
         ("ai_agent", "joined"),
         ("archive", "kept"),
     ]
-    assert await world.redis.get(f"archive:{opened.customer.id}") == b"SMS"
-    assert await pending(world, Target.AI_AGENT, "archive") == 0
+    assert await harness.redis.get(f"archive:{opened.customer.id}") == b"SMS"
+    assert await pending(harness, Target.AI_AGENT, "archive") == 0
 
 
-async def test_a_background_that_fails_is_started_again(world, settings, lines):
+async def test_a_background_that_fails_is_started_again(harness, settings, lines):
     """It is not missed in silence, and consuming goes on beside it."""
     runs = []
 
@@ -189,7 +191,7 @@ async def test_a_background_that_fails_is_started_again(world, settings, lines):
     async with consuming("archive", settings, row):
         await until(lambda: len(runs) == 3)
     assert [line["error"].split()[0] for line in lines("background.failed")] == ["LookupError"] * 2
-    assert await world.redis.xinfo_consumers(world.keys.participants(0, Target.AI_AGENT), "archive") == []
+    assert await harness.redis.xinfo_consumers(harness.keys.participants(0, Target.AI_AGENT), "archive") == []
 
 
 async def test_redis_that_goes_away_during_the_start_ends_the_process_with_a_line(settings, lines, monkeypatch):
@@ -203,17 +205,17 @@ async def test_redis_that_goes_away_during_the_start_ends_the_process_with_a_lin
     assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
-async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(world, settings, lines):
+async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(harness, settings, lines):
     """What can never be read again must not look like health; a stream that is merely gone is made again before."""
-    stream = world.keys.participants(0, Target.AI_AGENT)
+    stream = harness.keys.participants(0, Target.AI_AGENT)
     running = asyncio.create_task(consume("ai_agent", settings))
     await until(lambda: lines("process.started"))
-    await world.redis.delete(stream)
+    await harness.redis.delete(stream)
     await until(lambda: lines("reading.resumed"))
-    await world.redis.delete(stream)
-    await world.redis.set(stream, "no stream", ex=60)
+    await harness.redis.delete(stream)
+    await harness.redis.set(stream, "no stream", ex=60)
     assert await running == 1
-    await world.redis.delete(stream)
+    await harness.redis.delete(stream)
     assert [line["level"] for line in lines("process.failed")] == ["error"]
 
 
@@ -285,11 +287,11 @@ def test_importing_creates_no_client():
     assert done.stdout.strip() == str(len(HANDLERS))
 
 
-async def test_a_participant_of_our_own_is_known_before_it_is_there(world, settings, lines):
+async def test_a_participant_of_our_own_is_known_before_it_is_there(harness, settings, lines):
     """The address is among the account's own ones, by which the worker keeps silent about our callback."""
-    opened = await world.open(seat("CUSTOMER", number()))
-    await publish(world, opened.entry())
+    opened = await harness.open(seat("CUSTOMER", number()))
+    await publish(harness, opened.entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed"))
-    own, _ = await world.store.read_account(ACCOUNT)
+    own, _ = await harness.store.read_account(ACCOUNT)
     assert own.keys() == {f"SMS|{OURS}"}

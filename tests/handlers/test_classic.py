@@ -24,19 +24,8 @@ from router.core.entries import EntryAddress, JoinedData
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType
 from router.streams.delivery import Done
-from tests.handlers.world import (
-    ACCOUNT,
-    BASIC,
-    OURS,
-    CrashError,
-    Fate,
-    Mortal,
-    OneApi,
-    delivery_of,
-    make,
-    make_transport,
-    number,
-)
+from tests.handlers.harness import BASIC, CrashError, Fate, Mortal, OneApi, delivery_of, make, make_transport, number
+from tests.support.accounts import ACCOUNT, OURS
 
 BOT = Seat(ParticipantType.AI_AGENT, Address("CHAT", AI_IDENTITY), "AI agent")
 HELLO = "Hello, how can we help?"
@@ -47,21 +36,21 @@ GONE = "CH" + "0" * 32
 class Side:
     """A classic conversation with its customer, and the consumers' clients."""
 
-    world: Any
+    harness: Any
     client: ClassicConversations
     sid: str
     customer: Participant
 
     @property
     def joiner(self) -> Joiner:
-        return Joiner(self.world.client, self.world.store, ClassicJoiner(self.client, self.world.store))
+        return Joiner(self.harness.client, self.harness.store, ClassicJoiner(self.client, self.harness.store))
 
     def agent(self, **options: Any) -> Consumption:
-        apis = OneApi(self.world.client, self.client)
-        joiners = Joiners(apis, self.world.store)
+        apis = OneApi(self.harness.client, self.client)
+        joiners = Joiners(apis, self.harness.store)
         given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), self.world.effects())
+        return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), self.harness.effects())
 
     def entry(self) -> Any:
         recipient = EntryAddress(channel="SMS", address=OURS)
@@ -75,25 +64,25 @@ class Side:
         return [(each.author, each.body) async for each in found]
 
     async def call(self, method: str, path: str, **fields: str) -> Any:
-        url = f"{self.world.url}/v1{path}"
-        async with self.world.session.request(method, url, data=fields, headers=BASIC) as answer:
+        url = f"{self.harness.url}/v1{path}"
+        async with self.harness.session.request(method, url, data=fields, headers=BASIC) as answer:
             assert answer.status < 300, await answer.text()
 
     async def fault(self, method: str, route: str, **fields: Any) -> None:
         body = {"method": method, "route": f"/v1/Conversations/{{conversation}}{route}", "times": 1} | fields
-        async with self.world.session.post(f"{self.world.url}/sandbox/faults", json=body, headers=BASIC) as answer:
+        async with self.harness.session.post(f"{self.harness.url}/sandbox/faults", json=body, headers=BASIC) as answer:
             assert answer.status < 300
 
 
 @pytest.fixture
-async def side(world):
+async def side(harness):
     body = {"from": number(), "to": OURS, "body": "hi"}
-    async with world.session.post(f"{world.url}/sandbox/classic/inbound", json=body, headers=BASIC) as answer:
+    async with harness.session.post(f"{harness.url}/sandbox/classic/inbound", json=body, headers=BASIC) as answer:
         taken = await answer.json()
     address = ParticipantAddress(channel="SMS", address=body["from"])
     customer = Participant(id=taken["participant"]["sid"], type="CUSTOMER", addresses=(address,))
-    async with make_transport(world.url) as transport:
-        yield Side(world, ClassicConversations(transport), taken["conversation"]["sid"], customer)
+    async with make_transport(harness.url) as transport:
+        yield Side(harness, ClassicConversations(transport), taken["conversation"]["sid"], customer)
 
 
 # --- joining ---------------------------------------------------------------------------------------
@@ -105,7 +94,7 @@ async def test_joining_twice_is_joining_once(side):
     assert (first.how, second.how) == (How.JOINED, How.ADOPTED)
     assert first.participant_id == second.participant_id
     assert await side.identities() == [None, AI_IDENTITY]
-    own, _ = await side.world.store.read_account(ACCOUNT)
+    own, _ = await side.harness.store.read_account(ACCOUNT)
     assert f"CHAT|{AI_IDENTITY}" in own
 
 
@@ -213,7 +202,7 @@ async def test_conversation_that_closes_before_the_answer(side, lines):
 async def test_crash_in_the_middle_of_joining(side, at):
     """Wherever the process dies, joining again adds nobody twice."""
     dying = Mortal(side.client, Fate(at, after=True))
-    joiner = ClassicJoiner(dying, side.world.store)
+    joiner = ClassicJoiner(dying, side.harness.store)
     with contextlib.suppress(CrashError):
         await joiner.join(ACCOUNT, side.sid, BOT)
     assert (await side.joiner.join(ACCOUNT, side.sid, BOT)).how in {How.JOINED, How.ADOPTED}

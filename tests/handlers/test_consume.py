@@ -14,7 +14,7 @@ from router.core.entries import ClosedData, Entry, JoinedData, LeftData, Updated
 from router.core.resources import Participant, ParticipantAddress
 from router.metrics import REGISTRY
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
-from tests.handlers.world import delivery_of, make
+from tests.handlers.harness import delivery_of, make
 
 CUSTOMER = Participant(id="p1", type="CUSTOMER", addresses=(ParticipantAddress(channel="SMS", address="+15550001111"),))
 ENTRY_OF_ONE = make(JoinedData, "conv_1", CUSTOMER)
@@ -34,10 +34,10 @@ class Reaction:
 
 
 @pytest.fixture
-def consume(world):
+def consume(harness):
     def make_consumption(**reactions):
         named = {name.replace("_", "."): reaction for name, reaction in reactions.items()}
-        return Consumption("third", Handler(named), world.effects("third"))
+        return Consumption("third", Handler(named), harness.effects("third"))
 
     return make_consumption
 
@@ -146,14 +146,14 @@ async def test_not_yet_is_later(consume):
     assert await consumption.attempt(delivery_of(ENTRY_OF_ONE)) == Later("wait", 4.0, is_unsure=True)
 
 
-async def test_groups_react_each_for_themselves(world, consume):
+async def test_groups_react_each_for_themselves(harness, consume):
     """What one group did with an entry is not done for another."""
     first, second = Reaction(), Reaction()
     await consume(participant_joined=first).attempt(delivery_of(ENTRY_OF_ONE))
-    other = Consumption("fourth", Handler({"participant.joined": second}), world.effects("fourth"))
+    other = Consumption("fourth", Handler({"participant.joined": second}), harness.effects("fourth"))
     await other.attempt(delivery_of(ENTRY_OF_ONE))
     assert len(first.entries) == len(second.entries) == 1
-    assert await world.redis.hexists(world.keys.effect(0, "fourth", ENTRY_OF_ONE.id), ENTRY)
+    assert await harness.redis.hexists(harness.keys.effect(0, "fourth", ENTRY_OF_ONE.id), ENTRY)
 
 
 @pytest.mark.parametrize(

@@ -28,21 +28,21 @@ class Step:
         return self.value
 
 
-async def test_a_finished_step_keeps_its_value_and_is_skipped(world):
+async def test_a_finished_step_keeps_its_value_and_is_skipped(harness):
     """The second delivery gets the first one's value, whatever the step would say now."""
     first, second = Step("one"), Step("two")
-    assert await world.effects().of(0, "e").once("step", first) == "one"
-    assert await world.effects().of(0, "e").once("step", second) == "one"
+    assert await harness.effects().of(0, "e").once("step", first) == "one"
+    assert await harness.effects().of(0, "e").once("step", second) == "one"
     assert (first.doubts, second.doubts) == ([None], [])
 
 
-async def test_steps_entries_and_groups_are_apart(world):
+async def test_steps_entries_and_groups_are_apart(harness):
     """Another step, another entry and another group each do their own."""
     step = Step()
-    await world.effects().of(0, "e").once("step", step)
-    await world.effects().of(0, "e").once("other", step)
-    await world.effects().of(0, "f").once("step", step)
-    await world.effects("archive").of(0, "e").once("step", step)
+    await harness.effects().of(0, "e").once("step", step)
+    await harness.effects().of(0, "e").once("other", step)
+    await harness.effects().of(0, "f").once("step", step)
+    await harness.effects("archive").of(0, "e").once("step", step)
     assert step.doubts == [None] * 4
 
 
@@ -54,12 +54,12 @@ async def test_steps_entries_and_groups_are_apart(world):
         pytest.param(TransportError("cut", is_sent=True), id="lost answer"),
     ],
 )
-async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(world, error):
+async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(harness, error):
     """Whoever does it again is told that it may have had its effect, and how long ago."""
     step = Step(failures=[error])
     with pytest.raises(type(error)):
-        await world.effects().of(0, "e").once("step", step)
-    assert await world.effects().of(0, "e").once("step", step) == "done"
+        await harness.effects().of(0, "e").once("step", step)
+    assert await harness.effects().of(0, "e").once("step", step) == "done"
     assert step.doubts[0] is None
     assert isinstance(step.doubts[1], Doubt)
     assert 0 <= step.doubts[1].age < 60
@@ -75,35 +75,35 @@ async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(world, error):
         pytest.param(AuthenticationError("who", status=401), id="401"),
     ],
 )
-async def test_a_step_that_certainly_had_no_effect_is_new_again(world, error):
+async def test_a_step_that_certainly_had_no_effect_is_new_again(harness, error):
     """A refusal leaves no doubt behind."""
     step = Step(failures=[error])
     with pytest.raises(type(error)):
-        await world.effects().of(0, "e").once("step", step)
-    await world.effects().of(0, "e").once("step", step)
+        await harness.effects().of(0, "e").once("step", step)
+    await harness.effects().of(0, "e").once("step", step)
     assert step.doubts == [None, None]
 
 
-async def test_a_refusal_does_not_take_an_older_doubt_away(world):
+async def test_a_refusal_does_not_take_an_older_doubt_away(harness):
     """What may have happened the first time may still have happened after a 429 the second time."""
     step = Step(failures=[RuntimeError(), RateLimitError("slow", status=429)])
     for error in (RuntimeError, RateLimitError):
         with pytest.raises(error):
-            await world.effects().of(0, "e").once("step", step)
-    await world.effects().of(0, "e").once("step", step)
+            await harness.effects().of(0, "e").once("step", step)
+    await harness.effects().of(0, "e").once("step", step)
     assert [type(doubt) for doubt in step.doubts] == [type(None), Doubt, Doubt]
 
 
 @pytest.mark.parametrize("is_again", [False, True], ids=["in doubt", "begun again"])
-async def test_a_refusal_forgets_nothing_that_another_has_begun(world, is_again):
+async def test_a_refusal_forgets_nothing_that_another_has_begun(harness, is_again):
     """Of two that are at one step the refused one knows only of its own try: what the other does stays in doubt."""
-    effect, other, third = world.effects().of(0, "e"), Step(failures=[RuntimeError()]), Step()
+    effect, other, third = harness.effects().of(0, "e"), Step(failures=[RuntimeError()]), Step()
 
     async def overtaken(_):
         with pytest.raises(RuntimeError):
-            await world.effects().of(0, "e").once("step", other)
+            await harness.effects().of(0, "e").once("step", other)
         if is_again:
-            await world.effects().of(0, "e").again("step")
+            await harness.effects().of(0, "e").again("step")
         raise RateLimitError("slow", status=429)
 
     with pytest.raises(RateLimitError):
@@ -112,11 +112,11 @@ async def test_a_refusal_forgets_nothing_that_another_has_begun(world, is_again)
     assert [type(doubt) for doubt in (*other.doubts, *third.doubts)] == [Doubt, Doubt]
 
 
-async def test_beginning_again_counts_the_age_from_then(world):
+async def test_beginning_again_counts_the_age_from_then(harness):
     """A step that was looked for in vain and is repeated gets its full time to appear once more."""
-    effect = world.effects().of(0, "e")
-    key = world.keys.effect(0, "ai-agent", "e")
-    await world.redis.hset(key, "step", "b1000")
+    effect = harness.effects().of(0, "e")
+    key = harness.keys.effect(0, "ai-agent", "e")
+    await harness.redis.hset(key, "step", "b1000")
     old, new = Step(failures=[RuntimeError()]), Step()
     with pytest.raises(RuntimeError):
         await effect.once("step", old)
@@ -126,12 +126,12 @@ async def test_beginning_again_counts_the_age_from_then(world):
     assert new.doubts[0].age < 60
 
 
-async def test_what_was_done_stays_done(world):
+async def test_what_was_done_stays_done(harness):
     """A slow twin that finishes later changes nothing, nor does it forget."""
-    effect = world.effects().of(0, "e")
+    effect = harness.effects().of(0, "e")
 
     async def overtaken(_):
-        await world.effects().of(0, "e").once("step", Step("first"))
+        await harness.effects().of(0, "e").once("step", Step("first"))
         raise RequestError("late", status=400)
 
     with pytest.raises(RequestError):
@@ -141,11 +141,11 @@ async def test_what_was_done_stays_done(world):
     assert await effect.once("step", Step("third")) == "first"
 
 
-async def test_an_entry_ends_once_and_is_remembered_for_its_life(world):
+async def test_an_entry_ends_once_and_is_remembered_for_its_life(harness):
     """The outcome is there for redeliveries, and the key expires."""
-    effect = world.effects().of(0, "e")
+    effect = harness.effects().of(0, "e")
     assert await effect.outcome() is None
     await effect.end("joined • ja")
     await effect.end("other")
-    assert await world.effects().of(0, "e").outcome() == "joined • ja"
-    assert LIFE - 60 < await world.redis.ttl(world.keys.effect(0, "ai-agent", "e")) <= LIFE
+    assert await harness.effects().of(0, "e").outcome() == "joined • ja"
+    assert LIFE - 60 < await harness.redis.ttl(harness.keys.effect(0, "ai-agent", "e")) <= LIFE

@@ -9,7 +9,8 @@ from handlers.seats import How, Seat
 from router.core.addresses import Address
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType
-from tests.handlers.world import ACCOUNT, OURS, Fate, Mortal, seat
+from tests.handlers.harness import Fate, Mortal, seat
+from tests.support.accounts import ACCOUNT, OURS
 
 AI = Seat(ParticipantType.AI_AGENT, Address("SMS", OURS), "Bot")
 HUMAN = Seat(ParticipantType.HUMAN_AGENT, Address("SMS", OURS), "Dana")
@@ -18,8 +19,8 @@ PARTICIPANTS = "/Participants"
 PARTICIPANT = "/Participants/{participant}"
 
 
-async def join(world, conversation, who=AI):
-    return await world.joiner.join(ACCOUNT, conversation, who)
+async def join(harness, conversation, who=AI):
+    return await harness.joiner.join(ACCOUNT, conversation, who)
 
 
 @pytest.mark.parametrize(
@@ -40,50 +41,50 @@ async def join(world, conversation, who=AI):
     ],
     ids=lambda value: value.kind if isinstance(value, Seat) else str(value),
 )
-async def test_who_sits_at_the_address_decides(world, who, there, how, then):
+async def test_who_sits_at_the_address_decides(harness, who, there, how, then):
     """Each pair of who wants to join and who is there ends as the table says, and the same a second time."""
-    opened = await world.open(seat("CUSTOMER", "+15550009999"), *([seat(there, OURS)] if there else []))
-    joined = await join(world, opened.id, who)
+    opened = await harness.open(seat("CUSTOMER", "+15550009999"), *([seat(there, OURS)] if there else []))
+    joined = await join(harness, opened.id, who)
     assert joined.how == how
-    present = await world.client.list_participants(opened.id)
+    present = await harness.client.list_participants(opened.id)
     (ours,) = [one for one in present if one.has_address(who.address)]
     assert ours.type == then
     assert joined.participant_id == (None if how is How.TAKEN else ours.id)
-    again = await join(world, opened.id, who)
+    again = await join(harness, opened.id, who)
     assert again.participant_id == joined.participant_id
-    assert len(await world.client.list_participants(opened.id)) == len(present)
+    assert len(await harness.client.list_participants(opened.id)) == len(present)
 
 
-async def test_promoting_keeps_profile_and_addresses(world):
+async def test_promoting_keeps_profile_and_addresses(harness):
     """PUT clears what it does not carry, so all that the participant had is put back beside type and name."""
     addresses = (
         ParticipantAddress(channel="SMS", address=OURS, channel_id="SM1"),
         ParticipantAddress(channel="WHATSAPP", address=f"whatsapp:{OURS}"),
     )
-    opened = await world.open(
+    opened = await harness.open(
         seat("CUSTOMER", "+15550009999"),
         seat("UNKNOWN", "+1").model_copy(update={"addresses": addresses, "profile_id": "mem_profile_1", "name": "old"}),
     )
-    joined = await join(world, opened.id)
-    ours = await world.client.fetch_participant(opened.id, joined.participant_id)
+    joined = await join(harness, opened.id)
+    ours = await harness.client.fetch_participant(opened.id, joined.participant_id)
     assert (ours.type, ours.name, ours.profile_id) == ("AI_AGENT", "Bot", "mem_profile_1")
     assert [(one.address, one.channel_id) for one in ours.addresses] == [(OURS, "SM1"), (f"whatsapp:{OURS}", None)]
 
 
-async def test_the_agent_among_several_at_one_address_is_adopted(world):
+async def test_the_agent_among_several_at_one_address_is_adopted(harness):
     """Where two participants share our address, the one that is us is taken and the other left alone."""
-    await world.switch(duplicateAddress="allow")
-    opened = await world.open(seat("UNKNOWN", OURS), seat("AI_AGENT", OURS))
-    assert (await join(world, opened.id)).how is How.ADOPTED
-    assert sorted(await world.types(opened.id)) == ["AI_AGENT", "CUSTOMER", "UNKNOWN"]
+    await harness.switch(duplicateAddress="allow")
+    opened = await harness.open(seat("UNKNOWN", OURS), seat("AI_AGENT", OURS))
+    assert (await join(harness, opened.id)).how is How.ADOPTED
+    assert sorted(await harness.types(opened.id)) == ["AI_AGENT", "CUSTOMER", "UNKNOWN"]
 
 
-async def test_all_pages_are_looked_through(world):
+async def test_all_pages_are_looked_through(harness):
     """Our participant is found among more than one page can hold."""
-    opened = await world.open()
+    opened = await harness.open()
     for number in range(60):
-        await world.client.create_participant(opened.id, seat("HUMAN_AGENT", f"agent-{number}", "CHAT"))
-    await world.client.create_participant(opened.id, seat("AI_AGENT", OURS))
+        await harness.client.create_participant(opened.id, seat("HUMAN_AGENT", f"agent-{number}", "CHAT"))
+    await harness.client.create_participant(opened.id, seat("AI_AGENT", OURS))
 
     class SmallPages(Mortal):
         def __getattr__(self, name):
@@ -91,34 +92,34 @@ async def test_all_pages_are_looked_through(world):
                 return getattr(self._target, name)
             return lambda conversation: self._target.list_participants(conversation, page_size=7)
 
-    joiner = world.joiner
-    joiner._client = SmallPages(world.client, Fate(0, after=False))
+    joiner = harness.joiner
+    joiner._client = SmallPages(harness.client, Fate(0, after=False))
     assert (await joiner.join(ACCOUNT, opened.id, AI)).how is How.ADOPTED
 
 
-async def test_our_address_is_known_before_we_are_there(world):
+async def test_our_address_is_known_before_we_are_there(harness):
     """What is added is remembered as our own first, so that its callback is never announced; adopting adds nothing."""
-    opened = await world.open()
-    await world.fault("POST", PARTICIPANTS, status=400)
+    opened = await harness.open()
+    await harness.fault("POST", PARTICIPANTS, status=400)
     with pytest.raises(RequestError):
-        await join(world, opened.id)
-    own, _ = await world.store.read_account(ACCOUNT)
+        await join(harness, opened.id)
+    own, _ = await harness.store.read_account(ACCOUNT)
     assert own.keys() == {AI.address.key}
 
 
-async def test_a_conflict_is_looked_into_and_adopted(world):
+async def test_a_conflict_is_looked_into_and_adopted(harness):
     """Of two that add the same participant at once, the one that gets 409 adopts what the other added."""
-    opened = await world.open()
+    opened = await harness.open()
 
     class Overtaken(Mortal):
         async def create_participant(self, conversation, participant):
             await self._target.create_participant(conversation, participant)
             return await self._target.create_participant(conversation, participant)
 
-    joiner = world.joiner
-    joiner._client = Overtaken(world.client, Fate(0, after=False))
+    joiner = harness.joiner
+    joiner._client = Overtaken(harness.client, Fate(0, after=False))
     assert (await joiner.join(ACCOUNT, opened.id, AI)).how is How.ADOPTED
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,12 @@ async def test_a_conflict_is_looked_into_and_adopted(world):
         pytest.param({"body": "broken"}, id="broken answer"),
     ],
 )
-async def test_a_lost_answer_is_looked_for(world, fault):
+async def test_a_lost_answer_is_looked_for(harness, fault):
     """A POST whose answer was lost is not repeated: who is there now is adopted."""
-    opened = await world.open()
-    await world.fault("POST", PARTICIPANTS, **fault)
-    assert (await join(world, opened.id)).how is How.ADOPTED
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+    opened = await harness.open()
+    await harness.fault("POST", PARTICIPANTS, **fault)
+    assert (await join(harness, opened.id)).how is How.ADOPTED
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
 
 
 @pytest.mark.parametrize(
@@ -148,56 +149,56 @@ async def test_a_lost_answer_is_looked_for(world, fault):
         pytest.param({"status": 409}, ConflictError, id="409 that nothing explains"),
     ],
 )
-async def test_a_post_without_effect_is_reported_and_can_be_repeated(world, fault, error):
+async def test_a_post_without_effect_is_reported_and_can_be_repeated(harness, fault, error):
     """What did not happen is raised, and joining again adds us once."""
-    opened = await world.open()
-    await world.fault("POST", PARTICIPANTS, **fault)
+    opened = await harness.open()
+    await harness.fault("POST", PARTICIPANTS, **fault)
     with pytest.raises(error):
-        await join(world, opened.id)
-    assert (await join(world, opened.id)).how is How.JOINED
-    assert await world.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
+        await join(harness, opened.id)
+    assert (await join(harness, opened.id)).how is How.JOINED
+    assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
 
 
 @pytest.mark.parametrize("status", [409, 400])
-async def test_a_closed_conversation_is_not_joined(world, status):
+async def test_a_closed_conversation_is_not_joined(harness, status):
     """A refusal because the conversation has closed is an end, not a failure."""
-    await world.switch(closedStatus=status)
-    empty, unknown = await world.open(), await world.open(seat("UNKNOWN", OURS))
+    await harness.switch(closedStatus=status)
+    empty, unknown = await harness.open(), await harness.open(seat("UNKNOWN", OURS))
     for opened in (empty, unknown):
-        await world.close(opened.id)
-        assert await join(world, opened.id) == (await join(world, opened.id))
-        assert (await join(world, opened.id)).how is How.CLOSED
+        await harness.close(opened.id)
+        assert await join(harness, opened.id) == (await join(harness, opened.id))
+        assert (await join(harness, opened.id)).how is How.CLOSED
 
 
-async def test_a_conversation_that_does_not_exist_is_gone(world):
+async def test_a_conversation_that_does_not_exist_is_gone(harness):
     """404 is an end, not a failure."""
-    assert (await join(world, "conv_conversation_00000000000000000000000000")).how is How.GONE
+    assert (await join(harness, "conv_conversation_00000000000000000000000000")).how is How.GONE
 
 
-async def test_a_conversation_that_vanishes_between_two_calls_is_gone(world):
+async def test_a_conversation_that_vanishes_between_two_calls_is_gone(harness):
     """404 of a later call is the same end; a participant that vanishes is a failure, after which we look again."""
-    empty, unknown = await world.open(), await world.open(seat("UNKNOWN", OURS))
+    empty, unknown = await harness.open(), await harness.open(seat("UNKNOWN", OURS))
     for opened, method, route in ((empty, "POST", PARTICIPANTS), (unknown, "PUT", PARTICIPANT)):
-        await world.fault(method, route, status=404)
+        await harness.fault(method, route, status=404)
         with pytest.raises(NotFoundError):
-            await join(world, opened.id)
-        await world.fault(method, route, status=404)
-        await world.fault("GET", "", status=404)
-        assert (await join(world, opened.id)).how is How.GONE
+            await join(harness, opened.id)
+        await harness.fault(method, route, status=404)
+        await harness.fault("GET", "", status=404)
+        assert (await join(harness, opened.id)).how is How.GONE
 
 
 @pytest.mark.parametrize(
     ("status", "how"), [pytest.param(409, How.NOT_PROMOTED, id="409"), pytest.param(400, None, id="400")]
 )
-async def test_a_refused_promotion(world, status, how):
+async def test_a_refused_promotion(harness, status, how):
     """A conflict leaves the UNKNOWN as it is, and it is ours all the same; any other refusal is raised."""
-    opened = await world.open(seat("UNKNOWN", OURS))
-    await world.fault("PUT", PARTICIPANT, status=status)
+    opened = await harness.open(seat("UNKNOWN", OURS))
+    await harness.fault("PUT", PARTICIPANT, status=status)
     if how is None:
         with pytest.raises(RequestError):
-            await join(world, opened.id)
+            await join(harness, opened.id)
         return
-    joined = await join(world, opened.id)
+    joined = await join(harness, opened.id)
     assert joined.how is how
     assert joined.participant_id
 
@@ -259,6 +260,6 @@ def test_single_agent(present, expected):
     assert (found.value if found else None) == expected
 
 
-async def test_find_seat_of_a_conversation_that_is_gone(world):
+async def test_find_seat_of_a_conversation_that_is_gone(harness):
     """There is no seat in a conversation that does not exist."""
-    assert await world.joiner.find_seat("conv_conversation_00000000000000000000000000", "SMS") is None
+    assert await harness.joiner.find_seat("conv_conversation_00000000000000000000000000", "SMS") is None

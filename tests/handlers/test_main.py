@@ -14,7 +14,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from router.core.keys import Target
-from tests.handlers.world import ACCOUNT, KEY, SECRET, until
+from tests.support.accounts import ACCOUNT, KEY, SECRET
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
 BARE = {name: value for name, value in os.environ.items() if not name.startswith(("ROUTER_", "TWILIO_", "REDIS_"))}
@@ -68,29 +69,29 @@ def test_a_wrong_roster_is_listed(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_kill(world, redis_url):
+async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_kill(harness, redis_url):
     """Killed in the middle its entries are taken over; told to end it leaves the group clean and says so."""
     environment = BARE | {
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_API_KEY": KEY,
         "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": world.url,
+        "TWILIO_CONVERSATIONS_URL": harness.url,
         "ROUTER_AI_AGENT_GREETING": "Hello!",
         "ROUTER_HEARTBEAT_TTL": "0.5",
         "PYTHONPATH": str(ROOT),
     }
-    stream = world.keys.participants(0, Target.AI_AGENT)
-    opened = [await world.open() for _ in range(30)]
-    await world.fault("POST", "/Participants", times=60, latencySeconds=0.3)
+    stream = harness.keys.participants(0, Target.AI_AGENT)
+    opened = [await harness.open() for _ in range(30)]
+    await harness.fault("POST", "/Participants", times=60, latencySeconds=0.3)
     for one in opened:
-        await world.redis.xadd(stream, one.entry().to_fields())
+        await harness.redis.xadd(stream, one.entry().to_fields())
     command = [sys.executable, "-m", "handlers", "ai_agent"]
     victim = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
 
     async def is_begun():
         try:
-            return (await world.redis.xpending(stream, "ai-agent"))["pending"] > 0
+            return (await harness.redis.xpending(stream, "ai-agent"))["pending"] > 0
         except ResponseError:  # the group is not there yet
             return False
 
@@ -100,7 +101,7 @@ async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_k
     survivor = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
 
     async def is_done():
-        (group,) = await world.redis.xinfo_groups(stream)
+        (group,) = await harness.redis.xinfo_groups(stream)
         return group["lag"] == 0 and group["pending"] == 0
 
     await until(is_done, 60)
@@ -109,8 +110,8 @@ async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_k
     assert survivor.returncode == 0
     events = [json.loads(line)["event"] for line in output.splitlines()]
     assert (events[-1], events.count("process.started")) == ("process.stopped", 1)
-    assert await world.redis.xinfo_consumers(stream, "ai-agent") == []
+    assert await harness.redis.xinfo_consumers(stream, "ai-agent") == []
     for one in opened:
-        await until(lambda one=one: world.texts(one.id))
-        assert await world.texts(one.id) == ["Hello!"]
-        assert await world.types(one.id) == ["AI_AGENT", "CUSTOMER"]
+        await until(lambda one=one: harness.texts(one.id))
+        assert await harness.texts(one.id) == ["Hello!"]
+        assert await harness.types(one.id) == ["AI_AGENT", "CUSTOMER"]

@@ -18,7 +18,7 @@ from handlers.replies import (
 from router.core.entries import CommunicationData, Entry, JoinedData
 from router.core.errors import SettingsError
 from router.core.resources import Participant, ParticipantAddress
-from tests.handlers.world import make
+from tests.handlers.harness import make
 
 CUSTOMER = Participant(id="p1", type="CUSTOMER", addresses=(ParticipantAddress(channel="SMS", address="+15550001111"),))
 ENTRY = make(JoinedData, "conv_1", CUSTOMER)

@@ -1,4 +1,4 @@
-"""Fixtures: `world` (defaults), `make_world` (a sandbox with switches of its own)."""
+"""Fixtures: `harness` (defaults), `make_harness` (a sandbox with switches of its own)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from router import logs
 from router.core.resolution import messages as resolution
 from router.sandbox import create_app
 from router.worker import singles as slow
-from tests.worker.world import World, options
+from tests.worker.harness import WorkerHarness, options
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-async def make_world(redis, redis_url, output):
-    runners, worlds = [], []
+async def make_harness(redis, redis_url, output):
+    runners, harnesses = [], []
     async with aiohttp.ClientSession() as session:
 
         async def make(*, policy=None, entropy=None, **switches):
@@ -60,19 +60,19 @@ async def make_world(redis, redis_url, output):
             await runner.setup()
             runners.append(runner)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
-            world = World(redis, redis_url, runner, session)
-            world.policy = policy or world.policy
-            world.resolver = world.make_resolver()
-            worlds.append(world)
-            return world
+            harness = WorkerHarness(redis, redis_url, runner, session)
+            harness.policy = policy or harness.policy
+            harness.resolver = harness.make_resolver()
+            harnesses.append(harness)
+            return harness
 
         yield make
-        for world in worlds:
-            await world.close()
+        for harness in harnesses:
+            await harness.close()
         for runner in runners:
             await runner.cleanup()
 
 
 @pytest.fixture
-async def world(make_world):
-    return await make_world()
+async def harness(make_harness):
+    return await make_harness()

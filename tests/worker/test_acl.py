@@ -10,7 +10,7 @@ from router.streams.client.connection import RedisError, connect
 from router.streams.store.inspect import update_gauges
 from router.streams.store.quarantine import keep, list_kept
 from tests.support.source import ROOT
-from tests.worker.world import World
+from tests.worker.harness import WorkerHarness
 
 ADVISED = re.search(r"^    ACL SETUSER (.+)$", (ROOT / "SECURITY.md").read_text(encoding="utf-8"), re.MULTILINE)
 REFUSED = Refused(
@@ -29,10 +29,10 @@ async def limited(redis, redis_url):
     await redis.execute_command("ACL", "DELUSER", "router")
 
 
-async def test_webhook_goes_its_whole_way(world, limited):
+async def test_webhook_goes_its_whole_way(harness, limited):
     """Taken in, read by a real consumer, published and counted; refused ones are kept."""
     client, url = limited
-    inner = World(client, url, world.sandbox, world.session)
+    inner = WorkerHarness(client, url, harness.sandbox, harness.session)
     inner.resolver = inner.make_resolver()
     assert await make_ping(client)() is None
     async with inner.consuming():

@@ -26,11 +26,11 @@ from router.streams import delivery as pauses
 from router.streams.delivery import Done, Later
 from tests.support.accounts import CUSTOMER, OURS
 from tests.support.waiting import until
-from tests.worker.status_hook import start_status_hook
-from tests.worker.sweeping import Sweeps
+from tests.worker.harness import CREATE
+from tests.worker.status_callbacks import start_status_callbacks
+from tests.worker.sweeps import Sweeps
 from tests.worker.test_reconciler import customer_in
 from tests.worker.test_unknown import spoken
-from tests.worker.world import CREATE
 
 pytestmark = [pytest.mark.promise(2), pytest.mark.promise(4)]
 
@@ -43,60 +43,60 @@ def limiter_of(resolver):
     return transport.limiter
 
 
-async def assert_one_of_each(world, senders):
+async def assert_one_of_each(harness, senders):
     """Each customer has one participant in one conversation and one joined, and nothing was given up."""
-    entries = await world.entries()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined"] * len(senders)
     assert {entry.data.address for entry in entries} == set(senders)
-    conversations = await world.conversations()
+    conversations = await harness.conversations()
     there = [one["addresses"][0]["address"] for each in conversations for one in each["participants"]]
     assert sorted(one for one in there if one != OURS) == sorted(senders)
-    assert await world.letters() == []
+    assert await harness.dead_letters() == []
 
 
 # --- answers that are late, wrong or none ----------------------------------------------------------
 
 
-async def test_latency_is_waited_for(world):
+async def test_latency_is_waited_for(harness):
     """An answer that takes its time, but less than the deadline, is an answer."""
-    world.fault(latencySeconds=0.2, times=1)
-    assert await world.settle(world.sms()) == [DONE]
-    await assert_one_of_each(world, [CUSTOMER])
+    harness.fault(latencySeconds=0.2, times=1)
+    assert await harness.settle(harness.sms()) == [DONE]
+    await assert_one_of_each(harness, [CUSTOMER])
 
 
-async def test_latency_past_the_deadline_waits(make_world):
+async def test_latency_past_the_deadline_waits(make_harness):
     """An answer that comes too late is none: the event waits, in doubt, and what the call did is found afterwards."""
-    world = await make_world()
-    world.api_timeout = 0.1
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(latencySeconds=0.3)
-    (delivery,) = await world.enter(world.sms())
-    (verdict,) = await world.work([delivery])
+    harness = await make_harness()
+    harness.api_timeout = 0.1
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(latencySeconds=0.3)
+    (delivery,) = await harness.receive(harness.sms())
+    (verdict,) = await harness.work([delivery])
     assert isinstance(verdict, Later)
     assert verdict.is_unsure
-    world.mend()
-    await until(world.conversations)  # what was asked too late is done all the same
-    world.api_timeout = 5.0
+    harness.clear_faults()
+    await until(harness.conversations)  # what was asked too late is done all the same
+    harness.api_timeout = 5.0
     redelivered = type(delivery)(delivery.stream, delivery.entry_id, delivery.fields, is_redelivered=True)
-    assert await world.work([redelivered], by=world.make_resolver()) == [DONE]
-    await assert_one_of_each(world, [CUSTOMER])
+    assert await harness.work([redelivered], by=harness.make_resolver()) == [DONE]
+    await assert_one_of_each(harness, [CUSTOMER])
 
 
-async def test_lost_answers_of_many_leave_one_participant_each(world):
+async def test_lost_answers_of_many_leave_one_participant_each(harness):
     """Half of all answers to POSTs get lost after their effect: consumers leave one of each all the same."""
-    await world.ensure_group()
-    world.fault(method="POST", when="after", reset=True, probability=0.5)
+    await harness.ensure_group()
+    harness.fault(method="POST", when="after", reset=True, probability=0.5)
     senders = [f"+1555000{number:04d}" for number in range(20)]
     for sender in senders:
-        await world.append(world.sms(sender))
-    async with world.consuming(), world.consuming(world.make_resolver()):
-        await world.finished()
-    await assert_one_of_each(world, senders)
+        await harness.append(harness.sms(sender))
+    async with harness.consuming(), harness.consuming(harness.make_resolver()):
+        await harness.finished()
+    await assert_one_of_each(harness, senders)
 
 
-async def test_burst_of_429(world, lines, monkeypatch):
+async def test_burst_of_429(harness, lines, monkeypatch):
     """Refused again and again, with Retry-After: fewer calls at once, no dead letter, and more again afterwards."""
-    limiter, caps = limiter_of(world.resolver), []
+    limiter, caps = limiter_of(harness.resolver), []
     cap, throttle = limiter.window.cap, limiter.throttle
 
     def watch(*, started):
@@ -104,70 +104,70 @@ async def test_burst_of_429(world, lines, monkeypatch):
         caps.append(limiter.window.cap)
 
     monkeypatch.setattr(limiter, "throttle", watch)
-    await world.ensure_group()
-    world.fault(status=429, retryAfter=1, times=3)
+    await harness.ensure_group()
+    harness.fault(status=429, retryAfter=1, times=3)
     senders = [f"+1555000{number:04d}" for number in range(80)]
     for sender in senders:
-        await world.append(world.sms(sender))
-    async with world.consuming():
-        await world.finished()
+        await harness.append(harness.sms(sender))
+    async with harness.consuming():
+        await harness.finished()
     assert len(caps) == 3
     assert caps[-1] < cap
     assert limiter.window.cap > caps[-1]
-    await assert_one_of_each(world, senders)
+    await assert_one_of_each(harness, senders)
     assert not lines("event.dead")
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_long_outage_is_no_dead_letter(world, status, lines, monkeypatch):
+async def test_long_outage_is_no_dead_letter(harness, status, lines, monkeypatch):
     """However many tries an outage costs, far more than would make a dead letter, all goes on when it ends."""
     monkeypatch.setattr(pauses, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(status=status)
-    await world.ensure_group()
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(status=status)
+    await harness.ensure_group()
     senders = [f"+1555000{number:04d}" for number in range(5)]
     for sender in senders:
-        await world.append(world.sms(sender))
+        await harness.append(harness.sms(sender))
     tries = 20 * len(senders)
 
     async def has_tried():
-        return await world.total() >= tries
+        return await harness.total() >= tries
 
-    async with world.consuming(ROUTER_MAX_DELIVERIES="2", ROUTER_DEAD_LETTER_BUDGET="1"):
+    async with harness.consuming(ROUTER_MAX_DELIVERIES="2", ROUTER_DEAD_LETTER_BUDGET="1"):
         await until(has_tried, 20)
         assert len(lines("event.waiting")) == len(senders)
-        assert await world.letters() == []
-        world.mend()
-        await world.finished()
-    await assert_one_of_each(world, senders)
+        assert await harness.dead_letters() == []
+        harness.clear_faults()
+        await harness.finished()
+    await assert_one_of_each(harness, senders)
 
 
-async def test_storm_of_conflicts(make_world):
+async def test_storm_of_conflicts(make_harness):
     """Six workers, six different messages of each of five new customers at once: 409s, and one participant each."""
-    world = await make_world()
-    workers = [world.make_resolver() for _ in range(6)]
+    harness = await make_harness()
+    workers = [harness.make_resolver() for _ in range(6)]
     senders = [f"+1555000{number:04d}" for number in range(5)]
-    world.fault(method="POST", route=CREATE.removeprefix("POST "), latencySeconds=0.05)
+    harness.fault(method="POST", route=CREATE.removeprefix("POST "), latencySeconds=0.05)
     jobs = []
     for sender in senders:
-        deliveries = await world.enter(*(world.sms(sender) for _ in workers))
-        jobs += [world.finish(delivery, by=worker) for delivery, worker in zip(deliveries, workers, strict=True)]
+        deliveries = await harness.receive(*(harness.sms(sender) for _ in workers))
+        jobs += [harness.finish(delivery, by=worker) for delivery, worker in zip(deliveries, workers, strict=True)]
     await asyncio.gather(*jobs)
-    assert (await world.calls())[CREATE] > len(senders)
-    await assert_one_of_each(world, senders)
-    assert len(await world.heard()) == len(senders) * len(workers)
+    assert (await harness.calls())[CREATE] > len(senders)
+    await assert_one_of_each(harness, senders)
+    assert len(await harness.communications()) == len(senders) * len(workers)
 
 
 # --- callbacks that are late, repeated, in another order or lost ------------------------------------
 
 
 @pytest.fixture
-async def make_told(make_world):
-    """Return a function that makes a world whose sandbox tells of its conversations, and the hook that it tells."""
+async def make_told(make_harness):
+    """Return a function that makes a harness whose sandbox tells of its conversations, and the hook that it tells."""
     hooks = []
 
     async def make(**switches):
-        starting = start_status_hook(await make_world(**switches))
+        starting = start_status_callbacks(await make_harness(**switches))
         hooks.append(starting)
         return await anext(starting)
 
@@ -179,36 +179,36 @@ async def make_told(make_world):
 async def test_callbacks_a_minute_late(make_told):
     """What is told a minute after it happened is told once, beside the webhook that came at once."""
     hook = await make_told(callback_delay_seconds=60)
-    world = hook.world
-    await world.settle(world.sms())
-    await world.capture("+15551239999")
-    await world.api("POST", "/sandbox/clock", {"advanceSeconds": 59})
+    harness = hook.harness
+    await harness.settle(harness.sms())
+    await harness.capture("+15551239999")
+    await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 59})
     assert hook.caught == []
-    await world.api("POST", "/sandbox/clock", {"advanceSeconds": 1})
-    world.clock.advance(60)
-    await world.settle(*await hook.take_all())
-    await assert_one_of_each(world, [CUSTOMER, "+15551239999"])
+    await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 1})
+    harness.clock.advance(60)
+    await harness.settle(*await hook.take_all())
+    await assert_one_of_each(harness, [CUSTOMER, "+15551239999"])
 
 
 async def test_late_callbacks_change_nothing(make_told):
     """Added, gone, come again and closed, all told at last in the opposite order: the end is what it was."""
     hook = await make_told()
-    world = hook.world
-    conversation = (await world.capture())["conversation"]
+    harness = hook.harness
+    conversation = (await harness.capture())["conversation"]
     customer = customer_in(conversation)
-    await world.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
+    await harness.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
     body = {"type": "CUSTOMER", "addresses": customer["addresses"]}
-    again = await world.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
+    again = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
     told = await hook.take_all()
-    await world.settle(*told)
-    assert await world.types() == ["joined", "left", "joined"]
-    assert (await world.entries())[-1].subject == again["id"]
-    await world.settle(*[webhook_again(webhook, number) for number, webhook in enumerate(reversed(told))])
-    assert await world.types() == ["joined", "left", "joined"]
-    await world.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
-    await world.settle(*await hook.take_all())
-    await world.settle(*[webhook_again(webhook, 100 + number) for number, webhook in enumerate(reversed(told))])
-    assert await world.types() == ["joined", "left", "joined", "closed"]
+    await harness.settle(*told)
+    assert await harness.types() == ["joined", "left", "joined"]
+    assert (await harness.entries())[-1].subject == again["id"]
+    await harness.settle(*[webhook_again(webhook, number) for number, webhook in enumerate(reversed(told))])
+    assert await harness.types() == ["joined", "left", "joined"]
+    await harness.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+    await harness.settle(*await hook.take_all())
+    await harness.settle(*[webhook_again(webhook, 100 + number) for number, webhook in enumerate(reversed(told))])
+    assert await harness.types() == ["joined", "left", "joined", "closed"]
 
 
 def webhook_again(webhook, number):
@@ -222,44 +222,44 @@ async def test_callbacks_that_misbehave(make_told, seed):
     hook = await make_told(
         callback_drop_fraction=0.5, callback_duplicates=1, callback_order="shuffled", entropy=random.Random(seed)
     )
-    world, chance = hook.world, random.Random(seed)
-    sweeps = Sweeps(world)
+    harness, chance = hook.harness, random.Random(seed)
+    sweeps = Sweeps(harness)
     for number in range(8):
-        await happen(world, sweeps, chance, f"+1555000{number:04d}")
+        await happen(harness, sweeps, chance, f"+1555000{number:04d}")
         told = await hook.take_all()
         chance.shuffle(told)
         await sweeps.settle(*told)
     assert hook.counts["dropped"] > 0
     assert await sweeps.sweep() > 0
-    await check_truth(world)
-    before = len(await world.entries())
+    await check_truth(harness)
+    before = len(await harness.entries())
     await sweeps.sweep(after=601)
-    assert len(await world.entries()) == before
+    assert len(await harness.entries()) == before
 
 
-async def happen(world, sweeps, chance, sender):
+async def happen(harness, sweeps, chance, sender):
     """A customer writes, and then something happens to the conversation."""
-    conversation = (await world.capture(sender))["conversation"]
+    conversation = (await harness.capture(sender))["conversation"]
     customer, path = customer_in(conversation, sender), f"/v2/Conversations/{conversation['id']}"
     if chance.random() < 0.5:
-        await sweeps.settle(world.sms(sender))
+        await sweeps.settle(harness.sms(sender))
     kind = chance.choice(["stay", "go", "close", "second", "name"])
     if kind == "go":
-        await world.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
+        await harness.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
     elif kind == "close":
-        await world.api("PATCH", path, {"status": "CLOSED"})
+        await harness.api("PATCH", path, {"status": "CLOSED"})
     elif kind == "second":
         address = {"channel": "CHAT", "address": f"friend of {sender}"}
-        await world.api("POST", f"{path}/Participants", {"type": "CUSTOMER", "addresses": [address]})
+        await harness.api("POST", f"{path}/Participants", {"type": "CUSTOMER", "addresses": [address]})
     elif kind == "name":
         body = {"type": "CUSTOMER", "name": "Ana", "addresses": customer["addresses"]}
-        await world.api("PUT", f"{path}/Participants/{customer['id']}", body)
+        await harness.api("PUT", f"{path}/Participants/{customer['id']}", body)
 
 
-async def check_truth(world):
+async def check_truth(harness):
     """Of every conversation that the worker heard of: who is announced and has not left is there, and the reverse."""
     stays, closed, names = {}, set(), {}
-    for entry in await world.entries():
+    for entry in await harness.entries():
         if entry.type == "conversation.closed":
             closed.add(entry.subject)
             continue
@@ -270,9 +270,9 @@ async def check_truth(world):
         assert told[0] == "joined"
         assert told.count("joined") == 1
         assert "left" not in told[:-1]
-    heard_of = {key.decode().rpartition(":")[2] for key in await world.redis.keys("*:conversation:*")}
+    heard_of = {key.decode().rpartition(":")[2] for key in await harness.redis.keys("*:conversation:*")}
     assert heard_of
-    for conversation in await world.conversations():
+    for conversation in await harness.conversations():
         people = {one["id"]: one for one in conversation["participants"] if one["type"] == "CUSTOMER"}
         if conversation["id"] not in heard_of:
             continue
@@ -285,34 +285,34 @@ async def check_truth(world):
 
 
 @pytest.mark.parametrize("event", ["message", "communication", "update", "sweep"])
-async def test_lost_addition_is_made_good_by_the_next_event(world, event):
+async def test_lost_addition_is_made_good_by_the_next_event(harness, event):
     """The callback about a customer is lost: whatever comes next from or about it announces it, else the sweep does."""
-    sweeps = Sweeps(world)
-    conversation = (await world.capture())["conversation"]
+    sweeps = Sweeps(harness)
+    conversation = (await harness.capture())["conversation"]
     customer = customer_in(conversation)
-    await sweeps.settle(world.told("CONVERSATION_CREATED", conversation))
+    await sweeps.settle(harness.callback("CONVERSATION_CREATED", conversation))
     if event == "message":
-        await sweeps.settle(world.sms())
+        await sweeps.settle(harness.sms())
     elif event == "communication":
-        await sweeps.settle(spoken(world, customer))
+        await sweeps.settle(spoken(harness, customer))
     elif event == "update":
-        await sweeps.settle(world.told("PARTICIPANT_UPDATED", customer))
+        await sweeps.settle(harness.callback("PARTICIPANT_UPDATED", customer))
     else:
         await sweeps.sweep()
-    (entry,) = await world.entries()
+    (entry,) = await harness.entries()
     assert entry.subject == customer["id"]
     await sweeps.sweep()
-    late = await sweeps.settle(world.told("PARTICIPANT_ADDED", customer))
+    late = await sweeps.settle(harness.callback("PARTICIPANT_ADDED", customer))
     assert late[0] in {Result.KNOWN, Result.STALE}
-    assert len(await world.entries()) == 1
+    assert len(await harness.entries()) == 1
 
 
-async def test_lost_addition_of_somebody_who_is_written_to(world):
+async def test_lost_addition_of_somebody_who_is_written_to(harness):
     """What our own side says is no event of the customer's: the sweep announces who is not known there."""
-    sweeps = Sweeps(world)
-    conversation = (await world.capture())["conversation"]
+    sweeps = Sweeps(harness)
+    conversation = (await harness.capture())["conversation"]
     ours, customer = customer_in(conversation, OURS), customer_in(conversation)
-    await sweeps.settle(world.told("PARTICIPANT_ADDED", ours), spoken(world, ours))
-    assert await world.entries() == []
+    await sweeps.settle(harness.callback("PARTICIPANT_ADDED", ours), spoken(harness, ours))
+    assert await harness.entries() == []
     await sweeps.sweep()
-    assert [entry.subject for entry in await world.entries()] == [customer["id"]]
+    assert [entry.subject for entry in await harness.entries()] == [customer["id"]]

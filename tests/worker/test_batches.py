@@ -15,25 +15,24 @@ from router.streams.store.ledgers import Store
 from router.worker.app import work
 from router.worker.batches import PART, BatchPath, part_works
 from router.worker.singles import SinglePath
-from tests.support.accounts import CUSTOMER
+from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.support.waiting import until
 from tests.worker.test_callbacks import at, conversation, person
-from tests.worker.world import ACCOUNT
 
 CONVERSATIONS = 100
 
 
-def story(world, number):
+def story(harness, number):
     """Five events of one conversation, in order."""
     there = f"conv_conversation_{number:026d}"
     someone = {"conversationId": there, "id": f"conv_participant_{number:026d}"}
     address = f"+1555100{number:04d}"
     return [
-        world.told("CONVERSATION_CREATED", conversation() | {"id": there}),
-        world.told("PARTICIPANT_ADDED", person(address=address) | someone),
-        world.told("PARTICIPANT_UPDATED", person(address=address, name="a", updated=1) | someone),
-        world.told("PARTICIPANT_UPDATED", person(address=address, name="b", updated=2) | someone),
-        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=3) | {"id": there}),
+        harness.callback("CONVERSATION_CREATED", conversation() | {"id": there}),
+        harness.callback("PARTICIPANT_ADDED", person(address=address) | someone),
+        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="a", updated=1) | someone),
+        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="b", updated=2) | someone),
+        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=3) | {"id": there}),
     ]
 
 
@@ -45,7 +44,7 @@ def shuffled(stories):
     return [next(iterators[number]) for number in mixed]
 
 
-async def test_five_hundred_events_in_one_batch(world, monkeypatch):
+async def test_five_hundred_events_in_one_batch(harness, monkeypatch):
     """Five hundred events of a hundred conversations: each read and committed once, all its entries in order."""
     trips, seen = {"read_ledgers": [], "commit": []}, {"read_ledgers": [], "commit": []}
     for name in ("read_ledgers", "commit"):
@@ -57,13 +56,13 @@ async def test_five_hundred_events_in_one_batch(world, monkeypatch):
             return await method(self, ones)
 
         monkeypatch.setattr(Store, name, counted)
-    webhooks = shuffled([story(world, number) for number in range(CONVERSATIONS)])
-    results = await world.settle(*webhooks)
+    webhooks = shuffled([story(harness, number) for number in range(CONVERSATIONS)])
+    results = await harness.settle(*webhooks)
     assert len(trips["read_ledgers"]) == len(trips["commit"]) <= len(webhooks) // PART
     assert len(seen["read_ledgers"]) == len(seen["commit"]) == len(set(seen["commit"])) == CONVERSATIONS
     assert results.count(Result.JOINED) == results.count(Result.CLOSED) == CONVERSATIONS
     by_conversation = {}
-    for entry in await world.entries():
+    for entry in await harness.entries():
         by_conversation.setdefault(entry.data.conversation.id, []).append(entry.type.partition(".")[2])
     assert list(by_conversation.values()) == [["joined", "updated", "updated", "closed"]] * CONVERSATIONS
 
@@ -92,7 +91,7 @@ def test_what_binds_two_parts_makes_them_one():
     assert part_works(works) == [works]
 
 
-async def test_part_that_fails_fails_the_batch_once_all_have_ended(world, monkeypatch):
+async def test_part_that_fails_fails_the_batch_once_all_have_ended(harness, monkeypatch):
     """No other part is still being committed when the batch is tried again one by one."""
     commit, ended = Store.commit, []
 
@@ -105,36 +104,36 @@ async def test_part_that_fails_fails_the_batch_once_all_have_ended(world, monkey
         return results
 
     monkeypatch.setattr(Store, "commit", fail_first)
-    deliveries = await world.enter(*(event for number in range(2 * PART) for event in story(world, number)[:2]))
+    deliveries = await harness.receive(*(event for number in range(2 * PART) for event in story(harness, number)[:2]))
     with pytest.raises(RedisTimeoutError):
-        await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+        await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert ended == ["failed", *["committed"] * 3]
     monkeypatch.setattr(Store, "commit", commit)
-    await world.work(deliveries)
-    assert (await world.types()).count("joined") == 2 * PART
+    await harness.work(deliveries)
+    assert (await harness.types()).count("joined") == 2 * PART
 
 
-async def test_batch_that_comes_twice_is_silent(world):
+async def test_batch_that_comes_twice_is_silent(harness):
     """A crash between commit and acknowledgement repeats the batch: nothing is published again."""
-    deliveries = await world.enter(*(event for number in range(5) for event in story(world, number)))
-    await world.work(deliveries)
-    before = await world.types()
-    results = await world.work(deliveries)
+    deliveries = await harness.receive(*(event for number in range(5) for event in story(harness, number)))
+    await harness.work(deliveries)
+    before = await harness.types()
+    results = await harness.work(deliveries)
     assert set(results) <= {Result.KNOWN, Result.STALE}
-    assert await world.types() == before
+    assert await harness.types() == before
 
 
-async def test_what_needs_the_api_is_left_with_all_that_follows_it(world):
+async def test_what_needs_the_api_is_left_with_all_that_follows_it(harness):
     """A customer who is new is left to the slow path, and so is everything later of the same subject, in order."""
-    known, new = world.sms("+15551110001"), [world.sms("+15551110002") for _ in range(3)]
-    await world.settle(world.sms("+15551110001"))
-    deliveries = await world.enter(new[0], known, new[1], new[2])
-    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    known, new = harness.sms("+15551110001"), [harness.sms("+15551110002") for _ in range(3)]
+    await harness.settle(harness.sms("+15551110001"))
+    deliveries = await harness.receive(new[0], known, new[1], new[2])
+    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == [deliveries[1]]
     assert left == [deliveries[0], deliveries[2], deliveries[3]]
 
 
-async def test_a_newcomer_is_read_of_once(world, monkeypatch):
+async def test_a_newcomer_is_read_of_once(harness, monkeypatch):
     """The slow path goes on where the quick one ended, for the first of a subject alone: one API call for all."""
     reads, read = [], Store.read_routes
 
@@ -143,39 +142,39 @@ async def test_a_newcomer_is_read_of_once(world, monkeypatch):
         return await read(self, wanted)
 
     monkeypatch.setattr(Store, "read_routes", counted)
-    deliveries = await world.enter(*(world.sms("+15551110002") for _ in range(3)))
-    _, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    deliveries = await harness.receive(*(harness.sms("+15551110002") for _ in range(3)))
+    _, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert left == deliveries
-    before = len(await world.conversations())
+    before = len(await harness.conversations())
     for delivery in left:
-        assert isinstance(await world.resolver.slow.attempt(delivery), Done)
+        assert isinstance(await harness.resolver.slow.attempt(delivery), Done)
     assert reads == [3, 1, 1], "the batch, then each that is not the first"
-    assert len(await world.conversations()) == before + 1
-    assert await world.types() == ["joined"]
+    assert len(await harness.conversations()) == before + 1
+    assert await harness.types() == ["joined"]
 
 
-async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(world):
+async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(harness):
     """What was read for the first try is not used for another, nor for another delivery of the entry."""
-    deliveries = await world.enter(world.sms("+15551110002"))
-    _, (delivery,) = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
-    newcomers = world.resolver.slow._newcomers
+    deliveries = await harness.receive(harness.sms("+15551110002"))
+    _, (delivery,) = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    newcomers = harness.resolver.slow._newcomers
     assert newcomers.take(replace(delivery, is_redelivered=True)) is None
     assert newcomers.take(delivery) is None, "it was tried"
-    await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert newcomers.take(delivery).delivery is delivery
-    await world.resolver.quick.settle([], is_busy=lambda _: False)
+    await harness.resolver.quick.settle([], is_busy=lambda _: False)
     assert newcomers.take(delivery) is None
 
 
-async def test_what_is_busy_is_left(world):
+async def test_what_is_busy_is_left(harness):
     """What the window is working on already is not overtaken by a batch."""
-    deliveries = await world.enter(*story(world, 1), *story(world, 2))
+    deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
     busy = deliveries[0].text("subject")
-    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda subject: subject == busy)
+    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda subject: subject == busy)
     assert (len(settled), left) == (5, deliveries[:5])
 
 
-async def test_lost_race_falls_to_the_slow_path(world, monkeypatch):
+async def test_lost_race_falls_to_the_slow_path(harness, monkeypatch):
     """A conversation that somebody else changed meanwhile is taken back as a whole and settled one by one."""
     read = Store.read_ledgers
     spoiled = []
@@ -184,61 +183,61 @@ async def test_lost_race_falls_to_the_slow_path(world, monkeypatch):
         ledgers = await read(self, queries)
         if not spoiled:
             spoiled.append(queries[0].conversation_id)
-            await world.redis.hincrby(world.keys.conversation(ACCOUNT, spoiled[0]), "rev", 1)
-            await world.redis.expire(world.keys.conversation(ACCOUNT, spoiled[0]), 60)
+            await harness.redis.hincrby(harness.keys.conversation(ACCOUNT, spoiled[0]), "rev", 1)
+            await harness.redis.expire(harness.keys.conversation(ACCOUNT, spoiled[0]), 60)
         return ledgers
 
     monkeypatch.setattr(Store, "read_ledgers", read_then_change)
-    deliveries = await world.enter(*story(world, 1), *story(world, 2))
-    settled, left = await world.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
+    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == deliveries[5:]
     assert left == deliveries[:5]
     for delivery in left:
-        await world.resolver.slow.attempt(delivery)
-    assert (await world.types()).count("joined") == 2
-    assert (await world.types()).count("closed") == 2
+        await harness.resolver.slow.attempt(delivery)
+    assert (await harness.types()).count("joined") == 2
+    assert (await harness.types()).count("closed") == 2
 
 
-async def test_field_that_was_not_read_falls_to_the_slow_path(world):
+async def test_field_that_was_not_read_falls_to_the_slow_path(harness):
     """A removal that needs an address the event does not carry is read again with it; its neighbors are settled."""
-    await world.settle(world.told("PARTICIPANT_ADDED", person()))
+    await harness.settle(harness.callback("PARTICIPANT_ADDED", person()))
     moved = person(updated=1, address="+15559990000")
-    other = story(world, 2)
-    results = await world.settle(world.told("PARTICIPANT_UPDATED", moved), *other)
+    other = story(harness, 2)
+    results = await harness.settle(harness.callback("PARTICIPANT_UPDATED", moved), *other)
     assert results[1:] == [Result.NOTED, Result.JOINED, Result.UPDATED, Result.UPDATED, Result.CLOSED]
-    assert "updated" in await world.types()
+    assert "updated" in await harness.types()
     again = person(2, address=CUSTOMER, updated=2)
-    await world.settle(world.told("PARTICIPANT_ADDED", again))
-    assert (await world.entries())[-1].data.participant.id == again["id"], "the address that was left is free"
+    await harness.settle(harness.callback("PARTICIPANT_ADDED", again))
+    assert (await harness.entries())[-1].data.participant.id == again["id"], "the address that was left is free"
 
 
-async def test_unreadable_entries_pass_their_neighbors(world):
+async def test_unreadable_entries_pass_their_neighbors(harness):
     """Entries that nobody can read become dead letters; those around them are settled."""
-    await world.ensure_group()
+    await harness.ensure_group()
     junk = [
         {"x": "y"},
         {"source": "fax", "account": ACCOUNT, "body": "hi"},
         {"source": "conversations", "body": b"\xff\xfe"},
     ]
     for number, fields in enumerate(junk):
-        await world.redis.xadd(world.inbound.key, fields)
-        await world.enter(world.sms(f"+1555200000{number}"))
-    async with world.consuming():
-        await world.finished()
-    letters = await world.letters()
+        await harness.redis.xadd(harness.inbound.key, fields)
+        await harness.receive(harness.sms(f"+1555200000{number}"))
+    async with harness.consuming():
+        await harness.finished()
+    letters = await harness.dead_letters()
     assert len(letters) == 3
     assert all(b"UnreadableError" in letter[b"dead-reason"] for letter in letters)
-    assert len(await world.entries()) == 3
+    assert len(await harness.entries()) == 3
 
 
-async def test_consumer_makes_a_dead_letter_of_a_refusal(world, lines):
+async def test_consumer_makes_a_dead_letter_of_a_refusal(harness, lines):
     """400 through the real consumer: a dead letter with where it came from and why, without the address in it."""
-    await world.ensure_group()
-    world.fault(status=400)
-    await world.enter(world.sms())
-    async with world.consuming():
-        await world.finished()
-    (letter,) = await world.letters()
+    await harness.ensure_group()
+    harness.fault(status=400)
+    await harness.receive(harness.sms())
+    async with harness.consuming():
+        await harness.finished()
+    (letter,) = await harness.dead_letters()
     assert b"HTTP 400" in letter[b"dead-reason"]
     assert CUSTOMER.encode() not in letter[b"dead-reason"]
     assert letter[b"source"] == b"messaging"
@@ -246,45 +245,45 @@ async def test_consumer_makes_a_dead_letter_of_a_refusal(world, lines):
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
-async def test_consumer_waits_out_an_outage(world, status, lines):
+async def test_consumer_waits_out_an_outage(harness, status, lines):
     """However long it lasts, an outage makes no dead letter: events wait, others go on, and then all arrive."""
-    await world.ensure_group()
-    await world.settle(world.sms("+15551110000"))
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(status=status)
-    await world.enter(*(world.sms(f"+1555111{number:04d}") for number in range(5)))
-    async with world.consuming(ROUTER_MAX_DELIVERIES="1"):
+    await harness.ensure_group()
+    await harness.settle(harness.sms("+15551110000"))
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(status=status)
+    await harness.receive(*(harness.sms(f"+1555111{number:04d}") for number in range(5)))
+    async with harness.consuming(ROUTER_MAX_DELIVERIES="1"):
         await until(lambda: len(lines("event.waiting")) >= 4)
-        await world.enter(world.told("PARTICIPANT_ADDED", person()))
-        await until(lambda: has_entry(world, person()["id"]))
-        world.mend()
-        await world.finished()
-    assert await world.letters() == []
-    assert len(await world.entries()) == 6
+        await harness.receive(harness.callback("PARTICIPANT_ADDED", person()))
+        await until(lambda: has_entry(harness, person()["id"]))
+        harness.clear_faults()
+        await harness.finished()
+    assert await harness.dead_letters() == []
+    assert len(await harness.entries()) == 6
 
 
-async def has_entry(world, participant_id):
-    return any(entry.subject == participant_id for entry in await world.entries())
+async def has_entry(harness, participant_id):
+    return any(entry.subject == participant_id for entry in await harness.entries())
 
 
-async def test_failure_of_a_batch_is_each_entrys_own(world, monkeypatch, lines):
+async def test_failure_of_a_batch_is_each_entrys_own(harness, monkeypatch, lines):
     """If the quick path breaks as a whole, every entry of the batch is settled one by one."""
-    await world.ensure_group()
+    await harness.ensure_group()
 
     async def fail(*_, **__):
         raise RuntimeError("made up")
 
     monkeypatch.setattr(BatchPath, "settle", fail)
-    await world.enter(*story(world, 1))
-    async with world.consuming():
-        await world.finished()
-    assert await world.types() == ["joined", "updated", "updated", "closed"]
+    await harness.receive(*story(harness, 1))
+    async with harness.consuming():
+        await harness.finished()
+    assert await harness.types() == ["joined", "updated", "updated", "closed"]
     assert lines("batch.failed")
 
 
-async def test_a_batch_is_told_of_before_it_is_acknowledged(world, monkeypatch, lines):
+async def test_a_batch_is_told_of_before_it_is_acknowledged(harness, monkeypatch, lines):
     """Whoever dies in between tells of it again: no event, ignored ones least of all, ends without its log line."""
-    await world.ensure_group()
+    await harness.ensure_group()
     acknowledge, told = StreamConsumer.acknowledge, []
 
     async def look(self, deliveries):
@@ -292,26 +291,26 @@ async def test_a_batch_is_told_of_before_it_is_acknowledged(world, monkeypatch, 
         await acknowledge(self, deliveries)
 
     monkeypatch.setattr(StreamConsumer, "acknowledge", look)
-    await world.enter(*story(world, 1))
-    async with world.consuming():
-        await world.finished()
+    await harness.receive(*story(harness, 1))
+    async with harness.consuming():
+        await harness.finished()
     assert told == [5]
 
 
-async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line(world, monkeypatch, lines):
+async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line(harness, monkeypatch, lines):
     """It had answered, and then did not: status 1 and the reason, for a supervisor and a person, and no traceback."""
 
     def stall(_):
         raise RedisTimeoutError("Timeout reading")
 
     monkeypatch.setattr(StreamConsumer, "running", stall)
-    assert await work(world.settings()) == 1
+    assert await work(harness.settings()) == 1
     assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
-async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, monkeypatch):
+async def test_event_that_fails_again_and_again_becomes_a_dead_letter(harness, monkeypatch):
     """A fault of ours that one event brings out costs that event only, after the tries that are allowed."""
-    await world.ensure_group()
+    await harness.ensure_group()
     attempt = SinglePath.attempt
 
     async def fail(self, delivery):
@@ -320,47 +319,47 @@ async def test_event_that_fails_again_and_again_becomes_a_dead_letter(world, mon
         return await attempt(self, delivery)
 
     monkeypatch.setattr(SinglePath, "attempt", fail)
-    await world.enter(world.sms("+15553330001"), world.sms("poison"), world.sms("+15553330002"))
-    async with world.consuming(ROUTER_MAX_DELIVERIES="2"):
-        await world.finished()
-    (letter,) = await world.letters()
+    await harness.receive(harness.sms("+15553330001"), harness.sms("poison"), harness.sms("+15553330002"))
+    async with harness.consuming(ROUTER_MAX_DELIVERIES="2"):
+        await harness.finished()
+    (letter,) = await harness.dead_letters()
     assert letter[b"dead-reason"] == b"RuntimeError: made up"
-    assert len(await world.entries()) == 2
+    assert len(await harness.entries()) == 2
 
 
-async def test_two_consumers_share_the_work(world):
+async def test_two_consumers_share_the_work(harness):
     """Two workers on one stream: every customer is announced once."""
-    await world.ensure_group()
-    await world.enter(*(world.sms(f"+1555444{number % 50:04d}") for number in range(200)))
-    async with world.consuming(ROUTER_BATCH="10"), world.consuming(world.make_resolver(), ROUTER_BATCH="10"):
-        await world.finished()
-    entries = await world.entries()
+    await harness.ensure_group()
+    await harness.receive(*(harness.sms(f"+1555444{number % 50:04d}") for number in range(200)))
+    async with harness.consuming(ROUTER_BATCH="10"), harness.consuming(harness.make_resolver(), ROUTER_BATCH="10"):
+        await harness.finished()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined"] * 50
-    assert len(await world.conversations()) == 50
+    assert len(await harness.conversations()) == 50
 
 
-async def test_callbacks_that_come_while_messages_are_resolved(make_world):
+async def test_callbacks_that_come_while_messages_are_resolved(make_harness):
     """The sandbox tells of everything that the workers do, twice and out of order: still one joined a customer."""
-    world = await make_world()
-    await world.ensure_group()
-    resolvers = [world.make_resolver(), world.make_resolver()]
-    async with world.consuming(resolvers[0]), world.consuming(resolvers[1]):
-        await world.enter(*(world.sms(f"+1555777{number:04d}") for number in range(20)))
-        await until(lambda: count_conversations(world, 20))
+    harness = await make_harness()
+    await harness.ensure_group()
+    resolvers = [harness.make_resolver(), harness.make_resolver()]
+    async with harness.consuming(resolvers[0]), harness.consuming(resolvers[1]):
+        await harness.receive(*(harness.sms(f"+1555777{number:04d}") for number in range(20)))
+        await until(lambda: count_conversations(harness, 20))
         reports = [
-            world.told("PARTICIPANT_ADDED", one)
-            for there in await world.conversations()
+            harness.callback("PARTICIPANT_ADDED", one)
+            for there in await harness.conversations()
             for one in there["participants"]
             for _ in range(2)
         ]
         random.Random(3).shuffle(reports)
-        await asyncio.gather(*(world.enter(report) for report in reports))
-        await world.finished()
-    assert await world.types() == ["joined"] * 20
+        await asyncio.gather(*(harness.receive(report) for report in reports))
+        await harness.finished()
+    assert await harness.types() == ["joined"] * 20
 
 
-async def count_conversations(world, number):
-    return len(await world.conversations()) == number
+async def count_conversations(harness, number):
+    return len(await harness.conversations()) == number
 
 
 def test_stories_are_told_in_order():

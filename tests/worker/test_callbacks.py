@@ -9,8 +9,9 @@ from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
-from tests.support.accounts import CUSTOMER, DESK, OURS
-from tests.worker.world import ACCOUNT, DESK_RULE, EVERYBODY, LIST, PLAIN
+from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
+from tests.support.policies import DESK_RULE, EVERYBODY, PLAIN
+from tests.worker.harness import LIST
 
 DONE = Done()
 CONVERSATION = "conv_conversation_00000000000000000000000001"
@@ -49,191 +50,191 @@ def conversation(status="ACTIVE", *, updated=0.0, name=None):
     }
 
 
-async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses(world):
+async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses(harness):
     """Its creator may have died and its successor be done at any moment: no pause grows beyond a second."""
-    store = Store(world.redis, world.keys, marker_ttl=3600)
+    store = Store(harness.redis, harness.keys, marker_ttl=3600)
     await store.begin_creating(ACCOUNT, Address("SMS", CUSTOMER))
-    (delivery,) = await world.enter(world.told("PARTICIPANT_ADDED", person(), at=at(0)))
-    (verdict,) = await world.work([delivery])
+    (delivery,) = await harness.receive(harness.callback("PARTICIPANT_ADDED", person(), at=at(0)))
+    (verdict,) = await harness.work([delivery])
     assert isinstance(verdict, Later)
     assert verdict.is_usual
     assert verdict.longest == 1.0
     await store.end_creating(ACCOUNT, [Address("SMS", CUSTOMER)])
-    assert await world.work([delivery]) == [Result.JOINED]
+    assert await harness.work([delivery]) == [Result.JOINED]
 
 
-async def test_added_customer_is_announced_without_a_call(world):
+async def test_added_customer_is_announced_without_a_call(harness):
     """The payload is the participant: one joined, no request."""
-    assert await world.settle(world.told("PARTICIPANT_ADDED", person())) == [Result.JOINED]
-    assert await world.total() == 0
-    (entry,) = await world.entries()
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person())) == [Result.JOINED]
+    assert await harness.total() == 0
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.address, entry.data.recipient) == ("announced", CUSTOMER, None)
 
 
-async def test_added_customer_whose_target_hangs_on_the_recipient(make_world):
+async def test_added_customer_whose_target_hangs_on_the_recipient(make_harness):
     """Where a rule asks for what the callback does not say, one look at the conversation tells it."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    captured = await world.capture(to=DESK)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    captured = await harness.capture(to=DESK)
     customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
-    assert await world.settle(world.told("PARTICIPANT_ADDED", customer)) == [DONE]
-    assert await world.total() == 1
-    (entry,) = await world.entries()
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", customer)) == [DONE]
+    assert await harness.total() == 1
+    (entry,) = await harness.entries()
     assert (entry.data.target, entry.data.recipient.address) == ("human-agent", DESK)
 
 
 @pytest.mark.parametrize("kind", ["AI_AGENT", "HUMAN_AGENT", "AGENT"])
-async def test_added_agents_are_nobodys_to_take(world, kind):
+async def test_added_agents_are_nobodys_to_take(harness, kind):
     """The shipped policy ignores agent types."""
-    assert await world.settle(world.told("PARTICIPANT_ADDED", person(kind=kind))) == [Result.IGNORED]
-    assert await world.entries() == []
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person(kind=kind))) == [Result.IGNORED]
+    assert await harness.entries() == []
 
 
-async def test_added_agent_at_our_ai_agents_address(make_world):
+async def test_added_agent_at_our_ai_agents_address(make_harness):
     """The AI agent's address is our side from the start, whatever the policy says and nobody has noted yet."""
-    world = await make_world(policy=EVERYBODY)
-    resolver = world.make_resolver(own=frozenset({f"SMS|{OURS}"}))
-    report = world.told("PARTICIPANT_ADDED", person(kind="AI_AGENT", address=OURS))
-    assert await world.settle(report, by=resolver) == [Result.IGNORED]
+    harness = await make_harness(policy=EVERYBODY)
+    resolver = harness.make_resolver(own=frozenset({f"SMS|{OURS}"}))
+    report = harness.callback("PARTICIPANT_ADDED", person(kind="AI_AGENT", address=OURS))
+    assert await harness.settle(report, by=resolver) == [Result.IGNORED]
 
 
-async def test_unknown_participant_is_announced(world):
+async def test_unknown_participant_is_announced(harness):
     """UNKNOWN may be a customer: the policy gives it a target."""
-    assert await world.settle(world.told("PARTICIPANT_ADDED", person(kind="UNKNOWN"))) == [Result.JOINED]
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN"))) == [Result.JOINED]
 
 
-async def test_update_is_published_where_something_changed(world):
+async def test_update_is_published_where_something_changed(harness):
     """A new name is an updated entry; the same again, or what has the same content, is none."""
-    results = await world.settle(
-        world.told("PARTICIPANT_ADDED", person()),
-        world.told("PARTICIPANT_UPDATED", person(name="Ana", updated=1)),
-        world.told("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_ADDED", person()),
+        harness.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=1)),
+        harness.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
     )
     assert results == [Result.JOINED, Result.UPDATED, Result.KNOWN]
-    assert await world.types() == ["joined", "updated"]
-    assert (await world.entries())[1].data.participant.name == "Ana"
+    assert await harness.types() == ["joined", "updated"]
+    assert (await harness.entries())[1].data.participant.name == "Ana"
 
 
-async def test_removal_is_published_once(world):
+async def test_removal_is_published_once(harness):
     """Left once; what was never announced leaves without a word."""
-    results = await world.settle(
-        world.told("PARTICIPANT_ADDED", person()),
-        world.told("PARTICIPANT_ADDED", person(2, "AGENT", address=OURS)),
-        world.told("PARTICIPANT_REMOVED", person(updated=1)),
-        world.told("PARTICIPANT_REMOVED", person(updated=2)),
-        world.told("PARTICIPANT_REMOVED", person(2, "AGENT", address=OURS, updated=1)),
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_ADDED", person()),
+        harness.callback("PARTICIPANT_ADDED", person(2, "AGENT", address=OURS)),
+        harness.callback("PARTICIPANT_REMOVED", person(updated=1)),
+        harness.callback("PARTICIPANT_REMOVED", person(updated=2)),
+        harness.callback("PARTICIPANT_REMOVED", person(2, "AGENT", address=OURS, updated=1)),
     )
     assert results[2:] == [Result.LEFT, Result.KNOWN, Result.NOTED]
-    assert await world.types() == ["joined", "left"]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_second_stay_is_announced_again(world):
+async def test_second_stay_is_announced_again(harness):
     """Whoever left and came back has joined twice, with two ids."""
-    await world.settle(
-        world.told("PARTICIPANT_ADDED", person()),
-        world.told("PARTICIPANT_REMOVED", person(updated=1)),
-        world.told("PARTICIPANT_ADDED", person(updated=2)),
+    await harness.settle(
+        harness.callback("PARTICIPANT_ADDED", person()),
+        harness.callback("PARTICIPANT_REMOVED", person(updated=1)),
+        harness.callback("PARTICIPANT_ADDED", person(updated=2)),
     )
-    entries = await world.entries()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined", "participant.left", "participant.joined"]
     assert len({entry.id for entry in entries}) == 3
 
 
-async def test_removal_that_overtakes_the_addition(world):
+async def test_removal_that_overtakes_the_addition(harness):
     """A participant that is gone already is never announced."""
-    results = await world.settle(
-        world.told("PARTICIPANT_REMOVED", person(updated=0), at=at(5)),
-        world.told("PARTICIPANT_ADDED", person(), at=at(0)),
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_REMOVED", person(updated=0), at=at(5)),
+        harness.callback("PARTICIPANT_ADDED", person(), at=at(0)),
     )
     assert results == [Result.NOTED, Result.STALE]
-    assert await world.entries() == []
+    assert await harness.entries() == []
 
 
-async def test_stale_update_changes_nothing(world):
+async def test_stale_update_changes_nothing(harness):
     """What is older than what is committed is stale, however late it comes."""
-    results = await world.settle(
-        world.told("PARTICIPANT_UPDATED", person(name="new", updated=9)),
-        world.told("PARTICIPANT_UPDATED", person(name="old", updated=5)),
-        world.told("PARTICIPANT_ADDED", person()),
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_UPDATED", person(name="new", updated=9)),
+        harness.callback("PARTICIPANT_UPDATED", person(name="old", updated=5)),
+        harness.callback("PARTICIPANT_ADDED", person()),
     )
     assert results == [Result.JOINED, Result.STALE, Result.STALE]
-    assert (await world.entries())[0].data.participant.name == "new"
+    assert (await harness.entries())[0].data.participant.name == "new"
 
 
-async def test_events_of_the_conversation(world):
+async def test_events_of_the_conversation(harness):
     """Created and renamed are noted, closed is published to the holder once, and afterwards everything is stale."""
-    results = await world.settle(
-        world.told("CONVERSATION_CREATED", conversation()),
-        world.told("PARTICIPANT_ADDED", person()),
-        world.told("CONVERSATION_UPDATED", conversation(name="x", updated=1)),
-        world.told("CONVERSATION_UPDATED", conversation("INACTIVE", updated=2)),
-        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=3)),
-        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=4)),
-        world.told("PARTICIPANT_ADDED", person(2, address="+15551239999", updated=5)),
-        world.told("PARTICIPANT_REMOVED", person(updated=6)),
+    results = await harness.settle(
+        harness.callback("CONVERSATION_CREATED", conversation()),
+        harness.callback("PARTICIPANT_ADDED", person()),
+        harness.callback("CONVERSATION_UPDATED", conversation(name="x", updated=1)),
+        harness.callback("CONVERSATION_UPDATED", conversation("INACTIVE", updated=2)),
+        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=3)),
+        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=4)),
+        harness.callback("PARTICIPANT_ADDED", person(2, address="+15551239999", updated=5)),
+        harness.callback("PARTICIPANT_REMOVED", person(updated=6)),
     )
     assert results[0] == results[2] == results[3] == Result.NOTED
     assert results[4:] == [Result.CLOSED, Result.KNOWN, Result.STALE, Result.STALE]
-    assert await world.types() == ["joined", "closed"]
-    assert (await world.entries())[1].data.conversation.configuration_id == conversation()["configurationId"]
+    assert await harness.types() == ["joined", "closed"]
+    assert (await harness.entries())[1].data.conversation.configuration_id == conversation()["configurationId"]
 
 
-async def test_closing_without_anybody_announced(world):
+async def test_closing_without_anybody_announced(harness):
     """Nobody holds it, so nobody is told."""
-    assert await world.settle(world.told("CONVERSATION_UPDATED", conversation("CLOSED"))) == [Result.NOTED]
-    assert await world.entries() == []
+    assert await harness.settle(harness.callback("CONVERSATION_UPDATED", conversation("CLOSED"))) == [Result.NOTED]
+    assert await harness.entries() == []
 
 
-async def test_closing_that_overtakes_everything(world):
+async def test_closing_that_overtakes_everything(harness):
     """A conversation that is told of as closed first is closed: what comes later changes nothing."""
-    results = await world.settle(
-        world.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=9)),
-        world.told("CONVERSATION_CREATED", conversation()),
-        world.told("PARTICIPANT_ADDED", person()),
+    results = await harness.settle(
+        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=9)),
+        harness.callback("CONVERSATION_CREATED", conversation()),
+        harness.callback("PARTICIPANT_ADDED", person()),
     )
     assert results == [Result.NOTED, Result.KNOWN, Result.STALE]
-    assert await world.entries() == []
+    assert await harness.entries() == []
 
 
-async def said(world, captured, **author):
+async def said(harness, captured, **author):
     """The callback of what a captured conversation's customer said."""
     communication = captured["communication"] | {"accountId": ACCOUNT}
     communication["author"] = communication["author"] | author
-    return world.told("COMMUNICATION_CREATED", communication)
+    return harness.callback("COMMUNICATION_CREATED", communication)
 
 
-async def test_communication_of_somebody_known_costs_nothing(world):
+async def test_communication_of_somebody_known_costs_nothing(harness):
     """The author is announced: no call, no entry."""
-    captured = await world.capture()
+    captured = await harness.capture()
     customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
-    await world.settle(world.told("PARTICIPANT_ADDED", customer))
-    assert await world.settle(await said(world, captured)) == [Result.KNOWN]
-    assert await world.total() == 0
+    await harness.settle(harness.callback("PARTICIPANT_ADDED", customer))
+    assert await harness.settle(await said(harness, captured)) == [Result.KNOWN]
+    assert await harness.total() == 0
 
 
-async def test_communication_of_somebody_unknown_costs_one_fetch(world):
+async def test_communication_of_somebody_unknown_costs_one_fetch(harness):
     """A communication that is the first we hear of its author: one fetch, one joined, with our side as recipient."""
-    captured = await world.capture()
-    assert await world.settle(await said(world, captured)) == [DONE]
-    assert await world.calls() == {FETCH: 1}
-    (entry,) = await world.entries()
+    captured = await harness.capture()
+    assert await harness.settle(await said(harness, captured)) == [DONE]
+    assert await harness.calls() == {FETCH: 1}
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.address, entry.data.recipient.address) == ("found", CUSTOMER, OURS)
 
 
-async def test_communication_whose_author_has_no_id(world):
+async def test_communication_whose_author_has_no_id(harness):
     """Its address finds it in the list."""
-    captured = await world.capture()
-    assert await world.settle(await said(world, captured, participantId=None)) == [DONE]
-    assert (await world.calls())[LIST] == 1
-    assert await world.types() == ["joined"]
+    captured = await harness.capture()
+    assert await harness.settle(await said(harness, captured, participantId=None)) == [DONE]
+    assert (await harness.calls())[LIST] == 1
+    assert await harness.types() == ["joined"]
 
 
-async def test_communication_of_our_own_side(make_world):
+async def test_communication_of_our_own_side(make_harness):
     """What our own side wrote is our own echo, even where the policy gives everybody a target."""
-    world = await make_world(policy=EVERYBODY)
-    other = world.make_resolver()
+    harness = await make_harness(policy=EVERYBODY)
+    other = harness.make_resolver()
     await other.slow._accounts.know([ACCOUNT])
-    await world.settle(world.sms())
-    (there,) = await world.conversations()
+    await harness.settle(harness.sms())
+    (there,) = await harness.conversations()
     ours = next(one for one in there["participants"] if one["type"] == "AI_AGENT")
     data = {
         "id": "conv_communication_00000000000000000000000001",
@@ -243,34 +244,34 @@ async def test_communication_of_our_own_side(make_world):
         "recipients": [{"channel": "SMS", "address": CUSTOMER}],
         "createdAt": ours["createdAt"],
     }
-    await world.redis.delete(world.keys.conversation(ACCOUNT, there["id"]))
-    await world.settle(world.told("COMMUNICATION_CREATED", data), by=other)
-    assert await world.types() == ["joined"]
+    await harness.redis.delete(harness.keys.conversation(ACCOUNT, there["id"]))
+    await harness.settle(harness.callback("COMMUNICATION_CREATED", data), by=other)
+    assert await harness.types() == ["joined"]
 
 
 @pytest.mark.parametrize("author", [None, {"channel": "SMS", "address": "+15550000000"}], ids=["nobody", "a stranger"])
-async def test_communication_whose_author_is_nowhere(world, author):
+async def test_communication_whose_author_is_nowhere(harness, author):
     """Nobody, or nobody who is there: ignored with a reason, no dead letter."""
-    captured = await world.capture()
+    captured = await harness.capture()
     data = captured["communication"] | {"author": author}
-    (result,) = await world.settle(world.told("COMMUNICATION_CREATED", data))
+    (result,) = await harness.settle(harness.callback("COMMUNICATION_CREATED", data))
     assert result in {Result.IGNORED, DONE}
-    assert await world.entries() == []
+    assert await harness.entries() == []
 
 
-async def test_communication_of_a_conversation_that_is_gone(world, lines):
+async def test_communication_of_a_conversation_that_is_gone(harness, lines):
     """Deleted meanwhile: ignored."""
-    captured = await world.capture()
-    await world.api("DELETE", f"/v2/Conversations/{captured['conversation']['id']}")
-    assert await world.settle(await said(world, captured)) == [DONE]
+    captured = await harness.capture()
+    await harness.api("DELETE", f"/v2/Conversations/{captured['conversation']['id']}")
+    assert await harness.settle(await said(harness, captured)) == [DONE]
     assert lines("event")[-1]["result"] == "ignored"
 
 
 @pytest.mark.parametrize("event_type", ["COMMUNICATION_UPDATED", "SOMETHING_NEW", "x" * 500])
-async def test_other_types_are_disregarded_by_name(world, event_type, lines):
+async def test_other_types_are_disregarded_by_name(harness, event_type, lines):
     """A delivery state and what nobody knows yet end as ignored, with the type as reason."""
-    assert await world.settle(world.told(event_type, {"id": "x", "createdAt": at(0)})) == [Result.IGNORED]
-    assert await world.total() == 0
+    assert await harness.settle(harness.callback(event_type, {"id": "x", "createdAt": at(0)})) == [Result.IGNORED]
+    assert await harness.total() == 0
     assert lines("event")[0]["reason"]
 
 
@@ -284,66 +285,68 @@ async def test_other_types_are_disregarded_by_name(world, event_type, lines):
     ],
     ids=["addresses", "half an address", "no conversation", "type"],
 )
-async def test_payload_that_is_no_participant_is_poison(world, data):
+async def test_payload_that_is_no_participant_is_poison(harness, data):
     """It can never become an entry: poison at once, naming the field and no value."""
-    (verdict,) = await world.settle(world.told("PARTICIPANT_ADDED", data, at=at(0)))
+    (verdict,) = await harness.settle(harness.callback("PARTICIPANT_ADDED", data, at=at(0)))
     assert isinstance(verdict, Poison)
     assert "PARTICIPANT_ADDED" in verdict.reason
 
 
-async def test_participant_without_address_is_announced_when_it_gets_one(world):
+async def test_participant_without_address_is_announced_when_it_gets_one(harness):
     """Nobody can answer who has no address; the joined comes with it."""
     bare = person() | {"addresses": None}
-    assert await world.settle(world.told("PARTICIPANT_ADDED", bare)) == [Result.IGNORED]
-    assert await world.settle(world.told("PARTICIPANT_UPDATED", person(updated=1))) == [Result.JOINED]
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", bare)) == [Result.IGNORED]
+    assert await harness.settle(harness.callback("PARTICIPANT_UPDATED", person(updated=1))) == [Result.JOINED]
 
 
-async def test_second_participant_at_an_announced_address(world):
+async def test_second_participant_at_an_announced_address(harness):
     """One address is announced once in a conversation, under whatever id it comes."""
-    results = await world.settle(
-        world.told("PARTICIPANT_ADDED", person(1)), world.told("PARTICIPANT_ADDED", person(2, updated=1))
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_ADDED", person(1)), harness.callback("PARTICIPANT_ADDED", person(2, updated=1))
     )
     assert results == [Result.JOINED, Result.IGNORED]
 
 
 @pytest.mark.parametrize("order", ["webhook first", "callback first"])
-async def test_webhook_and_callback_of_one_participant(make_world, order):
+async def test_webhook_and_callback_of_one_participant(make_harness, order):
     """Whichever comes first, and whichever worker gets it, one participant is announced once."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    captured = await world.capture(to=DESK)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    captured = await harness.capture(to=DESK)
     customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
-    both = [world.sms(to=DESK), world.told("PARTICIPANT_ADDED", customer)]
-    other = world.make_resolver()
-    for webhook, by in zip(both if order == "webhook first" else reversed(both), (world.resolver, other), strict=True):
-        (delivery,) = await world.enter(webhook)
-        await world.finish(delivery, by=by)
-    (entry,) = await world.entries()
+    both = [harness.sms(to=DESK), harness.callback("PARTICIPANT_ADDED", customer)]
+    other = harness.make_resolver()
+    for webhook, by in zip(
+        both if order == "webhook first" else reversed(both), (harness.resolver, other), strict=True
+    ):
+        (delivery,) = await harness.receive(webhook)
+        await harness.finish(delivery, by=by)
+    (entry,) = await harness.entries()
     assert (entry.data.target, entry.data.participant.id) == ("human-agent", customer["id"])
 
 
-async def test_webhook_and_callback_at_once_from_two_workers(make_world):
+async def test_webhook_and_callback_at_once_from_two_workers(make_harness):
     """Thirty customers, each reported by a message and by a callback at the same time to two workers: thirty joined."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
     jobs = []
-    resolvers = [world.make_resolver(), world.make_resolver()]
+    resolvers = [harness.make_resolver(), harness.make_resolver()]
     for number in range(30):
         sender = f"+1555000{number:04d}"
-        captured = await world.capture(sender, DESK)
+        captured = await harness.capture(sender, DESK)
         customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
-        deliveries = await world.enter(world.sms(sender, DESK), world.told("PARTICIPANT_ADDED", customer))
-        jobs += [world.finish(one, by=resolvers[(number + index) % 2]) for index, one in enumerate(deliveries)]
+        deliveries = await harness.receive(harness.sms(sender, DESK), harness.callback("PARTICIPANT_ADDED", customer))
+        jobs += [harness.finish(one, by=resolvers[(number + index) % 2]) for index, one in enumerate(deliveries)]
     await asyncio.gather(*jobs)
-    entries = await world.entries()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined"] * 30
     assert len({entry.data.participant.id for entry in entries}) == 30
     assert {entry.data.target for entry in entries} == {"human-agent"}
 
 
-async def test_same_message_at_once_by_two_workers(world):
+async def test_same_message_at_once_by_two_workers(harness):
     """Two workers with one message (a redelivery of a slow one): one conversation, one participant, one joined."""
-    (delivery,) = await world.enter(world.sms())
-    resolvers = [world.make_resolver() for _ in range(4)]
-    await asyncio.gather(*(world.finish(delivery, by=resolver) for resolver in resolvers))
-    assert await world.types() == ["joined"]
-    (there,) = await world.conversations()
+    (delivery,) = await harness.receive(harness.sms())
+    resolvers = [harness.make_resolver() for _ in range(4)]
+    await asyncio.gather(*(harness.finish(delivery, by=resolver) for resolver in resolvers))
+    assert await harness.types() == ["joined"]
+    (there,) = await harness.conversations()
     assert len(there["participants"]) == 2

@@ -8,9 +8,9 @@ from router.core.resources import ParticipantType
 from router.simulator.messages import SimulatedWebhook
 from router.streams.delivery import Done, Later, Poison
 from tests.inbound.samples import encode_json
-from tests.support.accounts import CUSTOMER, DESK, OURS
-from tests.worker.classic_world import POST_EVENTS, Classic, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, DESK_RULE, EVERYBODY, NOBODY, PLAIN
+from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
+from tests.support.policies import DESK_RULE, EVERYBODY, NOBODY, PLAIN
+from tests.worker.classic_harness import POST_EVENTS, Classic, classic, shuffled, start_hook
 
 DONE = Done()
 FETCH_MEMBER = "GET /v1/Conversations/{conversation}/Participants/{participant}"
@@ -24,12 +24,12 @@ async def hook():
 
 
 @pytest.fixture
-async def told(make_world, hook):
-    """Return a function that makes a world whose sandbox tells of classic conversations."""
+async def told(make_harness, hook):
+    """Return a function that makes a harness whose sandbox tells of classic conversations."""
 
     async def make(**switches):
         switches = {"classic_post_webhook_url": hook.url, "classic_webhook_filters": POST_EVENTS} | switches
-        return Classic(await make_world(**switches), hook)
+        return Classic(await make_harness(**switches), hook)
 
     return make
 
@@ -37,11 +37,11 @@ async def told(make_world, hook):
 # --- participants ----------------------------------------------------------------------------------
 
 
-async def test_added_customer_is_announced_without_a_call(world):
+async def test_added_customer_is_announced_without_a_call(harness):
     """The webhook says everything: one joined under the classic SIDs, with both ends, and no request."""
-    assert await world.settle(classic("participant-added")) == [Result.JOINED]
-    assert await world.total() == 0
-    (entry,) = await world.entries()
+    assert await harness.settle(classic("participant-added")) == [Result.JOINED]
+    assert await harness.total() == 0
+    (entry,) = await harness.entries()
     data = entry.data
     assert (data.origin, data.channel, data.address, data.recipient.address) == ("announced", "SMS", CUSTOMER, OURS)
     assert data.conversation.id == data.conversation.classic_sid == data.participant.conversation_id
@@ -52,44 +52,44 @@ async def test_added_customer_is_announced_without_a_call(world):
     assert data.cause.source == "classic"
 
 
-async def test_rules_see_our_address(make_world):
+async def test_rules_see_our_address(make_harness):
     """The proxy address is the recipient that rules ask for."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    await world.settle(classic("participant-added", recipient=DESK))
-    (entry,) = await world.entries(Target.HUMAN_AGENT)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    await harness.settle(classic("participant-added", recipient=DESK))
+    (entry,) = await harness.entries(Target.HUMAN_AGENT)
     assert entry.data.recipient.address == DESK
 
 
-async def test_chat_user_is_unknown_and_announced(world):
+async def test_chat_user_is_unknown_and_announced(harness):
     """A chat user is known by identity, on CHAT, and may be a customer: the policy decides."""
-    assert await world.settle(classic("participant-added", identity="ana")) == [Result.JOINED]
-    (entry,) = await world.entries()
+    assert await harness.settle(classic("participant-added", identity="ana")) == [Result.JOINED]
+    (entry,) = await harness.entries()
     assert (entry.data.channel, entry.data.address, entry.data.participant.type) == ("CHAT", "ana", "UNKNOWN")
 
 
-async def test_chat_user_of_ours_is_not_announced(make_world):
+async def test_chat_user_of_ours_is_not_announced(make_harness):
     """An identity under which a consumer joined, even a moment ago and in another process, is our own side."""
-    world = await make_world(policy=EVERYBODY)
-    await world.settle(classic("participant-added"))
-    await world.redis.zadd(world.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
+    harness = await make_harness(policy=EVERYBODY)
+    await harness.settle(classic("participant-added"))
+    await harness.redis.zadd(harness.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
     added, wrote = (classic(kind, identity="ai-agent") for kind in ("participant-added", "message-added"))
-    assert await world.settle(added, wrote) == [Result.IGNORED, Result.IGNORED]
-    assert await world.types() == ["joined"]
-    assert await world.total() == 0
+    assert await harness.settle(added, wrote) == [Result.IGNORED, Result.IGNORED]
+    assert await harness.types() == ["joined"]
+    assert await harness.total() == 0
 
 
-async def test_agent_of_a_group_is_nobodys_to_take(world):
+async def test_agent_of_a_group_is_nobodys_to_take(harness):
     """Who writes under a projected number of ours is an agent, and so is its message."""
     scene = {"identity": "bob", "projected": OURS, "conversation_sid": "CH" + "1" * 32, "participant_sid": "MB1"}
     events = [classic("participant-added", **scene), classic("message-added", **scene)]
-    assert await world.settle(*events) == [Result.IGNORED, Result.IGNORED]
-    assert (await world.entries(), await world.total()) == ([], 0)
+    assert await harness.settle(*events) == [Result.IGNORED, Result.IGNORED]
+    assert (await harness.entries(), await harness.total()) == ([], 0)
 
 
-async def test_policy_that_ignores_customers(make_world):
+async def test_policy_that_ignores_customers(make_harness):
     """Nobody is announced whom the policy gives to nobody."""
-    world = await make_world(policy=NOBODY)
-    assert await world.settle(classic("participant-added")) == [Result.IGNORED]
+    harness = await make_harness(policy=NOBODY)
+    assert await harness.settle(classic("participant-added")) == [Result.IGNORED]
 
 
 async def test_member_that_the_webhook_does_not_describe(told):
@@ -98,47 +98,47 @@ async def test_member_that_the_webhook_does_not_describe(told):
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     bare = dict.fromkeys(("MessagingBinding.Address", "MessagingBinding.ProxyAddress"), "null")
-    assert await side.world.settle(classic("participant-added", **sids, extra=bare)) == [DONE]
-    assert await side.world.calls() == {FETCH_MEMBER: 1}
-    (entry,) = await side.world.entries()
+    assert await side.harness.settle(classic("participant-added", **sids, extra=bare)) == [DONE]
+    assert await side.harness.calls() == {FETCH_MEMBER: 1}
+    (entry,) = await side.harness.entries()
     assert (entry.data.origin, entry.data.address, entry.data.recipient.address) == ("announced", CUSTOMER, OURS)
-    assert await side.world.settle(classic("message-added", **sids)) == [Result.KNOWN]
+    assert await side.harness.settle(classic("message-added", **sids)) == [Result.KNOWN]
 
 
-async def test_updated_member(world):
+async def test_updated_member(harness):
     """Another address is told of; an attribute is not, and an older update changes nothing."""
-    await world.settle(classic("participant-added"))
+    await harness.settle(classic("participant-added"))
     member = dict(classic("participant-added").pairs)
     sids = {"conversation_sid": member["ConversationSid"], "participant_sid": member["ParticipantSid"]}
     moved = classic("participant-updated", at=2, **sids, customer="+15551230009", recipient=OURS)
-    assert await world.settle(classic("participant-updated", at=1), moved) == [Result.KNOWN, Result.UPDATED]
+    assert await harness.settle(classic("participant-updated", at=1), moved) == [Result.KNOWN, Result.UPDATED]
     late = classic("participant-updated", at=1.5)
-    assert await world.settle(late) == [Result.STALE]
-    assert await world.types() == ["joined", "updated"]
+    assert await harness.settle(late) == [Result.STALE]
+    assert await harness.types() == ["joined", "updated"]
 
 
-async def test_removed_member_leaves_whatever_came_first(world):
+async def test_removed_member_leaves_whatever_came_first(harness):
     """A removal ends the stay and needs no call; what is told of that SID afterwards is stale, even in one second."""
     added, removed = classic("participant-added"), classic("participant-removed", at=0)
-    assert await world.settle(added, removed) == [Result.JOINED, Result.LEFT]
-    assert await world.settle(classic("participant-updated", at=0)) == [Result.STALE]
-    assert await world.types() == ["joined", "left"]
+    assert await harness.settle(added, removed) == [Result.JOINED, Result.LEFT]
+    assert await harness.settle(classic("participant-updated", at=0)) == [Result.STALE]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_removal_before_the_adding(world):
+async def test_removal_before_the_adding(harness):
     """A removal that comes first is noted, and the adding behind it announces nobody."""
-    results = await world.settle(classic("participant-removed", at=3), classic("participant-added"))
+    results = await harness.settle(classic("participant-removed", at=3), classic("participant-added"))
     assert results == [Result.NOTED, Result.STALE]
-    assert await world.entries() == []
+    assert await harness.entries() == []
 
 
-async def test_rejoining_is_a_new_stay(world):
+async def test_rejoining_is_a_new_stay(harness):
     """A member that is added again has another SID, and is announced again."""
-    await world.settle(classic("participant-added"), classic("participant-removed", at=1))
+    await harness.settle(classic("participant-added"), classic("participant-removed", at=1))
     sid = dict(classic("participant-added").pairs)["ConversationSid"]
     again = classic("participant-added", at=2, conversation_sid=sid, participant_sid="MB" + "9" * 32)
-    assert await world.settle(again) == [Result.JOINED]
-    assert await world.types() == ["joined", "left", "joined"]
+    assert await harness.settle(again) == [Result.JOINED]
+    assert await harness.types() == ["joined", "left", "joined"]
 
 
 # --- messages --------------------------------------------------------------------------------------
@@ -149,18 +149,18 @@ async def test_message_of_a_member_that_nobody_told_of(told):
     side = await told()
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
-    assert await side.world.settle(classic("message-added", **sids)) == [DONE]
-    assert await side.world.calls() == {FETCH_MEMBER: 1}
-    (entry,) = await side.world.entries()
+    assert await side.harness.settle(classic("message-added", **sids)) == [DONE]
+    assert await side.harness.calls() == {FETCH_MEMBER: 1}
+    (entry,) = await side.harness.entries()
     assert (entry.data.origin, entry.data.address, entry.data.participant.id) == (
         "found",
         CUSTOMER,
         sids["participant_sid"],
     )
-    assert await side.world.settle(classic("message-added", index=1, **sids)) == [Result.KNOWN]
+    assert await side.harness.settle(classic("message-added", index=1, **sids)) == [Result.KNOWN]
     added = classic("participant-added", **sids, extra={"DateCreated": taken["participant"]["date_created"]})
-    assert await side.world.settle(added) == [Result.KNOWN]
-    assert await side.world.types() == ["joined"]
+    assert await side.harness.settle(added) == [Result.KNOWN]
+    assert await side.harness.types() == ["joined"]
 
 
 @pytest.mark.parametrize("identity", ["ana", "ana@example.com", "+15551230001"])
@@ -175,13 +175,13 @@ async def test_message_that_names_its_author_only(told, identity):
         conversation_sid=conversation["sid"],
         extra={"ParticipantSid": "null"},
     )
-    assert await side.world.settle(message) == [DONE]
-    assert (await side.world.calls())[LIST_MEMBERS] == 1
-    (entry,) = await side.world.entries()
+    assert await side.harness.settle(message) == [DONE]
+    assert (await side.harness.calls())[LIST_MEMBERS] == 1
+    (entry,) = await side.harness.entries()
     assert (entry.data.channel, entry.data.address) == ("CHAT", identity)
     again = classic("message-added", identity=identity, conversation_sid=conversation["sid"], index=1)
-    assert (await side.world.settle(again))[0] in {Result.KNOWN, DONE}
-    assert await side.world.types() == ["joined"]
+    assert (await side.harness.settle(again))[0] in {Result.KNOWN, DONE}
+    assert await side.harness.types() == ["joined"]
 
 
 async def test_message_of_nobody(told):
@@ -190,29 +190,29 @@ async def test_message_of_nobody(told):
     conversation = await side.call("POST", "/Conversations")
     nobody = {"ParticipantSid": "null", "Author": "system"}
     message = {"conversation_sid": conversation["sid"], "extra": nobody}
-    assert await side.world.settle(classic("message-added", origin="API", **message)) == [Result.IGNORED]
-    before = await side.world.total()
-    assert await side.world.settle(classic("message-added", index=1, **message)) == [DONE]
-    assert await side.world.total() == before + 1
-    assert await side.world.entries() == []
+    assert await side.harness.settle(classic("message-added", origin="API", **message)) == [Result.IGNORED]
+    before = await side.harness.total()
+    assert await side.harness.settle(classic("message-added", index=1, **message)) == [DONE]
+    assert await side.harness.total() == before + 1
+    assert await side.harness.entries() == []
 
 
 # --- conversations ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("kind", "state"), [("state-updated", "closed"), ("conversation-removed", "active")])
-async def test_closing_ends_the_conversation(world, kind, state):
+async def test_closing_ends_the_conversation(harness, kind, state):
     """A state of closed and a removal close the conversation for its holder; nothing joins it any more."""
-    await world.settle(classic("participant-added"))
-    assert await world.settle(classic(kind, at=5, state=state)) == [Result.CLOSED]
-    assert await world.types() == ["joined", "closed"]
+    await harness.settle(classic("participant-added"))
+    assert await harness.settle(classic(kind, at=5, state=state)) == [Result.CLOSED]
+    assert await harness.types() == ["joined", "closed"]
     late = classic("participant-added", at=6, participant_sid="MB" + "9" * 32)
-    assert await world.settle(late, classic("message-added", at=6)) == [Result.STALE, Result.STALE]
-    (_, entry) = await world.entries()
+    assert await harness.settle(late, classic("message-added", at=6)) == [Result.STALE, Result.STALE]
+    (_, entry) = await harness.entries()
     assert (entry.data.conversation.status, entry.data.conversation.classic_sid) == ("CLOSED", entry.subject)
 
 
-async def test_states_that_close_nothing(world):
+async def test_states_that_close_nothing(harness):
     """An inactive conversation still holds its members, and what is older than the last state is stale."""
     events = [
         classic("conversation-added", state="initializing"),
@@ -222,14 +222,14 @@ async def test_states_that_close_nothing(world):
         classic("conversation-updated", at=6, state="paused"),
     ]
     results = [Result.NOTED, Result.JOINED, Result.NOTED, Result.STALE, Result.NOTED]
-    assert await world.settle(*events) == results
-    assert await world.types() == ["joined"]
+    assert await harness.settle(*events) == results
+    assert await harness.types() == ["joined"]
 
 
-async def test_what_is_disregarded(world):
+async def test_what_is_disregarded(harness):
     """Deliveries, users and changes of messages change no participant."""
     kinds = ("delivery-updated", "user-added", "user-updated", "message-updated", "message-removed")
-    assert await world.settle(*[classic(kind) for kind in kinds]) == [Result.IGNORED] * len(kinds)
+    assert await harness.settle(*[classic(kind) for kind in kinds]) == [Result.IGNORED] * len(kinds)
 
 
 # --- Twilio's side: auto-creation, every event often and in any order ---------------------------------------------
@@ -244,8 +244,8 @@ async def test_auto_creation_in_any_order(told, seed):
     webhooks = []
     while len(webhooks) < 4:
         webhooks += await side.hook.take_all("onMessageAdded")
-    await side.world.settle(*shuffled(webhooks, seed))
-    assert await side.world.types() == ["joined"]
+    await side.harness.settle(*shuffled(webhooks, seed))
+    assert await side.harness.types() == ["joined"]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -258,8 +258,8 @@ async def test_a_whole_life_in_any_order(told, seed):
     await side.call("DELETE", f"/Conversations/{sid}/Participants/{member}")
     await side.call("POST", f"/Conversations/{sid}", State="closed")
     webhooks = await side.hook.take_all("onConversationStateUpdated")
-    await side.world.settle(*shuffled(webhooks, seed))
-    entries = await side.world.entries()
+    await side.harness.settle(*shuffled(webhooks, seed))
+    entries = await side.harness.entries()
     joined = [entry.subject for entry in entries if entry.type == "participant.joined"]
     assert len(joined) == len(set(joined))
     assert all(entry.data.conversation.id == sid for entry in entries)
@@ -268,16 +268,16 @@ async def test_a_whole_life_in_any_order(told, seed):
     assert not entries or entries[-1].type == "conversation.closed"
 
 
-async def test_event_streams_tells_the_same(world):
+async def test_event_streams_tells_the_same(harness):
     """What Event Streams tells of a member announces it too, and the form webhook is then a duplicate."""
     form = dict(classic("participant-added").pairs)
     data = {name: form[name] for name in ("AccountSid", "ConversationSid", "ParticipantSid", "DateCreated")}
     data["MessagingBinding"] = {"Address": CUSTOMER, "ProxyAddress": OURS, "Type": "SMS"}
     event = {"specversion": "1.0", "type": "com.twilio.conversations.participant.added", "id": "EZ1", "data": data}
     streamed = SimulatedWebhook("/webhooks/event-streams", "", "application/json", encode_json([event]))
-    assert await world.settle(streamed) == [Result.JOINED]
-    assert await world.settle(classic("participant-added")) == []  # the receiver has seen it
-    assert await world.types() == ["joined"]
+    assert await harness.settle(streamed) == [Result.JOINED]
+    assert await harness.settle(classic("participant-added")) == []  # the receiver has seen it
+    assert await harness.types() == ["joined"]
 
 
 # --- errors ----------------------------------------------------------------------------------------
@@ -287,19 +287,19 @@ async def test_event_streams_tells_the_same(world):
     ("status", "verdict"),
     [(404, Done), (429, Later), (503, Later), (401, Later), (403, Later), (400, Poison)],
 )
-async def test_errors_of_the_api_by_their_class(world, status, verdict):
+async def test_errors_of_the_api_by_their_class(harness, status, verdict):
     """What is gone is ignored by name, what may recover waits, and only what can never succeed is given up."""
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(status=status)
-    (result,) = await world.settle(classic("message-added"))
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(status=status)
+    (result,) = await harness.settle(classic("message-added"))
     assert isinstance(result, verdict)
-    world.mend()
-    assert await world.entries() == []
+    harness.clear_faults()
+    assert await harness.entries() == []
 
 
-async def test_gone_is_told_by_name(world, lines):
+async def test_gone_is_told_by_name(harness, lines):
     """A member who is not there any more when its message is worked on is ignored, and the log says why."""
-    assert await world.settle(classic("message-added")) == [DONE]
+    assert await harness.settle(classic("message-added")) == [DONE]
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == (
         "ignored",

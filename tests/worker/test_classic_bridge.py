@@ -13,9 +13,9 @@ from router.core.resources import Configuration
 from router.process.apis import Apis
 from router.streams.delivery import Done, Later
 from router.worker.startup import find_bridges, find_configurations, find_own
-from tests.support.accounts import CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
-from tests.worker.classic_world import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
-from tests.worker.world import ACCOUNT, EVERYBODY
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
+from tests.support.policies import EVERYBODY
+from tests.worker.classic_harness import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
 
 DONE = Done()
 FIND = "GET /v2/Conversations"
@@ -23,34 +23,34 @@ FETCH = "GET /v1/Services/{service}/Conversations/{conversation}"
 
 
 @pytest.fixture
-async def side(make_world):
-    """A world whose sandbox and worker have a bridge."""
+async def side(make_harness):
+    """A harness whose sandbox and worker have a bridge."""
     async for hook in start_hook():
-        world = await make_world(
+        harness = await make_harness(
             classic_post_webhook_url=hook.url,
             classic_webhook_filters=POST_EVENTS,
             classic_bridge=True,
             configurations=(BRIDGED,),
         )
-        world.resolver = world.make_resolver(bridges=bridge())
-        yield Classic(world, hook)
+        harness.resolver = harness.make_resolver(bridges=bridge())
+        yield Classic(harness, hook)
 
 
 async def test_member_of_a_bridged_conversation(side):
     """The entry is about the v2 participant, and names the classic conversation; what follows costs no call."""
     taken = await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
-    before = await side.world.total()
-    await side.world.settle(*webhooks)
-    assert await side.world.total() == before + 2  # the conversation, and its participants
-    (entry,) = await side.world.entries()
+    before = await side.harness.total()
+    await side.harness.settle(*webhooks)
+    assert await side.harness.total() == before + 2  # the conversation, and its participants
+    (entry,) = await side.harness.entries()
     assert entry.data.conversation.id == taken["bridged"]["id"]
     assert entry.data.conversation.classic_sid == taken["conversation"]["sid"]
     assert entry.data.participant.id.startswith("conv_participant_")
     assert (entry.data.address, entry.data.recipient.address) == (CUSTOMER, OURS)
     await side.inbound(body="again")
-    assert await side.world.settle(*await side.hook.take_all("onMessageAdded")) == [Result.KNOWN]
-    assert await side.world.total() == before + 2
+    assert await side.harness.settle(*await side.hook.take_all("onMessageAdded")) == [Result.KNOWN]
+    assert await side.harness.total() == before + 2
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -58,111 +58,111 @@ async def test_both_products_tell_in_any_order(side, seed):
     """Classic webhooks and v2 callbacks of one customer, each three times in any order: one joined."""
     taken = await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
-    people = await side.world.participants(taken["bridged"]["id"])
-    webhooks += [side.world.told("PARTICIPANT_ADDED", one) for one in people]
+    people = await side.harness.participants(taken["bridged"]["id"])
+    webhooks += [side.harness.callback("PARTICIPANT_ADDED", one) for one in people]
     order = shuffled(webhooks, seed)
     random.Random(seed).shuffle(order)
-    await side.world.settle(*order)
-    assert await side.world.types() == ["joined"]
+    await side.harness.settle(*order)
+    assert await side.harness.types() == ["joined"]
 
 
-async def test_v2_that_comes_later_is_waited_for(make_world):
+async def test_v2_that_comes_later_is_waited_for(make_harness):
     """The bridge takes seconds: an event waits for it, and takes the v2 participant once it is there."""
-    world = await make_world(configurations=(BRIDGED,))
-    world.resolver = world.make_resolver(bridges=bridge())
-    side = Classic(world, None)
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    side = Classic(harness, None)
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
-    (delivery,) = await world.enter(classic("participant-added", **sids))
-    (waiting,) = await world.work([delivery])
+    (delivery,) = await harness.receive(classic("participant-added", **sids))
+    (waiting,) = await harness.work([delivery])
     assert isinstance(waiting, Later)
-    assert await world.calls() == {FIND: 1, FETCH: 1}
-    captured = await world.capture(channelId=sids["conversation_sid"], customerType=None)
-    (waiting,) = await world.work([delivery])
+    assert await harness.calls() == {FIND: 1, FETCH: 1}
+    captured = await harness.capture(channelId=sids["conversation_sid"], customerType=None)
+    (waiting,) = await harness.work([delivery])
     assert waiting == Later("the bridge has not added the participant", classic_resolution.BRIDGE_WAIT)
-    await world.capture(channelId=sids["conversation_sid"])
-    assert await world.work([delivery]) == [DONE]
-    (entry,) = await world.entries()
+    await harness.capture(channelId=sids["conversation_sid"])
+    assert await harness.work([delivery]) == [DONE]
+    (entry,) = await harness.entries()
     assert entry.data.conversation.id == captured["conversation"]["id"]
 
 
-async def test_v2_that_does_not_come(make_world):
+async def test_v2_that_does_not_come(make_harness):
     """Past all patience the classic member itself is announced, and nothing of its conversation waits again."""
-    world = await make_world(configurations=(BRIDGED,))
-    world.resolver = world.make_resolver(bridges=bridge())
-    side = Classic(world, None)
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    side = Classic(harness, None)
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
-    (delivery,) = await world.enter(classic("participant-added", **sids))
-    world.clock.advance(PATIENCE + 1)
-    assert await world.work([delivery]) == [DONE]
-    before = await world.total()
+    (delivery,) = await harness.receive(classic("participant-added", **sids))
+    harness.clock.advance(PATIENCE + 1)
+    assert await harness.work([delivery]) == [DONE]
+    before = await harness.total()
     later = [classic("message-added", **sids), classic("state-updated", at=9e8, state="closed", **sids)]
-    assert await world.settle(*later) == [Result.KNOWN, Result.CLOSED]
-    assert await world.total() == before
-    first, last = await world.entries()
+    assert await harness.settle(*later) == [Result.KNOWN, Result.CLOSED]
+    assert await harness.total() == before
+    first, last = await harness.entries()
     assert first.data.conversation.id == last.data.conversation.id == sids["conversation_sid"]
 
 
-async def test_participant_that_v2_does_not_get(make_world):
+async def test_participant_that_v2_does_not_get(make_harness):
     """Where v2 has the conversation but never this member, the classic member takes the place in it."""
-    world = await make_world(configurations=(BRIDGED,))
-    world.resolver = world.make_resolver(bridges=bridge())
-    side = Classic(world, None)
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    side = Classic(harness, None)
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
-    captured = await world.capture(channelId=sids["conversation_sid"], customerType=None)
-    (delivery,) = await world.enter(classic("participant-added", **sids))
-    world.clock.advance(PATIENCE + 1)
-    assert await world.work([delivery]) == [DONE]
+    captured = await harness.capture(channelId=sids["conversation_sid"], customerType=None)
+    (delivery,) = await harness.receive(classic("participant-added", **sids))
+    harness.clock.advance(PATIENCE + 1)
+    assert await harness.work([delivery]) == [DONE]
     gone = classic("participant-removed", at=9e8, **sids)
-    assert await world.settle(classic("message-added", **sids), gone) == [Result.KNOWN, Result.LEFT]
-    first, last = await world.entries()
+    assert await harness.settle(classic("message-added", **sids), gone) == [Result.KNOWN, Result.LEFT]
+    first, last = await harness.entries()
     assert (first.type, last.type) == ("participant.joined", "participant.left")
     assert first.data.conversation.id == captured["conversation"]["id"]
     assert first.data.participant.id == sids["participant_sid"]
 
 
-async def test_our_number_is_nobodys_to_take(make_world):
+async def test_our_number_is_nobodys_to_take(make_harness):
     """A bridge may leave both sides UNKNOWN: the proxy address of a classic member is our own side in v2 as well."""
-    world = await make_world(configurations=(BRIDGED,), policy=EVERYBODY)
-    world.resolver = world.make_resolver(bridges=bridge())
-    side = Classic(world, None)
+    harness = await make_harness(configurations=(BRIDGED,), policy=EVERYBODY)
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    side = Classic(harness, None)
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     unknown = {"customerType": "UNKNOWN", "agentType": "UNKNOWN"}
-    captured = await world.capture(channelId=sids["conversation_sid"], **unknown)
-    assert await world.settle(classic("participant-added", **sids)) == [DONE]
-    people = await world.participants(captured["conversation"]["id"])
-    reports = [world.told("PARTICIPANT_ADDED", one) for one in people]
-    assert Result.JOINED not in await world.settle(*reports)
-    assert [entry.data.address for entry in await world.entries()] == [CUSTOMER]
+    captured = await harness.capture(channelId=sids["conversation_sid"], **unknown)
+    assert await harness.settle(classic("participant-added", **sids)) == [DONE]
+    people = await harness.participants(captured["conversation"]["id"])
+    reports = [harness.callback("PARTICIPANT_ADDED", one) for one in people]
+    assert Result.JOINED not in await harness.settle(*reports)
+    assert [entry.data.address for entry in await harness.entries()] == [CUSTOMER]
 
 
 async def test_v2_tells_of_its_own_end(side):
     """Who leaves a bridged conversation and that it closes is told by v2, and not once more from here."""
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
-    await side.world.settle(*await side.hook.take_all("onMessageAdded"))
+    await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
     ends = [classic("participant-removed", at=9e8, **sids), classic("state-updated", at=9e8, state="closed", **sids)]
-    assert await side.world.settle(*ends) == [Result.IGNORED, Result.IGNORED]
-    closed = await side.world.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
-    assert await side.world.settle(side.world.told("CONVERSATION_UPDATED", closed)) == [Result.CLOSED]
-    assert await side.world.settle(classic("message-added", index=5, **sids)) == [Result.STALE]
-    assert await side.world.types() == ["joined", "closed"]
+    assert await side.harness.settle(*ends) == [Result.IGNORED, Result.IGNORED]
+    closed = await side.harness.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
+    assert await side.harness.settle(side.harness.callback("CONVERSATION_UPDATED", closed)) == [Result.CLOSED]
+    assert await side.harness.settle(classic("message-added", index=5, **sids)) == [Result.STALE]
+    assert await side.harness.types() == ["joined", "closed"]
 
 
 async def test_bridge_that_opens_another_conversation(side):
     """A classic conversation outlives its v2 side: what is said after that closed is of the one that follows it."""
     taken = await side.inbound()
-    await side.world.settle(*await side.hook.take_all("onMessageAdded"))
-    closed = await side.world.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
-    await side.world.settle(side.world.told("CONVERSATION_UPDATED", closed))
+    await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
+    closed = await side.harness.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
+    await side.harness.settle(side.harness.callback("CONVERSATION_UPDATED", closed))
     again = await side.inbound(body="again")
     assert again["bridged"]["id"] != taken["bridged"]["id"]
-    assert await side.world.settle(*await side.hook.take_all("onMessageAdded")) == [DONE]
-    assert await side.world.types() == ["joined", "closed", "joined"]
-    (*_, last) = await side.world.entries()
+    assert await side.harness.settle(*await side.hook.take_all("onMessageAdded")) == [DONE]
+    assert await side.harness.types() == ["joined", "closed", "joined"]
+    (*_, last) = await side.harness.entries()
     assert last.data.conversation.id == again["bridged"]["id"]
     assert last.data.conversation.classic_sid == taken["conversation"]["sid"]
 
@@ -170,50 +170,53 @@ async def test_bridge_that_opens_another_conversation(side):
 async def test_agents_of_a_bridged_conversation(side):
     """An identity of ours is nobody's to take, and costs no call once the conversation is known."""
     taken = await side.inbound()
-    await side.world.settle(*await side.hook.take_all("onMessageAdded"))
-    await side.world.redis.zadd(side.world.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
-    before = await side.world.total()
+    await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
+    await side.harness.redis.zadd(side.harness.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
+    before = await side.harness.total()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": "MB" + "7" * 32}
     events = [classic(kind, identity="ai-agent", **sids) for kind in ("participant-added", "message-added")]
-    assert await side.world.settle(*events) == [Result.IGNORED, Result.IGNORED]
-    assert await side.world.total() == before
+    assert await side.harness.settle(*events) == [Result.IGNORED, Result.IGNORED]
+    assert await side.harness.total() == before
 
 
-async def test_conversation_of_another_service(make_world):
+async def test_conversation_of_another_service(make_harness):
     """What is not in the bridged service is not waited for: one look tells, and the member is announced."""
-    world = await make_world(configurations=(BRIDGED,))
-    world.resolver = world.make_resolver(bridges=bridge())
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
     elsewhere = {"conversation_sid": "CH" + "e" * 32}
-    assert await world.settle(classic("participant-added", **elsewhere)) == [DONE]
-    assert await world.calls() == {FIND: 1, FETCH: 1}
-    assert await world.settle(classic("message-added", **elsewhere)) == [Result.KNOWN]
-    assert await world.types() == ["joined"]
+    assert await harness.settle(classic("participant-added", **elsewhere)) == [DONE]
+    assert await harness.calls() == {FIND: 1, FETCH: 1}
+    assert await harness.settle(classic("message-added", **elsewhere)) == [Result.KNOWN]
+    assert await harness.types() == ["joined"]
 
 
 async def test_outage_of_v2_waits(side):
     """Without v2 it cannot be told whether a conversation is bridged: the event waits, however old it gets."""
     await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
-    side.world.resolver = side.world.make_resolver(bridges=bridge(), retries=0)
-    (_, delivery, *_) = await side.world.enter(*[one for one in webhooks if dict(one.pairs)["EventType"] != "x"])
-    side.world.fault(route=FIND.partition(" ")[2], status=503)
-    side.world.clock.advance(PATIENCE * 2)
-    (result,) = await side.world.work([delivery])
+    side.harness.resolver = side.harness.make_resolver(bridges=bridge(), retries=0)
+    (_, delivery, *_) = await side.harness.receive(*[one for one in webhooks if dict(one.pairs)["EventType"] != "x"])
+    side.harness.fault(route=FIND.partition(" ")[2], status=503)
+    side.harness.clock.advance(PATIENCE * 2)
+    (result,) = await side.harness.work([delivery])
     assert isinstance(result, Later)
-    side.world.mend()
-    assert await side.world.work([delivery]) == [DONE]
+    side.harness.clear_faults()
+    assert await side.harness.work([delivery]) == [DONE]
 
 
-async def test_configurations_are_read_at_the_start(make_world):
+async def test_configurations_are_read_at_the_start(make_harness):
     """Each account's configuration is asked for once; what the API does not tell is None, and logged."""
-    world = await make_world(configurations=(BRIDGED,))
-    async with Transport(world.url, KEY, SECRET, retries=0) as transport, Transport(world.url, KEY, SECRET) as other:
+    harness = await make_harness(configurations=(BRIDGED,))
+    async with (
+        Transport(harness.url, KEY, SECRET, retries=0) as transport,
+        Transport(harness.url, KEY, SECRET) as other,
+    ):
         apis = Apis([(Account(ACCOUNT, configuration_id=CONFIGURATION), transport), (Account("AC" + "9" * 32), other)])
         found = await find_configurations(apis)
         assert {account: configuration.id for account, configuration in found.items()} == {ACCOUNT: CONFIGURATION}
-        assert find_own(world.settings(ROUTER_AI_AGENT_ADDRESS=OURS)) == {f"SMS|{OURS}"}
+        assert find_own(harness.settings(ROUTER_AI_AGENT_ADDRESS=OURS)) == {f"SMS|{OURS}"}
         assert find_bridges(found) == bridge()
-        world.fault(status=503)
+        harness.fault(status=503)
         assert await find_configurations(apis) == {ACCOUNT: None}
 
 

@@ -15,7 +15,7 @@ from tests.inbound.email.mails import CONTENT_TYPE
 from tests.receiver.samples import SAMPLES
 from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
-from tests.worker.world import read_mails
+from tests.worker.harness import read_mails
 
 pytestmark = pytest.mark.promise(4)
 
@@ -35,7 +35,7 @@ def is_let_in(name, webhook):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-async def test_junk_that_is_taken_in_ends(world, lines, seed):
+async def test_junk_that_is_taken_in_ends(harness, lines, seed):
     """As many ends as entries were taken in, nothing left unread or pending, and an honest message comes through."""
     chance = random.Random(seed)
     for name in SOURCES:
@@ -45,18 +45,18 @@ async def test_junk_that_is_taken_in_ends(world, lines, seed):
             if name == SourceName.EMAIL:
                 webhook = replace(webhook, content_type=CONTENT_TYPE)
             if is_let_in(name, webhook):
-                await world.append(webhook)
-    await world.append(world.sms())
-    taken = await world.redis.xlen(world.inbound.key)
+                await harness.append(webhook)
+    await harness.append(harness.sms())
+    taken = await harness.redis.xlen(harness.inbound.key)
     assert taken > 20
 
     async def has_ended():
-        world.clock.advance(10)  # calls wait a minute for their conversation
+        harness.clock.advance(10)  # calls wait a minute for their conversation
         return sum(len(lines(event)) for event in ENDS) >= taken
 
-    async with world.consuming(ROUTER_DEAD_LETTER_BUDGET="1"):
+    async with harness.consuming(ROUTER_DEAD_LETTER_BUDGET="1"):
         await until(has_ended, 60)
-        await world.finished()
+        await harness.finished()
     assert sum(len(lines(event)) for event in ENDS) == taken
-    assert len(await world.letters()) == len(lines("event.dead"))
-    assert "participant.joined" in {entry.type for entry in await world.entries()}
+    assert len(await harness.dead_letters()) == len(lines("event.dead"))
+    assert "participant.joined" in {entry.type for entry in await harness.entries()}

@@ -8,17 +8,18 @@ from router.simulator.messages import form
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
 from router.worker.singles import SinglePath
-from tests.support.accounts import CONFIGURATION, CUSTOMER, DESK, OURS
-from tests.worker.world import ACCOUNT, CREATE, DESK_RULE, EVERYBODY, LIST, NOBODY, PLAIN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
+from tests.support.policies import DESK_RULE, EVERYBODY, NOBODY, PLAIN
+from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
 
 
-async def test_new_customer_costs_one_call(world):
+async def test_new_customer_costs_one_call(harness):
     """POST /Conversations with both participants is all; the entry says created, with both ends and the reason."""
-    assert await world.settle(world.sms()) == [DONE]
-    assert await world.calls() == {CREATE: 1}
-    (entry,) = await world.entries()
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert await harness.calls() == {CREATE: 1}
+    (entry,) = await harness.entries()
     data = entry.data
     assert (entry.type, data.origin, data.target, data.reason) == (
         "participant.joined",
@@ -30,291 +31,293 @@ async def test_new_customer_costs_one_call(world):
     assert (data.recipient.channel, data.recipient.address) == ("SMS", OURS)
     assert data.conversation.configuration_id == CONFIGURATION
     assert data.cause.event_type == "message.received"
-    customer, ours = sorted(await world.participants(data.conversation.id), key=lambda one: one["type"], reverse=True)
+    customer, ours = sorted(await harness.participants(data.conversation.id), key=lambda one: one["type"], reverse=True)
     assert (customer["id"], customer["type"]) == (data.participant.id, "CUSTOMER")
     assert (ours["type"], ours["addresses"][0]["address"]) == ("AI_AGENT", OURS)
 
 
-async def test_same_customer_again_costs_nothing(world):
+async def test_same_customer_again_costs_nothing(harness):
     """What is known is answered from Redis: no call, no second entry."""
-    await world.settle(world.sms())
-    assert await world.settle(world.sms(), world.sms()) == [Result.KNOWN, Result.KNOWN]
-    assert await world.total() == 1
-    assert await world.types() == ["joined"]
+    await harness.settle(harness.sms())
+    assert await harness.settle(harness.sms(), harness.sms()) == [Result.KNOWN, Result.KNOWN]
+    assert await harness.total() == 1
+    assert await harness.types() == ["joined"]
 
 
-async def test_customer_of_another_workers_conversation_costs_nothing(world):
+async def test_customer_of_another_workers_conversation_costs_nothing(harness):
     """What one worker has found out is known to all."""
-    await world.settle(world.sms())
-    assert await world.settle(world.sms(), by=world.make_resolver()) == [Result.KNOWN]
-    assert await world.total() == 1
+    await harness.settle(harness.sms())
+    assert await harness.settle(harness.sms(), by=harness.make_resolver()) == [Result.KNOWN]
+    assert await harness.total() == 1
 
 
-async def test_customer_who_is_there_already_costs_two_calls(world):
+async def test_customer_who_is_there_already_costs_two_calls(harness):
     """A 409 names the conversation, its participants are listed, and the customer is found."""
-    captured = await world.capture()
-    assert await world.settle(world.sms()) == [DONE]
-    assert await world.calls() == {CREATE: 1, LIST: 1}
-    (entry,) = await world.entries()
+    captured = await harness.capture()
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert await harness.calls() == {CREATE: 1, LIST: 1}
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.conversation.id) == ("found", captured["conversation"]["id"])
-    assert len(await world.conversations()) == 1
+    assert len(await harness.conversations()) == 1
 
 
 @pytest.mark.parametrize("kind", ["sms", "mms", "whatsapp", "rcs", "messenger"])
-async def test_every_channel_of_the_messaging_webhook(world, kind):
+async def test_every_channel_of_the_messaging_webhook(harness, kind):
     """Each channel makes one conversation with both sides on it, and nothing more."""
     channel = {"whatsapp": "WHATSAPP", "rcs": "RCS", "messenger": "CHAT"}.get(kind, "SMS")
-    await world.settle(world.sms(kind=kind), world.sms(kind=kind))
-    (entry,) = await world.entries()
+    await harness.settle(harness.sms(kind=kind), harness.sms(kind=kind))
+    (entry,) = await harness.entries()
     assert (entry.data.channel, entry.data.recipient.channel) == (channel, channel)
-    (conversation,) = await world.conversations()
+    (conversation,) = await harness.conversations()
     assert {one["type"] for one in conversation["participants"]} == {"CUSTOMER", "AI_AGENT"}
 
 
 @pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "+", "sip:ana@example.com"])
-async def test_address_that_is_neither_phone_nor_mailbox(world, address):
+async def test_address_that_is_neither_phone_nor_mailbox(harness, address):
     """It is kept as it is, and found again."""
-    await world.settle(world.sms(address))
-    assert await world.settle(world.sms(address)) == [Result.KNOWN]
-    assert (await world.entries())[0].data.address == address
+    await harness.settle(harness.sms(address))
+    assert await harness.settle(harness.sms(address)) == [Result.KNOWN]
+    assert (await harness.entries())[0].data.address == address
 
 
-async def test_two_unknown_participants_are_repaired(world):
+async def test_two_unknown_participants_are_repaired(harness):
     """What passive capture left as UNKNOWN gets the type that the message proves, with all four fields kept."""
-    await world.capture(customerType="UNKNOWN", agentType="UNKNOWN")
-    await world.settle(world.sms())
-    (conversation,) = await world.conversations()
+    await harness.capture(customerType="UNKNOWN", agentType="UNKNOWN")
+    await harness.settle(harness.sms())
+    (conversation,) = await harness.conversations()
     people = {one["addresses"][0]["address"]: one for one in conversation["participants"]}
     assert (people[CUSTOMER]["type"], people[OURS]["type"]) == ("CUSTOMER", "AI_AGENT")
     assert people[CUSTOMER]["name"] == CUSTOMER
-    (entry,) = await world.entries()
+    (entry,) = await harness.entries()
     assert entry.data.participant.type == "CUSTOMER"
 
 
-async def test_customer_who_is_missing_in_the_conversation_is_added(make_world):
+async def test_customer_who_is_missing_in_the_conversation_is_added(make_harness):
     """A conversation without the customer's participant gets one: list, add, done."""
-    world = await make_world()
-    captured = await world.capture(customerType=None)
-    assert await world.settle(world.sms()) == [DONE]
-    (entry,) = await world.entries()
+    harness = await make_harness()
+    captured = await harness.capture(customerType=None)
+    assert await harness.settle(harness.sms()) == [DONE]
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.conversation.id) == ("created", captured["conversation"]["id"])
 
 
-async def test_customer_who_is_there_as_an_agent_is_ignored(world):
+async def test_customer_who_is_there_as_an_agent_is_ignored(harness):
     """The policy sees the type that the participant has: an agent is nobody's to take, now and the next time."""
-    await world.capture(customerType="HUMAN_AGENT")
-    assert await world.settle(world.sms()) == [DONE]
-    before = await world.total()
-    assert await world.settle(world.sms()) == [Result.IGNORED]
-    assert (await world.entries(), await world.total()) == ([], before)
+    await harness.capture(customerType="HUMAN_AGENT")
+    assert await harness.settle(harness.sms()) == [DONE]
+    before = await harness.total()
+    assert await harness.settle(harness.sms()) == [Result.IGNORED]
+    assert (await harness.entries(), await harness.total()) == ([], before)
 
 
-async def test_human_agent_rule_has_its_own_stream(make_world):
+async def test_human_agent_rule_has_its_own_stream(make_harness):
     """Another target is another stream, and our side is created as AGENT: people answer there."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    await world.settle(world.sms(to=DESK))
-    (entry,) = await world.entries(Target.HUMAN_AGENT)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    await harness.settle(harness.sms(to=DESK))
+    (entry,) = await harness.entries(Target.HUMAN_AGENT)
     assert (entry.data.target, entry.data.reason) == ("human-agent", "service-desk (recipient)")
-    assert await world.entries(Target.AI_AGENT) == []
-    (conversation,) = await world.conversations()
+    assert await harness.entries(Target.AI_AGENT) == []
+    (conversation,) = await harness.conversations()
     assert {one["type"] for one in conversation["participants"]} == {"CUSTOMER", "AGENT"}
 
 
-async def test_policy_that_ignores_costs_no_call(make_world, lines):
+async def test_policy_that_ignores_costs_no_call(make_harness, lines):
     """Nobody's message is no call, no entry and no conversation; the log says which rule."""
-    world = await make_world(policy=NOBODY)
-    assert await world.settle(world.sms()) == [Result.IGNORED]
-    assert (await world.total(), await world.entries()) == (0, [])
+    harness = await make_harness(policy=NOBODY)
+    assert await harness.settle(harness.sms()) == [Result.IGNORED]
+    assert (await harness.total(), await harness.entries()) == (0, [])
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == ("ignored", "default")
 
 
-async def test_holder_of_a_conversation_holds_a_second_participant(make_world):
+async def test_holder_of_a_conversation_holds_a_second_participant(make_harness):
     """Whoever got the first participant of a conversation gets the others, whatever the policy would say of them."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    await world.settle(world.sms(to=DESK))
-    (conversation,) = await world.conversations()
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    await harness.settle(harness.sms(to=DESK))
+    (conversation,) = await harness.conversations()
     body = {"type": "CUSTOMER", "addresses": [{"channel": "EMAIL", "address": "ana@example.com"}]}
-    second = await world.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
-    assert await world.settle(world.told("PARTICIPANT_ADDED", second)) == [Result.JOINED]
-    first, other = await world.entries()
+    second = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", second)) == [Result.JOINED]
+    first, other = await harness.entries()
     assert (first.data.target, other.data.target) == ("human-agent", "human-agent")
     assert other.data.reason == first.data.reason
 
 
-async def test_passive_capture_first_and_the_webhook_later(world):
+async def test_passive_capture_first_and_the_webhook_later(harness):
     """Twilio told first: the webhook finds everything announced already."""
-    captured = await world.capture()
+    captured = await harness.capture()
     conversation = captured["conversation"]
     customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
-    assert await world.settle(world.told("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
-    assert await world.settle(world.sms()) == [DONE]
-    (entry,) = await world.entries()
+    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
+    assert await harness.settle(harness.sms()) == [DONE]
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.participant.id) == ("announced", customer["id"])
 
 
-async def test_webhook_first_and_its_callbacks_later(make_world):
+async def test_webhook_first_and_its_callbacks_later(make_harness):
     """Our own additions come back as callbacks and cause nothing, even where the policy would give agents a target."""
-    world = await make_world(policy=EVERYBODY)
-    await world.settle(world.sms())
-    (conversation,) = await world.conversations()
-    reports = [world.told("CONVERSATION_CREATED", conversation)]
-    reports += [world.told("PARTICIPANT_ADDED", one) for one in conversation["participants"]]
-    results = await world.settle(*reports)
+    harness = await make_harness(policy=EVERYBODY)
+    await harness.settle(harness.sms())
+    (conversation,) = await harness.conversations()
+    reports = [harness.callback("CONVERSATION_CREATED", conversation)]
+    reports += [harness.callback("PARTICIPANT_ADDED", one) for one in conversation["participants"]]
+    results = await harness.settle(*reports)
     assert set(results) <= {Result.NOTED, Result.KNOWN, Result.IGNORED, Result.STALE}
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_callbacks_of_our_own_additions_before_we_have_committed(make_world):
+async def test_callbacks_of_our_own_additions_before_we_have_committed(make_harness):
     """The same where the callbacks overtake the answer: what we create is ours from before it is created."""
-    world = await make_world(policy=EVERYBODY)
-    other = world.make_resolver()
+    harness = await make_harness(policy=EVERYBODY)
+    other = harness.make_resolver()
     await other.slow._accounts.know([ACCOUNT])  # another worker, who read what is ours a moment ago
-    await world.settle(world.sms())
-    (conversation,) = await world.conversations()
+    await harness.settle(harness.sms())
+    (conversation,) = await harness.conversations()
     ours = next(one for one in conversation["participants"] if one["type"] == "AI_AGENT")
-    await world.redis.delete(world.keys.conversation(ACCOUNT, conversation["id"]))
-    results = await world.settle(world.told("PARTICIPANT_ADDED", ours), by=other)
+    await harness.redis.delete(harness.keys.conversation(ACCOUNT, conversation["id"]))
+    results = await harness.settle(harness.callback("PARTICIPANT_ADDED", ours), by=other)
     assert results == [Result.IGNORED]
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_api_that_refuses_makes_a_dead_letter(world):
+async def test_api_that_refuses_makes_a_dead_letter(harness):
     """400 is the event's own fault: poison at once, with the reason and without the address."""
-    world.fault(status=400)
-    (verdict,) = await world.settle(world.sms())
+    harness.fault(status=400)
+    (verdict,) = await harness.settle(harness.sms())
     assert isinstance(verdict, Poison)
     assert "HTTP 400" in verdict.reason
     assert CUSTOMER not in verdict.reason
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 502, 503])
-async def test_api_that_cannot_now_makes_the_event_wait(world, status):
+async def test_api_that_cannot_now_makes_the_event_wait(harness, status):
     """Credentials, limits and outages are nobody's fault: later, never poison; then it works."""
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(status=status)
-    deliveries = await world.enter(world.sms())
-    (verdict,) = await world.work(deliveries)
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(status=status)
+    deliveries = await harness.receive(harness.sms())
+    (verdict,) = await harness.work(deliveries)
     assert isinstance(verdict, Later)
-    world.mend()
-    assert await world.work(deliveries) == [DONE]
-    assert await world.types() == ["joined"]
+    harness.clear_faults()
+    assert await harness.work(deliveries) == [DONE]
+    assert await harness.types() == ["joined"]
 
 
 @pytest.mark.parametrize("fault", [{"hang": True}, {"reset": True}, {"body": "broken"}, {"body": "empty"}], ids=str)
-async def test_api_that_does_not_answer_makes_the_event_wait(make_world, fault):
+async def test_api_that_does_not_answer_makes_the_event_wait(make_harness, fault):
     """No answer, or half of one: later; the next try looks first what the unanswered one did."""
-    world = await make_world()
-    world.api_timeout = 0.1
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(**fault)
-    deliveries = await world.enter(world.sms())
-    (verdict,) = await world.work(deliveries)
+    harness = await make_harness()
+    harness.api_timeout = 0.1
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(**fault)
+    deliveries = await harness.receive(harness.sms())
+    (verdict,) = await harness.work(deliveries)
     assert isinstance(verdict, Later)
     assert verdict.is_unsure
-    world.mend()
+    harness.clear_faults()
     redelivered = [type(one)(one.stream, one.entry_id, one.fields, is_redelivered=True) for one in deliveries]
-    assert await world.work(redelivered) == [DONE]
-    assert await world.types() == ["joined"]
-    assert len(await world.conversations()) == 1
+    assert await harness.work(redelivered) == [DONE]
+    assert await harness.types() == ["joined"]
+    assert len(await harness.conversations()) == 1
 
 
 @pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"body": "broken"}], ids=str)
-async def test_lost_answer_is_looked_up_in_the_same_try(world, fault):
+async def test_lost_answer_is_looked_up_in_the_same_try(harness, fault):
     """A POST whose answer was lost after its effect: it is found by its channelId and never posted twice."""
-    world.fault(method="POST", when="after", times=1, **fault)
-    assert await world.settle(world.sms()) == [DONE]
-    assert (await world.calls())[CREATE] == 1
-    assert len(await world.conversations()) == 1
-    (entry,) = await world.entries()
-    assert len(await world.participants(entry.data.conversation.id)) == 2
+    harness.fault(method="POST", when="after", times=1, **fault)
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert (await harness.calls())[CREATE] == 1
+    assert len(await harness.conversations()) == 1
+    (entry,) = await harness.entries()
+    assert len(await harness.participants(entry.data.conversation.id)) == 2
 
 
-async def test_lost_answer_to_an_added_participant(world):
+async def test_lost_answer_to_an_added_participant(harness):
     """The same for a participant that is added to a conversation."""
-    await world.capture(customerType=None)
-    world.fault(method="POST", route="/v2/Conversations/{conversation}/Participants", when="after", times=1, reset=True)
-    assert await world.settle(world.sms()) == [DONE]
-    (entry,) = await world.entries()
-    there = await world.participants(entry.data.conversation.id)
+    await harness.capture(customerType=None)
+    harness.fault(
+        method="POST", route="/v2/Conversations/{conversation}/Participants", when="after", times=1, reset=True
+    )
+    assert await harness.settle(harness.sms()) == [DONE]
+    (entry,) = await harness.entries()
+    there = await harness.participants(entry.data.conversation.id)
     assert [one["addresses"][0]["address"] for one in there].count(CUSTOMER) == 1
 
 
-async def test_participant_on_the_last_of_many_pages(world):
+async def test_participant_on_the_last_of_many_pages(harness):
     """A conversation of 3,000: every page is read, and the customer among them is found."""
-    captured = await world.capture()
+    captured = await harness.capture()
     conversation_id = captured["conversation"]["id"]
     path = f"/v2/Conversations/{conversation_id}/Participants"
     for number in range(2998):
         address = {"channel": "CHAT", "address": f"user-{number}"}
-        await world.api("POST", path, {"type": "HUMAN_AGENT", "addresses": [address]})
-    before = (await world.calls()).get(LIST, 0)
-    assert await world.settle(world.sms()) == [DONE]
-    assert (await world.calls())[LIST] - before >= 3
-    (entry,) = await world.entries()
+        await harness.api("POST", path, {"type": "HUMAN_AGENT", "addresses": [address]})
+    before = (await harness.calls()).get(LIST, 0)
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert (await harness.calls())[LIST] - before >= 3
+    (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.address) == ("found", CUSTOMER)
 
 
-async def test_conversation_that_closed_is_followed_by_another(world):
+async def test_conversation_that_closed_is_followed_by_another(harness):
     """CLOSED is final: its holder is told, and the next message opens a new conversation with a joined of its own."""
-    await world.settle(world.sms())
-    (old,) = await world.conversations()
-    closed = await world.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
-    assert await world.settle(world.told("CONVERSATION_UPDATED", closed)) == [Result.CLOSED]
-    assert await world.settle(world.sms()) == [DONE]
-    entries = await world.entries()
+    await harness.settle(harness.sms())
+    (old,) = await harness.conversations()
+    closed = await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
+    assert await harness.settle(harness.callback("CONVERSATION_UPDATED", closed)) == [Result.CLOSED]
+    assert await harness.settle(harness.sms()) == [DONE]
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined", "conversation.closed", "participant.joined"]
     assert entries[0].data.conversation.id == entries[1].subject == old["id"] != entries[2].data.conversation.id
     assert entries[1].data.target == entries[0].data.target
 
 
-async def test_route_is_confirmed_after_its_time(world):
+async def test_route_is_confirmed_after_its_time(harness):
     """Without a sign of life for ROUTER_ROUTE_TTL one fetch confirms a conversation, which holds again for so long."""
-    await world.settle(world.sms())
-    world.clock.advance(61)
-    before = await world.calls()
-    assert await world.settle(world.sms()) == [DONE]
-    after = await world.calls()
+    await harness.settle(harness.sms())
+    harness.clock.advance(61)
+    before = await harness.calls()
+    assert await harness.settle(harness.sms()) == [DONE]
+    after = await harness.calls()
     assert {route: after[route] - before.get(route, 0) for route in after if after[route] != before.get(route, 0)} == {
         "GET /v2/Conversations/{conversation}": 1
     }
-    world.clock.advance(30)
-    assert await world.settle(world.sms()) == [Result.KNOWN]
-    assert await world.calls() == after
+    harness.clock.advance(30)
+    assert await harness.settle(harness.sms()) == [Result.KNOWN]
+    assert await harness.calls() == after
 
 
-async def test_route_is_trusted_while_callbacks_arrive(world):
+async def test_route_is_trusted_while_callbacks_arrive(harness):
     """Where status callbacks reach us a closing would be announced: no confirmation is needed."""
-    await world.settle(world.sms())
-    (conversation,) = await world.conversations()
-    await world.settle(world.told("CONVERSATION_CREATED", conversation))
-    world.clock.advance(50)
-    await world.settle(world.told("CONVERSATION_UPDATED", conversation))
-    world.clock.advance(50)
-    before = await world.total()
-    assert await world.settle(world.sms()) == [Result.KNOWN]
-    assert await world.total() == before
+    await harness.settle(harness.sms())
+    (conversation,) = await harness.conversations()
+    await harness.settle(harness.callback("CONVERSATION_CREATED", conversation))
+    harness.clock.advance(50)
+    await harness.settle(harness.callback("CONVERSATION_UPDATED", conversation))
+    harness.clock.advance(50)
+    before = await harness.total()
+    assert await harness.settle(harness.sms()) == [Result.KNOWN]
+    assert await harness.total() == before
 
 
-async def test_closing_that_was_never_announced_is_found_by_the_confirmation(world):
+async def test_closing_that_was_never_announced_is_found_by_the_confirmation(harness):
     """A conversation that closed without a callback is published as closed and replaced, in that order."""
-    await world.settle(world.sms())
-    (old,) = await world.conversations()
-    await world.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
-    world.clock.advance(61)
-    assert await world.settle(world.sms()) == [DONE]
-    assert await world.types() == ["joined", "closed", "joined"]
-    assert await world.settle(world.told("CONVERSATION_UPDATED", old | {"status": "CLOSED"})) == [Result.KNOWN]
-    assert await world.types() == ["joined", "closed", "joined"]
+    await harness.settle(harness.sms())
+    (old,) = await harness.conversations()
+    await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
+    harness.clock.advance(61)
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert await harness.types() == ["joined", "closed", "joined"]
+    assert await harness.settle(harness.callback("CONVERSATION_UPDATED", old | {"status": "CLOSED"})) == [Result.KNOWN]
+    assert await harness.types() == ["joined", "closed", "joined"]
 
 
-async def test_closing_found_by_two_at_once_is_published_once(world, monkeypatch):
+async def test_closing_found_by_two_at_once_is_published_once(harness, monkeypatch):
     """A confirmation that loses the race to commit a closing reads again, and neither loses nor doubles it."""
-    await world.settle(world.sms())
-    (old,) = await world.conversations()
-    await world.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
-    world.clock.advance(61)
-    commit, lost = type(world.resolver.slow)._commit, []
+    await harness.settle(harness.sms())
+    (old,) = await harness.conversations()
+    await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
+    harness.clock.advance(61)
+    commit, lost = type(harness.resolver.slow)._commit, []
 
     async def lose_once(self, ledger):
         if ledger.entries and not lost:
@@ -322,12 +325,12 @@ async def test_closing_found_by_two_at_once_is_published_once(world, monkeypatch
             return False
         return await commit(self, ledger)
 
-    monkeypatch.setattr(type(world.resolver.slow), "_commit", lose_once)
-    assert await world.settle(world.sms()) == [DONE]
-    assert await world.types() == ["joined", "closed", "joined"]
+    monkeypatch.setattr(type(harness.resolver.slow), "_commit", lose_once)
+    assert await harness.settle(harness.sms()) == [DONE]
+    assert await harness.types() == ["joined", "closed", "joined"]
 
 
-async def test_nothing_is_read_of_a_conversation_that_was_just_created(world, monkeypatch):
+async def test_nothing_is_read_of_a_conversation_that_was_just_created(harness, monkeypatch):
     """There can hardly be anything, and the commit sees to it."""
     read, reads = Store.read_ledgers, []
 
@@ -336,86 +339,86 @@ async def test_nothing_is_read_of_a_conversation_that_was_just_created(world, mo
         return await read(self, queries)
 
     monkeypatch.setattr(Store, "read_ledgers", counting)
-    assert await world.settle(world.sms()) == [DONE]
+    assert await harness.settle(harness.sms()) == [DONE]
     assert not reads
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
 @pytest.mark.parametrize("told", ["its customer's coming", "its closing"])
-async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_counts(world, monkeypatch, told):
+async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_counts(harness, monkeypatch, told):
     """The creator's commit fails then, it reads what there is, and nothing is published twice or in the wrong place."""
-    other, end, is_told = world.make_resolver(), SinglePath._end, []
+    other, end, is_told = harness.make_resolver(), SinglePath._end, []
 
     async def tell_first(self, work, event, outcome):
         if not is_told:
             is_told.append(True)
-            (conversation,) = await world.conversations()
+            (conversation,) = await harness.conversations()
             if told == "its closing":
-                closed = await world.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
-                report = world.told("CONVERSATION_UPDATED", closed)
+                closed = await harness.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+                report = harness.callback("CONVERSATION_UPDATED", closed)
             else:
-                await world.redis.delete(world.keys.creating(ACCOUNT, f"SMS|{CUSTOMER}"))  # as if it had expired
+                await harness.redis.delete(harness.keys.creating(ACCOUNT, f"SMS|{CUSTOMER}"))  # as if it had expired
                 customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
-                report = world.told("PARTICIPANT_ADDED", customer)
-            await world.settle(report, by=other)
+                report = harness.callback("PARTICIPANT_ADDED", customer)
+            await harness.settle(report, by=other)
         return await end(self, work, event, outcome)
 
     monkeypatch.setattr(SinglePath, "_end", tell_first)
-    (delivery,) = await world.enter(world.sms())
-    await world.finish(delivery)
-    published = [entry.type.partition(".")[2] for entry in await world.published()]
+    (delivery,) = await harness.receive(harness.sms())
+    await harness.finish(delivery)
+    published = [entry.type.partition(".")[2] for entry in await harness.published()]
     if told == "its closing":
         assert sorted(published) == ["joined", "received"]
-        assert len(await world.conversations()) == 2
+        assert len(await harness.conversations()) == 2
     else:
         assert published == ["joined", "received"]
-        assert len(await world.conversations()) == 1
+        assert len(await harness.conversations()) == 1
 
 
-async def test_conversation_that_does_not_exist_any_more_is_replaced(world):
+async def test_conversation_that_does_not_exist_any_more_is_replaced(harness):
     """A route to a conversation that was deleted leads to a new one."""
-    await world.settle(world.sms())
-    (old,) = await world.conversations()
-    await world.api("DELETE", f"/v2/Conversations/{old['id']}")
-    world.clock.advance(61)
-    assert await world.settle(world.sms()) == [DONE]
-    first, second = await world.entries()
+    await harness.settle(harness.sms())
+    (old,) = await harness.conversations()
+    await harness.api("DELETE", f"/v2/Conversations/{old['id']}")
+    harness.clock.advance(61)
+    assert await harness.settle(harness.sms()) == [DONE]
+    first, second = await harness.entries()
     assert first.data.conversation.id != second.data.conversation.id
 
 
-async def test_confirmation_during_an_outage_waits(world):
+async def test_confirmation_during_an_outage_waits(harness):
     """A conversation that cannot be confirmed just now is neither trusted nor given up."""
-    await world.settle(world.sms())
-    world.clock.advance(61)
-    world.resolver = world.make_resolver(retries=0)
-    world.fault(status=503)
-    deliveries = await world.enter(world.sms())
-    (verdict,) = await world.work(deliveries)
+    await harness.settle(harness.sms())
+    harness.clock.advance(61)
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(status=503)
+    deliveries = await harness.receive(harness.sms())
+    (verdict,) = await harness.work(deliveries)
     assert isinstance(verdict, Later)
-    world.mend()
-    assert await world.work(deliveries) == [DONE]
+    harness.clear_faults()
+    assert await harness.work(deliveries) == [DONE]
 
 
-async def test_two_of_our_addresses_are_two_conversations(world):
+async def test_two_of_our_addresses_are_two_conversations(harness):
     """The pair of addresses decides: the same customer at two of our numbers is in two conversations."""
-    await world.settle(world.sms(), world.sms(to=DESK))
-    assert len({entry.data.conversation.id for entry in await world.entries()}) == 2
+    await harness.settle(harness.sms(), harness.sms(to=DESK))
+    assert len({entry.data.conversation.id for entry in await harness.entries()}) == 2
 
 
-async def test_status_callback_of_an_outgoing_message_is_disregarded(world, lines):
+async def test_status_callback_of_an_outgoing_message_is_disregarded(harness, lines):
     """What Twilio says of our own messages on the same URL costs nothing and is ignored by name."""
-    webhook = world.sms()
+    webhook = harness.sms()
     params = dict(webhook.pairs) | {"MessageStatus": "delivered", "SmsStatus": "delivered"}
-    assert await world.settle(form(webhook.path, webhook.resource_id, params)) == [Result.IGNORED]
-    assert await world.total() == 0
+    assert await harness.settle(form(webhook.path, webhook.resource_id, params)) == [Result.IGNORED]
+    assert await harness.total() == 0
     assert lines("event")[0]["type"] == "message.delivered"
 
 
-async def test_log_line_of_an_event_is_whole_and_masked(world, output, lines):
+async def test_log_line_of_an_event_is_whole_and_masked(harness, output, lines):
     """One line: result, reason, masked address, ids and milliseconds; nobody's number in any line."""
-    await world.settle(world.sms())
+    await harness.settle(harness.sms())
     (line,) = lines("event")
-    (entry,) = await world.entries()
+    (entry,) = await harness.entries()
     assert line["result"] == "joined"
     assert (line["participant"], line["conversation"]) == (entry.data.participant.id, entry.data.conversation.id)
     assert (line["target"], line["address"]) == ("ai-agent", "+155***01")

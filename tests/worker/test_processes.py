@@ -21,16 +21,16 @@ EVENTS = 1000
 
 
 @pytest.fixture
-async def launch(tmp_path, world):
-    """Start `python -m router COMMAND ...` in this world; whatever happens, nothing of it is left running."""
+async def launch(tmp_path, harness):
+    """Start `python -m router COMMAND ...` in this harness; whatever happens, nothing of it is left running."""
     running = []
     environment = {
-        "REDIS_URL": world.redis_url,
+        "REDIS_URL": harness.redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
         "TWILIO_API_KEY": KEY,
         "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": world.url,
+        "TWILIO_CONVERSATIONS_URL": harness.url,
         "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
         "PUBLIC_BASE_URL": "https://hooks.example.com",
         "ROUTER_HOST": "127.0.0.1",
@@ -47,126 +47,126 @@ async def launch(tmp_path, world):
         await process.kill()
 
 
-async def enter_many(world, number):
+async def enter_many(harness, number):
     """Let so many customers write, each once."""
-    await world.ensure_group()
-    webhooks = [world.sms(f"+1555{index:07d}") for index in range(number)]
+    await harness.ensure_group()
+    webhooks = [harness.sms(f"+1555{index:07d}") for index in range(number)]
     for index in range(0, number, 200):
-        await asyncio.gather(*(world.append(webhook) for webhook in webhooks[index : index + 200]))
+        await asyncio.gather(*(harness.append(webhook) for webhook in webhooks[index : index + 200]))
 
 
-async def published(world, number):
-    return len(await world.entries()) >= number
+async def published(harness, number):
+    return len(await harness.entries()) >= number
 
 
-async def assert_one_of_each(world, number):
+async def assert_one_of_each(harness, number):
     """So many customers: as many conversations, participants and joined entries, and no dead letter."""
-    entries = await world.entries()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined"] * number
     assert len({entry.id for entry in entries}) == number
     assert len({entry.data.participant.id for entry in entries}) == number
-    state = (await world.api("GET", "/healthz"))["conversations"]
+    state = (await harness.api("GET", "/healthz"))["conversations"]
     assert state == number
-    assert await world.letters() == []
+    assert await harness.dead_letters() == []
 
 
-async def test_killed_worker_is_replaced_within_seconds(launch, world):
+async def test_killed_worker_is_replaced_within_seconds(launch, harness):
     """kill -9 in the middle of a thousand events: the survivor takes over, and nothing is lost or doubled."""
-    await enter_many(world, EVENTS)
+    await enter_many(harness, EVENTS)
     victim = await launch("work", ROUTER_BATCH="50", ROUTER_WINDOW="50", ROUTER_API_CONCURRENCY="8")
-    await until(lambda: published(world, EVENTS // 4), 30)
+    await until(lambda: published(harness, EVENTS // 4), 30)
     os.kill(victim.process.pid, signal.SIGKILL)
     await victim.process.wait()
-    before = len(await world.entries())
-    pending = (await world.redis.xpending(world.inbound.key, RESOLVER))["pending"]
+    before = len(await harness.entries())
+    pending = (await harness.redis.xpending(harness.inbound.key, RESOLVER))["pending"]
     assert before < EVENTS, "killed too late to prove anything"
     assert pending > 0
     survivor = await launch("work")
     await survivor.started()
-    await world.finished(20)
-    await assert_one_of_each(world, EVENTS)
+    await harness.finished(20)
+    await assert_one_of_each(harness, EVENTS)
     assert sum(line["entries"] for line in survivor.find("claimed")) >= pending
 
 
-async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, world):
+async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, harness):
     """Killed while all of its calls hang: the survivor, which knows it by its heartbeat, does every one once."""
     number = 200
-    world.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
+    harness.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
     victim = await launch("work", ROUTER_API_CONCURRENCY=str(number))
     await victim.started()
-    await enter_many(world, number)
-    faults = world.sandbox.app[FAULTS]
+    await enter_many(harness, number)
+    faults = harness.sandbox.app[FAULTS]
     await until(lambda: not any(fault["left"] for fault in faults.listing()), 30)
     survivor = await launch("work")
     await survivor.started()
     os.kill(victim.process.pid, signal.SIGKILL)
-    await world.finished(60)
-    await assert_one_of_each(world, number)
+    await harness.finished(60)
+    await assert_one_of_each(harness, number)
     await until(lambda: sum(line["entries"] for line in survivor.find("claimed")) == number)
 
 
-async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, world):
+async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, harness):
     """SIGTERM under load: exit status 0, what was begun is finished, and a survivor has the rest at once."""
-    await enter_many(world, 400)
+    await enter_many(harness, 400)
     leaver = await launch("work", ROUTER_BATCH="20", ROUTER_WINDOW="20", ROUTER_API_CONCURRENCY="4")
-    await until(lambda: published(world, 50), 30)
+    await until(lambda: published(harness, 50), 30)
     assert await leaver.end() == 0
     assert leaver.lines[-1]["event"] == "process.stopped"
-    assert not [key async for key in world.redis.scan_iter(f"{world.keys.namespace}:*heartbeat*")]
-    assert len(await world.entries()) < 400, "stopped too late to prove anything"
+    assert not [key async for key in harness.redis.scan_iter(f"{harness.keys.namespace}:*heartbeat*")]
+    assert len(await harness.entries()) < 400, "stopped too late to prove anything"
     survivor = await launch("work")
-    await world.finished()
-    await assert_one_of_each(world, 400)
+    await harness.finished()
+    await assert_one_of_each(harness, 400)
     assert await survivor.end() == 0
 
 
-async def test_sigterm_during_an_outage_hands_back(launch, world):
+async def test_sigterm_during_an_outage_hands_back(launch, harness):
     """Events that wait for the API when the worker must go stay pending, and a survivor takes them when it is back."""
-    world.fault(status=503)
-    await enter_many(world, 5)
+    harness.fault(status=503)
+    await enter_many(harness, 5)
     leaver = await launch("work", ROUTER_GRACE="0.5")
     await until(lambda: leaver.find("event.waiting"), 20)
     assert await leaver.end() == 0
-    world.mend()
+    harness.clear_faults()
     survivor = await launch("work")
     await survivor.started()
-    await world.finished()
-    await assert_one_of_each(world, 5)
+    await harness.finished()
+    await assert_one_of_each(harness, 5)
 
 
-async def test_worker_without_its_group_makes_it_again_and_works_on(launch, world):
+async def test_worker_without_its_group_makes_it_again_and_works_on(launch, harness):
     """A group that is destroyed begins anew in the same process: what was done stays silent, what is new is done."""
     worker = await launch("work")
     await worker.started()
-    await enter_many(world, 2)
-    await world.finished()
-    await world.redis.xgroup_destroy(world.inbound.key, RESOLVER)
+    await enter_many(harness, 2)
+    await harness.finished()
+    await harness.redis.xgroup_destroy(harness.inbound.key, RESOLVER)
     await until(lambda: worker.find("reading.resumed"), 20)
-    await enter_many(world, 3)
-    await world.finished()
-    await assert_one_of_each(world, 3)
+    await enter_many(harness, 3)
+    await harness.finished()
+    await assert_one_of_each(harness, 3)
     assert await worker.end() == 0
 
 
-async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, world):
+async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, harness):
     """The process says so and ends with 1; once somebody has mended the key, its successor works."""
     worker = await launch("work")
     await worker.started()
-    await world.redis.delete(world.inbound.key)
-    await world.redis.set(world.inbound.key, "no stream", ex=60)
+    await harness.redis.delete(harness.inbound.key)
+    await harness.redis.set(harness.inbound.key, "no stream", ex=60)
     async with asyncio.timeout(20):
         assert await worker.process.wait() == 1
     assert worker.find("reading.failed")
     assert worker.find("process.failed")
-    await world.redis.delete(world.inbound.key)
+    await harness.redis.delete(harness.inbound.key)
     successor = await launch("work")
     await successor.started()
-    await enter_many(world, 3)
-    await world.finished()
-    await assert_one_of_each(world, 3)
+    await enter_many(harness, 3)
+    await harness.finished()
+    await assert_one_of_each(harness, 3)
 
 
-async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, world):
+async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, harness):
     """One webhook, two hundred times at once, on everything twice: one conversation, one participant, one joined."""
     ports = [free_port(), free_port()]
     processes = [await launch("receive", "--port", str(port)) for port in ports]
@@ -182,32 +182,32 @@ async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, wor
                 return answer.status
 
         assert set(await asyncio.gather(*(post(number) for number in range(200)))) == {200}
-    await world.finished()
-    await assert_one_of_each(world, 1)
-    assert await world.redis.xlen(world.inbound.key) == 1
+    await harness.finished()
+    await assert_one_of_each(harness, 1)
+    assert await harness.redis.xlen(harness.inbound.key) == 1
     assert await asyncio.gather(*(process.end() for process in processes)) == [0, 0, 0, 0]
 
 
-async def test_operators_port_of_the_worker(launch, world):
+async def test_operators_port_of_the_worker(launch, harness):
     """With ROUTER_METRICS_PORT a worker shows what it counted."""
     port = free_port()
     worker = await launch("work", ROUTER_METRICS_PORT=str(port))
     await worker.started()
-    await enter_many(world, 2)
-    await world.finished()
-    async with world.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+    await enter_many(harness, 2)
+    await harness.finished()
+    async with harness.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
         text = await answer.text()
     assert 'router_events_total{result="joined",source="messaging"} 2.0' in text
     assert 'router_api_calls_total{method="POST",route="/v2/Conversations",status="201"} 2.0' in text
     assert await worker.end() == 0
 
 
-async def test_log_of_a_worker_names_nobody(launch, world):
+async def test_log_of_a_worker_names_nobody(launch, harness):
     """No address, token or secret in any line of a worker's life."""
     worker = await launch("work")
     await worker.started()
-    await enter_many(world, 3)
-    await world.finished()
+    await enter_many(harness, 3)
+    await harness.finished()
     assert await worker.end() == 0
     for secret in ("+15550000", "15557650000", TOKEN, SECRET, KEY):
         assert secret not in worker.text

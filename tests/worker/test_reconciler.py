@@ -12,9 +12,10 @@ from router.process.apis import Apis
 from router.tasks import end
 from router.worker.app import working
 from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
+from tests.support.policies import DESK_RULE, PLAIN
 from tests.support.waiting import until
-from tests.worker.sweeping import WINDOW, Sweeps
-from tests.worker.world import DESK_RULE, LIST, PLAIN
+from tests.worker.harness import LIST
+from tests.worker.sweeps import WINDOW, Sweeps
 
 FETCH = "GET /v2/Conversations/{conversation}"
 FETCH_ONE = "GET /v2/Conversations/{conversation}/Participants/{participant}"
@@ -23,8 +24,8 @@ OTHER_ACCOUNT = f"AC{0x0DD:032x}"
 
 
 @pytest.fixture
-def sweeps(world):
-    return Sweeps(world)
+def sweeps(harness):
+    return Sweeps(harness)
 
 
 def customer_in(conversation, address=CUSTOMER):
@@ -34,8 +35,8 @@ def customer_in(conversation, address=CUSTOMER):
 
 async def opened(sweeps, **capture):
     """A conversation that Twilio captured, of which only its own creation was told."""
-    conversation = (await sweeps.world.capture(**capture))["conversation"]
-    await sweeps.settle(sweeps.world.told("CONVERSATION_CREATED", conversation))
+    conversation = (await sweeps.harness.capture(**capture))["conversation"]
+    await sweeps.settle(sweeps.harness.callback("CONVERSATION_CREATED", conversation))
     return conversation
 
 
@@ -43,22 +44,22 @@ async def known(sweeps):
     """A conversation whose customer was announced by callback."""
     conversation = await opened(sweeps)
     customer = customer_in(conversation)
-    assert await sweeps.settle(sweeps.world.told("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
+    assert await sweeps.settle(sweeps.harness.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
     return conversation, customer
 
 
-async def add(world, conversation, address=OTHER_CUSTOMER, kind="CUSTOMER"):
+async def add(harness, conversation, address=OTHER_CUSTOMER, kind="CUSTOMER"):
     body = {"type": kind, "addresses": [{"channel": "SMS", "address": address}]}
-    return await world.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
+    return await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
 
 
-async def remove(world, participant):
+async def remove(harness, participant):
     path = f"/sandbox/participants/{participant['conversationId']}/{participant['id']}/remove"
-    return await world.api("POST", path)
+    return await harness.api("POST", path)
 
 
-async def close(world, conversation):
-    return await world.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
+async def close(harness, conversation):
+    return await harness.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
 
 
 def counted(name, *labels):
@@ -66,14 +67,14 @@ def counted(name, *labels):
     return metrics._counts[name].get(labels, 0)
 
 
-async def test_lost_addition_is_recovered(world, sweeps, lines):
+async def test_lost_addition_is_recovered(harness, sweeps, lines):
     """A minute after the conversation was told of, two calls find its customer: joined, counted, and one line."""
     await opened(sweeps)
     before, calls = counted("router_recovered", "joined"), counted("router_sweep_calls", "GET")
     assert await sweeps.sweep(after=50) == 0
     assert await sweeps.sweep(after=11) == 1
-    assert await world.calls() == {FETCH: 1, LIST: 1}
-    (entry,) = await world.entries()
+    assert await harness.calls() == {FETCH: 1, LIST: 1}
+    (entry,) = await harness.entries()
     data = entry.data
     assert (data.origin, data.address, data.recipient.address) == ("recovered", CUSTOMER, OURS)
     assert (data.cause.source, data.cause.event_type) == ("conversations", "recovered")
@@ -83,36 +84,39 @@ async def test_lost_addition_is_recovered(world, sweeps, lines):
     assert CUSTOMER not in str(line)
 
 
-async def test_callback_that_comes_after_all_changes_nothing(world, sweeps):
+async def test_callback_that_comes_after_all_changes_nothing(harness, sweeps):
     """What was recovered is newer than its callback, which comes at last."""
     conversation = await opened(sweeps)
     await sweeps.sweep()
-    told = world.told("PARTICIPANT_ADDED", customer_in(conversation))
+    told = harness.callback("PARTICIPANT_ADDED", customer_in(conversation))
     assert await sweeps.settle(told) == [Result.STALE]
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_callback_and_two_sweeps_at_once(world):
+async def test_callback_and_two_sweeps_at_once(harness):
     """Whoever commits first publishes; the others find it done."""
-    workers = [Sweeps(world) for _ in range(3)]
+    workers = [Sweeps(harness) for _ in range(3)]
     for number in range(20):
-        conversation = (await world.capture(f"+1555000{number:04d}"))["conversation"]
-        await workers[0].settle(world.told("CONVERSATION_CREATED", conversation))
-    world.clock.advance(61)
+        conversation = (await harness.capture(f"+1555000{number:04d}"))["conversation"]
+        await workers[0].settle(harness.callback("CONVERSATION_CREATED", conversation))
+    harness.clock.advance(61)
     told = [
-        world.told("PARTICIPANT_ADDED", customer_in(one, one["participants"][0]["addresses"][0]["address"]))
-        for one in await world.conversations()
+        harness.callback("PARTICIPANT_ADDED", customer_in(one, one["participants"][0]["addresses"][0]["address"]))
+        for one in await harness.conversations()
     ]
     await asyncio.gather(*(worker.sweep(after=0) for worker in workers), workers[0].settle(*told))
-    entries = await world.entries()
+    entries = await harness.entries()
     assert [entry.type for entry in entries] == [JoinedData.type] * 20
     assert len({entry.id for entry in entries}) == 20
 
 
-async def test_lost_race_reads_again(world, sweeps, monkeypatch):
+async def test_lost_race_reads_again(harness, sweeps, monkeypatch):
     """A sweep whose commit came too late takes what it saw on what is committed by then."""
     conversation = await opened(sweeps)
-    commit, told = type(sweeps.reconciler._store).commit, world.told("PARTICIPANT_ADDED", customer_in(conversation))
+    commit, told = (
+        type(sweeps.reconciler._store).commit,
+        harness.callback("PARTICIPANT_ADDED", customer_in(conversation)),
+    )
 
     async def overtaken(store, ledgers):
         monkeypatch.setattr(type(store), "commit", commit)
@@ -121,165 +125,165 @@ async def test_lost_race_reads_again(world, sweeps, monkeypatch):
 
     monkeypatch.setattr(type(sweeps.reconciler._store), "commit", overtaken)
     assert await sweeps.sweep() == 1
-    (entry,) = await world.entries()
+    (entry,) = await harness.entries()
     assert entry.data.origin == "announced"
 
 
-async def test_lost_removal_is_recovered(world, sweeps):
+async def test_lost_removal_is_recovered(harness, sweeps):
     """Who is not listed is asked for; whom the API does not know has left, once, whatever comes late."""
     _, customer = await known(sweeps)
-    removed = await remove(world, customer)
+    removed = await remove(harness, customer)
     assert await sweeps.sweep() == 1
-    assert (await world.calls())[FETCH_ONE] == 1
-    joined, left = await world.entries()
+    assert (await harness.calls())[FETCH_ONE] == 1
+    joined, left = await harness.entries()
     assert (left.type, left.subject, left.data.address) == ("participant.left", joined.subject, CUSTOMER)
-    late = [world.told("PARTICIPANT_UPDATED", customer), world.told("PARTICIPANT_REMOVED", removed)]
+    late = [harness.callback("PARTICIPANT_UPDATED", customer), harness.callback("PARTICIPANT_REMOVED", removed)]
     assert await sweeps.settle(*late) == [Result.STALE, Result.STALE]
-    assert await world.types() == ["joined", "left"]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_participant_who_is_not_listed_but_known_has_not_left(make_world):
+async def test_participant_who_is_not_listed_but_known_has_not_left(make_harness):
     """A list that lacks somebody, because it shifted between two pages, proves nothing."""
-    world = await make_world(list_page_limit=1, page_tokens="count")
-    sweeps = Sweeps(world)
+    harness = await make_harness(list_page_limit=1, page_tokens="count")
+    sweeps = Sweeps(harness)
     await known(sweeps)
-    world.fault(method="GET", route=LIST.removeprefix("GET "), churn="removal", times=1)
+    harness.fault(method="GET", route=LIST.removeprefix("GET "), churn="removal", times=1)
     assert await sweeps.sweep() == 1
-    calls = await world.calls()
+    calls = await harness.calls()
     assert (calls[LIST], calls[FETCH_ONE]) == (2, 1)
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_lost_closing_is_recovered_and_final(world, sweeps):
+async def test_lost_closing_is_recovered_and_final(harness, sweeps):
     """A conversation that has closed is published as closed to its holder, and never looked at again."""
     conversation, _ = await known(sweeps)
-    closed = await close(world, conversation)
+    closed = await close(harness, conversation)
     assert await sweeps.sweep() == 1
-    assert await world.types() == ["joined", "closed"]
-    assert await sweeps.settle(world.told("CONVERSATION_UPDATED", closed)) == [Result.KNOWN]
+    assert await harness.types() == ["joined", "closed"]
+    assert await sweeps.settle(harness.callback("CONVERSATION_UPDATED", closed)) == [Result.KNOWN]
     assert await sweeps.sweep(after=WINDOW / 2) == 0
 
 
-async def test_lost_update_is_recovered(world, sweeps):
+async def test_lost_update_is_recovered(harness, sweeps):
     """A name that nobody told is an update, once."""
     conversation, customer = await known(sweeps)
     path = f"/v2/Conversations/{conversation['id']}/Participants/{customer['id']}"
-    await world.api("PUT", path, {"type": "CUSTOMER", "name": "Ana", "addresses": customer["addresses"]})
+    await harness.api("PUT", path, {"type": "CUSTOMER", "name": "Ana", "addresses": customer["addresses"]})
     await sweeps.sweep()
     await sweeps.sweep(after=601)
-    assert await world.types() == ["joined", "updated"]
+    assert await harness.types() == ["joined", "updated"]
 
 
-async def test_customer_who_came_back_before_the_leaving_was_told(world, sweeps):
+async def test_customer_who_came_back_before_the_leaving_was_told(harness, sweeps):
     """Removed, added anew, told the other way round: a sweep a minute later announces whose address was held."""
     conversation, customer = await known(sweeps)
     await sweeps.sweep()
-    removed, again = await remove(world, customer), await add(world, conversation, CUSTOMER)
-    late = [world.told("PARTICIPANT_ADDED", again), world.told("PARTICIPANT_REMOVED", removed)]
+    removed, again = await remove(harness, customer), await add(harness, conversation, CUSTOMER)
+    late = [harness.callback("PARTICIPANT_ADDED", again), harness.callback("PARTICIPANT_REMOVED", removed)]
     assert await sweeps.settle(*late) == [Result.IGNORED, Result.LEFT]
     await sweeps.sweep()
-    assert await world.types() == ["joined", "left", "joined"]
-    assert (await world.entries())[2].subject == again["id"]
+    assert await harness.types() == ["joined", "left", "joined"]
+    assert (await harness.entries())[2].subject == again["id"]
 
 
-async def test_customer_who_came_back_without_a_word(world, sweeps):
+async def test_customer_who_came_back_without_a_word(harness, sweeps):
     """Left and joined again, and both callbacks lost: both are published, in that order."""
     conversation, customer = await known(sweeps)
-    await remove(world, customer)
-    await add(world, conversation, CUSTOMER)
+    await remove(harness, customer)
+    await add(harness, conversation, CUSTOMER)
     await sweeps.sweep()
-    assert await world.types() == ["joined", "left", "joined"]
+    assert await harness.types() == ["joined", "left", "joined"]
 
 
-async def test_nothing_is_missed_costs_two_calls_and_writes_nothing(world, sweeps):
+async def test_nothing_is_missed_costs_two_calls_and_writes_nothing(harness, sweeps):
     """A conversation that is as announced is left as it is."""
     conversation, _ = await known(sweeps)
     ours = customer_in(conversation, OURS)
-    await sweeps.settle(world.told("PARTICIPANT_ADDED", ours))
-    key = world.keys.conversation(ACCOUNT, conversation["id"])
-    before = await world.redis.hgetall(key)
+    await sweeps.settle(harness.callback("PARTICIPANT_ADDED", ours))
+    key = harness.keys.conversation(ACCOUNT, conversation["id"])
+    before = await harness.redis.hgetall(key)
     assert await sweeps.sweep() == 1
-    assert await world.redis.hgetall(key) == before
-    assert await world.calls() == {FETCH: 1, LIST: 1}
+    assert await harness.redis.hgetall(key) == before
+    assert await harness.calls() == {FETCH: 1, LIST: 1}
 
 
-async def test_what_is_young_is_left_to_its_callback(world, sweeps, lines):
+async def test_what_is_young_is_left_to_its_callback(harness, sweeps, lines):
     """What happened within the last minute may still be told; a minute later it is lost."""
     conversation, _ = await known(sweeps)
-    await world.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
-    newcomer = await add(world, conversation)
+    await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
+    newcomer = await add(harness, conversation)
     assert await sweeps.sweep() == 1
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
     assert await sweeps.sweep(after=59) == 0
     assert await sweeps.sweep(after=2) == 1
-    assert (await world.entries())[1].subject == newcomer["id"]
+    assert (await harness.entries())[1].subject == newcomer["id"]
     assert len(lines("reconciler.recovered")) == 1
 
 
-async def test_young_closing_is_left_to_its_callback(world, sweeps):
+async def test_young_closing_is_left_to_its_callback(harness, sweeps):
     """The same for a conversation that has just closed."""
     conversation, _ = await known(sweeps)
-    await world.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
-    await close(world, conversation)
+    await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
+    await close(harness, conversation)
     await sweeps.sweep()
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
     await sweeps.sweep()
-    assert await world.types() == ["joined", "closed"]
+    assert await harness.types() == ["joined", "closed"]
 
 
-async def test_participant_who_is_just_being_created_is_left_to_its_creator(world, sweeps):
+async def test_participant_who_is_just_being_created_is_left_to_its_creator(harness, sweeps):
     """A worker that creates somebody knows the message; the sweep waits for it like a callback does."""
     conversation, _ = await known(sweeps)
-    newcomer = await add(world, conversation)
+    newcomer = await add(harness, conversation)
     store, address = sweeps.reconciler._store, newcomer["addresses"][0]
     key = f"{address['channel']}|{address['address']}"
-    await world.redis.set(world.keys.creating(ACCOUNT, key), "1", ex=60)
+    await harness.redis.set(harness.keys.creating(ACCOUNT, key), "1", ex=60)
     await sweeps.sweep()
-    assert await world.types() == ["joined"]
-    await world.redis.delete(world.keys.creating(ACCOUNT, key))
+    assert await harness.types() == ["joined"]
+    await harness.redis.delete(harness.keys.creating(ACCOUNT, key))
     assert await store.are_being_created([(ACCOUNT, [key])]) == [False]
     await sweeps.sweep()
-    assert await world.types() == ["joined", "joined"]
+    assert await harness.types() == ["joined", "joined"]
 
 
-async def test_agents_that_nobody_told_of_are_nobodys_to_take(world, sweeps):
+async def test_agents_that_nobody_told_of_are_nobodys_to_take(harness, sweeps):
     """The policy decides as for a callback; whoever sits at our own address is ours."""
     conversation, _ = await known(sweeps)
-    await add(world, conversation, "+15557650009", "HUMAN_AGENT")
+    await add(harness, conversation, "+15557650009", "HUMAN_AGENT")
     await sweeps.resolver.accounts.know([ACCOUNT])
     await sweeps.sweep()
     await sweeps.sweep(after=601)
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_policy_sees_our_side(make_world):
+async def test_policy_sees_our_side(make_harness):
     """A rule on our address decides by who is there."""
-    world = await make_world(policy=PLAIN + DESK_RULE)
-    sweeps = Sweeps(world)
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    sweeps = Sweeps(harness)
     await opened(sweeps, to=DESK)
     await sweeps.sweep()
-    (entry,) = await world.entries()
+    (entry,) = await harness.entries()
     assert (entry.data.target, entry.data.recipient.address) == ("human-agent", DESK)
 
 
-async def test_deleted_conversation_is_forgotten(world, sweeps):
+async def test_deleted_conversation_is_forgotten(harness, sweeps):
     """Nothing is published of what does not exist any more, and nobody looks again."""
     conversation, _ = await known(sweeps)
-    await world.api("DELETE", f"/v2/Conversations/{conversation['id']}")
+    await harness.api("DELETE", f"/v2/Conversations/{conversation['id']}")
     before = counted("router_sweeps", "gone")
     assert await sweeps.sweep() == 1
     assert await sweeps.sweep(after=601) == 0
     assert counted("router_sweeps", "gone") - before == 1
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_rare_sweeps_until_the_window_ends(world, sweeps):
+async def test_rare_sweeps_until_the_window_ends(harness, sweeps):
     """After the first minute every ten minutes, until an hour after the last event; a new event begins anew."""
     conversation, _ = await known(sweeps)
     assert sum([await sweeps.sweep(after=30) for _ in range(2 * 120)]) == 7
-    assert await world.total() == 12
+    assert await harness.total() == 12
     await sweeps.settle(
-        world.told("CONVERSATION_UPDATED", conversation | {"name": "x", "updatedAt": to_text(world.clock())})
+        harness.callback("CONVERSATION_UPDATED", conversation | {"name": "x", "updatedAt": to_text(harness.clock())})
     )
     assert await sweeps.sweep() == 1
 
@@ -287,107 +291,107 @@ async def test_rare_sweeps_until_the_window_ends(world, sweeps):
 @pytest.mark.parametrize(
     "fault", [{"status": 429, "retryAfter": 1}, {"status": 503}, {"reset": True}, {"status": 401}], ids=str
 )
-async def test_api_that_refuses_rests(world, sweeps, fault, lines):
+async def test_api_that_refuses_rests(harness, sweeps, fault, lines):
     """One call that fails, no repetition, and a minute of rest; then what was lost is recovered all the same."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
-    world.fault(**fault)
+    harness.fault(**fault)
     assert await sweeps.sweep() == 1
     assert await sweeps.sweep(after=50) == 0
-    assert await world.total() == 1
+    assert await harness.total() == 1
     assert len(lines("reconciler.paused")) == 1
-    world.mend()
+    harness.clear_faults()
     assert await sweeps.sweep() == 2
-    assert await world.types() == ["joined", "joined"]
+    assert await harness.types() == ["joined", "joined"]
 
 
-async def test_api_that_hangs_rests(world, lines):
+async def test_api_that_hangs_rests(harness, lines):
     """A call that gets no answer ends at its deadline."""
-    world.api_timeout = 0.1
-    sweeps = Sweeps(world)
+    harness.api_timeout = 0.1
+    sweeps = Sweeps(harness)
     await opened(sweeps)
-    world.fault(hang=True)
+    harness.fault(hang=True)
     assert await sweeps.sweep() == 1
     assert lines("reconciler.paused")[0]["reason"] == "TransportError"
 
 
-async def test_refusal_is_put_off_and_told(world, sweeps, lines):
+async def test_refusal_is_put_off_and_told(harness, sweeps, lines):
     """An answer that is nobody's outage concerns its conversation only."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
-    world.fault(status=400, times=1)
+    harness.fault(status=400, times=1)
     assert await sweeps.sweep() == 2
     assert len(lines("reconciler.failed")) == 1
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
     await sweeps.sweep(after=601)
-    assert await world.types() == ["joined", "joined"]
+    assert await harness.types() == ["joined", "joined"]
 
 
-async def test_account_that_rests_keeps_no_other_waiting(world, make_world):
+async def test_account_that_rests_keeps_no_other_waiting(harness, make_harness):
     """One account's API is away: its conversations are put off without a call, those of the other are swept."""
-    theirs = await make_world(account_sid=OTHER_ACCOUNT)
-    pairs = [*world.make_apis()._transports, *theirs.make_apis(account=OTHER_ACCOUNT)._transports]
-    sweeps = Sweeps(world, apis=Apis(pairs))
+    theirs = await make_harness(account_sid=OTHER_ACCOUNT)
+    pairs = [*harness.make_apis()._transports, *theirs.make_apis(account=OTHER_ACCOUNT)._transports]
+    sweeps = Sweeps(harness, apis=Apis(pairs))
     for number in range(5):
         captured = (await theirs.capture(f"+1555000{number:04d}"))["conversation"]
-        await sweeps.settle(world.told("CONVERSATION_CREATED", captured))
+        await sweeps.settle(harness.callback("CONVERSATION_CREATED", captured))
     theirs.fault(status=503)
     assert await sweeps.sweep() == 1
     await opened(sweeps)
     assert await sweeps.sweep(after=59) == 0
     assert await sweeps.sweep(after=1.5) == 2
     assert await theirs.total() == 2
-    assert [entry.data.account_id for entry in await world.entries()] == [ACCOUNT]
-    theirs.mend()
+    assert [entry.data.account_id for entry in await harness.entries()] == [ACCOUNT]
+    theirs.clear_faults()
     assert await sweeps.sweep() == 5
-    assert len(await world.entries()) == 6
+    assert len(await harness.entries()) == 6
 
 
-async def test_budget_is_that_of_all_workers(world):
+async def test_budget_is_that_of_all_workers(harness):
     """Ten calls a minute, three workers: ten conversations take two calls each, and two minutes."""
-    workers = [Sweeps(world, calls=10) for _ in range(3)]
+    workers = [Sweeps(harness, calls=10) for _ in range(3)]
     for number in range(10):
         await opened(workers[0], sender=f"+1555000{number:04d}")
-    world.clock.advance(61)
-    begun = world.clock()
+    harness.clock.advance(61)
+    begun = harness.clock()
     counts = [0, 0, 0]
     while sum(counts) < 10:
         for index, worker in enumerate(workers):
             counts[index] += await worker.reconciler.step()
-    assert await world.total() == 20
-    assert world.clock() - begun >= 19 * 6_000_000
+    assert await harness.total() == 20
+    assert harness.clock() - begun >= 19 * 6_000_000
     assert min(counts) > 0
 
 
-async def test_sweep_waits_while_real_work_fills_the_slots(world, sweeps):
+async def test_sweep_waits_while_real_work_fills_the_slots(harness, sweeps):
     """Half of the slots taken, or anybody waiting, and no call is made; with room there is one."""
     await opened(sweeps)
     (transport,) = [transport for _, transport in sweeps.apis._transports]
     transport.limiter.in_flight = transport.limiter.window.cap // 2
-    world.clock.advance(61)
+    harness.clock.advance(61)
     step = asyncio.create_task(sweeps.reconciler.step())
     await until(lambda: len(sweeps.slept) >= 5)
-    assert await world.total() == 0
+    assert await harness.total() == 0
     transport.limiter.in_flight = 0
     assert await step
-    assert await world.types() == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_events_are_noted_by_default_and_not_without_a_budget(world):
+async def test_events_are_noted_by_default_and_not_without_a_budget(harness):
     """A worker notes its conversations for the reconciler, and with ROUTER_RECONCILE_CALLS=0 leaves nothing behind."""
-    await world.ensure_group()
+    await harness.ensure_group()
     for calls, is_noted in (("0", False), ("60", True)):
-        async with working(world.settings(ROUTER_RECONCILE_CALLS=calls)):
-            await world.append(world.sms(f"+1555123{int(calls):04d}"))
-            await world.finished()
-        assert bool(await world.redis.exists(world.keys.active(0))) is is_noted
+        async with working(harness.settings(ROUTER_RECONCILE_CALLS=calls)):
+            await harness.append(harness.sms(f"+1555123{int(calls):04d}"))
+            await harness.finished()
+        assert bool(await harness.redis.exists(harness.keys.active(0))) is is_noted
 
 
-async def test_failure_is_logged_and_tried_again(world, sweeps, monkeypatch, lines):
+async def test_failure_is_logged_and_tried_again(harness, sweeps, monkeypatch, lines):
     """Whatever a sweep fails of, the next one comes; what was claimed is due again when its claim ends."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
-    world.clock.advance(61)
+    harness.clock.advance(61)
     read_whole, failed = type(sweeps.reconciler._store).read_whole, []
 
     async def fail_once(store, *who):
@@ -400,7 +404,7 @@ async def test_failure_is_logged_and_tried_again(world, sweeps, monkeypatch, lin
     running = asyncio.create_task(sweeps.reconciler.run())
 
     async def has_both():
-        return len(await world.entries()) == 2
+        return len(await harness.entries()) == 2
 
     await until(has_both)
     await end(running)

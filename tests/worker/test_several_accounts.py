@@ -13,8 +13,8 @@ from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, working
 from router.worker.startup import find_captured, find_configurations
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, KEY, OURS, SECRET, TOKEN
+from tests.support.policies import PLAIN
 from tests.support.waiting import until
-from tests.worker.world import PLAIN
 
 OTHER = f"AC{0x0DD:032x}"
 EVENTS, WINDOW = 200, 5
@@ -29,7 +29,7 @@ CAPTURING = {
 
 
 class Pair:
-    """Both accounts' worlds, and what resolves the events of both."""
+    """Both accounts' harnesses, and what resolves the events of both."""
 
     def __init__(self, ours, theirs, folder):
         self.ours, self.theirs = ours, theirs
@@ -76,10 +76,10 @@ class Pair:
 
 
 @pytest.fixture
-async def pair(make_world, tmp_path):
-    made = Pair(await make_world(configurations=(CAPTURING,)), await make_world(account_sid=OTHER), tmp_path)
+async def pair(make_harness, tmp_path):
+    made = Pair(await make_harness(configurations=(CAPTURING,)), await make_harness(account_sid=OTHER), tmp_path)
     yield made
-    made.theirs.mend()
+    made.theirs.clear_faults()
     await made.apis.close()
 
 
@@ -108,10 +108,10 @@ async def test_a_captured_address_is_ours_in_its_account_only(pair):
     captured = find_captured(await find_configurations(pair.apis))
     assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER)] == [True, False]
     resolver = pair.resolve_with(captured)
-    for world, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER)):
-        made = await world.capture(to=DESK, agentType="UNKNOWN")
+    for harness, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER)):
+        made = await harness.capture(to=DESK, agentType="UNKNOWN")
         (unknown,) = [one for one in made["conversation"]["participants"] if one["type"] == "UNKNOWN"]
-        await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", unknown | {"accountId": account}), by=resolver)
+        await pair.ours.settle(pair.ours.callback("PARTICIPANT_ADDED", unknown | {"accountId": account}), by=resolver)
     assert [entry.data.account_id for entry in await pair.ours.entries()] == [OTHER]
 
 
@@ -122,7 +122,7 @@ async def test_a_rule_may_ask_for_the_account(pair):
     await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=resolver)
     made = await pair.theirs.capture(sender="+15551230009")
     (customer,) = [one for one in made["conversation"]["participants"] if one["type"] == "CUSTOMER"]
-    await pair.ours.settle(pair.ours.told("PARTICIPANT_ADDED", customer | {"accountId": OTHER}), by=resolver)
+    await pair.ours.settle(pair.ours.callback("PARTICIPANT_ADDED", customer | {"accountId": OTHER}), by=resolver)
     decided = sorted(
         (entry.data.account_id, entry.data.target, entry.data.reason) for entry in await pair.ours.entries()
     )
@@ -142,7 +142,7 @@ async def test_one_accounts_outage_does_not_slow_another(pair, fault):
         await pair.enter_many(ACCOUNT, EVENTS)
         await until(lambda: _count(pair, ACCOUNT, EVENTS))
         assert await pair.joined(OTHER) == []
-        assert await pair.ours.letters() == []
+        assert await pair.ours.dead_letters() == []
 
 
 async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(pair):
@@ -154,12 +154,12 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
         await pair.enter_many(ACCOUNT, 20)
         await until(lambda: _count(pair, ACCOUNT, 20))
         assert consumer._shares.aside > 0
-        pair.theirs.mend()
+        pair.theirs.clear_faults()
         await pair.ours.finished(timeout=60)
     entries = await pair.joined(OTHER)
     assert len(entries) == len({entry.data.address for entry in entries}) == EVENTS
     assert len(await pair.theirs.conversations()) == EVENTS
-    assert await pair.ours.letters() == []
+    assert await pair.ours.dead_letters() == []
 
 
 async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path, lines):
@@ -174,7 +174,7 @@ async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path,
         for account in (ACCOUNT, OTHER):
             await pair.ours.append(pair.sms(account))
         await until(lambda: lines("event.waiting"))
-        pair.theirs.mend()
+        pair.theirs.clear_faults()
         await until(lambda: _count(pair, OTHER, 1))
     assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
     assert len(await pair.joined(ACCOUNT)) == 1

@@ -4,9 +4,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
-from tests.support.accounts import CUSTOMER, OURS
-from tests.worker.sweeping import Sweeps
-from tests.worker.world import ACCOUNT, LIST
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.worker.harness import LIST
+from tests.worker.sweeps import Sweeps
 
 DONE = Done()
 ROUTE = LIST.removeprefix("GET ")
@@ -14,30 +14,30 @@ PAGE, PAGES = 20, 3
 
 
 @pytest.fixture
-async def crowded(make_world):
-    """A world with one conversation, in which the customer is the first of the fourth page; duplicates are let in."""
-    world = await make_world(list_page_limit=PAGE, page_tokens="count", duplicate_address="allow")
-    conversation = (await world.capture(customerType=None))["conversation"]
+async def crowded(make_harness):
+    """A harness with one conversation, in which the customer is the first of the fourth page; duplicates are let in."""
+    harness = await make_harness(list_page_limit=PAGE, page_tokens="count", duplicate_address="allow")
+    conversation = (await harness.capture(customerType=None))["conversation"]
     path = f"/v2/Conversations/{conversation['id']}/Participants"
     people = [("CUSTOMER", "SMS", CUSTOMER)]
     people += [("HUMAN_AGENT", "CHAT", f"user-{number}") for number in range(PAGE * PAGES)]
     for kind, channel, address in people:
-        await world.api("POST", path, {"type": kind, "addresses": [{"channel": channel, "address": address}]})
-    return world
+        await harness.api("POST", path, {"type": kind, "addresses": [{"channel": channel, "address": address}]})
+    return harness
 
 
-def shift(world, change="removal"):
+def shift(harness, change="removal"):
     """Let the list change once, when the page before the customer's has been read."""
-    world.fault(method="GET", route=ROUTE, times=PAGES - 1)
-    world.fault(method="GET", route=ROUTE, times=1, churn=change)
+    harness.fault(method="GET", route=ROUTE, times=PAGES - 1)
+    harness.fault(method="GET", route=ROUTE, times=1, churn=change)
 
 
-async def everybody(world):
+async def everybody(harness):
     """The addresses of all participants of the one conversation, read while nothing changes."""
-    (conversation,) = await world.conversations()
+    (conversation,) = await harness.conversations()
     token, found = "", []
     while token is not None:
-        page = await world.api("GET", f"/v2/Conversations/{conversation['id']}/Participants?pageToken={token}")
+        page = await harness.api("GET", f"/v2/Conversations/{conversation['id']}/Participants?pageToken={token}")
         found += [one["addresses"][0]["address"] for one in page["participants"]]
         token = page["meta"]["nextToken"]
     return found
@@ -66,9 +66,9 @@ async def test_author_is_not_overlooked(crowded):
         "content": {"type": "TEXT", "text": "hi"},
         "createdAt": conversation["createdAt"],
     }
-    assert await crowded.settle(crowded.told("COMMUNICATION_CREATED", data)) == [DONE]
+    assert await crowded.settle(crowded.callback("COMMUNICATION_CREATED", data)) == [DONE]
     assert await crowded.types() == ["joined"]
-    assert len(await crowded.heard()) == 1
+    assert len(await crowded.communications()) == 1
 
 
 async def test_nobody_is_taken_for_gone(crowded):
@@ -76,7 +76,7 @@ async def test_nobody_is_taken_for_gone(crowded):
     sweeps = Sweeps(crowded)
     (conversation,) = await crowded.conversations()
     customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
-    assert await sweeps.settle(crowded.told("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
+    assert await sweeps.settle(crowded.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
     shift(crowded)
     assert await sweeps.sweep() == 1
     assert (await crowded.calls())["GET /v2/Conversations/{conversation}/Participants/{participant}"] == 1

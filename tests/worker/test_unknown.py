@@ -6,9 +6,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
-from tests.support.accounts import CUSTOMER, OURS
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.policies import PLAIN
 from tests.worker.test_callbacks import at, conversation, person
-from tests.worker.world import ACCOUNT, PLAIN
 
 DONE = Done()
 SHY = (
@@ -24,12 +24,12 @@ REPAIR = "PUT /v2/Conversations/{conversation}/Participants/{participant}"
 
 
 @pytest.fixture
-async def shy(make_world):
-    """A world whose policy ignores UNKNOWN participants."""
-    return await make_world(policy=SHY)
+async def shy(make_harness):
+    """A harness whose policy ignores UNKNOWN participants."""
+    return await make_harness(policy=SHY)
 
 
-def spoken(world, participant, text="hi", *, number=1):
+def spoken(harness, participant, text="hi", *, number=1):
     """The callback of what a participant said."""
     address = participant["addresses"][0]
     data = {
@@ -40,20 +40,20 @@ def spoken(world, participant, text="hi", *, number=1):
         "content": {"type": "TEXT", "text": text},
         "createdAt": at(1),
     }
-    return world.told("COMMUNICATION_CREATED", data)
+    return harness.callback("COMMUNICATION_CREATED", data)
 
 
-async def kinds(world):
-    return [entry.type.partition(".")[2] for entry in await world.published()]
+async def kinds(harness):
+    return [entry.type.partition(".")[2] for entry in await harness.published()]
 
 
 async def test_unknown_is_announced_when_it_becomes_a_customer(shy):
     """Ignored first, joined with the update, and not updated: for the holder the stay begins there."""
     results = await shy.settle(
-        shy.told("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.told("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.told("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.told("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
+        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        shy.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
     )
     assert results == [Result.IGNORED, Result.JOINED, Result.KNOWN, Result.UPDATED]
     assert await kinds(shy) == ["joined", "updated"]
@@ -65,9 +65,9 @@ async def test_unknown_is_announced_when_it_becomes_a_customer(shy):
 async def test_every_order_of_the_change_announces_once(shy, order):
     """Added as UNKNOWN, updated to CUSTOMER, and the update again: whatever overtakes what, one joined."""
     told = [
-        shy.told("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.told("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.told("PARTICIPANT_UPDATED", person(updated=1), at=at(2)),
+        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        shy.callback("PARTICIPANT_UPDATED", person(updated=1), at=at(2)),
     ]
     for index in order:
         await shy.settle(told[index])
@@ -77,42 +77,43 @@ async def test_every_order_of_the_change_announces_once(shy, order):
 async def test_stale_customer_does_not_undo_what_is_newer(shy):
     """Whoever is UNKNOWN by now is not announced for having been a customer before."""
     results = await shy.settle(
-        shy.told("PARTICIPANT_UPDATED", person(kind="UNKNOWN", updated=5)),
-        shy.told("PARTICIPANT_ADDED", person(updated=1)),
+        shy.callback("PARTICIPANT_UPDATED", person(kind="UNKNOWN", updated=5)),
+        shy.callback("PARTICIPANT_ADDED", person(updated=1)),
     )
     assert results == [Result.IGNORED, Result.STALE]
     assert await kinds(shy) == []
 
 
-async def test_with_the_shipped_policy_the_change_is_an_update(world):
+async def test_with_the_shipped_policy_the_change_is_an_update(harness):
     """Where UNKNOWN has a target the stay has begun already."""
-    results = await world.settle(
-        world.told("PARTICIPANT_ADDED", person(kind="UNKNOWN")), world.told("PARTICIPANT_UPDATED", person(updated=1))
+    results = await harness.settle(
+        harness.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        harness.callback("PARTICIPANT_UPDATED", person(updated=1)),
     )
     assert results == [Result.JOINED, Result.UPDATED]
-    assert (await world.entries())[1].data.participant.type == "CUSTOMER"
+    assert (await harness.entries())[1].data.participant.type == "CUSTOMER"
 
 
 async def test_what_is_said_is_heard_from_the_change_on(shy):
     """An ignored UNKNOWN is not heard; the customer that it becomes is."""
     captured = await shy.capture(customerType="UNKNOWN")
     unknown = next(one for one in captured["conversation"]["participants"] if one["type"] == "UNKNOWN")
-    await shy.settle(shy.told("PARTICIPANT_ADDED", unknown))
+    await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
     await shy.settle(spoken(shy, unknown, "before"))
     assert await kinds(shy) == []
     path = f"/v2/Conversations/{unknown['conversationId']}/Participants/{unknown['id']}"
     customer = await shy.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
-    results = await shy.settle(shy.told("PARTICIPANT_UPDATED", customer), spoken(shy, customer, "after", number=2))
+    results = await shy.settle(shy.callback("PARTICIPANT_UPDATED", customer), spoken(shy, customer, "after", number=2))
     assert results == [Result.JOINED, Result.KNOWN]
     assert await kinds(shy) == ["joined", "received"]
-    assert (await shy.heard())[0].data.communication.text == "after"
+    assert (await shy.communications())[0].data.communication.text == "after"
 
 
 async def test_customer_who_is_seen_by_what_is_said(shy):
     """Where the update's callback is lost, the next communication finds the customer: joined, then heard."""
     captured = await shy.capture(customerType="UNKNOWN")
     unknown = next(one for one in captured["conversation"]["participants"] if one["type"] == "UNKNOWN")
-    await shy.settle(shy.told("PARTICIPANT_ADDED", unknown))
+    await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
     path = f"/v2/Conversations/{unknown['conversationId']}/Participants/{unknown['id']}"
     await shy.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
     assert await shy.settle(spoken(shy, unknown)) == [DONE]
@@ -127,13 +128,13 @@ async def test_message_proves_an_unknown_to_be_a_customer(shy, callback):
     unknown = next(
         one for one in captured["conversation"]["participants"] if one["addresses"][0]["address"] == CUSTOMER
     )
-    added = shy.told("PARTICIPANT_ADDED", unknown)
+    added = shy.callback("PARTICIPANT_ADDED", unknown)
     message = shy.sms()
     for webhook in (added, message) if callback == "before" else (message, added):
         await shy.settle(webhook)
     (repaired,) = [one for one in await shy.participants(unknown["conversationId"]) if one["id"] == unknown["id"]]
     assert repaired["type"] == "CUSTOMER"
-    await shy.settle(shy.told("PARTICIPANT_UPDATED", repaired), added)
+    await shy.settle(shy.callback("PARTICIPANT_UPDATED", repaired), added)
     assert await kinds(shy) == ["joined", "received"]
     assert (await shy.calls())[REPAIR] == 2
 
@@ -148,7 +149,7 @@ async def test_message_of_an_unknown_that_cannot_be_repaired(shy):
     assert await shy.settle(shy.sms()) == [Result.IGNORED]
     assert (await shy.total(), await kinds(shy)) == (before, [])
     later = unknown | {"type": "CUSTOMER", "updatedAt": at(10**8)}
-    assert await shy.settle(shy.told("PARTICIPANT_UPDATED", later), shy.sms()) == [Result.JOINED, Result.KNOWN]
+    assert await shy.settle(shy.callback("PARTICIPANT_UPDATED", later), shy.sms()) == [Result.JOINED, Result.KNOWN]
     assert await kinds(shy) == ["joined", "received"]
 
 
@@ -157,8 +158,8 @@ async def test_unknown_at_our_own_address_is_nobodys_customer(shy):
     await shy.settle(shy.sms())
     ours = person(9, "UNKNOWN", address=OURS)
     results = await shy.settle(
-        shy.told("PARTICIPANT_ADDED", ours),
-        shy.told("PARTICIPANT_UPDATED", person(9, "AGENT", address=OURS, updated=1)),
+        shy.callback("PARTICIPANT_ADDED", ours),
+        shy.callback("PARTICIPANT_UPDATED", person(9, "AGENT", address=OURS, updated=1)),
     )
     assert results == [Result.IGNORED] * 2
 
@@ -167,8 +168,8 @@ async def test_customer_who_comes_back_after_leaving(shy):
     """Another stay with a joined of its own, here by the next message, which adds a participant anew."""
     there = (await shy.capture(customerType=None))["conversation"]["id"]
     results = await shy.settle(
-        shy.told("PARTICIPANT_ADDED", person() | {"conversationId": there}),
-        shy.told("PARTICIPANT_REMOVED", person(updated=1) | {"conversationId": there}),
+        shy.callback("PARTICIPANT_ADDED", person() | {"conversationId": there}),
+        shy.callback("PARTICIPANT_REMOVED", person(updated=1) | {"conversationId": there}),
     )
     assert results == [Result.JOINED, Result.LEFT]
     assert await shy.settle(shy.sms()) == [DONE]
@@ -181,9 +182,9 @@ async def test_customer_who_comes_back_after_leaving(shy):
 async def test_closed_is_final_for_the_change_too(shy):
     """An UNKNOWN of a conversation that has closed never becomes anybody's customer."""
     results = await shy.settle(
-        shy.told("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.told("CONVERSATION_UPDATED", conversation("CLOSED", updated=1)),
-        shy.told("PARTICIPANT_UPDATED", person(updated=2)),
+        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        shy.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=1)),
+        shy.callback("PARTICIPANT_UPDATED", person(updated=2)),
         spoken(shy, person(updated=2)),
     )
     assert results == [Result.IGNORED, Result.NOTED, Result.STALE, Result.STALE]

@@ -22,7 +22,7 @@ from router.core.resources import Communication, Conversation, Participant
 from router.settings.policy_file import read_policy
 from tests.core.builders import make_message
 from tests.support.accounts import DESK
-from tests.worker.world import DESK_RULE, EVERYBODY, PLAIN
+from tests.support.policies import DESK_RULE, EVERYBODY, PLAIN
 
 NOW = 1_767_787_200_000_000
 HERE = "conv_conversation_1"

@@ -13,7 +13,7 @@ from router.settings.policy_file import read_policy
 from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import DESK, RECEIVED_AT, make_conversation, make_participant
-from tests.worker.world import PLAIN
+from tests.support.policies import PLAIN
 
 READ_AT = RECEIVED_AT + 3600 * 1_000_000
 MEMBER = "MB00000000000000000000000000000001"

@@ -25,7 +25,7 @@ from router.settings.policy_file import read_policy
 from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import ACCOUNT, CONFIGURATION, CONVERSATION, RECEIVED_AT
-from tests.worker.world import PLAIN
+from tests.support.policies import PLAIN
 
 POLICY = read_policy(PLAIN)
 #: Seats at which participants come and go; the last one is our side's.

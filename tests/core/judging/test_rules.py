@@ -13,9 +13,9 @@ from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.account_cache import AccountCache
 from router.worker.work import read_inbound, subject_of
-from tests.support.accounts import CUSTOMER, OURS
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.policies import NOBODY, PLAIN
 from tests.worker.test_account_cache import FakeStore
-from tests.worker.world import ACCOUNT, NOBODY, PLAIN
 
 HERE = "conv_conversation_1"
 TTL = 60

@@ -1,4 +1,4 @@
-"""A small world for the worker: real Redis, a sandbox on a loopback port, a real client, and a clock that tests move.
+"""A small harness for the worker: real Redis, a sandbox on a loopback port, a real client, and a clock that tests move.
 
 `settle` is the worker without its processes: what goes in is settled as StreamConsumer would, batch first, then one by
 one, but at once and in this task, so that a test sees each verdict. What needs waiting or dying uses real consumers.
@@ -35,7 +35,8 @@ from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, make_consumer
 from router.worker.work import report
-from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, KEY, OURS, SECRET, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET, TOKEN
+from tests.support.policies import PLAIN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -48,29 +49,6 @@ if TYPE_CHECKING:
 
 CREATE = "POST /v2/Conversations"
 LIST = "GET /v2/Conversations/{conversation}/Participants"
-
-PLAIN = """
-[default]
-target = "ai-agent"
-[[rule]]
-name = "our-side"
-participant_type = ["AI_AGENT", "HUMAN_AGENT", "AGENT"]
-target = "ignore"
-"""
-DESK_RULE = f"""
-[[rule]]
-name = "service-desk"
-recipient = "{DESK}"
-target = "human-agent"
-"""
-EVERYBODY = """
-[default]
-target = "ai-agent"
-"""
-NOBODY = """
-[default]
-target = "ignore"
-"""
 
 
 class Clock:
@@ -98,7 +76,7 @@ def options(**switches: Any) -> SandboxOptions:
     return SandboxOptions(**(who | switches))
 
 
-class World:
+class WorkerHarness:
     """What a test of the worker acts on and looks at."""
 
     def __init__(self, redis: Redis, redis_url: str, sandbox: web.AppRunner, session: aiohttp.ClientSession) -> None:
@@ -163,7 +141,7 @@ class World:
         sid = sid or f"SM{self._number:032x}"
         return message(kind, account_sid=ACCOUNT, sender=sender, recipient=to, body="hi", sid=sid)
 
-    async def enter(self, *webhooks: SimulatedWebhook) -> list[Delivery]:
+    async def receive(self, *webhooks: SimulatedWebhook) -> list[Delivery]:
         """Append webhooks as the receiver does, and return their deliveries."""
         for webhook in webhooks:
             await self.append(webhook)
@@ -197,7 +175,7 @@ class World:
 
     async def settle(self, *webhooks: SimulatedWebhook, by: Resolver | None = None) -> list[Any]:
         """Let webhooks come in and be settled; returns the outcomes' results, or the verdict of what has none."""
-        return await self.work(await self.enter(*webhooks), by=by)
+        return await self.work(await self.receive(*webhooks), by=by)
 
     async def work(self, deliveries: list[Delivery], *, by: Resolver | None = None) -> list[Any]:
         resolver = by or self.resolver
@@ -238,7 +216,7 @@ class World:
         """Arm a fault of the sandbox."""
         self.sandbox.app[FAULTS].arm(Fault(**fields))
 
-    def mend(self) -> None:
+    def clear_faults(self) -> None:
         self.sandbox.app[FAULTS].clear()
 
     async def conversations(self) -> list[dict[str, Any]]:
@@ -253,7 +231,9 @@ class World:
         body = {"channel": "SMS", "from": sender, "to": to, "body": "hi"} | more
         return await self.api("POST", "/sandbox/capture", body)
 
-    def told(self, event_type: str, data: dict[str, Any], *, at: str | None = None, token: str | None = None) -> Any:
+    def callback(
+        self, event_type: str, data: dict[str, Any], *, at: str | None = None, token: str | None = None
+    ) -> Any:
         """The status callback that reports a resource as it is in the API; `at` is the event's own time."""
         self._number += 1
         timestamp = at or data.get("updatedAt") or data.get("createdAt")
@@ -265,7 +245,7 @@ class World:
         """What was published of participants and conversations, in order, for one target or for all."""
         return [entry for entry in await self.published(target) if entry.type != CommunicationData.type]
 
-    async def heard(self) -> list[Entry]:
+    async def communications(self) -> list[Entry]:
         """What was published of what participants said, in order."""
         return [entry for entry in await self.published() if entry.type == CommunicationData.type]
 
@@ -280,7 +260,7 @@ class World:
     async def types(self) -> list[str]:
         return [entry.type.partition(".")[2] for entry in await self.entries()]
 
-    async def letters(self) -> list[dict[bytes, bytes]]:
+    async def dead_letters(self) -> list[dict[bytes, bytes]]:
         return [fields for _, fields in await self.redis.xrange(self.keys.dead_letters(0))]
 
     # --- the real consumer ---------------------------------------------------------------------------------------

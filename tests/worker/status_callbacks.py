@@ -1,4 +1,4 @@
-"""Where a world's sandbox posts its status callbacks: they are kept, and come in when a test lets them."""
+"""Where a harness's sandbox posts its status callbacks: they are kept, and come in when a test lets them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.worker.world import World
+    from tests.worker.harness import WorkerHarness
 
 
-class StatusHook:
-    """Takes the status callbacks of one world."""
+class StatusCallbacks:
+    """Takes the status callbacks of one harness."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, harness: WorkerHarness) -> None:
+        self.harness = harness
         self.caught: list[SimulatedWebhook] = []
 
     async def take(self, request: web.Request) -> web.Response:
@@ -32,24 +32,24 @@ class StatusHook:
     @property
     def counts(self) -> Any:
         """What became of the callbacks, by word."""
-        return self.world.sandbox.app[DELIVERER].counts
+        return self.harness.sandbox.app[DELIVERER].counts
 
     async def take_all(self) -> list[SimulatedWebhook]:
         """What the sandbox had to tell so far, in the order in which it came, and forget it."""
-        await until(lambda: self.world.sandbox.app[DELIVERER].pending == 0)
+        await until(lambda: self.harness.sandbox.app[DELIVERER].pending == 0)
         caught, self.caught = self.caught, []
         return caught
 
 
-async def start_status_hook(world: World) -> AsyncIterator[StatusHook]:
+async def start_status_callbacks(harness: WorkerHarness) -> AsyncIterator[StatusCallbacks]:
     """Let the sandbox tell of every conversation from now on."""
-    hook = StatusHook(world)
+    hook = StatusCallbacks(harness)
     app = web.Application()
     app.router.add_post("/", hook.take)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     callbacks = [{"url": f"http://127.0.0.1:{runner.addresses[0][1]}/", "method": "POST"}]
-    await world.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", {"statusCallbacks": callbacks})
+    await harness.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", {"statusCallbacks": callbacks})
     yield hook
     await runner.cleanup()

@@ -1,4 +1,4 @@
-"""One worker's reconciler in a world, step by step: time passes when a test or the reconciler lets it."""
+"""One worker's reconciler in a harness, step by step: time passes when a test or the reconciler lets it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from router.worker.reconciler import Reconciler
 
 if TYPE_CHECKING:
     from router.process.apis import Apis
-    from tests.worker.world import World
+    from tests.worker.harness import WorkerHarness
 
 WINDOW = 3600
 
@@ -19,16 +19,16 @@ WINDOW = 3600
 class Sweeps:
     """A resolver that notes events, and the reconciler beside it; `options` go to the resolver."""
 
-    def __init__(self, world: World, *, calls: int = 6000, apis: Apis | None = None, **options: Any) -> None:
-        self.world = world
+    def __init__(self, harness: WorkerHarness, *, calls: int = 6000, apis: Apis | None = None, **options: Any) -> None:
+        self.harness = harness
         self.slept: list[float] = []
-        self.recent = Recent(world.redis, world.keys, window=WINDOW, clock=world.clock)
-        self.apis = apis or world.make_apis(clock=lambda: world.clock() / 1_000_000)
-        self.resolver = world.make_resolver(recent=self.recent, apis=self.apis, **options)
+        self.recent = Recent(harness.redis, harness.keys, window=WINDOW, clock=harness.clock)
+        self.apis = apis or harness.make_apis(clock=lambda: harness.clock() / 1_000_000)
+        self.resolver = harness.make_resolver(recent=self.recent, apis=self.apis, **options)
         self.reconciler = Reconciler(
-            store=Store(world.redis, world.keys, marker_ttl=3600),
+            store=Store(harness.redis, harness.keys, marker_ttl=3600),
             recent=self.recent,
-            pace=Pace(world.redis, world.keys, calls=calls, clock=world.clock),
+            pace=Pace(harness.redis, harness.keys, calls=calls, clock=harness.clock),
             apis=self.apis,
             accounts=self.resolver.accounts,
             judge=self.resolver.judge,
@@ -38,16 +38,16 @@ class Sweeps:
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.world.clock.advance(seconds)
+        self.harness.clock.advance(seconds)
         await asyncio.sleep(0)
 
     async def settle(self, *webhooks: Any) -> list[Any]:
         """Let webhooks come in and be settled by this worker."""
-        return await self.world.settle(*webhooks, by=self.resolver)
+        return await self.harness.settle(*webhooks, by=self.resolver)
 
     async def sweep(self, after: float = 61) -> int:
         """Let `after` seconds pass, then sweep all that is due; returns how many conversations that were."""
-        self.world.clock.advance(after)
+        self.harness.clock.advance(after)
         count = 0
         while await self.reconciler.step():
             count += 1

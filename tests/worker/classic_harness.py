@@ -1,4 +1,4 @@
-"""A world with classic conversations: the sandbox's own webhooks are caught, and come in as a test likes."""
+"""A harness with classic conversations: the sandbox's own webhooks are caught, and come in as a test likes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.waiting import until
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.worker.world import World
+    from tests.worker.harness import WorkerHarness
 
 POST_EVENTS = tuple(
     f"on{what}{how}"
@@ -90,15 +90,15 @@ async def start_hook() -> AsyncIterator[Hook]:
 
 
 class Classic:
-    """Twilio's side of classic conversations in a world."""
+    """Twilio's side of classic conversations in a harness."""
 
-    def __init__(self, world: World, hook: Hook) -> None:
-        self.world, self.hook = world, hook
+    def __init__(self, harness: WorkerHarness, hook: Hook) -> None:
+        self.harness, self.hook = harness, hook
 
     async def inbound(self, **fields: str) -> dict[str, Any]:
         """A message comes in at the classic product."""
         body = fields if "identity" in fields else {"from": CUSTOMER, "to": OURS} | fields
-        return await self.world.api("POST", "/sandbox/classic/inbound", {"body": "hi"} | body)
+        return await self.harness.api("POST", "/sandbox/classic/inbound", {"body": "hi"} | body)
 
     async def call(self, method: str, path: str, **fields: str) -> Any:
         """A call of the classic API that asks for its webhooks."""
@@ -107,8 +107,8 @@ class Classic:
             "Content-Type": "application/x-www-form-urlencoded",
         } | TOLD
         form = urlencode({name.replace("__", "."): value for name, value in fields.items()})
-        url = f"{self.world.url}/v1{path}"
-        async with self.world.session.request(method, url, data=form, headers=headers) as answer:
+        url = f"{self.harness.url}/v1{path}"
+        async with self.harness.session.request(method, url, data=form, headers=headers) as answer:
             assert answer.status < 300, await answer.text()
             return await answer.json() if answer.status != 204 else None
 

@@ -1,8 +1,7 @@
-"""A small world for a consumer: a real Redis, a sandbox of the API on a loopback port, and entries made by hand."""
+"""A small harness for a consumer: a real Redis, a sandbox of the API on a loopback port, and entries made by hand."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import inspect
 import itertools
@@ -41,18 +40,13 @@ from router.core.resources import Conversation, NewParticipant, Participant, Par
 from router.process.apis import Api
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
+from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET
 
 if TYPE_CHECKING:
     import aiohttp
 
     from router.streams.client.connection import Redis
 
-ACCOUNT = "AC" + "1" * 32
-#: Another account, whose API is a sandbox of its own.
-OTHER = "AC" + "9" * 32
-TOKEN, KEY, SECRET = "sandbox-auth-token", "SK" + "2" * 32, "sandbox-api-secret"
-OURS = "+15557650000"
-CONFIGURATION = "conv_configuration_0000000000000000000000000c"
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()}
 #: The sandbox runs on the real clock, and so do the entries.
 NOW = time.time_ns() // 1000
@@ -121,7 +115,7 @@ class OneApi:
 
 
 @dataclass
-class World:
+class HandlerHarness:
     """Everything that a handler needs, and a look at what it did."""
 
     redis: Redis
@@ -257,22 +251,10 @@ class Mortal:
         return call
 
 
-def dying(world: World, at: int, *, after: bool) -> World:
-    """The same world, in a process that dies at its n-th call."""
+def dying(harness: HandlerHarness, at: int, *, after: bool) -> HandlerHarness:
+    """The same harness, in a process that dies at its n-th call."""
     fate = Fate(at, after=after)
-    return replace(world, redis=Mortal(world.redis, fate), client=Mortal(world.client, fate))
-
-
-async def until(predicate: Any, timeout: float = 20.0) -> Any:  # noqa: ASYNC109 # the tests' one way to wait
-    """Return once `predicate` (plain or async) holds; TimeoutError if it does not."""
-    async with asyncio.timeout(timeout):
-        while True:
-            found = predicate()
-            if inspect.isawaitable(found):
-                found = await found
-            if found:
-                return found
-            await asyncio.sleep(0.005)
+    return replace(harness, redis=Mortal(harness.redis, fate), client=Mortal(harness.client, fate))
 
 
 def make_transport(url: str, **options: Any) -> Transport:
