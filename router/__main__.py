@@ -64,8 +64,8 @@ def _sandbox(arguments: argparse.Namespace) -> int:
 
 
 def _simulate(arguments: argparse.Namespace) -> int:
-    from router.commands.simulate import simulate
     from router.process.loop import run
+    from router.simulator.command import simulate
 
     return run(simulate(arguments))
 
@@ -147,10 +147,12 @@ def _add_processes(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_tools(add: Callable[..., argparse.ArgumentParser]) -> None:
     from router.commands import options
-    from router.commands.simulate_options import add_simulate_options
+    from router.simulator.options import add_simulate_options
 
     options.add_sandbox_options(add("sandbox", _sandbox, "the offline Conversations API on its own"))
-    add_simulate_options(add("simulate", _simulate, "send properly signed webhooks, and show what comes of them"))
+    simulator = add("simulate", _simulate, "send signed webhooks of any kind, and show the entries that follow")
+    simulator.formatter_class = options.HelpFormat
+    add_simulate_options(simulator)
     check = add("check", _check, "validate configuration, credentials, Redis settings and reachability")
     check.add_argument("--offline", action="store_true", help="only the configuration: connect to nothing")
     letters = add("dead-letters", _dead_letters, "inspect entries that were given up, and put them back")

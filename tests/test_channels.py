@@ -21,10 +21,10 @@ from router.core.addresses import Address
 from router.receiver.app import create_app as create_receiver
 from router.sandbox import DEFAULT_CONFIGURATION_ID, create_app
 from router.sandbox.v2.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
-from router.simulator.event_streams import streamed_callback
+from router.simulator.event_streams import streamed_callback, streamed_message
 from router.simulator.mail import MailSender, mail
 from router.simulator.mail_keys import make_key, public_text
-from router.simulator.messages import Sender, SimulatedWebhook, message, streamed
+from router.simulator.messages import SimulatedWebhook, message
 from router.simulator.voice import call, call_sid
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.post_office import Letter, PostOffice
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from aiohttp.web import Application
+
+    from router.simulator.http import Sender
 
 pytestmark = pytest.mark.promise(2)
 
@@ -79,7 +81,7 @@ def a_message(kind: str, channel: str, prefix: str = "") -> Channel:
     """A message, by its form webhook and by Event Streams."""
     customer, ours = Address(channel, prefix + PHONE), Address(channel, prefix + OURS)
     form = message(kind, account_sid=ACCOUNT, sender=customer.value, recipient=ours.value, body=f"hello by {kind}")
-    event = streamed(form, event_id=f"EZ{form.resource_id[2:]}", now=NOW)
+    event = streamed_message(form, event_id=f"EZ{form.resource_id[2:]}", now=NOW)
     said = {"body": "hello", "resourceId": form.resource_id}
     return Channel(customer, ours, (form, event), said)
 

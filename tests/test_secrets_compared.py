@@ -34,8 +34,7 @@ BY_NAME = {module.name: module for module in modules("router", "handlers")}
 CLIENTS = {
     "router.conversations.session": "the API of the settings",
     "router.sandbox.callbacks": "the status callback URLs of a configuration in the sandbox",
-    "router.simulator.messages": "the receiver that the command names",
-    "router.simulator.http": "the sandbox that `dev` has started",
+    "router.simulator.http": "the receiver that the command names, and the sandbox that `dev` has started",
 }
 
 

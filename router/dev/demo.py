@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from router.commands.simulate import describe
-from router.commands.simulate_options import parse_simulate
+from router.simulator.command import describe
 from router.simulator.http import post_json
-from router.simulator.scenario import make_acts, play
+from router.simulator.options import parse_simulate
+from router.simulator.scenario import make_steps, send_steps
 from router.streams.client.connection import RedisError
 from router.streams.store.watch import last_ids, watch
 
@@ -127,10 +127,10 @@ class Demo:
 
     async def _send(self, *line: str) -> str:
         arguments = parse_simulate(line)
-        acts = make_acts(arguments, self._environment)
-        await play(acts, arguments, self._environment)
-        self._sent += sum(act.statuses.total() for act in acts)
-        return acts[0].customer.value
+        steps = make_steps(arguments, self._environment)
+        await send_steps(steps, arguments, self._environment)
+        self._sent += sum(step.statuses.total() for step in steps)
+        return steps[0].customer.value
 
     async def _capture(self, path: str, **more: str) -> str:
         """Let the sandbox take a message in by itself, into a conversation of v2 or a classic one: webhooks tell of it.

@@ -1,1 +1,1 @@
-"""Makes and sends signed webhooks of every kind."""
+"""The webhook simulator: builds, signs and posts the webhooks that Twilio and SendGrid send, to any receiver."""

@@ -1,7 +1,8 @@
-"""Simulated webhooks of Conversations (classic): every event of the table, before and after, with its parameters.
+"""Webhooks of Conversations (classic): every pre-action and post-action event with its parameters.
 
-Pure, like the builders of the simulator. SIDs are digests of who is in the scene, so that several webhooks are about
-the same conversation and member, and the same webhook again is a repeat.
+Builders are pure. SIDs are digests of the scene's members, so that several webhooks are about the same conversation
+and member, and an equal webhook is a duplicate. Parameters by event:
+https://www.twilio.com/docs/conversations-classic/conversations-webhooks.
 """
 
 from __future__ import annotations
@@ -30,58 +31,42 @@ _DELIVERY: Final = (
     *("ConversationSid", "ChatServiceSid", "MessageSid", "DeliveryReceiptSid", "ChannelMessageSid", "ParticipantSid"),
     *("Status", "ErrorCode", *_TIMES),
 )
-#: Kind of `simulate`: event type, and its parameters beside the common ones.
-EVENTS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
-    "classic-conversation-add": ("onConversationAdd", (*_CONVERSATION, *_BINDINGS, *_AUTHOR, "MessageBody", "Media")),
-    "classic-conversation-added": (
-        "onConversationAdded",
-        ("ConversationSid", *_TIMES, *_CONVERSATION, *_BINDINGS, *_AUTHOR),
+#: The parameters of each event type beside the common ones.
+PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
+    "onConversationAdd": (*_CONVERSATION, *_BINDINGS, *_AUTHOR, "MessageBody", "Media"),
+    "onConversationAdded": ("ConversationSid", *_TIMES, *_CONVERSATION, *_BINDINGS, *_AUTHOR),
+    "onConversationUpdate": ("ConversationSid", *_TIMES, *_CONVERSATION),
+    "onConversationUpdated": ("ConversationSid", *_TIMES, *_CONVERSATION),
+    "onConversationRemove": ("ConversationSid", *_TIMES, *_CONVERSATION),
+    "onConversationRemoved": ("ConversationSid", *_TIMES, "DateRemoved", *_CONVERSATION),
+    "onConversationStateUpdated": (
+        *("ChatServiceSid", "ConversationSid", "MessagingServiceSid"),
+        *("StateUpdated", "StateFrom", "StateTo", "Reason"),
     ),
-    "classic-conversation-update": ("onConversationUpdate", ("ConversationSid", *_TIMES, *_CONVERSATION)),
-    "classic-conversation-updated": ("onConversationUpdated", ("ConversationSid", *_TIMES, *_CONVERSATION)),
-    "classic-conversation-remove": ("onConversationRemove", ("ConversationSid", *_TIMES, *_CONVERSATION)),
-    "classic-conversation-removed": (
-        "onConversationRemoved",
-        ("ConversationSid", *_TIMES, "DateRemoved", *_CONVERSATION),
-    ),
-    "classic-state-updated": (
-        "onConversationStateUpdated",
-        (
-            *("ChatServiceSid", "ConversationSid", "MessagingServiceSid"),
-            *("StateUpdated", "StateFrom", "StateTo", "Reason"),
-        ),
-    ),
-    "classic-participant-add": ("onParticipantAdd", _MEMBER),
-    "classic-participant-added": ("onParticipantAdded", (*_MEMBER, "ParticipantSid", "DateCreated")),
-    "classic-participant-update": ("onParticipantUpdate", ("ParticipantSid", *_TIMES, *_MEMBER)),
-    "classic-participant-updated": (
-        "onParticipantUpdated",
-        ("ParticipantSid", *_TIMES, *_MEMBER, "LastReadMessageIndex"),
-    ),
-    "classic-participant-remove": ("onParticipantRemove", ("ParticipantSid", *_TIMES, *_MEMBER)),
-    "classic-participant-removed": ("onParticipantRemoved", ("ParticipantSid", *_TIMES, "DateRemoved", *_MEMBER)),
-    "classic-message-add": ("onMessageAdd", _MESSAGE),
-    "classic-message-added": (
-        "onMessageAdded",
-        (*_MESSAGE, "MessageSid", "MessagingServiceSid", "Index", "DateCreated"),
-    ),
-    "classic-message-update": ("onMessageUpdate", (*_MESSAGE, *_MESSAGE_TIMES)),
-    "classic-message-updated": ("onMessageUpdated", (*_MESSAGE, *_MESSAGE_TIMES)),
-    "classic-message-remove": ("onMessageRemove", (*_MESSAGE, *_MESSAGE_TIMES)),
-    "classic-message-removed": ("onMessageRemoved", (*_MESSAGE, *_MESSAGE_TIMES, "DateRemoved")),
-    "classic-delivery-updated": ("onDeliveryUpdated", _DELIVERY),
-    "classic-user-added": ("onUserAdded", (*_USER, "DateCreated", "isOnline", "isNotifiable")),
-    "classic-user-update": ("onUserUpdate", _USER),
-    "classic-user-updated": ("onUserUpdated", (*_USER, "DateCreated", "isOnline", "isNotifiable")),
+    "onParticipantAdd": _MEMBER,
+    "onParticipantAdded": (*_MEMBER, "ParticipantSid", "DateCreated"),
+    "onParticipantUpdate": ("ParticipantSid", *_TIMES, *_MEMBER),
+    "onParticipantUpdated": ("ParticipantSid", *_TIMES, *_MEMBER, "LastReadMessageIndex"),
+    "onParticipantRemove": ("ParticipantSid", *_TIMES, *_MEMBER),
+    "onParticipantRemoved": ("ParticipantSid", *_TIMES, "DateRemoved", *_MEMBER),
+    "onMessageAdd": _MESSAGE,
+    "onMessageAdded": (*_MESSAGE, "MessageSid", "MessagingServiceSid", "Index", "DateCreated"),
+    "onMessageUpdate": (*_MESSAGE, *_MESSAGE_TIMES),
+    "onMessageUpdated": (*_MESSAGE, *_MESSAGE_TIMES),
+    "onMessageRemove": (*_MESSAGE, *_MESSAGE_TIMES),
+    "onMessageRemoved": (*_MESSAGE, *_MESSAGE_TIMES, "DateRemoved"),
+    "onDeliveryUpdated": _DELIVERY,
+    "onUserAdded": (*_USER, "DateCreated", "isOnline", "isNotifiable"),
+    "onUserUpdate": _USER,
+    "onUserUpdated": (*_USER, "DateCreated", "isOnline", "isNotifiable"),
 }
-CLASSIC_KINDS: Final = tuple(EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassicScene:
-    """Who is in a classic conversation, and what happens at `now` (µs since 1970).
+    """The member, the conversation and the time (`now`, µs since 1970) that classic webhooks are about.
 
-    The member is bound by `customer` at our `recipient`, both with the prefix of their channel, or is a chat user by
+    The member is bound by `customer` and our `recipient`, both with the prefix of their channel, or is a chat user by
     `identity` (with a `projected` number in a group MMS). SIDs that are not given are digests.
     """
 
@@ -100,42 +85,41 @@ class ClassicScene:
     conversation_sid: str | None = None
     participant_sid: str | None = None
     message_sid: str | None = None
-    #: SDK for what a person or an inbound message does, API for REST calls
+    #: SDK for a person or an inbound message, API for a REST call
     origin: str = "SDK"
 
     @property
     def channel(self) -> str:
-        """The type of the member's binding, as the webhook spells it."""
+        """Type of the member's binding, as the webhook spells it."""
         if self.customer is None:
             return "SMS" if self.projected else "CHAT"
         prefix, colon, _ = self.customer.partition(":")
         return prefix.upper() if colon else "EMAIL" if "@" in self.customer else "SMS"
 
     def sid(self, prefix: str, *parts: object) -> str:
-        """Return a SID that is equal for equal members of the scene."""
+        """Return a SID that is a digest of the member and `parts`."""
         text = "\0".join(str(part) for part in (self.customer, self.recipient, self.identity, *parts))
         return prefix + sha256(text.encode()).hexdigest()[:32]
 
 
-def classic_webhook(kind: str, scene: ClassicScene, **extra: str) -> SimulatedWebhook:
-    """Return the webhook of one of CLASSIC_KINDS; `extra` adds parameters or replaces them."""
-    event_type, names = EVENTS[kind]
+def classic_webhook(event_type: str, scene: ClassicScene, **extra: str) -> SimulatedWebhook:
+    """Return the webhook of an event type of PARAMETERS; `extra` adds or replaces parameters."""
     values = _values(scene)
     params: dict[str, str | None] = {
         "AccountSid": scene.account_sid,
         "EventType": event_type,
         "Source": scene.origin,
         "ClientIdentity": scene.identity if scene.origin == "SDK" else None,
-        **{name: values[name] for name in names},
+        **{name: values[name] for name in PARAMETERS[event_type]},
         **extra,
     }
     given = {name: value for name, value in params.items() if value is not None}
-    kind_sid = {"onP": "ParticipantSid", "onM": "MessageSid", "onU": "UserSid"}.get(event_type[:3], "ConversationSid")
-    return form(PATH, values[kind_sid] or "", given)
+    sid_name = {"onP": "ParticipantSid", "onM": "MessageSid", "onU": "UserSid"}.get(event_type[:3], "ConversationSid")
+    return form(PATH, values[sid_name] or "", given)
 
 
 def _values(scene: ClassicScene) -> dict[str, str | None]:
-    """Return every parameter that an event may have; None where the scene has none."""
+    """Return a value for every parameter that an event may have, None where the scene has none."""
     at = to_text(scene.now)
     conversation_sid = scene.conversation_sid or scene.sid("CH")
     message_sid = scene.message_sid or scene.sid("IM", conversation_sid, scene.body, scene.index)

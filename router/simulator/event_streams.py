@@ -1,7 +1,8 @@
-"""What an Event Streams sink is sent besides messages: the resources of Conversations v2, and the sink's own test.
+"""Webhooks of an Event Streams sink: inbound messages, resources of Conversations v2, and the sink's own test event.
 
-Pure builders, like those of the simulator. One status callback makes one event with one id, so that sending it again
-is a repeat.
+Builders are pure. Each makes the event from the webhook that reports the same thing directly, so that the receiver
+gets it from two sources. Events: https://www.twilio.com/docs/events/event-types/messaging/inbound-message,
+https://www.twilio.com/docs/events/event-streams/sink-resource/test.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from router.core.timestamps import to_text
 from router.simulator.messages import SimulatedWebhook
 
 PATH: Final = "/webhooks/event-streams"
-#: Of a status callback: the type of the event that says the same.
+#: The event type for each event type of a status callback.
 TYPES: Final = {
     "CONVERSATION_CREATED": "com.twilio.conversations.conversation.added",
     "CONVERSATION_UPDATED": "com.twilio.conversations.conversation.updated",
@@ -25,11 +26,37 @@ TYPES: Final = {
     "COMMUNICATION_CREATED": "com.twilio.conversations.message.added",
     "COMMUNICATION_UPDATED": "com.twilio.conversations.message.updated",
 }
+MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
 TEST: Final = "com.twilio.eventstreams.test-event"
+_MESSAGE_SCHEMA: Final = "https://events-schemas.twilio.com/Messaging.InboundMessageV1/8"
+
+
+def streamed_message(webhook: SimulatedWebhook, *, event_id: str, now: int, is_batch: bool = True) -> SimulatedWebhook:
+    """Return the event of the inbound message whose form webhook is `webhook`; `now` is in µs since 1970."""
+    params = dict(webhook.pairs)
+    event = _event(
+        MESSAGE,
+        event_id=event_id,
+        source=f"/2010-04-01/Accounts/{params['AccountSid']}/Messages/{params['MessageSid']}.json",
+        time=to_text(now),
+        schema=_MESSAGE_SCHEMA,
+        data={
+            "messageSid": params["MessageSid"],
+            "accountSid": params["AccountSid"],
+            "from": params["From"],
+            "to": params["To"],
+            "body": params["Body"],
+            "numMedia": int(params["NumMedia"]),
+            "numSegments": 1,
+            "timestamp": to_text(now),
+            "recipients": [],
+        },
+    )
+    return _post(event, webhook.resource_id, is_batch=is_batch)
 
 
 def streamed_callback(webhook: SimulatedWebhook, *, account_sid: str, is_batch: bool = True) -> SimulatedWebhook:
-    """Return what a sink is sent about the resource that a status callback `webhook` tells of."""
+    """Return the event of the resource that a status callback reports; equal callbacks make events of one id."""
     document = orjson.loads(webhook.body)
     event = _event(
         TYPES[document["eventType"]],
@@ -42,13 +69,15 @@ def streamed_callback(webhook: SimulatedWebhook, *, account_sid: str, is_batch: 
 
 
 def sink_test(*, now: int, is_batch: bool = True) -> SimulatedWebhook:
-    """Return the event by which a sink is tried, which names no account; `now` is in µs since 1970."""
+    """Return the test event of a sink, which names no account; `now` is in µs since 1970."""
     digest = sha256(str(now).encode()).hexdigest()
     event = _event(TEST, event_id=f"EZ{digest[:32]}", source="Sink", time=to_text(now), data={"test_id": digest[:36]})
     return _post(event, event["id"], is_batch=is_batch)
 
 
-def _event(event_type: str, *, event_id: str, source: str, time: str, data: dict[str, Any]) -> dict[str, Any]:
+def _event(
+    event_type: str, *, event_id: str, source: str, time: str, data: dict[str, Any], schema: str | None = None
+) -> dict[str, Any]:
     return {
         "specversion": "1.0",
         "id": event_id,
@@ -56,6 +85,7 @@ def _event(event_type: str, *, event_id: str, source: str, time: str, data: dict
         "source": source,
         "time": time,
         "datacontenttype": "application/json",
+        **({"dataschema": schema} if schema else {}),
         "data": data,
     }
 

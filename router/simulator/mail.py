@@ -1,6 +1,8 @@
-"""Simulated mails: what SendGrid Inbound Parse would post, parsed or raw, and signed as its security policies sign.
+"""Webhooks of SendGrid Inbound Parse: a mail, posted parsed or raw, and signed as a security policy signs it.
 
-The builder is pure, like those of the other webhooks. Fields are those of the provider's reference, in its order.
+The builder is pure. Fields are those of the provider's reference, in its order:
+https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/setting-up-the-inbound-parse-webhook. Signatures:
+https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks.
 """
 
 from __future__ import annotations
@@ -15,24 +17,26 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from router.simulator.http import NO_FAULT, Sender
 from router.simulator.mail_keys import make_key, sign_mail
-from router.simulator.messages import Sender, SimulatedWebhook, Spoiling
+from router.simulator.messages import SimulatedWebhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+    from router.simulator.http import SignatureFault
+
 PATH: Final = "/webhooks/email"
-#: The field of the whole mail in raw mode: the helper library calls it the one, the guide the other.
+#: The field of the whole mail in raw mode: the first name is the helper library's, the second the guide's.
 RAW_FIELDS: Final = ("email", "rawEmail")
 _BOUNCER: Final = "mailer-daemon@mx.example.com"
-_NO_FAULT: Final = Spoiling()
 
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that comes with a mail."""
+    """A file attached to a mail."""
 
     name: str
     content: bytes
@@ -52,10 +56,11 @@ def mail(
     headers: Mapping[str, str] | None = None,
     raw_field: str | None = None,
 ) -> SimulatedWebhook:
-    """Return a mail; without a `message_id` the same words give the same mail, so sending twice is a repeat.
+    """Return the webhook of a mail.
 
-    `sender` and `recipients` are those of the envelope, a bounce has no sender; `charset` is that of the text;
-    `headers` are further ones (`Auto-Submitted`); with a `raw_field` (one of RAW_FIELDS) the mail comes whole in it.
+    Without a `message_id` it is a digest of the mail, so that the same arguments make a duplicate. `sender` and
+    `recipients` are those of the envelope; a bounce has no sender. `charset` is that of the text. `headers` are
+    added to the mail's own (`Auto-Submitted`). A `raw_field` (one of RAW_FIELDS) holds the whole mail, unparsed.
     """
     message_id = message_id or message_id_of(sender, recipients, subject, body)
     message = _message(sender, recipients, subject, message_id, headers or {})
@@ -70,14 +75,14 @@ def mail(
         ("SPF", b"pass"),
     ]
     if raw_field is not None:
-        fields = [*fields[1:], (raw_field, _whole(message, body, html, attachments, charset))]
+        fields = [*fields[1:], (raw_field, _raw(message, body, html, attachments, charset))]
         return _webhook(message_id, fields, ())
     texts = {"text": body} | ({"html": html} if html is not None else {})
     return _webhook(message_id, [*fields, *_content(texts, attachments, charset)], attachments)
 
 
 def _content(texts: Mapping[str, str], attachments: Sequence[Attachment], charset: str) -> list[tuple[str, bytes]]:
-    """Return the fields of a parsed mail's content, without the attachments themselves."""
+    """Return the fields of a parsed mail's content, except the attachments themselves."""
     charsets = dict.fromkeys(("to", "from", "subject"), "UTF-8") | dict.fromkeys(texts, charset)
     infos = {
         f"attachment{number}": {"filename": each.name, "name": each.name, "type": each.content_type}
@@ -110,10 +115,8 @@ def _message(
     return message
 
 
-def _whole(
-    message: EmailMessage, body: str, html: str | None, attachments: Sequence[Attachment], charset: str
-) -> bytes:
-    """Return a mail with its content, as it came in from the sender."""
+def _raw(message: EmailMessage, body: str, html: str | None, attachments: Sequence[Attachment], charset: str) -> bytes:
+    """Return the whole mail, as its sender sent it."""
     message.set_content(body, charset=charset)
     if html is not None:
         message.add_alternative(html, subtype="html", charset=charset)
@@ -126,7 +129,7 @@ def _whole(
 def _webhook(
     message_id: str, fields: Sequence[tuple[str, bytes]], attachments: Sequence[Attachment]
 ) -> SimulatedWebhook:
-    """Return the form; its boundary is a digest of what it must not occur in."""
+    """Return the form; the boundary is a digest of the contents, so that it does not occur in them."""
     parts = [(f'name="{name}"', content) for name, content in fields]
     for number, each in enumerate(attachments, start=1):
         name = each.name.replace("\\", "").replace('"', "")
@@ -142,7 +145,7 @@ def _webhook(
 
 
 class MailSender(Sender):
-    """Sends mails too, signed with `private_key` at the time that `clock` (seconds since 1970) gives."""
+    """Signs mails with `private_key` at the time of `clock` (seconds since 1970), other webhooks as Twilio does."""
 
     def __init__(
         self,
@@ -157,8 +160,8 @@ class MailSender(Sender):
         self._private_key = private_key
         self._clock = clock
 
-    def sign(self, webhook: SimulatedWebhook, fault: Spoiling = _NO_FAULT) -> tuple[str, dict[str, str], bytes]:
-        """Return (path, headers, body) as they go over the wire; what is no mail is signed as Twilio does."""
+    def sign(self, webhook: SimulatedWebhook, fault: SignatureFault = NO_FAULT) -> tuple[str, dict[str, str], bytes]:
+        """Return the path, the headers and the body of the request."""
         if webhook.path != PATH:
             return super().sign(webhook, fault)
         headers = {"Content-Type": webhook.content_type}

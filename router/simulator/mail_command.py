@@ -1,4 +1,4 @@
-"""`python -m router simulate email`: what `simulate` needs to know of mails."""
+"""`simulate email`: the mail that the command line describes, and the sender that signs it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from router.commands.simulate_options import CUSTOMER, OURS
 from router.core.errors import SettingsError
-from router.inbound.email.inbound_parse import MailReader
-from router.inbound.email.parser import identify
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import read_key
+from router.simulator.options import CUSTOMER, OURS
 
 if TYPE_CHECKING:
     import argparse
@@ -20,19 +18,19 @@ if TYPE_CHECKING:
 
     from router.simulator.messages import SimulatedWebhook
 
-#: The other defaults are phone numbers.
+#: Mailboxes in place of the default phone numbers.
 _MAILBOXES: Final = {CUSTOMER: "ana@example.com", OURS: "support@inbound.example.com"}
 _KEY_FILE: Final = "ROUTER_EMAIL_PRIVATE_KEY_FILE"
 
 
 def mailboxes_of(arguments: argparse.Namespace) -> tuple[str, str]:
-    """Return who writes to whom."""
+    """Return the mailboxes of the sender and the recipient."""
     sender, recipient = arguments.sender, arguments.recipient
     return _MAILBOXES.get(sender, sender), _MAILBOXES.get(recipient, recipient)
 
 
 def make_mail(arguments: argparse.Namespace) -> SimulatedWebhook:
-    """Return the mail that the command line describes; raises SettingsError if its attachment cannot be read."""
+    """Build the mail that the command line describes; raises SettingsError if an attachment cannot be read."""
     sender, recipient = mailboxes_of(arguments)
     return mail(
         sender=sender,
@@ -54,10 +52,10 @@ def _attach(path: Path) -> Attachment:
 
 
 def make_sender(environment: Mapping[str, str], auth_token: str) -> MailSender:
-    """Return what signs mails with the key that the environment names; raises SettingsError if there is none."""
+    """Return a sender with the private key that the environment names; raises SettingsError without one."""
     path = environment.get(_KEY_FILE)
     if not path:
-        hint = "start `python -m router dev` first, or name the PEM file of the private key that signs mails"
+        hint = "start `python -m router dev` first, or set it to the PEM file of the private key that signs mails"
         raise SettingsError([f"{_KEY_FILE} is not set: {hint}"])
     try:
         key = read_key(Path(path))
@@ -69,10 +67,3 @@ def make_sender(environment: Mapping[str, str], auth_token: str) -> MailSender:
         auth_token=auth_token,
         private_key=key,
     )
-
-
-def mail_keys(webhook: SimulatedWebhook, account_id: str) -> list[str]:
-    """Return the idempotency keys of a mail, one for each recipient: whether they were there before tells a repeat."""
-    reader = MailReader(webhook.content_type)
-    reader.feed(webhook.body)
-    return [identify(one, account_id=account_id).key for one in reader.finish()]

@@ -1,4 +1,7 @@
-"""The key pair that simulated mails are signed with, as a security policy of the provider has one."""
+"""The key pair of simulated mails, as a security policy of Inbound Parse has one, and its signature.
+
+https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks
+"""
 
 from __future__ import annotations
 
@@ -24,17 +27,17 @@ if TYPE_CHECKING:
 
 
 def make_key() -> EllipticCurvePrivateKey:
-    """Return a new private key on P-256."""
+    """Generate a private key on P-256."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def public_text(key: EllipticCurvePrivateKey) -> str:
-    """Return the public key as ROUTER_EMAIL_PUBLIC_KEYS has it: base64 of a DER SubjectPublicKeyInfo."""
+    """Return the public key in the form of ROUTER_EMAIL_PUBLIC_KEYS: base64 of a DER SubjectPublicKeyInfo."""
     return b64encode(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
 def write_key(path: Path, key: EllipticCurvePrivateKey) -> None:
-    """Write a private key for its owner's eyes only, whole or not at all."""
+    """Write a private key to a file that only its owner can read, atomically."""
     draft = path.with_suffix(".tmp")
     draft.unlink(missing_ok=True)
     draft.touch(mode=0o600)
@@ -43,15 +46,15 @@ def write_key(path: Path, key: EllipticCurvePrivateKey) -> None:
 
 
 def read_key(path: Path) -> EllipticCurvePrivateKey:
-    """Return the private key in a PEM file; raises OSError if it cannot be read, ValueError if it holds no such key."""
+    """Read a private key from a PEM file; raises OSError if it cannot be read, ValueError if it holds no such key."""
     key = load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{path} holds no elliptic-curve key")  # noqa: TRY004 - it is the file that is wrong
+        raise ValueError(f"{path} holds no elliptic-curve key")  # noqa: TRY004 - the file is wrong, not the argument's type
     return key
 
 
 def sign_mail(key: EllipticCurvePrivateKey, body: bytes, *, now: float) -> dict[str, str]:
-    """Return the headers of a mail webhook that was signed at `now` (seconds since 1970)."""
+    """Return the signature headers of a mail webhook, signed at `now` (seconds since 1970)."""
     timestamp = str(int(now))
     signature = b64encode(key.sign(timestamp.encode() + body, ec.ECDSA(SHA256()))).decode()
     return {TIMESTAMP_HEADER: timestamp, SIGNATURE_HEADER: signature}

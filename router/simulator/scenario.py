@@ -1,59 +1,68 @@
-"""A scenario: the webhooks that one command line of `simulate` describes, and sending them as planned.
+"""A scenario: the webhooks that one command line of `simulate` describes, the plan of sending them, and its execution.
 
-`dev` plays its samples by it too, each a command line.
+`dev` plays its sample events as scenarios too, each from a command line.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
-from router.simulator.kinds import KINDS, Order, WebhookKind
-from router.simulator.messages import Spoiling, scene_id
-from router.simulator.plan import make_plan
+from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID, DEFAULT_CONFIGURATION_ID
+from router.simulator.builders import FAMILIES, WebhookSpec
+from router.simulator.http import SignatureFault
+from router.simulator.kinds import KINDS, Family
+from router.simulator.messages import scene_id
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
     from router.core.addresses import Address
-    from router.simulator.messages import Sender, SimulatedWebhook
+    from router.simulator.http import Sender
+    from router.simulator.messages import SimulatedWebhook
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
-    """One webhook of the scenario: its kind by name and row, the request, and the customer it is about.
+class ScenarioStep:
+    """One webhook of a scenario: its kind and family, the request, and the customer that it is about.
 
-    `statuses` counts how it was answered; `told` is what Twilio's part of it led to, in words.
+    Sending it fills `statuses`, the count of responses by status, and `reports`, what Twilio's part led to.
     """
 
-    name: str
-    kind: WebhookKind
+    kind: str
+    family: Family
     webhook: SimulatedWebhook
     customer: Address
     statuses: Counter[int] = field(default_factory=Counter)
-    told: list[str] = field(default_factory=list)
+    reports: list[str] = field(default_factory=list)
 
 
-def make_acts(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[Act]:
-    """Return the webhooks of the scenario, in the order of the command line."""
+class PlannedSend(NamedTuple):
+    """One request: the position of its webhook in the scenario, and the pause in seconds before it."""
+
+    step: int
+    pause: float
+
+
+def make_steps(arguments: argparse.Namespace, environment: Mapping[str, str]) -> list[ScenarioStep]:
+    """Build the webhooks of the scenario, in the order of the command line."""
     now = time.time_ns() // 1000
-    pair = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
-    order = Order(
+    ends = f"{arguments.channel}|{arguments.sender}|{arguments.recipient}"
+    spec = WebhookSpec(
         account_sid=environment["TWILIO_ACCOUNT_SID"],
         configuration_id=environment.get("TWILIO_CONVERSATION_CONFIGURATION_ID", DEFAULT_CONFIGURATION_ID),
         sender=arguments.sender,
         recipient=arguments.recipient,
-        conversation_id=arguments.conversation or scene_id("conv_conversation", pair, now),
-        participant_id=arguments.participant or scene_id("conv_participant", pair, now),
+        conversation_id=arguments.conversation or scene_id("conv_conversation", ends, now),
+        participant_id=arguments.participant or scene_id("conv_participant", ends, now),
         now=now - int(arguments.age * 1_000_000),
         body=arguments.body,
         channel=arguments.channel,
@@ -63,54 +72,84 @@ def make_acts(arguments: argparse.Namespace, environment: Mapping[str, str]) -> 
         service_sid=environment.get("TWILIO_CLASSIC_SERVICE_SID", DEFAULT_CLASSIC_SERVICE_SID),
         arguments=arguments,
     )
-    rows = [(name, KINDS[name]) for name in arguments.kinds]
-    return [Act(name, kind, kind.build(order), kind.customer(order)) for name, kind in rows]
+    return [_make_step(name, spec) for name in arguments.kinds]
 
 
-async def play(
-    acts: Sequence[Act], arguments: argparse.Namespace, environment: Mapping[str, str], *, seed: int | None = None
-) -> None:
-    """Send all of them as the command line says, shuffled with a `seed`; the acts then know how they were answered.
+def _make_step(name: str, spec: WebhookSpec) -> ScenarioStep:
+    family, _, subject = KINDS[name]
+    builder = FAMILIES[family]
+    return ScenarioStep(name, family, builder.build(subject, spec), builder.customer(subject, spec))
 
-    Raises the first error (OSError where nobody listens) once everything has been tried.
+
+def make_plan(count: int, *, times: int = 1, delay: float = 0.0, seed: int | None = None) -> tuple[PlannedSend, ...]:
+    """Return the order in which `count` webhooks are sent, each `times` times; equal for an equal `seed`.
+
+    Without a `seed`: in the given order, each followed by its repeats, `delay` seconds before all but the first. With
+    one: all of them shuffled, repeats among the others, with random pauses of `delay` on average.
     """
-    fault = Spoiling(
+    order = [step for step in range(count) for _ in range(times)]
+    if seed is None:
+        return tuple(PlannedSend(step, delay if place else 0.0) for place, step in enumerate(order))
+    chance = random.Random(seed)  # noqa: S311 # a repeatable order, no secret
+    chance.shuffle(order)
+    return tuple(
+        PlannedSend(step, chance.uniform(0.0, 2 * delay) if place else 0.0) for place, step in enumerate(order)
+    )
+
+
+async def send_steps(
+    steps: Sequence[ScenarioStep],
+    arguments: argparse.Namespace,
+    environment: Mapping[str, str],
+    *,
+    seed: int | None = None,
+) -> None:
+    """Send all steps as the command line says, shuffled with a `seed`; the steps then know their responses.
+
+    Raises the first error (OSError where nothing listens) once every request was tried.
+    """
+    fault = SignatureFault(
         is_tampered=arguments.tamper, has_wrong_token=arguments.wrong_token, is_unsigned=arguments.unsigned
     )
-    plan = make_plan(len(acts), times=arguments.times, delay=arguments.delay, seed=seed)
+    plan = make_plan(len(steps), times=arguments.times, delay=arguments.delay, seed=seed)
     slots = asyncio.Semaphore(arguments.parallel)
-    answers: dict[int, bytes] = {}
+    responses: dict[int, bytes] = {}
     async with AsyncExitStack() as stack:
-        senders = await _senders(stack, environment, acts)
+        senders = await _open_senders(stack, environment, steps)
 
-        async def post(which: int) -> None:
+        async def post(number: int) -> None:
+            step = steps[number]
             try:
-                status, answer = await senders[which].send(acts[which].webhook, fault)
+                status, response = await senders[step.family].send(step.webhook, fault)
             finally:
                 slots.release()
-            acts[which].statuses[status] += 1
+            step.statuses[status] += 1
             if status == HTTPStatus.OK:
-                answers[which] = answer
+                responses[number] = response
 
         posts = []
-        for send in plan:
-            await asyncio.sleep(send.pause)
+        for planned in plan:
+            await asyncio.sleep(planned.pause)
             await slots.acquire()
-            posts.append(asyncio.create_task(post(send.which)))
+            posts.append(asyncio.create_task(post(planned.step)))
         results = await asyncio.gather(*posts, return_exceptions=True)
     for error in filter(None, results):
         raise error
-    for which, answer in answers.items():
-        act = acts[which]
-        if act.kind.follow is not None and (words := await act.kind.follow(environment, act.webhook, answer)):
-            act.told.append(words)
+    for number, response in responses.items():
+        step = steps[number]
+        follow = FAMILIES[step.family].follow
+        if follow is not None and (report := await follow(environment, step.webhook, response)):
+            step.reports.append(report)
 
 
-async def _senders(stack: AsyncExitStack, environment: Mapping[str, str], acts: Sequence[Act]) -> list[Sender]:
-    """Return what signs and sends each act; kinds that are signed alike share one."""
+async def _open_senders(
+    stack: AsyncExitStack, environment: Mapping[str, str], steps: Sequence[ScenarioStep]
+) -> dict[Family, Sender]:
+    """Return the sender of each family; families that are signed alike share one."""
     token = environment["TWILIO_AUTH_TOKEN"].split(",")[0].strip()
     shared: dict[object, Sender] = {}
-    for act in acts:
-        if act.kind.sender not in shared:
-            shared[act.kind.sender] = await stack.enter_async_context(act.kind.sender(environment, token))
-    return [shared[act.kind.sender] for act in acts]
+    for step in steps:
+        make = FAMILIES[step.family].sender
+        if make not in shared:
+            shared[make] = await stack.enter_async_context(make(environment, token))
+    return {step.family: shared[FAMILIES[step.family].sender] for step in steps}

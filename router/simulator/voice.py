@@ -1,7 +1,8 @@
-"""Webhooks of calls as Twilio sends them, and Twilio's part of a call: what it does with the TwiML that it gets.
+"""Webhooks of calls, and Twilio's part of a call: executing the TwiML of the response.
 
-Builders are pure. `take_answer` reads the first thing in an answer that puts the call into a conversation; `place_call`
-then lets the sandbox open or find it, as Twilio would, with the CallSid as `channelId`.
+Builders are pure. `read_attachment` finds the TwiML that attaches the call to a conversation; `attach_call` has the
+sandbox open or find that conversation, as Twilio would, with the CallSid as `channelId`. Parameters:
+https://www.twilio.com/docs/usage/webhooks/voice-webhooks.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 
 PATH: Final = "/webhooks/voice"
 STATUSES: Final = (*sorted(GOING_ON), *sorted(OVER))
-#: What Twilio writes for a caller who withholds the number.
+#: The number of a caller who withholds it, as Twilio writes it.
 ANONYMOUS: Final = "+266696687"
 _ATTACHING: Final = frozenset({"ConversationRelay", "Transcription"})
 
 
 def call_sid(sender: str, recipient: str, body: str = "") -> str:
-    """Return a CallSid that is a digest of the call, so that the same again is a repeat."""
+    """Return a CallSid that is a digest of the call, so that the same arguments make a duplicate."""
     parts = ("call", sender, recipient, body)
     return "CA" + sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -35,7 +36,7 @@ def call_sid(sender: str, recipient: str, body: str = "") -> str:
 def call(
     *, account_sid: str, sender: str, recipient: str, sid: str, status: str = "ringing", **extra: str
 ) -> SimulatedWebhook:
-    """Return the webhook of an incoming call, with all parameters, or of another state of it."""
+    """Return the webhook of an incoming call, with all parameters; `status` is its CallStatus."""
     place = {"City": "SAN FRANCISCO", "State": "CA", "Zip": "94103", "Country": "US"}
     params = {
         "CallSid": sid,
@@ -56,22 +57,22 @@ def call(
 
 
 def call_status(status: str, *, account_sid: str, sender: str, recipient: str, sid: str) -> SimulatedWebhook:
-    """Return a status callback of a call, with what only those carry."""
-    seconds = "12" if status == "completed" else "0"
-    over = {"CallDuration": seconds, "Duration": "1"} if status in OVER else {}
+    """Return a status callback of a call, with the parameters that only status callbacks have."""
     number = STATUSES.index(status) if status in STATUSES else 0
-    told = {"CallbackSource": "call-progress-events", "SequenceNumber": str(number)}
-    return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status=status, **told, **over)
+    progress = {"CallbackSource": "call-progress-events", "SequenceNumber": str(number)}
+    if status in OVER:
+        progress |= {"CallDuration": "12" if status == "completed" else "0", "Duration": "1"}
+    return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status=status, **progress)
 
 
 def handoff(*, account_sid: str, sender: str, recipient: str, sid: str, data: str) -> SimulatedWebhook:
-    """Return what the `action` of a `<Connect>` gets when the AI agent ends its session with `data` for people."""
+    """Return the webhook to the `action` URL of a `<Connect>`: the AI agent ended its session with HandoffData."""
     session = {"SessionId": f"VX{sid[2:]}", "SessionStatus": "ended", "SessionDuration": "31", "HandoffData": data}
     return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status="in-progress", **session)
 
 
-def take_answer(twiml: bytes) -> dict[str, str] | None:
-    """Return `conversationConfiguration` and `conversationId` of what puts the call into a conversation, or None."""
+def read_attachment(twiml: bytes) -> dict[str, str] | None:
+    """Return `conversationConfiguration` and `conversationId` of the first element that has either, or None."""
     try:
         root = read_twiml(twiml)
     except TwimlError:
@@ -83,10 +84,10 @@ def take_answer(twiml: bytes) -> dict[str, str] | None:
     return None
 
 
-async def place_call(
-    url: str, webhook: SimulatedWebhook, answer: Mapping[str, str], *, user: str, password: str
+async def attach_call(
+    url: str, webhook: SimulatedWebhook, attachment: Mapping[str, str], *, user: str, password: str
 ) -> dict[str, Any]:
-    """Let the sandbox at `url` put a call into the conversation that its answer names; returns what came of it.
+    """Have the sandbox at `url` capture a call into the conversation of `attachment`; returns the capture's result.
 
     Raises ConnectionError where there is no sandbox, or it refuses.
     """
@@ -98,8 +99,8 @@ async def place_call(
         "to": params["To"],
         "body": None,
         "channelId": params["CallSid"],
-        "configurationId": answer.get(CONFIGURATION),
-        "conversationId": answer.get(CONVERSATION_ID),
+        "configurationId": attachment.get(CONFIGURATION),
+        "conversationId": attachment.get(CONVERSATION_ID),
     }
     try:
         return await post_json(f"{url}/sandbox/capture", body, user=user, password=password)

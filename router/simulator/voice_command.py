@@ -1,4 +1,4 @@
-"""`simulate voice`: one webhook of a call, and, with the sandbox, what Twilio does with the TwiML that it gets."""
+"""`simulate voice`: the webhook of one state of a call and, with a sandbox, Twilio's execution of the response."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from router.core.calls import OVER
-from router.simulator.voice import ANONYMOUS, call, call_sid, call_status, place_call, take_answer
+from router.simulator.voice import ANONYMOUS, attach_call, call, call_sid, call_status, read_attachment
 
 if TYPE_CHECKING:
     import argparse
@@ -17,36 +17,35 @@ if TYPE_CHECKING:
 _NEEDED: Final = ("TWILIO_CONVERSATIONS_URL", "TWILIO_API_KEY", "TWILIO_API_SECRET")
 
 
-def voice_webhook(arguments: argparse.Namespace, account_sid: str) -> SimulatedWebhook:
-    """Return the webhook of a call; the same ends are the same call, unless another one is asked for."""
+def make_call(arguments: argparse.Namespace, account_sid: str) -> SimulatedWebhook:
+    """Build the webhook of a call; equal numbers make the same call unless the command line asks for a new one."""
     sender = ANONYMOUS if arguments.anonymous else arguments.sender
     salt = secrets.token_hex(8) if arguments.new else ""
     sid = arguments.sid or call_sid(sender, arguments.recipient, salt)
-    make = call if arguments.status == "ringing" else call_status
-    return make(status=arguments.status, account_sid=account_sid, sender=sender, recipient=arguments.recipient, sid=sid)
+    build = call if arguments.status == "ringing" else call_status
+    return build(
+        status=arguments.status, account_sid=account_sid, sender=sender, recipient=arguments.recipient, sid=sid
+    )
 
 
-async def connect_call(environment: Mapping[str, str], webhook: SimulatedWebhook, answer: bytes) -> str:
-    """Do as Twilio does with an answer: put the call into its conversation.
-
-    Returns the answer, and what came of it in words.
-    """
-    words = await _connect(environment, webhook, answer)
-    shown = answer.decode("utf-8", "replace").rpartition("?>")[2].strip()
-    return "\n  ".join(filter(None, (shown, words)))
+async def follow_call(environment: Mapping[str, str], webhook: SimulatedWebhook, twiml: bytes) -> str:
+    """Attach the call to the conversation that the response names, as Twilio would; returns TwiML and result."""
+    result = await _attach(environment, webhook, twiml)
+    shown = twiml.decode("utf-8", "replace").rpartition("?>")[2].strip()
+    return "\n  ".join(filter(None, (shown, result)))
 
 
-async def _connect(environment: Mapping[str, str], webhook: SimulatedWebhook, answer: bytes) -> str | None:
-    attached = take_answer(answer)
+async def _attach(environment: Mapping[str, str], webhook: SimulatedWebhook, twiml: bytes) -> str | None:
+    attachment = read_attachment(twiml)
     if dict(webhook.pairs)["CallStatus"] in OVER:
         return None
-    if attached is None:
-        return "the answer puts the call into no conversation"
+    if attachment is None:
+        return "the TwiML attaches the call to no conversation"
     if not all(environment.get(name) for name in _NEEDED):
-        return "no sandbox is known that could play Twilio's part"
+        return f"no sandbox to attach the call: set {', '.join(_NEEDED)}"
     url, user, password = (environment[name] for name in _NEEDED)
     try:
-        captured = await place_call(url, webhook, attached, user=user, password=password)
-    except OSError as error:  # the live API has no such door
-        return f"no sandbox plays Twilio's part: {error}"
+        captured = await attach_call(url, webhook, attachment, user=user, password=password)
+    except OSError as error:  # the live API has no such route
+        return f"no sandbox attached the call: {error}"
     return f"the call is in {captured['conversation']['id']}"

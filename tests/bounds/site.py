@@ -17,8 +17,8 @@ from router.sandbox import create_app as create_sandbox
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import FAULTS
 from router.settings.load import load
-from router.simulator.messages import Sender, message
-from router.simulator.messages import Spoiling as Spoiled
+from router.simulator.http import NO_FAULT, Sender, SignatureFault
+from router.simulator.messages import message
 from router.streams.client.connection import connect
 from router.worker.app import working
 from tests.support.accounts import ACCOUNT, TOKEN
@@ -111,7 +111,7 @@ class Site:
             statuses.append(await self.post(webhook))
         return statuses
 
-    async def post(self, webhook: SimulatedWebhook, fault: Spoiled = Spoiled()) -> int:  # noqa: B008 - frozen
+    async def post(self, webhook: SimulatedWebhook, fault: SignatureFault = NO_FAULT) -> int:
         """Send any webhook; returns the answer's status."""
         status, _ = await self._sender.send(webhook, fault)
         return status
@@ -119,7 +119,7 @@ class Site:
     async def forge(self, number: int) -> int:
         """Send a webhook that nobody signed, each another."""
         webhook = message("sms", account_sid=ACCOUNT, sender=NUMBER.format(number), recipient=OURS, body="forged")
-        return await self.post(webhook, Spoiled(is_unsigned=True))
+        return await self.post(webhook, SignatureFault(is_unsigned=True))
 
     async def events(self) -> list[dict[str, Any]]:
         """All entries of the participants streams."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from router.simulator.voice import place_call, take_answer
+from router.simulator.voice import attach_call, read_attachment
 from tests.chaos.replies import MARK
 from tests.chaos.site import KEY, SECRET
 from tests.chaos.story import Close, Remove, Ring, Say, TakeIn, Until
@@ -77,10 +77,10 @@ class Load:
     async def _ring(self, ring: Ring) -> None:
         """Twilio does what the first answer says."""
         answers = await self._tell(ring.tellings)
-        attached = take_answer(answers[0])
+        attached = read_attachment(answers[0])
         if attached is None:
             raise RuntimeError("a call was answered with TwiML that puts it into no conversation")
-        await place_call(self._site.sandbox_url, ring.tellings[0].webhook, attached, user=KEY, password=SECRET)
+        await attach_call(self._site.sandbox_url, ring.tellings[0].webhook, attached, user=KEY, password=SECRET)
 
     async def _take_in(self, step: TakeIn) -> None:
         await self._site.ask("POST", step.path, dict(step.body))

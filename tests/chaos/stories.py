@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address
 from router.core.keys import Target
+from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
-from router.simulator.messages import SimulatedWebhook, message, streamed
+from router.simulator.messages import SimulatedWebhook, message
 from router.simulator.voice import call, call_sid, call_status
 from tests.chaos.story import Close, Customer, Remove, Ring, Say, Step, Story, TakeIn, Telling, Until
 
@@ -75,7 +76,7 @@ def _message(kind: str, customer: Customer, word: str) -> SimulatedWebhook:
 
 def _event(form: SimulatedWebhook, *, is_batch: bool) -> SimulatedWebhook:
     """Return what Event Streams says of the message of a form webhook."""
-    return streamed(form, event_id=f"EZ{form.resource_id[2:]}", now=SENT_AT, is_batch=is_batch)
+    return streamed_message(form, event_id=f"EZ{form.resource_id[2:]}", now=SENT_AT, is_batch=is_batch)
 
 
 def _words(pen: Pen, count: int, more: int = 0) -> tuple[str, ...]:

@@ -46,9 +46,9 @@ async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(r
     assert "participant.joined" in output
     assert "+15552220001" not in output  # masked
     status, output = await run(*message)
-    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, True, True)
+    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True)
     status, output = await run(*message, "--new")
-    assert (status, "(a repeat)" in output, "participant.joined" in output) == (0, False, False)
+    assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False)
     assert "communication.received" in output
 
 
@@ -58,7 +58,7 @@ async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):
     status, output = await run("simulate", "event-stream", *who)
     assert (status, "participant.joined" in output) == (0, True), output
     status, output = await run("simulate", "sms", *who)
-    assert (status, "(a repeat)" in output) == (0, True), output
+    assert (status, "(a duplicate)" in output) == (0, True), output
 
 
 async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
@@ -69,9 +69,9 @@ async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
     assert (status, "participant.joined" in output, "EMAIL" in output) == (0, True, True), output
     assert "eva@example.com" not in output  # masked
     status, output = await run(*letter, "--raw")
-    assert (status, "(a repeat)" in output, "nothing doubled" in output) == (0, True, True), output
+    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True), output
     status, output = await run(*letter, "--new")
-    assert (status, "(a repeat)" in output, "participant.joined" in output) == (0, False, False), output
+    assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False), output
     assert "communication.received" in output
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from router.core.keys import Keys, Target
 from router.settings.environment import read_dotenv
-from router.simulator.messages import Sender, message
+from router.simulator.http import Sender
+from router.simulator.messages import message
 from router.streams.client.embedded import free_port, is_free
 from tests.support.waiting import until
 

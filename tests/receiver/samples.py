@@ -25,8 +25,9 @@ from router.core.events import SourceName
 from router.inbound.email.inbound_parse import MailReader
 from router.inbound.sources import SOURCES
 from router.simulator.classic import ClassicScene, classic_webhook
+from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
-from router.simulator.messages import Scene, SimulatedWebhook, message, scene_callback, streamed
+from router.simulator.messages import Scene, SimulatedWebhook, message, scene_callback
 from router.simulator.voice import call
 from tests.support.accounts import ACCOUNT, TOKEN
 
@@ -170,7 +171,7 @@ def participant_added(number: int = 1, account: str = ACCOUNT) -> SimulatedWebho
 
 
 def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
-    return streamed(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
+    return streamed_message(sms(number, account), event_id=f"EZ{number:032x}", now=NOW, is_batch=False)
 
 
 def mail_received(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
@@ -194,7 +195,7 @@ def classic_message(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook
         body=WORDS,
         index=number,
     )
-    return classic_webhook("classic-message-added", scene)
+    return classic_webhook("onMessageAdded", scene)
 
 
 #: source: function from (number, account) to an authentic webhook; another number gives another event.

@@ -3,7 +3,7 @@
 import pytest
 
 from router.inbound.sources import FORM
-from router.simulator.classic import CLASSIC_KINDS, ClassicScene, classic_webhook
+from router.simulator.classic import PARAMETERS, ClassicScene, classic_webhook
 from router.simulator.messages import SimulatedWebhook
 from tests.inbound.samples import encode_form, encode_json, load, load_form
 from tests.receiver.samples import CUSTOMER, NOW, OURS, classic_message, signed
@@ -12,11 +12,11 @@ from tests.support.accounts import ACCOUNT
 NAME = "classic_participant_added"
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CLASSIC_KINDS if not kind.endswith("ed")])
-async def test_a_question_is_answered_unchanged_and_leaves_nothing(receiver, kind):
+@pytest.mark.parametrize("event_type", [event_type for event_type in PARAMETERS if not event_type.endswith("ed")])
+async def test_a_question_is_answered_unchanged_and_leaves_nothing(receiver, event_type):
     """A pre-action webhook gets `{}` at once, is logged as such, and nothing is appended."""
     scene = ClassicScene(account_sid=ACCOUNT, service_sid="IS" + "0" * 32, now=NOW, customer=CUSTOMER, recipient=OURS)
-    answer = await receiver.send(signed(classic_webhook(kind, scene)))
+    answer = await receiver.send(signed(classic_webhook(event_type, scene)))
     content_type = answer.headers["Content-Type"].partition(";")[0]
     assert (answer.status, content_type, answer.body) == (200, "application/json", b"{}")
     assert await receiver.entries() == []

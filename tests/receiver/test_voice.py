@@ -10,8 +10,8 @@ from router.core.errors import SettingsError
 from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
 from router.receiver.voice import VoiceResponder
-from router.simulator.messages import Sender
-from router.simulator.voice import STATUSES, call, call_status, handoff, take_answer
+from router.simulator.http import Sender
+from router.simulator.voice import STATUSES, call, call_status, handoff, read_attachment
 from router.streams.store.calls import CallStore
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
@@ -203,9 +203,9 @@ def test_the_simulator_signs_as_twilio_does(base, voice):
 async def test_what_twilio_would_do_with_the_answer(receiver):
     """The simulated Twilio finds in an answer what puts the call into a conversation, if anything does."""
     answer = await receiver.send(signed(incoming_call()))
-    assert take_answer(answer.body) == {"conversationConfiguration": CONFIGURATION}
-    assert take_answer(EMPTY_TWIML) is None
-    assert take_answer(b"busy") is None
+    assert read_attachment(answer.body) == {"conversationConfiguration": CONFIGURATION}
+    assert read_attachment(EMPTY_TWIML) is None
+    assert read_attachment(b"busy") is None
 
 
 async def test_an_answer_that_cannot_be_made_is_logged_as_what_it_is(receiver, monkeypatch):

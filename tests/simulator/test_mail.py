@@ -1,4 +1,4 @@
-"""Simulated mails: read by our parser and by the standard library's, signed so that the verifier takes them."""
+"""Simulated mails: readable by our parser and the standard library's, with signatures that the verifier accepts."""
 
 import stat
 from email import message_from_bytes
@@ -11,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from router.core.errors import SignatureError
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, MailVerifier
 from router.inbound.email.inbound_parse import MailReader
+from router.simulator.http import SignatureFault
 from router.simulator.mail import RAW_FIELDS, Attachment, MailSender, mail
 from router.simulator.mail_keys import make_key, public_text, read_key, sign_mail, write_key
-from router.simulator.messages import Spoiling, message
+from router.simulator.messages import message
 from tests.support.accounts import ACCOUNT, TOKEN
 
 KEY = make_key()
@@ -45,7 +46,7 @@ def parts_of(webhook):
 @pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "iso-8859-15", "windows-1252"])
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
 def test_every_mode_and_charset(raw_field, charset):
-    """A mail says the same in every mode and charset, and nothing of it is in doubt."""
+    """A mail is read alike in every mode and charset, and its parser has no doubts."""
     webhook = write(charset=charset, raw_field=raw_field, html="<p>Olá</p>", attachments=[BILL])
     (seen,) = read(webhook)
     assert (seen.envelope_from, seen.recipient) == ("ana@example.com", "support@inbound.example.com")
@@ -56,7 +57,7 @@ def test_every_mode_and_charset(raw_field, charset):
 
 
 def test_fields_are_those_of_the_provider():
-    """The standard library finds the same parts, the file behind the fields."""
+    """The standard library finds the provider's fields, and the file after them."""
     parts = parts_of(write(html="<p>x</p>", attachments=[BILL]))
     assert list(parts)[:2] == ["headers", "dkim"]
     assert {"to", "from", "envelope", "subject", "text", "html", "charsets", "SPF", "attachment-info"} <= set(parts)
@@ -67,8 +68,8 @@ def test_fields_are_those_of_the_provider():
     assert message_from_bytes(raw["email"].get_payload(decode=True), policy=default)["Subject"] == "Größe"
 
 
-def test_same_words_are_the_same_mail():
-    """Sending twice is a repeat; other words, or a name of its own, make another mail."""
+def test_equal_text_is_the_same_mail():
+    """The same arguments make a duplicate; another text, or a Message-ID of its own, makes another mail."""
     assert write() == write()
     assert (
         len({write(**changes).resource_id for changes in ({}, {"body": "x"}, {"message_id": "<m@example.com>"})}) == 3
@@ -76,14 +77,14 @@ def test_same_words_are_the_same_mail():
 
 
 def test_bounce_and_further_headers():
-    """A bounce has no sender in its envelope, and somebody in its From."""
+    """A bounce has no sender in its envelope, but one in its From header."""
     (seen,) = read(write(sender="", headers={"Auto-Submitted": "auto-replied"}))
     assert (seen.envelope_from, seen.headers.auto_submitted) == ("", "auto-replied")
     assert "mailer-daemon@" in seen.headers.sender
 
 
 def test_several_recipients():
-    """Each mailbox of the envelope gets the mail."""
+    """The mail is delivered once for each mailbox of the envelope."""
     seen = read(write(recipients=["a@example.com", "b@example.com"]))
     assert [one.recipient for one in seen] == ["a@example.com", "b@example.com"]
 
@@ -92,7 +93,7 @@ def test_several_recipients():
 
 
 def is_taken(headers, body, key=KEY):
-    """Tell whether the verifier takes what was signed."""
+    """Whether the verifier accepts a signature."""
     try:
         running = MailVerifier([public_text(key)], max_age=600).begin(
             headers.get(TIMESTAMP_HEADER), headers.get(SIGNATURE_HEADER), now=1000
@@ -115,7 +116,7 @@ def sender():
 
 
 def test_signature():
-    """What the sender signs is right for its body and time, and for no other key."""
+    """A signature is valid for its body, time and key, and for no other key."""
     path, headers, body = sender().sign(write())
     assert (path, headers["Content-Type"]) == ("/webhooks/email", write().content_type)
     assert is_taken(headers, body)
@@ -124,16 +125,16 @@ def test_signature():
 
 
 @pytest.mark.parametrize(
-    "fault", [Spoiling(is_tampered=True), Spoiling(has_wrong_token=True), Spoiling(is_unsigned=True)]
+    "fault", [SignatureFault(is_tampered=True), SignatureFault(has_wrong_token=True), SignatureFault(is_unsigned=True)]
 )
 def test_faults(fault):
-    """A mail that is spoiled on purpose is one that is refused."""
+    """A mail with a signature fault is refused."""
     _, headers, body = sender().sign(write(), fault)
     assert not is_taken(headers, body)
 
 
-def test_other_webhooks_are_signed_as_ever():
-    """The sender of mails sends everything else too, as Twilio signs it."""
+def test_other_webhooks_are_signed_as_twilio_does():
+    """The sender of mails signs other webhooks as Twilio does."""
     webhook = message("sms", account_sid=ACCOUNT, sender="+15551230001", recipient="+15557650000", body="hi")
     _, headers, _ = sender().sign(webhook)
     assert "X-Twilio-Signature" in headers
@@ -141,7 +142,7 @@ def test_other_webhooks_are_signed_as_ever():
 
 
 def test_key_in_a_file(tmp_path):
-    """A key that was written is read back, and nobody else may read it."""
+    """A key is read back as it was written, and only its owner can read the file."""
     path = tmp_path / "mail.pem"
     for _ in range(2):  # the second time over the first
         write_key(path, KEY)
@@ -151,12 +152,12 @@ def test_key_in_a_file(tmp_path):
 
 
 def test_file_that_holds_no_key(tmp_path):
-    """Anything else in the file is an error of its own."""
+    """A missing file is an OSError, any other content a ValueError."""
     path = tmp_path / "mail.pem"
     with pytest.raises(OSError, match=r"mail\.pem"):
         read_key(path)
     other = ed25519.Ed25519PrivateKey.generate()
     for content in (b"hello", other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())):
         path.write_bytes(content)
-        with pytest.raises(ValueError):  # noqa: PT011 - the library's own words for the one, ours for the other
+        with pytest.raises(ValueError):  # noqa: PT011 - one message is the library's, one is ours
             read_key(path)

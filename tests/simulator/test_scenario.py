@@ -1,25 +1,29 @@
-"""Scenarios: what a command line describes, sent as planned, each kind by its own signer; no network is needed."""
+"""Scenarios: the webhooks of a command line, their order, and sending them by a sender of each family; no network."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from router.commands.simulate_options import parse_simulate
-from router.simulator.kinds import KINDS
-from router.simulator.scenario import make_acts, play
+from router.simulator.builders import FAMILIES
+from router.simulator.kinds import Family
+from router.simulator.options import parse_simulate
+from router.simulator.scenario import PlannedSend, make_plan, make_steps, send_steps
 from tests.support.accounts import ACCOUNT
 
 ENVIRONMENT = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "first, second"}
 
 
 class Recorder:
-    """Stands for a Sender: notes what it is told to send."""
+    """Takes the place of a Sender: records what it is asked to send."""
 
     def __init__(self, environment, token):
         self.token, self.sent, self.is_open = token, [], False
-        self.answer = (200, b"<Response/>")
+        self.response = (200, b"<Response/>")
         recorders.append(self)
 
     async def __aenter__(self):
@@ -32,17 +36,17 @@ class Recorder:
     async def send(self, webhook, fault):
         assert self.is_open
         self.sent.append((webhook.resource_id, fault))
-        if self.answer is None:
-            raise ConnectionRefusedError("nobody listens")
-        return self.answer
+        if self.response is None:
+            raise ConnectionRefusedError("nothing listens")
+        return self.response
 
 
-class Refuser(Recorder):
-    """Another signer, whom nobody answers."""
+class Refused(Recorder):
+    """Another sender, whose connections are refused."""
 
     def __init__(self, environment, token):
         super().__init__(environment, token)
-        self.answer = None
+        self.response = None
 
 
 recorders: list[Recorder] = []
@@ -50,69 +54,101 @@ recorders: list[Recorder] = []
 
 @pytest.fixture(autouse=True)
 def table(monkeypatch):
-    """Every kind is sent by a recorder."""
+    """Every family is sent by a recorder."""
     recorders.clear()
-    for name, kind in KINDS.items():
-        monkeypatch.setitem(KINDS, name, replace(kind, sender=Recorder))
+    for family, builder in FAMILIES.items():
+        monkeypatch.setitem(FAMILIES, family, replace(builder, sender=Recorder))
 
 
-def acts_of(*line):
+def steps_of(*line):
     arguments = parse_simulate(line)
-    return make_acts(arguments, ENVIRONMENT), arguments
+    return make_steps(arguments, ENVIRONMENT), arguments
 
 
-async def test_kinds_that_are_signed_alike_share_one_sender():
-    """One session for all, with the first of the tokens; every act knows how it was answered."""
-    acts, arguments = acts_of("sms", "whatsapp", "--times", "2")
-    await play(acts, arguments, ENVIRONMENT)
+async def test_families_that_are_signed_alike_share_one_sender():
+    """One session for all, with the first of the tokens; every step counts its responses."""
+    steps, arguments = steps_of("sms", "participant-added", "--times", "2")
+    await send_steps(steps, arguments, ENVIRONMENT)
     (recorder,) = recorders
     assert recorder.token == "first"
-    assert [sid for sid, _ in recorder.sent] == [act.webhook.resource_id for act in acts for _ in range(2)]
-    assert [act.statuses for act in acts] == [{200: 2}, {200: 2}]
+    assert [sid for sid, _ in recorder.sent] == [step.webhook.resource_id for step in steps for _ in range(2)]
+    assert [step.statuses for step in steps] == [{200: 2}, {200: 2}]
 
 
-async def test_a_kind_may_have_a_signer_of_its_own(monkeypatch):
-    """What another signer sends fails; the others are sent all the same, and the error comes out at the end."""
-    monkeypatch.setitem(KINDS, "sms", replace(KINDS["sms"], sender=Refuser))
-    acts, arguments = acts_of("sms", "rcs", "--times", "2", "--parallel", "4")
+async def test_an_error_of_one_sender_leaves_the_others(monkeypatch):
+    """The webhooks of another sender are sent all the same, and the error is raised at the end."""
+    monkeypatch.setitem(FAMILIES, Family.CALLBACK, replace(FAMILIES[Family.CALLBACK], sender=Refused))
+    steps, arguments = steps_of("participant-added", "rcs", "--times", "2", "--parallel", "4")
     with pytest.raises(ConnectionRefusedError):
-        await play(acts, arguments, ENVIRONMENT)
+        await send_steps(steps, arguments, ENVIRONMENT)
     assert [len(recorder.sent) for recorder in recorders] == [2, 2]
-    assert [act.statuses for act in acts] == [{}, {200: 2}]
+    assert [step.statuses for step in steps] == [{}, {200: 2}]
 
 
-async def test_twilio_s_part_follows_the_answer(monkeypatch):
-    """Where a kind says what Twilio does with an answer, it is done once, and told."""
+async def test_twilio_s_part_follows_the_response_once(monkeypatch):
+    """Where a family plays Twilio's part, it does so once for the step, and the step gets the report."""
 
-    async def follow(environment, webhook, answer):
+    async def follow(environment, webhook, response):
         assert environment is ENVIRONMENT
-        return f"{webhook.resource_id}: {answer.decode()}"
+        return f"{webhook.resource_id}: {response.decode()}"
 
-    monkeypatch.setitem(KINDS, "sms", replace(KINDS["sms"], follow=follow))
-    acts, arguments = acts_of("sms", "--times", "3")
-    await play(acts, arguments, ENVIRONMENT)
-    assert acts[0].told == [f"{acts[0].webhook.resource_id}: <Response/>"]
+    monkeypatch.setitem(FAMILIES, Family.MESSAGE, replace(FAMILIES[Family.MESSAGE], follow=follow))
+    steps, arguments = steps_of("sms", "--times", "3")
+    await send_steps(steps, arguments, ENVIRONMENT)
+    assert steps[0].reports == [f"{steps[0].webhook.resource_id}: <Response/>"]
 
 
-async def test_faults_reach_every_request():
-    """What the command line spoils is spoiled in each repeat."""
-    acts, arguments = acts_of("sms", "--times", "2", "--tamper", "--unsigned")
-    await play(acts, arguments, ENVIRONMENT, seed=1)
+async def test_signature_faults_reach_every_request():
+    """The faults of the command line are in each repeat."""
+    steps, arguments = steps_of("sms", "--times", "2", "--tamper", "--unsigned")
+    await send_steps(steps, arguments, ENVIRONMENT, seed=1)
     assert all(fault.is_tampered and fault.is_unsigned for _, fault in recorders[0].sent)
 
 
 def test_one_command_line_is_about_one_customer():
-    """Callbacks tell of one participant, messages come from one number; another number is somebody else."""
-    (added, removed, sms), _ = acts_of("participant-added", "participant-removed", "sms")
+    """Callbacks are about one participant, messages come from one number; another number is another customer."""
+    (added, removed, sms), _ = steps_of("participant-added", "participant-removed", "sms")
     assert added.webhook.resource_id == removed.webhook.resource_id
     assert added.customer == removed.customer == sms.customer
-    (other,), _ = acts_of("participant-added", "--from", "+15551230002")
+    (other,), _ = steps_of("participant-added", "--from", "+15551230002")
     assert other.webhook.resource_id != added.webhook.resource_id
 
 
 @pytest.mark.parametrize("kind", ["sms", "event-stream-sms"])
-def test_the_same_words_are_the_same_message_unless_a_new_one_is_asked_for(kind):
-    """Without --new the MessageSid is made from the message; with it, it is another one each time."""
-    sids = [acts_of(kind, *more)[0][0].webhook.resource_id for more in ((), (), ("--new",), ("--new",))]
+def test_equal_text_is_the_same_message_unless_new_is_given(kind):
+    """Without --new the MessageSid is a digest of the message; with it, it is another one each time."""
+    sids = [steps_of(kind, *more)[0][0].webhook.resource_id for more in ((), (), ("--new",), ("--new",))]
     assert sids[0] == sids[1]
     assert len(set(sids)) == 3
+
+
+def test_without_a_seed_the_order_is_the_given_one():
+    """Each webhook is followed by its repeats, and there is a pause between any two requests."""
+    plan = make_plan(2, times=2, delay=0.5)
+    assert plan == (PlannedSend(0, 0.0), PlannedSend(0, 0.5), PlannedSend(1, 0.5), PlannedSend(1, 0.5))
+
+
+def test_the_first_request_is_sent_at_once():
+    """There is no pause before the first request."""
+    assert make_plan(1, delay=9.0) == make_plan(1, delay=9.0, seed=3) == (PlannedSend(0, 0.0),)
+
+
+def test_a_seed_mixes_webhooks_and_their_repeats():
+    """Seeds give different orders, and in some of them a repeat is not next to its webhook."""
+    orders = {tuple(planned.step for planned in make_plan(3, times=3, seed=seed)) for seed in range(20)}
+    assert len(orders) > 15
+    assert any(order[0] != order[1] for order in orders)
+
+
+@given(
+    count=st.integers(0, 6),
+    times=st.integers(1, 5),
+    delay=st.floats(0.0, 10.0),
+    seed=st.none() | st.integers(),
+)
+def test_a_plan_is_complete_bounded_and_repeatable(count, times, delay, seed):
+    """Every webhook is sent as often as asked, no pause exceeds twice the delay, equal seeds give equal plans."""
+    plan = make_plan(count, times=times, delay=delay, seed=seed)
+    assert Counter(planned.step for planned in plan) == dict.fromkeys(range(count), times)
+    assert all(0.0 <= planned.pause <= 2 * delay for planned in plan)
+    assert plan == make_plan(count, times=times, delay=delay, seed=seed)

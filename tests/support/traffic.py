@@ -17,7 +17,8 @@ import aiohttp
 import orjson
 
 from router.core.keys import Keys, Target
-from router.simulator.messages import Sender, message
+from router.simulator.http import Sender
+from router.simulator.messages import message
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis

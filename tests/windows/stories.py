@@ -15,8 +15,9 @@ from router.core.keys import RESOLVER, Keys
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
 from router.simulator.classic import ClassicScene, classic_webhook
+from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
-from router.simulator.messages import SimulatedWebhook, callback, message, streamed
+from router.simulator.messages import SimulatedWebhook, callback, message
 from router.simulator.voice import call, call_status
 from router.streams.store.dead_letters import CONSUMER, DELIVERIES, ENTRY, FAILED_AT, GROUP, REASON, STREAM
 from tests.support.accounts import ACCOUNT
@@ -182,7 +183,9 @@ async def _send_a_mail(case: Case) -> None:
 
 async def _stream_three(case: Case) -> None:
     """Event Streams tells of three messages in one batch."""
-    events = [streamed(case.sms(number), event_id=f"EZ{case.number}x{number}", now=_NOW) for number in (1, 2, 3)]
+    events = [
+        streamed_message(case.sms(number), event_id=f"EZ{case.number}x{number}", now=_NOW) for number in (1, 2, 3)
+    ]
     body = b"[" + b",".join(event.body[1:-1] for event in events) + b"]"
     await case.deliver(SimulatedWebhook(events[0].path, "batch", events[0].content_type, body))
 
@@ -256,7 +259,7 @@ async def _tell_of_the_classic_participant(case: Case) -> None:
         conversation_sid=case.given["conversation"]["sid"],
         participant_sid=case.given["participant"]["sid"],
     )
-    await case.deliver(classic_webhook("classic-participant-added", scene))
+    await case.deliver(classic_webhook("onParticipantAdded", scene))
 
 
 # --- what is given up ----------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from router.core.classic.resolution import Bridge
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from router.simulator.classic import PATH, ClassicScene, classic_webhook
+from router.simulator.kinds import KINDS
 from router.simulator.messages import SimulatedWebhook
 from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
 from tests.support.waiting import until
@@ -50,7 +51,7 @@ def classic(kind: str, *, at: float = 0, **changes: Any) -> SimulatedWebhook:
     extra = changes.pop("extra", {})
     ends = {} if "identity" in changes else {"customer": CUSTOMER, "recipient": OURS}
     scene = ClassicScene(account_sid=ACCOUNT, service_sid=SERVICE, now=NOW + int(at * 1_000_000), **(ends | changes))
-    return classic_webhook(f"classic-{kind}", scene, **extra)
+    return classic_webhook(KINDS[f"classic-{kind}"].subject, scene, **extra)
 
 
 class Hook:

@@ -6,7 +6,7 @@ from router.core.keys import Target
 from router.core.ledger.marker import Result
 from router.core.resolution import calls as call_resolution
 from router.process.apis import make_apis
-from router.simulator.voice import call, call_status, take_answer
+from router.simulator.voice import call, call_status, read_attachment
 from router.streams.delivery import Done, Later, Poison
 from router.worker import calls as worker_calls
 from router.worker.startup import find_captured, find_configurations, warn_of_doubled_calls
@@ -318,7 +318,7 @@ async def test_the_whole_way(harness, redis_url):
     answer = (
         b'<Response><Connect><ConversationRelay url="wss://a" conversationConfiguration="%b"/></Connect></Response>'
     )
-    attached = take_answer(answer % CONFIGURATION.encode())
+    attached = read_attachment(answer % CONFIGURATION.encode())
     caller = await connect(harness, configurationId=attached["conversationConfiguration"])
     for _ in range(3):
         await harness.settle(begins(), told(harness, caller), told(harness, caller, "PARTICIPANT_UPDATED"))

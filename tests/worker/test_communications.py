@@ -9,7 +9,7 @@ import pytest
 from router.core.keys import Target
 from router.core.ledger.marker import Result
 from router.core.timestamps import to_text
-from router.simulator.messages import streamed
+from router.simulator.event_streams import streamed_message
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
 from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
@@ -91,7 +91,7 @@ async def test_every_source_tells_it_and_it_is_heard_once(harness, seed):
     told = []
     for number in (11, 12):
         form = harness.sms(sid=sid(number))
-        event = streamed(form, event_id=f"EZ{number}", now=harness.clock(), is_batch=False)
+        event = streamed_message(form, event_id=f"EZ{number}", now=harness.clock(), is_batch=False)
         told += [form, event, spoken(harness, data, number=number, channelId=sid(number))] * 3
     random.Random(seed).shuffle(told)
     deliveries = await harness.receive(*told)

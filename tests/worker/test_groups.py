@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from router.core.ledger.marker import Result
-from router.simulator.messages import streamed
+from router.simulator.event_streams import streamed_message
 from router.streams.delivery import Done, Later
 from tests.support.accounts import CUSTOMER, OURS
 from tests.support.policies import PLAIN
@@ -20,7 +20,7 @@ ADD = "POST /v2/Conversations/{conversation}/Participants"
 def in_group(harness, form, *members):
     """What Event Streams tells of a message to a group; with a number of its own each time."""
     harness._number += 1
-    event = streamed(form, event_id=f"EZ{harness._number}", now=harness.clock(), is_batch=False)
+    event = streamed_message(form, event_id=f"EZ{harness._number}", now=harness.clock(), is_batch=False)
     document = orjson.loads(event.body)
     document["data"]["recipients"] = list(members)
     return replace(event, body=orjson.dumps(document))

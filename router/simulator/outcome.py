@@ -1,6 +1,6 @@
-"""What came of webhooks that were sent: the entries about their customers, read from outside and never as a consumer.
+"""The outcome of webhooks that were sent: the entries about their customers, read without joining a consumer group.
 
-It waits until the workers have settled everything that came in, so that "no entry" is known and not guessed.
+It waits until the workers have processed all inbound entries, so that "no entry" is a fact and not a timeout.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = 10.0
 
 
-class Aftermath:
-    """`begin` it before sending; what was on the streams by then does not count."""
+class OutcomeReader:
+    """Reads the entries that follow on webhooks; `begin` it before sending, so that older entries are left out."""
 
     def __init__(self, redis: Redis, keys: Keys, position: dict[str, str]) -> None:
         self._redis = redis
@@ -35,14 +35,14 @@ class Aftermath:
         self._is_settled = False
 
     @classmethod
-    async def begin(cls, redis: Redis, keys: Keys) -> Aftermath:
-        """Remember where the streams end now."""
+    async def begin(cls, redis: Redis, keys: Keys) -> OutcomeReader:
+        """Start at the present end of the streams."""
         return cls(redis, keys, await last_ids(redis, keys))
 
     @property
-    def how_long(self) -> str:
-        """Say in words how long was waited."""
-        return "came of it" if self._is_settled else f"within {PATIENCE:.0f} s"
+    def waited(self) -> str:
+        """How long `collect` waited, in words."""
+        return "after all events were processed" if self._is_settled else f"within {PATIENCE:.0f} s"
 
     async def collect(self, resource_ids: Collection[str], customers: Collection[tuple[str, str]]) -> list[Entry]:
         """Return the entries that these resources caused, or that are about these customers (channel, address)."""
@@ -53,19 +53,19 @@ class Aftermath:
                     if entry is not None:
                         if _is_about(entry, resource_ids, customers):
                             found.append(entry)
-                    elif self._is_settled:  # and whatever was committed before that has been read since
+                    elif self._is_settled:  # settled before this read, so it has returned all that was committed
                         break
                     else:
                         self._is_settled = await self._has_settled()
         return found
 
-    async def known(self, customers: Collection[tuple[str, str]]) -> list[Entry]:
+    async def find_known(self, customers: Collection[tuple[str, str]]) -> list[Entry]:
         """Return the newest `participant.joined` of each customer that is still on the streams."""
         found = [await find_joined(self._redis, self._keys, *customer) for customer in sorted(customers)]
         return [entry for entry in found if entry is not None]
 
     async def _has_settled(self) -> bool:
-        """Tell whether the workers have nothing more to read, and nothing at work."""
+        """Tell whether the workers have no inbound entry left to read and none pending."""
         for partition in range(self._keys.partitions):
             state = await read_stream(self._redis, self._keys.inbound(partition))
             groups = [group for group in state.groups if group.name == RESOLVER]
@@ -75,11 +75,11 @@ class Aftermath:
 
 
 def _is_about(entry: Entry, resource_ids: Collection[str], customers: Collection[tuple[str, str]]) -> bool:
-    """Tell whether a resource caused an entry, or its participant came with one (a call) or is one of the customers."""
+    """Tell whether a resource caused the entry or is on its participant (a call), or the participant is a customer."""
     data = entry.data
     if data.cause.resource_id in resource_ids:
         return True
     if not isinstance(data, ParticipantData):
         return False
-    came_with = {address.channel_id for address in data.participant.addresses}
-    return not came_with.isdisjoint(resource_ids) or (data.channel, data.address) in customers
+    channel_ids = {address.channel_id for address in data.participant.addresses}
+    return not channel_ids.isdisjoint(resource_ids) or (data.channel, data.address) in customers
