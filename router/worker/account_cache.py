@@ -19,9 +19,9 @@ NOTED: Final = 86_400_000
 
 @dataclass(slots=True)
 class _Account:
-    came: dict[str, int]
+    noted_at: dict[str, int]
     own: frozenset[str]
-    told: int
+    callbacks_seen_at: int
     read_at: int
     written_at: int = 0
 
@@ -54,10 +54,10 @@ class AccountCache:
             known = self._accounts.get(account_id)
             if known is not None and now - known.read_at < LIFE and not is_fresh:
                 continue
-            came, told = await self._store.read_account(account_id)
-            told, written_at = (max(told, known.told), known.written_at) if known else (told, 0)
-            own = self._always(account_id) | came.keys()  # once here, and not for every event
-            self._accounts[account_id] = _Account(came, own, told, now, written_at)
+            noted_at, seen_at = await self._store.read_account(account_id)
+            seen_at, written_at = (max(seen_at, known.callbacks_seen_at), known.written_at) if known else (seen_at, 0)
+            own = self._always(account_id) | noted_at.keys()  # once here, and not for every event
+            self._accounts[account_id] = _Account(noted_at, own, seen_at, now, written_at)
 
     def _always(self, account_id: str) -> frozenset[str]:
         return self._ours.get(account_id, self._always_own)
@@ -70,23 +70,24 @@ class AccountCache:
     async def add_own(self, account_id: str, address: Address) -> None:
         """Remember an address of our side, before anything is created there: its callback must not be announced."""
         account, now = self._accounts[account_id], self._clock() // 1000
-        came = account.came.get(address.key)
-        if came is None or now - came > NOTED:
+        earlier = account.noted_at.get(address.key)
+        if earlier is None or now - earlier > NOTED:
             await self._store.add_own_addresses(account_id, [address])
-            account.came[address.key] = now
+            account.noted_at[address.key] = now
             account.own |= {address.key}
 
-    def told(self, account_id: str) -> int:
+    def callbacks_seen_at(self, account_id: str) -> int:
         """Return when the account's last status callback came, in µs; 0 if never."""
-        return self._accounts[account_id].told
+        account = self._accounts.get(account_id)
+        return account.callbacks_seen_at if account else 0
 
     def note_callback(self, account_id: str) -> None:
         """Note that a status callback has come."""
-        self._accounts[account_id].told = self._clock()
+        self._accounts[account_id].callbacks_seen_at = self._clock()
 
     async def share_callbacks(self) -> None:
         """Let the other processes know that callbacks arrive, at most every LIFE."""
         for account_id, account in self._accounts.items():
-            if account.told - account.written_at > LIFE:
-                account.written_at = account.told
-                await self._store.write_callback_time(account_id, account.told)
+            if account.callbacks_seen_at - account.written_at > LIFE:
+                account.written_at = account.callbacks_seen_at
+                await self._store.write_callback_time(account_id, account.callbacks_seen_at)

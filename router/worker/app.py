@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.classic.resolution import ClassicResolver
+from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
 from router.core.keys import RESOLVER, Target
 from router.logs import lines_together
@@ -25,7 +28,7 @@ from router.streams.store.trim import Trimmer
 from router.tasks import end
 from router.worker.account_cache import AccountCache
 from router.worker.batches import BatchPath
-from router.worker.bridges import Classic
+from router.worker.calls import CallPath
 from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
@@ -34,6 +37,7 @@ from router.worker.work import BatchMisses, account_of, report, subject_of
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from router.core.accounts import Account
     from router.core.classic.resolution import Bridge
     from router.core.policy import Policy
     from router.process.apis import Apis
@@ -53,7 +57,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     keys = settings.keys
 
     async def intake(deliveries: list[Delivery]) -> list[Delivery]:
-        settled, left = await resolver.quick.settle(deliveries, is_busy=consumer.is_busy)
+        settled, left = await resolver.batches.settle(deliveries, is_busy=consumer.is_busy)
         with lines_together():
             for work in settled:  # first: who dies between the two reports again, and not never
                 report(work)
@@ -68,7 +72,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         streams=[StreamRef(number, keys.inbound(number)) for number in range(keys.partitions)],
         group=RESOLVER,
         limits=make_limits(settings),
-        attempt=resolver.slow.attempt,
+        attempt=resolver.singles.attempt,
         subject=subject_of,
         intake=intake,
         account=account_of if len(settings.accounts) > 1 else None,
@@ -92,8 +96,7 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
         pace=Pace(redis, settings.keys, calls=settings.reconcile_calls),
         apis=apis,
         accounts=resolver.accounts,
-        judge=resolver.judge,
-        classic=resolver.classic,
+        rules=resolver.rules,
     )
 
 
@@ -168,25 +171,20 @@ class Resolver:
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
-        configurations = {api.account.sid: api.account.configuration_id or "" for api in apis}
-        self.classic = classic = Classic(apis, bridges or {}, is_lookup=classic_lookup)
-        self.judge = judge = EventRules(
-            policy=policy,
-            accounts=accounts,
-            configurations=configurations,
-            route_ttl=route_ttl,
-            text_limit=text_limit,
-            classic=classic,
-            clock=clock,
+        default = AccountRules(
+            policy, is_classic_lookup=classic_lookup, text_limit=text_limit, route_ttl=int(route_ttl * 1_000_000)
         )
-        newcomers = BatchMisses()
-        self.quick = BatchPath(store=store, accounts=accounts, judge=judge, newcomers=newcomers)
-        self.slow = SinglePath(
-            store=store,
-            apis=apis,
-            accounts=accounts,
-            judge=judge,
-            classic=classic,
-            attaching=attaching,
-            newcomers=newcomers,
-        )
+        by_account = {api.account.sid: _account_rules(default, api.account, bridges or {}) for api in apis}
+        self.rules = rules = EventRules(by_account, default, accounts=accounts, clock=clock)
+        misses = BatchMisses()
+        calls = CallPath(store=store, apis=apis, accounts=accounts, rules=rules, attaching=attaching)
+        self.batches = BatchPath(store=store, accounts=accounts, rules=rules, misses=misses)
+        self.singles = SinglePath(store=store, apis=apis, accounts=accounts, rules=rules, calls=calls, misses=misses)
+
+
+def _account_rules(default: AccountRules, account: Account, bridges: Mapping[str, Bridge]) -> AccountRules:
+    """Return the rules of an account; its classic calls go to the configured service, else to the bridged one."""
+    bridge = bridges.get(account.sid)
+    service_sid = account.classic_service_sid or (bridge.service_sid if bridge else None)
+    classic = ClassicResolver(service_sid, bridge)
+    return replace(default, configuration_id=account.configuration_id or "", classic=classic)

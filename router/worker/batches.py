@@ -1,8 +1,8 @@
-"""The quick path: a whole batch in a handful of round trips, as far as nothing must be asked of the API.
+"""The batch path: settles a whole batch in a few round trips, as far as the API need not be asked.
 
-Routes: one pipeline. Ledgers and commits: one for each part of the batch. What is unsettled afterwards (the API is
-needed, a race was lost, the entry is unreadable) is left to the slow path, together with everything of its subject that
-comes later.
+Routes take one pipeline, ledgers and commits one for each part of the batch. Events that are unsettled afterwards (the
+API is needed, a race was lost, the entry is unreadable) are left to the single path, with every later event of their
+subjects.
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import RouterError
-from router.core.events import ParticipantReported
 from router.core.ledger.fields import FieldNotReadError
 from router.streams.store.ledgers import LedgerQuery
-from router.worker.work import subject_of
+from router.worker.work import begin, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
     from router.core.judging.rules import EventRules
-    from router.core.judging.work import Work
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
-    from router.worker.work import BatchMisses
+    from router.worker.work import BatchMisses, DeliveredWork
 
 #: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
 PART: Final = 50
@@ -35,34 +33,34 @@ TURNS: Final = 5
 class BatchPath:
     """Settles batches."""
 
-    def __init__(self, *, store: Store, accounts: AccountCache, judge: EventRules, newcomers: BatchMisses) -> None:
+    def __init__(self, *, store: Store, accounts: AccountCache, rules: EventRules, misses: BatchMisses) -> None:
         self._store = store
         self._accounts = accounts
-        self._judge = judge
-        self._newcomers = newcomers
+        self._rules = rules
+        self._misses = misses
 
     async def settle(
         self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
-    ) -> tuple[list[Work], list[Delivery]]:
+    ) -> tuple[list[DeliveredWork], list[Delivery]]:
         """Return what is settled and committed (to be acknowledged), and what is left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         waiting = await self._store.turns.waiting(deliveries)
         works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
-        await self._accounts.know({work.account_id for work in works if self._judge.is_doubtful(work)}, is_fresh=True)
+        await self._accounts.know({work.account_id for work in works if self._rules.is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         for work in works:
-            work.needed = self._judge.needed(work)
+            work.needed = self._rules.needed(work)
         await self._settle_parts(part_works(works), behind)
         await self._accounts.share_callbacks()
-        self._newcomers.note(works)
+        self._misses.note(works)
         settled = [work for work in works if work.outcome is not None]
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]
 
     def _begin(
         self, deliveries: Sequence[Delivery], is_behind: Callable[[Delivery], bool]
-    ) -> tuple[list[Work], set[str]]:
-        works: list[Work] = []
+    ) -> tuple[list[DeliveredWork], set[str]]:
+        works: list[DeliveredWork] = []
         behind: set[str] = set()
         for delivery in deliveries:
             subject = subject_of(delivery)
@@ -70,27 +68,28 @@ class BatchPath:
                 behind.add(subject)
                 continue
             try:
-                works.append(self._judge.begin(delivery))
-            except RouterError:  # the slow path makes a dead letter of it
+                work = begin(self._rules, delivery)
+            except RouterError:  # the single path makes a dead letter of it
                 behind.add(subject)
+                continue
+            works.append(work)
+            if work.kind.is_callback:
+                self._accounts.note_callback(work.account_id)
         return works, behind
 
-    async def _read_routes(self, works: Sequence[Work]) -> None:
-        wanted = [(work, name) for work in works if (name := self._judge.route_name(work)) is not None]
+    async def _read_routes(self, works: Sequence[DeliveredWork]) -> None:
+        wanted = [(work, name) for work in works if (name := self._rules.route_name(work)) is not None]
         if wanted:
             routes = await self._store.read_routes([(work.account_id, name) for work, name in wanted])
             for (work, _), route in zip(wanted, routes, strict=True):
                 work.route = route
-        told = [(work, work.event) for work in works if isinstance(work.event, ParticipantReported)]
-        if told:
-            wanted_addresses = [
-                (work.account_id, [one.key for one in event.participant.addresses]) for work, event in told
-            ]
-            creating = await self._store.are_being_created(wanted_addresses)
-            for (work, _), is_being_created in zip(told, creating, strict=True):
+        arrivals = [(work, work.kind.arriving(work.event)) for work in works if work.kind.arriving is not None]
+        if arrivals:
+            creating = await self._store.are_being_created([(work.account_id, keys) for work, keys in arrivals])
+            for (work, _), is_being_created in zip(arrivals, creating, strict=True):
                 work.is_being_created = is_being_created
 
-    async def _settle_parts(self, parts: Sequence[Sequence[Work]], behind: set[str]) -> None:
+    async def _settle_parts(self, parts: Sequence[Sequence[DeliveredWork]], behind: set[str]) -> None:
         """Read, apply and commit part by part: Redis reads the next and commits the last while this one is applied."""
         reading = await _begin_now(self._read_ledgers(parts[0]))
         under_way = [reading]
@@ -108,10 +107,10 @@ class BatchPath:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read_ledgers(self, works: Sequence[Work]) -> None:
+    async def _read_ledgers(self, works: Sequence[DeliveredWork]) -> None:
         """Read each conversation once, with the fields that all its events need."""
         fields: dict[tuple[str, str], list[str]] = {}
-        wanted: list[tuple[Work, tuple[str, str]]] = []
+        wanted: list[tuple[DeliveredWork, tuple[str, str]]] = []
         for work in works:
             if (needed := work.needed) is not None:
                 conversation = (work.account_id, needed[0])
@@ -125,31 +124,31 @@ class BatchPath:
         for work, conversation in wanted:
             work.ledger = ledgers[conversation]
 
-    def _apply(self, works: Sequence[Work], behind: set[str]) -> None:
+    def _apply(self, works: Sequence[DeliveredWork], behind: set[str]) -> None:
         """Apply in order; behind an event that stays unsettled, the later ones of its subject stay so too."""
         spoiled: set[int] = set()
         for work in works:
             if work.entry.subject in behind:
                 continue
             try:
-                work.outcome = self._judge.apply(work)
+                work.outcome = self._rules.apply(work)
             except FieldNotReadError:
                 spoiled.add(id(work.ledger))
             if work.outcome is None:
                 behind.add(work.entry.subject)
         _unsettle(works, spoiled)
 
-    async def _commit(self, works: Sequence[Work]) -> None:
+    async def _commit(self, works: Sequence[DeliveredWork]) -> None:
         ledgers = {id(work.ledger): work.ledger for work in works if work.ledger is not None and work.outcome}
         changed = [ledger for ledger in ledgers.values() if ledger.has_news]
         results = await self._store.commit(changed)
         _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
 
 
-def part_works(works: Sequence[Work]) -> list[list[Work]]:
+def part_works(works: Sequence[DeliveredWork]) -> list[list[DeliveredWork]]:
     """Return works in parts, in order: those of one subject, and those of one conversation, are in the same part."""
-    parts: list[list[Work]] = [[]]
-    homes: dict[object, list[Work]] = {}
+    parts: list[list[DeliveredWork]] = [[]]
+    homes: dict[object, list[DeliveredWork]] = {}
     for work in works:
         names: list[object] = [work.entry.subject]
         if work.needed is not None:
@@ -176,7 +175,7 @@ async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]
     return task
 
 
-def _unsettle(works: Sequence[Work], ledgers: set[int]) -> None:
+def _unsettle(works: Sequence[DeliveredWork], ledgers: set[int]) -> None:
     """Take back the outcomes that rest on these ledgers: they are not, or not yet, committed."""
     for work in works:
         if id(work.ledger) in ledgers:

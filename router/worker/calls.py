@@ -1,10 +1,10 @@
-"""Calls: waits until Twilio has put one into a conversation, announces its caller, and ends the stay when it is over.
+"""Calls: waits until Twilio has put one into a conversation, and ends the caller's stay when it is over.
 
-A call that is in no conversation a minute after it came in is a dead letter where our answer was to put it into one:
-then a configuration id, a relay or a permission is wrong, every call is affected, and nobody would notice otherwise. It
-is ignored by name where the caller has hung up meanwhile, as many do before anybody answers, or where the answer puts
-calls into no conversation. Known gap: where the end of a call that no begin was worked on for comes before its
-conversation, a callback may still announce the caller, who then leaves when the conversation closes.
+A call that is in no conversation a minute after it came in is a dead letter if our answer asked for one: then a
+configuration id, a relay or a permission is wrong, every call is affected, and nobody would notice otherwise. It is
+ignored by name if the caller has hung up meanwhile, as many do before anybody answers, or if the answer puts calls into
+no conversation. Known gap: where the end of a call whose begin was never worked on comes before its conversation, a
+callback may still announce the caller, who then leaves when the conversation closes.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.events import Version
 from router.core.ledger.calls import calls_of
-from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.marker import Outcome, ParticipantFact, Result, fields_for
 from router.core.policy import Decision
 from router.core.resolution.calls import resolve_call
 from router.core.resolution.requests import Resolved, Unusable, Wait
 from router.streams.delivery import Later, Poison, Verdict
 from router.streams.store.ledgers import LedgerQuery
+from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive
+from router.worker.verdicts import to_verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from router.core.events import CallReported
     from router.core.judging.rules import EventRules
-    from router.core.judging.work import Work
+    from router.core.judging.work import AnyWork
     from router.core.keys import Target
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import ResolutionOutcome
     from router.core.resources import Participant
     from router.process.apis import Apis
-    from router.streams.store.calls import CallRecord, CallStore
+    from router.streams.store.calls import CallRecord
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
 
@@ -42,9 +41,12 @@ PATIENCE: Final = 60
 PATIENCE_AFTER: Final = 15
 _SECOND: Final = 1_000_000
 
+#: What is found out about the event of a call: its participant, its outcome, or that it must wait or is unusable.
+Finding = Resolved | Outcome | Verdict
 
-class Calls:
-    """Settles the events of calls. `take` commits what was resolved, `finish` what has an outcome (see Slow).
+
+class CallPath:
+    """Finds out what the event of a call comes to; committing it is the single path's part.
 
     `attaching` are the targets whose answer to a call puts it into a conversation.
     """
@@ -55,83 +57,77 @@ class Calls:
         store: Store,
         apis: Apis,
         accounts: AccountCache,
-        judge: EventRules,
+        rules: EventRules,
         attaching: frozenset[Target],
-        take: Callable[[Work, CallReported, Resolved], Awaitable[Verdict | None]],
-        finish: Callable[[Work], Awaitable[Verdict | None]],
     ) -> None:
         self._store = store
-        self._calls: CallStore = store.calls
+        self._calls = store.calls
         self._apis = apis
         self._accounts = accounts
-        self._judge = judge
+        self._rules = rules
         self._attaching = attaching
-        self._take = take
-        self._finish = finish
 
-    async def settle(self, work: Work, event: CallReported) -> Verdict | None:
-        """Settle one event of a call that the policy gives to somebody; None if a race was lost."""
+    async def settle(self, work: AnyWork) -> Finding:
+        """Return what an event of a call that the policy gives to somebody comes to."""
+        event: CallReported = work.event
         record = await self._calls.read(work.account_id, event.call_sid)
         if event.is_over:
             return await self._end(work, event, record)
         return await self._begin(work, event, record)
 
-    async def remember(self, work: Work, event: CallReported, resolved: Resolved) -> None:
-        """Remember where a call has led: its next events and its end need not ask the API."""
-        conversation_id, participant = resolved.conversation_id, resolved.participant
-        await self._calls.note_participant(work.account_id, event.call_sid, conversation_id, participant)
+    async def remember(self, account_id: str, call_sid: str, resolved: Resolved) -> None:
+        """Store where a call has led: its next events and its end need not ask the API."""
+        await self._calls.note_participant(account_id, call_sid, resolved.conversation_id, resolved.participant)
 
-    async def _begin(self, work: Work, event: CallReported, record: CallRecord) -> Verdict | None:
+    async def _begin(self, work: AnyWork, event: CallReported, record: CallRecord) -> Finding:
         if record.is_over:
-            return await self._conclude(work, Result.STALE, "the call is over")
+            return Outcome(Result.STALE, "the call is over")
         if record.conversation_id and record.participant:
             ledger = await self._read(work, record.conversation_id, record.participant, event)
             marker = ledger.marker(record.participant.id)
             if marker is not None and marker.is_announced:
                 work.ledger = ledger
-                return await self._conclude(work, Result.KNOWN, "its caller is announced")
-        # Whoever Twilio adds at our number from now on is our side: its callback must not announce it.
+                return Outcome(Result.KNOWN, "its caller is announced")
+        # Any participant that Twilio adds at our number from now on is our side: its callback must not announce it.
         if event.recipient is not None:
             await self._accounts.add_own(work.account_id, event.recipient)
-        outcome = await self._look(work, event)
-        if isinstance(outcome, Resolved):
-            return await self._take(work, event, outcome)
+        outcome = await self._find(work, event)
         if isinstance(outcome, Wait) and outcome.is_usual:
             return await self._wait(work, event, outcome)
-        return _setback(outcome)
+        return self._finding(outcome)
 
-    async def _wait(self, work: Work, event: CallReported, wait: Wait) -> Verdict | None:
-        """Wait on, or say why not: the caller has hung up, the call was to go nowhere, or something is wrong."""
+    async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
+        """Wait on, or give the reason not to: the caller has hung up, no conversation was asked for, or a fault."""
         has_ended = await self._calls.is_end_told(work.account_id, event.call_sid)
-        age = self._judge.clock() - work.entry.received_at
+        age = self._rules.clock() - work.entry.received_at
         if age < (PATIENCE_AFTER if has_ended else PATIENCE) * _SECOND:
             return Later(wait.reason, wait.delay, is_usual=True)
         if has_ended:
-            return await self._conclude(work, Result.IGNORED, "the call was over before it was in a conversation")
+            return Outcome(Result.IGNORED, "the call was over before it was in a conversation")
         if work.decision is None or work.decision.target not in self._attaching:
-            return await self._conclude(work, Result.IGNORED, "the answer to the call puts it into no conversation")
+            return Outcome(Result.IGNORED, "the answer to the call puts it into no conversation")
         return Poison(
-            f"{wait.reason}, {PATIENCE} s after it came in, though its TwiML asks for one: look at the configuration "
-            "id, the relay's URL and Twilio's debugger for this call"
+            f"{wait.reason}, {PATIENCE} s after it came in, though its TwiML asks for one: check the configuration id, "
+            "the relay's URL and Twilio's debugger for this call"
         )
 
-    async def _end(self, work: Work, event: CallReported, record: CallRecord) -> Verdict | None:
-        """End the caller's stay; who still looks for the conversation of this call learns that it is over."""
+    async def _end(self, work: AnyWork, event: CallReported, record: CallRecord) -> Finding:
+        """End the caller's stay; an event that still looks for the conversation of this call learns that it is over."""
         await self._calls.note_end(work.account_id, event.call_sid)
         if record.conversation_id and record.participant:
             return await self._leave(work, event, record.conversation_id, record.participant)
         if not work.is_wanted:
-            return await self._conclude(work, Result.IGNORED, work.decision.reason if work.decision else "no decision")
-        outcome = await self._look(work, event)
+            return Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
+        outcome = await self._find(work, event)
         if isinstance(outcome, Resolved):
             return await self._leave(work, event, outcome.conversation_id, outcome.participant)
         if isinstance(outcome, Wait) and outcome.is_usual:
-            return await self._conclude(work, Result.IGNORED, "the call was in no open conversation")
-        return _setback(outcome)
+            return Outcome(Result.IGNORED, "the call was in no open conversation")
+        return self._finding(outcome)
 
     async def _leave(
-        self, work: Work, event: CallReported, conversation_id: str, participant: Participant
-    ) -> Verdict | None:
+        self, work: AnyWork, event: CallReported, conversation_id: str, participant: Participant
+    ) -> Outcome:
         fact = ParticipantFact(
             participant,
             Version(work.begun, work.begun),
@@ -141,42 +137,34 @@ class Calls:
             recipient=event.recipient,
             call_sid=event.call_sid,
         )
-        names = set(_fields(participant, event))
-        while True:
-            (work.ledger,) = await self._store.read_ledgers(
-                [LedgerQuery(work.account_id, conversation_id, tuple(sorted(names)))]
-            )
-            try:
-                work.outcome = work.ledger.take_call_end(fact, event.call_sid)
-            except FieldNotReadError as error:
-                names.add(error.name)
-                continue
-            work.ledger.touch(self._judge.clock())
-            work.published = work.ledger.entries
-            return await self._finish(work)
+        fields = _fields(participant, event)
+        work.ledger, outcome = await read_and_apply(
+            self._store,
+            work.account_id,
+            conversation_id,
+            fields,
+            lambda ledger: ledger.take_call_end(fact, event.call_sid),
+        )
+        work.ledger.touch(self._rules.clock())
+        work.published = work.ledger.entries
+        return outcome
 
-    async def _look(self, work: Work, event: CallReported) -> ResolutionOutcome:
+    async def _find(self, work: AnyWork, event: CallReported) -> ResolutionOutcome:
         return await drive(self._apis.of(work.account_id), resolve_call(event))
 
-    async def _read(self, work: Work, conversation_id: str, participant: Participant, event: CallReported) -> Ledger:
+    async def _read(self, work: AnyWork, conversation_id: str, participant: Participant, event: CallReported) -> Ledger:
         query = LedgerQuery(work.account_id, conversation_id, tuple(_fields(participant, event)))
         (ledger,) = await self._store.read_ledgers([query])
         return ledger
 
-    async def _conclude(self, work: Work, result: Result, reason: str) -> Verdict | None:
-        work.outcome = Outcome(result, reason)
-        return await self._finish(work)
+    def _finding(self, outcome: ResolutionOutcome) -> Finding:
+        if isinstance(outcome, Resolved):
+            return outcome
+        if isinstance(outcome, Wait | Unusable):
+            return to_verdict(outcome)
+        raise TypeError(f"the resolution of a call ends in no {type(outcome).__name__}")
 
 
 def _fields(participant: Participant, event: CallReported) -> list[str]:
     addresses = [one.as_address() for one in participant.addresses]
     return fields_for([participant.id], addresses, (*calls_of(participant), event.call_sid))
-
-
-def _setback(outcome: ResolutionOutcome) -> Verdict:
-    match outcome:
-        case Wait(reason, delay):
-            return Later(reason, delay)
-        case Unusable(reason):
-            return Poison(reason)
-    return Poison("a call's resolution that ends without a participant")

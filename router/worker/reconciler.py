@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.classic.members import is_classic
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
-from router.core.judging.recovery import Recovery, expected_in, recover
+from router.core.judging.recovery import QUIET, Recovery, expected_in, recover
 from router.core.resolution.reconciliation import look_at
 from router.logs import describe, log
-from router.streams.store.recent import LEASE, QUIET, REST
+from router.streams.store.recent import LEASE, REST
 from router.worker.requests import drive
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from router.streams.store.ledgers import Store
     from router.streams.store.recent import Pace, Recent, SweepClaim
     from router.worker.account_cache import AccountCache
-    from router.worker.bridges import Classic
 
 #: Seconds between two looks at what is due, where nothing was, and after a failure.
 PAUSE: Final = 2.0
@@ -53,7 +52,7 @@ RACES: Final = 20
 
 
 class Reconciler:
-    """Sweeps for one worker. `store` notes no events: a sweep is none. `sleep` can be given; the clock is the judge's.
+    """Sweeps for one worker. `store` notes no events, since a sweep is none; the clock is that of `rules`.
 
     `apis` are those of real work; what is asked here goes through their limits, in the background.
     """
@@ -66,8 +65,7 @@ class Reconciler:
         pace: Pace,
         apis: Apis,
         accounts: AccountCache,
-        judge: EventRules,
-        classic: Classic,
+        rules: EventRules,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -75,8 +73,7 @@ class Reconciler:
         self._pace = pace
         self._apis = apis.in_background(self._ask)
         self._accounts = accounts
-        self._judge = judge
-        self._classic = classic
+        self._rules = rules
         self._sleep = sleep
         self._resting: dict[str, int] = {}
         self._partition = 0
@@ -112,7 +109,7 @@ class Reconciler:
             await self._end(claim, "late" if self._recent.is_late(claim) else "over")
             return
         ledger = await self._store.read_whole(claim.account_id, claim.conversation_id)
-        is_bridged = is_classic(claim.conversation_id) and self._classic.is_bridged(claim.account_id)
+        is_bridged = is_classic(claim.conversation_id) and self._rules.of(claim.account_id).classic.is_bridged
         if ledger.is_closed or not ledger.fields or is_bridged:
             await self._recent.forget(claim, is_final=True)
             return
@@ -123,8 +120,8 @@ class Reconciler:
             await self._put_off(claim, error)
 
     async def _sweep(self, claim: SweepClaim, ledger: Ledger) -> None:
-        read_at = self._judge.clock()
-        service_sid = self._classic.resolver(claim.account_id).service_sid
+        read_at = self._rules.clock()
+        service_sid = self._rules.of(claim.account_id).classic.service_sid
         steps = look_at(claim.conversation_id, expected_in(ledger), service_sid)
         sight = await drive(self._apis.of(claim.account_id), steps)
         if isinstance(sight, ApiError):
@@ -147,7 +144,7 @@ class Reconciler:
         await self._accounts.know([account_id], is_fresh=True)
         for _ in range(RACES):
             creating = await self._creating(ledger, sight)
-            recovery = recover(self._judge.context_of(account_id), sight, ledger, read_at=read_at, creating=creating)
+            recovery = recover(self._rules.context(account_id), sight, ledger, read_at=read_at, creating=creating)
             if not ledger.has_news or (await self._store.commit([ledger]))[0]:
                 return recovery
             ledger = await self._store.read_whole(account_id, conversation_id)
@@ -172,13 +169,13 @@ class Reconciler:
             await self._recent.put_back(claim, REST)
             return
         seconds = min(max(REST_AFTER, error.retry_after or 0.0), LONGEST_REST)
-        self._resting[claim.account_id] = self._judge.clock() + int(seconds * 1_000_000)
+        self._resting[claim.account_id] = self._rules.clock() + int(seconds * 1_000_000)
         log("reconciler.paused", account=claim.account_id, reason=type(error).__name__, seconds=seconds)
         await self._recent.put_back(claim, seconds)
 
     def _rests_for(self, account_id: str) -> float:
         """Return the seconds that an account rests still, 0 if it does not."""
-        return max(0.0, (self._resting.get(account_id, 0) - self._judge.clock()) / 1_000_000)
+        return max(0.0, (self._resting.get(account_id, 0) - self._rules.clock()) / 1_000_000)
 
     def _report(self, claim: SweepClaim, recovery: Recovery) -> str:
         """Count and log what was recovered; return the sweep's result."""
@@ -186,7 +183,7 @@ class Reconciler:
             return "unchanged"
         for result, number in recovery.published.items():
             metrics.count("router_recovered", result, by=number)
-        has_callbacks = self._accounts.told(claim.account_id) > 0
+        has_callbacks = self._accounts.callbacks_seen_at(claim.account_id) > 0
         log(
             "reconciler.recovered",
             level="warning" if has_callbacks else "info",

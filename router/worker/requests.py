@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from router.core.classic.resources import OPEN_STATES
+from router.core.classic.members import is_classic, to_conversation
+from router.core.classic.resources import OPEN_STATES, ClassicConversation
 from router.core.errors import ApiError
 from router.core.resolution.requests import (
     ClassicRequest,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from router.conversations import ClassicConversations, ConversationsV2
     from router.core.resolution.requests import Request
+    from router.core.resources import Conversation
     from router.process.apis import Api
 
 _OutcomeT = TypeVar("_OutcomeT")
@@ -89,3 +91,13 @@ async def drive(api: Api, resolution: Generator[Request | ClassicRequest, Any, _
         except StopIteration as stop:
             outcome: _OutcomeT = stop.value
             return outcome
+
+
+async def fetch_conversation(api: Api, conversation_id: str, service_sid: str | None) -> Conversation | ApiError:
+    """Return a conversation of v2 or a classic one, an ApiError as a value."""
+    answer: Conversation | ClassicConversation | ApiError
+    if is_classic(conversation_id):
+        answer = await perform(api, FetchClassicConversation(conversation_id, service_sid))
+    else:
+        answer = await perform(api, FetchConversation(conversation_id))
+    return to_conversation(answer) if isinstance(answer, ClassicConversation) else answer

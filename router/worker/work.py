@@ -1,49 +1,72 @@
-"""One inbound event being worked on: from its raw entry to its log line."""
+"""One delivery of an inbound entry: from its raw fields to its log line."""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import ClosedData, CommunicationData
-from router.core.events import CallReported, ClassicReported, InboundEntry, MessageReceived
+from router.core.events import InboundEntry
+from router.core.judging.kinds import KINDS
+from router.core.judging.work import Work
+from router.inbound.sources import normalize
 from router.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.judging.work import Work
+    from router.core.judging.rules import EventRules
+    from router.core.judging.work import AnyWork
     from router.streams.delivery import Delivery
 
 #: Digits of a time in µs that is still a date.
 _LONGEST_TIME: Final = 17
 
 
-class BatchMisses:
-    """Messages of the last batch that have no conversation yet: their slow path begins where the quick one has ended.
+@dataclass(slots=True)
+class DeliveredWork(Work[Any]):
+    """The work on an event, and the delivery that it came in."""
 
-    Only the first of each subject, and only at its first try: whoever comes after it begins at the beginning, since the
+    delivery: Delivery = field(kw_only=True)
+
+
+def begin(rules: EventRules, delivery: Delivery) -> DeliveredWork:
+    """Return the work on a delivery; raises UnreadableError or UnusableError if it can never be done."""
+    entry = read_inbound(delivery)
+    event = normalize(entry)
+    kind = KINDS[type(event)]
+    work = DeliveredWork(entry, event, kind, rules.clock(), delivery=delivery)
+    if kind.decide is not None:
+        rules.decide(work)
+    return work
+
+
+class BatchMisses:
+    """Messages of the last batch that have no conversation yet: the single path begins where the batch path ended.
+
+    Only the first of each subject, and only at its first try: those behind it begin at the beginning, since the
     conversation is known by then.
     """
 
     def __init__(self) -> None:
-        self._works: dict[tuple[str, str], Work] = {}
+        self._works: dict[tuple[str, str], DeliveredWork] = {}
 
-    def note(self, works: Iterable[Work]) -> None:
+    def note(self, works: Iterable[DeliveredWork]) -> None:
         """Keep those of a batch, whose turns have come and whose routes have been read; forget the others."""
-        first: dict[str, Work] = {}
+        first: dict[str, DeliveredWork] = {}
         for work in works:
             if work.outcome is None:
                 first.setdefault(work.entry.subject, work)
         self._works = {
             (work.delivery.stream.key, work.delivery.entry_id): work
             for work in first.values()
-            if work.route is None and isinstance(work.event, MessageReceived)
+            if work.route is None and work.kind.apply_confirmed is not None
         }
 
-    def take(self, delivery: Delivery) -> Work | None:
+    def take(self, delivery: Delivery) -> DeliveredWork | None:
         """Return the work of a delivery that is tried for the first time right after its batch, else None."""
         work = self._works.pop((delivery.stream.key, delivery.entry_id), None)
         return work if work is not None and work.delivery is delivery else None
@@ -75,7 +98,7 @@ def read_inbound(delivery: Delivery) -> InboundEntry:
     )
 
 
-def report(work: Work) -> None:
+def report(work: AnyWork) -> None:
     """Write the log line and the metrics of an event that has ended."""
     outcome, entry, ledger = work.outcome, work.entry, work.ledger
     if outcome is None:
@@ -83,7 +106,7 @@ def report(work: Work) -> None:
     now = time.time_ns() // 1000
     metrics.count("router_events", entry.source, outcome.result)
     metrics.EVENT_SECONDS.observe(max(0, now - entry.received_at) / 1_000_000)
-    customer = work.event.customer if isinstance(work.event, MessageReceived | CallReported | ClassicReported) else None
+    customer = work.event.customer if work.kind.has_customer else None
     log(
         "event",
         source=entry.source,
@@ -100,7 +123,7 @@ def report(work: Work) -> None:
     )
 
 
-def _communication(work: Work) -> str | None:
+def _communication(work: AnyWork) -> str | None:
     """Return what became of what the event says: published, or known where another telling was faster."""
     ids = {entry.id for entry in work.published if entry.type == CommunicationData.type}
     if not ids or work.ledger is None:
@@ -108,7 +131,7 @@ def _communication(work: Work) -> str | None:
     return "known" if ids <= work.ledger.repeated else "published"
 
 
-def _participant(work: Work) -> str | None:
+def _participant(work: AnyWork) -> str | None:
     """Return the participant that the event's entry is about."""
     last = work.published[-1] if work.published else None
     return last.subject if last is not None and last.type != ClosedData.type else None

@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 
 from router import logs
-from router.core.resolution import messages as resolution
+from router.core.resolution import messages, setbacks
 from router.sandbox import create_app
-from router.worker import singles as slow
+from router.worker import singles
 from tests.worker.harness import WorkerHarness, options
 
 
@@ -39,12 +39,12 @@ def lines(output):
 def impatient(monkeypatch):
     """Waits that are for people and outages last milliseconds here."""
     for module, name in (
-        (resolution, "SHORT_WAIT"),
-        (resolution, "LONG_WAIT"),
-        (slow, "STEP_BACK"),
-        (slow, "OPERATOR"),
-        (slow, "CREATION"),
-        (slow, "TURN"),
+        (setbacks, "SHORT_WAIT"),
+        (setbacks, "LONG_WAIT"),
+        (messages, "SHORT_WAIT"),
+        (singles, "STEP_BACK"),
+        (singles, "CREATION"),
+        (singles, "TURN"),
     ):
         monkeypatch.setattr(module, name, 0.01)
 

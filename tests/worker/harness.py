@@ -179,12 +179,12 @@ class WorkerHarness:
 
     async def work(self, deliveries: list[Delivery], *, by: Resolver | None = None) -> list[Any]:
         resolver = by or self.resolver
-        settled, left = await resolver.quick.settle(deliveries, is_busy=lambda _: False)
+        settled, left = await resolver.batches.settle(deliveries, is_busy=lambda _: False)
         for work in settled:
             report(work)
         results: dict[str, Any] = {work.delivery.entry_id: work.outcome.result for work in settled}
         for delivery in left:
-            results[delivery.entry_id] = await resolver.slow.attempt(delivery)
+            results[delivery.entry_id] = await resolver.singles.attempt(delivery)
         return [results[delivery.entry_id] for delivery in deliveries]
 
     async def finish(self, delivery: Delivery, *, by: Resolver | None = None) -> Any:

@@ -31,8 +31,7 @@ class Sweeps:
             pace=Pace(harness.redis, harness.keys, calls=calls, clock=harness.clock),
             apis=self.apis,
             accounts=self.resolver.accounts,
-            judge=self.resolver.judge,
-            classic=self.resolver.classic,
+            rules=self.resolver.rules,
             sleep=self._sleep,
         )
 

@@ -112,7 +112,7 @@ async def test_callback_time_is_shared_sparingly(world):
     world.accounts.note_callback(US)
     await world.accounts.share_callbacks()
     assert world.store.told[US] == first
-    assert world.accounts.told(US) == world.now
+    assert world.accounts.callbacks_seen_at(US) == world.now
     other = world.another()
     await other.know([US])
     assert other.told(US) == first
@@ -122,7 +122,7 @@ async def test_newer_callback_time_survives_reading(world):
     """Reading an account again never makes the last callback older."""
     await world.accounts.know([US])
     world.accounts.note_callback(US)
-    told = world.accounts.told(US)
+    told = world.accounts.callbacks_seen_at(US)
     world.now += LIFE
     await world.accounts.know([US])
-    assert world.accounts.told(US) == told
+    assert world.accounts.callbacks_seen_at(US) == told

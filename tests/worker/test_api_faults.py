@@ -39,7 +39,7 @@ ADD = "/v2/Conversations/{conversation}/Participants"
 
 
 def limiter_of(resolver):
-    (transport,) = [transport for _, transport in resolver.slow._apis._transports]
+    (transport,) = [transport for _, transport in resolver.singles._apis._transports]
     return transport.limiter
 
 

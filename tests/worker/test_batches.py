@@ -106,7 +106,7 @@ async def test_part_that_fails_fails_the_batch_once_all_have_ended(harness, monk
     monkeypatch.setattr(Store, "commit", fail_first)
     deliveries = await harness.receive(*(event for number in range(2 * PART) for event in story(harness, number)[:2]))
     with pytest.raises(RedisTimeoutError):
-        await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+        await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert ended == ["failed", *["committed"] * 3]
     monkeypatch.setattr(Store, "commit", commit)
     await harness.work(deliveries)
@@ -128,7 +128,7 @@ async def test_what_needs_the_api_is_left_with_all_that_follows_it(harness):
     known, new = harness.sms("+15551110001"), [harness.sms("+15551110002") for _ in range(3)]
     await harness.settle(harness.sms("+15551110001"))
     deliveries = await harness.receive(new[0], known, new[1], new[2])
-    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == [deliveries[1]]
     assert left == [deliveries[0], deliveries[2], deliveries[3]]
 
@@ -143,11 +143,11 @@ async def test_a_newcomer_is_read_of_once(harness, monkeypatch):
 
     monkeypatch.setattr(Store, "read_routes", counted)
     deliveries = await harness.receive(*(harness.sms("+15551110002") for _ in range(3)))
-    _, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    _, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert left == deliveries
     before = len(await harness.conversations())
     for delivery in left:
-        assert isinstance(await harness.resolver.slow.attempt(delivery), Done)
+        assert isinstance(await harness.resolver.singles.attempt(delivery), Done)
     assert reads == [3, 1, 1], "the batch, then each that is not the first"
     assert len(await harness.conversations()) == before + 1
     assert await harness.types() == ["joined"]
@@ -156,13 +156,13 @@ async def test_a_newcomer_is_read_of_once(harness, monkeypatch):
 async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(harness):
     """What was read for the first try is not used for another, nor for another delivery of the entry."""
     deliveries = await harness.receive(harness.sms("+15551110002"))
-    _, (delivery,) = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
-    newcomers = harness.resolver.slow._newcomers
+    _, (delivery,) = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
+    newcomers = harness.resolver.singles._misses
     assert newcomers.take(replace(delivery, is_redelivered=True)) is None
     assert newcomers.take(delivery) is None, "it was tried"
-    await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert newcomers.take(delivery).delivery is delivery
-    await harness.resolver.quick.settle([], is_busy=lambda _: False)
+    await harness.resolver.batches.settle([], is_busy=lambda _: False)
     assert newcomers.take(delivery) is None
 
 
@@ -170,7 +170,7 @@ async def test_what_is_busy_is_left(harness):
     """What the window is working on already is not overtaken by a batch."""
     deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
     busy = deliveries[0].text("subject")
-    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda subject: subject == busy)
+    settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda subject: subject == busy)
     assert (len(settled), left) == (5, deliveries[:5])
 
 
@@ -189,11 +189,11 @@ async def test_lost_race_falls_to_the_slow_path(harness, monkeypatch):
 
     monkeypatch.setattr(Store, "read_ledgers", read_then_change)
     deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
-    settled, left = await harness.resolver.quick.settle(deliveries, is_busy=lambda _: False)
+    settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == deliveries[5:]
     assert left == deliveries[:5]
     for delivery in left:
-        await harness.resolver.slow.attempt(delivery)
+        await harness.resolver.singles.attempt(delivery)
     assert (await harness.types()).count("joined") == 2
     assert (await harness.types()).count("closed") == 2
 

@@ -232,7 +232,7 @@ async def test_communication_of_our_own_side(make_harness):
     """What our own side wrote is our own echo, even where the policy gives everybody a target."""
     harness = await make_harness(policy=EVERYBODY)
     other = harness.make_resolver()
-    await other.slow._accounts.know([ACCOUNT])
+    await other.singles._accounts.know([ACCOUNT])
     await harness.settle(harness.sms())
     (there,) = await harness.conversations()
     ours = next(one for one in there["participants"] if one["type"] == "AI_AGENT")

@@ -170,7 +170,7 @@ async def test_callbacks_of_our_own_additions_before_we_have_committed(make_harn
     """The same where the callbacks overtake the answer: what we create is ours from before it is created."""
     harness = await make_harness(policy=EVERYBODY)
     other = harness.make_resolver()
-    await other.slow._accounts.know([ACCOUNT])  # another worker, who read what is ours a moment ago
+    await other.singles._accounts.know([ACCOUNT])  # another worker, who read what is ours a moment ago
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
     ours = next(one for one in conversation["participants"] if one["type"] == "AI_AGENT")
@@ -317,7 +317,7 @@ async def test_closing_found_by_two_at_once_is_published_once(harness, monkeypat
     (old,) = await harness.conversations()
     await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
     harness.clock.advance(61)
-    commit, lost = type(harness.resolver.slow)._commit, []
+    commit, lost = type(harness.resolver.singles)._commit, []
 
     async def lose_once(self, ledger):
         if ledger.entries and not lost:
@@ -325,7 +325,7 @@ async def test_closing_found_by_two_at_once_is_published_once(harness, monkeypat
             return False
         return await commit(self, ledger)
 
-    monkeypatch.setattr(type(harness.resolver.slow), "_commit", lose_once)
+    monkeypatch.setattr(type(harness.resolver.singles), "_commit", lose_once)
     assert await harness.settle(harness.sms()) == [DONE]
     assert await harness.types() == ["joined", "closed", "joined"]
 
@@ -349,7 +349,7 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
     """The creator's commit fails then, it reads what there is, and nothing is published twice or in the wrong place."""
     other, end, is_told = harness.make_resolver(), SinglePath._end, []
 
-    async def tell_first(self, work, event, outcome):
+    async def tell_first(self, work, outcome):
         if not is_told:
             is_told.append(True)
             (conversation,) = await harness.conversations()
@@ -361,7 +361,7 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
                 customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
                 report = harness.callback("PARTICIPANT_ADDED", customer)
             await harness.settle(report, by=other)
-        return await end(self, work, event, outcome)
+        return await end(self, work, outcome)
 
     monkeypatch.setattr(SinglePath, "_end", tell_first)
     (delivery,) = await harness.receive(harness.sms())

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.classic.members import Member, addresses_of, from_event, from_lookup, from_resource, to_status
 from router.core.classic.resources import ClassicState, ParticipantConversation, spell
 from router.core.errors import ApiError, NotFoundError
-from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT, Resolution, setback_of
 from router.core.resolution.requests import (
     ClassicRequest,
     FetchClassicConversation,
@@ -28,10 +27,12 @@ from router.core.resolution.requests import (
     ListClassicParticipants,
     ListParticipants,
     Request,
+    Resolution,
     ResolutionOutcome,
     Resolved,
     Wait,
 )
+from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT, setback_of
 from router.core.resources import Conversation
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class ClassicResolver:
 
     service_sid: str | None = None
     bridge: Bridge | None = None
+
+    @property
+    def is_bridged(self) -> bool:
+        """Tell whether a classic conversation of the account may be one of v2 too."""
+        return self.bridge is not None
 
     def resolve(self, event: ClassicReported, *, home: str | None = None, age: float = 0.0) -> Resolution:
         """Find the participant of an event about a member or a message.
@@ -125,7 +131,9 @@ class ClassicResolver:
             return str(max(found, key=lambda one: (one.created_at or "", one.id)).id)
         if place.age >= PATIENCE:
             return place.sid
-        return (yield from self._is_bridged(place)) or Wait("the bridge has not opened its conversation", BRIDGE_WAIT)
+        return (yield from self._is_bridged(place)) or Wait(
+            "the bridge has not opened its conversation", BRIDGE_WAIT, is_usual=True
+        )
 
     def _is_bridged(
         self, place: _BridgeLookup
@@ -152,7 +160,11 @@ class ClassicResolver:
         found = _at(addresses, participants)
         if found is not None:
             return Resolved(home, found, "found", classic_sid=place.sid)
-        return None if place.age >= PATIENCE else Wait("the bridge has not added the participant", BRIDGE_WAIT)
+        return (
+            None
+            if place.age >= PATIENCE
+            else Wait("the bridge has not added the participant", BRIDGE_WAIT, is_usual=True)
+        )
 
     def _take_member(self, event: ClassicReported, home: str) -> Resolution:
         """Take the classic member itself: as the event shows it, else as the API does."""

@@ -1,4 +1,9 @@
-"""Rules for classic (v1) events: from an event and the ledger of its home to an outcome."""
+"""Rules for classic (v1) events: what happens to members, messages and conversations of a chat service.
+
+The ledger of a classic conversation is kept under its `home`: its own SID, or the id of the v2 conversation that the
+bridge opens for it. What v2 reports by itself (a member who leaves, a closing) is not taken from here as well.
+Source of the events: https://www.twilio.com/docs/conversations/conversations-webhooks
+"""
 
 from __future__ import annotations
 
@@ -7,53 +12,103 @@ from typing import TYPE_CHECKING, Final
 from router.core.addresses import Channel
 from router.core.classic.members import addresses_of, from_event, to_status
 from router.core.events import Change
-from router.core.judging.participants import make_fact, note_our_side
+from router.core.judging.context import make_fact, note_our_side
+from router.core.judging.resolved import announce
+from router.core.judging.routes import Route
+from router.core.judging.work import Memory, Preparation
 from router.core.ledger.communications import from_classic, take_communication
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resources import AGENT_TYPES, Conversation, Participant
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.events import ClassicReported
-    from router.core.judging.participants import Context
+    from router.core.judging.context import AccountRules, Context
+    from router.core.judging.work import Needed, Work
     from router.core.ledger.ledger import Ledger
     from router.core.ledger.marker import Marker
-
+    from router.core.resolution.requests import Resolution, Resolved
 
 #: In µs.
 _SECOND: Final = 1_000_000
 
 
-def home_name(event: ClassicReported) -> str:
-    """Return the name of the route that leads to the home of the event's conversation."""
-    return f"classic|{event.conversation_sid}"
+def route(rules: AccountRules, event: ClassicReported) -> str | None:
+    """Return the name of the route to the conversation's home, None where it is its own home."""
+    return f"classic|{event.conversation_sid}" if rules.classic.is_bridged else None
 
 
-def classic_fields(event: ClassicReported, home: str | None) -> tuple[str, list[str]]:
-    """Return the conversation whose ledger an event needs, and the fields that its application reads."""
+def fields(rules: AccountRules, work: Work[ClassicReported]) -> Needed | None:
+    """Return the conversation and the ledger's fields that the event needs; None while its home is not known."""
+    event = work.event
+    home = work.route.conversation_id if work.route else None
+    if home is None and _needs_home(rules, event):
+        return None
     ids = [event.participant_sid] if event.participant_sid else []
     return home or event.conversation_sid, fields_for(ids, addresses_of(event))
 
 
-def is_chat(event: ClassicReported, own: frozenset[str]) -> bool:
-    """Tell whether an event is about a chat user who is not known as ours."""
-    chat = [address.key for address in addresses_of(event) if address.channel == Channel.CHAT]
-    return event.customer is None and bool(chat) and not own.intersection(chat)
-
-
-def apply_classic(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
-    """Apply what Twilio told us of a classic conversation to the ledger of its home; None where the API must tell."""
+def apply(context: Context, work: Work[ClassicReported]) -> Outcome | None:
+    """Apply the event to the ledger of its home; None where the API must be asked."""
+    event, ledger = work.event, work.ledger
+    if ledger is None:
+        return None
     ledger.touch(context.now)
     ledger.put("classic_sid", event.conversation_sid)
     if event.kind == "message":
         return _apply_message(context, event, ledger)
     is_bridged = ledger.conversation_id != event.conversation_sid
     if event.kind == "participant":
-        apply = _apply_bridged if is_bridged else _apply_participant
-        return apply(context, event, ledger)
+        apply_member = _apply_bridged if is_bridged else _apply_participant
+        return apply_member(context, event, ledger)
     if is_bridged:
         return Outcome(Result.IGNORED, "the bridged conversation tells of itself")
     status = "CLOSED" if event.change is Change.REMOVED else to_status(event.state)
     return ledger.take_conversation(Conversation(id=ledger.conversation_id, status=status), event.version, event.cause)
+
+
+def prepare(_: Context, work: Work[ClassicReported]) -> Preparation:
+    """Return our address: v2 may show it as an UNKNOWN participant."""
+    recipient = work.event.recipient
+    return Preparation((recipient,) if recipient is not None else ())
+
+
+def resolve(context: Context, work: Work[ClassicReported]) -> Resolution:
+    """Find the participant, in v2 where the service is bridged."""
+    is_over = work.ledger is not None and work.ledger.is_closed
+    home = work.route.conversation_id if work.route is not None and not is_over else None
+    return context.rules.classic.resolve(work.event, home=home, age=work.age(context.now))
+
+
+def apply_resolved(context: Context, work: Work[ClassicReported], resolved: Resolved, ledger: Ledger) -> Outcome:
+    """Announce the participant, then publish what a message says."""
+    outcome = announce(context, work, resolved, ledger)
+    if outcome.result is not Result.GONE:
+        _publish(context, work.event, ledger)
+    return outcome
+
+
+def remember(context: Context, work: Work[ClassicReported], resolved: Resolved) -> Memory:
+    """Return the route to the conversation's home."""
+    name = route(context.rules, work.event)
+    return Memory(name, Route(resolved.conversation_id, resolved.participant.id, "", work.begun)) if name else Memory()
+
+
+def ends(event: ClassicReported) -> tuple[Address | None, Address | None]:
+    """Return the member's address and the one of ours that it is bound to."""
+    return event.customer, event.recipient
+
+
+def is_doubtful(context: Context, event: ClassicReported) -> bool:
+    """Tell whether the event is about a chat user that is not known as ours."""
+    chat = [address.key for address in addresses_of(event) if address.channel == Channel.CHAT]
+    return event.customer is None and bool(chat) and not context.own.intersection(chat)
+
+
+def _needs_home(rules: AccountRules, event: ClassicReported) -> bool:
+    """Tell whether the home of the conversation must be known before the event can be applied."""
+    is_about_somebody = event.kind != "conversation" and event.change is not Change.REMOVED
+    return rules.classic.is_bridged and is_about_somebody
 
 
 def _apply_participant(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
@@ -82,7 +137,7 @@ def _apply_bridged(context: Context, event: ClassicReported, ledger: Ledger) -> 
 
 
 def _apply_message(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
-    if not ledger.is_closed and say(context, event, ledger):
+    if not ledger.is_closed and _publish(context, event, ledger):
         return Outcome(Result.KNOWN, "its author is announced")
     marker = ledger.marker(event.participant_sid) if event.participant_sid else None
     if not ledger.is_closed and marker is not None and (outcome := _judge_by_marker(marker)) is not None:
@@ -93,12 +148,12 @@ def _apply_message(context: Context, event: ClassicReported, ledger: Ledger) -> 
     return outcome
 
 
-def say(context: Context, event: ClassicReported, ledger: Ledger) -> bool:
-    """Publish what a message says; False if nobody announced wrote it, or v2 tells of it, which the bridge told too."""
+def _publish(context: Context, event: ClassicReported, ledger: Ledger) -> bool:
+    """Publish what a message says; False if its author is not announced, or if v2 reports it through the bridge."""
     if event.kind != "message" or ledger.conversation_id != event.conversation_sid:
         return False
     facts = (from_classic(event, author) for author in addresses_of(event))
-    return any(take_communication(ledger, fact, text_limit=context.text_limit) for fact in facts)
+    return any(take_communication(ledger, fact, text_limit=context.rules.text_limit) for fact in facts)
 
 
 def _judge_by_marker(marker: Marker) -> Outcome | None:
@@ -111,7 +166,7 @@ def _judge_by_marker(marker: Marker) -> Outcome | None:
 
 
 def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
-    """Tell whether it happened after the v2 side had closed: the classic conversation goes on, as another one of v2.
+    """Tell whether the event happened after the v2 side closed: the classic conversation then continues as a new one.
 
     Classic times may have whole seconds: what may have been in the second of the closing counts as later.
     """

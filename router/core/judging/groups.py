@@ -1,7 +1,7 @@
-"""Group messages: which further members are wanted, who of them is settled, and what becomes of the others; pure.
+"""Rules for the further members of a group message: which are wanted, and which are announced or left out.
 
-A member who was looked for and could not be announced (the address belongs to another conversation, the participant
-there is an agent) is remembered in the ledger, so that the group's next message costs no call.
+A member that was looked for and could not be announced (the address belongs to another conversation, or the participant
+there is an agent) is noted in the ledger, so that the next message of the group costs no call.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from router.core.judging.participants import announce, decide_message, version_of
+from router.core.judging.context import decide_sender, make_fact, version_of
 from router.core.ledger.marker import Result, member_field
 from router.core.resources import ParticipantType
 
@@ -18,37 +18,38 @@ if TYPE_CHECKING:
 
     from router.core.addresses import Address
     from router.core.events import MessageReceived
-    from router.core.judging.participants import Context
+    from router.core.judging.context import Context
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import GroupMember, Resolved
 
 
-def wanted_members(context: Context, message: MessageReceived, *, configuration_id: str | None) -> tuple[Address, ...]:
+def wanted_members(context: Context, message: MessageReceived) -> tuple[Address, ...]:
     """Return the further members of a message whom the policy gives a target; never an address of our own."""
     return tuple(
         other
         for other in message.others
-        if other.key not in context.own and _is_wanted(context, replace(message, customer=other), configuration_id)
+        if other.key not in context.own and _is_wanted(context, replace(message, customer=other))
     )
 
 
-def _is_wanted(context: Context, message: MessageReceived, configuration_id: str | None) -> bool:
-    decision = decide_message(context, message, kind=ParticipantType.CUSTOMER, configuration_id=configuration_id)
+def _is_wanted(context: Context, message: MessageReceived) -> bool:
+    configuration_id = context.rules.configuration_id
+    decision = decide_sender(context, message, kind=ParticipantType.CUSTOMER, configuration_id=configuration_id)
     return decision.target is not None
 
 
 def are_settled(ledger: Ledger, members: Iterable[Address]) -> bool:
-    """Tell whether every member is announced in the conversation, or was looked for in vain."""
+    """Tell whether every member is announced in the conversation, or was looked for and not found."""
     return all(
         ledger.announced_at(member) is not None or ledger.get(member_field(member.key)) is not None
         for member in members
     )
 
 
-def apply_members(
+def announce_members(
     context: Context, resolved: Resolved, ledger: Ledger, *, message: MessageReceived, read_at: int
 ) -> str:
-    """Announce the members that were found or created; return why others were not, for the log."""
+    """Announce the members that were found or created; return the reasons for those left out, for the log."""
     applied = [_apply(context, member, ledger, message, read_at) for member in resolved.members]
     reasons = [reason for reason in applied if reason is not None]
     return f"left out of the group: {len(reasons)} ({', '.join(dict.fromkeys(reasons))})" if reasons else ""
@@ -58,15 +59,17 @@ def _apply(context: Context, member: GroupMember, ledger: Ledger, message: Messa
     """Return None for a member that is announced, else the reason."""
     reason = member.reason
     if member.participant is not None:
-        outcome = announce(
+        fact = make_fact(
             context,
             member.participant,
             ledger,
-            event=message,
-            origin=member.origin,
+            cause=message.cause,
             version=version_of(member.participant, read_at),
-            ends=(member.address, message.recipient),
+            origin=member.origin,
+            address=member.address,
+            recipient=message.recipient,
         )
+        outcome = ledger.take_participant(fact)
         reason = outcome.reason
         if outcome.result in {Result.JOINED, Result.UPDATED} or ledger.announced_at(member.address) is not None:
             return None

@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.classic.members import is_classic, is_member
 from router.core.events import Cause, SourceName, Version
-from router.core.judging.participants import make_fact, note_our_side, note_surroundings, version_of
+from router.core.judging.context import make_fact, note_our_side, note_surroundings, version_of
 from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import Marker, Result, digest_of
 from router.core.resolution.requests import Surroundings
 from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
 from router.core.timestamps import to_microseconds
-from router.streams.store.recent import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from router.core.classic.members import Member
-    from router.core.judging.participants import Context
+    from router.core.judging.context import Context
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.reconciliation import ConversationSnapshot
 
-#: The cause's type: no webhook told it.
+#: Seconds: a fact that is younger than this is left to its callback.
+QUIET: Final = 60
+#: The event type of the cause: no webhook reported it.
 RECOVERED: Final = "recovered"
 #: What publishes an entry.
 _PUBLISHING: Final = frozenset({Result.JOINED, Result.UPDATED, Result.LEFT, Result.CLOSED})

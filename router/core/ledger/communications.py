@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import Address, Channel
 from router.core.entries import show_address
 from router.core.events import CommunicationReported, Content, MessageReceived
-from router.core.ledger.marker import Claim, Marker, Outcome, Result, participant_field, read_marker
+from router.core.ledger.marker import Claim, Marker, participant_field, read_marker
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
 
@@ -182,33 +182,3 @@ def _shown(fact: CommunicationFact, limit: int) -> dict[str, Any]:
         "media": [{"content_type": one.content_type, "url": one.url} for one in content.media],
         "created_at": fact.created_at,
     }
-
-
-def apply_communication(event: CommunicationReported, ledger: Ledger, *, text_limit: int) -> Outcome | None:
-    """Apply a communication of the API to its ledger; None if its author is not known yet."""
-    fact = from_communication(event)
-    if ledger.is_closed:
-        return Outcome(Result.STALE, "the conversation is closed")
-    if fact is None:
-        return Outcome(Result.IGNORED, "a communication without author")
-    if take_communication(ledger, fact, text_limit=text_limit):
-        return Outcome(Result.KNOWN, "its author is announced")
-    marker = ledger.marker(fact.author_id) if fact.author_id else None
-    if marker is not None and marker.is_present and (marker.is_ours or marker.type in AGENT_TYPES):
-        return Outcome(Result.IGNORED, "our own side wrote it")
-    return None
-
-
-def apply_message(message: MessageReceived, ledger: Ledger, *, text_limit: int, now: int) -> Outcome | None:
-    """Apply a message to the ledger of its conversation, which is open; None if its sender is not announced there."""
-    if not take_communication(ledger, from_message(message), text_limit=text_limit):
-        return None
-    ledger.touch(now)
-    return Outcome(Result.KNOWN, "announced in its conversation")
-
-
-def apply_content(event: MessageReceived | CommunicationReported, ledger: Ledger, *, text_limit: int) -> None:
-    """Publish what an event says, where its author is announced by now."""
-    fact = from_message(event) if isinstance(event, MessageReceived) else from_communication(event)
-    if fact is not None:
-        take_communication(ledger, fact, text_limit=text_limit)

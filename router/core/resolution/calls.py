@@ -9,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import ApiError, NotFoundError
-from router.core.resolution.messages import setback_of
 from router.core.resolution.requests import FindConversations, ListParticipants, Resolved, Wait
+from router.core.resolution.setbacks import setback_of
 from router.core.resources import AGENT_TYPES, ParticipantType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from router.core.events import CallReported
-    from router.core.resolution.messages import Resolution
+    from router.core.resolution.requests import Resolution
     from router.core.resources import Participant
 
 #: Seconds to wait first; the consumer doubles it each time.

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import ApiError, NotFoundError
-from router.core.resolution.messages import SHORT_WAIT, list_with, make_new, setback_of
+from router.core.resolution.messages import list_with, make_new
 from router.core.resolution.requests import CreateParticipant, FetchConversation, GroupMember, Request, Resolved, Wait
+from router.core.resolution.setbacks import SHORT_WAIT, setback_of
 from router.core.resources import AGENT_TYPES, ConversationStatus, Participant, ParticipantType
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from router.core.addresses import Address
     from router.core.events import MessageReceived
-    from router.core.resolution.messages import MessageResolver, Resolution
-    from router.core.resolution.requests import ResolutionOutcome
+    from router.core.resolution.messages import MessageResolver
+    from router.core.resolution.requests import Resolution, ResolutionOutcome
 
 #: Why a member is left out.
 ELSEWHERE: Final = "its address is held by another conversation"

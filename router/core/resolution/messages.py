@@ -21,15 +21,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import (
     ApiError,
-    AuthenticationError,
     ConflictError,
     NotFoundError,
-    RateLimitError,
-    TransportError,
-    UnavailableError,
 )
 from router.core.resolution.requests import (
-    ClassicRequest,
     CreateConversation,
     CreateParticipant,
     FetchConversation,
@@ -39,12 +34,14 @@ from router.core.resolution.requests import (
     ListParticipants,
     ReplaceParticipant,
     Request,
+    Resolution,
     ResolutionOutcome,
     Resolved,
     Surroundings,
     Unusable,
     Wait,
 )
+from router.core.resolution.setbacks import SHORT_WAIT, setback_of
 from router.core.resources import (
     Conversation,
     ConversationStatus,
@@ -62,28 +59,9 @@ if TYPE_CHECKING:
 MANY: Final = 50
 #: How often a conversation may close under our hands before we wait instead.
 ROUNDS: Final = 3
-#: Seconds to wait where the API does not say how long.
-SHORT_WAIT: Final = 1.0
-#: Seconds to wait for an operator to mend credentials.
-LONG_WAIT: Final = 30.0
 
-
-Resolution = Generator[Request | ClassicRequest, Any, ResolutionOutcome]
 #: What the parts of a resolution return: an outcome, or None for "that conversation is gone, begin again".
 _Part = Generator[Request, Any, ResolutionOutcome | None]
-
-
-def setback_of(error: ApiError, doing: str) -> Wait | Unusable:
-    """Decide whether an error makes the event wait or is its own fault; an outage is never the event's fault."""
-    reason = f"{doing}: {type(error).__name__} {error.status or ''}".rstrip()
-    if isinstance(error, AuthenticationError):
-        return Wait(reason, LONG_WAIT)
-    if isinstance(error, UnavailableError):
-        is_unsure = not isinstance(error, RateLimitError) and not (
-            isinstance(error, TransportError) and not error.is_sent
-        )
-        return Wait(reason, error.retry_after or SHORT_WAIT, is_unsure=is_unsure)
-    return Unusable(f"{reason} {error}")
 
 
 def _at(address: Address, participants: tuple[Participant, ...] | list[Participant] | None) -> Participant | None:

@@ -5,8 +5,9 @@ core.resolution yields the first and returns the second; the worker drives it wi
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -191,3 +192,6 @@ class FindClassicConversations:
 
 
 ClassicRequest = FetchClassicConversation | FetchClassicParticipant | ListClassicParticipants | FindClassicConversations
+
+#: The steps of a resolution: it yields requests, is sent each answer (or the ApiError as a value), returns an outcome.
+Resolution = Generator[Request | ClassicRequest, Any, ResolutionOutcome]

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.judging.recovery import QUIET
 from router.streams.client.connection import load_script
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
 
-#: Seconds after its first event when a conversation is swept: what callbacks tell has come by then, or is lost.
-QUIET: Final = 60
 #: Seconds between two sweeps of one conversation.
 REST: Final = 600
 #: Seconds that whoever claimed a sweep has for it.

@@ -5,7 +5,6 @@ import pytest
 from router.core.classic.resolution import BRIDGE_WAIT, PATIENCE, Bridge, ClassicResolver
 from router.core.classic.resources import ClassicConversation, ClassicParticipant, ParticipantConversation
 from router.core.errors import AuthenticationError, NotFoundError, RateLimitError, RequestError, UnavailableError
-from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT
 from router.core.resolution.requests import (
     FetchClassicConversation,
     FetchClassicParticipant,
@@ -18,6 +17,7 @@ from router.core.resolution.requests import (
     Unusable,
     Wait,
 )
+from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
 from tests.core.builders import (
     CONVERSATION,
     CUSTOMER,

@@ -5,33 +5,25 @@ import pytest
 from router.core.addresses import Address
 from router.core.errors import RouterError
 from router.core.events import Cause, Change, CommunicationReported, ConversationReported, ParticipantReported, Version
-from router.core.judging.participants import (
-    Context,
-    apply_event,
-    apply_resolved,
-    decide_message,
-    ledger_fields,
-    note_surroundings,
-    resolved_fields,
-)
+from router.core.judging.context import decide_sender, note_surroundings
+from router.core.judging.resolved import resolved_fields
 from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.core.resolution.requests import Resolved, Surroundings
 from router.core.resources import Communication, Conversation, Participant
-from router.settings.policy_file import read_policy
 from tests.core.builders import make_message
+from tests.core.judging.events import NOW, judge, make_context, make_work, needed_fields
 from tests.support.accounts import DESK
 from tests.support.policies import DESK_RULE, EVERYBODY, PLAIN
 
-NOW = 1_767_787_200_000_000
 HERE = "conv_conversation_1"
 ANA, OURS = Address("SMS", "+15551230001"), Address("SMS", "+15557650000")
 CAUSE = Cause("conversations", "X", "r1", "k1", NOW)
 
 
 def context(policy=PLAIN, own=()):
-    return Context(read_policy(policy), frozenset(address.key for address in own), NOW)
+    return make_context(policy, {address.key for address in own})
 
 
 def ledger(fields=None, known=None):
@@ -62,42 +54,42 @@ def types(book):
 def test_agent_at_one_of_our_addresses_is_our_side(own, result):
     """Whoever is at one of our own addresses is nobody's to take, whatever the policy says."""
     book = ledger()
-    outcome = apply_event(context(EVERYBODY, own), reported(participant(kind="AI_AGENT", address=OURS)), book)
+    outcome = judge(context(EVERYBODY, own), reported(participant(kind="AI_AGENT", address=OURS)), book)
     assert outcome.result is result
 
 
 def test_customer_at_one_of_our_addresses_is_a_customer():
     """A number of ours that writes to another of ours is a customer there."""
-    outcome = apply_event(context(own=(OURS,)), reported(participant(address=OURS)), ledger())
+    outcome = judge(context(own=(OURS,)), reported(participant(address=OURS)), ledger())
     assert outcome.result is Result.JOINED
 
 
 def test_ignored_agent_is_remembered_as_our_side_of_its_channel():
     """Who answers on a channel becomes the recipient of whoever joins on it later."""
     book = ledger()
-    apply_event(context(), reported(participant("p0", "AGENT", OURS)), book)
-    apply_event(context(), reported(participant()), book)
+    judge(context(), reported(participant("p0", "AGENT", OURS)), book)
+    judge(context(), reported(participant()), book)
     assert book.entries[0].data.recipient.address == OURS.value
 
 
 def test_human_agent_is_not_our_sides_address():
     """A person's own phone is not the address that customers write to."""
     book = ledger()
-    apply_event(context(), reported(participant("p0", "HUMAN_AGENT", OURS)), book)
-    apply_event(context(), reported(participant()), book)
+    judge(context(), reported(participant("p0", "HUMAN_AGENT", OURS)), book)
+    judge(context(), reported(participant()), book)
     assert book.entries[0].data.recipient is None
 
 
 def test_target_that_hangs_on_what_the_callback_does_not_say_is_asked_for():
     """A rule on the recipient leaves it open; with the surroundings it is decided, and with nobody there as well."""
     policy = context(PLAIN + DESK_RULE)
-    assert apply_event(policy, reported(participant()), ledger()) is None
+    assert judge(policy, reported(participant()), ledger()) is None
     there = Surroundings((participant("p0", "AGENT", Address("SMS", DESK)),), Conversation(id=HERE))
     book = ledger()
-    assert apply_event(policy, reported(participant()), book, there).result is Result.JOINED
+    assert judge(policy, reported(participant()), book, there).result is Result.JOINED
     assert book.entries[0].data.target == "human-agent"
     book = ledger()
-    assert apply_event(policy, reported(participant()), book, Surroundings()).result is Result.JOINED
+    assert judge(policy, reported(participant()), book, Surroundings()).result is Result.JOINED
     assert book.entries[0].data.target == "ai-agent"
 
 
@@ -111,13 +103,13 @@ def test_surroundings_of_another_channel_say_nothing():
 
 def test_removal_is_never_asked_for():
     """Somebody who leaves needs no decision."""
-    outcome = apply_event(context(PLAIN + DESK_RULE), reported(participant(), Change.REMOVED), ledger())
+    outcome = judge(context(PLAIN + DESK_RULE), reported(participant(), Change.REMOVED), ledger())
     assert outcome.result is Result.NOTED
 
 
 def test_participant_of_a_closed_conversation_is_stale():
     """What comes after the end changes nothing."""
-    outcome = apply_event(context(), reported(participant()), ledger({"status": "CLOSED"}))
+    outcome = judge(context(), reported(participant()), ledger({"status": "CLOSED"}))
     assert outcome.result is Result.STALE
 
 
@@ -125,21 +117,21 @@ def test_conversation_is_taken_in():
     """A conversation's state is noted."""
     book = ledger()
     event = ConversationReported(CAUSE, "AC1", Conversation(id=HERE, status="ACTIVE"), Version(1, 1))
-    assert apply_event(context(), event, book).result is Result.NOTED
+    assert judge(context(), event, book).result is Result.NOTED
     assert book.changes["status"] == "ACTIVE"
 
 
 def test_communication_is_known_by_id_by_address_or_not_at_all():
     """An announced author is known by id or address, our own side is ignored, and of a stranger the API is asked."""
     book = ledger()
-    assert apply_event(context(), said(), book) is None
-    apply_event(context(), reported(participant()), book)
-    apply_event(context(), reported(participant("p9", "AGENT", OURS)), book)
-    assert apply_event(context(), said(), book).result is Result.KNOWN
-    assert apply_event(context(), said(participantId=None), book).result is Result.KNOWN
-    assert apply_event(context(), said(participantId="p9", address=OURS.value), book).result is Result.IGNORED
-    assert apply_event(context(), said(none=1), book).result is Result.IGNORED
-    assert apply_event(context(), said(), ledger({"status": "CLOSED"})).result is Result.STALE
+    assert judge(context(), said(), book) is None
+    judge(context(), reported(participant()), book)
+    judge(context(), reported(participant("p9", "AGENT", OURS)), book)
+    assert judge(context(), said(), book).result is Result.KNOWN
+    assert judge(context(), said(participantId=None), book).result is Result.KNOWN
+    assert judge(context(), said(participantId="p9", address=OURS.value), book).result is Result.IGNORED
+    assert judge(context(), said(none=1), book).result is Result.IGNORED
+    assert judge(context(), said(), ledger({"status": "CLOSED"})).result is Result.STALE
 
 
 @pytest.mark.parametrize(
@@ -155,20 +147,20 @@ def test_communication_is_known_by_id_by_address_or_not_at_all():
 )
 def test_fields_that_are_named_are_enough(event):
     """An event applied to a ledger of just the fields that it names needs no other, if nothing is committed yet."""
-    conversation_id, names = ledger_fields(event)
+    conversation_id, names = needed_fields(context(), event)
     assert conversation_id == HERE
-    apply_event(context(), event, ledger(known=frozenset(names)))
+    judge(context(), event, ledger(known=frozenset(names)))
 
 
 def test_field_that_is_not_named_is_asked_for():
     """A participant that had another address needs that address' field: it says so instead of guessing."""
     book = ledger()
-    apply_event(context(), reported(participant()), book)
+    judge(context(), reported(participant()), book)
     moved = reported(participant(address=Address("SMS", "+15559990000")), Change.UPDATED, version=2)
-    names = frozenset(ledger_fields(moved)[1])
+    names = frozenset(needed_fields(context(), moved)[1])
     again = ledger({name: value for name, value in book.fields.items() if name in names}, names)
     with pytest.raises(FieldNotReadError) as caught:
-        apply_event(context(), moved, again)
+        judge(context(), moved, again)
     assert isinstance(caught.value, RouterError)
     assert caught.value.name == f"a:{ANA.key}"
 
@@ -183,10 +175,11 @@ def test_resolved_message_announces_the_customer_and_notes_our_side():
         Conversation(id=HERE, status="ACTIVE", configuration_id="cc"),
         (participant("p0", "AI_AGENT", OURS),),
     )
-    book = ledger(known=frozenset(resolved_fields(resolved, message)))
-    outcome = apply_resolved(context(EVERYBODY), resolved, book, event=message, read_at=NOW)
+    work = make_work(message)
+    book = ledger(known=frozenset(resolved_fields(work, resolved)))
+    outcome = work.kind.apply_resolved(context(EVERYBODY), work, resolved, book)
     assert outcome.result is Result.JOINED
-    (entry,) = book.entries
+    entry, _ = book.entries
     assert (entry.data.origin, entry.data.recipient.address) == ("created", OURS.value)
     assert entry.data.conversation.configuration_id == "cc"
     assert book.marker("p0").is_ours
@@ -194,13 +187,9 @@ def test_resolved_message_announces_the_customer_and_notes_our_side():
 
 def test_resolved_customer_in_a_closed_conversation_is_gone():
     """The caller must look for the conversation that follows it."""
-    outcome = apply_resolved(
-        context(),
-        Resolved(HERE, participant(), "found"),
-        ledger({"status": "CLOSED"}),
-        event=make_message(ANA, OURS),
-        read_at=NOW,
-    )
+    work = make_work(make_message(ANA, OURS))
+    resolved, closed = Resolved(HERE, participant(), "found"), ledger({"status": "CLOSED"})
+    outcome = work.kind.apply_resolved(context(), work, resolved, closed)
     assert outcome.result is Result.GONE
 
 
@@ -208,6 +197,6 @@ def test_message_is_decided_by_its_recipient_and_the_time():
     """The policy sees both ends, the configuration and the clock."""
     policy = context(PLAIN + DESK_RULE)
     for recipient, target in ((OURS, "ai-agent"), (Address("SMS", DESK), "human-agent")):
-        decision = decide_message(policy, make_message(ANA, recipient), kind="CUSTOMER", configuration_id="cc")
+        decision = decide_sender(policy, make_message(ANA, recipient), kind="CUSTOMER", configuration_id="cc")
         assert decision.target == target
-    assert decide_message(policy, make_message(), kind="AGENT", configuration_id=None).target is None
+    assert decide_sender(policy, make_message(), kind="AGENT", configuration_id=None).target is None

@@ -4,15 +4,13 @@ import pytest
 
 from router.core.classic.members import Member
 from router.core.events import Version
-from router.core.judging.participants import Context
-from router.core.judging.recovery import expected_in, recover
+from router.core.judging.recovery import QUIET, expected_in, recover
 from router.core.ledger.marker import Result
 from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.timestamps import to_text
-from router.settings.policy_file import read_policy
-from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import DESK, RECEIVED_AT, make_conversation, make_participant
+from tests.core.judging.events import make_context
 from tests.support.policies import PLAIN
 
 READ_AT = RECEIVED_AT + 3600 * 1_000_000
@@ -37,7 +35,7 @@ def look(book, *participants, policy=PLAIN, own=frozenset(), gone=(), read_at=RE
     ledger = book.open()
     people = tuple(Member(one, None, None) for one in participants)
     sight = ConversationSnapshot(make_conversation(**conversation), people, frozenset(gone))
-    context = Context(read_policy(policy), own, read_at)
+    context = make_context(policy, own, read_at)
     recovery = recover(context, sight, ledger, read_at=read_at, creating=creating)
     book.commit(ledger)
     return recovery

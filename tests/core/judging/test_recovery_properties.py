@@ -15,19 +15,16 @@ from hypothesis import strategies as st
 
 from router.core.classic.members import Member
 from router.core.events import Cause, Change, ConversationReported, ParticipantReported, Version
-from router.core.judging.participants import Context, apply_event
-from router.core.judging.recovery import expected_in, recover
+from router.core.judging.recovery import QUIET, expected_in, recover
 from router.core.ledger.marker import digest_of
 from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.resources import Conversation, Participant
 from router.core.timestamps import to_microseconds, to_text
-from router.settings.policy_file import read_policy
-from router.streams.store.recent import QUIET
 from tests.core.book import Book
 from tests.core.builders import ACCOUNT, CONFIGURATION, CONVERSATION, RECEIVED_AT
+from tests.core.judging.events import judge, make_context
 from tests.support.policies import PLAIN
 
-POLICY = read_policy(PLAIN)
 #: Seats at which participants come and go; the last one is our side's.
 SEATS = {"ana": ("CUSTOMER", "+14155550101"), "bo": ("UNKNOWN", "+14155550102"), "ai": ("AI_AGENT", "+15557650001")}
 #: µs between two things that happen: with times in whole seconds several share one.
@@ -119,12 +116,12 @@ def some_of(callbacks):
 
 
 def context(now):
-    return Context(POLICY, frozenset(), now)
+    return make_context(PLAIN, now=now)
 
 
 def take(book, callback):
     ledger = book.open()
-    apply_event(context(READ_AT), callback, ledger)
+    judge(context(READ_AT), callback, ledger)
     book.commit(ledger)
 
 

@@ -4,6 +4,7 @@ import orjson
 import pytest
 
 from router.core.errors import RouterError, UnreadableError
+from router.core.judging.context import AccountRules
 from router.core.judging.routes import Route
 from router.core.judging.rules import EventRules
 from router.core.ledger.ledger import Ledger
@@ -12,7 +13,7 @@ from router.settings.policy_file import read_policy
 from router.simulator.messages import message
 from router.streams.delivery import Delivery, StreamRef
 from router.worker.account_cache import AccountCache
-from router.worker.work import read_inbound, subject_of
+from router.worker.work import begin, read_inbound, subject_of
 from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 from tests.support.policies import NOBODY, PLAIN
 from tests.worker.test_account_cache import FakeStore
@@ -27,17 +28,12 @@ class Bench:
     def __init__(self, policy=PLAIN):
         self.now = 1_767_787_200_000_000
         self.accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: self.now)
-        self.judge = EventRules(
-            policy=read_policy(policy),
-            accounts=self.accounts,
-            configurations={ACCOUNT: "cc"},
-            route_ttl=TTL,
-            clock=lambda: self.now,
-        )
+        rules = AccountRules(read_policy(policy), configuration_id="cc", route_ttl=TTL * 1_000_000)
+        self.rules = EventRules({ACCOUNT: rules}, rules, accounts=self.accounts, clock=lambda: self.now)
 
     def begin(self, body, source="messaging"):
         fields = {b"source": source.encode(), b"account": ACCOUNT.encode(), b"body": body, b"received_at": b"1"}
-        return self.judge.begin(Delivery(StreamRef(0, "s"), "1-0", fields))
+        return begin(self.rules, Delivery(StreamRef(0, "s"), "1-0", fields))
 
     def sms(self):
         sms = message("sms", account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, body="hi")
@@ -66,27 +62,27 @@ async def bench():
 async def test_message_needs_the_conversation_of_its_route(bench):
     """Without a route no conversation is known; with one its ledger is needed, for the customer's address."""
     work = bench.sms()
-    assert bench.judge.needed(work) is None
-    conversation_id, fields = bench.judge.needed(bench.routed(work))
+    assert bench.rules.needed(work) is None
+    conversation_id, fields = bench.rules.needed(bench.routed(work))
     assert conversation_id == HERE
     assert f"a:SMS|{CUSTOMER}" in fields
 
 
 async def test_message_is_asked_for_until_its_customer_is_announced(bench):
     """No route, a closed conversation or an unannounced customer: the API must be asked."""
-    assert bench.judge.apply(bench.sms()) is None
-    assert bench.judge.apply(bench.routed(bench.sms(), status="CLOSED")) is None
-    assert bench.judge.apply(bench.routed(bench.sms(), announced=False)) is None
-    assert bench.judge.apply(bench.routed(bench.sms())).result is Result.KNOWN
+    assert bench.rules.apply(bench.sms()) is None
+    assert bench.rules.apply(bench.routed(bench.sms(), status="CLOSED")) is None
+    assert bench.rules.apply(bench.routed(bench.sms(), announced=False)) is None
+    assert bench.rules.apply(bench.routed(bench.sms())).result is Result.KNOWN
 
 
 async def test_route_is_trusted_for_its_time(bench):
     """Until ROUTER_ROUTE_TTL has passed, and not a moment longer."""
     work = bench.routed(bench.sms())
     bench.now += TTL * 1_000_000 - 1
-    assert bench.judge.apply(work).result is Result.KNOWN
+    assert bench.rules.apply(work).result is Result.KNOWN
     bench.now += 1
-    assert bench.judge.apply(work) is None
+    assert bench.rules.apply(work) is None
 
 
 async def test_route_is_trusted_while_callbacks_tell(bench):
@@ -95,28 +91,28 @@ async def test_route_is_trusted_while_callbacks_tell(bench):
     silent = bench.routed(bench.sms())
     bench.now += TTL * 5_000_000
     bench.accounts.note_callback(ACCOUNT)
-    assert bench.judge.apply(work).result is Result.KNOWN
-    assert bench.judge.apply(silent) is None, "nobody ever told of this conversation"
+    assert bench.rules.apply(work).result is Result.KNOWN
+    assert bench.rules.apply(silent) is None, "nobody ever told of this conversation"
 
 
 async def test_customer_who_is_an_agent_there_is_ignored(bench):
     """The route says what the participant is, and the policy what that means."""
-    outcome = bench.judge.apply(bench.routed(bench.sms(), kind="HUMAN_AGENT", announced=False))
+    outcome = bench.rules.apply(bench.routed(bench.sms(), kind="HUMAN_AGENT", announced=False))
     assert outcome.result is Result.IGNORED
 
 
 async def test_message_that_nobody_wants_is_ignored_before_anything_is_read():
     """The policy needs nothing but the message."""
-    work, judge = Bench(NOBODY).sms(), Bench(NOBODY).judge
-    assert judge.apply(work).result is Result.IGNORED
+    work, rules = Bench(NOBODY).sms(), Bench(NOBODY).rules
+    assert rules.apply(work).result is Result.IGNORED
     assert not work.is_wanted
 
 
 async def test_disregarded_event_needs_nothing(bench):
     """A type that is not known needs no ledger and ends with its reason."""
     work = bench.told("SOMETHING_NEW")
-    assert bench.judge.needed(work) is None
-    assert bench.judge.apply(work).reason == "unknown event type SOMETHING_NEW"
+    assert bench.rules.needed(work) is None
+    assert bench.rules.apply(work).reason == "unknown event type SOMETHING_NEW"
 
 
 async def test_new_participant_waits_while_somebody_creates_it(bench):
@@ -129,12 +125,12 @@ async def test_new_participant_waits_while_somebody_creates_it(bench):
     }
     work = bench.told("PARTICIPANT_ADDED", **data)
     work.ledger, work.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
-    assert bench.judge.apply(work) is None
+    assert bench.rules.apply(work) is None
     gone = bench.told("PARTICIPANT_REMOVED", **data)
     gone.ledger, gone.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
-    assert bench.judge.apply(gone).result is Result.NOTED
+    assert bench.rules.apply(gone).result is Result.NOTED
     work.is_being_created = False
-    assert bench.judge.apply(work).result is Result.JOINED
+    assert bench.rules.apply(work).result is Result.JOINED
     assert [entry.type for entry in work.published] == ["participant.joined"]
 
 
@@ -146,8 +142,8 @@ async def test_doubtful_is_who_may_be_ours_by_now(bench, kind, own, is_doubtful)
     """Only somebody who is no customer, at an address that is not known to be ours, makes the account be read again."""
     bench.accounts._accounts[ACCOUNT].own = frozenset(f"SMS|{address}" for address in own)
     data = {"conversationId": HERE, "type": kind, "addresses": [{"channel": "SMS", "address": CUSTOMER}]}
-    assert bench.judge.is_doubtful(bench.told("PARTICIPANT_ADDED", **data)) is is_doubtful
-    assert not bench.judge.is_doubtful(bench.sms())
+    assert bench.rules.is_doubtful(bench.told("PARTICIPANT_ADDED", **data)) is is_doubtful
+    assert not bench.rules.is_doubtful(bench.sms())
 
 
 @pytest.mark.parametrize(
@@ -166,7 +162,7 @@ async def test_doubtful_is_who_may_be_ours_by_now(bench, kind, own, is_doubtful)
 async def test_unreadable_entries_say_so(bench, fields):
     """Whatever is in an entry, beginning with it ends well or in an error that makes a dead letter."""
     with pytest.raises(RouterError) as caught:
-        bench.judge.begin(Delivery(StreamRef(0, "s"), "1-0", fields))
+        begin(bench.rules, Delivery(StreamRef(0, "s"), "1-0", fields))
     assert isinstance(caught.value, UnreadableError)
 
 

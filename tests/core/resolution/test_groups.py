@@ -4,8 +4,9 @@ import pytest
 
 from router.core.addresses import Address
 from router.core.resolution.groups import ELSEWHERE, resolve_group
-from router.core.resolution.messages import LONG_WAIT, SHORT_WAIT, MessageResolver
+from router.core.resolution.messages import MessageResolver
 from router.core.resolution.requests import GroupMember, Resolved, Wait
+from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
 from tests.core.builders import (
     CONFIGURATION,
     CONVERSATION,

@@ -13,10 +13,8 @@ from router.core.errors import (
     TransportError,
 )
 from router.core.resolution.messages import (
-    LONG_WAIT,
     MANY,
     ROUNDS,
-    SHORT_WAIT,
     MessageResolver,
     explore,
     resolve_communication,
@@ -35,6 +33,7 @@ from router.core.resolution.requests import (
     Unusable,
     Wait,
 )
+from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
 from router.core.resources import ParticipantAddress
 from tests.core.builders import (
     CONFIGURATION,

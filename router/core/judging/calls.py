@@ -1,0 +1,70 @@
+"""Rules for calls: a wanted one waits until Twilio has opened its conversation, and its end ends the caller's stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.calls import decide_call
+from router.core.judging.resolved import announce
+from router.core.judging.work import Memory
+from router.core.ledger.marker import Outcome, Result
+from router.core.resolution.calls import resolve_call
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import CallReported
+    from router.core.judging.context import AccountRules, Context
+    from router.core.judging.work import Work
+    from router.core.ledger.ledger import Ledger
+    from router.core.policy import Decision
+    from router.core.resolution.requests import Resolution, Resolved
+
+
+def decide(context: Context, call: CallReported) -> Decision:
+    """Return the policy's decision for the caller."""
+    rules = context.rules
+    return decide_call(
+        rules.policy,
+        account_id=call.account_id,
+        customer=call.customer,
+        recipient=call.recipient,
+        configuration_id=rules.configuration_id or None,
+        now=context.now,
+    )
+
+
+def fields(_: AccountRules, __: Work[CallReported]) -> None:
+    """Return None: no conversation is known by the event alone."""
+
+
+def apply(_: Context, work: Work[CallReported]) -> Outcome | None:
+    """Ignore a call that the policy gives to nobody; every other one, and every end, needs its conversation."""
+    decision = work.decision
+    if decision is None or decision.target is not None or work.event.is_over:
+        return None
+    return Outcome(Result.IGNORED, decision.reason)
+
+
+def resolve(_: Context, work: Work[CallReported]) -> Resolution:
+    """Find the conversation that Twilio has opened for the call."""
+    return resolve_call(work.event)
+
+
+def apply_resolved(context: Context, work: Work[CallReported], resolved: Resolved, ledger: Ledger) -> Outcome:
+    """Announce the caller."""
+    return announce(context, work, resolved, ledger)
+
+
+def remember(_: Context, work: Work[CallReported], __: Resolved) -> Memory:
+    """Return the call: its next events and its end need not ask the API."""
+    return Memory(call_sid=work.event.call_sid)
+
+
+def ends(call: CallReported) -> tuple[Address | None, Address | None]:
+    """Return the caller's address and the number called."""
+    return call.customer, call.recipient
+
+
+def call_sid(call: CallReported) -> str:
+    """Return the SID of the call."""
+    return call.call_sid

@@ -1,0 +1,149 @@
+"""What the events of an account are judged by, and the facts about participants that follow from it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from router.core.classic.resolution import ClassicResolver
+from router.core.events import Version
+from router.core.ledger.marker import ParticipantFact
+from router.core.policy import Decision, Facts
+from router.core.resources import AGENT_TYPES, ParticipantType
+from router.core.timestamps import to_microseconds
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import Cause, MessageReceived
+    from router.core.ledger.ledger import Ledger
+    from router.core.policy import Policy
+    from router.core.resolution.requests import Surroundings
+    from router.core.resources import Participant
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRules:
+    """The rules of one account, which do not change while a worker runs.
+
+    `configuration_id` is of the conversations that the router opens; `classic` resolves classic conversations; with
+    `is_classic_lookup` a customer is looked for in those before a conversation is opened. `text_limit` is how many
+    characters of a text are published, `route_ttl` (µs) how long a route is trusted without a sign of life.
+    """
+
+    policy: Policy
+    configuration_id: str = ""
+    classic: ClassicResolver = field(default_factory=ClassicResolver)
+    is_classic_lookup: bool = False
+    text_limit: int = 4096
+    route_ttl: int = 0
+
+
+@value
+class Context:
+    """What an event is judged by besides its ledger: the rules of its account, and the account's present state.
+
+    `own` are the keys of our own addresses, `now` is the time in µs since 1970, `callbacks_seen_at` when the account's
+    last status callback came (µs, 0 if never).
+    """
+
+    rules: AccountRules
+    own: frozenset[str]
+    now: int
+    callbacks_seen_at: int = 0
+
+
+def decide_sender(context: Context, message: MessageReceived, *, kind: str, configuration_id: str | None) -> Decision:
+    """Return the policy's decision for the sender of a message, as a participant of type `kind`."""
+    return context.rules.policy.decide(
+        Facts(
+            source=message.cause.source,
+            channel=message.customer.channel,
+            participant_type=kind,
+            customer=message.customer,
+            recipient=message.recipient,
+            configuration_id=configuration_id,
+            account_id=message.account_id,
+            now=to_moment(context.now),
+        )
+    )
+
+
+def make_fact(
+    context: Context,
+    participant: Participant,
+    ledger: Ledger,
+    *,
+    cause: Cause,
+    version: Version,
+    origin: str = "announced",
+    address: Address | None = None,
+    recipient: Address | None = None,
+    call_sid: str | None = None,
+) -> ParticipantFact:
+    """Return the fact that `participant` is in the conversation, with the policy's decision for it.
+
+    A participant at one of our own addresses that is not proven to be a customer is our own side.
+    """
+    shown = address or (participant.addresses[0].as_address() if participant.addresses else None)
+    kind = participant.type or ParticipantType.UNKNOWN
+    recipient = recipient or (ledger.recipient(shown.channel) if shown else None)
+    is_ours = kind != ParticipantType.CUSTOMER and any(one.key in context.own for one in participant.addresses)
+    decision = Decision(None, "it has no address yet")
+    if shown is not None:
+        facts = facts_of(context, participant, ledger, cause=cause, customer=shown, recipient=recipient)
+        decision = context.rules.policy.decide(facts)
+    return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid)
+
+
+def facts_of(
+    context: Context,
+    participant: Participant,
+    ledger: Ledger,
+    *,
+    cause: Cause,
+    customer: Address,
+    recipient: Address | None,
+) -> Facts:
+    """Return what the policy may ask about a participant at the address `customer`."""
+    return Facts(
+        source=cause.source,
+        channel=customer.channel,
+        participant_type=participant.type or ParticipantType.UNKNOWN,
+        customer=customer,
+        recipient=recipient,
+        configuration_id=ledger.get("configuration_id"),
+        account_id=ledger.account_id,
+        now=to_moment(context.now),
+    )
+
+
+def note_surroundings(surroundings: Surroundings, participant: Participant, ledger: Ledger) -> None:
+    """Take over our side's address on each of the participant's channels, and the configuration."""
+    if surroundings.conversation is not None:
+        ledger.note_conversation(surroundings.conversation)
+    channels = {address.channel for address in participant.addresses}
+    for other in surroundings.participants:
+        for address in other.addresses:
+            is_our_side = other.type in AGENT_TYPES and other.type != ParticipantType.HUMAN_AGENT
+            if is_our_side and address.channel in channels:
+                ledger.note_recipient(address.as_address())
+
+
+def note_our_side(participant: Participant, ledger: Ledger) -> None:
+    """Remember the address of an agent as our side of the conversation on its channel."""
+    if participant.type in {ParticipantType.AGENT, ParticipantType.AI_AGENT}:
+        for address in participant.addresses:
+            ledger.note_recipient(address.as_address())
+
+
+def version_of(participant: Participant, read_at: int) -> Version:
+    """Return the version of a participant that was read from `read_at` (µs) on: as new as its resource."""
+    updated = to_microseconds(participant.updated_at or participant.created_at)
+    return Version(read_at if updated is None else updated, read_at)
+
+
+def to_moment(micros: int) -> datetime:
+    """Return a time in µs since 1970 as a datetime in UTC."""
+    return datetime.fromtimestamp(micros / 1_000_000, tz=UTC)

@@ -1,0 +1,27 @@
+"""Rules for conversations that Twilio reports: their state is noted, and a closing ends all stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.ledger.marker import fields_for
+
+if TYPE_CHECKING:
+    from router.core.events import ConversationReported
+    from router.core.judging.context import AccountRules, Context
+    from router.core.judging.work import Needed, Work
+    from router.core.ledger.marker import Outcome
+
+
+def fields(_: AccountRules, work: Work[ConversationReported]) -> Needed:
+    """Return the conversation and the ledger's fields that the event needs."""
+    return work.event.conversation.id, fields_for((), ())
+
+
+def apply(context: Context, work: Work[ConversationReported]) -> Outcome | None:
+    """Apply the report to the conversation's ledger."""
+    event, ledger = work.event, work.ledger
+    if ledger is None:
+        return None
+    ledger.touch(context.now, callbacks_seen=True)
+    return ledger.take_conversation(event.conversation, event.version, event.cause)

@@ -1,0 +1,156 @@
+"""Rules for messages that customers send: their conversation is found by the route of both addresses, or by the API."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from router.core.judging.context import decide_sender
+from router.core.judging.groups import announce_members, are_settled, wanted_members
+from router.core.judging.resolved import announce
+from router.core.judging.routes import Route, pair_of
+from router.core.judging.work import Memory, Preparation
+from router.core.keys import Target
+from router.core.ledger.communications import from_message, take_communication
+from router.core.ledger.marker import Outcome, Result, fields_for, member_field
+from router.core.resolution.groups import resolve_group
+from router.core.resolution.messages import MessageResolver
+from router.core.resources import ParticipantType
+
+if TYPE_CHECKING:
+    from router.core.addresses import Address
+    from router.core.events import MessageReceived
+    from router.core.judging.context import AccountRules, Context
+    from router.core.judging.work import Needed, Work
+    from router.core.ledger.ledger import Ledger
+    from router.core.policy import Decision
+    from router.core.resolution.requests import Resolution, Resolved
+
+
+def route(rules: AccountRules, message: MessageReceived) -> str:
+    """Return the name of the route between both addresses."""
+    return pair_of(rules.configuration_id, message.customer, message.recipient)
+
+
+def ends(message: MessageReceived) -> tuple[Address, Address]:
+    """Return the sender's address and ours."""
+    return message.customer, message.recipient
+
+
+def fields(_: AccountRules, work: Work[MessageReceived]) -> Needed | None:
+    """Return the conversation of the route and the ledger's fields that the message needs."""
+    route, message = work.route, work.event
+    if route is None:
+        return None
+    names = fields_for([route.participant_id], [message.customer, *message.others])
+    return route.conversation_id, names + [member_field(other.key) for other in message.others]
+
+
+def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
+    """Publish the message if its sender is announced in a conversation that is trusted to be open."""
+    route, ledger = work.route, work.ledger
+    if route is not None and ledger is not None and not ledger.is_closed:
+        if not _is_trusted(context, route, ledger) and decide(context, work).target is not None:
+            return None
+        if (outcome := _apply_open(context, work, route, ledger)) is not None:
+            return outcome
+    decision = decide(context, work)
+    return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
+
+
+def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
+    """Publish the message of a sender who is announced in the conversation that the API has just confirmed."""
+    if ledger.announced_at(work.event.customer) is None:
+        return None
+    return _apply_open(context, work, route, ledger)
+
+
+def decide(context: Context, work: Work[MessageReceived]) -> Decision:
+    """Return the policy's decision for the sender, made once and only where the outcome depends on it.
+
+    A sender who is announced in the conversation is heard whatever the policy says of new customers by now.
+    """
+    if work.decision is None:
+        work.decision = decide_sender(
+            context,
+            work.event,
+            kind=ParticipantType.CUSTOMER,
+            configuration_id=context.rules.configuration_id,
+        )
+    return work.decision
+
+
+def prepare(context: Context, work: Work[MessageReceived]) -> Preparation:
+    """Return our address, which is ours from now on, and those of the customers who may be created."""
+    message = work.event
+    return Preparation((message.recipient,), (message.customer, *_members(context, work)))
+
+
+def resolve(context: Context, work: Work[MessageReceived]) -> Resolution:
+    """Find or create the sender and the further members of a group in one conversation."""
+    rules, message = context.rules, work.event
+    is_for_ai = decide(context, work).target is Target.AI_AGENT
+    our_type = ParticipantType.AI_AGENT if is_for_ai else ParticipantType.AGENT
+    resolver = MessageResolver(rules.configuration_id, our_type)
+    members = _members(context, work)
+    resolution = resolve_group(resolver, message, members, is_unsure=work.entry.is_redelivered)
+    if rules.is_classic_lookup:
+        return rules.classic.enter(message, resolution, age=work.age(context.now))
+    return resolution
+
+
+def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Resolved, ledger: Ledger) -> Outcome:
+    """Announce the sender and the members, then publish the message."""
+    message = work.event
+    outcome = announce(context, work, resolved, ledger)
+    if outcome.result is Result.GONE:
+        return outcome
+    if resolved.members:
+        left_out = announce_members(context, resolved, ledger, message=message, read_at=work.begun)
+        outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
+    take_communication(ledger, from_message(message), text_limit=context.rules.text_limit)
+    return outcome
+
+
+def remember(context: Context, work: Work[MessageReceived], resolved: Resolved) -> Memory:
+    """Return the route between both addresses, and the customers whose creation has ended."""
+    message, participant = work.event, resolved.participant
+    found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
+    return Memory(route(context.rules, message), found, (message.customer, *_members(context, work)))
+
+
+def _apply_open(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
+    """Return the outcome of a message whose conversation is open, None if the API must be asked."""
+    message = work.event
+    if ledger.announced_at(message.customer) is not None:
+        # a message without further members, as nearly all are, needs no decision
+        if message.others and not _are_settled(context, work, ledger):
+            return None
+        if not take_communication(ledger, from_message(message), text_limit=context.rules.text_limit):
+            return None
+        ledger.touch(context.now)
+        return Outcome(Result.KNOWN, "announced in its conversation")
+    decision = decide_sender(
+        context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")
+    )
+    return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
+
+
+def _are_settled(context: Context, work: Work[MessageReceived], ledger: Ledger) -> bool:
+    return decide(context, work).target is None or are_settled(ledger, _members(context, work))
+
+
+def _members(context: Context, work: Work[MessageReceived]) -> tuple[Address, ...]:
+    """Return the further members of a group message who are to be announced."""
+    message = work.event
+    if not message.others:
+        return ()
+    return wanted_members(context, message)
+
+
+def _is_trusted(context: Context, route: Route, ledger: Ledger) -> bool:
+    """Trust a route for a while after it was confirmed, and as long as callbacks would report a closing."""
+    rules = context.rules
+    if context.now - route.confirmed_at < rules.route_ttl:
+        return True
+    return ledger.get("told") is not None and context.now - context.callbacks_seen_at < rules.route_ttl

@@ -1,0 +1,33 @@
+"""What an error of the API makes of an event: it waits, or it can never be resolved. The only place that decides this.
+
+An outage is never the event's fault: 429, 5xx, lost connections and concurrent changes wait for as long as the API
+asks, refused credentials wait for an operator. Any other refusal is final.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from router.core.errors import AuthenticationError, RateLimitError, TransportError, UnavailableError
+from router.core.resolution.requests import Unusable, Wait
+
+if TYPE_CHECKING:
+    from router.core.errors import ApiError
+
+#: Seconds to wait where the API does not say how long.
+SHORT_WAIT: Final = 1.0
+#: Seconds to wait for an operator to correct credentials.
+LONG_WAIT: Final = 30.0
+
+
+def setback_of(error: ApiError, doing: str) -> Wait | Unusable:
+    """Return the wait that an error asks for, or why the event can never be resolved; `doing` begins the reason."""
+    reason = f"{doing}: {type(error).__name__} {error.status or ''}".rstrip()
+    if isinstance(error, AuthenticationError):
+        return Wait(reason, LONG_WAIT)
+    if isinstance(error, UnavailableError):
+        is_unsure = not isinstance(error, RateLimitError) and not (
+            isinstance(error, TransportError) and not error.is_sent
+        )
+        return Wait(reason, error.retry_after or SHORT_WAIT, is_unsure=is_unsure)
+    return Unusable(f"{reason} {error}")
