@@ -14,17 +14,17 @@ class FakeStore:
     """Remembers in a dict what Redis would, and counts the reads."""
 
     def __init__(self):
-        self.own, self.told, self.reads, self.now = {}, {}, [], 1_000_000_000
+        self.own, self.seen_at, self.reads, self.now = {}, {}, [], 1_000_000_000
 
     async def read_account(self, account_id):
         self.reads.append(account_id)
-        return dict(self.own.get(account_id, {})), self.told.get(account_id, 0)
+        return dict(self.own.get(account_id, {})), self.seen_at.get(account_id, 0)
 
     async def add_own_addresses(self, account_id, addresses):
         self.own.setdefault(account_id, {}).update((address.key, self.now // 1000) for address in addresses)
 
-    async def write_callback_time(self, account_id, told):
-        self.told[account_id] = told
+    async def write_callback_time(self, account_id, seen_at):
+        self.seen_at[account_id] = seen_at
 
 
 class World:
@@ -107,15 +107,15 @@ async def test_callback_time_is_shared_sparingly(world):
     await world.accounts.know([US])
     world.accounts.note_callback(US)
     await world.accounts.share_callbacks()
-    first = world.store.told[US]
+    first = world.store.seen_at[US]
     world.now += LIFE // 2
     world.accounts.note_callback(US)
     await world.accounts.share_callbacks()
-    assert world.store.told[US] == first
+    assert world.store.seen_at[US] == first
     assert world.accounts.callbacks_seen_at(US) == world.now
     other = world.another()
     await other.know([US])
-    assert other.told(US) == first
+    assert other.callbacks_seen_at(US) == first
 
 
 async def test_newer_callback_time_survives_reading(world):

@@ -153,7 +153,7 @@ def test_newest_of_several():
 def test_bridge_is_waited_for(bridge, answers):
     """A conversation that v2 has not got yet is waited for; after all patience it is the classic one."""
     _, outcome = resolve(ADDED, *answers, bridge=bridge, age=PATIENCE - 1)
-    assert outcome == Wait("the bridge has not opened its conversation", BRIDGE_WAIT)
+    assert outcome == Wait("the bridge has not opened its conversation", BRIDGE_WAIT, is_usual=True)
     _, outcome = resolve(ADDED, [], bridge=bridge, age=PATIENCE)
     assert who(outcome) == (ADDED.participant_sid, SID, "announced")
 
@@ -180,7 +180,7 @@ def test_participant_is_waited_for_and_replaced():
     """A member that v2 has not got is waited for; after all patience it takes its place in the v2 conversation."""
     bot = make_participant("p2", DESK, type="AGENT")
     _, outcome = resolve(ADDED, [V2], [bot], bridge=Bridge())
-    assert outcome == Wait("the bridge has not added the participant", BRIDGE_WAIT)
+    assert outcome == Wait("the bridge has not added the participant", BRIDGE_WAIT, is_usual=True)
     _, outcome = resolve(ADDED, [V2], [bot], bridge=Bridge(), age=PATIENCE)
     assert who(outcome) == (ADDED.participant_sid, CONVERSATION, "announced")
     assert outcome.participant.conversation_id == CONVERSATION
