@@ -1,5 +1,5 @@
-"""Redis: append once, read with a bounded window, commit atomically, take over from the dead.
+"""Redis streams: append once, read into a bounded window, commit atomically, take over from dead consumers.
 
-Everything that must happen together is one Lua script in `scripts/`, and every script can be repeated: its second run
-finds the effect of the first and changes nothing. So a lost answer is answered by running it again.
+Everything that must happen together is one Lua script in `scripts/`. Every script can be repeated: a second run finds
+the effect of the first and changes nothing, so after a lost answer it is simply run again.
 """

@@ -1,4 +1,4 @@
-"""One delivery of a stream entry to a consumer, and what a consumer can say of it."""
+"""One delivery of a stream entry to a consumer, the verdicts on it, and the pauses between attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from router.core.values import value
 
 @dataclass(frozen=True, slots=True)
 class StreamRef:
-    """A stream that a consumer reads, with the partition that its scripts need."""
+    """A stream that a consumer reads, and its partition, which the scripts need."""
 
     partition: int
     key: str
@@ -19,24 +19,25 @@ class StreamRef:
 
 @value
 class Delivery:
-    """An entry as raw fields. `is_redelivered` is True where another consumer, or we before, may have begun with it.
+    """An entry as raw fields.
 
-    `deaths` is how many processes died that may have died of it (router.streams.consuming.poison_isolation).
+    `is_redelivered`: another consumer, or this one earlier, may have begun to work on it. `crashes`: processes that
+    died with the entry in flight (router.streams.consuming.poison_isolation).
     """
 
     stream: StreamRef
     entry_id: str
     fields: dict[bytes, bytes] = field(repr=False)
     is_redelivered: bool = False
-    deaths: int = 0
+    crashes: int = 0
 
     def text(self, name: str) -> str:
-        """Return a field as text, empty where it is missing; bytes that are not UTF-8 are shown as such."""
+        """Return a field as text, empty if it is missing; bytes that are not UTF-8 are escaped."""
         return self.fields.get(name.encode(), b"").decode("utf-8", "backslashreplace")
 
 
 def size_of(delivery: Delivery) -> int:
-    """Return about how many bytes a delivery takes while it is held."""
+    """Return the approximate number of bytes that a delivery takes while it is held."""
     return sum(map(len, delivery.fields.values()))
 
 
@@ -47,11 +48,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Something must recover first: try again after `delay` seconds; does not count as a failure.
+    """Something must recover first: try again after `delay` seconds. This does not count as a failure.
 
-    The delay doubles with each try, up to `longest` seconds. `is_unsure` if the attempt may have had an effect that the
-    next one must look for; `is_usual` if waiting here is nothing that anybody needs to hear of; `is_queued` if an
-    earlier entry of its subject, which another process holds, comes first: a crowded window lets go of it.
+    The delay doubles with each try, up to `longest` seconds. `is_unsure`: the attempt may have had an effect that the
+    next one must look for. `is_usual`: the wait is expected and not logged. `is_queued`: an earlier entry of the
+    subject, which another process holds, comes first; a window at capacity releases such an entry.
     """
 
     reason: str
@@ -64,7 +65,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """It can never succeed: a dead letter at once."""
+    """The delivery can never succeed: it becomes a dead letter at once."""
 
     reason: str
 
@@ -74,7 +75,7 @@ Verdict = Done | Later | Poison
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The settings of the same names; durations in seconds."""
+    """A consumer's limits, named like the settings; durations are in seconds."""
 
     window: int = 500
     batch: int = 200
@@ -85,23 +86,19 @@ class Limits:
     grace: float = 10.0
 
 
-#: The shortest and the longest pause between two tries of one entry.
+#: Seconds: the shortest and the longest pause between two attempts at one entry.
 SHORTEST_PAUSE: Final = 0.01
-
-
 LONGEST_PAUSE: Final = 30.0
-
-
-#: Doublings that make any pause the longest.
-_MOST: Final = 10
+#: Doublings after which every pause has reached LONGEST_PAUSE.
+_MAX_DOUBLINGS: Final = 10
 
 
 def pause_after_failure(first: float, tries: int) -> float:
-    """Return the pause after a failed try: `first`, doubled with each of the `tries` before."""
-    return min(first * 2.0 ** min(tries, _MOST), LONGEST_PAUSE)
+    """Return the pause after a failed attempt: `first`, doubled for each of the `tries` before."""
+    return min(first * 2.0 ** min(tries, _MAX_DOUBLINGS), LONGEST_PAUSE)
 
 
 def pause_of(later: Later, tries: int) -> float:
-    """Return the pause that a verdict asks for, doubled with each of the `tries` before; never shorter than asked."""
+    """Return the pause that a verdict asks for, doubled for each of the `tries` before; never shorter than asked."""
     first = max(later.delay, SHORTEST_PAUSE)
-    return max(first, min(first * 2.0 ** min(tries, _MOST), LONGEST_PAUSE, later.longest))
+    return max(first, min(first * 2.0 ** min(tries, _MAX_DOUBLINGS), LONGEST_PAUSE, later.longest))

@@ -119,7 +119,7 @@ async def test_what_a_dead_consumer_left_begins_to_drain_at_once_too(redis, redi
     bench, done, held = Bench(redis, redis_url, keys, stream), [], []
 
     async def attempt(delivery):
-        held.append(len(consumer._held))
+        held.append(len(consumer._pending.held))
         done.append(delivery.text("n"))
         return Done()
 

@@ -97,10 +97,10 @@ async def be_left_in_the_middle(site):
     (delivery,) = await CrashCounts(redis, keys, group="other", consumer="me").take_over(
         stream, "dead", 0, [(await redis.xrange(stream.key, count=1))[0][0].decode()]
     )
-    assert delivery.deaths == 1
+    assert delivery.crashes == 1
     for group, leave in (
-        ("a", lambda deaths: deaths.note_trial(delivery)),
-        ("b", lambda deaths: deaths.note_leaving(stream)),
+        ("a", lambda crashes: crashes.begin_isolation(delivery)),
+        ("b", lambda crashes: crashes.note_leaving(stream)),
     ):
         await leave(CrashCounts(redis, keys, group=group, consumer="me"))
     books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))

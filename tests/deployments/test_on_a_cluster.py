@@ -107,12 +107,12 @@ async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis,
     )
     async with Heartbeat(redis, [keys.heartbeat(partition, GROUP, "heir") for partition in PARTITIONS], ttl=5):
         for stream in streams * 2:
-            await claimer.look(stream)
+            await claimer.scan(stream)
     assert {delivery.stream for delivery in taken} == set(streams)
-    deaths = CrashCounts(redis, keys, group=GROUP, consumer="heir")
+    crashes = CrashCounts(redis, keys, group=GROUP, consumer="heir")
     for delivery in taken:
-        await deaths.note_trial(delivery)
-        await deaths.end_trial(delivery)
+        await crashes.begin_isolation(delivery)
+        await crashes.end_isolation(delivery)
 
 
 async def test_books_effects_gauges_and_trimming(redis, keys):

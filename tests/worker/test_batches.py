@@ -10,6 +10,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.ledger.marker import Result
 from router.streams.consuming.consumer import StreamConsumer
+from router.streams.consuming.pending import PendingEntries
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
 from router.worker.app import work
@@ -284,13 +285,13 @@ async def test_failure_of_a_batch_is_each_entrys_own(harness, monkeypatch, lines
 async def test_a_batch_is_told_of_before_it_is_acknowledged(harness, monkeypatch, lines):
     """Whoever dies in between tells of it again: no event, ignored ones least of all, ends without its log line."""
     await harness.ensure_group()
-    acknowledge, told = StreamConsumer.acknowledge, []
+    acknowledge, told = PendingEntries.acknowledge, []
 
     async def look(self, deliveries):
         told.append(len(lines("event")))
         await acknowledge(self, deliveries)
 
-    monkeypatch.setattr(StreamConsumer, "acknowledge", look)
+    monkeypatch.setattr(PendingEntries, "acknowledge", look)
     await harness.receive(*story(harness, 1))
     async with harness.consuming():
         await harness.finished()

@@ -153,7 +153,7 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
     async with pair.consuming() as consumer:
         await pair.enter_many(ACCOUNT, 20)
         await until(lambda: _count(pair, ACCOUNT, 20))
-        assert consumer._shares.aside > 0
+        assert consumer._windows.aside > 0
         pair.theirs.clear_faults()
         await pair.ours.finished(timeout=60)
     entries = await pair.joined(OTHER)

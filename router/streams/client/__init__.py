@@ -1,1 +1,1 @@
-"""Connections to Redis: one server, Sentinels or a Cluster. The only room that tells them apart."""
+"""Clients for Redis: one server, Sentinels or a Cluster. No other package tells them apart."""

@@ -1,1 +1,1 @@
-"""Reading streams: reader, window, claims, retries, poison isolation."""
+"""Consuming streams: reading, the window, claims, retries and poison isolation."""

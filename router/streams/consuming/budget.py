@@ -1,14 +1,14 @@
-"""The dead-letter budget: when nearly everything fails, the fault is ours, and giving up would bury the world.
+"""The dead-letter budget: when most entries fail, the fault is in the deployment, so dead-lettering stops.
 
-A single bad entry is given up. But after a broken deployment, or with a wrong configuration id, every entry fails, and
-each dead letter is one more that somebody has to put back. So at most `share` of what ended within the last WINDOW
-seconds, of at least LEAST entries, may be dead letters. Past that the budget is *spent*: what would be given up stays
-pending, is tried again after a pause (those tries are the probes), and takes no place from others until so much is
-held that reading stops. It stays spent, however quiet it gets, until successes have brought the share of failed tries
-within the window down again; what still fails then is given up as usual.
+A single bad entry becomes a dead letter. But after a broken deployment, or with a wrong configuration id, every entry
+fails, and each dead letter must be replayed by somebody. So of the entries that ended within the last WINDOW seconds,
+if they are at least MIN_ENDED, at most `share` may be dead letters. Beyond that the budget is *spent*: further failures
+stay pending and are retried after a pause. Those retries are the probes; they take no place from other entries until so
+much is held that reading stops. The budget recovers only once successes have brought the share of failures within the
+window down again; entries that still fail then become dead letters as usual.
 
-Known gap: each process has a budget of its own and begins with a fresh one, so that LEAST - 1 entries may be given up
-after each start.
+Known gap: each process has its own budget and starts with a fresh one, so that MIN_ENDED - 1 entries may become dead
+letters after each start.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from router.logs import log
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Seconds that an end counts for.
+#: Seconds for which an ended entry counts.
 WINDOW: Final = 60
-#: Ends below which a share says nothing.
-LEAST: Final = 20
+#: Ended entries below which a share is not significant.
+MIN_ENDED: Final = 20
 
 
 @dataclass(slots=True)
 class _Second:
-    """What ended within one second."""
+    """Entries that ended within one second."""
 
     at: int
     done: int = 0
@@ -39,7 +39,7 @@ class _Second:
 
 
 class Budget:
-    """The budget of one consumer of `group`; a `share` of 1 is without end. `clock` is in seconds."""
+    """The budget of one consumer of `group`; `share=1` disables it. `clock` returns seconds."""
 
     def __init__(self, share: float, *, group: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._share = share
@@ -48,22 +48,17 @@ class Budget:
         self._seconds: deque[_Second] = deque()
         self._is_spent = False
 
-    @property
-    def is_spent(self) -> bool:
-        """Tell whether nothing may be given up just now."""
-        return self._is_spent
-
     def spend(self) -> bool:
-        """Tell whether an entry may be given up, which counts; says so in the log when the budget is spent by it."""
+        """Count a failure and return whether it may become a dead letter; logs when that spends the budget."""
         self._now().failed += 1
         done, failed = self._counts()
-        if not self._is_spent and done + failed >= LEAST and failed > self._share * (done + failed):
+        if not self._is_spent and done + failed >= MIN_ENDED and failed > self._share * (done + failed):
             self._is_spent = True
             log("budget.spent", level="error", group=self._group, failed=failed, ended=done + failed, share=self._share)
         return not self._is_spent
 
     def note_done(self, number: int) -> None:
-        """Count entries that succeeded; while the budget is spent they may bring it back, which the log tells."""
+        """Count successes; a spent budget may recover by them, which is logged."""
         self._now().done += number
         if self._is_spent:
             done, failed = self._counts()

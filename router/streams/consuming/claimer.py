@@ -1,12 +1,13 @@
-"""Takes over the entries of dead consumers, and finds our own that never reached us.
+"""Takes over the entries of dead consumers, and our own entries that never reached us.
 
-Dead is a consumer whose heartbeat two looks in a row have missed: after an outage of Redis every heartbeat has expired,
-and the living beat again before the second look. A look that does not find our own heartbeat either says nothing of
-others: Redis can be read just then, and not written. A live one keeps its entries however slow it is. An entry that is
-ours but not in our window is one whose delivery was lost on the way (the connection broke after XREADGROUP): it is
-taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so of two survivors only one
-gets an entry. The same step counts the death for what the dead consumer may have died of
-(router.streams.consuming.poison_isolation).
+A consumer is dead when two scans in a row found no heartbeat: after an outage of Redis every heartbeat has expired, and
+live consumers beat again before the second scan. A scan that does not find our own heartbeat either proves nothing:
+Redis can then be read but not written. A live consumer keeps its entries however slow it is.
+
+An entry that is pending for us but not in our window is a stray: its delivery was lost on the way (the connection broke
+after XREADGROUP). It is taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so
+only one of two survivors gets an entry (https://redis.io/docs/latest/commands/xclaim/). The same step counts the crash
+for the entries that may have caused it (router.streams.consuming.poison_isolation).
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 
 
 class Claimer:
-    """Looks every quarter of `ttl` seconds (the heartbeat's); hands what it claims to `take`.
+    """Scans every quarter of `ttl` seconds (the heartbeat's) and passes the entries that it claims to `take`.
 
-    `held` is what the consumer works on: (stream, entry id), kept up to date by it.
+    `held` are the (stream, entry id) that the consumer works on, kept up to date by it.
     """
 
     def __init__(
@@ -56,45 +57,45 @@ class Claimer:
         self._batch = batch
         self._held = held
         self._take = take
-        self._deaths = CrashCounts(redis, keys, group=group, consumer=consumer)
-        self._missed: dict[str, set[str]] = {}
-        self._told: dict[str, str] = {}
+        self._crashes = CrashCounts(redis, keys, group=group, consumer=consumer)
+        self._missed: dict[str, set[str]] = {}  # by stream: consumers without a heartbeat in the last scan
+        self._logged: dict[str, str] = {}
 
     async def run(self) -> None:
-        """Look for ever; a failure is logged, once while it lasts, and the next look tries again."""
+        """Scan until canceled; a failure is logged once while it lasts, and the next scan tries again."""
         while True:
             for stream in self._streams:
                 level, reason = "warning", ""
                 try:
-                    await self.look(stream)
+                    await self.scan(stream)
                 except (RedisError, OSError) as error:
                     reason = f"{type(error).__name__}: {error}"
-                except Exception as error:  # noqa: BLE001 - without its claimer a consumer never gets what it lost
+                except Exception as error:  # noqa: BLE001 - without its claimer a consumer would lose its strays
                     level, reason = "error", describe(error)
-                if reason and reason != self._told.get(stream.key):  # an outage is a few lines, not one for each look
+                if reason and reason != self._logged.get(stream.key):  # once per outage, not once per scan
                     log("claimer.failed", level=level, stream=stream.key, error=reason)
-                self._told[stream.key] = reason
+                self._logged[stream.key] = reason
             await asyncio.sleep(self._ttl / 4)
 
-    async def look(self, stream: StreamRef) -> None:
-        """Take over what dead consumers of `stream` left behind, and our own strays."""
-        missed = self._missed.pop(stream.key, set())  # a look that fails begins the count anew
+    async def scan(self, stream: StreamRef) -> None:
+        """Claim the entries of dead consumers of `stream`, and our own strays."""
+        missed = self._missed.pop(stream.key, set())  # after a scan that fails the count starts anew
         consumers = await self._consumers(stream)
         ours = consumers.pop(self._consumer, 0)
-        silent = await self._silent(stream, [*consumers])
+        silent = await self._without_heartbeat(stream, [*consumers])
         for consumer in silent:
             if consumer not in missed:
                 continue
             claimed = await self._claim_all(stream, consumer, int(self._ttl * 500))
             if claimed:
                 log("claimed", stream=stream.key, group=self._group, from_consumer=consumer, entries=claimed)
-            await self._deaths.forget_consumer(stream, consumer)
-        if ours > sum(key == stream.key for key, _ in self._held):  # else there are no strays to look for page by page
+            await self._crashes.forget_consumer(stream, consumer)
+        if ours > sum(key == stream.key for key, _ in self._held):  # otherwise there are no strays to page through
             await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
         self._missed[stream.key] = set(silent)
 
     async def _consumers(self, stream: StreamRef) -> dict[str, int]:
-        """Return the group's consumers, each with how many entries are pending for it."""
+        """Return the number of pending entries of each consumer of the group."""
         try:
             rows: Any = await self._redis.xinfo_consumers(stream.key, self._group)
         except ResponseError as error:
@@ -103,8 +104,8 @@ class Claimer:
             raise
         return {row["name"].decode(): row["pending"] for row in rows}
 
-    async def _silent(self, stream: StreamRef, consumers: list[str]) -> list[str]:
-        """Return who has no heartbeat; nobody, where we have none ourselves: nobody can beat then."""
+    async def _without_heartbeat(self, stream: StreamRef, consumers: list[str]) -> list[str]:
+        """Return the consumers without a heartbeat; none of them if our own is missing too: nobody can beat then."""
         if not consumers:
             return []
         pipeline = self._redis.pipeline(transaction=False)
@@ -129,7 +130,7 @@ class Claimer:
             start = f"({ids[-1]}"
 
     async def _claim(self, stream: StreamRef, consumer: str, ids: list[str], min_idle: int) -> int:
-        deliveries = await self._deaths.take_over(stream, consumer, min_idle, ids)
+        deliveries = await self._crashes.take_over(stream, consumer, min_idle, ids)
         if deliveries:
             await self._take(deliveries)
         return len(deliveries)

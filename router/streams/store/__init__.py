@@ -1,1 +1,1 @@
-"""What Lua scripts write and read: appends, ledgers, commits, dead letters, quarantine."""
+"""State that Lua scripts write and read: appends, ledgers, commits, dead letters, the quarantine."""

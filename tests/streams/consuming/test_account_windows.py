@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from router.streams.consuming import account_windows as module
-from router.streams.consuming.account_windows import AccountWindows, read_named
+from router.streams.consuming.account_windows import AccountWindows, read_aside
 from router.streams.delivery import Delivery, StreamRef
 from tests.support.waiting import until
 
@@ -18,8 +18,8 @@ A, B = "AC-a", "AC-b"
 class Bench:
     """Shares whose work, per account, lasts until the test lets the account go on."""
 
-    def __init__(self, limit, *, has_several=True):
-        self.shares = AccountWindows(limit, self.work, has_several=has_several)
+    def __init__(self, limit, *, has_several_accounts=True):
+        self.shares = AccountWindows(limit, self.work, has_several_accounts=has_several_accounts)
         self.open = {A: asyncio.Event(), B: asyncio.Event()}
         self.begun, self.done, self.number = [], [], 0
 
@@ -149,7 +149,7 @@ async def test_reading_stops_when_too_many_are_aside(make_bench, monkeypatch):
 
 async def test_with_one_account_a_full_window_stops_the_reading(make_bench):
     """Nothing is set aside where there is nobody to make room for."""
-    bench = make_bench(1, has_several=False)
+    bench = make_bench(1, has_several_accounts=False)
     await bench.admit(A, "a0")
     admitting = asyncio.create_task(bench.admit(A, "a1"))
     waiting = asyncio.create_task(bench.shares.wait_for_room())
@@ -193,8 +193,8 @@ async def test_entries_are_read_by_their_names(redis, make_bench):
     """In the order of the names, with how they were delivered; None for what is no longer there."""
     ids = [(await redis.xadd(STREAM.key, {"n": str(number)})).decode() for number in range(3)]
     await redis.xdel(STREAM.key, ids[1])
-    names = [module.Name(STREAM, entry_id, "s", is_redelivered=entry_id == ids[2]) for entry_id in reversed(ids)]
-    found = await read_named(redis, names)
+    names = [module.AsideEntry(STREAM, entry_id, "s", is_redelivered=entry_id == ids[2]) for entry_id in reversed(ids)]
+    found = await read_aside(redis, names)
     assert found == [
         Delivery(STREAM, ids[2], {b"n": b"2"}, is_redelivered=True),
         None,

@@ -53,7 +53,7 @@ class Survivor:
     async def look(self, times=2):
         await self.beat()
         for _ in range(times):
-            await self.claimer.look(self.stream)
+            await self.claimer.scan(self.stream)
 
 
 class Group:
@@ -138,7 +138,7 @@ async def test_while_nobody_can_beat_nobody_is_dead(group, survivor):
     await group.fill(5)
     await group.read("alive")
     for _ in range(4):
-        await survivor.claimer.look(survivor.stream)
+        await survivor.claimer.scan(survivor.stream)
     await survivor.look(times=1)
     await group.beat("alive")
     await survivor.look(times=1)

@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.errors import AuthenticationError, RateLimitError, ServerError, TransportError, UnusableError
 from router.core.keys import Keys
-from router.streams.consuming.consumer import Limits, StreamConsumer, _Tries
+from router.streams.consuming.consumer import Limits, Outcome, StreamConsumer, _Tries
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.store.dead_letters import list_letters, replay
@@ -158,8 +158,9 @@ async def test_a_wait_is_told_once_and_a_usual_one_not_at_all(bench, lines, is_u
 async def test_waits_double_up_to_a_limit_of_their_own(bench, tries, later, pause):
     """What is sure to end soon is looked for often; nobody waits less than was asked for."""
     [entry_id] = await bench.add("a")
-    delivery = Delivery(bench.stream, entry_id, {})
-    assert await bench.make()._settle(_Tries(delivery, tries), delivery, later, 1.0) == pytest.approx(pause)
+    state = _Tries(Delivery(bench.stream, entry_id, {}), tries)
+    assert await bench.make()._settle(state, later) is Outcome.RETRY
+    assert state.pause == pytest.approx(pause)
 
 
 async def test_only_an_unsure_later_makes_the_next_attempt_a_redelivered_one(bench):
@@ -373,7 +374,7 @@ async def test_intake_settles_a_batch_and_leaves_the_rest_to_be_attempted(bench)
         await until(bench.is_settled)
     assert [one.text("n") for one in seen] == [str(number) for number in range(25)]
     assert sorted(map(int, bench.attempts)) == list(range(1, 25, 2))
-    assert consumer._held == set()
+    assert consumer._pending.held == set()
 
 
 async def test_an_intake_that_fails_leaves_each_entry_to_its_own_attempt(bench, lines):

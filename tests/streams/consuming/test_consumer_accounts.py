@@ -101,7 +101,7 @@ async def test_parked_entries_of_one_account_leave_others_their_memory_too(bench
     await bench.add(*[f"a{number}" for number in range(100)])
     consumer = bench.make(limits=SMALL, attempt=attempt, account=account_of)
     async with consumer.running():
-        await until(lambda: consumer._shares.aside > 0)
+        await until(lambda: consumer._windows.aside > 0)
         await bench.add(*[f"b{number}" for number in range(30)])
         await until(lambda: len(bench.attempts) == 30)
         freed.set()

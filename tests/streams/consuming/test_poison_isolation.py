@@ -9,7 +9,14 @@ import pytest
 
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.consuming.groups import ensure_group
-from router.streams.consuming.poison_isolation import FREE, LEAST, MEMORY, CrashCounts, PoisonIsolation, PriorityLock
+from router.streams.consuming.poison_isolation import (
+    COUNTS_LIFE,
+    LEAST_CRASHES,
+    SUSPECT_AFTER,
+    CrashCounts,
+    PoisonIsolation,
+    PriorityLock,
+)
 from router.streams.delivery import Delivery, Done, Poison
 from router.streams.store.dead_letters import list_letters
 from tests.streams.consumer_program import EFFECTS, GROUP
@@ -58,10 +65,10 @@ async def test_the_first_deaths_count_for_all_that_was_in_flight(group):
     ids = await group.fill(3, "one")
     for deaths, (dead, heir) in enumerate([("one", "two"), ("two", "three")], start=1):
         taken = await group.take_over(heir, dead, ids)
-        assert [taken[one].deaths for one in ids] == [deaths] * 3
+        assert [taken[one].crashes for one in ids] == [deaths] * 3
         assert all(one.is_redelivered for one in taken.values())
     assert taken[ids[1]].fields == {b"n": b"1"}
-    assert 0 < await group.redis.ttl(group.keys.deaths(0, GROUP)) <= MEMORY
+    assert 0 < await group.redis.ttl(group.keys.deaths(0, GROUP)) <= COUNTS_LIFE
 
 
 async def test_then_a_death_counts_only_for_the_entry_that_was_on_trial(group):
@@ -69,11 +76,11 @@ async def test_then_a_death_counts_only_for_the_entry_that_was_on_trial(group):
     ids = await group.fill(3, "one")
     await group.take_over("two", "one", ids)
     taken = await group.take_over("three", "two", ids)
-    await group.deaths("three").note_trial(taken[ids[1]])
+    await group.deaths("three").begin_isolation(taken[ids[1]])
     taken = await group.take_over("four", "three", ids)
-    assert [taken[one].deaths for one in ids] == [FREE, FREE + 1, FREE]
+    assert [taken[one].crashes for one in ids] == [SUSPECT_AFTER, SUSPECT_AFTER + 1, SUSPECT_AFTER]
     taken = await group.take_over("five", "four", ids)
-    assert [taken[one].deaths for one in ids] == [FREE, FREE + 1, FREE]
+    assert [taken[one].crashes for one in ids] == [SUSPECT_AFTER, SUSPECT_AFTER + 1, SUSPECT_AFTER]
 
 
 async def test_a_trial_that_is_over_counts_for_nobody(group):
@@ -81,10 +88,10 @@ async def test_a_trial_that_is_over_counts_for_nobody(group):
     ids = await group.fill(2, "one")
     await group.take_over("two", "one", ids)
     taken = await group.take_over("three", "two", ids)
-    await group.deaths("three").note_trial(taken[ids[0]])
-    await group.deaths("three").end_trial(taken[ids[0]])
+    await group.deaths("three").begin_isolation(taken[ids[0]])
+    await group.deaths("three").end_isolation(taken[ids[0]])
     taken = await group.take_over("four", "three", ids)
-    assert [taken[one].deaths for one in ids] == [FREE, FREE]
+    assert [taken[one].crashes for one in ids] == [SUSPECT_AFTER, SUSPECT_AFTER]
 
 
 async def test_what_was_handed_back_counts_no_death(group):
@@ -92,7 +99,7 @@ async def test_what_was_handed_back_counts_no_death(group):
     ids = await group.fill(2, "one")
     await group.deaths("one").note_leaving(group.stream)
     taken = await group.take_over("two", "one", ids)
-    assert [taken[one].deaths for one in ids] == [0, 0]
+    assert [taken[one].crashes for one in ids] == [0, 0]
     assert await group.deaths("two").forget_consumer(group.stream, "one")
     assert await group.known() == {}
 
@@ -100,9 +107,11 @@ async def test_what_was_handed_back_counts_no_death(group):
 async def test_a_dead_consumer_is_forgotten_in_one_step_with_what_it_died_of(group, monkeypatch):
     """Who forgets it may be killed next: a second step could be missing, and the name of a trial would stay."""
     ids = await group.fill(1, "one")
-    await group.redis.hset(group.keys.deaths(0, GROUP), mapping={ids[0]: FREE, "trial:one": ids[0], "trial:me": "1-0"})
+    await group.redis.hset(
+        group.keys.deaths(0, GROUP), mapping={ids[0]: SUSPECT_AFTER, "trial:one": ids[0], "trial:me": "1-0"}
+    )
     taken = await group.take_over("two", "one", ids)
-    assert taken[ids[0]].deaths == FREE + 1
+    assert taken[ids[0]].crashes == SUSPECT_AFTER + 1
     await group.deaths("two").forget_consumer(group.stream, "nobody")  # the server knows the script from here on
     sent, execute = [], group.redis.execute_command
 
@@ -114,7 +123,7 @@ async def test_a_dead_consumer_is_forgotten_in_one_step_with_what_it_died_of(gro
     assert await group.deaths("two").forget_consumer(group.stream, "one")
     monkeypatch.undo()
     assert sent == ["EVALSHA"]
-    assert await group.known() == {ids[0]: str(FREE + 1), "trial:me": "1-0"}
+    assert await group.known() == {ids[0]: str(SUSPECT_AFTER + 1), "trial:me": "1-0"}
 
 
 async def test_own_strays_count_no_death_and_keep_what_they_have(group):
@@ -122,7 +131,7 @@ async def test_own_strays_count_no_death_and_keep_what_they_have(group):
     ids = await group.fill(1, "one")
     await group.take_over("two", "one", ids)
     taken = await group.take_over("two", "two", ids)
-    assert taken[ids[0]].deaths == 1
+    assert taken[ids[0]].crashes == 1
     [row] = await group.redis.xpending_range(group.stream.key, GROUP, "-", "+", 10)
     assert row["times_delivered"] == 1
 
@@ -139,7 +148,7 @@ async def test_of_two_heirs_one_counts_the_death(group):
 class Court:
     """Trials with attempts that note who is at work and wait until they are let go."""
 
-    def __init__(self, deaths, stream, limit=LEAST):
+    def __init__(self, deaths, stream, limit=LEAST_CRASHES):
         self.stream, self.at_work, self.began = stream, [], []
         self.gates = {}
         self.trials = PoisonIsolation(
@@ -154,7 +163,7 @@ class Court:
         return Done()
 
     def begin(self, entry_id, deaths):
-        return asyncio.create_task(self.trials.attempt(Delivery(self.stream, entry_id, {}, deaths=deaths)))
+        return asyncio.create_task(self.trials.attempt(Delivery(self.stream, entry_id, {}, crashes=deaths)))
 
     async def release(self, entry_id, task):
         self.gates.setdefault(entry_id, asyncio.Event()).set()
@@ -168,9 +177,9 @@ def court(group, stream):
 
 async def test_suspects_are_attempted_one_at_a_time_and_others_beside_them(court, group):
     """The one on trial is named in Redis while its attempt runs; those with fewer deaths go first."""
-    tasks = {"1-0": court.begin("1-0", FREE)}
+    tasks = {"1-0": court.begin("1-0", SUSPECT_AFTER)}
     await until(lambda: court.at_work == ["1-0"])
-    for name, deaths in (("2-0", FREE + 1), ("3-0", FREE), ("4-0", FREE - 1), ("5-0", 0)):
+    for name, deaths in (("2-0", SUSPECT_AFTER + 1), ("3-0", SUSPECT_AFTER), ("4-0", SUSPECT_AFTER - 1), ("5-0", 0)):
         tasks[name] = court.begin(name, deaths)
     await until(lambda: len(court.at_work) == 3)
     assert court.at_work == ["1-0", "4-0", "5-0"]
@@ -186,7 +195,7 @@ async def test_suspects_are_attempted_one_at_a_time_and_others_beside_them(court
 
 async def test_a_suspect_that_is_canceled_while_it_waits_keeps_nobody_from_its_turn(court):
     """The turn goes to the next, also where the canceled one had just been given it."""
-    first, second, third = (court.begin(f"{number}-0", FREE) for number in (1, 2, 3))
+    first, second, third = (court.begin(f"{number}-0", SUSPECT_AFTER) for number in (1, 2, 3))
     await until(lambda: court.at_work == ["1-0"])
     second.cancel()
     await court.release("1-0", first)
@@ -198,21 +207,21 @@ async def test_a_suspect_that_is_canceled_while_it_waits_keeps_nobody_from_its_t
 async def test_a_turn_that_comes_with_the_cancellation_is_passed_on():
     """Neither order of the two may lose the turn."""
     turns = PriorityLock()
-    assert turns.take()
-    waiting = asyncio.create_task(turns.wait(0))
+    assert turns.try_acquire()
+    waiting = asyncio.create_task(turns.acquire(0))
     await asyncio.sleep(0)
-    turns.pass_on()
+    turns.release()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert turns.take()
+    assert turns.try_acquire()
 
 
-@pytest.mark.parametrize(("limit", "deaths"), [(1, LEAST), (LEAST, LEAST), (9, 9)])
+@pytest.mark.parametrize(("limit", "deaths"), [(1, LEAST_CRASHES), (LEAST_CRASHES, LEAST_CRASHES), (9, 9)])
 async def test_at_the_limit_it_is_given_up_unattempted(group, stream, limit, deaths):
     """A low limit of failures gives nothing up that was only near others' deaths."""
     court = Court(group.deaths("me"), stream, limit=limit)
-    verdict = await court.trials.attempt(Delivery(stream, "1-0", {}, deaths=deaths))
+    verdict = await court.trials.attempt(Delivery(stream, "1-0", {}, crashes=deaths))
     assert verdict == Poison(f"it was being worked on when {deaths} processes died")
     task = court.begin("1-0", deaths - 1)
     await until(lambda: court.at_work)
@@ -223,7 +232,7 @@ async def test_a_consumer_attempts_suspects_outside_of_the_batch_and_forgets_the
     """What is taken over with too many deaths goes past the intake; after success nothing of it remains."""
     ids = await group.fill(2, "one")
     await group.redis.xclaim(group.stream.key, GROUP, "one", 0, ids, idle=60_000, justid=True)
-    await group.redis.hset(group.keys.deaths(0, GROUP), mapping=dict.fromkeys(ids, FREE))
+    await group.redis.hset(group.keys.deaths(0, GROUP), mapping=dict.fromkeys(ids, SUSPECT_AFTER))
     attempted, batches = [], []
 
     async def attempt(delivery):
@@ -289,9 +298,12 @@ async def test_an_entry_that_kills_its_process_is_given_up_and_its_neighbors_pas
         await until(lambda: _is_settled(redis, stream), 20)
         await until(lambda: _knows_nothing(Group(redis, keys, stream)))  # the last death is, after its entries
         assert await redis.scard(EFFECTS) == ENTRIES
-        assert deaths == LEAST
+        assert deaths == LEAST_CRASHES
         assert letter.fields == {b"n": b"0", b"kills": b"yes"}
-        assert (letter.reason, letter.deliveries) == (f"it was being worked on when {LEAST} processes died", LEAST)
+        assert (letter.reason, letter.deliveries) == (
+            f"it was being worked on when {LEAST_CRASHES} processes died",
+            LEAST_CRASHES,
+        )
         assert [one.process.returncode for one in running] == [None, None]
     finally:
         for process in processes:

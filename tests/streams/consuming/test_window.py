@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.streams.consuming import window
-from router.streams.consuming.window import HELD_PER_SLOT, Turn, Window
+from router.streams.consuming.window import HELD_PER_SLOT, Window, WorkResult
 from tests.support.waiting import until
 
 
@@ -185,7 +185,7 @@ async def test_what_comes_before_in_the_stream_goes_first_whenever_it_comes():
     async def work(item):
         begun.append(item)
         await until(lambda: item != 5 or window.has_earlier("s", item) or len(begun) > 1)
-        return Turn.AGAIN if window.has_earlier("s", item) else None
+        return WorkResult.REQUEUE if window.has_earlier("s", item) else WorkResult.FINISHED
 
     window = Window(1, work, order=lambda item: item)
     window.put("s", 5)
@@ -203,7 +203,7 @@ async def test_what_gave_way_and_is_cut_off_is_counted_once():
 
     async def work(item):
         if item == 2 and window.has_earlier("s", item):
-            return Turn.AGAIN
+            return WorkResult.REQUEUE
         async with window.parked():
             await until(lambda: window.has_earlier("s", item))
         return None

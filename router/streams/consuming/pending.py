@@ -1,0 +1,115 @@
+"""The pending entries that a consumer holds: acknowledged when done, counted when failed, given up as dead letters.
+
+An entry leaves the group's pending list only after its attempt is done or its dead letter is written. Failures are
+counted in the entry's delivery count, so that they survive a restart.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from router.core.timestamps import to_text
+from router.logs import log
+from router.streams.client.connection import load_script
+from router.streams.client.gathering import make_gathering_client
+from router.streams.consuming.budget import Budget
+from router.streams.consuming.poison_isolation import CrashCounts
+from router.streams.store.dead_letters import give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+    from router.streams.delivery import Delivery
+
+
+class PendingEntries:
+    """The pending entries of one consumer; `dead_letter_budget` is a share (router.streams.consuming.budget).
+
+    `held` are the (stream, entry id) that the consumer works on or has set aside. `on_result` is called with "dead" for
+    a dead letter and "kept" for an entry that the budget keeps.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        *,
+        group: str,
+        consumer: str,
+        dead_letter_budget: float,
+        on_result: Callable[[str], None],
+    ) -> None:
+        self.held: set[tuple[str, str]] = set()
+        self.crashes = CrashCounts(redis, keys, group=group, consumer=consumer)
+        self._redis = redis
+        self._gathering = make_gathering_client(redis)
+        self._keys = keys
+        self._group = group
+        self._consumer = consumer
+        self._budget = Budget(dead_letter_budget, group=group)
+        self._on_result = on_result
+
+    def hold(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that the consumer works on these."""
+        self.held.update((one.stream.key, one.entry_id) for one in deliveries)
+
+    def release(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that the consumer no longer works on these."""
+        self.held.difference_update((one.stream.key, one.entry_id) for one in deliveries)
+
+    async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledge finished deliveries in one round trip; after a RedisError they may be repeated."""
+        by_stream: dict[str, list[str]] = {}
+        done = list(deliveries)
+        for delivery in done:
+            by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
+        pipeline = self._gathering.pipeline(transaction=False)
+        for stream, ids in by_stream.items():
+            pipeline.xack(stream, self._group, *ids)
+        for delivery in done:
+            if delivery.crashes:
+                pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
+        await pipeline.execute()
+        self._budget.note_done(len(done))
+        self.release(done)
+
+    async def count_failure(self, delivery: Delivery) -> int | None:
+        """Raise the delivery count and return it; None if the entry belongs to another consumer by now."""
+        return await self._redeliver(delivery, is_failure=True)
+
+    async def reset_count(self, delivery: Delivery) -> None:
+        """Set the delivery count back to one: what happened so far was not the entry's fault."""
+        await self._redeliver(delivery, is_failure=False)
+
+    async def _redeliver(self, delivery: Delivery, *, is_failure: bool) -> int | None:
+        args = [self._group, self._consumer, delivery.entry_id, "1" if is_failure else "0"]
+        count = await load_script("redeliver").run(self._redis, [delivery.stream.key], args)
+        return None if count is None else int(count)
+
+    async def give_up(self, delivery: Delivery, reason: str, *, deliveries: int, shown: str | None = None) -> bool:
+        """Make a dead letter of an entry; returns False if the budget keeps it pending.
+
+        `shown` replaces the reason in the log. An entry that belongs to another consumer by now is left alone.
+        """
+        if not self._budget.spend():
+            self._on_result("kept")
+            return False
+        is_ours = await give_up(
+            self._redis,
+            self._keys,
+            delivery,
+            group=self._group,
+            consumer=self._consumer,
+            reason=reason,
+            deliveries=deliveries,
+            failed_at=to_text(time.time_ns() // 1000),
+        )
+        if is_ours:
+            await self.crashes.forget(delivery)
+            self._on_result("dead")
+            stream = delivery.stream.key
+            log("event.dead", level="error", entry=delivery.entry_id, stream=stream, reason=shown or reason)
+        return True
