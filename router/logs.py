@@ -53,7 +53,6 @@ EVENTS: Final = {
     "roster.failed": "a human agent could not join a conversation that had waited; it is tried again",
     "background.failed": "what a handler does beside its consuming failed; it is started again",
     "claimed": "entries of a dead consumer were taken over",
-    "embedded.fake": "fakeredis runs instead of a real server: nothing survives it, and blocked readers wake late",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
     "voice.note": "at the start: what is to be known of the voice templates, such as a setting that they lack",
     "voice.doubled": "the configuration captures calls that a voice template transcribes too: paid and told twice",

@@ -35,7 +35,7 @@ from router.settings.load import load
 from router.simulator.http import is_up
 from router.simulator.mail_keys import make_key, public_text, read_key, write_key
 from router.streams.client.connection import Redis, RedisError, connect
-from router.streams.client.embedded import free_port, is_free, start_embedded
+from router.streams.client.embedded import ServerStartError, free_port, is_free, start_embedded
 from router.streams.store.inspect import has_consumer
 from router.tasks import end
 
@@ -79,6 +79,9 @@ async def develop(options: DevOptions) -> int:
         stack.enter_context(_alone_in(options.state_dir))
         try:
             return await until_stopped_or(_run(options, stack)) or 0
+        except ServerStartError as error:
+            print(f"\n{error}", file=sys.stderr)
+            return 1
         except _NotUpError as error:
             print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
             for path in sorted((options.state_dir / "log").glob("*.log")):
@@ -205,7 +208,7 @@ async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
         return url
     server = await start_embedded(options.state_dir / "redis")
     stack.push_async_callback(server.stop)
-    print("redis (embedded) " if server.is_real else "redis (fakeredis) ", end="", flush=True)
+    print("redis (embedded) ", end="", flush=True)
     return server.url
 
 

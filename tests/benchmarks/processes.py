@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from router.streams.client.connection import Redis, connect
-from router.streams.client.embedded import EmbeddedServer, RealServer, start_embedded
+from router.streams.client.embedded import EmbeddedServer, start_embedded
 from tests.benchmarks.frame import BenchmarkError
 
 if TYPE_CHECKING:
@@ -216,21 +216,19 @@ class Processes:
 
 
 @contextlib.asynccontextmanager
-async def real_redis(directory: Path, place: int | None = REDIS) -> AsyncIterator[tuple[RealServer, Redis]]:
+async def real_redis(directory: Path, place: int | None = REDIS) -> AsyncIterator[tuple[EmbeddedServer, Redis]]:
     """Run a real server with its append-only file in `directory`, and yield it with a client.
 
     The file is not rewritten meanwhile: that happens once in gigabytes, and would fall on one contender by chance.
     """
     starting = asyncio.create_task(start_embedded(directory))
     try:
-        server: EmbeddedServer = await asyncio.shield(starting)
+        server = await asyncio.shield(starting)
     except asyncio.CancelledError:
         await (await starting).stop()
         raise
     redis = connect(server.url, timeout=30)
     try:
-        if not isinstance(server, RealServer):
-            raise BenchmarkError("there is no real Redis server here: install the extra `embedded`")
         await redis.config_set("auto-aof-rewrite-percentage", "0")
         pin(server.process.pid, place)
         yield server, redis

