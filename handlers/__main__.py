@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
         return run(consume(name, settings))
     except SettingsError as error:
-        print("The settings are not right:", *(f"  {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        print(error.report(), file=sys.stderr)
         return 2
 
 

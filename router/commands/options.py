@@ -1,8 +1,9 @@
-"""Command line options of the tools, apart from the tools: `--help` must not import them."""
+"""The options of the commands, apart from what they run, which `--help` must not import."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Final
 
 from router.core.events import SourceName
@@ -30,8 +31,39 @@ examples:
 """
 
 
+class HelpFormat(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Help that shows a default where there is one, and the lists at its end as they are written."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return super()._get_help_string(action) if action.default else action.help
+
+
+def add_no_options(_: argparse.ArgumentParser) -> None:
+    """Add nothing."""
+
+
+def add_dev_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `dev`."""
+    parser.add_argument("--port", type=int, help="port of the receiver (default: 8080, or a free one)")
+    parser.add_argument("--sandbox-port", type=int, help="port of the sandbox (default: 8081, or a free one)")
+    parser.add_argument("--redis-url", help="use this server instead of REDIS_URL or an embedded one")
+    parser.add_argument("--state-dir", type=Path, default=Path(".state"), help="folder for data, logs and dev.env")
+    parser.add_argument("--no-demo", action="store_true", help="play no sample events")
+    parser.add_argument(
+        "--once", action="store_true", help="end when all sample events have arrived (1 if one has not)"
+    )
+
+
+def add_receive_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `receive`."""
+    parser.add_argument("--port", type=int, help="listen on this port (default: $PORT)")
+    parser.add_argument("--host", help="listen on this address (default: $ROUTER_HOST)")
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="share the port among N processes")
+    parser.add_argument("--share-port", action="store_true", help=argparse.SUPPRESS)
+
+
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `sandbox` takes."""
+    """Add the options of `sandbox`."""
     parser.add_argument("--host", default="127.0.0.1", help="listen on this address")
     parser.add_argument("--port", type=int, default=8081, help="listen there (0: a free one)")
     parser.add_argument("--callback-url", help="send signed status callbacks there")
@@ -39,46 +71,56 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
     )
-    parser.formatter_class = HelpFormat
     parser.epilog = _SANDBOX
 
 
+def add_check_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `check`."""
+    parser.add_argument("--offline", action="store_true", help="check the configuration only, connect to nothing")
+
+
+def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `dead-letters`."""
+    parser.add_argument("action", choices=("list", "replay"))
+    parser.add_argument("ids", nargs="*", metavar="ID", help="dead letters to replay, as `list` shows them")
+    parser.add_argument("--all", action="store_true", help="replay all of them")
+    parser.add_argument("--json", action="store_true", help="list as JSON lines, with the raw fields")
+
+
 def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `quarantine` takes."""
+    """Add the actions of `quarantine` and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")
     listing = actions.add_parser("list", help="what was refused, when and why")
-    listing.add_argument("--json", action="store_true", help="as JSON lines")
-    show = actions.add_parser("show", help="all that is known of one: headers, reason, body; private values masked")
-    show.add_argument("id", metavar="ID", help="as `list` shows it")
-    show.add_argument("--raw", metavar="FILE", help="write the request there (-: here) as it came, nothing masked")
-    text = "check again with the settings of now, take in what is right; the rest stays (status 1) with its new reason"
+    listing.add_argument("--json", action="store_true", help="list as JSON lines")
+    show = actions.add_parser("show", help="headers, reason and body of one entry, private values masked")
+    show.add_argument("id", metavar="ID", help="an entry, as `list` shows it")
+    show.add_argument("--raw", metavar="FILE", help="write the request to FILE (-: standard output), nothing masked")
+    text = "check entries again with the current settings and accept what is right; the rest stays (status 1)"
     replay = actions.add_parser("replay", help=text, description=text)
-    replay.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows them")
-    replay.add_argument("--all", action="store_true", help="all of them, or those of --reason and --source")
+    replay.add_argument("ids", nargs="*", metavar="ID", help="entries, as `list` shows them")
+    replay.add_argument("--all", action="store_true", help="all entries, or those of --reason and --source")
     replay.add_argument(
         "--trust",
         action="store_true",
-        help="do not check the signatures of these ids: for when the token is gone; you vouch for them",
+        help="accept these ids without checking their signatures, for a token that is gone",
     )
     for each in (listing, replay):
-        each.add_argument("--reason", choices=REASONS, help="only what was refused for it")
-        each.add_argument("--source", choices=[str(name) for name in SourceName], help="only what came from it")
+        each.add_argument("--reason", choices=REASONS, help="only entries refused for this reason")
+        each.add_argument("--source", choices=[str(name) for name in SourceName], help="only entries of this source")
 
 
 def add_explain_options(parser: argparse.ArgumentParser) -> None:
-    """Add what `explain-signature` takes."""
+    """Add the options of `explain-signature`."""
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--id", help="an entry of the quarantine, as `quarantine list` shows it")
     which.add_argument("--request", metavar="FILE", help="a whole HTTP request as text (-: standard input)")
-    which.add_argument("--url", help="what was called: a URL, or path and query; with --header and --body-file")
+    which.add_argument("--url", help="the URL that was called, or its path and query; with --header and --body-file")
     parser.add_argument(
-        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="as with curl; may repeat"
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header, as with curl; may repeat"
     )
-    parser.add_argument("--body-file", metavar="FILE", help="the body's bytes (-: standard input)")
+    parser.add_argument("--body-file", metavar="FILE", help="the bytes of the body (-: standard input)")
 
 
-class HelpFormat(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults where there is one, and the lists at the end as they are written."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default else action.help
+def add_schema_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `schemas`."""
+    parser.add_argument("directory", type=Path, nargs="?", default=Path("config/schemas"))

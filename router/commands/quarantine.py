@@ -5,50 +5,47 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
+from router.commands.connected import connected
 from router.commands.redaction import masked_body, masked_path, plain
 from router.core.timestamps import to_text
 from router.receiver.readmission import make_readmission
 from router.receiver.serve import REQUIRED
-from router.settings.load import load
-from router.streams.client.connection import Redis, connect
 from router.streams.store.quarantine import Kept, find, list_kept
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from router.settings.model import Settings
+    from router.streams.client.connection import Redis
 
 _TRUST_WARNING = (
-    "WARNING: --trust takes in webhooks whose signature is not right, as if Twilio had sent them: anybody can have\n"
-    "made them. Account, type and form are checked as ever. Look at each with `quarantine show` first."
+    "WARNING: --trust accepts webhooks whose signature does not match, although anybody can have sent them.\n"
+    "Account, content type and body are still checked. Look at each with `quarantine show` first."
 )
 
 
-@asynccontextmanager
-async def connected(require: Iterable[str] = ("redis_url",)) -> AsyncIterator[tuple[Redis, Settings]]:
-    """Yield a connection to REDIS_URL, and the settings; raises SettingsError if one of `require` is not set."""
-    settings = load(require=require)
-    redis = connect(settings.redis)
-    try:
-        yield redis, settings
-    finally:
-        await redis.aclose()
+async def run_quarantine(arguments: argparse.Namespace) -> int:
+    """Run the action that was asked for; returns the exit status."""
+    if arguments.action == "list":
+        return await list_quarantine(arguments)
+    if arguments.action == "show":
+        return await show_quarantined(arguments.id, raw=arguments.raw)
+    return await replay_quarantined(arguments)
 
 
 async def list_quarantine(arguments: argparse.Namespace) -> int:
-    """Print what is in the quarantine, as people or (with `json`) programs read it; bodies are left out."""
+    """Print the entries without their bodies, for people or (`json`) for programs."""
     reasons: Counter[str] = Counter()
     async with connected() as (redis, settings):
         async for kept in list_kept(redis, settings.keys):
-            if not is_meant(kept, arguments):
+            if not is_selected(kept, arguments):
                 continue
             reasons[kept.refused.reason] += 1
             print(_as_json(kept) if arguments.json else _as_line(kept))
@@ -58,8 +55,8 @@ async def list_quarantine(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def is_meant(kept: Kept, arguments: argparse.Namespace) -> bool:
-    """Tell whether an entry is of the reason and the source that were asked for."""
+def is_selected(kept: Kept, arguments: argparse.Namespace) -> bool:
+    """Tell whether an entry matches --reason and --source."""
     refused = kept.refused
     return arguments.reason in {None, refused.reason} and arguments.source in {None, refused.source}
 
@@ -79,7 +76,7 @@ def _as_json(kept: Kept) -> str:
 
 
 async def show_quarantined(entry_id: str, *, raw: str | None = None) -> int:
-    """Print all that is known of one entry, what is private masked; `raw` names where its bytes go (`-`: here)."""
+    """Print one entry, private values masked; with `raw`, write the request to that file (`-`: standard output)."""
     async with connected() as (redis, settings):
         kept = await find(redis, settings.keys, entry_id)
     if kept is None:
@@ -88,24 +85,21 @@ async def show_quarantined(entry_id: str, *, raw: str | None = None) -> int:
     if raw is None:
         print("\n".join(_describe(kept)))
     else:
-        _write(as_request(kept), raw)
+        _write_request(kept, raw)
     return 0
 
 
-def _write(request: bytes, path: str) -> None:
+def _write_request(kept: Kept, path: str) -> None:
+    """Write the request as `explain-signature --request` reads it."""
+    refused = kept.refused
+    head = refused.method.encode() + b" " + refused.raw_path + b" HTTP/1.1\r\n"
+    lines = [f"{name}: {value}\r\n".encode("utf-8", "surrogateescape") for name, value in refused.headers]
+    request = b"".join([head, *lines, b"\r\n", refused.body])
     if path == "-":
         sys.stdout.buffer.write(request)
         return
     Path(path).write_bytes(request)
     print(f"{path}: the whole request, nothing masked")
-
-
-def as_request(kept: Kept) -> bytes:
-    """Return the request as it was on the wire; what `explain-signature --request` reads."""
-    refused = kept.refused
-    head = refused.method.encode() + b" " + refused.raw_path + b" HTTP/1.1\r\n"
-    lines = [f"{name}: {value}\r\n".encode("utf-8", "surrogateescape") for name, value in refused.headers]
-    return b"".join([head, *lines, b"\r\n", refused.body])
 
 
 def _describe(kept: Kept) -> list[str]:
@@ -126,14 +120,14 @@ def _describe(kept: Kept) -> list[str]:
 
 
 async def replay_quarantined(arguments: argparse.Namespace) -> int:
-    """Check again and take in; status 1 if one stays in the quarantine or is not there, 2 for what cannot be meant."""
-    problem = _misuse(arguments)
+    """Check entries again and accept them; status 1 if one stays or does not exist, 2 for wrong usage."""
+    problem = _wrong_usage(arguments)
     if problem:
         print(problem, file=sys.stderr)
         return 2
     if arguments.trust:
         print(_TRUST_WARNING, file=sys.stderr)
-    taken, left = 0, 0
+    replayed, left = 0, 0
     async with connected(REQUIRED) as (redis, settings):
         readmission = make_readmission(settings, redis, lambda: time.time_ns() // 1000)
         async for name, kept in _chosen(redis, settings, arguments):
@@ -143,30 +137,30 @@ async def replay_quarantined(arguments: argparse.Namespace) -> int:
                 continue
             outcome = await readmission.replay(kept, is_trusted=arguments.trust)
             print(f"{name}: {plain(outcome.text)}")
-            taken, left = taken + outcome.is_in, left + (not outcome.is_in)
-    print(f"{taken} replayed" + (f", {left} not" if left else ""))
+            replayed, left = replayed + outcome.is_in, left + (not outcome.is_in)
+    print(f"{replayed} replayed" + (f", {left} not" if left else ""))
     return 1 if left else 0
 
 
-def _misuse(arguments: argparse.Namespace) -> str | None:
-    """Return what is wrong with the way in which entries were named."""
+def _wrong_usage(arguments: argparse.Namespace) -> str | None:
+    """Return the problem with the ids and options, None if there is none."""
     if arguments.trust and (arguments.all or not arguments.ids):
-        return "--trust needs the ids of the entries that you have looked at, never --all"
+        return "--trust needs the ids of entries that you have looked at, and never --all"
     if not arguments.ids and not arguments.all:
-        return "name the entries to replay (see `quarantine list`), or say --all"
+        return "name the entries to replay (see `quarantine list`), or give --all"
     if arguments.ids and arguments.all:
-        return "name entries or say --all, not both"
+        return "name entries or give --all, not both"
     return None
 
 
 async def _chosen(
     redis: Redis, settings: Settings, arguments: argparse.Namespace
 ) -> AsyncIterator[tuple[str, Kept | None]]:
-    """Yield the entries to replay by id, None for one that is not there."""
+    """Yield the entries to replay by id, with None for an id that does not exist."""
     if not arguments.all:
         for entry_id in dict.fromkeys(arguments.ids):
             yield entry_id, await find(redis, settings.keys, entry_id)
         return
     async for kept in list_kept(redis, settings.keys):
-        if is_meant(kept, arguments):
+        if is_selected(kept, arguments):
             yield kept.entry_id, kept

@@ -1,7 +1,6 @@
-"""A webhook's body for an operator's eyes: what it has, and nothing of whom it is about or what they wrote.
+"""Printable forms of webhooks for operators, without addresses and texts.
 
-Names are shown, values are masked, except of parameters that name resources, kinds and states. Total: any bytes can
-be shown.
+Names are shown and values masked, except those of parameters that hold ids, types and states. Any bytes can be shown.
 """
 
 from __future__ import annotations
@@ -17,10 +16,10 @@ from router.core.signing.form import parse_form
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Form parameters whose names end so have nothing private.
-_OPEN_ENDINGS: Final = ("Sid", "Status", "Type", "Version", "Direction", "NumMedia", "NumSegments", "RetryCount")
-#: JSON members that have nothing private.
-_OPEN_MEMBERS: Final = frozenset(
+#: Endings of the names of form parameters whose values are not private.
+_PUBLIC_ENDINGS: Final = ("Sid", "Status", "Type", "Version", "Direction", "NumMedia", "NumSegments", "RetryCount")
+#: JSON members whose values are not private.
+_PUBLIC_MEMBERS: Final = frozenset(
     {"accountId", "configurationId", "conversationId", "participantId", "serviceId", "createdAt", "updatedAt", "time"}
     | {"timestamp", "eventType", "type", "specversion", "datacontenttype", "dataschema", "channel", "status"}
 )
@@ -30,7 +29,7 @@ _MAX_SHOWN: Final = 100
 
 
 def masked_body(content_type: str, body: bytes) -> list[str]:
-    """Return `name: value` lines of a form or of JSON, values masked; of anything else nothing."""
+    """Return `name: value` lines of a form or of JSON, values masked; no lines for other content types."""
     kind = content_type.partition(";")[0].strip().lower()
     try:
         if kind == "application/x-www-form-urlencoded":
@@ -45,13 +44,13 @@ def masked_body(content_type: str, body: bytes) -> list[str]:
 
 
 def masked_path(raw_path: bytes) -> str:
-    """Return path and query with the values of the query masked, apart from the body's digest."""
+    """Return path and query, with the values of the query masked except the digest of the body."""
     path, question, query = raw_path.partition(b"?")
     return plain(path) + question.decode() + "&".join(_masked_part(part) for part in query.split(b"&"))
 
 
 def plain(value: bytes | str) -> str:
-    """Return text of one line without anything that steers a terminal; what is no text is written as its bytes."""
+    """Return one printable line: control characters and bytes that are not UTF-8 are escaped."""
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     text = value.decode("utf-8", "backslashreplace")
@@ -68,11 +67,11 @@ def _masked_part(part: bytes) -> str:
 def _form_lines(body: bytes) -> Iterator[str]:
     for raw_name, raw_value in parse_form(body):
         name, value = plain(raw_name), raw_value.decode("utf-8", "backslashreplace")
-        yield f"{name}: {plain(value if name.endswith(_OPEN_ENDINGS) else mask(value))}"
+        yield f"{name}: {plain(value if name.endswith(_PUBLIC_ENDINGS) else mask(value))}"
 
 
 def _json_lines(value: Any, name: str, depth: int = 0) -> Iterator[str]:
-    """Yield a line for each leaf, named by its path."""
+    """Yield a line for each leaf, with its path."""
     members: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         members = [(f"{name}.{key}" if name else key, each) for key, each in value.items()]
@@ -83,7 +82,7 @@ def _json_lines(value: Any, name: str, depth: int = 0) -> Iterator[str]:
             yield from _json_lines(each, path, depth + 1)
     elif isinstance(value, dict | list):
         yield f"{plain(name)}: ({len(value)} members)"
-    elif name.rpartition(".")[2] in _OPEN_MEMBERS or value is None or isinstance(value, bool):
+    elif name.rpartition(".")[2] in _PUBLIC_MEMBERS or value is None or isinstance(value, bool):
         yield f"{plain(name)}: {plain(str(value))}"
     else:
         yield f"{plain(name)}: {plain(mask(str(value)))}"

@@ -9,17 +9,19 @@ import orjson
 from router.core.entries import DATA_TYPES, json_schema
 
 if TYPE_CHECKING:
+    import argparse
     from pathlib import Path
 
 
 def schema_files() -> dict[str, bytes]:
-    """Return each schema by its file name."""
+    """Return the schemas by file name."""
     options = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     return {f"{kind}.json": orjson.dumps(json_schema(data), option=options) for kind, data in DATA_TYPES.items()}
 
 
-def write_schemas(directory: Path) -> int:
-    """Write all schemas into `directory`."""
+def write_schemas(arguments: argparse.Namespace) -> int:
+    """Write all schemas into the folder `directory`."""
+    directory: Path = arguments.directory
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in schema_files().items():
         (directory / name).write_bytes(text)

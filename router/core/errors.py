@@ -36,6 +36,10 @@ class SettingsError(RouterError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
+    def report(self) -> str:
+        """Return all problems as lines for standard error."""
+        return "\n".join(["Wrong or missing settings:", *(f"  {problem}" for problem in self.problems)])
+
 
 class PolicyError(SettingsError):
     """A routing policy that cannot be meant as it is written."""

@@ -1,4 +1,4 @@
-"""The sample events of `dev`: what customers on several channels do, and what comes of each, line by line."""
+"""The sample events of `dev`: customers on several channels, with a printed line for each entry that they cause."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 OUR_NUMBER: Final = "+15557650000"
 OUR_MAILBOX: Final = "support@inbound.example.com"
 SERVICE_DESK: Final = "+15557650002"
-#: Seconds before Redis is asked again that did not answer.
-PAUSE: Final = 0.5
-#: Seconds within which every sample event must have arrived.
-PATIENCE: Final = 30.0
+#: Seconds between two tries to read from a Redis that does not answer.
+RETRY_DELAY: Final = 0.5
+#: Seconds in which all sample events must arrive.
+TIMEOUT: Final = 30.0
 
 
 def _phone() -> str:
@@ -46,11 +46,14 @@ def _mailbox() -> str:
 
 
 class Sample(NamedTuple):
-    """What a new customer (by an address of its own) does, as a command line of `simulate`, and whether once again."""
+    """A webhook of a new customer: `line` is a command line of `simulate`, `address` makes the customer's address.
+
+    With `has_second` the customer then sends another message.
+    """
 
     line: tuple[str, ...]
-    customer: Callable[[], str] = _phone
-    does_it_again: bool = True
+    address: Callable[[], str] = _phone
+    has_second: bool = True
 
 
 _SAMPLES: Final = (
@@ -60,13 +63,13 @@ _SAMPLES: Final = (
     Sample(("whatsapp", "--body", "Hola, una pregunta", "--times", "2")),
     Sample(("rcs", "--body", "Can I change my booking?")),
     Sample(("messenger", "--to", "100200300", "--body", "Are you open today?"), _page_id),
-    Sample(("voice",), does_it_again=False),
+    Sample(("voice",), has_second=False),
     Sample(("email", "--to", OUR_MAILBOX, "--subject", "Order 4711", "--body", "Where is it?"), _mailbox),
 )
 
 
 class Demo:
-    """Plays the sample events and prints what arrives; customers are new ones in every run."""
+    """Plays the sample events and prints the entries; every run has new customers."""
 
     def __init__(self, environment: dict[str, str], redis: Redis, keys: Keys, *, log_dir: Path) -> None:
         self._environment = environment
@@ -75,22 +78,22 @@ class Demo:
         self._log_dir = log_dir
         self._position: dict[str, str] = {}
         self._joined: dict[str, int] = {}
-        self._seen = asyncio.Event()
+        self._has_joined = asyncio.Event()
         self._sent = 0
         self._participants = 0
 
     async def prepare(self) -> None:
-        """Remember where the streams end now."""
+        """Remember the current ends of the streams."""
         self._position = await last_ids(self._redis, self._keys)
 
     async def follow(self) -> None:
-        """Print every entry that arrives, for ever; what Redis does not tell just now it tells later."""
+        """Print every entry that arrives, until canceled; an outage of Redis only delays it."""
         tails = [_Tail(self._log_dir / f"{name}.log") for name in ("ai-agent", "human-agent")]
         while True:
             try:
                 await self._follow(tails)
-            except (RedisError, OSError):  # stalled or away: people try that too
-                await asyncio.sleep(PAUSE)
+            except (RedisError, OSError):  # people try an outage of Redis too
+                await asyncio.sleep(RETRY_DELAY)
 
     async def _follow(self, tails: list[_Tail]) -> None:
         async with aclosing(watch(self._redis, self._position)) as entries:
@@ -106,10 +109,10 @@ class Demo:
         if entry.type == "participant.joined":
             address: str = getattr(entry.data, "address", "")
             self._joined[address] = self._joined.get(address, 0) + 1
-            self._seen.set()
+            self._has_joined.set()
 
     async def play(self) -> bool:
-        """Send the sample events; True once each customer has been announced exactly once."""
+        """Send the sample events; True once every customer has exactly one participant.joined, False after TIMEOUT."""
         wanted = {await self._act(sample) for sample in _SAMPLES}
         wanted.add(await self._capture("/sandbox/capture", channel="SMS"))
         wanted.add(await self._capture("/sandbox/classic/inbound"))
@@ -117,11 +120,11 @@ class Demo:
         return await self._all_arrived(wanted)
 
     async def _act(self, sample: Sample) -> str:
-        """Let a customer do what a sample says, and once again: another message, the same participant."""
+        """Send a sample, and with `has_second` another message of the same customer; returns the customer's address."""
         kind, *rest = sample.line
-        line = (kind, "--from", sample.customer(), "--to", OUR_NUMBER, *rest)
+        line = (kind, "--from", sample.address(), "--to", OUR_NUMBER, *rest)
         address = await self._send(*line)
-        if sample.does_it_again:
+        if sample.has_second:
             await self._send(*line, "--times", "1", "--new")
         return address
 
@@ -133,9 +136,9 @@ class Demo:
         return steps[0].customer.value
 
     async def _capture(self, path: str, **more: str) -> str:
-        """Let the sandbox take a message in by itself, into a conversation of v2 or a classic one: webhooks tell of it.
+        """Let the sandbox capture a message, into a v2 or a classic conversation; returns the customer's number.
 
-        The API does so with capture rules, and the classic API with auto-creation.
+        The API does so by capture rules, the classic API by auto-creation; the router hears of it by webhooks.
         """
         customer = _phone()
         await post_json(
@@ -148,35 +151,35 @@ class Demo:
 
     async def _all_arrived(self, wanted: set[str]) -> bool:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while not wanted <= self._joined.keys():
-                    self._seen.clear()
-                    await self._seen.wait()
+                    self._has_joined.clear()
+                    await self._has_joined.wait()
         except TimeoutError:
             return False
-        await asyncio.sleep(1.0)  # for the consumers' lines, and for what must not come a second time
+        await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
         return all(self._joined[address] == 1 for address in wanted)
 
     def summary(self, python: str) -> str:
-        """Return what was shown, and what to try next."""
+        """Return the numbers of the demo, and a command to try next."""
         joined = sum(self._joined.values())
         return (
-            f"\n{self._sent} webhooks, repeats among them, and two messages that the sandbox took in by itself: "
+            f"\n{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox: "
             f"{self._participants} customers, {joined} participant.joined\n\n"
-            "send one more, and send it again to see that nothing doubles:\n"
+            "send one message, then the same again to see that nothing is published twice:\n"
             f'  {python} -m router simulate sms --from +15551230001 --to {OUR_NUMBER} --body "hi"\n'
         )
 
 
 class _Tail:
-    """Follows the log of a consumer, and says in words what it did."""
+    """Follows the log file of a consumer; `read` returns its results as printable lines."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._offset = path.stat().st_size if path.exists() else 0
 
     def read(self) -> list[str]:
-        """Return what has come since the last call."""
+        """Return the results logged since the last call."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -185,10 +188,11 @@ class _Tail:
             return []
         whole, _, _ = data.rpartition(b"\n")
         self._offset += len(whole) + 1 if whole else 0
-        return [words for line in whole.splitlines() if (words := _in_words(line))]
+        return [text for line in whole.splitlines() if (text := _describe_result(line))]
 
 
-def _in_words(line: bytes) -> str | None:
+def _describe_result(line: bytes) -> str | None:
+    """Return a log line as text, None for one that is not the result of an entry."""
     try:
         fields: dict[str, Any] = orjson.loads(line)
     except orjson.JSONDecodeError:

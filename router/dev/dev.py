@@ -1,8 +1,7 @@
-"""`python -m router dev`: everything on one machine, as the processes of the Procfile, on embedded defaults.
+"""`python -m router dev`: the sandbox and all processes of the Procfile on this machine, on embedded defaults.
 
-Starts Redis (REDIS_URL, else the wheel's server), the sandbox, the receiver, a worker and both consumers, each as a
-process of its own that can be killed and is started again; writes dev.env for other programs; plays sample events
-through and shows every arrival until Ctrl-C.
+Redis is REDIS_URL or an embedded server. Each process can be killed, and is started again. Once all are up, dev.env is
+written for other programs, sample events are played, and every entry that arrives is printed until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -40,15 +39,16 @@ from router.streams.store.inspect import has_consumer
 from router.tasks import end
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
 RECEIVER_PORT: Final = 8080
 SANDBOX_PORT: Final = 8081
-#: Seconds within which everything must be up.
-PATIENCE: Final = 60.0
+#: Seconds in which each process must be up.
+START_TIMEOUT: Final = 60.0
 GREETING: Final = "Hello! You have reached the AI agent of the demo. How can I help?"
-#: Named in the answers to calls; nothing connects to it.
+#: The relay URL in the answers to calls; nothing connects to it.
 RELAY: Final = "wss://agent.example.com/relay"
 _MODULES: Final = {
     "web": ("router", "receive"),
@@ -60,7 +60,7 @@ _MODULES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class DevOptions:
-    """The command line of `dev`."""
+    """The options of `dev`."""
 
     port: int | None
     sandbox_port: int | None
@@ -70,35 +70,43 @@ class DevOptions:
     is_once: bool = False
 
 
-async def develop(options: DevOptions) -> int:
-    """Run until Ctrl-C (or, once, until the demo is over); returns 0, or 1 if something did not work."""
+async def run_dev(arguments: argparse.Namespace) -> int:
+    """Run everything until Ctrl-C, or with `--once` until the demo is over; returns 0, or 1 if something failed."""
+    options = DevOptions(
+        port=arguments.port,
+        sandbox_port=arguments.sandbox_port,
+        redis_url=arguments.redis_url,
+        state_dir=arguments.state_dir,
+        has_demo=not arguments.no_demo,
+        is_once=arguments.once,
+    )
     setup(process="dev", log_format="text", level="warning")
     options.state_dir.mkdir(parents=True, exist_ok=True)
     (options.state_dir / "log").mkdir(exist_ok=True)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_alone_in(options.state_dir))
+        stack.enter_context(_locked(options.state_dir))
         try:
             return await until_stopped_or(_run(options, stack)) or 0
         except ServerStartError as error:
             print(f"\n{error}", file=sys.stderr)
             return 1
-        except _NotUpError as error:
+        except _StartError as error:
             print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
             for path in sorted((options.state_dir / "log").glob("*.log")):
-                _show_complaints(path)
+                _show_last_lines(path)
             return 1
 
 
-def _show_complaints(path: Path) -> None:
-    """Show what a process that ended said last, unless it was one of its log lines."""
+def _show_last_lines(path: Path) -> None:
+    """Print the last output of a process, without its log lines: a traceback or a list of wrong settings."""
     last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
     for line in dict.fromkeys(line for line in last if not line.startswith("{")):
         print(f"  {path.stem}: {line}", file=sys.stderr)
 
 
 @contextmanager
-def _alone_in(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory: two servers on one append-only file would spoil it."""
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of the state directory: two servers would corrupt its append-only file."""
     with (state_dir / "lock").open("w", encoding="ascii") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -107,13 +115,13 @@ def _alone_in(state_dir: Path) -> Iterator[None]:
         yield
 
 
-class _NotUpError(Exception):
-    """Something did not come up."""
+class _StartError(Exception):
+    """A process did not start."""
 
 
 async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     environment = _make_environment(options)
-    load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # a slip in it ends here
+    load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
     print("starting: ", end="", flush=True)
     environment["REDIS_URL"] = await _start_redis(options, stack)
     settings = load(environment=child_environment(environment))
@@ -130,7 +138,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
 
 
 async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> int:
-    """Show arrivals while the demo plays and afterwards, until it is canceled or something fails for good."""
+    """Print arrivals while the demo plays and afterwards, until canceled or a process cannot be kept running."""
     await demo.prepare()
     following = asyncio.create_task(demo.follow())
     failing = asyncio.create_task(supervisor.failed())
@@ -154,14 +162,14 @@ async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> in
 
 
 def _python() -> str:
-    """Return how to call this Python from here."""
+    """Return the path of this Python, relative to the working directory."""
     return os.path.relpath(sys.executable)
 
 
 def _make_environment(options: DevOptions) -> dict[str, str]:
-    """Return the variables of dev.env; credentials are kept from the last run, so that saved commands go on working."""
+    """Return the variables of dev.env; credentials are kept from the last run, so that saved commands still work."""
     old = read_dotenv(options.state_dir / "dev.env")
-    (options.state_dir / "dev.env").unlink(missing_ok=True)  # where it is, everything is up
+    (options.state_dir / "dev.env").unlink(missing_ok=True)  # it exists only while everything is up
     port = _choose_port(options.port, RECEIVER_PORT, "--port")
     sandbox_port = _choose_port(options.sandbox_port, SANDBOX_PORT, "--sandbox-port", taken=port)
     url = f"http://127.0.0.1:{port}"
@@ -184,7 +192,7 @@ def _make_environment(options: DevOptions) -> dict[str, str]:
 
 
 def _mail_key(path: Path) -> dict[str, str]:
-    """Return what proves mails here: the public key for the receiver, and where its private half is for `simulate`."""
+    """Return the key pair that signs mails: the public key for the receiver, the private key's file for `simulate`."""
     try:
         key = read_key(path)
     except (OSError, ValueError):  # the first run in this state directory
@@ -215,7 +223,7 @@ async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
 async def _start_all(
     options: DevOptions, supervisor: Supervisor, redis: Redis, environment: dict[str, str], keys: Keys
 ) -> None:
-    """Start each process and wait until it works, in the order in which they need each other."""
+    """Start the processes, each after those that it needs, and wait until they are up."""
     port = environment["ROUTER_URL"].rpartition(":")[2]
     children = child_environment(environment | _for_children(options) | {"PORT": port})
     callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
@@ -235,7 +243,7 @@ async def _start_all(
 
 
 def _classic_switches(environment: dict[str, str]) -> list[str]:
-    """Return what makes the sandbox send the webhooks of classic conversations, all of them."""
+    """Return the options with which the sandbox sends every webhook of classic conversations."""
     url = f"{environment['PUBLIC_BASE_URL']}{SOURCES[SourceName.CLASSIC].path}"
     filters = orjson.dumps([*EVENT_TYPES, *sorted(PRE_ACTIONS)]).decode()
     switches = {"pre_webhook_url": url, "post_webhook_url": url, "webhook_filters": filters}
@@ -243,8 +251,8 @@ def _classic_switches(environment: dict[str, str]) -> list[str]:
 
 
 def _for_children(options: DevOptions) -> dict[str, str]:
-    """Return what the processes need besides dev.env."""
-    mine = {
+    """Return the variables that the processes need besides those of dev.env."""
+    variables = {
         "ROUTER_HOST": "127.0.0.1",
         "ROUTER_LOG_FORMAT": "json",
         "PYTHONUNBUFFERED": "1",
@@ -252,21 +260,21 @@ def _for_children(options: DevOptions) -> dict[str, str]:
         "ROUTER_SPOOL_DIR": str(options.state_dir.absolute() / "spool"),
     }
     if options.has_demo and not own_environment().get("ROUTER_AI_AGENT_GREETING"):
-        mine["ROUTER_AI_AGENT_GREETING"] = GREETING
+        variables["ROUTER_AI_AGENT_GREETING"] = GREETING
     if not own_environment().get("ROUTER_VOICE_RELAY_URL"):
-        mine["ROUTER_VOICE_RELAY_URL"] = RELAY
-    return mine
+        variables["ROUTER_VOICE_RELAY_URL"] = RELAY
+    return variables
 
 
 async def _until_up(name: str, supervisor: Supervisor, is_ready: Any) -> None:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(START_TIMEOUT):
             while not await _probe(is_ready):
                 if supervisor.failure:
-                    raise _NotUpError(supervisor.failure)
+                    raise _StartError(supervisor.failure)
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
-        raise _NotUpError(f"{name} is not up after {PATIENCE:.0f} s") from error
+        raise _StartError(f"{name} is not up after {START_TIMEOUT:.0f} s") from error
     print(f"{name} ", end="", flush=True)
 
 
@@ -278,7 +286,7 @@ async def _probe(is_ready: Any) -> bool:
 
 
 def _write_dev_env(path: Path, environment: dict[str, str]) -> None:
-    """Write it whole or not at all: other programs wait for it to appear."""
+    """Write the file atomically: other programs wait for it to appear."""
     text = "".join(f"{name}={value}\n" for name, value in environment.items())
     draft = path.with_suffix(".tmp")
     draft.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The tools, as a person uses them: real processes beside a running `dev`."""
+"""The commands as real processes beside a running `dev`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 async def run(dev):
-    """Run a command with dev's environment; returns (status, standard output and error)."""
+    """Return a function that runs a command in dev's environment; it returns (status, standard output and error)."""
 
     async def run(*arguments, **changes):
         environment = {name: value for name, value in {**os.environ, **dev, **changes}.items() if value is not None}
@@ -38,8 +38,8 @@ async def run(dev):
     return run
 
 
-async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(run):
-    """The first time a participant joins; the same command again is a repeat; --new is heard and nobody new."""
+async def test_simulate_prints_the_entries_of_a_message_once(run):
+    """The first message makes a participant, the same again is a repeat, --new is a further message."""
     message = ("simulate", "whatsapp", "--from", "+15552220001", "--body", "hola")
     status, output = await run(*message)
     assert status == 0
@@ -52,8 +52,8 @@ async def test_simulate_shows_what_comes_of_a_message_and_that_nothing_doubles(r
     assert "communication.received" in output
 
 
-async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):
-    """The sink's event announces the customer; the form webhook of the same message is a repeat."""
+async def test_a_message_by_event_streams_and_by_webhook_is_one(run):
+    """The sink's event makes the participant; the form webhook of the same message is a repeat."""
     who = ("--from", "+15552220003", "--body", "told twice")
     status, output = await run("simulate", "event-stream", *who)
     assert (status, "participant.joined" in output) == (0, True), output
@@ -61,8 +61,8 @@ async def test_a_message_told_by_event_streams_and_by_webhook_is_one(run):
     assert (status, "(a duplicate)" in output) == (0, True), output
 
 
-async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
-    """Parsed or raw it is the same mail, which the second time is a repeat; --new is another mail of nobody new."""
+async def test_simulate_sends_mail(run, tmp_path):
+    """The same mail parsed and raw is a repeat; --new is another mail of the same participant."""
     (tmp_path / "bill.pdf").write_bytes(b"%PDF")
     letter = ("simulate", "email", "--from", "eva@example.com", "--subject", "S", "--body", "B")
     status, output = await run(*letter, "--attachment", str(tmp_path / "bill.pdf"))
@@ -75,8 +75,8 @@ async def test_simulated_mail_works_beside_a_running_dev(run, tmp_path):
     assert "communication.received" in output
 
 
-async def test_simulated_mail_without_what_it_needs(run, tmp_path):
-    """A key or an attachment that is not there is named, with what to do about it."""
+async def test_simulate_names_a_missing_mail_key_or_attachment(run, tmp_path):
+    """Each error names the setting or the option: status 2."""
     status, output = await run("simulate", "email", ROUTER_EMAIL_PRIVATE_KEY_FILE=None)
     assert (status, "ROUTER_EMAIL_PRIVATE_KEY_FILE is not set: start" in output) == (2, True), output
     status, output = await run("simulate", "email", ROUTER_EMAIL_PRIVATE_KEY_FILE=str(tmp_path))
@@ -88,14 +88,14 @@ async def test_simulated_mail_without_what_it_needs(run, tmp_path):
 @pytest.mark.parametrize("kind", ["sms", "email"])
 @pytest.mark.parametrize("fault", ["--tamper", "--wrong-token", "--unsigned"])
 async def test_simulated_faults_are_refused(run, fault, kind):
-    """A webhook that is spoiled on purpose is answered 403, and the command fails."""
+    """A webhook with a wrong signature is answered 403, and the command ends with status 1."""
     status, output = await run("simulate", kind, "--body", f"spoiled by {fault}", fault)
     assert status == 1
     assert ": 403" in output
 
 
-async def test_every_callback_kind_is_taken(run):
-    """The seven status callbacks in their order: a participant comes, changes, writes and goes, a conversation ends."""
+async def test_every_kind_of_status_callback_is_accepted(run):
+    """The seven status callbacks of a conversation, in their order."""
     who = ("--from", "+15552220002", "--no-wait")
     for kind in (
         "conversation-created",
@@ -110,8 +110,8 @@ async def test_every_callback_kind_is_taken(run):
         assert (status, ": 200" in output) == (0, True), output
 
 
-async def test_a_scenario_is_about_one_customer_and_can_be_had_again(run):
-    """Several webhooks, repeated and shuffled: counts by status, one participant each; nothing doubles."""
+async def test_a_scenario_is_repeatable(run):
+    """Several webhooks of one customer, repeated and shuffled: one participant per channel and conversation."""
     scenario = ("simulate", "sms", "whatsapp", "event-stream-sms", "participant-added", "--from", "+15552220004")
     faults = ("--times", "3", "--shuffle", "--delay", "0.01", "--parallel", "2")
     status, output = await run(*scenario, *faults, "--seed", "7")
@@ -120,13 +120,13 @@ async def test_a_scenario_is_about_one_customer_and_can_be_had_again(run):
     assert "all: 12 x 200" in output
     joined = [line for line in output.splitlines() if "participant.joined" in line]
     assert sum("WHATSAPP" in line for line in joined) == 1
-    assert sum(" SMS " in line for line in joined) == 2, output  # by message, and in the conversation of the callback
-    status, output = await run(*scenario[:4], *scenario[5:], *faults)  # no seed is given: one is made up and shown
+    assert sum(" SMS " in line for line in joined) == 2, output  # one by message, one in the callback's conversation
+    status, output = await run(*scenario[:4], *scenario[5:], *faults)  # without --seed one is chosen and printed
     assert (status, "--seed " in output, "nothing doubled" in output) == (0, True, True), output
 
 
 async def test_a_stale_callback_changes_nothing(run):
-    """What happened an hour ago is older than what is committed: nobody leaves."""
+    """A removal of an hour ago is older than the joining that is committed."""
     who = ("--from", "+15552220005")
     status, output = await run("simulate", "participant-added", *who)
     assert (status, "participant.joined" in output) == (0, True), output
@@ -147,22 +147,22 @@ async def test_a_stale_callback_changes_nothing(run):
     ],
 )
 async def test_a_wrong_argument_is_named(run, arguments, named):
-    """Wrong usage ends with status 2 before anything is sent, and says which option it is about."""
+    """Wrong usage ends with status 2, and the last line names the option."""
     status, output = await run("simulate", *arguments)
     assert status == 2
     assert named in output.splitlines()[-1]
 
 
-async def test_simulate_without_a_receiver_says_what_is_missing(run, tmp_path):
-    """Without dev.env and variables all missing ones are named, with what to do."""
+async def test_simulate_without_settings_names_all_that_are_missing(run, tmp_path):
+    """Neither dev.env nor the environment has them: status 2."""
     nothing = dict.fromkeys(("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID"))
     status, output = await run("simulate", "sms", "--state-dir", str(tmp_path), **nothing)
     assert status == 2
     assert all(name in output for name in nothing)
 
 
-async def test_check_is_content_with_dev(run):
-    """Everything is reachable; the only warnings are those that a loopback set-up deserves."""
+async def test_check_passes_beside_dev(run):
+    """Everything is reachable; plain http is a warning."""
     status, output = await run("check")
     assert status == 0, output
     assert "0 failed" in output
@@ -170,8 +170,8 @@ async def test_check_is_content_with_dev(run):
     assert "warn  PUBLIC_BASE_URL" in output
 
 
-async def test_check_names_what_is_wrong_and_shows_no_secret(run, dev):
-    """Wrong credentials and an unreachable Redis are failures; secrets are dots."""
+async def test_check_names_failures_and_shows_no_secret(run, dev):
+    """Wrong credentials and an unreachable Redis are FAIL; secrets are printed as dots."""
     status, output = await run("check", TWILIO_API_SECRET="wrong", REDIS_URL="redis://:hush@127.0.0.1:1/0")
     assert status == 1
     assert "FAIL  REDIS_URL" in output
@@ -181,14 +181,14 @@ async def test_check_names_what_is_wrong_and_shows_no_secret(run, dev):
 
 
 async def test_check_warns_of_shadow_mode(run):
-    """What lets in webhooks that nobody signed is a warning, with the sources."""
+    """Accepting unsigned webhooks is a warning that names the sources."""
     status, output = await run("check", "--offline", ROUTER_SHADOW="messaging,event-streams")
     assert status == 0, output
-    assert "warn  ROUTER_SHADOW: lets in webhooks of messaging, event-streams that nobody signed" in output
+    assert "warn  ROUTER_SHADOW: accepts unsigned webhooks of messaging, event-streams" in output
 
 
 async def test_dead_letters_are_listed_and_replayed(run, dev):
-    """What cannot be read becomes a dead letter with its reason, and goes back on its stream when told to."""
+    """An unreadable entry becomes a dead letter with its reason, and a replay puts it back on its stream."""
     redis, keys = connect(dev["REDIS_URL"]), Keys()
     fields = {
         "source": "messaging",
@@ -205,35 +205,15 @@ async def test_dead_letters_are_listed_and_replayed(run, dev):
     assert "missing or blank: From, To, MessageSid" in letter["reason"]
     status, output = await run("dead-letters", "replay", letter["id"])
     assert (status, "1 replayed" in output) == (0, True)
-    await until(lambda: redis.xlen(keys.dead_letters(0)))  # it comes back: nothing has been mended
+    await until(lambda: redis.xlen(keys.dead_letters(0)))  # it fails again
     status, output = await run("dead-letters", "replay", "0:1-1")
     assert (status, "no such dead letter" in output) == (1, True)
     await redis.delete(keys.dead_letters(0))
     await redis.aclose()
 
 
-async def test_help_lists_every_command(run):
-    """`--help` of the whole and of each command works."""
-    status, output = await run("--help")
-    assert status == 0
-    for command in (
-        "dev",
-        "receive",
-        "work",
-        "sandbox",
-        "simulate",
-        "check",
-        "dead-letters",
-        "quarantine",
-        "explain-signature",
-        "schemas",
-    ):
-        assert command in output
-        assert (await run(command, "--help"))[0] == 0
-
-
 async def test_a_call_joins_and_leaves(run):
-    """`simulate voice` shows the TwiML, plays Twilio's part, and the caller joins; `--status completed` ends it."""
+    """`simulate voice` prints the TwiML and does Twilio's part, so the caller joins; `--status completed` ends it."""
     who = ("simulate", "voice", "--from", "+15552220005")
     status, output = await run(*who)
     assert (status, "<ConversationRelay" in output or "<Enqueue" in output) == (0, True), output

@@ -1,4 +1,4 @@
-"""`python -m router quarantine` as an operator uses it: find what was refused, mend the setting, take it in."""
+"""`python -m router quarantine`: list and show refused webhooks, and replay them after a setting was fixed."""
 
 from __future__ import annotations
 
@@ -9,29 +9,19 @@ from router.__main__ import make_parser
 from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
 from router.core.errors import SettingsError
 from router.streams.store.quarantine import list_kept
-from tests.receiver.conftest import output, start  # noqa: F401 - fixtures
-from tests.receiver.samples import ACCOUNT, BASE, OTHER_ACCOUNT, PRIVATE, TOKEN, participant_added, signed, sms
+from tests.receiver.samples import OTHER_ACCOUNT, PRIVATE, participant_added, signed, sms
 
 WRONG = "https://wrong.example.com"
 
 
 @pytest.fixture
-async def receiver(start):  # noqa: F811 - the fixture
+async def receiver(start):
     return await start(PUBLIC_BASE_URL=WRONG)
 
 
 @pytest.fixture
-def environment(monkeypatch, redis_url):
-    """Set this process' variables as an operator's shell has them."""
-    values = {"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-    for name, value in {**values, "PUBLIC_BASE_URL": BASE}.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
-
-
-@pytest.fixture
 async def ids(receiver, environment):
-    """Two webhooks that the wrong URL refused, and one of an account that is not configured."""
+    """Have two webhooks refused because of the URL and one because of its account; returns their ids."""
     requests = (signed(sms()), signed(participant_added()), signed(sms(account=OTHER_ACCOUNT)))
     for number, request in enumerate(requests, 1):
         assert (await receiver.send(request)).status == 403
@@ -43,8 +33,8 @@ def options(*arguments):
     return make_parser().parse_args(["quarantine", *arguments])
 
 
-async def test_list_tells_what_was_refused_and_why(ids, receiver, capsys):
-    """Id, time, source, status, reason, account and detail; a number by reason at the end; nothing private."""
+async def test_list_prints_entries_with_their_reasons(ids, receiver, capsys):
+    """Each entry has its id and detail, the last line counts by reason, and nothing private is shown."""
     assert await list_quarantine(options("list")) == 0
     text = capsys.readouterr().out
     assert all(entry_id in text for entry_id in ids)
@@ -53,8 +43,8 @@ async def test_list_tells_what_was_refused_and_why(ids, receiver, capsys):
     assert not [one for one in PRIVATE if one in text]
 
 
-async def test_list_can_be_narrowed_and_read_by_programs(ids, receiver, capsys):
-    """Only the reason or source that is asked for; as JSON one object a line."""
+async def test_list_filters_and_prints_json(ids, receiver, capsys):
+    """--reason and --source select entries; --json prints one object a line."""
     assert await list_quarantine(options("list", "--source", "conversations", "--json")) == 0
     (line,) = [orjson.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (line["id"], line["reason"], line["repeats"], line["status"]) == (ids[1], "signature", 0, 403)
@@ -62,8 +52,8 @@ async def test_list_can_be_narrowed_and_read_by_programs(ids, receiver, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == "1 in the quarantine: 1 account"
 
 
-async def test_show_tells_all_but_what_is_private(ids, receiver, capsys):
-    """Reason, headers and the body's names are there, addresses are masked."""
+async def test_show_masks_private_values(ids, receiver, capsys):
+    """Reason, headers and the names of the body are shown, addresses are masked."""
     assert await show_quarantined(ids[0]) == 0
     text = capsys.readouterr().out
     assert "refused    403 signature: X-Twilio-Signature does not match" in text
@@ -72,7 +62,7 @@ async def test_show_tells_all_but_what_is_private(ids, receiver, capsys):
     assert not [one for one in PRIVATE if one in text]
 
 
-async def test_show_writes_the_request_as_it_came(ids, receiver, tmp_path, capsys):
+async def test_show_raw_writes_the_original_request(ids, receiver, tmp_path, capsys):
     """The bytes of the request go to a file, nothing masked."""
     path = tmp_path / "request"
     assert await show_quarantined(ids[0], raw=str(path)) == 0
@@ -82,14 +72,14 @@ async def test_show_writes_the_request_as_it_came(ids, receiver, tmp_path, capsy
 
 
 @pytest.mark.parametrize("entry_id", ["1-1", "nonsense"])
-async def test_show_of_none(environment, redis, capsys, entry_id):
-    """An id that is not there is an error that names it."""
+async def test_show_of_an_unknown_id_fails(environment, redis, capsys, entry_id):
+    """The error names the id."""
     assert await show_quarantined(entry_id) == 1
     assert f"{entry_id}: no such entry" in capsys.readouterr().err
 
 
-async def test_replay_takes_in_what_is_right_by_now(ids, receiver, capsys):
-    """Mended: the two of the wrong URL are taken in, the foreign one stays with its reason, and the status says so."""
+async def test_replay_accepts_what_is_right_by_now(ids, receiver, capsys):
+    """With the URL fixed two entries are accepted; the one of another account stays with its reason: status 1."""
     assert await replay_quarantined(options("replay", "--all")) == 1
     text = capsys.readouterr().out
     assert text.count(": taken in") == 2
@@ -99,8 +89,8 @@ async def test_replay_takes_in_what_is_right_by_now(ids, receiver, capsys):
     assert len(await receiver.refused()) == 1
 
 
-async def test_replay_of_some(ids, receiver, capsys):
-    """By id, each once; or all of a reason or source."""
+async def test_replay_selects_by_id_or_by_filter(ids, receiver, capsys):
+    """An id given twice is replayed once, --all takes --source, and an id that is gone is an error."""
     assert await replay_quarantined(options("replay", ids[0], ids[0])) == 0
     assert await replay_quarantined(options("replay", "--all", "--source", "conversations")) == 0
     assert [one.reason for one in await receiver.refused()] == ["account"]
@@ -108,16 +98,16 @@ async def test_replay_of_some(ids, receiver, capsys):
     assert f"{ids[0]}: no such entry" in capsys.readouterr().err
 
 
-async def test_replay_before_anything_is_mended(ids, receiver, environment, capsys):
-    """Nothing is taken in, nothing is lost."""
+async def test_replay_with_the_setting_still_wrong_keeps_all_entries(ids, receiver, environment, capsys):
+    """Nothing is accepted and nothing is lost."""
     environment.setenv("PUBLIC_BASE_URL", WRONG)
     assert await replay_quarantined(options("replay", "--all")) == 1
     assert "0 replayed, 3 not" in capsys.readouterr().out
     assert len(await receiver.refused(3)) == 3
 
 
-async def test_trust_takes_in_what_cannot_be_checked(ids, receiver, environment, capsys):
-    """With a clear warning, for ids only, and never for an account that is not configured."""
+async def test_trust_accepts_signatures_that_cannot_be_checked(ids, receiver, environment, capsys):
+    """A warning is printed, and an account that is not configured is still refused."""
     environment.setenv("TWILIO_AUTH_TOKEN", "another")
     assert await replay_quarantined(options("replay", "--trust", *ids)) == 1
     shown = capsys.readouterr()
@@ -130,14 +120,14 @@ async def test_trust_takes_in_what_cannot_be_checked(ids, receiver, environment,
     ("arguments", "word"),
     [([], "--all"), (["--all", "--trust"], "--trust"), (["--trust"], "--trust"), (["1-1", "--all"], "not both")],
 )
-async def test_what_cannot_be_meant_does_nothing(environment, redis, capsys, arguments, word):
-    """Nothing named, or everything trusted: status 2, and what to do."""
+async def test_wrong_usage_replays_nothing(environment, redis, capsys, arguments, word):
+    """No selection, a contradictory one, or --trust without ids: status 2, and what to do."""
     assert await replay_quarantined(options("replay", *arguments)) == 2
     assert word in capsys.readouterr().err
 
 
-async def test_replay_names_the_settings_that_it_needs(environment):
-    """Without what the door checks with there is nothing to check."""
+async def test_replay_names_missing_settings(environment):
+    """A signature cannot be checked without PUBLIC_BASE_URL."""
     environment.delenv("PUBLIC_BASE_URL")
     with pytest.raises(SettingsError, match="PUBLIC_BASE_URL"):
         await replay_quarantined(options("replay", "--all"))
@@ -145,7 +135,7 @@ async def test_replay_names_the_settings_that_it_needs(environment):
 
 @pytest.mark.parametrize("option", ["--reason", "--source"])
 def test_a_misspelt_filter_is_refused(option, capsys):
-    """A word that is no reason or source is an error, not a filter that lets nothing through."""
+    """An unknown reason or source is an error, not a filter that matches nothing."""
     with pytest.raises(SystemExit):
         options("replay", "--all", option, "signatur")
     assert "invalid choice" in capsys.readouterr().err

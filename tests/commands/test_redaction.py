@@ -1,4 +1,4 @@
-"""What an operator sees of a body: what it has, and nothing of whom it is about."""
+"""Printable bodies: ids and types are shown, addresses and texts are masked."""
 
 import json
 
@@ -13,15 +13,15 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
-def test_no_address_and_no_word_is_shown(sample):
-    """The sample of every source is shown with its resources and without anybody's address or words."""
+def test_no_address_and_no_text_is_shown(sample):
+    """The sample of every source is printed without a private value."""
     webhook = sample()
     shown = "\n".join(masked_body(webhook.content_type, webhook.body))
     assert not [one for one in PRIVATE if one in shown]
 
 
-def test_form_shows_names_resources_and_masked_values():
-    """What helps to recognize a message is there; who wrote what is not."""
+def test_a_form_shows_names_ids_and_masked_values():
+    """Ids and states identify the message; sender and text are masked."""
     body = b"MessageSid=SM1234567890&From=%2B15551239876&Body=my+secret&SmsStatus=received&NumMedia=0&Blank="
     assert masked_body(f"{FORM}; charset=utf-8", body) == [
         "MessageSid: SM1234567890",
@@ -33,8 +33,8 @@ def test_form_shows_names_resources_and_masked_values():
     ]
 
 
-def test_json_shows_its_members_by_path():
-    """Every leaf has its path; kinds and ids of resources are shown, the rest is masked."""
+def test_json_shows_its_leaves_by_path():
+    """Types and ids are shown, other values are masked."""
     body = {"eventType": "PARTICIPANT_ADDED", "data": {"name": "Ana", "addresses": [{"address": CUSTOMER}], "n": None}}
     assert masked_body(JSON, json.dumps(body).encode()) == [
         "eventType: PARTICIPANT_ADDED",
@@ -49,13 +49,13 @@ def test_json_shows_its_members_by_path():
     [(JSON, b"{"), (JSON, b"\xff"), (JSON, b"[" * 100_000), (FORM, b"&".join([b"a=1"] * 5000))],
     ids=["half", "bytes", "deep", "many"],
 )
-def test_what_cannot_be_read_says_so(content_type, body):
-    """A body that is not what its type says is no reason to fail."""
+def test_an_unreadable_body_is_one_line(content_type, body):
+    """A body that does not fit its content type raises nothing."""
     assert masked_body(content_type, body) == ["(cannot be read as its content type)"]
 
 
-def test_size_is_bounded():
-    """A body without end is shown in part, and says so."""
+def test_a_long_body_is_shown_in_part():
+    """Lines, line length and depth are bounded, and the cut is shown."""
     lines = masked_body(FORM, b"&".join([b"N%d=1" % number for number in range(500)]))
     assert lines[-1] == "... and 400 more"
     assert len(masked_body(FORM, b"x" * 5000)[0]) < 200
@@ -63,21 +63,21 @@ def test_size_is_bounded():
 
 
 @given(st.sampled_from([FORM, JSON, "text/plain", ""]), st.binary(max_size=200))
-def test_any_bytes_can_be_shown(content_type, body):
-    """Nothing raises, and nothing steers the terminal."""
+def test_any_bytes_become_printable_lines(content_type, body):
+    """No input raises or contains control characters."""
     assert all(line.isprintable() for line in masked_body(content_type, body))
     assert masked_path(body).isprintable()
 
 
 @given(st.one_of(st.text(st.characters()), st.binary()))
-def test_any_text_is_plain(value):
-    """One printable line of encodable text, whatever it was."""
+def test_any_text_becomes_one_printable_line(value):
+    """The line can be encoded, whatever it was made from."""
     shown = plain(value)
     assert shown.isprintable()
     assert shown.encode().decode() == shown
 
 
-def test_query_is_masked_but_for_the_digest():
+def test_query_values_are_masked_except_the_digest():
     """Parameters of a URL may be private; the digest of the body is not."""
     path = f"/webhooks/messaging?bodySHA256=abc&From=%2B{OURS[1:]}&flag".encode()
     assert masked_path(path) == "/webhooks/messaging?bodySHA256=abc&From=+155***21&flag"

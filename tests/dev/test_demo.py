@@ -28,7 +28,7 @@ async def test_it_goes_on_following_when_redis_was_away(monkeypatch, tmp_path, c
         await asyncio.Event().wait()
 
     monkeypatch.setattr(demo, "watch", watch)
-    monkeypatch.setattr(demo, "PAUSE", 0.0)
+    monkeypatch.setattr(demo, "RETRY_DELAY", 0.0)
     following = asyncio.create_task(Demo({}, None, Keys(), log_dir=tmp_path).follow())
     shown = []
     await until(lambda: shown.append(capsys.readouterr().out) or "participant.joined" in "".join(shown))

@@ -51,7 +51,7 @@ def test_missing_settings_are_listed():
     """All of them, on standard error, with exit status 2 and no traceback."""
     done = run("ai_agent")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.splitlines()[0] == "The settings are not right:"
+    assert done.stderr.splitlines()[0] == "Wrong or missing settings:"
     assert [line.split()[0] for line in done.stderr.splitlines()[1:]] == [
         "REDIS_URL",
         "TWILIO_ACCOUNT_SID",

@@ -1,6 +1,6 @@
-"""The part of `python -m router check` that is about accounts: each one's credentials and configuration, by asking.
+"""`check` of the accounts: credentials and configuration of each, fetched from its API.
 
-Where there are several accounts every finding names its own.
+With several accounts every finding names its account.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 def check_credentials(settings: Settings) -> list[Finding]:
-    """Warn of accounts whose auth token, which signs webhooks, opens the API as well."""
-    text = "not set: the auth token opens the API too; a key can be revoked on its own"
+    """Warn of accounts that use their auth token, which signs webhooks, for the API as well."""
+    text = "is not set: the auth token is used for the API too; a key can be revoked by itself"
     return [
         Finding("warn", f"TWILIO_API_KEY{_suffix(settings, account)}", text)
         for account in settings.accounts
@@ -34,7 +34,7 @@ def check_credentials(settings: Settings) -> list[Finding]:
 
 
 def check_rules(settings: Settings, policy: Policy) -> list[Finding]:
-    """Warn of rules for accounts whose webhooks are not taken: they never decide."""
+    """Warn of rules for accounts that are not configured: such a rule never matches."""
     return [
         Finding(
             "warn", "routing", f"the rule '{rule.name}' on line {rule.line} asks for {sid}, which is not configured"
@@ -46,13 +46,13 @@ def check_rules(settings: Settings, policy: Policy) -> list[Finding]:
 
 
 async def check_apis(settings: Settings) -> list[Finding]:
-    """Ask every account's API, all at once."""
+    """Return the findings about the APIs of all accounts, asked concurrently."""
     found = await asyncio.gather(*[_check_api(settings, account) for account in settings.accounts])
     return [finding for of_one in found for finding in of_one]
 
 
 async def _check_api(settings: Settings, account: Account) -> list[Finding]:
-    """Fetch the configuration: URL, credentials and configuration id in one call."""
+    """Fetch the configuration: one call checks URL, credentials and configuration id."""
     (user, password), configuration_id = account.credentials, account.configuration_id
     if not user or not password or not configuration_id:
         return []
@@ -71,7 +71,7 @@ async def _check_api(settings: Settings, account: Account) -> list[Finding]:
 
 
 def _suffix(settings: Settings, account: Account) -> str:
-    """Return which account a finding is about, nothing where there is only one."""
+    """Return the words that name a finding's account, empty if there is only one account."""
     if len(settings.accounts) == 1:
         return ""
     return f" of {account.sid}" + (f" ({account.name})" if account.name else "")
@@ -82,7 +82,7 @@ def _check_configuration(settings: Settings, configuration: Configuration, suffi
     if wanted in [callback.get("url") for callback in configuration.status_callbacks or ()]:
         findings = [Finding("ok", f"status callbacks{suffix}", wanted)]
     else:
-        text = f"none of its status callbacks goes to {wanted}: closings and participants that Twilio adds are not seen"
+        text = f"none of them goes to {wanted}: closings, and participants that Twilio adds, are not seen"
         findings = [Finding("warn", f"status callbacks{suffix}", text)]
     shortest = _shortest_closing(configuration.channel_settings or {})
     if shortest is not None and settings.route_ttl > shortest:
@@ -92,14 +92,14 @@ def _check_configuration(settings: Settings, configuration: Configuration, suffi
 
 
 def _check_capture(settings: Settings, configuration: Configuration, suffix: str) -> list[Finding]:
-    """Find calls that rules capture and a template transcribes: they are paid twice, and told twice."""
+    """Warn if calls are both captured by the configuration and transcribed by a template: both cost, both report."""
     try:
         is_attaching = bool(load_voice(settings).attaching)
-    except SettingsError:  # it is a finding of its own
+    except SettingsError:  # a finding of its own
         return []
     if not (is_attaching and configuration.captures(Channel.VOICE)):
         return []
-    text = "captures calls, and a voice template transcribes them too: take out one of both"
+    text = "captures calls, and a voice template transcribes them too: remove one of the two"
     return [Finding("warn", f"configuration{suffix}", text)]
 
 

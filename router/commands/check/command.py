@@ -1,7 +1,7 @@
-"""`python -m router check`: tells whether everything is right, before it is started.
+"""`python -m router check`: checks configuration and surroundings before a start.
 
-Every line is `ok`, `warn` (works, but a promise of the README does not hold as it stands) or `FAIL`; the exit status is
-1 if one failed. Secrets are shown as dots.
+Each finding is `ok`, `warn` (it works, but a promise of the README does not hold) or `FAIL`; one FAIL makes the exit
+status 1. Secrets are printed as dots.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from router.streams.client.servers import read_deployment
 from router.streams.client.url import parse_redis_url
 
 if TYPE_CHECKING:
+    import argparse
+
     from router.settings.model import Settings
 
-#: Everything that the four processes of the Procfile need together.
+#: The settings that the processes of the Procfile need together.
 REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
@@ -35,13 +37,13 @@ REQUIRED: Final = (
 )
 
 
-async def check(*, is_offline: bool = False) -> int:
-    """Print the effective configuration and all findings; returns 1 if one failed, 2 if settings are wrong."""
+async def check(arguments: argparse.Namespace) -> int:
+    """Print the effective configuration and all findings; returns 1 if one is FAIL. Raises SettingsError."""
     settings = load()
     for name, value in settings.masked().items():
         print(f"  {name}={value}")
     findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings), *check_spool(settings)]
-    if not is_offline:
+    if not arguments.offline:
         findings += await _check_redis(settings)
         findings += await check_apis(settings)
     for finding in findings:
@@ -56,26 +58,28 @@ def _check_settings(settings: Settings) -> list[Finding]:
     findings = []
     try:
         load(require=REQUIRED)
-        findings.append(Finding("ok", "settings", "all that the processes need is set"))
+        findings.append(Finding("ok", "settings", "everything that the processes need is set"))
     except SettingsError as error:
         findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
     if settings.public_base_url and settings.public_base_url.startswith("http://"):
-        findings.append(Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the way can read and repeat webhooks"))
+        findings.append(
+            Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the network path can read and repeat webhooks")
+        )
     if settings.shadow:
-        text = f"lets in webhooks of {', '.join(settings.shadow)} that nobody signed: whoever knows the URL can post"
+        text = f"accepts unsigned webhooks of {', '.join(settings.shadow)}: anybody who knows the URL can send them"
         findings.append(Finding("warn", "ROUTER_SHADOW", text))
     return [*findings, *check_credentials(settings), _check_mails(settings)]
 
 
 def _check_mails(settings: Settings) -> Finding:
-    """Say what proves mails: to take none is a choice, to take them by credentials alone is the weaker one."""
+    """Name the proof that mails need: refusing all is a valid choice, credentials alone are the weaker proof."""
     proof = settings.mail_proof
     texts = {
         "off": "off: all are refused without ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS",
-        "credentials": "taken by credentials, which prove who calls and not what was sent: prefer a signature",
+        "credentials": "accepted by credentials, which prove the caller but not the content: prefer a signature",
     }
     level = "warn" if proof == "credentials" else "ok"
-    return Finding(level, "mails", texts.get(proof, f"taken by {proof}"))
+    return Finding(level, "mails", texts.get(proof, f"accepted by {proof}"))
 
 
 def _check_policy(settings: Settings) -> list[Finding]:
@@ -117,7 +121,7 @@ async def _check_redis(settings: Settings) -> list[Finding]:
 
 
 async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
-    """Return what there is to say of the streams; what the servers say of themselves stays true where this fails."""
+    """Return the findings about the streams; a failure here leaves those about the servers valid."""
     try:
         return await check_streams(redis, settings)
     except (RedisError, OSError) as error:

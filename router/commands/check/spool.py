@@ -1,4 +1,4 @@
-"""Whether the spool's folder keeps what it is given: writable, on a disk of this machine, and with room."""
+"""`check` of the spool's folder: writable, on a local disk, with enough space."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ if TYPE_CHECKING:
     from router.settings.model import Settings
 
 SUBJECT: Final = "ROUTER_SPOOL_DIR"
-#: Linux only; elsewhere the kind of a file system is not told.
+#: Exists on Linux only; elsewhere the type of a file system stays unknown.
 MOUNTS: Final = Path("/proc/self/mounts")
-#: Gone with the machine, or with the container.
+#: File systems in memory.
 _IN_MEMORY: Final = frozenset({"tmpfs", "ramfs", "devtmpfs"})
-#: SQLite's locks and its journal need a local disk.
+#: Network file systems: SQLite needs a local disk for its locks and its journal (https://www.sqlite.org/wal.html).
 _ON_THE_NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre"})
 
 
 def check_spool(settings: Settings, mounts: Path = MOUNTS) -> list[Finding]:
-    """Return what there is to say; a folder that does not exist yet is judged by the one in which it will be made."""
+    """Return the findings; of a folder that does not exist yet, the one in which it would be created is checked."""
     if not settings.spool_max_bytes:
-        text = "is 0, there is no spool: while Redis cannot take webhooks they are answered 503"
+        text = "is 0, so there is no spool: webhooks are answered 503 while Redis is not available"
         return [Finding("warn", "ROUTER_SPOOL_MAX_BYTES", text)]
     folder = _existing(Path(settings.spool_dir).absolute())
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
-        room = shutil.disk_usage(folder).free
+        space = shutil.disk_usage(folder).free
     except OSError as error:
-        return [Finding("FAIL", SUBJECT, f"{folder}: cannot be written ({error.strerror})")]
+        return [Finding("FAIL", SUBJECT, f"{folder}: is not writable ({error.strerror})")]
     findings = [Finding("warn", SUBJECT, problem) for problem in _problems(file_system(folder, mounts))]
-    if room < settings.spool_max_bytes:
-        text = f"{folder} has {room} bytes left, ROUTER_SPOOL_MAX_BYTES is {settings.spool_max_bytes} for each process"
+    if space < settings.spool_max_bytes:
+        text = f"{folder} has {space} bytes left, ROUTER_SPOOL_MAX_BYTES is {settings.spool_max_bytes} per process"
         findings.append(Finding("warn", SUBJECT, text))
-    return findings or [Finding("ok", SUBJECT, f"{folder} is writable, {room} bytes are free")]
+    return findings or [Finding("ok", SUBJECT, f"{folder} is writable, {space} bytes are free")]
 
 
 def _existing(folder: Path) -> Path:
@@ -47,14 +47,14 @@ def _existing(folder: Path) -> Path:
 
 def _problems(kind: str) -> list[str]:
     if kind in _IN_MEMORY:
-        return [f"is on {kind}: what is spooled is gone with the machine or the container"]
+        return [f"is on {kind}: spooled webhooks are lost with the machine or the container"]
     if kind in _ON_THE_NETWORK or kind.startswith("fuse."):
-        return [f"is on {kind}: the spool needs a local disk, or its journal may be damaged"]
+        return [f"is on {kind}: the spool needs a local disk, on others its journal may be corrupted"]
     return []
 
 
 def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
-    """Return the kind of file system that a folder is on, empty where the system does not tell."""
+    """Return the type of file system that a folder is on, empty if it is unknown."""
     try:
         rows = [line.split() for line in mounts.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
@@ -62,8 +62,8 @@ def file_system(folder: Path, mounts: Path = MOUNTS) -> str:
     real = os.path.realpath(folder)
     best, kind = "", ""
     for row in rows:
-        place = row[1].replace("\\040", " ")
-        is_above = real == place or real.startswith(place.rstrip("/") + "/")
-        if is_above and len(place) >= len(best):
-            best, kind = place, row[2]
+        mount = row[1].replace("\\040", " ")
+        is_above = real == mount or real.startswith(mount.rstrip("/") + "/")
+        if is_above and len(mount) >= len(best):
+            best, kind = mount, row[2]
     return kind

@@ -1,7 +1,6 @@
-"""What `check` says of the streams: who holds one back, and what was given up.
+"""`check` of the streams: groups that are late, and dead letters. These are warnings that an operator must see.
 
-Nothing here is wrong by itself. But what no group finishes with can never be trimmed, and dead letters stay until
-somebody looks: each of these ends badly if nobody knows.
+An entry that a group has not finished is never trimmed, and dead letters stay until somebody replays or deletes them.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.store.inspect import StreamState
 
-#: Seconds that an entry may wait before its group is late, whatever the retention.
+#: Age in seconds from which an unfinished entry makes its group late; at least the retention.
 LATE: Final = 3600
 
 
 async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
-    """Return what an operator must know of the streams of a namespace; raises RedisError."""
+    """Return the findings about the streams of a namespace; raises RedisError."""
     letters = {settings.keys.dead_letters(partition) for partition in range(settings.partitions)}
     states = [await read_stream(redis, stream) for stream in all_streams(settings.keys)]
     late = max(settings.stream_retention, LATE)
@@ -35,22 +34,22 @@ async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
 
 
 def _late_groups(state: StreamState, late: int) -> list[Finding]:
-    """Name the groups that need something older than `late` seconds."""
+    """Return a finding for each group with an unfinished entry older than `late` seconds."""
     found = []
     for group in state.groups:
         age = time.time() - group.oldest / 1000 if group.oldest is not None else 0.0
         if age > late:
             text = (
-                f"its group {group.name} has not finished with an entry {_span(age)} old ({group.pending} pending, "
-                f"{'?' if group.lag is None else group.lag} unread, {group.consumers} consumers): nothing from there "
-                f"on can be trimmed; let its consumers run, or remove a group that nobody reads (XGROUP DESTROY)"
+                f"group {group.name} has not finished an entry {_span(age)} old ({group.pending} pending, "
+                f"{'?' if group.lag is None else group.lag} unread, {group.consumers} consumers), so nothing newer can "
+                f"be trimmed: start its consumers, or remove an unused group with XGROUP DESTROY"
             )
             found.append(Finding("warn", state.key, text))
     return found
 
 
 def _letters(state: StreamState) -> Finding:
-    text = f"{state.length} dead letters, which stay until somebody replays or deletes them: see `dead-letters list`"
+    text = f"{state.length} dead letters, kept until they are replayed or deleted: see `dead-letters list`"
     return Finding("warn", state.key, text)
 
 

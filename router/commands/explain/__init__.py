@@ -1,1 +1,1 @@
-"""The command `explain-signature`: which setting or proxy makes a signature not match."""
+"""`explain-signature`: finds the setting or proxy because of which a signature does not match."""

@@ -1,4 +1,4 @@
-"""`python -m router explain-signature`: why a webhook was refused, and what to change. It never prints a token."""
+"""`python -m router explain-signature`: why a signature does not match, and what to change. It never prints a token."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from router.commands.connected import connected
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
-from router.commands.quarantine import connected
 from router.commands.redaction import plain
 from router.settings.load import load
 from router.streams.store.quarantine import find
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
     from router.settings.model import Settings
 
-#: What there must be to compare with.
+#: Settings that a signature is compared with.
 _REQUIRED = ("twilio_account_sid", "twilio_auth_token", "public_base_url")
 
 
 async def explain_signature(arguments: argparse.Namespace) -> int:
-    """Print what was signed and what to change; 0 if that is known, 1 if nothing matches, 2 if there is no request."""
+    """Print what was signed and what to change; returns 0, 1 if nothing matches, 2 if there is no request."""
     settings = load(require=_REQUIRED)
     if arguments.id:
-        request = await _quarantined(arguments.id)
+        request = await _from_quarantine(arguments.id)
         if request is None:
             print(f"{arguments.id}: no such entry in the quarantine", file=sys.stderr)
             return 2
     else:
         try:
-            request = _given(arguments)
+            request = _from_options(arguments)
         except (OSError, ValueError) as error:
             print(f"the request cannot be read: {error}", file=sys.stderr)
             return 2
@@ -45,26 +45,26 @@ def _report(request: RequestText, settings: Settings, entry_id: str | None) -> i
     for line in explanation.lines:
         print(plain(line))
     if explanation.is_right and entry_id:
-        print(f"`python -m router quarantine replay {entry_id}` takes it in.")
+        print(f"To accept it: python -m router quarantine replay {entry_id}")
     return 0 if explanation.is_explained else 1
 
 
-async def _quarantined(entry_id: str) -> RequestText | None:
+async def _from_quarantine(entry_id: str) -> RequestText | None:
     async with connected() as (redis, settings):
         kept = await find(redis, settings.keys, entry_id)
     if kept is None:
         return None
     refused = kept.refused
     if not refused.is_whole:
-        print("Its body was not kept: only what does not need it is tried.")
+        print("The body was not kept; only what does not need it is tried.")
     headers: dict[str, str] = {}
     for name, value in refused.headers:
         headers.setdefault(name.lower(), value)
     return RequestText(refused.method, refused.raw_path, headers, refused.body)
 
 
-def _given(arguments: argparse.Namespace) -> RequestText:
-    """Return the request that the options hold; raises OSError, ValueError."""
+def _from_options(arguments: argparse.Namespace) -> RequestText:
+    """Return the request that the options describe; raises OSError, ValueError."""
     if arguments.request:
         return parse_request(_read(arguments.request))
     raw_path, host = split_target(arguments.url.encode("utf-8", "surrogateescape"))

@@ -1,7 +1,8 @@
-"""Explains a signature that does not match: tries what may have been signed instead, the nearest first.
+"""Explains a signature that does not match, by trying what may have been signed instead.
 
-The combination that matches with the fewest departures from what the door checks is the explanation, since a match by
-chance does not happen. Nothing here lets anything in, and no secret is in an answer.
+The match with the fewest deviations from what the receiver checks is the explanation; an accidental match of an HMAC is
+practically impossible. Nothing is accepted here, and no explanation contains a secret.
+Rules: https://www.twilio.com/docs/usage/security#validating-requests
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
 
 _SIGNATURE: Final = "x-twilio-signature"
 _DIGEST: Final = b"bodySHA256="
-#: So many things may be wrong at once. With more of them the search takes long, and nobody would believe its answer.
+#: The most deviations at once. With more, the search takes long and its answer is not credible.
 MAX_WEIGHT: Final = 4
 _MAX_MATCHES: Final = 3
-_MISSING: Final = "X-Twilio-Signature is missing: a proxy dropped the header, or it does not come from Twilio."
-_MAIL: Final = "It is signed as mail is (ECDSA over time and body): neither a URL nor a token is in that to be tried."
+_MISSING: Final = "X-Twilio-Signature is missing: a proxy dropped the header, or the request is not from Twilio."
+_MAIL: Final = "It has the signature of a mail (ECDSA over time and body), which contains no URL and no token to try."
 
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """A request whose signature is in question; names of `headers` in lower case, `raw_path` with the query."""
+    """A request and its signature; the names of `headers` are in lower case, `raw_path` includes the query."""
 
     raw_path: bytes
     headers: Mapping[str, str]
@@ -46,7 +47,7 @@ class SignedRequest:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """`is_right`: the door accepts it; `is_explained`: it is known what was signed; `lines` are for an operator."""
+    """`is_right`: the receiver would accept it; `is_explained`: the signed input was found; `lines` explain it."""
 
     is_right: bool
     is_explained: bool
@@ -60,7 +61,7 @@ class _Match:
 
 
 def explain(request: SignedRequest, public_base_url: str, accounts: Accounts) -> Explanation:
-    """Say what was signed, and what is to be changed so that it would be accepted."""
+    """Find what was signed, and what to change so that the request would be accepted."""
     given = request.headers.get(_SIGNATURE, "")
     if not given.strip():
         return Explanation(is_right=False, is_explained=False, lines=(_MAIL if _is_mail(request) else _MISSING,))
@@ -76,9 +77,9 @@ def explain(request: SignedRequest, public_base_url: str, accounts: Accounts) ->
     lines += dict.fromkeys(f"{one[:1].upper()}{one[1:]}." for one in advice)
     is_right = not lines
     if is_right:
-        lines.append(f"The signature is right with these settings, made with {matches[0].label}.")
+        lines.append(f"The signature matches with these settings; it was made with {matches[0].label}.")
     elif matches[0].label not in " ".join(advice):
-        lines.append(f"It was made with {matches[0].label}.")
+        lines.append(f"It was signed with {matches[0].label}.")
     return Explanation(is_right=is_right, is_explained=True, lines=tuple(lines))
 
 
@@ -87,7 +88,7 @@ def _is_mail(request: SignedRequest) -> bool:
 
 
 def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None, list[str]]:
-    """Return the account whose tokens the door would try, None for all; with a note if it is not configured."""
+    """Return the account whose tokens the receiver would try (None: all), and a note if it is not configured."""
     if not request.is_form:
         return None, []
     sid = next((value.strip() for name, value in _pairs(request) if name == b"AccountSid"), b"")
@@ -95,7 +96,7 @@ def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None
         return next(iter(accounts), None), []
     name = sid.decode("ascii", "backslashreplace")[:34]
     account = accounts.get(name)
-    note = f"It names account {name}, which is not configured: it is refused whatever signed it."
+    note = f"It is for account {name}, which is not configured: it is refused with any signature."
     return account, [] if account else [note]
 
 
@@ -116,14 +117,14 @@ def _named_key(request: SignedRequest, accounts: Accounts) -> list[str]:
     return [f"{SETTINGS_HEADER} names shared key {key[:64] or '(none)'}, which is not configured: add its secret."]
 
 
-#: What may have been done to the header itself.
+#: Damage to the header itself, and the advice for it.
 _SPELLINGS: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
     (lambda text: text.strip(), ""),
-    (lambda text: text.strip().strip("\"'"), "X-Twilio-Signature came in quotes"),
-    (lambda text: text.strip().replace(" ", "+"), "plus signs in X-Twilio-Signature became spaces on the way here"),
-    (lambda text: unquote(text.strip()), "X-Twilio-Signature was percent-encoded on the way here"),
-    (lambda text: f"{text.strip().rstrip('=')}=", "the = at the end of X-Twilio-Signature was lost on the way here"),
-    (lambda text: text.partition(",")[0].strip(), "X-Twilio-Signature came twice"),
+    (lambda text: text.strip().strip("\"'"), "X-Twilio-Signature arrived in quotes"),
+    (lambda text: text.strip().replace(" ", "+"), "plus signs in X-Twilio-Signature became spaces on the way"),
+    (lambda text: unquote(text.strip()), "X-Twilio-Signature was percent-encoded on the way"),
+    (lambda text: f"{text.strip().rstrip('=')}=", "the = at the end of X-Twilio-Signature was lost on the way"),
+    (lambda text: text.partition(",")[0].strip(), "X-Twilio-Signature arrived twice"),
 )
 
 
@@ -137,7 +138,7 @@ def _spellings(given: str) -> dict[bytes, str]:
 def _search(
     request: SignedRequest, given: Mapping[bytes, str], url: str, accounts: Accounts, named: Account | None
 ) -> tuple[list[_Match], int]:
-    """Return the nearest matches, and how many combinations were tried."""
+    """Return the matches with the fewest deviations, and the number of combinations that were tried."""
     path, mark, query = request.raw_path.partition(b"?")
     digest = sha256(request.body).hexdigest()
     tails = forms(_pairs(request)) if request.is_form else [Variant(b"")]
@@ -158,7 +159,7 @@ def _search(
 
 
 def _combine(parts: Sequence[Sequence[Variant]], weight: int) -> Iterator[tuple[Variant, ...]]:
-    """Yield every choice of one variant of each part whose weights add up to `weight`."""
+    """Yield every combination of one variant of each part whose weights add up to `weight`."""
     if weight < 0:
         return
     if not parts:
@@ -175,34 +176,34 @@ def _match(secret: Secret, chosen: Sequence[Variant], spelling: str) -> _Match:
     return _Match(tuple(one for one in found if one), secret.label)
 
 
-#: How JSON may have been written when it was signed; what came here was written anew by something on the way.
+#: Ways to serialize JSON. A proxy that reserialized the body has changed one of them into another.
 _WRITINGS: Final[tuple[tuple[Callable[[Any], str], str], ...]] = (
     (lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False), "without spaces"),
-    (lambda value: json.dumps(value, separators=(",", ":")), "without spaces, other letters as \\u escapes"),
+    (lambda value: json.dumps(value, separators=(",", ":")), "without spaces, non-ASCII as \\u escapes"),
     (lambda value: json.dumps(value, ensure_ascii=False), "with spaces after : and ,"),
-    (json.dumps, "with spaces after : and , and other letters as \\u escapes"),
+    (json.dumps, "with spaces after : and , and non-ASCII as \\u escapes"),
     (lambda value: json.dumps(value, indent=2, ensure_ascii=False), "indented by two"),
     (lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False, sort_keys=True), "sorted, no spaces"),
 )
 
 
 def _body_notes(request: SignedRequest) -> list[str]:
-    """Say what is wrong with the digest of a JSON body, nothing if it is right."""
+    """Return what is wrong with the digest of a JSON body; empty if it matches."""
     query = request.raw_path.partition(b"?")[2]
     stated = next((part[len(_DIGEST) :] for part in query.split(b"&") if part.startswith(_DIGEST)), None)
     if stated is None:
-        return ["The URL has no bodySHA256, which Twilio adds for JSON: the query is lost on the way, or it is a form."]
+        return ["The URL has no bodySHA256, which Twilio adds for JSON: the query was lost, or the body is a form."]
     wanted = stated.decode("ascii", "replace").lower()
     if wanted == sha256(request.body).hexdigest():
         return []
     how = next((name for name, body in _written(request.body) if sha256(body).hexdigest() == wanted), None)
-    end = f": what was signed was the same JSON {how}" if how else ""
-    return [f"bodySHA256 is not the hash of the body, which something on the way here has written anew{end}."]
+    end = f": the signed body was the same JSON {how}" if how else ""
+    return [f"bodySHA256 is not the hash of the body, which was rewritten on the way{end}."]
 
 
 def _written(body: bytes) -> Iterator[tuple[str, bytes]]:
-    yield "without the white space around it", body.strip()
-    yield "with a line end", body + b"\n"
+    yield "without surrounding white space", body.strip()
+    yield "with a line end after it", body + b"\n"
     yield "with CRLF line ends", body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
     yield "with LF line ends", body.replace(b"\r\n", b"\n")
     try:
@@ -216,8 +217,8 @@ def _written(body: bytes) -> Iterator[tuple[str, bytes]]:
 def _nothing(tried: int, accounts: Accounts) -> list[str]:
     tokens = ", ".join(f"{len(account.tokens)} of account {account.sid}" for account in accounts)
     return [
-        f"Nothing that was tried matches ({tried} combinations of URL, body and key; auth tokens: {tokens}).",
-        "Most likely another auth token signed it: of a subaccount, before a rotation, after one.",
-        "Or Twilio calls a URL that cannot be guessed from here: compare the console with PUBLIC_BASE_URL.",
+        f"No match ({tried} combinations of URL, body and key were tried; auth tokens: {tokens}).",
+        "Most likely it was signed with another auth token: of a subaccount, or from before or after a rotation.",
+        "Or Twilio calls a URL that was not tried: compare the Twilio Console with PUBLIC_BASE_URL.",
         "Or it is not from Twilio.",
     ]

@@ -1,4 +1,7 @@
-"""Reads an HTTP request that somebody pasted: from a log, a capture, a tunnel's inspector, or our own quarantine."""
+"""Parser of HTTP requests that were pasted from a log, a packet capture, a tunnel's inspector or the quarantine.
+
+The format is the HTTP/1.1 message format (https://www.rfc-editor.org/rfc/rfc9112#name-message-format), read leniently.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _LINE_END: Final = b"\r\n"
-#: Digits of a Content-Length that is looked at.
+#: The most digits that a Content-Length may have to be used.
 _MAX_DIGITS: Final = 19
 
 
 @dataclass(frozen=True, slots=True)
 class RequestText:
-    """What a pasted request says; `raw_path` is path and query as written, names of `headers` are in lower case."""
+    """A pasted request; `raw_path` is path and query as written, the names of `headers` are in lower case."""
 
     method: str
     raw_path: bytes
@@ -25,15 +28,15 @@ class RequestText:
 
 
 def parse_request(data: bytes) -> RequestText:
-    """Read request line, headers, blank line and body; raises ValueError that says which of them is wrong.
+    """Parse request line, headers, blank line and body; raises ValueError naming the part that is wrong.
 
-    Line ends may be LF. A body longer than its Content-Length is cut, and a form loses the line end that pasting added.
+    Line ends may be LF. A body is cut at its Content-Length, and a form loses the line ends that pasting added.
     """
     head, body = _split(data)
     lines = head.replace(_LINE_END, b"\n").strip(b"\n").split(b"\n")
     words = lines[0].split()
     if len(words) not in {2, 3} or not words[0].isalpha():
-        raise ValueError("the first line is no request line, such as: POST /webhooks/messaging HTTP/1.1")
+        raise ValueError("the first line is not a request line such as: POST /webhooks/messaging HTTP/1.1")
     raw_path, host = split_target(words[1])
     headers = parse_headers(line.decode("utf-8", "surrogateescape") for line in lines[1:] if line.strip())
     if host:
@@ -42,7 +45,7 @@ def parse_request(data: bytes) -> RequestText:
 
 
 def split_target(target: bytes) -> tuple[bytes, str]:
-    """Split a path or a whole URL into path with query, and host (empty for a path); raises ValueError for neither."""
+    """Split a path or a URL into path with query, and host (empty for a path); raises ValueError if it is neither."""
     if target.startswith(b"/"):
         return target.partition(b"#")[0], ""
     parts = urlsplit(target.partition(b"#")[0])
@@ -53,7 +56,7 @@ def split_target(target: bytes) -> tuple[bytes, str]:
 
 
 def parse_headers(lines: Iterable[str]) -> dict[str, str]:
-    """Read `Name: value` lines, the first of a name counts; raises ValueError with the number of one that is none."""
+    """Parse `Name: value` lines, keeping the first of each name; raises ValueError with the number of a wrong line."""
     headers: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         name, colon, value = line.partition(":")

@@ -1,8 +1,8 @@
-"""What may have been signed instead of what the door checks: the mistakes of proxies, tunnels, settings and signers.
+"""Variants of a signature's input: what proxies, tunnels, settings and other signers change.
 
-Every part of a signature (base URL, path, query, form, secret) has its variants: those that the door accepts, of weight
-0, and others, each with the sentence that tells an operator what is wrong. The base is made of four parts that go wrong
-one by one, so its weight is the number of those that do.
+Each part (base URL, path, query, form, secret) has variants: those that the receiver accepts, with weight 0, and others
+with weight and advice for the operator. A base URL consists of scheme, host, port and prefix; its weight is the number
+of those that differ. Rules: https://www.twilio.com/docs/usage/security#validating-requests
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 Pairs = list["Pair"]
 
-#: Orders of so many query parameters are tried one by one: more have more orders than there is time for.
+#: The most query parameters of which every order is tried: 5 would have 120.
 MAX_ORDERED: Final = 4
 _ALGORITHMS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 _DIGEST: Final = "bodySHA256="
-#: Headers in which a proxy says what it was called by; the first of several values counts.
+#: Headers in which a proxy passes on the requested host; of several values the first is used.
 _HOSTS: Final = ("host", "x-forwarded-host", "x-original-host")
 _PORTS: Final = ("", ":443", ":80")
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way in which a part may have been signed; `advice` is empty where it is the way that the door accepts."""
+    """One variant of a part; `advice` is empty for what the receiver accepts."""
 
     value: bytes
     advice: str = ""
@@ -44,7 +44,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """One key that may have signed, by which digest; `label` names it without telling it."""
+    """A key and a digest that may have signed; `label` names the key without revealing it."""
 
     label: str
     key: bytes
@@ -54,7 +54,7 @@ class Secret:
 
 
 def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
-    """Return the bases that a request with these headers (names in lower case) may have been signed for."""
+    """Return the base URLs for which a request with these headers (names in lower case) may have been signed."""
     accepted = base_urls(public_base_url)
     own = urlsplit(accepted[0].decode())
     host, port = _split_port(own.netloc)
@@ -77,7 +77,7 @@ def bases(public_base_url: str, headers: Mapping[str, str]) -> list[Variant]:
         ]
         advice = (
             f"it was signed for {base}, other {', '.join(wrong)} than PUBLIC_BASE_URL: set PUBLIC_BASE_URL={base}, "
-            f"or give Twilio the URL that begins with {accepted[0].decode()}"
+            f"or configure the URL that begins with {accepted[0].decode()} at Twilio"
         )
         found.setdefault(base.encode("utf-8", "surrogateescape"), Variant(base.encode(), advice, len(wrong)))
     return list(found.values())
@@ -99,14 +99,14 @@ def _split_port(authority: str) -> tuple[str, str]:
 
 
 def _distinct(*values: str) -> list[str]:
-    """Return the values in order, each once; the first may be empty, others that are not ASCII are left out."""
+    """Return the distinct ASCII values, in order."""
     return [value for value in dict.fromkeys(values) if value.isascii()]
 
 
 def paths(path: bytes) -> list[Variant]:
     """Return the paths that may have been signed."""
     bare = path.rstrip(b"/")
-    text = "the URL at Twilio {} at the end, which is changed on the way here: write it as {}"
+    text = "the URL at Twilio {} at the end, which is changed on the way: configure it as {}"
     found = [Variant(path)]
     if path != bare:
         found.append(Variant(bare, text.format("has no slash", path.decode("utf-8", "backslashreplace")), 1))
@@ -145,34 +145,34 @@ def _only(query: str, start: str) -> str:
     return "&".join(part for part in query.split("&") if part.startswith(start))
 
 
-#: How a query may have been changed before it came here, and what is to be done about it.
+#: Changes to a query between the signer and here, with the advice for each.
 _QUERIES: Final[tuple[tuple[Callable[[str], str], str], ...]] = (
     (_decode, "the query was signed decoded: the signer must sign it as it is on the wire"),
     (_decode_plus, "the query was signed decoded: the signer must sign it as it is on the wire"),
-    (lambda query: query.replace("+", "%20"), "spaces of the query are written + here and %20 at Twilio: write +"),
-    (lambda query: query.replace("%20", "+"), "spaces of the query are written %20 here and + at Twilio: write %20"),
-    (lambda query: _each(query, _encode), "the query was encoded once more by the signer"),
-    (lambda query: _each(query, _decode_plus, _encode), "something on the way here writes the query in another way"),
+    (lambda query: query.replace("+", "%20"), "spaces of the query are + here and %20 at Twilio: use +"),
+    (lambda query: query.replace("%20", "+"), "spaces of the query are %20 here and + at Twilio: use %20"),
+    (lambda query: _each(query, _encode), "the query was encoded twice by the signer"),
+    (lambda query: _each(query, _decode_plus, _encode), "the query is encoded differently on the way"),
     (lambda query: "&".join(sorted(query.split("&"))), "the query was signed with its parameters sorted"),
     (lambda query: _without(query, _DIGEST), "the query was signed without its bodySHA256"),
     (lambda _: "", "the URL was signed without its query"),
-    (lambda query: _only(query, _DIGEST), "parameters of the query were added on the way here"),
+    (lambda query: _only(query, _DIGEST), "parameters were added to the query on the way"),
 )
 
 
 def queries(query: bytes, body_digest: str) -> list[Variant]:
-    """Return the queries that may have been signed, all with their question mark; `body_digest` is of the body here."""
+    """Return the queries that may have been signed, with question marks; `body_digest` is of the received body."""
     text = query.decode("utf-8", "surrogateescape").removeprefix("?")
     found = {text: ""}
     for change, advice in _QUERIES:
         found.setdefault(change(text), advice)
     if _DIGEST not in text:
-        lost = "the URL that was signed has a bodySHA256, which is not here: the query is changed on the way"
+        lost = "the URL that was signed has a bodySHA256, which is missing here: the query is changed on the way"
         found.setdefault("&".join(part for part in (text, _DIGEST + body_digest) if part), lost)
     parts = text.split("&")
     if 1 < len(parts) <= MAX_ORDERED:
         for order in permutations(parts):
-            advice = "the query has another order here than at Twilio, which sorts it: write it in alphabetical order"
+            advice = "the query is in another order here than at Twilio, which sorts it: use alphabetical order"
             found.setdefault("&".join(order), advice)
     found.pop(text)
     others = [(f"?{each}".encode("utf-8", "surrogateescape") if each else b"", found[each]) for each in found]
@@ -195,29 +195,29 @@ def _change(step: Callable[[bytes], bytes]) -> Callable[[Pairs], Pairs]:
     return lambda pairs: [(name, step(value)) for name, value in pairs]
 
 
-#: What may have been done to a form between its signing and here, or by a signer that is not Twilio.
+#: Changes to a form between the signer and here, or by a signer other than Twilio, with the advice for each.
 _FORMS: Final[tuple[tuple[Callable[[Pairs], Pairs], str], ...]] = (
-    (_change(bytes.strip), "values were signed without the white space around them"),
-    (lambda pairs: [pair for pair in pairs if pair[1]], "empty parameters were left out when it was signed"),
-    (lambda pairs: list(dict(pairs).items()), "of repeated parameters only the last one was signed"),
-    (lambda pairs: list(dict(reversed(pairs)).items()), "of repeated parameters only the first one was signed"),
+    (_change(bytes.strip), "values were signed without surrounding white space"),
+    (lambda pairs: [pair for pair in pairs if pair[1]], "empty parameters were left out of the signature"),
+    (lambda pairs: list(dict(pairs).items()), "of repeated parameters only the last was signed"),
+    (lambda pairs: list(dict(reversed(pairs)).items()), "of repeated parameters only the first was signed"),
     (_leave_out(b"CallToken"), "CallToken was not there when it was signed"),
     (_leave_out(b"StirVerstat"), "StirVerstat was not there when it was signed"),
     (_leave_out(b"CallToken", b"StirVerstat"), "CallToken and StirVerstat were not there when it was signed"),
     (_change(lambda value: value.replace(b"\r\n", b"\n")), "line ends are CRLF here and were LF when it was signed"),
     (
         _change(lambda value: value.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
-        "line ends are LF here and were CRLF when it was signed: something on the way changes them",
+        "line ends are LF here and were CRLF when it was signed: they are changed on the way",
     ),
-    (_change(lambda value: value.replace(b" ", b"+")), "plus signs of the form became spaces on the way here"),
+    (_change(lambda value: value.replace(b" ", b"+")), "plus signs of the form became spaces on the way"),
     (_change(_normalized("NFC")), "accents are written decomposed here, and were composed when it was signed"),
     (_change(_normalized("NFD")), "accents are written composed here, and were decomposed when it was signed"),
-    (lambda _: [], "only the URL was signed, and nothing of the form"),
+    (lambda _: [], "only the URL was signed, nothing of the form"),
 )
 
 
 def forms(pairs: Pairs) -> list[Variant]:
-    """Return what may have been signed of a form, as it enters the signature."""
+    """Return the variants of a form, each as it enters the signature."""
     found = {signed(pairs): ""}
     for change, advice in _FORMS:
         found.setdefault(signed(change(pairs)), advice)
@@ -225,14 +225,14 @@ def forms(pairs: Pairs) -> list[Variant]:
 
 
 def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> Iterator[Secret]:
-    """Yield all keys that may have signed a webhook of account `named` (None: of any) whose settings header is given.
+    """Yield the keys that may have signed a webhook of account `named` (None: of any), given its settings header.
 
-    Of weight 0 are the ones that the door tries: the shared key that is named, or else the tokens of the account.
+    Weight 0 have those that the receiver tries: the shared key that the header names, else the account's tokens.
     """
     stated = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
     for account in accounts:
         is_ours = named is None or account.sid == named.sid
-        foreign = "" if is_ours else ", which is not the account that the webhook names: that one's must sign"
+        foreign = "" if is_ours else ", but the webhook names another account, whose own token must sign"
         for position, token in enumerate(account.tokens, 1):
             label = f"auth token {position} of account {account.sid}"
             for algorithm, digest in _ALGORITHMS.items():
@@ -240,14 +240,16 @@ def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> 
                 if settings is not None:
                     problems.append(f"its header names a shared key, but {label} signed it")
                 elif digest != "sha1":
-                    problems.append(f"it was signed by {algorithm} with {label}: auth tokens sign by HMAC_SHA1 only")
+                    problems.append(
+                        f"it was signed by {algorithm} with {label}, but auth tokens sign by HMAC_SHA1 only"
+                    )
                 yield Secret(label, token.encode(), digest, "; ".join(problems), len(problems))
         for key_id, secret in account.shared_keys.items():
             label = f"shared key {key_id} of account {account.sid}"
             for algorithm, digest in _ALGORITHMS.items():
                 problems = [f"it was signed with {label}{foreign}"] if foreign else []
                 if stated.get("key") != key_id:
-                    problems.append(f"{label} signed it, but no header names that key: it is lost on the way here")
+                    problems.append(f"{label} signed it, but no header names that key: the header was lost on the way")
                 elif stated.get("algorithm") != algorithm:
                     problems.append(f"{label} signed it by {algorithm}, but its header names another algorithm")
                 yield Secret(label, secret.encode(), digest, "; ".join(problems), len(problems))

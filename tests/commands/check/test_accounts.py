@@ -1,4 +1,4 @@
-"""`check` with several accounts: each is asked for itself, and every finding says whose it is."""
+"""`check` with several accounts: each API is asked, and every finding names its account."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALLBACK = "https://hooks.example.com/webhooks/conversations"
 
 @asynccontextmanager
 async def serving(account, **configuration):
-    """A sandbox of an account whose token is `token`; gives its URL."""
+    """Serve a sandbox of an account whose token is `token`; yields its URL."""
     shape = {
         "id": DEFAULT_CONFIGURATION_ID,
         "displayName": "tests",
@@ -39,7 +39,7 @@ async def serving(account, **configuration):
 
 @pytest.fixture
 async def settings_of(tmp_path):
-    """Return a function that makes settings of two accounts, each with a sandbox of its own."""
+    """Return a factory of settings with two accounts, each with its own sandbox."""
     timeouts = {"SMS": {"statusTimeouts": {"inactive": None, "closed": 2}}}
     async with serving(OWN) as own, serving(BERLIN, statusCallbacks=[], channelSettings=timeouts) as berlin:
 
@@ -69,7 +69,7 @@ def shown(findings):
 
 
 async def test_every_account_is_asked_and_named(settings_of):
-    """Reachability, credentials, configuration and status callbacks of each."""
+    """API and status callbacks of each account have a finding."""
     assert shown(await check_apis(settings_of())) == [
         ("ok", f"Conversations API of {OWN}"),
         ("ok", f"status callbacks of {OWN}"),
@@ -79,8 +79,8 @@ async def test_every_account_is_asked_and_named(settings_of):
 
 
 @pytest.mark.parametrize("changes", [{"BERLIN_TOKEN": "wrong"}, {"TWILIO_API_SECRET": "wrong"}], ids=["Berlin", "own"])
-async def test_wrong_credentials_are_one_accounts(settings_of, changes):
-    """The other one is all right; no secret is shown."""
+async def test_wrong_credentials_fail_for_their_account_only(settings_of, changes):
+    """The other account stays ok, and no secret is shown."""
     findings = await check_apis(settings_of(**changes))
     (failed,) = [one for one in findings if one.level == "FAIL"]
     assert failed.subject.endswith("(Berlin)") == ("BERLIN_TOKEN" in changes)
@@ -89,20 +89,20 @@ async def test_wrong_credentials_are_one_accounts(settings_of, changes):
     assert [one.level for one in findings if one.subject.startswith("Conversations API")].count("ok") == 1
 
 
-async def test_a_closing_timeout_that_is_too_short_says_whose_it_is(settings_of):
-    """ROUTER_ROUTE_TTL is one for all: each account's configuration must bear it."""
+async def test_a_closing_timeout_below_the_route_ttl_names_its_account(settings_of):
+    """ROUTER_ROUTE_TTL applies to all accounts, so each configuration is compared with it."""
     findings = await check_apis(settings_of(ROUTER_ROUTE_TTL="121"))
     (found,) = [one for one in findings if one.subject == "ROUTER_ROUTE_TTL"]
     assert f"of {BERLIN} (Berlin) (120 s)" in found.text
 
 
-async def test_a_token_that_opens_the_api_is_told_for_each_account(settings_of):
-    """One has a key, the other has not."""
+async def test_an_account_without_an_api_key_is_a_warning(settings_of):
+    """An account that uses its auth token for the API is named; one with a key is not."""
     assert shown(check_credentials(settings_of())) == [("warn", f"TWILIO_API_KEY of {BERLIN} (Berlin)")]
 
 
-async def test_a_rule_for_an_account_that_is_not_there(settings_of):
-    """It never decides, so it is probably a slip."""
+async def test_a_rule_for_an_account_that_is_not_configured_is_a_warning(settings_of):
+    """Such a rule never matches, so it is named with its line."""
     text = '[default]\ntarget = "ignore"\n'
     for number, sid in enumerate((OWN, BERLIN, NOBODY)):
         text += f'[[rule]]\nname = "r{number}"\naccount = "{sid}"\ntarget = "ai-agent"\n'
@@ -110,7 +110,7 @@ async def test_a_rule_for_an_account_that_is_not_there(settings_of):
     assert found.text == f"the rule 'r2' on line 11 asks for {NOBODY}, which is not configured"
 
 
-async def test_with_one_account_nothing_is_named(settings_of):
-    """Whoever has one account need not know that there could be more."""
+async def test_findings_about_the_only_account_do_not_name_it(settings_of):
+    """Account SIDs appear only where there are several accounts."""
     findings = await check_apis(settings_of(ROUTER_ACCOUNTS_FILE="none"))
     assert shown(findings) == [("ok", "Conversations API"), ("ok", "status callbacks")]

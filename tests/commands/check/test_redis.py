@@ -1,4 +1,4 @@
-"""What servers' settings make of the promises: each finding names the setting, and whose it is."""
+"""Findings about Redis servers: each names the setting that breaks a promise, and the server."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ CONFIG = {"appendonly": "yes", "appendfsync": "always", "save": ""}
 
 
 def judge(info=(), config=(), *, wait=0, kind=ServerKind.SERVER, cluster=(), name=""):
-    """The findings that are not ok, about a server that is right but for these."""
+    """Return the findings that are not ok, about a server that is right except for these facts."""
     facts = ServerFacts(name, INFO | dict(info), CONFIG | dict(config), dict(cluster))
     findings = judge_server(facts, wait=wait, kind=kind)
     return [(one.level, one.subject, one.text) for one in findings if one.level != "ok"]
 
 
-def test_server_that_is_right_has_nothing_to_be_said():
-    """All is ok, and each setting that was looked at is named."""
+def test_every_setting_of_a_good_server_is_ok():
+    """Each setting that was checked is listed."""
     findings = judge_server(ServerFacts("", INFO, CONFIG), wait=0, kind=ServerKind.SERVER)
     assert {one.level for one in findings} == {"ok"}
-    looked_at = {"version", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory", "replicas"}
-    assert {one.subject for one in findings} == {f"Redis {name}" for name in looked_at}
+    checked = {"version", "appendonly", "appendfsync", "maxmemory-policy", "maxmemory", "replicas"}
+    assert {one.subject for one in findings} == {f"Redis {name}" for name in checked}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_server_that_is_right_has_nothing_to_be_said():
         pytest.param("warn", "appendonly", "everything", {"config": {"appendonly": "no"}}, id="nothing kept"),
         pytest.param("warn", "appendonly", "snapshot", {"config": {"appendonly": "no", "save": "60 1"}}, id="rdb"),
         pytest.param("warn", "appendfsync", "up to a second", {"config": {"appendfsync": "everysec"}}, id="everysec"),
-        pytest.param("warn", "appendfsync", "holds back", {"config": {"appendfsync": "no"}}, id="no fsync"),
+        pytest.param("warn", "appendfsync", "kernel", {"config": {"appendfsync": "no"}}, id="no fsync"),
         pytest.param(
             "warn",
             "maxmemory-policy",
@@ -44,14 +44,14 @@ def test_server_that_is_right_has_nothing_to_be_said():
         ),
         pytest.param("warn", "maxmemory", "90 of 100", {"info": {"maxmemory": 100, "used_memory": 90}}, id="full"),
         pytest.param("FAIL", "role", "primary", {"info": {"role": "slave"}}, id="replica"),
-        pytest.param("FAIL", "replicas", "ROUTER_REDIS_WAIT asks for 1", {"wait": 1}, id="nobody confirms"),
+        pytest.param("FAIL", "replicas", "ROUTER_REDIS_WAIT asks for 1", {"wait": 1}, id="too few replicas"),
         pytest.param("warn", "replicas", "ROUTER_REDIS_WAIT is 0", {"info": {"connected_slaves": 1}}, id="no wait"),
         pytest.param(
             "FAIL",
             "min-replicas-to-write",
             "refuses to write",
             {"config": {"min-replicas-to-write": "1"}, "info": {"min_slaves_good_slaves": 0}},
-            id="refuses",
+            id="refuses to write",
         ),
         pytest.param("FAIL", "cluster-enabled", "redis+cluster://", {"info": {"cluster_enabled": 1}}, id="a node"),
         pytest.param("FAIL", "cluster state", "is fail", {"cluster": {"cluster_state": "fail"}}, id="broken"),
@@ -64,27 +64,27 @@ def test_server_that_is_right_has_nothing_to_be_said():
         ),
     ],
 )
-def test_setting_that_makes_a_promise_false_is_named(level, setting, words, facts):
-    """One finding for each, of the right weight, that says what follows."""
+def test_a_setting_that_breaks_a_promise_is_named(level, setting, words, facts):
+    """Each has one finding of the right level, with the consequence."""
     ((found, subject, text),) = judge(**facts)
     assert (found, subject) == (level, f"Redis {setting}")
     assert words in text
 
 
-def test_node_of_a_cluster_is_named():
-    """Each node has findings of its own."""
+def test_a_finding_names_the_node_of_a_cluster():
+    """The address of the node follows the setting."""
     ((_, subject, _),) = judge(config={"appendfsync": "everysec"}, kind=ServerKind.CLUSTER, name="10.0.0.1:6379")
     assert subject == "Redis appendfsync of 10.0.0.1:6379"
 
 
-def test_server_that_keeps_its_settings_to_itself():
-    """Managed ones do: what they do not tell is to be looked up by hand, the rest is judged."""
+def test_a_server_that_refuses_config_gets_one_warning():
+    """Managed servers refuse CONFIG: those settings are to be checked by hand, the others are judged."""
     findings = judge_server(ServerFacts("", INFO, None), wait=0, kind=ServerKind.SERVER)
     assert [one.subject for one in findings if one.level != "ok"] == ["Redis persistence"]
 
 
-def test_enough_replicas_are_fine():
-    """As many as are waited for."""
+def test_as_many_replicas_as_are_waited_for_are_ok():
+    """One replica satisfies ROUTER_REDIS_WAIT=1."""
     assert judge(info={"connected_slaves": 1}, wait=1, kind=ServerKind.SENTINEL) == []
 
 

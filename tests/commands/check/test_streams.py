@@ -1,4 +1,4 @@
-"""What `check` says of streams that somebody holds back, of dead letters, and of a Redis that gets full."""
+"""Findings about streams: late groups and dead letters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def settings(redis_url):
 
 
 async def enter(redis, stream, hours):
-    """Append an entry that came so many hours ago."""
+    """Append an entry that is so many hours old."""
     return await redis.xadd(stream, {"n": 1}, id=f"{int(time.time() * 1000) - int(hours * HOUR)}-0")
 
 
@@ -28,8 +28,8 @@ async def warnings(redis, settings):
     return [finding for finding in await check_streams(redis, settings) if finding.level != "ok"]
 
 
-async def test_a_group_that_is_behind_for_long_is_named(redis, settings):
-    """Whether it never read or never finished; who works on what is younger than the retention is not late."""
+async def test_a_late_group_is_named(redis, settings):
+    """Entries that were never read or never finished make a group late; those younger than the retention do not."""
     inbound, people = settings.keys.inbound(0), settings.keys.participants(0, Target.HUMAN_AGENT)
     await enter(redis, inbound, 100)
     await enter(redis, inbound, 1.9)
@@ -39,16 +39,16 @@ async def test_a_group_that_is_behind_for_long_is_named(redis, settings):
     await redis.xgroup_create(people, "forgotten", id="0")
     stuck, forgotten = await warnings(redis, settings)
     assert (stuck.level, stuck.subject, forgotten.subject) == ("warn", inbound, people)
-    assert "resolver has not finished with an entry 4.2 days old (1 pending, 1 unread, 1 consumers)" in stuck.text
-    assert "forgotten has not finished with an entry 3.0 hours old (0 pending, 1 unread, 0 consumers)" in forgotten.text
+    assert "resolver has not finished an entry 4.2 days old (1 pending, 1 unread, 1 consumers)" in stuck.text
+    assert "forgotten has not finished an entry 3.0 hours old (0 pending, 1 unread, 0 consumers)" in forgotten.text
     await redis.xack(inbound, RESOLVER, (await redis.xpending(inbound, RESOLVER))["min"])
     await redis.xgroup_destroy(people, "forgotten")
     assert await warnings(redis, settings) == []
 
 
-async def test_dead_letters_are_counted_and_hold_nobody_back(redis, settings):
-    """They stay for good, so somebody must hear of them; that they are old is nobody's fault."""
+async def test_dead_letters_are_counted_and_never_late(redis, settings):
+    """They are kept until an operator acts, so their number is a warning and their age is not."""
     await enter(redis, settings.keys.dead_letters(0), 1000)
     (finding,) = await warnings(redis, settings)
     assert finding.subject == settings.keys.dead_letters(0)
-    assert finding.text.startswith("1 dead letters, which stay")
+    assert finding.text.startswith("1 dead letters, kept until")

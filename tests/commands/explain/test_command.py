@@ -1,4 +1,4 @@
-"""`python -m router explain-signature` on real requests: what the receiver refused, and what somebody pasted."""
+"""`python -m router explain-signature` on requests that the receiver refused, and on pasted ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from router.commands.quarantine import show_quarantined
 from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.store.quarantine import list_kept
-from tests.receiver.conftest import output, start  # noqa: F401 - fixtures
-from tests.receiver.samples import ACCOUNT, BASE, PRIVATE, SAMPLES, TOKEN, participant_added, signed, sms
+from tests.receiver.samples import ACCOUNT, PRIVATE, SAMPLES, TOKEN, participant_added, signed, sms
 
 OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
 
@@ -25,17 +24,8 @@ def sample(request):
 
 
 @pytest.fixture
-def environment(monkeypatch, redis_url):
-    """Set this process' variables as an operator's shell has them."""
-    values = {"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-    for name, value in {**values, "PUBLIC_BASE_URL": BASE}.items():
-        monkeypatch.setenv(name, value)
-    return monkeypatch
-
-
-@pytest.fixture
-async def refuse(start, environment):  # noqa: F811 - the fixture
-    """Send a request to a receiver that refuses it; returns its id in the quarantine."""
+async def refuse(start, environment):
+    """Return a function that has a request refused by a receiver and returns its id in the quarantine."""
     receiver = await start()
 
     async def one(request, **headers):
@@ -57,22 +47,22 @@ async def explain(capsys, *arguments):
     return status, shown.out + shown.err
 
 
-async def test_wrong_public_url(refuse, sample, capsys):
-    """What the receiver refused was signed for another scheme: the setting that mends it is named."""
+async def test_a_wrong_public_base_url_is_named(refuse, sample, capsys):
+    """A webhook signed for another scheme gets the setting to change."""
     entry_id = await refuse(signed(sample(), base="http://hooks.example.com"))
     status, text = await explain(capsys, "--id", entry_id)
     assert status == 0
     assert "set PUBLIC_BASE_URL=http://hooks.example.com" in text
 
 
-async def test_host_that_the_request_names(refuse, sample, capsys):
-    """Behind a tunnel the Host header says what Twilio called."""
+async def test_the_host_of_a_tunnel_is_found_in_the_headers(refuse, sample, capsys):
+    """Behind a tunnel the Host header holds the host that Twilio called."""
     entry_id = await refuse(signed(sample(), base="https://abc.tunnel.example"), Host="abc.tunnel.example")
     assert "set PUBLIC_BASE_URL=https://abc.tunnel.example" in (await explain(capsys, "--id", entry_id))[1]
 
 
-async def test_mended_by_now(refuse, sample, environment, capsys):
-    """A token that is configured meanwhile: it is right, and the command that takes it in is named."""
+async def test_a_signature_that_matches_by_now_can_be_replayed(refuse, sample, environment, capsys):
+    """After its token was configured the signature matches, and the command that accepts it is printed."""
     entry_id = await refuse(signed(sample(), token=OTHER_TOKEN))
     environment.setenv("TWILIO_AUTH_TOKEN", f"{TOKEN},{OTHER_TOKEN}")
     status, text = await explain(capsys, "--id", entry_id)
@@ -81,23 +71,23 @@ async def test_mended_by_now(refuse, sample, environment, capsys):
     assert f"quarantine replay {entry_id}" in text
 
 
-async def test_token_that_nobody_has(refuse, sample, capsys):
-    """Nothing matches: status 1, and what is most likely."""
+async def test_an_unknown_token_ends_with_status_1(refuse, sample, capsys):
+    """Nothing matches, so the likely cause is printed."""
     status, text = await explain(capsys, "--id", await refuse(signed(sample(), token=OTHER_TOKEN)))
     assert status == 1
     assert "another auth token" in text
 
 
-async def test_json_that_a_proxy_wrote_anew(refuse, capsys):
-    """The body came with other spaces than it was signed with."""
+async def test_json_that_a_proxy_rewrote_is_recognized(refuse, capsys):
+    """The body arrived with other spaces than it was signed with."""
     request = signed(participant_added())
     body = request.body.replace(b'":', b'": ')
     assert body != request.body
-    assert "written anew" in (await explain(capsys, "--id", await refuse(request.but(body=body))))[1]
+    assert "rewritten on the way" in (await explain(capsys, "--id", await refuse(request.but(body=body))))[1]
 
 
-async def test_pasted_request(refuse, tmp_path, monkeypatch, capsys):
-    """What `quarantine show --raw` writes can be pasted, from a file or standard input."""
+async def test_a_whole_request_is_read_from_a_file_or_standard_input(refuse, tmp_path, monkeypatch, capsys):
+    """The output of `quarantine show --raw` can be given as it is."""
     entry_id = await refuse(signed(sms(), base="http://hooks.example.com"))
     path = tmp_path / "request.txt"
     await show_quarantined(entry_id, raw=str(path))
@@ -108,8 +98,8 @@ async def test_pasted_request(refuse, tmp_path, monkeypatch, capsys):
     assert words in (await explain(capsys, "--request", "-"))[1]
 
 
-async def test_parts_as_with_curl(environment, sample, tmp_path, capsys):
-    """URL, headers and a file with the body are as good; Redis is not needed."""
+async def test_the_parts_of_a_request_can_be_given_as_options(environment, sample, tmp_path, capsys):
+    """URL, headers and a file with the body are enough, and Redis is not needed."""
     environment.delenv("REDIS_URL")
     request = signed(sample(), base="http://t.example.com")
     path = tmp_path / "body"
@@ -125,15 +115,15 @@ async def test_parts_as_with_curl(environment, sample, tmp_path, capsys):
 @pytest.mark.parametrize(
     "arguments", [["--id", "1-1"], ["--request", "/nowhere/at/all"], ["--url", "x"], ["--url", "/x", "--header", "y"]]
 )
-async def test_what_is_no_request(environment, redis, capsys, arguments):
-    """Nothing there to explain: status 2, and what is wrong."""
+async def test_a_request_that_cannot_be_read_ends_with_status_2(environment, redis, capsys, arguments):
+    """An unknown id, a missing file, a wrong URL and a wrong header are each reported."""
     status, text = await explain(capsys, *arguments)
     assert status == 2
     assert text
 
 
-async def test_settings_that_it_needs_are_named(environment):
-    """Without a token and a URL there is nothing to compare with."""
+async def test_a_missing_setting_is_named(environment):
+    """Without a token there is nothing to compare the signature with."""
     environment.delenv("TWILIO_AUTH_TOKEN")
     with pytest.raises(SettingsError, match="TWILIO_AUTH_TOKEN"):
         await explain_signature(options("--url", "/x"))

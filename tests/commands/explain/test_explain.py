@@ -1,4 +1,4 @@
-"""A signature that does not match is explained: each mistake of proxies, settings and signers by its name."""
+"""Explanations of signatures that do not match: each mistake of a proxy, a setting or a signer is named."""
 
 import json
 from hashlib import sha256
@@ -35,7 +35,7 @@ def of_form(signature, *, path=PATH, pairs=FORM, **headers):
 
 
 def of_json(body, signed, *, path=None, token=TOKEN, base=BASE):
-    """JSON that was signed as `signed` and came as `body`."""
+    """Return a request whose JSON was signed as `signed` and arrived as `body`."""
     path = path or f"/webhooks/conversations?bodySHA256={sha256(signed).hexdigest()}"
     signature = sign(token, f"{base}{path}".encode())
     return SignedRequest(path.encode(), {"x-twilio-signature": signature}, body, is_form=False)
@@ -49,8 +49,8 @@ def lines_of(request, url=BASE, accounts=ACCOUNTS):
 
 
 @pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
-def test_known_signatures_are_right(vector):
-    """Every known signature of a token is found right at its own URL, and with no other token."""
+def test_known_signatures_match(vector):
+    """Every reference signature matches at its URL with its token, and with no other token."""
     parts = urlsplit(vector["url"])
     base = f"{parts.scheme}://{parts.netloc}"
     params = vector["params"]
@@ -65,8 +65,8 @@ def test_known_signatures_are_right(vector):
     assert (wrong.is_right, wrong.is_explained) == (False, False)
 
 
-def test_vectors_with_a_mistake_of_their_own():
-    """Signatures that Twilio's library makes with a known mistake are explained by that mistake."""
+def test_known_mistakes_of_signers_are_named():
+    """Reference signatures that were made with a known mistake are explained by that mistake."""
     vectors = {vector["id"]: vector for vector in VECTORS}
     accounts = Accounts([Account(sid=ACCOUNT, tokens=("12345",))])
     known = [
@@ -108,8 +108,8 @@ def test_vectors_with_a_mistake_of_their_own():
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:9443", {"host": "[2001:db8::1]:8443"}, "other port"),
     ],
 )
-def test_wrong_base_url(signed_base, configured, headers, words):
-    """Scheme, host, port and prefix that were signed are named, with the setting that makes them right."""
+def test_a_wrong_base_url_is_named(signed_base, configured, headers, words):
+    """The scheme, host, port and prefix that were signed are named, with the setting to change."""
     request = of_form(signed_form(signed_base + PATH), **headers)
     explanation, text = lines_of(request, configured)
     assert words in text
@@ -128,12 +128,12 @@ def test_wrong_base_url(signed_base, configured, headers, words):
         (f"{PATH}?x=a+b", f"{PATH}?x=a%20b", "%20 at Twilio"),
         (f"{PATH}?x=a%20b", f"{PATH}?x=a+b", "+ at Twilio"),
         (f"{PATH}?x=%2B1", f"{PATH}?x=+1", "signed decoded"),
-        (f"{PATH}?x=%2b1", f"{PATH}?x=%2B1", "in another way"),
+        (f"{PATH}?x=%2b1", f"{PATH}?x=%2B1", "encoded differently"),
         (f"{PATH}?x=1", PATH, "without its query"),
     ],
 )
-def test_path_and_query_that_changed_on_the_way(path, signed, words):
-    """What a proxy or a framework does to a URL is named."""
+def test_a_changed_path_or_query_is_named(path, signed, words):
+    """Changes that proxies and frameworks make to a URL are named."""
     explanation, text = lines_of(of_form(signed_form(BASE + signed), path=path))
     assert words in text
     assert explanation.is_explained
@@ -152,8 +152,8 @@ CHANGED = {
 
 
 @pytest.mark.parametrize(("pairs", "words"), CHANGED.values(), ids=list(CHANGED))
-def test_form_that_changed_after_it_was_signed(pairs, words):
-    """What was done to a form between its signing and here is named."""
+def test_a_changed_form_is_named(pairs, words):
+    """Changes to a form after it was signed are named."""
     explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs)))
     assert words in text.lower() + text
     assert (explanation.is_right, explanation.is_explained) == (False, True)
@@ -167,8 +167,8 @@ def test_form_that_changed_after_it_was_signed(pairs, words):
         ({"CallToken", "StirVerstat"}, "CallToken and StirVerstat were not there"),
     ],
 )
-def test_call_parameters_that_are_not_signed(left_out, words):
-    """A call's parameters that some signers leave out are named."""
+def test_call_parameters_left_out_by_the_signer_are_named(left_out, words):
+    """Some signers leave out CallToken or StirVerstat."""
     pairs = [*FORM, ("CallToken", "%7B%22a%22%7D"), ("StirVerstat", "TN-Validation-Passed-A")]
     given = [pair for pair in pairs if pair[0] not in left_out]
     assert words in lines_of(of_form(signed_form(BASE + PATH, pairs=given), pairs=pairs))[1]
@@ -177,7 +177,7 @@ def test_call_parameters_that_are_not_signed(left_out, words):
 @pytest.mark.parametrize(
     ("token", "algorithm", "settings", "words"),
     [
-        (OTHER_TOKEN, "HMAC_SHA1", None, f"auth token 1 of account {OTHER}, which is not the account"),
+        (OTHER_TOKEN, "HMAC_SHA1", None, f"auth token 1 of account {OTHER}, but the webhook names another account"),
         (TOKEN, "HMAC_SHA256", None, "by HMAC_SHA256 with auth token 1"),
         (SECRET, "HMAC_SHA256", None, "no header names that key"),
         (TOKEN, "HMAC_SHA1", "key=key_1,algorithm=HMAC_SHA1", "names a shared key, but auth token 1"),
@@ -185,8 +185,8 @@ def test_call_parameters_that_are_not_signed(left_out, words):
         (SECRET, "HMAC_SHA1", "key=key_1,algorithm=HMAC_SHA256", "by HMAC_SHA1, but its header names another"),
     ],
 )
-def test_wrong_key_or_algorithm(token, algorithm, settings, words):
-    """Which token or key signed is named by its position and account, never told."""
+def test_a_wrong_key_or_algorithm_is_named(token, algorithm, settings, words):
+    """The token or key that signed is named by position and account, and never shown."""
     headers = {} if settings is None else {KEY_HEADER: settings}
     explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
     assert words in text
@@ -201,20 +201,20 @@ def test_wrong_key_or_algorithm(token, algorithm, settings, words):
         (SECRET, "HMAC_SHA256", "key=key_1,algorithm=HMAC_SHA256", f"shared key key_1 of account {ACCOUNT}"),
     ],
 )
-def test_right_signature_says_with_what(token, algorithm, settings, label):
-    """What the door accepts by now is told, with the key that made it."""
+def test_a_matching_signature_names_its_key(token, algorithm, settings, label):
+    """A signature that the receiver would accept is reported with the key that made it."""
     headers = {} if settings is None else {KEY_HEADER: settings}
     explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
     assert explanation.is_right
-    assert text == f"The signature is right with these settings, made with {label}."
+    assert text == f"The signature matches with these settings; it was made with {label}."
 
 
-def test_account_that_is_not_configured():
-    """A form of another account is told apart from a wrong signature; so is a token that opens it all the same."""
+def test_an_account_that_is_not_configured_is_named():
+    """The account is reported, and also a token of another account that matches."""
     pairs = [("AccountSid", "AC" + "9" * 32), *FORM[1:]]
     explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs), pairs=pairs))
     assert "which is not configured" in text
-    assert f"It was made with auth token 1 of account {ACCOUNT}" in text
+    assert f"It was signed with auth token 1 of account {ACCOUNT}" in text
     assert not explanation.is_right
 
 
@@ -224,16 +224,16 @@ def test_account_that_is_not_configured():
         (lambda text: f'"{text}"', "in quotes"),
         (quote_plus, "percent-encoded"),
         (lambda text: text.rstrip("="), "at the end"),
-        (lambda text: f"{text}, {text}", "came twice"),
+        (lambda text: f"{text}, {text}", "arrived twice"),
     ],
 )
-def test_header_that_was_damaged(spoil, words):
-    """A signature that is right and was mangled on its way is told."""
+def test_a_damaged_header_is_recognized(spoil, words):
+    """Quotes, percent-encoding, a lost = and a repeated value are named."""
     assert words in lines_of(of_form(spoil(signed_form(BASE + PATH))))[1]
 
 
-def test_plus_signs_of_the_header_that_became_spaces():
-    """A header that was decoded like a form is told."""
+def test_plus_signs_of_the_header_that_became_spaces_are_recognized():
+    """A header that was decoded like a form is named."""
     numbered = ([*FORM, ("N", str(number))] for number in range(1000))
     pairs = next(pairs for pairs in numbered if "+" in signed_form(BASE + PATH, pairs=pairs))
     request = of_form(signed_form(BASE + PATH, pairs=pairs).replace("+", " "), pairs=pairs)
@@ -241,16 +241,16 @@ def test_plus_signs_of_the_header_that_became_spaces():
 
 
 @pytest.mark.parametrize("signature", ["", "  ", None])
-def test_missing_signature(signature):
-    """Without one there is nothing to explain but that."""
+def test_a_missing_signature_is_reported(signature):
+    """An empty header counts as missing."""
     request = of_form(signature or "")
     explanation, text = lines_of(SignedRequest(PATH.encode(), {}, b"", is_form=True) if signature is None else request)
     assert "is missing" in text
     assert not explanation.is_explained
 
 
-def test_mail_is_signed_otherwise():
-    """A mail's signature has no URL and no token that could be wrong."""
+def test_a_signature_of_a_mail_is_not_explained():
+    """It contains neither a URL nor a token."""
     headers = {"x-twilio-email-event-webhook-signature": "MEUC"}
     assert "ECDSA" in lines_of(SignedRequest(b"/webhooks/email", headers, b"", is_form=False))[1]
 
@@ -259,34 +259,34 @@ BODY = EVENT_BODY.encode()
 
 
 @pytest.mark.parametrize(
-    ("came", "words"),
+    ("received", "words"),
     [
         (json.dumps(json.loads(EVENT_BODY), ensure_ascii=False).encode(), "without spaces"),
         (json.dumps(json.loads(EVENT_BODY), indent=4).encode(), "without spaces"),
-        (BODY + b"\n", "without the white space"),
-        (b'{"eventType": "X"}', "something on the way here has written anew."),
-        (b"", "something on the way here has written anew."),
-        (b"\xff{", "something on the way here has written anew."),
+        (BODY + b"\n", "without surrounding white space"),
+        (b'{"eventType": "X"}', "rewritten on the way."),
+        (b"", "rewritten on the way."),
+        (b"\xff{", "rewritten on the way."),
     ],
 )
-def test_json_that_was_written_anew(came, words):
-    """The URL is signed rightly and the body is another one: it is said, and how it was written where that is known."""
-    explanation, text = lines_of(of_json(came, BODY))
+def test_rewritten_json_is_recognized(received, words):
+    """The URL matches and the digest of the body does not; the original format is named if it is known."""
+    explanation, text = lines_of(of_json(received, BODY))
     assert "bodySHA256 is not the hash of the body" in text
     assert words in text
     assert (explanation.is_right, explanation.is_explained) == (False, True)
 
 
-def test_json_with_a_wrong_url():
-    """The digest is right, the base is not."""
+def test_json_with_a_wrong_base_url_is_explained_by_it():
+    """The digest of the body matches, so only the URL is named."""
     explanation, text = lines_of(of_json(BODY, BODY, base="http://hooks.example.com"))
     assert "PUBLIC_BASE_URL=http://hooks.example.com" in text
     assert "bodySHA256" not in text
     assert explanation.is_explained
 
 
-def test_json_whose_query_was_lost():
-    """Without its digest in the URL it is refused, and the URL that was signed is found."""
+def test_json_whose_query_was_lost_is_recognized():
+    """The digest is missing from the URL, and the URL that was signed is found."""
     signature = of_json(BODY, BODY).headers["x-twilio-signature"]
     request = SignedRequest(b"/webhooks/conversations", {"x-twilio-signature": signature}, BODY, is_form=False)
     explanation, text = lines_of(request)
@@ -295,15 +295,15 @@ def test_json_whose_query_was_lost():
     assert explanation.is_explained
 
 
-def test_json_of_any_account():
-    """JSON names no account before it is proven: the token of each one is as good."""
+def test_json_may_be_signed_by_any_account():
+    """JSON names no account outside its body, so the tokens of all accounts are tried."""
     explanation, text = lines_of(of_json(BODY, BODY, token=OTHER_TOKEN))
     assert explanation.is_right
     assert OTHER in text
 
 
-def test_several_mistakes_at_once():
-    """Behind a tunnel without TLS, with an old framework and another account's token: each is named."""
+def test_several_mistakes_are_all_named():
+    """A tunnel without TLS, lost empty parameters and the token of another account."""
     pairs = CHANGED["blanks"][0]
     signature = signed_form(f"http://t.example.com{PATH}", pairs=pairs, token=OTHER_TOKEN)
     _, text = lines_of(of_form(signature, host="t.example.com"))
@@ -312,17 +312,17 @@ def test_several_mistakes_at_once():
     assert OTHER in text
 
 
-def test_nothing_matches():
-    """What cannot be explained says how much was tried and what is most likely; it never guesses."""
+def test_a_signature_that_nothing_matches_is_not_explained():
+    """The answer gives the number of tries and the likely causes."""
     explanation, text = lines_of(of_form(signed_form(BASE + PATH, token="quite another")))
-    assert "Nothing that was tried matches" in text
+    assert "No match" in text
     assert "another auth token" in text
     assert (explanation.is_right, explanation.is_explained) == (False, False)
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60), st.text(st.characters(), max_size=30), st.booleans())
-def test_any_request_can_be_explained(raw_path, body, text, is_form):
-    """Whatever a request holds, an explanation comes back; a signature that nobody made is never explained."""
+def test_any_request_gets_an_answer(raw_path, body, text, is_form):
+    """No input raises, and a random signature is never explained."""
     names = ("x-twilio-signature", "host", "x-forwarded-host", "forwarded", "x-forwarded-prefix", KEY_HEADER)
     request = SignedRequest(raw_path, dict.fromkeys(names, text), body, is_form)
     accounts = Accounts([Account(sid=ACCOUNT, tokens=("t",))])
