@@ -78,8 +78,8 @@ def _check_mails(settings: Settings) -> Finding:
         "off": "off: all are refused without ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS",
         "credentials": "accepted by credentials, which prove the caller but not the content: prefer a signature",
     }
-    level = "warn" if proof == "credentials" else "ok"
-    return Finding(level, "mails", texts.get(proof, f"accepted by {proof}"))
+    text = texts.get(proof, f"accepted by {proof}")
+    return Finding("warn" if proof == "credentials" else "ok", "mails", text)
 
 
 def _check_policy(settings: Settings) -> list[Finding]:
