@@ -23,6 +23,7 @@ OLDEST_REDIS: Final = (7, 0)
 #: The share of maxmemory from which a warning is given.
 NEARLY_FULL: Final = 0.8
 
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the report; `level` is ok, warn or FAIL."""
