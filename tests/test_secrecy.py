@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from tests.support.processes import ROOT
 from tests.support.secrecy import PRIVATE, Secrecy, whatever_is_private
+from tests.support.source import ROOT
 
 pytestmark = pytest.mark.promise(5)
 

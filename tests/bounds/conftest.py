@@ -10,7 +10,6 @@ import pytest
 
 from router import logs
 from tests.bounds.site import Site
-from tests.support.redis_server import OwnServer
 
 
 @pytest.fixture
@@ -24,16 +23,6 @@ def lines(monkeypatch):
         return [line for text in stream.getvalue().splitlines() if (line := orjson.loads(text))["event"] == event]
 
     return find
-
-
-@pytest.fixture
-async def own_server(tmp_path):
-    """A running server that the test may fill."""
-    (tmp_path / "redis").mkdir()
-    server = OwnServer(tmp_path / "redis")
-    await server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

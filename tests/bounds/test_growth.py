@@ -17,10 +17,10 @@ from router.streams.consuming import budget
 from router.streams.delivery import Done, Later, Poison, StreamRef
 from router.streams.store.recent import Recent
 from tests.bounds.site import NUMBER, OURS
+from tests.harness.processes import start_process
 from tests.streams.consuming.test_consumer import LIMITS, Bench
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.growth import Snapshot, grown
-from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
 #: So many come each time, after as many to warm up; growing by nearly as much each time is growing.
@@ -90,7 +90,7 @@ async def api(tmp_path):
     port = free_port()
     credentials = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
     environment = credentials | {"TWILIO_API_KEY": "SK" + "0" * 31 + "1", "TWILIO_API_SECRET": "made-up-api-secret"}
-    process = await RunningProcess.start(tmp_path, "router", "sandbox", "--port", str(port), **environment)
+    process = await start_process(tmp_path, "router", "sandbox", "--port", str(port), **environment)
     await until(lambda: "TWILIO_CONVERSATIONS_URL=" in process.text, 30)
     yield f"http://127.0.0.1:{port}"
     await process.kill()

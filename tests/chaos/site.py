@@ -27,14 +27,16 @@ from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.embedded import free_port
 from tests.chaos.schedule import ROLES
 from tests.chaos.stories import ACCOUNT
-from tests.support.processes import ROOT, RunningProcess
-from tests.support.redis_server import OwnServer
+from tests.harness.processes import start_process
+from tests.harness.redis_server import RedisServer
+from tests.support.source import ROOT
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.chaos.timeline import Timeline
+    from tests.harness.processes import ProcessHandle
 
 TOKEN, KEY, SECRET = "c4a05" + "0" * 27, "SK0000000000000000000000000000c405", "made-up-api-secret"
 CLASSIC_SERVICE: Final = "IS0000000000000000000000000000c405"
@@ -80,19 +82,19 @@ class Keeper:
     directory: Path
     environment: dict[str, str]
     site: Site
-    running: RunningProcess | None = None
+    running: ProcessHandle | None = None
     down: float | None = None
     is_ending: bool = False
 
     async def keep(self) -> None:
         """Start it again and again until the end."""
         while not self.is_ending:
-            self.running = await RunningProcess.start(self.directory, *ROLES[self.role], **self.environment)
+            self.running = await start_process(self.directory, *ROLES[self.role], **self.environment)
             status = await self.running.process.wait()
             if self.is_ending:
                 return
             is_kill, pause = self.down is not None, RESTART if self.down is None else self.down
-            ended = End(self.role, self.running.process.pid, time.time(), status, is_kill, self.site.is_redis_away)
+            ended = End(self.role, self.running.pid, time.time(), status, is_kill, self.site.is_redis_away)
             self.site.ends.append(ended)
             self.running, self.down = None, None
             await self.site.timeline.pause(pause)
@@ -110,7 +112,7 @@ class Keeper:
         await until(lambda: self.running is not None, PATIENCE)
         await self.running.started()
         self.is_ending = True
-        return await self.running.end(signal.SIGTERM, limit=PATIENCE)
+        return await self.running.stop(signal.SIGTERM, limit=PATIENCE)
 
 
 @dataclass
@@ -139,7 +141,7 @@ class Site:
 
     async def __aenter__(self) -> Self:
         """Start everything, and return once it works."""
-        self.redis = OwnServer(_made(self.directory / "redis"), fsync=self.fsync)
+        self.redis = RedisServer(self.directory, fsync=self.fsync)
         self.environment = self._environment()
         self._write_roster()
         try:
@@ -212,7 +214,7 @@ class Site:
             "classic_webhook_timeout_seconds": PATIENCE,
             "callback_timeout_seconds": PATIENCE,
         }
-        self.sandbox = await RunningProcess.start(
+        self.sandbox = await start_process(
             _made(self.directory / "sandbox"),
             *("router", "sandbox", "--port", str(self.sandbox_port)),
             *("--callback-url", f"{self.public_url}/webhooks/conversations"),

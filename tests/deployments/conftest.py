@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import pytest
 
 from router.core.keys import Keys
-from router.streams.client.connection import connect
-from tests.support.deployments import Cluster, Sentinels
+from tests.harness.redis_topologies import Cluster, Sentinels
 
 
 def pytest_collection_modifyitems(items):
@@ -45,16 +43,3 @@ def sentinels(tmp_path_factory):
 def keys():
     """Keys of four partitions: in a Cluster of three nodes each has one of them at least."""
     return Keys(partitions=4)
-
-
-@pytest.fixture
-async def clients():
-    """Make clients for any URL; all are closed at the end."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(url, **options):
-            client = connect(url, **options)
-            stack.push_async_callback(client.aclose)
-            return client
-
-        yield make

@@ -6,7 +6,7 @@ import pytest
 
 from router.commands.check.command import _check_redis
 from router.settings.load import load
-from tests.support.deployments import DOWN_AFTER, SERVICE, Pair, Server
+from tests.harness.redis_topologies import SERVICE, PrimaryAndReplica, make_sentinel
 from tests.support.waiting import until
 
 
@@ -39,12 +39,8 @@ async def test_node_of_a_cluster_that_is_taken_for_a_server(cluster):
 
 async def test_replicas_are_held_against_what_is_waited_for(tmp_path):
     """One replica is enough for one and too few for two; without waiting a failover loses something."""
-    pair = Pair(tmp_path)
-    options = (
-        f"sentinel monitor {SERVICE} 127.0.0.1 {pair.primary.port} 1",
-        f"sentinel down-after-milliseconds {SERVICE} {DOWN_AFTER}",
-    )
-    sentinel = Server(tmp_path, *options, is_sentinel=True)
+    pair = PrimaryAndReplica(tmp_path)
+    sentinel = make_sentinel(tmp_path, pair.primary, quorum=1)
     url = f"redis+sentinel://127.0.0.1:{sentinel.port},127.0.0.1:1/{SERVICE}"
     try:
         await pair.start()

@@ -19,9 +19,9 @@ from router.streams.client.connection import Script, load_script, run_all
 from router.streams.consuming.groups import Heartbeat
 from router.streams.store.append import Appender
 from router.streams.store.watch import last_ids, watch
+from tests.harness.redis_topologies import SLOTS
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_watch import make, publish
-from tests.support.deployments import SLOTS
 from tests.support.waiting import until
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")

@@ -14,8 +14,8 @@ from router.streams.client.scripts import Replication, confirm
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done, StreamRef
 from router.streams.store.append import Appender
+from tests.harness.redis_topologies import Cluster
 from tests.streams.store.test_append import make_fields
-from tests.support.deployments import Cluster
 from tests.support.waiting import until
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")

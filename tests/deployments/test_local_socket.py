@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.streams.client.brokers import make_broker
-from tests.support.deployments import Server
+from tests.harness.redis_server import RedisServer
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ async def local(tmp_path):
     """The URL of a server that listens on a socket file; its path is short, because the system wants it so."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "redis.sock"
-        server = Server(tmp_path, f"unixsocket {place}")
+        server = RedisServer(tmp_path, f"unixsocket {place}")
         await server.start()
         try:
             yield f"unix://{place}?db=1"

@@ -13,9 +13,9 @@ from router.core.keys import confirmation
 from router.streams.client.scripts import NotReplicatedError, Replication
 from router.streams.store.append import Appender, is_outage
 from router.streams.store.ledgers import LedgerQuery, Store
+from tests.harness.redis_topologies import PrimaryAndReplica
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_ledgers import ACCOUNT, CONVERSATION, make_closed, make_ledger
-from tests.support.deployments import Pair
 from tests.support.waiting import until
 
 PATIENT = Replication(1, 1.5)
@@ -25,7 +25,7 @@ HASTY = Replication(1, 0.2)
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """A primary and its replica."""
-    pair = Pair(tmp_path_factory.mktemp("pair"))
+    pair = PrimaryAndReplica(tmp_path_factory.mktemp("pair"))
     try:
         asyncio.run(pair.start())
         yield pair

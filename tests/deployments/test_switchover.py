@@ -9,8 +9,8 @@ from router.core.keys import Keys
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done, StreamRef
 from router.streams.store.append import Appender
+from tests.harness.redis_topologies import SERVICE, Sentinels
 from tests.streams.store.test_append import make_fields
-from tests.support.deployments import SERVICE, Sentinels
 from tests.support.waiting import until
 
 

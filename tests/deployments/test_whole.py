@@ -13,8 +13,8 @@ import pytest
 
 from router.streams.client.connection import RedisError, connect
 from tests import test_walkthrough as tour
-from tests.support.deployments import Cluster, Sentinels
-from tests.support.dev import running_dev
+from tests.harness.dev import running_dev
+from tests.harness.redis_topologies import Cluster, Sentinels
 from tests.support.traffic import GREETING, Traffic
 from tests.support.waiting import until
 

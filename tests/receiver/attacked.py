@@ -15,8 +15,8 @@ import orjson
 from router.streams.client.embedded import free_port
 from tests.receiver.samples import BASE, PRIVATE, opened_by, signed, sms
 from tests.support.accounts import ACCOUNT, TOKEN
-from tests.support.processes import ROOT
 from tests.support.raw_http import framed, on_wire
+from tests.support.source import ROOT
 from tests.support.waiting import until
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from router.streams.store.quarantine import list_kept
 from tests.core.test_refused import REFUSED
+from tests.harness.redis_server import RedisServer
 from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, SAMPLES, signed, sms
-from tests.support.redis_server import OwnServer
 from tests.support.waiting import until
 
 BOUNDS = Bounds(entries=100, size=1_000_000, ttl=3600)
@@ -110,7 +110,7 @@ async def test_without_redis_the_answer_is_the_same_and_the_loss_is_told(start):
 async def test_a_server_that_stalls_delays_nobody(start, tmp_path, monkeypatch):
     """Answers come at once while Redis hangs; what waited is given up together, and the next one is kept again."""
     monkeypatch.setattr(quarantine, "TIME_LIMIT", 0.3)
-    server = OwnServer(tmp_path)
+    server = RedisServer(tmp_path)
     await server.start()
     try:
         receiver = await start(server_url=server.url)

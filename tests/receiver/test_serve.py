@@ -12,9 +12,9 @@ from yarl import URL
 
 from router.core.keys import Keys
 from router.streams.client.embedded import free_port, is_free
+from tests.harness.processes import start_process
 from tests.receiver.samples import BASE, PRIVATE, signed, sms
 from tests.support.accounts import ACCOUNT, TOKEN
-from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -34,7 +34,7 @@ async def launch(tmp_path, redis, redis_url):
     }
 
     async def start(*arguments, **changes):
-        process = await RunningProcess.start(
+        process = await start_process(
             tmp_path, "router", "receive", "--port", str(free_port()), *arguments, **(environment | changes)
         )
         running.append(process)
@@ -95,7 +95,7 @@ async def test_sigterm_under_load_loses_nobody(launch, redis, keeps):
     await process.started()
     async with Load(url_of(process), keeps=keeps) as load:
         await until(lambda: len(load.answers) > 300, 30)
-        assert await process.end() == 0
+        assert await process.stop() == 0
     assert load.errors == []
     assert set(load.answers) == {200}
     assert load.refused == load.callers
@@ -111,7 +111,7 @@ async def test_sigterm_under_load_of_several_processes_loses_nobody(launch, redi
     await process.started(2)
     async with Load(url_of(process), keeps=keeps) as load:
         await until(lambda: len(load.answers) > 300, 30)
-        assert await process.end() == 0
+        assert await process.stop() == 0
     assert load.errors == []
     assert set(load.answers) == {200}
     assert await redis.xlen(Keys().inbound(0)) == len(load.answers)
@@ -122,7 +122,7 @@ async def test_interrupt_ends_it_as_well(launch):
     """Ctrl-C is as good as SIGTERM."""
     process = await launch()
     await process.started()
-    assert await process.end(signal.SIGINT) == 0
+    assert await process.stop(signal.SIGINT) == 0
 
 
 async def test_signal_right_after_the_start_is_clean(launch):
@@ -131,7 +131,7 @@ async def test_signal_right_after_the_start_is_clean(launch):
         process = await launch()
         while not process.find("process.started"):  # noqa: ASYNC110 # no pause: as close to the line as can be
             await asyncio.sleep(0)
-        assert await process.end() == 0
+        assert await process.stop() == 0
 
 
 async def test_start_shows_its_settings_masked(launch):
@@ -169,7 +169,7 @@ async def test_several_processes_share_one_port(launch, redis):
     assert process.find("process.restarted")[0]["status"] == -signal.SIGKILL
     assert {await worker_of(url) for _ in range(20)} == {200}
 
-    assert await process.end() == 0
+    assert await process.stop() == 0
     assert is_free(port)
     assert len(process.find("process.stopped")) == 2
 
@@ -210,16 +210,16 @@ async def test_child_that_dies_again_and_again_ends_the_parent(launch):
     for deaths in range(3):
         await process.started(2 + deaths)
         os.kill(process.find("process.started")[-1]["pid"], signal.SIGKILL)
-        await until(lambda deaths=deaths: len(process.find("process.restarted")) > deaths or process.process.returncode)
-    assert await process.process.wait() == 1
+        await until(lambda deaths=deaths: len(process.find("process.restarted")) > deaths or process.returncode)
+    assert await process.wait() == 1
     (line,) = process.find("process.failed")
     assert "3 times" in line["reason"]
 
 
 async def test_settings_that_are_missing_are_all_named(tmp_path):
     """Exit status 2, and every variable in one message."""
-    process = await RunningProcess.start(tmp_path, "router", "receive", PORT="no port", ROUTER_LOGLEVEL="info")
-    assert await process.process.wait() == 2
+    process = await start_process(tmp_path, "router", "receive", PORT="no port", ROUTER_LOGLEVEL="info")
+    assert await process.wait() == 2
     for name in (
         "REDIS_URL",
         "TWILIO_ACCOUNT_SID",
@@ -238,7 +238,7 @@ async def test_port_that_is_taken(launch):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         process = await launch("--port", str(taken.getsockname()[1]))
-        assert await process.process.wait() == 1
+        assert await process.wait() == 1
         assert "address already in use" in process.text
 
 

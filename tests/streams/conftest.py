@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 
 import pytest
 
 from router import logs
 from router.core.keys import Keys
-from router.streams.client.connection import connect
 from router.streams.delivery import StreamRef
-from tests.support.redis_server import OwnServer
 
 
 @pytest.fixture
@@ -23,28 +20,6 @@ def keys():
 def stream(keys):
     """The stream that most of these tests read."""
     return StreamRef(0, keys.inbound(0))
-
-
-@pytest.fixture
-async def own_server(tmp_path):
-    """A running server that the test may stall and kill."""
-    server = OwnServer(tmp_path)
-    await server.start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture
-async def clients():
-    """Make clients for any URL; all are closed at the end."""
-    async with contextlib.AsyncExitStack() as stack:
-
-        def make(url, **options):
-            client = connect(url, **options)
-            stack.push_async_callback(client.aclose)
-            return client
-
-        yield make
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ async def test_who_wakes_up_after_a_take_over_changes_nothing(town, role, story,
     if (role, step) != ("worker", "XACK"):  # a worker tells of a batch before it acknowledges it
         await until(lambda: len(sleeper.process.find(DONE[role])) > said)
     await case.ended()
-    assert await sleeper.process.end() == 0
+    assert await sleeper.process.stop() == 0
 
 
 async def test_a_text_is_sent_once_where_its_sender_sleeps_for_less_than_it_takes_to_be_certain(town):
@@ -75,7 +75,7 @@ async def test_a_text_is_sent_once_where_its_sender_sleeps_for_less_than_it_take
     sleeper.resume(trap)
     await town.let_pass(11)
     await case.ended()
-    assert await sleeper.process.end() == 0
+    assert await sleeper.process.stop() == 0
 
 
 async def test_an_acknowledgment_by_who_woke_up_loses_nothing(town):
@@ -110,7 +110,7 @@ async def test_who_is_cut_off_from_redis_in_the_middle_of_a_call_changes_nothing
     trap.resumed.set()
     await until(lambda: lonely.process.find("event"))
     await case.ended()
-    assert await lonely.process.end() == 0
+    assert await lonely.process.stop() == 0
 
 
 async def test_a_live_consumer_keeps_an_event_for_ten_minutes_while_its_neighbors_flow(town):
@@ -141,4 +141,4 @@ async def test_a_live_consumer_keeps_an_event_for_ten_minutes_while_its_neighbor
     for one in (case, *neighbors):
         await one.ended()
     assert other.process.find("claimed") == []
-    assert await slow.process.end() == 0
+    assert await slow.process.stop() == 0

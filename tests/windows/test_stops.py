@@ -32,9 +32,9 @@ async def test_who_is_told_to_stop_under_load_finishes_what_it_has_begun(town, r
     await trap.sprung()
     await town.start(role)
     done = len(leaver.process.find(line))
-    leaver.process.process.send_signal(signal.SIGTERM)
+    leaver.process.send_signal(signal.SIGTERM)
     trap.resumed.set()
-    assert await leaver.process.process.wait() == 0
+    assert await leaver.process.wait() == 0
     assert len(leaver.process.find(line)) > done
     assert [one["event"] for one in leaver.process.lines[-2:]] == ["process.stopping", "process.stopped"]
     await playing
@@ -45,13 +45,13 @@ async def test_who_is_told_to_stop_under_load_finishes_what_it_has_begun(town, r
 @pytest.mark.parametrize(("role", "story", "call"), [(role, story, call) for role, story, _, call in CONSUMERS])
 async def test_what_does_not_finish_within_the_grace_is_handed_back_and_done_once(town, role, story, call):
     """A call that hangs is cut off; whoever goes on does it, and what arrives of it afterwards changes nothing."""
-    await town.members[role].process.end()
+    await town.members[role].process.stop()
     leaver = await town.start(role, ROUTER_GRACE="0.3")
     trap = leaver.set(Trap(call, Side.BEFORE, signal=0))
     case = await STORIES[story].begin(town)
     await case.play()
     await trap.sprung()
-    assert await leaver.process.end() == 0
+    assert await leaver.process.stop() == 0
     assert leaver.process.find("process.stopping")[0]["handed_back"] >= 1
     await town.start(role)
     await case.ended()

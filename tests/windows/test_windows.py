@@ -167,7 +167,7 @@ async def test_a_replay_that_dies_leaves_the_letter_or_the_entry_and_never_both(
     killed = await town.launch(*command, trap=Trap("replay", side))
     assert await killed.died()
     again = await town.launch(*command)
-    assert await again.process.process.wait() == (0 if side is BEFORE else 1)
+    assert await again.process.wait() == (0 if side is BEFORE else 1)
     await case.ended()
 
 

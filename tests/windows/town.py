@@ -25,9 +25,9 @@ from router.simulator.mail import MailSender
 from router.simulator.mail_keys import make_key, public_text
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
+from tests.harness.fork_server import ForkServer
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.keys import problems_of
-from tests.support.nursery import Nursery
 from tests.support.relay import HTTP, REDIS, Relay, Trap
 from tests.support.source import ROOT
 from tests.support.waiting import until
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from router.simulator.messages import SimulatedWebhook
-    from tests.support.processes import RunningProcess
+    from tests.harness.processes import ProcessHandle
 
 KEY, SECRET = "SK00000000000000000000000000000001", "made-up-api-secret"
 BASE = "https://hooks.example.com"
@@ -63,7 +63,7 @@ ROSTER = '[[agent]]\nidentity = "dana"\nname = "Dana"\ncapacity = 1000\n'
 class Member:
     """One process and its relays."""
 
-    def __init__(self, process: RunningProcess, redis: Relay, api: Relay) -> None:
+    def __init__(self, process: ProcessHandle, redis: Relay, api: Relay) -> None:
         self.process, self.redis, self.api = process, redis, api
 
     def set(self, trap: Trap) -> Trap:
@@ -73,12 +73,12 @@ class Member:
 
     def resume(self, trap: Trap) -> None:
         """Let it go on where it was stopped."""
-        self.process.process.send_signal(signal.SIGCONT)
+        self.process.send_signal(signal.SIGCONT)
         trap.resumed.set()
 
     async def died(self) -> bool:
         """Wait for its end, and tell whether it was killed."""
-        return await self.process.process.wait() == -signal.SIGKILL
+        return await self.process.wait() == -signal.SIGKILL
 
 
 class Town:
@@ -95,7 +95,7 @@ class Town:
         self._sandbox_address: tuple[str, int] = sandbox.addresses[0]
         self._directory = directory
         self._session = session
-        self._nursery = Nursery(directory)
+        self._fork_server = ForkServer(directory)
         self._stack = AsyncExitStack()
 
     # --- processes -----------------------------------------------------------------------------------------------
@@ -106,14 +106,14 @@ class Town:
             await self.redis.script_load(path.read_text(encoding="utf-8"))
         shutil.copytree(ROOT / "config", self._directory / "config")
         (self._directory / "config/roster.toml").write_text(ROSTER)
-        await self._stack.enter_async_context(self._nursery)
+        await self._stack.enter_async_context(self._fork_server)
         for role in ROLES:
             await self.start(role)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for member in self.members.values():
-            self.ended.append(await member.process.end())
+            self.ended.append(await member.process.stop())
         await self._stack.aclose()
         immortal = await problems_of(self.redis)
         await self.redis.flushall()
@@ -133,7 +133,7 @@ class Town:
         redis = await self._stack.enter_async_context(Relay(self._redis_address, REDIS).running())
         api = await self._stack.enter_async_context(Relay(self._sandbox_address, HTTP).running())
         environment = self._environment(redis.port, api.port) | settings
-        process = await self._nursery.start(*arguments, **environment)
+        process = await self._fork_server.start(*arguments, **environment)
         member = Member(process, redis, api)
         for relay in (redis, api):
             relay.victim = process.process.send_signal
@@ -145,18 +145,18 @@ class Town:
         """Undo what a test that failed has left behind, so that it fails alone."""
         for role, member in [*self.members.items()]:
             for relay in (member.redis, member.api):
-                if relay.trap is not None and member.process.process.returncode is None:
+                if relay.trap is not None and member.process.returncode is None:
                     member.resume(relay.trap)
                 relay.trap = None
                 relay.mend()
-            if member.process.process.returncode is not None:
+            if member.process.returncode is not None:
                 await self.start(role)
 
     @asynccontextmanager
     async def door(self, member: Member) -> AsyncIterator[Relay]:
         """A relay between callers and the receiver, which stops `member`."""
         async with Relay(("127.0.0.1", self.port), HTTP).running() as relay:
-            relay.victim = member.process.process.send_signal
+            relay.victim = member.process.send_signal
             yield relay
 
     def _environment(self, redis: int, api: int) -> dict[str, str]:

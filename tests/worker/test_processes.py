@@ -11,9 +11,9 @@ from yarl import URL
 from router.core.keys import RESOLVER
 from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
+from tests.harness.processes import start_process
 from tests.receiver.samples import signed, sms
 from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, SECRET, TOKEN
-from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -38,7 +38,7 @@ async def launch(tmp_path, harness):
     }
 
     async def start(*arguments, **changes):
-        process = await RunningProcess.start(tmp_path, "router", *arguments, **(environment | changes))
+        process = await start_process(tmp_path, "router", *arguments, **(environment | changes))
         running.append(process)
         return process
 
@@ -75,8 +75,8 @@ async def test_killed_worker_is_replaced_within_seconds(launch, harness):
     await enter_many(harness, EVENTS)
     victim = await launch("work", ROUTER_BATCH="50", ROUTER_WINDOW="50", ROUTER_API_CONCURRENCY="8")
     await until(lambda: published(harness, EVENTS // 4), 30)
-    os.kill(victim.process.pid, signal.SIGKILL)
-    await victim.process.wait()
+    os.kill(victim.pid, signal.SIGKILL)
+    await victim.wait()
     before = len(await harness.entries())
     pending = (await harness.redis.xpending(harness.inbound.key, RESOLVER))["pending"]
     assert before < EVENTS, "killed too late to prove anything"
@@ -99,7 +99,7 @@ async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, harness
     await until(lambda: not any(fault["left"] for fault in faults.listing()), 30)
     survivor = await launch("work")
     await survivor.started()
-    os.kill(victim.process.pid, signal.SIGKILL)
+    os.kill(victim.pid, signal.SIGKILL)
     await harness.finished(60)
     await assert_one_of_each(harness, number)
     await until(lambda: sum(line["entries"] for line in survivor.find("claimed")) == number)
@@ -110,14 +110,14 @@ async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, harness):
     await enter_many(harness, 400)
     leaver = await launch("work", ROUTER_BATCH="20", ROUTER_WINDOW="20", ROUTER_API_CONCURRENCY="4")
     await until(lambda: published(harness, 50), 30)
-    assert await leaver.end() == 0
+    assert await leaver.stop() == 0
     assert leaver.lines[-1]["event"] == "process.stopped"
     assert not [key async for key in harness.redis.scan_iter(f"{harness.keys.namespace}:*heartbeat*")]
     assert len(await harness.entries()) < 400, "stopped too late to prove anything"
     survivor = await launch("work")
     await harness.finished()
     await assert_one_of_each(harness, 400)
-    assert await survivor.end() == 0
+    assert await survivor.stop() == 0
 
 
 async def test_sigterm_during_an_outage_hands_back(launch, harness):
@@ -126,7 +126,7 @@ async def test_sigterm_during_an_outage_hands_back(launch, harness):
     await enter_many(harness, 5)
     leaver = await launch("work", ROUTER_GRACE="0.5")
     await until(lambda: leaver.find("event.waiting"), 20)
-    assert await leaver.end() == 0
+    assert await leaver.stop() == 0
     harness.clear_faults()
     survivor = await launch("work")
     await survivor.started()
@@ -145,7 +145,7 @@ async def test_worker_without_its_group_makes_it_again_and_works_on(launch, harn
     await enter_many(harness, 3)
     await harness.finished()
     await assert_one_of_each(harness, 3)
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
 
 
 async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, harness):
@@ -155,7 +155,7 @@ async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, h
     await harness.redis.delete(harness.inbound.key)
     await harness.redis.set(harness.inbound.key, "no stream", ex=60)
     async with asyncio.timeout(20):
-        assert await worker.process.wait() == 1
+        assert await worker.wait() == 1
     assert worker.find("reading.failed")
     assert worker.find("process.failed")
     await harness.redis.delete(harness.inbound.key)
@@ -185,7 +185,7 @@ async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, har
     await harness.finished()
     await assert_one_of_each(harness, 1)
     assert await harness.redis.xlen(harness.inbound.key) == 1
-    assert await asyncio.gather(*(process.end() for process in processes)) == [0, 0, 0, 0]
+    assert await asyncio.gather(*(process.stop() for process in processes)) == [0, 0, 0, 0]
 
 
 async def test_operators_port_of_the_worker(launch, harness):
@@ -199,7 +199,7 @@ async def test_operators_port_of_the_worker(launch, harness):
         text = await answer.text()
     assert 'router_events_total{result="joined",source="messaging"} 2.0' in text
     assert 'router_api_calls_total{method="POST",route="/v2/Conversations",status="201"} 2.0' in text
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
 
 
 async def test_log_of_a_worker_names_nobody(launch, harness):
@@ -208,15 +208,15 @@ async def test_log_of_a_worker_names_nobody(launch, harness):
     await worker.started()
     await enter_many(harness, 3)
     await harness.finished()
-    assert await worker.end() == 0
+    assert await worker.stop() == 0
     for secret in ("+15550000", "15557650000", TOKEN, SECRET, KEY):
         assert secret not in worker.text
 
 
 async def test_settings_that_are_missing_are_all_named(tmp_path):
     """Exit status 2, and every variable in one message."""
-    process = await RunningProcess.start(tmp_path, "router", "work", ROUTER_WINDOW="0")
-    assert await process.process.wait() == 2
+    process = await start_process(tmp_path, "router", "work", ROUTER_WINDOW="0")
+    assert await process.wait() == 2
     for name in (
         "REDIS_URL",
         "TWILIO_ACCOUNT_SID",
@@ -232,7 +232,7 @@ async def test_policy_that_cannot_be_meant_stops_the_start(tmp_path, launch):
     """A misspelt rule is named with its line, before anything is read."""
     (tmp_path / "routing.toml").write_text('[default]\ntarget = "ai-agnet"\n')
     process = await launch("work", ROUTER_CONFIG_DIR=str(tmp_path))
-    assert await process.process.wait() == 2
+    assert await process.wait() == 2
     assert "routing.toml:2" in process.text
     assert "Traceback" not in process.text
 
@@ -242,6 +242,6 @@ async def test_policy_that_is_missing_stops_the_start(tmp_path, launch, problem)
     """A configuration folder that is not there is a setting that is wrong, not a crash."""
     folder = tmp_path / "nowhere" if problem == "no folder" else tmp_path
     process = await launch("work", ROUTER_CONFIG_DIR=str(folder))
-    assert await process.process.wait() == 2
+    assert await process.wait() == 2
     assert "routing.toml" in process.text
     assert "Traceback" not in process.text

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from router.receiver.spool import journal as journals
 from router.receiver.spool.journal import Journal, UnreadableJournalError, size_of
 from router.streams.store.append import InboundFields
-from tests.support.processes import ROOT
+from tests.support.source import ROOT
 
 OTHER_PROCESS = """
 import sys

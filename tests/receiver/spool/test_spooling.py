@@ -16,10 +16,10 @@ from router.core.keys import Keys
 from router.receiver.spool import drainer
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
+from tests.harness.processes import start_process
+from tests.harness.redis_server import RedisServer
 from tests.receiver.samples import BASE, signed, sms
 from tests.support.accounts import ACCOUNT, TOKEN
-from tests.support.processes import RunningProcess
-from tests.support.redis_server import OwnServer
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
@@ -34,8 +34,7 @@ def soon(monkeypatch):
 @pytest.fixture
 async def server(tmp_path):
     """A running server of the test's own, with a client in `server.redis`."""
-    (tmp_path / "redis").mkdir()
-    server = OwnServer(tmp_path / "redis")
+    server = RedisServer(tmp_path)
     await server.start()
     server.redis = connect(server.url)
     yield server
@@ -276,7 +275,7 @@ async def test_process_that_ends_with_a_full_spool_leaves_it_to_the_next(server,
     }
 
     async def launch():
-        process = await RunningProcess.start(tmp_path, "router", "receive", "--port", str(free_port()), **environment)
+        process = await start_process(tmp_path, "router", "receive", "--port", str(free_port()), **environment)
         (line,) = await process.started()
         return process, f"http://127.0.0.1:{line['port']}"
 
@@ -286,8 +285,8 @@ async def test_process_that_ends_with_a_full_spool_leaves_it_to_the_next(server,
         server.kill()
         answers = await asyncio.gather(*[post(url, each) for each in range(1, 60)])
         assert answers == [200] * 59
-        os.kill(first.process.pid, number)
-        assert await first.process.wait() in {0, -signal.SIGKILL}
+        os.kill(first.pid, number)
+        assert await first.wait() in {0, -signal.SIGKILL}
         await server.start()
         second, url = await launch()
         await until(lambda: second.find("spool.drained"), 30)
@@ -296,7 +295,7 @@ async def test_process_that_ends_with_a_full_spool_leaves_it_to_the_next(server,
         assert sorted(found) == list(range(1, 61))
         (adopted,) = second.find("spool.adopted")
         assert adopted["entries"] == 59
-        assert await second.end() == 0
+        assert await second.stop() == 0
         assert not list((tmp_path / "spool").glob("*.sqlite*"))
     finally:
         for process in (first, second):

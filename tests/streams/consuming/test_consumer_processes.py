@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from tests.harness.processes import start_process
 from tests.streams.consumer_program import ATTEMPTS, EFFECTS, GROUP
-from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.processes]
@@ -25,7 +25,7 @@ async def start(tmp_path, redis_url, redis):
 
     async def start_one(delay=0.0, grace=5.0, stuck_from=ENTRIES):
         arguments = [str(one) for one in (stuck_from, delay, grace, TTL)]
-        process = await RunningProcess.start(tmp_path, "tests.streams.consumer_program", redis_url, *arguments)
+        process = await start_process(tmp_path, "tests.streams.consumer_program", redis_url, *arguments)
         running.append(process)
         await process.started()
         return process
@@ -96,14 +96,14 @@ async def test_a_consumer_that_is_told_to_stop_ends_cleanly_and_a_survivor_goes_
     stopping = await start(delay=0.05)
     await until(lambda: _has_effects(redis, 20))
     survivor = await start(delay=0.01)
-    assert await stopping.end(signal.SIGTERM) == 0
+    assert await stopping.stop(signal.SIGTERM) == 0
     stopped_at = time.monotonic()
     assert [line["handed_back"] for line in stopping.find("process.stopping")] == [0]
     await until(lambda: all_done(redis, stream))
     assert time.monotonic() - stopped_at < 2 * TTL + 1
     assert await redis.scard(EFFECTS) == ENTRIES
     assert {int(count) for count in await redis.hvals(ATTEMPTS)} == {1}
-    assert await survivor.end() == 0
+    assert await survivor.stop() == 0
     assert await redis.xinfo_consumers(stream.key, GROUP) == []
 
 
@@ -111,7 +111,7 @@ async def test_what_does_not_finish_within_the_grace_is_handed_back(start, redis
     """Entries that take too long are cut off: still exit 0, and a survivor does them."""
     stopping = await start(grace=0.2, stuck_from=0)
     await until(lambda: _is_attempted(redis, 20))
-    assert await stopping.end(signal.SIGTERM, limit=5) == 0
+    assert await stopping.stop(signal.SIGTERM, limit=5) == 0
     assert stopping.find("process.stopping")[0]["handed_back"] >= 20
     assert len((await pending_of(redis, stream)).popitem()[1]) >= 20
     await start()
@@ -137,7 +137,7 @@ async def test_a_process_whose_stream_is_another_type_ends_with_a_status_that_is
     await redis.delete(stream.key)
     await redis.set(stream.key, "no stream", ex=60)
     async with asyncio.timeout(20):
-        assert await process.process.wait() == 1
+        assert await process.wait() == 1
     [line] = process.find("reading.failed")
     assert "WRONGTYPE" in line["reason"]
     assert await redis.get(stream.key) == b"no stream"

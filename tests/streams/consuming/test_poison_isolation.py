@@ -19,8 +19,8 @@ from router.streams.consuming.poison_isolation import (
 )
 from router.streams.delivery import Delivery, Done, Poison
 from router.streams.store.dead_letters import list_letters
+from tests.harness.processes import start_process
 from tests.streams.consumer_program import EFFECTS, GROUP
-from tests.support.processes import RunningProcess
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.promise(4)
@@ -279,7 +279,7 @@ async def test_an_entry_that_kills_its_process_is_given_up_and_its_neighbors_pas
 
     async def start():
         arguments = [str(one) for one in (ENTRIES, 0.001, 5, TTL)]
-        process = await RunningProcess.start(tmp_path, "tests.streams.consumer_program", redis_url, *arguments)
+        process = await start_process(tmp_path, "tests.streams.consumer_program", redis_url, *arguments)
         processes.append(process)
         return process
 
@@ -289,7 +289,7 @@ async def test_an_entry_that_kills_its_process_is_given_up_and_its_neighbors_pas
         async def replace_the_dead():
             nonlocal deaths
             for position, one in enumerate(running):
-                if one.process.returncode is not None:
+                if one.returncode is not None:
                     deaths += 1
                     running[position] = await start()
             return [one async for one in list_letters(redis, keys)]
@@ -304,7 +304,7 @@ async def test_an_entry_that_kills_its_process_is_given_up_and_its_neighbors_pas
             f"it was being worked on when {LEAST_CRASHES} processes died",
             LEAST_CRASHES,
         )
-        assert [one.process.returncode for one in running] == [None, None]
+        assert [one.returncode for one in running] == [None, None]
     finally:
         for process in processes:
             await process.kill()

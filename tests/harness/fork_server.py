@@ -1,7 +1,7 @@
-"""Real processes in a fraction of the time: a program that has imported the project and forks for each one.
+"""Processes of the project in a fraction of the time: a program that has imported it forks for each one.
 
-`python -m tests.support.nursery` reads one JSON object a line, {"arguments", "environment", "output"}, and becomes the
-parent of a process that runs those arguments as `python -m` would: a session, an environment and an output of its own.
+`python -m tests.harness.fork_server` reads one JSON object a line, {"arguments", "environment", "output"}, and forks a
+process that runs these arguments as `python -m` would, in a session and with an environment and an output of its own.
 It answers {"pid"} for each, and {"pid", "status"} as each ends. When its input ends it kills what is left.
 """
 
@@ -22,9 +22,9 @@ import handlers.__main__
 import handlers.app
 import router.__main__
 import router.receiver.serve
-import router.worker.app  # the roots are imported for what they import
-from tests.support.processes import ROOT, RunningProcess
-from tests.support.waiting import until
+import router.worker.app  # with the composition roots everything is imported before the first fork
+from tests.harness.processes import ProcessHandle
+from tests.support.source import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 MAINS = {"router": router.__main__.main, "handlers": handlers.__main__.main}
 
 
-class Nursery:
-    """Starts processes; an async context manager, which leaves none behind."""
+class ForkServer:
+    """Starts processes, with their logs in `directory`; an async context manager, which leaves none behind."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._children: dict[int, Child] = {}
-        self._asked: list[asyncio.Future[int]] = []
-        self._number = 0
+        self._children: dict[int, ForkedProcess] = {}
+        self._requests: list[asyncio.Future[int]] = []
 
     async def __aenter__(self) -> Self:
         self._program = await asyncio.create_subprocess_exec(
@@ -59,55 +58,57 @@ class Nursery:
         await self._listening
         await self._program.wait()
 
-    async def start(self, *arguments: str, **environment: str) -> RunningProcess:
-        """Start `python -m ARGUMENTS` with this environment and nothing of ours."""
-        self._number += 1
-        output = self._directory / f"{self._number}-{arguments[-1]}.log"
+    async def start(self, *arguments: str, **environment: str) -> ProcessHandle:
+        """Start `python -m ARGUMENTS` with this environment and no other setting."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._requests.append(answer)
+        output = self._directory / f"{len(self._requests)}-{arguments[-1]}.log"
         output.touch()
         given = {"PATH": os.environ["PATH"], "ROUTER_SPOOL_DIR": str(self._directory / "spool")} | environment
-        asked = {"arguments": arguments, "environment": given, "output": str(output)}
-        self._asked.append(asyncio.get_running_loop().create_future())
-        self._program.stdin.write(json.dumps(asked).encode() + b"\n")
-        pid = await self._asked[-1]
-        return RunningProcess(self._children[pid], output)
+        request = {"arguments": arguments, "environment": given, "output": str(output)}
+        self._program.stdin.write(json.dumps(request).encode() + b"\n")
+        return ProcessHandle(self._children[await answer], output)
 
     async def _listen(self) -> None:
-        waiting = iter(self._asked)
+        waiting = iter(self._requests)
         while line := await self._program.stdout.readline():
-            told = json.loads(line)
-            if "status" in told:
-                self._children[told["pid"]].returncode = told["status"]
+            answer = json.loads(line)
+            if "status" in answer:
+                self._children[answer["pid"]].end(answer["status"])
             else:
-                self._children[told["pid"]] = Child(told["pid"])
-                next(waiting).set_result(told["pid"])
+                self._children[answer["pid"]] = ForkedProcess(answer["pid"])
+                next(waiting).set_result(answer["pid"])
 
 
-class Child:
-    """What RunningProcess needs of a process that is not our own child."""
+class ForkedProcess:
+    """A process that is no child of this one, with the interface of asyncio's own."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.returncode: int | None = None
+        self._ended = asyncio.Event()
+
+    def end(self, status: int) -> None:
+        """Note that it has ended."""
+        self.returncode = status
+        self._ended.set()
 
     def send_signal(self, number: int) -> None:
         if self.returncode is not None:
-            raise ProcessLookupError(self.pid)  # it may be another's by now
+            raise ProcessLookupError(self.pid)  # its id may be another process' by now
         os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
-
     async def wait(self) -> int:
-        await until(lambda: self.returncode is not None, timeout=60)
+        await self._ended.wait()
         return self.returncode
 
 
 def _serve() -> None:
-    """Fork for whoever asks on standard input, tell on standard output; it has one thread, so that it may fork."""
-    wakeup, told = socket.socketpair()
-    for end in (wakeup, told):
+    """Fork for each line of standard input, report on standard output; it has one thread, so that it may fork."""
+    wakeup, noted = socket.socketpair()
+    for end in (wakeup, noted):
         end.setblocking(False)
-    signal.set_wakeup_fd(told.fileno())
+    signal.set_wakeup_fd(noted.fileno())
     signal.signal(signal.SIGCHLD, lambda *_: None)
     selector = selectors.DefaultSelector()
     selector.register(wakeup, selectors.EVENT_READ)
@@ -117,59 +118,59 @@ def _serve() -> None:
         ready = {key.fd for key, _ in selector.select()}
         if wakeup.fileno() in ready:
             wakeup.recv(4096)
-            _bury(living)
+            _report_ended(living)
         if 0 in ready:
             if not (more := os.read(0, 65536)):
                 break
-            *asked, read = (read + more).split(b"\n")
-            for line in asked:
-                pid = _bear(json.loads(line))
+            *requests, read = (read + more).split(b"\n")
+            for line in requests:
+                pid = _fork(json.loads(line))
                 living.add(pid)
-                _tell(pid=pid)
+                _report(pid=pid)
     for pid in living:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _bury(living: set[int]) -> None:
+def _report_ended(living: set[int]) -> None:
     while living:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
             return
         living.discard(pid)
-        _tell(pid=pid, status=os.waitstatus_to_exitcode(status))
+        _report(pid=pid, status=os.waitstatus_to_exitcode(status))
 
 
-def _tell(**what: int) -> None:
+def _report(**what: int) -> None:
     os.write(1, json.dumps(what).encode() + b"\n")
 
 
-def _bear(asked: dict[str, Any]) -> int:
+def _fork(request: dict[str, Any]) -> int:
     if pid := os.fork():
         return pid
     status = 1
     try:
-        status = _live(asked)
-    except BaseException:  # noqa: BLE001 - the end of a process: Python would print it, and end with 1
+        status = _run(request)
+    except BaseException:  # noqa: BLE001 - as Python itself: print it, and end with 1
         traceback.print_exc()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
 
 
-def _live(asked: dict[str, Any]) -> int:
-    """Be the process: nothing of the parent is left but what it had imported."""
+def _run(request: dict[str, Any]) -> int:
+    """Be the process: all that is left of the parent is what it had imported."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    output = os.open(asked["output"], os.O_WRONLY | os.O_APPEND)
+    output = os.open(request["output"], os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.closerange(3, 256)
     os.environ.clear()
-    os.environ.update(asked["environment"])
+    os.environ.update(request["environment"])
     random.seed()
-    module, *arguments = asked["arguments"]
+    module, *arguments = request["arguments"]
     sys.argv = [module, *arguments]
     return MAINS[module](arguments)
 

@@ -1,0 +1,16 @@
+"""What starts and stops the project for tests: one way for each part, whoever needs it.
+
+    processes.py         a process with a log of its own: start, wait until it is up, stop, kill
+    fork_server.py       the same for many short-lived processes, in a fraction of the time
+    redis_server.py      a Redis server that a test may stall, kill and start again
+    redis_topologies.py  several servers: a primary with a replica, Sentinels, a Cluster
+    sandbox.py           the sandbox within this process, and a client of its API
+    serving.py           any web application within this process, on a free port
+    settings.py          the environment and the configuration folder of a deployment
+    deployment.py        what a deployment has published and what it has still to do
+    dev.py               `python -m router dev`: all processes at once
+
+Tests that need more build on these: tests/worker/harness.py and tests/handlers/harness.py (one component in this
+process), tests/bounds/deployment.py (all components in this process), tests/windows/deployment.py (processes behind
+relays), tests/chaos/deployment.py (processes that are restarted), tests/benchmarks/deployment.py (processes on cores).
+"""

@@ -1,0 +1,44 @@
+"""`python -m router dev` for tests: every process of the project, on an embedded Redis or one of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any
+
+from router.settings.environment import read_dotenv
+from tests.support.source import ROOT
+from tests.support.waiting import scaled, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def launch_dev(
+    state: Path, *arguments: str, output: IO[Any] | int = subprocess.PIPE, **changes: str
+) -> subprocess.Popen[str]:
+    """Start `dev` on free ports with its state in a folder, without any setting of this process."""
+    command = [sys.executable, "-m", "router", "dev", "--state-dir", str(state), "--port", "0", "--sandbox-port", "0"]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
+    inherited.pop("REDIS_URL", None)
+    return subprocess.Popen(
+        [*command, *arguments], cwd=ROOT, env=inherited | changes, stdout=output, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@contextmanager
+def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[str, str]]:
+    """Run `dev --no-demo` while the block runs; gives the dev.env that it wrote. It must end with status 0."""
+    with (state / "out").open("w") as output:
+        process = launch_dev(state, "--no-demo", *arguments, output=output, **changes)
+    try:
+        asyncio.run(until(lambda: (state / "dev.env").exists() or process.poll() is not None, timeout=60))
+        assert process.poll() is None, (state / "out").read_text()
+        yield read_dotenv(state / "dev.env")
+    finally:
+        process.terminate()
+        assert process.wait(timeout=scaled(60)) == 0, (state / "out").read_text()

@@ -1,0 +1,113 @@
+"""Processes of the project: started with an environment of their own, watched by their log lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tests.support.source import ROOT
+from tests.support.waiting import deadline, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Process(Protocol):
+    """What a handle needs of a process: of asyncio's own, and of one that the fork server started."""
+
+    pid: int
+    returncode: int | None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; ProcessLookupError if it has ended."""
+
+    async def wait(self) -> int:
+        """Return its exit status once it has ended."""
+
+
+class ProcessHandle:
+    """A started process; `output` is its log, with one JSON object a line."""
+
+    def __init__(self, process: Process, output: Path) -> None:
+        self.process, self.output = process, output
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status (the negative number of the signal that killed it), None while it runs."""
+        return self.process.returncode
+
+    @property
+    def text(self) -> str:
+        """All of its output so far."""
+        return self.output.read_text(encoding="utf-8")
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its complete log lines so far."""
+        whole = [line for line in self.text.splitlines(keepends=True) if line.endswith("\n") and line[0] == "{"]
+        return [json.loads(line) for line in whole]
+
+    def find(self, event: str) -> list[dict[str, Any]]:
+        """Return its log lines of one event."""
+        return [line for line in self.lines if line["event"] == event]
+
+    async def started(self, times: int = 1) -> list[dict[str, Any]]:
+        """Wait until it (or so many of its children) logs that it is up; returns these lines."""
+        await until(lambda: len(self.find("process.started")) >= times or self.returncode is not None)
+        assert self.returncode is None, self.text
+        return self.find("process.started")
+
+    def send_signal(self, number: int) -> bool:
+        """Send a signal; returns False if it has ended already."""
+        try:
+            self.process.send_signal(number)
+        except ProcessLookupError:
+            return False
+        return True
+
+    async def wait(self, limit: float = 60.0) -> int:
+        """Return its exit status once it has ended; TimeoutError after `limit` scaled seconds."""
+        async with deadline(limit):
+            return await self.process.wait()
+
+    async def stop(self, number: int = signal.SIGTERM, *, limit: float = 60.0) -> int:
+        """Send a signal and return the exit status."""
+        self.send_signal(number)
+        return await self.wait(limit)
+
+    async def kill(self) -> None:
+        """End it and all its children at once, whatever state they are in."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        await self.wait()
+
+
+async def start_process(directory: Path, *arguments: str, **environment: str) -> ProcessHandle:
+    """Start `python -m ARGUMENTS` with its log and its spool in a directory.
+
+    It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
+    """
+    output = directory / f"{time.monotonic_ns()}.log"
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    with output.open("wb") as sink:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *arguments,
+            cwd=ROOT,
+            env=inherited | {"ROUTER_SPOOL_DIR": str(directory / "spool")} | environment,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
+        )
+    return ProcessHandle(process, output)
