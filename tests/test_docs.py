@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from handlers.app import HANDLERS
 from router.__main__ import make_parser
 from router.core.addresses import Address, Channel
-from router.core.entries import DATA_TYPES, ClosedData, Entry, JoinedData, make_entry
+from router.core.entries import DATA_TYPES, ClosedData, Entry, JoinedData
 from router.core.errors import PolicyError
 from router.core.events import SourceName
 from router.core.keys import Keys, Target
@@ -33,6 +33,7 @@ from router.metrics import COUNTERS, GAUGES
 from router.settings.model import Settings, variable_of
 from router.settings.policy_file import read_policy
 from tests.benchmarks.targets import TARGETS
+from tests.support.entries import fields_of, make_entry
 from tests.support.source import ROOT
 from tests.support.waiting import until
 
@@ -346,15 +347,14 @@ def test_procfile_is_the_one_that_is_shown():
 
 def an_entry() -> Entry:
     data = JoinedData.model_validate_json(example("entry"))
-    return make_entry(data, namespace="router", subject=data.participant.id, distinction="1", occurred_at=0)
+    return make_entry(data, subject=data.participant.id)
 
 
 def a_closing() -> Entry:
     """An entry that is about no participant."""
     joined = JoinedData.model_validate_json(example("entry"))
     data = ClosedData.model_validate(joined.model_dump())
-    subject = data.conversation.id
-    return make_entry(data, namespace="router", subject=subject, distinction="closed", occurred_at=0)
+    return make_entry(data, subject=data.conversation.id)
 
 
 def test_python_consumer_outlives_a_silent_stream():
@@ -379,7 +379,7 @@ async def test_python_consumer_prints_entries_and_acknowledges_them(redis, redis
     script.write_text(example("consumer.py"), encoding="utf-8")
     stream, entries = Keys().participants(0, Target.AI_AGENT), (an_entry(), a_closing())
     for entry in entries:  # one for the first start, one for the second, which finds the group
-        await redis.xadd(stream, entry.to_fields())
+        await redis.xadd(stream, fields_of(entry))
         process = await asyncio.create_subprocess_exec(
             sys.executable, str(script), env={**os.environ, "REDIS_URL": redis_url}, stdout=subprocess.PIPE
         )

@@ -1,8 +1,8 @@
-"""The accounts whose events are taken: what signs their webhooks, what calls the API for them, what they open.
+"""The accounts whose events are accepted: their signing secrets, API credentials and configurations.
 
-Every key, cache and limit is per account. A subaccount signs with its own token, and a token opens nothing of another
-account: which account a webhook is of decides which tokens may have signed it, and never the other way round for a
-form; JSON names no account that could be trusted before its signature is, so there the token that fits decides.
+Every key, cache and limit is per account. A subaccount signs with its own token, and a token gives no access to another
+account. The account that a form names decides which tokens may have signed it, never the other way round. JSON names no
+account that can be trusted before the signature is verified, so there the matching token decides the account.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class Account:
     """One account.
 
-    `tokens` and `shared_keys` (id to secret) may have signed a webhook of it; `credentials` are user and password for
-    the API, at `conversations_url` where the account's is not that of the settings; `configuration_id` is that of the
-    conversations that the router opens. `email_domains` are domains and whole mailboxes, in lower case, whose mails
-    are the account's. `name` is for people.
+    `tokens` and `shared_keys` (id to secret) sign its webhooks. `credentials` are user and password for the API, which
+    is at `conversations_url`, or where the settings say if that is None. `configuration_id` is for conversations that
+    the router opens. Mail to `email_domains` (domains and whole mailboxes, in lower case) belongs to the account.
+    `name` is for people.
     """
 
     sid: str
@@ -35,14 +35,14 @@ class Account:
     name: str | None = None
 
     def masked(self) -> str:
-        """Return what is configured beside the SID, in a line without a secret."""
+        """Describe the account's configuration, except the SID, in one line without secrets."""
         user, password = self.credentials
-        opener = "token" if user == self.sid else "API key"
+        credential = "token" if user == self.sid else "API key"
         facts = (
             self.name or "",
             _count(len(self.tokens), "token", "tokens"),
             _count(len(self.shared_keys), "shared key", "shared keys") if self.shared_keys else "",
-            f"{opener if password else 'nothing'} opens the API",
+            f"{credential if password else 'nothing'} opens the API",
             self.configuration_id or "no configuration",
             self.classic_service_sid or "",
             "mail of " + _count(len(self.email_domains), "domain or mailbox", "domains or mailboxes")
@@ -57,20 +57,20 @@ def _count(number: int, one: str, several: str) -> str:
 
 
 def parse_tokens(text: str) -> tuple[str, ...]:
-    """Return the tokens of a comma-separated list; several during a rotation."""
+    """Split a comma-separated list of tokens; there are several during a rotation."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def parse_shared_keys(text: str) -> dict[str, str]:
-    """Return the shared keys of `id=secret,id=secret`; a secret may hold `=`. Raises ValueError for anything else."""
+    """Parse shared keys, `id=secret,id=secret`; a secret may contain `=`. Raises ValueError for anything else."""
     pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
     if not all(name and secret for name, _, secret in pairs):
-        raise ValueError("is not a comma-separated list of id=secret")
+        raise ValueError("must be a comma-separated list of id=secret")
     return {name: secret for name, _, secret in pairs}
 
 
 class Accounts:
-    """The accounts by their SID, in the order in which they are configured; the first one is the default."""
+    """The configured accounts by SID, in order; the first one is the default."""
 
     def __init__(self, accounts: Iterable[Account]) -> None:
         self._accounts = {account.sid: account for account in accounts}
@@ -85,9 +85,9 @@ class Accounts:
         return next(iter(self))
 
     def of_mailbox(self, mailbox: str) -> Account | None:
-        """Return the account of mails to `mailbox`: who names it, else who names its domain.
+        """Return the account of mail to `mailbox`: the one that lists the mailbox, else the one that lists its domain.
 
-        The default's where there is one account only, or where no account names any; else None.
+        If there is only one account, or none lists any, it is the default account; else None.
         """
         wanted = mailbox.strip().lower()
         for name in (wanted, wanted.rpartition("@")[2]):
@@ -98,9 +98,9 @@ class Accounts:
         return next(iter(self), None) if is_open else None
 
     def __iter__(self) -> Iterator[Account]:
-        """All of them, in order."""
+        """Iterate over the accounts in order."""
         return iter(self._accounts.values())
 
     def __len__(self) -> int:
-        """How many are configured."""
+        """Return the number of accounts."""
         return len(self._accounts)

@@ -1,9 +1,9 @@
-"""Addresses: parse, canonicalize, match and mask, for every channel; the set of channels is open.
+"""Addresses of every channel: parse, canonicalize, compare and mask. The set of channels is open.
 
-Twilio writes one WhatsApp or RCS sender with a prefix in one place (API reference) and without in another (channel
-pages), phone numbers come formatted by people, mailboxes in any case. Two addresses are the same if their canonical
-forms are the same on the same channel. What is neither phone nor mailbox (WhatsApp user names, SIP URIs, chat
-identities) is opaque and kept exactly as it is: an address is never refused for its form.
+Twilio documents a WhatsApp or RCS sender with a prefix (API reference) and without one (channel pages), people format
+phone numbers, and mailboxes come in any case. Two addresses are equal if they have the same channel and canonical form.
+Values that are neither phone numbers nor mailboxes (WhatsApp user ids, SIP URIs, chat identities) are opaque and kept
+unchanged: no address is ever refused for its form.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from router.core.values import value
 
 
 class Channel(StrEnum):
-    """The channels of the API today; one that is not listed here is carried through as its own upper-case name."""
+    """The channels that the API has today; any other is carried through under its own upper-case name."""
 
     SMS = "SMS"
     VOICE = "VOICE"
@@ -28,15 +28,16 @@ class Channel(StrEnum):
     VIDEO = "VIDEO"
 
 
-#: Prefix of a `From` or `To` of the messaging webhook, and the channel that it says. Messenger has no channel of its
-#: own in the API, so its page-scoped ids travel on CHAT with the prefix kept (they are opaque ids, not phones).
+#: Prefix of a `From` or `To` in the messaging webhook, and its channel. The API has no channel for Messenger, so its
+#: page-scoped ids travel on CHAT and keep the prefix (they are opaque ids, not phone numbers).
 PREFIXES: Final = {"whatsapp": Channel.WHATSAPP, "rcs": Channel.RCS, "messenger": Channel.CHAT}
 
 _PHONE: Final = re.compile(r"\+?[0-9][0-9 ().\-]{1,30}")
 _NOT_DIGIT: Final = re.compile(r"[^0-9]")
 _SPACES: Final = re.compile(r"\s+")
-_E164_MIN: Final = 8
-#: Prefixes that are shown of a masked value; nobody writes two, and what repeats them is hidden with the rest.
+#: Digits of the shortest phone number; a shorter number is a short code.
+E164_MIN: Final = 8
+#: Prefixes that a masked value shows. Real values have one; further repetitions are masked with the rest.
 _MAX_PREFIXES: Final = 4
 _PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
 
@@ -50,38 +51,38 @@ class Address:
 
     @property
     def canonical(self) -> str:
-        """The form in which two spellings of one address are equal."""
+        """The form that is equal for all spellings of one address."""
         return canonicalize(self.channel, self.value)
 
     @property
     def key(self) -> str:
-        """`CHANNEL|canonical`: names this address inside a conversation or a cache."""
+        """`CHANNEL|canonical`: identifies this address within a conversation or a cache."""
         return f"{self.channel}|{self.canonical}"
 
 
 def parse_address(value: str, default: str = Channel.SMS) -> Address:
-    """Read a `From` or `To` of the messaging webhook: the prefix says the channel, without one it is `default`.
+    """Parse a `From` or `To` of the messaging webhook: its prefix gives the channel, else it is `default`.
 
-    Never raises. Source of the rule: the core parameters of the messaging webhook (`channel:address`).
+    Never raises. The rule: https://www.twilio.com/docs/messaging/guides/webhook-request
     """
     prefix, colon, _ = value.partition(":")
     channel = PREFIXES.get(prefix.strip().lower()) if colon else None
     return Address(channel or default, value.strip())
 
 
-@remembering(8_192)  # one event asks for the same few, and a customer writes more than once
+@remembering(8_192)  # one event needs the same few addresses several times, and customers write more than once
 def canonicalize(channel: str, value: str) -> str:
     """Return the comparable form of `value` on `channel`; idempotent, never raises.
 
-    Phone numbers lose formatting and keep their plus (WhatsApp ids come without one and get it); `whatsapp:` and
-    `rcs:` go; mailboxes are lower case; anything else stays exactly as it is, apart from outer white space.
+    Phone numbers lose their formatting and keep a plus (WhatsApp numbers that come without one get it); the prefixes
+    `whatsapp:` and `rcs:` are removed; mailboxes are lower-cased; any other value only loses outer white space.
     """
     text = value.strip()
     if channel in {Channel.WHATSAPP, Channel.RCS}:
         text = _without_prefix(text, channel.lower())
     if channel in _PHONE_CHANNELS and _PHONE.fullmatch(text):
         digits = _NOT_DIGIT.sub("", text)
-        has_plus = text.startswith("+") or (channel == Channel.WHATSAPP and len(digits) >= _E164_MIN)
+        has_plus = text.startswith("+") or (channel == Channel.WHATSAPP and len(digits) >= E164_MIN)
         return f"+{digits}" if has_plus else digits
     if channel == Channel.EMAIL:
         return _mailbox(text)
@@ -89,7 +90,7 @@ def canonicalize(channel: str, value: str) -> str:
 
 
 def _without_prefix(text: str, prefix: str) -> str:
-    """Take off a prefix, however often it is there; one cut at the end, since whoever repeats it chooses how often."""
+    """Remove every repetition of a prefix, with a single slice at the end: the sender chooses how often it repeats."""
     start, step = 0, len(prefix) + 1
     while text[start : start + step].lower() == f"{prefix}:":
         start += step
@@ -99,7 +100,7 @@ def _without_prefix(text: str, prefix: str) -> str:
 
 
 def _mailbox(text: str) -> str:
-    """`Name <Box@Host>` to `box@host`: the local part's case is the host's to decide, and no host tells two."""
+    """Turn `Name <Box@Host>` into `box@host`: a host may distinguish its case, but in practice none does."""
     start, end = text.rfind("<"), text.rfind(">")
     while -1 < start < end:
         text = text[start + 1 : end]
@@ -108,14 +109,14 @@ def _mailbox(text: str) -> str:
 
 
 def is_same(one: Address, other: Address) -> bool:
-    """Tell whether both are one address on one channel."""
+    """Return whether both are the same address on the same channel."""
     return one.channel == other.channel and one.canonical == other.canonical
 
 
 def mask(value: str) -> str:
-    """Hide who somebody is, keeping what an operator needs to tell two of them apart.
+    """Mask an address so that it identifies nobody but an operator can still tell two of them apart.
 
-    The one function that all log lines use: `+15551230001` becomes `+155***01`, `ana@example.com` becomes
+    All log lines use this one function: `+15551230001` becomes `+155***01`, `ana@example.com` becomes
     `a***@example.com`. Short or opaque values keep their first character only.
     """
     head = ""
@@ -125,14 +126,14 @@ def mask(value: str) -> str:
             break
         head, value = f"{head}{prefix}:", rest
     local, at, host = value.rpartition("@")
-    # a host is shown, but it can be a number too (SIP)
+    # a host is shown unless it is a phone number (SIP)
     shown = f"{local[:1]}***@{_hide(host) if _is_number(host) else host}" if at else _hide(value)
     return head + shown
 
 
 def _is_number(text: str) -> bool:
-    """Tell whether it may be a person's: a short code is public, eight digits and more are not."""
-    return sum(map(str.isdigit, text)) >= _E164_MIN
+    """Return whether `text` may be a person's number: short codes are public, eight and more digits are not."""
+    return sum(map(str.isdigit, text)) >= E164_MIN
 
 
 def _hide(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Remembering results by what they were made of, within bounds of number and of bytes.
+"""A cache for functions of two texts, bounded by entries and by bytes.
 
-`functools.lru_cache` bounds the number alone, and what comes from outside may be as long as a body: a few thousand of
-those are the memory of the machine.
+`functools.lru_cache` bounds the number of entries only. Texts from outside may be as long as a request body, and a few
+thousand of those would fill the memory.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Characters of two texts together that are remembered: more than any address has that is one.
+#: Longer arguments (both texts together) are not cached; no real address is that long.
 LONGEST: Final = 256
 
 
 def remembering(most: int) -> Callable[[Callable[[str, str], T]], Callable[[str, str], T]]:
-    """Remember the last `most` results of a function of two texts; of longer texts than LONGEST nothing is kept."""
+    """Cache the last `most` results of a function of two texts, except for texts longer than LONGEST."""
 
     def decorate(function: Callable[[str, str], T]) -> Callable[[str, str], T]:
         remembered = lru_cache(maxsize=most)(function)

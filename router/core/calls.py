@@ -1,7 +1,8 @@
-"""What the router knows of calls: their states, callers who withhold their number, and whom the policy gives one to.
+"""Calls: their states, callers who withhold their number, and the policy's decision for one.
 
-Shared by the door, which answers a call at once, and the worker, which announces its participant later. The two may
-decide differently (a rule on hours, a policy changed in between): what the worker commits is what holds.
+Shared by the receiver, which answers a call at once, and the worker, which announces its participant later. The two may
+decide differently (a rule on hours, a policy changed in between); the worker's decision is the one that is committed.
+Statuses: https://www.twilio.com/docs/voice/api/call
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from router.core.resources import ParticipantType
 if TYPE_CHECKING:
     from router.core.policy import Decision, Policy
 
-#: CallStatus of a call that comes in or goes on, and of one that is over.
+#: CallStatus of a call that comes in or continues, and of one that is over.
 GOING_ON: Final = frozenset({"queued", "initiated", "ringing", "in-progress"})
 OVER: Final = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
-#: What stands in `From` for a caller who withholds the number: words, and numbers that spell them on a keypad.
+#: `From` of a caller who withholds the number: words, and numbers that spell such words on a keypad.
 _WITHHELD: Final = frozenset(
     {
         "",
@@ -42,9 +43,9 @@ _SIP: Final = ("sip:", "sips:")
 
 
 def call_party(value: str) -> Address | None:
-    """Return one end of a call as participants carry it, None where the caller withheld it; never raises.
+    """Return one end of a call as participants carry it, or None if the caller withheld it; never raises.
 
-    A Voice SDK identity loses its `client:`, as the API writes it; SIP URIs stay whole.
+    A Voice SDK identity loses its `client:`, as in the API; SIP URIs stay whole.
     """
     text = value.strip()
     lower = text.lower()
@@ -70,7 +71,7 @@ def decide_call(
     configuration_id: str | None,
     now: int,
 ) -> Decision:
-    """Return the policy's decision for a caller; one without a number begins with no prefix. `now` is in µs."""
+    """Return the policy's decision for a caller. A withheld number matches no customer_prefix. `now` is in µs."""
     return policy.decide(
         Facts(
             source=SourceName.VOICE,

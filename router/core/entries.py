@@ -1,8 +1,8 @@
 """Entries of the participants streams: CloudEvents 1.0 documents in structured JSON, as pydantic models.
 
-An entry has three fields on the stream: `type`, `id` and `event` (the document). The id is made from what happened,
-not from when it was written, so that it is equal over redeliveries and over a repeated commit. The JSON Schemas in
-config/schemas are generated from these models.
+An entry has three fields on the stream: `type`, `id` and `event` (the document). The id is derived from what happened,
+not from when it was written, so it is equal over redeliveries and over a repeated commit. The worker writes a Draft,
+readers get an Entry. The JSON Schemas in config/schemas are generated from these models.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SOURCE_PREFIX: Final = "/participant-router/"
 
 
 class _Model(BaseModel):
-    """Readers keep working when fields are added: what is unknown is ignored, not refused."""
+    """Base of all models: unknown fields are ignored, so that readers keep working when fields are added."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class EntryAddress(_Model):
-    """An address of our side: its channel, and the value as Twilio writes it."""
+    """A channel and an address on it, as Twilio writes it."""
 
     channel: str
     address: str
@@ -44,7 +44,7 @@ class EntryParticipantAddress(EntryAddress):
 
 
 class EntryConversation(_Model):
-    """The conversation; what is not known without a call that the event does not need is null."""
+    """The conversation; a field is null if finding it out would take an API call that the event does not need."""
 
     id: str
     configuration_id: str | None = None
@@ -77,7 +77,7 @@ class EntryCause(_Model):
 
 
 class EntryData(_Model):
-    """What all types of entries carry."""
+    """The data that all types of entries carry."""
 
     type: ClassVar[str] = ""
 
@@ -102,12 +102,12 @@ class JoinedData(ParticipantData):
 
     type: ClassVar[str] = "participant.joined"
     origin: Literal["created", "found", "announced", "recovered"] = Field(
-        description="created by us, found in the conversation, announced by Twilio, or recovered where it was not"
+        description="created by us, found in the conversation, announced by Twilio, or recovered where Twilio did not"
     )
 
 
 class UpdatedData(ParticipantData):
-    """Data of `participant.updated`: name, type, profile or addresses differ from what was announced last."""
+    """Data of `participant.updated`: name, type, profile or addresses differ from the last announcement."""
 
     type: ClassVar[str] = "participant.updated"
 
@@ -119,29 +119,29 @@ class LeftData(ParticipantData):
 
 
 class EntryMedium(_Model):
-    """Something attached; what the source does not tell of it is null. A URL may ask for the account's credentials."""
+    """An attachment; a field is null if the source does not give it. The URL may require the account's credentials."""
 
     content_type: str | None = None
     url: str | None = None
 
 
 class EntryCommunication(_Model):
-    """What was said. `id` is the API's, null where only the message is known; `channel_id` that of message or call."""
+    """A communication. `id` is the API's, null while only the message is known; `channel_id` is the message or call."""
 
     id: str | None = None
     channel_id: str | None = None
-    type: str = Field(default="TEXT", description="TEXT, TRANSCRIPTION and what may follow")
+    type: str = Field(default="TEXT", description="TEXT, TRANSCRIPTION or a later type")
     text: str = ""
-    is_text_cut: bool = Field(default=False, description="the text was longer than is carried here")
+    is_text_cut: bool = Field(default=False, description="the text was longer than this entry carries")
     media: tuple[EntryMedium, ...] = ()
     created_at: str | None = None
 
 
 class CommunicationData(ParticipantData):
-    """Data of `communication.received`: an announced participant said something; for the conversation's holder.
+    """Data of `communication.received`: an announced participant wrote or spoke; for the conversation's holder.
 
-    Of the participant it has the id, the type and the address that it spoke from; `participant.joined` and
-    `participant.updated` have the rest.
+    The participant has only its id, its type and the address that it used; `participant.joined` and
+    `participant.updated` carry the rest.
     """
 
     type: ClassVar[str] = "communication.received"
@@ -149,7 +149,7 @@ class CommunicationData(ParticipantData):
 
 
 class ClosedData(EntryData):
-    """Data of `conversation.closed`: for the target that held the conversation; all stays in it have ended."""
+    """Data of `conversation.closed`, for the target that held the conversation; all stays in it have ended."""
 
     type: ClassVar[str] = "conversation.closed"
 
@@ -171,41 +171,12 @@ class Entry(_Model):
     datacontenttype: Literal["application/json"] = "application/json"
     data: SerializeAsAny[EntryData]
 
-    @property
-    def target(self) -> str:
-        """Whose stream it is for."""
-        return self.data.target
-
-    def to_fields(self) -> dict[str, str]:
-        """Return the three fields of the stream entry."""
-        return {"type": self.type, "id": self.id, "event": self.model_dump_json()}
-
-
-def make_entry(data: EntryData, *, namespace: str, subject: str, distinction: str, occurred_at: int) -> Entry:
-    """Return the entry for `data`; `distinction` tells apart what may happen twice to one subject (a stay, a version).
-
-    `occurred_at` is in microseconds since 1970.
-    """
-    kind = data.type
-    return Entry(
-        id=_name((namespace, data.account_id, data.conversation.id, subject, kind, distinction)),
-        type=kind,
-        source=f"{SOURCE_PREFIX}{namespace}",
-        subject=subject,
-        time=to_text(occurred_at),
-        data=data,
-    )
-
-
-def _name(parts: tuple[str, ...]) -> str:
-    return sha256("\0".join(parts).encode()).hexdigest()[:32]
-
 
 @value
 class Draft:
-    """An entry as it will be written, without the models: made of values that were validated where they came in.
+    """An entry to be written, without the models: its values were validated where they came in.
 
-    The models take twice as long as all the rest of a message. Tests hold that both write the same.
+    Building the models takes twice as long as everything else about a message. Tests prove that they write the same.
     """
 
     id: str
@@ -213,11 +184,6 @@ class Draft:
     target: str
     subject: str
     document: dict[str, Any]
-
-    @property
-    def data(self) -> EntryData:
-        """Its data as the model of its type."""
-        return DATA_TYPES[self.type].model_validate(self.document["data"])
 
     def to_fields(self) -> dict[str, str]:
         """Return the three fields of the stream entry."""
@@ -227,16 +193,17 @@ class Draft:
 def draft_entry(
     kind: str, data: dict[str, Any], *, namespace: str, subject: str, distinction: str, occurred_at: int
 ) -> Draft:
-    """Return the entry of type `kind` for `data`, which has every field of its model, and of the parts, in their order.
+    """Return the entry of type `kind` for `data`, which has all fields of its model in the model's order, nested too.
 
-    `distinction` tells apart what may happen twice to one subject (a stay, a version); `occurred_at` is in µs.
-    All tellings of one communication have the same id, whoever they say the author is.
+    `distinction` separates things that can happen to one subject several times (stays, versions); `occurred_at` is in
+    µs. All reports of one communication get the same id, even if they disagree about its author.
     """
-    whose = "" if kind == CommunicationData.type else subject
-    name = _name((namespace, data["account_id"], data["conversation"]["id"], whose, kind, distinction))
+    author = "" if kind == CommunicationData.type else subject
+    parts = (namespace, data["account_id"], data["conversation"]["id"], author, kind, distinction)
+    entry_id = sha256("\0".join(parts).encode()).hexdigest()[:32]
     document = {
         "specversion": "1.0",
-        "id": name,
+        "id": entry_id,
         "type": kind,
         "source": f"{SOURCE_PREFIX}{namespace}",
         "subject": subject,
@@ -244,13 +211,13 @@ def draft_entry(
         "datacontenttype": "application/json",
         "data": data,
     }
-    return Draft(name, kind, data["target"], subject, document)
+    return Draft(entry_id, kind, data["target"], subject, document)
 
 
 def read_entry(event: str | bytes) -> Entry:
-    """Return the entry in a stream entry's `event` field, its data as the model of its type.
+    """Parse a stream entry's `event` field; the data becomes the model of its type, or EntryData for an unknown type.
 
-    Raises pydantic.ValidationError if it is no such document; a type that is not known keeps the common data only.
+    Raises pydantic.ValidationError for any other document.
     """
     entry = _RawEntry.model_validate_json(event)
     model = DATA_TYPES.get(entry.type, EntryData)
@@ -268,7 +235,7 @@ class _RawEntry(_Model):
 
 
 def show_cause(cause: Cause) -> dict[str, str | None]:
-    """Return the webhook behind an entry as entries carry it, to be validated."""
+    """Return a cause in the shape of EntryCause."""
     return {
         "source": cause.source,
         "event_type": cause.event_type,
@@ -279,12 +246,12 @@ def show_cause(cause: Cause) -> dict[str, str | None]:
 
 
 def show_address(address: Address) -> dict[str, str]:
-    """Return an address as entries carry it, to be validated."""
+    """Return an address in the shape of EntryAddress."""
     return {"channel": address.channel, "address": address.value}
 
 
 def show_participant(participant: Participant, *, account_id: str, conversation_id: str) -> dict[str, Any]:
-    """Return the API's participant as entries carry it, to be validated."""
+    """Return a participant in the shape of EntryParticipant; what it omits comes from its conversation."""
     return {
         "id": participant.id,
         "conversation_id": participant.conversation_id or conversation_id,
@@ -302,7 +269,7 @@ def show_participant(participant: Participant, *, account_id: str, conversation_
 
 
 def json_schema(data: type[EntryData]) -> dict[str, Any]:
-    """Return the JSON Schema of the whole document whose data is `data`."""
+    """Return the JSON Schema of the whole document with this data."""
     fields: dict[str, Any] = {"data": (data, ...), "type": (Literal[data.type], ...)}
     document: type[Entry] = create_model(data.type, __base__=Entry, **fields)
     schema = document.model_json_schema(mode="serialization")

@@ -1,25 +1,25 @@
-"""Every exception of the project, as one tree; each says whose fault it is.
+"""Every exception of the project, as one tree, by who has to act.
 
     RouterError
-    ├── SettingsError            the operator's: the start is refused, all problems at once
-    │   ├── PolicyError          the operator's, in routing.toml, with its line
-    │   └── TemplateError        the operator's, in a TwiML template, with its line
-    ├── WebhookError             the caller's: refused at the door with `status`
+    ├── SettingsError            the operator: the start is refused with all problems at once
+    │   ├── PolicyError          the operator: routing.toml, with the line
+    │   └── TemplateError        the operator: a TwiML template, with the line
+    ├── WebhookError             the caller: the receiver refuses the webhook with `status`
     │   ├── SignatureError 403   AccountError 403   UnreadableError 400
     │   └── WrongTypeError 415   TooLargeError 413
-    ├── NotDurableError          ours: nothing durable can take the event now (503, retry later)
-    ├── FieldNotReadError        ours, inside the worker: the ledger must be read with one more field (core.ledger)
-    ├── UnusableError            the event's: authentic, but it can never become an entry (poison)
+    ├── NotDurableError          us: nothing durable can take the event now (503, retry later)
+    ├── FieldNotReadError        us, inside the worker: read the ledger again with one more field (core.ledger)
+    ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
     └── ApiError                 the Conversations API's answer, by HTTP status
         ├── RequestError 4xx     NotFoundError 404   ConflictError 409
-        ├── AuthenticationError  401/403: an operator must mend it; the event waits
-        └── UnavailableError     wait and try again: nothing is the event's fault
+        ├── AuthenticationError  401/403: needs operator action; the event waits
+        └── UnavailableError     wait and retry: the event is not at fault
             ├── RateLimitError 429
             └── ServerError 5xx  TransportError (no answer; `is_sent` says whether it may have had an effect)
 
 The names follow the *reason*, because the reason decides what happens next: a `WebhookError` is answered and
-quarantined, `UnavailableError` and `AuthenticationError` make the event wait (an outage never makes a dead letter),
-everything else in `ApiError` and `UnusableError` counts as poison.
+quarantined; `UnavailableError` and `AuthenticationError` make the event wait (an outage never makes a dead letter);
+every other `ApiError`, and `UnusableError`, counts as poison.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class SettingsError(RouterError):
 
 
 class PolicyError(SettingsError):
-    """A routing policy that cannot be meant as it is written."""
+    """An invalid routing policy."""
 
 
 class TemplateError(SettingsError):
-    """TwiML templates that Twilio would not take, or would take differently from how they are meant."""
+    """TwiML templates that Twilio would reject, or would read differently from what their author meant."""
 
 
 class WebhookError(RouterError):
-    """A webhook that is refused at the door.
+    """A webhook that the receiver refuses.
 
-    `status` is the HTTP answer, `reason` a fixed word for the log, the metrics and the quarantine; the caller never
-    sees more than the status, because Twilio may send a body on to a customer.
+    `status` is the HTTP status, `reason` a fixed word for the log, the metrics and the quarantine. The caller sees
+    the status only, because Twilio may send a response body on to a customer.
     """
 
     status = 400
@@ -68,14 +68,14 @@ class SignatureError(WebhookError):
 
 
 class AccountError(WebhookError):
-    """Authentic, but of an account that is not configured here."""
+    """Authentic, but from an account that is not configured here."""
 
     status = 403
     reason = "account"
 
 
 class UnreadableError(WebhookError):
-    """The body does not hold what this route needs."""
+    """The body lacks what this route needs, or cannot be parsed."""
 
 
 class TooLargeError(WebhookError):
@@ -86,24 +86,24 @@ class TooLargeError(WebhookError):
 
 
 class WrongTypeError(WebhookError):
-    """The content type is not the one of this route."""
+    """The content type is not the one that this route takes."""
 
     status = 415
     reason = "content-type"
 
 
 class NotDurableError(RouterError):
-    """Nothing durable can take the event at the moment; the caller shall repeat it."""
+    """Neither Redis nor the spool can take the event now; the caller has to repeat it."""
 
 
 class UnusableError(RouterError):
-    """An event that was accepted but can never become an entry, whatever is tried."""
+    """An event that was accepted but can never become an entry; a retry cannot help."""
 
 
 class ApiError(RouterError):
-    """An answer of the Conversations API other than 2xx, or no answer.
+    """A Conversations API response other than 2xx, or no response.
 
-    Attributes: `status` (HTTP status, 0 without an answer), `code` (Twilio's number, may be an HTTP number),
+    Attributes: `status` (HTTP status, 0 without a response), `code` (Twilio's error code, sometimes the HTTP status),
     `conflicting_id` (header X-Conflicting-Resource-Id), `retry_after` (seconds), `body` (raw, for the log).
     """
 
@@ -126,11 +126,11 @@ class ApiError(RouterError):
 
 
 class RequestError(ApiError):
-    """4xx: the request is wrong, repeating it will not help."""
+    """4xx: the request is wrong; repeating it cannot help."""
 
 
 class AuthenticationError(ApiError):
-    """401 or 403: the credentials are wrong or lack the permission. Waits like an outage: an operator must mend it."""
+    """401 or 403: wrong credentials or a missing permission. Needs operator action; the event waits as in an outage."""
 
 
 class NotFoundError(ApiError):
@@ -138,11 +138,11 @@ class NotFoundError(ApiError):
 
 
 class ConflictError(ApiError):
-    """409: a resource with the same addresses exists; `conflicting_id` names it where the API says so."""
+    """409: a resource with the same addresses exists; `conflicting_id` is its id if the API named it."""
 
 
 class UnavailableError(ApiError):
-    """The API cannot do it now; the event waits."""
+    """The API cannot process the request now; the event waits."""
 
 
 class RateLimitError(UnavailableError):
@@ -150,11 +150,11 @@ class RateLimitError(UnavailableError):
 
 
 class ServerError(UnavailableError):
-    """5xx: for a POST it is unknown whether it had an effect."""
+    """5xx: a POST may or may not have had an effect."""
 
 
 class TransportError(UnavailableError):
-    """No answer. `is_sent` is False only if the request cannot have reached the API (connection refused)."""
+    """No response. `is_sent` is False only if the request cannot have reached the API (connection refused)."""
 
     def __init__(self, message: str, *, is_sent: bool = True) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
-"""Inbound events: what one webhook says, normalized, whichever source reported it.
+"""Inbound events: the normalized facts made from webhooks, the same whichever source reported them.
 
-A webhook is first a `Webhook` (bytes at the door), then an `InboundEntry` (durable in Redis, still raw), then one of
-the events below (normalized by the parser of its source in router.inbound). Deliberately disregarded and unknown are
-two different things, and both have a reason.
+A webhook becomes an `InboundEntry` (durable in Redis, body still raw), then one of the events below (normalized by the
+parser of its source in router.inbound). An event that is disregarded on purpose and one of unknown type are different
+outcomes; both carry a reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class SourceName(StrEnum):
-    """The event sources; each has its route, its parser and its rules for the idempotency key."""
+    """The event sources; each has its own route, parser and idempotency key rules."""
 
     MESSAGING = "messaging"
     VOICE = "voice"
@@ -30,11 +30,11 @@ class SourceName(StrEnum):
 
 @value
 class Identity:
-    """What the receiver must know of a webhook: whose it is, its idempotency key, and what it is about.
+    """The facts about a webhook that the receiver needs: account, idempotency key and subject.
 
-    `subject` names the conversation or the pair of addresses: events of one subject are worked on in order.
-    `aliases` are keys under which another source reports the same event: they are claimed in the same step as `key`,
-    and where any of them has been claimed before it is a duplicate.
+    `subject` is the conversation or the pair of addresses: events of one subject are processed in order. `aliases` are
+    keys under which another source reports the same event. They are claimed together with `key`; if any of them was
+    claimed before, the webhook is a duplicate.
     """
 
     account_id: str
@@ -45,9 +45,9 @@ class Identity:
 
 @value
 class InboundEntry:
-    """One entry of the inbound stream: the raw body, with what the receiver found out at the door.
+    """One entry of the inbound stream: the raw body and what the receiver determined about it.
 
-    `received_at` is in microseconds since 1970; `is_redelivered` is True where another consumer may have begun.
+    `received_at` is in microseconds since 1970; `is_redelivered` is True if another consumer may have started on it.
     """
 
     entry_id: str
@@ -72,7 +72,7 @@ class Version(NamedTuple):
 
 @value
 class Cause:
-    """Why an entry exists: the webhook that told us. `received_at` is in microseconds since 1970."""
+    """The webhook that caused an entry. `received_at` is in microseconds since 1970."""
 
     source: str
     event_type: str
@@ -82,7 +82,7 @@ class Cause:
 
 
 class Medium(NamedTuple):
-    """Something attached to a communication, as far as its source tells: not every source names type or URL."""
+    """An attachment of a communication; not every source gives its type and URL."""
 
     content_type: str | None = None
     url: str | None = None
@@ -90,7 +90,7 @@ class Medium(NamedTuple):
 
 @value
 class Content:
-    """What a communication says. `is_cut` if its source did not keep all of the text."""
+    """The content of a communication. `is_cut` if the source did not keep the whole text."""
 
     text: str = ""
     kind: str = "TEXT"
@@ -100,10 +100,10 @@ class Content:
 
 @value
 class MessageReceived:
-    """A customer wrote to one of our addresses; which conversation it belongs to is not known yet.
+    """A customer wrote to one of our addresses; the conversation is not known yet.
 
-    `others` are the further members of a group message, known only where the source tells them. `sent_at` is the
-    source's own time of the message, as text.
+    `others` are the further members of a group message, if the source names them. `sent_at` is the source's own time of
+    the message, as text.
     """
 
     cause: Cause
@@ -117,7 +117,7 @@ class MessageReceived:
 
 
 class Change(StrEnum):
-    """What a callback says happened to a participant."""
+    """A participant's change, as a callback reports it."""
 
     ADDED = "added"
     UPDATED = "updated"
@@ -126,7 +126,7 @@ class Change(StrEnum):
 
 @value
 class ParticipantReported:
-    """Twilio told us of a participant: the payload is the participant."""
+    """Twilio reported a participant: the payload is the participant."""
 
     cause: Cause
     account_id: str
@@ -137,7 +137,7 @@ class ParticipantReported:
 
 @value
 class ConversationReported:
-    """Twilio told us of a conversation, among others that it has closed."""
+    """Twilio reported a conversation; this is how its closing becomes known."""
 
     cause: Cause
     account_id: str
@@ -147,7 +147,7 @@ class ConversationReported:
 
 @value
 class CommunicationReported:
-    """Twilio told us of a communication; its author is known by participant id."""
+    """Twilio reported a communication; the participant id identifies its author."""
 
     cause: Cause
     account_id: str
@@ -156,12 +156,12 @@ class CommunicationReported:
 
 @value
 class ClassicReported:
-    """Twilio told us of something in a classic conversation (SIDs CH, MB, IM).
+    """Twilio reported a change in a classic conversation (SIDs CH, MB, IM).
 
-    `kind` is participant, conversation or message. A participant is known by address (`customer` at our `recipient`)
-    or by `identity` (in a group MMS with the `projected` address that others see); `state` is that of a conversation.
-    `author` wrote the `text` of a message, the `index`-th of its conversation; `is_by_api` if a REST call caused the
-    event. `service_sid` is the chat service, where the event names it. Times are those of the resource, as they came.
+    `kind` is participant, conversation or message. A participant is identified by address (`customer` at our
+    `recipient`) or by `identity` (in a group MMS with the `projected` address that the others see). `state` is that of
+    a conversation. `author` wrote the `text` of a message, number `index` of its conversation. `is_by_api` if a REST
+    call caused the event. `service_sid` is the chat service, if the event names it. Times are the resource's, as text.
     """
 
     cause: Cause
@@ -188,10 +188,10 @@ class ClassicReported:
 
 @value
 class CallReported:
-    """Twilio told us of an inbound call: it comes in, goes on, or is over (`is_over`), by its CallStatus.
+    """Twilio reported an inbound call that comes in, continues, or is over (`is_over`), by its CallStatus.
 
-    `customer` is None where the caller withheld the number, `recipient` where an app called no number. Which
-    conversation the call is in is told by nobody: Twilio opens it, with the CallSid as `channelId`.
+    `customer` is None if the caller withheld the number, `recipient` if an app called no number. No webhook names the
+    call's conversation: Twilio opens it, with the CallSid as `channelId`.
     """
 
     cause: Cause
@@ -205,7 +205,7 @@ class CallReported:
 
 @value
 class Disregarded:
-    """An event that is of no interest here, or of a type that is not known; `reason` says which."""
+    """An event that is irrelevant here or of an unknown type; `reason` says which."""
 
     cause: Cause
     account_id: str

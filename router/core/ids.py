@@ -1,7 +1,7 @@
-"""Ids in the API's form: `<prefix>_` and 26 characters of lower-case Crockford base32 over a UUID version 7.
+"""Ids of API v2: `<prefix>_` and 26 characters of lower-case Crockford base32 over a UUID version 7.
 
-The router treats ids as opaque; only what makes ids (the sandbox) and what finds them in a text (a 409 whose header is
-missing) knows this form.
+The router treats ids as opaque. Only the sandbox, which makes ids, and the search for an id in an error text (a 409
+without its header) know this form.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _CONVERSATION: Final = re.compile(r"conv_conversation_[0-9a-z]{26}")
 
 
 def make_id(prefix: str, *, millis: int, entropy: int) -> str:
-    """Return an id that sorts by its creation millisecond; `entropy` gives 74 random bits (more are cut off)."""
+    """Return an id that sorts by its creation time, `millis`; `entropy` supplies 74 random bits (more are cut off)."""
     random_a, random_b = (entropy >> 62) & 0xFFF, entropy & ((1 << 62) - 1)
     number = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | random_a << 64 | 0b10 << 62 | random_b
     letters = [ALPHABET[number >> shift & 31] for shift in range(125, -1, -5)]
@@ -22,6 +22,6 @@ def make_id(prefix: str, *, millis: int, entropy: int) -> str:
 
 
 def find_conversation_id(text: str) -> str | None:
-    """Return the first conversation id in an error's text; the 409 names it there even where the header is missing."""
+    """Return the first conversation id in an error text; a 409 names it there even if the header is missing."""
     match = _CONVERSATION.search(text)
     return match.group() if match else None

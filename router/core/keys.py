@@ -2,15 +2,14 @@
 
     <namespace>:{<partition>}:<kind>...
 
-The braces are a Redis Cluster hash tag: all that one script touches lies in one partition, so in one slot. A
-partition is chosen by the subject of an event (receiver) or the conversation (worker). `PERMANENT` names what has no
-TTL; everything else expires. The quarantine has no partition, and all of its keys one tag: `{<namespace>:quarantine}`
-is the slot of the key `<namespace>:quarantine` itself.
+The braces are a Redis Cluster hash tag: everything that one script touches is in one partition and so in one slot. The
+partition follows from the subject of an event (receiver) or from the conversation (worker). `PERMANENT` lists the kinds
+without a TTL; all others expire. The quarantine has no partition: the tag of its keys, `{<namespace>:quarantine}`, is
+the slot of the key `<namespace>:quarantine` itself.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -19,32 +18,30 @@ from zlib import crc32
 
 
 class Target(StrEnum):
-    """Who shall take a participant: each has a stream of its own."""
+    """The consumer that takes a participant; each target has its own stream."""
 
     AI_AGENT = "ai-agent"
     HUMAN_AGENT = "human-agent"
 
 
-#: The consumer group of the worker on the inbound stream.
+#: The worker's consumer group on the inbound stream.
 RESOLVER: Final = "resolver"
 
-#: Kinds without a TTL, and what keeps each of them small.
+#: Kinds without a TTL, and what bounds each of them.
 PERMANENT: Final[dict[str, str]] = {
-    "inbound": "the trimmer drops what every group has finished with, by age and by number",
-    "participants": "the trimmer, likewise; a group that never reads is named",
-    "dead-letters": "people replay or delete them, nothing else may; `check` and the metrics tell how many there are",
-    "our-addresses": "the newest of an account, so many at most (streams.store)",
-    "roster": "conversations that are open and that people shall take; what is forgotten of them is of kind `gone`",
+    "inbound": "the trimmer removes entries that every group has finished, by age and by number",
+    "participants": "the trimmer, likewise; it reports a group that never reads",
+    "dead-letters": "only people replay or delete them; `check` and the metrics show the number",
+    "our-addresses": "a maximum per account, the newest stay (streams.store)",
+    "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
-_KIND: Final = re.compile(r"[^{}]+:\{[0-9]+\}:([a-z-]+)(?::|$)|\{?[^{}]+:(quarantine)(?:\}:.+)?$")
 
-
-#: Characters of the longest key. Mailboxes and ids come from outside and have no end of their own.
+#: Length of the longest key. Mailboxes and ids come from outside and may be of any length.
 MAX_KEY: Final = 512
 
 
 def confirmation(key: str) -> str:
-    """String: written before replicas are waited for, in the partition of `key`; expires within a minute."""
+    """String: written before waiting for replicas, in the partition of `key`; expires within a minute."""
     return f"{key.partition('}')[0]}}}:confirmation"
 
 
@@ -56,7 +53,7 @@ class Keys:
     partitions: int = 1
 
     def partition_of(self, subject: str) -> int:
-        """Return the partition of a subject or conversation; equal for equal text, in every process and version."""
+        """Return the partition of a subject or conversation; the same in every process and version."""
         return 0 if self.partitions == 1 else crc32(subject.encode("utf-8", "surrogatepass")) % self.partitions
 
     def _key(self, partition: int, *parts: str) -> str:
@@ -64,20 +61,20 @@ class Keys:
         return key if len(key) <= MAX_KEY else self._shortened(partition, *parts)
 
     def _shortened(self, partition: int, kind: str, *parts: str) -> str:
-        """Return the key of what is too long for one: of the same kind, and named by a digest."""
+        """Return the key for names that are too long: of the same kind, with a digest in their place."""
         text = "\0".join(parts).encode("utf-8", "surrogatepass")
         return ":".join((self.namespace, f"{{{partition}}}", kind, f"~{sha256(text).hexdigest()}"))
 
     def inbound(self, partition: int) -> str:
-        """Stream: what the receiver took in."""
+        """Stream: the webhooks that the receiver accepted."""
         return self._key(partition, "inbound")
 
     def participants(self, partition: int, target: str) -> str:
-        """Stream: what the consumers of `target` shall take."""
+        """Stream: the entries for the consumers of `target`."""
         return self._key(partition, "participants", target)
 
     def dead_letters(self, partition: int) -> str:
-        """Stream: entries given up, with where they came from and why."""
+        """Stream: entries given up, with their origin and the reason."""
         return self._key(partition, "dead-letters")
 
     def seen(self, partition: int, key: str) -> str:
@@ -85,26 +82,26 @@ class Keys:
         return self._key(partition, "seen", key)
 
     def latest(self, partition: int, account_id: str, subject: str) -> str:
-        """String: the last inbound entry of an account's subject, which the next one names; expires a day after it."""
+        """String: the last inbound entry of an account's subject; the next entry refers to it; expires after a day."""
         return self._key(partition, "latest", account_id, subject)
 
     def conversation(self, account_id: str, conversation_id: str) -> str:
-        """Hash: what is committed of a conversation (core.ledger); expires after ROUTER_MARKER_TTL of silence.
+        """Hash: the committed state of a conversation (core.ledger).
 
-        A month after its closing it expires in any case.
+        Expires after ROUTER_MARKER_TTL without an event, and a month after the conversation has closed.
         """
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
     def communication(self, account_id: str, conversation_id: str, name: str) -> str:
-        """String: a communication of a conversation has been published; expires after its longest redelivery."""
+        """String: says that a communication has been published; expires after its longest redelivery."""
         return self._key(self.partition_of(conversation_id), "communication", account_id, conversation_id, name)
 
     def route(self, account_id: str, pair: str) -> str:
-        """String: the conversation of a pair of addresses; a cache, may vanish at any time."""
+        """String: the conversation of a pair of addresses; a cache, may be lost at any time."""
         return self._key(self.partition_of(pair), "route", account_id, pair)
 
     def creating(self, account_id: str, address_key: str) -> str:
-        """String: somebody is creating a participant at this address just now; expires within a minute."""
+        """String: a process is creating a participant at this address now; expires within a minute."""
         return self._key(self.partition_of(address_key), "creating", account_id, address_key)
 
     def call(self, account_id: str, call_sid: str) -> str:
@@ -112,11 +109,11 @@ class Keys:
         return self._key(self.partition_of(call_sid), "call", account_id, call_sid)
 
     def own_addresses(self, account_id: str) -> str:
-        """Sorted set: addresses that are our side of conversations, by when they last came (ms); bounded."""
+        """Sorted set: addresses of our side of conversations, by when they were last seen (ms); bounded."""
         return self._key(0, "our-addresses", account_id)
 
     def callbacks(self, account_id: str) -> str:
-        """String: when the last status callback of the account came, in µs; expires."""
+        """String: the time of the account's last status callback, in µs; expires."""
         return self._key(0, "callbacks", account_id)
 
     def active(self, partition: int) -> str:
@@ -124,39 +121,39 @@ class Keys:
         return self._key(partition, "active")
 
     def sweeps(self, partition: int) -> str:
-        """Sorted set: the same conversations by when the reconciler shall look at them next (ms); expires."""
+        """Sorted set: the same conversations by the time of the reconciler's next check (ms); expires."""
         return self._key(partition, "sweeps")
 
     def pace(self) -> str:
-        """String: when the reconcilers of all workers may make their next API call (ms); expires."""
+        """String: the time of the next API call of all reconcilers together (ms); expires."""
         return self._key(0, "pace")
 
     def heartbeat(self, partition: int, group: str, consumer: str) -> str:
-        """String: there while the consumer lives; expires within seconds of its death."""
+        """String: exists while the consumer is alive; expires within seconds of its death."""
         return self._key(partition, "heartbeat", group, consumer)
 
     def deaths(self, partition: int, group: str) -> str:
-        """Hash: the entries that processes of a group may have died of; expires a day after the last death."""
+        """Hash: the entries that may have crashed processes of a group; expires a day after the last crash."""
         return self._key(partition, "deaths", group)
 
     def effect(self, partition: int, group: str, entry_id: str) -> str:
-        """Hash: how far a handler got with an entry, so that its effect happens once; expires."""
+        """Hash: a handler's progress with an entry, so that its effect happens once; expires."""
         return self._key(partition, "effect", group, entry_id)
 
     def roster(self, kind: str) -> str:
-        """Hash or sorted set: human agents' assignments and the conversations that wait for one; in partition 0."""
+        """Hash or sorted set: human agents' assignments, and conversations that wait for one; in partition 0."""
         return self._key(0, "roster", kind)
 
     def gone(self, name: str) -> str:
-        """String: a conversation has closed, or a customer has left one, for the roster; in partition 0; expires."""
+        """String: tells the roster that a conversation closed or a customer left; in partition 0; expires."""
         return self._key(0, "gone", name)
 
     def quarantine(self) -> str:
-        """Stream: webhooks refused at the door; expires after the last of them, as do the keys below."""
+        """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""
         return f"{self.namespace}:quarantine"
 
     def quarantine_order(self, reason: str) -> str:
-        """List: the entries of one reason in the quarantine, oldest first, with their sizes."""
+        """List: the quarantine's entries of one reason, oldest first, with their sizes."""
         return self._quarantined("order", reason)
 
     def quarantine_known(self) -> str:
@@ -164,18 +161,12 @@ class Keys:
         return self._quarantined("known")
 
     def quarantine_repeats(self) -> str:
-        """Hash: how often a webhook in the quarantine came again, by entry."""
+        """Hash: how often each webhook in the quarantine was repeated, by entry."""
         return self._quarantined("repeats")
 
     def quarantine_bytes(self) -> str:
-        """Hash: how many bytes each reason has in the quarantine."""
+        """Hash: the bytes that each reason takes in the quarantine."""
         return self._quarantined("bytes")
 
     def _quarantined(self, *parts: str) -> str:
         return ":".join((f"{{{self.quarantine()}}}", *parts))
-
-
-def kind_of(key: str) -> str:
-    """Return the kind of a key that is made here, empty for any other."""
-    match = _KIND.match(key)
-    return (match[1] or match[2]) if match else ""

@@ -1,8 +1,8 @@
-"""The routing policy: ordered rules that say which target takes a participant, and why.
+"""The routing policy: ordered rules that give a participant its target, with the reason.
 
-`decide` is pure and total: the first rule whose every condition holds decides, else the default. A rule that can never
-decide, because an earlier one takes everything it could take, is an error at the start, as is every misspelt word:
-a policy that is read differently from how it was meant loses customers silently.
+`decide` is pure and total: the first rule whose conditions all hold decides, else the default. A rule that can never
+decide, because an earlier one matches everything that it could match, stops the start, as does every misspelt word:
+a misread policy loses customers without any other sign.
 """
 
 from __future__ import annotations
@@ -12,25 +12,21 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from router.core.addresses import Address, canonicalize
+from router.core.addresses import E164_MIN, Address, canonicalize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.core.keys import Target
 
-#: Digits: a shorter number is a short code.
-E164_MIN: Final = 8
+
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 ALL_DAYS: Final = frozenset(range(7))
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a decision may depend on; what is not known is None, and a rule that asks for it does not match.
-
-    `now` is an aware datetime.
-    """
+    """The facts that a decision may depend on. A rule on an unknown fact (None) does not match; `now` is aware."""
 
     source: str
     channel: str
@@ -44,7 +40,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The target (None: nobody, the participant is ignored) and the reason, which names the rule."""
+    """The target (None: the participant is ignored) and the reason, which names the rule."""
 
     target: Target | None
     reason: str
@@ -52,9 +48,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """A weekly time window in a time zone: from `start` (inclusive) to `end` (exclusive), possibly over midnight.
+    """A weekly time window in a time zone: from `start` (inclusive) to `end` (exclusive).
 
-    A window over midnight belongs to the day on which it begins.
+    A window may cross midnight; it then belongs to the day on which it starts.
     """
 
     time_zone: str
@@ -63,7 +59,7 @@ class Hours:
     end: time = time(0, 0)
 
     def holds(self, now: datetime) -> bool:
-        """Tell whether `now` (aware) lies in the window."""
+        """Return whether `now` (aware) is in the window."""
         local = now.astimezone(ZoneInfo(self.time_zone))
         clock, day = local.time(), local.weekday()
         if self.start < self.end:
@@ -75,9 +71,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule: every condition that is given must hold; None means that anything will do.
+    """One rule: all given conditions must hold; None matches anything.
 
-    `recipients` and `customer_prefixes` hold canonical forms; `line` is where it stands in routing.toml.
+    `recipients` and `customer_prefixes` are canonical forms; `line` is the rule's line in routing.toml.
     """
 
     name: str
@@ -91,13 +87,13 @@ class Rule:
     configuration_ids: frozenset[str] | None = None
     accounts: frozenset[str] | None = None
     hours: Hours | None = None
-    #: Of _CONDITIONS those that are given: the word, how it looks at the facts, and what it wants to see.
+    #: The given ones of _CONDITIONS: the word, how to read its fact, and the accepted values.
     given: tuple[tuple[str, Callable[[Facts], str | None], frozenset[str]], ...] = field(
         init=False, repr=False, compare=False
     )
 
     def __post_init__(self) -> None:
-        conditions = [(word, look, getattr(self, attribute)) for word, attribute, look in _CONDITIONS]
+        conditions = [(word, read, getattr(self, attribute)) for word, attribute, read in _CONDITIONS]
         object.__setattr__(self, "given", tuple(one for one in conditions if one[2] is not None))
 
 
@@ -105,7 +101,7 @@ def _canonical(address: Address | None) -> str | None:
     return address.canonical if address else None
 
 
-#: Condition of a rule (its word in routing.toml, its attribute), and how it looks at the facts.
+#: The conditions of a rule: the word in routing.toml, the attribute, and how to read the fact.
 _CONDITIONS: Final[tuple[tuple[str, str, Callable[[Facts], str | None]], ...]] = (
     ("source", "sources", lambda facts: facts.source),
     ("channel", "channels", lambda facts: facts.channel),
@@ -117,10 +113,10 @@ _CONDITIONS: Final[tuple[tuple[str, str, Callable[[Facts], str | None]], ...]] =
 
 
 def _matched(rule: Rule, facts: Facts) -> list[str] | None:
-    """Return the words of the conditions that held, or None if one did not."""
+    """Return the words of the rule's conditions, or None if one of them does not hold."""
     words = []
-    for word, look, wanted in rule.given:
-        if look(facts) not in wanted:
+    for word, read, accepted in rule.given:
+        if read(facts) not in accepted:
             return None
         words.append(word)
     if rule.customer_prefixes is not None:
@@ -142,7 +138,7 @@ class Policy:
     rules: tuple[Rule, ...] = field(default=())
 
     def decide(self, facts: Facts) -> Decision:
-        """Return the decision for `facts`; total: there is always one, and it names its rule."""
+        """Return the decision for `facts`. Total: there always is one, and it names its rule."""
         for rule in self.rules:
             words = _matched(rule, facts)
             if words is not None:
@@ -150,9 +146,9 @@ class Policy:
         return Decision(self.default, "default")
 
     def is_open(self, facts: Facts) -> bool:
-        """Tell whether knowing the recipient or the configuration, where unknown, could change the decision."""
+        """Return whether an unknown recipient or configuration, once known, could change the decision."""
         for rule in self.rules:
-            wants_unknown = (rule.recipients is not None and facts.recipient is None) or (
+            needs_unknown = (rule.recipients is not None and facts.recipient is None) or (
                 rule.configuration_ids is not None and facts.configuration_id is None
             )
             known = replace(
@@ -161,12 +157,12 @@ class Policy:
                 configuration_ids=rule.configuration_ids if facts.configuration_id is not None else None,
             )
             if _matched(known, facts) is not None:
-                return wants_unknown
+                return needs_unknown
         return False
 
 
 def covers(earlier: Rule, later: Rule) -> bool:
-    """Tell whether `earlier` takes everything that `later` could take, so that `later` never decides."""
+    """Return whether `earlier` matches everything that `later` can match, so that `later` never decides."""
     for _, attribute, _ in _CONDITIONS:
         wide, narrow = getattr(earlier, attribute), getattr(later, attribute)
         if wide is not None and (narrow is None or not narrow <= wide):
@@ -179,7 +175,7 @@ def covers(earlier: Rule, later: Rule) -> bool:
 
 
 def canonical_recipient(text: str) -> str:
-    """Return the canonical form of an address in a rule: the channel follows from its form."""
+    """Return the canonical form of an address in a rule, whose form implies the channel."""
     channel = "EMAIL" if "@" in text and not text.lower().startswith(("sip:", "sips:")) else "SMS"
     for prefix in ("whatsapp", "rcs"):
         if text.lower().startswith(f"{prefix}:"):

@@ -1,9 +1,9 @@
-"""A webhook that was refused at the door, as the quarantine keeps it: everything that a second check needs.
+"""A refused webhook as the quarantine keeps it: everything that a second check needs.
 
-Twilio does not repeat a 403 or a 400, so a wrong setting would lose messages for good. Signature headers are kept,
-since the second check needs them. The values of HIDDEN headers are not: whoever can read the quarantine could use
-them elsewhere, and a password that was almost right tells the right one. What was let in by such credentials alone
-can therefore be put back only by an operator who trusts it.
+Twilio does not repeat a 403 or a 400, so a wrong setting would lose messages for good. Signature headers are kept for
+the second check. The values of HIDDEN headers are not kept: a reader of the quarantine could use them elsewhere, and
+an almost correct password reveals the correct one. A webhook that such credentials alone authenticate can therefore
+only be replayed by an operator who trusts it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from router.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: Why a webhook may be here. Each reason has a bound of its own, so that junk of one does not push out another.
+#: The reasons for a refusal. Each has its own bound, so that junk of one reason cannot displace another's webhooks.
 REASONS: Final = tuple(
     error.reason for error in (SignatureError, AccountError, UnreadableError, WrongTypeError, TooLargeError)
 )
 HIDDEN: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
-#: Stands where a value was that is not kept.
+#: Replaces a value that is not kept.
 NOT_KEPT: Final = "(not kept)"
-#: Headers that make two requests with the same bytes two webhooks, beside those of signatures and their times.
-_TELLING: Final = frozenset({"content-type", "content-length", "x-twilio-webhooks-signature-settings"})
+#: Headers that make two requests with the same bytes different webhooks, besides signatures and their timestamps.
+_IDENTIFYING: Final = frozenset({"content-type", "content-length", "x-twilio-webhooks-signature-settings"})
 _MAX_WORD: Final = 64
 _MAX_DETAIL: Final = 500
 _MAX_DIGITS: Final = 19
@@ -40,7 +40,7 @@ _MAX_DIGITS: Final = 19
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What each reason may have: entries, bytes, and seconds since its receipt."""
+    """The limits of each reason: entries, bytes, and seconds since receipt."""
 
     entries: int
     size: int
@@ -51,9 +51,9 @@ class Bounds:
 class Refused:
     """One refused webhook.
 
-    `reason` is the fixed word of the error and `detail` what it says, `status` the answer, `received_at` in
-    microseconds since 1970, `account_id` what the webhook says of itself. `raw_path` is path and query as on the wire,
-    `body` its bytes; `is_whole` is False where the body was not read or not kept.
+    `reason` is the fixed word of the error and `detail` its text; `status` is the response. `received_at` is in
+    microseconds since 1970. `account_id` is unverified: as the webhook states it. `raw_path` is path and query as on
+    the wire, `body` the raw bytes; `is_whole` is False if the body was not read or not kept.
     """
 
     source: str
@@ -70,23 +70,23 @@ class Refused:
 
     @property
     def digest(self) -> str:
-        """Equal for repeats of one webhook, and for nothing else."""
-        telling = [f"{name}={value}" for name, value in self.headers if _tells(name)]
-        parts = [self.source, self.method, *sorted(telling)]
+        """A digest that is equal for repeats of one webhook only."""
+        identifying = [f"{name}={value}" for name, value in self.headers if _is_identifying(name)]
+        parts = [self.source, self.method, *sorted(identifying)]
         heads = [part.encode("utf-8", "surrogatepass") for part in parts]
         return sha256(b"".join(b"%d:%s" % (len(part), part) for part in (*heads, self.raw_path, self.body))).hexdigest()
 
     @property
     def size(self) -> int:
-        """About how many bytes it takes; the unit of the bound on bytes."""
+        """Its approximate size in bytes, which the bound on bytes counts."""
         return len(self.body) + len(self.raw_path) + sum(len(name) + len(value) for name, value in self.headers)
 
     def within(self, limit: int) -> Refused:
-        """Return it as it is, or without its body where it would be larger than `limit` bytes."""
+        """Return it unchanged, or without its body if it is larger than `limit` bytes."""
         return self if self.size <= limit else replace(self, body=b"", is_whole=False)
 
     def to_fields(self) -> dict[str, bytes]:
-        """Return the fields of its entry."""
+        """Return the fields of its stream entry."""
         return {
             "source": self.source.encode(),
             "reason": self.reason.encode(),
@@ -103,12 +103,12 @@ class Refused:
 
 
 def shown_headers(headers: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return headers as they are kept: the values of HIDDEN ones are left out."""
+    """Return headers as the quarantine keeps them: without the values of HIDDEN ones."""
     return tuple((name, NOT_KEPT if name.lower() in HIDDEN else value) for name, value in headers)
 
 
 def from_fields(fields: Mapping[bytes, bytes]) -> Refused:
-    """Read an entry; never raises: what is none of ours is shown as far as it can be read."""
+    """Parse a stream entry; never raises: a foreign entry is shown as far as it is readable."""
 
     def text(name: bytes) -> str:
         return fields.get(name, b"").decode("utf-8", "backslashreplace")
@@ -140,9 +140,9 @@ def _read_headers(value: bytes) -> tuple[tuple[str, str], ...]:
         return ()
 
 
-def _tells(name: str) -> bool:
+def _is_identifying(name: str) -> bool:
     lower = name.lower()
-    return lower in _TELLING or lower.endswith(("-signature", "-timestamp"))
+    return lower in _IDENTIFYING or lower.endswith(("-signature", "-timestamp"))
 
 
 def _encode(text: str, limit: int) -> bytes:

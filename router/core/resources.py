@@ -1,8 +1,8 @@
-"""The resources of the Conversations API v2 as frozen models: participants, conversations and what they hold.
+"""The resources of the Conversations API v2 as frozen models: participants, conversations and their contents.
 
 Field names are camelCase on the wire and snake_case here. Unknown fields are kept (`model_extra`) and unknown enum
-values are plain strings, because the API has grown both without notice; only ids are required, everything else may be
-missing, as list items and callbacks are sometimes partial. Times stay text (see core.timestamps).
+values are plain strings, because the API has grown both without notice. Only ids are required: list items and callbacks
+can be partial. Times stay text (see core.timestamps).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from router.core.addresses import Address, canonicalize
 
 
 class ParticipantType(StrEnum):
-    """Who a participant is. An open set: compare with ==, never assume that a value is one of these."""
+    """The types of participants. An open set: compare with ==, never assume that a value is one of these."""
 
     CUSTOMER = "CUSTOMER"
     AI_AGENT = "AI_AGENT"
@@ -26,12 +26,12 @@ class ParticipantType(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
-#: The types of our side of a conversation.
+#: The participant types of our side of a conversation.
 AGENT_TYPES: Final = frozenset({ParticipantType.AI_AGENT, ParticipantType.HUMAN_AGENT, ParticipantType.AGENT})
 
 
 class ConversationStatus(StrEnum):
-    """CLOSED is final; traffic makes an INACTIVE conversation ACTIVE again."""
+    """The states of a conversation. CLOSED is final; traffic makes an INACTIVE one ACTIVE again."""
 
     ACTIVE = "ACTIVE"
     INACTIVE = "INACTIVE"
@@ -39,7 +39,7 @@ class ConversationStatus(StrEnum):
 
 
 class Resource(BaseModel):
-    """What all models of the API share."""
+    """Base of all models of the API."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -52,13 +52,13 @@ class Resource(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, data: Any) -> Any:
-        """Null and missing are the same to the API: callbacks say `addresses: null` where a list answers nothing."""
+        """Treat null as missing, as the API does: callbacks have `addresses: null` where a list has no such field."""
         if isinstance(data, dict) and None in data.values():
             return {name: value for name, value in data.items() if value is not None}
         return data
 
     def to_wire(self) -> dict[str, Any]:
-        """Return the JSON object of the API: camelCase, without what is not set."""
+        """Return the API's JSON object: camelCase, without unset fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -71,7 +71,7 @@ class ParticipantAddress(Resource):
 
     @property
     def key(self) -> str:
-        """`CHANNEL|canonical`, as core.addresses makes it."""
+        """`CHANNEL|canonical`, the same as `Address.key`."""
         return f"{self.channel}|{canonicalize(self.channel, self.address)}"
 
     def as_address(self) -> Address:
@@ -80,7 +80,7 @@ class ParticipantAddress(Resource):
 
 
 class NewParticipant(Resource):
-    """The body of a participant that is created, alone or with its conversation, or replaced by PUT."""
+    """The request body for a participant that is created, alone or with its conversation, or replaced by PUT."""
 
     type: str | None = None
     name: str | None = None
@@ -98,7 +98,7 @@ class Participant(NewParticipant):
     updated_at: str | None = None
 
     def has_address(self, address: Address) -> bool:
-        """Tell whether one of the addresses is `address` by (channel, canonical form)."""
+        """Return whether one of the addresses is `address` by (channel, canonical form)."""
         return any(own.key == address.key for own in self.addresses)
 
     def as_replacement(self, **changes: Any) -> NewParticipant:
@@ -108,7 +108,7 @@ class Participant(NewParticipant):
 
 
 class Conversation(Resource):
-    """A conversation; `participants` may be missing even where it has some, so empty means "not told"."""
+    """A conversation; `participants` may be missing although it has some, so None means "not reported"."""
 
     id: str
     account_id: str = ""
@@ -124,7 +124,7 @@ class Conversation(Resource):
 
 
 class CommunicationParty(Resource):
-    """The author or a recipient of a communication; one who is named by participant id alone is known by that."""
+    """The author or a recipient of a communication; some are identified by participant id only."""
 
     address: str = ""
     channel: str = ""
@@ -137,9 +137,9 @@ class CommunicationParty(Resource):
 
 
 class Communication(Resource):
-    """One message or utterance; `content` stays as it came (TEXT, TRANSCRIPTION and what may follow).
+    """One message or utterance; `content` stays as it came (TEXT, TRANSCRIPTION or a later type).
 
-    `resource_id` is what the communication was recorded from, of a message its SID.
+    `resource_id` is the resource that the communication was recorded from; for a message its SID.
     """
 
     id: str
@@ -176,7 +176,7 @@ class ActionParty(Resource):
 
 
 class Configuration(Resource):
-    """A configuration (read only here): how conversations are grouped, timed out and reported."""
+    """A configuration (never written here): how conversations are grouped, timed out and reported."""
 
     id: str
     display_name: str | None = None
@@ -191,12 +191,12 @@ class Configuration(Resource):
     updated_at: str | None = None
 
     def captures(self, channel: str) -> bool:
-        """Tell whether traffic of a channel is captured by rules, apart from what we ask for ourselves."""
+        """Return whether rules capture the traffic of a channel, besides what the router itself creates."""
         settings = (self.channel_settings or {}).get(channel)
         return bool(settings.get("captureRules")) if isinstance(settings, dict) else False
 
     def own_addresses(self) -> frozenset[Address]:
-        """Return our addresses by the capture rules: where the other side is `*`, the side that is named is ours."""
+        """Return our addresses according to the capture rules: opposite a `*`, the named side is ours."""
         found = set()
         for channel, settings in (self.channel_settings or {}).items():
             rules = settings.get("captureRules") if isinstance(settings, dict) else None

@@ -1,6 +1,6 @@
-"""Times of the API as text: ISO 8601 in UTC with 0 to 9 fraction digits (examples have 0, callbacks 3, others 9).
+"""Timestamps of the API: ISO 8601 in UTC with 0 to 9 fraction digits (examples have 0, callbacks 3, others 9).
 
-Texts are kept as they came; this module gives them an order. Whole microseconds since 1970, as int, are the unit.
+Texts are stored as they came; this module makes them comparable as whole microseconds since 1970 (int).
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d\d):?(\d\d))?", re.ASCII
 )
-#: Characters of the longest text that _ISO takes.
+#: Length of the longest text that _ISO matches.
 _LONGEST: Final = 36
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def to_microseconds(text: str | None) -> int | None:
-    """Return the time that `text` names, or None where there is none or it cannot be read; never raises."""
+    """Return the time in `text`, or None if there is none or it cannot be parsed; never raises."""
     text = text.strip() if text else ""
     return _read(text) if len(text) <= _LONGEST else None
 
 
-@lru_cache(maxsize=256)  # what is created together, and what an event and its resource say, are of one time
+@lru_cache(maxsize=256)  # resources that are created together, and an event and its resource, share timestamps
 def _read(text: str) -> int | None:
     match = _ISO.fullmatch(text)
     if match is None:
@@ -43,12 +43,12 @@ def _read(text: str) -> int | None:
 
 
 def to_text(micros: int) -> str:
-    """Return `micros` as ISO 8601 in UTC with three fraction digits, the form of Twilio's callbacks."""
+    """Format `micros` as ISO 8601 in UTC with three fraction digits, as Twilio's callbacks do."""
     seconds, fraction = divmod(micros, 1_000_000)
     return f"{_second(seconds)}.{fraction // 1000:03d}Z"
 
 
-@lru_cache(maxsize=256)  # many events fall into one second: a fifth of the time
+@lru_cache(maxsize=256)  # many events share a second: takes a fifth of the time
 def _second(seconds: int) -> str:
     moment = _EPOCH + timedelta(seconds=seconds)
     return moment.isoformat(timespec="seconds").removesuffix("+00:00")  # four times as fast as strftime

@@ -1,4 +1,4 @@
-"""Values that are made for each event by the dozen."""
+"""A decorator for the small values that every event creates by the dozen."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value(cls: type[T]) -> type[T]:
-    """Make a dataclass with slots that nobody changes: the type checker refuses it, and nothing does at run time.
+    """Make a dataclass with slots that is frozen for the type checker, but not at run time.
 
-    Making a frozen dataclass takes three times as long, which was a twentieth of the worker's time.
+    Instances of a frozen dataclass take three times as long to create: that was a twentieth of the worker's time.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import linear_regression
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.keys import kind_of
+from tests.support.keys import kind_of
 
 if TYPE_CHECKING:
     from router.streams.client.connection import Redis

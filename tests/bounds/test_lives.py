@@ -9,7 +9,7 @@ import pytest
 from handlers.assignments import Assignments
 from handlers.roster import Agent, Roster
 from router.core.addresses import Address
-from router.core.keys import PERMANENT, RESOLVER, kind_of
+from router.core.keys import PERMANENT, RESOLVER
 from router.simulator.messages import Scene, scene_callback
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
@@ -18,7 +18,7 @@ from router.streams.store.ledgers import Store
 from router.streams.store.recent import LEASE, REST, Pace
 from tests.bounds.site import NUMBER, OURS
 from tests.support.accounts import ACCOUNT
-from tests.support.keys import KINDS
+from tests.support.keys import KINDS, kind_of
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real

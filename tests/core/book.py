@@ -1,4 +1,4 @@
-"""The committed state of one conversation, kept in a dict: what the commit script does, without a server."""
+"""The committed state of one conversation in a dict, changed as the commit script does it, without a server."""
 
 from router.core.entries import DATA_TYPES, read_entry
 from router.core.events import Version
@@ -7,15 +7,23 @@ from router.core.ledger.ledger import Ledger
 from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
 
 
-def is_as_the_models_write(draft):
-    """Tell whether what is written without the models is what they would write, byte by byte."""
-    fields = draft.to_fields()
-    entry = read_entry(fields["event"])
-    return entry.to_fields() == fields and type(entry.data) is DATA_TYPES[draft.type]
+def read_draft(draft):
+    """Return the entry that a draft writes; its models would write the same, byte by byte."""
+    event = draft.to_fields()["event"]
+    entry = read_entry(event)
+    assert entry.model_dump_json() == event
+    assert type(entry.data) is DATA_TYPES[draft.type]
+    assert (entry.type, entry.id, entry.subject, entry.data.target) == (
+        draft.type,
+        draft.id,
+        draft.subject,
+        draft.target,
+    )
+    return entry
 
 
 class Book:
-    """What is committed of one conversation; every fact is taken by a fresh ledger, as the worker does it."""
+    """The committed state of one conversation; a fresh ledger takes every fact, as in the worker."""
 
     def __init__(self):
         self.fields = {}
@@ -23,7 +31,7 @@ class Book:
         self.claimed = set()
 
     def open(self, known=None):
-        """Return a ledger of what is committed."""
+        """Return a ledger of the committed state, of all fields or of the `known` ones."""
         fields = {name: value for name, value in self.fields.items() if known is None or name in known}
         return Ledger("router", ACCOUNT, CONVERSATION, fields, known=known)
 
@@ -36,9 +44,8 @@ class Book:
                 else:
                     self.fields[name] = value
             self.fields["rev"] = str(ledger.revision + 1)
-        for draft in ledger.entries:
-            assert is_as_the_models_write(draft)
-        self.entries += [entry for entry in ledger.entries if self._is_new(ledger, entry)]
+        entries = map(read_draft, ledger.entries)
+        self.entries += [entry for entry in entries if self._is_new(ledger, entry)]
 
     def _is_new(self, ledger, entry):
         claim = ledger.claims.get(entry.id)
@@ -48,7 +55,7 @@ class Book:
         return is_new
 
     def hear(self, fact, limit=100):
-        """Take in that something was said; tell whether somebody announced said it."""
+        """Take a communication; return whether its author is announced."""
         ledger = self.open()
         is_heard = take_communication(ledger, fact, text_limit=limit)
         self.commit(ledger)
@@ -61,22 +68,22 @@ class Book:
         return outcome.result
 
     def see(self, *args, **changes):
-        """Take in that a participant is there."""
+        """Take a participant that is present."""
         return self._take("take_participant", make_fact(*args, **changes))
 
     def lose(self, *args, **changes):
-        """Take in that a participant has left."""
+        """Take a participant that has left."""
         return self._take("take_removal", make_fact(*args, **changes))
 
     def hang_up(self, call_sid, *args, **changes):
-        """Take in that a call is over."""
+        """Take the end of a call."""
         ledger = self.open()
         outcome = ledger.take_call_end(make_fact(*args, **changes), call_sid)
         self.commit(ledger)
         return outcome.result
 
     def tell(self, version=1, **changes):
-        """Take in what a conversation's resource tells."""
+        """Take a conversation's resource."""
         return self._take(
             "take_conversation",
             make_conversation(**changes),
@@ -90,5 +97,5 @@ class Book:
         return [entry.type for entry in self.entries]
 
     def marker(self, participant_id="p1"):
-        """Return what is committed of a participant."""
+        """Return a participant's committed marker."""
         return self.open().marker(participant_id)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from router.core.keys import MAX_KEY, PERMANENT, Keys, Target, kind_of
-from tests.support.keys import one_of_each
+from router.core.keys import MAX_KEY, PERMANENT, Keys, Target
+from tests.support.keys import kind_of, one_of_each
 
 KEYS = Keys("acme")
 ACCOUNT = "AC00000000000000000000000000000001"

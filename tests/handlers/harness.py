@@ -31,7 +31,6 @@ from router.core.entries import (
     JoinedData,
     LeftData,
     UpdatedData,
-    make_entry,
     show_participant,
 )
 from router.core.errors import AuthenticationError
@@ -41,6 +40,7 @@ from router.process.apis import Api
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
 from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET
+from tests.support.entries import fields_of, make_entry
 
 if TYPE_CHECKING:
     import aiohttp
@@ -85,18 +85,13 @@ def make(
     if data is CommunicationData:
         common["communication"] = EntryCommunication(text="hi")
     subject = participant.id if participant else conversation
-    return make_entry(
-        data(**(common | fields)),
-        namespace="router",
-        subject=subject,
-        distinction=f"{at}.{fields.get('distinction', '')}",
-        occurred_at=at,
-    )
+    distinction = f"{at}.{fields.get('distinction', '')}"
+    return make_entry(data(**(common | fields)), subject=subject, distinction=distinction, occurred_at=at)
 
 
 def delivery_of(entry: Entry | bytes, entry_id: str = "1-0") -> Delivery:
     """A delivery of an entry, or of the bytes that shall pass for one."""
-    event = entry if isinstance(entry, bytes) else entry.to_fields()["event"].encode()
+    event = entry if isinstance(entry, bytes) else fields_of(entry)["event"].encode()
     return Delivery(StreamRef(0, "router:{0}:participants:ai-agent"), entry_id, {b"type": b"x", b"event": event})
 
 

@@ -19,6 +19,7 @@ from router.tasks import end
 from tests.handlers.harness import delivery_of, make_transport
 from tests.handlers.test_human_agent import DANA, DANA_SITS, Office, people
 from tests.support.accounts import ACCOUNT, KEY, OTHER_ACCOUNT, SECRET
+from tests.support.entries import fields_of
 from tests.support.waiting import until
 
 HELLO = "Hello!"
@@ -99,7 +100,7 @@ async def test_a_consumer_is_put_together_from_the_accounts_file(harness, other_
     opened = {ACCOUNT: await harness.open(), OTHER_ACCOUNT: await other_harness.open()}
     async with consuming("ai_agent", settings):
         for account, one in opened.items():
-            await harness.redis.xadd(stream, one.entry(account_id=account).to_fields())
+            await harness.redis.xadd(stream, fields_of(one.entry(account_id=account)))
         await harness.redis.xadd(stream, {"type": "participant.joined", "event": b"not JSON"})
         await until(lambda: len(lines("consumed")) == 2 and lines("event.dead"))
     assert await harness.types(opened[ACCOUNT].id) == ["AI_AGENT", "CUSTOMER"]

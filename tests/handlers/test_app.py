@@ -21,6 +21,7 @@ from router.streams.consuming.consumer import StreamConsumer
 from router.streams.store.dead_letters import list_letters, replay
 from tests.handlers.harness import number, seat
 from tests.support.accounts import ACCOUNT, KEY, OURS, SECRET
+from tests.support.entries import fields_of
 from tests.support.waiting import until
 
 HELLO = "Hello!"
@@ -47,7 +48,7 @@ def settings(environment):
 
 
 async def publish(harness, entry, target=Target.AI_AGENT):
-    return await harness.redis.xadd(harness.keys.participants(0, target), entry.to_fields())
+    return await harness.redis.xadd(harness.keys.participants(0, target), fields_of(entry))
 
 
 async def pending(harness, target, group):

@@ -15,6 +15,7 @@ from router.core.resources import Participant, ParticipantAddress
 from router.metrics import REGISTRY
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from tests.handlers.harness import delivery_of, make
+from tests.support.entries import fields_of
 
 CUSTOMER = Participant(id="p1", type="CUSTOMER", addresses=(ParticipantAddress(channel="SMS", address="+15550001111"),))
 ENTRY_OF_ONE = make(JoinedData, "conv_1", CUSTOMER)
@@ -108,9 +109,9 @@ async def test_types_without_a_reaction_are_ignored_by_name(consume, lines, entr
         pytest.param(b"\xff\xfe", id="not UTF-8"),
         pytest.param(b"[]", id="no object"),
         pytest.param(b'{"id": "1"}', id="fields missing"),
-        pytest.param(ENTRY_OF_ONE.to_fields()["event"].replace("conv_1", "").encode()[:-1], id="truncated"),
+        pytest.param(fields_of(ENTRY_OF_ONE)["event"].replace("conv_1", "").encode()[:-1], id="truncated"),
         pytest.param(
-            ENTRY_OF_ONE.to_fields()["event"].replace('"channel":"SMS","address":"+1', '"channel":{"a":"+1').encode(),
+            fields_of(ENTRY_OF_ONE)["event"].replace('"channel":"SMS","address":"+1', '"channel":{"a":"+1').encode(),
             id="wrong type",
         ),
     ],
@@ -159,8 +160,8 @@ async def test_groups_react_each_for_themselves(harness, consume):
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        pytest.param(ENTRY_OF_ONE.to_fields()["event"].encode(), "conv_1", id="an entry"),
-        pytest.param(make(ClosedData, "conv_1").to_fields()["event"].encode(), "conv_1", id="about a conversation"),
+        pytest.param(fields_of(ENTRY_OF_ONE)["event"].encode(), "conv_1", id="an entry"),
+        pytest.param(fields_of(make(ClosedData, "conv_1"))["event"].encode(), "conv_1", id="about a conversation"),
         pytest.param(b"\xff", "9-0", id="not UTF-8"),
         pytest.param(b"[1]", "9-0", id="no object"),
         pytest.param(b'{"data": null}', "9-0", id="no data"),

@@ -15,6 +15,7 @@ from redis.exceptions import ResponseError
 
 from router.core.keys import Target
 from tests.support.accounts import ACCOUNT, KEY, SECRET
+from tests.support.entries import fields_of
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parent.parent.parent
@@ -85,7 +86,7 @@ async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_k
     opened = [await harness.open() for _ in range(30)]
     await harness.fault("POST", "/Participants", times=60, latencySeconds=0.3)
     for one in opened:
-        await harness.redis.xadd(stream, one.entry().to_fields())
+        await harness.redis.xadd(stream, fields_of(one.entry()))
     command = [sys.executable, "-m", "handlers", "ai_agent"]
     victim = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
 

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING
 
-from router.core.keys import PERMANENT, Keys, kind_of
+from router.core.keys import PERMANENT, Keys
 
 if TYPE_CHECKING:
     from router.streams.client.connection import Redis
+
+
+_KIND = re.compile(r"[^{}]+:\{[0-9]+\}:([a-z-]+)(?::|$)|\{?[^{}]+:(quarantine)(?:\}:.+)?$")
+
+
+def kind_of(key: str) -> str:
+    """The kind of a key that Keys makes, empty for any other."""
+    match = _KIND.match(key)
+    return (match[1] or match[2]) if match else ""
 
 
 def one_of_each(keys: Keys) -> list[str]:

@@ -1,1 +1,1 @@
-"""Classic (v1) Conversations: resources, members, and how they are resolved. Pure."""
+"""Conversations (classic), API version 1: resources, members and their resolution. Pure."""

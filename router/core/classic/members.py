@@ -1,8 +1,8 @@
-"""Classic members and conversations in the words of v2, so that one ledger and one policy serve both.
+"""Classic members and conversations as v2 resources, so that one ledger and one policy serve both.
 
-A member with an address is a customer: only the outside is bound by address. A chat user is known by its identity and
-by nothing else: it may be a customer in an app or a colleague of ours, so its type is UNKNOWN, unless a number of ours
-is projected for it in a group MMS: then it is an AGENT. What is ours besides is known by its identity (own addresses).
+A member with an address is a customer: only outside parties are bound by address. A chat user has an identity only: it
+may be a customer in an app or one of our people, so its type is UNKNOWN; if a number of ours is projected for it in a
+group MMS, it is an AGENT. Other members of our side are recognized by their identity (own addresses).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STATUSES: Final[dict[str, ConversationStatus]] = {
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A classic member as a participant, our address that it writes to, and how new the fact is (None: not told)."""
+    """A classic member as a participant, our address that it writes to, and the fact's version, if known."""
 
     participant: Participant
     recipient: Address | None
@@ -41,22 +41,22 @@ class Member:
 
 
 def is_classic(conversation_id: str) -> bool:
-    """Tell whether an id is that of a classic conversation."""
+    """Return whether an id is that of a classic conversation."""
     return _SID.fullmatch(conversation_id) is not None
 
 
 def is_member(participant_id: str) -> bool:
-    """Tell whether an id is that of a member of a classic conversation."""
+    """Return whether an id is that of a member of a classic conversation."""
     return _MEMBER_SID.fullmatch(participant_id) is not None
 
 
 def to_status(state: str | None) -> str | None:
-    """Return the status of v2 that a classic state is; a state that is not known stays what it is, in upper case."""
+    """Translate a classic state into a v2 status; an unknown state is only upper-cased."""
     return _STATUSES.get(state.lower(), state.upper()) if state else None
 
 
 def to_conversation(conversation: ClassicConversation) -> Conversation:
-    """Return a classic conversation as one of v2, under its classic SID."""
+    """Convert a classic conversation into a v2 one with the classic SID as its id."""
     return Conversation(
         id=conversation.sid,
         account_id=conversation.account_sid,
@@ -68,7 +68,7 @@ def to_conversation(conversation: ClassicConversation) -> Conversation:
 
 
 def from_event(event: ClassicReported) -> Member | None:
-    """Return the member that an event is about, None where it does not say who that is."""
+    """Return the member that an event is about, or None if it does not identify one."""
     ends = _addresses(event.identity, event.customer, event.projected)
     if event.participant_sid is None or not ends:
         return None
@@ -83,7 +83,7 @@ def from_event(event: ClassicReported) -> Member | None:
 
 
 def from_resource(member: ClassicParticipant, conversation_sid: str) -> Member:
-    """Return a member as the API shows it."""
+    """Convert a participant resource of the API."""
     binding = member.messaging_binding
     customer, projected = (binding.as_address(), binding.as_projected()) if binding else (None, None)
     participant = _participant(
@@ -98,7 +98,7 @@ def from_resource(member: ClassicParticipant, conversation_sid: str) -> Member:
 
 
 def from_lookup(found: ParticipantConversation) -> Member:
-    """Return the member of a row of ParticipantConversations, as new as its conversation: the row says no more."""
+    """Convert a row of ParticipantConversations; its version is the conversation's, the only time in the row."""
     binding = found.participant_messaging_binding
     customer = binding.as_address() if binding else None
     participant = _participant(
@@ -113,7 +113,7 @@ def from_lookup(found: ParticipantConversation) -> Member:
 
 
 def authors(author: str) -> tuple[Address, ...]:
-    """Return the addresses that the author of a message may be: a mailbox may be an identity as well."""
+    """Return the addresses that a message's author may stand for: a mailbox may be an identity too."""
     prefix, colon, _ = author.partition(":")
     if colon and prefix.lower() in PREFIXES:
         return (parse_address(author),)
@@ -124,7 +124,7 @@ def authors(author: str) -> tuple[Address, ...]:
 
 
 def addresses_of(event: ClassicReported) -> tuple[Address, ...]:
-    """Return the addresses that an event may be about: the member's, or those that its author may be."""
+    """Return the addresses that an event may be about: the member's, or the possible ones of its author."""
     if event.kind == "message":
         return authors(event.author) if event.author else ()
     return _addresses(event.identity, event.customer, event.projected) if event.kind == "participant" else ()

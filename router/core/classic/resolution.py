@@ -1,12 +1,12 @@
-"""Resolution of what happens in classic conversations, as generators that do no I/O (see core.resolution).
+"""Resolution of events in classic conversations, as generators that do no I/O (see core.resolution).
 
-Where a configuration bridges the chat service, Twilio tells the same conversation in v2 too, seconds later, with the
-classic SID as `channelId`: then the v2 participant is the one, and an event waits for it. What has not come after
-PATIENCE does not come, and the classic member itself is taken; so it is at once where nothing is bridged. (Known gap:
-a conversation that v2 tells of later than that has its customer announced once there and once here.)
+If a configuration bridges the chat service, Twilio reports the same conversation in v2 too, seconds later, with the
+classic SID as `channelId`. The v2 participant is then the one to announce, and the event waits for it. After PATIENCE
+it is no longer expected and the classic member is announced; without a bridge that happens at once. (Known gap: the
+customer of a conversation that v2 reports later than that is announced twice, once for each.)
 
-Whatever the API says of a classic SID, the code of an error adds nothing to its class: 404 is gone, 429, 5xx and
-concurrent changes wait, refused credentials wait for an operator, anything else can never succeed.
+Errors for a classic SID are judged by their class, not by their code: 404 is gone; 429, 5xx and concurrent changes
+wait; refused credentials need operator action, the event waits; anything else can never succeed.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ if TYPE_CHECKING:
     from router.core.events import ClassicReported, MessageReceived
     from router.core.resources import Participant
 
-#: Seconds after its receipt for which an event waits for the v2 side of a bridged conversation.
+#: Seconds after its receipt until an event stops waiting for the v2 side of a bridged conversation.
 PATIENCE: Final = 30.0
-#: Seconds to wait for it first; whoever waits doubles that each time.
+#: Seconds of the first wait; each further wait is twice as long.
 BRIDGE_WAIT: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The account's configuration bridges a chat service; which one is None where that could not be read."""
+    """The account's configuration bridges a chat service; None if its SID could not be read."""
 
     service_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _BridgeLookup:
-    """A classic conversation that is looked for in v2: `age` is how long ago, in seconds, its event was received."""
+    """A classic conversation to be found in v2; `age` is the time in seconds since its event was received."""
 
     sid: str
     service_sid: str | None
@@ -66,7 +66,7 @@ class _BridgeLookup:
 
 @dataclass(frozen=True, slots=True)
 class ClassicResolver:
-    """Resolves the classic events of one account; `service_sid` None is its default service."""
+    """Resolves the classic events of one account; `service_sid` None means its default service."""
 
     service_sid: str | None = None
     bridge: Bridge | None = None
@@ -79,7 +79,7 @@ class ClassicResolver:
     def resolve(self, event: ClassicReported, *, home: str | None = None, age: float = 0.0) -> Resolution:
         """Find the participant of an event about a member or a message.
 
-        `home` is the id under which its conversation is kept, where known; `age` (seconds) how old the event is.
+        `home` is the id of the ledger that its conversation has, if known; `age` is the event's age in seconds.
         """
         place = _BridgeLookup(event.conversation_sid, event.service_sid, age)
         if home is None:
@@ -96,7 +96,7 @@ class ClassicResolver:
         return (yield from self._take_member(event, home))
 
     def enter(self, message: MessageReceived, otherwise: Resolution, *, age: float = 0.0) -> Resolution:
-        """Find the open classic conversation that a customer is in with our address; without one do `otherwise`."""
+        """Find the open classic conversation between a customer and our address; without one do `otherwise`."""
         found = yield FindClassicConversations(spell(message.customer), message.recipient, self.service_sid)
         if isinstance(found, NotFoundError):
             return Wait("looking for classic conversations: there is no such service", LONG_WAIT)
@@ -114,13 +114,13 @@ class ClassicResolver:
         if home != place.sid:
             outcome = yield from self._find_bridged(place, home, (message.customer,))
             if isinstance(outcome, Ignored):
-                return Wait(outcome.reason, SHORT_WAIT)  # a message is never dropped for that: look again
+                return Wait(outcome.reason, SHORT_WAIT)  # never drop a message for that: try again
             return outcome or _resolved(from_lookup(row), home, place.sid, "found")
         conversation = Conversation(id=place.sid, status=to_status(row.conversation_state))
         return replace(_resolved(from_lookup(row), home, place.sid, "found"), conversation=conversation)
 
     def _find_home(self, place: _BridgeLookup) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome]:
-        """Return the id of the v2 conversation, or the classic SID where there is none and none will come."""
+        """Return the id of the v2 conversation, or the classic SID if there is none and none is expected."""
         bridge = self.bridge
         if bridge is None or (place.service_sid and bridge.service_sid not in {None, place.service_sid}):
             return place.sid
@@ -138,12 +138,12 @@ class ClassicResolver:
     def _is_bridged(
         self, place: _BridgeLookup
     ) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome | None]:
-        """Return the classic SID where the bridge will not open a conversation, None where it may still do."""
+        """Return the classic SID if the bridge will not open a conversation, None if it still may."""
         if self.bridge is None or self.bridge.service_sid is None or place.service_sid:
-            return None  # nothing to find out: the service is not known, or is the bridged one
+            return None  # nothing to find out: the service is unknown, or is the bridged one
         conversation = yield FetchClassicConversation(place.sid, self.bridge.service_sid)
         if isinstance(conversation, NotFoundError):
-            return place.sid  # of another service, or gone
+            return place.sid  # in another service, or gone
         if isinstance(conversation, ApiError):
             return setback_of(conversation, "fetching the classic conversation")
         return place.sid if conversation.state == ClassicState.CLOSED else None
@@ -151,7 +151,7 @@ class ClassicResolver:
     def _find_bridged(
         self, place: _BridgeLookup, home: str, addresses: Iterable[Address]
     ) -> Generator[Request | ClassicRequest, Any, ResolutionOutcome | None]:
-        """Return the participant of the v2 conversation at one of the addresses; None once it will not come."""
+        """Find the v2 conversation's participant at one of the addresses; None once it is no longer expected."""
         participants = yield ListParticipants(home)
         if isinstance(participants, NotFoundError):
             return Ignored("gone: its bridged conversation does not exist any more")
@@ -167,7 +167,7 @@ class ClassicResolver:
         )
 
     def _take_member(self, event: ClassicReported, home: str) -> Resolution:
-        """Take the classic member itself: as the event shows it, else as the API does."""
+        """Resolve to the classic member itself, as the event shows it, else as the API does."""
         if event.kind == "participant" and (member := from_event(event)) is not None:
             return _resolved(member, home, event.conversation_sid, _origin(event))
         found = yield from self._fetch_member(event)
@@ -205,9 +205,9 @@ def _age_of(row: ParticipantConversation) -> tuple[str, str]:
 
 
 def _at(addresses: Iterable[Address], participants: Iterable[Participant]) -> Participant | None:
-    """Return the first participant at one of the addresses, in the order of these."""
-    there = list(participants)
-    return next((one for address in addresses for one in there if one.has_address(address)), None)
+    """Return the first participant at one of the addresses, in the order of the addresses."""
+    candidates = list(participants)
+    return next((one for address in addresses for one in candidates if one.has_address(address)), None)
 
 
 def _resolved(member: Member, home: str, classic_sid: str, origin: str) -> Resolved:

@@ -1,8 +1,9 @@
-"""The resources of Conversations (classic), version 1 of the API, as frozen models, and how its conflicts read.
+"""The resources of Conversations (classic), version 1 of the API, as frozen models, and its conflict codes.
 
-The wire has snake_case answers and dotted CamelCase forms. Unknown fields are kept (`model_extra`), unknown states are
-plain strings, and only SIDs are required. A member is bound by an address and our proxy address, or is a chat user by
-its identity. `attributes` is JSON in a string, untrusted, and stays one. Times stay text (see core.timestamps).
+Responses are snake_case, request forms dotted CamelCase. Unknown fields are kept (`model_extra`), unknown states are
+plain strings, and only SIDs are required. A member is bound by an address and our proxy address, or is a chat user with
+an identity. `attributes` is JSON in a string: untrusted and never parsed. Times stay text (see core.timestamps).
+https://www.twilio.com/docs/conversations/api/conversation-participant-resource
 """
 
 from __future__ import annotations
@@ -17,26 +18,27 @@ from router.core.addresses import Address, Channel, is_same, parse_address
 from router.core.errors import ConflictError
 from router.core.resources import Resource
 
-#: The member is in this conversation already (the second one: in a group MMS); its resource is there to be listed.
+#: The member is in this conversation already (the second code: in a group MMS) and can be listed.
 ALREADY_THERE: Final = frozenset({50433, 50437})
-#: The pair of address and proxy address is bound in another conversation that is not closed.
+#: The pair of address and proxy address is bound in another open conversation.
+#: https://www.twilio.com/docs/api/errors/50416
 BOUND_ELSEWHERE: Final = 50416
-#: A group conversation of the same members exists.
+#: A group conversation with the same members exists.
 SAME_GROUP: Final = 50438
-#: Somebody else changed the same thing at this moment; nothing was done.
+#: A concurrent change of the same resource; nothing was done.
 CONCURRENT: Final = frozenset({50213, 50349, 50391, 50419})
 
-#: Sent as a field's value, this removes it; the API reads the word.
+#: As a field's value this removes the field: the API interprets the word.
 REMOVE: Final = "null"
 
 _CONVERSATION_SID: Final = re.compile(r"CH[0-9a-fA-F]{32}(?![0-9a-zA-Z])")
 _PREFIX: Final[dict[str, str]] = {Channel.WHATSAPP: "whatsapp:", Channel.RCS: "rcs:"}
-#: Binding types whose channel has another name; the others are their own in upper case.
+#: Binding types whose channel has another name; for all others it is the type in upper case.
 _CHANNELS: Final = {"messenger": Channel.CHAT}
 
 
 class ClassicState(StrEnum):
-    """The states of a classic conversation. CLOSED is final, traffic makes an INACTIVE one ACTIVE again."""
+    """The states of a classic conversation. CLOSED is final; traffic makes an INACTIVE one ACTIVE again."""
 
     INITIALIZING = "initializing"
     ACTIVE = "active"
@@ -44,18 +46,18 @@ class ClassicState(StrEnum):
     CLOSED = "closed"
 
 
-#: The states in which a conversation holds the pairs of its members and can take a message.
+#: The states in which a conversation keeps its members' address pairs bound and accepts messages.
 OPEN_STATES: Final = frozenset({ClassicState.INITIALIZING, ClassicState.ACTIVE, ClassicState.INACTIVE})
 
 
 class ClassicResource(Resource):
-    """What the answers share: names on the wire as here, unknown ones kept."""
+    """Base of all responses: snake_case on the wire too, unknown fields kept."""
 
     model_config = ConfigDict(alias_generator=None)
 
 
 class MessagingBinding(ClassicResource):
-    """How a member exchanges messages; what does not apply is None."""
+    """The addresses through which a member exchanges messages; fields that do not apply are None."""
 
     type: str | None = None
     address: str | None = None
@@ -66,27 +68,27 @@ class MessagingBinding(ClassicResource):
 
     @property
     def channel(self) -> str:
-        """The channel of the addresses in the words of core.addresses; SMS where the type is not told."""
+        """The channel of the addresses, as core.addresses names it; SMS if the type is missing."""
         kind = (self.type or "sms").lower()
         return _CHANNELS.get(kind, kind.upper())
 
     def as_address(self) -> Address | None:
-        """Return the member's own address; the prefix in it tells more than the type."""
+        """Return the member's own address; a prefix in it takes precedence over the type."""
         return parse_address(self.address, self.channel) if self.address else None
 
     def as_proxy(self) -> Address | None:
-        """Return our address; without a prefix it is on the channel of the member's."""
+        """Return our address; without a prefix its channel is that of the member's address."""
         own = self.as_address()
         channel = own.channel if own else self.channel
         return parse_address(self.proxy_address, channel) if self.proxy_address else None
 
     def as_projected(self) -> Address | None:
-        """Return the number of ours under which a chat user writes in a group MMS."""
+        """Return our number that represents a chat user in a group MMS."""
         return parse_address(self.projected_address, self.channel) if self.projected_address else None
 
 
 class ClassicParticipant(ClassicResource):
-    """A Participant of a classic conversation; the default service's has no `chat_service_sid`."""
+    """A participant of a classic conversation; without `chat_service_sid` in the default service."""
 
     sid: str
     conversation_sid: str = ""
@@ -104,7 +106,7 @@ class ClassicParticipant(ClassicResource):
 
 
 class ParticipantConversation(ClassicResource):
-    """One conversation that somebody is a member of, together with the membership."""
+    """One row of ParticipantConversations: a conversation and somebody's membership in it."""
 
     conversation_sid: str
     participant_sid: str
@@ -124,7 +126,7 @@ class ParticipantConversation(ClassicResource):
     links: dict[str, str] | None = None
 
     def has_proxy(self, proxy: Address) -> bool:
-        """Tell whether our side of the membership is `proxy`, by channel and canonical form."""
+        """Return whether our address in the membership is `proxy`, by channel and canonical form."""
         binding = self.participant_messaging_binding
         own = binding.as_proxy() if binding else None
         return own is not None and is_same(own, proxy)
@@ -149,7 +151,7 @@ class ClassicConversation(ClassicResource):
 
 
 class ClassicMessage(ClassicResource):
-    """A message of a classic conversation; `participant_sid` is None where nobody in it wrote it."""
+    """A message of a classic conversation; `participant_sid` is None if no participant wrote it."""
 
     sid: str
     conversation_sid: str = ""
@@ -164,7 +166,7 @@ class ClassicMessage(ClassicResource):
 
 
 class ClassicChange(BaseModel):
-    """What an update of a Participant may write; None leaves a field as it is, REMOVE takes an address away."""
+    """The form of a participant's update; None leaves a field unchanged, REMOVE removes an address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -180,7 +182,7 @@ class ClassicChange(BaseModel):
 
 
 class NewClassicParticipant(BaseModel):
-    """The fields of a Participant that is created: a chat user by `identity`, or a pair of addresses."""
+    """The form of a new participant: a chat user by `identity`, or a pair of addresses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -195,23 +197,23 @@ class NewClassicParticipant(BaseModel):
 
 
 def spell(address: Address) -> str:
-    """Return `address` as classic bindings write it: canonical, with the prefix of its channel."""
+    """Format `address` as classic bindings do: canonical, with the prefix of its channel."""
     return f"{_PREFIX.get(address.channel, '')}{address.canonical}"
 
 
 def find_conversation_sid(text: str) -> str | None:
-    """Return the first classic conversation SID in a text, such as that of a refusal with code 50416."""
+    """Return the first classic conversation SID in a text, for example in a 50416 error's."""
     match = _CONVERSATION_SID.search(text)
     return match.group() if match else None
 
 
 def is_already_there(error: BaseException) -> bool:
-    """Tell whether a create was refused because the member is in that very conversation: list, and go on with it."""
+    """Return whether a create was refused because the member is in this conversation: list, and continue with it."""
     return isinstance(error, ConflictError) and error.code in ALREADY_THERE
 
 
 def is_bound_elsewhere(error: BaseException) -> bool:
-    """Tell whether the pair is bound in another open conversation, which `error.conflicting_id` then names."""
+    """Return whether the pair is bound in another open conversation, which `error.conflicting_id` names."""
     return isinstance(error, ConflictError) and error.code == BOUND_ELSEWHERE
 
 

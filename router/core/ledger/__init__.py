@@ -1,1 +1,1 @@
-"""What is committed of one conversation, and what one more fact adds to it. Pure."""
+"""The committed state of one conversation, and the changes and entries that a further fact adds to it. Pure."""

@@ -1,20 +1,20 @@
 """Calls in the ledger of a conversation: each is announced once, and a caller leaves when the last one is over.
 
-A participant that is reached by voice only stays as long as its calls go on. Twilio's callbacks about it may come
-before a call, after it, late and again, and the API may reuse the participant for the next call or make a new one;
-what tells calls apart is the CallSid, in the event itself or as `channelId` of the participant's address.
+A participant with only voice addresses stays while its calls continue. Twilio's callbacks about it may come before a
+call, after it, late or repeated, and the API may reuse the participant for the next call or create a new one. Calls are
+identified by the CallSid: in the event itself, or as `channelId` of the participant's address.
 
-    the participant is ...      a call of it: begins      ... is told of again    ... is over
-    not there, or unknown       joined                    joined (it begins)      remembered as over
-    in no call that is known    (it is that one) known    known                   left
-    in this call                known                     known or updated        left; in others too: noted
-    in another call             joined: a new stay        known or updated        remembered as over
-    there by other channels     known                     known or updated        noted: it stays
-    (the call is over)          stale                     stale                   known: it had left
+    the participant is ...      a call begins             the call is reported again   the call is over
+    absent, or unknown          joined                    joined (it begins)           noted as over
+    in no known call            known (it is this call)   known                        left
+    in this call                known                     known or updated             left; noted if in others too
+    in another call             joined: a new stay        known or updated             noted as over
+    present on other channels   known                     known or updated             noted: it stays
+    (the call is over)          stale                     stale                        known: it had left
 
-What is over stays over: no version, no order and no repetition brings a call back. Versions are not touched by the end
-of a call, since its time is ours and theirs are Twilio's. Where two calls are announced at once (the end of the first
-is late, or a switchboard has two), `left` is told once, for the last.
+A call that is over stays over: no version, order or repetition brings it back. The end of a call leaves versions alone,
+because its time is ours and theirs are Twilio's. If two calls are announced at once (the end of the first is late, or a
+switchboard has two), `left` is published once, for the last one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _OVER: Final = "over"
 
 @dataclass(frozen=True, slots=True)
 class CallsSeen:
-    """How a fact stands to calls.
+    """The calls that a fact implies.
 
-    `known` are the calls of the participant's stay with this fact; `are_over` if all that it is there for is over;
-    `is_new` if it is announced already, but not for this call.
+    `known` are the calls of the participant's stay including this fact's; `are_over` if every call that it is present
+    for is over; `is_new` if it is announced already, but not for this call.
     """
 
     known: tuple[str, ...] = ()
@@ -47,7 +47,7 @@ class CallsSeen:
 
 
 def calls_of(participant: Participant, call_sid: str | None = None) -> tuple[str, ...]:
-    """Return the calls that a participant is in: the one that the event is about, else those of its addresses."""
+    """Return a participant's calls: the one that the event is about, else those of its addresses."""
     if call_sid:
         return (call_sid,)
     found = (one.channel_id for one in participant.addresses if one.channel == Channel.VOICE)
@@ -55,26 +55,26 @@ def calls_of(participant: Participant, call_sid: str | None = None) -> tuple[str
 
 
 def see_calls(ledger: LedgerFields, fact: ParticipantFact, marker: Marker | None) -> CallsSeen:
-    """Return how a fact stands to what is known of calls; raises FieldNotReadError."""
+    """Compare a fact with the known calls; raises FieldNotReadError."""
     participant, before = fact.participant, marker.calls if marker and marker.is_present else ()
     if any(one.channel != Channel.VOICE for one in participant.addresses):
         return CallsSeen(before)
-    told = calls_of(participant, fact.call_sid)
-    live = tuple(sid for sid in told if ledger.get(call_field(sid)) != _OVER)
+    reported = calls_of(participant, fact.call_sid)
+    live = tuple(sid for sid in reported if ledger.get(call_field(sid)) != _OVER)
     if not live and not (marker and marker.is_announced):
-        return CallsSeen(before, are_over=bool(told) or bool(marker and marker.has_hung_up))
+        return CallsSeen(before, are_over=bool(reported) or bool(marker and marker.has_hung_up))
     is_new = bool(before) and not set(live) <= set(before)
     return CallsSeen(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
 
 
 def is_another_call(ledger: LedgerFields, calls: tuple[str, ...], holder_id: str) -> bool:
-    """Tell whether the participant announced at an address is there for other calls than `calls`."""
+    """Return whether the participant announced at an address is in other calls than `calls` only."""
     holder = ledger.marker(holder_id) if calls else None
     return holder is not None and bool(holder.calls) and not set(holder.calls) & set(calls)
 
 
 def hang_up(ledger: LedgerFields, participant_id: str, call_sid: str) -> Marker | Outcome:
-    """Note that a call is over; return the marker of the caller who leaves with it, else why nobody leaves.
+    """Note that a call is over; return the marker of the caller who leaves with it, or the reason why nobody leaves.
 
     Raises FieldNotReadError.
     """

@@ -1,9 +1,9 @@
-"""What participants say: one `communication.received` for the holder of the conversation, whoever tells of it.
+"""Communications: one `communication.received` for the conversation's holder, whichever source reports it first.
 
-The form webhook, Event Streams and the status callback tell of one message under different ids. Each telling becomes
-a `CommunicationFact` with all the names that it knows; the first is the entry's, and all of them are claimed in the
-commit, which leaves the entry out if one was taken. A CallSid or a classic conversation's SID names many
-communications, so as a `channelId` it is shown and not claimed.
+The form webhook, Event Streams and the status callback report one message under different ids. Each report becomes a
+`CommunicationFact` with all names that it knows. The entry's id is made from the first name; the commit claims all of
+them, and leaves the entry out if one was claimed before. A `channelId` that is a CallSid or the SID of a classic
+conversation belongs to many communications, so it is shown but not claimed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address, Channel
 from router.core.entries import show_address
-from router.core.events import CommunicationReported, Content, MessageReceived
+from router.core.events import Content, MessageReceived
 from router.core.ledger.marker import Claim, Marker, participant_field, read_marker
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from router.core.ledger.ledger import Ledger
 
 _DAY: Final = 86_400
-#: Seconds that a communication is remembered: longer than its longest redelivery.
+#: Seconds that the names of a communication stay claimed: longer than its longest redelivery.
 LIFE: Final = 2 * _DAY
 MAIL_LIFE: Final = 7 * _DAY
-#: A SID of one message: SMS, MMS and what goes the same way, or classic.
+#: The SID of one message: SMS and MMS (other channels use these too), or classic.
 _MESSAGE_SID: Final = re.compile(r"(?:SM|MM|IM)[0-9a-fA-F]{32}")
 
 
 @value
 class CommunicationFact:
-    """Somebody said something in a conversation, as one source tells it.
+    """A communication as one source reports it.
 
-    `names` are what it is known by, the one that most sources know first. `author_id` is the author's participant id
-    where the source tells it; an `author` with a blank value is known by that alone.
+    `names` identify it; the first is the one that most sources know. `author_id` is the author's participant id, if the
+    source gives it; an `author` with an empty value is identified by that alone.
     """
 
     cause: Cause
@@ -50,12 +50,12 @@ class CommunicationFact:
 
     @property
     def claim(self) -> Claim:
-        """What is claimed for it, and for how long."""
+        """Its claim: the names, and how long they stay claimed."""
         return Claim(self.names, MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE)
 
 
 def from_message(message: MessageReceived) -> CommunicationFact:
-    """Return what a received message says; its resource is known to other sources by the same name."""
+    """Make the fact of a received message; other sources know it by its resource id."""
     name = message.cause.resource_id or message.message_sid
     return CommunicationFact(
         cause=message.cause,
@@ -69,13 +69,13 @@ def from_message(message: MessageReceived) -> CommunicationFact:
 
 
 def from_communication(event: CommunicationReported) -> CommunicationFact | None:
-    """Return what a communication of the API says; None if it has no author."""
+    """Make the fact of a communication of the API; None if it has no author."""
     communication, author = event.communication, event.communication.author
     if author is None:
         return None
     ours = next((one for one in communication.recipients if one.channel == author.channel and one.address), None)
-    said, channel_id = communication.content or {}, communication.channel_id
-    text, kind = said.get("text"), said.get("type")
+    content, channel_id = communication.content or {}, communication.channel_id
+    text, kind = content.get("text"), content.get("type")
     messages = [one for one in (communication.resource_id, channel_id) if one and _names_one(one, author.channel)]
     return CommunicationFact(
         cause=event.cause,
@@ -91,7 +91,7 @@ def from_communication(event: CommunicationReported) -> CommunicationFact | None
 
 
 def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
-    """Return what a message of a classic conversation says, whose author may be at `author`."""
+    """Make the fact of a classic conversation's message, whose author may be at `author`."""
     sid = event.message_sid or event.cause.idempotency_key
     return CommunicationFact(
         cause=event.cause,
@@ -106,12 +106,12 @@ def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
 
 
 def _names_one(name: str, channel: str) -> bool:
-    """Tell whether a channelId or resourceId names one message: its SID, or its Message-ID."""
+    """Return whether a channelId or resourceId identifies a single message: by its SID or Message-ID."""
     return bool(_MESSAGE_SID.fullmatch(name)) or (channel == Channel.EMAIL and "@" in name)
 
 
 def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
-    """Return the announced participant who said it: the author itself, or who is announced at its address."""
+    """Return the id of the announced author: the author itself, or the participant announced at its address."""
     marker = ledger.marker(fact.author_id) if fact.author_id else None
     if marker is not None and marker.is_present and marker.target is not None:
         return fact.author_id
@@ -121,7 +121,7 @@ def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
 
 
 def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: int) -> bool:
-    """Publish what an announced participant of an open conversation said, once; False if nobody announced said it.
+    """Publish a communication once, if its author is announced and the conversation is open; return whether it is.
 
     `text_limit` is in characters.
     """
@@ -158,13 +158,13 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
 
 
 def _marker(ledger: Ledger, participant_id: str) -> Marker | None:
-    """Return the marker if it was read: what it adds is not worth another reading."""
+    """Return the marker if it was read; its details are not worth another read."""
     text = ledger.fields.get(participant_field(participant_id))
     return read_marker(text) if text else None
 
 
 def _address(author: Address, marker: Marker | None) -> Address:
-    """Return where it was said; of an author who is known by id alone, the address that it was announced at."""
+    """Return the author's address; for an author known by id alone, one that it was announced at."""
     if author.value or marker is None:
         return author
     known = [Address(*key.split("|", 1)) for key in marker.addresses]

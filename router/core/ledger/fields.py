@@ -1,4 +1,4 @@
-"""The fields of a conversation hash, as far as they were read."""
+"""The fields of a conversation's hash, as far as they were read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DAY: Final = 86_400_000_000
 
 
 class FieldNotReadError(RouterError):
-    """A decision depends on a field that was not read: read again with `name`."""
+    """A decision depends on a field that was not read: read the ledger again with `name`."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -31,8 +31,8 @@ class FieldNotReadError(RouterError):
 class LedgerFields:
     """The hash of one conversation as far as it was read, and the changes to it.
 
-    `fields` is what was found of the hash, `known` the names that were asked for (None: all there are); `changes` are
-    the fields to write, None removes one.
+    `fields` are the fields found, `known` the names that were read (None: all); `changes` are the fields to write,
+    where None removes one.
     """
 
     namespace: str
@@ -49,18 +49,18 @@ class LedgerFields:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the conversation is known to be closed, which is final."""
+        """Whether the conversation is known to be closed, which is final."""
         return self.fields.get("status") == ConversationStatus.CLOSED
 
     def get(self, name: str) -> str | None:
-        """Return a field as it will be after the commit; raises FieldNotReadError for one that was not read."""
+        """Return a field's value after the commit; raises FieldNotReadError if it was not read."""
         value = self.fields.get(name)
         if value is None and self.known is not None and name not in self.known and name not in self.changes:
             raise FieldNotReadError(name)
         return value
 
     def put(self, name: str, value: str | None) -> None:
-        """Set a field (None removes it), if that is a change."""
+        """Set a field (None removes it) if that changes it."""
         if self.fields.get(name) == value:
             return
         self.changes[name] = value
@@ -70,12 +70,12 @@ class LedgerFields:
             self.fields[name] = value
 
     def marker(self, participant_id: str) -> Marker | None:
-        """Return what is committed of a participant."""
+        """Return a participant's marker."""
         text = self.get(participant_field(participant_id))
         return read_marker(text) if text else None
 
     def announced_at(self, address: Address) -> str | None:
-        """Return the id of the participant that is announced at `address`."""
+        """Return the id of the participant announced at `address`."""
         return self.get(address_field(address.key))
 
     def touch(self, now: int, *, callbacks_seen: bool = False) -> None:
@@ -85,17 +85,17 @@ class LedgerFields:
             self.put("told", str(now))
 
     def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
-        """Take over what a conversation's resource tells; without a version only what is not known yet."""
+        """Note configuration and status of a conversation; without a version only those that are not known yet."""
         if conversation.configuration_id and (version or not self.get("configuration_id")):
             self.put("configuration_id", conversation.configuration_id)
         if conversation.status and (version or not self.get("status")) and not self.is_closed:
             self.put("status", conversation.status)
 
     def note_recipient(self, recipient: Address) -> None:
-        """Remember our side's address on a channel of this conversation."""
+        """Note our side's address on its channel."""
         self.put(recipient_field(recipient.channel), recipient.value)
 
     def recipient(self, channel: str) -> Address | None:
-        """Return our side's address on a channel, where known."""
+        """Return our side's address on a channel, or None if it is not known."""
         value = self.get(recipient_field(channel))
         return Address(channel, value) if value else None

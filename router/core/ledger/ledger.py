@@ -1,15 +1,15 @@
-"""What is committed of a conversation, and what one more fact adds to it: pure bookkeeping behind promise 2 and 3.
+"""The ledger of a conversation: pure decisions behind promises 2 and 3 (announced once, in order).
 
-A ledger is made from the fields of the conversation's hash, takes facts, and collects two things: the fields that
-change and the entries to publish. The commit script applies both at once if the revision is still the one that was
-read; else the worker reads again and repeats (optimistic, so no locks that a dead process could hold).
-The fields are listed in core.marker.
+A ledger starts with the fields of the conversation's hash, takes facts, and collects the fields to change and the
+entries to publish. The commit script applies both atomically if the revision is still the one that was read, else the
+worker reads again and repeats: optimistic, without locks that a dead process could hold.
+The fields are listed in core.ledger.marker.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.entries import (
     ClosedData,
@@ -44,14 +44,16 @@ if TYPE_CHECKING:
     from router.core.ledger.marker import Claim
     from router.core.policy import Decision
 
+_OLDER: Final = "older than the committed state"
+
 
 @dataclass(slots=True)
 class Ledger(LedgerFields):
-    """The bookkeeping of one conversation.
+    """The committed state of one conversation, and what the facts taken so far add to it.
 
-    `claims` are of entries (by id) that are published once, whoever tells of them; the commit says which were
-    `repeated`.
-    `is_doubtful` if somebody came to an address that is held by another, whose leaving may be told late or never.
+    `claims` belong to entries (by id) that are published once, whichever source reports them; the commit sets
+    `repeated` to those that were published before. `is_doubtful` if a participant came to an address at which another
+    is announced, whose departure may be reported late or never.
     """
 
     entries: list[Draft] = field(default_factory=list)
@@ -62,16 +64,16 @@ class Ledger(LedgerFields):
 
     @property
     def has_news(self) -> bool:
-        """Tell whether there is something to commit; entries alone leave the revision as it is."""
+        """Whether there is something to commit; entries alone do not change the revision."""
         return not self.is_committed and bool(self.changes or self.entries)
 
     def take_participant(self, fact: ParticipantFact) -> Outcome:
-        """Take in that a participant is in the conversation, and announce it if that is new and wanted."""
+        """Take a participant that is in the conversation; announce it if it is new and has a target."""
         if self.is_closed:
             return Outcome(Result.GONE, "the conversation is closed")
         participant, marker = fact.participant, self.marker(fact.participant.id)
         if marker is not None and fact.version < marker.version:
-            return Outcome(Result.STALE, "older than what is committed")
+            return Outcome(Result.STALE, _OLDER)
         if marker is not None and not marker.is_present and fact.version == marker.version:
             return Outcome(Result.STALE, "it has left")
         calls = see_calls(self, fact, marker)
@@ -86,7 +88,7 @@ class Ledger(LedgerFields):
     ) -> Outcome:
         outcome = self._objection(fact, marker, calls)
         if outcome and marker is not None and marker.is_announced:
-            return outcome  # of a further call: the stay goes on
+            return outcome  # for a further call: the stay continues
         stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
         target = None if outcome else self._hold(fact.decision)
         was_ours = bool(marker and marker.is_ours)
@@ -101,7 +103,7 @@ class Ledger(LedgerFields):
         return Outcome(Result.JOINED, str(self.get("reason")))
 
     def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:
-        """Say why a participant is not announced, or None."""
+        """Return the reason not to announce a participant, or None."""
         if fact.is_ours or (marker is not None and marker.is_ours):
             return Outcome(Result.IGNORED, "our own side")
         if fact.decision.target is None:
@@ -117,7 +119,7 @@ class Ledger(LedgerFields):
         return None
 
     def _hold(self, decision: Decision) -> str:
-        """Return the conversation's target: the first decision holds until it closes."""
+        """Return the conversation's target: the first decision is kept until it closes."""
         held = self.get("target")
         if held is None:
             held = str(decision.target)
@@ -133,7 +135,7 @@ class Ledger(LedgerFields):
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "already announced")
         if fact.version == marker.version:
-            return Outcome(Result.KNOWN, "no newer than what is committed")
+            return Outcome(Result.KNOWN, "no newer than the committed state")
         self.put(participant_field(participant.id), fresh.model_dump_json())
         for key in set(marker.addresses) - set(fresh.addresses):
             if self.get(address_field(key)) == participant.id:
@@ -146,17 +148,17 @@ class Ledger(LedgerFields):
         return Outcome(Result.UPDATED, str(self.get("reason")))
 
     def _date(self, participant_id: str, marker: Marker, version: Version) -> None:
-        """Note that a marker was still true at `version`: what is older than that is stale."""
+        """Note that a marker was still correct at `version`: older facts are stale."""
         dated = marker.model_copy(update={"version": version})
         self.put(participant_field(participant_id), dated.model_dump_json())
 
     def take_removal(self, fact: ParticipantFact) -> Outcome:
-        """Take in that a participant has left; its stay ends, and what is older than that changes nothing."""
+        """Take a participant that has left: its stay ends, and older facts change nothing."""
         participant, marker = fact.participant, self.marker(fact.participant.id)
         if self.is_closed:
             return Outcome(Result.STALE, "the conversation is closed")
         if marker is not None and fact.version < marker.version:
-            return Outcome(Result.STALE, "older than what is committed")
+            return Outcome(Result.STALE, _OLDER)
         if marker is not None and not marker.is_present:
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "it had left already")
@@ -165,7 +167,7 @@ class Ledger(LedgerFields):
         return self.end_stay(fact, marker, left)
 
     def take_call_end(self, fact: ParticipantFact, call_sid: str) -> Outcome:
-        """Take in that a call is over; `fact` is the caller as last seen. Raises FieldNotReadError."""
+        """Take the end of a call; `fact` is the caller as last seen. Raises FieldNotReadError."""
         if self.is_closed:
             return Outcome(Result.STALE, "the conversation is closed")
         left = hang_up(self, fact.participant.id, call_sid)
@@ -174,7 +176,7 @@ class Ledger(LedgerFields):
         return self.end_stay(fact, self.marker(fact.participant.id), left)
 
     def end_stay(self, fact: ParticipantFact, marker: Marker | None, left: Marker) -> Outcome:
-        """Note that a participant is gone: `left` replaces its `marker`. Told, if it had been announced."""
+        """Replace the `marker` of a participant that is gone by `left`; publish that if it had been announced."""
         participant = fact.participant
         keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
         for key in keys:
@@ -187,13 +189,13 @@ class Ledger(LedgerFields):
         return Outcome(Result.LEFT, str(self.get("reason")))
 
     def take_conversation(self, conversation: Conversation, version: Version, cause: Cause) -> Outcome:
-        """Take in a conversation's state; its closing ends all stays and is published to its holder."""
+        """Take a conversation's state; its closing ends all stays and is published to its holder."""
         if self.is_closed:
             return Outcome(Result.KNOWN, "already closed")
         is_closing = conversation.status == ConversationStatus.CLOSED
         known = self.get("version")
         if known is not None and version < _read_version(known) and not is_closing:
-            return Outcome(Result.STALE, "older than what is committed")
+            return Outcome(Result.STALE, _OLDER)
         self.note_conversation(conversation, version)
         self.put("version", f"{version.updated_at}.{version.reported_at}")
         if not is_closing:
@@ -220,13 +222,13 @@ class Ledger(LedgerFields):
         )
 
     def publish(self, model: type[EntryData], cause: Cause, *, subject: str, distinction: str, **fields: Any) -> None:
-        """Add an entry for the holder; `fields` are those of its model, besides what all entries have."""
+        """Add an entry for the holder; `fields` are those of its model beyond EntryData."""
         self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
 
     def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
-        """Add what `subject` said, known by `name`, unless the ledger or the commit finds that it was published.
+        """Add a communication by `subject`, known by `name`, unless this ledger or the commit finds it published.
 
-        `fields` are those of CommunicationData, besides what all entries have.
+        `fields` are those of CommunicationData beyond EntryData.
         """
         draft = self._draft(CommunicationData.type, cause, fields, subject=subject, distinction=name)
         earlier = self.claims.get(draft.id)
@@ -245,7 +247,7 @@ class Ledger(LedgerFields):
         )
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return the data of an entry: what all have, and its own."""
+        """Return the data of an entry: the fields that all have, and its own."""
         return {
             "target": str(self.get("target")),
             "reason": str(self.get("reason")),

@@ -1,11 +1,17 @@
-"""What is committed of one participant, and a fact about one: the values that the ledger works on.
+"""The values that the ledger works on: the committed marker of a participant, and a new fact about one.
 
-Fields of a conversation's hash: `rev`; `status`, `version`, `configuration_id`, `classic_sid` (the conversation);
-`target`, `reason` (its holder, decided once and held until it closes); `told` (last status callback); `day` (keeps the
-hash alive); `r:<CHANNEL>` (our side's address on a channel); `p:<participant id>` (a Marker);
-`a:<CHANNEL>|<canonical address>` (the participant announced there, so that one address has one participant);
-`m:<CHANNEL>|<canonical address>` (a group member who was looked for and is not announced);
-`c:<CallSid>` (a call that is over).
+The fields of a conversation's hash:
+
+    rev                                       revision: the number of commits
+    status version configuration_id classic_sid   the conversation
+    target reason                             its holder, decided once and kept until it closes
+    told                                      time of the last status callback, in µs
+    day                                       day of the last event; keeps the hash alive
+    r:<CHANNEL>                               our side's address on a channel
+    p:<participant id>                        a Marker
+    a:<CHANNEL>|<canonical address>           the participant announced there: one address, one participant
+    m:<CHANNEL>|<canonical address>           a group member that was looked up and is not announced
+    c:<CallSid>                               a call that is over
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
     from router.core.policy import Decision
     from router.core.resources import Participant
 
-#: Fields that every reading of a ledger needs.
+#: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",
     "status",
@@ -43,32 +49,32 @@ COMMON_FIELDS: Final = (
 
 
 def participant_field(participant_id: str) -> str:
-    """Return the hash field that holds a participant's marker."""
+    """Return the hash field of a participant's marker."""
     return f"p:{participant_id}"
 
 
 def address_field(key: str) -> str:
-    """Return the hash field that names the participant announced at an address (`CHANNEL|canonical`)."""
+    """Return the hash field of the participant announced at an address (`CHANNEL|canonical`)."""
     return f"a:{key}"
 
 
 def member_field(key: str) -> str:
-    """Return the hash field that says of a group member's address that nobody is announced there, after a look."""
+    """Return the hash field saying that nobody is announced at a group member's address, after a lookup."""
     return f"m:{key}"
 
 
 def recipient_field(channel: str) -> str:
-    """Return the hash field that holds our side's address on a channel."""
+    """Return the hash field of our side's address on a channel."""
     return f"r:{channel}"
 
 
 def call_field(call_sid: str) -> str:
-    """Return the hash field that says that a call is over."""
+    """Return the hash field saying that a call is over."""
     return f"c:{call_sid}"
 
 
 class Result(StrEnum):
-    """What a fact did to the ledger; the word that logs and metrics use."""
+    """The effect of a fact on the ledger; logs and metrics use these words."""
 
     JOINED = "joined"
     UPDATED = "updated"
@@ -76,23 +82,23 @@ class Result(StrEnum):
     CLOSED = "closed"
     NOTED = "noted"  # recorded, nothing to publish
     KNOWN = "known"  # nothing new: a duplicate, or a customer who is already announced
-    STALE = "stale"  # older than what is committed: changes nothing
+    STALE = "stale"  # older than the committed state: changes nothing
     IGNORED = "ignored"  # the policy gives no target
-    GONE = "gone"  # the conversation is closed: look for the one that follows it
+    GONE = "gone"  # the conversation is closed: find the one that follows it
 
 
 @value
 class Outcome:
-    """The result of one fact and the reason for it, for the log line."""
+    """The result of one fact, and its reason for the log line."""
 
     result: Result
     reason: str
 
 
 class Marker(BaseModel):
-    """What is committed of one participant. `target` is None while it has not been announced.
+    """The committed state of one participant. `target` is None until it has been announced.
 
-    `calls` are the calls (CallSids) of its present stay; `has_hung_up` if it left because they were over.
+    `calls` are the CallSids of its present stay; `has_hung_up` if it left because they were over.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -110,23 +116,23 @@ class Marker(BaseModel):
 
     @property
     def is_announced(self) -> bool:
-        """Tell whether it is there and its stay has been published."""
+        """Whether it is present and its stay has been published."""
         return self.is_present and self.target is not None
 
 
-@lru_cache(maxsize=1024)  # a customer writes more than once, and a marker changes seldom
+@lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
 def read_marker(text: str) -> Marker:
-    """Return a marker from its field."""
+    """Parse a marker's field."""
     return Marker.model_validate_json(text)
 
 
 @value
 class ParticipantFact:
-    """A participant as it was seen: in a callback, in a list or in the answer to its creation.
+    """A participant as a callback, a list or the response to its creation shows it.
 
-    `decision` is the policy's for it; `address` is the customer's address that the event is about (None: its first);
-    `recipient` our side where known; `is_ours` if the router or its consumers put it there; `call_sid` is the call that
-    the event is about, else the participant's addresses name its calls.
+    `decision` is the policy's. `address` is the customer's address that the event is about (None: the first one),
+    `recipient` our side, if known. `is_ours` if the router or its consumers added it. `call_sid` is the call that the
+    event is about; without it the participant's addresses name its calls.
     """
 
     participant: Participant
@@ -141,14 +147,14 @@ class ParticipantFact:
 
 
 def digest_of(participant: Participant) -> str:
-    """Return a short digest of what `participant.updated` is about: type, name, profile and addresses."""
+    """Return a short digest of the facts that `participant.updated` reports: type, name, profile and addresses."""
     addresses = sorted(f"{one.channel}\0{one.address}" for one in participant.addresses)
     parts = (participant.type or "", participant.name or "", participant.profile_id or "", *addresses)
     return sha256("\0\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def keys_of(fact: ParticipantFact) -> tuple[str, ...]:
-    """Return the keys of a participant's addresses, once each; one that came without any is at the event's address."""
+    """Return the distinct keys of a participant's addresses; without any, that of the event's address."""
     own = tuple(dict.fromkeys(one.key for one in fact.participant.addresses))
     return own or ((fact.address.key,) if fact.address else ())
 
@@ -156,7 +162,7 @@ def keys_of(fact: ParticipantFact) -> tuple[str, ...]:
 def fields_for(
     participant_ids: Iterable[str], addresses: Iterable[Address], call_sids: Iterable[str] = ()
 ) -> list[str]:
-    """Return the hash fields that a ledger needs to take facts about these participants, addresses and calls."""
+    """Return the hash fields that a ledger needs for facts about these participants, addresses and calls."""
     fields = [*COMMON_FIELDS, *map(participant_field, participant_ids)]
     for address in addresses:
         fields += (address_field(address.key), recipient_field(address.channel))
@@ -173,7 +179,7 @@ def make_marker(
     was_ours: bool,
     calls: tuple[str, ...] = (),
 ) -> Marker:
-    """Return the marker of a participant that is present, as `fact` shows it."""
+    """Return the marker of a present participant, as `fact` shows it."""
     return Marker(
         version=fact.version,
         digest=digest_of(participant),
@@ -188,11 +194,11 @@ def make_marker(
 
 @value
 class Claim:
-    """Names of a communication: its entry is published if none of them was claimed before; `life` is in seconds."""
+    """The names of a communication: its entry is published if none was claimed before; `life` is in seconds."""
 
     names: tuple[str, ...]
     life: int
 
     def also(self, other: Claim) -> Claim:
-        """Return the claim to both claims' names."""
+        """Return one claim to the names of both, `other`'s first."""
         return Claim(tuple(dict.fromkeys(other.names + self.names)), max(self.life, other.life))

@@ -1,1 +1,1 @@
-"""Signatures of webhooks: form parsing, Twilio HMAC, SendGrid ECDSA. Pure."""
+"""Signatures of webhooks: form parsing, Twilio's HMAC, SendGrid's ECDSA. Pure."""

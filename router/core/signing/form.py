@@ -1,8 +1,8 @@
-"""Urlencoded forms, read once: for the signature, which is made of bytes, and for what they say, which is text.
+"""Urlencoded forms, parsed once: as bytes for the signature and as text for the parsers.
 
-Nearly every form is *usual*: no name twice, no separator inside of a value, all of it UTF-8. It is decoded and split as
-a whole, a few calls for all of its twenty or so parameters, and what the signature covers is made of the texts. Any
-other form is taken apart parameter by parameter, as bytes, so that what is not UTF-8 can still be proven authentic
+Nearly every form is *usual*: no name twice, no escaped separator in a value, all of it UTF-8. A usual form is decoded
+and split as a whole, with a few calls for its twenty or so parameters, and the signed bytes are made from the texts.
+Any other form is split parameter by parameter, as bytes, so that a form that is not UTF-8 can be proven authentic
 before it is refused as unreadable.
 """
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 Pair = tuple[bytes, bytes]
 
-#: More parameters than any webhook has (the largest documented one has about 60): a bound on the work of a forgery.
+#: More than any webhook has (the largest documented one has about 60 parameters): bounds the work for a forged form.
 MAX_PARAMETERS: Final = 1000
-#: A name and its value. Nothing between two separators is no parameter.
+#: A name and its value. An empty text between two separators is not a parameter.
 _PARAMETER: Final = re.compile(rb"(?!&|\Z)([^=&]*)=?([^&]*)&?")
-#: All bytes that separate nothing.
+#: All bytes except the separators.
 _TEXT: Final = bytes(byte for byte in range(256) if byte not in b"&=")
 
 
 class Form:
-    """The parameters of a form. Iterating gives all (name, value) pairs in order, decoded, as bytes."""
+    """The parameters of a form. Iteration yields all (name, value) pairs in order, decoded, as bytes."""
 
     __slots__ = ("_pairs", "_texts")
 
@@ -46,16 +46,16 @@ class Form:
         return len(self._pairs if self._texts is None else self._texts)
 
     def get(self, name: str) -> str:
-        """Return the first value of that name, empty if there is none; bytes that are not UTF-8 are replaced."""
+        """Return the first value of a name, empty if there is none; bytes that are not UTF-8 are replaced."""
         if self._texts is not None:
             return self._texts.get(name, "")
         first = next((value for other, value in self._pairs if other == name.encode()), b"")
         return first.decode("utf-8", "replace")
 
     def read(self, names: Collection[str] | None = None) -> Mapping[str, str]:
-        """Return the parameters, or those of these names, as text; of a name that comes twice the first value counts.
+        """Return all parameters, or those named, as text; for a repeated name the first value.
 
-        Raises UnreadableError naming the parameter (never its value) whose bytes are not UTF-8.
+        Raises UnreadableError that names the parameter (never its value) if one is not UTF-8.
         """
         if self._texts is None:
             wanted = None if names is None else {name.encode() for name in names}
@@ -65,29 +65,26 @@ class Form:
         return {name: value for name, value in self._texts.items() if name in names}
 
     def signed(self) -> bytes:
-        """Return what a signature covers: each distinct name in order, before each of its distinct values in order.
-
-        In the order of code points, which is that of UTF-8's bytes.
-        """
+        """Return the signed bytes: each distinct (name, value) pair, sorted by code points, which is by UTF-8 bytes."""
         if self._texts is None:
             return signed(self._pairs)
         return "".join(chain.from_iterable(sorted(self._texts.items()))).encode()
 
 
-#: What a body has that is no form.
+#: The form of a body that is not one.
 NO_FORM: Final = Form({})
 
 
 def signed(pairs: Iterable[Pair]) -> bytes:
-    """Return what a signature covers of these pairs: they are a set, sorted."""
+    """Return the signed bytes of these pairs: the distinct ones, sorted."""
     return b"".join(chain.from_iterable(sorted(set(pairs))))
 
 
 def parse_form(body: bytes) -> Form:
-    """Split an urlencoded body into decoded names and values; blanks and repeats are kept, malformed % stays.
+    """Parse an urlencoded body; blank values and repetitions are kept, and a malformed % is left as it is.
 
-    Raises UnreadableError on more than MAX_PARAMETERS. Not urllib's parse_qsl: that one is text, refuses raw
-    non-ASCII bytes, and takes four times as long on the receiver's hot path.
+    Raises UnreadableError for more than MAX_PARAMETERS. urllib's parse_qsl works on text, refuses raw non-ASCII bytes,
+    and takes four times as long on the receiver's hot path.
     """
     if body.count(b"&") >= MAX_PARAMETERS:
         raise UnreadableError(f"more than {MAX_PARAMETERS} parameters")
@@ -99,23 +96,23 @@ def parse_form(body: bytes) -> Form:
 
 
 def _read_usual(body: bytes) -> dict[str, str] | None:
-    """Return names and values of a usual form, None for another; without looking at each parameter in turn."""
+    """Return the names and values of a usual form, else None, without a step per parameter."""
     separators = body.translate(None, _TEXT)
     if separators != b"=&" * (len(separators) // 2) + b"=":  # each parameter has its one `=`
         return None
-    form = unquote_to_bytes(body.replace(b"+", b" ").replace(b"%2B", b"+"))  # the plus of each number at once
+    form = unquote_to_bytes(body.replace(b"+", b" ").replace(b"%2B", b"+"))  # decode the plus of all numbers at once
     try:
         parts = form.decode().replace("&", "=").split("=")
     except UnicodeDecodeError:
         return None
-    if len(parts) != len(separators) + 1:  # one was escaped
+    if len(parts) != len(separators) + 1:  # a separator was escaped
         return None
     texts = dict(zip(parts[::2], parts[1::2], strict=True))
-    return texts if 2 * len(texts) == len(parts) else None  # unless a name comes twice
+    return texts if 2 * len(texts) == len(parts) else None  # a name is repeated
 
 
 def _read_each(pairs: Iterable[Pair]) -> dict[str, str]:
-    """Do it one by one, to name the one that is no text."""
+    """Decode the pairs one by one, to name the one that is not UTF-8."""
     texts: dict[str, str] = {}
     for name, value in pairs:
         try:

@@ -1,10 +1,11 @@
-"""E-mail webhooks: the provider's ECDSA signature, or Basic credentials where no signature is switched on.
+"""E-mail webhooks: SendGrid's ECDSA signature, or Basic credentials if signing is not switched on.
 
-The rule (SendGrid's security policies): ECDSA on P-256 with SHA-256 over the bytes of the timestamp header followed by
-the raw body; signature base64 of DER, public key base64 of a DER SubjectPublicKeyInfo. The body is hashed as it comes,
-so that 30 MB need not be held to be verified; nothing that was read meanwhile is to be used before `finish` returns.
-Unlike Twilio's own signature this one covers a time, so an old request can be refused. Whether a retry (up to three
-days) is signed again is not documented: `max_age` is therefore a setting, and None switches the window off.
+The rule (https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks): ECDSA on
+P-256 with SHA-256 over the bytes of the timestamp header followed by the raw body. The signature is base64 of DER, the
+public key base64 of a DER SubjectPublicKeyInfo. The body is hashed as it arrives, so that 30 MB need not be held in
+memory; nothing parsed meanwhile may be used before `finish` returns. Unlike Twilio's own signature this one covers a
+time, so old requests can be refused. Whether a retry (up to three days) is signed again is not documented: `max_age`
+is therefore a setting, and None disables the check.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 SIGNATURE_HEADER: Final = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER: Final = "X-Twilio-Email-Event-Webhook-Timestamp"
-#: Longest base64 text of a DER signature on P-256 is 96; what is longer is not looked at.
+#: The longest base64 text of a DER signature on P-256 has 96 characters; a text beyond this limit is not decoded.
 _MAX_SIGNATURE: Final = 128
 _MAX_CREDENTIALS: Final = 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -37,10 +38,10 @@ _ALGORITHM: Final = ec.ECDSA(Prehashed(SHA256()))
 
 
 class MailVerifier:
-    """Checks mail webhooks against the public keys that may have signed; several serve a rotation.
+    """Verifies mail webhooks with the public keys that may have signed; there are several during a rotation.
 
-    `max_age` is how many seconds the signed time may lie from now, in either direction; None accepts any. Raises
-    SettingsError, naming the keys by position, if one is not a P-256 public key; without any key all is refused.
+    The signed time may differ from now by `max_age` seconds in either direction; None accepts any time. Raises
+    SettingsError, naming keys by position, if one is not a P-256 public key. Without any key every mail is refused.
     """
 
     def __init__(self, public_keys: Iterable[str], *, max_age: int | None) -> None:
@@ -57,10 +58,10 @@ class MailVerifier:
             raise SettingsError(problems)
 
     def begin(self, timestamp: str | None, signature: str | None, *, now: float | None) -> RunningMailVerifier:
-        """Return what the body is to be fed to; `now` is in seconds since 1970, None where the age does not matter.
+        """Start the check of a body that follows; `now` is in seconds since 1970, None to skip the age check.
 
-        Raises SignatureError before a byte of the body is read if a header is missing or malformed, or the time is
-        outside the window.
+        Raises SignatureError before any of the body is read if a header is missing or malformed, or the time is too
+        far from now.
         """
         if not signature or not timestamp:
             raise SignatureError(f"{SIGNATURE_HEADER if not signature else TIMESTAMP_HEADER} is missing")
@@ -73,7 +74,7 @@ class MailVerifier:
 
 
 class RunningMailVerifier:
-    """The check of one body under way: `update` with each chunk in order, then `finish`."""
+    """The running check of one body: `update` with each chunk in order, then `finish`."""
 
     def __init__(self, keys: tuple[ec.EllipticCurvePublicKey, ...], timestamp: bytes, signature: bytes | None) -> None:
         self._keys = keys
@@ -85,7 +86,7 @@ class RunningMailVerifier:
         self._hash.update(chunk)
 
     def finish(self) -> None:
-        """Return if one of the keys signed exactly this time and body; raises SignatureError otherwise."""
+        """Verify that one of the keys signed exactly this time and body; raises SignatureError otherwise."""
         digest = self._hash.digest()
         for key in self._keys if self._signature else ():
             try:
@@ -98,18 +99,18 @@ class RunningMailVerifier:
 
 @dataclass(frozen=True, slots=True)
 class BasicVerifier:
-    """Checks HTTP Basic credentials, `user:password` each; several serve a rotation.
+    """Verifies HTTP Basic credentials, `user:password` each; there are several during a rotation.
 
-    For a parse setting whose URL carries user info instead of a security policy. It proves who calls, not what was
-    sent: prefer the signature.
+    For an Inbound Parse URL with user info instead of a security policy. Credentials authenticate the caller, not the
+    content: prefer the signature.
     """
 
     credentials: tuple[str, ...]
 
     def verify(self, authorization: str | None) -> None:
-        """Return if the `Authorization` header carries one of the credentials; raises SignatureError.
+        """Verify that the `Authorization` header carries one of the credentials; raises SignatureError otherwise.
 
-        All are compared, in constant time each, so that the time tells nothing of which one was nearly right.
+        All of them are compared, each in constant time, so that timing does not reveal which one was almost right.
         """
         scheme, _, encoded = (authorization or "").strip().partition(" ")
         if scheme.lower() != "basic":
@@ -125,7 +126,7 @@ class BasicVerifier:
 
 
 def _load(text: str) -> ec.EllipticCurvePublicKey | None:
-    """Return the P-256 public key in `text`, or None if there is none."""
+    """Parse a P-256 public key; None for any other text."""
     der = _decode("".join(text.split()), _MAX_CREDENTIALS)
     try:
         key = load_der_public_key(der or b"")
@@ -135,11 +136,11 @@ def _load(text: str) -> ec.EllipticCurvePublicKey | None:
 
 
 def _decode(text: str, limit: int) -> bytes | None:
-    """Return the bytes of a base64 text, or None if it is none, spelled otherwise, or longer than `limit`."""
+    """Decode base64; None if the text is malformed, not canonical, or longer than `limit`."""
     if len(text) > limit:
         return None
     try:
         decoded = b64decode(text, validate=True)
     except ValueError:
         return None
-    return decoded if b64encode(decoded).decode() == text else None  # padding is taken where none belongs
+    return decoded if b64encode(decoded).decode() == text else None  # b64decode accepts excess padding

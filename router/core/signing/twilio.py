@@ -1,14 +1,15 @@
 """Twilio's webhook signatures: sign and verify, form and JSON, on bytes.
 
-The rule (Twilio's security page, and its validator, against which the tests compare): HMAC with the auth token over
-the URL as configured (scheme, host with its case, port, raw path and raw query; no user info, no fragment) and, for
-forms, each distinct parameter name in code point order followed by its distinct values in order; base64. JSON bodies
-add nothing, but their URL carries `bodySHA256`, which must equal the hash of the raw body.
+The rule (https://www.twilio.com/docs/usage/webhooks/webhooks-security, and the official validator, with which the tests
+compare): HMAC with the auth token over the URL as configured (scheme, host with its case, port, raw path and raw query;
+no user info, no fragment) and, for forms, each distinct parameter name in code point order followed by its distinct
+values in order; base64. A JSON body is not part of it, but its URL carries `bodySHA256`, which must equal the hash of
+the raw body.
 
-Bytes, not text: percent-decoded names and values are compared as they came, so that what is not UTF-8 is still proven
-authentic before it is refused as unreadable. Code point order and the order of UTF-8 bytes are the same.
-Known limit of the scheme: nothing in it is a time, so a captured request can be repeated for ever; the idempotency key
-is what makes that harmless.
+Works on bytes: percent-decoded names and values are compared as they came, so that a form that is not UTF-8 can be
+proven authentic before it is refused as unreadable. Code point order equals the order of UTF-8 bytes.
+Known limit of the scheme: it covers no time, so a captured request stays valid forever; the idempotency key makes a
+repetition harmless.
 """
 
 from __future__ import annotations
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
     from router.core.signing.form import Form, Pair
 
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
-#: Names the shared key and the algorithm where a webhook is not signed with the auth token.
+#: Names the shared key and the algorithm of a webhook that is not signed with the auth token.
+#: https://www.twilio.com/docs/usage/webhooks/webhook-rules
 SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
 
 
 def sign(token: str, url: bytes, pairs: Iterable[Pair] = (), algorithm: str = "HMAC_SHA1") -> str:
-    """Return the value of `X-Twilio-Signature`; `url` is complete, for JSON with its `bodySHA256`.
+    """Return the value of `X-Twilio-Signature` for a complete `url` (for JSON including `bodySHA256`).
 
     Raises ValueError for an algorithm that Twilio does not use.
     """
@@ -47,17 +49,17 @@ def sign(token: str, url: bytes, pairs: Iterable[Pair] = (), algorithm: str = "H
     return b64encode(hmac.digest(token.encode(), url + signed(pairs), digest)).decode()
 
 
-@lru_cache(maxsize=1024)  # a few for each account
+@lru_cache(maxsize=1024)  # a few per account
 def _keyed(secret: str, digest: str) -> hmac.HMAC:
-    """Return an HMAC that has its key and no message: to be copied, which costs less than the key does."""
+    """Return a keyed HMAC without a message: copying it is cheaper than keying another one."""
     return hmac.new(secret.encode(), digestmod=digest)
 
 
 def base_urls(public_base_url: str) -> tuple[bytes, ...]:
-    """Return the bases that a signature may have been made with: as configured, and with or without the port.
+    """Return the base URLs that may have been signed: as configured, and with or without the port.
 
-    Twilio drops the port of an https voice URL and keeps others; a default port may be written or not. Another
-    explicit port is never accepted. User info, query and fragment are cut off; the host keeps its case.
+    Twilio removes the port of an https voice URL and keeps others; a default port may be written or not. A different
+    explicit port is never accepted. User info, query and fragment are removed; the host keeps its case.
     """
     parts = urlsplit(public_base_url)
     authority = parts.netloc.rpartition("@")[2]
@@ -71,7 +73,7 @@ def base_urls(public_base_url: str) -> tuple[bytes, ...]:
 
 
 def voice_base(base: bytes) -> bytes:
-    """Return the base that Twilio signs for calls, given that for all else: of https URLs it drops the port."""
+    """Return the base URL that Twilio signs for calls: an https URL loses its port."""
     parts = urlsplit(base.decode())
     if parts.scheme.lower() != "https" or parts.port is None:
         return base
@@ -80,11 +82,11 @@ def voice_base(base: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """Checks webhooks against what Twilio calls (`bases`, from base_urls) and the tokens that may have signed.
+    """Verifies webhooks for the URLs that Twilio calls (`bases`, from base_urls) and the tokens that may have signed.
 
-    Several tokens serve a rotation: the primary signs, so the old and the new one are both right for a while.
-    `shared_keys` (id to secret) sign where a request names one of them in SETTINGS_HEADER, and then nothing else does:
-    a key that is not known, or an algorithm that Twilio does not use, is never made up for by a token.
+    There are several tokens during a rotation: the primary one signs, so the old and the new one are valid for a while.
+    A request that names one of the `shared_keys` (id to secret) in SETTINGS_HEADER must be signed with it: an unknown
+    key, or an algorithm that Twilio does not use, never falls back to a token.
     """
 
     bases: tuple[bytes, ...]
@@ -92,17 +94,17 @@ class Verifier:
     shared_keys: Mapping[str, str] = field(default_factory=dict)
 
     def verify_form(self, raw_path: bytes, form: Form, signature: str | None, settings: str | None = None) -> None:
-        """Return if `signature` is right for the form posted to `raw_path` (path and query as on the wire).
+        """Verify `signature` for a form posted to `raw_path` (path and query as on the wire).
 
-        `settings` is the value of SETTINGS_HEADER. Raises SignatureError, saying whether it is missing or wrong;
-        compares in constant time.
+        `settings` is the value of SETTINGS_HEADER. Raises SignatureError, which says whether the signature is missing
+        or wrong. Compares in constant time.
         """
         self._verify(raw_path, form.signed(), signature, settings)
 
     def verify_json(self, raw_path: bytes, body: bytes, signature: str | None, settings: str | None = None) -> None:
-        """Return if `signature` is right and the body is the one that was signed, by its `bodySHA256`.
+        """Verify `signature`, and the body by its `bodySHA256`.
 
-        Raises SignatureError; a request without `bodySHA256` is refused, since nothing would protect its body.
+        Raises SignatureError, also for a request without `bodySHA256`: nothing would protect its body.
         """
         stated = _body_hash(raw_path)
         if stated is None:
@@ -112,9 +114,9 @@ class Verifier:
             raise SignatureError("bodySHA256 is not the hash of the body")
 
     def has_signed(self, raw_path: bytes, signature: str | None, settings: str | None = None) -> bool:
-        """Tell whether the URL, which is all that is signed of JSON, was signed with one of these secrets.
+        """Return whether one of these secrets signed the URL, the only signed part of a JSON webhook.
 
-        For choosing among accounts; it says nothing of the body, which `verify_json` checks.
+        For choosing among accounts. It does not cover the body: that takes `verify_json`.
         """
         try:
             self._verify(raw_path, b"", signature, settings)
@@ -136,17 +138,17 @@ class Verifier:
         raise SignatureError("X-Twilio-Signature does not match")
 
     def _shared(self, settings: str) -> tuple[tuple[str, ...], str]:
-        """Return the secret and the digest that a request names; both must be known."""
+        """Return the secret and the digest that a request names; raises SignatureError if either is unknown."""
         stated = dict(part.strip().partition("=")[::2] for part in settings.split(","))
         secret, digest = self.shared_keys.get(stated.get("key", "")), _DIGESTS.get(stated.get("algorithm", ""))
         if secret is None:
-            raise SignatureError("the shared key is not known")
+            raise SignatureError("the shared key is unknown")
         if digest is None:
             raise SignatureError("the signature algorithm is not one that Twilio uses")
         return (secret,), digest
 
 
 def _body_hash(raw_path: bytes) -> bytes | None:
-    """Return the first `bodySHA256` of the query, as Twilio's validator does."""
+    """Return the first `bodySHA256` of the query; Twilio's validator takes the first one too."""
     query = raw_path.partition(b"?")[2]
     return next((part[11:] for part in query.split(b"&") if part.startswith(b"bodySHA256=")), None)

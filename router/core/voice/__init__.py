@@ -1,1 +1,1 @@
-"""TwiML and the voice templates that answer calls. Pure."""
+"""TwiML and the templates that calls are answered with. Pure."""

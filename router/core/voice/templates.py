@@ -1,13 +1,12 @@
-"""TwiML templates: what a call is answered with, for each target, with variables in double braces.
+"""TwiML templates: the answer to a call for each target, with variables in double braces.
 
-A value is escaped for where it stands: in an attribute, in text, or (in a `<Task>`) as JSON inside text. What is empty
-is left out where that is meant:
+Values are escaped for their place: an attribute, text, or JSON inside text (in a `<Task>`). Some things are left out:
 
-    an attribute made of variables only       left out when all of them are empty
-    conversationId, conversationConfiguration Twilio takes either: where the conversation is known, its id
-    <Enqueue>                                 TaskRouter's (workflowSid and <Task>) or the queue that its text names
+    an attribute made of variables only        omitted if all of them are empty
+    conversationId, conversationConfiguration  Twilio takes one of them: the id if the conversation is known
+    <Enqueue>                                  either TaskRouter (workflowSid and <Task>) or the queue named by its text
 
-All of it is checked at the start: a template that Twilio would pass over in part costs every caller.
+Everything is checked at the start: a template that Twilio ignores in part fails every caller.
 """
 
 from __future__ import annotations
@@ -36,34 +35,34 @@ from router.core.voice.twiml import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-#: Variables that a call gives, with what they mean.
+#: Variables that a call provides, and their meaning.
 CALL_VARIABLES: Final = {
     "call_sid": "the CallSid",
     "from": "the caller as Twilio writes it",
-    "to": "what was called",
+    "to": "the number or app called",
     "account_id": "the account SID",
     "configuration_id": "the configuration of the account's conversations",
-    "conversation_id": "the conversation that the call is in already; empty while it is not known",
-    "target": "who takes the call: ai-agent or human-agent",
+    "conversation_id": "the call's conversation; empty while it is not known",
+    "target": "the target of the call: ai-agent or human-agent",
     "reason": "the routing rule that decided",
-    "handoff_data": "what the AI agent said when it handed the caller over",
+    "handoff_data": "the AI agent's data when it handed the caller over",
     "voice_url": "the URL of this route, for `action`",
 }
-#: Variables that the operator gives, with their setting.
+#: Variables that the operator provides, and their setting.
 OPERATOR_VARIABLES: Final = {
     "relay_url": "ROUTER_VOICE_RELAY_URL",
     "workflow_sid": "ROUTER_VOICE_WORKFLOW_SID",
     "queue": "ROUTER_VOICE_QUEUE",
 }
-#: What a call is answered with that nobody shall take, besides the targets.
+#: The template for calls without a target.
 IGNORE: Final = "ignore"
 NAMES: Final = (*(str(target) for target in Target), IGNORE)
 _KNOWN: Final = (*CALL_VARIABLES, *OPERATOR_VARIABLES)
 _VARIABLE: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>'
-#: No value that a template may need is longer; a longer one is cut.
+#: Longer values are cut; no template needs more.
 MAX_VALUE: Final = 4096
-#: What XML 1.0 cannot hold, escaped or not.
+#: Characters that XML 1.0 cannot contain, escaped or not.
 _NOT_XML: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REJECTION: Final = Element("Response", 1, (), (Element("Reject", 1),))
 Values = dict[str, str]
@@ -71,12 +70,12 @@ Values = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A template that was found right."""
+    """A checked template."""
 
     root: Element
 
     def render(self, values: Mapping[str, str]) -> bytes:
-        """Return the document; a variable without a value is empty. Total: any text may be a value."""
+        """Render the document; a variable without a value is empty. Total: any text may be a value."""
         return "".join((_HEAD, *_write(self.root, values))).encode()
 
     @property
@@ -88,24 +87,24 @@ class Template:
 
     @property
     def is_attaching(self) -> bool:
-        """Tell whether it puts the call into a conversation."""
+        """Whether it puts the call into a conversation."""
         return any(each.get(name) for each in self.root.walk() for name in (CONVERSATION_ID, CONFIGURATION))
 
 
 @dataclass(frozen=True, slots=True)
 class VoiceTemplates:
-    """The templates by name (NAMES), what the operator gives to all of them, and notes for the log."""
+    """The templates by name (NAMES), the operator's variables, and notes for the log."""
 
     templates: Mapping[str, Template]
     given: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
     def answer(self, target: Target | None, values: Mapping[str, str]) -> bytes:
-        """Return what a call is answered with that `target` takes (None: nobody)."""
+        """Render the answer to a call for `target` (None: nobody takes it)."""
         return self._of(target).render({**values, **self.given})
 
     def wants(self, target: Target | None, variable: str) -> bool:
-        """Tell whether that answer uses a variable."""
+        """Return whether the answer for `target` uses a variable."""
         return variable in self._of(target).variables
 
     def _of(self, target: Target | None) -> Template:
@@ -117,20 +116,20 @@ class VoiceTemplates:
         return frozenset(target for target in Target if self._of(target).is_attaching)
 
 
-#: Where there are no templates at all: no call is taken.
+#: Used without any templates: every call is rejected.
 REJECTING: Final = VoiceTemplates(
     dict.fromkeys(NAMES, Template(_REJECTION)), {}, ("there are no voice templates: every call is rejected",)
 )
 
 
 def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin: str = "voice") -> VoiceTemplates:
-    """Return the templates in `files` (by file name); raises TemplateError with all problems, each with file and line.
+    """Parse the templates in `files` (by file name); raises TemplateError with all problems, each with file and line.
 
-    `given` are the operator's variables that are set. Where the AI agent's template needs a relay and none is set, its
-    calls are answered as those for people, and a note says so.
+    `given` are the operator's variables that are set. If the AI agent's template needs a relay and none is set, its
+    calls get the answer for people, and a note says so.
     """
     problems = [
-        f"{origin}/{name}: no such template (known: {', '.join(f'{one}.xml' for one in NAMES)})"
+        f"{origin}/{name}: unknown template (known: {', '.join(f'{one}.xml' for one in NAMES)})"
         for name in sorted(files)
         if name not in {f"{one}.xml" for one in NAMES}
     ]
@@ -144,7 +143,7 @@ def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin:
             continue
         root, wrong, unset = _read(raw, given)
         if unset and not wrong and name == Target.AI_AGENT:
-            notes += [f"{where}:{one.line}: {one.text}: people take the AI agent's calls" for one in unset]
+            notes += [f"{where}:{one.line}: {one.text}; until then people take the AI agent's calls" for one in unset]
         else:
             problems += [f"{where}:{one.line}: {one.text}" for one in (*wrong, *unset)]
             templates[name] = Template(root)
@@ -161,7 +160,7 @@ def _unused(templates: Mapping[str, Template], given: Mapping[str, str], notes: 
 
 
 def _read(raw: bytes, given: Mapping[str, str]) -> tuple[Element, list[TemplateProblem], list[TemplateProblem]]:
-    """Return the root, what is wrong, and what is only not set."""
+    """Parse a template; return the root, the mistakes, and the variables whose setting is missing."""
     try:
         root = read_twiml(raw)
     except TwimlError as error:
@@ -192,7 +191,7 @@ def _check_names(text: str, line: int) -> Iterator[TemplateProblem]:
         if name not in _KNOWN:
             near = get_close_matches(name, _KNOWN, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(_KNOWN)}"
-            yield TemplateProblem(line + text[: match.start()].count("\n"), f"no such variable '{name[:64]}': {hint}")
+            yield TemplateProblem(line + text[: match.start()].count("\n"), f"unknown variable '{name[:64]}': {hint}")
     rest = _VARIABLE.sub("", text)
     if "{{" in rest:
         yield TemplateProblem(line + text[: text.rfind("{{")].count("\n"), "'{{' without '}}'")
@@ -202,7 +201,7 @@ def _not_set(name: str) -> str:
     return f"{{{{{name}}}}} has no value: set {OPERATOR_VARIABLES[name]}"
 
 
-#: A problem, and whether it is only that a setting is not set.
+#: A problem, and whether it is a missing setting only.
 _Finding = tuple[TemplateProblem, bool]
 
 
@@ -215,7 +214,7 @@ def _check_relay(element: Element, given: Mapping[str, str]) -> Iterator[_Findin
     if missing:
         yield from ((TemplateProblem(url.line, _not_set(name)), True) for name in missing)
     elif not _fill(url.value, given, str).startswith("wss://"):
-        yield TemplateProblem(url.line, "the url of <ConversationRelay> does not begin with wss://"), False
+        yield TemplateProblem(url.line, "the url of <ConversationRelay> must begin with wss://"), False
 
 
 def _check_queue(element: Element, given: Mapping[str, str]) -> Iterator[_Finding]:
@@ -241,8 +240,8 @@ def _check_task(element: Element, _: Mapping[str, str]) -> Iterator[_Finding]:
     else:
         reason = ""
     if not isinstance(attributes, dict):
-        what = "the attributes of a <Task> are a JSON object, with variables in quotes"
-        yield TemplateProblem(element.line, f"{what}{reason}"), False
+        text = "the attributes of a <Task> must be a JSON object, with variables in quotes"
+        yield TemplateProblem(element.line, f"{text}{reason}"), False
 
 
 _CHECKS: Final[dict[str, tuple[Callable[[Element, Mapping[str, str]], Iterator[_Finding]], ...]]] = {
@@ -257,7 +256,7 @@ def _names(text: str) -> list[str]:
 
 
 def _fill(text: str, values: Mapping[str, str], quote: Callable[[str], str]) -> str:
-    """Return a text with its variables replaced by their quoted values."""
+    """Replace the variables of a text by their quoted values."""
     return _VARIABLE.sub(lambda match: quote(values.get(match[1].strip(), "")[:MAX_VALUE]), text)
 
 
@@ -282,7 +281,7 @@ def _write(element: Element, values: Mapping[str, str], *, is_json: bool = False
 
 
 def _belongs(child: Element | Text, parent: Element, attributes: Mapping[str, str]) -> bool:
-    """Tell whether a child is written: layout is not, and of <Enqueue> only what fits its kind."""
+    """Return whether a child is written: white space is not, and <Enqueue> keeps only the children of its variant."""
     if isinstance(child, Text) and not child.value.strip():
         return False
     if parent.name != "Enqueue":
@@ -303,5 +302,5 @@ def _in_text(value: str, entities: dict[str, str] | None = None) -> str:
 
 
 def _in_json(value: str) -> str:
-    """Return a value as it stands between the quotes of a JSON string."""
+    """Escape a value for the inside of a JSON string."""
     return json.dumps(value)[1:-1]

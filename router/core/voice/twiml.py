@@ -1,8 +1,8 @@
-"""TwiML for calls, as far as templates are checked against it: reading with lines, verbs, nouns, attributes.
+"""TwiML for calls, as far as templates are checked against it: a parser that keeps lines, elements and attributes.
 
-Twilio passes over what it does not know without a word, and the caller hears silence; so a misspelt verb or attribute
-is a problem here, with its line and the nearest right name. Names are those of Twilio's reference of TwiML for Voice; a
-test compares them with its official library.
+Twilio silently ignores names that it does not know, and the caller hears nothing. A misspelt element or attribute is
+therefore a problem here, with its line and the nearest correct name. The names follow
+https://www.twilio.com/docs/voice/twiml; a test compares them with Twilio's official library.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPEECH: Final = frozenset(
 )
 _SAYING: Final = frozenset({"Say", "Play", "Pause"})
 _NONE: Final[frozenset[str]] = frozenset()
-#: What may stand in an element. What is not listed is not known.
+#: The children that each element may have. Names that are not listed are unknown.
 CHILDREN: Final[dict[str, frozenset[str]]] = {
     "Response": frozenset(
         {
@@ -62,10 +62,11 @@ CHILDREN: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(("emphasis", "lang", "p", "prosody", "s", "w"), _SPEECH),
 }
 KNOWN: Final = frozenset(CHILDREN).union(*CHILDREN.values())
-#: What puts a call into a conversation: an existing one by id, or the one that a configuration's grouping finds.
+#: The attributes that put a call into a conversation: by its id, or by a configuration, whose grouping finds it.
 CONVERSATION_ID, CONFIGURATION = "conversationId", "conversationConfiguration"
 _ATTACHING: Final = frozenset({CONVERSATION_ID, CONFIGURATION})
-#: All attributes, of the elements that matter most here.
+#: All attributes of the elements that matter most here.
+#: https://www.twilio.com/docs/voice/twiml/connect/conversationrelay
 ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
     "ConversationRelay": _ATTACHING
     | _words(
@@ -96,9 +97,9 @@ ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
         """
     ),
 }
-#: Names that people write and Twilio passes over: no nearest name would be found, or the wrong one.
+#: Frequent mistakes that Twilio ignores, for which the search by likeness finds no name or the wrong one.
 _MISNAMED: Final = {"conversationConfigurationId": CONFIGURATION, "conversationSid": CONVERSATION_ID}
-#: What a document may weigh.
+#: Size of the largest document that Twilio takes.
 MAX_BYTES: Final = 64_000
 
 
@@ -121,7 +122,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """An element, its line, and what is in it."""
+    """An element, its line, attributes and children."""
 
     name: str
     line: int
@@ -129,7 +130,7 @@ class Element:
     children: tuple[Element | Text, ...] = ()
 
     def walk(self) -> Iterator[Element]:
-        """Return the element and all elements in it."""
+        """Yield the element and all elements in it."""
         yield self
         for child in self.children:
             if isinstance(child, Element):
@@ -142,14 +143,14 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class TemplateProblem:
-    """What cannot be meant as it is written, and where."""
+    """A mistake in a template, with its line."""
 
     line: int
     text: str
 
 
 class TwimlError(Exception):
-    """No well-formed document; `problem` says where and why."""
+    """The document is not well-formed; `problem` says where and why."""
 
     def __init__(self, problem: TemplateProblem) -> None:
         super().__init__(problem.text)
@@ -157,14 +158,14 @@ class TwimlError(Exception):
 
 
 def read_twiml(raw: bytes) -> Element:
-    """Return the root of a document, without comments; raises TwimlError on what is no plain, well-formed XML."""
+    """Parse a document, without comments; raises TwimlError if it is not plain, well-formed XML."""
     if len(raw) > MAX_BYTES:
-        raise TwimlError(TemplateProblem(1, f"{len(raw)} bytes: Twilio takes no more than {MAX_BYTES}"))
+        raise TwimlError(TemplateProblem(1, f"{len(raw)} bytes: Twilio accepts at most {MAX_BYTES}"))
     return _TwimlReader(raw).read()
 
 
 class _TwimlReader:
-    """Builds elements with their lines, which the standard library's trees do not keep."""
+    """Builds elements with their lines, which the standard library's parsers do not keep."""
 
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
@@ -179,9 +180,9 @@ class _TwimlReader:
         try:
             self._parser.Parse(self._raw, True)
         except ExpatError as error:
-            raise TwimlError(TemplateProblem(error.lineno, f"no well-formed XML: {error}")) from error
-        except (LookupError, ValueError) as error:  # an encoding that Python does not have, or that is none of a text
-            raise TwimlError(TemplateProblem(1, "an encoding that cannot be read; write UTF-8")) from error
+            raise TwimlError(TemplateProblem(error.lineno, f"not well-formed XML: {error}")) from error
+        except (LookupError, ValueError) as error:  # an encoding that Python does not have, or not one for text
+            raise TwimlError(TemplateProblem(1, "unknown encoding: use UTF-8")) from error
         (root,) = [one for one in self._stack[0][3] if isinstance(one, Element)]
         return root
 
@@ -191,7 +192,7 @@ class _TwimlReader:
         self._stack.append((name, line, found, []))
 
     def _find(self, name: str, line: int, at: int) -> int:
-        """Return the line of an attribute of the tag that begins at byte `at` on `line`."""
+        """Return the line of an attribute in the tag that starts at byte `at` on `line`."""
         match = re.compile(rb"\s" + re.escape(name.encode()) + rb"\s*=").search(self._raw, at)
         return line + self._raw[at : match.start() + 1].count(b"\n") if match else line
 
@@ -200,7 +201,7 @@ class _TwimlReader:
         self._stack[-1][3].append(Element(name, line, attributes, tuple(children)))
 
     def _text(self, value: str) -> None:
-        """Take character data, which comes in pieces: together they are one text, on the line of the first."""
+        """Collect character data: consecutive pieces become one text, on the line of the first."""
         siblings = self._stack[-1][3]
         if siblings and isinstance(siblings[-1], Text):
             siblings[-1] = Text(siblings[-1].value + value, siblings[-1].line)
@@ -208,11 +209,11 @@ class _TwimlReader:
             siblings.append(Text(value, self._parser.CurrentLineNumber))
 
     def _refuse(self, *_: object) -> None:
-        raise TwimlError(TemplateProblem(self._parser.CurrentLineNumber, "a document type: entities are not taken"))
+        raise TwimlError(TemplateProblem(self._parser.CurrentLineNumber, "a document type is not allowed"))
 
 
 def check_twiml(root: Element) -> Iterator[TemplateProblem]:
-    """Return what is wrong with the words of a document."""
+    """Yield the misplaced and misspelt names of a document, and double transcription."""
     if root.name != "Response":
         yield TemplateProblem(root.line, f"the root is <{root.name}>, not <Response>")
         return
@@ -220,15 +221,15 @@ def check_twiml(root: Element) -> Iterator[TemplateProblem]:
         allowed = CHILDREN.get(element.name, _NONE)
         for child in element.children:
             if isinstance(child, Element) and child.name not in allowed and element.name in KNOWN:
-                yield TemplateProblem(child.line, _complain_of(child.name, element.name, allowed))
+                yield TemplateProblem(child.line, _describe_child(child.name, element.name, allowed))
         yield from _check_attributes(element)
-    yield from _check_hearing(root)
+    yield from _check_transcription(root)
 
 
-def _complain_of(name: str, parent: str, allowed: frozenset[str]) -> str:
+def _describe_child(name: str, parent: str, allowed: frozenset[str]) -> str:
     if name in KNOWN:
-        return f"<{name}> cannot stand in <{parent}>"
-    return f"no such element <{name}>{_nearest(name, allowed or KNOWN)}"
+        return f"<{name}> is not allowed in <{parent}>"
+    return f"unknown element <{name}>{_nearest(name, allowed or KNOWN)}"
 
 
 def _check_attributes(element: Element) -> Iterator[TemplateProblem]:
@@ -237,18 +238,18 @@ def _check_attributes(element: Element) -> Iterator[TemplateProblem]:
         if known is not None and attribute.name not in known:
             right = _MISNAMED.get(attribute.name)
             hint = f": write '{right}'" if right in known else _nearest(attribute.name, known)
-            text = f"<{element.name}> has no attribute '{attribute.name}', and Twilio would pass over it{hint}"
+            text = f"<{element.name}> has no attribute '{attribute.name}', so Twilio would ignore it{hint}"
             yield TemplateProblem(attribute.line, text)
 
 
-def _check_hearing(root: Element) -> Iterator[TemplateProblem]:
-    """Find double transcription: it is paid twice, and every word is two communications."""
+def _check_transcription(root: Element) -> Iterator[TemplateProblem]:
+    """Find double transcription: it costs twice, and every utterance becomes two communications."""
     names = {element.name for element in root.walk()}
     if "ConversationRelay" in names:
         for element in root.walk():
             started = [one for one in element.children if isinstance(one, Element) and one.name == "Transcription"]
             if element.name == "Start" and started:
-                text = "<Start><Transcription> beside <ConversationRelay> transcribes the call twice: take one out"
+                text = "<Start><Transcription> beside <ConversationRelay> transcribes the call twice: remove one"
                 yield TemplateProblem(started[0].line, text)
 
 

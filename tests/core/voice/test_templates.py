@@ -167,7 +167,7 @@ def test_all_problems_at_once():
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("<Response><Say>\n\n{{nope_nope}}</Say></Response>", 3, "no such variable 'nope_nope': known: call_sid"),
+        ("<Response><Say>\n\n{{nope_nope}}</Say></Response>", 3, "unknown variable 'nope_nope': known: call_sid"),
         ('<Response><Say\nvoice="{{ reasn }}">a</Say></Response>', 2, "did you mean 'reason'?"),
         ("<Response><Say>\n{{from</Say></Response>", 2, "'{{' without '}}'"),
         ("<Response><Dial>\n{{workflow_sid}}</Dial></Response>", 1, "set ROUTER_VOICE_WORKFLOW_SID"),

@@ -6,10 +6,11 @@ import contextlib
 
 import pytest
 
-from router.core.entries import EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData, make_entry
+from router.core.entries import EntryCause, EntryConversation, EntryParticipant, JoinedData, LeftData
 from router.core.keys import Keys, Target
 from router.streams.store import watch as module
 from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
+from tests.support.entries import fields_of, make_entry
 
 pytestmark = pytest.mark.real
 
@@ -27,11 +28,11 @@ def make(participant_id, *, target="ai-agent", address="+14155550101", channel="
         participant=EntryParticipant(id=participant_id, conversation_id="c1", account_id="AC1"),
         **extra,
     )
-    return make_entry(data, namespace="router", subject=participant_id, distinction="1", occurred_at=0)
+    return make_entry(data, subject=participant_id)
 
 
 async def publish(redis, keys, entry, partition=0, entry_id="*"):
-    await redis.xadd(keys.participants(partition, entry.data.target), entry.to_fields(), id=entry_id)
+    await redis.xadd(keys.participants(partition, entry.data.target), fields_of(entry), id=entry_id)
 
 
 async def take(redis, position, count):
