@@ -155,7 +155,7 @@ def test_all_problems_at_once_each_with_its_account():
         (("PAIR",), {"T": "x"}, {CREDENTIALS}, ["K is not set (api_key_env)", "S is not set (api_secret_env)"]),
         (("PAIR",), {"T": "x"}, {TOKEN}, []),
         (('shared_keys_env = "H"', 'auth_token_env = "T"'), {"T": "x"}, {TOKEN}, ["H is not set (shared_keys_env)"]),
-        (('shared_keys_env = "H"',), {"H": "hunter2"}, set(), ["H is not a comma-separated list of id=secret"]),
+        (('shared_keys_env = "H"',), {"H": "hunter2"}, set(), ["H must be a comma-separated list of id=secret"]),
         (
             (),
             {},

@@ -14,7 +14,7 @@ CREDENTIALS = {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up"}
     ("environment", "proof", "level", "words"),
     [
         pytest.param({}, "off", "ok", "ROUTER_EMAIL_PUBLIC_KEYS or ROUTER_EMAIL_CREDENTIALS", id="off"),
-        pytest.param(KEYS, "signature", "ok", "taken by signature", id="signature"),
+        pytest.param(KEYS, "signature", "ok", "accepted by signature", id="signature"),
         pytest.param(CREDENTIALS, "credentials", "warn", "prefer a signature", id="credentials"),
         pytest.param(KEYS | CREDENTIALS, "signature or credentials", "ok", "signature or credentials", id="both"),
     ],

@@ -12,6 +12,7 @@ from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.core.resolution.requests import Resolved, Surroundings
 from router.core.resources import Communication, Conversation, Participant
+from tests.core.book import read_draft
 from tests.core.builders import make_message
 from tests.core.judging.events import NOW, judge, make_context, make_work, needed_fields
 from tests.support.accounts import DESK
@@ -69,7 +70,7 @@ def test_ignored_agent_is_remembered_as_our_side_of_its_channel():
     book = ledger()
     judge(context(), reported(participant("p0", "AGENT", OURS)), book)
     judge(context(), reported(participant()), book)
-    assert book.entries[0].data.recipient.address == OURS.value
+    assert read_draft(book.entries[0]).data.recipient.address == OURS.value
 
 
 def test_human_agent_is_not_our_sides_address():
@@ -77,7 +78,7 @@ def test_human_agent_is_not_our_sides_address():
     book = ledger()
     judge(context(), reported(participant("p0", "HUMAN_AGENT", OURS)), book)
     judge(context(), reported(participant()), book)
-    assert book.entries[0].data.recipient is None
+    assert read_draft(book.entries[0]).data.recipient is None
 
 
 def test_target_that_hangs_on_what_the_callback_does_not_say_is_asked_for():
@@ -87,10 +88,10 @@ def test_target_that_hangs_on_what_the_callback_does_not_say_is_asked_for():
     there = Surroundings((participant("p0", "AGENT", Address("SMS", DESK)),), Conversation(id=HERE))
     book = ledger()
     assert judge(policy, reported(participant()), book, there).result is Result.JOINED
-    assert book.entries[0].data.target == "human-agent"
+    assert read_draft(book.entries[0]).data.target == "human-agent"
     book = ledger()
     assert judge(policy, reported(participant()), book, Surroundings()).result is Result.JOINED
-    assert book.entries[0].data.target == "ai-agent"
+    assert read_draft(book.entries[0]).data.target == "ai-agent"
 
 
 def test_surroundings_of_another_channel_say_nothing():
@@ -179,7 +180,7 @@ def test_resolved_message_announces_the_customer_and_notes_our_side():
     book = ledger(known=frozenset(resolved_fields(work, resolved)))
     outcome = work.kind.apply_resolved(context(EVERYBODY), work, resolved, book)
     assert outcome.result is Result.JOINED
-    entry, _ = book.entries
+    entry, _ = map(read_draft, book.entries)
     assert (entry.data.origin, entry.data.recipient.address) == ("created", OURS.value)
     assert entry.data.conversation.configuration_id == "cc"
     assert book.marker("p0").is_ours

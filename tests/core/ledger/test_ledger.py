@@ -45,7 +45,7 @@ def test_first_sight_is_announced(book):
     (entry,) = book.entries
     assert type(entry.data) is JoinedData
     assert entry.subject == "p1"
-    assert entry.document["time"] == "2026-01-07T12:00:00.000Z"
+    assert entry.time == "2026-01-07T12:00:00.000Z"
     data = entry.data
     assert (data.target, data.reason, data.origin) == ("ai-agent", "default", "created")
     assert (data.account_id, data.channel, data.address) == (ACCOUNT, "SMS", CUSTOMER.value)

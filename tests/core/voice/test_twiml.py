@@ -130,6 +130,6 @@ def test_attributes_are_those_of_the_official_library(element, content):
 @pytest.mark.parametrize("encoding", ["UTF-6", "rot13", "idna", "undefined"])
 def test_encoding_that_cannot_be_read(encoding):
     """An encoding that Python does not have, or that is none of a text, is a problem of the first line."""
-    with pytest.raises(TwimlError, match=r"write UTF-8|well-formed") as caught:
+    with pytest.raises(TwimlError, match=r"use UTF-8|well-formed") as caught:
         read_twiml(f'<?xml version="1.0" encoding="{encoding}"?>\n<Response/>'.encode())
     assert caught.value.problem.line == 1
