@@ -44,7 +44,7 @@ class BatchPath:
     ) -> tuple[list[DeliveredWork], list[Delivery]]:
         """Return what is settled and committed (to be acknowledged), and what is left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
-        waiting = await self._store.turns.waiting(deliveries)
+        waiting = await self._store.subject_order.waiting(deliveries)
         works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
         await self._accounts.know({work.account_id for work in works if self._rules.is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)

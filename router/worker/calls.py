@@ -98,7 +98,7 @@ class CallPath:
 
     async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
         """Wait on, or give the reason not to: the caller has hung up, no conversation was asked for, or a fault."""
-        has_ended = await self._calls.is_end_told(work.account_id, event.call_sid)
+        has_ended = await self._calls.is_end_received(work.account_id, event.call_sid)
         age = self._rules.clock() - work.entry.received_at
         if age < (PATIENCE_AFTER if has_ended else PATIENCE) * _SECOND:
             return Later(wait.reason, wait.delay, is_usual=True)

@@ -83,7 +83,7 @@ class SinglePath:
             step = await self._resolve(missed)
             if step is not Progress.JUDGE_AGAIN:
                 return step
-        if await self._store.turns.waiting([delivery]):
+        if await self._store.subject_order.waiting([delivery]):
             reason = "another worker has an earlier event of its subject"
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
         try:

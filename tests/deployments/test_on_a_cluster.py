@@ -78,7 +78,7 @@ async def test_ledgers_routes_and_accounts_of_all_partitions(redis, keys):
     calls = CallStore(redis, keys)
     await calls.note_end(ACCOUNT, "CA1")
     assert (await calls.read(ACCOUNT, "CA1")).is_over
-    assert not await calls.is_end_told(ACCOUNT, "CA1")
+    assert not await calls.is_end_received(ACCOUNT, "CA1")
 
 
 async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis, keys):

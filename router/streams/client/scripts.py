@@ -20,7 +20,7 @@ from router.core.keys import confirmation
 from router.streams.client.cluster import ClusterClient, slot_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
     from redis.asyncio.client import Pipeline
@@ -69,6 +69,11 @@ class Script:
 def load_script(name: str) -> Script:
     """Return the script `scripts/<name>.lua`."""
     return Script(files("router.streams").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8"))
+
+
+def flatten(fields: Mapping[Any, Any]) -> list[Any]:
+    """Return the fields of an entry as script arguments: field, value, field, value, ..."""
+    return [part for pair in fields.items() for part in pair]
 
 
 async def run_all(

@@ -1,12 +1,12 @@
--- Append inbound entries, each once and behind the one before it of the same subject. Many events are one run: what a
--- command costs at both ends, beside what it does, is then paid once.
+-- Append inbound entries, each once, naming the entry before it of the same subject. One run appends many events, so
+-- that the fixed cost of a command is paid once.
 -- KEYS: for each event the inbound stream, the subject's latest entry, the claim of the idempotency key, the claims of
 --       its aliases (keys under which another source reports the same event).
--- ARGV: life of the latest entry in seconds; then for each event the number of its keys, TTL of its claims in seconds,
---       and its fields: source, account, key, subject, received_at, body, replayed (empty if it is no replay).
--- Returns for each event the entry id, false for a duplicate (any of the claims was there already; the others are made
--- good then), or the error that is its alone.
--- The entry comes first: if XADD fails no claim is made, so nothing is marked seen that is not in the stream.
+-- ARGV: lifetime of the latest entry in seconds; then for each event the number of its keys, the TTL of its claims in
+--       seconds, and its fields: source, account, key, subject, received_at, body, replayed (empty if not a replay).
+-- Returns for each event the entry id, false for a duplicate (one of its claims existed; the missing ones are added),
+-- or an error that concerns this event only.
+-- The entry is written before its claims: if XADD fails, nothing is marked as seen that is not in the stream.
 local FIELDS = 7
 
 local function append(first, last, at)

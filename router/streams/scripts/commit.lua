@@ -1,15 +1,15 @@
--- Commit what events changed in one or more conversations: each if nobody else changed it since it was read.
--- KEYS: the streams, where conversations are noted for the reconciler the sets of the active ones and of their sweeps,
---       then for each conversation its hash and the claims of its entries.
+-- Commit the changes of one or more conversations, each only if its revision is still the one that was read.
+-- KEYS: the streams; if conversations are noted for the reconciler, the sets of active conversations and of their
+--       sweeps; then for each conversation its hash and the claims of its entries.
 -- ARGV: for each conversation: index of its hash in KEYS, revision that was read, TTL in seconds,
 --       number of sets, (field, value)..., number of removals, field...,
 --       number of entries, (index of the stream in KEYS, type, id, event,
---                           life in seconds of its claims, their number, index of each in KEYS...)...,
---       and to note it: index of the set of the active ones in KEYS (0: do not), its name, the time, when to sweep it if
---       it is new or in doubt (both in ms), the sets' life in seconds, 1 if it is in doubt.
--- Returns for each conversation the ids of entries that were left out because one of their claims was taken; nil if the
--- revision is another one by now: then nothing of it is changed. Entries alone do not change the revision.
--- An error ends it all: what comes before is committed by then, and repeating that is silent.
+--                           lifetime of its claims in seconds, their number, index of each in KEYS...)...,
+--       and to note it: index of the set of active conversations in KEYS (0: do not note), its name, the time, the time
+--       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful.
+-- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
+-- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
+-- An error ends the whole run. Conversations before it are committed; repeating them changes nothing.
 local at = 0
 local function take()
   at = at + 1
@@ -39,13 +39,13 @@ local function publish(is_ours, repeated)
   else
     repeated[#repeated + 1] = id
   end
-  for _, claim in ipairs(claims) do -- after the entry: if that fails, its repetition must not find itself claimed
+  for _, claim in ipairs(claims) do -- after the entry: if XADD fails, a retry must not find the claims
     redis.call('SET', KEYS[tonumber(claim)], '1', 'NX', 'EX', life)
   end
 end
 local function change(hash, life, sets, removals)
   redis.call('HINCRBY', hash, 'rev', 1)
-  for first = 1, #sets, 1000 do -- unpack cannot take some thousands at once
+  for first = 1, #sets, 1000 do -- unpack fails with several thousand values
     redis.call('HSET', hash, unpack(sets, first, math.min(first + 999, #sets)))
   end
   for first = 1, #removals, 1000 do

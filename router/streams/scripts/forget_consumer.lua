@@ -1,8 +1,8 @@
--- Remove a dead consumer from its group, unless something is still pending for it or it beats again.
--- KEYS: the stream, the consumer's heartbeat, the deaths of its group (router/streams/consuming/poison_isolation.py).
+-- Remove a dead consumer from its group, unless entries are pending for it or it beats again.
+-- KEYS: the stream, the consumer's heartbeat, the group's crash counts (router/streams/consuming/poison_isolation.py).
 -- ARGV: group, consumer.   Returns 1 if it was removed.
--- DELCONSUMER throws pending entries away, so the check and the removal must not come apart. What is known of the
--- consumer goes in the same step: who forgets it may die next, and nobody would look for that name again.
+-- DELCONSUMER discards pending entries, so the check and the removal must be one step. The consumer's notes are removed
+-- in the same step: if the process that forgets it dies in between, no other would look for that name again.
 if redis.call('EXISTS', KEYS[2]) == 1 then
   return 0
 end

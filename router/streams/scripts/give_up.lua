@@ -1,7 +1,7 @@
--- Make a dead letter of an entry, once: whoever finds it pending writes the letter and acknowledges it.
+-- Make a dead letter of an entry, once: if it is still pending, write the letter and acknowledge the entry.
 -- KEYS: the entry's stream, the dead-letters stream.   ARGV: group, entry id, then field, value, ... of the letter.
--- Returns the letter's id, or false if the entry was not pending any more.
--- The letter comes first: if XADD fails the entry stays pending, so nothing is acknowledged that is written nowhere.
+-- Returns the letter's id, or false if the entry was no longer pending.
+-- The letter is written first: if XADD fails, the entry stays pending and is not lost.
 if #redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[2], ARGV[2], 1) == 0 then
   return false
 end

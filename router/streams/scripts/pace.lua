@@ -1,6 +1,6 @@
--- Take the next call of a budget that is spread evenly.
--- KEYS: when the next call may be made (ms). ARGV: now, ms between two calls.
--- Returns 0 if it may be made now, which is noted, else the ms to wait.
+-- Take the next call of a budget that is spread evenly over time.
+-- KEYS: the time from which the next call may be made (ms).   ARGV: now (ms), ms between two calls.
+-- Returns 0 if a call may be made now (it is then counted), else the ms to wait.
 local free = tonumber(redis.call('GET', KEYS[1]) or '0')
 local now = tonumber(ARGV[1])
 if free > now then

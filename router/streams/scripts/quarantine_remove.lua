@@ -1,7 +1,8 @@
--- Take a webhook out of the quarantine, with all that is noted of it.
--- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; its reason's order list.
--- ARGV: its id, its size, its digest.
--- Returns how many were removed: 0 if it was gone.
+-- Remove a webhook from the quarantine, with its digest, repeats and size.
+-- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; its reason's order
+--       list.
+-- ARGV: its id, size and digest.
+-- Returns the number of entries removed: 0 if it was gone.
 local removed = redis.call('XDEL', KEYS[1], ARGV[1])
 if redis.call('LREM', KEYS[5], 1, ARGV[1] .. ' ' .. ARGV[2] .. ' ' .. ARGV[3]) == 1 then
   redis.call('HDEL', KEYS[2], ARGV[3])

@@ -1,7 +1,7 @@
--- End the claim of a sweep, if it is still the one that was made.
--- KEYS: the active conversations, their sweeps. ARGV: name, end of the claim, next sweep (both in ms), 1 if it is not to
---       be swept any more, its last event when it was claimed.
--- What is over stays all the same if it had an event meanwhile and there is a next sweep for that.
+-- End the claim of a sweep, if that claim still holds.
+-- KEYS: the active conversations, their sweeps.
+-- ARGV: name, end of the claim, next sweep (both in ms; 0: none), 1 to end the sweeps, the last event as of the claim.
+-- A conversation whose sweeps end stays if it had an event since the claim and there is a next sweep.
 local claimed = redis.call('ZSCORE', KEYS[2], ARGV[1])
 if not claimed or tonumber(claimed) ~= tonumber(ARGV[2]) then
   return 0

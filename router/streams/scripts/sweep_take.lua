@@ -1,9 +1,9 @@
--- Claim the conversation whose sweep has been due for the longest, and forget the quietest if there are too many.
--- KEYS: the active conversations, their sweeps. ARGV: now, end of the claim (both in ms), how many are remembered,
---       life of the sets in seconds.
--- Returns its name, its last event and since when it was due; nil if none is due.
+-- Claim the conversation whose sweep has been due for the longest, and drop the longest inactive ones of too many.
+-- KEYS: the active conversations, their sweeps.
+-- ARGV: now, end of the claim (both in ms), maximum number of conversations, lifetime of the sets in seconds.
+-- Returns its name, its last event and the time from which it was due; nil if none is due.
 local excess = redis.call('ZCARD', KEYS[1]) - tonumber(ARGV[3])
-if excess > 0 then -- some at a time: nobody shall wait for it
+if excess > 0 then -- a bounded number per run: Redis does nothing else meanwhile
   local quietest = redis.call('ZRANGE', KEYS[1], 0, math.min(excess, 1000) - 1)
   redis.call('ZREM', KEYS[1], unpack(quietest))
   redis.call('ZREM', KEYS[2], unpack(quietest))

@@ -1,10 +1,11 @@
--- Drop entries from the beginning of a stream, as far as every group has finished with them.
--- KEYS: the stream.   ARGV: an entry id: what is older may go; how many entries may stay although nobody needs them
---       (0: any number); how many may go in this run.
--- Returns {how many went, how many are left, the group that holds the most back, the oldest entry that it needs}; the
--- last two are empty where every group has finished with everything.
--- What the groups need and the trimming are one step, so that none can be created or set back in between.
-local function is_less(one, other) -- ids have up to 20 digits on each side, which a number cannot hold
+-- Remove entries from the beginning of a stream, as far as every group has finished them.
+-- KEYS: the stream.
+-- ARGV: an entry id: older entries may go; the stream's maximum length, above which newer finished entries go too (0:
+--       none); the maximum number of entries to remove in this run.
+-- Returns {number removed, number left, the group that holds back the most, the oldest entry that it needs}; the last
+-- two are empty if every group has finished everything.
+-- Reading the groups and trimming are one step, so that no group can be created or set back in between.
+local function is_less(one, other) -- ids have up to 20 digits on each side, more than a Lua number can hold
   local time, number = string.match(one, '^(%d+)-(%d+)$')
   local other_time, other_number = string.match(other, '^(%d+)-(%d+)$')
   for _, pair in ipairs({ { time, other_time }, { number, other_number } }) do
@@ -21,7 +22,7 @@ end
 if redis.call('EXISTS', KEYS[1]) == 0 then
   return { 0, 0, '', '' }
 end
-local floor, holder, oldest -- what lies below the floor is finished with
+local floor, holder, oldest -- every group has finished the entries below the floor
 for _, row in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = {}
   for at = 1, #row, 2 do

@@ -1,6 +1,6 @@
--- Tell which entries are still being worked on, by whichever consumer.
--- KEYS: the stream.   ARGV: group, then entry ids.   Returns those that are pending.
--- Without its group nothing is pending: all comes again then, in the order of the stream.
+-- Find the entries that are still pending, for whichever consumer.
+-- KEYS: the stream.   ARGV: group, then entry ids.   Returns the ids that are pending.
+-- If the group is lost nothing is pending: then the stream is delivered again, in order.
 local pending = {}
 for position = 2, #ARGV do
   local found = redis.pcall('XPENDING', KEYS[1], ARGV[1], ARGV[position], ARGV[position], 1)

@@ -1,6 +1,6 @@
-"""What is known of a call by its CallSid: the conversation and participant that it led to, and that it is over.
+"""Facts about a call by its CallSid: its conversation and participant, and whether it is over.
 
-A cache beside the ledgers, for as long as a call may last: losing it costs an API call, never an entry.
+A cache beside the ledgers that lives as long as a call may: losing it costs an API call, never an entry.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
 
-#: Seconds: a call lasts a day at most, and its status callbacks may be late.
+#: Seconds. A call lasts a day at most, and its status callbacks may be late.
 LIFE: Final = 2 * 86_400
 _CONVERSATION, _PARTICIPANT, _OVER = "conversation", "participant", "over"
 
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """What is known of one call; nothing, at its beginning."""
+    """The facts known about one call; none at its beginning."""
 
     conversation_id: str | None = None
     participant: Participant | None = None
@@ -37,7 +37,7 @@ class CallStore:
         self._keys = keys
 
     async def read(self, account_id: str, call_sid: str) -> CallRecord:
-        """Return what is known of a call."""
+        """Read the facts about a call."""
         key = self._keys.call(account_id, call_sid)
         row: list[Any] = await self._redis.hmget(key, [_CONVERSATION, _PARTICIPANT, _OVER])
         conversation, participant, over = row
@@ -50,23 +50,23 @@ class CallStore:
     async def note_participant(
         self, account_id: str, call_sid: str, conversation_id: str, participant: Participant
     ) -> None:
-        """Remember where a call has led."""
+        """Record the conversation and participant of a call."""
         text = participant.model_dump_json(by_alias=True, exclude_none=True)
         await self._write(account_id, call_sid, {_CONVERSATION: conversation_id, _PARTICIPANT: text})
 
     async def note_end(self, account_id: str, call_sid: str) -> None:
-        """Remember that a call is over, for those who still look for its conversation."""
+        """Record that a call is over, for events that still look for its conversation."""
         await self._write(account_id, call_sid, {_OVER: "1"})
 
-    async def is_end_told(self, account_id: str, call_sid: str) -> bool:
-        """Tell whether the end of a call has come in, though it may not have been worked on yet."""
+    async def is_end_received(self, account_id: str, call_sid: str) -> bool:
+        """Return whether the webhook of a call's end was received, even if no worker has handled it yet."""
         partition = self._keys.partition_of(call_sid)
         claims = [self._keys.seen(partition, call_key(account_id, call_sid, status)) for status in sorted(OVER)]
         return bool(await self._redis.exists(*claims))
 
     async def _write(self, account_id: str, call_sid: str, fields: dict[Any, Any]) -> None:
         key = self._keys.call(account_id, call_sid)
-        pipeline = self._redis.pipeline(transaction=True)  # both or neither: nothing may stay without an end
+        pipeline = self._redis.pipeline(transaction=True)  # both or neither: the key must not stay without an expiry
         pipeline.hset(key, mapping=fields)
         pipeline.expire(key, LIFE)
         await pipeline.execute()

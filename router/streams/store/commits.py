@@ -1,7 +1,7 @@
-"""What the commit script is called with: some ledgers of one partition with each call.
+"""The calls of the commit script: each has some ledgers of one partition.
 
-Each ledger is committed or not by itself (scripts/commit.lua); they share a call because sending and reading one costs
-this process several times what the script costs Redis.
+Each ledger is committed or refused by itself (scripts/commit.lua). They share a call because sending one and reading
+its answer costs this process several times what the script costs Redis.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from router.core.ledger.ledger import Ledger
     from router.streams.store.recent import Recent
 
-#: Conversations of one call: Redis answers nobody else while the script runs, half a millisecond for so many.
-MOST: Final = 32
-#: Seconds: what is committed of a conversation that has closed is kept so long, longer than anything tells of it again
-#: (a quarantined webhook may be replayed for two weeks), and no longer, since most conversations ever are closed ones.
+#: Conversations per call. Redis answers nothing else while the script runs: half a millisecond for this many.
+MAX_LEDGERS: Final = 32
+#: Seconds for which the ledger of a closed conversation is kept: longer than any event of it can still arrive (a
+#: quarantined webhook may be replayed for two weeks), but limited, because most conversations are closed ones.
 CLOSED_LIFE: Final = 30 * 86_400
-#: Where the stream of each target is in the keys of a call.
+#: Index of each target's stream in the keys of a call.
 _STREAMS: Final = {str(target): position for position, target in enumerate(Target, 1)}
 
 
 @dataclass(slots=True)
 class CommitCall:
-    """One call of the script: `ledgers` in the order of its results, and the keys of their hashes."""
+    """One call of the script: `ledgers` in the order of its results, `hashes` their keys."""
 
     partition: int
     keys: list[str]
@@ -41,23 +41,23 @@ class CommitCall:
 class CommitCalls:
     """Makes the calls of one namespace; `marker_ttl` is in seconds.
 
-    With a `recent` each conversation is noted there as active, where that is due.
+    With a `recent` the calls also note their conversations there as active.
     """
 
     def __init__(self, keys: Keys, *, marker_ttl: int, recent: Recent | None) -> None:
         self._keys = keys
         self._marker_ttl = marker_ttl
         self._recent = recent
-        self._shared: dict[int, list[str]] = {}  # by partition: the same with every call
+        self._shared: dict[int, list[str]] = {}  # by partition: the same in every call
 
     def make(self, ledgers: Iterable[Ledger]) -> list[CommitCall]:
-        """Return the calls that commit all of them."""
+        """Return the calls that commit all of the ledgers."""
         open_calls: dict[int, CommitCall] = {}
         calls: list[CommitCall] = []
         for ledger in ledgers:
             partition = self._keys.partition_of(ledger.conversation_id)
             call = open_calls.get(partition)
-            if call is None or len(call.ledgers) >= MOST:
+            if call is None or len(call.ledgers) >= MAX_LEDGERS:
                 call = open_calls[partition] = CommitCall(partition, [*self._shared_keys(partition)])
                 calls.append(call)
             self._add(call, ledger)
@@ -96,7 +96,7 @@ class CommitCalls:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)
 
     def _claim(self, ledger: Ledger, entry_id: str, keys: list[str], args: list[Any]) -> None:
-        """Add the keys of an entry's claims, and what the script reads of them."""
+        """Add the keys of an entry's claims and the script's arguments for them."""
         claim = ledger.claims.get(entry_id)
         if claim is None:
             args += (0, 0)

@@ -1,8 +1,8 @@
-"""Dead letters: entries given up, with where they came from and why; listing and replaying them.
+"""Dead letters: entries that were given up, with their origin and the reason; listing and replaying them.
 
-A letter keeps the original fields and adds provenance under names that begin with `dead-`. Replay puts the original
-fields back at the end of their stream, marked `replayed`, and removes the letter in the same script, so a replay cannot
-double. A replayed entry keeps its `id`: consumers that had finished with it stay silent.
+A letter keeps the original fields and adds its origin under names that begin with `dead-`. A replay appends the
+original fields to their stream, marked `replayed`, and removes the letter in the same script, so it happens once. A
+replayed entry keeps its `id`: consumers that had finished with it ignore it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from router.streams.client.connection import Redis, Script, load_script
+from router.streams.client.connection import Redis, load_script
+from router.streams.client.scripts import flatten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +32,7 @@ _PAGE: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter: its own id, where it came from, why, and the original fields."""
+    """A dead letter: its own id, its origin, the reason, and the original fields."""
 
     partition: int
     letter_id: str
@@ -46,10 +47,10 @@ class DeadLetter:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what an exception says of itself, for the dead letter."""
+    """Return the type and message of an exception, for the dead letter."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - one that cannot even say it has a name all the same
+    except Exception:  # noqa: BLE001 - its message cannot be formatted
         return type(error).__name__
 
 
@@ -64,9 +65,8 @@ async def give_up(
     deliveries: int,
     failed_at: str,
 ) -> bool:
-    """Make a dead letter of a delivery and acknowledge it, in one step; False if it was not pending any more."""
-    letter: list[Any] = [part for pair in delivery.fields.items() for part in pair]
-    provenance = {
+    """Make a dead letter of a delivery and acknowledge it, in one step; False if it was no longer pending."""
+    origin = {
         STREAM: delivery.stream.key,
         ENTRY: delivery.entry_id,
         GROUP: group,
@@ -75,16 +75,15 @@ async def give_up(
         DELIVERIES: deliveries,
         FAILED_AT: failed_at,
     }
-    letter += [part for pair in provenance.items() for part in pair]
-    script: Script = load_script("give_up")
+    letter = [*flatten(delivery.fields), *flatten(origin)]
     stream_keys = [delivery.stream.key, keys.dead_letters(delivery.stream.partition)]
-    return await script.run(redis, stream_keys, [group, delivery.entry_id, *letter]) is not None
+    return await load_script("give_up").run(redis, stream_keys, [group, delivery.entry_id, *letter]) is not None
 
 
 async def list_letters(redis: Redis, keys: Keys) -> AsyncIterator[DeadLetter]:
-    """Yield the dead letters that there are now, of all partitions, oldest first within each, read page by page.
+    """Yield the present dead letters of all partitions, oldest first within each, read page by page.
 
-    What dies meanwhile is not among them: a letter that is replayed and dies again would come for ever.
+    Letters added meanwhile are left out: otherwise replaying letters that fail again would never end.
     """
     for partition in range(keys.partitions):
         key, start = keys.dead_letters(partition), "-"
@@ -119,9 +118,8 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
 
 
 async def replay(redis: Redis, keys: Keys, letter: DeadLetter, *, replayed_at: str) -> str | None:
-    """Put a letter's entry back on its stream; returns the new entry id, or None if the letter was gone already."""
+    """Put a letter's entry back on its stream; returns the new entry id, or None if the letter was gone."""
     fields = {**letter.fields, b"replayed": replayed_at.encode()}
-    flat = [part for pair in fields.items() for part in pair]
     stream_keys = [keys.dead_letters(letter.partition), letter.stream]
-    entry_id = await load_script("replay").run(redis, stream_keys, [letter.letter_id, *flat])
+    entry_id = await load_script("replay").run(redis, stream_keys, [letter.letter_id, *flatten(fields)])
     return entry_id.decode() if entry_id else None

@@ -1,4 +1,4 @@
-"""What the streams look like from outside: lengths, groups, lag. Reads only."""
+"""The state of the streams, for metrics and `check`: lengths, groups, lag. Reads only."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A consumer group: `lag` is what it has not read yet (None where the server cannot tell).
+    """A consumer group; `lag` is the number of entries that it has not read (None if the server does not know).
 
-    `oldest` is when the oldest entry came that it has not finished with (ms), None where there is none.
+    `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none.
     """
 
     name: str
@@ -39,21 +39,22 @@ class StreamState:
     groups: tuple[GroupState, ...]
 
 
+def consumed_streams(keys: Keys, partition: int) -> list[str]:
+    """Return the keys of a partition's streams that consumers read."""
+    return [keys.inbound(partition), *(keys.participants(partition, target) for target in Target)]
+
+
 def all_streams(keys: Keys) -> list[str]:
     """Return the keys of all streams of a namespace."""
     return [
         stream
         for partition in range(keys.partitions)
-        for stream in (
-            keys.inbound(partition),
-            *(keys.participants(partition, target) for target in Target),
-            keys.dead_letters(partition),
-        )
+        for stream in (*consumed_streams(keys, partition), keys.dead_letters(partition))
     ]
 
 
 async def read_stream(redis: Redis, key: str) -> StreamState:
-    """Return the state of a stream; one that does not exist is empty."""
+    """Return the state of a stream; a stream that does not exist is empty."""
     length = await redis.xlen(key)
     try:
         rows: Any = await redis.xinfo_groups(key)
@@ -73,7 +74,7 @@ async def read_stream(redis: Redis, key: str) -> StreamState:
 
 
 async def _oldest(redis: Redis, key: str, row: Any) -> int | None:
-    """Return when the oldest entry came that a group needs: pending, or not read yet."""
+    """Return the time of the oldest entry that a group needs: pending, or not read yet."""
     summary: Any = await redis.xpending(key, row["name"])
     if summary["pending"]:
         return _time(summary["min"])
@@ -104,7 +105,7 @@ async def update_gauges(redis: Redis, keys: Keys) -> None:
 
 
 async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:
-    """Tell whether a consumer of the group is alive and has begun to read."""
+    """Return whether a live consumer of the group has begun to read."""
     try:
         rows: Any = await redis.xinfo_consumers(stream, group)
     except ResponseError:

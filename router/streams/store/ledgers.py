@@ -1,7 +1,7 @@
-"""What is committed: reading and committing ledgers, and the caches that spare API calls.
+"""The committed state: reading and committing ledgers, and caches that save API calls.
 
-A commit is one step per conversation (core.ledger says what is in it), all of a batch in one pipeline. Routes and
-own addresses are caches beside it: losing one costs a call, never an entry.
+A commit is atomic per conversation (router.core.ledger), and a batch of them is one pipeline. Routes and own addresses
+are caches beside it: losing one costs an API call, never an entry.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
 from router.streams.store.commits import CommitCalls
-from router.streams.store.turns import Turns
+from router.streams.store.subject_order import SubjectOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.streams.store.recent import Recent
 
-#: Seconds: a route that nobody used for so long is forgotten.
+#: Seconds after its last use at which a route is forgotten.
 ROUTE_LIFE: Final = 7 * 86_400
-#: Conversations that one run of a script reads: Redis answers nobody else meanwhile, half a millisecond for so many.
-READ: Final = 64
-#: Seconds: how long the callback of a participant waits for whoever is creating it.
+#: Conversations per run of the script that reads. Redis answers nothing else meanwhile: half a millisecond.
+MAX_READ: Final = 64
+#: Seconds for which a participant's callback waits for the worker that is creating the participant.
 CREATING_LIFE: Final = 60
-#: Addresses of our side that are remembered of one account. A handful is usual; but whoever takes mails for a whole
-#: domain has as many as people think of.
-OWN_MOST: Final = 5_000
-#: Seconds: how long it is remembered that status callbacks arrive.
+#: Own addresses remembered per account. A handful is usual; an account that receives mail for a whole domain has as
+#: many as senders invent.
+MAX_OWN_ADDRESSES: Final = 5_000
+#: Seconds for which the time of an account's last status callback is remembered.
 CALLBACKS_LIFE: Final = 7 * 86_400
 
 
 @value
 class LedgerQuery:
-    """Which fields of which conversation's ledger to read."""
+    """The fields to read of a conversation's ledger."""
 
     account_id: str
     conversation_id: str
@@ -55,10 +55,10 @@ class LedgerQuery:
 class Store:
     """The committed state of one namespace; `marker_ttl` is in seconds.
 
-    `calls` is what is known by CallSid, `turns` the order of events over all workers. Where there is a `recent`, each
-    commit notes its conversation there as active. What too few replicas have confirmed (`replication`) is not committed
-    yet, though it can be read: whoever reads it here waits for them first, so that nobody acknowledges an event that a
-    failover may undo.
+    `calls` has the facts by CallSid, `subject_order` the order of events over all workers. With a `recent` each commit
+    notes its conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read,
+    but a failover may undo it; so reading its ledger here waits for the replicas first, and no event is acknowledged
+    because of it.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Store:
         self._unconfirmed: set[str] = set()
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
-        self.turns = Turns(redis, RESOLVER)
+        self.subject_order = SubjectOrder(redis, RESOLVER)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""
@@ -95,13 +95,13 @@ class Store:
         return ledgers
 
     def _reads(self, queries: Sequence[LedgerQuery], names: Sequence[str]) -> tuple[list[Call], list[list[int]]]:
-        """Return the calls that read ledgers, and which of the queries each of them answers."""
+        """Return the calls that read ledgers, and for each the positions of the queries that it answers."""
         known = len(COMMON_FIELDS)
         shared = COMMON_FIELDS if all(query.fields[:known] == COMMON_FIELDS for query in queries) else ()
         parts: dict[int, list[int]] = {}
         for position, query in enumerate(queries):
             parts.setdefault(self._keys.partition_of(query.conversation_id), []).append(position)
-        pieces = [part[first : first + READ] for part in parts.values() for first in range(0, len(part), READ)]
+        pieces = [part[first : first + MAX_READ] for part in parts.values() for first in range(0, len(part), MAX_READ)]
         calls: list[Call] = []
         for piece in pieces:
             args: list[Any] = [len(shared), *shared]
@@ -117,21 +117,21 @@ class Store:
         return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
 
     def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
-        """Return the ledger of a conversation of which nothing is committed; if there is, committing it fails."""
+        """Return an empty ledger; committing it fails if the conversation has one already."""
         return Ledger(self._keys.namespace, account_id, conversation_id, {})
 
     async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
-        """Read all that is committed of a conversation."""
+        """Read the whole ledger of a conversation."""
         rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))
         fields = {name.decode(): value.decode() for name, value in rows.items()}
         return Ledger(self._keys.namespace, account_id, conversation_id, fields)
 
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
-        """Commit what changed, all in one round trip; False where somebody else was faster: read again and repeat.
+        """Commit changed ledgers in one round trip; False where another worker was first: read again and repeat.
 
-        Each ledger knows afterwards whether it is committed, and which of its entries had been published before.
-        Raises RedisError if there is no answer, or if too few replicas confirm: each may have been committed, and
-        repeating it is silent.
+        Each ledger knows afterwards whether it is committed and which of its entries had been published before. Raises
+        RedisError if there is no answer or too few replicas confirm: any of them may have been committed, and repeating
+        them changes nothing.
         """
         if not ledgers:
             return []
@@ -154,7 +154,7 @@ class Store:
         return [ledger.is_committed for ledger in ledgers]
 
     async def _confirm(self, names: set[str]) -> None:
-        """Return once replicas have what was committed of these conversations; raises NotReplicatedError."""
+        """Wait until replicas have the commits of these conversations; raises NotReplicatedError."""
         for name in names & self._unconfirmed:
             await confirm(self._redis, name, self._replication)
             self._unconfirmed.discard(name)
@@ -165,7 +165,7 @@ class Store:
                 self._recent.unnote(ledger.account_id, ledger.conversation_id)
 
     async def read_routes(self, wanted: Sequence[tuple[str, str]]) -> list[Route | None]:
-        """Return the routes of (account, pair)s in one round trip, None where there is none."""
+        """Return the route of each (account, pair), None if there is none, in one round trip."""
         parts: dict[int, list[int]] = {}
         for position, (_, pair) in enumerate(wanted):
             parts.setdefault(self._keys.partition_of(pair), []).append(position)
@@ -179,7 +179,7 @@ class Store:
         return routes
 
     async def write_routes(self, routes: Iterable[tuple[str, str, Route | None]]) -> None:
-        """Write (account, pair, route)s in one round trip; None forgets."""
+        """Write (account, pair, route)s in one round trip; None deletes the route."""
         pipeline = self._redis.pipeline(transaction=False)
         for account_id, pair, route in routes:
             self._write_route(pipeline, account_id, pair, route)
@@ -194,13 +194,13 @@ class Store:
             _set(pipeline, key, orjson.dumps(route), ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
-        """Note that a participant is being created at `address`: its callback waits for the one who knows why."""
+        """Note that a participant is being created at `address`: its callback waits for the creator's commit."""
         await _set(self._redis, self._keys.creating(account_id, address.key), "1", CREATING_LIFE)
 
     async def end_creating(
         self, account_id: str, addresses: Iterable[Address], *, pair: str = "", route: Route | None = None
     ) -> None:
-        """Note that they have been created and committed, with the route that leads there, or will not be."""
+        """Note that participants have been created and committed, or will not be; stores their route, if any."""
         pipeline = self._redis.pipeline(transaction=False)
         if route is not None:
             self._write_route(pipeline, account_id, pair, route)
@@ -209,7 +209,7 @@ class Store:
         await pipeline.execute()
 
     async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
-        """Tell for each (account, address keys) whether somebody is creating a participant at one of them."""
+        """Return for each (account, address keys) whether a participant is being created at one of them."""
         pipeline = self._redis.pipeline(transaction=False)
         for account_id, addresses in wanted:
             for key in addresses:
@@ -218,32 +218,31 @@ class Store:
         return [sum(next(found) for _ in addresses) > 0 for _, addresses in wanted]
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
-        """Remember addresses of our side, those that came last of too many; what joins there is never announced."""
+        """Remember own addresses, of too many the latest ones; participants at them are never announced."""
         now = time.time_ns() // 1_000_000
         if own := {address.key: now for address in addresses}:
             key = self._keys.own_addresses(account_id)
             pipeline = self._redis.pipeline(transaction=True)
             pipeline.zadd(key, own, gt=True)
-            pipeline.zremrangebyrank(key, 0, -OWN_MOST - 1)
+            pipeline.zremrangebyrank(key, 0, -MAX_OWN_ADDRESSES - 1)
             await pipeline.execute()
 
     async def read_account(self, account_id: str) -> tuple[dict[str, int], int]:
-        """Return what is remembered of an account.
+        """Return an account's own addresses and the time of its last status callback (µs, 0 if never).
 
-        Its own addresses (their keys, and when each last came, in ms), and when its last status callback came (µs, 0
-        if never).
+        The addresses are by key, each with the time it was last seen (ms).
         """
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.zrange(self._keys.own_addresses(account_id), 0, -1, withscores=True)
         pipeline.get(self._keys.callbacks(account_id))
-        addresses, told = await pipeline.execute()
-        return {address.decode(): int(came) for address, came in addresses}, int(told or 0)
+        addresses, callbacks_seen_at = await pipeline.execute()
+        return {address.decode(): int(seen_at) for address, seen_at in addresses}, int(callbacks_seen_at or 0)
 
-    async def write_callback_time(self, account_id: str, told: int) -> None:
-        """Remember that a status callback of the account came at `told` (µs)."""
-        await self._redis.set(self._keys.callbacks(account_id), told, ex=CALLBACKS_LIFE)
+    async def write_callback_time(self, account_id: str, seen_at: int) -> None:
+        """Remember when the account's last status callback arrived (µs)."""
+        await self._redis.set(self._keys.callbacks(account_id), seen_at, ex=CALLBACKS_LIFE)
 
 
 def _set(redis: Any, key: str, text: str | bytes, life: int) -> Any:
-    """Set a string for `life` seconds: the client's own `set` looks at twenty options first, at four times the cost."""
+    """Set a string for `life` seconds; redis-py's own `set` checks twenty options first, at four times the cost."""
     return redis.execute_command("SET", key, text, "EX", life)

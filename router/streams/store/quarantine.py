@@ -1,9 +1,8 @@
-"""The quarantine: refused webhooks on one stream, each reason within bounds of its own.
+"""The quarantine: refused webhooks on one stream, with separate bounds for each reason.
 
-Redis bounds a stream as a whole only, so beside it lies, for each reason, a list of its entries in order with their
-sizes. All of it is in one slot and changes in one script, so the two never disagree for long: an entry that somebody
-deletes by hand is missed when it is repeated, and the list loses it when its turn comes. Nothing here outlives the TTL
-after the last webhook that was refused.
+Redis can bound a stream only as a whole, so for each reason there is a list of its entries, in order, with their sizes.
+All keys are in one slot and change in one script. If somebody deletes an entry by hand, a repeat of its webhook is kept
+again, and the list drops the entry when it becomes the oldest. All keys expire a TTL after the last refused webhook.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.refused import REASONS, Refused, from_fields
 from router.streams.client.connection import Redis, load_script
+from router.streams.client.scripts import flatten
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.core.refused import Bounds
 
-#: Entries are read so many at once: each may have a body of the largest size.
+#: Entries per page: each may have a body of the largest size.
 _PAGE: Final = 20
 _ID: Final = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry of the quarantine; `repeats` is how often the same webhook came again."""
+    """An entry of the quarantine; `repeats` counts further copies of the same webhook."""
 
     entry_id: str
     refused: Refused
@@ -36,24 +36,24 @@ class Kept:
 
 
 async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds) -> str | None:
-    """Keep a refused webhook; returns its entry id, or None for a repeat.
+    """Keep a refused webhook, whose reason is one of REASONS; returns its entry id, or None for a repeat.
 
-    Its reason is one of REASONS. A body that alone is over the bound on bytes is left out, the rest is kept.
+    A body that alone exceeds the bound in bytes is left out.
     """
     refused = refused.within(bounds.size)
     others = [reason for reason in REASONS if reason != refused.reason]
-    names = [*_common(keys), *(keys.quarantine_order(reason) for reason in (refused.reason, *others))]
-    flat = [part for pair in refused.to_fields().items() for part in pair]
+    names = [*_shared_keys(keys), *(keys.quarantine_order(reason) for reason in (refused.reason, *others))]
     now = refused.received_at // 1000
-    arguments = [now, bounds.ttl, bounds.entries, bounds.size, refused.digest, refused.size, *flat]
-    entry_id = await load_script("quarantine_keep").run(redis, names, arguments)
+    arguments = [now, bounds.ttl, bounds.entries, bounds.size, refused.digest, refused.size]
+    script = load_script("quarantine_keep")
+    entry_id = await script.run(redis, names, [*arguments, *flatten(refused.to_fields())])
     return entry_id.decode() if entry_id else None
 
 
 async def remove(redis: Redis, keys: Keys, kept: Kept) -> bool:
-    """Take an entry out; False if it was gone."""
+    """Remove an entry; returns False if it was gone."""
     refused = kept.refused
-    names = [*_common(keys), keys.quarantine_order(refused.reason)]
+    names = [*_shared_keys(keys), keys.quarantine_order(refused.reason)]
     script = load_script("quarantine_remove")
     return bool(await script.run(redis, names, [kept.entry_id, refused.size, refused.digest]))
 
@@ -71,7 +71,7 @@ async def list_kept(redis: Redis, keys: Keys) -> AsyncIterator[Kept]:
 
 
 async def find(redis: Redis, keys: Keys, entry_id: str) -> Kept | None:
-    """Return one entry, or None if there is none of that id, or the id is none."""
+    """Return one entry; None if there is none with that id, or the id is malformed."""
     if not _ID.fullmatch(entry_id):
         return None
     rows: list[Any] = await redis.xrange(keys.quarantine(), min=entry_id, max=entry_id) or []
@@ -79,7 +79,7 @@ async def find(redis: Redis, keys: Keys, entry_id: str) -> Kept | None:
 
 
 async def count(redis: Redis, keys: Keys) -> dict[str, int]:
-    """Return how many entries each reason has."""
+    """Return the number of entries by reason."""
     pipeline = redis.pipeline(transaction=False)
     for reason in REASONS:
         pipeline.llen(keys.quarantine_order(reason))
@@ -96,5 +96,5 @@ async def _read(redis: Redis, keys: Keys, rows: list[Any]) -> list[Kept]:
     ]
 
 
-def _common(keys: Keys) -> list[str]:
+def _shared_keys(keys: Keys) -> list[str]:
     return [keys.quarantine(), keys.quarantine_known(), keys.quarantine_repeats(), keys.quarantine_bytes()]

@@ -1,10 +1,10 @@
-"""Which conversations were active of late, and when each is to be looked at next: the order of the reconciler's work.
+"""Recently active conversations, and when the reconciler sweeps each of them next.
 
-Two sorted sets of the same names in each partition, so in the slot of the conversations: by last event, and by next
-sweep. The commit script notes an event: one ZADD, three commands more for a conversation that is new there, and nothing
-for one that this process has noted within NOTED seconds, so that the last event is known to that precision. A sweep is
-claimed by moving it LEASE seconds on, so that a claim ends by itself when its worker dies. Refuses to grow: of more
-than MOST names in a partition the longest quiet ones are forgotten, and all expire when nobody writes any more.
+Each partition has two sorted sets of the same names, in the slot of its conversations: by last event, and by next
+sweep. The commit script notes an event with one ZADD, and three more commands for a conversation that is new there. A
+process notes a conversation once within NOTED seconds, so the last event is known to that precision. A sweep is claimed
+by moving its time LEASE seconds ahead, so that a claim ends by itself if its worker dies. Bounded: of more than MOST
+names in a partition the longest inactive ones are dropped, and the sets expire once nothing is written.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 #: Seconds between two sweeps of one conversation.
 REST: Final = 600
-#: Seconds that whoever claimed a sweep has for it.
+#: Seconds that a claimed sweep may take.
 LEASE: Final = 600
-#: Seconds for which a conversation need not be noted again.
+#: Seconds for which a process does not note a conversation again.
 NOTED: Final = 30
-#: Conversations that are remembered in one partition: some hours of the usual budget, a few MB.
+#: Conversations per partition: some hours of the usual budget, a few MB.
 MOST: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class SweepClaim:
-    """A conversation to be swept; times in ms since 1970: its last event, since when it is due, and the claim's end."""
+    """A claimed sweep of a conversation; times (ms): its last event, when it became due, when the claim ends."""
 
     account_id: str
     conversation_id: str
@@ -44,7 +44,7 @@ class SweepClaim:
 
 
 class Recent:
-    """The conversations of one namespace that had an event within `window` seconds. `clock` gives µs since 1970."""
+    """The conversations of one namespace with an event within `window` seconds; `clock` returns µs since 1970."""
 
     def __init__(
         self,
@@ -67,18 +67,18 @@ class Recent:
 
     @property
     def partitions(self) -> int:
-        """How many partitions there are."""
+        """Number of partitions."""
         return self._keys.partitions
 
     def keys(self, partition: int) -> list[str]:
-        """Return the keys of a partition's sets, in the order that the scripts expect."""
+        """Return the keys of a partition's sets in the order of the scripts."""
         return [self._keys.active(partition), self._keys.sweeps(partition)]
 
     def note(self, account_id: str, conversation_id: str, *, is_doubtful: bool = False) -> list[Any]:
-        """Return what the commit script needs to note an event, nothing where it has just been noted.
+        """Return the commit script's arguments for noting an event; empty if the conversation was noted just now.
 
-        That is the name, the time, the first sweep (ms), the life of the sets (s), and 1 if it `is_doubtful`: then it
-        is swept as soon as a new one. `unnote` a commit that fails.
+        They are the name, the time and the first sweep (ms), the lifetime of the sets (s), and 1 if `is_doubtful`: then
+        it is swept as soon as a new conversation. Call `unnote` if the commit fails.
         """
         now, who = self._clock() // 1000, (account_id, conversation_id)
         if now - self._noted.get(who, 0) < NOTED * 1000 and not is_doubtful:
@@ -89,11 +89,11 @@ class Recent:
         return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life, int(is_doubtful)]
 
     def unnote(self, account_id: str, conversation_id: str) -> None:
-        """Note it again with the next commit: this one may not have done it."""
+        """Note the conversation again with its next commit."""
         self._noted.pop((account_id, conversation_id), None)
 
     async def take(self, partition: int) -> SweepClaim | None:
-        """Claim the conversation that has been due for the longest, None if none is. Raises RedisError."""
+        """Claim the sweep that has been due for the longest; None if none is due. Raises RedisError."""
         now = self._clock() // 1000
         ends_at = now + LEASE * 1000
         args = [now, ends_at, self._most, self._life]
@@ -104,19 +104,19 @@ class Recent:
         return SweepClaim(account_id, conversation_id, int(row[1]), int(row[2]), ends_at)
 
     def is_over(self, claim: SweepClaim) -> bool:
-        """Tell whether the last event is out of the window: then it is not to be swept any more."""
+        """Return whether the last event is outside the window, so that sweeps end."""
         return claim.active_at < self._clock() // 1000 - self._window
 
     def is_late(self, claim: SweepClaim) -> bool:
-        """Tell whether it waited for its sweep longer than two sweeps are apart: the budget does not suffice."""
+        """Return whether the sweep was overdue by more than REST: then the budget is too small."""
         return self._clock() // 1000 - claim.due_at > REST * 1000
 
     async def put_back(self, claim: SweepClaim, delay: float) -> None:
-        """Have it swept again in `delay` seconds, unless the claim has ended and somebody else has it."""
+        """Schedule the next sweep in `delay` seconds, unless the claim has ended and another worker has it."""
         await self._finish(claim, int(self._clock() / 1000 + delay * 1000), is_over=False)
 
     async def forget(self, claim: SweepClaim, *, is_final: bool = False) -> None:
-        """Do not sweep it any more until its next event; one that came meanwhile counts unless this `is_final`."""
+        """End the sweeps until the next event; an event since the claim counts, unless `is_final`."""
         again = 0 if is_final else self._clock() // 1000 + QUIET * 1000
         await self._finish(claim, again, is_over=True)
 
@@ -127,10 +127,10 @@ class Recent:
 
 
 class Pace:
-    """The budget of API calls that the reconcilers of all workers share: one at a time, evenly spread over a minute.
+    """The budget of API calls that the reconcilers of all workers share: `calls` a minute, evenly spaced.
 
-    Nothing is saved up, so that a night without sweeps is no burst in the morning. `clock` gives µs since 1970; clocks
-    that differ make it slower, never faster.
+    Unused calls are not saved up, so that a quiet night is not followed by a burst. `clock` returns µs since 1970;
+    clocks that differ make the pace slower, never faster.
     """
 
     def __init__(
@@ -143,6 +143,6 @@ class Pace:
         self._script = load_script("pace")
 
     async def take(self) -> float:
-        """Return 0 if a call may be made now, and it must be then; else the seconds to wait before asking again."""
+        """Return 0 if a call may be made now (it is then counted), else the seconds to wait before asking again."""
         wait = await self._script.run(self._redis, [self._key], [self._clock() // 1000, self._interval])
         return min(int(wait), 2 * self._interval) / 1000

@@ -1,4 +1,4 @@
-"""Watching the participants streams from outside, without a group: for people (`dev`, `simulate`), never for work."""
+"""Watching the participants streams without a consumer group: for display (`dev`, `simulate`), never for work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
 
 _PAGE: Final = 200
-#: Milliseconds that one read waits.
+#: Milliseconds that one read blocks.
 _BLOCK: Final = 500
 
 
@@ -28,7 +28,7 @@ def participant_streams(keys: Keys) -> list[str]:
 
 
 async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
-    """Return where each participants stream ends now: the position to watch from."""
+    """Return the last entry id of each participants stream: the position to watch from."""
     ids: dict[str, str] = {}
     for stream in participant_streams(keys):
         newest: Any = await redis.xrevrange(stream, count=1)
@@ -37,7 +37,7 @@ async def last_ids(redis: Redis, keys: Keys) -> dict[str, str]:
 
 
 async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry | None, None]:
-    """Yield entries as they come, and None whenever nothing has come for a moment; moves `position` along."""
+    """Yield entries as they arrive, and None after each read without any; advances `position`."""
     while True:
         parts = await asyncio.gather(*[_read(redis, part) for part in _parts(position)])
         if not any(parts):
@@ -49,7 +49,7 @@ async def watch(redis: Redis, position: dict[str, str]) -> AsyncGenerator[Entry 
 
 
 def _parts(position: dict[str, str]) -> list[dict[str, str]]:
-    """Return what is read at once: the streams of each partition, which may lie on different servers."""
+    """Group the streams by partition: one read per partition, since they may lie on different servers."""
     parts: dict[str, dict[str, str]] = {}
     for stream, last in position.items():
         parts.setdefault(stream.partition("}")[0], {})[stream] = last
@@ -63,7 +63,7 @@ async def _read(redis: Redis, position: dict[str, str]) -> list[Any]:
 
 
 async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> Entry | None:
-    """Return the newest `participant.joined` of an address among what the streams still hold."""
+    """Return the newest `participant.joined` of an address that the streams still hold."""
     found = [
         one for stream in participant_streams(keys) if (one := await _newest_joined(redis, stream, channel, address))
     ]
@@ -71,7 +71,7 @@ async def find_joined(redis: Redis, keys: Keys, channel: str, address: str) -> E
 
 
 async def _newest_joined(redis: Redis, stream: str, channel: str, address: str) -> tuple[tuple[int, int], Entry] | None:
-    """Return the newest one of a stream with its place in time (the entry id)."""
+    """Return the newest one of a stream, with its entry id as a sort key."""
     quoted = orjson.dumps(address)
     rows: Any = await redis.xrevrange(stream, count=10_000)
     for entry_id, fields in rows:

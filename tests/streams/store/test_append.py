@@ -114,7 +114,9 @@ async def test_callers_and_redis_work_at_the_same_time(appender, pipelines):
     assert sum(pipelines) == 20 * 2 * append.MIN_BATCH
 
 
-@pytest.mark.parametrize(("late", "shares"), [(append.TURNS - 1, [2]), (append.TURNS + 3, [1, 1])])
+@pytest.mark.parametrize(
+    ("late", "shares"), [(append.GATHERING_ITERATIONS - 1, [2]), (append.GATHERING_ITERATIONS + 3, [1, 1])]
+)
 async def test_what_comes_a_few_turns_later_goes_along(appender, pipelines, late, shares):
     """Webhooks that came together are not read together: the first waits a few turns of the loop, and no longer."""
     first = asyncio.create_task(appender.append(make_fields("k1")))

@@ -47,6 +47,6 @@ async def test_an_end_that_has_come_in(redis, status, partitions):
     calls = CallStore(redis, keys)
     ringing = keys.seen(keys.partition_of(SID), call_key(ACCOUNT, SID, "ringing"))
     await redis.set(ringing, "1", ex=60)
-    assert not await calls.is_end_told(ACCOUNT, SID)
+    assert not await calls.is_end_received(ACCOUNT, SID)
     await redis.set(keys.seen(keys.partition_of(SID), call_key(ACCOUNT, SID, status)), "1", ex=60)
-    assert await calls.is_end_told(ACCOUNT, SID)
+    assert await calls.is_end_received(ACCOUNT, SID)

@@ -14,7 +14,7 @@ from router.core.keys import Keys, Target
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Claim, Result, fields_for
 from router.streams.client.connection import RedisError
-from router.streams.store.commits import CLOSED_LIFE, MOST
+from router.streams.store.commits import CLOSED_LIFE, MAX_LEDGERS
 from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Store
 from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
 
@@ -116,7 +116,7 @@ async def test_each_ledger_of_a_batch_stands_for_itself(store, redis, keys):
 
 async def test_more_ledgers_than_one_call_takes_are_committed_each_for_itself(store, redis, keys):
     """A batch goes in several calls; results come in its order, and entries lie in the stream in its order."""
-    names = [f"conv_{number}" for number in range(2 * MOST + 5)]
+    names = [f"conv_{number}" for number in range(2 * MAX_LEDGERS + 5)]
     for name in names[::10]:
         assert await store.commit([make_ledger(name, status="ACTIVE")]) == [True]
     ledgers = [make_ledger(name, status="CLOSED") for name in names]
@@ -363,7 +363,7 @@ async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, ke
 
 async def test_of_too_many_own_addresses_the_newest_stay(store, redis, keys, monkeypatch):
     """Who takes mails for a whole domain has as many as strangers think of; the one in use is not pushed out."""
-    monkeypatch.setattr("router.streams.store.ledgers.OWN_MOST", 3)
+    monkeypatch.setattr("router.streams.store.ledgers.MAX_OWN_ADDRESSES", 3)
     used = Address("EMAIL", "desk@example.com")
     for number in range(10):
         await store.add_own_addresses(ACCOUNT, [Address("EMAIL", f"x{number}@example.com")])

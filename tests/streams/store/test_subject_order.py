@@ -11,7 +11,7 @@ from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import LONGEST_PAUSE, SHORTEST_PAUSE, Delivery, Done, Later, pause_after_failure, pause_of
 from router.streams.store import append
 from router.streams.store.append import Appender
-from router.streams.store.turns import Turns
+from router.streams.store.subject_order import SubjectOrder
 from tests.streams.store.test_append import make_fields
 from tests.support.waiting import until
 
@@ -79,7 +79,7 @@ async def test_what_another_consumer_works_on_comes_first(enter, redis, stream):
     mine = await enter("S", 2)
     (free,) = await enter("U")
     ours = await read(redis, stream, "us", 3)
-    turns = Turns(redis, RESOLVER)
+    turns = SubjectOrder(redis, RESOLVER)
     assert await turns.waiting(ours) == {mine[0]}  # the second waits for the first, which is here
     assert await turns.waiting(ours[1:]) == {mine[1]}
     assert await turns.waiting([one for one in ours if one.entry_id == free]) == set()
@@ -92,19 +92,19 @@ async def test_nothing_is_asked_where_there_is_no_predecessor(enter, redis, redi
     await enter("S", 3)
     ours = await read(redis, stream, "us", 3)
     gone = clients("redis://127.0.0.1:1/0")
-    assert await Turns(gone, RESOLVER).waiting(ours) == set()
+    assert await SubjectOrder(gone, RESOLVER).waiting(ours) == set()
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"no id", b""], ids=repr)
 async def test_a_predecessor_that_is_no_id_holds_up_nobody(redis, stream, name):
     """Whoever writes into the stream by hand stops nothing."""
     await ensure_group(redis, stream.key, RESOLVER)
-    assert await Turns(redis, RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
+    assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
 
 
 async def test_without_its_group_nothing_waits(redis, stream):
     """A lost group delivers everything again, in the order of the stream."""
-    assert await Turns(redis, RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
+    assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
 
 
 class Ordered:
@@ -112,7 +112,7 @@ class Ordered:
 
     def __init__(self, redis, url, stream):
         self.redis, self.url, self.stream = redis, url, stream
-        self.turns = Turns(redis, RESOLVER)
+        self.turns = SubjectOrder(redis, RESOLVER)
         self.done = []
 
     async def attempt(self, delivery):

@@ -1,14 +1,13 @@
-"""Whose turn it is: the order of one subject over all workers.
+"""The order of one subject's entries over all workers.
 
-Within a worker the window keeps the entries of a subject in order. Of two that different workers hold, the later one
-must wait: it names its predecessor (`after`, written as it was appended), and that one is finished once it is no longer
-pending in the group. An entry is delivered after its predecessor, so one that is not pending has been acknowledged:
-it is committed, a dead letter, or ignored. The chain leads back to the oldest entry, which waits for nobody, so what
-waits always ends: a dead worker's entries are taken over and finished first.
+Within a worker the window keeps the entries of a subject in order. If different workers hold two of them, the later one
+must wait: it names its predecessor (`after`, written when it was appended), which is finished once it is no longer
+pending in the group. An entry is delivered after its predecessor, so a predecessor that is not pending has been
+acknowledged: committed, dead-lettered or ignored. The chain leads back to the oldest entry, which waits for none, so
+every wait ends; the entries of a dead worker are taken over and finished first.
 
-Order is that of becoming durable in the stream. Known gaps: a subject whose last entry is older than LATEST_LIFE
-(router.streams.store.append) and still waits is forgotten; different sources name different subjects for one
-conversation.
+Order is that of becoming durable in the stream. Known gaps: the last entry of a subject is forgotten after LATEST_LIFE
+(router.streams.store.append), even if it still waits; different sources use different subjects for one conversation.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
     from router.streams.delivery import Delivery
 
 
-class Turns:
-    """The turns of one group."""
+class SubjectOrder:
+    """The order of subjects within one consumer group."""
 
     def __init__(self, redis: Redis, group: str) -> None:
         self._redis = redis
@@ -32,9 +31,9 @@ class Turns:
         self._script = load_script("unfinished")
 
     async def waiting(self, deliveries: Sequence[Delivery]) -> set[str]:
-        """Return the ids of those whose predecessor is still being worked on; what is here itself counts as in order.
+        """Return the ids of the deliveries whose predecessor is pending; predecessors among them do not count.
 
-        One round trip for each stream that they come from, none if they have no predecessors elsewhere.
+        One round trip per stream, none for a stream without other predecessors.
         """
         here = {delivery.entry_id for delivery in deliveries}
         behind: dict[str, dict[bytes, list[str]]] = {}
