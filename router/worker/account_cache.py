@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -18,11 +18,17 @@ NOTED: Final = 86_400_000
 
 
 @dataclass(slots=True)
-class _Account:
-    noted_at: dict[str, int]
+class AccountState:
+    """What is known of an account; `callbacks_seen_at` (µs) is when its last status callback came, 0 if never.
+
+    `own` are the keys of our side's addresses, `noted_at` when each was noted last (ms); `read_at` and `written_at`
+    (µs) are when the state was read, and when the time of the callbacks was shared.
+    """
+
     own: frozenset[str]
-    callbacks_seen_at: int
-    read_at: int
+    callbacks_seen_at: int = 0
+    noted_at: dict[str, int] = field(default_factory=dict)
+    read_at: int = 0
     written_at: int = 0
 
 
@@ -45,7 +51,7 @@ class AccountCache:
         self._always_own = always_own
         self._ours = {account_id: always_own | keys for account_id, keys in (captured or {}).items()}
         self._clock = clock
-        self._accounts: dict[str, _Account] = {}
+        self._accounts: dict[str, AccountState] = {}
 
     async def know(self, account_ids: Iterable[str], *, is_fresh: bool = False) -> None:
         """Read what is not known, or not any more, of these accounts; all of it where it must be `is_fresh`."""
@@ -57,15 +63,15 @@ class AccountCache:
             noted_at, seen_at = await self._store.read_account(account_id)
             seen_at, written_at = (max(seen_at, known.callbacks_seen_at), known.written_at) if known else (seen_at, 0)
             own = self._always(account_id) | noted_at.keys()  # once here, and not for every event
-            self._accounts[account_id] = _Account(noted_at, own, seen_at, now, written_at)
+            self._accounts[account_id] = AccountState(own, seen_at, noted_at, now, written_at)
 
     def _always(self, account_id: str) -> frozenset[str]:
         return self._ours.get(account_id, self._always_own)
 
-    def own(self, account_id: str) -> frozenset[str]:
-        """Return the keys of our side's addresses."""
+    def state(self, account_id: str) -> AccountState:
+        """Return what is known of an account: our side's addresses, and when its last status callback came."""
         account = self._accounts.get(account_id)
-        return account.own if account else self._always(account_id)
+        return account if account is not None else AccountState(self._always(account_id))
 
     async def add_own(self, account_id: str, address: Address) -> None:
         """Remember an address of our side, before anything is created there: its callback must not be announced."""
@@ -75,11 +81,6 @@ class AccountCache:
             await self._store.add_own_addresses(account_id, [address])
             account.noted_at[address.key] = now
             account.own |= {address.key}
-
-    def callbacks_seen_at(self, account_id: str) -> int:
-        """Return when the account's last status callback came, in µs; 0 if never."""
-        account = self._accounts.get(account_id)
-        return account.callbacks_seen_at if account else 0
 
     def note_callback(self, account_id: str) -> None:
         """Note that a status callback has come."""

@@ -183,7 +183,7 @@ class Reconciler:
             return "unchanged"
         for result, number in recovery.published.items():
             metrics.count("router_recovered", result, by=number)
-        has_callbacks = self._accounts.callbacks_seen_at(claim.account_id) > 0
+        has_callbacks = self._accounts.state(claim.account_id).callbacks_seen_at > 0
         log(
             "reconciler.recovered",
             level="warning" if has_callbacks else "info",

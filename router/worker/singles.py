@@ -170,7 +170,8 @@ class SinglePath:
             preparation = kind.prepare(context, work)
             for address in preparation.own:
                 await self._accounts.add_own(work.account_id, address)
-            for address in preparation.creating:
+            work.creating = preparation.creating
+            for address in work.creating:
                 await self._store.begin_creating(work.account_id, address)
         api = self._apis.of(work.account_id)
         return await self._end(work, await drive(api, kind.resolve(context, work)))
@@ -201,11 +202,8 @@ class SinglePath:
                 return to_verdict(outcome)
 
     async def _end_creating(self, work: AnyWork) -> None:
-        prepare = work.kind.prepare
-        if prepare is not None:
-            creating = prepare(self._rules.context(work.account_id), work).creating
-            if creating:
-                await self._store.end_creating(work.account_id, creating)
+        if work.creating:
+            await self._store.end_creating(work.account_id, work.creating)
 
     async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
@@ -246,7 +244,7 @@ class SinglePath:
         """Store how the next event of the same addresses, call or classic conversation is resolved without a call."""
         if work.kind.remember is None:
             return
-        memory = work.kind.remember(self._rules.context(work.account_id), work, resolved)
+        memory = work.kind.remember(self._rules.of(work.account_id), work, resolved)
         if memory.created:
             name, route = memory.name or "", memory.route
             await self._store.end_creating(work.account_id, memory.created, pair=name, route=route)

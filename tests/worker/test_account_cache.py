@@ -57,17 +57,17 @@ async def test_read_at_once_where_it_must_be_fresh(world):
     """What another process has noted a moment ago is seen where that matters."""
     await world.accounts.know([US])
     await world.store.add_own_addresses(US, [DESK])
-    assert DESK.key not in world.accounts.own(US)
+    assert DESK.key not in world.accounts.state(US).own
     await world.accounts.know([US], is_fresh=True)
-    assert DESK.key in world.accounts.own(US)
+    assert DESK.key in world.accounts.state(US).own
 
 
 async def test_own_addresses_are_of_one_account(world):
     """What is ours in one account is a stranger's in another; what is always ours is so everywhere."""
     await world.accounts.know([US, THEM])
     await world.accounts.add_own(US, DESK)
-    assert world.accounts.own(US) == {DESK.key, OTHER.key}
-    assert world.accounts.own(THEM) == world.accounts.own("unknown") == {OTHER.key}
+    assert world.accounts.state(US).own == {DESK.key, OTHER.key}
+    assert world.accounts.state(THEM).own == world.accounts.state("unknown").own == {OTHER.key}
 
 
 async def test_captured_addresses_are_of_one_account(world):
@@ -75,10 +75,10 @@ async def test_captured_addresses_are_of_one_account(world):
     accounts = AccountCache(
         world.store, always_own=frozenset({OTHER.key}), captured={US: frozenset({DESK.key})}, clock=lambda: world.now
     )
-    assert accounts.own(US) == {DESK.key, OTHER.key}
+    assert accounts.state(US).own == {DESK.key, OTHER.key}
     await accounts.know([US, THEM])
-    assert accounts.own(US) == {DESK.key, OTHER.key}
-    assert accounts.own(THEM) == {OTHER.key}
+    assert accounts.state(US).own == {DESK.key, OTHER.key}
+    assert accounts.state(THEM).own == {OTHER.key}
 
 
 async def test_own_address_is_written_once(world):
@@ -112,17 +112,17 @@ async def test_callback_time_is_shared_sparingly(world):
     world.accounts.note_callback(US)
     await world.accounts.share_callbacks()
     assert world.store.seen_at[US] == first
-    assert world.accounts.callbacks_seen_at(US) == world.now
+    assert world.accounts.state(US).callbacks_seen_at == world.now
     other = world.another()
     await other.know([US])
-    assert other.callbacks_seen_at(US) == first
+    assert other.state(US).callbacks_seen_at == first
 
 
 async def test_newer_callback_time_survives_reading(world):
     """Reading an account again never makes the last callback older."""
     await world.accounts.know([US])
     world.accounts.note_callback(US)
-    told = world.accounts.callbacks_seen_at(US)
+    told = world.accounts.state(US).callbacks_seen_at
     world.now += LIFE
     await world.accounts.know([US])
-    assert world.accounts.callbacks_seen_at(US) == told
+    assert world.accounts.state(US).callbacks_seen_at == told

@@ -55,7 +55,7 @@ def apply_resolved(context: Context, work: Work[CallReported], resolved: Resolve
     return announce(context, work, resolved, ledger)
 
 
-def remember(_: Context, work: Work[CallReported], __: Resolved) -> Memory:
+def remember(_: AccountRules, work: Work[CallReported], __: Resolved) -> Memory:
     """Return the call: its next events and its end need not ask the API."""
     return Memory(call_sid=work.event.call_sid)
 

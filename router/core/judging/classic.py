@@ -88,9 +88,9 @@ def apply_resolved(context: Context, work: Work[ClassicReported], resolved: Reso
     return outcome
 
 
-def remember(context: Context, work: Work[ClassicReported], resolved: Resolved) -> Memory:
+def remember(rules: AccountRules, work: Work[ClassicReported], resolved: Resolved) -> Memory:
     """Return the route to the conversation's home."""
-    name = route(context.rules, work.event)
+    name = route(rules, work.event)
     return Memory(name, Route(resolved.conversation_id, resolved.participant.id, "", work.begun)) if name else Memory()
 
 

@@ -112,11 +112,11 @@ def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Reso
     return outcome
 
 
-def remember(context: Context, work: Work[MessageReceived], resolved: Resolved) -> Memory:
+def remember(rules: AccountRules, work: Work[MessageReceived], resolved: Resolved) -> Memory:
     """Return the route between both addresses, and the customers whose creation has ended."""
     message, participant = work.event, resolved.participant
     found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
-    return Memory(route(context.rules, message), found, (message.customer, *_members(context, work)))
+    return Memory(route(rules, message), found, work.creating)
 
 
 def _apply_open(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:

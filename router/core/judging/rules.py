@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 class AccountState(Protocol):
-    """What is known of accounts at the moment."""
+    """What is known of an account at the moment: the keys of our addresses, and when its last callback came (µs)."""
 
-    def own(self, account_id: str) -> frozenset[str]:
-        """Return the keys of our side's addresses."""
+    own: frozenset[str]
+    callbacks_seen_at: int
 
-    def callbacks_seen_at(self, account_id: str) -> int:
-        """Return when the account's last status callback came, in µs; 0 if never."""
+
+class AccountStates(Protocol):
+    """What is known of all accounts."""
+
+    def state(self, account_id: str) -> AccountState:
+        """Return what is known of one; never raises."""
 
 
 class EventRules:
@@ -38,7 +42,7 @@ class EventRules:
         rules: Mapping[str, AccountRules],
         default: AccountRules,
         *,
-        accounts: AccountState,
+        accounts: AccountStates,
         clock: Callable[[], int],
     ) -> None:
         self.clock = clock
@@ -52,9 +56,9 @@ class EventRules:
 
     def context(self, account_id: str) -> Context:
         """Return what the events of an account are judged by at this moment."""
-        accounts = self._accounts
+        state = self._accounts.state(account_id)
         rules = self._rules.get(account_id, self._default)
-        return Context(rules, accounts.own(account_id), self.clock(), accounts.callbacks_seen_at(account_id))
+        return Context(rules, state.own, self.clock(), state.callbacks_seen_at)
 
     def decide(self, work: AnyWork) -> None:
         """Make the decision of the policy that comes before anything is read, for kinds of events that have one."""

@@ -59,7 +59,8 @@ class Work(Generic[EventT]):
     `kind` are the rules of the event's kind. `decision` is the policy's for the sender of a message or a caller;
     `route` and `ledger` are what was read for it, `needed` is what the batch path reads of the ledger; `published` are
     the entries that it added to the ledger. `is_being_created` if the worker of a message is creating this participant
-    at the moment; `surroundings` is what the API was asked for because the policy depends on it.
+    at the moment; `surroundings` is what the API was asked for because the policy depends on it;
+    `creating` are the addresses that were prepared for it.
     """
 
     entry: InboundEntry
@@ -74,6 +75,7 @@ class Work(Generic[EventT]):
     is_being_created: bool = False
     needed: Needed | None = None
     surroundings: Surroundings | None = None
+    creating: tuple[Address, ...] = ()
 
     @property
     def account_id(self) -> str:
@@ -131,7 +133,7 @@ class EventKind(Generic[EventT]):
     ends: Callable[[EventT], tuple[Address | None, Address | None]] = _no_ends
     resolve: Callable[[Context, Work[EventT]], Resolution] | None = None
     apply_resolved: Callable[[Context, Work[EventT], Resolved, Ledger], Outcome] | None = None
-    remember: Callable[[Context, Work[EventT], Resolved], Memory] | None = None
+    remember: Callable[[AccountRules, Work[EventT], Resolved], Memory] | None = None
     on_gone: Outcome | None = None
     prepare: Callable[[Context, Work[EventT]], Preparation] | None = None
     apply_confirmed: Callable[[Context, Work[EventT], Route, Ledger], Outcome | None] | None = None
