@@ -1,8 +1,8 @@
-"""`make audit`: asks whether what the locks pin has known vulnerabilities. Runs on the standard library and pip-audit.
+"""`make audit`: looks up known vulnerabilities of the pinned packages, with the standard library and pip-audit.
 
-Ends with 0 if none is known, with 1 if some are (each with its fix), and with 2 if the service could not be asked, or
-did not know a package, which pip-audit itself passes over as if all were well: then it prints how old the locks are and
-what they pin, so that somebody with a connection can look.
+Exits with 0 if none is known, with 1 if some are (each with its fix), and with 2 if the service could not be asked or
+did not know a package (pip-audit itself ignores unknown packages). In the last case it prints the age of the locks and
+their pins, so that the lookup can be made elsewhere.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-fuzz.lock", "requirements-audit.lock")
-#: Seconds that the service may take for one lock.
-PATIENCE = 120
+#: Seconds that the lookup of one lock may take.
+TIMEOUT = 120
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
 def ask(lock: Path) -> list[dict[str, Any]] | None:
-    """Return what is known of the packages of a lock, or None if nobody could be asked."""
+    """Return pip-audit's findings for the packages of a lock, or None if the service could not be asked."""
     options = ["--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json"]
     command = [sys.executable, "-m", "pip_audit", "-r", str(lock), *options]
     try:
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         return json.loads(ended.stdout)["dependencies"]
     except (subprocess.TimeoutExpired, OSError, ValueError, LookupError, TypeError):
         return None
 
 
 def pins(lock: Path) -> dict[str, str]:
-    """Return the versions that a lock pins."""
+    """Return the pinned version of each package in a lock."""
     return dict(_PIN.findall(lock.read_text(encoding="utf-8")))
 
 
 def changed_at(lock: Path) -> datetime:
-    """Return when a lock was changed: by its last commit, or without one by its file."""
+    """Return the time of a lock's last commit, or of the file if it has none."""
     command = ["git", "log", "-1", "--format=%ct", "--", lock.name]
     try:
-        said = subprocess.run(command, cwd=lock.parent, capture_output=True, text=True, check=False).stdout.strip()
+        output = subprocess.run(command, cwd=lock.parent, capture_output=True, text=True, check=False).stdout.strip()
     except OSError:
-        said = ""
-    return datetime.fromtimestamp(int(said) if said.isdecimal() else lock.stat().st_mtime, UTC)
+        output = ""
+    return datetime.fromtimestamp(int(output) if output.isdecimal() else lock.stat().st_mtime, UTC)
 
 
 def findings(packages: list[dict[str, Any]]) -> Iterator[str]:
@@ -56,11 +56,11 @@ def findings(packages: list[dict[str, Any]]) -> Iterator[str]:
     for package in packages:
         for one in package.get("vulns", ()):
             fixed = ", ".join(one.get("fix_versions", ())) or "no version yet"
-            yield f"{package['name']} {package['version']}: {one['id']}, mended in {fixed}"
+            yield f"{package['name']} {package['version']}: {one['id']}, fixed in {fixed}"
 
 
 def age(lock: Path, now: datetime) -> Iterator[str]:
-    """Yield how old a lock is, and what it pins."""
+    """Yield the age of a lock and its pins, as lines."""
     when = changed_at(lock)
     yield f"{lock.name}: {(now - when).days} days old (changed {when:%Y-%m-%d}), and pins"
     yield "  " + ", ".join(f"{name} {version}" for name, version in sorted(pins(lock).items()))
@@ -72,7 +72,7 @@ def main(
     ask: Callable[[Path], list[dict[str, Any]] | None] = ask,
     say: Callable[[str], Any] = lambda line: sys.stdout.write(f"{line}\n"),
 ) -> int:
-    """Return the exit status: 0 nothing known, 1 vulnerable, 2 not asked."""
+    """Return the exit status: 0 nothing known, 1 vulnerable, 2 not looked up."""
     status = 0
     for lock in locks:
         packages = ask(lock)

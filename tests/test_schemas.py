@@ -1,4 +1,4 @@
-"""The published JSON Schemas are those of the models."""
+"""The published JSON Schemas match the models."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DIRECTORY = Path(__file__).parent.parent / "config" / "schemas"
 
 
 @pytest.mark.parametrize("name", sorted(schema_files()))
-def test_schema_file_is_in_step_with_its_model(name):
-    """`make schemas` would change nothing."""
+def test_schema_file_matches_its_model(name):
+    """`make schemas` would not change the file."""
     assert (DIRECTORY / name).read_bytes() == schema_files()[name]
 
 
 def test_there_is_no_other_schema_file():
-    """A type that is gone leaves no schema behind."""
+    """There is no schema of a type that does not exist."""
     assert {path.name for path in DIRECTORY.iterdir()} == set(schema_files())

@@ -1,4 +1,4 @@
-"""Secrets are compared in constant time, and nothing that a payload names is fetched: read from the source."""
+"""Secrets are compared in constant time and payload URLs are never fetched, as the source shows."""
 
 import ast
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.source import modules, name_of
 
-#: Modules that hold a secret and something that claims to be it.
+#: Modules that compare a secret with a claimed one.
 COMPARING = (
     "router.core.signing.twilio",
     "router.core.signing.mail",
@@ -15,22 +15,22 @@ COMPARING = (
     "router.receiver.mail_authentication",
     "router.sandbox.middlewares",
 )
-#: Names that a secret, or what is made of one, has there.
+#: Names of secrets there, and of values derived from them.
 SECRETS = {"token", "tokens", "secret", "secrets", "password", "credentials", "signature", "mac", "given", "digest"}
 SECRETS |= {"stated", "own", "authorization", "expected", "computed"}
-#: Where the comparison must be: function by module.
+#: The functions that must compare in constant time, by module.
 VERIFIERS = {
     "router.core.signing.twilio": {"_verify", "verify_json"},
     "router.core.signing.mail": {"verify"},
     "router.sandbox.middlewares": set(),
 }
-#: Comparisons of such names that give nothing away, as they are written.
+#: Harmless comparisons of such names, as written.
 HARMLESS = {
-    "stated is None": "whether it is there",
-    "settings is None": "whether it is there",
+    "stated is None": "whether it is present",
+    "settings is None": "whether it is present",
 }
 BY_NAME = {module.name: module for module in modules("router", "handlers")}
-#: Who opens connections over HTTP, and where to.
+#: The modules that open HTTP connections, and their destinations.
 CLIENTS = {
     "router.conversations.session": "the API of the settings",
     "router.sandbox.callbacks": "the status callback URLs of a configuration in the sandbox",
@@ -39,7 +39,7 @@ CLIENTS = {
 
 
 def comparisons(module):
-    """Every `==` and `!=` of which a side is a name that a secret has."""
+    """Yield every `==` and `!=` with a name on one side that secrets have."""
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Compare) and any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops):
             sides = [node.left, *node.comparators]
@@ -49,13 +49,13 @@ def comparisons(module):
 
 @pytest.mark.parametrize("name", COMPARING)
 def test_no_secret_is_compared_with_an_operator(name):
-    """`==` ends at the first byte that differs, and its time tells how far somebody has guessed."""
+    """No secret is compared with `==`, whose time depends on the first differing byte."""
     assert [text for text in comparisons(BY_NAME[name]) if text not in HARMLESS] == []
 
 
 @pytest.mark.parametrize(("name", "function"), [(name, each) for name, all_ in VERIFIERS.items() for each in all_])
 def test_verifiers_compare_in_constant_time(name, function):
-    """Where a secret decides, `hmac.compare_digest` does."""
+    """The functions that decide about a secret use `hmac.compare_digest`."""
     bodies = [one for one in BY_NAME[name].functions() if one.name == function]
     assert any(
         isinstance(node, ast.Call) and name_of(node.func) == "compare_digest"
@@ -65,20 +65,20 @@ def test_verifiers_compare_in_constant_time(name, function):
 
 
 def test_such_a_comparison_would_be_found():
-    """The search sees what it is for."""
+    """The search finds a comparison of a secret."""
     module = type(BY_NAME["router.core.signing.twilio"])("x", "x", "ok = mac == given")
     assert list(comparisons(module)) == ["mac == given"]
 
 
 def test_no_other_module_compares():
-    """Whoever compares digests is on the list above."""
+    """Only the listed modules compare digests."""
     users = {module.name for module in BY_NAME.values() if list(module.calls("compare_digest"))}
     assert users <= set(COMPARING)
     assert {"router.core.signing.twilio", "router.core.signing.mail", "router.sandbox.middlewares"} <= users
 
 
-def test_who_calls_out():
-    """HTTP goes to the API of the settings, in the sandbox to what it was told, and never to a URL of a payload."""
+def test_which_modules_open_http_clients():
+    """Only the listed modules open HTTP clients, and none of them takes its URL from a payload."""
     found = {module.name for module in BY_NAME.values() if list(module.calls("ClientSession"))}
     assert found == set(CLIENTS)
     for module in BY_NAME.values():
@@ -86,7 +86,7 @@ def test_who_calls_out():
 
 
 def test_the_worker_and_the_receiver_have_no_client():
-    """What reads payloads cannot fetch: it opens no session, and asks the API through one port only."""
+    """Modules that read payloads open no HTTP connection of their own."""
     for module in BY_NAME.values():
         if module.room in {"router.receiver", "router.inbound", "router.core", "router.worker", "handlers"}:
             assert not list(module.calls("ClientSession", "TCPConnector", "open_connection", "urlopen")), module.path

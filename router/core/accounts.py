@@ -42,7 +42,7 @@ class Account:
             self.name or "",
             _count(len(self.tokens), "token", "tokens"),
             _count(len(self.shared_keys), "shared key", "shared keys") if self.shared_keys else "",
-            f"{credential if password else 'nothing'} opens the API",
+            f"API calls with the {credential}" if password else "no API credentials",
             self.configuration_id or "no configuration",
             self.classic_service_sid or "",
             "mail of " + _count(len(self.email_domains), "domain or mailbox", "domains or mailboxes")

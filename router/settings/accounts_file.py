@@ -1,8 +1,8 @@
-"""Reads accounts.toml into accounts, and says with line and reason what cannot be meant as it is written.
+"""Reads accounts.toml into accounts, and reports every mistake with its line and reason.
 
-The format is described in config/accounts.toml itself. The file holds no secret: it names the environment variables
-that do, and a value that looks like a secret is refused without being repeated. TOML libraries do not tell lines, so
-the text is searched for the n-th `[[account]]` and the keys below it; that is for messages only.
+config/accounts.toml describes the format. The file holds no secrets: it names the environment variables that do. A
+value that looks like a secret is refused without being repeated. TOML libraries do not return lines, so the text is
+searched for the n-th `[[account]]` and the keys below it, for messages only.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.accounts import Account, parse_shared_keys, parse_tokens
 from router.core.errors import SettingsError
 from router.settings.toml_lines import TomlLines, parse_toml
+from router.settings.values import without_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-#: What a command can ask of every account (`missing`), by the names that settings.load knows.
+#: The settings that a command can require of every account, by the names that settings.load uses.
 TOKEN: Final = "twilio_auth_token"  # noqa: S105 - the name of a setting
 CONFIGURATION: Final = "twilio_conversation_configuration_id"
 CREDENTIALS: Final = "api_credentials"
+PER_ACCOUNT: Final = frozenset({"twilio_account_sid", TOKEN, CONFIGURATION, CREDENTIALS})
+
+#: Default of ROUTER_ACCOUNTS_FILE; this file may be missing.
+ACCOUNTS_FILE: Final = "accounts.toml"
+#: ROUTER_ACCOUNTS_FILE for no file: the account of the TWILIO_ variables is the only one.
+NO_FILE: Final = "none"
 
 _SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 _SERVICE_SID: Final = re.compile(r"IS[0-9a-fA-F]{32}")
 _URL: Final = re.compile(r"https?://[^\s/]+\S*")
 _DOMAIN: Final = re.compile(r"([^@\s]+@)?[^@\s]+")
-#: Variables are written in capitals, so that a token, which is 32 hexadecimal digits, is not taken for one; those that
-#: begin with ROUTER_ are settings, and a misspelt one is told as such.
+#: Variables are in capitals, so that a token, which is 32 hexadecimal digits, is not mistaken for one. Names that begin
+#: with ROUTER_ are settings; settings.load reports misspelt ones.
 _VARIABLE: Final = re.compile(r"(?!(AC|SK)?[0-9A-F]{32}$)(?!ROUTER_)[A-Z][A-Z0-9_]*")
 _NAME: Final = (
     "must be the name of an environment variable, in capitals and without ROUTER_ at its beginning"
@@ -48,13 +55,13 @@ _PATTERNS: Final[dict[str, tuple[re.Pattern[str], str]]] = {
     "conversations_url": (_URL, "must be an http or https URL"),
 }
 _KEYS: Final = (*_PATTERNS, "email_domains")
-#: What people write when they put the secret itself into the file.
+#: Keys that people use when they put the secret itself into the file.
 _SECRETS: Final = {key.removesuffix("_env"): key for key in _KEYS if key.endswith("_env")}
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One `[[account]]` as it is written; `place` is its file and line."""
+    """One `[[account]]` as written; `place` is its file and line."""
 
     place: str
     sid: str
@@ -63,11 +70,11 @@ class AccountRow:
 
     @property
     def label(self) -> str:
-        """How messages name the account."""
+        """The account's name in messages."""
         return f"account {self.sid}" + (f" ({self.texts['name']})" if "name" in self.texts else "")
 
     def account(self, environment: Mapping[str, str]) -> Account:
-        """Return the account with its secrets; raises ValueError for shared keys that are not id=secret."""
+        """Return the account with its secrets; raises ValueError if the shared keys are not id=secret."""
         texts = self.texts
         tokens = parse_tokens(self._value("auth_token_env", environment))
         key, secret = self._value("api_key_env", environment), self._value("api_secret_env", environment)
@@ -78,16 +85,16 @@ class AccountRow:
             credentials=(key, secret) if "api_key_env" in texts else (self.sid, tokens[0] if tokens else ""),
             configuration_id=texts.get("configuration_id"),
             classic_service_sid=texts.get("classic_service_sid"),
-            conversations_url=_base(texts.get("conversations_url")),
+            conversations_url=without_version(texts["conversations_url"]) if "conversations_url" in texts else None,
             email_domains=self.email_domains,
             name=texts.get("name"),
         )
 
     def problems(self, environment: Mapping[str, str], require: frozenset[str]) -> list[str]:
-        """Return what the variables lack, for a command that needs `require` of every account."""
+        """Return the problems of the variables, for a command that requires `require` of every account."""
         missing = [self._lack(key, environment) for key in self._needed(environment, require)]
         if CONFIGURATION in require and "configuration_id" not in self.texts:
-            missing.append("configuration_id is missing: the configuration (conv_configuration_...) of conversations")
+            missing.append("configuration_id is missing: the configuration (conv_configuration_...) for conversations")
         try:
             parse_shared_keys(self._value("shared_keys_env", environment))
         except ValueError as error:
@@ -95,7 +102,7 @@ class AccountRow:
         return [f"{self.place}: {self.label}: {problem}" for problem in missing if problem]
 
     def _needed(self, environment: Mapping[str, str], require: frozenset[str]) -> list[str]:
-        """Return the keys whose variables must be set. Half a key pair never falls back to the token in silence."""
+        """Return the keys whose variables must be set. Half a key pair never falls back to the token silently."""
         pair = [key for key in ("api_key_env", "api_secret_env") if key in self.texts]
         needed = pair if any(self._value(key, environment) for key in pair) or CREDENTIALS in require else []
         if TOKEN in require or (CREDENTIALS in require and not pair):
@@ -115,42 +122,42 @@ class AccountRow:
 
 @dataclass(frozen=True, slots=True)
 class AccountsFile:
-    """What accounts.toml says; without rows there is nothing but the account of the TWILIO_ variables.
+    """The content of accounts.toml; without rows the account of the TWILIO_ variables is the only one.
 
-    `is_broken` if it could not be read: then nobody knows whether that account is needed.
+    `is_broken` if it could not be read: whether that account is needed is then unknown.
     """
 
     rows: tuple[AccountRow, ...] = ()
     is_broken: bool = False
 
     def accounts(self, environment: Mapping[str, str]) -> list[Account]:
-        """Return the accounts with their secrets, where `problems` has found none."""
+        """Return the accounts with their secrets, provided that `problems` found none."""
         return [row.account(environment) for row in self.rows]
 
     def problems(self, environment: Mapping[str, str], require: frozenset[str], own: str | None) -> list[str]:
-        """Return what the variables lack; `own` is the account of TWILIO_ACCOUNT_SID, which is not in the file."""
+        """Return the problems of the variables; `own` is TWILIO_ACCOUNT_SID, which must not be in the file too."""
         found = [problem for row in self.rows for problem in row.problems(environment, require)]
         return found + [
-            f"{row.place}: {row.label} is TWILIO_ACCOUNT_SID too: describe it in one place, here or in the environment"
+            f"{row.place}: {row.label} is TWILIO_ACCOUNT_SID too: configure it here or in the environment, not in both"
             for row in self.rows
             if own and row.sid.lower() == own.lower()
         ]
 
 
 def read_accounts(text: str, origin: str = "accounts.toml") -> AccountsFile:
-    """Return what `text` says; raises SettingsError with every problem as `origin:line: reason`."""
+    """Parse an accounts file; raises SettingsError with every problem as `origin:line: reason`."""
     return _AccountsReader(text, origin, table="account").read(parse_toml(text, origin, SettingsError))
 
 
 class _AccountsReader(TomlLines):
-    """Reads the document, noting every problem."""
+    """Reads the document and collects every problem."""
 
     def read(self, document: dict[str, Any]) -> AccountsFile:
         for key in sorted(document.keys() - {"account"}):
-            self.complain(self.find_top(key), f"unknown table or key '{key}' (known: account)")
+            self.report(self.find_top(key), f"unknown table or key '{key}' (known: account)")
         tables = document.get("account", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.complain(self.find_top("account"), "accounts are written as [[account]] tables")
+            self.report(self.find_top("account"), "accounts are written as [[account]] tables")
             tables = []
         rows = [self.row(table, self.line_of(index)) for index, table in enumerate(tables)]
         self.check_unique(rows, "sid", lambda row: [row.sid.lower()] if row.sid else [])
@@ -162,14 +169,14 @@ class _AccountsReader(TomlLines):
     def row(self, table: dict[str, Any], line: int) -> AccountRow:
         for key in sorted(table.keys() - set(_KEYS)):
             if key in _SECRETS:
-                reason = f"{key} is a secret: set it as a variable, and write its name here as {_SECRETS[key]}"
+                reason = f"{key} is a secret: set it in a variable, and name the variable here as {_SECRETS[key]}"
             else:
                 reason = f"unknown key '{key}' (known: {', '.join(sorted(_KEYS))})"
-            self.complain(self.find(key, line), reason)
+            self.report(self.find(key, line), reason)
         if "sid" not in table:
-            self.complain(line, "an account needs a sid (AC...)")
+            self.report(line, "an account needs a sid (AC...)")
         if ("api_key_env" in table) != ("api_secret_env" in table):
-            self.complain(line, "api_key_env and api_secret_env belong together: one of them is missing")
+            self.report(line, "api_key_env and api_secret_env: set both or neither")
         texts = {key: self.text(key, table[key], line) for key in _PATTERNS if key in table}
         return AccountRow(
             place=f"{self.origin}:{line}",
@@ -182,13 +189,13 @@ class _AccountsReader(TomlLines):
         pattern, wanted = _PATTERNS[key]
         if isinstance(value, str) and pattern.fullmatch(value):
             return value
-        self.complain(self.find(key, line), f"{key} {wanted}")
+        self.report(self.find(key, line), f"{key} {wanted}")
         return ""
 
     def domains(self, value: Any, line: int) -> tuple[str, ...]:
         if isinstance(value, list) and all(isinstance(one, str) and _DOMAIN.fullmatch(one) for one in value):
             return tuple(one.lower() for one in value)
-        self.complain(self.find("email_domains", line), "email_domains must be a list of domains or whole mailboxes")
+        self.report(self.find("email_domains", line), "email_domains must be a list of domains or whole mailboxes")
         return ()
 
     def check_unique(self, rows: list[AccountRow], key: str, values_of: Callable[[AccountRow], list[str]]) -> None:
@@ -197,27 +204,11 @@ class _AccountsReader(TomlLines):
             if times > 1:
                 places = [row.place.rpartition(":")[2] for row in rows if value in values_of(row)]
                 what = next(row.sid for row in rows if row.sid.lower() == value) if key == "sid" else value
-                self.complain(int(places[-1]), f"{key} {what} is there {times} times (lines {', '.join(places)})")
-
-
-def _base(url: str | None) -> str | None:
-    return url.rstrip("/").removesuffix("/v2").removesuffix("/v1") if url else None
-
-
-#: Where ROUTER_ACCOUNTS_FILE is not set; need not be there.
-ACCOUNTS_FILE: Final = "accounts.toml"
-
-
-#: ROUTER_ACCOUNTS_FILE for none: the account of the TWILIO_ variables is the only one.
-NO_FILE: Final = "none"
-
-
-#: What may be required of every account.
-PER_ACCOUNT: Final = frozenset({"twilio_account_sid", TOKEN, CONFIGURATION, CREDENTIALS})
+                self.report(int(places[-1]), f"{key} {what} occurs {times} times (lines {', '.join(places)})")
 
 
 def read_accounts_file(config_dir: Path, name: str, problems: list[str]) -> AccountsFile:
-    """Return what the file says, nothing where there is none; adds to `problems` what is wrong with it."""
+    """Read the accounts file, empty if there is none; adds its mistakes to `problems`."""
     path = config_dir / name
     if name == NO_FILE:
         return AccountsFile()
@@ -225,7 +216,7 @@ def read_accounts_file(config_dir: Path, name: str, problems: list[str]) -> Acco
         return read_accounts(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         if name != ACCOUNTS_FILE:
-            return _broken(problems, f"ROUTER_ACCOUNTS_FILE: there is no {path}")
+            return _broken(problems, f"ROUTER_ACCOUNTS_FILE: {path} does not exist")
         return AccountsFile()
     except (OSError, UnicodeDecodeError) as error:
         return _broken(problems, f"{path}: {error}")

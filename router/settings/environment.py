@@ -1,4 +1,4 @@
-"""The environment of this process and of those that it starts."""
+"""The environment of this process and of its children; nothing else in the project reads it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-#: No setting: the supervisor tells the processes that it starts who it is.
+#: Not a setting: the supervisor passes its pid to the processes that it starts.
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
 
 
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:
-    """Return this process' environment with `values` in it, for a process that is started with them."""
-    return {**os.environ, **values}
+    """Return this process' environment with `values` added, for a child process."""
+    return {**own_environment(), **values}
 
 
 def supervisor_pid() -> int | None:
-    """Return the process that started this one and without which it shall not live on, where there is one."""
+    """Return the pid of the supervisor, with which this process ends, or None without one."""
     value = os.environ.get(SUPERVISOR, "")
     return int(value) if value.isdecimal() else None
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """Return the variables of a dotenv file as `dev` writes it; empty where there is none."""
+    """Return the variables of a dotenv file as `dev` writes it; empty if there is none."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -36,5 +36,5 @@ def read_dotenv(path: Path) -> dict[str, str]:
 
 
 def own_environment() -> dict[str, str]:
-    """Return this process' environment."""
+    """Return a copy of this process' environment."""
     return dict(os.environ)

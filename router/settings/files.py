@@ -1,4 +1,4 @@
-"""Reads what the operator wrote into the configuration folder: the routing policy and the voice templates."""
+"""Reads the routing policy and the voice templates from the configuration folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def load_policy(settings: Settings) -> Policy:
-    """Return the policy of config/routing.toml; raises PolicyError with every problem."""
+    """Read the policy in routing.toml; raises PolicyError with all problems."""
     path = settings.config_dir / "routing.toml"
     try:
         text = path.read_text(encoding="utf-8")
@@ -24,9 +24,9 @@ def load_policy(settings: Settings) -> Policy:
 
 
 def load_voice(settings: Settings) -> VoiceTemplates:
-    """Return the templates of config/voice; raises TemplateError with every problem.
+    """Read the templates in the folder `voice`; raises TemplateError with all problems.
 
-    Without that folder no call is taken: whoever has no calls needs no templates.
+    Without the folder every call is rejected: an installation without calls needs no templates.
     """
     folder = settings.config_dir / "voice"
     if not folder.is_dir():

@@ -1,33 +1,33 @@
-"""Settings: the only place that reads the environment.
+"""Loads the settings from the environment, config/settings.toml and the accounts file.
 
-The environment wins over config/settings.toml, which holds what is not secret. All problems are reported at once,
-each naming its variable. The fields are in router.settings.model.
+The environment wins over settings.toml, which has no secrets. All problems are reported at once, each naming its
+variable. The fields are in router.settings.model.
 """
 
 from __future__ import annotations
 
-import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from router.core.errors import SettingsError
-from router.settings import values as setting_types
 from router.settings.accounts_file import ACCOUNTS_FILE, CREDENTIALS, PER_ACCOUNT, TOKEN, read_accounts_file
-from router.settings.environment import SUPERVISOR
+from router.settings.environment import SUPERVISOR, own_environment
 from router.settings.model import Settings, variable_of
+from router.settings.values import SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: No settings either: `dev` leaves them in dev.env for `simulate` and other programs.
+#: Not settings: `dev` writes them to dev.env for `simulate` and other programs.
 _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
 
 
 def find_config_dir(environment: Mapping[str, str]) -> Path:
-    """Return ROUTER_CONFIG_DIR, or `config` here, or the one beside the package."""
+    """Return ROUTER_CONFIG_DIR, else `config` in the current folder, else the one beside the package."""
     named = environment.get("ROUTER_CONFIG_DIR")
     if named:
         return Path(named)
@@ -41,13 +41,13 @@ def load(
     environment: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Return the settings; `require` names fields without which this command cannot work.
+    """Load the settings; `require` names the fields that this command cannot do without.
 
-    What it names of an account (PER_ACCOUNT) is asked of every account. `overrides` (from the command line, by field
-    name) win over the environment. Raises SettingsError with all problems, each naming its variable or the file and
+    Required fields of an account (PER_ACCOUNT) must be set for every account. `overrides` (from the command line, by
+    field name) win over the environment. Raises SettingsError with all problems, each naming its variable, or file and
     key.
     """
-    environment = os.environ if environment is None else environment
+    environment = own_environment() if environment is None else environment
     config_dir = find_config_dir(environment)
     problems: list[str] = []
     values = _from_file(config_dir / "settings.toml", problems)
@@ -78,35 +78,34 @@ def load(
 
 
 def _is_set(name: str, settings: Settings | None, values: Mapping[str, Any]) -> bool:
-    if name == CREDENTIALS:  # half a pair is a problem of its own
+    if name == CREDENTIALS:  # half a key pair is reported by _half_pair
         return bool(values.get("twilio_api_key") or (settings.auth_tokens if settings else values.get(TOKEN)))
     return bool(getattr(settings, name) if settings else values.get(name))
 
 
 def _missing(name: str) -> str:
-    return _WORDS.get(name) or f"{variable_of(name)} is not set{_HINTS.get(name, '')}"
+    if name == CREDENTIALS:
+        return "TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: API calls need one of them"
+    return f"{variable_of(name)} is not set{_HINTS.get(name, '')}"
 
 
-_WORDS: Final = {
-    CREDENTIALS: "TWILIO_AUTH_TOKEN is not set, nor are TWILIO_API_KEY and TWILIO_API_SECRET: who calls the API"
-}
 _HINTS: Final = {
-    "twilio_account_sid": ": the account (AC...) whose webhooks are taken",
+    "twilio_account_sid": ": the SID (AC...) of your Twilio account",
     "twilio_auth_token": ": the account's primary auth token, which signs the webhooks",
-    "public_base_url": ": the URL that Twilio calls, for example https://hooks.example.com",
-    "redis_url": ": for example redis://localhost:6379/0 (`python -m router dev` brings its own)",
-    "twilio_conversation_configuration_id": ": the configuration (conv_configuration_...) of new conversations",
+    "public_base_url": ": the URL that Twilio calls, such as https://hooks.example.com",
+    "redis_url": ": for example redis://localhost:6379/0 (`python -m router dev` starts its own)",
+    "twilio_conversation_configuration_id": ": the configuration (conv_configuration_...) for new conversations",
 }
 
 
 def _half_pair(values: Mapping[str, Any]) -> list[str]:
-    """Return a problem if only one of API key and secret is set: the auth token would be used instead, silently."""
+    """Return a problem if only one of API key and secret is set: the auth token would silently replace them."""
     pair = ("twilio_api_key", "twilio_api_secret")
     given = [name for name in pair if values.get(name)]
     if len(given) != 1:
         return []
     other = pair[1 - pair.index(given[0])]
-    return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: they belong together"]
+    return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: set both or neither"]
 
 
 def _problem(location: tuple[int | str, ...], message: str) -> str:
@@ -122,18 +121,20 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path}: {error}")
         return {}
     for key in sorted(values):
-        if key in setting_types.SECRET:
+        if key in SECRET:
             problems.append(f"{path}: {key} is secret: set {variable_of(key)} in the environment instead")
         elif key not in Settings.model_fields:
             problems.append(f"{path}: unknown key '{key}'")
-    return {
-        key: value for key, value in values.items() if key in Settings.model_fields and key not in setting_types.SECRET
-    }
+    return {key: value for key, value in values.items() if key in Settings.model_fields and key not in SECRET}
 
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:
-    """Return a problem for every ROUTER_ variable that is none of ours: a misspelt setting must not be silent."""
+    """Return a problem for every unknown ROUTER_ variable: a misspelt setting must not go unnoticed."""
     known = {variable_of(name) for name in Settings.model_fields} | _OF_TOOLS | {SUPERVISOR}
-    return [
-        f"{name}: no such setting" for name in sorted(environment) if name.startswith("ROUTER_") and name not in known
-    ]
+    unknown = [name for name in sorted(environment) if name.startswith("ROUTER_") and name not in known]
+    return [f"{name}: unknown setting{_hint(name, known)}" for name in unknown]
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    nearest = get_close_matches(name, known, n=1, cutoff=0.8)
+    return f", did you mean {nearest[0]}?" if nearest else ""

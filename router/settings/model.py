@@ -1,7 +1,7 @@
-"""All settings as one frozen model, and the variable that each is read from.
+"""All settings as one frozen model, and the environment variable of each.
 
-Durations are in seconds, sizes in bytes. Reading them is the business of router.settings; secrets are `SecretStr`:
-they do not print.
+Durations are in seconds, sizes in bytes. router.settings.load reads them. Secrets are `SecretStr`, which is never
+printed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,18 @@ from router.core.accounts import Account, Accounts
 from router.core.events import SourceName
 from router.core.keys import Keys
 from router.core.refused import Bounds
-from router.settings import values as setting_types
 from router.settings.accounts_file import ACCOUNTS_FILE
-from router.settings.values import check_credentials, check_public_keys
+from router.settings.values import (
+    check_api_url,
+    check_credentials,
+    check_public_keys,
+    check_redis_url,
+    check_shadow,
+    check_url,
+    show,
+    split_list,
+    split_pairs,
+)
 
 _TWILIO: Final = frozenset(
     {
@@ -36,38 +45,32 @@ _TWILIO: Final = frozenset(
 
 
 class Settings(BaseModel):
-    """All settings. What a command cannot do without it asks for by `load(require=...)`."""
+    """All settings. A command names the ones that it cannot do without in `load(require=...)`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     twilio_account_sid: str | None = Field(default=None, pattern=r"^AC[0-9a-fA-F]{32}$")
-    twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(setting_types.tokens)] = ()
+    twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(split_list)] = ()
     twilio_api_key: SecretStr | None = None
     twilio_api_secret: SecretStr | None = None
     twilio_conversation_configuration_id: str | None = Field(default=None, min_length=1)
-    twilio_conversations_url: Annotated[str, AfterValidator(setting_types.base_url)] = (
-        "https://conversations.twilio.com"
-    )
+    twilio_conversations_url: Annotated[str, AfterValidator(check_api_url)] = "https://conversations.twilio.com"
     twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
-    redis_url: Annotated[SecretStr, AfterValidator(setting_types.redis_url)] | None = None
-    public_base_url: Annotated[str, AfterValidator(setting_types.url)] | None = None
+    redis_url: Annotated[SecretStr, AfterValidator(check_redis_url)] | None = None
+    public_base_url: Annotated[str, AfterValidator(check_url)] | None = None
     port: int = Field(default=8080, ge=0, le=65535)
 
-    host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; the signature is the door
+    host: str = "0.0.0.0"  # noqa: S104 - a container's receiver must be reachable; signatures protect it
     max_connections: int = Field(default=2048, ge=16, le=1_000_000)
-    shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(setting_types.pairs)] = Field(default_factory=dict)
+    shared_keys: Annotated[dict[str, SecretStr], BeforeValidator(split_pairs)] = Field(default_factory=dict)
     max_body_bytes: int = Field(default=1_048_576, ge=1024, le=64 * 1_048_576)
-    email_public_keys: Annotated[
-        tuple[str, ...], BeforeValidator(setting_types.tokens), AfterValidator(check_public_keys)
-    ] = ()
+    email_public_keys: Annotated[tuple[str, ...], BeforeValidator(split_list), AfterValidator(check_public_keys)] = ()
     email_credentials: Annotated[
-        tuple[SecretStr, ...], BeforeValidator(setting_types.tokens), AfterValidator(check_credentials)
+        tuple[SecretStr, ...], BeforeValidator(split_list), AfterValidator(check_credentials)
     ] = ()
     email_max_age: int = Field(default=4 * 86_400, ge=0, le=7 * 86_400)
     max_mail_bytes: int = Field(default=40 * 1_048_576, ge=1024, le=1024 * 1_048_576)
-    shadow: Annotated[
-        tuple[SourceName, ...], BeforeValidator(setting_types.tokens), AfterValidator(setting_types.signed_sources)
-    ] = ()
+    shadow: Annotated[tuple[SourceName, ...], BeforeValidator(split_list), AfterValidator(check_shadow)] = ()
     quarantine_max: int = Field(default=1000, ge=0, le=1_000_000)
     quarantine_max_bytes: int = Field(default=16 * 1_048_576, ge=1024, le=4096 * 1_048_576)
     quarantine_ttl: int = Field(default=14 * 86_400, ge=60)
@@ -107,7 +110,7 @@ class Settings(BaseModel):
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$")
     metrics_port: int = Field(default=0, ge=0, le=65535)
 
-    #: Those of the accounts file, which `load` has read.
+    #: The accounts of the accounts file, set by `load`.
     _further: tuple[Account, ...] = PrivateAttr(())
     _accounts: Accounts | None = PrivateAttr(None)
 
@@ -123,24 +126,24 @@ class Settings(BaseModel):
 
     @property
     def shared_secrets(self) -> dict[str, str]:
-        """The shared keys that may have signed a webhook, by their id, in the clear."""
+        """The shared keys that may have signed a webhook, by id, in the clear."""
         return {name: secret.get_secret_value() for name, secret in self.shared_keys.items()}
 
     @property
     def api_credentials(self) -> tuple[str, str]:
-        """User and password for the API: the key pair where there is one, else account SID and (first) token."""
+        """User and password for the API: the key pair if there is one, else account SID and (first) token."""
         if self.twilio_api_key and self.twilio_api_secret:
             return self.twilio_api_key.get_secret_value(), self.twilio_api_secret.get_secret_value()
         return self.account_sid, self.auth_tokens[0] if self.auth_tokens else ""
 
     @property
     def account_sid(self) -> str:
-        """The account SID; a command that needs it has required it."""
+        """The account SID, empty if it is not set."""
         return self.twilio_account_sid or ""
 
     @property
     def accounts(self) -> Accounts:
-        """The accounts whose events are taken: that of the TWILIO_ variables, then those of the accounts file."""
+        """The accounts whose events are accepted: the one of the TWILIO_ variables, then those of the accounts file."""
         if self._accounts is None:
             own = [self._own_account()] if self.twilio_account_sid or not self._further else []
             self._accounts = Accounts([*own, *self._further])
@@ -158,18 +161,18 @@ class Settings(BaseModel):
 
     @property
     def mail_proof(self) -> str:
-        """How mails prove their origin: `signature`, `credentials`, either of them, or `off` (none is accepted)."""
+        """How mails are authenticated: `signature`, `credentials`, either of them, or `off` (none is accepted)."""
         ways = {"signature": self.email_public_keys, "credentials": self.email_credentials}
         return " or ".join(name for name, values in ways.items() if values) or "off"
 
     @property
     def quarantine_bounds(self) -> Bounds:
-        """What the quarantine may hold of each reason."""
+        """The quarantine's limits for each reason."""
         return Bounds(self.quarantine_max, self.quarantine_max_bytes, self.quarantine_ttl)
 
     @property
     def voice_variables(self) -> dict[str, str]:
-        """The variables that voice templates get from the settings, as far as they are set."""
+        """The variables that voice templates get from the settings, without the unset ones."""
         given = {
             "relay_url": self.voice_relay_url,
             "workflow_sid": self.voice_workflow_sid,
@@ -179,7 +182,7 @@ class Settings(BaseModel):
 
     @property
     def redis(self) -> str:
-        """REDIS_URL in the clear; a command that needs it has required it."""
+        """REDIS_URL in the clear, empty if it is not set."""
         return self.redis_url.get_secret_value() if self.redis_url else ""
 
     def __repr__(self) -> str:
@@ -188,11 +191,11 @@ class Settings(BaseModel):
     __str__ = __repr__
 
     def masked(self) -> dict[str, str]:
-        """Return the effective configuration by variable, secrets hidden: for the start's one line and `check`.
+        """Return the effective configuration by variable, secrets hidden, for the log at the start and for `check`.
 
-        Where the accounts file has accounts, each follows under its SID.
+        The accounts follow by SID if the accounts file has any.
         """
-        shown = {variable_of(name): setting_types.shown(name, getattr(self, name)) for name in type(self).model_fields}
+        shown = {variable_of(name): show(name, getattr(self, name)) for name in type(self).model_fields}
         return shown | {account.sid: account.masked() for account in self.accounts if self._further}
 
 

@@ -1,7 +1,7 @@
-"""Reads routing.toml into a Policy, and says with line and reason what cannot be meant as it is written.
+"""Reads routing.toml into a Policy, and reports every mistake with its line and reason.
 
-The format is described in config/routing.toml itself. TOML libraries do not tell lines, so the text is searched for
-the n-th `[[rule]]` and the keys below it; that is for messages only.
+config/routing.toml describes the format. TOML libraries do not return lines, so the text is searched for the n-th
+`[[rule]]` and the keys below it, for messages only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from router.settings.toml_lines import TomlLines, parse_toml
 IGNORE: Final = "ignore"
 _TARGETS: Final = (*Target, IGNORE)
 _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
-    # word in the file: attribute of Rule, the values that are allowed (None: any text)
+    # word in the file: attribute of Rule, allowed values (None: any text)
     "source": ("sources", tuple(SourceName)),
     "channel": ("channels", tuple(Channel)),
     "participant_type": ("participant_types", tuple(ParticipantType)),
@@ -38,29 +38,29 @@ _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
 
 
 def read_policy(text: str, origin: str = "routing.toml") -> Policy:
-    """Return the policy that `text` describes; raises PolicyError with every problem as `origin:line: reason`."""
+    """Parse a routing policy; raises PolicyError with every problem as `origin:line: reason`."""
     return _PolicyReader(text, origin, table="rule").read(parse_toml(text, origin, PolicyError))
 
 
 class _PolicyReader(TomlLines):
-    """Reads the document, noting every problem."""
+    """Reads the document and collects every problem."""
 
     def read(self, document: dict[str, Any]) -> Policy:
         for key in sorted(document.keys() - {"default", "rule"}):
-            self.complain(self.find_top(key), f"unknown table or key '{key}' (known: default, rule)")
+            self.report(self.find_top(key), f"unknown table or key '{key}' (known: default, rule)")
         default = self.default(document.get("default"))
         tables = document.get("rule", [])
         if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-            self.complain(self.find_top("rule"), "rules are written as [[rule]] tables")
+            self.report(self.find_top("rule"), "rules are written as [[rule]] tables")
             tables = []
-        rules, sound = [], []
+        rules, valid = [], []
         for index, table in enumerate(tables):
             before = len(self.problems)
             rules.append(self.rule(table, self.line_of(index)))
             if len(self.problems) == before:
-                sound.append(rules[-1])
+                valid.append(rules[-1])
         self.check_names(rules)
-        self.check_reachable(sound)
+        self.check_reachable(valid)
         if self.problems:
             raise PolicyError(self.problems)
         return Policy(default, tuple(rules))
@@ -68,29 +68,29 @@ class _PolicyReader(TomlLines):
     def default(self, table: Any) -> Target | None:
         line = self.find_top("default")
         if not isinstance(table, dict) or "target" not in table:
-            self.complain(line, "the default is missing: write [default] with target = one of " + ", ".join(_TARGETS))
+            self.report(line, "the default is missing: write [default] with target = one of " + ", ".join(_TARGETS))
             return None
         for key in sorted(table.keys() - {"target"}):
-            self.complain(self.find(key, line), f"unknown key '{key}' in [default] (known: target)")
+            self.report(self.find(key, line), f"unknown key '{key}' in [default] (known: target)")
         return self.target(table["target"], self.find("target", line))
 
     def target(self, value: Any, line: int) -> Target | None:
         if value == IGNORE:
             return None
         if value not in _TARGETS:
-            self.complain(line, f"target {value!r} is not one of {', '.join(_TARGETS)}")
+            self.report(line, f"target {value!r} is not one of {', '.join(_TARGETS)}")
             return None
         return Target(value)
 
     def rule(self, table: dict[str, Any], line: int) -> Rule:
         for key in sorted(table.keys() - _RULE_KEYS):
-            self.complain(self.find(key, line), f"unknown key '{key}' (known: {', '.join(sorted(_RULE_KEYS))})")
+            self.report(self.find(key, line), f"unknown key '{key}' (known: {', '.join(sorted(_RULE_KEYS))})")
         name = table.get("name")
         name = name if isinstance(name, str) else ""
         if not name.strip():
-            self.complain(line, "a rule needs a name: it is the reason that entries and logs give")
+            self.report(line, "a rule needs a name, which entries and logs give as the reason")
         if "target" not in table:
-            self.complain(line, f"a rule needs a target: one of {', '.join(_TARGETS)}")
+            self.report(line, f"a rule needs a target: one of {', '.join(_TARGETS)}")
         target = self.target(table["target"], self.find("target", line)) if "target" in table else None
         rule = Rule(name=name, line=line, target=target, hours=self.hours(table.get("hours"), line))
         for word, (attribute, allowed) in _WORDS.items():
@@ -104,13 +104,13 @@ class _PolicyReader(TomlLines):
     ) -> frozenset[str] | tuple[str, ...]:
         texts = [value] if isinstance(value, str) else value
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
-            self.complain(line, f"{word} is a text or a list of texts, not {value!r}")
+            self.report(line, f"{word} must be a text or a list of texts, not {value!r}")
             return frozenset()
         for text in texts:
             if allowed is not None and text not in allowed:
-                self.complain(line, f"{word} {text!r} is not one of {', '.join(allowed)}")
+                self.report(line, f"{word} {text!r} is not one of {', '.join(allowed)}")
             if word == "account" and not _ACCOUNT.fullmatch(text):
-                self.complain(line, f"account {text!r} is not an account SID: AC and 32 hexadecimal digits")
+                self.report(line, f"account {text!r} is not an account SID: AC and 32 hexadecimal digits")
         if word == "recipient":
             return frozenset(canonical_recipient(text) for text in texts)
         if word == "customer_prefix":
@@ -122,10 +122,11 @@ class _PolicyReader(TomlLines):
             return None
         line = self.find("hours", line)
         if not isinstance(table, dict):
-            self.complain(line, "hours is a table: { days = [...], from = '09:00', to = '17:00', time_zone = '...' }")
+            example = "{ days = ['mon'], from = '09:00', to = '17:00', time_zone = 'UTC' }"
+            self.report(line, f"hours must be a table such as {example}")
             return None
         for key in sorted(table.keys() - _HOURS_KEYS):
-            self.complain(line, f"unknown key '{key}' in hours (known: {', '.join(sorted(_HOURS_KEYS))})")
+            self.report(line, f"unknown key '{key}' in hours (known: {', '.join(sorted(_HOURS_KEYS))})")
         return Hours(
             time_zone=self.time_zone(table.get("time_zone"), line),
             days=self.days(table.get("days"), line),
@@ -137,14 +138,14 @@ class _PolicyReader(TomlLines):
         try:
             return str(ZoneInfo(value).key)
         except (ZoneInfoNotFoundError, ValueError, TypeError, OSError):
-            self.complain(line, f"time_zone {value!r} is not a zone such as 'Europe/Berlin' or 'UTC'")
+            self.report(line, f"time_zone {value!r} is not a zone such as 'Europe/Berlin' or 'UTC'")
             return "UTC"
 
     def days(self, value: Any, line: int) -> frozenset[int]:
         if value is None:
             return ALL_DAYS
         if not isinstance(value, list) or not value or not all(day in DAYS for day in value):
-            self.complain(line, f"days {value!r} is not a list of {', '.join(DAYS)}")
+            self.report(line, f"days {value!r} is not a list of {', '.join(DAYS)}")
             return ALL_DAYS
         return frozenset(DAYS.index(day) for day in value)
 
@@ -153,8 +154,8 @@ class _PolicyReader(TomlLines):
             clock = value if isinstance(value, time) else time.fromisoformat(value)
         except (ValueError, TypeError):
             clock = None
-        if clock is None or clock.tzinfo is not None:  # the zone is time_zone's to say
-            self.complain(line, f"{value!r} is not a time such as '09:00'")
+        if clock is None or clock.tzinfo is not None:  # the zone belongs in time_zone
+            self.report(line, f"{value!r} is not a time such as '09:00'")
             return time(0, 0)
         return clock
 
@@ -162,15 +163,15 @@ class _PolicyReader(TomlLines):
         lines: dict[str, int] = {}
         for rule in rules:
             if rule.name in lines:
-                self.complain(rule.line, f"the name '{rule.name}' is taken by the rule on line {lines[rule.name]}")
+                self.report(rule.line, f"the name '{rule.name}' is used by the rule on line {lines[rule.name]}")
             if rule.name.strip():
                 lines.setdefault(rule.name, rule.line)
 
     def check_reachable(self, rules: list[Rule]) -> None:
-        """Find rules that can never decide, among those that are right as they stand."""
+        """Find rules that can never decide, among those without mistakes."""
         for index, later in enumerate(rules):
             for earlier in rules[:index]:
                 if covers(earlier, later):
-                    what = f"the rule '{earlier.name}' on line {earlier.line} takes all that it could take"
-                    self.complain(later.line, f"the rule '{later.name}' can never decide: {what}")
+                    reason = f"the rule '{earlier.name}' on line {earlier.line} matches everything that it could match"
+                    self.report(later.line, f"the rule '{later.name}' can never decide: {reason}")
                     break

@@ -1,4 +1,4 @@
-"""Where things stand in a TOML file: the parser tells values, people need lines, and all of their mistakes at once."""
+"""Line numbers in TOML files: the parser returns values without lines, but error messages need them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TomlLines:
-    """Collects what is wrong with a file of `[[table]]`s as `origin:line: reason`, instead of stopping at the first."""
+    """Collects the problems of a file of `[[table]]`s as `origin:line: reason`, instead of stopping at the first."""
 
     def __init__(self, text: str, origin: str, *, table: str) -> None:
         self.origin = origin
@@ -20,16 +20,16 @@ class TomlLines:
         self._lines = text.splitlines()
         self._starts = [number for number, line in enumerate(self._lines, 1) if self._header.match(line)]
 
-    def complain(self, line: int, reason: str) -> None:
-        """Note a problem."""
+    def report(self, line: int, reason: str) -> None:
+        """Add a problem."""
         self.problems.append(f"{self.origin}:{line}: {reason}")
 
     def line_of(self, index: int) -> int:
-        """Return the line on which the table of this number begins."""
+        """Return the line of the table with this index; 1 if it has no header of its own."""
         return self._starts[index] if index < len(self._starts) else 1
 
     def find(self, key: str, start: int) -> int:
-        """Return the line on which `key` is set, at or below `start` and above the next table; else `start`."""
+        """Return the line that sets `key`, from `start` to the next table; else `start`."""
         pattern = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
         for number in range(start, len(self._lines) + 1):
             if number > start and self._header.match(self._lines[number - 1]):
@@ -39,14 +39,14 @@ class TomlLines:
         return start
 
     def find_top(self, key: str) -> int:
-        """Return the line of a table, wherever it stands, or of a key above all tables; else 1."""
+        """Return the line of a table, wherever it is, or of a key above all tables; else 1."""
         pattern = re.compile(rf"\s*\[+\s*[\"']?{re.escape(key)}[\"']?\s*[.\]]")
         tables = (number for number, line in enumerate(self._lines, 1) if pattern.match(line))
         return next(tables, None) or self.find(key, 1)
 
 
 def parse_toml(text: str, origin: str, error_type: type[SettingsError]) -> dict[str, Any]:
-    """Return the document; raises `error_type` where it is no TOML."""
+    """Parse the document; raises `error_type` if it is not TOML."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -1,4 +1,4 @@
-"""What values of settings look like: how each is read, refused in words, and shown without what nobody shall see."""
+"""The values of settings: parsing, checks with messages that name no value, and display without secrets."""
 
 from __future__ import annotations
 
@@ -13,56 +13,61 @@ from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.client.url import parse_redis_url
 
-#: Shown without user, password and query.
+#: Settings that are shown without user, password and query.
 _URLS: Final = frozenset({"redis_url", "public_base_url", "twilio_conversations_url", "voice_relay_url"})
-#: Never shown, and read from the environment only.
+#: Settings that are never shown, and read from the environment only.
 SECRET: Final = frozenset(
     {"twilio_auth_token", "twilio_api_key", "twilio_api_secret", "shared_keys", "email_credentials", "redis_url"}
 )
 
 
-def tokens(value: object) -> object:
-    """Return the parts of a comma-separated list."""
+def split_list(value: object) -> object:
+    """Split a comma-separated list."""
     return parse_tokens(value) if isinstance(value, str) else value
 
 
-def signed_sources(value: tuple[SourceName, ...]) -> tuple[SourceName, ...]:
-    """Return the sources of shadow mode; raises ValueError for one that nothing but its proof protects."""
-    if SourceName.EMAIL in value:  # it has no account that could be checked in place of the signature
-        raise ValueError("email has no shadow mode")
-    return value
-
-
-def pairs(value: object) -> object:
-    """Return shared keys by their id."""
+def split_pairs(value: object) -> object:
+    """Split shared keys, `id=secret,id=secret`."""
     return parse_shared_keys(value) if isinstance(value, str) else value
 
 
-def url(value: str) -> str:
-    """Return an http or https URL without a slash at its end; raises ValueError for anything else."""
+def check_shadow(value: tuple[SourceName, ...]) -> tuple[SourceName, ...]:
+    """Return the sources in shadow mode; raises ValueError for e-mail, which nothing but its signature protects."""
+    if SourceName.EMAIL in value:  # a mail names no account that could be checked in place of the signature
+        raise ValueError("email cannot be in shadow mode")
+    return value
+
+
+def check_url(value: str) -> str:
+    """Return an http or https URL without a trailing slash; raises ValueError for anything else."""
     try:
         parts = urlsplit(value)
         is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, half of an IPv6 address
+    except ValueError:  # a port that is not a number, half of an IPv6 address
         is_url = False
     if not is_url:
-        raise ValueError("is no http or https URL")
+        raise ValueError("must be an http or https URL")
     return value.rstrip("/")
 
 
-def base_url(value: str) -> str:
-    """Return the base of the API, without a version."""
-    return url(value).removesuffix("/v2").removesuffix("/v1")
+def check_api_url(value: str) -> str:
+    """Return the base URL of the API, without a version; raises ValueError for anything else."""
+    return without_version(check_url(value))
 
 
-def redis_url(value: SecretStr) -> SecretStr:
-    """Return what router.streams connects to; raises ValueError that says what is wrong with it."""
+def without_version(url: str) -> str:
+    """Remove trailing slashes and an API version from a URL."""
+    return url.rstrip("/").removesuffix("/v2").removesuffix("/v1")
+
+
+def check_redis_url(value: SecretStr) -> SecretStr:
+    """Return a URL that router.streams can connect to; raises ValueError with the mistake in it."""
     parse_redis_url(value.get_secret_value())
     return value
 
 
-def shown(name: str, value: Any) -> str:
-    """Return a value as the log may show it."""
+def show(name: str, value: Any) -> str:
+    """Return a setting's value as logs may show it."""
     if value is None or value in ("", (), {}):
         return "(not set)"
     if name in _URLS:
@@ -76,9 +81,9 @@ def shown(name: str, value: Any) -> str:
 
 
 def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the keys; raises ValueError that names by its position each one that is no P-256 public key."""
+    """Return the keys; raises ValueError naming by position those that are not P-256 public keys."""
     if keys:
-        from router.core.signing.mail import MailVerifier  # noqa: PLC0415 - slow, and of use to one process
+        from router.core.signing.mail import MailVerifier  # noqa: PLC0415 - a slow import that one process needs
 
         try:
             MailVerifier(keys, max_age=None)
@@ -88,9 +93,9 @@ def check_public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_credentials(credentials: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    """Return the credentials; raises ValueError if one lacks its user or its password."""
+    """Return the credentials; raises ValueError if one has no user or no password."""
     if not all(
         user and password for user, _, password in (one.get_secret_value().partition(":") for one in credentials)
     ):
-        raise ValueError("is not a comma-separated list of user:password")
+        raise ValueError("must be a comma-separated list of user:password")
     return credentials

@@ -67,10 +67,11 @@ def test_what_is_shown_of_an_account_has_no_secret():
         name="Berlin",
     )
     assert account.masked() == (
-        "Berlin; 2 tokens; 1 shared key; API key opens the API; conv_configuration_1; IS1; mail of 1 domain or mailbox"
+        "Berlin; 2 tokens; 1 shared key; API calls with the API key; conv_configuration_1; IS1;"
+        " mail of 1 domain or mailbox"
     )
     assert "made-up" not in account.masked() + repr(account)
-    assert THIRD.masked() == "no token; nothing opens the API; no configuration"
+    assert THIRD.masked() == "no token; no API credentials; no configuration"
 
 
 @pytest.mark.parametrize(("text", "tokens"), [("", ()), (" , ,", ()), ("a", ("a",)), (" new , old,,", ("new", "old"))])

@@ -1,4 +1,4 @@
-"""accounts.toml: what it means, and that whatever cannot be meant is told with its line and never with its value."""
+"""accounts.toml: its meaning, and its mistakes, reported with their line and never with their value."""
 
 import contextlib
 import tomllib
@@ -51,8 +51,8 @@ def row(*lines, sid=FIRST):
     return "\n".join(["[[account]]", f'sid = "{sid}"', *lines, ""])
 
 
-def test_everything_that_an_account_may_have():
-    """Each key arrives where it belongs; secrets come from the variables that the file names."""
+def test_all_keys_of_an_account_are_read():
+    """Every key is read; secrets come from the variables that the file names."""
     berlin, rome = read_accounts(FULL).accounts(VARIABLES)
     assert (berlin.sid, berlin.name, berlin.tokens) == (FIRST, "Berlin", ("new", "old"))
     assert (berlin.credentials, berlin.shared_keys) == (("SK1", "s"), {"k": "v"})
@@ -63,8 +63,8 @@ def test_everything_that_an_account_may_have():
     assert (rome.configuration_id, rome.conversations_url, rome.email_domains) == (None, None, ())
 
 
-def test_shipped_file_has_no_account_and_its_example_is_right():
-    """As it ships nothing changes; with its hash signs taken off the example is an account."""
+def test_the_shipped_file_has_no_account_and_a_valid_example():
+    """The shipped file changes nothing; uncommented, its example is a valid account."""
     text = SHIPPED.read_text(encoding="utf-8")
     assert tomllib.loads(text) == {}
     assert read_accounts(text).rows == ()
@@ -79,7 +79,7 @@ def test_shipped_file_has_no_account_and_its_example_is_right():
         ('sidd = "x"', "f:3: unknown key 'sidd' (known: "),
         (
             'auth_token = "hunter2"',
-            "f:3: auth_token is a secret: set it as a variable, and write its name here as auth_",
+            "f:3: auth_token is a secret: set it in a variable, and name the variable here as auth_token_env",
         ),
         ('api_secret = "hunter2"', "f:3: api_secret is a secret"),
         ('api_key = "hunter2"', "f:3: api_key is a secret"),
@@ -92,19 +92,19 @@ def test_shipped_file_has_no_account_and_its_example_is_right():
         ("auth_token_env = 3", "f:3: auth_token_env must be the name of an"),
         ('auth_token_env = ""', "f:3: auth_token_env must be the name of an"),
         ('shared_keys_env = "key=hunter2"', "f:3: shared_keys_env must be the name of an"),
-        ('api_key_env = "K"', "f:1: api_key_env and api_secret_env belong together"),
-        ('api_secret_env = "K"', "f:1: api_key_env and api_secret_env belong together"),
+        ('api_key_env = "K"', "f:1: api_key_env and api_secret_env: set both or neither"),
+        ('api_secret_env = "K"', "f:1: api_key_env and api_secret_env: set both or neither"),
         ('configuration_id = ""', "f:3: configuration_id must be the id"),
         ('classic_service_sid = "CH1"', "f:3: classic_service_sid must be a classic service"),
         ('conversations_url = "example.com"', "f:3: conversations_url must be an http or https URL"),
         ('name = " "', "f:3: name must be a text"),
         ('email_domains = "example.com"', "f:3: email_domains must be a list"),
         ('email_domains = ["a@b@c"]', "f:3: email_domains must be a list"),
-        ('email_domains = ["a.example", "A.example"]', "f:1: email_domains a.example is there 2 times"),
+        ('email_domains = ["a.example", "A.example"]', "f:1: email_domains a.example occurs 2 times"),
     ],
 )
-def test_what_cannot_be_meant(line, words):
-    """Each problem has its line and says what to write instead; no value that may be a secret is repeated."""
+def test_mistakes_in_an_account(line, words):
+    """Each problem has its line and a correction; values that may be secrets are not repeated."""
     (found,) = problems_of(row(line))
     assert found.startswith(words)
     assert "hunter2" not in found
@@ -120,17 +120,17 @@ def test_what_cannot_be_meant(line, words):
         ('[[account]]\nname = "x"\n', "f:1: an account needs a sid"),
         ('[[account]]\nsid = "AC1"\n', "f:2: sid must be an account SID"),
         ("[[account]\n", "f: "),
-        (row(sid=HEX) + row(sid=HEX.lower().replace("ac0", "AC0")), f"f:3: sid {HEX} is there 2 times (lines 1, 3)"),
+        (row(sid=HEX) + row(sid=HEX.lower().replace("ac0", "AC0")), f"f:3: sid {HEX} occurs 2 times (lines 1, 3)"),
         (row('email_domains = ["a.example"]') + row('email_domains = ["A.example"]', sid=SECOND), "f:4: email_domains"),
     ],
 )
-def test_files_that_cannot_be_meant(text, words):
-    """Tables that are none, accounts without a SID, and what is there twice."""
+def test_mistakes_in_the_file(text, words):
+    """Wrong tables, accounts without a SID, and duplicates are reported with their line."""
     assert any(problem.startswith(words) for problem in problems_of(text)), problems_of(text)
 
 
-def test_all_problems_at_once_each_with_its_account():
-    """One start shows everything that is wrong in every account."""
+def test_all_problems_are_reported_at_once():
+    """One start reports all mistakes in all accounts."""
     text = row('auth_token = "x"', 'windwo = "3"') + row('api_key_env = "k"', sid="AC2")
     assert [problem.split()[:2] for problem in problems_of(text)] == [
         ["f:3:", "auth_token"],
@@ -160,20 +160,20 @@ def test_all_problems_at_once_each_with_its_account():
             (),
             {},
             {CONFIGURATION},
-            ["configuration_id is missing: the configuration (conv_configuration_...) of conversations"],
+            ["configuration_id is missing: the configuration (conv_configuration_...) for conversations"],
         ),
     ],
 )
-def test_what_the_variables_lack(lines, variables, require, expected):
-    """What a command needs is asked of each account; half a key pair is a problem for every command."""
+def test_missing_variables(lines, variables, require, expected):
+    """Required variables must be set for each account; half a key pair is a problem for every command."""
     pair = 'auth_token_env = "T"\napi_key_env = "K"\napi_secret_env = "S"'
     text = row(*[line.replace("PAIR", pair) for line in lines], 'name = "Berlin"')
     found = read_accounts(text, "f").problems(variables, frozenset(require), None)
     assert found == [f"f:1: account {FIRST} (Berlin): {problem}" for problem in expected]
 
 
-def test_an_account_is_described_in_one_place():
-    """The account of TWILIO_ACCOUNT_SID may not be in the file as well: which of the two would win?"""
+def test_an_account_is_configured_in_one_place():
+    """The account of TWILIO_ACCOUNT_SID may not be in the file as well."""
     file = read_accounts(row('auth_token_env = "T"'), "f")
     (problem,) = file.problems({"T": "x"}, EVERYTHING - {CONFIGURATION}, FIRST)
     assert problem.startswith(f"f:1: account {FIRST} is TWILIO_ACCOUNT_SID too")
@@ -181,7 +181,7 @@ def test_an_account_is_described_in_one_place():
 
 
 @given(text=st.text(max_size=200))
-def test_no_text_raises_anything_else(text):
-    """Whatever is in the file, it is read or refused as settings are."""
+def test_any_text_is_read_or_refused(text):
+    """Any text is a valid file or raises SettingsError, never another error."""
     with contextlib.suppress(SettingsError):
         read_accounts(text)

@@ -1,4 +1,4 @@
-"""What the operator wrote into the configuration folder, as the processes read it."""
+"""The configuration folder as the processes read it."""
 
 import pytest
 
@@ -10,26 +10,26 @@ from router.settings.load import load
 from router.settings.model import Settings
 
 
-def test_the_shipped_folder_is_right():
-    """What the project ships starts without a setting."""
+def test_the_shipped_folder_is_valid():
+    """The shipped configuration loads without any setting."""
     settings = load(environment={})
     assert load_policy(settings).default is Target.AI_AGENT
     assert load_voice(settings).attaching == frozenset(Target)
 
 
 def test_settings_reach_the_templates():
-    """The relay of the environment is the one that calls are connected to."""
+    """ROUTER_VOICE_RELAY_URL appears in the AI agent's answer."""
     settings = load(environment={"ROUTER_VOICE_RELAY_URL": "wss://agent.example.com/relay"})
     assert b'url="wss://agent.example.com/relay"' in load_voice(settings).answer(Target.AI_AGENT, {})
 
 
-def test_no_folder_is_no_voice(tmp_path):
-    """Whoever takes no calls needs no templates."""
+def test_without_a_folder_calls_are_rejected(tmp_path):
+    """Without voice templates every call is rejected."""
     assert load_voice(Settings(config_dir=tmp_path)) is REJECTING
 
 
 def test_problems_name_the_file(tmp_path):
-    """Whatever is wrong, the message begins with the file as it was looked for."""
+    """Every problem begins with the path of its file."""
     (tmp_path / "voice").mkdir()
     for name in NAMES:
         (tmp_path / "voice" / f"{name}.xml").write_bytes(b"<Respons/>")
@@ -43,8 +43,8 @@ def test_problems_name_the_file(tmp_path):
         load_policy(settings)
 
 
-def test_a_template_that_cannot_be_read(tmp_path):
-    """A folder in the place of a file is a problem with its name, not a crash."""
+def test_an_unreadable_template_is_a_problem(tmp_path):
+    """A folder in place of a template is reported by name."""
     (tmp_path / "voice" / "ignore.xml").mkdir(parents=True)
     with pytest.raises(TemplateError, match=r"ignore\.xml"):
         load_voice(Settings(config_dir=tmp_path))

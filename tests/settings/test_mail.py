@@ -1,4 +1,4 @@
-"""What the settings of the mail route mean, as the start and `check` say it."""
+"""The settings of the mail route, as the start and `check` describe them."""
 
 import pytest
 
@@ -19,8 +19,8 @@ CREDENTIALS = {"ROUTER_EMAIL_CREDENTIALS": "ana:made-up"}
         pytest.param(KEYS | CREDENTIALS, "signature or credentials", "ok", "signature or credentials", id="both"),
     ],
 )
-def test_what_proves_a_mail(environment, proof, level, words):
-    """The route says whether it is off and what opens it; credentials alone are worth a warning."""
+def test_how_mails_are_authenticated(environment, proof, level, words):
+    """The finding says whether the route is off and what authenticates mails; credentials alone are a warning."""
     settings = load(environment=environment)
     assert settings.mail_proof == proof
     finding = _check_mails(settings)

@@ -1,4 +1,4 @@
-"""routing.toml: what cannot be meant as it is written stops the start, with line and reason, all of it at once."""
+"""routing.toml: mistakes stop the start, all of them at once, with line and reason."""
 
 import re
 from datetime import time
@@ -21,29 +21,29 @@ DEFAULT = '[default]\ntarget = "ai-agent"\n'
 
 
 def problems_of(text):
-    """Return what is wrong with a policy."""
+    """Return the problems of a policy."""
     with pytest.raises(PolicyError) as caught:
         read_policy(text, "r.toml")
     return caught.value.problems
 
 
 def rule(*lines, name="one", target="human-agent"):
-    """Return a policy with one rule, which starts on line 3; its further lines from line 6."""
+    """Return a policy with one rule, which starts on line 3; its further lines start on line 6."""
     return f'{DEFAULT}[[rule]]\nname = "{name}"\ntarget = "{target}"\n' + "\n".join(lines)
 
 
 def test_smallest_policy():
-    """A default alone is a policy."""
+    """A policy needs a default only."""
     assert read_policy('[default]\ntarget = "human-agent"') == Policy(Target.HUMAN_AGENT)
 
 
 def test_default_may_ignore():
-    """A default may give participants to nobody."""
+    """The default may be to ignore participants."""
     assert read_policy('[default]\ntarget = "ignore"') == Policy(None)
 
 
 def test_every_condition():
-    """All conditions are read, texts and lists alike, addresses in their canonical form, with the rule's line."""
+    """All conditions are read, as texts and as lists, with canonical addresses and the rule's line."""
     text = f"""{DEFAULT}
 [[rule]]
 name = "all"
@@ -115,13 +115,13 @@ TARGETS = "ai-agent, human-agent, ignore"
         pytest.param(rule("account = 'AC1'"), "6: account 'AC1' is not an account SID: AC and 32", id="account"),
         pytest.param(rule("source = ['voice', 'fax']"), "6: source 'fax' is not one of messaging,", id="source"),
         pytest.param(rule("participant_type = 'BOT'"), "6: participant_type 'BOT' is not one of CUSTOMER,", id="type"),
-        pytest.param(rule("channel = []"), "6: channel is a text or a list of texts, not []", id="empty-list"),
-        pytest.param(rule("recipient = ''"), "6: recipient is a text or a list of texts, not ''", id="empty-text"),
-        pytest.param(rule("recipient = ['+1', 2]"), "6: recipient is a text or a list of texts", id="mixed-list"),
+        pytest.param(rule("channel = []"), "6: channel must be a text or a list of texts, not []", id="empty-list"),
+        pytest.param(rule("recipient = ''"), "6: recipient must be a text or a list of texts, not ''", id="empty-text"),
+        pytest.param(rule("recipient = ['+1', 2]"), "6: recipient must be a text or a list of texts", id="mixed-list"),
         pytest.param(
-            rule("customer_prefix = 49"), "6: customer_prefix is a text or a list of texts, not 49", id="number"
+            rule("customer_prefix = 49"), "6: customer_prefix must be a text or a list of texts, not 49", id="number"
         ),
-        pytest.param(rule("hours = '9-17'"), "6: hours is a table: {", id="hours-text"),
+        pytest.param(rule("hours = '9-17'"), "6: hours must be a table such as {", id="hours-text"),
         pytest.param(
             rule("hours = { time_zone = 'UTC', till = '17:00' }"),
             "6: unknown key 'till' in hours (known: days, from, time_zone, to)",
@@ -156,31 +156,31 @@ TARGETS = "ai-agent, human-agent, ignore"
             rule("[[rule]]", "name = 'one'", "target = 'ignore'", "channel = 'SMS'").replace(
                 'target = "human-agent"', 'target = "human-agent"\nsource = "voice"'
             ),
-            "7: the name 'one' is taken by the rule on line 3",
+            "7: the name 'one' is used by the rule on line 3",
             id="duplicate-name",
         ),
         pytest.param(
             rule("channel = ['SMS', 'RCS']", "[[rule]]", "name = 'two'", "target = 'ignore'", "channel = 'SMS'"),
-            "7: the rule 'two' can never decide: the rule 'one' on line 3 takes all that it could take",
+            "7: the rule 'two' can never decide: the rule 'one' on line 3 matches everything that it could match",
             id="unreachable",
         ),
     ],
 )
 def test_problems(text, problem):
-    """A misspelling is reported once, with the line on which it stands, and says what would be right."""
+    """Each mistake is reported once, with its line and a correction."""
     (found,) = problems_of(text)
     assert found.startswith(f"r.toml:{problem}")
 
 
-def test_no_toml():
-    """What is not TOML is reported with the parser's own line."""
+def test_invalid_toml():
+    """Invalid TOML is reported with the parser's own line."""
     (found,) = problems_of("[default\n")
     assert found.startswith("r.toml: ")
     assert "line 1" in found
 
 
-def test_all_problems_at_once():
-    """Every problem is told, not only the first, so that one start is enough to mend them."""
+def test_all_problems_are_reported_at_once():
+    """One start reports every mistake."""
     text = """[defaults]
 target = "ai-agent"
 [[rule]]
@@ -198,15 +198,15 @@ hours = { time_zone = "Mars", days = ["someday"], from = "dawn", to = "dusk", un
     assert lines == [1, 1, 6, 5, 7, 8, 11, 11, 11, 11, 11]
 
 
-def test_rules_in_one_line_have_no_line_of_their_own():
-    """Rules that are not written as [[rule]] tables are read all the same, and reported at the top."""
+def test_inline_rules_are_reported_on_the_first_line():
+    """Rules in an inline array are read, and their mistakes reported on line 1."""
     text = "rule = [{ name = 'a', target = 'ignore', channel = 'sms' }]\n" + DEFAULT
     (found,) = problems_of(text)
     assert found.startswith("r.toml:1: channel 'sms'")
 
 
 def test_default_origin():
-    """Without another name the file is called routing.toml."""
+    """Without another origin, problems name routing.toml."""
     with pytest.raises(PolicyError, match=r"^routing\.toml:1: "):
         read_policy("")
 
@@ -234,7 +234,7 @@ def test_default_origin():
     ],
 )
 def test_shipped_policy(facts, target):
-    """As shipped, customers and unknown participants get a target, and our own side gets none."""
+    """The shipped policy gives customers and unknown participants a target, and our own side none."""
     assert read_policy(SHIPPED.read_text("utf-8")).decide(make_facts(**facts)).target == target
 
 
@@ -287,7 +287,7 @@ HOURS = st.dictionaries(
 
 @st.composite
 def documents(draw):
-    """Return a policy file that may be right in any part of it."""
+    """Return a policy file, any part of which may be valid."""
     lines = [f"{key} = {value}" for key, value in draw(PAIRS).items() if draw(st.booleans())]
     if draw(st.integers(0, 3)):
         lines += ["[default]", f"target = {draw(SCALARS)}"]
@@ -299,7 +299,7 @@ def documents(draw):
 
 @given(st.one_of(documents(), st.text()))
 def test_reading_a_policy_is_total(text):
-    """Any text is a policy that decides, or the operator's mistake with a line of the file; never another error."""
+    """Any text is a policy that decides, or raises PolicyError with a line; never another error."""
     try:
         policy = read_policy(text, "r.toml")
     except PolicyError as error:

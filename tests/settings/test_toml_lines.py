@@ -1,4 +1,4 @@
-"""Lines of a TOML file: where tables and keys stand, however they are written."""
+"""The lines of tables and keys in a TOML file, however they are written."""
 
 import pytest
 
@@ -22,8 +22,8 @@ def lines():
     return TomlLines(TEXT, "some.toml", table="rule")
 
 
-def test_tables_are_found_by_their_number(lines):
-    """Each table begins on the line of its header; one that is not there is on the first."""
+def test_tables_are_found_by_index(lines):
+    """A table has its header's line; one without a header has line 1."""
     assert [lines.line_of(index) for index in range(3)] == [4, 7, 1]
 
 
@@ -32,26 +32,26 @@ def test_tables_are_found_by_their_number(lines):
     [("name", 4, 5), ("name", 7, 8), ("hours", 4, 6), ("hours", 7, 7), ("target", 4, 4), ("target", 1, 3)],
 )
 def test_keys_are_found_within_their_table(lines, key, start, line):
-    """A key of the next table is not this one's; what is not there stands where its table begins."""
+    """Keys of the next table do not count; a missing key has its table's line."""
     assert lines.find(key, start) == line
 
 
 @pytest.mark.parametrize(("key", "line"), [("default", 2), ("rule", 4), ("top", 1), ("nothing", 1)])
-def test_tables_and_keys_of_the_top_are_found_by_name(lines, key, line):
-    """A table is found wherever it stands, a key above all tables."""
+def test_top_level_names_are_found(lines, key, line):
+    """A table is found anywhere, a key above all tables."""
     assert lines.find_top(key) == line
 
 
 def test_problems_name_file_and_line(lines):
-    """All of them are kept, in order."""
-    lines.complain(3, "one")
-    lines.complain(8, "two")
+    """Problems are kept in order, with file and line."""
+    lines.report(3, "one")
+    lines.report(8, "two")
     assert lines.problems == ["some.toml:3: one", "some.toml:8: two"]
 
 
 @pytest.mark.parametrize("error_type", [SettingsError, PolicyError])
-def test_what_is_no_toml_is_a_problem_of_the_file(error_type):
-    """The parser's words, with the name of the file."""
+def test_invalid_toml_names_the_file(error_type):
+    """The parser's message is reported with the file's name."""
     assert parse_toml("a = 1", "some.toml", error_type) == {"a": 1}
     with pytest.raises(error_type, match=r"some\.toml: "):
         parse_toml("a = = 1", "some.toml", error_type)
