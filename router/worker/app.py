@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
-from router.core.classic.resolution import ClassicResolver
 from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
 from router.core.keys import RESOLVER, Target
+from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
 from router.process.apis import make_apis, make_limits, make_replication
 from router.process.runner import run_consumer
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from router.core.accounts import Account
-    from router.core.classic.resolution import Bridge
     from router.core.policy import Policy
+    from router.core.resolution.classic import Bridge
     from router.process.apis import Apis
     from router.settings.model import Settings
 

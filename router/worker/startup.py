@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Channel, parse_address
-from router.core.classic.resolution import Bridge
 from router.core.errors import ApiError
+from router.core.resolution.classic import Bridge
 from router.logs import log
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 import aiohttp
 from aiohttp import web
 
-from router.core.classic.resolution import Bridge
+from router.core.resolution.classic import Bridge
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from router.simulator.classic import PATH, ClassicScene, classic_webhook

@@ -6,9 +6,9 @@ import pytest
 
 from router.conversations import Transport
 from router.core.accounts import Account
-from router.core.classic import resolution as classic_resolution
-from router.core.classic.resolution import PATIENCE, Bridge
 from router.core.ledger.marker import Result
+from router.core.resolution import classic as classic_resolution
+from router.core.resolution.classic import PATIENCE, Bridge
 from router.core.resources import Configuration
 from router.process.apis import Apis
 from router.streams.delivery import Done, Later

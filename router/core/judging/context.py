@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from router.core.classic.resolution import ClassicResolver
 from router.core.events import Version
 from router.core.ledger.marker import ParticipantFact
 from router.core.policy import Decision, Facts
+from router.core.resolution.classic import ClassicResolver
 from router.core.resources import AGENT_TYPES, ParticipantType
 from router.core.timestamps import to_microseconds
 from router.core.values import value

@@ -2,9 +2,9 @@
 
 import pytest
 
-from router.core.classic.resolution import BRIDGE_WAIT, PATIENCE, Bridge, ClassicResolver
 from router.core.classic.resources import ClassicConversation, ClassicParticipant, ParticipantConversation
 from router.core.errors import AuthenticationError, NotFoundError, RateLimitError, RequestError, UnavailableError
+from router.core.resolution.classic import BRIDGE_WAIT, PATIENCE, Bridge, ClassicResolver
 from router.core.resolution.requests import (
     FetchClassicConversation,
     FetchClassicParticipant,
