@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
+from router import logs
 from router.streams.client.connection import connect
 from tests.harness.dev import running_dev
 from tests.harness.redis_server import RedisServer
@@ -41,6 +44,26 @@ async def redis(redis_url):
     await client.flushall()
     await client.aclose()
     assert not problems, f"keys without a TTL whose kind is not permanent: {problems}"
+
+
+@pytest.fixture
+def output(monkeypatch):
+    """The log of this process, in memory."""
+    stream = io.StringIO()
+    monkeypatch.setattr(logs._Output, "stream", stream)
+    monkeypatch.setattr(logs._Output, "is_json", True)
+    return stream
+
+
+@pytest.fixture
+def lines(output):
+    """Return a function that gives the log lines so far, of one event or of all."""
+
+    def find(event=None):
+        found = [orjson.loads(text) for text in output.getvalue().splitlines()]
+        return [line for line in found if event in {None, line["event"]}]
+
+    return find
 
 
 @pytest.fixture

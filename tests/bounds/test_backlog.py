@@ -1,4 +1,4 @@
-"""A large backlog drains from its first batch on, in order and within bounds: nothing ever looks at all of it."""
+"""A large backlog is processed from its first batch on, in order and within bounds; no command reads all of it."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from router.streams.delivery import Done, StreamRef
 from router.streams.store.append import Appender, InboundFields
 from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled import fields_of
-from tests.bounds.site import NUMBER, OURS
+from tests.bounds.deployment import NUMBER
 from tests.streams.consuming.test_consumer import GROUP, LIMITS, Bench
-from tests.support.accounts import ACCOUNT
+from tests.support.accounts import ACCOUNT, OURS
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -41,7 +41,7 @@ WHOLE = {"KEYS", "HGETALL", "HKEYS", "HVALS", "SMEMBERS", "SORT", "LRANGE"}
 
 @contextlib.asynccontextmanager
 async def watched(redis_url):
-    """Yield a list that every command is added to which the server gets while the block runs, as its words."""
+    """Yield a list to which every command is added that the server gets while the block runs, as its words."""
     client, commands = connect(redis_url), []
 
     async def listen(monitor):
@@ -59,7 +59,7 @@ async def watched(redis_url):
 
 
 def boundless(commands):
-    """Return the commands of a list that have no bound of their own."""
+    """Return the commands that read as much as there is."""
     found = []
     for name, *words in commands:
         is_counted = "COUNT" in words or (name in {"XRANGE", "XREVRANGE"} and words[1] == words[2])
@@ -69,7 +69,7 @@ def boundless(commands):
 
 
 async def fill(redis, stream, number):
-    """Append so many messages of CUSTOMERS people, each writing in turn."""
+    """Append so many messages of CUSTOMERS customers, who write in turn."""
     sid, customer = "SM" + "f" * 32, NUMBER.format(9_999_999)
     webhook = message("sms", account_sid=ACCOUNT, sender=customer, recipient=OURS, body="hello", sid=sid)
     source = SOURCES[SourceName.MESSAGING]
@@ -81,39 +81,46 @@ async def fill(redis, stream, number):
         await redis.eval(FILL, 1, stream, first, last, CUSTOMERS, sid, customer[1:], *fields_of(fields))
 
 
-async def test_a_backlog_of_messages_begins_to_drain_at_once(redis, redis_url, make_site):
-    """Its first events are done when no more is read than fits into one process; so it goes on, and in order."""
-    site = await make_site(redis_url, ROUTER_WINDOW=str(WINDOW), ROUTER_BATCH=str(BATCH), ROUTER_GRACE="0.2")
-    stream = site.keys.inbound(0)
+def entries_read_before(commands, name):
+    """Return how many entries were read, at most, before the first command of a name."""
+    first = next(number for number, (command, *_) in enumerate(commands) if command == name)
+    reads = [words for command, *words in commands[:first] if command == "XREADGROUP"]
+    return sum(int(words[words.index("COUNT") + 1]) for words in reads if words[-1] == ">")
+
+
+async def test_a_backlog_of_messages_begins_to_drain_at_once(redis, redis_url, make_deployment):
+    """The first entries are acknowledged before more is read than one process may hold; the rest follow in order."""
+    deployment = await make_deployment(
+        redis_url, ROUTER_WINDOW=str(WINDOW), ROUTER_BATCH=str(BATCH), ROUTER_GRACE="0.2"
+    )
+    stream = deployment.keys.inbound(0)
     await ensure_group(redis, stream, RESOLVER)
     await fill(redis, stream, MANY)
-    in_hand, first_done = [], []
+    in_hand = []
 
     async def has_done(number):
         (row,) = await redis.xinfo_groups(stream)
         in_hand.append(row["pending"])
-        if row["entries-read"] > row["pending"]:
-            first_done.append(row["entries-read"])
         return row["entries-read"] - row["pending"] >= number
 
     async with watched(redis_url) as commands:
-        await site.worker()
+        await deployment.start_worker()
         await until(lambda: has_done(1_000), 60)
-    assert first_done[0] <= WINDOW * HELD_PER_SLOT + BATCH
+    assert entries_read_before(commands, "XACK") <= WINDOW * HELD_PER_SLOT + BATCH
     assert max(in_hand) <= WINDOW * HELD_PER_SLOT + BATCH
     assert boundless(commands) == []
-    said = defaultdict(list)
-    for event in await site.events():
+    numbers_of = defaultdict(list)
+    for event in await deployment.published():
         if event["type"] == "communication.received":
             sid = event["data"]["communication"]["channel_id"]
-            said[event["data"]["address"]].append(int(sid.removeprefix("SM"), base=16))
-    assert len(said) == CUSTOMERS
-    for numbers in said.values():
+            numbers_of[event["data"]["address"]].append(int(sid.removeprefix("SM"), base=16))
+    assert len(numbers_of) == CUSTOMERS
+    for numbers in numbers_of.values():
         assert numbers == list(range(numbers[0], numbers[-1] + 1, CUSTOMERS))
 
 
-async def test_what_a_dead_consumer_left_begins_to_drain_at_once_too(redis, redis_url, lines):
-    """Tens of thousands of pending entries are taken over page by page, as they are worked on; new ones flow beside."""
+async def test_the_pending_entries_of_a_dead_consumer_begin_to_drain_at_once(redis, redis_url, lines):
+    """Tens of thousands of pending entries are claimed page by page, while new entries are processed too."""
     keys = Keys()
     stream = StreamRef(0, keys.inbound(0))
     bench, done, held = Bench(redis, redis_url, keys, stream), [], []
@@ -129,15 +136,15 @@ async def test_what_a_dead_consumer_left_begins_to_drain_at_once_too(redis, redi
     await redis.xreadgroup(GROUP, "dead", {stream.key: ">"}, count=LEFT)
     limits = replace(LIMITS, window=WINDOW, batch=BATCH)
 
-    def subject(delivery):  # the new one is somebody else's: within a subject it would wait for what came before
+    def subject(delivery):  # the new entry has a subject of its own: within another it would wait for earlier ones
         return "new" if delivery.text("n") == "-1" else str(int(delivery.text("n")) % CUSTOMERS)
 
     consumer = bench.make(limits=limits, attempt=attempt, subject=subject)
     async with watched(redis_url) as commands, consumer.running():
-        await until(lambda: len(done) > 500, 30)
+        await until(lambda: len(done) > 500)
         await bench.add("-1")
         added = len(done)
-        await until(lambda: "-1" in done, 30)
+        await until(lambda: "-1" in done)
     assert done.index("-1") - added < LEFT // 10
     assert max(held) <= WINDOW * HELD_PER_SLOT + 2 * BATCH
     assert boundless(commands) == []
@@ -150,7 +157,7 @@ async def test_what_a_dead_consumer_left_begins_to_drain_at_once_too(redis, redi
 
 
 async def test_a_large_spool_is_fed_back_in_pages(redis, tmp_path, lines):
-    """However much an outage has left on the disk, no more of it than a page or two is in memory at once, in order."""
+    """However much is spooled, only a page or two of it is in memory at once, and it is appended in order."""
     spool, appender = Spool(tmp_path / "spool", "router", 1 << 30), Appender(redis, Keys())
     drainer = Drainer(spool, appender, redis.ping)
     await spool.tend()

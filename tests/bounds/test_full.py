@@ -1,4 +1,4 @@
-"""A Redis that is full, of memory or of disk: webhooks go to the spool, work waits, and nothing is lost or doubled."""
+"""A Redis without free memory or disk space: webhooks are spooled, work waits, and nothing is lost or doubled."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import dead_letters
 from router.streams.store.trim import Trimmer
-from tests.bounds.site import NUMBER
-from tests.support.waiting import until
+from tests.bounds.deployment import NUMBER
+from tests.support.waiting import scaled, until
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
 BEFORE, MEANWHILE = range(20), range(20, 40)
@@ -23,12 +23,12 @@ BEFORE, MEANWHILE = range(20), range(20, 40)
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    """Redis is tried again soon: nobody wants to wait for a test."""
+    """Let the drainer try Redis again soon."""
     monkeypatch.setattr(drainer, "LONGEST_PAUSE", 0.2)
 
 
 class Memory:
-    """No memory: what needs some is refused with OOM, the rest goes on."""
+    """No memory: commands that need some are refused with OOM, the others work."""
 
     def __init__(self, server, redis):
         self.redis = redis
@@ -41,7 +41,7 @@ class Memory:
 
 
 class Disk:
-    """No room for the append-only file: every write is refused with MISCONF, and no heartbeat can be renewed."""
+    """No space for the append-only file: every write is refused with MISCONF, and no heartbeat can be renewed."""
 
     def __init__(self, server, redis):
         self.server, self.redis = server, redis
@@ -66,42 +66,46 @@ KINDS = [pytest.param(Memory, id="memory"), pytest.param(Disk, id="disk", marks=
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_comes_and_what_is_in_flight_outlives_a_full_redis(own_server, make_site, lines, kind):
-    """Each webhook gets its 200 and each customer one participant; two live workers never take from each other."""
-    site = await make_site(own_server.url)
-    shortage = kind(own_server, site.redis)
+async def test_new_webhooks_and_events_in_flight_outlive_a_full_redis(own_server, make_deployment, lines, kind):
+    """Each webhook is answered 200 and each customer joins once; neither live worker claims entries of the other."""
+    deployment = await make_deployment(own_server.url)
+    shortage = kind(own_server, deployment.redis)
     for _ in range(2):
-        await site.worker()
-    site.slow(0.5, times=len(BEFORE))
-    assert set(await site.send(*BEFORE)) == {200}
-    await until(lambda: _has_begun(site))
-    beats = [site.keys.heartbeat(0, RESOLVER, consumer) for consumer in await _consumers(site)]
-    await site.redis.set("hourglass", "1", px=3_000)  # three times as long as a heartbeat lives by itself
+        await deployment.start_worker()
+    sandbox = deployment.sandbox
+    sandbox.fault(method="POST", route="/v2/Conversations", latency_seconds=scaled(0.5), times=len(BEFORE))
+    assert set(await deployment.send(*BEFORE)) == {200}
+    await until(lambda: _has_begun(deployment))
+    beats = [deployment.keys.heartbeat(0, RESOLVER, consumer) for consumer in await _consumers(deployment)]
+    life = int(deployment.settings.heartbeat_ttl * 1000)
+    await deployment.redis.set("timer", "1", px=3 * life)  # three times as long as a heartbeat that is not renewed
     await shortage.fill()
-    assert set(await site.send(*MEANWHILE)) == {200}
-    await until(lambda: _has_run_out(site))
-    assert await site.redis.exists(*beats) == (0 if kind is Disk else 2)
+    assert set(await deployment.send(*MEANWHILE)) == {200}
+    await until(lambda: _has_expired(deployment, "timer"))
+    assert await deployment.redis.exists(*beats) == (0 if kind is Disk else 2)
     assert {line["result"] for line in lines("webhook")} == {"accepted", "spooled"}
     await shortage.free()
     await until(lambda: lines("spool.drained"))
-    await site.settled()
-    assert await site.joined() == Counter(NUMBER.format(number) for number in (*BEFORE, *MEANWHILE))
+    await deployment.until_idle(deployment.keys.inbound(0))
+    assert await deployment.joined() == Counter(NUMBER.format(number) for number in (*BEFORE, *MEANWHILE))
     assert not lines("claimed")
-    assert await site.redis.xlen(site.keys.dead_letters(0)) == 0
-    assert not await site.redis.exists(site.keys.deaths(0, RESOLVER))
+    assert await deployment.count_dead_letters() == 0
+    assert not await deployment.redis.exists(deployment.keys.deaths(0, RESOLVER))
 
 
-async def _has_begun(site):
-    groups = await site.redis.xinfo_groups(site.keys.inbound(0))
+async def _has_begun(deployment):
+    groups = await deployment.redis.xinfo_groups(deployment.keys.inbound(0))
     return groups[0]["lag"] == 0 and groups[0]["pending"] > 0
 
 
-async def _consumers(site):
-    return [row["name"].decode() for row in await site.redis.xinfo_consumers(site.keys.inbound(0), RESOLVER)]
+async def _consumers(deployment):
+    return [
+        row["name"].decode() for row in await deployment.redis.xinfo_consumers(deployment.keys.inbound(0), RESOLVER)
+    ]
 
 
-async def _has_run_out(site):
-    return not await site.redis.exists("hourglass")
+async def _has_expired(deployment, key):
+    return not await deployment.redis.exists(key)
 
 
 @pytest.fixture
@@ -119,8 +123,8 @@ async def full(own_server):
     await redis.aclose()
 
 
-async def test_what_gives_memory_back_works_without_any(full):
-    """Acknowledging, trimming and taking over are never refused: a full Redis can be worked empty."""
+async def test_commands_that_free_memory_work_without_any(full):
+    """Acknowledging, trimming and claiming are never refused, so that a full Redis can be emptied."""
     keys, stream = Keys(), StreamRef(0, Keys().inbound(0))
     taken = await CrashCounts(full, keys, group=RESOLVER, consumer="other").take_over(stream, "me", 0, ["1-0", "2-0"])
     assert [one.entry_id for one in taken] == ["1-0", "2-0"]
@@ -130,8 +134,8 @@ async def test_what_gives_memory_back_works_without_any(full):
     assert await Trimmer(full, keys, retention=0).trim(stream.key) > 800
 
 
-async def test_what_cannot_become_a_dead_letter_stays_pending(full):
-    """There is no room for the letter, so its entry is not acknowledged; it is given up once there is."""
+async def test_an_entry_that_cannot_become_a_dead_letter_stays_pending(full):
+    """Without memory for the dead letter the entry is not acknowledged; it is given up once there is some."""
     keys, stream = Keys(), StreamRef(0, Keys().inbound(0))
     delivery = Delivery(stream, "1-0", {b"n": b"0"})
     about = {"group": RESOLVER, "consumer": "me", "reason": "no sense", "deliveries": 5, "failed_at": "now"}

@@ -1,4 +1,4 @@
-"""Nothing in a process grows with the number of its customers, events or refusals: what is done with is forgotten."""
+"""No process grows with the number of its customers, events or refusals."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from router.streams.client.embedded import free_port
 from router.streams.consuming import budget
 from router.streams.delivery import Done, Later, Poison, StreamRef
 from router.streams.store.recent import Recent
-from tests.bounds.site import NUMBER, OURS
+from tests.bounds.deployment import NUMBER
 from tests.harness.processes import start_process
 from tests.streams.consuming.test_consumer import LIMITS, Bench
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET, TOKEN
 from tests.support.growth import Snapshot, grown
 from tests.support.waiting import until
 
-#: So many come each time, after as many to warm up; growing by nearly as much each time is growing.
+#: So many customers in each round, after as many to warm up; growing by nearly as much in each round is a leak.
 MANY, TIMES = 80, 2
 LEAST = MANY * 3 // 4
 
 
 class Leaky:
-    """Keeps what it should forget, each thing in another way."""
+    """Leaks in every way: each kind of container, a cache, and objects spread over small lists."""
 
     def __init__(self):
         self.texts, self.numbers, self.queue, self.spread = {}, set(), deque(), {}
@@ -48,11 +48,11 @@ class Leaky:
 
 
 class Drop:
-    """What leaks in small containers, of which none is large."""
+    """An object that leaks into small containers, of which none is large."""
 
 
-def test_what_grows_is_found():
-    """The tests below would see it: containers of any kind, objects that hide in many, and a cache without a bound."""
+def test_leaks_are_found():
+    """Containers of any kind, objects spread over many small ones, and a cache without a bound."""
     leaky, snapshots = Leaky(), [Snapshot()]
     for first in range(0, TIMES * MANY, MANY):
         for number in range(first, first + MANY):
@@ -63,8 +63,8 @@ def test_what_grows_is_found():
         assert [one for one in found if kind in one], (kind, found)
 
 
-def test_what_grows_once_or_has_a_bound_is_no_leak():
-    """A cache that forgets by itself may be filled, and so may a pool, up to its size."""
+def test_containers_that_grow_once_or_have_a_bound_are_no_leak():
+    """A bounded cache may be filled, and so may a pool, up to its size."""
     bounded, pool, snapshots = lru_cache(maxsize=10_000)(lambda number: [number]), [], [Snapshot()]
     for first in range(0, TIMES * MANY, MANY):
         for number in range(first, first + MANY):
@@ -76,9 +76,9 @@ def test_what_grows_once_or_has_a_bound_is_no_leak():
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """What is kept for a minute whatever happens, and what other tests have left, is not what these are about."""
+    """Leave out what is kept for a minute by design, and what other tests have left."""
     monkeypatch.setattr(budget, "WINDOW", 1)
-    monkeypatch.setitem(Recent.__init__.__kwdefaults__, "most", MANY)  # so many are noted whatever happens
+    monkeypatch.setitem(Recent.__init__.__kwdefaults__, "most", MANY)  # so many are kept by design
     gc.freeze()
     yield
     gc.unfreeze()
@@ -86,23 +86,23 @@ def short(monkeypatch):
 
 @pytest.fixture
 async def api(tmp_path):
-    """A sandbox in a process of its own: it keeps everything, as an API does."""
+    """The URL of a sandbox in a process of its own, because a sandbox keeps everything by design."""
     port = free_port()
     credentials = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-    environment = credentials | {"TWILIO_API_KEY": "SK" + "0" * 31 + "1", "TWILIO_API_SECRET": "made-up-api-secret"}
+    environment = credentials | {"TWILIO_API_KEY": KEY, "TWILIO_API_SECRET": SECRET}
     process = await start_process(tmp_path, "router", "sandbox", "--port", str(port), **environment)
-    await until(lambda: "TWILIO_CONVERSATIONS_URL=" in process.text, 30)
+    await until(lambda: "TWILIO_CONVERSATIONS_URL=" in process.text)
     yield f"http://127.0.0.1:{port}"
     await process.kill()
 
 
-async def live(site, customers):
-    """Let each customer write; somebody else forges a webhook, and a third one comes and goes by callbacks."""
-    await site.send(*customers)
+async def send_everything(deployment, customers):
+    """For each number: a customer writes, one joins and leaves by callbacks, and a webhook has no signature."""
+    await deployment.send(*customers)
     for number in customers:
         scene = Scene(
             account_sid=ACCOUNT,
-            configuration_id="conv_configuration_00000000000000000000000001",
+            configuration_id=CONFIGURATION,
             channel="SMS",
             customer=NUMBER.format(1_000_000 + number),
             recipient=OURS,
@@ -111,37 +111,30 @@ async def live(site, customers):
             now=1_767_787_200_000_000 + number,
         )
         for kind in ("participant-added", "conversation-closed"):
-            await site.post(scene_callback(kind, scene))
-        await site.forge(number)
-
-
-async def done(site):
-    """Wait until everybody has done with everything."""
-    await site.settled()
-    for target in ("ai-agent", "human-agent"):
-        await until(lambda target=target: site.is_consumed(target), 30)
+            await deployment.post(scene_callback(kind, scene))
+        await deployment.post_unsigned(number)
 
 
 @pytest.mark.real
 @pytest.mark.processes
-async def test_a_receiver_a_worker_and_both_consumers_forget_who_came(redis, redis_url, make_site, api):
-    """Hundreds of customers more leave nothing behind in any of them."""
-    site = await make_site(redis_url, TWILIO_CONVERSATIONS_URL=api, ROUTER_WINDOW="20", ROUTER_BATCH="20")
-    await site.worker()
+async def test_a_receiver_a_worker_and_both_consumers_forget_their_customers(redis, redis_url, make_deployment, api):
+    """Hundreds of customers leave nothing behind in any of them."""
+    deployment = await make_deployment(redis_url, TWILIO_CONVERSATIONS_URL=api, ROUTER_WINDOW="20", ROUTER_BATCH="20")
+    await deployment.start_worker()
     for name in ("ai_agent", "human_agent"):
-        await site.handler(name)
+        await deployment.start_handler(name)
     snapshots = []
     for first in range(0, (TIMES + 1) * MANY, MANY):
-        await live(site, range(first, first + MANY))
-        await done(site)
+        await send_everything(deployment, range(first, first + MANY))
+        await deployment.until_idle()
         snapshots.append(Snapshot())
     assert grown(snapshots, LEAST) == []
-    assert len(await site.joined()) == 2 * (TIMES + 1) * MANY
+    assert len(await deployment.joined()) == 2 * (TIMES + 1) * MANY
 
 
 @pytest.mark.real
-async def test_a_consumer_forgets_whatever_became_of_an_entry(redis, redis_url, lines):
-    """Done, waited for, failed, given up, set aside for want of room: nothing of it stays."""
+async def test_a_consumer_forgets_an_entry_whatever_its_outcome(redis, redis_url, lines):
+    """Done, put off, failed, given up, released by a full window: nothing of it stays."""
     keys = Keys()
     bench = Bench(redis, redis_url, keys, StreamRef(0, keys.inbound(0)))
     tried = set()
@@ -165,7 +158,7 @@ async def test_a_consumer_forgets_whatever_became_of_an_entry(redis, redis_url, 
     async with consumer.running():
         for first in range(0, (TIMES + 1) * 4 * MANY, 4 * MANY):
             await bench.add(*[f"{'abc'[number % 3]}{number}" for number in range(first, first + 4 * MANY)])
-            await until(bench.is_settled, 30)
+            await until(bench.is_settled)
             tried.clear()
             snapshots.append(Snapshot())
         assert grown(snapshots, LEAST) == []

@@ -1,4 +1,4 @@
-"""The ledger of a conversation: it grows with its members and nothing else, and an event reads its own part only."""
+"""The ledger of a conversation grows with its participants and nothing else; an event reads only its own part."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def store(redis):
 
 
 async def read(store, *numbers):
-    """Read what an event about these members needs."""
+    """Read the fields that an event about these participants needs."""
     fields = fields_for([f"p{number}" for number in numbers], [address_of(number) for number in numbers])
     (ledger,) = await store.read_ledgers([LedgerQuery(ACCOUNT, CONVERSATION, tuple(fields))])
     return ledger
 
 
 async def join(store, *numbers):
-    """Let members join, all of them in one commit."""
+    """Let participants join, all of them in one commit."""
     ledger = await read(store, *numbers)
     for number in numbers:
         ledger.take_participant(make_fact(make_participant(f"p{number}", address_of(number))))
@@ -42,7 +42,7 @@ async def join(store, *numbers):
 
 
 async def test_a_conversation_of_thousands_costs_an_event_what_one_of_two_costs(store, redis):
-    """Members are two fields and less than a kilobyte each; an event reads and writes its own, whoever is there."""
+    """Each participant is two fields and less than a kilobyte; an event reads and writes only its own."""
     await join(store, 0, 1)
     few = len((await read(store, 0)).fields), await redis.memory_usage(KEY, samples=0)
     for first in range(2, MEMBERS, AT_ONCE):
@@ -55,8 +55,8 @@ async def test_a_conversation_of_thousands_costs_an_event_what_one_of_two_costs(
     assert await store.commit([many]) == [True]
 
 
-async def test_what_is_said_leaves_nothing_in_the_ledger(store, redis):
-    """A communication is claimed under a key of its own, which expires; the conversation's hash stays as it was."""
+async def test_communications_leave_nothing_in_the_ledger(store, redis):
+    """A communication is claimed under a key of its own, which expires; the conversation's hash does not change."""
     await join(store, 0)
     before = await redis.hgetall(KEY)
     for start in range(0, 600, 100):

@@ -1,4 +1,4 @@
-"""Every kind of key, made by the code that makes it: it lives as long as the table says, or for good and small."""
+"""Every kind of key, made by the product: it expires as the table says, or is permanent and small."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from router.streams.delivery import StreamRef
 from router.streams.store.commits import CLOSED_LIFE
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import LEASE, REST, Pace
-from tests.bounds.site import NUMBER, OURS
-from tests.support.accounts import ACCOUNT
+from tests.bounds.deployment import NUMBER
+from tests.support.accounts import ACCOUNT, CONFIGURATION, OURS
 from tests.support.keys import KINDS, kind_of
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.real
-DAY, HOUR = 86_400, 3600
-#: kind: seconds that its keys live after they were last written, the first is of the usual case; None: for good.
+DAY, HOUR, HEARTBEAT_TTL = 86_400, 3600, 30
+#: Kind: seconds that its keys live after they were last written, the usual case first; None: permanent.
 LIVES = {
     "inbound": None,
     "participants": None,
@@ -41,31 +41,31 @@ LIVES = {
     "active": (2 * HOUR + REST + LEASE,),
     "sweeps": (2 * HOUR + REST + LEASE,),
     "pace": (120,),
-    "heartbeat": (2,),
+    "heartbeat": (HEARTBEAT_TTL,),
     "deaths": (DAY,),
     "effect": (7 * DAY,),
     "gone": (DAY,),
     "quarantine": (14 * DAY,),
 }
-#: Seconds that a test may take.
+#: Seconds that a test may take, scaled.
 SLACK = 60
 
 
 def test_the_table_names_every_kind():
-    """A new kind of key has a life before it is merged, and what is permanent says what keeps it small."""
+    """A new kind of key has an expiry before it is merged, and a permanent one says what keeps it small."""
     assert LIVES.keys() == KINDS
     assert {kind for kind, life in LIVES.items() if life is None} == PERMANENT.keys()
     assert all(PERMANENT.values())
 
 
-async def live(site):
-    """Let everything happen once that leaves a key of some kind."""
-    await site.worker()
-    await site.handler("ai_agent")
-    await site.send(1)
+async def write_usual_keys(deployment):
+    """Let everything happen once that leaves a key."""
+    await deployment.start_worker()
+    await deployment.start_handler("ai_agent")
+    await deployment.send(1)
     scene = Scene(
         account_sid=ACCOUNT,
-        configuration_id="conv_configuration_00000000000000000000000001",
+        configuration_id=CONFIGURATION,
         channel="SMS",
         customer=NUMBER.format(2),
         recipient=OURS,
@@ -74,19 +74,19 @@ async def live(site):
         now=1_767_787_200_000_000,
     )
     for kind in ("participant-added", "conversation-closed"):
-        await site.post(scene_callback(kind, scene))
-        await site.settled()
-    await site.forge(3)
-    await site.redis.xadd(site.keys.inbound(0), {"source": "nobody"})
-    await until(lambda: site.redis.xlen(site.keys.dead_letters(0)))
-    await until(lambda: site.redis.exists(site.keys.quarantine()))
-    await site.settled()
-    await until(lambda: site.is_consumed("ai-agent"))
+        await deployment.post(scene_callback(kind, scene))
+        await deployment.until_idle(deployment.keys.inbound(0))
+    await deployment.post_unsigned(3)
+    await deployment.redis.xadd(deployment.keys.inbound(0), {"source": "nobody"})
+    await until(lambda: deployment.redis.xlen(deployment.keys.dead_letters(0)))
+    await until(lambda: deployment.redis.exists(deployment.keys.quarantine()))
+    await deployment.until_idle(deployment.keys.inbound(0))
+    await deployment.until_idle(deployment.keys.participants(0, "ai-agent"))
 
 
-async def be_left_in_the_middle(site):
-    """Leave what is there only while somebody is at work, or what needs a death or people."""
-    redis, keys = site.redis, site.keys
+async def write_rare_keys(deployment):
+    """Leave the keys that exist only in the middle of work, after a crash or with human agents."""
+    redis, keys = deployment.redis, deployment.keys
     store = Store(redis, keys, marker_ttl=DAY)
     await store.begin_creating(ACCOUNT, Address("SMS", NUMBER.format(1)))
     await Pace(redis, keys, calls=1).take()
@@ -103,17 +103,17 @@ async def be_left_in_the_middle(site):
         ("b", lambda crashes: crashes.note_leaving(stream)),
     ):
         await leave(CrashCounts(redis, keys, group=group, consumer="me"))
-    books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
-    await books.enter(ACCOUNT, "one", "customer", "SMS", 1)
-    await books.close(ACCOUNT, "two")
-    await books.leave(ACCOUNT, "three", "customer", 2)
+    assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
+    await assignments.enter(ACCOUNT, "one", "customer", "SMS", 1)
+    await assignments.close(ACCOUNT, "two")
+    await assignments.leave(ACCOUNT, "three", "customer", 2)
 
 
-async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_site):
-    """After all that can happen: each kind is there, each key of it has the life of its kind, and none another one."""
-    site = await make_site(redis_url, ROUTER_HEARTBEAT_TTL="2")
-    await live(site)
-    await be_left_in_the_middle(site)
+async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_deployment):
+    """After all that can happen every kind exists, and each key expires as its kind does."""
+    deployment = await make_deployment(redis_url, ROUTER_HEARTBEAT_TTL=str(HEARTBEAT_TTL))
+    await write_usual_keys(deployment)
+    await write_rare_keys(deployment)
     found = defaultdict(list)
     async for key in redis.scan_iter(count=1000):
         if (left := await redis.pttl(key)) != -2:  # a heartbeat may have just ended
@@ -125,12 +125,12 @@ async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_site):
             if lives is None:
                 assert left < 0, key
             else:
-                assert [life for life in lives if life - SLACK < left <= life and left > 0], (key, left)
+                assert [life for life in lives if life - scaled(SLACK) < left <= life and left > 0], (key, left)
         if lives is not None:
-            assert any(lives[0] - SLACK < left for _, left in keys), kind
-    assert await redis.exists(site.keys.heartbeat(0, RESOLVER, (await _worker(site)))) == 1
+            assert any(lives[0] - scaled(SLACK) < left for _, left in keys), kind
+    assert await redis.exists(deployment.keys.heartbeat(0, RESOLVER, (await _worker(deployment)))) == 1
 
 
-async def _worker(site):
-    (row,) = await site.redis.xinfo_consumers(site.keys.inbound(0), RESOLVER)
+async def _worker(deployment):
+    (row,) = await deployment.redis.xinfo_consumers(deployment.keys.inbound(0), RESOLVER)
     return row["name"].decode()

@@ -1,0 +1,61 @@
+"""A deployment as seen from outside: what it has published, and what it has still to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from router.core.keys import RESOLVER, Keys, Target
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from router.streams.client.connection import Redis
+    from tests.harness.sandbox import SandboxClient
+
+#: Each stream of one partition with the group that reads it, in the order in which events pass them.
+GROUPS: Final = (
+    (Keys().inbound(0), RESOLVER),
+    *((Keys().participants(0, target), str(target)) for target in Target),
+)
+
+
+async def count_unfinished(redis: Redis, *streams: str) -> int:
+    """Count the entries that are unread or pending in any group; a stream without a group counts as one."""
+    count = 0
+    for stream in streams:
+        groups: Any = await redis.xinfo_groups(stream)
+        count += sum(group["pending"] + (1 if group["lag"] is None else group["lag"]) for group in groups)
+        count += not groups
+    return count
+
+
+class Deployment:
+    """`redis` and `sandbox` are what the components share; `keys` names the streams."""
+
+    def __init__(self, redis: Redis, sandbox: SandboxClient, keys: Keys | None = None) -> None:
+        self.redis, self.sandbox, self.keys = redis, sandbox, keys or Keys()
+
+    @property
+    def inbound_streams(self) -> list[str]:
+        return [self.keys.inbound(one) for one in range(self.keys.partitions)]
+
+    @property
+    def participants_streams(self) -> list[str]:
+        return [self.keys.participants(one, target) for one in range(self.keys.partitions) for target in Target]
+
+    async def is_idle(self, *streams: str) -> bool:
+        """Tell whether every group of these streams, or of all, has finished with all entries."""
+        return not await count_unfinished(self.redis, *(streams or (*self.inbound_streams, *self.participants_streams)))
+
+    async def until_idle(self, *streams: str) -> None:
+        """Wait until it is."""
+        await until(lambda: self.is_idle(*streams))
+
+    async def published(self) -> list[dict[str, Any]]:
+        """Return all events of the participants streams, stream by stream."""
+        rows = [row for stream in self.participants_streams for row in await self.redis.xrange(stream)]
+        return [orjson.loads(fields[b"event"]) for _, fields in rows]
+
+    async def count_dead_letters(self) -> int:
+        return sum([await self.redis.xlen(self.keys.dead_letters(one)) for one in range(self.keys.partitions)])
