@@ -11,10 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from handlers.seats import REFUSALS, How, Joined
-from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel
 from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
-from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
+from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class ClassicJoiner:
         try:
             created = await self._client.create_participant(conversation_sid, member, service_sid=self._service_sid)
         except (RequestError, NotFoundError, ConflictError, UnavailableError) as error:
-            if isinstance(error, UnavailableError) and is_unprocessed(error):
+            if isinstance(error, UnavailableError) and had_no_effect(error):
                 raise
             # It is there already, or the answer was lost, or (an oddity of the API) a 404 hides that it was done.
             seen = await self._find(conversation_sid, address.value)

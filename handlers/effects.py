@@ -16,8 +16,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from router.conversations.retry import is_unprocessed
-from router.core.errors import ApiError, RouterError, UnavailableError
+from router.core.errors import ApiError, RouterError, had_no_effect
 from router.streams.client.connection import Script
 from router.streams.client.scripts import NO_REPLICATION, Replication, run_confirmed
 
@@ -106,11 +105,6 @@ class Effect:
 
     async def _finish(self, step: str, value: str) -> None:
         await load_script("finish").run(self._redis, [self._key], [step, LIFE, value])
-
-
-def had_no_effect(error: ApiError) -> bool:
-    """Tell whether a call that failed certainly changed nothing: it was refused, or it never arrived."""
-    return is_unprocessed(error) if isinstance(error, UnavailableError) else True
 
 
 class Effects:

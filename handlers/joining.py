@@ -11,10 +11,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from handlers.seats import REFUSALS, How, Joined, Seat
-from router.conversations.retry import is_unprocessed
 from router.core.addresses import Address, Channel, canonicalize
 from router.core.classic.members import is_classic
-from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
+from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
 from router.core.resources import ConversationStatus, NewParticipant, Participant, ParticipantAddress, ParticipantType
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ class Joiner:
         try:
             created = await self._client.create_participant(conversation_id, _body(seat))
         except (RequestError, ConflictError, UnavailableError) as error:
-            if isinstance(error, UnavailableError) and is_unprocessed(error):
+            if isinstance(error, UnavailableError) and had_no_effect(error):
                 raise
             # A conflict, a refusal or a lost answer: the list tells whether we are there now.
             seen = await self._sit(conversation_id, seat)

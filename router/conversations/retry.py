@@ -1,8 +1,8 @@
 """When a call is repeated, and after how long. Pure: the error, the method and a random number in, a delay out.
 
-GET, HEAD, PUT and PATCH have the same effect once or twice. A POST has not, and the API knows no idempotency key for
-it: it is repeated only where it was certainly not processed, which is a 429 or a connection that was never made. A 503
-says "not now" but not "not done", so it counts as unknown for a POST, with or without Retry-After; its caller re-reads.
+GET, HEAD, PUT and PATCH have the same effect once or twice. A POST has not, and the API has no idempotency key, so a
+POST is repeated only if the failed attempt had no effect (core.errors.had_no_effect). In every other case the caller
+reads again what the POST may have created.
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.core.errors import RateLimitError, ServerError, TransportError, UnavailableError
+from router.core.backoff import backoff
+from router.core.errors import ServerError, had_no_effect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from router.core.errors import UnavailableError
 
 REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "PUT", "PATCH"})
 _REDIRECTS: Final = range(300, 400)
 
 
-def is_unprocessed(error: UnavailableError) -> bool:
-    """Tell whether the request certainly had no effect."""
-    return isinstance(error, RateLimitError) or (isinstance(error, TransportError) and not error.is_sent)
-
-
 def _may_help(error: UnavailableError, *, is_repeatable: bool) -> bool:
     if isinstance(error, ServerError) and error.status in _REDIRECTS:
-        return False  # a wrong base URL or a portal in between: an operator must mend it
-    return is_repeatable or is_unprocessed(error)
+        return False  # a wrong base URL or a proxy in between: needs operator action
+    return is_repeatable or had_no_effect(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,5 @@ class RetryPolicy:
         """
         if attempt > self.retries or not _may_help(error, is_repeatable=is_repeatable):
             return None
-        jitter = random() * min(self.ceiling, self.base * 2.0 ** (attempt - 1))
-        delay = (error.retry_after or 0.0) + jitter
+        delay = (error.retry_after or 0.0) + backoff(self.base, attempt - 1, ceiling=self.ceiling, jitter=random())
         return delay if delay < remaining else None

@@ -18,10 +18,17 @@ import orjson
 
 from router.conversations.answers import ApiResponse, RawAnswer, to_answer, to_error
 from router.conversations.limiter import Limiter
-from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy, is_unprocessed
+from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy
 from router.conversations.session import OK, Request, Session
 from router.conversations.urls import encode_query, fill_path, follow_link, generalize, trim_base
-from router.core.errors import ApiError, RateLimitError, RequestError, TransportError, UnavailableError
+from router.core.errors import (
+    ApiError,
+    RateLimitError,
+    RequestError,
+    TransportError,
+    UnavailableError,
+    had_no_effect,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -181,7 +188,7 @@ class Transport:
             await self._sleep(delay)
 
     def _decide(self, request: Request, call: _Call, error: UnavailableError) -> float | None:
-        call.is_sent = call.is_sent or not is_unprocessed(error)
+        call.is_sent = call.is_sent or not had_no_effect(error)
         if isinstance(error, TransportError):
             error.is_sent = call.is_sent  # a refused connection does not undo what an earlier attempt may have done
         if self._session.is_closed:

@@ -159,3 +159,14 @@ class TransportError(UnavailableError):
     def __init__(self, message: str, *, is_sent: bool = True) -> None:
         super().__init__(message)
         self.is_sent = is_sent
+
+
+def had_no_effect(error: ApiError) -> bool:
+    """Tell whether the failed request certainly changed nothing: it was refused, or it never reached the API.
+
+    The answer decides whether a POST may be repeated, as the API has no idempotency key. A 503 says "not now" but not
+    "not done", so it does not count, with or without Retry-After.
+    """
+    if isinstance(error, TransportError):
+        return not error.is_sent
+    return isinstance(error, RateLimitError) or not isinstance(error, UnavailableError)

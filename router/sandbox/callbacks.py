@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
+from router.core.backoff import backoff
 from router.core.signing.twilio import sign
 from router.sandbox.clock import SECOND
 
@@ -157,7 +158,7 @@ class Deliverer:
         status: int | None = None
         for attempt in range(1 + options.callback_retries):
             if attempt:
-                await asyncio.sleep(backoff(options.callback_backoff_seconds, attempt))
+                await asyncio.sleep(backoff(options.callback_backoff_seconds, attempt - 1))
             status = await self._post(delivery, options)
             if status in _OK:
                 return True
@@ -188,11 +189,6 @@ class Deliverer:
             ):
                 return response.status
         return None
-
-
-def backoff(first: float, retry: int) -> float:
-    """Return the seconds to wait before the `retry`-th retry, which doubles from `first`."""
-    return first * 2.0 ** (retry - 1)
 
 
 def signed_url(url: str, body: bytes) -> str:

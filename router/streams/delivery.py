@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final
 
+from router.core.backoff import backoff
 from router.core.values import value
 
 
@@ -89,16 +90,9 @@ class Limits:
 #: Seconds: the shortest and the longest pause between two attempts at one entry.
 SHORTEST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 30.0
-#: Doublings after which every pause has reached LONGEST_PAUSE.
-_MAX_DOUBLINGS: Final = 10
-
-
-def pause_after_failure(first: float, tries: int) -> float:
-    """Return the pause after a failed attempt: `first`, doubled for each of the `tries` before."""
-    return min(first * 2.0 ** min(tries, _MAX_DOUBLINGS), LONGEST_PAUSE)
 
 
 def pause_of(later: Later, tries: int) -> float:
     """Return the pause that a verdict asks for, doubled for each of the `tries` before; never shorter than asked."""
     first = max(later.delay, SHORTEST_PAUSE)
-    return max(first, min(first * 2.0 ** min(tries, _MAX_DOUBLINGS), LONGEST_PAUSE, later.longest))
+    return max(first, backoff(first, tries, ceiling=min(LONGEST_PAUSE, later.longest)))

@@ -18,9 +18,9 @@ class Pages:
 
     async def __call__(self, query):
         self.queries.append(dict(query))
-        from router.conversations import Answer
+        from router.conversations import ApiResponse
 
-        return Answer(200, {}, self.pages[len(self.queries) - 1])
+        return ApiResponse(200, {}, self.pages[len(self.queries) - 1])
 
 
 def page(ids, token=None):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.conversations.retry import RetryPolicy, is_unprocessed
+from router.conversations.retry import RetryPolicy
 from router.core.errors import RateLimitError, ServerError, TransportError
 
 POLICY = RetryPolicy()
@@ -31,14 +31,6 @@ def test_what_is_repeated(error, for_put, for_post):
     """A request of unknown fate is repeated only if repeating it is harmless."""
     assert (decide(error, is_repeatable=True) is not None) == for_put
     assert (decide(error, is_repeatable=False) is not None) == for_post
-
-
-def test_only_the_unprocessed_is_certain():
-    """A 429 and a connection never made had no effect; of a 503 nobody knows."""
-    assert is_unprocessed(RateLimitError(""))
-    assert is_unprocessed(TransportError("", is_sent=False))
-    assert not is_unprocessed(TransportError("", is_sent=True))
-    assert not is_unprocessed(ServerError("", status=503))
 
 
 def test_back_off_doubles_up_to_the_ceiling():

@@ -68,3 +68,22 @@ def test_lost_answer_may_have_had_an_effect():
     assert errors.TransportError("reset").is_sent
     assert not errors.TransportError("refused", is_sent=False).is_sent
     assert errors.TransportError("reset").status == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "had_none"),
+    [
+        pytest.param(errors.RequestError("", status=400), True, id="400"),
+        pytest.param(errors.AuthenticationError("", status=401), True, id="401"),
+        pytest.param(errors.ConflictError("", status=409), True, id="409"),
+        pytest.param(errors.RateLimitError("", status=429), True, id="429"),
+        pytest.param(errors.TransportError("", is_sent=False), True, id="not-sent"),
+        pytest.param(errors.TransportError("", is_sent=True), False, id="answer-lost"),
+        pytest.param(errors.ServerError("", status=500), False, id="500"),
+        pytest.param(errors.ServerError("", status=503, retry_after=1.0), False, id="503-retry-after"),
+        pytest.param(errors.UnavailableError(""), False, id="unavailable"),
+    ],
+)
+def test_requests_that_certainly_changed_nothing(error, had_none):
+    """A refusal and a request that never left had no effect; of every other failure it is unknown."""
+    assert errors.had_no_effect(error) is had_none

@@ -9,7 +9,8 @@ import socket
 import pytest
 from twilio.request_validator import RequestValidator
 
-from router.sandbox.callbacks import backoff, signed_url
+from router.core.backoff import backoff
+from router.sandbox.callbacks import signed_url
 from tests.sandbox.harness import BY_CHANNEL, CUSTOMER, OURS, TOKEN, opening, pair, seat
 
 
@@ -122,8 +123,10 @@ async def test_giving_up(told, receiver, caplog, answers, attempts):
     assert "callback given up: CONVERSATION_CREATED" in caplog.text
 
 
-async def test_nobody_listens(sandbox):
-    """A receiver that is not there is tried again, then the event is given up."""
+async def test_nobody_listens(sandbox, monkeypatch):
+    """A receiver that is not there is tried again after a doubling wait, then the event is given up."""
+    waits = []
+    monkeypatch.setattr("router.sandbox.callbacks.backoff", lambda *args: waits.append(backoff(*args)) or 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         await tell(sandbox, [{"url": f"http://127.0.0.1:{taken.getsockname()[1]}/hook"}])
@@ -131,11 +134,7 @@ async def test_nobody_listens(sandbox):
         await sandbox.settled()
     counts = (await sandbox.get("/sandbox/callbacks")).body
     assert (counts["attempts"], counts["failed"]) == (4, 1)
-
-
-def test_waits_double():
-    """The default retries wait 1, 2 and 4 seconds."""
-    assert [backoff(1.0, retry) for retry in (1, 2, 3)] == [1.0, 2.0, 4.0]
+    assert waits == [0.001, 0.002, 0.004]
 
 
 async def test_a_url_that_is_none(sandbox):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.errors import AuthenticationError, RateLimitError, TransportError, UnavailableError
+from router.core.errors import AuthenticationError, UnavailableError, had_no_effect
 from router.core.resolution.requests import Unusable, Wait
 
 if TYPE_CHECKING:
@@ -26,8 +26,5 @@ def setback_of(error: ApiError, doing: str) -> Wait | Unusable:
     if isinstance(error, AuthenticationError):
         return Wait(reason, LONG_WAIT)
     if isinstance(error, UnavailableError):
-        is_unsure = not isinstance(error, RateLimitError) and not (
-            isinstance(error, TransportError) and not error.is_sent
-        )
-        return Wait(reason, error.retry_after or SHORT_WAIT, is_unsure=is_unsure)
+        return Wait(reason, error.retry_after or SHORT_WAIT, is_unsure=not had_no_effect(error))
     return Unusable(f"{reason} {error}")

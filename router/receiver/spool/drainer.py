@@ -17,6 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from router import metrics
+from router.core.backoff import backoff
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
 from router.logs import describe, log
@@ -185,5 +186,5 @@ def aged(fields: InboundFields, now: int) -> InboundFields:
 
 def pause_after(failures: int) -> float:
     """Return seconds to wait after so many failures in a row: twice as long each time, and never for all alike."""
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+    return backoff(FIRST_PAUSE, failures - 1, ceiling=LONGEST_PAUSE, jitter=jitter)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
 from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, split_by_server
@@ -24,7 +25,7 @@ from router.streams.consuming.pending import PendingEntries
 from router.streams.consuming.poison_isolation import SUSPECT_AFTER, PoisonIsolation
 from router.streams.consuming.reading import Reading
 from router.streams.consuming.window import WorkResult
-from router.streams.delivery import Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_after_failure, pause_of
+from router.streams.delivery import LONGEST_PAUSE, Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_of
 from router.streams.store.dead_letters import reason_of
 from router.tasks import end
 
@@ -52,14 +53,14 @@ class Outcome(Enum):
 
 @dataclass(slots=True)
 class _Tries:
-    """The attempts at one entry in this process; `pause` is the time in seconds before the next one.
+    """The attempts at one entry in this process; `pause` is the time in seconds before the next one, None: back-off.
 
     `is_begun`: an attempt may have had an effect that the next must look for. `is_queued`: it only waits for its turn.
     """
 
     delivery: Delivery
     count: int = 0
-    pause: float = 0.0
+    pause: float | None = None
     is_queued: bool = False
     is_begun: bool = False
 
@@ -239,9 +240,10 @@ class StreamConsumer:
         result = WorkResult.FINISHED
         try:
             while result is WorkResult.FINISHED and await self._try(tries) is Outcome.RETRY:
+                pause = self._back_off(tries) if tries.pause is None else tries.pause
                 tries.count += 1
                 async with window.parked():
-                    await asyncio.sleep(tries.pause)
+                    await asyncio.sleep(pause)
                 if tries.is_queued and window.has_earlier(subject, delivery):
                     result = WorkResult.REQUEUE
         finally:
@@ -254,15 +256,14 @@ class StreamConsumer:
         if tries.is_begun and not tries.delivery.is_redelivered:
             tries.delivery = replace(tries.delivery, is_redelivered=True)
         delivery = tries.delivery
-        tries.pause = pause_after_failure(self._limits.retry_delay, tries.count)
-        tries.is_begun, tries.is_queued = True, False
+        tries.pause, tries.is_begun, tries.is_queued = None, True, False
         try:
             return await self._settle(tries, await self._attempt(delivery))
         except (RedisError, ConnectionError, TimeoutError) as error:
             log("redis.failed", level="warning", entry=delivery.entry_id, error=f"{type(error).__name__}: {error}")
             return Outcome.RETRY
         except (UnavailableError, AuthenticationError) as error:
-            tries.pause = error.retry_after or tries.pause
+            tries.pause = error.retry_after or None
             return await self._wait(tries, f"{type(error).__name__}: {error}")
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) is not None and task.cancelling():
@@ -270,6 +271,9 @@ class StreamConsumer:
             return await self._fail(tries, error)  # something that the attempt awaited was canceled, not this task
         except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
             return await self._fail(tries, error)
+
+    def _back_off(self, tries: _Tries) -> float:
+        return backoff(self._limits.retry_delay, tries.count, ceiling=LONGEST_PAUSE)
 
     async def _settle(self, tries: _Tries, verdict: Verdict) -> Outcome:
         """Carry out the verdict of an attempt."""

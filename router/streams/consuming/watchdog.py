@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from redis.exceptions import ReadOnlyError
 
+from router.core.backoff import backoff
 from router.logs import log
 from router.streams.client.connection import Redis, RedisError
 from router.streams.consuming.groups import ensure_group
@@ -108,7 +109,7 @@ class Watchdog:
                     # The primary is elsewhere now. A command that takes such a connection at this moment fails anyway.
                     await self._redis.connection_pool.disconnect(inuse_connections=False)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = backoff(pause, 1, ceiling=LONGEST_PAUSE)
             else:
                 log("reading.resumed", group=self._group)
                 return

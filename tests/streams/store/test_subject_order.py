@@ -8,7 +8,7 @@ from router.core.keys import RESOLVER, Keys
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.consuming.groups import ensure_group
 from router.streams.consuming.window import HELD_PER_SLOT
-from router.streams.delivery import LONGEST_PAUSE, SHORTEST_PAUSE, Delivery, Done, Later, pause_after_failure, pause_of
+from router.streams.delivery import Delivery, Done, Later
 from router.streams.store import append
 from router.streams.store.append import Appender
 from router.streams.store.subject_order import SubjectOrder
@@ -162,24 +162,3 @@ async def test_several_consumers_keep_the_order_of_each_subject(enter, redis, re
         await until(lambda: len(ordered.done) == len(ids), 110)
     for number in range(3):
         assert [one for one in ordered.done if ids.index(one) % 3 == number] == ids[number::3]
-
-
-@pytest.mark.parametrize(
-    ("later", "tries", "expected"),
-    [
-        (Later("", 0.05), 0, 0.05),
-        (Later("", 0.05), 3, 0.4),
-        (Later("", 0.05), 99, LONGEST_PAUSE),
-        (Later("", 60.0), 4, 60.0),
-        (Later("", 0.0), 0, SHORTEST_PAUSE),
-        (Later("", 0.05, longest=1.0), 99, 1.0),
-    ],
-)
-def test_pauses(later, tries, expected):
-    """A pause doubles up to a limit, the verdict's own where it has one, and is never shorter than asked."""
-    assert pause_of(later, tries) == pytest.approx(expected)
-
-
-def test_pauses_after_failures():
-    """They double up to the longest."""
-    assert [pause_after_failure(0.1, tries) for tries in (0, 1, 2, 1000)] == [0.1, 0.2, 0.4, LONGEST_PAUSE]
