@@ -350,10 +350,10 @@ def test_cluster_and_sentinel_are_named_in_the_client_only():
 @pytest.mark.parametrize(
     ("pattern", "place"),
     [
-        (r"def is_unprocessed\b", "router.core.errors"),
+        (r"def had_no_effect\b", "router.core.errors"),
         (r"2(\.0)? \*\* ", "router.core.backoff"),
     ],
-    ids=["was the POST processed", "back-off"],
+    ids=["had the request no effect", "back-off"],
 )
 def test_rule_has_one_place(pattern, place):
     """A rule that stands twice will be changed once."""
