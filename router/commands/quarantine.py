@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +13,7 @@ import orjson
 from router.commands.connected import connected
 from router.commands.redaction import masked_body, masked_path, plain
 from router.core.timestamps import to_text
-from router.receiver.readmission import make_readmission
+from router.receiver.replay import QuarantineReplay
 from router.receiver.serve import REQUIRED
 from router.streams.store.quarantine import Kept, find, list_kept
 
@@ -129,15 +128,15 @@ async def replay_quarantined(arguments: argparse.Namespace) -> int:
         print(_TRUST_WARNING, file=sys.stderr)
     replayed, left = 0, 0
     async with connected(REQUIRED) as (redis, settings):
-        readmission = make_readmission(settings, redis, lambda: time.time_ns() // 1000)
+        replay = QuarantineReplay(settings, redis)
         async for name, kept in _chosen(redis, settings, arguments):
             if kept is None:
                 print(f"{name}: no such entry in the quarantine", file=sys.stderr)
                 left += 1
                 continue
-            outcome = await readmission.replay(kept, is_trusted=arguments.trust)
+            outcome = await replay.replay(kept, is_trusted=arguments.trust)
             print(f"{name}: {plain(outcome.text)}")
-            replayed, left = replayed + outcome.is_in, left + (not outcome.is_in)
+            replayed, left = replayed + outcome.is_accepted, left + (not outcome.is_accepted)
     print(f"{replayed} replayed" + (f", {left} not" if left else ""))
     return 1 if left else 0
 

@@ -1,9 +1,9 @@
-"""What a webhook is answered, and how that becomes a response.
+"""Answers to webhooks, and the responses made from them.
 
-Nearly every webhook gets the same few bytes, and aiohttp would make their head anew each time: a tenth of what a
-webhook costs. So the usual answer of a source is a `Ready` response, made once and sent to whoever asks. Everything
-else is an ordinary response, and so is the usual answer where its connection is not usual: HTTP/1.0, a caller who wants
-it closed or does not read, a receiver that is stopping.
+Nearly every webhook of a source gets the same few bytes, and aiohttp would make their head anew each time: a tenth of
+the cost of a webhook. The constant answer of a source is therefore a SharedResponse, made once and sent to all callers.
+Every other answer is an ordinary response. So is the constant one on an unusual connection: HTTP/1.0, a caller that
+asks to close it or does not read, a receiver that is stopping.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class Ready(web.Response):
-    """A response (200) that is the same each time, for as many callers as there are.
+class SharedResponse(web.Response):
+    """A response (200) that is sent unchanged to any number of callers.
 
-    Those of one turn of the event loop are answered in a row at the beginning of the next, when the log lines of their
-    webhooks, which were asked for before (router.logs.log_soon), are written. It is also before aiohttp goes on with
-    any of their connections: that waits for a task which ends after this has been asked for.
+    The callers of one turn of the event loop are answered together at the beginning of the next. By then the log lines
+    of their webhooks have been written, which were scheduled before (router.logs.log_soon). aiohttp has not yet gone on
+    with any of their connections: that waits for a task which ends after this response has been scheduled.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:
@@ -35,30 +35,30 @@ class Ready(web.Response):
 
     @property
     def keep_alive(self) -> bool:
-        """It never ends its connection."""
+        """Always True: this response never ends its connection."""
         return True
 
     async def prepare(self, request: web.BaseRequest) -> None:
-        """Have all of it sent; raises ConnectionResetError if the caller has gone away."""
+        """Schedule the whole response; raises ConnectionResetError if the caller has disconnected."""
         transport = request.transport
         if transport is None:
-            raise ConnectionResetError("the caller has gone away")
+            raise ConnectionResetError("the caller has disconnected")
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._send)
         self._waiting.append(transport)
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to send."""
+        """Do nothing: the whole response is scheduled already."""
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         second = int(time.time())
         if second != self._second:
-            self._second, self._bytes = second, self._written(second)
+            self._second, self._bytes = second, self._render(second)
         for transport in waiting:
             transport.write(self._bytes)
 
-    def _written(self, second: int) -> bytes:
+    def _render(self, second: int) -> bytes:
         headers = {**self.headers, "Content-Length": self.content_length, "Date": formatdate(second, usegmt=True)}
         lines = ("HTTP/1.1 200 OK", *(f"{name}: {text}" for name, text in headers.items()), "", "")
         return "\r\n".join(lines).encode() + (self.body if isinstance(self.body, bytes) else b"")
@@ -66,18 +66,18 @@ class Ready(web.Response):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a webhook is answered; `ready` is the same as a response, where there is one."""
+    """The answer to a webhook; `shared` is the same as a SharedResponse, if it is a constant one."""
 
     status: int = 200
     body: bytes = b""
     content_type: str = "text/plain"
     headers: Mapping[str, str] | None = None
-    ready: Ready | None = None
+    shared: SharedResponse | None = None
 
     def to(self, request: web.BaseRequest, *, is_last: bool) -> web.Response:
         """Return the response to `request`; `is_last` closes its connection."""
-        if self.ready is not None and not is_last and _is_usual(request):
-            return self.ready
+        if self.shared is not None and not is_last and _can_share(request):
+            return self.shared
         response = web.Response(
             status=self.status, body=self.body, content_type=self.content_type, headers=self.headers
         )
@@ -86,10 +86,11 @@ class Answer:
         return response
 
 
-def usual_answer(body: bytes, content_type: str) -> Answer:
-    """Return an answer that most webhooks of a source get."""
-    return Answer(200, body, content_type, ready=Ready(body, content_type))
+def make_constant(body: bytes, content_type: str | None) -> Answer:
+    """Return the constant answer of a source."""
+    content_type = content_type or "text/plain"
+    return Answer(200, body, content_type, shared=SharedResponse(body, content_type))
 
 
-def _is_usual(request: web.BaseRequest) -> bool:
+def _can_share(request: web.BaseRequest) -> bool:
     return request.version == HttpVersion11 and request.keep_alive and not request.protocol.writing_paused

@@ -14,15 +14,12 @@ from aiohttp.hdrs import EXPECT
 from router import metrics
 from router.core.events import SourceName
 from router.core.keys import Target
-from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
 from router.process.apis import make_replication
-from router.receiver.answers import Ready
-from router.receiver.authentication import SignatureAuthenticator
-from router.receiver.ingest import Ingest
-from router.receiver.mail_authentication import make_mail_door
-from router.receiver.readiness import NODE_PATIENCE, PATIENCE, make_ping, make_readyz
+from router.receiver.answers import SharedResponse
+from router.receiver.ingest import Ingest, make_authenticators
+from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
 from router.receiver.refusals import Quarantine
 from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.spool import Spool
@@ -43,41 +40,35 @@ RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 REDIS: Final = web.AppKey("redis", Redis)
-#: Set once no new connection is taken: from then on every answer is the last one of its connection.
+#: Set once no new connections are accepted: from then on every answer is the last one of its connection.
 STOPPING: Final = web.AppKey("stopping", asyncio.Event)
-#: What takes the webhooks that are posted to a path; the router has it too.
-TAKERS: Final = web.AppKey("takers", dict[str, RouteHandler])
+#: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
+WEBHOOK_HANDLERS: Final = web.AppKey("webhook_handlers", dict[str, RouteHandler])
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
 def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
-    """Return the receiver; `redis` replaces the connection to REDIS_URL (tests) and is then not closed here."""
+    """Return the receiver; `redis` replaces the connection to REDIS_URL (in tests) and is then not closed here."""
     app = web.Application(client_max_size=settings.max_body_bytes)
-    app[REDIS] = redis or connect(settings.redis, node_timeout=NODE_PATIENCE)
+    app[REDIS] = redis or connect(settings.redis, node_timeout=NODE_TIMEOUT)
     app[STOPPING] = asyncio.Event()
     spool = _make_spool(settings)
-    patience, replication = PATIENCE if spool else None, make_replication(settings)
+    patience, replication = REDIS_TIMEOUT if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
-    door = SignatureAuthenticator(
-        settings.accounts,
-        base_urls(settings.public_base_url or ""),
-        max_body_bytes=settings.max_body_bytes,
-        shadow=settings.shadow,
-        responders={SourceName.VOICE: _make_voice(settings, app[REDIS])},
-    )
+    responders = {SourceName.VOICE: _make_voice(settings, app[REDIS])}
+    authenticators = make_authenticators(settings, responders=responders, shadow=settings.shadow)
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
-    doors = {SourceName.EMAIL: make_mail_door(settings)}
-    ingest = Ingest(appender=appender, door=door, doors=doors, quarantine=quarantine, spool=spool)
-    app[TAKERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
-    for path, take in app[TAKERS].items():
-        app.router.add_post(path, take)
+    ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool)
+    app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
+    for path, handle in app[WEBHOOK_HANDLERS].items():
+        app.router.add_post(path, handle)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", make_readyz(ping, spool))
     app.router.add_get("/metrics", _metrics(settings, spool))
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
-    async def life(app: web.Application) -> AsyncIterator[None]:
+    async def lifespan(app: web.Application) -> AsyncIterator[None]:
         drainer = Drainer(spool, appender, ping, keys=settings.keys) if spool else None
         if drainer is not None:
             await drainer.start()
@@ -89,19 +80,19 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         if redis is None:
             await app[REDIS].aclose()
 
-    app.cleanup_ctx.append(life)
+    app.cleanup_ctx.append(lifespan)
     return app
 
 
 def _make_spool(settings: Settings) -> Spool | None:
-    """Return the spool, None where the settings want none."""
+    """Return the spool, or None if the settings disable it."""
     if not settings.spool_max_bytes:
         return None
     return Spool(Path(settings.spool_dir), settings.namespace, settings.spool_max_bytes)
 
 
 def _make_voice(settings: Settings, redis: Redis) -> VoiceResponder:
-    """Return what answers calls; raises SettingsError for a policy or templates that are not right."""
+    """Return the responder for calls; raises SettingsError for a wrong policy or wrong templates."""
     templates = load_voice(settings)
     for note in (*templates.notes, *_unknown_configurations(settings, templates)):
         log("voice.note", note=note)
@@ -116,31 +107,34 @@ def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> li
     return [f"{sid} has no configuration id: its calls are put into no conversation" for sid in without]
 
 
-def shortcut(app: web.Application, usual: AnyHandler) -> AnyHandler:
-    """Return `usual`, the whole application, with webhooks going past its router, which would cost each a twentieth."""
-    takers = app[TAKERS]
+def bypass_routing(app: web.Application, application: AnyHandler) -> AnyHandler:
+    """Return a handler that passes webhooks to their handlers directly, and all other requests to `application`.
+
+    aiohttp's router would cost each webhook a twentieth of its time.
+    """
+    webhook_handlers = app[WEBHOOK_HANDLERS]
 
     def handle(request: web.Request) -> Awaitable[web.StreamResponse]:
-        take = takers.get(request.raw_path.partition("?")[0], usual)
-        return take(request) if request.method == "POST" and EXPECT not in request.headers else usual(request)
+        handler = webhook_handlers.get(request.raw_path.partition("?")[0], application)
+        return handler(request) if request.method == "POST" and EXPECT not in request.headers else application(request)
 
     return handle
 
 
 def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        answer = await ingest.take(request, source)
+        answer = await ingest.handle(request, source)
         response = answer.to(request, is_last=stopping.is_set())
-        if not isinstance(response, Ready):
-            await asyncio.sleep(0)  # its log line is written first, with those of all that were taken in this turn
+        if not isinstance(response, SharedResponse):
+            await asyncio.sleep(0)  # its log line is written first, together with those of this turn of the loop
         return response
 
     return handle
 
 
 async def _refuse(request: web.Request) -> web.Response:
-    """Answer what no route takes: without a word, but logged, since a wrong URL or method at Twilio loses messages."""
-    path = request.rel_url.raw_path  # decoded, another path could look like one of ours
+    """Answer a request without a route: no body, but a log line, since a wrong URL at Twilio loses messages."""
+    path = request.rel_url.raw_path  # not decoded, or another path could look like one of the routes
     source = next((source for source in SOURCES.values() if source.path == path), None)
     name = source.name if source else "none"
     status, result = (405, "method") if source or path in _OPERATORS else (404, "path")
@@ -152,7 +146,7 @@ async def _refuse(request: web.Request) -> web.Response:
 
 
 async def _healthz(_: web.Request) -> web.Response:
-    """Alive: the event loop answers."""
+    """Answer 200 as long as the event loop runs."""
     return web.json_response({"status": "ok"})
 
 

@@ -1,8 +1,8 @@
-"""The path of one webhook: type, size, signature, key, append, answer.
+"""The path of one webhook: authenticate, append, answer.
 
-Answers are final statements to Twilio: 200 means durable, in Redis or in the spool (also for a duplicate), 403, 400,
-413 and 415 mean never, 503 means later. A body never says why: Twilio may send it on to a customer. The log line does,
-masked.
+A status is final for Twilio: 200 means that the event is durable, in Redis or in the spool, or was before (a
+duplicate); 403, 400, 413 and 415 mean that it will never be accepted; 503 means later. The body of an answer never says
+why, because Twilio may pass it on to a customer; the log line does, masked.
 """
 
 from __future__ import annotations
@@ -14,88 +14,107 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
+from router.core.events import SourceName
+from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
-from router.receiver.answers import Answer, usual_answer
-from router.receiver.authentication import Authenticator, RefusalContext
+from router.receiver.answers import Answer, make_constant
+from router.receiver.authentication import Authenticator, RefusalContext, SignatureAuthenticator
+from router.receiver.mail_authentication import make_mail_authenticator
 from router.receiver.refusals import Quarantine, make_refused
 from router.streams.store.append import Appender, InboundFields, is_outage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiohttp import web
 
-    from router.core.events import SourceName
     from router.inbound.sources import Source
     from router.inbound.webhook import Piece
+    from router.receiver.authentication import Responder
     from router.receiver.spool.spool import Spool
+    from router.settings.model import Settings
 
-#: Seconds after which a caller that was told 503 shall come again.
+#: Seconds after which a caller that got 503 is asked to try again.
 RETRY_AFTER: Final = "5"
-#: Of several results the first of these is that of the whole webhook.
+#: The result of a webhook with several events is the first of these that one of them has.
 _RESULTS: Final = ("spooled", "accepted", "duplicate")
 _LEVELS: Final[dict[int, str]] = {HTTPStatus.OK: "info", HTTPStatus.INTERNAL_SERVER_ERROR: "error"}
 
 
-class Ingest:
-    """Takes webhooks of all sources in; `doors` are those that are not the usual one.
+def make_authenticators(
+    settings: Settings,
+    *,
+    responders: Mapping[SourceName, Responder] | None = None,
+    shadow: Collection[SourceName] = (),
+) -> dict[SourceName, Authenticator]:
+    """Return the authenticator of each event source."""
+    signed = SignatureAuthenticator(
+        settings.accounts,
+        base_urls(settings.public_base_url or ""),
+        max_body_bytes=settings.max_body_bytes,
+        responders=responders,
+        shadow=shadow,
+    )
+    return {**dict.fromkeys(SOURCES, signed), SourceName.EMAIL: make_mail_authenticator(settings)}
 
-    What is refused goes to the `quarantine`, what Redis cannot take to the `spool`, where there is one. `clock` gives
-    microseconds since 1970.
+
+class Ingest:
+    """Handles the webhooks of all sources; `authenticators` has one for each.
+
+    Refused webhooks go to the `quarantine`, and events that Redis cannot take to the `spool`; both are optional.
+    `clock` gives microseconds since 1970.
     """
 
     def __init__(
         self,
         *,
         appender: Appender,
-        door: Authenticator,
-        doors: Mapping[SourceName, Authenticator] | None = None,
+        authenticators: Mapping[SourceName, Authenticator],
         quarantine: Quarantine | None = None,
         spool: Spool | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._spool = spool
         self._appender = appender
-        self._door = door
-        self._doors = doors or {}
+        self._authenticators = authenticators
         self._quarantine = quarantine
         self._clock = clock
-        self._usual = {one.name: usual_answer(one.answer, one.answer_type or "text/plain") for one in SOURCES.values()}
+        self._constants = {one.name: make_constant(one.answer, one.answer_type) for one in SOURCES.values()}
 
-    async def take(self, request: web.Request, source: Source) -> Answer:
-        """Answer one webhook of `source`, and write its log line whatever happens."""
+    async def handle(self, request: web.Request, source: Source) -> Answer:
+        """Answer one webhook of `source`, and write its log line in every case."""
         begun, received_at = time.perf_counter(), self._clock()
         status, result, reason, key = 500, "failed", None, None
-        evidence = RefusalContext()
+        context = RefusalContext()
         try:
-            admission = await self._doors.get(source.name, self._door).admit(request, source, evidence)
-            pieces, reason = admission.pieces, admission.note
-            if len(pieces) == 1:  # as nearly always
+            accepted = await self._authenticators[source.name].authenticate(request, source, context)
+            pieces, reason = accepted.pieces, accepted.note
+            if len(pieces) == 1:  # the usual case
                 key = pieces[0].identity.key
                 result = await self._append(pieces[0], source, received_at)
             else:
                 key = f"{len(pieces)} events"
                 result = await self._append_all(pieces, source, received_at)
             status = 200
-            if admission.note is not None:
-                self._keep(request, source, AccountError(admission.note), evidence, received_at)
-            if admission.answer is None:
-                return self._usual[source.name]
-            return Answer(200, await admission.answer(), source.answer_type or "text/plain")
+            if accepted.note is not None:
+                self._keep(request, source, AccountError(accepted.note), context, received_at)
+            if accepted.answer is None:
+                return self._constants[source.name]
+            return Answer(200, await accepted.answer(), source.answer_type or "text/plain")
         except WebhookError as error:
             status, result, reason = error.status, error.reason, str(error)
-            self._keep(request, source, error, evidence, received_at)
+            self._keep(request, source, error, context, received_at)
             return Answer(error.status)
         except NotDurableError as error:
             status, result, reason = 503, "not-durable", str(error)
             return Answer(503, headers={"Retry-After": RETRY_AFTER})
-        except Exception as error:  # noqa: BLE001 - the composition root of a webhook: it ends in an answer and a line
+        except Exception as error:  # noqa: BLE001 - the root of a webhook: it always ends in an answer and a log line
             status, result, reason = 500, "failed", describe(error)
             return Answer(500)
         finally:
             metrics.count("router_webhooks", source.name, str(status), result)
-            why = {} if reason is None else {"reason": reason}  # a line with a None in it is looked through
+            why = {} if reason is None else {"reason": reason}  # log_soon searches a line with a None for such fields
             log_soon(
                 "webhook",
                 level=_LEVELS.get(status, "warning"),
@@ -108,28 +127,28 @@ class Ingest:
             )
 
     def _keep(
-        self, request: web.Request, source: Source, error: WebhookError, evidence: RefusalContext, received_at: int
+        self, request: web.Request, source: Source, error: WebhookError, context: RefusalContext, received_at: int
     ) -> None:
-        """Have a webhook kept that is refused, or of which a part is left out."""
+        """Store a webhook in the quarantine that is refused, or of which some events were left out."""
         if self._quarantine is not None:
-            self._quarantine.put(make_refused(request, source, error, evidence, received_at))
+            self._quarantine.put(make_refused(request, source, error, context, received_at))
 
     async def _append_all(self, pieces: list[Piece], source: Source, received_at: int) -> str:
-        """Return the result once all are durable; raises NotDurableError if one is not durable."""
+        """Return the result once all events are durable; raises NotDurableError if one is not."""
         results = await asyncio.gather(*[self._append(piece, source, received_at) for piece in pieces])
         return next((result for result in _RESULTS if result in results), source.empty)
 
     async def _append(self, piece: Piece, source: Source, received_at: int) -> str:
-        """Return what became of one event, once it is in Redis or, while Redis cannot take it, in the spool."""
+        """Return the result of one event once it is in Redis or, while Redis cannot take it, in the spool."""
         fields, spool = to_fields(piece, source, received_at), self._spool
-        if spool is not None and spool.is_on and not await spool.is_over():
+        if spool is not None and spool.is_active and not await spool.can_bypass():
             return await _put(spool, fields)
         try:
             return "accepted" if await self._appender.append(fields) else "duplicate"
         except NotDurableError as error:
             if spool is None or not is_outage(error):
                 raise
-            spool.begin(str(error))
+            spool.activate(str(error))
             return await _put(spool, fields)
 
 
@@ -138,7 +157,7 @@ async def _put(spool: Spool, fields: InboundFields) -> str:
 
 
 def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str = "") -> InboundFields:
-    """Return what is appended of one event; `received_at` in µs, `replayed_at` (ISO 8601) marks a replay."""
+    """Return the inbound entry of one event; `received_at` in µs, `replayed_at` (ISO 8601) marks a replay."""
     identity = piece.identity
     return InboundFields(
         source=source.name,

@@ -1,12 +1,13 @@
-"""The door of mails: proof and type by the headers, then the body as it comes, hashed and read and never held.
+"""Authentication of mails: proof and content type by the headers, then the body, hashed and parsed as it arrives.
 
-What the headers tell is judged before the body is read; of what they refuse a body that is small enough to be kept
-whole is read all the same, for the quarantine. Nothing that was read counts before the signature
-over all of it holds; a body that cannot be read is hashed to its end all the same, so that a forged mail is told
-nothing but 403. A request that carries a signature, or half of one, is never judged by Basic credentials instead: a
-policy that was switched on must not be avoidable by whoever learns the password in the webhook's URL.
+The headers are checked before the body is read. If they refuse the mail, its body is still read for the quarantine, as
+long as it is small enough to be kept whole. Nothing that was read counts before the signature over the whole body has
+been verified; a body that cannot be parsed is hashed to its end all the same, so a forged mail gets 403 and no other
+answer. A request with a signature, or half of one, is never checked by Basic credentials instead: otherwise anyone who
+knows the password in the webhook's URL could bypass the security policy
+(https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks).
 
-Of a mail that is refused the beginning is kept as evidence. A replay needs the whole body, and the headers with it.
+The beginning of a refused mail is kept. Replaying it takes the whole body and its headers.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ import time
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
 from router import metrics
-from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WebhookError
+from router.core.errors import AccountError, SignatureError, UnreadableError, WebhookError
 from router.core.signing.form import NO_FORM
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
 from router.inbound.email.inbound_parse import MailReader
 from router.inbound.webhook import Piece, Webhook
 from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
-from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes
+from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes, read_chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+
+    from aiohttp import web
 
     from router.core.accounts import Accounts
     from router.core.signing.mail import RunningMailVerifier
@@ -36,17 +37,14 @@ if TYPE_CHECKING:
     from router.inbound.sources import Source
     from router.settings.model import Settings
 
-#: Seconds that a mail may take in all (30 MB at 2 Mbit/s), and without a byte in between.
-BODY_TIMEOUT: Final = 120.0
-STALL_TIMEOUT: Final = 15.0
-#: Bytes of a body that are kept as evidence.
-MAX_EVIDENCE: Final = 256 * 1024
+#: Bytes of a refused mail that are kept.
+MAX_KEPT: Final = 256 * 1024
 _OFF: Final = "neither ROUTER_EMAIL_PUBLIC_KEYS nor ROUTER_EMAIL_CREDENTIALS is set"
-_NO_KEYS: Final = "ROUTER_EMAIL_PUBLIC_KEYS is not set, and nothing else judges a signed mail"
+_NO_KEYS: Final = "ROUTER_EMAIL_PUBLIC_KEYS is not set, so a signed mail cannot be verified"
 
 
 class MailAuthenticator:
-    """Mails that a signature or Basic credentials prove; without a `verifier` and `credentials` none are taken.
+    """Accepts mails with a valid signature or Basic credentials; without `verifier` and `credentials` it refuses all.
 
     `clock` gives seconds since 1970.
     """
@@ -65,64 +63,66 @@ class MailAuthenticator:
         self._credentials = credentials
         self._max_mail_bytes = max_mail_bytes
         self._clock = clock
-        self._room = InFlightBytes(MAILS_AT_ONCE)
+        self._in_flight = InFlightBytes(MAILS_AT_ONCE)
 
-    async def admit(self, request: web.Request, source: Source, evidence: RefusalContext) -> AcceptedWebhook:
-        """Return what an authentic mail holds, one event for each recipient; raises WebhookError for any other.
+    async def authenticate(self, request: web.Request, source: Source, context: RefusalContext) -> AcceptedWebhook:
+        """Return one event per recipient of an authentic mail; raises WebhookError for any other.
 
-        Raises NotDurableError where too many mails are on their way.
+        Raises NotDurableError while too many mails are being received.
         """
-        with self._room.place(1):
+        with self._in_flight.reserve(1):
             async with aclosing(read_chunks(request, self._max_mail_bytes)) as chunks:
-                return await self.admit_stream(request.headers, chunks, source, evidence)
+                return await self.authenticate_stream(request.headers, chunks, source, context)
 
-    async def admit_stream(
+    async def authenticate_stream(
         self,
         headers: Mapping[str, str],
         chunks: AsyncIterable[bytes],
         source: Source,
-        evidence: RefusalContext,
+        context: RefusalContext,
         *,
         check_age: bool = True,
         is_trusted: bool = False,
     ) -> AcceptedWebhook:
-        """Admit a mail that comes from anywhere; for a replay the age of its signature does not matter.
+        """Authenticate a mail from any origin; for a replay the age of its signature does not matter.
 
-        The names of `headers` may be of any case; `chunks` are the raw body, and not begun if the headers are wrong.
-        `is_trusted`: an operator vouches for it, and no proof is asked for.
+        The names in `headers` may be of any case. `chunks` are the raw body, not started if the headers are wrong.
+        `is_trusted`: an operator has confirmed the mail, so it needs no proof.
         """
-        evidence.is_cut = True  # until its body has been read to the end
+        context.is_cut = True  # until its body has been read to the end
         folded = {name.lower(): value for name, value in headers.items()}
         try:
             proof = None if is_trusted else self._begin_proof(folded, check_age=check_age)
             reading = _Reading(proof, folded.get("content-type"))
         except WebhookError:
-            await _keep(folded, chunks, evidence)
+            await _keep_small(folded, chunks, context)
             raise
         try:
             async for chunk in chunks:
-                reading.take(chunk)
+                reading.feed(chunk)
         finally:
-            evidence.body = bytes(reading.kept)  # whatever came: a mail that broke off is shown as far as it came
-        evidence.is_cut = reading.is_cut
-        pieces, note = self._split(await reading.finish(), source, evidence)
+            context.body = bytes(reading.kept)  # of a mail that broke off, as much as arrived
+        context.is_cut = reading.is_cut
+        pieces, note = self._split(await reading.finish(), source, context)
         return AcceptedWebhook(pieces, note=note)
 
-    async def readmit(
-        self, knock: RawRequest, source: Source, evidence: RefusalContext, *, is_trusted: bool = False
+    async def recheck(
+        self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
     ) -> AcceptedWebhook:
-        """Check again a mail that was refused; raises WebhookError.
+        """Check a stored mail again; raises WebhookError.
 
-        Credentials are not kept, so a mail that only they proved needs trust.
+        Credentials are not stored, so a mail that only they proved must be trusted.
         """
 
-        async def body() -> AsyncGenerator[bytes, None]:
-            yield knock.body
+        async def chunks() -> AsyncGenerator[bytes, None]:
+            yield raw.body
 
-        return await self.admit_stream(knock.headers, body(), source, evidence, check_age=False, is_trusted=is_trusted)
+        return await self.authenticate_stream(
+            raw.headers, chunks(), source, context, check_age=False, is_trusted=is_trusted
+        )
 
     def _begin_proof(self, headers: Mapping[str, str], *, check_age: bool) -> RunningMailVerifier | None:
-        """Return the check that the body is to pass, or None where credentials have proved who calls."""
+        """Return the verifier for the body, or None if credentials have proved the caller; raises SignatureError."""
         signature, timestamp = headers.get(SIGNATURE_HEADER.lower()), headers.get(TIMESTAMP_HEADER.lower())
         is_signed = signature is not None or timestamp is not None
         if self._credentials is not None and not is_signed:
@@ -133,9 +133,9 @@ class MailAuthenticator:
         return self._verifier.begin(timestamp, signature, now=self._clock() if check_age else None)
 
     def _split(
-        self, mails: tuple[ReceivedMail, ...], source: Source, evidence: RefusalContext
+        self, mails: tuple[ReceivedMail, ...], source: Source, context: RefusalContext
     ) -> tuple[list[Piece], str | None]:
-        """Return the events of a mail; recipients whose mailbox is of no account are left out and told of."""
+        """Return the events of a mail, and a note about recipients without a configured account, which are left out."""
         pieces: list[Piece] = []
         for mail in mails:
             account = self._accounts.of_mailbox(mail.recipient)
@@ -143,7 +143,7 @@ class MailAuthenticator:
                 pieces += source.split(Webhook(b"", NO_FORM, None, mails=(mail,)), account.sid)
         if not pieces:
             raise AccountError("none of its mailboxes is of an account that is configured")
-        evidence.account_id = pieces[0].identity.account_id
+        context.account_id = pieces[0].identity.account_id
         others = len(mails) - len(pieces)
         if not others:
             return pieces, None
@@ -152,7 +152,7 @@ class MailAuthenticator:
 
 
 class _Reading:
-    """One body under way: its check, its reader or why that gave up, and the beginning of what came."""
+    """One body in progress: its verifier, its parser or the error that stopped it, and the bytes to keep."""
 
     def __init__(self, proof: RunningMailVerifier | None, content_type: str | None) -> None:
         self._proof = proof
@@ -160,11 +160,11 @@ class _Reading:
         self.kept = bytearray()
         self.is_cut = False
 
-    def take(self, chunk: bytes) -> None:
-        """Take the next bytes of the body."""
-        room = MAX_EVIDENCE - len(self.kept)
-        self.kept += chunk[:room]
-        self.is_cut = self.is_cut or len(chunk) > room
+    def feed(self, chunk: bytes) -> None:
+        """Add the next bytes of the body."""
+        free = MAX_KEPT - len(self.kept)
+        self.kept += chunk[:free]
+        self.is_cut = self.is_cut or len(chunk) > free
         if self._proof is not None:
             self._proof.update(chunk)
         if isinstance(self._reader, MailReader):
@@ -174,65 +174,41 @@ class _Reading:
                 self._reader = error
 
     async def finish(self) -> tuple[ReceivedMail, ...]:
-        """Return the mail for each of its recipients, once it is proved; raises SignatureError or UnreadableError."""
+        """Return the mail, once for each recipient, after its proof; raises SignatureError or UnreadableError."""
         if self._proof is not None:
             self._proof.finish()
         if isinstance(self._reader, UnreadableError):
             raise self._reader
-        # a large HTML text takes up to a tenth of a second, in which the webhooks of others go on
+        # a large HTML text takes up to a tenth of a second: in a thread, so that other webhooks are not delayed
         return await asyncio.to_thread(self._reader.finish)
 
 
 def _open(content_type: str | None) -> MailReader | UnreadableError:
-    """Return the reader of a body; a type without a boundary is known to be authentic only once it was hashed."""
+    """Return a parser for the body, or the error to raise once the body has been hashed: the type has no boundary."""
     try:
         return MailReader(content_type)
     except UnreadableError as error:
         return error
 
 
-async def _keep(headers: Mapping[str, str], chunks: AsyncIterable[bytes], evidence: RefusalContext) -> None:
-    """Read a body that its headers refuse, as far as it can be kept whole: a missing key must not lose mails."""
+async def _keep_small(headers: Mapping[str, str], chunks: AsyncIterable[bytes], context: RefusalContext) -> None:
+    """Read a body that its headers refuse if it can be kept whole: a missing public key must not lose mails."""
     length = headers.get("content-length", "0")
-    if not length.isascii() or not length.isdigit() or int(length) > MAX_EVIDENCE:
+    if not length.isascii() or not length.isdigit() or int(length) > MAX_KEPT:
         return
     kept = bytearray()
-    with suppress(WebhookError):  # it breaks off: what is wrong with its headers is the answer
+    with suppress(WebhookError):  # if it breaks off, the answer is still the error of its headers
         async for chunk in chunks:
             kept += chunk
-            if len(kept) > MAX_EVIDENCE:
+            if len(kept) > MAX_KEPT:
                 break
         else:
-            evidence.is_cut = False
-    evidence.body = bytes(kept[:MAX_EVIDENCE])
+            context.is_cut = False
+    context.body = bytes(kept[:MAX_KEPT])
 
 
-async def read_chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """Yield the raw body as it comes.
-
-    Raises TooLargeError over `limit` bytes, unread where its length is said; UnreadableError if it does not arrive
-    whole, in time, or stops on the way.
-    """
-    if (request.content_length or 0) > limit:
-        raise TooLargeError(f"{request.content_length} bytes")
-    clock = asyncio.get_running_loop().time
-    deadline, size = clock() + BODY_TIMEOUT, 0
-    while True:
-        try:
-            async with asyncio.timeout_at(min(deadline, clock() + STALL_TIMEOUT)):
-                chunk = await request.content.readany()
-        except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
-            raise UnreadableError("the body did not arrive whole") from error
-        if not chunk:
-            return
-        size += len(chunk)
-        if size > limit:
-            raise TooLargeError(f"more than {limit} bytes")
-        yield chunk
-
-
-def make_mail_door(settings: Settings) -> MailAuthenticator:
-    """Return the door that the settings describe."""
+def make_mail_authenticator(settings: Settings) -> MailAuthenticator:
+    """Return the authenticator that the settings describe."""
     keys, credentials = settings.email_public_keys, settings.email_credentials
     return MailAuthenticator(
         settings.accounts,

@@ -1,4 +1,4 @@
-"""What `/readyz` answers: whether a webhook that came now could be made durable, in Redis or in the spool."""
+"""`/readyz`: whether a webhook that arrived now could be made durable, in Redis or in the spool."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
     from router.receiver.spool.spool import Spool
 
-#: Seconds that Redis may take to make an event durable, or to answer; then the spool takes over. Callers give up after
-#: 5 to 15 seconds, and the spool needs its own time too.
-PATIENCE: Final = 2.0
-#: Seconds that one node of a Cluster has for its part; more than replicas may take (ROUTER_REDIS_WAIT_TIMEOUT).
-NODE_PATIENCE: Final = 1.8
+#: Seconds that Redis may take to make an event durable, or to answer, before the spool takes over. Callers give up
+#: after 5 to 15 seconds, and the spool needs time too.
+REDIS_TIMEOUT: Final = 2.0
+#: Seconds for one node of a Cluster; more than its replicas may take (ROUTER_REDIS_WAIT_TIMEOUT).
+NODE_TIMEOUT: Final = 1.8
 
 
 def make_ping(redis: Redis) -> Callable[[], Awaitable[None]]:
-    """Return what raises RedisError or OSError unless Redis answers in time."""
+    """Return a function that raises RedisError or OSError unless Redis answers in time."""
 
     async def ping() -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(REDIS_TIMEOUT):
             await redis.ping()
 
     return ping

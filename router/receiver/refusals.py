@@ -1,8 +1,8 @@
-"""Puts what the door refused into the quarantine, behind the answer's back.
+"""Refused webhooks are written to the quarantine in the background, after the response has been sent.
 
-The caller has its answer by then: whatever becomes of the writing can neither delay it nor make another of it. So it
-is best effort, and bounded: what waits, in number and bytes, and how long Redis may take. What cannot be kept is
-counted and logged. One at a time, because the connections and the time of Redis belong to webhooks that are taken in.
+Writing can neither delay an answer nor change it. It is best effort and bounded: by the number and the bytes of the
+webhooks that wait, and by the time that Redis may take. Each one that cannot be kept is counted and logged. They are
+written one at a time, because the connections and the time of Redis belong to accepted webhooks.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from router.inbound.sources import Source
     from router.receiver.authentication import RefusalContext
 
-#: So many may wait to be written, with so many bytes in all.
+#: Webhooks that may wait to be written, and their bytes in all.
 MAX_WAITING: Final = 1000
 MAX_WAITING_BYTES: Final = 16 * 1_048_576
-#: Seconds that Redis may take to keep one.
-TIME_LIMIT: Final = 2.0
+#: Seconds that Redis may take to write one.
+WRITE_TIMEOUT: Final = 2.0
 
 
 def make_refused(
-    request: web.Request, source: Source, error: WebhookError, evidence: RefusalContext, received_at: int
+    request: web.Request, source: Source, error: WebhookError, context: RefusalContext, received_at: int
 ) -> Refused:
-    """Return what is known of a request that was refused; `received_at` in microseconds since 1970."""
+    """Return the quarantine entry of a refused request; `received_at` in microseconds since 1970."""
     is_announced = bool(request.content_length) or "Transfer-Encoding" in request.headers
     return Refused(
         source=source.name,
@@ -47,9 +47,9 @@ def make_refused(
         method=request.method,
         raw_path=raw_path_of(request),
         headers=shown_headers(request.headers.items()),
-        account_id=evidence.account_id,
-        body=evidence.body,
-        is_whole=not evidence.is_cut and (bool(evidence.body) or not is_announced),
+        account_id=context.account_id,
+        body=context.body,
+        is_whole=not context.is_cut and (bool(context.body) or not is_announced),
     )
 
 
@@ -61,17 +61,17 @@ class Quarantine:
         self._keys = keys
         self._bounds = bounds
         self._waiting: deque[Refused] = deque()
-        self._size, self._crowded = 0, 0
+        self._size, self._dropped = 0, 0
         self._writer: asyncio.Task[None] | None = None
 
     def put(self, refused: Refused) -> None:
-        """Have it written soon; returns at once and never raises."""
+        """Schedule a webhook to be written; returns at once and never raises."""
         if not self._bounds.entries:
             return
         refused = refused.within(self._bounds.size)
         if len(self._waiting) >= MAX_WAITING or (self._waiting and self._size + refused.size > MAX_WAITING_BYTES):
             metrics.count("router_quarantined", refused.reason, "failed")
-            self._crowded += 1
+            self._dropped += 1
             return
         self._waiting.append(refused)
         self._size += refused.size
@@ -79,29 +79,29 @@ class Quarantine:
             self._writer = asyncio.create_task(self._write(), name="quarantine")
 
     async def close(self) -> None:
-        """Wait until all that waits is written or given up, as long as Redis may take for one at a time."""
+        """Wait until everything is written or given up; each write has its own timeout."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
 
     async def _write(self) -> None:
-        """Write what waits, one by one; without an answer all of it is given up, since the rest would wait in vain."""
+        """Write one by one; if Redis does not answer, give up all that wait: they would only wait in vain."""
         try:
             while self._waiting:
                 refused = self._waiting[0]
-                async with asyncio.timeout(TIME_LIMIT):
+                async with asyncio.timeout(WRITE_TIMEOUT):
                     entry_id = await keep(self._redis, self._keys, refused, self._bounds)
                 metrics.count("router_quarantined", refused.reason, "kept" if entry_id else "repeat")
                 self._size -= self._waiting.popleft().size
-        except (RedisError, OSError) as error:  # OSError: a timeout is one too
+        except (RedisError, OSError) as error:  # a TimeoutError is an OSError
             for refused in self._waiting:
                 metrics.count("router_quarantined", refused.reason, "failed")
-            _tell(type(error).__name__, len(self._waiting))
+            _log_failure(type(error).__name__, len(self._waiting))
         finally:
-            if self._crowded:  # one line for all of a flood
-                _tell("too many waited", self._crowded)
+            if self._dropped:  # one line for a whole flood
+                _log_failure("too many waited", self._dropped)
             self._waiting.clear()
-            self._size, self._crowded, self._writer = 0, 0, None
+            self._size, self._dropped, self._writer = 0, 0, None
 
 
-def _tell(problem: str, webhooks: int) -> None:
+def _log_failure(problem: str, webhooks: int) -> None:
     log("quarantine.failed", level="error", problem=problem, webhooks=webhooks)

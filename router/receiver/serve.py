@@ -1,4 +1,4 @@
-"""The receiver as a process: one event loop on the port, or several processes that share it."""
+"""The receiver as a process: one event loop on a port, or several processes that share the port."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from aiohttp import web
 from router.logs import log
 from router.process.loop import fail, settle_heap, until_stopped, until_stopped_or
 from router.process.supervisor import Supervisor
-from router.receiver.app import STOPPING, create_app, shortcut
-from router.receiver.connections import allow_files, connections
+from router.receiver.app import STOPPING, bypass_routing, create_app
+from router.receiver.connections import allow_files, connection_factory
 
 if TYPE_CHECKING:
     from router.settings.model import Settings
 
-#: Settings without which there is nothing to check or to append to.
+#: Settings without which webhooks can be neither checked nor appended.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")
-#: So many callers may have connected while the loop is busy with others.
+#: Connections that the kernel accepts while the event loop is busy.
 BACKLOG: Final = 128
-#: Seconds that open connections get after SIGTERM to send what they were opened for.
-DRAIN: Final = 1.0
+#: Seconds after SIGTERM for open connections to send their requests.
+DRAIN_TIMEOUT: Final = 1.0
 
 
 async def serve(settings: Settings, *, share_port: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT; answers what is under way, then returns 0. `share_port` for several processes."""
+    """Serve until SIGTERM or SIGINT, then answer the requests in progress and return 0.
+
+    `share_port` lets several processes listen on the same port.
+    """
     runner = web.AppRunner(
         create_app(settings),
         access_log=None,
@@ -40,9 +43,9 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
     await runner.setup()
     try:
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
-        runner.server.request_handler = shortcut(runner.app, runner.server.request_handler)
+        runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
         loop = asyncio.get_running_loop()
-        connect = connections(runner.server, loop, allow_files(settings.max_connections))
+        connect = connection_factory(runner.server, loop, allow_files(settings.max_connections))
         listener = await loop.create_server(
             connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
         )
@@ -64,37 +67,37 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
 
 
 def _stop_listening(listener: asyncio.Server) -> list[socket.socket]:
-    """Close the listening sockets; returns the connections that were made and not accepted yet.
+    """Close the listening sockets; returns the connections that are established but not accepted yet.
 
-    Closing alone would reset those, and under load there always are some.
+    Closing alone would reset them, and under load there are always some.
     """
-    spare = [socket.socket(fileno=os.dup(each.fileno())) for each in listener.sockets]
+    copies = [socket.socket(fileno=os.dup(each.fileno())) for each in listener.sockets]
     listener.close()
-    last = []
-    for each in spare:
+    pending = []
+    for each in copies:
         with each, suppress(BlockingIOError):
             each.setblocking(False)
             while True:
-                last.append(each.accept()[0])
-    return last
+                pending.append(each.accept()[0])
+    return pending
 
 
 async def _drain(server: web.Server) -> None:
-    """Let every open connection send what it was opened for.
+    """Give open connections time to send a request.
 
-    aiohttp closes at once what is idle at that moment, which cuts off callers that have connected and not sent yet.
+    aiohttp closes idle connections at once, which cuts off callers that have connected but not sent yet.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN):
+        async with asyncio.timeout(DRAIN_TIMEOUT):
             while server.connections:  # noqa: ASYNC110 - aiohttp gives no event
                 await asyncio.sleep(0.01)
 
 
 async def serve_many(settings: Settings, processes: int) -> int:
-    """Run so many receivers on one port, start again what dies, and pass a stop on to all."""
+    """Run `processes` receivers on one port: restart those that die, and stop all together."""
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((settings.host, settings.port))  # bound, never listening: keeps a port 0 the same for all
+        reserved.bind((settings.host, settings.port))  # bound but not listening: port 0 becomes one port for all
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
         async with Supervisor(grace=settings.grace + 2, is_ordered=False) as supervisor:

@@ -1,9 +1,10 @@
-"""Answers calls: TwiML from the policy's decision and the target's template, within the request.
+"""Answers to calls: TwiML from the policy's decision and the target's template, within the request.
 
-The answer comes from the webhook alone, so a duplicate is answered like the first. What the door decides is how the
-call goes on; who is told of its participant the worker decides when there is one, by the same policy at its own time.
-A conversation is named only to a call that is in it already: which one a new call belongs to Twilio's grouping knows
-best, and one that has closed meanwhile would cost the call.
+The answer depends on the webhook alone, so a duplicate gets the same answer
+(https://www.twilio.com/docs/usage/webhooks/voice-webhooks). It decides how the call continues; which target gets the
+participant is decided by the worker once there is one, by the same policy at that time. The template gets a
+conversation id only if the call is in that conversation already: Twilio's grouping knows best which one a new call
+belongs to, and naming one that has closed meanwhile would end the call.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from router.inbound.webhook import Webhook
     from router.streams.store.calls import CallStore
 
-#: Seconds that the caller waits for us to look up the conversation of the call.
-LOOK_UP: Final = 0.3
+#: Seconds that looking up the conversation of a call may delay its answer.
+LOOKUP_TIMEOUT: Final = 0.3
 HANDED_OVER: Final = Decision(Target.HUMAN_AGENT, "handed over by the AI agent")
 _IN_PROGRESS: Final = "in-progress"
 
@@ -37,8 +38,8 @@ _IN_PROGRESS: Final = "in-progress"
 class VoiceResponder:
     """Answers the webhooks of the source `voice`. `url` is this route as Twilio calls it; `clock` gives µs since 1970.
 
-    What has nothing to execute (an end, an outgoing call, a request in the course of a call that hands nothing over) is
-    answered with an empty document.
+    A webhook after which nothing is to be executed (the end of a call, an outgoing call, a request during a call that
+    does not hand it over) is answered with an empty document.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class VoiceResponder:
         self._clock = clock
 
     async def __call__(self, webhook: Webhook, account: Account) -> bytes:
-        """Return the TwiML for a webhook."""
+        """Return the TwiML that answers a webhook."""
         call = read_call(webhook.form)
         decision = self._decide(call, account)
         if decision is None:
@@ -78,7 +79,7 @@ class VoiceResponder:
         return self._templates.answer(decision.target, values)
 
     def _decide(self, call: CallRequest, account: Account) -> Decision | None:
-        """Return who takes the call now, None if there is nothing to be done."""
+        """Return the target of the call now, None if nothing is to be executed."""
         if call.objection or call.is_over:
             return None
         if call.in_course:
@@ -94,7 +95,7 @@ class VoiceResponder:
 
     async def _find_conversation(self, account: Account, call: CallRequest) -> str:
         try:
-            async with asyncio.timeout(LOOK_UP):
+            async with asyncio.timeout(LOOKUP_TIMEOUT):
                 return (await self._calls.read(account.sid, call.sid)).conversation_id or ""
-        except (RedisError, OSError, TimeoutError):  # the call goes on without it
+        except (RedisError, OSError, TimeoutError):  # the call continues without it
             return ""

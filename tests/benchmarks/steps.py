@@ -23,8 +23,8 @@ from aiohttp import web
 from router import logs
 from router.core.keys import Keys
 from router.process.loop import run
-from router.receiver.app import create_app, shortcut
-from router.receiver.connections import connections
+from router.receiver.app import bypass_routing, create_app
+from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.worker.app import working
 from tests.benchmarks import webhooks
@@ -120,8 +120,8 @@ async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
     runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False)
     await runner.setup()
     assert runner.server is not None
-    runner.server.request_handler = shortcut(runner.app, runner.server.request_handler)
-    make = connections(runner.server, asyncio.get_running_loop(), CALLERS)
+    runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
+    make = connection_factory(runner.server, asyncio.get_running_loop(), CALLERS)
     callers = [(make(), _Caller()) for _ in range(CALLERS)]
     for connection, caller in callers:
         connection.connection_made(caller)

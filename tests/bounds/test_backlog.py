@@ -160,8 +160,8 @@ async def test_a_large_spool_is_fed_back_in_pages(redis, tmp_path, lines):
     """However much is spooled, only a page or two of it is in memory at once, and it is appended in order."""
     spool, appender = Spool(tmp_path / "spool", "router", 1 << 30), Appender(redis, Keys())
     drainer = Drainer(spool, appender, redis.ping)
-    await spool.tend()
-    spool.begin("test")
+    await spool.maintain()
+    spool.activate("test")
     size, number = 40_000, 1_000
     for start in range(0, number, 100):
         await asyncio.gather(*[spool.put(_event(one, size)) for one in range(start, start + 100)])

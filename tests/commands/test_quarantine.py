@@ -82,7 +82,7 @@ async def test_replay_accepts_what_is_right_by_now(ids, receiver, capsys):
     """With the URL fixed two entries are accepted; the one of another account stays with its reason: status 1."""
     assert await replay_quarantined(options("replay", "--all")) == 1
     text = capsys.readouterr().out
-    assert text.count(": taken in") == 2
+    assert text.count(": accepted") == 2
     assert f"{ids[2]}: still refused: 403 account" in text
     assert text.splitlines()[-1] == "2 replayed, 1 not"
     assert len(await receiver.entries()) == 2
@@ -112,7 +112,7 @@ async def test_trust_accepts_signatures_that_cannot_be_checked(ids, receiver, en
     assert await replay_quarantined(options("replay", "--trust", *ids)) == 1
     shown = capsys.readouterr()
     assert "WARNING" in shown.err
-    assert shown.out.count(": taken in") == 2
+    assert shown.out.count(": accepted") == 2
     assert "403 account" in shown.out
 
 

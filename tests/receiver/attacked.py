@@ -1,4 +1,4 @@
-"""A receiver as a real process, for tests that attack it: what it says of itself, its memory, its log."""
+"""A receiver as a real process, for tests that attack it: its readiness, its memory, its log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-#: What a receiver may answer, whatever it is sent.
+#: The statuses with which a receiver may answer any request.
 CONTRACT = frozenset({200, 400, 403, 404, 405, 413, 415, 417, 503})
 READY = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
@@ -38,24 +38,24 @@ class Attacked:
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """Its log lines; every one is a JSON object."""
+        """Its log lines; each one is a JSON object."""
         return [orjson.loads(line) for line in self.output.read_bytes().splitlines()]
 
     @property
     def memory(self) -> int:
-        """Bytes that it has in memory now."""
+        """Its resident memory in bytes."""
         shown = subprocess.run(["ps", "-o", "rss=", "-p", str(self.pid)], check=True, capture_output=True, text=True)
         return int(shown.stdout) * 1024
 
     async def is_ready(self) -> bool:
-        """Tell whether it says on a new connection that it could take a webhook."""
+        """Tell whether `/readyz` answers 200 on a new connection."""
         async with on_wire(self.port) as wire:
             await wire.send(READY)
             answer = await wire.answer()
             return answer is not None and answer.status == 200
 
-    async def takes(self, number: int) -> bool:
-        """Tell whether it takes an honest webhook on a new connection."""
+    async def accepts(self, number: int) -> bool:
+        """Tell whether it accepts a genuine webhook on a new connection."""
         request = signed(sms(number))
         async with on_wire(self.port) as wire:
             length = f"Content-Length: {len(request.body)}"
@@ -66,7 +66,7 @@ class Attacked:
 
 @contextmanager
 def attacked(directory: Path, redis_url: str, *, private: tuple[str, ...] = PRIVATE) -> Iterator[Attacked]:
-    """Run a receiver while the block runs; it must end cleanly, once started, its log without anything `private`."""
+    """Run a receiver while the block runs; it must start once, end cleanly, and log nothing `private`."""
     port = free_port()
     environment = {
         "PATH": os.environ["PATH"],
@@ -81,16 +81,16 @@ def attacked(directory: Path, redis_url: str, *, private: tuple[str, ...] = PRIV
     output = directory / f"attacked-{port}.log"
     with output.open("wb") as sink:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=sink)
-    it = Attacked(port, process.pid, output)
+    receiver = Attacked(port, process.pid, output)
     try:
         asyncio.run(until(lambda: b"process.started" in output.read_bytes() or process.poll() is not None, 30))
-        yield it
+        yield receiver
         process.terminate()
         assert process.wait(timeout=30) == 0, output.read_text()
     finally:
         process.kill()
         process.wait(timeout=30)
-    assert sum(line["event"] == "process.started" for line in it.lines) == 1
-    assert [line for line in it.lines if line["event"] == "library" or line["level"] == "error"] == []
+    assert sum(line["event"] == "process.started" for line in receiver.lines) == 1
+    assert [line for line in receiver.lines if line["event"] == "library" or line["level"] == "error"] == []
     shown = [line for line in output.read_text().splitlines() if any(secret in line for secret in private)]
-    assert shown == [], "the log shows what is private"
+    assert shown == [], "the log shows private data"

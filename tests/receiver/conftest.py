@@ -1,4 +1,4 @@
-"""A receiver on a loopback port as serve.py runs one, a real server behind it, and a client that alters nothing."""
+"""A receiver on a loopback port as serve.py runs it, with a real Redis server, and a client that changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yarl import URL
 from router import logs
 from router.core.keys import Keys
 from router.receiver.app import create_app
-from router.receiver.connections import connections
+from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.streams.store.quarantine import list_kept
 from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
@@ -36,13 +36,17 @@ class Answer:
 
 @dataclass
 class Receiver:
-    """A running receiver; `lines` are the log lines that it wrote."""
+    """A running receiver; `lines` are the log lines that it has written."""
 
     url: str
     keys: Keys
     redis: Any
     session: aiohttp.ClientSession
     output: io.StringIO = field(default_factory=io.StringIO)
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     async def send(self, request: Request, method: str = "POST", data: Any = None, **headers: str) -> Answer:
         url = URL(self.url + request.path, encoded=True)
@@ -61,7 +65,7 @@ class Receiver:
         return [fields for _, fields in await self.redis.xrange(self.keys.inbound(0))]
 
     async def refused(self, count: int = 1) -> list[Refused]:
-        """What is in the quarantine once it has so many; it is written behind the answer."""
+        """The quarantine once it has `count` webhooks; it is written after the answer."""
         found: list[Refused] = []
 
         async def is_there() -> bool:
@@ -73,7 +77,7 @@ class Receiver:
         return found
 
     async def has_nothing_else(self) -> bool:
-        """Tell whether nothing is in Redis but the quarantine."""
+        """Tell whether Redis holds nothing except the quarantine."""
         return all(b"quarantine" in key for key in await self.redis.keys())
 
     @property
@@ -85,7 +89,7 @@ class Receiver:
 
 
 def settings_of(redis_url: str, **environment: str):
-    """Settings of a receiver as the environment gives them."""
+    """Return the settings of a receiver with these variables in its environment."""
     given = {
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
@@ -108,7 +112,7 @@ def output(monkeypatch):
 
 @pytest.fixture
 async def start(redis, redis_url, output, tmp_path):
-    """Start a receiver with variables of its own; after the test no line may show what is private."""
+    """A function that starts a receiver with these variables; afterwards no log line may show private data."""
     running = []
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=200), timeout=aiohttp.ClientTimeout(total=60)
@@ -119,7 +123,7 @@ async def start(redis, redis_url, output, tmp_path):
             runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False, shutdown_timeout=1)
             await runner.setup()
             loop = asyncio.get_running_loop()
-            factory = connections(runner.server, loop, settings.max_connections)
+            factory = connection_factory(runner.server, loop, settings.max_connections)
             listener = await loop.create_server(factory, "127.0.0.1", 0)
             running.append((runner, listener))
             url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
@@ -130,7 +134,7 @@ async def start(redis, redis_url, output, tmp_path):
             listener.close()
             await runner.cleanup()
     shown = output.getvalue()
-    assert not [secret for secret in PRIVATE if secret in shown], "the log shows what is private"
+    assert not [secret for secret in PRIVATE if secret in shown], "the log shows private data"
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The application around the sources: what Twilio calls, operators' routes, and what has no route."""
+"""The application around the sources: the public URL, operators' routes, and requests without a route."""
 
 import pytest
 from aiohttp import web
@@ -32,14 +32,14 @@ from tests.receiver.samples import URL_SAMPLES, signed, sms
     ],
 )
 async def test_ports_and_spellings_of_the_public_url(start, sample, configured, signs, status):
-    """A signature holds for PUBLIC_BASE_URL as configured, with its port or without, and for no other spelling."""
+    """A signature is valid for PUBLIC_BASE_URL as configured, with or without its port, and for no other spelling."""
     receiver = await start(PUBLIC_BASE_URL=configured)
     assert (await receiver.send(signed(sample(), base=signs))).status == status
 
 
 @pytest.mark.parametrize("sample", URL_SAMPLES.values(), ids=list(URL_SAMPLES))
 async def test_public_path_prefix(start, sample):
-    """Behind a proxy that strips a prefix the signature is over the public path, and over nothing else."""
+    """Behind a proxy that strips a prefix, the signature covers the public path."""
     receiver = await start(PUBLIC_BASE_URL="https://example.com/twilio/in/")
     stripped = signed(sample(), base="https://example.com/twilio/in")
     assert (await receiver.send(stripped)).status == 200
@@ -49,8 +49,8 @@ async def test_public_path_prefix(start, sample):
 @pytest.mark.parametrize(
     "header", ["Host", "X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Original-URL", "X-Forwarded-Prefix"]
 )
-async def test_headers_of_a_proxy_are_not_believed(receiver, header):
-    """What is signed is what is configured: no header moves it to another host or scheme."""
+async def test_headers_of_a_proxy_are_ignored(receiver, header):
+    """The signature covers the configured URL; no header replaces its host or scheme."""
     value = {"X-Forwarded-Proto": "http", "Forwarded": "host=evil.example;proto=http"}.get(header, "evil.example")
     assert (await receiver.send(signed(sms()), **{header: value})).status == 200
     forged = signed(sms(2), base="https://evil.example")
@@ -62,7 +62,7 @@ async def test_headers_of_a_proxy_are_not_believed(receiver, header):
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_unknown_paths(receiver, path, method):
-    """What has no route is answered without a word, and logged without the path: anything may be in one."""
+    """A request without a route gets an empty answer, and a log line without its path, which may hold anything."""
     answer = await receiver.send(signed(sms()).but(path=path), method)
     assert (answer.status, answer.body) == (404, b"")
     (line,) = receiver.webhooks()
@@ -70,25 +70,25 @@ async def test_unknown_paths(receiver, path, method):
 
 
 async def test_private_query_of_a_wrong_method_stays_private(receiver):
-    """A number whose method was set to GET shows its parameters in the URL: the log has the mistake and not them."""
+    """A number configured for GET sends its parameters in the URL: the log shows the mistake but no parameter."""
     request = signed(sms())
     assert (await receiver.send(request.but(path=f"{request.path}?{request.body.decode()}"), "GET")).status == 405
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_operators_routes_are_for_reading(receiver, path):
-    """Nothing can be posted to an operator's route."""
+    """A POST to an operator's route is refused."""
     answer = await receiver.send(signed(sms()).but(path=path))
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
 
 
 async def test_health_and_readiness_with_redis(receiver):
-    """Alive and ready."""
+    """Both routes answer 200."""
     assert [(await receiver.get(path)).status for path in ("/healthz", "/readyz")] == [200, 200]
 
 
 async def test_health_and_readiness_without_redis_and_spool(start):
-    """Without both the process lives on, and says that it is not ready without saying where Redis should be."""
+    """Without both, the process stays alive and not ready, and does not reveal the address of Redis."""
     port = free_port()
     receiver = await start(server_url=f"redis://:hidden@127.0.0.1:{port}/0", ROUTER_SPOOL_MAX_BYTES="0")
     assert (await receiver.get("/healthz")).status == 200
@@ -99,7 +99,7 @@ async def test_health_and_readiness_without_redis_and_spool(start):
 
 
 async def test_metrics_have_every_name_of_the_tables(receiver):
-    """What the tables of router.metrics name is there, with its meaning, in Prometheus' format."""
+    """Every name in the tables of router.metrics is rendered with its meaning, in Prometheus' format."""
     await ensure_group(receiver.redis, receiver.keys.inbound(0), RESOLVER)
     await receiver.send(signed(sms()))
     answer = await receiver.get("/metrics")
@@ -114,17 +114,17 @@ async def test_metrics_have_every_name_of_the_tables(receiver):
     assert "router_event_seconds_bucket" in text
 
 
-async def test_metrics_without_redis_drop_what_they_cannot_know(start, receiver):
-    """Gauges of a Redis that is away are left out rather than shown with their last value."""
+async def test_metrics_without_redis_have_no_gauges_of_it(start, receiver):
+    """Gauges of an unreachable Redis are left out rather than shown with their last value."""
     await receiver.get("/metrics")
-    blind = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
-    answer = await blind.get("/metrics")
+    unreachable = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
+    answer = await unreachable.get("/metrics")
     assert answer.status == 200
     assert b"router_stream_entries{" not in answer.body
 
 
-async def test_connection_that_was_given_is_left_open(redis, output, tmp_path):
-    """A connection that a test or another composition root brings is not closed with the application."""
+async def test_a_connection_that_was_passed_in_stays_open(redis, output, tmp_path):
+    """A connection made by a test or by another composition root is not closed with the application."""
     runner = web.AppRunner(
         create_app(settings_of("redis://127.0.0.1:1/0", ROUTER_SPOOL_DIR=str(tmp_path)), redis=redis)
     )

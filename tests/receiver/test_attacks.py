@@ -1,7 +1,7 @@
-"""The door under attack: requests as no client makes them, to a receiver as it really runs.
+"""Attacks on a receiver that runs as a real process: requests that no HTTP client makes.
 
-Each shape has the one answer that is right: a shape that aiohttp read otherwise in a later version would be seen here.
-No answer has a word in it that the attacker has sent, or any other but those of the contract.
+Each shape of request has exactly one correct answer, so a version of aiohttp that reads one differently fails here. No
+answer repeats anything that the attacker sent, or has a status outside the contract.
 """
 
 import gzip
@@ -19,25 +19,25 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
 
-HONEST = signed(sms())
-PATH, BODY, HEADERS = HONEST.path.encode(), HONEST.body, HONEST.headers()
+GENUINE = signed(sms())
+PATH, BODY, HEADERS = GENUINE.path.encode(), GENUINE.body, GENUINE.headers()
 LENGTH = f"Content-Length: {len(BODY)}"
 CHUNKED = "Transfer-Encoding: chunked"
 END = b"0\r\n\r\n"
 
 
 def to(path: bytes) -> bytes:
-    """Return an honest request, but for its path."""
+    """Return a genuine request with another path."""
     return framed(path, BODY, HEADERS, LENGTH)
 
 
 def headed(**headers: str) -> bytes:
-    """Return an honest request with further headers."""
+    """Return a genuine request with further headers."""
     return framed(PATH, BODY, HEADERS | {name.replace("_", "-"): value for name, value in headers.items()}, LENGTH)
 
 
 def cut(*framing: str, body: bytes = BODY, version: str = "HTTP/1.1") -> bytes:
-    """Return an honest request, but for where its body ends."""
+    """Return a genuine request with another framing of its body."""
     return framed(PATH, body, HEADERS, *framing, version=version)
 
 
@@ -45,7 +45,7 @@ GOOD = to(PATH)
 #: name: the bytes, and the statuses of the answers.
 SHAPES: dict[str, tuple[bytes, list[int]]] = {
     "as Twilio sends it": (GOOD, [200]),
-    # URLs: another spelling is another URL, or none
+    # URLs: another spelling is a different URL, or invalid
     "absolute form": (to(b"http://evil.example.com" + PATH), [403]),
     "absolute form of our own": (to(b"https://hooks.example.com" + PATH), [403]),
     "encoded slash": (to(b"/webhooks%2Fmessaging"), [404]),
@@ -85,7 +85,7 @@ SHAPES: dict[str, tuple[bytes, list[int]]] = {
     "unknown expectation": (headed(Expect="<script>alert(1)</script>"), [417]),
     "upgrade": (headed(Upgrade="websocket", Connection="Upgrade"), [200]),
     "upgrade to HTTP/2": (headed(Upgrade="h2c", Connection="Upgrade, HTTP2-Settings", HTTP2_Settings="AAA"), [200]),
-    # where a request ends: whatever two readers could read differently
+    # the end of a request: everything that two parsers could read differently
     "length and chunks": (cut(LENGTH, CHUNKED, body=END + b"POST /x HTTP/1.1\r\nHost: y\r\n\r\n"), [400]),
     "chunks and length": (cut(CHUNKED, LENGTH, body=END), [400]),
     "two lengths": (cut(LENGTH, "Content-Length: 5"), [400]),
@@ -105,7 +105,7 @@ SHAPES: dict[str, tuple[bytes, list[int]]] = {
     "negative chunk": (cut(CHUNKED, body=b"-1\r\nabc"), [400]),
     "endless chunk extension": (cut(CHUNKED, body=b"5;" + b"x" * 20_000 + b"\r\nabcde\r\n" + END), [403]),
     "flood of trailers": (cut(CHUNKED, body=b"5\r\nabcde\r\n0\r\n" + b"A: b\r\n" * 300 + b"\r\n"), [400]),
-    # what is no request of ours, or no HTTP at all
+    # unexpected requests, and data that is not HTTP
     "HTTP/1.0": (cut(LENGTH, version="HTTP/1.0"), [200]),
     "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]),
     "HTTP/9.9": (cut(LENGTH, version="HTTP/9.9"), [400]),
@@ -122,94 +122,94 @@ SHAPES: dict[str, tuple[bytes, list[int]]] = {
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory, redis_url):
-    """One receiver for all attacks: whatever they did to it, it ends cleanly."""
+def receiver(tmp_path_factory, redis_url):
+    """One receiver for all attacks: afterwards it must still end cleanly."""
     with attacked(tmp_path_factory.mktemp("attacked"), redis_url) as running:
         yield running
 
 
 @pytest.mark.parametrize("name", SHAPES)
-async def test_shape_of_request(door, redis, name):
-    """It has its one answer, and no body but TwiML; the receiver goes on."""
+async def test_shape_of_request(receiver, redis, name):
+    """It gets its one answer, without a body unless it is accepted, and the receiver stays ready."""
     data, expected = SHAPES[name]
-    async with on_wire(door.port) as wire:
+    async with on_wire(receiver.port) as wire:
         await wire.send(data)
         answers = [await wire.answer() for _ in expected]
     assert [answer and answer.status for answer in answers] == expected
     assert all(answer.status == 200 or answer.body == b"" for answer in answers)
     assert set(expected) <= CONTRACT
-    assert await door.is_ready()
+    assert await receiver.is_ready()
 
 
-async def test_nothing_is_unpacked(door, redis):
-    """A bomb of ten megabytes that is signed as it came is ten kilobytes to us, and no JSON."""
+async def test_nothing_is_unpacked(receiver, redis):
+    """A signed gzip bomb of ten megabytes takes ten kilobytes and is not JSON."""
     bomb = gzip.compress(b"[" * 10_000_000)
     packed = signed(replace(participant_added(), body=bomb))
     headers = packed.headers() | {"Content-Encoding": "gzip"}
-    before = door.memory
-    async with on_wire(door.port) as wire:
+    before = receiver.memory
+    async with on_wire(receiver.port) as wire:
         await wire.send(framed(packed.path.encode(), bomb, headers, f"Content-Length: {len(bomb)}"))
         assert (await wire.answer()).status == 400
-    assert door.memory - before < 5_000_000
+    assert receiver.memory - before < 5_000_000
 
 
-async def test_mail_of_very_many_parts(door, redis):
-    """It is hashed to its end and not read so far: it costs memory as little as trust."""
+async def test_mail_of_very_many_parts(receiver, redis):
+    """A forged mail of 200,000 parts is hashed to its end but not parsed to its end, so it takes little memory."""
     part = b"--b\r\nContent-Disposition: form-data; name=text\r\n\r\n\r\n"
     body = part * 200_000 + b"--b--\r\n"
     headers = signed(mail_received()).headers() | {"Content-Type": "multipart/form-data; boundary=b"}
-    before = door.memory
-    async with on_wire(door.port) as wire:
+    before = receiver.memory
+    async with on_wire(receiver.port) as wire:
         await wire.send(framed(b"/webhooks/email", body, headers, f"Content-Length: {len(body)}"))
         assert (await wire.answer()).status == 403
-    assert door.memory - before < 20_000_000
+    assert receiver.memory - before < 20_000_000
 
 
-async def test_pipeline_that_is_never_read(door, redis):
-    """Whoever asks and never reads fills no memory: reading stops where answers do."""
-    asked = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100
-    before = door.memory
-    async with on_wire(door.port) as wire:
+async def test_pipeline_that_is_never_read(receiver, redis):
+    """A caller that sends requests and never reads cannot fill the memory: reading stops when answers do."""
+    requests = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 100
+    before = receiver.memory
+    async with on_wire(receiver.port) as wire:
         for _ in range(200):
-            wire.writer.write(asked)
-        assert await door.takes(1)
-        assert door.memory - before < 30_000_000
+            wire.writer.write(requests)
+        assert await receiver.accepts(1)
+        assert receiver.memory - before < 30_000_000
 
 
-async def test_thousands_of_idle_connections(door, redis):
-    """There are as many as may be, an honest webhook is answered all the while, and memory has an end."""
+async def test_thousands_of_idle_connections(receiver, redis):
+    """Their number is limited, genuine webhooks are answered all the while, and memory is bounded."""
     number = allow_files(2500)
-    before, half = door.memory, GOOD[:100]
+    before, half = receiver.memory, GOOD[:100]
     async with AsyncExitStack() as stack:
         for index in range(number):
-            wire = await dial(door.port)
+            wire = await dial(receiver.port)
             stack.push_async_callback(wire.close)
             await wire.send(half if index % 2 else b"")
             if index % 500 == 0:
-                assert await door.takes(index)
-        assert await door.takes(number)
-        assert await door.is_ready()
-        assert door.memory - before < 150_000_000
-        closed = await closings(door)
+                assert await receiver.accepts(index)
+        assert await receiver.accepts(number)
+        assert await receiver.is_ready()
+        assert receiver.memory - before < 150_000_000
+        closed = await count_closed(receiver)
         assert closed >= number - 2048
-    await until(door.is_ready)
+    await until(receiver.is_ready)
 
 
-async def closings(door):
-    """How many connections it has closed for want of room."""
-    async with on_wire(door.port) as wire:
+async def count_closed(receiver):
+    """Number of connections that the receiver has closed at its limit."""
+    async with on_wire(receiver.port) as wire:
         await wire.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         text = (await wire.answer()).body.decode()
     lines = [line for line in text.splitlines() if line.startswith('router_connections_closed_total{why="crowd"}')]
     return float(lines[0].rpartition(" ")[2]) if lines else 0
 
 
-async def test_nothing_the_attacker_chose_is_a_label(door, redis):
-    """Whatever was sent, the metrics of webhooks have the words of the tables and no others."""
-    async with on_wire(door.port) as wire:
+async def test_nothing_the_attacker_chose_is_a_label(receiver, redis):
+    """The labels of the webhook metrics are fixed words, whatever was sent."""
+    async with on_wire(receiver.port) as wire:
         await wire.send(b"<x>BREW /" + b"y" * 300 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         await wire.answer()
-    async with on_wire(door.port) as wire:
+    async with on_wire(receiver.port) as wire:
         await wire.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         text = (await wire.answer()).body.decode()
     series = [line for line in text.splitlines() if line.startswith("router_webhooks_total{")]
@@ -217,12 +217,12 @@ async def test_nothing_the_attacker_chose_is_a_label(door, redis):
     assert all(len(line) < 120 for line in series)
 
 
-async def test_every_refusal_has_its_line(door, redis):
-    """What is no HTTP is told in the log once, by the kind of its error and nothing of what it was."""
-    before = len(door.lines)
-    async with on_wire(door.port) as wire:
+async def test_every_rejected_request_has_a_line(receiver, redis):
+    """Data that is not HTTP is logged once, with the kind of error and nothing of the data."""
+    before = len(receiver.lines)
+    async with on_wire(receiver.port) as wire:
         await wire.send(b'GET /forged\r\n{"event":"x"}\r\n\r\n')
         assert (await wire.answer()).status == 400
-    (line,) = (await until(lambda: door.lines[before:]))[:1]
+    (line,) = (await until(lambda: receiver.lines[before:]))[:1]
     assert (line["event"], line["source"], line["status"], line["result"]) == ("webhook", "none", 400, "http")
     assert "forged" not in orjson.dumps(line).decode()

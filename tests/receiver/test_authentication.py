@@ -1,4 +1,4 @@
-"""The door without a request: what is checked again long after it was refused, and what an operator vouches for."""
+"""The authenticator without an HTTP request: a stored webhook is checked again, and an operator can trust it."""
 
 import pytest
 from multidict import CIMultiDict
@@ -17,52 +17,56 @@ def source(request):
     return SOURCES[request.param]
 
 
-def door(base=BASE, *, token=TOKEN, accounts=(ACCOUNT,)):
+def authenticator(base=BASE, *, token=TOKEN, accounts=(ACCOUNT,)):
     configured = Accounts([Account(sid=sid, tokens=(token,)) for sid in accounts])
     return SignatureAuthenticator(configured, base_urls(base), max_body_bytes=1_048_576)
 
 
-def knock(request):
+def raw(request):
     return RawRequest(request.path.encode(), CIMultiDict(request.headers()), request.body)
 
 
-async def test_what_is_authentic_is_let_in_without_a_request(source):
-    """The bytes alone are enough: the events are those that the request would have brought."""
-    evidence = RefusalContext()
-    admission = await door().readmit(knock(signed(SAMPLES[source.name]())), source, evidence)
-    assert [piece.identity.account_id for piece in admission.pieces] == [ACCOUNT]
-    assert evidence.account_id == ACCOUNT
-    assert admission.answer is None, "without a responder every webhook of a source gets the same answer"
+async def test_an_authentic_webhook_is_accepted_without_a_request(source):
+    """The stored bytes are enough: the events are those of the original request."""
+    context = RefusalContext()
+    accepted = await authenticator().recheck(raw(signed(SAMPLES[source.name]())), source, context)
+    assert [piece.identity.account_id for piece in accepted.pieces] == [ACCOUNT]
+    assert context.account_id == ACCOUNT
+    assert accepted.answer is None, "without a responder every webhook gets the constant answer of its source"
 
 
-async def test_what_a_setting_made_wrong_is_right_once_it_is_mended(source):
-    """The same bytes are refused at one PUBLIC_BASE_URL or token and let in at another."""
-    request = knock(signed(SAMPLES[source.name]()))
-    for wrong in (door("https://other.example.com"), door(token="another")):
+async def test_a_corrected_setting_accepts_what_the_wrong_one_refused(source):
+    """The same bytes are refused with one PUBLIC_BASE_URL or token and accepted with another."""
+    request = raw(signed(SAMPLES[source.name]()))
+    for wrong in (authenticator("https://other.example.com"), authenticator(token="another")):
         with pytest.raises(SignatureError):
-            await wrong.readmit(request, source, RefusalContext())
-    assert (await door().readmit(request, source, RefusalContext())).pieces
+            await wrong.recheck(request, source, RefusalContext())
+    assert (await authenticator().recheck(request, source, RefusalContext())).pieces
 
 
-async def test_an_operator_vouches_for_the_signature_and_for_nothing_else(source):
-    """Trusted is let in unsigned; account, type and readability are checked as ever."""
+async def test_trust_replaces_the_signature_and_nothing_else(source):
+    """A trusted webhook needs no signature; account, content type and form are still checked."""
     make = SAMPLES[source.name]
     request = signed(make()).but(signature=None)
+
+    async def recheck(one, *, is_trusted=True):
+        return await authenticator().recheck(raw(one), source, RefusalContext(), is_trusted=is_trusted)
+
     with pytest.raises(SignatureError):
-        await door().readmit(knock(request), source, RefusalContext())
-    assert (await door().readmit(knock(request), source, RefusalContext(), is_trusted=True)).pieces
+        await recheck(request, is_trusted=False)
+    assert (await recheck(request)).pieces
     with pytest.raises(AccountError):
-        await door().readmit(knock(signed(make(account=OTHER_ACCOUNT))), source, RefusalContext(), is_trusted=True)
+        await recheck(signed(make(account=OTHER_ACCOUNT)))
     with pytest.raises(WrongTypeError):
-        await door().readmit(knock(request.but(content_type="text/plain")), source, RefusalContext(), is_trusted=True)
+        await recheck(request.but(content_type="text/plain"))
     with pytest.raises(UnreadableError):
-        await door().readmit(knock(request.but(body=b"{")), source, RefusalContext(), is_trusted=True)
+        await recheck(request.but(body=b"{"))
 
 
-async def test_what_is_trusted_is_of_the_account_that_it_names(source):
-    """With several accounts an unproven webhook is never taken for another one's."""
-    evidence = RefusalContext()
-    request = knock(signed(SAMPLES[source.name](account=OTHER_ACCOUNT)).but(signature="wrong"))
-    both = door(accounts=(ACCOUNT, OTHER_ACCOUNT))
-    (piece,) = (await both.readmit(request, source, evidence, is_trusted=True)).pieces
-    assert (piece.identity.account_id, evidence.account_id) == (OTHER_ACCOUNT, OTHER_ACCOUNT)
+async def test_a_trusted_webhook_belongs_to_the_account_that_it_names(source):
+    """With several accounts an unproven webhook never becomes another account's."""
+    context = RefusalContext()
+    request = raw(signed(SAMPLES[source.name](account=OTHER_ACCOUNT)).but(signature="wrong"))
+    both = authenticator(accounts=(ACCOUNT, OTHER_ACCOUNT))
+    (piece,) = (await both.recheck(request, source, context, is_trusted=True)).pieces
+    assert (piece.identity.account_id, context.account_id) == (OTHER_ACCOUNT, OTHER_ACCOUNT)

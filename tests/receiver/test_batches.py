@@ -1,4 +1,4 @@
-"""Event Streams at the door: batches are durable whole, each element for itself, and join up with the form webhook."""
+"""Event Streams in the receiver: one entry per event of a batch, and one for an event and its form webhook."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def batch(*webhooks, **changes):
 
 @pytest.mark.parametrize("order", ["form first", "event first"])
 async def test_form_and_event_of_one_message_are_one_entry(receiver, order):
-    """Whichever of the two comes second is a duplicate: the message has one idempotency key at both doors."""
+    """Whichever of the two comes second is a duplicate: both have the idempotency key of the message."""
     both = [sms(1), message_streamed(1)]
     for webhook in both if order == "form first" else reversed(both):
         assert (await receiver.send(signed(webhook))).status == 200
@@ -36,15 +36,15 @@ async def test_every_event_of_a_batch_has_its_own_entry(receiver):
     assert [line["key"] for line in receiver.webhooks()] == ["3 events", "3 events"]
 
 
-async def test_a_batch_that_overlaps_another_adds_only_what_is_new(receiver):
-    """At least once and unordered: what was there is there once."""
+async def test_a_batch_that_overlaps_another_adds_only_new_events(receiver):
+    """Event Streams delivers at least once and unordered; every event has one entry."""
     await receiver.send(signed(batch(message_streamed(1), message_streamed(2))))
     await receiver.send(signed(batch(message_streamed(2), message_streamed(3))))
     assert len(await receiver.entries()) == 3
 
 
-async def test_one_bad_element_says_nothing_against_the_others(receiver):
-    """The good ones live; the bad one is an entry too, for the worker to make a dead letter of."""
+async def test_a_bad_element_does_not_affect_the_others(receiver):
+    """Each good event has its entry; the bad one has one too, of which the worker makes a dead letter."""
     events = [orjson.loads(message_streamed(1).body), {"no": "event"}, orjson.loads(message_streamed(2).body)]
     answer = await receiver.send(signed(replace(message_streamed(1), body=orjson.dumps(events))))
     assert answer.status == 200
@@ -52,8 +52,8 @@ async def test_one_bad_element_says_nothing_against_the_others(receiver):
     assert len(await receiver.entries()) == 3
 
 
-async def test_events_of_other_accounts_are_left_out_and_told_of(receiver):
-    """A batch of nothing else is refused; in a mixed one ours are taken and the line says how many were not."""
+async def test_events_of_other_accounts_are_left_out_and_logged(receiver):
+    """A batch of foreign events is refused; of a mixed one our events are accepted and the line counts the rest."""
     foreign = message_streamed(1, OTHER_ACCOUNT)
     labels = {"source": "event-streams", "status": "403", "result": "account"}
     before = metrics.REGISTRY.get_sample_value("router_webhooks_total", labels) or 0
@@ -65,8 +65,8 @@ async def test_events_of_other_accounts_are_left_out_and_told_of(receiver):
     assert [refused.reason for refused in await receiver.refused(2)] == ["account", "account"]
 
 
-async def test_an_empty_batch_is_taken_and_holds_nothing(receiver):
-    """Nothing to do is no error."""
+async def test_an_empty_batch_is_accepted_without_entries(receiver):
+    """A batch without events is not an error."""
     answer = await receiver.send(signed(replace(message_streamed(1), body=b"[]")))
     assert (answer.status, await receiver.entries()) == (200, [])
     assert receiver.webhooks()[-1]["result"] == "empty"
@@ -74,12 +74,12 @@ async def test_an_empty_batch_is_taken_and_holds_nothing(receiver):
 
 @pytest.mark.parametrize("content_type", ["application/cloudevents+json", "application/cloudevents-batch+json"])
 async def test_the_content_types_of_cloudevents_are_accepted(receiver, content_type):
-    """Beside application/json the two of the specification."""
+    """Besides application/json the two types of the CloudEvents specification."""
     assert (await receiver.send(signed(message_streamed(1)).but(content_type=content_type))).status == 200
 
 
-async def test_the_alias_is_claimed_like_a_key(receiver):
-    """Both claims of a message are there afterwards, and both expire."""
+async def test_the_alias_of_an_event_is_claimed_like_its_key(receiver):
+    """A streamed message leaves two claims, and both expire."""
     await receiver.send(signed(message_streamed(1)))
     claims = await receiver.redis.keys(Keys().seen(0, "*"))
     assert len(claims) == 2

@@ -1,4 +1,4 @@
-"""The path of one webhook: what is in the body, how it arrives, and what is answered when Redis cannot take it."""
+"""The path of one webhook: its body, its transfer, and the answer when Redis cannot take its event."""
 
 import asyncio
 from urllib.parse import urlencode
@@ -11,13 +11,12 @@ from router.core.keys import Keys
 from router.core.signing.form import parse_form
 from router.core.signing.twilio import sign
 from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
-from router.receiver import app
-from router.receiver import authentication as door
+from router.receiver import app, bodies
 from router.simulator.messages import callback
 from router.streams.client.connection import RedisError, connect
 from router.streams.client.embedded import free_port
 from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
-from tests.receiver.wire import head, speak
+from tests.receiver.wire import head, speak, whole
 from tests.support.accounts import ACCOUNT, TOKEN
 from tests.support.waiting import until
 
@@ -26,7 +25,7 @@ CONVERSATIONS = "/webhooks/conversations"
 
 
 def raw_form(body: bytes) -> Request:
-    """A form of any bytes, signed over its pairs as they are decoded."""
+    """A form of these bytes, signed over its decoded pairs."""
     return Request(MESSAGING, FORM, body, sign(TOKEN, (BASE + MESSAGING).encode(), parse_form(body)))
 
 
@@ -36,12 +35,13 @@ def form(**params: str) -> bytes:
 
 
 def json_request(body: bytes) -> Request:
-    """A JSON body of any bytes, signed."""
+    """A signed JSON body of these bytes."""
     webhook = participant_added()
     return signed(type(webhook)(CONVERSATIONS, "", "application/json", body))
 
 
 async def assert_unreadable(receiver, request, *words):
+    """Assert that a webhook is refused as unreadable and kept, and that its log line has these words."""
     answer = await receiver.send(request)
     assert (answer.status, answer.body) == (400, b"")
     (refused,) = await receiver.refused()
@@ -53,21 +53,21 @@ async def assert_unreadable(receiver, request, *words):
 
 
 async def test_messaging_is_answered_with_exactly_an_empty_twiml(receiver):
-    """200, text/xml and an empty Response: Twilio sends nothing to the customer."""
+    """200, text/xml and an empty Response, so that Twilio sends nothing to the customer."""
     answer = await receiver.send(signed(sms()))
     assert answer.status == 200
     assert answer.headers["Content-Type"].partition(";")[0] == "text/xml"
     assert answer.body == EMPTY_TWIML == b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
-async def test_json_is_answered_with_nothing(receiver):
-    """200 and an empty body for a status callback."""
+async def test_json_is_answered_with_an_empty_body(receiver):
+    """A status callback gets 200 and no body."""
     answer = await receiver.send(signed(participant_added()))
     assert (answer.status, answer.body, answer.headers["Content-Length"]) == (200, b"", "0")
 
 
-async def test_entry_holds_what_the_worker_needs(receiver):
-    """Source, account, key, subject, time of receipt and the raw body, and nothing else."""
+async def test_an_entry_has_exactly_the_fields_that_the_worker_needs(receiver):
+    """Source, account, key, subject, time of receipt and the raw body."""
     await receiver.send(signed(sms(7)))
     (entry,) = await receiver.entries()
     assert entry[b"account"] == ACCOUNT.encode()
@@ -79,19 +79,19 @@ async def test_entry_holds_what_the_worker_needs(receiver):
 
 @pytest.mark.parametrize("name", ["From", "To", "MessageSid"])
 @pytest.mark.parametrize("value", [None, "", "   "], ids=["missing", "empty", "blank"])
-async def test_form_without_what_the_key_needs(receiver, name, value):
-    """A form without From, To or MessageSid cannot be told apart from others: 400, naming the parameter."""
+async def test_a_form_without_a_parameter_of_the_key_is_refused(receiver, name, value):
+    """Without From, To or MessageSid there is no idempotency key or subject: 400, and the log names the parameter."""
     await assert_unreadable(receiver, raw_form(form(**{name: value})), name)
 
 
-async def test_empty_form(receiver):
-    """An empty body, properly signed, is authentic and unreadable."""
+async def test_an_empty_form_is_unreadable(receiver):
+    """An empty body with a valid signature is authentic, but unreadable."""
     await assert_unreadable(receiver, raw_form(b""), "From", "To", "MessageSid")
 
 
 @pytest.mark.parametrize("bad", [b"&Note=%FF%FE", b"&%C3%28=x", b"&Note=\xff"], ids=["value", "name", "raw byte"])
-async def test_form_that_is_not_utf8(receiver, bad):
-    """Authentic bytes that are no text are refused as unreadable, not as a forgery."""
+async def test_a_form_that_is_not_utf8_is_unreadable(receiver, bad):
+    """Authentic bytes that are not UTF-8 are refused as unreadable, not as a forgery."""
     await assert_unreadable(receiver, raw_form(form() + bad), "UTF-8")
 
 
@@ -99,19 +99,19 @@ async def test_form_that_is_not_utf8(receiver, bad):
     "odd", [b"&Note=100%", b"&Note=%zz", b"&%=%", b"&&&", b"&=", b"&x", b"&Note=a=b=c", b"&Note=%0d%0a"]
 )
 async def test_malformed_percent_encoding_is_kept_as_it_is(receiver, odd):
-    """What is no percent-encoding stands for itself: the message is not lost for it."""
+    """Invalid percent-encoding is taken literally, so the message is not lost."""
     assert (await receiver.send(raw_form(form() + odd))).status == 200
     assert len(await receiver.entries()) == 1
 
 
 async def test_blank_repeated_and_non_ascii_parameters(receiver):
-    """Blanks count, repeats count, and any letter may come: the signature is right over all of them."""
+    """The signature is valid over blank, repeated and non-ASCII parameters."""
     body = form(Body="", ProfileName="Zoë 陳 👋") + b"&Extra=2&Extra=1&Extra=2&Blank="
     assert (await receiver.send(raw_form(body))).status == 200
 
 
-async def test_first_of_repeated_parameters_counts(receiver):
-    """A repeated From cannot give one webhook two senders: the first is taken, in key and subject alike."""
+async def test_the_first_of_repeated_parameters_counts(receiver):
+    """Key and subject both use the first value, so a webhook cannot have two senders."""
     await receiver.send(raw_form(form() + b"&MessageSid=SM2&From=%2B15550000000"))
     (entry,) = await receiver.entries()
     assert entry[b"key"].endswith(b"SM" + b"7" * 32)
@@ -119,14 +119,14 @@ async def test_first_of_repeated_parameters_counts(receiver):
 
 
 async def test_very_long_parameters(receiver):
-    """Half a megabyte in one parameter is within the limit and is kept whole."""
+    """Half a megabyte in one parameter is within the limit and is stored whole."""
     body = form(Body="ß" * 80_000, **{"N" * 100_000: "v"})
     assert (await receiver.send(raw_form(body))).status == 200
     assert (await receiver.entries())[0][b"body"] == body
 
 
 async def test_very_long_identifiers(receiver):
-    """Identifiers without end are opaque: taken once, found again as a duplicate."""
+    """An identifier of any length is accepted once, and its repeat is a duplicate."""
     body = form(MessageSid="SM" + "9" * 20_000, From="x" * 20_000)
     assert [(await receiver.send(raw_form(body))).status for _ in range(2)] == [200, 200]
     assert len(await receiver.entries()) == 1
@@ -134,7 +134,7 @@ async def test_very_long_identifiers(receiver):
 
 @pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 400)])
 async def test_number_of_parameters(receiver, count, status):
-    """A thousand parameters are taken; more than that is no webhook, and is not even hashed."""
+    """A form of a thousand parameters is accepted; a larger one is refused before its signature is checked."""
     body = form() + b"".join(b"&p%d=1" % number for number in range(count - 5))
     request = Request(MESSAGING, FORM, body, "x")
     if status == 200:
@@ -144,7 +144,7 @@ async def test_number_of_parameters(receiver, count, status):
 
 @pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "sip:ana@host", "client:x", "whatsapp:@ana", "+", "€"])
 async def test_address_that_is_neither_phone_nor_mailbox(receiver, address):
-    """An address is never refused for its form: it is opaque."""
+    """An address is opaque and never refused for its form."""
     assert (await receiver.send(raw_form(form(From=address)))).status == 200
     assert address.rpartition(":")[2].encode() in (await receiver.entries())[0][b"subject"]
 
@@ -169,41 +169,41 @@ async def test_address_that_is_neither_phone_nor_mailbox(receiver, address):
     ],
 )
 async def test_json_that_cannot_be_read(receiver, body, word):
-    """Authentic JSON that is no event is refused, saying which part is missing and no value."""
+    """Authentic JSON that is not an event is refused; the log names the missing part and no value."""
     await assert_unreadable(receiver, json_request(body), word)
 
 
 async def test_unknown_event_type_is_accepted(receiver):
-    """The API grows: an event of an unknown type is durable like any other, for the worker to disregard by name."""
+    """An event of a new type is durable like any other; the worker ignores it by name."""
     webhook = callback("SOMETHING_NEW", {"id": "x1", "accountId": ACCOUNT}, timestamp="2026-01-01T00:00:00Z")
     assert (await receiver.send(signed(webhook))).status == 200
     assert len(await receiver.entries()) == 1
 
 
-async def test_callback_without_account_is_ours(receiver):
-    """A callback that names no account is of the account whose token signed it."""
+async def test_a_callback_without_an_account_belongs_to_its_signer(receiver):
+    """It gets the account whose token signed it."""
     webhook = callback("PARTICIPANT_ADDED", {"id": "x1"}, timestamp="2026-01-01T00:00:00Z")
     assert (await receiver.send(signed(webhook))).status == 200
     assert (await receiver.entries())[0][b"account"] == ACCOUNT.encode()
 
 
-async def test_idempotency_token_cannot_hide_another_event(receiver):
-    """The token is not signed, so one token with two events makes two entries."""
+async def test_the_idempotency_token_cannot_hide_another_event(receiver):
+    """Twilio's token is not signed, so two events with the same token make two entries."""
     for number in (1, 2):
         await receiver.send(signed(participant_added(number)), **{"I-Twilio-Idempotency-Token": "same"})
     assert len(await receiver.entries()) == 2
 
 
-async def test_repeat_with_the_same_token_is_a_duplicate(receiver):
-    """Twilio's repeats carry the token of the first try."""
+async def test_a_repeat_with_the_same_token_is_a_duplicate(receiver):
+    """Twilio's retries carry the token of the first attempt."""
     for _ in range(2):
         await receiver.send(signed(participant_added()), **{"I-Twilio-Idempotency-Token": "t-1"})
     assert len(await receiver.entries()) == 1
 
 
 async def test_ten_thousand_copies_at_once_are_one_entry(start, monkeypatch):
-    """However often and however closely a webhook is repeated, it is one entry, and every caller gets its 200."""
-    monkeypatch.setattr(app, "PATIENCE", 60)  # a machine that is slow with all of them is no outage
+    """A webhook repeated any number of times makes one entry, and every caller gets 200."""
+    monkeypatch.setattr(app, "REDIS_TIMEOUT", 60)  # a machine that is slow with all of them is not an outage
     receiver, request = await start(), signed(sms())
     statuses = set()
 
@@ -218,8 +218,8 @@ async def test_ten_thousand_copies_at_once_are_one_entry(start, monkeypatch):
     assert (results.count("accepted"), results.count("duplicate")) == (1, 9999)
 
 
-async def test_without_redis_and_spool_the_caller_shall_come_again(start):
-    """Nothing durable can take it: 503 with Retry-After, an empty body, and a log line that says why."""
+async def test_without_redis_and_spool_the_answer_is_503(start):
+    """The caller gets Retry-After and an empty body, and the log line says why."""
     receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0", ROUTER_SPOOL_MAX_BYTES="0")
     answer = await receiver.send(signed(sms()))
     assert (answer.status, answer.body, answer.headers["Retry-After"]) == (503, b"", "5")
@@ -228,8 +228,8 @@ async def test_without_redis_and_spool_the_caller_shall_come_again(start):
     assert "ConnectionError" in line["reason"]
 
 
-async def test_webhook_is_taken_once_redis_is_back(start, redis):
-    """A refusal for want of Redis claims nothing: the repeat is new."""
+async def test_a_webhook_is_accepted_once_redis_is_back(start, redis):
+    """An event that Redis could not take leaves no claim, so its repeat is new."""
     await redis.config_set("maxmemory", "1")
     receiver = await start(ROUTER_SPOOL_MAX_BYTES="0")
     try:
@@ -240,14 +240,14 @@ async def test_webhook_is_taken_once_redis_is_back(start, redis):
     assert [line["result"] for line in receiver.webhooks()] == ["not-durable", "accepted"]
 
 
-async def test_forged_webhook_is_refused_without_redis(start):
-    """What is not authentic costs Redis nothing: 403 also while it is away."""
+async def test_a_forged_webhook_is_refused_without_redis(start):
+    """The answer is 403 while Redis is unreachable too: a forgery needs no Redis."""
     receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
     assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
 
 
-async def test_failure_of_our_own_is_answered_without_a_word(receiver, monkeypatch):
-    """A fault that nobody thought of is a 500 with an empty body, named in the log by its kind and not by its text."""
+async def test_an_unexpected_failure_is_an_empty_500(receiver, monkeypatch):
+    """The log names the exception by its type and place, not by its text."""
 
     def fail(*_, **__):
         raise ValueError(WORDS)
@@ -262,7 +262,7 @@ async def test_failure_of_our_own_is_answered_without_a_word(receiver, monkeypat
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)
 async def test_half_a_body_and_then_nothing(receiver, source):
-    """A caller that goes away in the middle leaves nothing behind but a log line."""
+    """A caller that disconnects in the middle leaves a log line and a quarantine entry, marked as incomplete."""
     request = signed(SAMPLES[SourceName(source)]())
     half = request.body[: len(request.body) // 2]
     await speak(receiver, head(request, length=len(request.body)) + half, closes=True)
@@ -276,29 +276,29 @@ async def test_half_a_body_and_then_nothing(receiver, source):
 
 
 async def test_half_a_chunked_body_and_then_nothing(receiver):
-    """The same where the length was never said."""
+    """The same holds for a body without an announced length."""
     await speak(receiver, head(signed(sms()), length=None) + b"5\r\nabcde\r\n", closes=True)
     (line,) = await until(receiver.webhooks)
     assert (line["status"], line["result"]) == (400, "unreadable")
 
 
-async def test_caller_that_never_finishes_its_body(receiver, monkeypatch):
-    """A caller that dawdles is cut off: it may not hold the receiver's memory for ever."""
-    monkeypatch.setattr(door, "BODY_TIMEOUT", 0.05)
+async def test_a_caller_that_never_finishes_its_body_is_refused(receiver, monkeypatch):
+    """The answer is 400 after BODY_TIMEOUT, so a slow caller cannot occupy memory forever."""
+    monkeypatch.setattr(bodies, "BODY_TIMEOUT", 0.05)
     answer = await speak(receiver, head(signed(sms()), length=1000) + b"From=")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert "whole" in receiver.webhooks()[0]["reason"]
 
 
 async def test_broken_chunks(receiver):
-    """Framing that is no framing is refused."""
+    """A body with an invalid chunk size is refused."""
     answer = await speak(receiver, head(signed(sms()), length=None) + b"zz\r\nabcde\r\n0\r\n\r\n")
     assert answer.split(b" ", 2)[1] == b"400"
     assert await receiver.has_nothing_else()
 
 
-async def test_bytes_in_headers_that_are_no_text(receiver):
-    """Bytes that are not UTF-8 in a header are refused and logged like any others, never a failure of ours."""
+async def test_headers_that_are_not_utf8(receiver):
+    """A header that is not UTF-8 is refused and logged like any other wrong value, and never a 500."""
     wrong = head(signed(sms()), length=0)
     answers = [
         await speak(receiver, wrong.replace(b"application/", b"\xff\xfe")),
@@ -310,7 +310,7 @@ async def test_bytes_in_headers_that_are_no_text(receiver):
 
 
 async def test_counts_by_source_status_and_result(receiver):
-    """Every webhook is counted under what became of it."""
+    """Every webhook is counted by its source, status and result."""
 
     def counted():
         labels = {"source": "messaging", "status": "403", "result": "signature"}
@@ -321,17 +321,17 @@ async def test_counts_by_source_status_and_result(receiver):
     assert counted() == before + 1
 
 
-async def test_appending_goes_on_when_a_caller_has_gone(receiver):
-    """A caller that leaves after its whole body was sent does not spoil the pipeline of the others."""
+async def test_a_caller_that_disconnects_does_not_stop_other_appends(receiver):
+    """Its event is appended all the same if its whole body was received, and so are the others in the pipeline."""
     request = signed(sms(5))
-    await speak(receiver, head(request, length=len(request.body)) + request.body, closes=True)
+    await speak(receiver, whole(request), closes=True)
     assert (await receiver.send(signed(sms(6)))).status == 200
     await until(lambda: len(receiver.webhooks()) == 2)
     assert {entry[b"key"][-1:] for entry in await receiver.entries()} == {b"5", b"6"}
 
 
-async def test_server_that_is_away_raises_what_the_receiver_expects():
-    """The client's errors are RedisError or OSError: what the receiver turns into a 503."""
+async def test_an_unreachable_server_raises_the_errors_that_the_receiver_handles():
+    """The client raises RedisError or OSError, which the receiver answers with 503."""
     redis = connect(f"redis://127.0.0.1:{free_port()}/0")
     with pytest.raises((RedisError, OSError)):
         await redis.xlen(Keys().inbound(0))

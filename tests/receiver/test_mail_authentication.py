@@ -1,4 +1,4 @@
-"""The door of mails: what proves one, what is refused unread, and 30 MB that nobody holds."""
+"""Authentication of mails: proof by signature or credentials, refusal before reading, and 30 MB in little memory."""
 
 import asyncio
 import io
@@ -16,10 +16,10 @@ from router.core.errors import SignatureError, TooLargeError, UnreadableError
 from router.core.events import SourceName
 from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.inbound.sources import SOURCES
-from router.receiver import mail_authentication as mail_door
+from router.receiver import bodies
 from router.receiver.authentication import RefusalContext
-from router.receiver.mail_authentication import MAX_EVIDENCE, MailAuthenticator
-from router.receiver.readmission import make_readmission
+from router.receiver.mail_authentication import MAX_KEPT, MailAuthenticator
+from router.receiver.replay import QuarantineReplay
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.store.quarantine import list_kept
 from tests.inbound.email.mails import CONTENT_TYPE, join, make_body, part
@@ -52,18 +52,18 @@ def basic(text):
 
 
 def unsigned(number=1):
-    """A mail as it comes where no security policy signs it."""
+    """A mail that no security policy has signed."""
     return signed(mail_received(number)).but(signature=None, timestamp=None)
 
 
 def of_body(body, content_type=CONTENT_TYPE, **options):
-    """A signed request of any bytes."""
+    """A signed request with this body."""
     webhook = mail_received()
     return signed_mail(type(webhook)(SOURCE.path, "", content_type, body), **options)
 
 
 async def assert_refused(receiver, request, status, *words, **headers):
-    """The answer is the status and nothing more, nothing is taken in, and the log line says why."""
+    """Assert that the answer is a bare status, that nothing is appended, and that the log line has these words."""
     answer = await receiver.send(request, **headers)
     assert (answer.status, answer.body) == (status, b"")
     assert await receiver.has_nothing_else()
@@ -76,35 +76,35 @@ async def read_entry(receiver):
     return orjson.loads(entry[b"body"])
 
 
-# --- what proves a mail ----------------------------------------------------------------------------------------------
+# --- proof ----------------------------------------------------------------------------------------------
 
 
-async def test_the_url_is_not_what_is_signed(receiver):
-    """A mail's signature covers its time and its body: a query in the configured URL changes nothing."""
+async def test_the_signature_does_not_cover_the_url(receiver):
+    """It covers the time and the body, so a query in the configured URL changes nothing."""
     assert (await receiver.send(signed(mail_received(), path=f"{SOURCE.path}?tenant=a%2Bb&x=%20"))).status == 200
 
 
 @pytest.mark.parametrize("age", [5 * DAY, -5 * DAY], ids=["too old", "ahead"])
-async def test_time_outside_the_window(receiver, age):
-    """A mail that was signed longer ago than mails are delivered again is refused, in either direction."""
+async def test_a_time_outside_the_window_is_refused(receiver, age):
+    """The signed time may differ from now by no more than the provider's retries take, in either direction."""
     await assert_refused(receiver, signed_mail(mail_received(), at=time.time() - age), 403, "outside the window")
 
 
-async def test_mail_that_is_delivered_again_for_three_days(receiver):
-    """A retry that was not signed anew is no replay."""
+async def test_a_retry_after_three_days_is_accepted(receiver):
+    """The provider retries for three days, perhaps without signing again."""
     assert (await receiver.send(signed_mail(mail_received(), at=time.time() - 3 * DAY))).status == 200
 
 
-async def test_window_that_is_a_setting(start):
-    """ROUTER_EMAIL_MAX_AGE narrows the window, and 0 switches it off."""
+async def test_the_window_is_a_setting(start):
+    """ROUTER_EMAIL_MAX_AGE narrows the window, and 0 disables it."""
     old = signed_mail(mail_received(), at=time.time() - 60)
     assert (await (await start(ROUTER_EMAIL_MAX_AGE="30")).send(old)).status == 403
     ancient = signed_mail(mail_received(), at=1)
     assert (await (await start(ROUTER_EMAIL_MAX_AGE="0")).send(ancient)).status == 200
 
 
-async def test_mail_that_is_signed_anew_is_a_duplicate(receiver):
-    """What makes a duplicate is the mail and its recipient, not the request."""
+async def test_a_mail_that_is_signed_again_is_a_duplicate(receiver):
+    """The idempotency key depends on the mail and its recipient, not on the request."""
     for at in (time.time() - DAY, time.time()):
         assert (await receiver.send(signed_mail(mail_received(), at=at))).status == 200
     assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
@@ -112,23 +112,23 @@ async def test_mail_that_is_signed_anew_is_a_duplicate(receiver):
 
 
 @pytest.mark.parametrize("password", ["made-up-1", "made-up-2"])
-async def test_credentials_instead_of_a_signature(start, password):
-    """Where no policy signs, each of the credentials of a rotation proves who calls."""
+async def test_credentials_prove_an_unsigned_mail(start, password):
+    """Without a security policy, each of the credentials of a rotation proves the caller."""
     receiver = await start(**BASIC, **NO_KEYS)
     answer = await receiver.send(unsigned(), Authorization=basic(f"sendgrid:{password}"))
     assert (answer.status, len(await receiver.entries())) == (200, 1)
 
 
 @pytest.mark.parametrize("header", [None, basic("sendgrid:other"), basic("sendgrid:"), "Bearer made-up-1"])
-async def test_wrong_credentials(start, header):
-    """Other credentials, or none, open nothing."""
+async def test_wrong_credentials_are_refused(start, header):
+    """Other credentials, or none, prove nothing."""
     receiver = await start(**BASIC, **NO_KEYS)
     headers = {"Authorization": header} if header else {}
     await assert_refused(receiver, unsigned(), 403, "credentials", **headers)
 
 
-async def test_signature_or_credentials_where_both_are_set(start):
-    """A signed mail is judged by its signature, an unsigned one by its credentials."""
+async def test_with_keys_and_credentials_each_mail_is_checked_by_what_it_carries(start):
+    """A signed mail is checked by its signature, an unsigned one by its credentials."""
     receiver = await start(**BASIC)
     assert (await receiver.send(signed(mail_received(1)))).status == 200
     assert (await receiver.send(unsigned(2), Authorization=basic("sendgrid:made-up-1"))).status == 200
@@ -138,57 +138,56 @@ async def test_signature_or_credentials_where_both_are_set(start):
 @pytest.mark.parametrize(
     "changes",
     [{"signature": "AAAA"}, {"signature": ""}, {"signature": None}, {"timestamp": None}, {"timestamp": "1"}],
-    ids=["wrong", "empty", "only the time", "no time", "old"],
+    ids=["wrong", "empty", "only the time", "no time", "too old"],
 )
-async def test_no_way_back_from_a_signature(start, changes):
-    """Whoever sends a signature, or half of one, is judged by it: right credentials help nobody."""
+async def test_credentials_do_not_replace_a_signature(start, changes):
+    """A request with a signature, or half of one, is checked by it, whatever its credentials are."""
     receiver = await start(**BASIC)
     request = signed(mail_received()).but(**changes)
     await assert_refused(receiver, request, 403, Authorization=basic("sendgrid:made-up-1"))
 
 
-async def test_signature_that_nobody_can_check(start):
-    """A signed mail without a key to check it is refused, credentials or not, and the log says what is not set."""
+async def test_a_signed_mail_without_a_public_key_is_refused(start):
+    """Valid credentials do not help, and the log names the missing setting."""
     receiver = await start(**BASIC, **NO_KEYS)
     headers = {"Authorization": basic("sendgrid:made-up-1")}
     await assert_refused(receiver, signed(mail_received()), 403, "ROUTER_EMAIL_PUBLIC_KEYS is not set", **headers)
 
 
-async def test_route_that_is_off(start):
-    """Without keys and credentials all is refused, and the log names both settings."""
+async def test_without_keys_and_credentials_every_mail_is_refused(start):
+    """The log names both settings."""
     receiver = await start(**NO_KEYS)
     await assert_refused(receiver, unsigned(), 403, "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_CREDENTIALS")
 
 
-async def test_the_auth_token_signs_no_mail(receiver):
-    """Twilio's own signature proves nothing here."""
+async def test_the_auth_token_proves_no_mail(receiver):
+    """A valid X-Twilio-Signature does not replace the mail's own signature."""
     await assert_refused(receiver, unsigned(), 403, "missing", **{"X-Twilio-Signature": signed(sms()).signature})
 
 
 @pytest.mark.parametrize("spoil", [{"signature": None}, {"timestamp": None}, {"timestamp": "1"}])
-async def test_headers_are_refused_before_a_byte_of_a_large_body(receiver, spoil):
-    """What the headers tell is answered while the caller still holds a body that is too large to be kept."""
+async def test_wrong_headers_are_refused_before_a_large_body_is_read(receiver, spoil):
+    """A body that is too large to be kept is not read: the answer comes before its first byte."""
     request = signed(mail_received()).but(**spoil)
     assert (await speak(receiver, head(request, length=30 * MIB))).startswith(b"HTTP/1.1 403 ")
 
 
-async def test_refused_mail_is_taken_in_once_its_key_is_there(start, redis, output):
-    """A mail that came while its public key was missing is kept whole, and admitted by a replay after days."""
+async def test_a_refused_mail_is_accepted_by_a_replay_with_the_right_key(start, redis, output):
+    """A mail that arrived while its public key was missing is kept whole and can be replayed."""
     closed = await start(ROUTER_EMAIL_PUBLIC_KEYS="")
     request = signed(mail_received())
     assert (await closed.send(request)).status == 403
     (refused,) = await closed.refused()
     assert (refused.body, refused.is_whole) == (request.body, True)
     settings = settings_of("redis://unused", **opened_by(TOKEN))
-    readmission = make_readmission(settings, redis, lambda: time.time_ns() // 1000)
     (kept,) = [kept async for kept in list_kept(redis, closed.keys)]
-    assert (await readmission.replay(kept)).is_in
+    assert (await QuarantineReplay(settings, redis).replay(kept)).is_accepted
     assert (await read_entry(closed))["recipient"] == MAILBOX
     assert [kept async for kept in list_kept(redis, closed.keys)] == []
 
 
-async def test_refused_mail_that_is_too_large_to_be_kept(receiver):
-    """Of a large mail without a length the beginning is kept, and that it is not all."""
+async def test_of_a_large_refused_mail_the_beginning_is_kept(receiver):
+    """The entry of a large mail without an announced length is marked as incomplete."""
     request = signed(mail_received()).but(signature=None)
 
     async def chunks():
@@ -197,11 +196,11 @@ async def test_refused_mail_that_is_too_large_to_be_kept(receiver):
 
     assert (await receiver.send(request, data=chunks())).status == 403
     (refused,) = await receiver.refused()
-    assert (len(refused.body), refused.is_whole) == (MAX_EVIDENCE, False)
+    assert (len(refused.body), refused.is_whole) == (MAX_KEPT, False)
 
 
-async def test_type_and_length_are_refused_before_a_byte_of_the_body(receiver):
-    """The same holds for another type and for a length over the limit."""
+async def test_a_wrong_type_or_length_is_refused_before_the_body_is_read(receiver):
+    """Another content type is 415, and an announced length over the limit is 413."""
     request = signed(mail_received())
     answer = await speak(receiver, head(request.but(content_type="text/plain"), length=30 * MIB))
     assert answer.startswith(b"HTTP/1.1 415 ")
@@ -211,8 +210,8 @@ async def test_type_and_length_are_refused_before_a_byte_of_the_body(receiver):
 @pytest.mark.parametrize(
     ("name", "status"), [("Content-Type", 415), ("Signature", 403), ("Timestamp", 403), ("Authorization", 403)]
 )
-async def test_bytes_in_headers_that_are_no_text(start, name, status):
-    """Bytes that are not UTF-8 in a header are refused like any others, never a failure of ours."""
+async def test_headers_that_are_not_utf8(start, name, status):
+    """A header that is not UTF-8 is refused like any other wrong value, and never a 500."""
     receiver = await start(**BASIC)
     request = unsigned() if name == "Authorization" else signed(mail_received())
     wrong = head(request, length=0, more="Authorization: Basic x\r\n").replace(
@@ -222,12 +221,12 @@ async def test_bytes_in_headers_that_are_no_text(start, name, status):
     assert receiver.webhooks()[0]["status"] == status
 
 
-# --- what is in a mail -----------------------------------------------------------------------------------------------
+# --- content -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
 async def test_parsed_and_raw_mails(receiver, raw_field):
-    """Both modes, the raw one under both names of its field, are the same mail, down to the name of its attachment."""
+    """Parsed and raw mode (under both names of its field) give the same mail, down to the name of its attachment."""
     webhook = mail(
         sender=WRITER,
         recipients=[MAILBOX],
@@ -246,8 +245,8 @@ async def test_parsed_and_raw_mails(receiver, raw_field):
     assert b"%PDF" not in (await receiver.entries())[0][b"body"]
 
 
-async def test_charset_that_lies(receiver):
-    """A text that is not in the charset that it states is taken as well as it can be read, and said to be in doubt."""
+async def test_a_wrong_charset_is_noted(receiver):
+    """A text in another charset than stated is decoded as well as possible, and the entry says so."""
     body = make_body(text="größer".encode("iso-8859-1"), charsets='{"text":"utf-8"}')
     assert (await receiver.send(of_body(body))).status == 200
     entry = await read_entry(receiver)
@@ -256,7 +255,7 @@ async def test_charset_that_lies(receiver):
 
 
 async def test_two_recipients_are_two_events(receiver):
-    """Each mailbox of the envelope has an entry of its own, with its own key; the same mail again has none."""
+    """Each mailbox of the envelope has its own entry and key; the same mail again adds none."""
     webhook = mail(sender=WRITER, recipients=[MAILBOX, "sales@inbound.example.com"], subject="", body=WORDS)
     for _ in range(2):
         assert (await receiver.send(signed(webhook))).status == 200
@@ -266,8 +265,8 @@ async def test_two_recipients_are_two_events(receiver):
     assert [line["key"] for line in receiver.webhooks()] == ["2 events", "2 events"]
 
 
-async def test_mailbox_of_no_account(start, tmp_path):
-    """A mail to nobody whom we know is refused; of several recipients those whom we know get it, and the rest count."""
+async def test_recipients_of_unknown_accounts_are_left_out(start, tmp_path):
+    """A mail to unknown mailboxes only is refused; of several recipients the known ones get it, the rest is counted."""
     (tmp_path / "accounts.toml").write_text(
         f'[[account]]\nsid = "{OTHER_ACCOUNT}"\nauth_token_env = "BERLIN"\nemail_domains = ["{MAILBOX}"]\n',
         encoding="utf-8",
@@ -303,16 +302,16 @@ UNREADABLE = {
 
 @pytest.mark.parametrize(("body", "content_type"), UNREADABLE.values(), ids=list(UNREADABLE))
 async def test_unreadable_mail(receiver, body, content_type):
-    """An authentic mail that cannot be read is a 400; a forged one is a 403, and learns nothing else."""
+    """An authentic mail that cannot be read is a 400; a forged one is always a 403."""
     await assert_refused(receiver, of_body(body, content_type, token="f" * 32), 403, "does not match")
     await assert_refused(receiver, of_body(body, content_type), 400)
 
 
-# --- how it arrives --------------------------------------------------------------------------------------------------
+# --- transfer --------------------------------------------------------------------------------------------------
 
 
 async def trickle(*pieces, until=None):
-    """A body in chunks; it stops before the last one until it may go on."""
+    """Yield a body in chunks; the last one follows once `until` is set."""
     for piece in pieces[:-1]:
         yield piece
     if until is not None:
@@ -321,7 +320,7 @@ async def trickle(*pieces, until=None):
 
 
 async def test_thirty_megabytes(receiver):
-    """The largest mail that the provider passes on is taken, and its entry has names, types and sizes only."""
+    """The largest mail that the provider forwards is accepted; its entry lists attachments without their content."""
     files = [part(f"attachment{n}", os.urandom(10 * MIB), filename=f"{n}.bin") for n in (1, 2, 3)]
     request = of_body(make_body(*files))
     assert (await receiver.send(request, data=io.BytesIO(request.body))).status == 200
@@ -330,31 +329,31 @@ async def test_thirty_megabytes(receiver):
     assert await receiver.redis.memory_usage(receiver.keys.inbound(0)) < 10_000
 
 
-async def test_others_are_served_while_a_mail_comes_in(receiver):
-    """A mail that takes its time holds nobody up."""
-    may_end = asyncio.Event()
+async def test_a_slow_mail_delays_no_other_webhook(receiver):
+    """Other webhooks are answered while a mail is being received."""
+    may_finish = asyncio.Event()
     request = signed(mail_received())
     half = len(request.body) // 2
-    chunks = trickle(request.body[:half], request.body[half:], until=may_end)
+    chunks = trickle(request.body[:half], request.body[half:], until=may_finish)
     sending = asyncio.create_task(receiver.send(request, data=chunks))
     assert (await receiver.send(signed(sms()))).status == 200
     assert not sending.done()
-    may_end.set()
+    may_finish.set()
     assert (await sending).status == 200
 
 
-@pytest.mark.parametrize("limit", ["BODY_TIMEOUT", "STALL_TIMEOUT"])
-async def test_caller_that_never_finishes_its_mail(receiver, monkeypatch, limit):
-    """A caller that stops in the middle is cut off, by the limit of the pause or by that of the whole."""
-    monkeypatch.setattr(mail_door, limit, 0.05)
+@pytest.mark.parametrize("limit", ["MAIL_TIMEOUT", "STALL_TIMEOUT"])
+async def test_a_caller_that_never_finishes_its_mail_is_refused(receiver, monkeypatch, limit):
+    """A caller that stops in the middle gets 400, by the limit for a pause or by that for the whole mail."""
+    monkeypatch.setattr(bodies, limit, 0.05)
     request = signed(mail_received())
     answer = await speak(receiver, head(request, length=len(request.body)) + request.body[:50])
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert "whole" in receiver.webhooks()[0]["reason"]
 
 
-async def test_mail_over_the_limit_while_its_caller_still_sends(start):
-    """A mail that does not say its length is refused as soon as it is too large; its caller is not heard out."""
+async def test_a_mail_over_the_limit_is_refused_while_its_caller_still_sends(start):
+    """A mail without an announced length is refused as soon as it is too large."""
     receiver = await start(ROUTER_MAX_MAIL_BYTES="2048")
     begun = head(signed(mail_received()), length=None) + b"1000\r\n" + b"x" * 4096 + b"\r\n"
     assert (await speak(receiver, begun)).startswith(b"HTTP/1.1 413 ")
@@ -363,66 +362,66 @@ async def test_mail_over_the_limit_while_its_caller_still_sends(start):
 # --- without a request -----------------------------------------------------------------------------------------------
 
 
-def make_door(*, clock=time.time, credentials=None):
+def make_authenticator(*, clock=time.time, credentials=None):
     accounts = Accounts([Account(ACCOUNT)])
     verifier = MailVerifier([public_key(TOKEN)], max_age=600)
     return MailAuthenticator(accounts, verifier=verifier, credentials=credentials, max_mail_bytes=MIB, clock=clock)
 
 
-async def admit(door, request, evidence=None, *, chunks=None, **options):
-    """Let a mail in that does not come over HTTP."""
+async def authenticate(authenticator, request, context=None, *, chunks=None, **options):
+    """Authenticate a mail that does not come over HTTP."""
     headers = {name.upper(): value for name, value in request.headers().items()}
-    return await door.admit_stream(
-        headers, chunks or trickle(request.body), SOURCE, evidence or RefusalContext(), **options
+    return await authenticator.authenticate_stream(
+        headers, chunks or trickle(request.body), SOURCE, context or RefusalContext(), **options
     )
 
 
-async def test_replay_passes_whatever_its_age():
-    """A mail that was kept is checked again when it is put back: its signature, and not its age."""
+async def test_a_replay_is_checked_by_its_signature_but_not_by_its_age():
+    """A stored mail is authentic however old its signature is."""
     request = signed_mail(mail_received(), at=1000)
-    door = make_door(clock=lambda: 1_000_000.0)
+    authenticator = make_authenticator(clock=lambda: 1_000_000.0)
     with pytest.raises(SignatureError, match="outside the window"):
-        await admit(door, request)
-    admission = await admit(door, request, check_age=False)
-    assert [piece.identity.account_id for piece in admission.pieces] == [ACCOUNT]
+        await authenticate(authenticator, request)
+    accepted = await authenticate(authenticator, request, check_age=False)
+    assert [piece.identity.account_id for piece in accepted.pieces] == [ACCOUNT]
     with pytest.raises(SignatureError, match="does not match"):
-        await admit(door, request.but(body=request.body + b" "), check_age=False)
+        await authenticate(authenticator, request.but(body=request.body + b" "), check_age=False)
 
 
-async def test_evidence_of_a_mail():
-    """The whole body is evidence where it is short; of a long one the beginning is, and it says so."""
-    short, evidence = of_body(make_body(envelope=None)), RefusalContext()
+async def test_the_body_of_a_refused_mail_is_kept_up_to_a_limit():
+    """A short body is kept whole; of a long one the beginning, marked as cut."""
+    short, context = of_body(make_body(envelope=None)), RefusalContext()
     with pytest.raises(UnreadableError):
-        await admit(make_door(), short, evidence)
-    assert (evidence.body, evidence.is_cut) == (short.body, False)
-    long, evidence = (
-        of_body(make_body(part("attachment1", bytes(MAX_EVIDENCE), filename="a")), token="x"),
+        await authenticate(make_authenticator(), short, context)
+    assert (context.body, context.is_cut) == (short.body, False)
+    long, context = (
+        of_body(make_body(part("attachment1", bytes(MAX_KEPT), filename="a")), token="x"),
         RefusalContext(),
     )
     with pytest.raises(SignatureError):
-        await admit(make_door(), long, evidence)
-    assert (evidence.body, evidence.is_cut) == (long.body[:MAX_EVIDENCE], True)
+        await authenticate(make_authenticator(), long, context)
+    assert (context.body, context.is_cut) == (long.body[:MAX_KEPT], True)
 
 
-async def test_evidence_of_a_mail_that_did_not_arrive():
-    """What came before a mail broke off is evidence, and never taken for the whole."""
+async def test_of_a_mail_that_broke_off_the_received_part_is_kept():
+    """It is marked as cut."""
 
     async def break_off():
         yield b"--xYzZY"
         raise TooLargeError("more than it may have")
 
-    evidence = RefusalContext()
+    context = RefusalContext()
     with pytest.raises(TooLargeError):
-        await admit(make_door(), of_body(make_body()), evidence, chunks=break_off())
-    assert (evidence.body, evidence.is_cut) == (b"--xYzZY", True)
+        await authenticate(make_authenticator(), of_body(make_body()), context, chunks=break_off())
+    assert (context.body, context.is_cut) == (b"--xYzZY", True)
 
 
-async def test_evidence_of_a_mail_that_its_headers_refuse():
-    """A small body is kept whole for a replay, whatever the headers say; of a large one nothing is read."""
-    request, evidence = of_body(make_body()).but(timestamp="1"), RefusalContext()
+async def test_a_small_mail_that_its_headers_refuse_is_kept_whole():
+    """Its body is read although the answer is known, so that the mail can be replayed."""
+    request, context = of_body(make_body()).but(timestamp="1"), RefusalContext()
     with pytest.raises(SignatureError):
-        await admit(make_door(), request, evidence, chunks=trickle(request.body))
-    assert (evidence.body, evidence.is_cut) == (request.body, False)
+        await authenticate(make_authenticator(), request, context, chunks=trickle(request.body))
+    assert (context.body, context.is_cut) == (request.body, False)
 
 
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
@@ -437,24 +436,24 @@ async def test_memory_of_thirty_megabytes(raw_field):
         attachments=[Attachment("a.bin", b"HERE", "image/png")],
         raw_field=raw_field,
     )
-    before, _, behind = whole.body.rpartition(b"SEVSRQ==" if raw_field else b"HERE")
+    before, _, after = whole.body.rpartition(b"SEVSRQ==" if raw_field else b"HERE")
 
     async def chunks():
         yield before
         for _ in range(480):
             yield chunk
-        yield behind
+        yield after
 
-    door = make_door(credentials=BasicVerifier(("ana:made-up",)))
+    authenticator = make_authenticator(credentials=BasicVerifier(("ana:made-up",)))
     headers = {"Content-Type": whole.content_type, "Authorization": basic("ana:made-up")}
     tracemalloc.start()
     try:
-        admission = await door.admit_stream(headers, chunks(), SOURCE, RefusalContext())
+        accepted = await authenticator.authenticate_stream(headers, chunks(), SOURCE, RefusalContext())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 4 * MIB
-    (piece,) = admission.pieces
+    (piece,) = accepted.pieces
     ((name, size),) = [(one["name"], one["size"]) for one in orjson.loads(piece.body)["parts"]]
     assert name == "a.bin"
     assert size > 20 * MIB

@@ -1,4 +1,4 @@
-"""What is refused is kept: with every byte that a second check needs, behind the answer, and never in its way."""
+"""Refused webhooks are kept with everything that a second check needs, and never delay an answer."""
 
 import asyncio
 import gzip
@@ -9,7 +9,7 @@ import pytest
 
 from router import metrics
 from router.core.refused import NOT_KEPT, Bounds
-from router.receiver import refusals as quarantine
+from router.receiver import refusals
 from router.receiver.refusals import Quarantine
 from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
@@ -27,7 +27,7 @@ def counted(result, reason="signature"):
 
 
 async def test_everything_that_a_second_check_needs_is_kept(receiver):
-    """Method, path and query, headers with the signature, the bytes, when it came, and what it says of itself."""
+    """Method, path and query, headers with the signature, body, time of receipt, and the account that it names."""
     request = signed(sms(), path="/webhooks/messaging?x=%2B1&b=%20").but(signature="wrong=")
     await receiver.send(request)
     (refused,) = await receiver.refused()
@@ -39,15 +39,15 @@ async def test_everything_that_a_second_check_needs_is_kept(receiver):
     assert refused.received_at > 1_700_000_000_000_000
 
 
-async def test_body_that_is_no_text_is_kept_byte_by_byte(receiver):
-    """A packed body or any other bytes come back as they came."""
+async def test_a_binary_body_is_kept_byte_by_byte(receiver):
+    """A compressed body is stored unchanged."""
     body = gzip.compress(bytes(range(256)))
     await receiver.send(signed(sms()).but(body=body))
     assert (await receiver.refused())[0].body == body
 
 
 async def test_passwords_are_not_kept(receiver):
-    """Credentials and cookies are seen to have been there, and that is all."""
+    """The entry shows that there were credentials and cookies, but not their values."""
     await receiver.send(signed(sms()).but(signature="x"), Authorization="Basic c2VjcmV0", Cookie="session=hush")
     (refused,) = await receiver.refused()
     headers = dict(refused.headers)
@@ -56,7 +56,7 @@ async def test_passwords_are_not_kept(receiver):
 
 @pytest.mark.parametrize("sample", SAMPLES.values(), ids=list(SAMPLES))
 async def test_repeats_are_one_entry(receiver, sample):
-    """The same refused webhook again is counted and not kept twice; another one is another entry."""
+    """A repeated refused webhook is counted and not kept twice; another webhook is another entry."""
     requests = [signed(sample(number)).but(signature="x") for number in (1, 1, 1, 2)]
     for request in requests:
         assert (await receiver.send(request)).status == 403
@@ -65,8 +65,8 @@ async def test_repeats_are_one_entry(receiver, sample):
     assert [kept.repeats async for kept in list_kept(receiver.redis, receiver.keys)] == [2, 0]
 
 
-async def test_a_flood_of_forgeries_pushes_out_nothing_else(start):
-    """Each reason has its own bound: the mistake about an account is still there after any number of forgeries."""
+async def test_a_flood_of_forgeries_pushes_out_no_other_reason(start):
+    """Each reason has its own limit: a webhook of an unknown account is still kept after many forgeries."""
     receiver = await start(ROUTER_QUARANTINE_MAX="3")
     await receiver.send(signed(sms(account=OTHER_ACCOUNT)))
     await receiver.refused()
@@ -81,8 +81,8 @@ async def _has(receiver, words):
     return any([words in kept.refused.body async for kept in list_kept(receiver.redis, receiver.keys)])
 
 
-async def test_gauge_shows_what_is_kept_by_reason(receiver):
-    """An operator can watch it fill."""
+async def test_a_gauge_shows_the_number_of_entries_by_reason(receiver):
+    """`/metrics` has the number for every reason, including 0."""
     await receiver.send(signed(sms()).but(signature="x"))
     await receiver.refused()
     text = (await receiver.get("/metrics")).body.decode()
@@ -90,15 +90,15 @@ async def test_gauge_shows_what_is_kept_by_reason(receiver):
     assert 'router_quarantine_entries{reason="account"} 0.0' in text
 
 
-async def test_none_is_kept_where_none_is_wanted(start, redis):
-    """With a bound of 0 nothing is written."""
+async def test_a_limit_of_0_disables_the_quarantine(start, redis):
+    """Nothing is written to Redis."""
     receiver = await start(ROUTER_QUARANTINE_MAX="0")
     assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
     assert await redis.keys() == []
 
 
-async def test_without_redis_the_answer_is_the_same_and_the_loss_is_told(start):
-    """403 as ever, and a line and a count that say that it could not be kept."""
+async def test_without_redis_the_answer_is_the_same_and_the_loss_is_logged(start):
+    """The answer is 403; a line and a counter say that the webhook could not be kept."""
     receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
     before = counted("failed")
     assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
@@ -107,9 +107,9 @@ async def test_without_redis_the_answer_is_the_same_and_the_loss_is_told(start):
     assert counted("failed") == before + 1
 
 
-async def test_a_server_that_stalls_delays_nobody(start, tmp_path, monkeypatch):
-    """Answers come at once while Redis hangs; what waited is given up together, and the next one is kept again."""
-    monkeypatch.setattr(quarantine, "TIME_LIMIT", 0.3)
+async def test_a_stalled_server_delays_no_answer(start, tmp_path, monkeypatch):
+    """Answers come at once while Redis hangs; the waiting webhooks are given up together, and the next one is kept."""
+    monkeypatch.setattr(refusals, "WRITE_TIMEOUT", 0.3)
     server = RedisServer(tmp_path)
     await server.start()
     try:
@@ -133,9 +133,9 @@ async def test_a_server_that_stalls_delays_nobody(start, tmp_path, monkeypatch):
         server.kill()
 
 
-async def test_what_waits_is_bounded(redis, keys, output, monkeypatch):
-    """Neither the number nor the bytes of what waits can grow without end; the rest is given up at once."""
-    monkeypatch.setattr(quarantine, "MAX_WAITING", 3)
+async def test_the_queue_is_bounded(redis, keys, output, monkeypatch):
+    """Number and bytes of the waiting webhooks have limits; further ones are given up at once."""
+    monkeypatch.setattr(refusals, "MAX_WAITING", 3)
     one = Quarantine(redis, keys, BOUNDS)
     before = counted("failed")
     for number in range(5):
@@ -145,7 +145,7 @@ async def test_what_waits_is_bounded(redis, keys, output, monkeypatch):
     assert counted("failed") == before + 2
     (line,) = [orjson.loads(text) for text in output.getvalue().splitlines()]
     assert (line["event"], line["problem"], line["webhooks"]) == ("quarantine.failed", "too many waited", 2)
-    monkeypatch.setattr(quarantine, "MAX_WAITING_BYTES", 1000)
+    monkeypatch.setattr(refusals, "MAX_WAITING_BYTES", 1000)
     for number in range(10, 15):
         one.put(_numbered(number, 400))
     await one.close()
@@ -156,8 +156,8 @@ def _numbered(number, size=0):
     return replace(REFUSED, body=b"%d" % number + b"x" * size)
 
 
-async def test_closing_waits_for_what_is_under_way(redis, keys, output):
-    """A receiver that ends writes first what it has refused."""
+async def test_closing_waits_for_pending_writes(redis, keys, output):
+    """A receiver that stops first writes what it has refused."""
     one = Quarantine(redis, keys, BOUNDS)
     for number in range(20):
         one.put(_numbered(number))

@@ -1,7 +1,7 @@
-"""The security suite: every event source of the table runs all of it, with the sample of tests/receiver/samples.py.
+"""The security suite: every event source of the table runs all of it, with its sample in tests/receiver/samples.py.
 
-What is about the URL, which the signature of a mail does not cover, runs over those whose signature does; what a mail
-has instead (its time, Basic credentials, mailboxes of no account) is in test_mail_door.py.
+Tests about the URL, which the signature of a mail does not cover, run for the other sources; the tests about what only
+a mail has (its signed time, Basic credentials, mailboxes) are in test_mail_authentication.py.
 """
 
 import gzip
@@ -25,9 +25,9 @@ from tests.receiver.samples import (
     sms,
     wire_path,
 )
+from tests.support.accounts import OTHER_TOKEN
 
 JSON_TYPE = "application/json"
-NEW_TOKEN = "fedcba9876543210fedcba9876543210"
 
 
 @pytest.fixture(params=list(SOURCES), ids=str)
@@ -37,7 +37,7 @@ def source(request):
 
 @pytest.fixture
 def sample(source):
-    """Return a function that makes authentic webhooks of the source."""
+    """A function that makes authentic webhooks of the source."""
     return SAMPLES[source.name]
 
 
@@ -54,7 +54,7 @@ def json_sample(request):
 
 
 async def assert_refused(receiver, request, status, result, **headers):
-    """The answer is the status and nothing more, one log line says why, and only the quarantine has the bytes."""
+    """Assert that the answer is a bare status, one line says why, and only the quarantine has the bytes."""
     answer = await receiver.send(request, **headers)
     assert (answer.status, answer.body) == (status, b"")
     (refused,) = await receiver.refused()
@@ -68,12 +68,12 @@ async def assert_refused(receiver, request, status, result, **headers):
 
 
 def test_every_source_has_a_sample():
-    """A source of the table cannot be forgotten here."""
+    """Every source of the table is tested here."""
     assert set(SAMPLES) == set(SOURCES)
 
 
-async def test_right_signature_is_taken_in_and_answered_as_the_table_says(receiver, source, sample):
-    """An authentic webhook is durable before its answer, which is the source's and nothing else."""
+async def test_a_valid_signature_is_accepted_and_answered_as_the_table_says(receiver, source, sample):
+    """An authentic webhook is durable before its answer, which is the one of its source."""
     answer = await receiver.send(signed(sample()))
     assert (answer.status, answer.body) == (200, ANSWERS.get(source.name, source.answer))
     (entry,) = await receiver.entries()
@@ -84,30 +84,30 @@ async def test_right_signature_is_taken_in_and_answered_as_the_table_says(receiv
 
 
 async def test_missing_signature(receiver, sample):
-    """Without a signature nothing is taken."""
+    """A webhook without a signature is refused, and the log says that it is missing."""
     line = await assert_refused(receiver, signed(sample()).but(signature=None), 403, "signature")
     assert "missing" in line["reason"]
 
 
 async def test_empty_signature(receiver, sample):
-    """An empty header is no signature."""
+    """An empty header is not a signature."""
     await assert_refused(receiver, signed(sample()).but(signature=""), 403, "signature")
 
 
 async def test_wrong_token(receiver, sample):
-    """What another token signed is not authentic."""
-    await assert_refused(receiver, signed(sample(), token=NEW_TOKEN), 403, "signature")
+    """A webhook signed with another token is not authentic."""
+    await assert_refused(receiver, signed(sample(), token=OTHER_TOKEN), 403, "signature")
 
 
 @pytest.mark.parametrize("spoil", [lambda s: s[:-1], lambda s: s[:8], lambda s: s + "=", lambda s: s.swapcase()])
 async def test_mangled_signature(receiver, sample, spoil):
-    """A signature that is cut, longer or of other case is wrong."""
+    """A signature that is cut, longer or in another case is wrong."""
     request = signed(sample())
     await assert_refused(receiver, request.but(signature=spoil(request.signature)), 403, "signature")
 
 
 async def test_signature_that_is_not_ascii(receiver, sample):
-    """Bytes that no base64 has are a wrong signature, not a crash."""
+    """Bytes outside base64 are a wrong signature, not a failure."""
     await assert_refused(receiver, signed(sample()).but(signature="Zürich→"), 403, "signature")
 
 
@@ -116,44 +116,44 @@ async def test_signature_that_is_not_ascii(receiver, sample):
     ["http://hooks.example.com", "https://other.example.com", "https://hooks.example.com:8443"],
     ids=["http", "other host", "other port"],
 )
-async def test_right_signature_of_another_url(receiver, url_sample, base):
-    """A signature holds for what Twilio calls, and for no other scheme, host or port."""
+async def test_valid_signature_of_another_url(receiver, url_sample, base):
+    """A signature is valid for the URL that Twilio calls, and for no other scheme, host or port."""
     await assert_refused(receiver, signed(url_sample(), base=base), 403, "signature")
 
 
-async def test_right_signature_of_another_path(receiver, url_sample):
-    """A signature for one route opens no other."""
+async def test_valid_signature_of_another_path(receiver, url_sample):
+    """A signature for one route is not valid for another."""
     request = signed(url_sample(), signs="/webhooks/elsewhere")
     await assert_refused(receiver, request, 403, "signature")
     assert request.path.startswith(url_sample().path)
 
 
-async def test_right_signature_of_another_query(receiver, url_sample):
-    """The query is signed as it stands: decoded, sorted or longer it is another URL."""
+async def test_valid_signature_of_another_query(receiver, url_sample):
+    """The query is signed as received: decoded, sorted or extended it is a different URL."""
     path = url_sample().path
     request = signed(url_sample(), path=f"{path}?b=%2B1&a=2", signs=f"{path}?a=2&b=%2B1")
     await assert_refused(receiver, request, 403, "signature")
 
 
-async def test_query_as_configured_is_verbatim(receiver, url_sample):
-    """A query in the configured URL is part of what is signed, exactly as it came."""
+async def test_a_query_in_the_configured_url_is_signed_verbatim(receiver, url_sample):
+    """A query in the configured URL is part of the signed text, exactly as received."""
     path = url_sample().path
     answer = await receiver.send(signed(url_sample(), path=f"{path}?tenant=a%2Bb&x=%20&b=2&a=1"))
     assert answer.status == 200
 
 
 async def test_each_of_two_tokens_of_a_rotation(start, sample):
-    """While tokens are rotated, both the old and the new one sign."""
-    receiver = await start(**opened_by(TOKEN, NEW_TOKEN))
+    """During a rotation both the old and the new token are valid."""
+    receiver = await start(**opened_by(TOKEN, OTHER_TOKEN))
     statuses = [
-        (await receiver.send(signed(sample(n), token=token))).status for n, token in ((1, TOKEN), (2, NEW_TOKEN))
+        (await receiver.send(signed(sample(n), token=token))).status for n, token in ((1, TOKEN), (2, OTHER_TOKEN))
     ]
     assert statuses == [200, 200]
     assert len(await receiver.entries()) == 2
 
 
-async def test_replayed_webhook_is_answered_the_same_and_taken_once(receiver, sample):
-    """A duplicate gets the answer of the first and makes no second entry."""
+async def test_a_replayed_webhook_gets_the_same_answer_and_no_second_entry(receiver, sample):
+    """A duplicate gets the answer of the first webhook."""
     first, second = await receiver.send(signed(sample())), await receiver.send(signed(sample()))
     assert (first.status, first.body) == (second.status, second.body)
     assert first.headers["Content-Type"] == second.headers["Content-Type"]
@@ -162,14 +162,14 @@ async def test_replayed_webhook_is_answered_the_same_and_taken_once(receiver, sa
 
 
 async def test_two_events_are_two_entries(receiver, sample):
-    """Another event of the same source is no duplicate."""
+    """Another event of the same source is not a duplicate."""
     for number in (1, 2):
         await receiver.send(signed(sample(number)))
     assert len(await receiver.entries()) == 2
 
 
-async def test_claim_of_the_key_lives_longer_than_a_day(receiver, source, sample):
-    """The key outlives every redelivery of the source, and dies all the same."""
+async def test_the_claim_of_a_key_lives_longer_than_a_day(receiver, source, sample):
+    """It outlives every redelivery of the source, and expires."""
     await receiver.send(signed(sample()))
     (entry,) = await receiver.entries()
     ttl = await receiver.redis.ttl(receiver.keys.seen(0, entry[b"key"].decode()))
@@ -182,13 +182,13 @@ async def test_other_account(receiver, url_sample):
 
 
 async def test_tampered_body(receiver, sample):
-    """One changed byte, and it is not what was signed."""
+    """A body with one changed byte is refused."""
     request = signed(sample())
     await assert_refused(receiver, request.but(body=request.body.replace(b"555", b"556")), 403, "signature")
 
 
 async def test_appended_body(receiver, sample):
-    """Something appended is not what was signed."""
+    """A body with something appended is refused."""
     request = signed(sample())
     await assert_refused(
         receiver, request.but(body=request.body + (b"&A=1" if is_form(sample()) else b" ")), 403, "signature"
@@ -196,12 +196,12 @@ async def test_appended_body(receiver, sample):
 
 
 async def test_emptied_body(receiver, sample):
-    """An empty body is not what was signed."""
+    """An emptied body is refused."""
     await assert_refused(receiver, signed(sample()).but(body=b""), 403, "signature")
 
 
 async def test_json_without_its_digest(receiver, json_sample):
-    """JSON whose URL carries no bodySHA256 is refused even if the URL itself is signed: nothing protects the body."""
+    """JSON without bodySHA256 in its URL is refused even if the URL is signed: nothing protects the body."""
     webhook = json_sample()
     request = signed(webhook).but(path=webhook.path, signature=signature_of(BASE + webhook.path, webhook))
     line = await assert_refused(receiver, request, 403, "signature")
@@ -209,13 +209,13 @@ async def test_json_without_its_digest(receiver, json_sample):
 
 
 async def test_json_with_the_digest_of_another_body(receiver, json_sample):
-    """An authentic URL with another body is refused: the digest tells."""
+    """A signed URL with another body is refused: its digest does not match."""
     webhook = json_sample()
     await assert_refused(receiver, signed(webhook).but(body=json_sample(2).body), 403, "signature")
 
 
 async def test_json_with_two_digests(receiver, json_sample):
-    """A second digest in the query does not count: the first is the signed one, as with Twilio's validator."""
+    """The first digest in the query counts and a second one does not, as in Twilio's validator."""
     webhook, other = json_sample(), json_sample(2)
     first = wire_path(webhook)
     path = f"{first}&{wire_path(other).partition('?')[2]}"
@@ -236,12 +236,12 @@ async def test_json_with_two_digests(receiver, json_sample):
     ],
 )
 async def test_wrong_or_missing_content_type(receiver, sample, content_type):
-    """A body of another type is refused, whoever signed it."""
+    """A body of another content type is refused, even with a valid signature."""
     await assert_refused(receiver, signed(sample()).but(content_type=content_type), 415, "content-type")
 
 
-async def test_types_of_other_routes(receiver, source, sample):
-    """The type belongs to the route: a form sent as JSON is refused, JSON sent as a form, and both sent as a mail."""
+async def test_content_types_of_other_routes(receiver, source, sample):
+    """A route refuses the content types of all other routes."""
     others = {other.content_type for other in SOURCES.values()} - {source.content_type}
     for other in sorted(others):
         request = signed(sample()).but(content_type=f"{other}; boundary=x")
@@ -251,21 +251,21 @@ async def test_types_of_other_routes(receiver, source, sample):
 
 
 async def test_content_type_with_parameters_and_other_case(receiver, sample):
-    """A charset and upper case change nothing."""
+    """A charset parameter and upper case change nothing."""
     kind, semicolon, boundary = sample().content_type.partition(";")
     shown = f"{kind.upper()}{semicolon}{boundary}; Charset=UTF-8"
     answer = await receiver.send(signed(sample()).but(content_type=shown))
     assert answer.status == 200
 
 
-async def test_body_over_the_limit_with_its_length(start, sample):
-    """A body that says that it is too large is refused unread."""
+async def test_a_body_over_the_limit_by_its_length(start, sample):
+    """A body whose announced length is over the limit is refused unread."""
     receiver = await start(**limited_to(1024))
     await assert_refused(receiver, signed(sample()).but(body=b"x" * 1025), 413, "too-large")
 
 
-async def test_body_over_the_limit_in_chunks(start, sample):
-    """A body that does not say its length is cut off at the limit."""
+async def test_a_chunked_body_over_the_limit(start, sample):
+    """A body without an announced length is refused at the limit."""
     receiver = await start(**limited_to(1024))
 
     async def chunks():
@@ -280,8 +280,8 @@ async def test_body_over_the_limit_in_chunks(start, sample):
     assert receiver.webhooks()[0]["result"] == "too-large"
 
 
-async def test_body_in_chunks_under_the_limit(receiver, sample):
-    """A chunked body is as good as one with a length."""
+async def test_a_chunked_body_under_the_limit(receiver, sample):
+    """A chunked body is accepted like one with a length."""
     webhook = sample()
 
     async def chunks():
@@ -293,7 +293,7 @@ async def test_body_in_chunks_under_the_limit(receiver, sample):
 
 
 async def test_gzip_is_not_unpacked(receiver, sample):
-    """Signatures are over the bytes as they came: a packed body is not what was signed, whatever its encoding says."""
+    """Signatures cover the bytes as received, so a compressed body is refused whatever its Content-Encoding."""
     request = signed(sample())
     packed = request.but(body=gzip.compress(request.body))
     await assert_refused(receiver, packed, 403, "signature", **{"Content-Encoding": "gzip"})
@@ -301,7 +301,7 @@ async def test_gzip_is_not_unpacked(receiver, sample):
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_other_methods(receiver, source, sample, method):
-    """A route takes POST only; the answer names that, has no body, and is logged."""
+    """A route accepts POST only; any other method gets 405 with Allow, no body, and a log line."""
     answer = await receiver.send(signed(sample()), method)
     assert (answer.status, answer.body, answer.headers["Allow"]) == (405, b"", "POST")
     assert await receiver.redis.keys() == []
@@ -309,8 +309,8 @@ async def test_other_methods(receiver, source, sample, method):
     assert (line["status"], line["result"]) == (405, "method")
 
 
-async def test_body_of_the_limit_is_taken(start, sample):
-    """The limit itself is not over the limit."""
+async def test_a_body_of_exactly_the_limit_is_accepted(start, sample):
+    """The limit is inclusive."""
     webhook = sample()
     receiver = await start(**limited_to(max(1024, len(webhook.body))))
     if is_form(webhook):
@@ -320,7 +320,7 @@ async def test_body_of_the_limit_is_taken(start, sample):
 
 
 async def test_shared_keys(start, url_sample):
-    """What a known shared key signed is taken in; the same header with an unknown key is refused, token or not."""
+    """A webhook signed with a known shared key is accepted; one that names an unknown key is refused."""
     receiver = await start(ROUTER_SHARED_KEYS="webhooks_sharedkey_1=made-up-secret")
     request = signed(url_sample(), token="made-up-secret")
     header = "X-Twilio-Webhooks-Signature-Settings"

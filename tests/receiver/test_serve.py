@@ -1,4 +1,4 @@
-"""The receiver as a real process: its start, its end under load, several processes on one port."""
+"""The receiver as a real process: its start, its stop under load, several processes on one port."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.processes
 
 @pytest.fixture
 async def launch(tmp_path, redis, redis_url):
-    """Start `python -m router receive ...` on a free port; whatever happens, nothing of it is left running."""
+    """A function that starts `python -m router receive ...` on a free port; the test leaves no process behind."""
     running = []
     environment = {
         "REDIS_URL": redis_url,
@@ -44,7 +44,7 @@ async def launch(tmp_path, redis, redis_url):
     for process in running:
         await process.kill()
         shown = process.text
-        assert not [secret for secret in PRIVATE if secret in shown], "the log shows what is private"
+        assert not [secret for secret in PRIVATE if secret in shown], "the log shows private data"
 
 
 def url_of(process):
@@ -55,7 +55,7 @@ ACCEPTED = 'router_webhooks_total{result="accepted"'
 
 
 class Load:
-    """Callers that send one webhook after the other, each on a connection of its own unless it `keeps` them."""
+    """Callers that send one webhook after another, each on a new connection unless it `keeps` its own."""
 
     def __init__(self, url, *, callers=20, keeps=False):
         self.url, self.callers, self.keeps = url, callers, keeps
@@ -80,7 +80,7 @@ class Load:
                 url = URL(self.url + request.path, encoded=True)
                 async with self.session.post(url, data=request.body, headers=request.headers()) as answer:
                     self.answers.append(answer.status)
-            except aiohttp.ClientConnectorError:  # nobody listens any more: it had not connected
+            except aiohttp.ClientConnectorError:  # the receiver no longer listens, and this caller had not connected
                 self.refused += 1
                 return
             except aiohttp.ClientError as error:
@@ -89,8 +89,8 @@ class Load:
 
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["new connections", "kept connections"])
-async def test_sigterm_under_load_loses_nobody(launch, redis, keeps):
-    """Whoever had connected gets an answer; what was answered 200 is in Redis; the exit status is 0."""
+async def test_sigterm_under_load_answers_every_caller(launch, redis, keeps):
+    """Every connected caller gets an answer, every webhook answered 200 is in Redis, and the exit status is 0."""
     process = await launch()
     await process.started()
     async with Load(url_of(process), keeps=keeps) as load:
@@ -105,8 +105,8 @@ async def test_sigterm_under_load_loses_nobody(launch, redis, keeps):
 
 
 @pytest.mark.parametrize("keeps", [False, True], ids=["new connections", "kept connections"])
-async def test_sigterm_under_load_of_several_processes_loses_nobody(launch, redis, keeps):
-    """The same where two processes share the port: both stop taking callers at once and answer whom they have."""
+async def test_sigterm_under_load_of_several_processes_answers_every_caller(launch, redis, keeps):
+    """Two processes that share a port stop accepting connections together and answer their callers."""
     process = await launch("--processes", "2")
     await process.started(2)
     async with Load(url_of(process), keeps=keeps) as load:
@@ -118,24 +118,24 @@ async def test_sigterm_under_load_of_several_processes_loses_nobody(launch, redi
     assert len(process.find("process.stopped")) == 2
 
 
-async def test_interrupt_ends_it_as_well(launch):
-    """Ctrl-C is as good as SIGTERM."""
+async def test_sigint_stops_it_too(launch):
+    """Ctrl-C has the same effect as SIGTERM."""
     process = await launch()
     await process.started()
     assert await process.stop(signal.SIGINT) == 0
 
 
 async def test_signal_right_after_the_start_is_clean(launch):
-    """From the line that says it is up, a signal ends it with status 0."""
+    """From the line process.started on, a signal ends the process with status 0."""
     for _ in range(3):
         process = await launch()
-        while not process.find("process.started"):  # noqa: ASYNC110 # no pause: as close to the line as can be
+        while not process.find("process.started"):  # noqa: ASYNC110 # no pause: as close to the line as possible
             await asyncio.sleep(0)
         assert await process.stop() == 0
 
 
 async def test_start_shows_its_settings_masked(launch):
-    """The one line of the start has the effective configuration, and no secret in it."""
+    """The line of the start has the effective configuration without any secret."""
     process = await launch(TWILIO_AUTH_TOKEN=f"{TOKEN},{TOKEN[::-1]}")
     (line,) = await process.started()
     assert line["settings"]["TWILIO_AUTH_TOKEN"] == "***,***"
@@ -154,7 +154,7 @@ async def worker_of(url):
 
 
 async def test_several_processes_share_one_port(launch, redis):
-    """Both serve; one that is killed is replaced while the other goes on; SIGTERM ends all of them."""
+    """Both serve; one that is killed is restarted while the other continues; SIGTERM ends all of them."""
     process = await launch("--processes", "2")
     started = await process.started(2)
     port = started[0]["port"]
@@ -174,8 +174,8 @@ async def test_several_processes_share_one_port(launch, redis):
     assert len(process.find("process.stopped")) == 2
 
 
-async def test_both_of_two_processes_take_connections(launch):
-    """The kernel spreads connections over all listeners: neither process is idle."""
+async def test_both_of_two_processes_accept_connections(launch):
+    """The kernel spreads connections over all listeners, so neither process is idle."""
     process = await launch("--processes", "2")
     await process.started(2)
     url = url_of(process)
@@ -188,8 +188,8 @@ async def test_both_of_two_processes_take_connections(launch):
                 lines = (await answer.text()).splitlines()
             return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(ACCEPTED))
 
-        async def is_told_by_both():
-            """Two counts are two processes; where they are equal one more webhook makes them differ."""
+        async def counts_differ():
+            """Two different counts are two processes; if they are equal, one more webhook makes them differ."""
             request = signed(sms(10_000 + len(seen)))
             async with session.post(
                 URL(url + request.path, encoded=True), data=request.body, headers=request.headers()
@@ -200,12 +200,12 @@ async def test_both_of_two_processes_take_connections(launch):
             return len(counts) == 2
 
         seen = []
-        await until(is_told_by_both, 30)
+        await until(counts_differ, 30)
     assert all(count > 0 for count in seen[-1])
 
 
-async def test_child_that_dies_again_and_again_ends_the_parent(launch):
-    """A child that cannot be kept alive ends everything with status 1 and a line that says why."""
+async def test_a_child_that_keeps_dying_ends_the_parent(launch):
+    """The parent ends with status 1 and a line that gives the reason."""
     process = await launch("--processes", "2")
     for deaths in range(3):
         await process.started(2 + deaths)
@@ -216,8 +216,8 @@ async def test_child_that_dies_again_and_again_ends_the_parent(launch):
     assert "3 times" in line["reason"]
 
 
-async def test_settings_that_are_missing_are_all_named(tmp_path):
-    """Exit status 2, and every variable in one message."""
+async def test_all_missing_settings_are_named(tmp_path):
+    """The exit status is 2, and one message names every variable."""
     process = await start_process(tmp_path, "router", "receive", PORT="no port", ROUTER_LOGLEVEL="info")
     assert await process.wait() == 2
     for name in (
@@ -232,8 +232,8 @@ async def test_settings_that_are_missing_are_all_named(tmp_path):
     assert "Traceback" not in process.text
 
 
-async def test_port_that_is_taken(launch):
-    """A port in use ends the start with status 1 and says so."""
+async def test_a_port_in_use_ends_the_start(launch):
+    """The exit status is 1, and the message names the reason."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -242,8 +242,8 @@ async def test_port_that_is_taken(launch):
         assert "address already in use" in process.text
 
 
-async def test_shadow_mode_is_told_at_the_start(launch):
-    """A receiver that lets in what nobody signed says so as soon as it is up."""
+async def test_shadow_mode_is_logged_at_the_start(launch):
+    """A receiver that accepts wrong signatures warns about it as soon as it is up."""
     process = await launch(ROUTER_SHADOW="messaging,voice")
     (line,) = await until(lambda: process.find("shadow.on"))
     assert (line["level"], line["sources"]) == ("warning", "messaging,voice")
@@ -264,8 +264,8 @@ async def test_shadow_mode_is_told_at_the_start(launch):
     ],
     ids=["path", "query", "whole URL", "expectation", "escaped", "another path", "method", "operator's path"],
 )
-async def test_requests_reach_what_they_are_for(launch, line, more, statuses):
-    """Webhooks go past the framework's router, everything else through it; where they end is the same."""
+async def test_bypassing_aiohttps_router_changes_no_route(launch, line, more, statuses):
+    """Webhooks bypass aiohttp's router, other requests pass through it; each reaches the handler of its path."""
     process = await launch()
     await process.started()
     reader, writer = await asyncio.open_connection("127.0.0.1", URL(url_of(process)).port)

@@ -1,4 +1,4 @@
-"""Calls at the door: the answer is the target's TwiML, once durable, and Twilio's way of signing calls is known."""
+"""Calls in the receiver: the target's TwiML as answer once the event is durable, and Twilio's signing of calls."""
 
 import json
 from xml.etree import ElementTree as ET
@@ -16,11 +16,9 @@ from router.streams.store.calls import CallStore
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import BASE, CUSTOMER, OURS, incoming_call, signed, sms
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, DESK, TOKEN
 
 SID = "CA00000000000000000000000000000001"
-CONFIGURATION = "conv_configuration_00000000000000000000000001"
-DESK = "+15557650002"
 FULL = {
     "ROUTER_VOICE_RELAY_URL": "wss://agent.example.com/relay",
     "ROUTER_VOICE_WORKFLOW_SID": "WW" + "0" * 32,
@@ -31,7 +29,7 @@ ENDS = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS, "sid": SI
 
 @pytest.fixture
 async def receiver(start):
-    """A receiver for which everything is set."""
+    """A receiver with all voice settings."""
     return await start(**FULL)
 
 
@@ -46,7 +44,7 @@ def verbs(root):
 
 
 async def test_a_call_for_the_ai_agent(receiver):
-    """The policy's default gives the call to the AI agent: it is connected, in a conversation, and durable."""
+    """By the policy's default a call is connected to the AI agent, in a conversation, and its event is durable."""
     root = await ask(receiver, incoming_call())
     assert verbs(root) == ["Connect"]
     assert root.find("Connect").get("action") == f"{BASE}/webhooks/voice"
@@ -55,16 +53,16 @@ async def test_a_call_for_the_ai_agent(receiver):
     assert (entry[b"source"], entry[b"key"]) == (b"voice", f"{ACCOUNT}:voice:{SID}:ringing".encode())
 
 
-async def test_a_call_for_people(receiver):
-    """A rule on the recipient gives the call to people."""
+async def test_a_call_for_human_agents(receiver):
+    """A rule on the recipient routes the call to the human agents."""
     root = await ask(receiver, call(**(ENDS | {"recipient": DESK})))
     assert verbs(root) == ["Start", "Enqueue"]
     task = json.loads(root.find("Enqueue/Task").text)
     assert (task["from"], task["reason"]) == (CUSTOMER, "service-desk (recipient)")
 
 
-async def test_a_call_for_nobody(start, tmp_path):
-    """A call that the policy ignores is answered with the third template."""
+async def test_a_call_that_the_policy_ignores(start, tmp_path):
+    """It is answered with the template `ignore`."""
     (tmp_path / "voice").mkdir()
     (tmp_path / "routing.toml").write_text('[default]\ntarget = "ignore"\n')
     for name in ("ai-agent", "human-agent"):
@@ -74,8 +72,8 @@ async def test_a_call_for_nobody(start, tmp_path):
     assert verbs(await ask(receiver, incoming_call())) == ["Hangup"]
 
 
-async def test_duplicates_are_answered_alike(receiver):
-    """Twilio executes whichever answer it gets: both are the same, and one event is taken in."""
+async def test_duplicates_get_the_same_answer(receiver):
+    """Twilio executes whichever answer it gets, so both are the same; one event is appended."""
     answers = [await receiver.send(signed(incoming_call())) for _ in range(2)]
     assert answers[0].body == answers[1].body
     assert [line["result"] for line in receiver.webhooks()] == ["accepted", "duplicate"]
@@ -83,8 +81,8 @@ async def test_duplicates_are_answered_alike(receiver):
 
 
 @pytest.mark.parametrize("status", STATUSES)
-async def test_every_state(receiver, status):
-    """All states are taken in; what is over has nothing to execute."""
+async def test_every_status_of_a_call_is_accepted(receiver, status):
+    """After the end of a call there is nothing to execute, so the answer is empty."""
     answer = await receiver.send(signed(call_status(status, **ENDS)))
     assert answer.status == 200
     is_over = status in {"completed", "busy", "failed", "no-answer", "canceled"}
@@ -103,18 +101,18 @@ async def test_every_state(receiver, status):
     ids=["outgoing", "leg", "after a dial", "after a session"],
 )
 async def test_nothing_to_execute(receiver, webhook):
-    """What is no customer's call, or has done what it was to do, gets an empty document."""
+    """A call that is not a customer's, or that has been executed already, gets an empty document."""
     assert verbs(await ask(receiver, webhook)) == []
 
 
 @pytest.mark.parametrize("sender", ["anonymous", "+266696687", "", "client:ana", "sip:ana@example.com"])
-async def test_callers_of_every_kind(receiver, sender):
-    """Withheld numbers, identities and SIP URIs are answered like anybody."""
+async def test_callers_of_every_kind_are_answered(receiver, sender):
+    """Withheld numbers, identities and SIP URIs get the same answer as phone numbers."""
     assert verbs(await ask(receiver, call(**(ENDS | {"sender": sender})))) == ["Connect"]
 
 
 async def test_the_ai_agent_hands_over(receiver):
-    """People get the call with what the AI agent said, in the conversation that it is in."""
+    """The human agents get the call with the AI agent's handoff data, in the same conversation."""
     calls = CallStore(receiver.redis, receiver.keys)
     participant = make_participant("p1", Address("VOICE", CUSTOMER))
     await calls.note_participant(ACCOUNT, SID, "conv_conversation_1", participant)
@@ -126,16 +124,16 @@ async def test_the_ai_agent_hands_over(receiver):
     assert task["reason"] == "handed over by the AI agent"
 
 
-async def test_a_failed_ai_agent_is_replaced_by_people(receiver):
-    """A caller whose session failed is not hung up on."""
+async def test_a_failed_ai_agent_is_replaced_by_human_agents(receiver):
+    """A caller whose session failed is queued for a human agent."""
     assert verbs(await ask(receiver, call(**ENDS, status="in-progress", SessionStatus="failed"))) == [
         "Start",
         "Enqueue",
     ]
 
 
-async def test_a_slow_redis_does_not_cost_the_call(receiver, monkeypatch):
-    """What is asked of Redis for an answer has a limit; without it the configuration's grouping finds the place."""
+async def test_a_slow_redis_does_not_delay_the_call(receiver, monkeypatch):
+    """The lookup has a timeout; without its result the configuration's grouping finds the conversation."""
 
     async def refuse(*_):
         raise TimeoutError
@@ -145,8 +143,8 @@ async def test_a_slow_redis_does_not_cost_the_call(receiver, monkeypatch):
     assert root.find("Start/Transcription").attrib == {"conversationConfiguration": CONFIGURATION}
 
 
-async def test_unset_variables_are_noted_and_people_take_calls(start):
-    """A receiver for which nothing about calls is set starts, says so, and queues callers."""
+async def test_without_voice_settings_calls_are_queued_for_human_agents(start):
+    """The receiver starts, and logs which settings are missing."""
     receiver = await start()
     notes = [line["note"] for line in receiver.lines if line["event"] == "voice.note"]
     assert any("ROUTER_VOICE_RELAY_URL" in note for note in notes)
@@ -154,8 +152,8 @@ async def test_unset_variables_are_noted_and_people_take_calls(start):
     assert verbs(await ask(receiver, incoming_call())) == ["Start", "Enqueue"]
 
 
-def test_the_start_refuses_what_is_wrong(redis_url, tmp_path):
-    """A slip in a template or in the policy stops the receiver, with file and line."""
+def test_a_wrong_template_stops_the_start(redis_url, tmp_path):
+    """The error names the file and the problem."""
     (tmp_path / "voice").mkdir()
     settings = settings_of(redis_url, ROUTER_CONFIG_DIR=str(tmp_path))
     with pytest.raises(SettingsError, match=r"ignore\.xml: is missing"):
@@ -166,7 +164,7 @@ def test_the_start_refuses_what_is_wrong(redis_url, tmp_path):
 
 
 async def test_twilio_drops_the_port_for_calls_only(start):
-    """With a port in PUBLIC_BASE_URL a call is signed without it, a message with it; both are taken."""
+    """With a port in PUBLIC_BASE_URL Twilio signs calls without it and messages with it; both are accepted."""
     receiver = await start(PUBLIC_BASE_URL="https://hooks.example.com:8443")
     for webhook, base in (
         (incoming_call(), "https://hooks.example.com"),
@@ -177,7 +175,7 @@ async def test_twilio_drops_the_port_for_calls_only(start):
 
 
 async def test_http_keeps_the_port(start):
-    """Without TLS calls are signed as configured."""
+    """Without TLS, calls are signed with the port as configured."""
     receiver = await start(PUBLIC_BASE_URL="http://hooks.example.com:8080")
     assert (await receiver.send(signed(incoming_call(), base="http://hooks.example.com:8080"))).status == 200
 
@@ -193,23 +191,23 @@ async def test_http_keeps_the_port(start):
     ],
 )
 def test_the_simulator_signs_as_twilio_does(base, voice):
-    """What the simulator sends about calls is signed by the rule for calls, all else by the other."""
+    """The simulator signs calls by the rule for calls, and other webhooks by the general rule."""
     sender = Sender(receiver_url="http://127.0.0.1:1", public_base_url=base, auth_token=TOKEN)
     for webhook, signed_for in ((incoming_call(), voice), (sms(), base)):
         _, headers, _ = sender.sign(webhook)
         assert headers["X-Twilio-Signature"] == signed(webhook, base=signed_for).signature
 
 
-async def test_what_twilio_would_do_with_the_answer(receiver):
-    """The simulated Twilio finds in an answer what puts the call into a conversation, if anything does."""
+async def test_the_simulator_reads_the_conversation_from_the_answer(receiver):
+    """It finds the attributes that put a call into a conversation, or None."""
     answer = await receiver.send(signed(incoming_call()))
     assert read_attachment(answer.body) == {"conversationConfiguration": CONFIGURATION}
     assert read_attachment(EMPTY_TWIML) is None
     assert read_attachment(b"busy") is None
 
 
-async def test_an_answer_that_cannot_be_made_is_logged_as_what_it_is(receiver, monkeypatch):
-    """The event is durable by then, but the caller hears a 500: the line says so, and nothing of the text."""
+async def test_an_answer_that_cannot_be_made_is_a_500(receiver, monkeypatch):
+    """The event is durable by then; the line names the failure without its text."""
 
     async def fail(*_):
         raise RuntimeError(CUSTOMER)

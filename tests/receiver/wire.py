@@ -1,4 +1,4 @@
-"""Requests as bytes on a connection of their own: for what no client would send."""
+"""Requests as raw bytes, for what no HTTP client would send."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ if TYPE_CHECKING:
 
 
 async def speak(receiver, data: bytes, *, closes: bool = False) -> bytes:
-    """Send raw bytes on a connection of its own; returns the answer, or nothing if we `closes` it at once."""
-    host, _, port = receiver.url.removeprefix("http://").partition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    """Send raw bytes on a new connection; returns the head of the answer, or nothing if `closes` ends it at once."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", receiver.port)
     writer.write(data)
     await writer.drain()
     if closes:
@@ -26,7 +25,13 @@ async def speak(receiver, data: bytes, *, closes: bool = False) -> bytes:
 
 
 def head(request: Request, *, length: int | None, more: str = "") -> bytes:
+    """The head of a request, for a body of `length` bytes or (None) in chunks; `more` are further header lines."""
     given = [f"{name}: {value}" for name, value in request.headers().items()]
     lines = [f"POST {request.path} HTTP/1.1", "Host: x", *given]
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
     return ("\r\n".join([*lines, framing]) + "\r\n" + more + "\r\n").encode()
+
+
+def whole(request: Request, more: str = "") -> bytes:
+    """A whole request; `more` are further header lines."""
+    return head(request, length=len(request.body), more=more) + request.body

@@ -1,1 +1,1 @@
-"""The journal on disk that takes webhooks while Redis cannot."""
+"""The spool: journals on local disk that take events while Redis cannot, and the way from there back to Redis."""

@@ -1,11 +1,11 @@
-"""Feeds what is in the spool back to Redis, oldest first, and takes over what dead processes left on this disk.
+"""Drains the spool into Redis, oldest event first, and adopts the files that dead processes left on this disk.
 
-An event leaves the spool after Redis has confirmed it, so a crash between the two feeds it again; and one that had
-reached Redis when it was spooled (the answer was lost) is fed too. Both are duplicates by then: the claim of the
-idempotency key says so. Claims live as long after the receipt of the webhook as they would have without the spool.
+An event is deleted from the spool after Redis has confirmed it, so after a crash in between it is appended again; so is
+an event that had reached Redis although its answer was lost. Both are duplicates then, by the claim of the idempotency
+key. A claim lives as long after the receipt of the webhook as it would have without the spool.
 
-In a Cluster a node may be away while the others are not: the events of its partitions stay, and those of the others
-are fed past them, in order within each partition.
+In a Cluster one node may be down while the others work: the events of its partitions stay in the spool, and those of
+other partitions are drained past them, in order within each partition.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from router.receiver.spool.spool import Spool
     from router.streams.store.append import Appender, InboundFields
 
-#: So many events are fed at once; newcomers are held back while the last so many are.
+#: Events that are appended at once; new events are paused only while the last so many are drained.
 BATCH: Final = 512
-#: Seconds between two looks for files of dead processes.
-TENDING: Final = 5.0
-#: Seconds before Redis is tried again: the first time, and at most.
+#: Seconds between two searches for files of dead processes.
+MAINTENANCE_INTERVAL: Final = 5.0
+#: Seconds before Redis is tried again: at first, and at most.
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
-#: Seconds that the end of the process waits for a last try.
-LAST_TRY: Final = 1.0
-#: Seconds that a claim lives at least, however long ago the webhook came: it must outlast our own repeats.
+#: Seconds for a last attempt when the process ends.
+LAST_ATTEMPT: Final = 1.0
+#: Seconds that a claim lives at least, however old the webhook is: it must outlast this process' own retries.
 SHORTEST_CLAIM: Final = 600
 
 
@@ -65,126 +65,129 @@ class Drainer:
         self._ping = ping
         self._keys = keys or Keys()
         self._clock = clock
-        self._fed, self._refused = 0, 0
-        self._away: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
+        self._drained, self._refused = 0, 0
+        self._unavailable: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open the spool, take over what is there, and go on in the background; `close` must follow."""
-        await self._spool.tend()
+        """Open the spool, adopt files, and drain in the background from then on; `close` must follow."""
+        await self._spool.maintain()
         self._task = asyncio.create_task(self._run(), name="drainer")
 
     async def close(self) -> None:
-        """Try once more, for a moment, to feed what is left; what stays is on the disk for the next start."""
+        """Make one last short attempt to drain; events that remain stay on disk for the next start."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         try:
-            async with asyncio.timeout(LAST_TRY):
+            async with asyncio.timeout(LAST_ATTEMPT):
                 await self.drain()
-        except (NotDurableError, RedisError, *DISK_ERRORS):  # a timeout is an OSError too
+        except (NotDurableError, RedisError, *DISK_ERRORS):  # a TimeoutError is an OSError
             pass
         await self._spool.close()
 
     async def drain(self) -> None:
-        """Feed back all that there is; raises NotDurableError, RedisError or DISK_ERRORS where that cannot be done."""
-        if not self._spool.is_on and not self._spool.entries:
+        """Drain the whole spool; raises NotDurableError, RedisError or DISK_ERRORS if that is not possible."""
+        if not self._spool.is_active and not self._spool.entries:
             return
-        await self._ping()  # before anybody is held
-        was_away, self._refused, self._away = bool(self._away), 0, {}
+        await self._ping()  # before new events are paused
+        was_unavailable, self._refused, self._unavailable = bool(self._unavailable), 0, {}
         for journal in self._spool.adopted:
-            await self._feed(journal)
-        if was_away:  # perhaps it still is: nobody is held to find that out
-            await self._feed(None, most=self._spool.own_entries)
-        await self._feed(None, leave=BATCH)
-        if self._away:
-            raise next(iter(self._away.values()))
+            await self._drain_journal(journal)
+        if was_unavailable:  # find out whether it still is before new events are paused
+            await self._drain_journal(None, most=self._spool.own_entries)
+        await self._drain_journal(None, leave=BATCH)
+        if self._unavailable:
+            raise next(iter(self._unavailable.values()))
         try:
-            await self._spool.hold()
-            await self._feed(None)
+            await self._spool.pause()
+            await self._drain_journal(None)
         finally:
-            is_off = self._spool.release()
-        if is_off:
-            log("spool.drained", events=self._fed)
-            self._fed = 0
-        elif self._away:
-            raise next(iter(self._away.values()))
+            is_empty = self._spool.resume()
+        if is_empty:
+            log("spool.drained", events=self._drained)
+            self._drained = 0
+        elif self._unavailable:
+            raise next(iter(self._unavailable.values()))
         elif self._refused:
             raise NotDurableError("Redis refuses events of the spool")
 
     async def _run(self) -> None:
-        """Tend and drain for ever, with growing pauses while Redis does not take what it is given."""
+        """Maintain and drain forever, with growing pauses while Redis does not accept events."""
         failures = 0
         while True:
-            fed, begun = self._fed, time.monotonic()
+            drained, begun = self._drained, time.monotonic()
             try:
-                await self._spool.tend()
+                await self._spool.maintain()
                 await self.drain()
                 failures = 0
-                await self._spool.begun(TENDING)
+                await self._spool.wait_until_active(MAINTENANCE_INTERVAL)
                 continue
             except (NotDurableError, RedisError, *DISK_ERRORS):
-                failures += 1  # that it has begun is told already, and damage as it is found
+                failures += 1  # the outage is logged already (spool.begun), and so is damage
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                 failures += 1
                 log("spool.failed", level="error", problem=describe(error))
             pause = pause_after(failures)
-            if self._fed > fed:  # some partitions take what they are given: theirs shall not wait for the others
+            if self._drained > drained:  # some partitions accept events, which must not wait for the others
                 failures = 1
                 pause = max(pause_after(failures), time.monotonic() - begun)
             await asyncio.sleep(pause)
 
-    async def _feed(self, journal: Journal | None, *, leave: int = 0, most: int | None = None) -> None:
-        """Feed a file from its beginning, `most` events or so; of our own, which may grow, the last `leave` stay."""
+    async def _drain_journal(self, journal: Journal | None, *, leave: int = 0, most: int | None = None) -> None:
+        """Append a journal's events from its beginning, up to about `most` of them.
+
+        The own journal (None) may grow meanwhile; its last `leave` events stay.
+        """
         last = seen = 0
         while (journal is not None or self._spool.own_entries > leave) and (most is None or seen < most):
             rows = await self._spool.read(journal, last, BATCH)
             if not rows:
                 return
             last, seen = rows[-1].number, seen + len(rows)
-            await self._send(journal, rows)
+            await self._append(journal, rows)
 
-    async def _send(self, journal: Journal | None, rows: Sequence[Stored]) -> None:
-        """Append events and forget those that are in Redis; raises NotDurableError if no partition takes any now.
+    async def _append(self, journal: Journal | None, rows: Sequence[Stored]) -> None:
+        """Append events and delete those that are in Redis; raises NotDurableError if no partition accepts events.
 
-        One that Redis refuses for what it is stays in the spool and is told of, and those behind it go on; behind one
-        whose partition is away those of other partitions do.
+        An event that Redis refuses for its content stays in the spool and is logged, and later events continue. Behind
+        an event of an unavailable partition, those of other partitions continue.
         """
         now = self._clock()
-        rows = [row for row in rows if self._partition_of(row) not in self._away]
-        calls = [self._appender.append(aged(row.fields, now)) for row in rows]
+        rows = [row for row in rows if self._partition_of(row) not in self._unavailable]
+        calls = [self._appender.append(with_remaining_ttl(row.fields, now)) for row in rows]
         results = await asyncio.gather(*calls, return_exceptions=True)
-        taken = [row.number for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
-        await self._spool.remove(journal, taken)
-        self._fed += len(taken)
+        durable = [row.number for row, result in zip(rows, results, strict=True) if isinstance(result, bool)]
+        await self._spool.remove(journal, durable)
+        self._drained += len(durable)
         metrics.count("router_spooled", "drained", by=results.count(True))
         metrics.count("router_spooled", "known", by=results.count(False))
         refused: list[NotDurableError] = []
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, NotDurableError) and is_outage(result):
-                self._away[self._partition_of(row)] = result
+                self._unavailable[self._partition_of(row)] = result
             elif isinstance(result, NotDurableError):
                 refused.append(result)
             elif isinstance(result, BaseException):
                 raise result
-        if len(self._away) >= self._keys.partitions:
-            raise next(iter(self._away.values()))
+        if len(self._unavailable) >= self._keys.partitions:
+            raise next(iter(self._unavailable.values()))
         if refused:
             self._refused += len(refused)
-            problem = f"Redis refuses what is spooled: {refused[0]}"
+            problem = f"Redis refuses events of the spool: {refused[0]}"
             log("spool.failed", level="error", problem=problem, events=len(refused))
 
     def _partition_of(self, row: Stored) -> int:
         return self._keys.partition_of(row.fields.subject)
 
 
-def aged(fields: InboundFields, now: int) -> InboundFields:
-    """Return an event with what is left at `now` (µs) of the lifetime of its claims."""
+def with_remaining_ttl(fields: InboundFields, now: int) -> InboundFields:
+    """Return an event whose claims live only as long as is left of their lifetime at `now` (µs)."""
     age = max(0, now - fields.received_at) // 1_000_000
     return replace(fields, ttl=max(min(fields.ttl, SHORTEST_CLAIM), fields.ttl - age))
 
 
 def pause_after(failures: int) -> float:
-    """Return seconds to wait after so many failures in a row: twice as long each time, and never for all alike."""
-    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+    """Return the seconds to wait after `failures` failures in a row: twice as long each time, with random jitter."""
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
     return backoff(FIRST_PAUSE, failures - 1, ceiling=LONGEST_PAUSE, jitter=jitter)

@@ -1,10 +1,11 @@
-"""One file of the spool: an SQLite database of events that Redis could not take, in the order they came.
+"""One file of the spool: an SQLite database of events that Redis could not take, in the order in which they arrived.
 
-What `add` returned of is on the disk: write-ahead log, synchronous FULL, one transaction for all that are given at
-once. Locking mode EXCLUSIVE keeps other processes out for as long as the file is open, by a lock that the kernel lets
-go of when the process dies, however it dies; `lock_folder` makes creating a file and locking it one step.
+Once `add` has returned, its events are on disk: write-ahead log, synchronous FULL, one transaction for all of them
+(https://www.sqlite.org/pragma.html#pragma_synchronous). Locking mode EXCLUSIVE keeps other processes out while the file
+is open, by a lock that the kernel releases when the process ends in any way; `lock_folder` makes creating and locking a
+file one step.
 
-Nothing here knows of event loops: all calls block, and all of one journal come from one thread.
+All calls block and know nothing of event loops; all calls of one journal come from one thread.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIX: Final = ".sqlite"
-#: Files that cannot be read are renamed so, and left for people.
+#: Added to the name of a file that cannot be read and is left for an operator.
 ASIDE: Final = ".unreadable"
-#: Bytes that are read at once; one event may be larger.
+#: Bytes that are read at once; a single event may be larger.
 READ_BYTES: Final = 4 * 1_048_576
-#: Bytes that the write-ahead log may keep of the disk between two transactions.
+#: Bytes of the write-ahead log that stay on disk between two transactions.
 _LOG_BYTES: Final = 4 * 1_048_576
 _VERSION: Final = 1
 _TABLE: Final = (
@@ -39,34 +40,37 @@ _INSERT: Final = "INSERT OR IGNORE INTO event (key, head, body) VALUES (?, ?, ?)
 
 
 class Stored(NamedTuple):
-    """An event in a journal, and its number there."""
+    """An event in a journal, and its row number."""
 
     number: int
     fields: InboundFields
 
 
 class UnreadableJournalError(Exception):
-    """A file that is damaged or was written by another version; no wait and no repeat mends it."""
+    """A file is damaged or was written by another version; waiting or retrying does not help."""
 
 
 def size_of(fields: InboundFields) -> int:
-    """Return about how many bytes an event takes in a journal."""
+    """Return the approximate number of bytes that an event takes in a journal."""
     return len(fields.body) + 2 * len(fields.key) + len(fields.subject) + 512
 
 
 @contextmanager
 def lock_folder(folder: Path, name: str) -> Iterator[None]:
-    """Keep all other processes from creating or taking over files of this `name` meanwhile."""
+    """Keep other processes from creating or adopting files of this `name` while the block runs."""
     with (folder / f"{name}.lock").open("a", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 class Journal:
-    """An open file, locked for this process; raises sqlite3.Error or OSError where the disk fails."""
+    """An open file, locked for this process. All methods raise sqlite3.Error or OSError if the disk fails."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create it; raises BlockingIOError if its owner lives, UnreadableJournalError if it is damaged."""
+        """Open or create the file.
+
+        Raises BlockingIOError if the process that owns it is alive, UnreadableJournalError if it is damaged.
+        """
         self.path = path
         if not path.exists():
             _create(path)
@@ -75,14 +79,14 @@ class Journal:
             self._prepare()
         except sqlite3.Error as error:
             self._connection.close()
-            raise _explained(error, path) from error
+            raise _translate(error, path) from error
         except BaseException:
             self._connection.close()
             raise
 
     def _prepare(self) -> None:
         for pragma in (
-            "locking_mode = EXCLUSIVE",  # before the first access: then the log needs no shared memory either
+            "locking_mode = EXCLUSIVE",  # before the first access, so that the log needs no shared memory
             "journal_mode = WAL",
             "synchronous = FULL",
             f"journal_size_limit = {_LOG_BYTES}",
@@ -95,18 +99,18 @@ class Journal:
         self.probe()
 
     def probe(self) -> None:
-        """Write next to nothing, to see whether writing is possible."""
+        """Write almost nothing, to find out whether writing is possible."""
         with self._transaction():
             self._connection.execute(_TABLE)
             self._connection.execute(f"PRAGMA user_version = {_VERSION}")
 
     def add(self, events: Iterable[InboundFields]) -> list[bool]:
-        """Return, once all are on the disk, True for each that is new and False where its key was there before."""
+        """Add events; returns, once all are on disk, True for each new one and False for each known key."""
         with self._transaction():
             return [self._connection.execute(_INSERT, _to_row(one)).rowcount == 1 for one in events]
 
     def read(self, after: int, limit: int) -> list[Stored]:
-        """Return the oldest events with a number above `after`."""
+        """Return up to `limit` of the oldest events with a number above `after`."""
         found, size = [], 0
         query = "SELECT id, head, body FROM event WHERE id > ? ORDER BY id LIMIT ?"
         for number, head, body in self._connection.execute(query, (after, limit)):
@@ -117,11 +121,11 @@ class Journal:
         return found
 
     def remove(self, numbers: Iterable[int]) -> None:
-        """Forget events; what is left of the file's size is given back once it is empty."""
+        """Delete events; once the file is empty, its space is returned to the disk."""
         with self._transaction():
             self._connection.executemany("DELETE FROM event WHERE id = ?", [(number,) for number in numbers])
         if self._connection.execute("SELECT 1 FROM event LIMIT 1").fetchone() is None:
-            with suppress(sqlite3.OperationalError):  # no room to tidy up in: the events are gone all the same
+            with suppress(sqlite3.OperationalError):  # no space for a copy: the events are deleted all the same
                 self._connection.execute("VACUUM")
 
     def count(self) -> int:
@@ -129,24 +133,24 @@ class Journal:
         return self._number("SELECT count(*) FROM event")
 
     def used(self) -> int:
-        """Return the bytes that events take in the file."""
+        """Return the number of bytes that events take in the file."""
         pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
         return pages * self._number("PRAGMA page_size")
 
     def close(self) -> None:
-        """Close it, and delete it if it is empty; the next process on this disk takes over one that is not."""
-        with suppress(sqlite3.Error):  # a disk that fails now has nothing that this process could still mend
+        """Close the file, and delete it if it is empty; the next process on this disk adopts one that is not."""
+        with suppress(sqlite3.Error):  # if the disk fails now, this process can do nothing about it
             if not self.count():
                 self._unlink()
         self._connection.close()
 
     def set_aside(self) -> Path:
-        """Close a file that cannot be read and rename it, for people to look at; returns its new path."""
+        """Close a file that cannot be read and rename it, for an operator to inspect; returns its new path."""
         self._connection.close()
         return set_aside(self.path)
 
     def _unlink(self) -> None:
-        for suffix in ("-wal", ""):  # while it is locked: nobody can have taken it over
+        for suffix in ("-wal", ""):  # while it is locked, so no other process has adopted it
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def _number(self, query: str) -> int:
@@ -159,13 +163,13 @@ class Journal:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            with suppress(sqlite3.Error):  # some failures have rolled back already
+            with suppress(sqlite3.Error):  # some failures have already rolled back
                 self._connection.execute("ROLLBACK")
             raise
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a file that cannot be read, with its log; returns the new path."""
+    """Rename a file that cannot be read, together with its log; returns the new path."""
     for suffix in ("-wal", ""):
         part = path.with_name(path.name + suffix)
         if part.exists():
@@ -174,7 +178,7 @@ def set_aside(path: Path) -> Path:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Tell whether a failure is one of the file's content, and not of the disk or of who holds it."""
+    """Tell whether an error is about the content of a file, not about the disk or a lock."""
     return isinstance(error, UnreadableJournalError) or (
         isinstance(error, sqlite3.DatabaseError)
         and not isinstance(error, sqlite3.OperationalError | sqlite3.ProgrammingError | sqlite3.InterfaceError)
@@ -182,7 +186,7 @@ def is_damage(error: BaseException) -> bool:
 
 
 def _create(path: Path) -> None:
-    """Create an empty file that only we may read (it will hold what customers wrote), and make its name durable."""
+    """Create an empty file, private because it will hold customers' messages, and make its name durable."""
     path.touch(mode=0o600, exist_ok=False)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -191,7 +195,7 @@ def _create(path: Path) -> None:
         os.close(folder)
 
 
-def _explained(error: sqlite3.Error, path: Path) -> Exception:
+def _translate(error: sqlite3.Error, path: Path) -> Exception:
     if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
         return BlockingIOError(f"{path.name} is held by another process")
     return UnreadableJournalError(str(error)) if is_damage(error) else error

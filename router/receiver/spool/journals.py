@@ -1,7 +1,7 @@
-"""The files of the spool in its folder: one of this process, and those of processes that died and left something.
+"""The spool files in a folder: one of this process, and those adopted from processes that died and left events.
 
-A file is named `<namespace>@<time>-<pid>.sqlite`, so that receivers of several namespaces may share a folder and take
-over no events that are not theirs. Blocking, like `journal`, and used by one thread.
+A file is named `<namespace>@<time>-<pid>.sqlite`, so that receivers of several namespaces can share a folder and never
+adopt each other's events. All calls block, as in `journal`, and come from one thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class JournalState(NamedTuple):
-    """How much there is: in the file that this process writes, and in those that it took over."""
+    """Number of events in the file of this process, its bytes, and number of events in the adopted files."""
 
     entries: int = 0
     size: int = 0
@@ -31,7 +31,7 @@ class JournalState(NamedTuple):
 
 
 class Adoption(NamedTuple):
-    """What a look at the folder brought: files taken over and the events in them, and files that cannot be read."""
+    """Result of one search: the adopted files, the number of events in them, and files that cannot be read."""
 
     files: tuple[str, ...] = ()
     entries: int = 0
@@ -39,7 +39,7 @@ class Adoption(NamedTuple):
 
 
 class Journals:
-    """The open files. Failures are those of Journal: sqlite3.Error, OSError or UnreadableJournalError."""
+    """The open files. Raises what Journal raises: sqlite3.Error, OSError or UnreadableJournalError."""
 
     def __init__(self, folder: Path, namespace: str) -> None:
         self._folder = folder
@@ -47,40 +47,40 @@ class Journals:
         self._own: Journal | None = None
         self._entries = 0
         self._adopted: dict[Journal, int] = {}
-        self._told: set[Path] = set()
+        self._reported: set[Path] = set()
 
     @property
     def adopted(self) -> list[Journal]:
-        """The files taken over, oldest first."""
+        """The adopted files, oldest first."""
         return list(self._adopted)
 
     @property
     def own(self) -> Journal:
-        """The file of this process; opened if it is not."""
+        """The file of this process; opened on first use."""
         return self._own or self._open()
 
     def state(self) -> JournalState:
-        """Return how much there is now."""
+        """Return the current numbers."""
         return JournalState(self._entries, self._own.used() if self._own else 0, sum(self._adopted.values()))
 
     def probe(self) -> None:
-        """Raise what a write would raise."""
+        """Raise the error that a write would raise."""
         self.own.probe()
 
     def add(self, events: Iterable[InboundFields]) -> list[bool]:
-        """Return, once all are on the disk, which of them are new."""
+        """Add events; returns, once all are on disk, which of them are new."""
         added = self.own.add(events)
         self._entries += sum(added)
         return added
 
     def read(self, journal: Journal | None, after: int, limit: int) -> list[Stored]:
-        """Return the oldest events above a number, of this process' own file or of one that was taken over."""
+        """Return the oldest events with a number above `after`, of an adopted journal or (None) of the own one."""
         if journal is not None and journal not in self._adopted:
             return []
         return (journal or self.own).read(after, limit)
 
     def remove(self, journal: Journal | None, numbers: list[int]) -> None:
-        """Forget events that are in Redis; a file that was taken over goes with its last one."""
+        """Delete events that are in Redis; an adopted file is closed and deleted with its last event."""
         if journal is None:
             self.own.remove(numbers)
             self._entries -= len(numbers)
@@ -92,7 +92,7 @@ class Journals:
             journal.close()
 
     def adopt(self) -> Adoption:
-        """Take over what dead processes left in the folder, and set aside what cannot be read."""
+        """Adopt the files of dead processes in the folder, and set aside those that cannot be read."""
         left = self._list_others()
         if not left:
             return Adoption()
@@ -100,11 +100,11 @@ class Journals:
         try:
             with lock_folder(self._folder, self._namespace):
                 for path in left:
-                    if problem := self._take_over(path):
+                    if problem := self._adopt_file(path):
                         unreadable.append(problem)
                     elif any(journal.path == path for journal in self._adopted):
                         files.append(path.name)
-        except OSError:  # a folder that we may not write to: what is in it belongs to somebody else
+        except OSError:  # no permission to write to the folder: its files belong to another user
             return Adoption()
         return Adoption(tuple(files), sum(self._adopted.values()) - before, tuple(unreadable))
 
@@ -113,7 +113,7 @@ class Journals:
         return [path for path in sorted(self._folder.glob(f"{self._namespace}@*{SUFFIX}")) if path not in ours]
 
     def set_aside(self, journal: Journal | None) -> str:
-        """Put a file away in which damage was found; returns what is to be told of it."""
+        """Set a damaged file aside; returns a description for the log."""
         if journal is None:
             damaged, lost = self.own, self._entries
             self._own, self._entries = None, 0
@@ -122,7 +122,7 @@ class Journals:
         return f"{damaged.set_aside().name}: about {lost} events are in it"
 
     def close(self) -> None:
-        """Close all; what is not empty stays for the next process."""
+        """Close all files; those that are not empty stay for the next process."""
         for journal in (*self._adopted, self._own):
             if journal is not None:
                 journal.close()
@@ -136,23 +136,23 @@ class Journals:
             self._own = Journal(self._folder / name)
         return self._own
 
-    def _take_over(self, path: Path) -> str:
-        """Take one file over, if its owner is dead and it is not empty; returns what an operator must know."""
+    def _adopt_file(self, path: Path) -> str:
+        """Adopt a file if its owner is dead and it is not empty; returns a problem to report, or an empty text."""
         if not path.exists():  # another process was faster
             return ""
         try:
             with ExitStack() as stack:
                 journal = Journal(path)
-                stack.callback(journal.close)  # which deletes an empty one
+                stack.callback(journal.close)  # deletes an empty file
                 if count := journal.count():
                     self._adopted[journal] = count
                     stack.pop_all()
-        except BlockingIOError:  # its owner lives
+        except BlockingIOError:  # its owner is alive
             return ""
         except UnreadableJournalError as error:
             return f"{set_aside(path).name}: {error}"
-        except (sqlite3.Error, OSError) as error:  # of the disk or its permissions: tried again, told once
-            is_new = path not in self._told
-            self._told.add(path)
+        except (sqlite3.Error, OSError) as error:  # the disk or its permissions: retried later, reported once
+            is_new = path not in self._reported
+            self._reported.add(path)
             return f"{path.name}: {type(error).__name__}: {error}" if is_new else ""
         return ""

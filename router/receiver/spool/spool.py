@@ -1,10 +1,11 @@
 """The spool: a journal on the local disk that takes events while Redis cannot, so that a 200 stays a true answer.
 
-While it is on, every event goes here first, and the drainer (router.receiver.spool.drainer) feeds them to Redis in the
-order they came. It goes off only when nothing is left: then the drainer `hold`s newcomers for the moment that the last
-few need, so that none overtakes an older one of its subject, and even a flood of webhooks cannot keep it on for ever.
+While it is active, every event is written here first, and the drainer (router.receiver.spool.drainer) appends them to
+Redis in the order in which they arrived. It is deactivated only when it is empty: the drainer pauses new events for the
+moment that the last few need. So no event overtakes an older one of its subject, and even a flood of webhooks cannot
+keep the spool active forever.
 
-Disk work is done by one thread. All that waits goes into one transaction, and its callers are answered after it.
+One thread does all disk work. All events that wait go into one transaction, and their callers are answered after it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from router.receiver.spool.journal import Journal, Stored
     from router.streams.store.append import InboundFields
 
-#: What the disk, or a file on it, may raise.
+#: Errors of the disk or of a file on it.
 DISK_ERRORS: Final = (sqlite3.Error, OSError, UnreadableJournalError)
 _FULL: Final = "the spool is full: ROUTER_SPOOL_MAX_BYTES"
 
@@ -48,42 +49,42 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._state = JournalState()
         self._waiting: list[_Waiting] = []
-        self._in_hand, self._in_hand_bytes = 0, 0  # given and not answered yet
+        self._in_flight, self._in_flight_bytes = 0, 0  # given to `put` and not answered yet
         self._writer: asyncio.Task[None] | None = None
         self._problem: str | None = "not opened yet"
         self._is_full, self._is_closed = False, False
-        self._on = asyncio.Event()
-        self._held: asyncio.Future[None] | None = None
+        self._active = asyncio.Event()
+        self._paused: asyncio.Future[None] | None = None
 
     @property
-    def is_on(self) -> bool:
+    def is_active(self) -> bool:
         """True while events go to the spool instead of to Redis."""
-        return self._on.is_set()
+        return self._active.is_set()
 
     @property
     def is_usable(self) -> bool:
-        """True if an event that came now could be written."""
+        """True if an event that arrived now could be written."""
         return self._problem is None and not self._is_full
 
     @property
     def entries(self) -> int:
-        """How many events wait for Redis, those of files that were taken over included."""
+        """Number of events that wait for Redis, including those of adopted files."""
         return self.own_entries + self._state.adopted
 
     @property
     def own_entries(self) -> int:
-        """How many of them are in the file of this process or on the way into it."""
-        return self._state.entries + self._in_hand
+        """Number of events in the file of this process, or about to be written to it."""
+        return self._state.entries + self._in_flight
 
     @property
     def adopted(self) -> list[Journal]:
-        """The files that were taken over, oldest first."""
+        """The adopted files, oldest first."""
         return self._journals.adopted
 
     def describe(self) -> dict[str, Any]:
-        """Return what an operator is told."""
+        """Return the state as `/readyz` shows it."""
         status = "failed" if self._problem else "full" if self._is_full else "ok"
-        return {"status": status, "on": self.is_on, "entries": self.entries, "bytes": self._state.size}
+        return {"status": status, "on": self.is_active, "entries": self.entries, "bytes": self._state.size}
 
     def update_gauges(self) -> None:
         """Set the gauges of router.metrics."""
@@ -92,52 +93,52 @@ class Spool:
         metrics.gauge("router_spool_bytes", "own", value=self._state.size)
 
     async def put(self, fields: InboundFields) -> bool:
-        """Return True once the event is on the disk, False if its key was there; raises NotDurableError."""
-        fields.to_values()  # text that cannot be encoded is its own caller's error, now and not when it is fed back
+        """Return True once the event is on disk, False if its key already was; raises NotDurableError."""
+        fields.to_values()  # text that cannot be encoded fails now, for its own caller, and not when it is drained
         size = size_of(fields)
-        if self._state.size + self._in_hand_bytes + size > self._max_bytes:
+        if self._state.size + self._in_flight_bytes + size > self._max_bytes:
             self._refuse(is_full=self.own_entries > 0)
         waiting = _Waiting(fields, size, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        self._in_hand, self._in_hand_bytes = self._in_hand + 1, self._in_hand_bytes + size
+        self._in_flight, self._in_flight_bytes = self._in_flight + 1, self._in_flight_bytes + size
         if self._writer is None:
             self._writer = asyncio.create_task(self._write(), name="spool")
         return await waiting.done
 
-    def begin(self, reason: str) -> None:
-        """Go on, unless it is on already or nothing could be written."""
-        if not self.is_on and self.is_usable:
-            self._on.set()
+    def activate(self, reason: str) -> None:
+        """Send events to the spool from now on, unless nothing could be written."""
+        if not self.is_active and self.is_usable:
+            self._active.set()
             log("spool.begun", level="warning", reason=reason)
 
-    async def begun(self, limit: float) -> None:
-        """Return once it is on, or after `limit` seconds."""
+    async def wait_until_active(self, limit: float) -> None:
+        """Return once the spool is active, or after `limit` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limit):
-                await self._on.wait()
+                await self._active.wait()
 
-    async def is_over(self) -> bool:
-        """Tell whether an event may go to Redis directly; waits where that is being settled just now."""
-        while self._held is not None:
-            await asyncio.shield(self._held)
-        return not self.is_on
+    async def can_bypass(self) -> bool:
+        """Tell whether an event may go to Redis directly; waits while new events are paused."""
+        while self._paused is not None:
+            await asyncio.shield(self._paused)
+        return not self.is_active
 
-    async def hold(self) -> None:
-        """Let newcomers wait, and return once all that came before is on the disk; `release` must follow."""
-        self._held = self._held or asyncio.get_running_loop().create_future()
+    async def pause(self) -> None:
+        """Make new events wait, and return once all earlier ones are on disk; `resume` must follow."""
+        self._paused = self._paused or asyncio.get_running_loop().create_future()
         await self._settle()
 
-    def release(self) -> bool:
-        """Let those who were held go on, into the spool unless nothing is left in it: then it is off (True)."""
+    def resume(self) -> bool:
+        """Let paused events continue: to Redis if the spool is empty and thereby inactive (True), else to the spool."""
         if not self.entries:
-            self._on.clear()
-        if self._held is not None:
-            self._held.set_result(None)
-            self._held = None
-        return not self.is_on
+            self._active.clear()
+        if self._paused is not None:
+            self._paused.set_result(None)
+            self._paused = None
+        return not self.is_active
 
-    async def tend(self) -> None:
-        """Take over what dead processes left, and see whether writing is possible where it was not."""
+    async def maintain(self) -> None:
+        """Adopt the files of dead processes, and find out whether writing is possible again after a failure."""
         if self._problem is not None:
             try:
                 await self._run(self._journals.probe)
@@ -146,22 +147,25 @@ class Spool:
                 self._fail(error)
         adoption = await self._run(self._journals.adopt)
         for unreadable in adoption.unreadable:
-            log("spool.failed", level="error", problem=f"a file of a dead process cannot be read: {unreadable}")
+            log("spool.failed", level="error", problem=f"the file of a dead process cannot be read: {unreadable}")
         if adoption.entries:
             log("spool.adopted", level="warning", files=adoption.files, entries=adoption.entries)
-            self.begin("a process that died has left events")
+            self.activate("a dead process has left events")
 
     async def read(self, journal: Journal | None, after: int, limit: int) -> list[Stored]:
-        """Return events of a file (None: of this process) above a number, oldest first; raises DISK_ERRORS."""
+        """Return the oldest events with a number above `after`, of an adopted journal or (None) of the own one.
+
+        Raises DISK_ERRORS.
+        """
         return cast("list[Stored]", await self._on_file(journal, self._journals.read, after, limit))
 
     async def remove(self, journal: Journal | None, numbers: list[int]) -> None:
-        """Forget events that are in Redis; raises DISK_ERRORS."""
+        """Delete events that are in Redis; raises DISK_ERRORS."""
         await self._on_file(journal, self._journals.remove, numbers)
         self._is_full = False
 
     async def close(self) -> None:
-        """Commit what waits and close; what Redis has not got stays on the disk for the next start.
+        """Commit events that wait, then close; events that are not in Redis stay on disk for the next start.
 
         Closing again does nothing.
         """
@@ -176,12 +180,12 @@ class Spool:
         self._thread.shutdown()
 
     async def _settle(self) -> None:
-        """Wait until all that was given has been answered."""
+        """Wait until all events given to `put` have been answered."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
 
     async def _write(self) -> None:
-        """Write all that waits, transaction by transaction, and answer every caller whatever happens."""
+        """Write all waiting events, transaction by transaction, and answer every caller whatever happens."""
         batch: list[_Waiting] = []
         try:
             while self._waiting:
@@ -190,7 +194,7 @@ class Spool:
                 batch = []
         finally:
             left, self._waiting, self._writer = [*batch, *self._waiting], [], None
-            self._answer(left, [NotDurableError("the spool was cut off")] * len(left))
+            self._answer(left, [NotDurableError("writing to the spool was interrupted")] * len(left))
 
     async def _write_batch(self, batch: list[_Waiting]) -> Sequence[bool | Exception]:
         try:
@@ -204,10 +208,10 @@ class Spool:
         return added
 
     def _answer(self, batch: list[_Waiting], results: Sequence[bool | Exception]) -> None:
-        self._in_hand -= len(batch)
-        self._in_hand_bytes -= sum(one.size for one in batch)
+        self._in_flight -= len(batch)
+        self._in_flight_bytes -= sum(one.size for one in batch)
         for one, result in zip(batch, results, strict=True):
-            if one.done.done():  # the caller has gone away
+            if one.done.done():  # the caller has disconnected
                 continue
             if isinstance(result, Exception):
                 one.done.set_exception(result)
@@ -215,17 +219,17 @@ class Spool:
                 one.done.set_result(result)
 
     async def _on_file(self, journal: Journal | None, work: Callable[..., Any], *args: Any) -> Any:
-        """Do work on a file; one in which damage is found is set aside, loudly, before the error is raised."""
+        """Do work on a file; a damaged file is set aside and logged before the error is raised."""
         try:
             return await self._run(work, journal, *args)
         except DISK_ERRORS as error:
             if is_damage(error):
-                told = await self._run(self._journals.set_aside, journal)
-                log("spool.failed", level="error", problem=f"a file cannot be read and was set aside: {told}")
+                problem = await self._run(self._journals.set_aside, journal)
+                log("spool.failed", level="error", problem=f"a file cannot be read and was set aside: {problem}")
             raise
 
     async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
-        """Do disk work in the thread, and see afterwards how much there is."""
+        """Do disk work in the thread, and update the counts afterwards."""
 
         def measured() -> tuple[Any, JournalState]:
             return work(*args), self._journals.state()
@@ -235,7 +239,7 @@ class Spool:
         return result
 
     def _refuse(self, *, is_full: bool) -> NoReturn:
-        """Refuse an event for want of room; where there is nothing to wait for, it alone is too large."""
+        """Raise NotDurableError for lack of space; unless `is_full`, this event alone is too large."""
         if is_full and not self._is_full:
             log("spool.failed", level="error", problem=_FULL)
         self._is_full = self._is_full or is_full
@@ -243,8 +247,8 @@ class Spool:
         raise NotDurableError(_FULL)
 
     def _fail(self, error: BaseException) -> str:
-        """Tell of a disk that fails, once for as long as it does; returns what was told."""
-        problem = f"the spool failed: {type(error).__name__}: {error}"  # no words of an event: of a file and the disk
+        """Log a failure of the disk, once for as long as it lasts; returns its description."""
+        problem = f"the spool failed: {type(error).__name__}: {error}"  # about a file and the disk, never an event
         if problem != self._problem:
             log("spool.failed", level="error", problem=problem)
         self._problem = problem

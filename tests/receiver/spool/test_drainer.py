@@ -1,4 +1,4 @@
-"""Feeding back: once, oldest first, claims of the right age, and one that Redis refuses holds nobody up."""
+"""Draining: once, oldest first, with claims of the right age, and without waiting for events that Redis refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from router.core.errors import NotDurableError
 from router.core.keys import Keys
 from router.receiver.spool import drainer
-from router.receiver.spool.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, aged, pause_after
+from router.receiver.spool.drainer import LONGEST_PAUSE, SHORTEST_CLAIM, Drainer, pause_after, with_remaining_ttl
 from router.receiver.spool.journals import Journals
 from router.receiver.spool.spool import Spool
 from tests.receiver.spool.test_journal import event
@@ -24,20 +24,20 @@ NOW = 1_767_787_200_000_000
 
 
 class FakeAppender:
-    """Takes events in, as long as nothing is wrong with Redis (`problem`) or with them (`refused`)."""
+    """Appends events unless there is a `problem` with Redis, an event is `refused` or its partition `unavailable`."""
 
     def __init__(self):
-        self.taken, self.problem, self.refused, self.away = [], None, set(), set()
+        self.appended, self.problem, self.refused, self.unavailable = [], None, set(), set()
 
     async def append(self, fields):
         await asyncio.sleep(0)
-        if self.problem or fields.key in self.refused or KEYS.partition_of(fields.subject) in self.away:
+        if self.problem or fields.key in self.refused or KEYS.partition_of(fields.subject) in self.unavailable:
             error = NotDurableError("no")
             error.__cause__ = ResponseError("ERR of its own") if fields.key in self.refused else self.problem
             raise error
-        is_new = fields.key not in [one.key for one in self.taken]
+        is_new = fields.key not in [one.key for one in self.appended]
         if is_new:
-            self.taken.append(fields)
+            self.appended.append(fields)
         return is_new
 
     async def ping(self):
@@ -52,16 +52,16 @@ def appender():
 @pytest.fixture
 async def spool(tmp_path):
     spool = Spool(tmp_path / "spool", "router", 10_000_000)
-    await spool.tend()
-    spool.begin("test")
+    await spool.maintain()
+    spool.activate("test")
     return spool
 
 
 @pytest.fixture
-async def feeder(spool, appender):
-    feeder = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
-    yield feeder
-    await feeder.close()
+async def draining(spool, appender):
+    draining = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
+    yield draining
+    await draining.close()
 
 
 async def fill(spool, *numbers):
@@ -69,126 +69,130 @@ async def fill(spool, *numbers):
 
 
 def keys_of(appender):
-    return [fields.key for fields in appender.taken]
+    return [fields.key for fields in appender.appended]
 
 
-async def test_everything_goes_in_order_and_leaves_the_spool(spool, appender, feeder):
-    """Many batches, in the order they came; then it is off."""
+async def test_all_events_are_drained_in_order(spool, appender, draining):
+    """Many batches are appended in the order of their arrival; then the spool is empty and inactive."""
     await fill(spool, *range(2000))
-    await feeder.drain()
+    await draining.drain()
     assert keys_of(appender) == [event(number).key for number in range(2000)]
-    assert (spool.entries, spool.is_on) == (0, False)
+    assert (spool.entries, spool.is_active) == (0, False)
 
 
-async def test_event_that_had_reached_redis_is_a_duplicate(spool, appender, feeder):
-    """Its answer was lost: it is known by its claim, and leaves the spool like the others."""
+async def test_an_event_that_had_reached_redis_is_a_duplicate(spool, appender, draining):
+    """Its answer was lost: its claim makes it a duplicate, and it leaves the spool like the others."""
     await appender.append(event(1))
     await fill(spool, 1, 2)
-    await feeder.drain()
+    await draining.drain()
     assert keys_of(appender) == [event(1).key, event(2).key]
     assert spool.entries == 0
 
 
-async def test_while_redis_does_not_take_them_they_stay(spool, appender, feeder):
-    """An outage in the middle leaves everything that was not confirmed, and newcomers go behind it."""
+async def test_events_stay_while_redis_cannot_take_them(spool, appender, draining):
+    """An outage leaves all unconfirmed events in the spool, and new events follow them."""
     await fill(spool, 1, 2)
     appender.problem = ReadOnlyError("replica")
     with pytest.raises(NotDurableError):
-        await feeder.drain()
-    assert (spool.entries, spool.is_on) == (2, True)
-    assert await spool.is_over() is False
+        await draining.drain()
+    assert (spool.entries, spool.is_active) == (2, True)
+    assert await spool.can_bypass() is False
     appender.problem = None
-    await feeder.drain()
+    await draining.drain()
     assert keys_of(appender) == [event(1).key, event(2).key]
 
 
-async def test_event_that_redis_refuses_holds_nobody_up(spool, appender, feeder, output):
-    """It stays in the spool, told of; all others are fed; once it is taken the spool is off."""
+async def test_an_event_that_redis_refuses_delays_no_other(spool, appender, draining, output):
+    """It stays in the spool and is logged; all others are drained. Once it is accepted the spool is inactive."""
     await fill(spool, 1, 2, 3)
     appender.refused = {event(2).key}
     with pytest.raises(NotDurableError):
-        await feeder.drain()
+        await draining.drain()
     assert keys_of(appender) == [event(1).key, event(3).key]
-    assert (spool.entries, spool.is_on) == (1, True)
+    assert (spool.entries, spool.is_active) == (1, True)
     assert "Redis refuses" in output.getvalue()
     appender.refused = set()
-    await feeder.drain()
-    assert not spool.is_on
+    await draining.drain()
+    assert not spool.is_active
 
 
-async def test_partition_that_is_away_holds_up_no_other(spool, appender, tmp_path):
-    """Its events stay, however many; those of the others go past them, in order, and newcomers too."""
-    feeder = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
+async def test_an_unavailable_partition_delays_no_other(spool, appender, tmp_path):
+    """All its events stay; those of other partitions are drained past them, in order, and so are new ones."""
+    draining = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
     events = [event(number, subject=f"s{number % 7}") for number in range(3000)]
     await asyncio.gather(*[spool.put(one) for one in events])
-    appender.away = {KEYS.partition_of("s0")}
-    kept = [one.key for one in events if KEYS.partition_of(one.subject) in appender.away]
+    appender.unavailable = {KEYS.partition_of("s0")}
+    kept = [one.key for one in events if KEYS.partition_of(one.subject) in appender.unavailable]
     others = [one.key for one in events if one.key not in kept]
     assert len(kept) > 512
     for _ in range(2):
         with pytest.raises(NotDurableError):
-            await feeder.drain()
+            await draining.drain()
         assert keys_of(appender) == others
-        assert (spool.entries, spool.is_on) == (len(kept), True)
-    late = next(event(n, subject=f"s{n}") for n in range(4000, 4100) if KEYS.partition_of(f"s{n}") not in appender.away)
+        assert (spool.entries, spool.is_active) == (len(kept), True)
+    late = next(
+        event(n, subject=f"s{n}") for n in range(4000, 4100) if KEYS.partition_of(f"s{n}") not in appender.unavailable
+    )
     await spool.put(late)
     with pytest.raises(NotDurableError):
-        await feeder.drain()
+        await draining.drain()
     assert keys_of(appender)[-1] == late.key
-    appender.away = set()
-    await feeder.drain()
-    assert (keys_of(appender), spool.is_on) == ([*others, late.key, *kept], False)
-    await feeder.close()
+    appender.unavailable = set()
+    await draining.drain()
+    assert (keys_of(appender), spool.is_active) == ([*others, late.key, *kept], False)
+    await draining.close()
 
 
-async def test_the_last_ones_are_fed_past_a_partition_that_is_away_too(spool, appender):
-    """Also of a few events, which newcomers are held back for: then they go on into the spool."""
-    feeder = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
+async def test_the_last_events_are_drained_past_an_unavailable_partition_too(spool, appender):
+    """New events are paused for the last few; if some remain, the new ones go into the spool."""
+    draining = Drainer(spool, appender, appender.ping, keys=KEYS, clock=lambda: NOW)
     events = [event(number, subject=f"s{number}") for number in range(20)]
-    appender.away = {0}
+    appender.unavailable = {0}
     await asyncio.gather(*[spool.put(one) for one in events])
     with pytest.raises(NotDurableError):
-        await feeder.drain()
+        await draining.drain()
     assert keys_of(appender) == [one.key for one in events if KEYS.partition_of(one.subject) != 0]
-    assert await spool.is_over() is False
-    appender.away = set()
-    await feeder.drain()
-    assert not spool.is_on
-    await feeder.close()
+    assert await spool.can_bypass() is False
+    appender.unavailable = set()
+    await draining.drain()
+    assert not spool.is_active
+    await draining.close()
 
 
-async def test_it_begins_by_itself_and_tries_again(spool, appender, feeder, monkeypatch):
-    """In the background: what fails is tried again until it succeeds."""
+async def test_draining_starts_by_itself_and_retries(spool, appender, draining, monkeypatch):
+    """A drain that fails in the background is repeated until it succeeds."""
     monkeypatch.setattr(drainer, "LONGEST_PAUSE", 0.02)
     appender.problem = ReadOnlyError("replica")
-    await feeder.start()
+    await draining.start()
     await fill(spool, 1)
     await until(lambda: spool.entries == 1)
     appender.problem = None
-    await until(lambda: not spool.is_on)
+    await until(lambda: not spool.is_active)
     assert keys_of(appender) == [event(1).key]
 
 
-async def test_neighbor_that_dies_is_succeeded_by_a_living_process(spool, appender, feeder, monkeypatch, tmp_path):
-    """A receiver looks from time to time for what others have left, and feeds it."""
-    monkeypatch.setattr(drainer, "TENDING", 0.02)
-    await feeder.start()
-    await until(lambda: not spool.is_on)
+async def test_the_files_of_a_process_that_dies_are_drained_by_another(
+    spool, appender, draining, monkeypatch, tmp_path
+):
+    """A receiver searches for files of dead processes from time to time, and drains them."""
+    monkeypatch.setattr(drainer, "MAINTENANCE_INTERVAL", 0.02)
+    await draining.start()
+    await until(lambda: not spool.is_active)
     leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
-    await until(lambda: len(appender.taken) == 2)
+    await until(lambda: len(appender.appended) == 2)
     await until(lambda: not list((tmp_path / "spool").glob("router@1-7*")))
 
 
-async def test_end_of_the_process_tries_once_more(spool, appender, feeder, tmp_path):
-    """What Redis takes at the last moment does not wait for the next start."""
+async def test_closing_drains_once_more(spool, appender, draining, tmp_path):
+    """Events that Redis accepts at the last moment do not wait for the next start."""
     await fill(spool, 1)
-    await feeder.close()
+    await draining.close()
     assert keys_of(appender) == [event(1).key]
     assert not list((tmp_path / "spool").glob("*.sqlite"))
 
 
-async def test_what_was_left_is_fed_although_nothing_can_be_written(tmp_path, appender, monkeypatch):
-    """A spool that cannot go on still gives back what a dead process has left."""
+async def test_adopted_files_are_drained_although_nothing_can_be_written(tmp_path, appender, monkeypatch):
+    """A spool that cannot be written still drains the events of a dead process."""
     spool = Spool(tmp_path / "spool", "router", 10_000_000)
     leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
 
@@ -196,17 +200,17 @@ async def test_what_was_left_is_fed_although_nothing_can_be_written(tmp_path, ap
         raise OSError("no room")
 
     monkeypatch.setattr(Journals, "probe", fail)
-    await spool.tend()
-    assert (spool.is_usable, spool.is_on, spool.entries) == (False, False, 2)
-    feeder = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
-    await feeder.drain()
+    await spool.maintain()
+    assert (spool.is_usable, spool.is_active, spool.entries) == (False, False, 2)
+    draining = Drainer(spool, appender, appender.ping, clock=lambda: NOW)
+    await draining.drain()
     assert keys_of(appender) == [event(1).key, event(2).key]
     assert spool.entries == 0
-    await feeder.close()
+    await draining.close()
 
 
-async def test_a_drain_that_is_cut_off_lets_newcomers_go_on(spool, appender, feeder, monkeypatch):
-    """Whoever was held back while the last events were fed is not forgotten."""
+async def test_a_canceled_drain_resumes_new_events(spool, appender, draining, monkeypatch):
+    """An event that was paused while the last ones were drained continues."""
     await fill(spool, 1)
     reached = asyncio.Event()
 
@@ -216,21 +220,21 @@ async def test_a_drain_that_is_cut_off_lets_newcomers_go_on(spool, appender, fee
 
     with monkeypatch.context() as patch:
         patch.setattr(appender, "append", hang)
-        drain = asyncio.create_task(feeder.drain())
+        drain = asyncio.create_task(draining.drain())
         await reached.wait()
-        newcomer = asyncio.create_task(spool.is_over())
+        new_event = asyncio.create_task(spool.can_bypass())
         await asyncio.sleep(0)
-        assert not newcomer.done()
+        assert not new_event.done()
         drain.cancel()
-        assert await newcomer is False
+        assert await new_event is False
         await asyncio.wait([drain])
 
 
 @given(ttl=st.integers(1, 10**6), age=st.integers(-(10**6), 10**7))
-def test_claims_live_as_long_after_the_receipt_as_ever(ttl, age):
-    """The time in the spool counts; but a claim outlasts our own repeats, and never its usual time."""
+def test_claims_live_as_long_after_the_receipt_as_without_the_spool(ttl, age):
+    """The time in the spool is subtracted, down to a minimum that outlasts the drainer's own retries."""
     fields = event(ttl=ttl, received_at=NOW - age * 1_000_000)
-    left = aged(fields, NOW).ttl
+    left = with_remaining_ttl(fields, NOW).ttl
     assert min(ttl, SHORTEST_CLAIM) <= left <= ttl
     if SHORTEST_CLAIM <= ttl - age <= ttl:
         assert left == ttl - age
@@ -238,5 +242,5 @@ def test_claims_live_as_long_after_the_receipt_as_ever(ttl, age):
 
 @given(failures=st.integers(1, 10_000))
 def test_pauses_grow_up_to_a_bound(failures):
-    """However long Redis is away, it is tried again every few seconds, and by no two alike."""
+    """However long Redis is down, it is tried again every few seconds."""
     assert 0 < pause_after(failures) <= LONGEST_PAUSE

@@ -1,4 +1,4 @@
-"""One file of the spool: durable, in order, each key once, one owner, and damage that is noticed."""
+"""One file of the spool: durable, in order, each key once, one owner, and damage is detected."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_all(journal):
 
 
 def try_elsewhere(path):
-    """What another process finds: "held" or "free"."""
+    """Open the file in another process: "held" or "free"."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
@@ -74,8 +74,8 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     received_at=st.integers(0, 2**60),
     replayed_at=texts,
 )
-def test_an_event_comes_back_as_it_went_in(tmp_path_factory, **values):
-    """Every field, whatever is in it."""
+def test_an_event_is_read_back_unchanged(tmp_path_factory, **values):
+    """Every field survives, whatever its value."""
     journal = Journal(tmp_path_factory.mktemp("journal") / "one.sqlite")
     journal.add([event(**values)])
     assert read_all(journal) == [event(**values)]
@@ -83,8 +83,8 @@ def test_an_event_comes_back_as_it_went_in(tmp_path_factory, **values):
 
 
 @given(batches=st.lists(st.lists(st.integers(0, 9), max_size=6), max_size=6))
-def test_each_key_is_taken_once_and_order_is_kept(tmp_path_factory, batches):
-    """However keys repeat within and over transactions, the first of each stays, in the order they came."""
+def test_each_key_is_stored_once_and_order_is_kept(tmp_path_factory, batches):
+    """However keys repeat within and across transactions, the first event of each stays, in order of arrival."""
     journal = Journal(tmp_path_factory.mktemp("journal") / "one.sqlite")
     expected: list[int] = []
     for batch in batches:
@@ -99,7 +99,7 @@ def test_each_key_is_taken_once_and_order_is_kept(tmp_path_factory, batches):
 
 
 def test_events_survive_the_process(path):
-    """What was added is there when the file is opened again."""
+    """Added events are there when the file is opened again."""
     first = Journal(path)
     first.add([event(1), event(2)])
     first.close()
@@ -109,7 +109,7 @@ def test_events_survive_the_process(path):
 
 
 def test_a_file_has_one_owner_at_a_time(journal, path):
-    """Another process finds it held for as long as it is open, and not any longer."""
+    """Another process finds it locked as long as it is open, and no longer."""
     journal.add([event()])
     assert try_elsewhere(path) == "held"
     journal.close()
@@ -117,21 +117,21 @@ def test_a_file_has_one_owner_at_a_time(journal, path):
 
 
 def test_an_empty_file_is_deleted_when_it_is_closed(journal, path):
-    """What has nothing in it is nothing to take over."""
+    """A file without events leaves nothing to adopt."""
     journal.add([event()])
     journal.remove([journal.read(0, 1)[0].number])
     journal.close()
     assert not list(path.parent.iterdir())
 
 
-def test_only_we_may_read_it(journal, path):
-    """It holds what customers wrote."""
+def test_only_the_owner_may_read_a_file(journal, path):
+    """It holds customers' messages, so its mode is 0600."""
     journal.add([event()])
     assert {each.stat().st_mode & 0o777 for each in path.parent.iterdir()} == {0o600}
 
 
-def test_reading_goes_on_after_a_number_and_stops_at_many_bytes(journal, monkeypatch):
-    """A pass over a file is made of pieces that fit into memory; one large event still comes."""
+def test_reading_continues_after_a_number_and_stops_at_many_bytes(journal, monkeypatch):
+    """A file is read in pieces that fit into memory; a single larger event is still read."""
     monkeypatch.setattr(journals, "READ_BYTES", 1000)
     journal.add([event(number, body=bytes(400)) for number in range(5)])
     first = journal.read(0, 100)
@@ -141,8 +141,8 @@ def test_reading_goes_on_after_a_number_and_stops_at_many_bytes(journal, monkeyp
     assert journal.read(5, 100)[0].fields == event(9, body=bytes(5000))
 
 
-def test_space_is_given_back_once_it_is_empty(journal, path):
-    """A long outage leaves no large file behind, and while events go their space is used again."""
+def test_space_is_returned_once_the_file_is_empty(journal, path):
+    """A long outage leaves no large file behind, and the space of removed events is reused."""
     journal.add([event(number, body=bytes(10_000)) for number in range(100)])
     full = journal.used()
     assert full > 1_000_000
@@ -155,15 +155,15 @@ def test_space_is_given_back_once_it_is_empty(journal, path):
     assert path.stat().st_size < full
 
 
-def test_size_of_an_event_is_no_less_than_the_room_it_takes(journal):
-    """The bound counts before it writes; what it counts is what comes about, for usual webhooks."""
+def test_the_estimated_size_of_an_event_covers_its_space(journal):
+    """The limit is checked by an estimate, which is close to the used space for usual webhooks."""
     events = [event(number, body=bytes(900)) for number in range(500)]
     journal.add(events)
     assert journal.used() <= sum(map(size_of, events)) * 1.2
 
 
-def test_a_transaction_is_taken_as_a_whole_or_not_at_all(journal):
-    """A failure in the middle leaves nothing of it, and the next one is fine."""
+def test_a_transaction_is_atomic(journal):
+    """A failure in the middle leaves nothing of it, and the next transaction succeeds."""
 
     def broken():
         yield event(1)
@@ -176,7 +176,7 @@ def test_a_transaction_is_taken_as_a_whole_or_not_at_all(journal):
 
 
 def test_every_transaction_waits_for_the_disk(journal):
-    """The promise rests on two settings of SQLite: the log is written ahead, and synchronous is FULL."""
+    """Durability depends on these settings of SQLite: write-ahead log and synchronous FULL."""
     ask = journal._connection.execute
     assert ask("PRAGMA journal_mode").fetchone() == ("wal",)
     assert ask("PRAGMA synchronous").fetchone() == (2,)
@@ -184,8 +184,8 @@ def test_every_transaction_waits_for_the_disk(journal):
 
 
 @pytest.mark.parametrize("damage", ["text", "page", "version", "head"])
-def test_damage_is_noticed(path, damage):
-    """A file that is none, is torn, is of another version or holds what is no event is told, and not believed."""
+def test_damage_is_detected(path, damage):
+    """A file that is no database, is torn, has another version or holds no event raises UnreadableJournalError."""
     if damage == "text":
         path.write_text("this is no database, and never was one\n" * 200)
     else:

@@ -1,4 +1,4 @@
-"""The spool of one process: one transaction for many, bounds, the way out, and the files of those who died."""
+"""The spool of one process: shared transactions, limits, deactivation, and the files of dead processes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tests.receiver.spool.test_journal import event
 
 @pytest.fixture
 async def make_spool(tmp_path):
-    """Make spools that share a folder, as the processes of one machine do."""
+    """A function that makes spools that share a folder, like the processes of one machine."""
     spools = []
 
     async def make(*, max_bytes=1_000_000, namespace="router"):
         spool = Spool(tmp_path / "spool", namespace, max_bytes)
-        await spool.tend()
+        await spool.maintain()
         spools.append(spool)
         return spool
 
@@ -39,7 +39,7 @@ async def keys_in(spool, journal=None):
 
 
 def leave(folder, name, *numbers):
-    """What a process that died leaves behind."""
+    """Write a file as a process that dies leaves it behind."""
     folder.mkdir(exist_ok=True)
     journal = Journal(folder / name)
     journal.add([event(number) for number in numbers])
@@ -47,7 +47,7 @@ def leave(folder, name, *numbers):
 
 
 async def test_concurrent_events_share_a_transaction(make_spool, monkeypatch):
-    """What gathers while one transaction is under way goes with the next: a thousand events wait for few."""
+    """Events that arrive during a transaction go into the next one: a thousand events need few transactions."""
     spool = await make_spool(max_bytes=10_000_000)
     sizes = []
     add = Journal.add
@@ -58,8 +58,8 @@ async def test_concurrent_events_share_a_transaction(make_spool, monkeypatch):
     assert await keys_in(spool) == [event(number).key for number in range(1000)]
 
 
-async def test_repeats_are_told(make_spool):
-    """The same key is one event, within a transaction and over two, and counted as what it is."""
+async def test_repeats_are_recognized(make_spool):
+    """An event with a known key, in the same transaction or an earlier one, is not stored, and is counted."""
     spool = await make_spool()
     before = count_of("kept"), count_of("repeat")
     assert await asyncio.gather(spool.put(event()), spool.put(event())) == [True, False]
@@ -68,8 +68,8 @@ async def test_repeats_are_told(make_spool):
     assert spool.entries == 1
 
 
-async def test_bound_holds_for_a_flood_too(make_spool):
-    """Those who wait for the disk count: a thousand at once cannot pass the bound together."""
+async def test_the_limit_holds_for_a_flood_too(make_spool):
+    """Events that wait for the disk count, so a thousand at once cannot exceed the limit together."""
     spool = await make_spool(max_bytes=100_000)
     answers = await asyncio.gather(*[spool.put(event(n)) for n in range(1000)], return_exceptions=True)
     refused = [answer for answer in answers if answer is not True]
@@ -81,8 +81,8 @@ async def test_bound_holds_for_a_flood_too(make_spool):
     assert spool.describe()["bytes"] <= 100_000
 
 
-async def test_full_spool_takes_again_what_fits_after_some_went(make_spool):
-    """Draining makes room."""
+async def test_a_full_spool_accepts_events_again_after_some_were_removed(make_spool):
+    """Draining frees space."""
     spool = await make_spool(max_bytes=100_000)
     await asyncio.gather(*[spool.put(event(n)) for n in range(1000)], return_exceptions=True)
     await spool.remove(None, [stored.number for stored in await spool.read(None, 0, 10_000)])
@@ -90,8 +90,8 @@ async def test_full_spool_takes_again_what_fits_after_some_went(make_spool):
     assert await spool.put(event(2000)) is True
 
 
-async def test_failing_disk_is_an_error_for_every_caller_and_one_line(make_spool, monkeypatch, output):
-    """Each caller is told, the log once; a write that succeeds is the end of it."""
+async def test_a_failing_disk_is_an_error_for_every_caller_and_one_line(make_spool, monkeypatch, output):
+    """Each caller gets the error and the log one line; a successful write ends the failure."""
     spool = await make_spool()
 
     def fail(*_):
@@ -103,16 +103,16 @@ async def test_failing_disk_is_an_error_for_every_caller_and_one_line(make_spool
             with pytest.raises(NotDurableError, match="disk is full"):
                 await spool.put(event(number))
         assert spool.describe()["status"] == "failed"
-        spool.begin("Redis is away")
-        assert not spool.is_on
+        spool.activate("Redis is down")
+        assert not spool.is_active
     assert output.getvalue().count('"spool.failed"') == 1
-    await spool.tend()
+    await spool.maintain()
     assert spool.is_usable
     assert await spool.put(event(0)) is True
 
 
 async def test_text_that_cannot_be_encoded_fails_alone(make_spool):
-    """A lone surrogate is its own webhook's error, at the door and not when it is fed back."""
+    """A lone surrogate fails for its own webhook, when it is put and not when it is drained."""
     spool = await make_spool()
     calls = [spool.put(event(1)), spool.put(event(2, subject="\ud800")), spool.put(event(3))]
     answers = await asyncio.gather(*calls, return_exceptions=True)
@@ -120,38 +120,38 @@ async def test_text_that_cannot_be_encoded_fails_alone(make_spool):
     assert isinstance(answers[1], UnicodeEncodeError)
 
 
-async def test_newcomers_are_held_until_it_is_settled_where_they_go(make_spool):
-    """While the last events are fed, newcomers wait; nothing left: directly; something left: into the spool."""
+async def test_new_events_wait_while_the_spool_is_paused(make_spool):
+    """After the pause they go to Redis if the spool is empty, and to the spool if it is not."""
     spool = await make_spool()
-    spool.begin("test")
-    assert await spool.is_over() is False
+    spool.activate("test")
+    assert await spool.can_bypass() is False
     await spool.put(event())
-    await spool.hold()
-    waiting = asyncio.create_task(spool.is_over())
+    await spool.pause()
+    waiting = asyncio.create_task(spool.can_bypass())
     await asyncio.sleep(0)
     assert not waiting.done()
-    assert spool.release() is False
+    assert spool.resume() is False
     assert await waiting is False
-    await spool.hold()
-    waiting = asyncio.create_task(spool.is_over())
+    await spool.pause()
+    waiting = asyncio.create_task(spool.can_bypass())
     await spool.remove(None, [stored.number for stored in await spool.read(None, 0, 10)])
-    assert spool.release() is True
+    assert spool.resume() is True
     assert await waiting is True
-    assert not spool.is_on
+    assert not spool.is_active
 
 
-async def test_event_on_its_way_to_the_disk_keeps_it_on(make_spool):
-    """An event that is just being written is not overlooked."""
+async def test_an_event_that_is_being_written_keeps_the_spool_active(make_spool):
+    """It counts before it is on disk."""
     spool = await make_spool()
-    spool.begin("test")
+    spool.activate("test")
     put = asyncio.create_task(spool.put(event()))
     await asyncio.sleep(0)
-    assert spool.release() is False
+    assert spool.resume() is False
     assert await put is True
 
 
-async def test_closing_commits_what_waits(make_spool, tmp_path):
-    """What was given before the end is answered and on the disk."""
+async def test_closing_commits_waiting_events(make_spool, tmp_path):
+    """Events given before the end are on disk, and their callers are answered."""
     spool = await make_spool()
     puts = [asyncio.create_task(spool.put(event(number))) for number in range(50)]
     await asyncio.sleep(0)
@@ -163,13 +163,13 @@ async def test_closing_commits_what_waits(make_spool, tmp_path):
     journal.close()
 
 
-async def test_files_of_dead_processes_are_taken_over(make_spool, tmp_path, output):
-    """Oldest first; from then on it is on, because older events come first; emptied files are deleted."""
+async def test_files_of_dead_processes_are_adopted(make_spool, tmp_path, output):
+    """They are read oldest first and activate the spool, since their events come first; empty files are deleted."""
     spool = await make_spool()
     leave(tmp_path / "spool", "router@2-7.sqlite", 3)
     leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
-    await spool.tend()
-    assert spool.is_on
+    await spool.maintain()
+    assert spool.is_active
     assert spool.entries == 3
     first, second = spool.adopted
     assert await keys_in(spool, first) == [event(1).key, event(2).key]
@@ -180,8 +180,8 @@ async def test_files_of_dead_processes_are_taken_over(make_spool, tmp_path, outp
     assert '"spool.adopted"' in output.getvalue()
 
 
-async def test_files_of_the_living_and_of_others_are_left_alone(make_spool, tmp_path):
-    """A neighbor that lives keeps its events, and so does another namespace."""
+async def test_files_of_living_processes_and_other_namespaces_are_not_adopted(make_spool, tmp_path):
+    """Their events stay with their owners."""
     leave(tmp_path / "spool", "router.2@1-7.sqlite", 1)
     neighbor = await make_spool()
     await neighbor.put(event(5))
@@ -191,8 +191,8 @@ async def test_files_of_the_living_and_of_others_are_left_alone(make_spool, tmp_
     assert other.entries == 1
 
 
-async def test_file_that_cannot_be_read_is_set_aside(make_spool, tmp_path, output):
-    """It stays for people to look at, loudly, and everything goes on."""
+async def test_a_file_that_cannot_be_read_is_set_aside(make_spool, tmp_path, output):
+    """It stays for an operator, is logged, and all other events are available."""
     folder = tmp_path / "spool"
     leave(folder, "router@2-7.sqlite", 1)
     (folder / "router@1-7.sqlite").write_text("no database" * 1000)
@@ -204,7 +204,7 @@ async def test_file_that_cannot_be_read_is_set_aside(make_spool, tmp_path, outpu
 
 
 async def test_damage_found_later_sets_the_file_aside_too(make_spool, tmp_path, output):
-    """An event that cannot be read back ends its file, is told of, and new events get a new one."""
+    """A file with an event that cannot be read is set aside and logged, and new events get a new file."""
     folder = tmp_path / "spool"
     leave(folder, "router@1-7.sqlite", 1)
     other = sqlite3.connect(folder / "router@1-7.sqlite", isolation_level=None)
@@ -215,12 +215,12 @@ async def test_damage_found_later_sets_the_file_aside_too(make_spool, tmp_path, 
         await keys_in(spool, spool.adopted[0])
     assert spool.entries == 0
     assert '"spool.failed"' in output.getvalue()
-    assert spool.release() is True
+    assert spool.resume() is True
     assert await spool.put(event(2)) is True
 
 
-async def test_event_that_no_spool_could_hold_leaves_room_for_others(make_spool, output):
-    """One that is too large for an empty spool is refused, which says nothing of the others."""
+async def test_an_event_larger_than_the_limit_does_not_fill_the_spool(make_spool, output):
+    """It is refused alone; smaller events are still accepted."""
     spool = await make_spool(max_bytes=100_000)
     with pytest.raises(NotDurableError):
         await spool.put(event(1, body=bytes(200_000)))
@@ -228,19 +228,19 @@ async def test_event_that_no_spool_could_hold_leaves_room_for_others(make_spool,
     assert await spool.put(event(2)) is True
 
 
-async def test_file_that_the_disk_does_not_give_is_told_once(make_spool, tmp_path, output):
-    """A neighbor's file that cannot be opened now keeps nobody from anything, and is tried again."""
+async def test_a_file_that_cannot_be_opened_is_reported_once(make_spool, tmp_path, output):
+    """The spool works without it and tries it again."""
     spool = await make_spool()
     (tmp_path / "spool" / "router@1-7.sqlite").mkdir()
     for _ in range(3):
-        await spool.tend()
+        await spool.maintain()
     assert spool.is_usable
     assert output.getvalue().count('"spool.failed"') == 1
     assert await spool.put(event(1)) is True
 
 
-async def test_file_that_fails_while_it_is_taken_over_stops_nothing(make_spool, tmp_path, monkeypatch, output):
-    """Whatever is wrong with what a dead process left, the receiver starts; the file stays and is tried again."""
+async def test_a_file_that_fails_while_it_is_adopted_does_not_stop_the_start(make_spool, tmp_path, monkeypatch, output):
+    """The error is logged; the file stays and is tried again."""
     leave(tmp_path / "spool", "router@1-7.sqlite", 1)
 
     def fail(_):
@@ -251,12 +251,12 @@ async def test_file_that_fails_while_it_is_taken_over_stops_nothing(make_spool, 
         spool = await make_spool()
         assert (spool.is_usable, spool.entries) == (True, 0)
         assert "disk I/O error" in output.getvalue()
-    await spool.tend()
+    await spool.maintain()
     assert spool.entries == 1
 
 
-async def test_two_starts_at_once_share_what_was_left(make_spool, tmp_path):
-    """Each file is taken over by one process, whichever is faster."""
+async def test_each_file_is_adopted_by_one_process(make_spool, tmp_path):
+    """The first of two processes gets the files, the second one none of them."""
     for number in range(1, 6):
         leave(tmp_path / "spool", f"router@{number}-7.sqlite", number)
     first = await make_spool()

@@ -1,4 +1,4 @@
-"""Promise 1 while Redis is away: a 200 means that the event is in Redis or on disk, and it arrives once, in order."""
+"""Promise 1 while Redis is down: a 200 means that the event is in Redis or on disk; it arrives once, in order."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch):
-    """Redis is tried again soon: nobody wants to wait for a test."""
+def short_pauses(monkeypatch):
+    """Redis is tried again after short pauses, so that tests do not wait."""
     monkeypatch.setattr(drainer, "LONGEST_PAUSE", 0.2)
 
 
 @pytest.fixture
 async def server(tmp_path):
-    """A running server of the test's own, with a client in `server.redis`."""
+    """A running server for this test only, with a client in `server.redis`."""
     server = RedisServer(tmp_path)
     await server.start()
     server.redis = connect(server.url)
@@ -42,8 +42,8 @@ async def server(tmp_path):
     server.kill()
 
 
-#: Numbers that one sender has: more than it gets to send while the test runs, on the fastest machine.
-ROOM = 1_000_000
+#: Numbers reserved for one sender: more than it can send during the test on the fastest machine.
+NUMBERS = 1_000_000
 
 
 async def send(receiver, *numbers):
@@ -76,8 +76,8 @@ async def drained(receiver):
     await until(lambda: is_drained(receiver), 30)
 
 
-async def test_webhooks_go_to_the_spool_while_redis_is_away_and_arrive_in_order(start, server):
-    """Redis killed: 200 all the same; started again: everything is in the stream once, in the order it came."""
+async def test_webhooks_go_to_the_spool_while_redis_is_down_and_arrive_in_order(start, server):
+    """With Redis killed the answer is 200; after its restart every event is in the stream once, in order of arrival."""
     receiver = await start(server_url=server.url)
     await send(receiver, 1, 2)
     server.kill()
@@ -93,8 +93,8 @@ async def test_webhooks_go_to_the_spool_while_redis_is_away_and_arrive_in_order(
     assert end["events"] == 27
 
 
-async def test_time_of_receipt_and_claim_are_those_of_the_webhook(start, server):
-    """What was spooled arrives as it would have: its body, its time, its claim."""
+async def test_a_spooled_event_keeps_its_time_of_receipt_and_claim(start, server):
+    """Its entry has the same body, time and claim as without the spool."""
     receiver = await start(server_url=server.url)
     server.kill()
     before = time.time_ns() // 1000
@@ -108,8 +108,8 @@ async def test_time_of_receipt_and_claim_are_those_of_the_webhook(start, server)
     assert await server.redis.ttl(Keys().seen(0, fields[b"key"].decode())) > 80_000
 
 
-async def test_repeats_within_the_spool_are_one(start, server):
-    """A webhook repeated while Redis is away, and again afterwards, is one entry; every caller gets its 200."""
+async def test_repeats_within_the_spool_make_one_entry(start, server):
+    """A webhook repeated while Redis is down, and again afterwards, is one entry; every caller gets 200."""
     receiver = await start(server_url=server.url)
     server.kill()
     assert await send(receiver, 1, 1, 1) == [200] * 3
@@ -120,8 +120,8 @@ async def test_repeats_within_the_spool_are_one(start, server):
     assert results(receiver) == ["spooled", "duplicate", "duplicate", "duplicate"]
 
 
-async def test_stalled_redis_is_noticed_in_time_and_doubles_nothing(start, server):
-    """A Redis that hangs holds up the first callers for a moment and the next ones not at all; nothing doubles."""
+async def test_a_stalled_redis_is_detected_in_time_and_makes_no_duplicates(start, server):
+    """A hanging Redis delays the first callers for a moment and later ones not at all; each event is appended once."""
     receiver = await start(server_url=server.url)
     await send(receiver, 1)
     server.stall()
@@ -129,7 +129,7 @@ async def test_stalled_redis_is_noticed_in_time_and_doubles_nothing(start, serve
     answers = await asyncio.gather(*[send(receiver, number) for number in range(2, 12)])
     first = time.monotonic() - begun
     assert answers == [[200]] * 10
-    assert first < 4  # callers give up after 5 seconds, the strictest of them
+    assert first < 4  # the strictest callers give up after 5 seconds
     begun = time.monotonic()
     assert await send(receiver, *range(12, 40)) == [200] * 28
     assert time.monotonic() - begun < 28 * 0.5
@@ -146,8 +146,8 @@ async def test_stalled_redis_is_noticed_in_time_and_doubles_nothing(start, serve
         ("min-replicas-to-write", "1", "0", "NOREPLICAS"),
     ],
 )
-async def test_redis_that_cannot_write(start, server, setting, wrong, right, word):
-    """Out of memory, or without the replicas that it must have: the spool takes over until it can write again."""
+async def test_a_redis_that_cannot_write_activates_the_spool(start, server, setting, wrong, right, word):
+    """Out of memory or without enough replicas, the spool takes over until Redis can write again."""
     receiver = await start(server_url=server.url)
     await server.redis.config_set(setting, wrong)
     assert await send(receiver, 1, 2, 3) == [200] * 3
@@ -157,8 +157,8 @@ async def test_redis_that_cannot_write(start, server, setting, wrong, right, wor
     assert await numbers_in(server.redis) == [1, 2, 3]
 
 
-async def test_redis_that_became_a_replica(start, server):
-    """READONLY after a failover is an outage as well."""
+async def test_a_redis_that_became_a_replica_activates_the_spool(start, server):
+    """READONLY after a failover is an outage too."""
     receiver = await start(server_url=server.url)
     await server.redis.replicaof("127.0.0.1", str(free_port()))
     assert await send(receiver, 1, 2) == [200] * 2
@@ -167,8 +167,8 @@ async def test_redis_that_became_a_replica(start, server):
     assert await numbers_in(server.redis) == [1, 2]
 
 
-async def test_wrong_type_at_the_stream_is_no_outage(start, server):
-    """What waiting does not heal is a 503 that says so, not a 200 for an event that nobody can deliver."""
+async def test_a_wrong_type_at_the_streams_key_is_not_an_outage(start, server):
+    """Waiting does not help, so the answer is 503 and not 200 for an event that cannot be delivered."""
     receiver = await start(server_url=server.url)
     await server.redis.set(Keys().inbound(0), "no stream")
     assert await send(receiver, 1) == [503]
@@ -177,7 +177,7 @@ async def test_wrong_type_at_the_stream_is_no_outage(start, server):
 
 
 async def test_order_holds_while_webhooks_keep_coming(start, server, monkeypatch):
-    """Senders that never pause cannot keep the spool on, and of each of them no message overtakes another."""
+    """Senders that never pause cannot keep the spool active, and no message of one of them overtakes another."""
     monkeypatch.setattr(drainer, "BATCH", 8)
     receiver = await start(server_url=server.url)
     server.kill()
@@ -187,7 +187,7 @@ async def test_order_holds_while_webhooks_keep_coming(start, server, monkeypatch
 
     async def sender(name):
         while not is_over:
-            number = ROOM * (name + 1) + len(sent[name])
+            number = NUMBERS * (name + 1) + len(sent[name])
             assert await send(receiver, number) == [200]
             sent[name].append(number)
 
@@ -200,30 +200,30 @@ async def test_order_holds_while_webhooks_keep_coming(start, server, monkeypatch
     await asyncio.gather(*tasks)
     await drained(receiver)
     found = await numbers_in(server.redis)
-    assert [number for number in found if number < ROOM] == list(range(1, 40))
+    assert [number for number in found if number < NUMBERS] == list(range(1, 40))
     for name, numbers in sent.items():
-        assert [number for number in found if number // ROOM == name + 1] == numbers
+        assert [number for number in found if number // NUMBERS == name + 1] == numbers
 
 
-async def test_full_spool_is_a_503(start, server):
-    """Past its bound nothing durable can take a webhook; when Redis is back, what was taken arrives."""
+async def test_a_full_spool_is_answered_503(start, server):
+    """Above the limit no event is durable; once Redis is back, every event answered 200 arrives."""
     receiver = await start(server_url=server.url, ROUTER_SPOOL_MAX_BYTES="40000")
     server.kill()
     statuses = await send(receiver, *range(1, 100))
-    taken = statuses.count(200)
-    assert statuses == [200] * taken + [503] * (99 - taken)
-    assert 10 < taken < 99
+    accepted = statuses.count(200)
+    assert statuses == [200] * accepted + [503] * (99 - accepted)
+    assert 10 < accepted < 99
     ready = await receiver.get("/readyz")
     assert (ready.status, orjson.loads(ready.body)["spool"]["status"]) == (503, "full")
     assert len(events(receiver, "spool.failed")) == 1
     await server.start()
     await drained(receiver)
     assert await send(receiver, 100) == [200]
-    assert await numbers_in(server.redis) == [*range(1, taken + 1), 100]
+    assert await numbers_in(server.redis) == [*range(1, accepted + 1), 100]
 
 
-async def test_folder_that_cannot_be_written(start, server, tmp_path):
-    """Without a disk the receiver starts all the same, says so, and answers 503 while Redis is away."""
+async def test_a_folder_that_cannot_be_written_does_not_stop_the_start(start, server, tmp_path):
+    """The receiver logs it, and answers 503 while Redis is down."""
     (tmp_path / "file").write_text("no folder")
     receiver = await start(server_url=server.url, ROUTER_SPOOL_DIR=str(tmp_path / "file" / "spool"))
     assert events(receiver, "spool.failed")
@@ -235,8 +235,8 @@ async def test_folder_that_cannot_be_written(start, server, tmp_path):
     assert (await receiver.get("/readyz")).status == 503
 
 
-async def test_readiness_and_metrics_tell_of_the_spool(start, server):
-    """While the spool is on the receiver is ready: an operator sees how much waits there."""
+async def test_readiness_and_metrics_show_the_spool(start, server):
+    """With an active spool the receiver is ready, and both show how many events wait."""
     receiver = await start(server_url=server.url)
     assert (await spool_of(receiver))["status"] == "ok"
     server.kill()
@@ -264,8 +264,8 @@ async def post(url, number):
 
 @pytest.mark.processes
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill -9", "SIGTERM"])
-async def test_process_that_ends_with_a_full_spool_leaves_it_to_the_next(server, tmp_path, number):
-    """Everything that was answered 200 by a process that is no more is in the stream once the next one runs."""
+async def test_the_spool_of_a_process_that_ends_is_drained_by_the_next(server, tmp_path, number):
+    """Every event answered 200 by a process that has ended is in the stream once the next one runs."""
     environment = {
         "REDIS_URL": server.url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
