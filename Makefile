@@ -36,7 +36,7 @@ bench: $(VENV)/.development  ## measure, as ratios within one run
 soak: $(VENV)/.development  ## does the memory of any process grow over EVENTS=1000000 events? (a long run)
 	$(BIN)/python -m tests.benchmarks.soak --events $(EVENTS) $(ARGS)
 
-chaos: $(VENV)/.development  ## kill everything at random under load and make the books (ROUNDS=n SEED=n to repeat a schedule)
+chaos: $(VENV)/.development  ## kill everything at random under load and account for every event (ROUNDS=n SEED=n repeat a schedule)
 	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some of them)

@@ -16,7 +16,7 @@ from router.worker.app import working
 from tests.harness.deployment import Deployment
 from tests.harness.sandbox import running_sandbox
 from tests.harness.serving import serving
-from tests.harness.settings import make_environment
+from tests.harness.settings import make_environment, quick_recovery
 from tests.support.accounts import ACCOUNT, BASE_URL, OURS, TOKEN
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class InProcessDeployment(Deployment):
     """A receiver and a sandbox; `start_worker` and `start_handler` add consumers. An async context manager."""
 
     def __init__(self, redis_url: str, directory: Path, **environment: str) -> None:
-        self._redis_url, self._changes = redis_url, {"ROUTER_SPOOL_DIR": str(directory / "spool")} | environment
+        self._redis_url = redis_url
+        self._changes = quick_recovery(ROUTER_SPOOL_DIR=str(directory / "spool"), **environment)
         self._stack = contextlib.AsyncExitStack()
         self._sent = 0
 

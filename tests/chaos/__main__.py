@@ -31,15 +31,15 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m tests.chaos",
         description="Run the whole router while its processes are killed, Redis dies and stalls and the API misbehaves;"
-        " then hold what was answered 2xx against what is there. More of it is in tests/chaos/__init__.py.",
-        epilog="A seed repeats its schedule: who says what when, who is killed when. Each round's is one higher.",
+        " then compare what was answered 2xx with what is there. tests/chaos/__init__.py describes it.",
+        epilog="A seed repeats its schedule: who sends what when, who is killed when. Each round's is one higher.",
     )
     parser.add_argument("--rounds", type=_positive, default=1, metavar="N", help="how many rounds (default: 1)")
     parser.add_argument("--seed", type=int, metavar="N", help="the schedule of the first round (default: any)")
-    parser.add_argument("--short", action="store_true", help="the short form, which the test suite runs")
+    parser.add_argument("--short", action="store_true", help="the short round that the test suite runs")
     parser.add_argument("--dir", type=Path, default=Path(".state/chaos"), help="where rounds work (.state/chaos)")
     parser.add_argument("--fsync", choices=("always", "everysec"), default="always", help="Redis' appendfsync")
-    parser.add_argument("--keep", action="store_true", help="keep the state of rounds that were true as well")
+    parser.add_argument("--keep", action="store_true", help="keep the state of rounds without a false row too")
     return parser
 
 
@@ -51,7 +51,7 @@ def _positive(text: str) -> int:
 
 
 async def run(arguments: argparse.Namespace) -> bool:
-    """Run all rounds; tells whether every row was true."""
+    """Run all rounds; returns whether every row was true."""
     _end_on_signals()
     first = secrets.randbelow(_SEEDS) if arguments.seed is None else arguments.seed
     scale = SHORT if arguments.short else FULL
@@ -67,20 +67,20 @@ async def _round(seed: int, scale: Scale, arguments: argparse.Namespace) -> bool
 
     directory = arguments.dir.absolute() / f"{seed}-{time.strftime('%H%M%S')}"
     directory.mkdir(parents=True)
-    say(f"seed {seed}, schedule {schedule.digest}: {len(schedule.stories)} stories, {len(schedule.kills)} kills")
+    say(f"seed {seed}, schedule {schedule.digest}: {len(schedule.scenarios)} scenarios, {len(schedule.kills)} kills")
     say(f"its state is in {directory}")
     report = await Round(schedule, directory, say, fsync=arguments.fsync).run()
     sys.stdout.write(report.render() + "\n")
     if report.is_true and not arguments.keep:
         shutil.rmtree(directory)
     else:
-        say(f"all logs, and where a row is false all that is known as JSON lines, are in {directory}")
+        say(f"all logs, and the data of every false row as JSON lines, are in {directory}")
     say(f"seed {seed}, schedule {schedule.digest}: {'every row is true' if report.is_true else 'NOT TRUE'}")
     return report.is_true
 
 
 def _end_on_signals() -> None:
-    """End everything that was started at the first Ctrl-C or SIGTERM; a second one must not cut that short."""
+    """Stop everything that was started at the first Ctrl-C or SIGTERM; a second one does not cut that short."""
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, lambda: task is None or task.cancelling() or task.cancel())

@@ -1,10 +1,10 @@
-"""The table: what was sent with a 2xx against what is there. Pure; each row is one function of the books.
+"""The table: what was answered 2xx, compared with what is there. Pure; each row is one function of the record.
 
-How an accepted event is proven to be accounted for: its idempotency key stands in the inbound stream exactly once, or
-that of its twin which another source told; no entry of the stream is pending or unread; and a worker's log says how
-each of them ended. What they must have led to is then counted from the stories, which know nothing of keys: each word
-heard once, each customer announced once a stay, in the sandbox once a conversation, each entry handled, answered once,
-and everybody's seat taken once.
+An accepted event is accounted for if its idempotency key (or that of its twin, which another source reported) stands in
+the inbound stream exactly once, no entry of the stream is pending or unread, and a worker's log has the result of each.
+The effects are counted from the scenarios, which know nothing of keys: each message published once, each customer
+announced once a stay and in the sandbox once a conversation, each entry handled and answered once, and one agent in
+each conversation.
 """
 
 from __future__ import annotations
@@ -18,30 +18,31 @@ from handlers.ai_agent import SENDING
 from handlers.seats import How
 from router.core.classic.members import is_classic
 from router.core.keys import Target
-from tests.chaos.books import arrivals_of, settled_of
+from tests.chaos.deployment import SECRETS
 from tests.chaos.order import check_arrivals, check_departures, check_stays
+from tests.chaos.record import arrivals_of, settled_of
 from tests.chaos.replies import MARK
-from tests.chaos.site import SECRETS
 from tests.chaos.watcher import CLOSED, JOINED, LEFT, SAID
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from tests.chaos.books import Books
-    from tests.chaos.order import Verdict
+    from tests.chaos.deployment import ProcessEnd
+    from tests.chaos.order import OrderCheck
+    from tests.chaos.record import RoundRecord
 
-#: What must be in no log line (promise 5): numbers and mailboxes of customers, what they say, secrets.
+#: What no log line may show (promise 5): numbers and mailboxes of customers, their messages, secrets.
 _NUMBER: Final = r"(?<![0-9A-Za-z_])1558\d{7}(?![0-9A-Za-z_])"  # ids may hold such digits
-_PRIVATE: Final = re.compile("|".join([_NUMBER, r"customer\d+@", r"word \d+ of", "words of mail", *SECRETS]))
-#: What a consumer says where nobody needs an answer any more.
+_PRIVATE: Final = re.compile("|".join([_NUMBER, r"customer\d+@", r"message \d+ of", "message of mail", *SECRETS]))
+#: Results of a consumer that had nobody to answer any more.
 _ENDED: Final = frozenset({How.LEFT, How.CLOSED})
-#: Seconds after an outage of Redis within which a process may end by itself, because it found none at its start.
-_EXCUSE: Final = 15.0
+#: Seconds after an outage of Redis within which a process may still fail to start because of it.
+_AFTER_OUTAGE: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table; `wrong` says what does not fit, item by item. `note` tells more of a row that is right."""
+    """A line of the table; `wrong` lists what does not fit, `note` has details of a row that is right."""
 
     name: str
     expected: int
@@ -51,255 +52,263 @@ class Row:
 
     @property
     def is_true(self) -> bool:
-        """Whether it is as it must be."""
+        """Whether all that was expected was found, and nothing else."""
         return self.expected == self.found and not self.wrong
 
 
-def events_arrived(books: Books) -> Row:
-    """Promise 1: an event with a 2xx is in the inbound stream, once, however often and by whomever it was told."""
+def events_arrived(record: RoundRecord) -> Row:
+    """Promise 1: an event with a 2xx is in the inbound stream once, however often and by whichever source it came."""
     wrong = [
         f"{event.key}: {len(places)} times in the inbound stream"
-        for event in books.events.values()
-        if len(places := books.inbound.get(event.twin, [])) != 1
+        for event in record.events.values()
+        if len(places := record.inbound.get(event.twin, [])) != 1
     ]
-    if len(books.events) < books.least:
-        wrong.append(f"these are fewer events than the {books.least:,} that a round must have")
-    by_source = Counter(event.source for event in books.events.values())
+    if len(record.events) < record.least:
+        wrong.append(f"only {len(record.events):,} events; a round must have {record.least:,}")
+    by_source = Counter(event.source for event in record.events.values())
     note = ", ".join(f"{name} {count}" for name, count in sorted(by_source.items()))
-    return Row("events with a 2xx = once in the inbound stream", *_counts(books.events, wrong), tuple(wrong), note)
+    return Row("events with a 2xx = once in the inbound stream", *_counts(record.events, wrong), tuple(wrong), note)
 
 
-def stories_told(books: Books) -> Row:
-    """Every story came to its end: all was sent, and what its steps waited for has come."""
-    wrong = list(books.unfinished)
-    return Row("stories = played to their end", *_counts(books.stories, wrong), tuple(wrong))
+def scenarios_finished(record: RoundRecord) -> Row:
+    """Every scenario came to its end: all was sent, and everything that its steps waited for has happened."""
+    wrong = list(record.unfinished)
+    return Row("scenarios = run to their end", *_counts(record.scenarios, wrong), tuple(wrong))
 
 
-def events_ended(books: Books) -> Row:
-    """Promise 4: each entry of the inbound stream ended, as a worker's log says, as entries or with its reason."""
-    results = {line.fields["key"]: line.fields["result"] for line in books.lines("event")}
+def events_settled(record: RoundRecord) -> Row:
+    """Promise 4: a worker's log has the result of each entry of the inbound stream."""
+    results = {line.fields["key"]: line.fields["result"] for line in record.lines("event")}
     wrong = [
-        f"{one.key} ({one.source}): no worker says how it ended"
-        for one in books.found.inbound
-        if one.key not in results
+        f"{one.key} ({one.source}): no worker logged a result" for one in record.state.inbound if one.key not in results
     ]
     note = ", ".join(f"{name} {count}" for name, count in sorted(Counter(results.values()).items()))
-    return Row("inbound entries = ended, with a result", *_counts(books.found.inbound, wrong), tuple(wrong), note)
+    return Row("inbound entries = settled, with a result", *_counts(record.state.inbound, wrong), tuple(wrong), note)
 
 
-def words_heard(books: Books) -> Row:
-    """Promise 2 and 4: everything that a customer said is one communication.received of that customer."""
-    heard = Counter((one.owner, one.word) for one in books.entries(SAID))
-    return _once("words said = communication.received", {(owner, word) for word, owner in books.words.items()}, heard)
+def messages_published(record: RoundRecord) -> Row:
+    """Promises 2 and 4: every message of a customer is one communication.received of that customer."""
+    published = Counter((one.owner, one.message) for one in record.entries(SAID))
+    sent = {(owner, message) for message, owner in record.messages.items()}
+    return _once("messages sent = communication.received", sent, published)
 
 
-def customers_seated(books: Books) -> Row:
-    """Promise 2: in the sandbox, a customer is in each of its conversations once, and in no other."""
-    seats = Counter((one.conversation, one.key) for one in books.found.members if one.kind == "CUSTOMER")
-    wrong = [f"{key} is in {conversation} {count} times" for (conversation, key), count in seats.items() if count > 1]
-    found = Counter(key for _, key in seats)
-    expected = {key: 1 + one.closed for key, one in books.owners.items()}
+def customers_present(record: RoundRecord) -> Row:
+    """Promise 2: in the sandbox, a customer is in each of its conversations once, and in no other one."""
+    present = Counter((one.conversation, one.key) for one in record.state.members if one.kind == "CUSTOMER")
+    wrong = [f"{key} is in {conversation} {count} times" for (conversation, key), count in present.items() if count > 1]
+    found = Counter(key for _, key in present)
+    expected = {key: 1 + one.closed for key, one in record.owners.items()}
     wrong += _differences("in {found} conversations instead of {expected}", expected, found)
     name = "customers of (conversation, channel, address) = in the sandbox"
-    return Row(name, sum(expected.values()), seats.total(), tuple(wrong))
+    return Row(name, sum(expected.values()), present.total(), tuple(wrong))
 
 
-def customers_joined(books: Books) -> Row:
-    """Promise 2: one participant.joined per participant and stay, in the conversation where it sits."""
-    joined = Counter(one.owner for one in books.entries(JOINED))
-    expected = {key: one.stays for key, one in books.owners.items()}
+def customers_joined(record: RoundRecord) -> Row:
+    """Promise 2: one participant.joined per participant and stay, in the conversation that it is in."""
+    joined = Counter(one.owner for one in record.entries(JOINED))
+    expected = {key: one.stays for key, one in record.owners.items()}
     wrong = _differences("joined {found} times instead of {expected}", expected, joined)
-    announced = {(one.conversation, one.owner) for one in books.entries(JOINED)}
-    seated = {(one.conversation, one.key) for one in books.found.members if one.kind == "CUSTOMER"}
-    wrong += [f"{key} is in {conversation} and not announced there" for conversation, key in seated - announced]
-    gone = {(one.conversation, one.owner) for one in books.entries(LEFT)}
-    wrong += [f"{key} is announced in {conversation} and not there" for conversation, key in announced - seated - gone]
+    announced = {(one.conversation, one.owner) for one in record.entries(JOINED)}
+    present = {(one.conversation, one.key) for one in record.state.members if one.kind == "CUSTOMER"}
+    wrong += [f"{key} is in {conversation} and not announced there" for conversation, key in present - announced]
+    gone = {(one.conversation, one.owner) for one in record.entries(LEFT)}
+    wrong += [f"{key} is announced in {conversation} and not there" for conversation, key in announced - present - gone]
     return Row("stays = participant.joined", sum(expected.values()), joined.total(), tuple(wrong))
 
 
-def targets_kept(books: Books) -> Row:
-    """The policy's target takes each customer, and what the customer says goes where the customer went."""
-    entries = [one for one in books.found.published if one.owner]
+def targets_followed(record: RoundRecord) -> Row:
+    """Every entry about a customer goes to the target that the policy gives the customer."""
+    entries = [one for one in record.state.published if one.owner]
     wrong = [
         f"{one.type} {one.id} of {one.owner} went to {one.target}"
         for one in entries
-        if one.owner not in books.owners or books.owners[one.owner].target != one.target
+        if one.owner not in record.owners or record.owners[one.owner].target != one.target
     ]
     return Row("entries = for the customer's target", *_counts(entries, wrong), tuple(wrong))
 
 
-def customers_left(books: Books) -> Row:
+def customers_left(record: RoundRecord) -> Row:
     """Promise 2: a stay that ended is one participant.left."""
-    expected = {key: one.left for key, one in books.owners.items()}
-    left = Counter(one.owner for one in books.entries(LEFT))
+    expected = {key: one.left for key, one in record.owners.items()}
+    left = Counter(one.owner for one in record.entries(LEFT))
     wrong = _differences("left {found} times instead of {expected}", expected, left)
     return Row("stays that ended = participant.left", sum(expected.values()), left.total(), tuple(wrong))
 
 
-def conversations_closed(books: Books) -> Row:
+def conversations_closed(record: RoundRecord) -> Row:
     """A conversation that was closed is one conversation.closed."""
     return _once(
         "conversations closed = conversation.closed",
-        books.found.closed,
-        Counter(one.conversation for one in books.entries(CLOSED)),
+        record.state.closed,
+        Counter(one.conversation for one in record.entries(CLOSED)),
     )
 
 
-def entries_unique(books: Books) -> Row:
+def entries_unique(record: RoundRecord) -> Row:
     """No entry is on a stream twice."""
-    found = Counter(one.id for one in books.found.published)
+    found = Counter(one.id for one in record.state.published)
     wrong = tuple(f"entry {name} is there {count} times" for name, count in found.items() if count > 1)
     return Row("entries = distinct entries", found.total(), len(found), wrong)
 
 
-def entries_handled(books: Books) -> Row:
-    """Every entry was handled by the consumer of its target."""
-    handled = {line.fields["entry"] for line in books.lines("consumed")}
+def entries_handled(record: RoundRecord) -> Row:
+    """Every entry was handled by a consumer of its target."""
+    handled = {line.fields["entry"] for line in record.lines("consumed")}
     wrong = [
-        f"{one.type} {one.id} to {one.target}: no consumer says so"
-        for one in books.found.published
+        f"{one.type} {one.id} to {one.target}: no consumer logged it"
+        for one in record.state.published
         if one.id not in handled
     ]
-    return Row("entries = handled by a consumer", *_counts(books.found.published, wrong), tuple(wrong))
+    return Row("entries = handled by a consumer", *_counts(record.state.published, wrong), tuple(wrong))
 
 
-def entries_answered(books: Books) -> Row:
+def entries_answered(record: RoundRecord) -> Row:
     """Handler effects: each entry that the AI agent can answer has one answer in the sandbox.
 
-    Whoever had left, or whose conversation had closed, when the answer was to be sent, may have none, and never two.
+    A customer who had left, or whose conversation had closed, before the answer was sent may have none, but never two.
     """
     answerable = {
         one.id
-        for one in books.found.published
+        for one in record.state.published
         if one.target == Target.AI_AGENT
         and one.type in {JOINED, SAID}
         and (one.channel in SENDING or is_classic(one.conversation))
     }
-    late = {line.fields["entry"] for line in books.lines("consumed") if _ENDED & {*line.fields.values()}} & _ended(
-        books
+    late = {line.fields["entry"] for line in record.lines("consumed") if _ENDED & {*line.fields.values()}} & _ended(
+        record
     )
-    texts = Counter(text.removeprefix(MARK) for _, text in books.found.texts if text.startswith(MARK))
-    expected = answerable - (late - texts.keys())
-    return _once("entries to answer = answers in the sandbox", expected, texts)
+    answers = Counter(text.removeprefix(MARK) for _, text in record.state.texts if text.startswith(MARK))
+    expected = answerable - (late - answers.keys())
+    return _once("entries to answer = answers in the sandbox", expected, answers)
 
 
-def _ended(books: Books) -> set[str]:
-    """Return the entries about who has left, and in conversations that have closed."""
-    left = {(one.conversation, one.participant) for one in books.entries(LEFT)}
+def _ended(record: RoundRecord) -> set[str]:
+    """Return the entries about customers who have left, and in conversations that have closed."""
+    left = {(one.conversation, one.participant) for one in record.entries(LEFT)}
     return {
         one.id
-        for one in books.found.published
-        if (one.conversation, one.participant) in left or one.conversation in books.found.closed
+        for one in record.state.published
+        if (one.conversation, one.participant) in left or one.conversation in record.state.closed
     }
 
 
-def seats_taken(books: Books) -> Row:
-    """Handler effects: the agent sits in each conversation of its target once, a person likewise."""
-    targets = {one.conversation: one.target for one in books.entries(JOINED)}
+def agents_present(record: RoundRecord) -> Row:
+    """Handler effects: each conversation has one AI agent or one human agent, as its target says."""
+    targets = {one.conversation: one.target for one in record.entries(JOINED)}
     people, sides = Counter(), Counter()
-    for one in books.found.members:
+    for one in record.state.members:
         if one.kind != "CUSTOMER":
             (people if one.kind == "HUMAN_AGENT" else sides)[one.conversation] += 1
     wrong = []
     for conversation, target in targets.items():
         is_human = target == Target.HUMAN_AGENT
         wanted = (int(is_human), 1)
-        seats = (people[conversation], sides[conversation])
-        if seats != wanted:
+        agents = (people[conversation], sides[conversation])
+        if agents != wanted:
             wrong.append(
-                f"{conversation} of {target}: {seats[0]} people and {seats[1]} on our side instead of {wanted}"
+                f"{conversation} of {target}: {agents[0]} human agents and {agents[1]} on our side instead of {wanted}"
             )
-    return Row("conversations = with one agent in its seat", *_counts(targets, wrong), tuple(wrong))
+    return Row("conversations = with one agent each", *_counts(targets, wrong), tuple(wrong))
 
 
-def roster_kept(books: Books) -> Row:
-    """The books of the people: every open conversation of theirs has one of them, and nobody has more than that."""
-    expected = {one.conversation for one in books.entries(JOINED) if one.target == Target.HUMAN_AGENT}
-    expected -= books.found.closed
-    assigned = Counter(name for name, record in books.found.roster.items() if record.get("agent"))
-    row = _once("open conversations with people = assignments", expected, assigned)
-    load = Counter(str(record.get("agent")) for record in books.found.roster.values())
-    wrong = _differences("has {found} conversations instead of {expected}", load, Counter(books.found.load))
+def assignments_right(record: RoundRecord) -> Row:
+    """The roster: every open conversation for human agents is assigned to one of them, and their loads add up."""
+    expected = {one.conversation for one in record.entries(JOINED) if one.target == Target.HUMAN_AGENT}
+    expected -= record.state.closed
+    assigned = Counter(name for name, assignment in record.state.roster.items() if assignment.get("agent"))
+    row = _once("open conversations of human agents = assignments", expected, assigned)
+    load = Counter(str(assignment.get("agent")) for assignment in record.state.roster.values())
+    wrong = _differences("has {found} conversations instead of {expected}", load, Counter(record.state.load))
     return Row(row.name, row.expected, row.found, (*row.wrong, *wrong))
 
 
-def stays_in_order(books: Books) -> Row:
-    """Promise 3: in every conversation joined comes before heard, heard before left, and nothing after closed."""
-    return _ordered("entries = in the order of their stay", check_stays(books.found.published))
+def stays_in_order(record: RoundRecord) -> Row:
+    """Promise 3: in every conversation joined comes before messages, messages before left, and nothing after closed."""
+    return _ordered("entries = in the order of their stay", check_stays(record.state.published))
 
 
-def arrivals_in_order(books: Books) -> Row:
+def arrivals_in_order(record: RoundRecord) -> Row:
     """Messages come into the inbound stream in the order in which they were sent, where that is promised."""
-    return _ordered("messages sent in a row = in this order inbound", check_arrivals(arrivals_of(books)))
+    return _ordered("messages sent in a row = in this order inbound", check_arrivals(arrivals_of(record)))
 
 
-def departures_in_order(books: Books) -> Row:
-    """Promise 3: messages of one subject are published in the order in which they came in, whoever settles them."""
-    return _ordered("messages of one subject = in this order published", check_departures(settled_of(books)))
+def departures_in_order(record: RoundRecord) -> Row:
+    """Promise 3: messages of one subject are published in the order of their arrival, whichever worker settles them."""
+    return _ordered("messages of one subject = in this order published", check_departures(settled_of(record)))
 
 
-def nothing_waits(books: Books) -> Row:
-    """Nothing is pending, unread, spooled or refused, and no callback was given up."""
-    waiting = {**books.found.waiting, **{f"answered {status}": count for status, count in books.refused.items()}}
-    waiting |= {f"callbacks {name}": books.found.callbacks.get(name, 0) for name in ("failed", "dropped", "pending")}
+def nothing_left_over(record: RoundRecord) -> Row:
+    """Nothing is pending, unread, spooled or refused, and no callback failed."""
+    waiting = {**record.state.waiting, **{f"answered {status}": count for status, count in record.refused.items()}}
+    waiting |= {f"callbacks {name}": record.state.callbacks.get(name, 0) for name in ("failed", "dropped", "pending")}
     wrong = tuple(f"{where}: {count}" for where, count in waiting.items() if count)
     return Row("left over: pending, unread, spooled, refused", 0, sum(waiting.values()), wrong)
 
 
-def no_dead_letters(books: Books) -> Row:
-    """Promise 4: nothing was given up; an outage of the API is no reason."""
-    return Row("dead letters", 0, len(books.found.letters), tuple(books.found.letters))
+def no_dead_letters(record: RoundRecord) -> Row:
+    """Promise 4: no entry became a dead letter; an outage of the API is no reason to give one up."""
+    return Row("dead letters", 0, len(record.state.dead_letters), tuple(record.state.dead_letters))
 
 
-def ends_clean(books: Books) -> Row:
-    """Who is told to stop does so with status 0; others end only where Redis is away at their start, and say so."""
-    wrong = [f"{role} ended with status {status}" for role, status in books.statuses.items() if status]
-    wrong += [f"{log} has a traceback" for log in books.tracebacks]
-    for end in books.ends:
-        was_away = any(away.begun <= end.at <= away.ended + _EXCUSE for away in books.aways) or end.is_redis_away
-        if not end.is_kill and not was_away:
-            wrong.append(f"{end.role} (process {end.pid}) ended by itself with status {end.status}")
-    return Row("processes told to stop = ended with status 0", *_counts(books.statuses, wrong), tuple(wrong))
+def processes_ended_cleanly(record: RoundRecord) -> Row:
+    """A process ends with status 0 after SIGTERM, and by itself only where it finds no Redis at its start."""
+    wrong = [f"{role} ended with status {status}" for role, status in record.statuses.items() if status]
+    wrong += [f"{log} has a traceback" for log in record.tracebacks]
+    wrong += [
+        f"{end.role} (process {end.pid}) ended by itself with status {end.status}: {end.last_line}"
+        for end in record.ends
+        if not (end.is_kill or _failed_without_redis(end, record))
+    ]
+    by_themselves = sum(not end.is_kill for end in record.ends)
+    note = f"{by_themselves} more ended by themselves while Redis was away" if by_themselves else ""
+    return Row("processes told to stop = ended with status 0", *_counts(record.statuses, wrong), tuple(wrong), note)
 
 
-def logs_are_silent(books: Books) -> Row:
-    """Promise 5: no address, nothing said and no secret is in a log line."""
-    return Row("addresses, words and secrets in log lines", 0, len(books.private), books.private)
+def _failed_without_redis(end: ProcessEnd, record: RoundRecord) -> bool:
+    """Tell whether a process failed, as it should, because Redis was away at its start."""
+    was_away = any(one.begun <= end.at <= one.ended + _AFTER_OUTAGE for one in record.redis_outages)
+    return end.status == 1 and '"process.failed"' in end.last_line and (was_away or end.is_redis_away)
+
+
+def logs_show_nothing_private(record: RoundRecord) -> Row:
+    """Promise 5: no address, no message and no secret is in a log line."""
+    return Row("addresses, messages and secrets in log lines", 0, len(record.private), record.private)
 
 
 #: The table, from top to bottom.
-ROWS: Final[tuple[Callable[[Books], Row], ...]] = (
-    stories_told,
+ROWS: Final[tuple[Callable[[RoundRecord], Row], ...]] = (
+    scenarios_finished,
     events_arrived,
-    events_ended,
-    words_heard,
-    customers_seated,
+    events_settled,
+    messages_published,
+    customers_present,
     customers_joined,
     customers_left,
     conversations_closed,
-    targets_kept,
+    targets_followed,
     entries_unique,
     entries_handled,
     entries_answered,
-    seats_taken,
-    roster_kept,
+    agents_present,
+    assignments_right,
     stays_in_order,
     arrivals_in_order,
     departures_in_order,
-    nothing_waits,
+    nothing_left_over,
     no_dead_letters,
-    ends_clean,
-    logs_are_silent,
+    processes_ended_cleanly,
+    logs_show_nothing_private,
 )
 
 
-def balance(books: Books) -> list[Row]:
+def make_table(record: RoundRecord) -> list[Row]:
     """Return the table."""
-    return [row(books) for row in ROWS]
+    return [row(record) for row in ROWS]
 
 
 def find_private(text: str) -> list[str]:
-    """Return the lines of a log that show what no line may show."""
+    """Return the lines of a log that show an address, a message or a secret."""
     return [line for line in text.splitlines() if _PRIVATE.search(line)]
 
 
@@ -309,11 +318,11 @@ def _counts(items: Iterable[object], wrong: list[str]) -> tuple[int, int]:
 
 
 def _once(name: str, expected: set[Hashable], found: Counter) -> Row:
-    """Return the row of things that must each be there exactly once."""
+    """Return the row of things that must be there exactly once each."""
     wrong = [f"{_plain(one)} is missing" for one in sorted(expected - found.keys(), key=str)]
     wrong += [f"{_plain(one)} is there {count} times" for one, count in found.items() if count > 1 and one in expected]
     wrong += [
-        f"{_plain(one)} is there {count} times, nobody asked for it"
+        f"{_plain(one)} is there {count} times and was not expected"
         for one, count in found.items()
         if one not in expected
     ]
@@ -328,10 +337,10 @@ def _differences(text: str, expected: Mapping[str, int], found: Mapping[str, int
     ]
 
 
-def _ordered(name: str, verdict: Verdict) -> Row:
-    note = f"{verdict.left_out} more are promised nothing" if verdict.left_out else ""
-    wrong = tuple(verdict.wrong)
-    return Row(name, verdict.looked_at, verdict.looked_at - len(wrong), wrong, note)
+def _ordered(name: str, check: OrderCheck) -> Row:
+    note = f"{check.not_promised} more without a promise" if check.not_promised else ""
+    wrong = tuple(check.wrong)
+    return Row(name, check.checked, check.checked - len(wrong), wrong, note)
 
 
 def _plain(one: object) -> str:

@@ -1,8 +1,8 @@
-"""A load balancer before the receivers, at the URL that Twilio calls; it knows what was answered 2xx, and by whom.
+"""A load balancer before the receivers, at the URL that Twilio calls; it records who answered what with a 2xx.
 
-A webhook goes to one receiver, to the other one if that does not take it (refused, cut off, 503), and is tried again
-until one does, as Twilio's own repeats and a queue before them would. Of the status callbacks that the sandbox sends,
-some go out twice at once, and Event Streams tells some again: which ones, their own bytes decide.
+A webhook goes to one receiver, to the other one if that does not accept it (refused, cut off, 503), and is sent again
+until one does, as Twilio's own repeats and a queue before them would do. Of the status callbacks of the
+sandbox, some are sent twice at once, and some are repeated as Event Streams events; their own bytes decide which.
 """
 
 from __future__ import annotations
@@ -20,24 +20,25 @@ from yarl import URL
 
 from router.simulator.event_streams import streamed_callback
 from router.simulator.messages import SimulatedWebhook
-from tests.chaos.stories import ACCOUNT
+from tests.harness.serving import make_catch_all, serving
+from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.chaos.site import Site
+    from tests.chaos.deployment import ChaosDeployment
 
-#: Seconds that a receiver gets for an answer: as long as Twilio waits.
+#: Seconds in which a receiver must answer: as long as Twilio waits.
 PATIENCE: Final = 15.0
-#: Seconds after which a webhook is tried again that nobody took.
-AGAIN: Final = 0.2
+#: Seconds after which a webhook is sent again that no receiver accepted.
+RETRY_DELAY: Final = 0.2
 _KEPT: Final = ("Content-Type", "X-Twilio-Signature", "I-Twilio-Idempotency-Token")
-#: Of so many callbacks, one is sent twice and one is told by Event Streams too.
+#: One callback of so many is sent twice, and one is repeated by Event Streams.
 _ONE_IN: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RawWebhook:
     """A webhook as it goes over the wire; `path` with its query."""
 
     path: str
@@ -46,88 +47,85 @@ class Letter:
 
 
 @dataclass(slots=True)
-class Fate:
-    """What happened to a letter and its equals: which receivers were tried, and who answered 2xx how often."""
+class DeliveryRecord:
+    """What happened to a webhook and its copies: the receivers tried, and the number of 2xx answers of each."""
 
     tried: set[int] = field(default_factory=set)
-    taken: Counter[int] = field(default_factory=Counter)
+    accepted: Counter[int] = field(default_factory=Counter)
 
 
 class Balancer:
-    """`fates` has every letter; `refused` counts answers that are neither 2xx nor 503."""
+    """`deliveries` has every webhook; `refused` counts answers that are neither 2xx nor 503."""
 
-    def __init__(self, site: Site) -> None:
-        self.fates: dict[Letter, Fate] = {}
+    def __init__(self, deployment: ChaosDeployment) -> None:
+        self.deliveries: dict[RawWebhook, DeliveryRecord] = {}
         self.refused: Counter[int] = Counter()
         self.on_the_way = 0
-        self._site = site
+        self._deployment = deployment
         self._session: aiohttp.ClientSession
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
-        """Take and deliver while the block runs."""
-        app = web.Application()
-        app.router.add_post("/{rest:.*}", self._take)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-        await runner.setup()
+        """Accept and deliver webhooks while the block runs."""
         connector, limit = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=PATIENCE)
-        async with aiohttp.ClientSession(connector=connector, timeout=limit, auto_decompress=False) as self._session:
-            try:
-                await web.TCPSite(runner, "127.0.0.1", self._site.balancer_port).start()
-                yield
-            finally:
-                await runner.cleanup()  # before the session closes: who still delivers is cut off first
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=limit, auto_decompress=False) as self._session,
+            serving(
+                make_catch_all(self._accept), port=self._deployment.balancer_port
+            ),  # ends before the session closes
+        ):
+            yield
 
     async def send(self, webhook: SimulatedWebhook, first: int) -> bytes:
         """Sign a webhook and deliver it; returns the answer's body."""
-        path, headers, body = self._site.sender.sign(webhook)
+        path, headers, body = self._deployment.sender.sign(webhook)
         kept = tuple((name, headers[name]) for name in sorted(headers) if not name.startswith("User"))
-        return await self.deliver(Letter(path, kept, body), first)
+        return await self.deliver(RawWebhook(path, kept, body), first)
 
-    async def deliver(self, letter: Letter, first: int) -> bytes:
+    async def deliver(self, webhook: RawWebhook, first: int) -> bytes:
         """Try one receiver and then the other until one answers 2xx, or refuses; returns the answer's body."""
-        fate = self.fates.setdefault(_name(letter), Fate())
+        delivery = self.deliveries.setdefault(_name(webhook), DeliveryRecord())
         self.on_the_way += 1
         try:
             while True:
                 for number in (first, 1 - first):
-                    fate.tried.add(number)
-                    status, body = await self._post(letter, number)
+                    delivery.tried.add(number)
+                    status, body = await self._post(webhook, number)
                     if status is not None and 200 <= status < 300:
-                        fate.taken[number] += 1
+                        delivery.accepted[number] += 1
                         return body
                     if status not in {None, 503}:
                         self.refused[status] += 1
                         return body
-                await self._site.timeline.pause(AGAIN)
+                await self._deployment.timeline.pause(RETRY_DELAY)
         finally:
             self.on_the_way -= 1
 
-    async def _post(self, letter: Letter, number: int) -> tuple[int | None, bytes]:
-        url = URL(self._site.receivers[number] + letter.path, encoded=True)
+    async def _post(self, webhook: RawWebhook, number: int) -> tuple[int | None, bytes]:
+        url = URL(self._deployment.receivers[number] + webhook.path, encoded=True)
         try:
-            async with self._session.post(url, data=letter.body, headers=dict(letter.headers)) as answer:
+            async with self._session.post(url, data=webhook.body, headers=dict(webhook.headers)) as answer:
                 return answer.status, await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None, b""
 
-    async def _take(self, request: web.Request) -> web.Response:
-        """Deliver what the sandbox sends."""
+    async def _accept(self, request: web.Request) -> web.Response:
+        """Deliver a webhook of the sandbox."""
         headers = tuple((name, request.headers[name]) for name in _KEPT if name in request.headers)
-        letter = Letter(request.raw_path, headers, await request.read())
-        chance = crc32(letter.body)
+        webhook = RawWebhook(request.raw_path, headers, await request.read())
+        chance = crc32(webhook.body)
         first, kind = chance & 1, (chance >> 1) % _ONE_IN
-        ways = [self.deliver(letter, first)]
+        sends = [self.deliver(webhook, first)]
         if kind == 0:
-            ways.append(self.deliver(letter, 1 - first))
+            sends.append(self.deliver(webhook, 1 - first))
         if kind == 1 and request.path == "/webhooks/conversations":
-            told = streamed_callback(SimulatedWebhook(letter.path, "", "", letter.body), account_sid=ACCOUNT)
-            ways.append(self.send(told, first))
-        answers = await asyncio.gather(*ways)
+            event = streamed_callback(SimulatedWebhook(webhook.path, "", "", webhook.body), account_sid=ACCOUNT)
+            sends.append(self.send(event, first))
+        answers = await asyncio.gather(*sends)
         return web.Response(body=answers[0])
 
 
-def _name(letter: Letter) -> Letter:
-    """Return what is equal of equal letters: signatures with a time in them are not."""
-    kept = tuple(pair for pair in letter.headers if not pair[0].startswith("X-"))
-    return Letter(letter.path, kept, letter.body)
+def _name(webhook: RawWebhook) -> RawWebhook:
+    """Return the part that all copies of a webhook share: signatures may contain a time."""
+    kept = tuple(pair for pair in webhook.headers if not pair[0].startswith("X-"))
+    return RawWebhook(webhook.path, kept, webhook.body)

@@ -1,17 +1,17 @@
-"""Which order is promised, and whether it was kept: pure.
+"""The order that is promised, and whether it was kept. Pure.
 
-Three orders are checked, each as far as it is promised and no further.
+Three orders are checked, each only as far as it is promised.
 
-In a conversation (promise 3): a customer joins before being heard, is heard before leaving, and nothing comes after
-the conversation has closed. This holds whoever dies.
+In a conversation (promise 3): a customer joins before the first message, leaves after the last one, and nothing comes
+after the conversation has closed, whichever process crashes.
 
-Into the inbound stream: of two messages of one customer, sent one after the other's 2xx, the first stands first. Not
-promised where the first one went into the spool of one receiver only, and the second one may have come in by the
-other: spools do not wait for each other.
+Into the inbound stream: of two messages of one customer, the second sent after the first was answered 2xx, the first
+stands first. Not promised where the first went into the spool of one receiver, and the second may have come in through
+the other one: spools do not wait for each other.
 
 Out of the workers: of two messages of one subject, the one that came in first is published first, whichever workers
-settle them, and whoever dies meanwhile. Not promised where different sources name different subjects for what one
-customer says.
+settle them and whichever process crashes meanwhile. Not promised between the different subjects that different sources
+give to the messages of one customer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from tests.chaos.findings import Published
+    from tests.chaos.final_state import Published
 
 _STAYS: Final = {
     ("participant.joined", False): True,
@@ -35,85 +35,85 @@ _STAYS: Final = {
 
 
 @dataclass
-class Verdict:
-    """How many cases were looked at, which of them are wrong, and how many are promised nothing."""
+class OrderCheck:
+    """The number of cases checked, those that are wrong, and the number of cases without a promise."""
 
-    looked_at: int = 0
+    checked: int = 0
     wrong: list[str] = field(default_factory=list)
-    left_out: int = 0
+    not_promised: int = 0
 
 
-def check_stays(published: Iterable[Published]) -> Verdict:
-    """Look at every entry: does it come when its participant is in the conversation, and the conversation open?"""
+def check_stays(published: Iterable[Published]) -> OrderCheck:
+    """Check that each entry comes while its participant is in the conversation, and the conversation open."""
     present: defaultdict[tuple[str, str], bool] = defaultdict(bool)
     closed: set[str] = set()
-    verdict = Verdict()
+    check = OrderCheck()
     for entry in sorted(published, key=lambda one: (one.target, one.place)):
-        verdict.looked_at += 1
+        check.checked += 1
         about = (entry.conversation, entry.participant)
         if entry.conversation in closed:
-            verdict.wrong.append(f"{entry.type} {entry.id} after {entry.conversation} had closed")
+            check.wrong.append(f"{entry.type} {entry.id} after {entry.conversation} had closed")
         elif entry.type == "conversation.closed":
             closed.add(entry.conversation)
         elif (entry.type, present[about]) not in _STAYS:
             where = "in" if present[about] else "out"
-            verdict.wrong.append(f"{entry.type} {entry.id} while {entry.participant} was {where}")
+            check.wrong.append(f"{entry.type} {entry.id} while {entry.participant} was {where}")
         else:
             present[about] = _STAYS[entry.type, present[about]]
-    return verdict
+    return check
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How a message came in: its place in the stream, which receivers were tried, and what they said of it."""
+    """The arrival of a message: its place in the stream, the receivers tried, and what these did with it."""
 
-    word: str
+    message: str
     place: int
     tried: frozenset[int]
     accepted: bool
     spooled: frozenset[int]
 
 
-def check_arrivals(customers: Iterable[Sequence[Arrival]]) -> Verdict:
-    """Look at each two messages in a row of every customer, given in the order in which they were sent."""
-    verdict = Verdict()
+def check_arrivals(customers: Iterable[Sequence[Arrival]]) -> OrderCheck:
+    """Check each two successive messages of every customer, given in the order in which they were sent."""
+    check = OrderCheck()
     for arrivals in customers:
         for first, second in pairwise(arrivals):
             if not (first.accepted or (second.tried and second.tried <= first.spooled)):
-                verdict.left_out += 1
+                check.not_promised += 1
                 continue
-            verdict.looked_at += 1
+            check.checked += 1
             if first.place > second.place:
-                verdict.wrong.append(f"'{second.word}' came in before '{first.word}'")
-    return verdict
+                check.wrong.append(f"'{second.message}' came in before '{first.message}'")
+    return check
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """How a message went out: its places in inbound and participants stream, and its subject."""
+    """The places of a message in the inbound and the participants stream, and its subject."""
 
-    word: str
+    message: str
     arrived: int
     published: int
     subject: str
 
 
-def check_departures(customers: Iterable[Sequence[Settled]]) -> Verdict:
-    """Look at each two messages in a row of every customer."""
-    verdict = Verdict()
+def check_departures(customers: Iterable[Sequence[Settled]]) -> OrderCheck:
+    """Check each two successive messages of every customer."""
+    check = OrderCheck()
     for messages in customers:
         for first, second in pairwise(sorted(messages, key=lambda one: one.arrived)):
             if first.subject != second.subject:
-                verdict.left_out += 1
+                check.not_promised += 1
                 continue
-            verdict.looked_at += 1
+            check.checked += 1
             if first.published > second.published:
-                verdict.wrong.append(f"'{second.word}' was published before '{first.word}'")
-    return verdict
+                check.wrong.append(f"'{second.message}' was published before '{first.message}'")
+    return check
 
 
 def count_overtakes(customers: Iterable[Sequence[Settled]]) -> int:
-    """Return how many messages were published before one that had arrived before them: the gap, measured."""
+    """Count the messages that were published before one that had arrived earlier."""
     return sum(
         one.published > other.published
         for messages in customers
@@ -121,10 +121,10 @@ def count_overtakes(customers: Iterable[Sequence[Settled]]) -> int:
     )
 
 
-def group_by_owner(words: Mapping[str, str], items: Mapping[str, object]) -> list[list]:
-    """Return the items of each customer, in the order of `words`, which maps what was said to who said it."""
+def group_by_owner(messages: Mapping[str, str], items: Mapping[str, object]) -> list[list]:
+    """Return the items of each customer, in the order of `messages`, which maps each message to its customer."""
     found: defaultdict[str, list] = defaultdict(list)
-    for word, owner in words.items():
-        if word in items:
-            found[owner].append(items[word])
+    for message, owner in messages.items():
+        if message in items:
+            found[owner].append(items[message])
     return list(found.values())

@@ -1,7 +1,7 @@
-"""The books of a round: all that it left behind, and what can be read from it. Pure; accounting.py is the judge.
+"""The record of a round: all that it left behind, and what follows from it. Pure; accounting.py makes the table.
 
-An accepted event is known by its idempotency key, made by the very code that the receiver uses. Of a message that two
-sources tell there are two keys, and one of them is the other one's twin.
+An accepted event is known by its idempotency key, made by the code that the receiver uses. A message that two sources
+report has two keys, of which one is the twin of the other.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from router.inbound.email.inbound_parse import MailReader
 from router.inbound.email.parser import identify
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
+from tests.chaos.deployment import RECEIVER_ROLES
 from tests.chaos.order import Arrival, Settled, group_by_owner
-from tests.chaos.site import RECEIVER_ROLES
-from tests.chaos.stories import ACCOUNT
 from tests.chaos.watcher import SAID
+from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.chaos.balancer import Fate, Letter
-    from tests.chaos.findings import Findings, Line, Published
-    from tests.chaos.site import Away, End
-    from tests.chaos.story import Customer, Story
+    from tests.chaos.balancer import DeliveryRecord, RawWebhook
+    from tests.chaos.deployment import ProcessEnd, RedisOutage
+    from tests.chaos.final_state import FinalState, Line, Published
+    from tests.chaos.scenario import Customer, Scenario
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of an accepted webhook; `twin` is the key that it shares with what another source tells of it."""
+    """One event of an accepted webhook; `twin` is the key that it shares with the report of another source."""
 
     source: str
     key: str
@@ -41,19 +41,20 @@ class Event:
 
 
 @dataclass
-class Books:
+class RoundRecord:
     """All that a round left behind.
 
-    `statuses` are those of processes told to stop, `private` is what logs showed, `tracebacks` names logs that have
-    one; `unfinished` stories did not come to their end; with fewer than `least` events the round shows too little.
+    `statuses` are the exit statuses of processes that were told to stop, `private` has log lines that show too much,
+    `tracebacks` names logs that have one; `unfinished` scenarios did not come to their end; with fewer than `least`
+    events the round shows too little.
     """
 
-    stories: tuple[Story, ...]
-    fates: Mapping[Letter, Fate]
+    scenarios: tuple[Scenario, ...]
+    deliveries: Mapping[RawWebhook, DeliveryRecord]
     refused: Counter[int]
-    found: Findings
-    ends: tuple[End, ...] = ()
-    aways: tuple[Away, ...] = ()
+    state: FinalState
+    ends: tuple[ProcessEnd, ...] = ()
+    redis_outages: tuple[RedisOutage, ...] = ()
     statuses: Mapping[str, int] = field(default_factory=dict)
     private: tuple[str, ...] = ()
     tracebacks: tuple[str, ...] = ()
@@ -62,19 +63,20 @@ class Books:
 
     @cached_property
     def customers(self) -> tuple[Customer, ...]:
-        """Everybody of all stories."""
-        return tuple(one for story in self.stories for one in story.customers)
+        """The customers of all scenarios."""
+        return tuple(one for scenario in self.scenarios for one in scenario.customers)
 
     @cached_property
     def events(self) -> dict[str, Event]:
         """Every event that was answered 2xx, by its key."""
-        return {event.key: event for letter, fate in self.fates.items() if fate.taken.total() for event in read(letter)}
+        accepted = (webhook for webhook, delivery in self.deliveries.items() if delivery.accepted.total())
+        return {event.key: event for webhook in accepted for event in read(webhook)}
 
     @cached_property
     def inbound(self) -> dict[str, list[int]]:
-        """The places in the inbound stream of each key, under its twin's name."""
+        """The places of each event in the inbound stream, by the key of its twin."""
         found: defaultdict[str, list[int]] = defaultdict(list)
-        for entry in self.found.inbound:
+        for entry in self.state.inbound:
             twin = entry.key
             if entry.source == SourceName.EVENT_STREAMS:
                 twin = next((event.twin for event in _split(entry.source, entry.body, None)), entry.key)
@@ -87,30 +89,30 @@ class Books:
         return {one.address.key: one for one in self.customers}
 
     @cached_property
-    def words(self) -> dict[str, str]:
-        """Whose each word is, by the key of the address, in the order in which they were said."""
-        return {word: one.address.key for one in self.customers for word in one.words}
+    def messages(self) -> dict[str, str]:
+        """All messages in the order in which they were sent, each with the key of its customer's address."""
+        return {message: one.address.key for one in self.customers for message in one.messages}
 
     def entries(self, kind: str) -> list[Published]:
         """Return the entries of a type."""
-        return [one for one in self.found.published if one.type == kind]
+        return [one for one in self.state.published if one.type == kind]
 
     def lines(self, name: str) -> list[Line]:
         """Return the log lines of an event."""
-        return [line for line in self.found.lines if line.event == name]
+        return [line for line in self.state.lines if line.event == name]
 
 
-def read(letter: Letter) -> list[Event]:
-    """Return the events of a webhook, as the receiver tells them apart."""
-    path = letter.path.partition("?")[0]
+def read(webhook: RawWebhook) -> list[Event]:
+    """Return the events of a webhook, as the receiver splits it."""
+    path = webhook.path.partition("?")[0]
     source = next(source for source in SOURCES.values() if source.path == path)
-    headers = dict(letter.headers)
+    headers = dict(webhook.headers)
     if source.name == SourceName.EMAIL:
         reader = MailReader(headers["Content-Type"])
-        reader.feed(letter.body)
+        reader.feed(webhook.body)
         keys = [identify(one, account_id=ACCOUNT).key for one in reader.finish()]
         return [Event(source.name, key, key) for key in keys]
-    return _split(source.name, letter.body, headers.get("I-Twilio-Idempotency-Token"))
+    return _split(source.name, webhook.body, headers.get("I-Twilio-Idempotency-Token"))
 
 
 def _split(name: str, body: bytes, token: str | None) -> list[Event]:
@@ -120,45 +122,45 @@ def _split(name: str, body: bytes, token: str | None) -> list[Event]:
     return [Event(source.name, one.key, next(iter(one.aliases), one.key)) for one in identities]
 
 
-def arrivals_of(books: Books) -> list[list[Arrival]]:
-    """Return how messages came in by their own webhooks, customer by customer, as they were sent.
+def arrivals_of(record: RoundRecord) -> list[list[Arrival]]:
+    """Return the arrivals of messages by their own webhooks, customer by customer, in the order of sending.
 
-    What came in a batch of several is left out: the receiver's log does not say what became of each.
+    Batches of several messages are left out: the receiver's log does not say what became of each.
     """
     tried: defaultdict[str, set[int]] = defaultdict(set)
-    for letter, fate in books.fates.items():
-        events = read(letter)
+    for webhook, delivery in record.deliveries.items():
+        events = read(webhook)
         for event in events if len(events) == 1 else ():
-            tried[event.twin] |= fate.tried
-    twins = {event.key: event.twin for event in books.events.values()}
+            tried[event.twin] |= delivery.tried
+    twins = {event.key: event.twin for event in record.events.values()}
     accepted, spooled = set(), defaultdict(set)
-    for line in books.lines("webhook"):
+    for line in record.lines("webhook"):
         twin = twins.get(line.fields.get("key", ""))
         if line.fields["result"] == "accepted":
             accepted.add(twin)
         elif line.fields["result"] == "spooled":
             spooled[twin].add(RECEIVER_ROLES.index(line.role))
-    places = {twin: found[0] for twin, found in books.inbound.items() if len(found) == 1}
+    places = {twin: found[0] for twin, found in record.inbound.items() if len(found) == 1}
     arrivals = {
-        entry.word: Arrival(
-            entry.word, places[twin], frozenset(tried[twin]), twin in accepted, frozenset(spooled[twin])
+        entry.message: Arrival(
+            entry.message, places[twin], frozenset(tried[twin]), twin in accepted, frozenset(spooled[twin])
         )
-        for entry in books.entries(SAID)
+        for entry in record.entries(SAID)
         if (twin := twins.get(entry.cause, entry.cause)) in places and tried[twin]
     }
-    return group_by_owner(_direct_words(books), arrivals)
+    return group_by_owner(_direct_messages(record), arrivals)
 
 
-def settled_of(books: Books) -> list[list[Settled]]:
-    """Return how messages went out, customer by customer."""
-    arrived = {one.key: one for one in books.found.inbound}
+def settled_of(record: RoundRecord) -> list[list[Settled]]:
+    """Return the places of published messages, customer by customer."""
+    arrived = {one.key: one for one in record.state.inbound}
     settled = {
-        entry.word: Settled(entry.word, inbound.place, entry.place, inbound.subject)
-        for entry in books.entries(SAID)
+        entry.message: Settled(entry.message, inbound.place, entry.place, inbound.subject)
+        for entry in record.entries(SAID)
         if (inbound := arrived.get(entry.cause)) is not None
     }
-    return group_by_owner(_direct_words(books), settled)
+    return group_by_owner(_direct_messages(record), settled)
 
 
-def _direct_words(books: Books) -> dict[str, str]:
-    return {word: key for word, key in books.words.items() if books.owners[key].is_direct}
+def _direct_messages(record: RoundRecord) -> dict[str, str]:
+    return {message: key for message, key in record.messages.items() if record.owners[key].is_direct}

@@ -1,4 +1,4 @@
-"""One round: start everything, let the storm rage while the stories are played, wait for quiet, and make the books."""
+"""One round: start everything, run the scenarios while it is disturbed, wait until it is idle, and make the table."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import aiohttp
 
 from router.streams.client.connection import RedisError, connect
 from router.tasks import end
-from tests.chaos.accounting import balance, find_private
+from tests.chaos.accounting import find_private, make_table
 from tests.chaos.balancer import Balancer
-from tests.chaos.books import Books
-from tests.chaos.findings import collect, is_quiet, read_logs
+from tests.chaos.deployment import ChaosDeployment
+from tests.chaos.disturbances import Disturbances
+from tests.chaos.final_state import collect, is_idle, read_logs
 from tests.chaos.load import Load
-from tests.chaos.report import Report, dump, tell
+from tests.chaos.record import RoundRecord
+from tests.chaos.report import Report, dump, summarize
 from tests.chaos.schedule import ROLES
-from tests.chaos.site import Site
-from tests.chaos.storm import Storm
 from tests.chaos.timeline import Timeline
 from tests.chaos.watcher import Watcher
+from tests.support.waiting import deadline, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
 
     from tests.chaos.schedule import Schedule
 
-#: Seconds that the load may go on after the storm, and that everything may take to become quiet.
+#: Seconds, scaled, that the load may go on after the last disturbance, and that everything may take to become idle.
 PATIENCE: Final = 180.0
-#: Seconds between two lines of progress, and two looks whether it is quiet.
-TELLING: Final = 10.0
+#: Seconds between two lines of progress, and between two looks whether everything is idle.
+PROGRESS_EVERY: Final = 10.0
 LOOK: Final = 1.0
 TRACEBACK: Final = "Traceback (most recent call last)"
 
 
 class Round:
-    """One round in `directory`; `say` is told how it goes; `fsync` is Redis' `appendfsync`."""
+    """One round in `directory`; `say` gets lines of progress; `fsync` is the `appendfsync` of Redis."""
 
     def __init__(
         self, schedule: Schedule, directory: Path, say: Callable[[str], None], *, fsync: str = "always"
@@ -44,53 +45,53 @@ class Round:
         self._schedule, self._directory, self._say, self._fsync = schedule, directory, say, fsync
 
     async def run(self) -> Report:
-        """Return the report, whatever has become of it."""
+        """Return the report, whether its rows are true or not."""
         timeline = Timeline()
-        async with Site(self._directory, timeline, self._fsync) as site:
-            self._site = site
+        async with ChaosDeployment(self._directory, timeline, self._fsync) as deployment:
+            self._deployment = deployment
             timeline.restart()
-            self._balancer, self._watcher = Balancer(site), Watcher(site.redis.url, timeline)
-            self._load = Load(site, self._balancer, self._watcher, self._schedule.stories)
-            self._storm = Storm(site, self._schedule)
-            beside = [asyncio.create_task(self._watcher.follow()), asyncio.create_task(self._tell())]
+            self._balancer, self._watcher = Balancer(deployment), Watcher(deployment.redis.url, timeline)
+            self._load = Load(deployment, self._balancer, self._watcher, self._schedule.scenarios)
+            self._disturbances = Disturbances(deployment, self._schedule)
+            beside = [asyncio.create_task(self._watcher.follow()), asyncio.create_task(self._report_progress())]
             try:
                 async with self._balancer.open():
-                    return await self._play()
+                    return await self._run_load()
             finally:
                 timeline.end()
                 await end(*beside)
 
-    async def _play(self) -> Report:
+    async def _run_load(self) -> Report:
         try:
-            async with asyncio.timeout(self._schedule.scale.seconds + PATIENCE), asyncio.TaskGroup() as group:
-                group.create_task(self._storm.rage())
-                group.create_task(self._load.play())
+            async with deadline(self._schedule.scale.seconds + PATIENCE), asyncio.TaskGroup() as group:
+                group.create_task(self._disturbances.run())
+                group.create_task(self._load.run())
         except TimeoutError:
-            self._say(f"not everything could be sent in {self._site.timeline.now:.0f} s")
-            await self._storm.calm()
-        seconds = self._site.timeline.now
-        self._say(f"the load is over after {seconds:.0f} s; waiting for quiet")
-        await self._become_quiet()
-        books = await self._make_books()
-        report = Report(self._schedule, balance(books), tell(books, self._storm.kills, seconds))
+            self._say(f"not everything could be sent in {self._deployment.timeline.now:.0f} s")
+            await self._disturbances.stop()
+        seconds = self._deployment.timeline.now
+        self._say(f"the load is over after {seconds:.0f} s; waiting until everything is idle")
+        await self._wait_until_idle()
+        record = await self._make_record()
+        report = Report(self._schedule, make_table(record), summarize(record, self._disturbances.kills, seconds))
         if not report.is_true:
-            dump(self._directory, books, report)
+            dump(self._directory, record, report)
         return report
 
-    async def _make_books(self) -> Books:
-        """Read what is there, end the processes, and read their logs, which are whole by then."""
-        site = self._site
-        found = await collect(site)
-        statuses = await site.end_all()
-        found.lines = read_logs(self._directory, ROLES)
+    async def _make_record(self) -> RoundRecord:
+        """Read the state, stop the processes, and read their logs, which are complete by then."""
+        deployment = self._deployment
+        state = await collect(deployment)
+        statuses = await deployment.stop_all()
+        state.lines = read_logs(self._directory, ROLES)
         logs = [path for role in ROLES for path in sorted((self._directory / role).glob("*.log"))]
-        return Books(
-            stories=self._schedule.stories,
-            fates=self._balancer.fates,
+        return RoundRecord(
+            scenarios=self._schedule.scenarios,
+            deliveries=self._balancer.deliveries,
             refused=self._balancer.refused,
-            found=found,
-            ends=tuple(site.ends),
-            aways=tuple(site.aways),
+            state=state,
+            ends=tuple(deployment.ends),
+            redis_outages=tuple(deployment.redis_outages),
             statuses=statuses,
             private=tuple(line for log in logs for line in find_private(_read(log))),
             tracebacks=tuple(str(log.relative_to(self._directory)) for log in logs if TRACEBACK in _read(log)),
@@ -98,34 +99,34 @@ class Round:
             least=self._schedule.scale.least,
         )
 
-    async def _become_quiet(self) -> None:
-        """Wait until nobody has anything to do, twice in a row with nothing done between; not for ever."""
-        redis, before = connect(self._site.redis.url), None
+    async def _wait_until_idle(self) -> None:
+        """Wait until nothing is left to do, twice in a row with nothing done in between, or until the time is over."""
+        redis, before = connect(self._deployment.redis.url), None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with deadline(PATIENCE):
                 while True:
-                    state = None
+                    now = None
                     try:
-                        if not self._balancer.on_the_way and await is_quiet(self._site, redis):
-                            state = (len(self._balancer.fates), self._watcher.entries)
+                        if not self._balancer.on_the_way and await is_idle(self._deployment, redis):
+                            now = (len(self._balancer.deliveries), self._watcher.entries)
                     except (RedisError, aiohttp.ClientError, OSError) as error:
-                        self._say(f"cannot look: {type(error).__name__}")
-                    if state is not None and state == before:
+                        self._say(f"cannot look whether all is idle: {type(error).__name__}")
+                    if now is not None and now == before:
                         return
-                    before = state
-                    await self._site.timeline.pause(LOOK)
+                    before = now
+                    await self._deployment.timeline.pause(LOOK)
         except TimeoutError:
-            self._say(f"it has not become quiet in {PATIENCE:.0f} s")
+            self._say(f"not everything became idle in {scaled(PATIENCE):.0f} s")
         finally:
             await redis.aclose()
 
-    async def _tell(self) -> None:
-        while not self._site.timeline.is_over:
-            await self._site.timeline.pause(TELLING)
+    async def _report_progress(self) -> None:
+        while not self._deployment.timeline.is_over:
+            await self._deployment.timeline.pause(PROGRESS_EVERY)
             self._say(
-                f"{len(self._load.unfinished)} stories go on, {len(self._balancer.fates)} webhooks, "
-                f"{self._watcher.entries} entries, {self._storm.kills.total()} kills"
-                + (", Redis is away" if self._site.is_redis_away else "")
+                f"{len(self._load.unfinished)} scenarios to go, {len(self._balancer.deliveries)} webhooks, "
+                f"{self._watcher.entries} entries, {self._disturbances.kills.total()} kills"
+                + (", Redis is away" if self._deployment.is_redis_away else "")
             )
 
 

@@ -1,4 +1,4 @@
-"""What a story is made of: customers, and the steps of what happens to them; plain data."""
+"""The parts of a scenario: customers, and the steps of what happens to them. Plain data."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Customer:
-    """Somebody at one address, and what must come of the story: `words` said in this order, and so many of the rest.
+    """A customer at one address, and what must come of the scenario: `messages` in this order, and so many of the rest.
 
-    `is_direct` where the receiver is told of each word by a webhook of its own, in this order; what Twilio takes in by
-    itself is told by callbacks, which keep no order.
+    The messages of an `is_direct` customer come in by webhooks of their own, in this order; messages that Twilio
+    captures by itself are reported by callbacks, which keep no order.
     """
 
     kind: str
     address: Address
     ours: Address
-    words: tuple[str, ...] = ()
+    messages: tuple[str, ...] = ()
     target: Target = Target.AI_AGENT
     stays: int = 1
     left: int = 0
@@ -32,62 +32,62 @@ class Customer:
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """A webhook, and the receiver that the balancer tries first."""
+class Copy:
+    """A webhook to send, and the receiver that the balancer tries first."""
 
     webhook: SimulatedWebhook
     receiver: int
 
 
 @dataclass(frozen=True, slots=True)
-class Say:
-    """All of these at once; the step is over when each has been answered 2xx."""
+class SendWebhooks:
+    """Send all of these at once; the step is over when each has been answered 2xx."""
 
-    tellings: tuple[Telling, ...]
+    copies: tuple[Copy, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class TakeIn:
-    """Twilio takes a message in by itself: a request to the sandbox's admin API, which then calls back."""
+class SandboxRequest:
+    """Make the sandbox act as Twilio does by itself, such as capture a message; it then sends callbacks."""
 
     path: str
     body: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Ring:
-    """A call comes in: each of these at once, and Twilio does what one of the answers says."""
+class PlaceCall:
+    """Send the webhooks of a call at once, and do with the call what one of the answers says."""
 
-    tellings: tuple[Telling, ...]
+    copies: tuple[Copy, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Until:
-    """Wait until so much has come of the story: stays, stays that ended, conversations closed, words, answers."""
+class WaitUntil:
+    """Wait until so many stays have begun and ended, conversations closed, and messages were published and answered."""
 
     customer: Customer
     joined: int = 0
     left: int = 0
     closed: int = 0
-    words: int = 0
+    messages: int = 0
     is_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Close:
-    """The owner of the account closes the conversation that the customer is in."""
+class CloseConversation:
+    """Close the conversation that the customer is in, as the owner of the account."""
 
     customer: Customer
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
-    """Twilio removes the customer from its conversation."""
+class RemoveCustomer:
+    """Remove the customer from its conversation, as Twilio does it."""
 
     customer: Customer
 
 
-Action = Say | TakeIn | Ring | Until | Close | Remove
+Action = SendWebhooks | SandboxRequest | PlaceCall | WaitUntil | CloseConversation | RemoveCustomer
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Scenario:
     """What happens to a few customers from the moment `at` (seconds) on."""
 
     at: float

@@ -1,7 +1,7 @@
-"""The schedule of one seed: who comes in when, who is killed when, when Redis is away, how the API misbehaves.
+"""The schedule of one seed: who writes when, which process is killed when, when Redis is away, how the API fails.
 
-All of it is drawn up front from `random.Random(seed)`, so that a seed is the same schedule every time, whatever the
-machine makes of it. Moments are seconds from the beginning of the storm.
+All of it is drawn up front from `random.Random(seed)`, so that a seed is the same schedule on every machine. Moments
+are seconds from the beginning of the round.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.chaos.stories import make_stories
+from tests.chaos.scenarios import make_scenarios
 
 if TYPE_CHECKING:
-    from tests.chaos.story import Story
+    from tests.chaos.scenario import Scenario
 
-#: Every process that is killed: its name, and what is run.
+#: Every process that is killed: its name, and the arguments of `python -m`.
 ROLES: Final = {
     "web-1": ("router", "receive"),
     "web-2": ("router", "receive"),
@@ -28,9 +28,9 @@ ROLES: Final = {
     "human-agent-1": ("handlers", "human_agent"),
     "human-agent-2": ("handlers", "human_agent"),
 }
-#: Seconds that a process is left alone after a kill: it has to be killed at work, not at its start.
+#: Seconds that a process runs after a restart before it may be killed again: it has to be killed at work.
 WORKING: Final = 6.0
-#: How the API misbehaves, a few requests at a time.
+#: Faults of the API, for a few requests each.
 FAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"latencySeconds": 1.5, "times": 30},
     {"hang": True, "times": 3},
@@ -45,12 +45,12 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How large a round is: stories, seconds of storm, mean pauses between kills and faults, and Redis' outages.
+    """The size of a round: scenarios, seconds, mean pauses between kills and API faults, and outages of Redis.
 
-    With fewer than `least` events it shows too little.
+    A round with fewer than `least` events shows too little.
     """
 
-    stories: int
+    scenarios: int
     seconds: float
     kill_pause: float
     fault_pause: float
@@ -60,9 +60,11 @@ class Scale:
 
 
 FULL: Final = Scale(
-    stories=1500, seconds=240, kill_pause=2.2, fault_pause=6.0, redis_kills=3, redis_stalls=2, least=20_000
+    scenarios=1500, seconds=240, kill_pause=2.2, fault_pause=6.0, redis_kills=3, redis_stalls=2, least=20_000
 )
-SHORT: Final = Scale(stories=60, seconds=15, kill_pause=1.5, fault_pause=3.0, redis_kills=1, redis_stalls=1, least=300)
+SHORT: Final = Scale(
+    scenarios=60, seconds=15, kill_pause=1.5, fault_pause=3.0, redis_kills=1, redis_stalls=1, least=300
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """Redis is killed and started again, or is stopped and goes on, `seconds` later."""
+    """Redis is killed and started again `seconds` later, or stopped and resumed."""
 
     at: float
     is_kill: bool
@@ -84,8 +86,8 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Misbehavior:
-    """What the API does from a moment on: a fault for a few requests, and how it calls back."""
+class ApiFault:
+    """A fault of the API for a few requests, and switches for its callbacks, from a moment on."""
 
     at: float
     fault: dict[str, Any]
@@ -94,18 +96,18 @@ class Misbehavior:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Everything that a seed says."""
+    """Everything that is drawn from a seed."""
 
     seed: int
     scale: Scale
-    stories: tuple[Story, ...]
+    scenarios: tuple[Scenario, ...]
     kills: tuple[Kill, ...]
     outages: tuple[Outage, ...]
-    misbehaviors: tuple[Misbehavior, ...]
+    api_faults: tuple[ApiFault, ...]
 
     @property
     def digest(self) -> str:
-        """Name the schedule: two runs with an equal digest have done the same."""
+        """A name of the schedule: rounds with an equal digest have the same one."""
         return sha256(repr(self).encode()).hexdigest()[:12]
 
 
@@ -115,15 +117,15 @@ def make_schedule(seed: int, scale: Scale) -> Schedule:
     return Schedule(
         seed=seed,
         scale=scale,
-        stories=make_stories(chance, scale.stories, scale.seconds * 0.7),
+        scenarios=make_scenarios(chance, scale.scenarios, scale.seconds * 0.7),
         kills=_kills(chance, scale),
         outages=_outages(chance, scale),
-        misbehaviors=_misbehaviors(chance, scale),
+        api_faults=_api_faults(chance, scale),
     )
 
 
 def _moments(chance: random.Random, pause: float, seconds: float) -> list[float]:
-    """Return moments that are `pause` seconds apart, more or less."""
+    """Return moments that are about `pause` seconds apart."""
     moments, at = [], 0.0
     while (at := at + chance.uniform(0.3, 1.7) * pause) < seconds:
         moments.append(at)
@@ -131,7 +133,7 @@ def _moments(chance: random.Random, pause: float, seconds: float) -> list[float]
 
 
 def _kills(chance: random.Random, scale: Scale) -> tuple[Kill, ...]:
-    """Kill one after the other, each of them again and again, never one that has hardly begun to work."""
+    """Draw kills of every process, again and again, but never of one that was just started."""
     free = dict.fromkeys(ROLES, 0.0)
     kills = []
     for at in _moments(chance, scale.kill_pause, scale.seconds):
@@ -143,7 +145,7 @@ def _kills(chance: random.Random, scale: Scale) -> tuple[Kill, ...]:
 
 
 def _outages(chance: random.Random, scale: Scale) -> tuple[Outage, ...]:
-    """Spread the outages over the storm, one in each part of it."""
+    """Spread the outages over the round, one in each part of it."""
     kinds = [True] * scale.redis_kills + [False] * scale.redis_stalls
     chance.shuffle(kinds)
     part = scale.seconds / max(1, len(kinds))
@@ -153,7 +155,7 @@ def _outages(chance: random.Random, scale: Scale) -> tuple[Outage, ...]:
     )
 
 
-def _misbehaviors(chance: random.Random, scale: Scale) -> tuple[Misbehavior, ...]:
+def _api_faults(chance: random.Random, scale: Scale) -> tuple[ApiFault, ...]:
     found = []
     for at in _moments(chance, scale.fault_pause, scale.seconds):
         switches = {
@@ -161,5 +163,5 @@ def _misbehaviors(chance: random.Random, scale: Scale) -> tuple[Misbehavior, ...
             "callbackOrder": chance.choice(("in-order", "shuffled")),
             "callbackDelaySeconds": chance.choice((0.0, 0.0, 0.5, 5.0)),
         }
-        found.append(Misbehavior(at, {"method": "*", "route": "*", **chance.choice(FAULTS)}, switches))
+        found.append(ApiFault(at, {"method": "*", "route": "*", **chance.choice(FAULTS)}, switches))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""The books notice: whatever is lost, doubled, misplaced or left over in a world that was right makes a row false."""
+"""Whatever is lost, doubled, misplaced or left over in a record that was right makes a row false."""
 
 from __future__ import annotations
 
@@ -12,74 +12,74 @@ import pytest
 from router.core.addresses import Address
 from router.core.keys import Target
 from router.simulator.messages import message
-from tests.chaos.accounting import ROWS, balance, find_private
-from tests.chaos.balancer import Fate, Letter
-from tests.chaos.books import Books, read
-from tests.chaos.findings import Findings, Inbound, Line, Member, Published
+from tests.chaos.accounting import ROWS, find_private, make_table
+from tests.chaos.balancer import DeliveryRecord, RawWebhook
+from tests.chaos.deployment import ProcessEnd, RedisOutage
+from tests.chaos.final_state import FinalState, Inbound, Line, Member, Published
+from tests.chaos.record import RoundRecord, read
 from tests.chaos.replies import MARK
-from tests.chaos.report import Report, dump, recovery_times, tell
+from tests.chaos.report import Report, dump, recovery_times, summarize
+from tests.chaos.scenario import Customer, Scenario
 from tests.chaos.schedule import SHORT, make_schedule
-from tests.chaos.site import Away, End
-from tests.chaos.stories import ACCOUNT, OUR_NUMBER
-from tests.chaos.story import Customer, Story
 from tests.chaos.watcher import CLOSED, JOINED, LEFT, SAID
+from tests.support.accounts import ACCOUNT, OURS
 
 CUSTOMER = Address("SMS", "+15580000010")
-WORDS = ("word 1 of +15580000010", "word 2 of +15580000010")
-WRITER = Customer("sms", CUSTOMER, Address("SMS", OUR_NUMBER), WORDS)
-CONVERSATION, PARTICIPANT, OURS = "conv_conversation_1", "conv_participant_1", "conv_participant_2"
-PERSON = Customer("sms", Address("SMS", "+15580000020"), Address("SMS", OUR_NUMBER), ("word 1 of +15580000020",))
-PERSON = replace(PERSON, target=Target.HUMAN_AGENT, closed=1, stays=2, left=1)
-DESK, NEXT = "conv_conversation_2", "conv_conversation_3"
+MESSAGES = ("message 1 of +15580000010", "message 2 of +15580000010")
+WRITER = Customer("sms", CUSTOMER, Address("SMS", OURS), MESSAGES)
+CONVERSATION, PARTICIPANT, AI_AGENT = "conv_conversation_1", "conv_participant_1", "conv_participant_2"
+DESK_CUSTOMER = Customer("sms", Address("SMS", "+15580000020"), Address("SMS", OURS), ("message 1 of +15580000020",))
+DESK_CUSTOMER = replace(DESK_CUSTOMER, target=Target.HUMAN_AGENT, closed=1, stays=2, left=1)
+OLD, NEXT = "conv_conversation_2", "conv_conversation_3"
 
 
-def letter(customer, word):
-    webhook = message("sms", account_sid=ACCOUNT, sender=customer.address.value, recipient=OUR_NUMBER, body=word)
-    return Letter(webhook.path, (("Content-Type", webhook.content_type),), webhook.body)
+def webhook(customer, text):
+    webhook = message("sms", account_sid=ACCOUNT, sender=customer.address.value, recipient=OURS, body=text)
+    return RawWebhook(webhook.path, (("Content-Type", webhook.content_type),), webhook.body)
 
 
 def line(role, place, name, **fields):
     return Line(role, 0, place, 100.0 + place, {"event": name, **fields})
 
 
-def published(place, kind, customer, conversation, participant, word="", cause=""):
+def published(place, kind, customer, conversation, participant, message="", cause=""):
     name = f"entry-{conversation[-1]}-{place}"
     return Published(
-        place, name, kind, customer.target, conversation, participant, "SMS", customer.address.key, word, cause
+        place, name, kind, customer.target, conversation, participant, "SMS", customer.address.key, message, cause
     )
 
 
-def a_world() -> Books:
-    """Two customers: one wrote two words to the AI agent; one wrote to people, left, came back, and all was closed."""
-    letters = [letter(WRITER, word) for word in WORDS] + [letter(PERSON, PERSON.words[0])]
-    keys = [read(one)[0].key for one in letters]
+def a_record() -> RoundRecord:
+    """One customer wrote twice to the AI agent; one wrote to a human agent, left, came back, and was closed."""
+    webhooks = [webhook(WRITER, text) for text in MESSAGES] + [webhook(DESK_CUSTOMER, DESK_CUSTOMER.messages[0])]
+    keys = [read(one)[0].key for one in webhooks]
     entries = [
         published(0, JOINED, WRITER, CONVERSATION, PARTICIPANT, cause=keys[0]),
-        published(1, SAID, WRITER, CONVERSATION, PARTICIPANT, WORDS[0], keys[0]),
-        published(2, SAID, WRITER, CONVERSATION, PARTICIPANT, WORDS[1], keys[1]),
-        published(0, JOINED, PERSON, DESK, "conv_participant_3", cause=keys[2]),
-        published(1, SAID, PERSON, DESK, "conv_participant_3", PERSON.words[0], keys[2]),
-        published(2, LEFT, PERSON, DESK, "conv_participant_3"),
-        Published(3, "entry-closed", CLOSED, Target.HUMAN_AGENT, DESK),
-        published(4, JOINED, PERSON, NEXT, "conv_participant_5"),
+        published(1, SAID, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[0], keys[0]),
+        published(2, SAID, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[1], keys[1]),
+        published(0, JOINED, DESK_CUSTOMER, OLD, "conv_participant_3", cause=keys[2]),
+        published(1, SAID, DESK_CUSTOMER, OLD, "conv_participant_3", DESK_CUSTOMER.messages[0], keys[2]),
+        published(2, LEFT, DESK_CUSTOMER, OLD, "conv_participant_3"),
+        Published(3, "entry-closed", CLOSED, Target.HUMAN_AGENT, OLD),
+        published(4, JOINED, DESK_CUSTOMER, NEXT, "conv_participant_5"),
     ]
-    found = Findings(
+    found = FinalState(
         inbound=[Inbound(place, 50.0 + place, "messaging", key, "pair", b"") for place, key in enumerate(keys)],
         published=entries,
         members=[
             Member(PARTICIPANT, CONVERSATION, "CUSTOMER", "SMS", WRITER.address.key),
-            Member(OURS, CONVERSATION, "AI_AGENT", "SMS", f"SMS|{OUR_NUMBER}"),
+            Member(AI_AGENT, CONVERSATION, "AI_AGENT", "SMS", f"SMS|{OURS}"),
             *(
                 Member(f"{kind}-{conversation}", conversation, kind, channel, key)
-                for conversation in (DESK, NEXT)
+                for conversation in (OLD, NEXT)
                 for kind, channel, key in (
-                    ("CUSTOMER", "SMS", PERSON.address.key),
-                    ("AGENT", "SMS", f"SMS|{OUR_NUMBER}"),
+                    ("CUSTOMER", "SMS", DESK_CUSTOMER.address.key),
+                    ("AGENT", "SMS", f"SMS|{OURS}"),
                     ("HUMAN_AGENT", "CHAT", "CHAT|ada"),
                 )
             ),
         ],
-        closed={DESK},
+        closed={OLD},
         texts=[(CONVERSATION, MARK + one.id) for one in entries[:3]],
         lines=[
             *(
@@ -95,259 +95,279 @@ def a_world() -> Books:
         load={"ada": 1},
         callbacks={"failed": 0, "dropped": 0, "pending": 0},
     )
-    fates = {one: Fate({0}, Counter({0: 2})) for one in letters}
-    ends = (End("worker-1", 77, 105.0, -9, is_kill=True, is_redis_away=False),)
-    stories = (Story(0.0, (WRITER,), ()), Story(0.0, (PERSON,), ()))
-    return Books(stories, fates, Counter(), found, ends, (Away(200.0, 203.0, is_kill=True),), {"web-1": 0})
+    deliveries = {one: DeliveryRecord({0}, Counter({0: 2})) for one in webhooks}
+    ends = (ProcessEnd("worker-1", 77, 105.0, -9, is_kill=True, is_redis_away=False),)
+    scenarios = (Scenario(0.0, (WRITER,), ()), Scenario(0.0, (DESK_CUSTOMER,), ()))
+    return RoundRecord(
+        scenarios, deliveries, Counter(), found, ends, (RedisOutage(200.0, 203.0, is_kill=True),), {"web-1": 0}
+    )
 
 
 @pytest.fixture
-def books():
-    return copy.deepcopy(a_world())
+def record():
+    return copy.deepcopy(a_record())
 
 
-def wrong_rows(books):
-    rows = balance(books)
+def wrong_rows(record):
+    rows = make_table(record)
     return {function.__name__ for function, row in zip(ROWS, rows, strict=True) if not row.is_true}
 
 
-def test_a_world_that_is_right_has_no_false_row(books):
-    """Nothing is found where nothing is wrong."""
-    assert wrong_rows(books) == set()
+def test_a_record_that_is_right_has_no_false_row(record):
+    """Every row is true where nothing is wrong."""
+    assert wrong_rows(record) == set()
 
 
-def stop_a_story(books):
-    books.unfinished = ("sms at step 2: Until",)
+def leave_a_scenario_unfinished(record):
+    record.unfinished = ("sms at step 2: WaitUntil",)
 
 
-def send_too_little(books):
-    books.least = 4
+def send_too_little(record):
+    record.least = 4
 
 
-def lose_inbound(books):
-    del books.found.inbound[1]
+def lose_inbound(record):
+    del record.state.inbound[1]
 
 
-def double_inbound(books):
-    books.found.inbound.append(replace(books.found.inbound[1], place=9))
+def double_inbound(record):
+    record.state.inbound.append(replace(record.state.inbound[1], place=9))
 
 
-def lose_line(books):
-    books.found.lines = [one for one in books.found.lines if one.event != "event" or one.place != 1]
+def lose_line(record):
+    record.state.lines = [one for one in record.state.lines if one.event != "event" or one.place != 1]
 
 
-def lose_word(books):
-    books.found.published = [one for one in books.found.published if one.word != WORDS[1]]
+def lose_message(record):
+    record.state.published = [one for one in record.state.published if one.message != MESSAGES[1]]
 
 
-def double_word(books):
-    again = next(one for one in books.found.published if one.word == WORDS[1])
-    books.found.published.append(replace(again, id="another", place=8))
+def double_message(record):
+    again = next(one for one in record.state.published if one.message == MESSAGES[1])
+    record.state.published.append(replace(again, id="another", place=8))
 
 
-def make_up_word(books):
-    again = next(one for one in books.found.published if one.word == WORDS[1])
-    books.found.published.append(replace(again, id="another", place=8, word="never said"))
+def invent_message(record):
+    again = next(one for one in record.state.published if one.message == MESSAGES[1])
+    record.state.published.append(replace(again, id="another", place=8, message="never said"))
 
 
-def lose_customer(books):
-    books.found.members = [one for one in books.found.members if one.id != PARTICIPANT]
+def lose_customer(record):
+    record.state.members = [one for one in record.state.members if one.id != PARTICIPANT]
 
 
-def double_customer(books):
-    books.found.members.append(replace(books.found.members[0], id="another"))
+def double_customer(record):
+    record.state.members.append(replace(record.state.members[0], id="another"))
 
 
-def join_twice(books):
-    books.found.published.append(replace(books.found.published[0], id="another", place=8))
+def join_twice(record):
+    record.state.published.append(replace(record.state.published[0], id="another", place=8))
 
 
-def never_leave(books):
-    books.found.published = [one for one in books.found.published if one.type != LEFT]
+def never_leave(record):
+    record.state.published = [one for one in record.state.published if one.type != LEFT]
 
 
-def close_twice(books):
-    books.found.published.append(replace(next(one for one in books.found.published if one.type == CLOSED), id="x"))
+def close_twice(record):
+    record.state.published.append(replace(next(one for one in record.state.published if one.type == CLOSED), id="x"))
 
 
-def send_to_people(books):
-    books.found.published[0] = replace(books.found.published[0], target=Target.HUMAN_AGENT)
+def send_to_people(record):
+    record.state.published[0] = replace(record.state.published[0], target=Target.HUMAN_AGENT)
 
 
-def write_entry_twice(books):
-    books.found.published.append(replace(books.found.published[-1], place=9))
+def write_entry_twice(record):
+    record.state.published.append(replace(record.state.published[-1], place=9))
 
 
-def forget_entry(books):
-    books.found.lines = [one for one in books.found.lines if one.fields.get("entry") != books.found.published[2].id]
+def forget_entry(record):
+    record.state.lines = [one for one in record.state.lines if one.fields.get("entry") != record.state.published[2].id]
 
 
-def lose_answer(books):
-    del books.found.texts[0]
+def lose_answer(record):
+    del record.state.texts[0]
 
 
-def answer_twice(books):
-    books.found.texts.append(books.found.texts[0])
+def answer_twice(record):
+    record.state.texts.append(record.state.texts[0])
 
 
-def answer_nothing(books):
-    books.found.texts.append((CONVERSATION, MARK + "unknown"))
+def answer_nothing(record):
+    record.state.texts.append((CONVERSATION, MARK + "unknown"))
 
 
-def leave_seat_empty(books):
-    books.found.members = [one for one in books.found.members if one.kind != "AI_AGENT"]
+def lose_ai_agent(record):
+    record.state.members = [one for one in record.state.members if one.kind != "AI_AGENT"]
 
 
-def seat_second_person(books):
-    books.found.members.append(Member("second", NEXT, "HUMAN_AGENT", "CHAT", "CHAT|ben"))
+def add_second_human_agent(record):
+    record.state.members.append(Member("second", NEXT, "HUMAN_AGENT", "CHAT", "CHAT|ben"))
 
 
-def forget_assignment(books):
-    books.found.roster.clear()
+def forget_assignment(record):
+    record.state.roster.clear()
 
 
-def keep_somebody_busy(books):
-    books.found.load["ben"] = 1
+def count_too_much_load(record):
+    record.state.load["ben"] = 1
 
 
-def hear_before_joining(books):
-    first, second, *rest = books.found.published
-    books.found.published = [replace(first, place=1), replace(second, place=0), *rest]
+def publish_before_joining(record):
+    first, second, *rest = record.state.published
+    record.state.published = [replace(first, place=1), replace(second, place=0), *rest]
 
 
-def speak_after_closing(books):
-    books.found.published.append(published(9, SAID, PERSON, DESK, "conv_participant_3", "late"))
+def publish_after_closing(record):
+    record.state.published.append(published(9, SAID, DESK_CUSTOMER, OLD, "conv_participant_3", "late"))
 
 
-def swap_arrivals(books):
-    first, second, *rest = books.found.inbound
-    books.found.inbound = [replace(first, place=1), replace(second, place=0), *rest]
+def swap_arrivals(record):
+    first, second, *rest = record.state.inbound
+    record.state.inbound = [replace(first, place=1), replace(second, place=0), *rest]
 
 
-def swap_departures(books):
-    joined, first, second, *rest = books.found.published
-    books.found.published = [joined, replace(first, place=2), replace(second, place=1), *rest]
-    books.ends = ()
+def swap_departures(record):
+    joined, first, second, *rest = record.state.published
+    record.state.published = [joined, replace(first, place=2), replace(second, place=1), *rest]
+    record.ends = ()
 
 
-def leave_pending(books):
-    books.found.waiting["pending in inbound"] = 1
+def leave_pending(record):
+    record.state.waiting["pending in inbound"] = 1
 
 
-def refuse_webhook(books):
-    books.refused[403] += 1
+def refuse_webhook(record):
+    record.refused[403] += 1
 
 
-def give_up(books):
-    books.found.letters.append("why")
+def dead_letter_an_entry(record):
+    record.state.dead_letters.append("why")
 
 
-def end_badly(books):
-    books.statuses = {"web-1": 1}
+def end_badly(record):
+    record.statuses = {"web-1": 1}
 
 
-def end_by_itself(books):
-    books.ends = (*books.ends, End("worker-1", 78, 150.0, 1, is_kill=False, is_redis_away=False))
+def end_by_itself(record):
+    record.ends = (*record.ends, ProcessEnd("worker-1", 78, 150.0, 1, is_kill=False, is_redis_away=False))
 
 
-def leave_traceback(books):
-    books.tracebacks = ("worker-1/1.log",)
+def leave_traceback(record):
+    record.tracebacks = ("worker-1/1.log",)
 
 
-def show_address(books):
-    books.private = ("a line with +15580000010",)
+def log_an_address(record):
+    record.private = ("a line with +15580000010",)
 
 
 @pytest.mark.parametrize(
     ("spoil", "row"),
     [
-        (stop_a_story, "stories_told"),
+        (leave_a_scenario_unfinished, "scenarios_finished"),
         (send_too_little, "events_arrived"),
         (lose_inbound, "events_arrived"),
         (double_inbound, "events_arrived"),
-        (lose_line, "events_ended"),
-        (lose_word, "words_heard"),
-        (double_word, "words_heard"),
-        (make_up_word, "words_heard"),
-        (lose_customer, "customers_seated"),
-        (double_customer, "customers_seated"),
+        (lose_line, "events_settled"),
+        (lose_message, "messages_published"),
+        (double_message, "messages_published"),
+        (invent_message, "messages_published"),
+        (lose_customer, "customers_present"),
+        (double_customer, "customers_present"),
         (join_twice, "customers_joined"),
         (never_leave, "customers_left"),
         (close_twice, "conversations_closed"),
-        (send_to_people, "targets_kept"),
+        (send_to_people, "targets_followed"),
         (write_entry_twice, "entries_unique"),
         (forget_entry, "entries_handled"),
         (lose_answer, "entries_answered"),
         (answer_twice, "entries_answered"),
         (answer_nothing, "entries_answered"),
-        (leave_seat_empty, "seats_taken"),
-        (seat_second_person, "seats_taken"),
-        (forget_assignment, "roster_kept"),
-        (keep_somebody_busy, "roster_kept"),
-        (hear_before_joining, "stays_in_order"),
-        (speak_after_closing, "stays_in_order"),
+        (lose_ai_agent, "agents_present"),
+        (add_second_human_agent, "agents_present"),
+        (forget_assignment, "assignments_right"),
+        (count_too_much_load, "assignments_right"),
+        (publish_before_joining, "stays_in_order"),
+        (publish_after_closing, "stays_in_order"),
         (swap_arrivals, "arrivals_in_order"),
         (swap_departures, "departures_in_order"),
-        (leave_pending, "nothing_waits"),
-        (refuse_webhook, "nothing_waits"),
-        (give_up, "no_dead_letters"),
-        (end_badly, "ends_clean"),
-        (end_by_itself, "ends_clean"),
-        (leave_traceback, "ends_clean"),
-        (show_address, "logs_are_silent"),
+        (leave_pending, "nothing_left_over"),
+        (refuse_webhook, "nothing_left_over"),
+        (dead_letter_an_entry, "no_dead_letters"),
+        (end_badly, "processes_ended_cleanly"),
+        (end_by_itself, "processes_ended_cleanly"),
+        (leave_traceback, "processes_ended_cleanly"),
+        (log_an_address, "logs_show_nothing_private"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
-def test_what_is_wrong_makes_its_row_false(books, spoil, row):
-    """Each loss, double, swap and leftover is found by the row that is there for it."""
-    spoil(books)
-    assert row in wrong_rows(books)
+def test_each_error_makes_its_row_false(record, spoil, row):
+    """Each loss, double, swap and leftover is found by the row about it."""
+    spoil(record)
+    assert row in wrong_rows(record)
 
 
 def test_every_row_can_be_false():
-    """No row is there that nothing can make false."""
-    (mark,) = [one for one in test_what_is_wrong_makes_its_row_false.pytestmark if one.name == "parametrize"]
+    """Each row is made false by some error."""
+    (mark,) = [one for one in test_each_error_makes_its_row_false.pytestmark if one.name == "parametrize"]
     assert {row for _, row in mark.args[1]} == {function.__name__ for function in ROWS}
 
 
-def test_a_message_that_two_sources_tell_is_in_the_stream_once(books):
-    """Event Streams tells a message again under a key of its own: both are accepted, and one entry is enough."""
-    from tests.chaos.stories import _event, _message
+def test_a_message_that_two_sources_report_is_in_the_stream_once(record):
+    """Event Streams repeats a message under a key of its own: both are accepted, and one entry is enough."""
+    from tests.chaos.scenarios import _event, _message
 
-    event = _event(_message("sms", WRITER, WORDS[0]), is_batch=True)
-    told = Letter(event.path, (("Content-Type", event.content_type),), event.body)
-    books.fates[told] = Fate({1}, Counter({1: 1}))
-    assert len(books.events) == 4
-    assert wrong_rows(books) == set()
+    event = _event(_message("sms", WRITER, MESSAGES[0]), is_batch=True)
+    repeated = RawWebhook(event.path, (("Content-Type", event.content_type),), event.body)
+    record.deliveries[repeated] = DeliveryRecord({1}, Counter({1: 1}))
+    assert len(record.events) == 4
+    assert wrong_rows(record) == set()
 
 
-def test_who_left_before_the_answer_needs_none(books):
-    """A consumer that found the customer gone sent nothing, where the customer has really left; two are too many."""
-    joined = books.found.published[0]
-    books.found.lines.append(
+def test_a_customer_who_left_before_the_answer_needs_none(record):
+    """A missing answer is right where a consumer found that the customer had left; two answers never are."""
+    joined = record.state.published[0]
+    record.state.lines.append(
         line("ai-agent-1", 20, "consumed", entry=joined.id, result="joined", reply="customer-left")
     )
-    lost = [one for one in books.found.texts if one[1] != MARK + joined.id]
-    books.found.texts = lost
-    assert wrong_rows(books) == {"entries_answered"}
-    books.found.published.insert(3, replace(joined, id="left", type=LEFT, place=3))
-    books.found.lines.append(line("ai-agent-1", 21, "consumed", entry="left", result="ignored"))
-    books = replace(books, stories=(Story(0.0, (replace(WRITER, left=1),), ()), books.stories[1]))
-    assert wrong_rows(books) == set()
-    books.found.texts = [*lost, (CONVERSATION, MARK + joined.id), (CONVERSATION, MARK + joined.id)]
-    assert wrong_rows(books) == {"entries_answered"}
+    lost = [one for one in record.state.texts if one[1] != MARK + joined.id]
+    record.state.texts = lost
+    assert wrong_rows(record) == {"entries_answered"}
+    record.state.published.insert(3, replace(joined, id="left", type=LEFT, place=3))
+    record.state.lines.append(line("ai-agent-1", 21, "consumed", entry="left", result="ignored"))
+    record = replace(record, scenarios=(Scenario(0.0, (replace(WRITER, left=1),), ()), record.scenarios[1]))
+    assert wrong_rows(record) == set()
+    record.state.texts = [*lost, (CONVERSATION, MARK + joined.id), (CONVERSATION, MARK + joined.id)]
+    assert wrong_rows(record) == {"entries_answered"}
 
 
-def test_what_was_not_answered_2xx_is_promised_nothing(books):
-    """A webhook that nobody took need not be anywhere."""
-    books.fates[letter(WRITER, "never taken")] = Fate({0, 1}, Counter())
-    assert wrong_rows(books) == set()
+def test_a_webhook_without_a_2xx_has_no_promise(record):
+    """A webhook that no receiver accepted need not be anywhere."""
+    record.deliveries[webhook(WRITER, "never accepted")] = DeliveryRecord({0, 1}, Counter())
+    assert wrong_rows(record) == set()
 
 
-def test_an_end_while_redis_is_away_is_excused(books):
-    """A process that is started without Redis says so and ends; its supervisor starts it again."""
-    books.ends = (*books.ends, End("worker-1", 78, 202.0, 2, is_kill=False, is_redis_away=True))
-    assert wrong_rows(books) == set()
+FAILED = '{"event":"process.failed","reason":"Redis: ConnectionError"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "last_line", "at", "is_right"),
+    [
+        (1, FAILED, 202.0, True),
+        (1, FAILED, 217.0, True),
+        (1, FAILED, 250.0, False),
+        (0, '{"event":"process.stopped"}', 202.0, False),
+        (1, "KeyError: 'url'", 202.0, False),
+        (-11, FAILED, 202.0, False),
+    ],
+    ids=["no Redis", "Redis just back", "Redis there", "status 0", "crash", "signal"],
+)
+def test_a_process_ends_by_itself_only_without_redis_at_its_start(record, status, last_line, at, is_right):
+    """It logs that and ends with status 1; any other end before SIGTERM makes the row false and is shown."""
+    end = ProcessEnd("worker-1", 78, at, status, is_kill=False, is_redis_away=False, last_line=last_line)
+    record.ends = (*record.ends, end)
+    assert wrong_rows(record) == (set() if is_right else {"processes_ended_cleanly"})
+    shown = [wrong for row in make_table(record) for wrong in row.wrong]
+    assert shown == ([] if is_right else [f"worker-1 (process 78) ended by itself with status {status}: {last_line}"])
 
 
 @pytest.mark.parametrize(
@@ -359,40 +379,40 @@ def test_an_end_while_redis_is_away_is_excused(books):
         ('{"key":"EZaa577155878381450fed"}', 0),
         ("From: customer17@example.com", 1),
         ("c***@example.com", 0),
-        ("word 3 of", 1),
+        ("message 3 of", 1),
     ],
 )
 def test_private_lines_are_found_and_masked_ones_are_not(text, shows):
-    """An address in full, or what somebody said, is found in any line."""
+    """A full address or a text is found in any line; a masked one is not."""
     assert len(find_private(text)) == shows
 
 
-def test_the_report_prints_every_row_and_what_does_not_fit(books):
-    """Expected and found of each row, ok or FALSE, and below a false one its first few items."""
-    lose_word(books)
-    report = Report(make_schedule(1, SHORT), balance(books), tell(books, Counter({"worker-1": 2}), 10.0))
+def test_the_report_prints_every_row_and_the_wrong_items(record):
+    """Each row has expected, found, and ok or FALSE; the first wrong items follow a false one."""
+    lose_message(record)
+    report = Report(make_schedule(1, SHORT), make_table(record), summarize(record, Counter({"worker-1": 2}), 10.0))
     text = report.render()
     assert not report.is_true
     assert text.count("  ok") == len(ROWS) - text.count("FALSE")
-    assert f"SMS|+15580000010 {WORDS[1]} is missing" in text
+    assert f"SMS|+15580000010 {MESSAGES[1]} is missing" in text
     assert "killed: 2: worker-1 2" in text
 
 
-def test_a_wrong_item_is_kept_with_the_log_lines_about_it(books, tmp_path):
-    """Whoever looks for the reason finds all tables as JSON lines, and beside each item what the logs say of it."""
-    lose_inbound(books)
-    report = Report(make_schedule(1, SHORT), balance(books), {})
-    dump(tmp_path, books, report)
+def test_a_wrong_item_is_kept_with_the_log_lines_about_it(record, tmp_path):
+    """All tables are written as JSON lines, each wrong item with the log lines about it."""
+    lose_inbound(record)
+    report = Report(make_schedule(1, SHORT), make_table(record), {})
+    dump(tmp_path, record, report)
     (wrong,) = [orjson.loads(one) for one in (tmp_path / "wrong.jsonl").read_bytes().splitlines()][:1]
-    key = read(letter(WRITER, WORDS[1]))[0].key
+    key = read(webhook(WRITER, MESSAGES[1]))[0].key
     assert wrong["wrong"] == f"{key}: 0 times in the inbound stream"
     assert [one.split()[0] for one in wrong["lines"]] == ["worker-1.0", "web-1.0"]
-    assert len((tmp_path / "published.jsonl").read_bytes().splitlines()) == len(books.found.published)
+    assert len((tmp_path / "published.jsonl").read_bytes().splitlines()) == len(record.state.published)
 
 
-def test_a_recovery_is_the_time_from_a_kill_to_the_take_over(books):
-    """The process id in a consumer's name says which kill it was."""
-    (recovery,) = recovery_times(books)
+def test_a_recovery_is_the_time_from_a_kill_to_the_take_over(record):
+    """The process id in a consumer's name identifies the kill."""
+    (recovery,) = recovery_times(record)
     assert (recovery.seconds, recovery.entries, recovery.is_disturbed) == (4.0, 4, False)
-    books.aways = (Away(100.0, 104.0, is_kill=False),)
-    assert recovery_times(books)[0].is_disturbed
+    record.redis_outages = (RedisOutage(100.0, 104.0, is_kill=False),)
+    assert recovery_times(record)[0].is_disturbed

@@ -1,7 +1,7 @@
-"""A short round of chaos: what is promised holds while processes are killed, Redis dies and stalls, and the API fails.
+"""A short round of chaos: the promises hold while processes are killed, Redis dies and stalls, and the API fails.
 
-The whole router as real processes, with the books that `make chaos` makes (see tests/chaos/__init__.py), once, and a
-test for each promise. ROUTER_CHAOS_SEED is another schedule.
+One round of `make chaos` (see tests/chaos/__init__.py), with a test for each promise. ROUTER_CHAOS_SEED selects another
+schedule.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ SEED = int(os.environ.get("ROUTER_CHAOS_SEED", "20261120"))
 PROMISES = {
     "1: an event with a 2xx is durable": (accounting.events_arrived,),
     "2: one participant, one participant.joined per stay, and each effect once": (
-        accounting.words_heard,
-        accounting.customers_seated,
+        accounting.messages_published,
+        accounting.customers_present,
         accounting.customers_joined,
         accounting.customers_left,
         accounting.conversations_closed,
-        accounting.targets_kept,
+        accounting.targets_followed,
         accounting.entries_unique,
         accounting.entries_handled,
         accounting.entries_answered,
-        accounting.seats_taken,
-        accounting.roster_kept,
+        accounting.agents_present,
+        accounting.assignments_right,
     ),
     "3: entries of one conversation are in order": (
         accounting.stays_in_order,
@@ -50,13 +50,13 @@ PROMISES = {
         accounting.departures_in_order,
     ),
     "4: nothing is dropped silently": (
-        accounting.stories_told,
-        accounting.events_ended,
-        accounting.nothing_waits,
+        accounting.scenarios_finished,
+        accounting.events_settled,
+        accounting.nothing_left_over,
         accounting.no_dead_letters,
-        accounting.ends_clean,
+        accounting.processes_ended_cleanly,
     ),
-    "5: no address, body or secret in a log line": (accounting.logs_are_silent,),
+    "5: no address, body or secret in a log line": (accounting.logs_show_nothing_private,),
 }
 
 
@@ -68,22 +68,22 @@ def report(tmp_path_factory):
 
 
 @pytest.mark.parametrize("promise", PROMISES)
-def test_a_promise_holds_in_the_storm(report, promise):
-    """Every row of the table that shows this promise is true."""
+def test_a_promise_holds_in_spite_of_all_disturbances(report, promise):
+    """Every row of the table about this promise is true."""
     rows = dict(zip(ROWS, report.rows, strict=True))
     assert all(rows[function].is_true for function in PROMISES[promise]), f"seed {SEED}\n{report.render()}"
 
 
-def test_every_row_shows_a_promise():
-    """No row of the table stands for nothing."""
+def test_every_row_belongs_to_a_promise():
+    """No row of the table is left out of the promises."""
     shown = [function for functions in PROMISES.values() for function in functions]
     assert sorted(shown, key=ROWS.index) == list(ROWS)
 
 
-def test_the_storm_was_one(report, capsys):
-    """Workers, receivers and consumers were killed, Redis was killed and stalled, and much came all the same."""
+def test_the_round_was_disturbed(report, capsys):
+    """Workers, receivers and consumers were killed, and Redis was killed and stalled."""
     with capsys.disabled():
-        told = "; ".join(f"{name} {text}" for name, text in report.told.items())
-        print(f"\nchaos, seed {SEED}: {told}")  # noqa: T201 - the seed repeats the schedule
-    assert report.told["Redis"] == "killed 1, stalled 1"
-    assert all(kind in report.told["killed"] for kind in ("web", "worker", "agent"))
+        summary = "; ".join(f"{name} {text}" for name, text in report.summary.items())
+        print(f"\nchaos, seed {SEED}: {summary}")  # noqa: T201 - the seed repeats the schedule
+    assert report.summary["Redis"] == "killed 1, stalled 1"
+    assert all(kind in report.summary["killed"] for kind in ("web", "worker", "agent"))

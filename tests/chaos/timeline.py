@@ -1,4 +1,4 @@
-"""The time of a storm: seconds since it began, and its end, which ends every pause."""
+"""The time of a round: seconds since it began, and its end, which ends every pause."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Timeline:
         self._over = asyncio.Event()
 
     def restart(self) -> None:
-        """Begin to count anew."""
+        """Begin to count again at 0."""
         self._begun = asyncio.get_running_loop().time()
 
     @property
@@ -24,11 +24,11 @@ class Timeline:
 
     @property
     def is_over(self) -> bool:
-        """Whether the end has been called."""
+        """Whether the end has come."""
         return self._over.is_set()
 
     def end(self) -> None:
-        """Let everybody who waits go on at once, now and from now on."""
+        """End every wait at once, those that begin later too."""
         self._over.set()
 
     async def reach(self, moment: float) -> None:

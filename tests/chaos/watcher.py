@@ -1,4 +1,4 @@
-"""Follows the participants streams through every outage, so that stories can wait for what came of them."""
+"""Follows the participants streams through every outage, so that scenarios can wait for entries."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from router.streams.client.connection import RedisError, connect
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.chaos.story import Customer
+    from tests.chaos.scenario import Customer
     from tests.chaos.timeline import Timeline
 
 _PAUSE: Final = 0.2
-#: Where entries of a participant are counted, by their type.
+#: Types of entries that are counted.
 JOINED, LEFT, CLOSED, SAID = (
     "participant.joined",
     "participant.left",
@@ -31,7 +31,7 @@ JOINED, LEFT, CLOSED, SAID = (
 
 @dataclass
 class Seen:
-    """What came of one customer so far: entries by type and their ids, and where it is now."""
+    """The entries about one customer so far, by type and by id, and its current conversation."""
 
     entries: Counter[str] = field(default_factory=Counter)
     ids: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Seen:
 
 
 class Watcher:
-    """`seen` is by the key of the customer's address, `conversations` tells whose a conversation is."""
+    """`seen` has what was published about each customer, by the key of its address; `entries` counts all."""
 
     def __init__(self, url: str, timeline: Timeline) -> None:
         self.seen: defaultdict[str, Seen] = defaultdict(Seen)
@@ -52,7 +52,7 @@ class Watcher:
         self._news = asyncio.Event()
 
     async def follow(self) -> None:
-        """Read for ever; what Redis does not tell now it tells later."""
+        """Read until canceled; after an outage of Redis reading goes on where it had stopped."""
         try:
             while True:
                 try:
@@ -86,7 +86,7 @@ class Watcher:
         seen.conversation, seen.participant = conversation, data["participant"]["id"]
 
     async def until(self, customer: Customer, is_true: Callable[[Seen], bool]) -> Seen:
-        """Wait until something is true of a customer."""
+        """Wait until `is_true` of what was published about a customer."""
         seen = self.seen[customer.address.key]
         while not is_true(seen):
             await self._news.wait()

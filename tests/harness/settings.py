@@ -22,7 +22,7 @@ COMMANDS: Final = {
 
 
 def make_environment(redis_url: str, api_url: str, **changes: str) -> dict[str, str]:
-    """Return the settings of a deployment whose processes retry and take over soon, for a machine as slow as this."""
+    """Return the settings of a deployment on loopback, in the tests' account."""
     return {
         "REDIS_URL": redis_url,
         "PUBLIC_BASE_URL": BASE_URL,
@@ -33,6 +33,12 @@ def make_environment(redis_url: str, api_url: str, **changes: str) -> dict[str, 
         "TWILIO_CONVERSATIONS_URL": api_url,
         "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
         "ROUTER_HOST": "127.0.0.1",
+    } | changes
+
+
+def quick_recovery(**changes: str) -> dict[str, str]:
+    """Return settings with which processes retry and take over soon, yet not sooner than this machine can bear."""
+    return {
         "ROUTER_HEARTBEAT_TTL": f"{min(scaled(1), 60):.1f}",
         "ROUTER_RETRY_DELAY": "0.05",
         "ROUTER_GRACE": f"{scaled(5):.1f}",
