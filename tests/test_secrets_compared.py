@@ -33,7 +33,7 @@ BY_NAME = {module.name: module for module in modules("router", "handlers")}
 #: The modules that open HTTP connections, and their destinations.
 CLIENTS = {
     "router.conversations.session": "the API of the settings",
-    "router.sandbox.callbacks": "the status callback URLs of a configuration in the sandbox",
+    "router.sandbox.deliveries": "the webhook URLs of a configuration and of the classic service in the sandbox",
     "router.simulator.http": "the receiver that the command names, and the sandbox that `dev` has started",
 }
 

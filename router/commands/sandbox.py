@@ -76,7 +76,7 @@ async def _serve(options: SandboxOptions, host: str, port: int) -> int:
         print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
 
     try:
-        await until_stopped_or(serve(options, host, port, on_ready=on_ready, handle_signals=False))
+        await until_stopped_or(serve(options, host, port, on_ready=on_ready))
     except OSError as error:
         print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
         return 1

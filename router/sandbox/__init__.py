@@ -1,12 +1,11 @@
-"""The sandbox: an offline Conversations API v2 to develop against, in memory and in one process.
+"""The sandbox: an offline Conversations API to develop against, in memory and in one process.
 
-`create_app` gives an aiohttp application, `serve` runs one. What the live API does where sources are silent or
-disagree is a switch of `SandboxOptions`; what no client can cause is done through the admin API (see admin). It
-sends nothing to anybody but the status callbacks that a configuration names.
+`create_app` makes an aiohttp application, `serve` runs one. It has two halves, v2 and classic (version 1), on shared
+parts. Where the sources about the live API are silent or disagree, a switch of `SandboxOptions` decides; what only
+Twilio can cause goes through the admin API (see admin). It connects to nothing but the URLs of its webhooks.
 """
 
-from router.sandbox.app import create_app
+from router.sandbox.app import create_app, serve
 from router.sandbox.options import DEFAULT_CONFIGURATION_ID, SandboxOptions
-from router.sandbox.server import serve
 
 __all__ = ["DEFAULT_CONFIGURATION_ID", "SandboxOptions", "create_app", "serve"]

@@ -1,14 +1,15 @@
-"""The admin API under /sandbox: drives what no client of the public API can do, and shows what happened.
+"""The admin API under /sandbox: it does what no client of the public API can do, and shows what happened.
 
-POST  /sandbox/capture                          passive capture of a message or call (see capture)
+POST  /sandbox/capture                          passive capture of a message or call (see v2/capture)
+POST  /sandbox/classic/inbound                  a message to a classic conversation (see classic/inbound)
 POST  /sandbox/participants/{c}/{p}/remove      Twilio removes a participant
-GET, PATCH /sandbox/options                     the switches (see options); profiles given are added
+GET, PATCH /sandbox/options                     the switches (see options); given profiles are added
 PATCH /sandbox/configurations/{configuration}   callbacks, channel settings and texts of a configuration
-POST  /sandbox/clock                            {advanceSeconds}: lets time pass, timers run
-GET   /sandbox/requests                         requests of the public API by method and route template
-GET   /sandbox/callbacks                        what became of the status callbacks
+POST  /sandbox/clock                            {advanceSeconds}: time passes, timers run
+GET   /sandbox/requests                         counts of the public API's requests, by method and route template
+GET   /sandbox/callbacks                        counts of status callbacks, by result
 GET, POST, DELETE /sandbox/faults               see faults
-POST  /sandbox/reset                            back to the start: state, switches, faults, counts
+POST  /sandbox/reset                            the initial state: data, switches, faults, counts
 """
 
 from __future__ import annotations
@@ -18,20 +19,19 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field, RootModel, ValidationError
 
-from router.sandbox.callbacks import Deliverer
+from router.sandbox.bodies import Body, json_response, parse_body, refuse_body
+from router.sandbox.classic.conversations import run_classic_timers
 from router.sandbox.errors import RefusalError
 from router.sandbox.faults import Fault
-from router.sandbox.middlewares import COUNTS, FAULTS, STATE, json_response
-from router.sandbox.v2.bodies import Body, ConfigurationChange, parse_body, refuse
+from router.sandbox.middlewares import COUNTS, FAULTS, STATE
+from router.sandbox.v2.bodies import ConfigurationChange
 from router.sandbox.v2.capture import CaptureBody, capture
 from router.sandbox.v2.configurations import change_configuration, find_configuration
 from router.sandbox.v2.conversations import full_wire, run_timers
 from router.sandbox.v2.participants import remove_participant
 
-DELIVERER: Final = web.AppKey("deliverer", Deliverer)
 
-
-class _Changes(RootModel[dict[str, Any]]):
+class _Switches(RootModel[dict[str, Any]]):
     """A JSON object of switches."""
 
 
@@ -42,7 +42,7 @@ class _Advance(Body):
 
 
 async def post_capture(request: web.Request) -> web.Response:
-    """Take in a message or call: 201 if it opened a conversation, else 200."""
+    """Capture a message or call: 201 if it opened a conversation, else 200."""
     state, body = request.app[STATE], parse_body(await request.read(), CaptureBody)
     captured = capture(state, body)
     communication = captured.communication.to_wire(state.text) if captured.communication else None
@@ -69,12 +69,12 @@ async def get_options(request: web.Request) -> web.Response:
 
 
 async def patch_options(request: web.Request) -> web.Response:
-    """Turn switches."""
-    state, changes = request.app[STATE], parse_body(await request.read(), _Changes).root
+    """Change switches."""
+    state, changes = request.app[STATE], parse_body(await request.read(), _Switches).root
     try:
         options = state.options.with_switches(changes)
     except ValidationError as error:
-        raise refuse(error) from error
+        raise refuse_body(error) from error
     except ValueError as error:
         raise RefusalError(400, str(error)) from error
     state.use(options)
@@ -84,7 +84,7 @@ async def patch_options(request: web.Request) -> web.Response:
 
 
 async def patch_configuration(request: web.Request) -> web.Response:
-    """Change a configuration as the owner of the account would."""
+    """Change a configuration, as the account's owner would."""
     state, change = request.app[STATE], parse_body(await request.read(), ConfigurationChange)
     record = find_configuration(state.configurations, request.match_info["configuration"])
     change_configuration(record, change, state.clock.moment())
@@ -98,27 +98,28 @@ async def post_clock(request: web.Request) -> web.Response:
     state = request.app[STATE]
     state.clock.advance(parse_body(await request.read(), _Advance).advance_seconds)
     run_timers(state)
-    for deliverer in (request.app[DELIVERER], state.classic_hooks):
+    run_classic_timers(state)
+    for deliverer in (state.status_callbacks, state.classic_webhooks):
         deliverer.wake()
     return json_response({"now": state.text(state.clock.now())})
 
 
 async def get_requests(request: web.Request) -> web.Response:
-    """Show how often which route was called."""
+    """Show the counts of requests by route."""
     counts = request.app[COUNTS]
     return json_response({"requests": dict(counts), "total": counts.total()})
 
 
 async def get_callbacks(request: web.Request) -> web.Response:
-    """Show what became of the status callbacks."""
-    deliverer = request.app[DELIVERER]
+    """Show the counts of status callbacks by result."""
+    callbacks = request.app[STATE].status_callbacks
     names = ("delivered", "failed", "dropped", "attempts")
-    return json_response({name: deliverer.counts[name] for name in names} | {"pending": deliverer.pending})
+    return json_response({name: callbacks.counts[name] for name in names} | {"pending": callbacks.pending})
 
 
 async def get_faults(request: web.Request) -> web.Response:
     """Show the armed faults."""
-    return json_response({"faults": request.app[FAULTS].listing()})
+    return json_response({"faults": request.app[FAULTS].to_wire()})
 
 
 async def post_fault(request: web.Request) -> web.Response:
@@ -135,16 +136,15 @@ async def delete_faults(request: web.Request) -> web.Response:
 
 
 async def post_reset(request: web.Request) -> web.Response:
-    """Go back to the start."""
+    """Return to the initial state."""
     request.app[FAULTS].clear()
     request.app[COUNTS].clear()
-    await request.app[DELIVERER].clear()
     request.app[STATE].reset()
     return web.Response(status=204)
 
 
 async def get_health(request: web.Request) -> web.Response:
-    """Answer that the sandbox is there."""
+    """Report that the sandbox is up."""
     return json_response({"status": "ok", "conversations": len(request.app[STATE].conversations)})
 
 

@@ -1,6 +1,6 @@
-"""Puts the sandbox together: one aiohttp application with its memory, its deliverer and its timers.
+"""Assembles a sandbox: one aiohttp application with its state, its deliverers of webhooks and its timers.
 
-Nothing is shared between two applications, so several sandboxes can live in one process.
+Two applications share nothing, so several sandboxes can run in one process.
 """
 
 from __future__ import annotations
@@ -14,75 +14,100 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.sandbox import admin
-from router.sandbox.admin import DELIVERER
-from router.sandbox.callbacks import Deliverer
+from router.sandbox.classic import routes as classic_routes
 from router.sandbox.classic.conversations import run_classic_timers
-from router.sandbox.classic.hooks import ClassicHooks
-from router.sandbox.classic.middleware import treat_classic
+from router.sandbox.classic.webhooks import ClassicWebhooks
 from router.sandbox.clock import system_clock
 from router.sandbox.faults import Faults
-from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE, STATE, Rate
+from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE_LIMIT, STATE, RateLimit
 from router.sandbox.state import SandboxState
 from router.sandbox.v2 import routes
+from router.sandbox.v2.callbacks import StatusCallbacks
 from router.sandbox.v2.conversations import run_timers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from router.sandbox.clock import Clock
     from router.sandbox.options import SandboxOptions
 
 #: More than the longest text of a communication (8,388,608 characters).
 MAX_BODY: Final = 16 * 1024 * 1024
-#: Seconds between two looks at the timers when no request comes.
-TICK: Final = 1.0
+#: Seconds between two runs of the timers when there are no requests.
+TIMER_PERIOD: Final = 1.0
+#: Seconds that requests under way get when the sandbox ends.
+GRACE: Final = 2.0
 
 
 def create_app(
     options: SandboxOptions, *, clock: Clock | None = None, entropy: random.Random | None = None
 ) -> web.Application:
-    """Return a sandbox as an application.
+    """Create a sandbox as an application.
 
-    `clock` returns microseconds since 1970; `entropy` makes ids, tokens and chance, and is seeded by a test that
-    wants the same run twice.
+    `clock` returns microseconds since 1970. `entropy` makes ids, tokens and random choices; a seeded one repeats a run.
     """
-    chance = entropy or random.Random()  # noqa: S311 # made-up ids and chance, no secrets
-    deliverer = Deliverer(chance)
-    hooks = ClassicHooks(chance)
-    outermost, *inner = MIDDLEWARES
-    app = web.Application(middlewares=(outermost, treat_classic, *inner), client_max_size=MAX_BODY)
-    app[STATE] = SandboxState(options, clock or system_clock, chance, deliverer, hooks)
-    app[DELIVERER] = deliverer
+    chance = entropy or random.Random()  # noqa: S311 # made-up ids and random faults, no secrets
+    app = web.Application(middlewares=MIDDLEWARES, client_max_size=MAX_BODY)
+    callbacks, webhooks = StatusCallbacks(chance), ClassicWebhooks(chance)
+    app[STATE] = SandboxState(options, clock or system_clock, chance, callbacks, webhooks)
     app[FAULTS] = Faults(chance)
     app[COUNTS] = Counter()
-    app[RATE] = Rate()
-    app.add_routes([*routes.ROUTES, *admin.ROUTES])
-    app.cleanup_ctx.append(_live)
-    app.on_shutdown.append(_let_go)
+    app[RATE_LIMIT] = RateLimit()
+    app.add_routes([*classic_routes.ROUTES, *routes.ROUTES, *admin.ROUTES])
+    app.cleanup_ctx.append(_run_background)
+    app.on_shutdown.append(_release_requests)
     return app
 
 
-async def _live(app: web.Application) -> AsyncIterator[None]:
-    """Deliver callbacks and run timers for as long as the application serves."""
-    hooks = app[STATE].classic_hooks
-    for deliverer in (app[DELIVERER], hooks):
-        await deliverer.start(lambda: app[STATE].options, app[STATE].now)
-    ticker = asyncio.create_task(_tick(app[STATE]))
+async def serve(
+    options: SandboxOptions,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve a sandbox until canceled; port 0 takes a free one, `on_ready` gets the URL once requests are accepted.
+
+    Raises OSError for a port in use.
+    """
+    runner = web.AppRunner(create_app(options), access_log=None, shutdown_timeout=GRACE)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        if on_ready is not None:
+            on_ready(_url_of(runner))
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def _url_of(runner: web.AppRunner) -> str:
+    host, port, *_ = runner.addresses[0]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def _run_background(app: web.Application) -> AsyncIterator[None]:
+    """Deliver webhooks and run timers for as long as the application serves."""
+    state = app[STATE]
+    deliverers = (state.status_callbacks, state.classic_webhooks)
+    for deliverer in deliverers:
+        await deliverer.start(lambda: state.options, state.now)
+    timers = asyncio.create_task(_run_timers(state))
     yield
-    ticker.cancel()
+    timers.cancel()
     with suppress(asyncio.CancelledError):
-        await ticker
-    await app[DELIVERER].close()
-    await hooks.close()
+        await timers
+    for deliverer in deliverers:
+        await deliverer.close()
 
 
-async def _tick(state: SandboxState) -> None:
+async def _run_timers(state: SandboxState) -> None:
     while True:
-        await asyncio.sleep(TICK)
+        await asyncio.sleep(TIMER_PERIOD)
         run_timers(state)
         run_classic_timers(state)
 
 
-async def _let_go(app: web.Application) -> None:
-    """Release requests that hang by a fault, so that the server can end."""
+async def _release_requests(app: web.Application) -> None:
+    """End the requests that a fault holds, so that the server can end."""
     app[FAULTS].clear()

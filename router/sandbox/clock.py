@@ -1,7 +1,7 @@
-"""The sandbox's time: the given clock plus what the admin API has advanced it by, so that timers need no waiting.
+"""The sandbox's time: the given clock plus the time by which the admin API has advanced it.
 
-Whole microseconds since 1970, as in core.timestamps. `moment` is the time that records are stamped and ordered with:
-strictly increasing, so that two records never share one and a page token can name a place between them.
+Whole microseconds since 1970, as in core.timestamps. A `moment` is the time that stamps and orders a record: moments
+are strictly increasing, so that no two records share one and a page token can name a place between them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class VirtualClock:
         return self._clock() + self._offset
 
     def moment(self) -> int:
-        """Return a time later than every one returned before."""
+        """Return a time later than every moment before."""
         self._last = max(self._last + 1, self.now())
         return self._last
 
@@ -47,7 +47,7 @@ class VirtualClock:
 
 
 def format_time(micros: int, digits: Literal[0, 3, 9]) -> str:
-    """Return `micros` in ISO 8601 with the given number of fraction digits; sources show all three forms."""
+    """Return `micros` in ISO 8601 with 0, 3 or 9 fraction digits: the API's sources show all three."""
     text = to_text(micros)
     if digits == 0:
         return f"{text[:_FRACTION_START]}Z"

@@ -1,7 +1,7 @@
-"""Refusals: what the sandbox answers instead of a resource, in the three body shapes that the API's sources show.
+"""Refusals: responses of the API other than 2xx, in the three body shapes that its sources show.
 
-Shape A is the OpenAPI description's, B the troubleshooting page's, C is RFC 9457. A program must get along with all
-three, so one switch turns every error into either.
+Shape A is from the OpenAPI description, B from the troubleshooting page, C is RFC 9457. A client must read all three,
+so one switch turns every error into any of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from router.core.errors import RouterError
 BAD_REQUEST: Final = 20001
 UNAUTHORIZED: Final = 20003
 
-#: HTTP status to Twilio's code; a 409 carries 400 as its code, which is what a captured one did.
+#: HTTP status to Twilio's code; a 409 has the code 400, as a recorded response of the live API had.
 _CODES: Final = {400: BAD_REQUEST, 401: UNAUTHORIZED, 404: 20404, 405: 20004, 409: 400, 415: 20422, 429: 20429}
 
 
 class RefusalError(RouterError):
-    """An answer of the API other than 2xx: `status`, `code`, the `field` at fault and extra `headers`."""
+    """A response of the API other than 2xx: `status`, `code`, the wrong `field` and extra `headers`."""
 
     def __init__(
         self,
@@ -39,22 +39,22 @@ class RefusalError(RouterError):
 
 
 def invalid(field: str, problem: str) -> RefusalError:
-    """Return the 400 for a field of the body or query that cannot be taken."""
+    """Return the 400 for a wrong field of the body or query."""
     return RefusalError(400, f"{field}: {problem}", field=field)
 
 
-def not_found(what: str, resource_id: str) -> RefusalError:
-    """Return the 404 for an id that this account does not have."""
-    return RefusalError(404, f"{what} {resource_id} was not found")
+def not_found(resource: str, resource_id: str) -> RefusalError:
+    """Return the 404 for an unknown id."""
+    return RefusalError(404, f"{resource} {resource_id} was not found")
 
 
 def conflict(message: str, resource_id: str) -> RefusalError:
-    """Return the 409 that names the resource in the way, as the API does in a header."""
+    """Return a 409 whose header names the conflicting resource."""
     return RefusalError(409, message, headers={"X-Conflicting-Resource-Id": resource_id})
 
 
 def mapping_exists(conversation_id: str) -> RefusalError:
-    """Return the 409 of a grouping collision; programs read the id out of this very text when the header is lost."""
+    """Return the 409 of a grouping collision; clients read the id from this text where the header is missing."""
     return conflict(f"Address mapping already exists on conversation {conversation_id}.", conversation_id)
 
 

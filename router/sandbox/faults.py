@@ -1,8 +1,8 @@
-"""Fault injection: makes chosen requests late, wrong or unanswered, before or after they had their effect.
+"""Fault injection: chosen requests are delayed, refused or cut off, before or after they had their effect.
 
-A fault matches a method and a route template (`*` matches all), for the next `times` requests, or with a
-`probability`, or both; the first that matches is taken. Hanging requests are let go when faults are cleared, when the
-caller gives up, or when the sandbox ends; they never have an effect.
+A fault matches a method and a route template (`*` matches all), for the next `times` requests, with a `probability`,
+or both; the first fault that matches is applied. A hanging request ends when faults are cleared, when its caller
+disconnects, or when the sandbox ends; it never has an effect.
 """
 
 from __future__ import annotations
@@ -17,25 +17,31 @@ from typing import TYPE_CHECKING, Final, Literal
 from aiohttp import web
 from pydantic import Field
 
+from router.core.addresses import Channel
+from router.core.resources import ParticipantAddress, ParticipantType
+from router.sandbox.bodies import Body
 from router.sandbox.errors import RefusalError
-from router.sandbox.v2.bodies import Body
+from router.sandbox.v2.membership import ParticipantDraft, insert
+from router.sandbox.v2.participants import remove_participant
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable
 
-#: How often a hanging request looks whether its caller is still there, in seconds.
-_LOOK: Final = 0.5
+    from router.sandbox.state import SandboxState
+
+#: Seconds between two checks that the caller of a hanging request is still connected.
+_CALLER_CHECK: Final = 0.5
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 
 
 class Fault(Body):
     """The body of POST /sandbox/faults.
 
-    `status` and `reset` come before the effect or after it (`when`); a broken or empty `body` replaces the answer to
-    a request that had its effect. `latencySeconds` delays whatever else happens. `churn` lets Twilio change a
-    conversation right after a request about it, such as for a page of its participants: it takes out the one that
-    the list shows first, or adds an agent.
+    `status` and `reset` come before the effect or after it (`when`). A broken or empty `body` replaces the response to
+    a request that had its effect. `latencySeconds` delays all of these. `churn` changes the conversation right after a
+    request about it (a page of its participants, say): it removes the participant that the list shows first, or adds
+    an agent.
     """
 
     method: str = "*"
@@ -53,35 +59,35 @@ class Fault(Body):
 
 
 @dataclass(slots=True)
-class _Armed:
+class _ArmedFault:
     fault: Fault
     left: int | None
 
 
 class Faults:
-    """The faults that are armed."""
+    """The armed faults."""
 
     def __init__(self, entropy: random.Random) -> None:
         self._entropy = entropy
-        self._armed: list[_Armed] = []
+        self._armed: list[_ArmedFault] = []
         self._released = asyncio.Event()
 
     def arm(self, fault: Fault) -> None:
-        """Let `fault` happen from now on."""
-        self._armed.append(_Armed(fault, fault.times))
+        """Apply `fault` to requests from now on."""
+        self._armed.append(_ArmedFault(fault, fault.times))
 
     def clear(self) -> None:
-        """Disarm all and let hanging requests go."""
+        """Disarm all faults and end hanging requests."""
         self._armed.clear()
         self._released.set()
         self._released = asyncio.Event()
 
-    def listing(self) -> list[dict[str, object]]:
-        """Return the armed faults in wire form, with how many requests each is left for (null: no end)."""
+    def to_wire(self) -> list[dict[str, object]]:
+        """Return the armed faults, each with the number of requests `left` for it (null: no limit)."""
         return [each.fault.model_dump(mode="json", by_alias=True) | {"left": each.left} for each in self._armed]
 
     def take(self, method: str, route: str) -> Fault | None:
-        """Return the fault for a request and count it down."""
+        """Return the fault for a request, and count it down."""
         for armed in self._armed:
             fault = armed.fault
             if fault.method.upper() not in {"*", method} or fault.route not in {"*", route}:
@@ -96,17 +102,17 @@ class Faults:
         return None
 
     async def hang(self, request: web.Request) -> None:
-        """Wait until faults are cleared or the caller is gone."""
+        """Wait until faults are cleared or the caller disconnects."""
         released = self._released
         while not released.is_set() and request.transport is not None and not request.transport.is_closing():
             with suppress(TimeoutError):
-                await asyncio.wait_for(released.wait(), _LOOK)
+                await asyncio.wait_for(released.wait(), _CALLER_CHECK)
 
 
-async def suffer(
-    faults: Faults, fault: Fault, request: web.Request, answer: Callable[[], Awaitable[web.StreamResponse]]
+async def apply_fault(
+    faults: Faults, fault: Fault, request: web.Request, handle: Callable[[], Awaitable[web.StreamResponse]]
 ) -> web.StreamResponse:
-    """Let `fault` happen to a request that `answer` would answer; raises RefusalError for a status."""
+    """Apply `fault` to a request that `handle` would respond to; raises RefusalError for a status."""
     if fault.latency_seconds:
         await asyncio.sleep(fault.latency_seconds)
     if fault.hang:
@@ -116,7 +122,7 @@ async def suffer(
         if fault.reset:
             return _reset(request)
         _refuse(fault)
-    response = await answer()
+    response = await handle()
     if fault.reset:
         return _reset(request)
     _refuse(fault)
@@ -129,6 +135,22 @@ async def suffer(
     )
 
 
+def churn(state: SandboxState, conversation_id: str, change: Literal["removal", "addition"]) -> None:
+    """Change an open conversation as Twilio can: remove the participant that its list shows first, or add an agent."""
+    conversation = state.conversations.get(conversation_id)
+    if conversation is None or conversation.is_closed:
+        return
+    if change == "addition":
+        address = f"churn-{len(conversation.participants)}-{state.entropy.getrandbits(32):08x}"
+        addresses = (ParticipantAddress(channel=Channel.CHAT, address=address),)
+        draft = ParticipantDraft(ParticipantType.HUMAN_AGENT, None, None, addresses)
+        (participant,) = insert(state, conversation, [draft])
+        state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=False)
+    elif conversation.participants.ordered:
+        first = -1 if state.options.list_order == "descending" else 0
+        remove_participant(state, conversation, conversation.participants.ordered[first])
+
+
 def _refuse(fault: Fault) -> None:
     if fault.status is not None:
         headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
@@ -136,7 +158,7 @@ def _refuse(fault: Fault) -> None:
 
 
 def _reset(request: web.Request) -> web.StreamResponse:
-    """Cut the connection, where the platform allows with a TCP reset; what is returned reaches nobody."""
+    """Abort the connection, with a TCP reset where the platform allows; the returned response is never sent."""
     if request.transport is not None:
         raw = request.transport.get_extra_info("socket")
         with suppress(OSError, AttributeError, TypeError):

@@ -1,23 +1,24 @@
-"""Who the sandbox is, and every switch for what is unknown or contradictory about the live API.
+"""The sandbox's identity (account and credentials), and a switch for each unknown or contradictory behavior of the API.
 
-Each switch defaults to the likeliest behavior; turning one shows whether a program survives the other reading. The
-switches can be changed while it runs (`with_switches`), who it is cannot. Refuses unknown names and values.
+Each switch defaults to the likeliest behavior; the other values show whether a client works with those too. Switches
+can be changed at run time (`with_switches`), the identity cannot. Unknown names and values are refused.
 """
 
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
 from router.core.resources import Configuration, ParticipantType
+from router.sandbox.bodies import Url
 
-#: The configuration that a sandbox has where none is given.
+#: The configuration of a sandbox that is given none.
 DEFAULT_CONFIGURATION_ID: Final = "conv_configuration_00000000000000000000000001"
-#: The classic service that a sandbox has where none is given.
+#: The classic service of a sandbox that is given none.
 DEFAULT_CLASSIC_SERVICE_SID: Final = "IS00000000000000000000000000000001"
 
 _DEFAULT_CONFIGURATION: Final[dict[str, Any]] = {
@@ -29,12 +30,11 @@ _DEFAULT_CONFIGURATION: Final[dict[str, Any]] = {
     "statusCallbacks": [],
 }
 
-#: Fields that say who the sandbox is: fixed from start to end.
+#: Fields that cannot be changed at run time.
 IDENTITY: Final = frozenset(
     {"account_sid", "auth_token", "api_key", "api_secret", "configurations", "classic_service_sid"}
 )
 
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
 Fraction = Field(default=0.0, ge=0.0, le=1.0)
 Seconds = Field(default=0.0, ge=0.0)
 
@@ -43,11 +43,11 @@ Seconds = Field(default=0.0, ge=0.0)
     frozen=True, kw_only=True, config=ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid")
 )
 class SandboxOptions:
-    """Options of one sandbox; raises pydantic's ValidationError (a ValueError) for a value that no switch has.
+    """Options of one sandbox; raises pydantic's ValidationError (a ValueError) for a wrong value.
 
-    `auth_token` signs the callbacks and, with `account_sid`, opens the API like `api_key` with `api_secret`.
-    `configurations` are configuration objects in the API's own form, at least with an `id`. `classic_service_sid` is
-    the one service of the classic API, and its default service.
+    `auth_token` signs the callbacks. The API accepts two pairs of credentials: `account_sid` with `auth_token`, and
+    `api_key` with `api_secret`. `configurations` are configuration objects in the API's own form, at least with an
+    `id`. `classic_service_sid` is the only service of the classic API, and so its default service.
     """
 
     account_sid: str
@@ -61,21 +61,21 @@ class SandboxOptions:
     default_participant_type: ParticipantType = ParticipantType.UNKNOWN
     put_semantics: Literal["replace", "merge"] = "replace"
     duplicate_address: Literal["conflict", "merge", "allow"] = "conflict"
-    #: canonical phone or mailbox to profile id: the fake memory store
+    #: phone number or mailbox to profile id: the content of the memory store
     profiles: dict[str, str] = Field(default_factory=dict)
-    #: give a CUSTOMER that the memory store does not know a profile of its own
+    #: a CUSTOMER who is not in the memory store gets a new profile
     create_profiles: bool = False
 
     # conversations
     inactive_blocks: bool = True
     closed_status: Literal[409, 400] = 409
-    #: which timeout counts where a conversation has several channels
+    #: the timeout of a conversation with several channels
     channel_timeout: Literal["shortest", "longest"] = "shortest"
-    #: an open conversation keeps the configuration with which it was opened
+    #: an open conversation keeps the settings that its configuration had when it was opened
     pin_configuration: bool = True
-    #: what passive capture makes of our own address; None: no participant at all
+    #: participant type of our own address in passive capture; None: no participant
     passive_agent_type: ParticipantType | None = ParticipantType.AGENT
-    #: the next call of a participant: its address gets the new CallSid, or there is a new participant
+    #: the next call of a participant: its address gets the new CallSid, or a new participant is added
     call_participant: Literal["reuse", "new"] = "reuse"
 
     # actions
@@ -86,13 +86,13 @@ class SandboxOptions:
     delivery_updates: bool = True
 
     # answers
-    #: auto: shape A, and B for a 401
+    #: auto: shape A, but B for a 401 of v2
     error_shape: Literal["auto", "A", "B", "C"] = "auto"
     form_status: Literal[415, 400] = 415
     list_order: Literal["descending", "ascending"] = "descending"
-    #: the most that one page of a list shows, whatever size was asked for
+    #: the largest page of a list, whatever size was requested
     list_page_limit: int = Field(default=1000, ge=1, le=1000)
-    #: a token names a place in the list, or a count of what came before: then pages shift when others write
+    #: a page token names a place in the list, or counts the records before it; then concurrent writes shift the pages
     page_tokens: Literal["place", "count"] = "place"
     embed_participants: bool = True
     fraction_digits: Literal[0, 3, 9] = 3
@@ -103,7 +103,7 @@ class SandboxOptions:
     # status callbacks
     events_for_api_writes: bool = True
     callback_order: Literal["in-order", "shuffled"] = "in-order"
-    #: how many times more each event is delivered
+    #: additional deliveries of each event
     callback_duplicates: int = Field(default=0, ge=0, le=10)
     callback_delay_seconds: float = Seconds
     callback_drop_fraction: float = Fraction
@@ -113,20 +113,20 @@ class SandboxOptions:
     callback_timeout_seconds: float = Field(default=15.0, gt=0.0)
 
     # classic conversations (version 1)
-    #: of a 404: the code of the resource's kind (50350, 50432), or 20404 for all
+    #: code of a 404: that of the resource (50350, 50432), or 20404 for all
     classic_not_found: Literal["specific", "generic"] = "specific"
     #: the largest page of ParticipantConversations
     classic_lookup_page_size: Literal[50, 1000] = 50
     classic_pre_webhook_url: Url | None = None
     classic_post_webhook_url: Url | None = None
-    #: the events that are sent; none is none
+    #: the event types that are sent; an empty list sends none
     classic_webhook_filters: tuple[str, ...] = ()
     classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0)
-    #: ask the pre-action webhook about REST calls too that enable webhooks
+    #: send the pre-action webhook for REST calls that enable webhooks, too
     classic_pre_for_api_writes: bool = False
-    #: a message that no classic conversation takes opens one
+    #: a message without a classic conversation opens one
     classic_auto_creation: bool = True
-    #: a message of a classic conversation comes in on v2 as well, with the CH sid as channelId
+    #: a message of a classic conversation is captured into v2 as well, with the CH SID as channelId
     classic_bridge: bool = False
 
     # memory
@@ -134,13 +134,13 @@ class SandboxOptions:
     keep_communications: int = Field(default=1_000, ge=1)
 
     def switches(self) -> dict[str, Any]:
-        """Return the switches, without who the sandbox is and so without a secret, under their wire names."""
+        """Return the switches under their wire names; the identity, and so every secret, is left out."""
         return {to_camel(name): getattr(self, name) for name in SWITCHES}
 
     def with_switches(self, changes: dict[str, Any]) -> SandboxOptions:
         """Return options with `changes` (wire or Python names).
 
-        Raises ValueError for a name that is no switch, ValidationError for a value that the switch does not have.
+        Raises ValueError for an unknown switch, ValidationError for a wrong value.
         """
         named = {_NAMES.get(name, name): value for name, value in changes.items()}
         unknown = sorted(set(named) - SWITCHES)

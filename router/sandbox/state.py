@@ -1,8 +1,8 @@
-"""All that one sandbox knows, and the few things that every operation needs: ids, times, finding, telling.
+"""The state of one sandbox, and what every operation needs of it: ids, times, look-ups, events.
 
-Kept in memory: every open conversation with its participants; of communications the newest `keep_communications` of
-a conversation; of closed conversations the newest `keep_closed`; of operations and repeated deletes the last 1,000.
-Handlers change it without awaiting in between, so each write is atomic within the one event loop.
+Kept in memory: every open conversation with its participants; of communications the newest `keep_communications` of a
+conversation; of closed conversations the newest `keep_closed`; of operations and repeated deletes the last 1,000.
+Handlers change it without an await in between, so each write is atomic within the one event loop.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from router.core.ids import make_id
 from router.sandbox.classic.memory import ClassicMemory
 from router.sandbox.clock import VirtualClock, format_time
 from router.sandbox.errors import RefusalError, not_found
-from router.sandbox.indexes import OwnerIndex, Timeline
+from router.sandbox.indexes import OwnerIndex, Timeline, TimerQueue
 from router.sandbox.v2.configurations import load_configuration
-from router.sandbox.v2.timers import Timers
+from router.sandbox.v2.timers import next_change
 
 if TYPE_CHECKING:
     import random
 
-    from router.sandbox.callbacks import Deliverer
-    from router.sandbox.classic.hooks import ClassicHooks
+    from router.sandbox.classic.webhooks import ClassicWebhooks
     from router.sandbox.clock import Clock
     from router.sandbox.options import SandboxOptions
+    from router.sandbox.v2.callbacks import StatusCallbacks
     from router.sandbox.v2.grouping import Key
     from router.sandbox.v2.records import (
         ConfigurationRecord,
@@ -39,30 +39,30 @@ KEEP_OPERATIONS: Final = 1_000
 
 
 class SandboxState:
-    """The sandbox's memory; `use` replaces its options by others of the same identity."""
+    """The sandbox's memory, its switches and its deliverers of webhooks."""
 
     def __init__(
         self,
         options: SandboxOptions,
         clock: Clock,
         entropy: random.Random,
-        deliverer: Deliverer,
-        classic_hooks: ClassicHooks,
+        status_callbacks: StatusCallbacks,
+        classic_webhooks: ClassicWebhooks,
     ) -> None:
-        self.initial = options
         self.entropy = entropy
-        self._deliverer = deliverer
-        self.classic_hooks = classic_hooks
+        self.status_callbacks = status_callbacks
+        self.classic_webhooks = classic_webhooks
+        self._initial_options = options
         self._base_clock = clock
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the state and the switches of the start."""
+        """Return to the initial state and switches."""
         self.profiles: dict[str, str] = {}
-        self.use(self.initial)
+        self.use(self._initial_options)
         self.clock = VirtualClock(self._base_clock)
-        self.timers = Timers()
         self.conversations: Timeline[ConversationRecord] = Timeline()
+        self.timers = TimerQueue(self.conversations)
         self.closed: OrderedDict[str, None] = OrderedDict()
         self.keys: OwnerIndex[tuple[str | None, Key]] = OwnerIndex()
         self.resource_ids: OwnerIndex[str] = OwnerIndex()
@@ -70,12 +70,13 @@ class SandboxState:
         self.repeated_deletes: OrderedDict[str, str] = OrderedDict()
         self.configurations: Timeline[ConfigurationRecord] = Timeline()
         self.classic = ClassicMemory(self.entropy)
-        self.classic_hooks.forget()
+        self.status_callbacks.clear()
+        self.classic_webhooks.clear()
         for given in self.options.configurations:
             self.configurations.add(load_configuration(given, self.clock.moment()))
 
     def use(self, options: SandboxOptions) -> None:
-        """Take other switches; profiles are added to those that the memory store has."""
+        """Replace the switches; profiles are added to those of the memory store."""
         self.options = options
         self.profiles |= {canonical_name(name): profile for name, profile in options.profiles.items()}
 
@@ -84,7 +85,7 @@ class SandboxState:
         return self.clock.now()
 
     def make_id(self, prefix: str, moment: int) -> str:
-        """Return an id of the API's form, born at `moment`."""
+        """Return an id in the API's form, created at `moment`."""
         return make_id(prefix, millis=moment // 1000, entropy=self.entropy.getrandbits(74))
 
     def text(self, moment: int) -> str:
@@ -113,7 +114,7 @@ class SandboxState:
         return participant
 
     def settings_of(self, conversation: ConversationRecord) -> ConversationSettings:
-        """Return the settings in force: those of the opening, or the newest where they are not pinned."""
+        """Return the settings in force: those of the opening or, where they are not pinned, the newest."""
         configuration_id = conversation.settings.configuration_id
         if self.options.pin_configuration or conversation.is_inline or configuration_id is None:
             return conversation.settings
@@ -121,13 +122,14 @@ class SandboxState:
         return record.settings if record else conversation.settings
 
     def schedule(self, conversation: ConversationRecord) -> None:
-        """Plan the next look at the conversation's timers."""
-        self.timers.schedule(conversation, self.settings_of(conversation), self.options.channel_timeout)
+        """Schedule the next change of the conversation by a timer."""
+        change = next_change(conversation, self.settings_of(conversation), self.options.channel_timeout)
+        self.timers.schedule(conversation, change[0] if change else None)
 
     def emit(
         self, conversation: ConversationRecord, event_type: str, data: dict[str, Any], *, by_api: bool = True
     ) -> None:
-        """Tell the conversation's status callbacks; writes of the public API only if their switch is on."""
+        """Publish an event to the conversation's status callbacks; a write `by_api` only if its switch is on."""
         if by_api and not self.options.events_for_api_writes:
             return
         callbacks = conversation.callbacks
@@ -135,9 +137,9 @@ class SandboxState:
             callbacks = self.settings_of(conversation).callbacks
         if callbacks:
             event = {"eventType": event_type, "timestamp": self.text(self.clock.now()), "data": data}
-            self._deliverer.publish(conversation.id, callbacks, event)
+            self.status_callbacks.publish(conversation.id, callbacks, event)
 
 
 def canonical_name(name: str) -> str:
-    """Return the form in which the store knows a phone number or mailbox."""
+    """Return the form in which the memory store keeps a phone number or mailbox."""
     return canonicalize(Channel.EMAIL if "@" in name else Channel.WHATSAPP, name)

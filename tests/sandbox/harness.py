@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from router.sandbox import SandboxOptions
-from router.sandbox.admin import DELIVERER
 from router.sandbox.middlewares import STATE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.support.waiting import until
 
 ACCOUNT = "AC" + "1" * 32
 TOKEN = "sandbox-auth-token"
@@ -75,13 +71,6 @@ def pair(channel: str = "SMS", customer: str = CUSTOMER, ours: str = OURS) -> li
 def opening(*participants: dict[str, Any], configuration: str = BY_CHANNEL, **more: Any) -> dict[str, Any]:
     """The body of POST /Conversations."""
     return {"configurationId": configuration, "participants": list(participants)} | more
-
-
-async def until(predicate: Callable[[], Any], limit: float = 10.0) -> None:
-    """Return when `predicate` holds; TimeoutError if it does not within `limit` seconds."""
-    async with asyncio.timeout(limit):
-        while not predicate():  # noqa: ASYNC110 # the one place that polls: most predicates have no event
-            await asyncio.sleep(0.002)
 
 
 @dataclass(frozen=True)
@@ -143,7 +132,7 @@ class RunningSandbox:
 
     async def settled(self) -> None:
         """Wait until no callback is pending."""
-        await until(lambda: self.app[DELIVERER].pending == 0)
+        await until(lambda: self.state.status_callbacks.pending == 0)
 
     @property
     def state(self) -> Any:

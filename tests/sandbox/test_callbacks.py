@@ -10,7 +10,7 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from router.core.backoff import backoff
-from router.sandbox.callbacks import signed_url
+from router.sandbox.v2.callbacks import signed_url
 from tests.sandbox.harness import BY_CHANNEL, CUSTOMER, OURS, TOKEN, opening, pair, seat
 
 
@@ -126,7 +126,7 @@ async def test_giving_up(told, receiver, caplog, answers, attempts):
 async def test_nobody_listens(sandbox, monkeypatch):
     """A receiver that is not there is tried again after a doubling wait, then the event is given up."""
     waits = []
-    monkeypatch.setattr("router.sandbox.callbacks.backoff", lambda *args: waits.append(backoff(*args)) or 0.0)
+    monkeypatch.setattr("router.sandbox.v2.callbacks.backoff", lambda *args: waits.append(backoff(*args)) or 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         await tell(sandbox, [{"url": f"http://127.0.0.1:{taken.getsockname()[1]}/hook"}])

@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from router.sandbox.middlewares import COUNTS
-from tests.sandbox.harness import opening, pair, until
+from tests.sandbox.harness import opening, pair
+from tests.support.waiting import until
 
 CONVERSATIONS = "/v2/Conversations"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from router.sandbox.admin import DELIVERER
+from router.sandbox.middlewares import STATE
 from router.simulator.messages import SimulatedWebhook
 from tests.support.accounts import CONFIGURATION
 from tests.support.waiting import until
@@ -32,11 +32,11 @@ class StatusCallbacks:
     @property
     def counts(self) -> Any:
         """What became of the callbacks, by word."""
-        return self.harness.sandbox.app[DELIVERER].counts
+        return self.harness.sandbox.app[STATE].status_callbacks.counts
 
     async def take_all(self) -> list[SimulatedWebhook]:
         """What the sandbox had to tell so far, in the order in which it came, and forget it."""
-        await until(lambda: self.harness.sandbox.app[DELIVERER].pending == 0)
+        await until(lambda: self.harness.sandbox.app[STATE].status_callbacks.pending == 0)
         caught, self.caught = self.caught, []
         return caught
 

@@ -1,1 +1,1 @@
-"""The classic (v1) half of the sandbox."""
+"""The classic half of the sandbox: version 1 of the Conversations API, and its webhooks."""

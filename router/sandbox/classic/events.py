@@ -1,6 +1,7 @@
-"""The parameters of classic webhooks beyond the common ones, event by event, as the documentation's table has them.
+"""The parameters of classic webhooks by event, beside the common ones.
 
-A parameter without a value is left out of the form by its sender. Times are ISO 8601 in UTC.
+The sender leaves out parameters without a value. Times are ISO 8601 in UTC. Table of the documentation:
+https://www.twilio.com/docs/conversations-classic/conversations-webhooks.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ def conversation_fields(conversation: ClassicConversationRecord, removed: int | 
     """Return the parameters of onConversationAdded, Update, Updated, Remove and, with `removed`, Removed."""
     return {
         "ConversationSid": conversation.id,
-        "DateCreated": format_time(conversation.created, 0),
-        "DateUpdated": format_time(conversation.updated, 0),
+        "DateCreated": format_time(conversation.created_at, 0),
+        "DateUpdated": format_time(conversation.updated_at, 0),
         "DateRemoved": _time(removed),
         "FriendlyName": conversation.friendly_name,
         "UniqueName": conversation.unique_name,
@@ -39,7 +40,7 @@ def binding_fields(binding: Binding | None) -> Fields:
 
 
 def adding_fields(conversation: ClassicConversationRecord, binding: Binding | None, body: str | None = None) -> Fields:
-    """Return the parameters of onConversationAdd: there is no ConversationSid yet."""
+    """Return the parameters of onConversationAdd, which has no ConversationSid yet."""
     fields = conversation_fields(conversation)
     for name in ("ConversationSid", "DateCreated", "DateUpdated"):
         del fields[name]
@@ -53,7 +54,7 @@ def state_fields(conversation: ClassicConversationRecord, before: str, reason: s
         "ChatServiceSid": conversation.service_sid,
         "ConversationSid": conversation.id,
         "MessagingServiceSid": conversation.messaging_service_sid,
-        "StateUpdated": format_time(conversation.updated, 0),
+        "StateUpdated": format_time(conversation.updated_at, 0),
         "StateFrom": before,
         "StateTo": conversation.state,
         "Reason": reason,
@@ -61,7 +62,7 @@ def state_fields(conversation: ClassicConversationRecord, before: str, reason: s
 
 
 def member_fields(member: ClassicMember, event_type: str, removed: int | None = None) -> Fields:
-    """Return the parameters of a Participant event; before it is added it has no SID."""
+    """Return the parameters of a Participant event; onParticipantAdd has no SID yet."""
     fields: Fields = {
         "ConversationSid": member.conversation_sid,
         "Identity": member.identity,
@@ -72,9 +73,9 @@ def member_fields(member: ClassicMember, event_type: str, removed: int | None = 
     }
     if event_type == "onParticipantAdd":
         return fields
-    fields |= {"ParticipantSid": member.id, "DateCreated": format_time(member.created, 0)}
+    fields |= {"ParticipantSid": member.id, "DateCreated": format_time(member.created_at, 0)}
     if event_type != "onParticipantAdded":
-        fields["DateUpdated"] = format_time(member.updated, 0)
+        fields["DateUpdated"] = format_time(member.updated_at, 0)
     if event_type == "onParticipantUpdated" and member.last_read_message_index is not None:
         fields["LastReadMessageIndex"] = str(member.last_read_message_index)
     return fields | {"DateRemoved": _time(removed)}
@@ -85,8 +86,8 @@ def user_fields(service_sid: str, user_sid: str, member: ClassicMember) -> Field
     return {
         "ChatServiceSid": service_sid,
         "UserSid": user_sid,
-        "DateCreated": format_time(member.created, 0),
-        "DateUpdated": format_time(member.created, 0),
+        "DateCreated": format_time(member.created_at, 0),
+        "DateUpdated": format_time(member.created_at, 0),
         "Identity": member.identity,
         "RoleSid": member.role_sid,
         "Attributes": "{}",

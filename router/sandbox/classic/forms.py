@@ -1,7 +1,7 @@
-"""Request forms of the classic API as frozen models: CamelCase names, members of an object after a dot.
+"""Request forms of the classic API as frozen models: CamelCase names, parts of an object after a dot.
 
-Fields that a form does not name are ignored. Lengths and formats are checked here, each with its code; whether a
-member fits into its conversation is checked in classic_members. (Annotations are evaluated here: pydantic reads them.)
+Unknown fields are ignored. Lengths and formats are checked here, each with its code; members checks whether a member
+fits into its conversation. (No `from __future__ import annotations`: pydantic evaluates them.)
 """
 
 import re
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.core.errors import UnreadableError
 from router.core.signing.form import parse_form
 from router.core.timestamps import to_microseconds
+from router.sandbox.bodies import refuse_body
 from router.sandbox.classic.errors import refuse
 from router.sandbox.errors import RefusalError, invalid
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MAX_NAME: Final = 256
 MAX_MEMBER_ATTRIBUTES: Final = 4 * 1024
 MAX_CONVERSATION_ATTRIBUTES: Final = 16 * 1024
-#: As a value it removes what the field holds.
+#: As a field's value it removes the present one.
 NULL: Final = "null"
 _FORM: Final = "application/x-www-form-urlencoded"
 _DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII)
@@ -30,13 +31,13 @@ _SECONDS: Final = (86_400, 3_600, 60, 1)
 
 
 class FormBody(BaseModel):
-    """What all forms share."""
+    """A form of the classic API."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class MemberForm(FormBody):
-    """A Participant that is created or updated; an update takes no address."""
+    """The form that creates or updates a Participant; an update ignores the address."""
 
     identity: str | None = Field(default=None, alias="Identity")
     address: str | None = Field(default=None, alias="MessagingBinding.Address")
@@ -51,7 +52,7 @@ class MemberForm(FormBody):
 
 
 class ConversationForm(FormBody):
-    """A conversation that is created or updated."""
+    """The form that creates or updates a conversation."""
 
     friendly_name: str | None = Field(default=None, alias="FriendlyName", max_length=MAX_NAME)
     unique_name: str | None = Field(default=None, alias="UniqueName", max_length=MAX_NAME)
@@ -67,7 +68,7 @@ class ConversationForm(FormBody):
 
 
 class MessageForm(FormBody):
-    """A message that is written."""
+    """The form that creates a message."""
 
     body: str | None = Field(default=None, alias="Body")
     author: str | None = Field(default=None, alias="Author", max_length=MAX_NAME)
@@ -78,7 +79,7 @@ F = TypeVar("F", bound=FormBody)
 
 
 async def read_form(request: "web.Request", model: type[F]) -> F:
-    """Return the form of `request`; raises RefusalError, 415 for another content type, 400 for what does not fit."""
+    """Read the form of `request`; raises RefusalError, 415 for another Content-Type, 400 for a wrong field."""
     raw = await request.read()
     if raw and request.content_type != _FORM:
         raise RefusalError(415, f"Content-Type {request.content_type} is not supported, use {_FORM}")
@@ -90,12 +91,11 @@ async def read_form(request: "web.Request", model: type[F]) -> F:
     except (UnicodeDecodeError, UnreadableError) as error:
         raise invalid("body", "is not a form in UTF-8") from error
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        raise invalid(str(first["loc"][0]), first["msg"]) from error
+        raise refuse_body(error) from error
 
 
 def check_attributes(text: str | None, limit: int) -> None:
-    """Raise RefusalError for attributes that are too long (50303) or no JSON (50304)."""
+    """Raise RefusalError for attributes that are too long (50303) or not JSON (50304)."""
     if text is None:
         return
     if len(text.encode()) > limit:
@@ -115,7 +115,7 @@ def check_identity(identity: str | None) -> None:
 
 
 def read_duration(text: str, minimum: int, code: int) -> int | None:
-    """Return µs of an ISO 8601 duration, None for an empty one; RefusalError with `code` below `minimum` seconds."""
+    """Return an ISO 8601 duration in µs, None for an empty one; RefusalError with `code` below `minimum` seconds."""
     if not text:
         return None
     match = _DURATION.fullmatch(text)
@@ -128,10 +128,10 @@ def read_duration(text: str, minimum: int, code: int) -> int | None:
 
 
 def read_date(text: str | None, default: int) -> int:
-    """Return the moment that an import gives, else `default`; raises RefusalError (400)."""
+    """Return the time (µs) that an import gives, or `default` without one; raises RefusalError (400)."""
     if text is None:
         return default
-    moment = to_microseconds(text)
-    if moment is None:
+    time = to_microseconds(text)
+    if time is None:
         raise invalid("DateCreated", f"{text} is not a time in ISO 8601")
-    return moment
+    return time

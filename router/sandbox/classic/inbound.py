@@ -1,9 +1,9 @@
-"""POST /sandbox/classic/inbound: what the classic product does when a message comes in, or a chat user writes.
+"""POST /sandbox/classic/inbound: an inbound message, or a message of a chat user, as the classic product handles it.
 
-A message goes to the open conversation that holds (from, to); without one, and with `classic_auto_creation`, it opens
-one: onConversationAdd (asked), onConversationAdded, onParticipantAdded, onMessageAdded, and no other pre-action event.
-With `classic_bridge` the message is captured into a v2 conversation too, as a communication whose `channelId` is the
-classic conversation's SID; of a conversation that the bridge knows not yet, the v2 one is opened.
+A message goes to the open conversation that holds (from, to). Without one, `classic_auto_creation` opens one, with
+onConversationAdd as the only pre-action webhook, then onConversationAdded, onParticipantAdded and onMessageAdded. With
+`classic_bridge` the message is captured into a v2 conversation too, as a communication whose `channelId` is the SID of
+the classic conversation; the first one opens the v2 conversation.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field, model_validator
 
 from router.core.addresses import Channel, parse_address
+from router.sandbox.bodies import Body, Text
 from router.sandbox.classic.conversations import make_conversation, open_conversation
 from router.sandbox.classic.errors import CONVERSATION_NOT_FOUND, is_final, missing, refuse
 from router.sandbox.classic.events import adding_fields
 from router.sandbox.classic.forms import ConversationForm, MemberForm, MessageForm
-from router.sandbox.classic.hooks import Origin
 from router.sandbox.classic.members import add_member, make_member, pair_of, type_of
 from router.sandbox.classic.messages import write_message
 from router.sandbox.classic.records import Binding
-from router.sandbox.v2.bodies import Body, Text
+from router.sandbox.classic.webhooks import Origin
 from router.sandbox.v2.capture import CaptureBody, capture
 
 if TYPE_CHECKING:
-    from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember, Wire
+    from router.sandbox.bodies import Wire
+    from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.records import ConversationRecord
 
-CaptureOutcome = Literal["created", "added", "rejected", "ignored"]
+InboundOutcome = Literal["created", "added", "rejected", "ignored"]
 
 
 class InboundBody(Body):
-    """The body of the call: `from` and `to`, or `conversation` and the `identity` of one of its members."""
+    """The body: `from` and `to`, or `conversation` and the `identity` of one of its members."""
 
     sender: Text | None = Field(default=None, alias="from")
     to: Text | None = None
@@ -52,18 +53,18 @@ class InboundBody(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What came of it: `ignored` means that auto-creation is off and the number's own webhook would be called."""
+class InboundResult:
+    """The outcome of a message; `ignored` if auto-creation is off (Twilio would call the number's own webhook)."""
 
-    outcome: CaptureOutcome
+    outcome: InboundOutcome
     conversation: ClassicConversationRecord | None = None
     member: ClassicMember | None = None
     message: Wire | None = None
     bridged: ConversationRecord | None = None
 
 
-async def take_inbound(state: SandboxState, body: InboundBody) -> Taken:
-    """Take in a message; raises RefusalError for a conversation or identity that is not there."""
+async def receive_message(state: SandboxState, body: InboundBody) -> InboundResult:
+    """Receive a message; raises RefusalError for an unknown conversation or identity."""
     if body.identity is not None:
         conversation, member = _find_chat(state, body)
         return await _add(state, body, conversation, member)
@@ -72,7 +73,7 @@ async def take_inbound(state: SandboxState, body: InboundBody) -> Taken:
     if held is not None:
         return await _add(state, body, *held)
     if not state.options.classic_auto_creation:
-        return Taken("ignored")
+        return InboundResult("ignored")
     return await _create(state, body, binding)
 
 
@@ -88,39 +89,39 @@ def _find_chat(state: SandboxState, body: InboundBody) -> tuple[ClassicConversat
     return conversation, member
 
 
-async def _create(state: SandboxState, body: InboundBody, binding: Binding) -> Taken:
-    """Open a conversation for a message, unless one came into being while the webhook was asked."""
+async def _create(state: SandboxState, body: InboundBody, binding: Binding) -> InboundResult:
+    """Open a conversation for a message, unless one was opened during the pre-action webhook."""
     conversation = make_conversation(state, ConversationForm())
     fields = adding_fields(conversation, binding, body.body)
-    verdict = await state.classic_hooks.ask("onConversationAdd", fields, Origin())
+    verdict = await state.classic_webhooks.ask("onConversationAdd", fields, Origin())
     if verdict.is_rejected:
-        return Taken("rejected")
+        return InboundResult("rejected")
     held = state.classic.holder(pair_of(binding) or ("", ""))
     if held is not None:
         return await _add(state, body, *held)
     conversation.friendly_name = verdict.changes.get("friendly_name")
     form = MemberForm.model_construct(address=binding.address, proxy_address=binding.proxy_address)
-    member = make_member(state, conversation, form, is_sandboxed=True)
+    member = make_member(state, conversation, form, is_checked=False)
     open_conversation(state, conversation, Origin())
     add_member(state, conversation, member, Origin())
     message = _write(state, conversation, member, _content(body, member))
-    return Taken("created", conversation, member, message, _bridge(state, body, conversation))
+    return InboundResult("created", conversation, member, message, _bridge(state, body, conversation))
 
 
 async def _add(
     state: SandboxState, body: InboundBody, conversation: ClassicConversationRecord, member: ClassicMember
-) -> Taken:
-    """Add a message to a conversation that is there."""
+) -> InboundResult:
+    """Add a message to an open conversation."""
     content, origin = _content(body, member), Origin(identity=member.identity)
-    asked = {"ConversationSid": conversation.id, "ParticipantSid": member.id, **content}
-    verdict = await state.classic_hooks.ask("onMessageAdd", asked, origin)
+    fields = {"ConversationSid": conversation.id, "ParticipantSid": member.id, **content}
+    verdict = await state.classic_webhooks.ask("onMessageAdd", fields, origin)
     if verdict.is_rejected:
-        return Taken("rejected", conversation, member)
+        return InboundResult("rejected", conversation, member)
     if conversation.is_closed or conversation.members.get(member.id) is None:
-        return await take_inbound(state, body)  # it changed while the webhook was asked
+        return await receive_message(state, body)  # it changed during the pre-action webhook
     content |= {name.capitalize(): value for name, value in verdict.changes.items()}
     message = _write(state, conversation, member, content)
-    return Taken("added", conversation, member, message, _bridge(state, body, conversation))
+    return InboundResult("added", conversation, member, message, _bridge(state, body, conversation))
 
 
 def _content(body: InboundBody, member: ClassicMember) -> dict[str, str | None]:
@@ -130,7 +131,7 @@ def _content(body: InboundBody, member: ClassicMember) -> dict[str, str | None]:
 def _write(
     state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, content: dict[str, str | None]
 ) -> Wire:
-    """Let the member write, and return the form that tells of it."""
+    """Record the member's message; returns its webhook parameters."""
     form = MessageForm.model_validate(content)
     message = write_message(state, conversation, form, member, Origin(identity=member.identity))
     return dict(message.to_fields(conversation.messaging_service_sid))
@@ -139,17 +140,16 @@ def _write(
 def _bridge(
     state: SandboxState, body: InboundBody, conversation: ClassicConversationRecord
 ) -> ConversationRecord | None:
-    """Let the message come in on v2 as well, where the bridge is on."""
+    """Capture the message into v2 as well, if the bridge is on."""
     if not state.options.classic_bridge:
         return None
     sender, to = body.identity or body.sender or "", body.to or conversation.service_sid
-    known = set(Channel)
     channel = Channel.CHAT if body.identity else parse_address(sender, _channel_of(sender)).channel
     captured = capture(
         state,
         CaptureBody.model_validate(
             {
-                "channel": channel if channel in known else Channel.SMS,
+                "channel": channel if channel in set(Channel) else Channel.SMS,
                 "from": sender,
                 "to": to,
                 "body": body.body,

@@ -1,7 +1,8 @@
 """Participants of classic conversations: adding, changing and removing them, by the API's rules.
 
-A member is a chat user by identity, or an address with one of ours as proxy; a pair is held by one conversation that
-is not closed (inactive still holds). In a group MMS, told by a member with a projected address, handsets have no proxy.
+A member is a chat user by identity, or an address with one of ours as proxy. At most one conversation that is not
+closed (an inactive one included) holds a pair. A member with a projected address makes a group MMS, in which handsets
+have no proxy. https://www.twilio.com/docs/conversations-classic/api/conversation-participant-resource
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from router.sandbox.classic.records import Binding, ClassicMember
 
 if TYPE_CHECKING:
     from router.sandbox.classic.forms import MemberForm
-    from router.sandbox.classic.hooks import Origin
     from router.sandbox.classic.records import ClassicConversationRecord, Pair
+    from router.sandbox.classic.webhooks import Origin
     from router.sandbox.state import SandboxState
 
 MAX_MEMBERS: Final = 1_000
@@ -37,19 +38,19 @@ _MAILBOX: Final = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def make_member(
-    state: SandboxState, conversation: ClassicConversationRecord, form: MemberForm, *, is_sandboxed: bool = False
+    state: SandboxState, conversation: ClassicConversationRecord, form: MemberForm, *, is_checked: bool = True
 ) -> ClassicMember:
-    """Return the member that `form` asks for, checked and not added yet; raises RefusalError.
+    """Return a new member of a valid `form`, which add_member adds; raises RefusalError.
 
-    A message that comes in by itself may have an address of any form: then it `is_sandboxed` from the format's check.
+    The addresses of an inbound message may have any form; their format is not checked then (`is_checked`).
     """
     if conversation.is_closed:
         raise is_final()
     check_identity(form.identity)
     check_attributes(form.attributes, MAX_MEMBER_ATTRIBUTES)
-    binding = _read_binding(conversation, form, is_checked=not is_sandboxed)
+    binding = _read_binding(conversation, form, is_checked=is_checked)
     moment = state.clock.moment()
-    created = read_date(form.date_created, moment)
+    created_at = read_date(form.date_created, moment)
     member = ClassicMember(
         id=state.classic.make_sid("MB"),
         moment=moment,
@@ -59,26 +60,26 @@ def make_member(
         pair=pair_of(binding),
         attributes=form.attributes or "{}",
         role_sid=form.role_sid or DEFAULT_ROLE,
-        created=created,
-        updated=read_date(form.date_updated, created),
+        created_at=created_at,
+        updated_at=read_date(form.date_updated, created_at),
     )
-    _refuse_double(state, conversation, member)
-    _refuse_crowd(conversation, member)
+    _refuse_duplicate(state, conversation, member)
+    _refuse_over_limit(conversation, member)
     return member
 
 
 def add_member(
     state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin
 ) -> None:
-    """Add a member that was made without an await in between, and tell of it."""
+    """Add a new member; there must be no await between its checks and this."""
     memory = state.classic
     conversation.members.add(member)
     memory.hold(member)
     if member.identity is not None and member.identity not in memory.users:
         memory.users[member.identity] = memory.make_sid("US")
         fields = user_fields(conversation.service_sid, memory.users[member.identity], member)
-        state.classic_hooks.publish_event(conversation.id, "onUserAdded", fields, origin)
-    _tell(state, member, "onParticipantAdded", origin)
+        state.classic_webhooks.publish(conversation.id, "onUserAdded", fields, origin)
+    _publish(state, member, "onParticipantAdded", origin)
 
 
 def change_member(
@@ -88,58 +89,58 @@ def change_member(
     form: MemberForm,
     origin: Origin,
 ) -> None:
-    """Change what `form` gives and keep the rest; raises RefusalError and changes nothing then."""
+    """Change the given fields and keep the others; raises RefusalError, and changes nothing then."""
     if conversation.is_closed:
         raise is_final()
     check_identity(form.identity)
     check_attributes(form.attributes, MAX_MEMBER_ATTRIBUTES)
     identity = form.identity if form.identity is not None else member.identity
     binding = _changed_binding(member, form)
-    _refuse_double(state, conversation, member, identity, binding)
-    updated = read_date(form.date_updated, state.clock.moment())
-    state.classic.release(member, is_gone=True)
+    _refuse_duplicate(state, conversation, member, identity, binding)
+    updated_at = read_date(form.date_updated, state.clock.moment())
+    state.classic.release(member)
     member.identity, member.binding, member.pair = identity, binding, pair_of(binding)
     state.classic.hold(member)
     if identity is not None:
         state.classic.users.setdefault(identity, state.classic.make_sid("US"))
     member.attributes = member.attributes if form.attributes is None else form.attributes or "{}"
     member.role_sid = form.role_sid or member.role_sid
-    member.created, member.updated = read_date(form.date_created, member.created), updated
+    member.created_at, member.updated_at = read_date(form.date_created, member.created_at), updated_at
     if form.last_read_message_index is not None:
         index = form.last_read_message_index
         member.last_read_message_index = None if index == NULL else int(index)
     if form.last_read_timestamp is not None:
         member.last_read_timestamp = None if form.last_read_timestamp == NULL else form.last_read_timestamp
-    _tell(state, member, "onParticipantUpdated", origin)
+    _publish(state, member, "onParticipantUpdated", origin)
 
 
 def remove_member(
     state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, origin: Origin
 ) -> None:
-    """Remove the member, which frees its pair, and tell of it."""
+    """Remove the member, which releases its pair."""
     conversation.members.remove(member.id)
-    state.classic.release(member, is_gone=True)
+    state.classic.release(member)
     fields = member_fields(member, "onParticipantRemoved", removed=state.clock.now())
-    state.classic_hooks.publish_event(conversation.id, "onParticipantRemoved", fields, origin)
+    state.classic_webhooks.publish(conversation.id, "onParticipantRemoved", fields, origin)
 
 
 def pair_of(binding: Binding | None) -> Pair | None:
-    """Return what an open conversation holds for itself by `binding`."""
+    """Return the pair that an open conversation holds by `binding`, None if there is none."""
     if binding is None or binding.address is None or binding.proxy_address is None:
         return None
     return parse_address(binding.address).key, parse_address(binding.proxy_address).key
 
 
 def type_of(address: str) -> str:
-    """Return the binding's type that an address tells by its form."""
+    """Return the type of binding that follows from the form of an address."""
     prefix, colon, _ = address.partition(":")
     if colon and prefix.lower() in _PREFIXES:
         return prefix.lower()
     return "email" if "@" in address else "sms"
 
 
-def _tell(state: SandboxState, member: ClassicMember, event_type: str, origin: Origin) -> None:
-    state.classic_hooks.publish_event(member.conversation_sid, event_type, member_fields(member, event_type), origin)
+def _publish(state: SandboxState, member: ClassicMember, event_type: str, origin: Origin) -> None:
+    state.classic_webhooks.publish(member.conversation_sid, event_type, member_fields(member, event_type), origin)
 
 
 def _read_binding(conversation: ClassicConversationRecord, form: MemberForm, *, is_checked: bool) -> Binding | None:
@@ -187,7 +188,7 @@ def _is_group(conversation: ClassicConversationRecord) -> bool:
 
 
 def _changed_binding(member: ClassicMember, form: MemberForm) -> Binding | None:
-    """Return the binding after an update; which member may lose or get what has its code each (50440 to 50442)."""
+    """Return the binding after an update; raises RefusalError (50440-50442) for a part that is fixed."""
     binding = member.binding
     proxy, projected = form.proxy_address, form.projected_address
     if proxy is not None:
@@ -204,14 +205,14 @@ def _changed_binding(member: ClassicMember, form: MemberForm) -> Binding | None:
     return binding
 
 
-def _refuse_double(
+def _refuse_duplicate(
     state: SandboxState,
     conversation: ClassicConversationRecord,
     member: ClassicMember,
     identity: str | None = None,
     binding: Binding | None = None,
 ) -> None:
-    """Raise RefusalError (409) if somebody else has the identity or the pair that `member` has or shall have."""
+    """Raise RefusalError (409) if another member has the identity or the pair of `member`, or the given new ones."""
     identity, binding = identity or member.identity, binding or member.binding
     others = [each for each in conversation.members if each.id != member.id]
     if identity is not None and any(each.identity == identity for each in others):
@@ -227,9 +228,9 @@ def _refuse_double(
         raise already_there() if held[0].id == conversation.id else bound_elsewhere(held[0].id)
 
 
-def _refuse_crowd(conversation: ClassicConversationRecord, member: ClassicMember) -> None:
+def _refuse_over_limit(conversation: ClassicConversationRecord, member: ClassicMember) -> None:
     if len(conversation.members) >= MAX_MEMBERS:
         raise refuse(50417, f"A conversation has at most {MAX_MEMBERS} participants")
     bound = sum(each.identity is None for each in conversation.members)
     if member.identity is None and bound >= MAX_BOUND_MEMBERS:
-        raise refuse(50418, f"A conversation has at most {MAX_BOUND_MEMBERS} participants that are no chat users")
+        raise refuse(50418, f"A conversation has at most {MAX_BOUND_MEMBERS} participants that are not chat users")

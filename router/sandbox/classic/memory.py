@@ -1,16 +1,15 @@
-"""All that one sandbox knows of the classic product: one service, which is the account's default service too.
+"""The classic state of a sandbox: one service, which is the account's default service too.
 
-Which open conversation holds a pair of addresses, who is a user, and where an address or identity is a member, closed
-conversations included. Of those the newest `keep_closed` are kept.
+It knows the open conversation that holds a pair of addresses, the users, and the conversations, closed ones included,
+in which an address or identity is a member. Of closed conversations the newest `keep_closed` are kept.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from router.sandbox.indexes import OwnerIndex, Timeline
+from router.sandbox.indexes import OwnerIndex, Timeline, TimerQueue
 
 if TYPE_CHECKING:
     import random
@@ -30,28 +29,28 @@ class ClassicMemory:
         self.closed: OrderedDict[str, None] = OrderedDict()
         self.users: dict[str, str] = {}
         self.pairs: dict[Pair, tuple[str, str]] = {}
-        self.whereabouts: OwnerIndex[tuple[str, str]] = OwnerIndex()
-        self._timers: list[tuple[int, str]] = []
+        self.timers = TimerQueue(self.conversations)
+        self._members: OwnerIndex[tuple[str, str]] = OwnerIndex()
 
     def make_sid(self, prefix: str) -> str:
-        """Return a SID of the classic form."""
+        """Return a new SID."""
         return f"{prefix}{self._entropy.getrandbits(_BITS):032x}"
 
     def find(self, name: str) -> ClassicConversationRecord | None:
-        """Return a conversation by SID or unique name."""
+        """Return the conversation with this SID or unique name."""
         return self.conversations.get(name) or self.conversations.get(self.unique_names.get(name, ""))
 
     def holder(self, pair: Pair) -> tuple[ClassicConversationRecord, ClassicMember] | None:
-        """Return the open conversation that holds `pair`, and its member."""
+        """Return the open conversation that holds `pair`, and the member in it."""
         conversation_sid, member_sid = self.pairs.get(pair, ("", ""))
         conversation = self.conversations.get(conversation_sid)
         member = conversation.members.get(member_sid) if conversation else None
         return (conversation, member) if conversation and member else None
 
     def memberships(self, kind: str, value: str) -> list[tuple[ClassicConversationRecord, ClassicMember]]:
-        """Return where `value` (an `address` or `identity`, exactly) is a member, in order of conversation SID."""
+        """Return the memberships of exactly this `address` or `identity` (the `kind`), in order of conversation SID."""
         found = []
-        for owner in sorted(self.whereabouts.owners((kind, value))):
+        for owner in sorted(self._members.owners((kind, value))):
             conversation_sid, _, member_sid = owner.partition("/")
             conversation = self.conversations.get(conversation_sid)
             member = conversation.members.get(member_sid) if conversation else None
@@ -60,54 +59,44 @@ class ClassicMemory:
         return found
 
     def hold(self, member: ClassicMember) -> None:
-        """Let `member` be found, and hold its pair."""
-        self.whereabouts.add(_names(member), f"{member.conversation_sid}/{member.id}")
+        """Index `member` for look-ups, and hold its pair."""
+        self._members.add(_names(member), f"{member.conversation_sid}/{member.id}")
         if member.pair is not None:
             self.pairs[member.pair] = (member.conversation_sid, member.id)
 
-    def release(self, member: ClassicMember, *, is_gone: bool) -> None:
-        """Free the pair of `member`; one that is gone is not found any more either."""
+    def release_pair(self, member: ClassicMember) -> None:
+        """Release the pair of `member`, who stays a member."""
         if member.pair is not None and self.pairs.get(member.pair, ("", ""))[1] == member.id:
             del self.pairs[member.pair]
-        if is_gone:
-            self.whereabouts.discard(_names(member), f"{member.conversation_sid}/{member.id}")
 
-    def forget(self, conversation: ClassicConversationRecord) -> None:
-        """Lose a conversation and everything that it held."""
+    def release(self, member: ClassicMember) -> None:
+        """Release the pair of `member`, and remove it from look-ups."""
+        self.release_pair(member)
+        self._members.discard(_names(member), f"{member.conversation_sid}/{member.id}")
+
+    def delete(self, conversation: ClassicConversationRecord) -> None:
+        """Delete a conversation, and release everything that it held."""
         for member in conversation.members:
-            self.release(member, is_gone=True)
+            self.release(member)
         if conversation.unique_name is not None:
             self.unique_names.pop(conversation.unique_name, None)
         self.closed.pop(conversation.id, None)
         self.conversations.remove(conversation.id)
 
-    def bury(self, conversation: ClassicConversationRecord, keep: int) -> None:
-        """Free the pairs of a conversation that closed, and forget the oldest closed ones beyond `keep`."""
+    def close(self, conversation: ClassicConversationRecord, keep: int) -> None:
+        """Release the pairs of a closed conversation, and delete the oldest closed ones beyond `keep`."""
         for member in conversation.members:
-            self.release(member, is_gone=False)
+            self.release_pair(member)
         self.closed[conversation.id] = None
         while len(self.closed) > keep:
             oldest = self.conversations.get(next(iter(self.closed)))
             if oldest is not None:
-                self.forget(oldest)
+                self.delete(oldest)
 
     def schedule(self, conversation: ClassicConversationRecord) -> None:
-        """Look at the timers of `conversation` when the next one ends."""
-        at = min((each for each in (conversation.inactive_at, conversation.closed_at) if each), default=None)
-        if at is not None and (conversation.timer_at is None or at < conversation.timer_at):
-            conversation.timer_at = at
-            heapq.heappush(self._timers, (at, conversation.id))
-
-    def due(self, now: int) -> list[ClassicConversationRecord]:
-        """Take out and return the conversations whose timers may have ended."""
-        found = []
-        while self._timers and self._timers[0][0] <= now:
-            at, sid = heapq.heappop(self._timers)
-            conversation = self.conversations.get(sid)
-            if conversation is not None and conversation.timer_at == at:
-                conversation.timer_at = None
-                found.append(conversation)
-        return found
+        """Schedule the next change of the conversation by a timer."""
+        times = (conversation.inactive_at, conversation.closed_at)
+        self.timers.schedule(conversation, min((each for each in times if each), default=None))
 
 
 def _names(member: ClassicMember) -> list[tuple[str, str]]:

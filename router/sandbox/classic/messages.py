@@ -1,7 +1,7 @@
-"""Messages of classic conversations: written by a member, by a message that comes in, or by a REST call.
+"""Messages of classic conversations, from inbound messages, chat users and REST calls.
 
-A REST call may write in anybody's name; where that is a member's, the message is the member's. What is written begins
-the timers anew and wakes an inactive conversation. The newest `keep_communications` of a conversation are kept.
+A REST call may name any author; if a member has that name, the message is the member's. A message restarts the timers
+and makes an inactive conversation active. The newest `keep_communications` of a conversation are kept.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from router.sandbox.classic.records import ClassicMessageRecord
 
 if TYPE_CHECKING:
     from router.sandbox.classic.forms import MessageForm
-    from router.sandbox.classic.hooks import Origin
     from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember
+    from router.sandbox.classic.webhooks import Origin
     from router.sandbox.state import SandboxState
 
-#: Who writes where a REST call names nobody.
+#: The author if a REST call names none.
 SYSTEM: Final = "system"
 
 
 def check_message(conversation: ClassicConversationRecord, form: MessageForm) -> None:
-    """Raise RefusalError for a message that the conversation cannot take."""
+    """Raise RefusalError for an invalid message, and for a closed conversation."""
     if conversation.is_closed:
         raise is_final()
     if not form.body:
@@ -32,8 +32,8 @@ def check_message(conversation: ClassicConversationRecord, form: MessageForm) ->
     check_attributes(form.attributes, MAX_MEMBER_ATTRIBUTES)
 
 
-def author_of(conversation: ClassicConversationRecord, author: str) -> ClassicMember | None:
-    """Return the member in whose name a REST call writes."""
+def find_author(conversation: ClassicConversationRecord, author: str) -> ClassicMember | None:
+    """Return the member whose identity or address is `author`."""
     for member in conversation.members:
         if author in {member.identity, member.binding.address if member.binding else None}:
             return member
@@ -47,7 +47,7 @@ def write_message(
     member: ClassicMember | None,
     origin: Origin,
 ) -> ClassicMessageRecord:
-    """Record a message that was checked, and tell of it."""
+    """Record a message that was checked."""
     take_traffic(state, conversation)
     message = ClassicMessageRecord(
         id=state.classic.make_sid("IM"),
@@ -58,12 +58,12 @@ def write_message(
         body=form.body or "",
         attributes=form.attributes or "{}",
         index=conversation.written,
-        created=state.clock.now(),
+        created_at=state.clock.now(),
     )
     conversation.written += 1
     conversation.messages.add(message)
     if len(conversation.messages) > state.options.keep_communications:
         conversation.messages.remove(conversation.messages.ordered[0].id)
     fields = message.to_fields(conversation.messaging_service_sid)
-    state.classic_hooks.publish_event(conversation.id, "onMessageAdded", fields, origin)
+    state.classic_webhooks.publish(conversation.id, "onMessageAdded", fields, origin)
     return message

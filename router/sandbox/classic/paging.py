@@ -1,40 +1,31 @@
-"""Pages of the classic API: `PageSize`, `Page`, `PageToken`, and a `meta` full of complete URLs.
+"""Pages of a classic list: `PageSize`, `Page`, `PageToken`, and a `meta` of complete URLs.
 
-`Page` is the client's own counter and moves nothing; the token names a place between two records, so that what exists
-throughout is neither lost nor doubled. A page size over the maximum is taken as the maximum.
+`Page` is a counter of the client and moves nothing; the token names the position. A page size over the maximum is
+reduced to it.
 """
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from bisect import bisect_left, bisect_right
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 from urllib.parse import quote, urlencode
 
-import orjson
-
 from router.sandbox.errors import invalid
+from router.sandbox.paging import DEFAULT_SIZE, PagePosition, cut_page, decode_token, encode_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-DEFAULT_SIZE: Final = 50
+    from router.sandbox.bodies import Wire
+
 MAX_SIZE: Final = 100
 _DIGITS: Final = 9
+_PREFIX: Final = "PT"
 
 T = TypeVar("T")
 
 
-class PagePosition(NamedTuple):
-    """Between two records: after the one with `mark` or, if `is_back`, before it."""
-
-    mark: str
-    is_back: bool = False
-
-
 class ClassicQuery(NamedTuple):
-    """What a list was asked for; `url` is the list's own, `filters` come again in every URL."""
+    """The parameters of a list request; `url` is the list's own, `filters` are repeated in every URL of `meta`."""
 
     url: str
     key: str
@@ -54,16 +45,16 @@ class ClassicQuery(NamedTuple):
 def read_query(
     query: Mapping[str, str], url: str, key: str, filters: Mapping[str, str | None], maximum: int = MAX_SIZE
 ) -> ClassicQuery:
-    """Read the paging parameters; raises RefusalError (400) for a page or page size that is no number."""
-    size = _number(query.get("PageSize"), "PageSize", DEFAULT_SIZE)
+    """Read the paging parameters; raises RefusalError (400) for a page or page size that is not a number."""
+    size = _read_number(query.get("PageSize"), "PageSize", DEFAULT_SIZE)
     if size < 1:
         raise invalid("PageSize", "must be at least 1")
-    page = _number(query.get("Page"), "Page", 0)
+    page = _read_number(query.get("Page"), "Page", 0)
     given = {name: value for name, value in filters.items() if value is not None}
     return ClassicQuery(url, key, given, min(size, maximum), page, query.get("PageToken"))
 
 
-def _number(text: str | None, name: str, default: int) -> int:
+def _read_number(text: str | None, name: str, default: int) -> int:
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
@@ -74,59 +65,39 @@ def _number(text: str | None, name: str, default: int) -> int:
 def page_wire(
     records: Sequence[T],
     query: ClassicQuery,
-    mark: Callable[[T], str],
-    make: Callable[[T], dict[str, Any]],
+    mark_of: Callable[[T], str],
+    make: Callable[[T], Wire],
     accepts: Callable[[T], bool] | None = None,
-) -> dict[str, Any]:
-    """Return the asked page of `records`, which are in order of their `mark`, as the API's JSON object."""
-    place = _decode(query.token) if query.token else None
-    items, has_previous, has_next = _take(records, place, query.size, mark, accepts)
+    *,
+    is_descending: bool = False,
+) -> Wire:
+    """Return the page for `query` as the API's JSON object; `records` are in ascending order of their marks."""
+    position = _read_token(query.token) if query.token else None
+    page = cut_page(records, position, query.size, mark_of, accepts, is_descending=is_descending)
+    previous_url = next_url = None
+    if page.has_before:
+        previous_url = query.link(max(0, query.page - 1), _make_token(mark_of(page.items[0]), is_back=True))
+    if page.has_after:
+        next_url = query.link(query.page + 1, _make_token(mark_of(page.items[-1]), is_back=False))
     meta = {
         "page": query.page,
         "page_size": query.size,
         "first_page_url": query.link(0, None),
-        "previous_page_url": (
-            query.link(max(0, query.page - 1), _encode(PagePosition(mark(items[0]), is_back=True)))
-            if has_previous
-            else None
-        ),
+        "previous_page_url": previous_url,
         "url": query.link(query.page, query.token),
-        "next_page_url": query.link(query.page + 1, _encode(PagePosition(mark(items[-1])))) if has_next else None,
+        "next_page_url": next_url,
         "key": query.key,
     }
-    return {"meta": meta, query.key: [make(item) for item in items]}
+    return {"meta": meta, query.key: [make(item) for item in page.items]}
 
 
-def _take(
-    records: Sequence[T],
-    place: PagePosition | None,
-    size: int,
-    mark: Callable[[T], str],
-    accepts: Callable[[T], bool] | None,
-) -> tuple[list[T], bool, bool]:
-    """Return the items and whether there are others before and after them."""
-
-    def walk(numbers: range) -> list[T]:
-        found = (records[number] for number in numbers)
-        return list(islice((each for each in found if accepts is None or accepts(each)), size + 1))
-
-    if place is not None and place.is_back:
-        end = bisect_left(records, place.mark, key=mark)
-        items = walk(range(end - 1, -1, -1))
-        return items[:size][::-1], len(items) > size, bool(items) and bool(walk(range(end, len(records))))
-    start = bisect_right(records, place.mark, key=mark) if place else 0
-    items = walk(range(start, len(records)))
-    return items[:size], bool(items) and bool(walk(range(start - 1, -1, -1))), len(items) > size
+def _make_token(mark: str, *, is_back: bool) -> str:
+    return _PREFIX + encode_token(mark, is_back)
 
 
-def _encode(place: PagePosition) -> str:
-    return "PT" + urlsafe_b64encode(orjson.dumps(list(place))).decode().rstrip("=")
-
-
-def _decode(token: str) -> PagePosition:
+def _read_token(token: str) -> PagePosition[str]:
     try:
-        text = token.removeprefix("PT")
-        value = orjson.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        value = decode_token(token.removeprefix(_PREFIX))
     except ValueError as error:
         raise invalid("PageToken", "is not a token of this list") from error
     match value:

@@ -1,32 +1,36 @@
-"""What the sandbox keeps of classic conversations and their members, and the wire form of each (snake_case).
+"""The record of each classic resource, and its wire form (snake_case).
 
-One resource is seen through the default service or through its service's own path: the URLs in it differ, and the
-default variant of a Participant has no `chat_service_sid`. Times have no fraction here, as all samples show.
+A resource is requested through the default service or through the path of its service: the URLs in it differ, and the
+default variant of a Participant has no `chat_service_sid`. Times have no fraction, as in all samples.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from router.sandbox.clock import format_time
 from router.sandbox.indexes import Timeline
 
-Wire = dict[str, Any]
-#: Address and proxy address in canonical form: what one open conversation holds for itself.
+if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
+
+#: Address and proxy address in canonical form; at most one open conversation holds a pair.
 Pair = tuple[str, str]
+#: Parameters of a webhook; None leaves one out.
+Fields = dict[str, str | None]
 
 
 class View(NamedTuple):
-    """Through which URL a resource is looked at: `base` is scheme and host, `service_sid` None for the default."""
+    """The URLs of a request's variant: `base` is scheme and host, `service_sid` is None for the default service."""
 
     base: str
     service_sid: str | None = None
 
     @property
     def root(self) -> str:
-        """The URL below which conversations live."""
+        """The URL above those of the resources."""
         service = "" if self.service_sid is None else f"/Services/{self.service_sid}"
         return f"{self.base}/v1{service}"
 
@@ -36,7 +40,7 @@ class View(NamedTuple):
 
 
 class Binding(NamedTuple):
-    """How a member exchanges messages."""
+    """The messaging binding of a member."""
 
     type: str
     address: str | None = None
@@ -44,17 +48,17 @@ class Binding(NamedTuple):
     projected_address: str | None = None
 
     def to_wire(self) -> Wire:
-        """Return what a Participant shows of it: what applies."""
+        """Return the binding in a Participant: the fields that apply."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
     def to_lookup_wire(self) -> Wire:
-        """Return what ParticipantConversations shows of it: everything, null where it does not apply."""
+        """Return the binding in ParticipantConversations: all fields, null where one does not apply."""
         return {**self._asdict(), "level": None, "name": None}
 
 
 @dataclass(slots=True)
 class ClassicMember:
-    """A Participant; `pair` is what it holds of the account's bindings, None for a chat user and in a group MMS."""
+    """A Participant; `pair` is the pair that it holds, None for a chat user and in a group MMS."""
 
     id: str
     moment: int
@@ -64,8 +68,8 @@ class ClassicMember:
     pair: Pair | None
     attributes: str
     role_sid: str
-    created: int
-    updated: int
+    created_at: int
+    updated_at: int
     last_read_message_index: int | None = None
     last_read_timestamp: str | None = None
 
@@ -81,8 +85,8 @@ class ClassicMember:
             "attributes": self.attributes,
             "messaging_binding": self.binding.to_wire() if self.binding else None,
             "role_sid": self.role_sid,
-            "date_created": format_time(self.created, 0),
-            "date_updated": format_time(self.updated, 0),
+            "date_created": format_time(self.created_at, 0),
+            "date_updated": format_time(self.updated_at, 0),
             "url": f"{view.conversation(self.conversation_sid)}/Participants/{self.id}",
             "last_read_message_index": self.last_read_message_index,
             "last_read_timestamp": self.last_read_timestamp,
@@ -91,16 +95,16 @@ class ClassicMember:
 
 @dataclass(slots=True)
 class ClassicConversationRecord:
-    """A classic conversation; timers are µs of silence, counted from `restarted`. `written` counts what was said."""
+    """A classic conversation; its timers (µs) count from `timers_started_at`, `written` counts all its messages."""
 
     id: str
     moment: int
-    created: int
-    updated: int
+    created_at: int
+    updated_at: int
     account_sid: str
     service_sid: str
     messaging_service_sid: str
-    restarted: int
+    timers_started_at: int
     friendly_name: str | None = None
     unique_name: str | None = None
     attributes: str = "{}"
@@ -115,18 +119,22 @@ class ClassicConversationRecord:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it is closed, which is final."""
+        """Whether the conversation is closed, which is final."""
         return self.state == "closed"
 
     @property
     def inactive_at(self) -> int | None:
-        """When silence makes it inactive."""
-        return None if self.inactive_after is None or self.state != "active" else self.restarted + self.inactive_after
+        """The time (µs) at which it becomes inactive without traffic."""
+        return (
+            None
+            if self.inactive_after is None or self.state != "active"
+            else self.timers_started_at + self.inactive_after
+        )
 
     @property
     def closed_at(self) -> int | None:
-        """When silence closes it."""
-        return None if self.closed_after is None or self.is_closed else self.restarted + self.closed_after
+        """The time (µs) at which it closes without traffic."""
+        return None if self.closed_after is None or self.is_closed else self.timers_started_at + self.closed_after
 
     def timers(self) -> Wire:
         """Return the running timers in wire form."""
@@ -145,8 +153,8 @@ class ClassicConversationRecord:
             "unique_name": self.unique_name,
             "attributes": self.attributes,
             "state": self.state,
-            "date_created": format_time(self.created, 0),
-            "date_updated": format_time(self.updated, 0),
+            "date_created": format_time(self.created_at, 0),
+            "date_updated": format_time(self.updated_at, 0),
             "timers": self.timers(),
             "bindings": {"email": self.email} if self.email else {},
             "url": url,
@@ -157,7 +165,7 @@ class ClassicConversationRecord:
 def membership_wire(
     conversation: ClassicConversationRecord, member: ClassicMember, user_sid: str | None, view: View
 ) -> Wire:
-    """Return one row of ParticipantConversations."""
+    """Return one item of ParticipantConversations."""
     url = view.conversation(conversation.id)
     return {
         "account_sid": conversation.account_sid,
@@ -170,8 +178,8 @@ def membership_wire(
         "conversation_unique_name": conversation.unique_name,
         "conversation_friendly_name": conversation.friendly_name,
         "conversation_attributes": conversation.attributes,
-        "conversation_date_created": format_time(conversation.created, 0),
-        "conversation_date_updated": format_time(conversation.updated, 0),
+        "conversation_date_created": format_time(conversation.created_at, 0),
+        "conversation_date_updated": format_time(conversation.updated_at, 0),
         "conversation_created_by": "system",
         "conversation_state": conversation.state,
         "conversation_timers": conversation.timers(),
@@ -181,7 +189,7 @@ def membership_wire(
 
 @dataclass(slots=True)
 class ClassicMessageRecord:
-    """One message; `index` counts from 0 in its conversation."""
+    """A message; `index` counts from 0 in its conversation."""
 
     id: str
     moment: int
@@ -191,9 +199,9 @@ class ClassicMessageRecord:
     body: str
     attributes: str
     index: int
-    created: int
+    created_at: int
 
-    def to_wire(self, account_sid: str, view: View) -> dict[str, Any]:
+    def to_wire(self, account_sid: str, view: View) -> Wire:
         """Return the JSON object of the API."""
         url = f"{view.conversation(self.conversation_sid)}/Messages/{self.id}"
         service = {} if view.service_sid is None else {"chat_service_sid": view.service_sid}
@@ -210,8 +218,8 @@ class ClassicMessageRecord:
             "attributes": self.attributes,
             "delivery": None,
             "content_sid": None,
-            "date_created": format_time(self.created, 0),
-            "date_updated": format_time(self.created, 0),
+            "date_created": format_time(self.created_at, 0),
+            "date_updated": format_time(self.created_at, 0),
             "url": url,
             "links": {"delivery_receipts": f"{url}/Receipts"},
         }
@@ -227,8 +235,5 @@ class ClassicMessageRecord:
             "MessageSid": self.id,
             "MessagingServiceSid": messaging_service_sid,
             "Index": str(self.index),
-            "DateCreated": format_time(self.created, 0),
+            "DateCreated": format_time(self.created_at, 0),
         }
-
-
-Fields = dict[str, str | None]

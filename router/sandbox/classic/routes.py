@@ -1,7 +1,7 @@
-"""The classic API under /v1, each route in two variants: of the default service, and of a service by its SID.
+"""The classic API under /v1, each route in two variants: for the default service, and for a service by its SID.
 
-A handler awaits the body, and where asked so a pre-action webhook, first; then it checks and writes without awaiting,
-so that each write is one atomic step.
+A handler first awaits the body and, if one is sent, the pre-action webhook; then it checks and writes without an await,
+so that each write is one atomic step. Reference: https://www.twilio.com/docs/conversations-classic/api.
 """
 
 from __future__ import annotations
@@ -10,34 +10,37 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from router.sandbox.bodies import json_response, parse_body
 from router.sandbox.classic.conversations import (
     change_conversation,
     delete_conversation,
     make_conversation,
     open_conversation,
 )
-from router.sandbox.classic.errors import PARTICIPANT_NOT_FOUND, missing, refuse
+from router.sandbox.classic.errors import MESSAGE_NOT_FOUND, PARTICIPANT_NOT_FOUND, missing, refuse
 from router.sandbox.classic.events import adding_fields, conversation_fields, member_fields
-from router.sandbox.classic.forms import ConversationForm, MemberForm, read_form
-from router.sandbox.classic.inbound import InboundBody, take_inbound
+from router.sandbox.classic.forms import ConversationForm, MemberForm, MessageForm, read_form
+from router.sandbox.classic.inbound import InboundBody, receive_message
 from router.sandbox.classic.members import add_member, change_member, make_member, remove_member
-from router.sandbox.classic.message_routes import TABLE as MESSAGES
+from router.sandbox.classic.messages import check_message, find_author, write_message
 from router.sandbox.classic.paging import page_wire, read_query
 from router.sandbox.classic.records import View, membership_wire
-from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark, origin_of, view_of
+from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark_of, origin_of, view_of
 from router.sandbox.clock import format_time
-from router.sandbox.middlewares import STATE, json_response
-from router.sandbox.v2.bodies import parse_body
+from router.sandbox.middlewares import STATE
 from router.sandbox.v2.conversations import full_wire
 
 if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
     from router.sandbox.classic.records import ClassicConversationRecord, ClassicMember
 
 _SERVICE: Final = "/v1/Services/{service}"
 _CONVERSATION: Final = "/Conversations/{conversation}"
 _PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
 _PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant}}"
+_MESSAGES: Final = f"{_CONVERSATION}/Messages"
 _STATES: Final = frozenset({"initializing", "active", "inactive", "closed"})
+_ORDERS: Final = frozenset({"asc", "desc"})
 
 
 async def post_conversation(request: web.Request) -> web.Response:
@@ -53,7 +56,7 @@ async def post_conversation(request: web.Request) -> web.Response:
 
 
 async def list_conversations(request: web.Request) -> web.Response:
-    """GET /Conversations, of one State or between StartDate and EndDate if asked so."""
+    """GET /Conversations, optionally of one State, and between StartDate and EndDate."""
     view, records = view_of(request), request.app[STATE].classic.conversations.ordered
     filters = {name: request.query.get(name) for name in ("StartDate", "EndDate", "State")}
     wanted = filters["State"]
@@ -61,14 +64,14 @@ async def list_conversations(request: web.Request) -> web.Response:
         raise refuse(20001, f"State {wanted} is not a state")
 
     def accepts(each: ClassicConversationRecord) -> bool:
-        day = format_time(each.created, 0)[:10]
+        day = format_time(each.created_at, 0)[:10]
         is_between = (filters["StartDate"] or day)[:10] <= day <= (filters["EndDate"] or day)[:10]
         return is_between and wanted in {None, each.state}
 
     query = read_query(request.query, f"{view.root}/Conversations", "conversations", filters)
     is_filtered = any(filters.values())
     return json_response(
-        page_wire(records, query, mark, lambda each: each.to_wire(view), accepts if is_filtered else None)
+        page_wire(records, query, mark_of, lambda each: each.to_wire(view), accepts if is_filtered else None)
     )
 
 
@@ -115,7 +118,7 @@ async def list_participants(request: web.Request) -> web.Response:
     url = f"{view.conversation(request.match_info['conversation'])}/Participants"
     query = read_query(request.query, url, "participants", {})
     return json_response(
-        page_wire(conversation.members.ordered, query, mark, lambda each: each.to_wire(account_sid, view))
+        page_wire(conversation.members.ordered, query, mark_of, lambda each: each.to_wire(account_sid, view))
     )
 
 
@@ -142,8 +145,50 @@ async def remove_participant(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
+async def post_message(request: web.Request) -> web.Response:
+    """POST Messages."""
+    form, view, state = await read_form(request, MessageForm), view_of(request), request.app[STATE]
+    check_message(conversation_of(request), form)
+    fields = {"ConversationSid": conversation_of(request).id, "Body": form.body, "Author": form.author}
+    form = form.model_copy(update=await ask(request, "onMessageAdd", fields))
+    conversation = conversation_of(request)
+    check_message(conversation, form)
+    member = find_author(conversation, form.author) if form.author else None
+    message = write_message(state, conversation, form, member, origin_of(request))
+    return json_response(message.to_wire(state.options.account_sid, view), 201)
+
+
+async def list_messages(request: web.Request) -> web.Response:
+    """GET Messages, the oldest first unless Order is desc."""
+    view, conversation = view_of(request), conversation_of(request)
+    account_sid, order = request.app[STATE].options.account_sid, request.query.get("Order", "asc")
+    if order not in _ORDERS:
+        raise refuse(20001, "Order is asc or desc")
+    url = f"{view.conversation(request.match_info['conversation'])}/Messages"
+    query = read_query(request.query, url, "messages", {"Order": request.query.get("Order")})
+    return json_response(
+        page_wire(
+            conversation.messages.ordered,
+            query,
+            mark_of,
+            lambda each: each.to_wire(account_sid, view),
+            is_descending=order == "desc",
+        )
+    )
+
+
+async def get_message(request: web.Request) -> web.Response:
+    """GET Messages/{IM}."""
+    view, conversation, sid = view_of(request), conversation_of(request), request.match_info["message"]
+    message = conversation.messages.get(sid)
+    if message is None:
+        path = f"/Conversations/{conversation.id}/Messages/{sid}"
+        raise missing(MESSAGE_NOT_FOUND, path, request.app[STATE].options.classic_not_found)
+    return json_response(message.to_wire(request.app[STATE].options.account_sid, view))
+
+
 async def list_participant_conversations(request: web.Request) -> web.Response:
-    """GET ParticipantConversations by Address or Identity, exactly, in order of conversation SID."""
+    """GET ParticipantConversations: exact matches of Address or Identity, in order of conversation SID."""
     view, state = view_of(request), request.app[STATE]
     filters = {name: request.query.get(name) for name in ("Identity", "Address")}
     identity, address = filters["Identity"], filters["Address"]
@@ -156,7 +201,7 @@ async def list_participant_conversations(request: web.Request) -> web.Response:
     maximum = state.options.classic_lookup_page_size
     query = read_query(request.query, f"{view.root}/ParticipantConversations", "conversations", filters, maximum)
 
-    def make(row: tuple[ClassicConversationRecord, ClassicMember]) -> dict[str, object]:
+    def make(row: tuple[ClassicConversationRecord, ClassicMember]) -> Wire:
         return membership_wire(*row, state.classic.users.get(row[1].identity or ""), view)
 
     return json_response(page_wire(found, query, lambda row: f"{row[0].id}/{row[1].id}", make))
@@ -165,20 +210,20 @@ async def list_participant_conversations(request: web.Request) -> web.Response:
 async def post_inbound(request: web.Request) -> web.Response:
     """POST /sandbox/classic/inbound: 201 if it opened a conversation, else 200."""
     state, body = request.app[STATE], parse_body(await request.read(), InboundBody)
-    taken = await take_inbound(state, body)
+    result = await receive_message(state, body)
     view = View(base_of(request), state.options.classic_service_sid)
     wire = {
-        "outcome": taken.outcome,
-        "conversation": taken.conversation.to_wire(view) if taken.conversation else None,
-        "participant": taken.member.to_wire(state.options.account_sid, view) if taken.member else None,
-        "message": taken.message,
-        "bridged": full_wire(state, taken.bridged) if taken.bridged else None,
+        "outcome": result.outcome,
+        "conversation": result.conversation.to_wire(view) if result.conversation else None,
+        "participant": result.member.to_wire(state.options.account_sid, view) if result.member else None,
+        "message": result.message,
+        "bridged": full_wire(state, result.bridged) if result.bridged else None,
     }
-    return json_response(wire, 201 if taken.outcome == "created" else 200)
+    return json_response(wire, 201 if result.outcome == "created" else 200)
 
 
 def _member(request: web.Request) -> ClassicMember:
-    """Return the member by SID, else by identity."""
+    """Return the member that the path names by SID or identity; raises RefusalError (404)."""
     conversation, name = conversation_of(request), request.match_info["participant"]
     by_identity = (each for each in conversation.members if each.identity == name)
     member = conversation.members.get(name) or next(by_identity, None)
@@ -200,7 +245,9 @@ _TABLE: Final = (
     ("POST", _PARTICIPANT, update_participant),
     ("DELETE", _PARTICIPANT, remove_participant),
     ("GET", "/ParticipantConversations", list_participant_conversations),
-    *MESSAGES,
+    ("POST", _MESSAGES, post_message),
+    ("GET", _MESSAGES, list_messages),
+    ("GET", f"{_MESSAGES}/{{message}}", get_message),
 )
 ROUTES: Final = (
     web.post("/sandbox/classic/inbound", post_inbound),

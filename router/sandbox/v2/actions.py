@@ -1,7 +1,7 @@
-"""Actions: an agent's message goes out. PENDING when accepted, then COMPLETED with a communication, or FAILED.
+"""Actions: messages from agents to customers. PENDING once accepted, then COMPLETED with a communication, or FAILED.
 
-Completing records the message as a communication of the sender and reports its delivery. No message leaves the
-sandbox. Only SMS, RCS, WHATSAPP and CHAT can be sent on; VOICE is receive-only.
+Completing an action records the message as a communication of its sender, with its delivery. No message leaves the
+sandbox. SMS, RCS, WHATSAPP and CHAT can send; VOICE only receives.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from router.core.addresses import Channel
 from router.sandbox.errors import invalid, not_found
 from router.sandbox.v2.communications import Utterance, party, record_communication, touch_communication
-from router.sandbox.v2.records import ActionRecord, Wire
+from router.sandbox.v2.records import ActionRecord
 
 if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import ActionPartyBody, ActionPayload, NewAction
     from router.sandbox.v2.records import ConversationRecord
@@ -25,14 +26,14 @@ KEEP_ACTIONS: Final = 1_000
 def create_action(
     state: SandboxState, conversation: ConversationRecord, body: NewAction
 ) -> tuple[ActionRecord, Utterance]:
-    """Accept an action; the caller completes it with the utterance later. Raises RefusalError (400)."""
+    """Accept an action, which the caller completes later with the utterance. Raises RefusalError (400)."""
     moment = state.clock.moment()
     message_sid = f"SM{state.entropy.getrandbits(128):032x}"
     utterance = _utterance(conversation, body.payload, message_sid)
     action = ActionRecord(
         id=state.make_id("conv_action", moment),
         moment=moment,
-        updated=moment,
+        updated_at=moment,
         conversation_id=conversation.id,
         type=state.options.action_type,
         related={"messageSid": message_sid},
@@ -46,10 +47,10 @@ def create_action(
 def complete_action(
     state: SandboxState, conversation: ConversationRecord, action: ActionRecord, utterance: Utterance
 ) -> None:
-    """End an action; does nothing for a conversation that was deleted or reset meanwhile."""
+    """Complete or fail an action; does nothing if its conversation was deleted or reset meanwhile."""
     if state.conversations.get(conversation.id) is not conversation:
         return
-    action.updated = action.completed = state.clock.moment()
+    action.updated_at = action.completed_at = state.clock.moment()
     if conversation.is_closed or state.options.action_outcome == "FAILED":
         action.status = "FAILED"
         action.failure_reason = "Conversation is closed" if conversation.is_closed else "Message could not be sent"
@@ -82,7 +83,7 @@ def _utterance(conversation: ConversationRecord, payload: ActionPayload, message
 
 
 def _end(conversation: ConversationRecord, body: ActionPartyBody, field: str) -> Wire:
-    """Find the address behind the three ways to name one end of a message."""
+    """Return one end of a message in wire form, from any of the three ways to name it."""
     if body.participant_id is None:
         channel, address = str(body.channel), str(body.address)
     else:
@@ -94,5 +95,5 @@ def _end(conversation: ConversationRecord, body: ActionPartyBody, field: str) ->
             raise invalid(f"{field}.channel", "does not name exactly one address of the participant")
         channel, address = found[0].channel, found[0].address
     if channel not in _SENDABLE:
-        raise invalid(f"{field}.channel", f"{channel} cannot be sent on")
+        raise invalid(f"{field}.channel", f"{channel} cannot send messages")
     return party(conversation, channel, address, body.participant_id)

@@ -1,40 +1,26 @@
-"""Request bodies of the public API as frozen models, with the API's limits; read once, at the edge.
+"""Request bodies of the v2 API as frozen models, with the API's limits: https://www.twilio.com/docs/api/conversations/v2.
 
-Fields that a model does not name are ignored, as the API's description allows. A body that does not fit is refused
-with a 400 that names the field. (Annotations are evaluated here: pydantic reads them.)
+(No `from __future__ import annotations`: pydantic evaluates them.)
 """
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from router.core.addresses import Channel
 from router.core.resources import ConversationStatus, ParticipantType
-from router.sandbox.errors import RefusalError, invalid
-
-if TYPE_CHECKING:
-    from aiohttp import web
+from router.sandbox.bodies import Body, Text, Url
 
 MAX_METADATA: Final = 8
-_JSON_TYPES: Final = frozenset({"application/json", "text/json"})
 
-Text = Annotated[str, StringConstraints(min_length=1)]
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
 Grouping = Literal[
     "GROUP_BY_PROFILE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
 ]
-
-
-class Body(BaseModel):
-    """What all bodies share."""
-
-    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
 
 
 class AddressBody(Body):
@@ -46,7 +32,7 @@ class AddressBody(Body):
 
 
 class InlineParticipant(Body):
-    """A participant inside POST /Conversations, and the body of a PUT, where nothing is required."""
+    """A participant of POST /Conversations, and the body of a PUT; no field is required."""
 
     type: ParticipantType | None = None
     name: str | None = None
@@ -61,21 +47,21 @@ class NewParticipantBody(InlineParticipant):
 
 
 class CallbackBody(Body):
-    """Where status callbacks go."""
+    """A URL of status callbacks."""
 
     url: Url
     method: Literal["POST", "GET"] = "POST"
 
 
 class TimeoutsBody(Body):
-    """Minutes from the last communication."""
+    """Minutes since the last communication."""
 
     inactive: int | None = Field(default=None, ge=1)
     closed: int | None = Field(default=None, ge=1)
 
 
 class ChannelSettingBody(Body):
-    """Settings of one channel; capture rules do not matter to a sandbox that is told what to capture."""
+    """Settings of one channel; capture rules are kept, but the sandbox captures on request only."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -83,7 +69,7 @@ class ChannelSettingBody(Body):
 
 
 class InlineConfiguration(Body):
-    """The `configuration` of POST /Conversations: alone, or over a Configuration."""
+    """The `configuration` of POST /Conversations: alone, or in place of parts of a Configuration."""
 
     conversation_grouping_type: Grouping | None = None
     memory_store_id: str | None = None
@@ -94,7 +80,7 @@ class InlineConfiguration(Body):
 
 
 class ConfigurationChange(Body):
-    """What the admin API can change of a configuration: channel by channel; the grouping type is fixed."""
+    """A change of a configuration by the admin API, channel by channel; the grouping type is fixed."""
 
     display_name: str | None = None
     description: str | None = None
@@ -123,13 +109,13 @@ class ReplaceConversation(Body):
 
 
 class PatchConfiguration(Body):
-    """The only thing of a conversation's configuration that can change; null goes back to the Configuration's."""
+    """The one part of a conversation's configuration that can change; null restores the Configuration's."""
 
     status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=20)
 
 
 class PatchConversation(Body):
-    """The body of PATCH /Conversations/{id}; `model_fields_set` tells null from absent."""
+    """The body of PATCH /Conversations/{id}; `model_fields_set` distinguishes null from absent."""
 
     name: str | None = None
     status: ConversationStatus | None = None
@@ -146,7 +132,7 @@ class PartyBody(Body):
 
 
 class ContentBody(Body):
-    """What was said; `transcription` only goes with TRANSCRIPTION."""
+    """Text of a communication; `transcription` goes with the type TRANSCRIPTION only."""
 
     type: Literal["TEXT", "TRANSCRIPTION"]
     text: str
@@ -165,7 +151,7 @@ class NewCommunication(Body):
 
 
 class ActionPartyBody(Body):
-    """Participant and channel, participant alone, or address and channel."""
+    """One end of a message: participant and channel, participant alone, or address and channel."""
 
     participant_id: str | None = None
     address: str | None = None
@@ -181,7 +167,7 @@ class ActionPartyBody(Body):
 
 
 class ActionContentBody(Body):
-    """What an action sends; no other keys are allowed."""
+    """Content of an action; other keys are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -192,7 +178,7 @@ class ActionContentBody(Body):
 
 
 class ActionPayload(Body):
-    """Who sends what to whom; `channelSettings` would be handed downstream."""
+    """Sender, recipients and content of an action; `channelSettings` are for the live API's downstream services."""
 
     sender: ActionPartyBody = Field(alias="from")
     to: tuple[ActionPartyBody, ...] = Field(min_length=1)
@@ -205,31 +191,3 @@ class NewAction(Body):
 
     type: Literal["SEND_MESSAGE"]
     payload: ActionPayload
-
-
-B = TypeVar("B", bound=BaseModel)
-
-
-async def read_body(request: "web.Request", model: type[B], *, form_status: int) -> B:
-    """Return the JSON body of `request` as `model`.
-
-    Raises RefusalError: `form_status` for anything but JSON by its content type, 400 for what does not fit.
-    """
-    if request.content_type not in _JSON_TYPES and not request.content_type.endswith("+json"):
-        raise RefusalError(form_status, f"Content-Type {request.content_type} is not supported, use application/json")
-    return parse_body(await request.read(), model)
-
-
-def parse_body(raw: bytes, model: type[B]) -> B:
-    """Return `raw` JSON as `model`; raises RefusalError (400) that names the first field at fault."""
-    try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        raise refuse(error) from error
-
-
-def refuse(error: ValidationError) -> RefusalError:
-    """Return the 400 for the first problem that pydantic found."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    return invalid(field or "body", first["msg"])

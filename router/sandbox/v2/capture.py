@@ -1,9 +1,9 @@
-"""Passive capture: what Twilio does when a message or call comes in on a captured number.
+"""Passive capture: what Twilio does with a message or call to a captured number.
 
-Finds the open conversation by the grouping rules or opens one, adds the sides that are missing, records what was
-said. Which types Twilio gives the sides is contradictory, so the caller may say them (null: no participant); by
-default the outer side is a CUSTOMER and ours what the switch `passive_agent_type` says. Never refused by a grouping
-conflict: traffic has to go somewhere.
+It finds the open conversation by the grouping rules or opens one, adds the missing sides as participants, and records
+the text. Sources contradict each other on the participants' types, so the caller may give them (null: no participant);
+by default the customer is a CUSTOMER and our side has the type of the switch `passive_agent_type`. A grouping conflict
+never refuses traffic.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pydantic import Field
 
 from router.core.addresses import Address, Channel
 from router.core.resources import AGENT_TYPES, ParticipantAddress, ParticipantType
-from router.sandbox.v2.bodies import AddressBody, Body, InlineParticipant, Text
+from router.sandbox.bodies import Body, Text
+from router.sandbox.v2.bodies import AddressBody, InlineParticipant
 from router.sandbox.v2.communications import Utterance, party, record_communication
 from router.sandbox.v2.configurations import find_configuration
 from router.sandbox.v2.conversations import new_conversation, open_conversation
@@ -24,13 +25,12 @@ from router.sandbox.v2.membership import (
     ParticipantDraft,
     find_collision,
     find_holder,
-    fix_anchor,
-    hold_ghost,
-    place,
-    rewrite,
+    hold_absent_customer,
+    insert,
+    pin_anchor,
+    replace,
 )
-from router.sandbox.v2.participants import make_draft
-from router.sandbox.v2.profiles import resolve_profile
+from router.sandbox.v2.participants import make_draft, resolve_profile
 
 if TYPE_CHECKING:
     from router.sandbox.state import SandboxState
@@ -41,14 +41,14 @@ if TYPE_CHECKING:
         ParticipantRecord,
     )
 
-#: On these a participant's address carries the call or classic conversation that it belongs to.
+#: Channels on which a participant's address carries the id of its call or classic conversation.
 _ADDRESS_CARRIES_ID: Final = frozenset({Channel.VOICE, Channel.CHAT, Channel.VIDEO})
 
 
 class CaptureBody(Body):
-    """The body of POST /sandbox/capture; `from` is the customer; without a `body` nothing is said (a call).
+    """The body of POST /sandbox/capture; `from` is the customer. Without a `body` (a call) no text is recorded.
 
-    `conversationId` puts it into that conversation, as TwiML can.
+    `conversationId` names the conversation, as TwiML can.
     """
 
     channel: Channel
@@ -64,77 +64,73 @@ class CaptureBody(Body):
 
 
 @dataclass(frozen=True, slots=True)
-class Captured:
-    """What came of it."""
+class CaptureResult:
+    """The conversation that took the traffic, and the communication that recorded it."""
 
     conversation: ConversationRecord
     communication: CommunicationRecord | None
     is_new: bool
 
 
-def capture(state: SandboxState, body: CaptureBody) -> Captured:
-    """Take in traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
+def capture(state: SandboxState, body: CaptureBody) -> CaptureResult:
+    """Capture traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
     first = next((each.id for each in state.configurations), "of the sandbox")
     settings = find_configuration(state.configurations, body.configuration_id or first).settings
-    member = _customer_side(state, body)
+    customer = _customer(state, body)
     named = body.conversation_id
-    conversation = state.find_open(named) if named else _find(state, settings, body, member)
+    conversation = state.find_open(named) if named else _find(state, settings, body, customer)
     is_new = conversation is None
     if conversation is None:
         conversation = new_conversation(state, settings)
-    fix_anchor(state, conversation, body.channel, Address(body.channel, body.to).canonical)
+    pin_anchor(state, conversation, body.channel, Address(body.channel, body.to).canonical)
     moved = _move_call(state, conversation, body)
-    added = _seat(state, conversation, body)
+    added = _add_sides(state, conversation, body)
     holder = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=body.sender)])
     if holder is None or holder.type in AGENT_TYPES:
-        hold_ghost(state, conversation, member)
+        hold_absent_customer(state, conversation, customer)
     if is_new:
         open_conversation(state, conversation, by_api=False)
     else:
-        told = [("PARTICIPANT_UPDATED", each) for each in moved] + [("PARTICIPANT_ADDED", each) for each in added]
-        for event_type, participant in told:
+        events = [("PARTICIPANT_UPDATED", each) for each in moved] + [("PARTICIPANT_ADDED", each) for each in added]
+        for event_type, participant in events:
             state.emit(conversation, event_type, participant.to_wire(state.text), by_api=False)
     communication = None if body.body is None else _record(state, conversation, body)
-    return Captured(conversation, communication, is_new)
+    return CaptureResult(conversation, communication, is_new)
 
 
-def _customer_side(state: SandboxState, body: CaptureBody) -> GroupingMember:
+def _customer(state: SandboxState, body: CaptureBody) -> GroupingMember:
     address = ParticipantAddress(channel=body.channel, address=body.sender)
     kind, profile_id = resolve_profile(state, ParticipantType.CUSTOMER, None, (address,))
     return GroupingMember(kind, profile_id, ((address.channel, address.as_address().canonical),))
 
 
 def _find(
-    state: SandboxState, settings: ConversationSettings, body: CaptureBody, member: GroupingMember
+    state: SandboxState, settings: ConversationSettings, body: CaptureBody, customer: GroupingMember
 ) -> ConversationRecord | None:
-    anchors = NO_ANCHORS.fix(body.channel, Address(body.channel, body.to).canonical)
-    claimed = keys_of(member, anchors, settings.grouping).claimed
+    anchors = NO_ANCHORS.pin(body.channel, Address(body.channel, body.to).canonical)
+    claimed = keys_of(customer, anchors, settings.grouping).claimed
     return find_collision(state, settings.configuration_id, claimed, has_inactive=True)
 
 
-def _seat(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
-    """Add the sides that have no participant yet."""
+def _add_sides(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
+    """Add the sides that are not participants yet."""
     agent_type = body.agent_type if "agent_type" in body.model_fields_set else state.options.passive_agent_type
     channel_id = body.channel_id if body.channel in _ADDRESS_CARRIES_ID else None
     sides = ((body.sender, body.customer_type, channel_id), (body.to, agent_type, None))
     drafts = []
-    for address, kind, correlation in sides:
+    for address, kind, side_id in sides:
         known = find_holder(conversation, [ParticipantAddress(channel=body.channel, address=address)])
-        is_next_call = known is not None and correlation is not None and not _holders(conversation, body, correlation)
+        is_next_call = known is not None and side_id is not None and not _holders(conversation, body, side_id)
         if kind is None or (known is not None and not (is_next_call and body.channel == Channel.VOICE)):
             continue
-        seat = AddressBody.model_construct(channel=body.channel, address=address, channel_id=correlation)
-        drafts.append(
-            make_draft(
-                state,
-                InlineParticipant.model_construct(type=kind, name=address, profile_id=None, addresses=(seat,)),
-            )
-        )
-    return place(state, conversation, drafts, is_checked=False)
+        addresses = (AddressBody.model_construct(channel=body.channel, address=address, channel_id=side_id),)
+        side = InlineParticipant.model_construct(type=kind, name=address, profile_id=None, addresses=addresses)
+        drafts.append(make_draft(state, side))
+    return insert(state, conversation, drafts, is_checked=False)
 
 
 def _move_call(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> list[ParticipantRecord]:
-    """Give the customer's address the CallSid of the next call, where the switch says so; returns who changed."""
+    """Give the customer's address the CallSid of the next call, if the switch says so; returns who was changed."""
     sid = body.channel_id
     if body.channel != Channel.VOICE or not sid or state.options.call_participant == "new":
         return []
@@ -145,16 +141,15 @@ def _move_call(state: SandboxState, conversation: ConversationRecord, body: Capt
     addresses = tuple(
         each.model_copy(update={"channel_id": sid}) if each.key == key else each for each in customer.addresses
     )
-    rewrite(
-        state, conversation, customer, ParticipantDraft(customer.type, customer.name, customer.profile_id, addresses)
-    )
+    draft = ParticipantDraft(customer.type, customer.name, customer.profile_id, addresses)
+    replace(state, conversation, customer, draft)
     return [customer]
 
 
 def _holders(
     conversation: ConversationRecord, body: CaptureBody, channel_id: str | None = None
 ) -> list[ParticipantRecord]:
-    """Return the participants at the customer's address, or those of them who are there for `channel_id`."""
+    """Return the participants with the customer's address, or only those with `channel_id` on it."""
     key = ParticipantAddress(channel=body.channel, address=body.sender).key
     return [
         participant

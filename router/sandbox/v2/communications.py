@@ -1,7 +1,7 @@
-"""Communications: recording what was said; each is traffic, which restarts the timers and wakes an INACTIVE one.
+"""Communications: recording them. Each is traffic, which restarts the timers and makes an INACTIVE conversation ACTIVE.
 
-Recording does not send anything; sending is an action. A `resourceId` that the conversation knows already updates
-its communication instead of adding another.
+Recording sends nothing; sending is an action. A `resourceId` that the conversation already has updates its
+communication instead of adding another.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from router.core.resources import ConversationStatus, ParticipantAddress
 from router.sandbox.errors import invalid
 from router.sandbox.v2.conversations import change_conversation
 from router.sandbox.v2.membership import find_holder
-from router.sandbox.v2.records import CommunicationRecord, Wire
+from router.sandbox.v2.records import CommunicationRecord
 
 if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewCommunication, PartyBody
     from router.sandbox.v2.records import ConversationRecord
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What shall be recorded; `author` and `recipients` in wire form."""
+    """The content of a communication to record; `author` and `recipients` are in wire form."""
 
     author: Wire
     recipients: tuple[Wire, ...]
@@ -36,7 +37,7 @@ class Utterance:
 def create_communication(
     state: SandboxState, conversation: ConversationRecord, body: NewCommunication
 ) -> CommunicationRecord:
-    """Record what the API was given; raises RefusalError (400) for a participant that is not there."""
+    """Record the communication of a request; raises RefusalError (400) for an unknown participant."""
     recipients = tuple(
         _party(conversation, each, f"recipients[{number}]") | {"deliveryStatus": "DELIVERED"}
         for number, each in enumerate(body.recipients)
@@ -58,7 +59,7 @@ def create_communication(
 def record_communication(
     state: SandboxState, conversation: ConversationRecord, utterance: Utterance, *, by_api: bool = True
 ) -> CommunicationRecord:
-    """Record or, by its resource id, update a communication, and tell it."""
+    """Record a communication or, if its resource id is known, update it."""
     known = conversation.communications.get(conversation.resources.get(utterance.resource_id or "", ""))
     if known is not None:
         known.author, known.recipients = utterance.author, list(utterance.recipients)
@@ -69,7 +70,7 @@ def record_communication(
     record = CommunicationRecord(
         id=state.make_id("conv_communication", moment),
         moment=moment,
-        updated=moment,
+        updated_at=moment,
         conversation_id=conversation.id,
         account_id=conversation.account_id,
         author=utterance.author,
@@ -88,13 +89,13 @@ def record_communication(
 def touch_communication(
     state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool = True
 ) -> None:
-    """Stamp a communication as changed and tell it."""
-    record.updated = state.clock.moment()
+    """Mark a communication as updated."""
+    record.updated_at = state.clock.moment()
     state.emit(conversation, "COMMUNICATION_UPDATED", record.to_wire(state.text), by_api=by_api)
 
 
 def party(conversation: ConversationRecord, channel: str, address: str, participant_id: str | None = None) -> Wire:
-    """Return author or recipient in wire form, with the participant that has the address."""
+    """Return an author or recipient in wire form, with the participant that has the address."""
     if participant_id is None:
         holder = find_holder(conversation, [ParticipantAddress(channel=channel, address=address)])
         participant_id = holder.id if holder else None
@@ -126,8 +127,8 @@ def _ids(record: CommunicationRecord) -> list[str]:
 def _take_traffic(
     state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord, *, by_api: bool
 ) -> None:
-    conversation.restarted = state.clock.now()
-    conversation.channels.add(record.author["channel"])
+    conversation.timers_started_at = state.clock.now()
+    conversation.traffic_channels.add(record.author["channel"])
     if conversation.status == ConversationStatus.INACTIVE:
         change_conversation(
             state, conversation, name=conversation.name, status=ConversationStatus.ACTIVE, by_api=by_api

@@ -1,7 +1,7 @@
-"""Configurations: read by the public API, written by the admin API only, and what a conversation makes of one.
+"""Configurations, which the public API reads and only the admin API writes, and the settings of a conversation.
 
-A conversation's settings are a Configuration's, overlaid with what POST /Conversations gave inline. Settings are
-shared by all conversations that have nothing of their own, so that 20,000 conversations hold one copy.
+A conversation's settings are those of its Configuration, with the inline configuration of POST /Conversations in their
+place. Conversations without an inline one share the settings, so that 20,000 conversations hold one copy.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from router.core.resources import Configuration
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.v2.bodies import CallbackBody, ChannelSettingBody
 from router.sandbox.v2.grouping import BY_ADDRESSES_AND_CHANNEL
-from router.sandbox.v2.records import Callback, ConfigurationRecord, ConversationSettings, Wire
+from router.sandbox.v2.records import Callback, ConfigurationRecord, ConversationSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from router.sandbox.bodies import Wire
     from router.sandbox.indexes import Timeline
     from router.sandbox.v2.bodies import ConfigurationChange, InlineConfiguration
 
-#: Shown of every configuration, also where it says nothing of them.
-_SHOWN: Final[Wire] = {
+#: Fields of every configuration, with the values of those that it does not set.
+_DEFAULTS: Final[Wire] = {
     "displayName": None,
     "description": None,
     "conversationGroupingType": BY_ADDRESSES_AND_CHANNEL,
@@ -36,9 +37,9 @@ _OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
 
 
 def load_configuration(given: Configuration | dict[str, Any], moment: int) -> ConfigurationRecord:
-    """Return the record of a configuration from the options, created at `moment` (µs).
+    """Return the record of a configuration of the options, created at `moment` (µs).
 
-    Raises ValidationError where it has no id.
+    Raises ValidationError if it has no id.
     """
     model = given if isinstance(given, Configuration) else Configuration.model_validate(given)
     wire = {name: value for name, value in model.to_wire().items() if name not in _OWN}
@@ -46,14 +47,14 @@ def load_configuration(given: Configuration | dict[str, Any], moment: int) -> Co
 
 
 def make_settings(configuration_id: str | None, wire: Wire) -> ConversationSettings:
-    """Return settings of a configuration in wire form."""
-    shown = _SHOWN | wire
+    """Return the settings of a configuration in wire form."""
+    full = _DEFAULTS | wire
     timeouts = {
-        channel.upper(): _timeouts(setting) for channel, setting in (shown["channelSettings"] or {}).items() if setting
+        channel.upper(): _timeouts(setting) for channel, setting in (full["channelSettings"] or {}).items() if setting
     }
-    shown["statusCallbacks"] = [each.wire() for each in make_callbacks(shown["statusCallbacks"] or ())]
-    callbacks = make_callbacks(shown["statusCallbacks"])
-    return ConversationSettings(configuration_id, shown["conversationGroupingType"], timeouts, callbacks, shown)
+    callbacks = make_callbacks(full["statusCallbacks"] or ())
+    full["statusCallbacks"] = [each.to_wire() for each in callbacks]
+    return ConversationSettings(configuration_id, full["conversationGroupingType"], timeouts, callbacks, full)
 
 
 def _timeouts(setting: Wire) -> tuple[int | None, int | None]:
@@ -62,7 +63,7 @@ def _timeouts(setting: Wire) -> tuple[int | None, int | None]:
 
 
 def make_callbacks(given: Iterable[Wire | CallbackBody]) -> tuple[Callback, ...]:
-    """Return callbacks of wire objects or of a body."""
+    """Return the callbacks of wire objects or bodies."""
     bodies = (each if isinstance(each, CallbackBody) else CallbackBody.model_validate(each) for each in given)
     return tuple(Callback(each.url, each.method) for each in bodies)
 
@@ -94,20 +95,18 @@ def find_configuration(configurations: Timeline[ConfigurationRecord], configurat
 
 
 def change_configuration(record: ConfigurationRecord, change: ConfigurationChange, moment: int) -> None:
-    """Change a configuration as the owner of the account would, at `moment` (µs).
-
-    Open conversations keep theirs if pinned.
+    """Change a configuration at `moment` (µs), as the account's owner would; pinned conversations keep their settings.
 
     Raises RefusalError (400) for another grouping type.
     """
     wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if wire.get("conversationGroupingType", record.settings.grouping) != record.settings.grouping:
         raise RefusalError(400, "conversationGroupingType: cannot be changed", field="conversationGroupingType")
-    if "channelSettings" in wire:  # channel by channel; null takes a channel out
+    if "channelSettings" in wire:  # channel by channel; null removes a channel
         channels = record.settings.wire["channelSettings"] | (wire["channelSettings"] or {})
         wire["channelSettings"] = {name: setting for name, setting in channels.items() if setting is not None}
     record.settings = make_settings(record.id, record.settings.wire | wire)
-    record.updated = moment
+    record.updated_at = moment
     record.version += 1
 
 

@@ -1,7 +1,7 @@
-"""Conversations: opening, changing, closing and deleting them, by the API and by the timers.
+"""Conversations: opening, changing, closing and deleting them, by the API and by timers.
 
-CLOSED is final: it frees the grouping keys, and every later write is refused. A deleted conversation is gone at once;
-its operation only tells so.
+CLOSED is final: it releases the grouping keys, and every later write is refused. A deleted conversation is gone at
+once; its operation reports it later.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from router.sandbox.errors import invalid
 from router.sandbox.state import KEEP_OPERATIONS
 from router.sandbox.v2.bodies import MAX_METADATA
 from router.sandbox.v2.configurations import make_callbacks, settings_for
-from router.sandbox.v2.membership import place, release_keys, release_resource_ids
-from router.sandbox.v2.participants import distinct, make_draft
-from router.sandbox.v2.records import ConversationRecord, OperationRecord, Wire
-from router.sandbox.v2.timers import next_step
+from router.sandbox.v2.membership import insert, release_keys, release_resource_ids
+from router.sandbox.v2.participants import make_draft, resolve_duplicates
+from router.sandbox.v2.records import ConversationRecord, OperationRecord
+from router.sandbox.v2.timers import next_change
 
 if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewConversation, PatchConversation, ReplaceConversation
     from router.sandbox.v2.records import ConversationSettings
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 def create_conversation(state: SandboxState, body: NewConversation) -> ConversationRecord:
     """Open a conversation with all its participants at once.
 
-    Raises RefusalError: 404 for the configuration, 409 if an open conversation holds the same grouping key.
+    Raises RefusalError: 404 for an unknown configuration, 409 if an open conversation holds the same grouping key.
     """
     settings = settings_for(state.configurations, body.configuration_id, body.configuration)
     conversation = new_conversation(state, settings, name=body.name, is_inline=body.configuration is not None)
     conversation.metadata = dict(body.metadata or {})
     drafts = [make_draft(state, each) for each in body.participants or ()]
-    place(state, conversation, distinct(drafts, state.options.duplicate_address))
+    insert(state, conversation, resolve_duplicates(drafts, state.options.duplicate_address))
     open_conversation(state, conversation)
     return conversation
 
@@ -42,23 +43,23 @@ def create_conversation(state: SandboxState, body: NewConversation) -> Conversat
 def new_conversation(
     state: SandboxState, settings: ConversationSettings, *, name: str | None = None, is_inline: bool = False
 ) -> ConversationRecord:
-    """Return a conversation that is not open yet."""
+    """Return a new conversation, which open_conversation makes visible."""
     moment = state.clock.moment()
     return ConversationRecord(
         id=state.make_id("conv_conversation", moment),
         moment=moment,
-        updated=moment,
+        updated_at=moment,
         account_id=state.options.account_sid,
         settings=settings,
         is_inline=is_inline,
         name=name,
         metadata={},
-        restarted=state.clock.now(),
+        timers_started_at=state.clock.now(),
     )
 
 
 def open_conversation(state: SandboxState, conversation: ConversationRecord, *, by_api: bool = True) -> None:
-    """Let everybody see the conversation, and tell of it and its participants."""
+    """Make the conversation visible, and emit the events of it and its participants."""
     state.conversations.add(conversation)
     state.schedule(conversation)
     state.emit(conversation, "CONVERSATION_CREATED", bare_wire(state, conversation), by_api=by_api)
@@ -67,7 +68,7 @@ def open_conversation(state: SandboxState, conversation: ConversationRecord, *, 
 
 
 def replace_conversation(state: SandboxState, conversation: ConversationRecord, body: ReplaceConversation) -> None:
-    """PUT: name and metadata that the body omits are cleared (switch: kept)."""
+    """PUT: name and metadata are cleared if the body omits them (switch: kept)."""
     is_kept = state.options.put_semantics == "merge"
     if body.metadata is not None or not is_kept:
         conversation.metadata = dict(body.metadata or {})
@@ -76,7 +77,7 @@ def replace_conversation(state: SandboxState, conversation: ConversationRecord, 
 
 
 def patch_conversation(state: SandboxState, conversation: ConversationRecord, body: PatchConversation) -> None:
-    """PATCH: metadata is merged, null removes a key or the name; raises RefusalError (400) past 8 entries."""
+    """PATCH: metadata is merged, null removes a key or the name; raises RefusalError (400) for over 8 entries."""
     given = body.model_fields_set
     metadata = conversation.metadata
     if "metadata" in given:
@@ -95,26 +96,26 @@ def patch_conversation(state: SandboxState, conversation: ConversationRecord, bo
 def change_conversation(
     state: SandboxState, conversation: ConversationRecord, *, name: str | None, status: str, by_api: bool = True
 ) -> None:
-    """Set name and status; told only if one of them is new, as the event's documentation says."""
-    is_new = (name, status) != (conversation.name, conversation.status)
+    """Set name and status; there is an event only if one of them changes, as its documentation says."""
+    is_changed = (name, status) != (conversation.name, conversation.status)
     if status == ConversationStatus.ACTIVE and conversation.status == ConversationStatus.INACTIVE:
-        conversation.restarted = state.clock.now()
+        conversation.timers_started_at = state.clock.now()
     conversation.name, conversation.status = name, str(status)
-    conversation.updated = state.clock.moment()
+    conversation.updated_at = state.clock.moment()
     if conversation.is_closed:
-        _bury(state, conversation)
+        _close(state, conversation)
     state.schedule(conversation)
-    if is_new:
+    if is_changed:
         state.emit(conversation, "CONVERSATION_UPDATED", bare_wire(state, conversation), by_api=by_api)
 
 
 def delete_conversation(state: SandboxState, conversation: ConversationRecord) -> OperationRecord:
-    """Delete the conversation and return the operation that a 202 names."""
-    _forget(state, conversation)
+    """Delete the conversation; returns the operation that the 202 names."""
+    _drop(state, conversation)
     moment = state.clock.moment()
-    completes = moment + round(state.options.operation_seconds * SECOND)
+    completes_at = moment + round(state.options.operation_seconds * SECOND)
     related = {"conversationId": conversation.id}
-    operation = OperationRecord(state.make_id("proc_job", moment), moment, completes, related)
+    operation = OperationRecord(state.make_id("proc_job", moment), moment, completes_at, related)
     state.operations[operation.id] = operation
     if len(state.operations) > KEEP_OPERATIONS:
         state.operations.popitem(last=False)
@@ -122,26 +123,22 @@ def delete_conversation(state: SandboxState, conversation: ConversationRecord) -
 
 
 def run_timers(state: SandboxState) -> None:
-    """Make every conversation inactive or closed whose time has come, and tell it."""
+    """Make conversations inactive or closed whose timers are due."""
     now = state.clock.now()
-    for at, conversation_id in state.timers.due(now):
-        conversation = state.conversations.get(conversation_id)
-        if conversation is None or conversation.timer_at != at:
-            continue
-        conversation.timer_at = None
-        step = next_step(conversation, state.settings_of(conversation), state.options.channel_timeout)
-        if step is not None and step[0] <= now:
-            change_conversation(state, conversation, name=conversation.name, status=step[1], by_api=False)
+    for conversation in state.timers.take_due(now):
+        change = next_change(conversation, state.settings_of(conversation), state.options.channel_timeout)
+        if change is not None and change[0] <= now:
+            change_conversation(state, conversation, name=conversation.name, status=change[1], by_api=False)
         else:
             state.schedule(conversation)
 
 
 def bare_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
-    """Return the conversation as events carry it: without its participants."""
+    """Return the conversation as events carry it, without its participants."""
     settings = state.settings_of(conversation)
     configuration = settings.wire
     if conversation.callbacks is not None:
-        configuration = configuration | {"statusCallbacks": [each.wire() for each in conversation.callbacks]}
+        configuration = configuration | {"statusCallbacks": [each.to_wire() for each in conversation.callbacks]}
     return {
         "id": conversation.id,
         "accountId": conversation.account_id,
@@ -150,27 +147,28 @@ def bare_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
         "name": conversation.name,
         "metadata": conversation.metadata,
         "createdAt": state.text(conversation.moment),
-        "updatedAt": state.text(conversation.updated),
+        "updatedAt": state.text(conversation.updated_at),
         "configuration": configuration,
     }
 
 
 def full_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
-    """Return the conversation as the API returns it: with all its participants."""
+    """Return the conversation as the API returns it, with all its participants."""
     participants = [each.to_wire(state.text) for each in conversation.participants]
     return bare_wire(state, conversation) | {"participants": participants}
 
 
-def _bury(state: SandboxState, conversation: ConversationRecord) -> None:
+def _close(state: SandboxState, conversation: ConversationRecord) -> None:
+    """Release the keys of a closed conversation, and drop the oldest closed ones beyond `keep_closed`."""
     release_keys(state, conversation)
     state.closed[conversation.id] = None
     while len(state.closed) > state.options.keep_closed:
         oldest = state.conversations.get(next(iter(state.closed)))
         if oldest is not None:
-            _forget(state, oldest)
+            _drop(state, oldest)
 
 
-def _forget(state: SandboxState, conversation: ConversationRecord) -> None:
+def _drop(state: SandboxState, conversation: ConversationRecord) -> None:
     if not conversation.is_closed:
         release_keys(state, conversation)
     state.closed.pop(conversation.id, None)

@@ -2,16 +2,17 @@
 
 The live API's key is not documented. Chosen here: a key pairs one *customer-side* address (of a CUSTOMER or UNKNOWN
 participant) with one *anchor* of the same channel. Anchors are the business addresses with which the conversation
-was opened on that channel (UNKNOWN ones where no agent was named, as passive capture may leave them; nobody, if the
-customer was alone), joined by the first agent that comes to a channel without one. Agents added later are no anchors,
-so that a consumer that joins never changes what the customer's next POST /Conversations hits. A conversation owns
-the keys of all its participants on all channels; a pair has no direction, since the API speaks of a set.
+was opened on that channel: those of agents, UNKNOWN ones where no agent was named (as passive capture may leave them),
+or the empty anchor if the customer was alone. The first agent on a channel without an agent becomes an anchor too.
+Agents added later do not, so that a consumer that joins never changes which conversation the customer's next POST
+/Conversations collides with. A conversation owns the keys of all its participants on all channels. A pair has no
+direction, since the API speaks of a set.
 
     ..._AND_CHANNEL_TYPE    the pair and the channel
     ..._ADDRESSES           the pair: SMS and WhatsApp of the same two numbers are one conversation
     GROUP_BY_PROFILE        the profile of a CUSTOMER; without one its address, whatever our side is. A customer known
-                            only by address meets one known by profile and the other way round; two different
-                            profiles at one address stay apart. An UNKNOWN has only its pair.
+                            only by address collides with one known by profile, and the reverse; two different
+                            profiles at one address do not collide. An UNKNOWN has only its pair.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Key = tuple[str, ...]
-#: channel to {anchor: is it an agent's}; the anchor "" stands for nobody
+#: channel to {anchor: whether it is an agent's}; the empty anchor "" is no address
 ChannelAnchors = dict[str, dict[str, bool]]
 
 BY_PROFILE: Final = "GROUP_BY_PROFILE"
@@ -34,7 +35,7 @@ BY_ADDRESSES_AND_CHANNEL: Final = "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TY
 
 
 class GroupingMember(NamedTuple):
-    """What grouping knows of a participant: type, profile, and addresses as (channel, canonical value)."""
+    """A participant as grouping compares it: type, profile, and addresses as (channel, canonical value)."""
 
     type: str
     profile_id: str | None
@@ -42,7 +43,7 @@ class GroupingMember(NamedTuple):
 
 
 class GroupingKeys(NamedTuple):
-    """`owned` is what a participant lets its conversation hold, `claimed` what no other may hold when it comes."""
+    """The keys of a participant: its conversation holds the `owned` ones; no other may hold a `claimed` one."""
 
     owned: frozenset[Key]
     claimed: frozenset[Key]
@@ -53,12 +54,12 @@ NO_KEYS: Final = GroupingKeys(frozenset(), frozenset())
 
 @dataclass(frozen=True, slots=True)
 class Anchors:
-    """The business addresses of a conversation, channel by channel; every change is a new value."""
+    """The business addresses of a conversation by channel; an immutable value."""
 
     channels: ChannelAnchors
 
     def admit(self, members: Iterable[GroupingMember]) -> Anchors:
-        """Return the anchors after `members` came together; the same object where they change nothing."""
+        """Return the anchors after `members` were added at once; the same object if they change nothing."""
         arrivals: dict[str, list[tuple[str, str]]] = {}
         for member in members:
             for channel, address in member.addresses:
@@ -71,13 +72,13 @@ class Anchors:
                 changed[channel] = after
         return Anchors(self.channels | changed) if changed else self
 
-    def fix(self, channel: str, address: str) -> Anchors:
-        """Return the anchors with our own `address` on `channel`, told by who captured the traffic."""
+    def pin(self, channel: str, address: str) -> Anchors:
+        """Return the anchors with our own `address` on `channel`, which captured traffic names."""
         before = self.channels.get(channel, {})
         return self if before.get(address) else Anchors(self.channels | {channel: before | {address: True}})
 
     def replace(self, old: GroupingMember, new: GroupingMember) -> Anchors:
-        """Return the anchors after a participant became another: an address that it gave up is no anchor more."""
+        """Return the anchors after a participant was replaced; an address that it gave up is an anchor no longer."""
         gone = set(old.addresses) - set(new.addresses) if old.type != ParticipantType.CUSTOMER else set()
         channels = dict(self.channels)
         for channel, address in gone:
@@ -105,7 +106,7 @@ def _arrive(before: dict[str, bool] | None, arrived: list[tuple[str, str]]) -> d
 
 
 def keys_of(member: GroupingMember, anchors: Anchors, grouping: str) -> GroupingKeys:
-    """Return the keys of one participant in a conversation with these anchors."""
+    """Return the keys of a participant in a conversation with these anchors."""
     if member.type in AGENT_TYPES:
         return NO_KEYS
     pairs = _pairs(member, anchors)
@@ -119,7 +120,7 @@ def keys_of(member: GroupingMember, anchors: Anchors, grouping: str) -> Grouping
 
 
 def _pairs(member: GroupingMember, anchors: Anchors) -> set[tuple[str, str, str]]:
-    """(channel, one, other) of each own address with each anchor; not with itself, and with nobody only if alone."""
+    """Return (channel, one, other) for each own address and other anchor; the empty anchor only if it is alone."""
     pairs = set()
     for channel, own in member.addresses:
         known = anchors.channels.get(channel, {"": False})

@@ -1,8 +1,8 @@
-"""Who sits in a conversation and which grouping keys that makes it hold: the one place that writes either index.
+"""The participants of a conversation and the grouping keys that it holds because of them: the one writer of both.
 
-Every change first works out what the conversation would claim anew, asks whether another open conversation of the
-same configuration holds it, and only then changes anything: a refused write leaves no trace. What a participant had
-claimed already is not asked for again, so that rewriting it unchanged never conflicts.
+Every change first computes the keys that the conversation would newly claim, checks that no other open conversation
+of the same configuration holds one, and only then changes anything: a refused write has no effect. Keys that a
+participant has claimed already are not checked again, so that replacing it unchanged never conflicts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantDraft:
-    """A participant as it shall be: body, defaults and profile put together."""
+    """The intended content of a participant: body, defaults and profile combined."""
 
     type: str
     name: str | None
@@ -32,20 +32,20 @@ class ParticipantDraft:
     addresses: tuple[ParticipantAddress, ...]
 
     def as_member(self) -> GroupingMember:
-        """Return what grouping looks at."""
+        """Return the participant as grouping compares it."""
         return GroupingMember(self.type, self.profile_id, canonical_pairs(self.addresses))
 
 
-def place(
+def insert(
     state: SandboxState,
     conversation: ConversationRecord,
     drafts: Iterable[ParticipantDraft],
     *,
     is_checked: bool = True,
 ) -> list[ParticipantRecord]:
-    """Put new participants into the conversation at once, without telling anybody.
+    """Add participants to the conversation at once, without an event.
 
-    Raises RefusalError (409) if the grouping collides, unless it is not `is_checked`, and changes nothing then.
+    Raises RefusalError (409) on a grouping collision, and changes nothing then; not if `is_checked` is false.
     """
     records = [_new_record(state, conversation, draft) for draft in drafts]
     members = {record.id: record.as_member() for record in records}
@@ -60,10 +60,10 @@ def place(
     return records
 
 
-def rewrite(
+def replace(
     state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord, draft: ParticipantDraft
 ) -> None:
-    """Make `participant` what `draft` says; raises RefusalError (409) if the grouping collides."""
+    """Replace the content of `participant` by `draft`, without an event; raises RefusalError (409) on a collision."""
     member = draft.as_member()
     anchors = conversation.anchors.replace(participant.as_member(), member)
     keys = _new_keys(conversation, anchors, {participant.id: member})
@@ -71,41 +71,41 @@ def rewrite(
     _release_addresses(state, conversation, participant)
     participant.type, participant.name = draft.type, draft.name
     participant.profile_id, participant.addresses = draft.profile_id, draft.addresses
-    participant.updated = state.clock.moment()
+    participant.updated_at = state.clock.moment()
     _hold_addresses(state, conversation, participant)
     _hold_keys(state, conversation, anchors, keys)
 
 
-def take_out(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
-    """Remove the participant; our address stays an anchor, so the customer's next message still comes here."""
+def remove(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
+    """Remove the participant, without an event; our address stays an anchor, so that the next message still matches."""
     conversation.participants.remove(participant.id)
     _release_addresses(state, conversation, participant)
     _exchange(state, conversation, participant.keys, NO_KEYS)
-    participant.updated = state.clock.moment()
+    participant.updated_at = state.clock.moment()
 
 
-def fix_anchor(state: SandboxState, conversation: ConversationRecord, channel: str, address: str) -> None:
-    """Hold our own (canonical) address as an anchor, whether or not a participant has it."""
-    anchors = conversation.anchors.fix(channel, address)
+def pin_anchor(state: SandboxState, conversation: ConversationRecord, channel: str, address: str) -> None:
+    """Make our own (canonical) address an anchor, whether or not a participant has it."""
+    anchors = conversation.anchors.pin(channel, address)
     _hold_keys(state, conversation, anchors, _new_keys(conversation, anchors, {}))
 
 
-def hold_ghost(state: SandboxState, conversation: ConversationRecord, member: GroupingMember) -> None:
-    """Hold the grouping keys of a customer side that is no participant."""
-    if member not in conversation.ghosts:
+def hold_absent_customer(state: SandboxState, conversation: ConversationRecord, member: GroupingMember) -> None:
+    """Hold the grouping keys of a customer who is not a participant."""
+    if member not in conversation.absent_customers:
         keys = keys_of(member, conversation.anchors, conversation.settings.grouping)
         _exchange(state, conversation, NO_KEYS, keys)
-        conversation.ghosts[member] = keys
+        conversation.absent_customers[member] = keys
 
 
 def release_keys(state: SandboxState, conversation: ConversationRecord) -> None:
-    """Free every grouping key of a conversation that closes."""
-    for keys in (*(each.keys for each in conversation.participants), *conversation.ghosts.values()):
+    """Release every grouping key of a conversation that closes."""
+    for keys in (*(each.keys for each in conversation.participants), *conversation.absent_customers.values()):
         _exchange(state, conversation, keys, NO_KEYS)
 
 
 def release_resource_ids(state: SandboxState, conversation: ConversationRecord) -> None:
-    """Free what the `channelId` filter finds a conversation by, when it goes."""
+    """Release the ids by which the `channelId` filter finds a conversation that is deleted."""
     for participant in conversation.participants:
         _release_addresses(state, conversation, participant)
     for each in conversation.communications:
@@ -115,7 +115,7 @@ def release_resource_ids(state: SandboxState, conversation: ConversationRecord) 
 def find_holder(
     conversation: ConversationRecord, addresses: Iterable[ParticipantAddress], apart_from: str | None = None
 ) -> ParticipantRecord | None:
-    """Return the participant that has one of `addresses` already."""
+    """Return the participant that has one of `addresses`."""
     for address in addresses:
         for participant_id in conversation.addresses.owners(address.key):
             if participant_id != apart_from:
@@ -131,7 +131,7 @@ def find_collision(
     *,
     has_inactive: bool,
 ) -> ConversationRecord | None:
-    """Return the open conversation that holds one of the `claimed` keys: an ACTIVE one, the oldest, if there are more.
+    """Return the open conversation that holds one of the `claimed` keys; of several an ACTIVE one, then the oldest.
 
     INACTIVE ones count only if `has_inactive`.
     """
@@ -158,7 +158,7 @@ def _new_record(state: SandboxState, conversation: ConversationRecord, draft: Pa
     return ParticipantRecord(
         id=state.make_id("conv_participant", moment),
         moment=moment,
-        updated=moment,
+        updated_at=moment,
         conversation_id=conversation.id,
         account_id=conversation.account_id,
         type=draft.type,
@@ -171,12 +171,12 @@ def _new_record(state: SandboxState, conversation: ConversationRecord, draft: Pa
 def _new_keys(
     conversation: ConversationRecord, anchors: Anchors, members: Mapping[str, GroupingMember]
 ) -> dict[str, GroupingKeys]:
-    """Return the new keys by participant id: of `members`, and of everybody if the anchors changed."""
-    concerned = dict(members)
+    """Return the new keys by participant id: of `members`, and of all participants if the anchors changed."""
+    affected = dict(members)
     if anchors is not conversation.anchors:
-        concerned = {each.id: each.as_member() for each in conversation.participants} | concerned
+        affected = {each.id: each.as_member() for each in conversation.participants} | affected
     grouping = conversation.settings.grouping
-    return {participant_id: keys_of(member, anchors, grouping) for participant_id, member in concerned.items()}
+    return {participant_id: keys_of(member, anchors, grouping) for participant_id, member in affected.items()}
 
 
 def _hold_keys(
@@ -190,13 +190,13 @@ def _hold_keys(
     if anchors is conversation.anchors:
         return
     conversation.anchors = anchors
-    for member, old in conversation.ghosts.items():
-        conversation.ghosts[member] = keys_of(member, anchors, conversation.settings.grouping)
-        _exchange(state, conversation, old, conversation.ghosts[member])
+    for member, old in conversation.absent_customers.items():
+        conversation.absent_customers[member] = keys_of(member, anchors, conversation.settings.grouping)
+        _exchange(state, conversation, old, conversation.absent_customers[member])
 
 
 def _exchange(state: SandboxState, conversation: ConversationRecord, old: GroupingKeys, new: GroupingKeys) -> None:
-    """Swap held keys; grouping happens within one configuration, and without one in a group of its own."""
+    """Swap the keys that the conversation holds; keys are scoped to a configuration, or to none."""
     scope = conversation.settings.configuration_id
     state.keys.discard(((scope, key) for key in old.owned), conversation.id)
     state.keys.add(((scope, key) for key in new.owned), conversation.id)

@@ -1,39 +1,41 @@
-"""What the sandbox keeps of each resource, and the wire form of each.
+"""The record of each v2 resource, and its wire form.
 
-Records are mutable and private to the sandbox; what leaves is a JSON object made on the spot. Times are moments
-(see clock), written by the `text` function that the caller passes, since the number of fraction digits is a switch.
+Records are mutable and private to the sandbox; responses and events get a JSON object made on the spot. Times are
+moments (see clock); `text` writes them, since the number of fraction digits is a switch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from router.core.resources import ConversationStatus, ParticipantAddress
 from router.sandbox.indexes import OwnerIndex, Timeline
 from router.sandbox.v2.grouping import NO_ANCHORS, NO_KEYS, Anchors, GroupingKeys, GroupingMember
 
+if TYPE_CHECKING:
+    from router.sandbox.bodies import Wire
+
 #: Writes a moment as the API's time.
 TimeText = Callable[[int], str]
-Wire = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """Where status callbacks go."""
+    """A URL of status callbacks."""
 
     url: str
     method: str = "POST"
 
-    def wire(self) -> Wire:
+    def to_wire(self) -> Wire:
         """Return the JSON object of the API."""
         return {"url": self.url, "method": self.method}
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationSettings:
-    """The effective configuration of a conversation; conversations of one configuration share one.
+    """The effective configuration of a conversation; the conversations of one Configuration share it.
 
     `timeouts` maps a channel to its (inactive, closed) minutes.
     """
@@ -47,27 +49,27 @@ class ConversationSettings:
 
 @dataclass(slots=True)
 class ConfigurationRecord:
-    """A configuration and the settings that conversations get from it."""
+    """A Configuration, and the settings that conversations get from it."""
 
     id: str
     moment: int
-    updated: int
+    updated_at: int
     version: int
     settings: ConversationSettings
 
     def to_wire(self, text: TimeText) -> Wire:
         """Return the JSON object of the API."""
-        times = {"createdAt": text(self.moment), "updatedAt": text(self.updated), "version": self.version}
+        times = {"createdAt": text(self.moment), "updatedAt": text(self.updated_at), "version": self.version}
         return {"id": self.id} | self.settings.wire | times
 
 
 @dataclass(slots=True)
 class ParticipantRecord:
-    """A participant, with the grouping keys that it gives its conversation."""
+    """A participant, with the grouping keys that its conversation holds because of it."""
 
     id: str
     moment: int
-    updated: int
+    updated_at: int
     conversation_id: str
     account_id: str
     type: str
@@ -77,7 +79,7 @@ class ParticipantRecord:
     keys: GroupingKeys = NO_KEYS
 
     def as_member(self) -> GroupingMember:
-        """Return what grouping looks at."""
+        """Return the participant as grouping compares it."""
         return GroupingMember(self.type, self.profile_id, canonical_pairs(self.addresses))
 
     def to_wire(self, text: TimeText) -> Wire:
@@ -94,17 +96,17 @@ class ParticipantRecord:
                 for each in self.addresses
             ],
             "createdAt": text(self.moment),
-            "updatedAt": text(self.updated),
+            "updatedAt": text(self.updated_at),
         }
 
 
 @dataclass(slots=True)
 class CommunicationRecord:
-    """A communication; `author`, `recipients` and `content` are in wire form, checked when they came."""
+    """A communication; `author`, `recipients` and `content` are in wire form, validated on arrival."""
 
     id: str
     moment: int
-    updated: int
+    updated_at: int
     conversation_id: str
     account_id: str
     author: Wire
@@ -126,23 +128,23 @@ class CommunicationRecord:
             "resourceId": self.resource_id,
             "recipients": [dict(each) for each in self.recipients],
             "createdAt": text(self.moment),
-            "updatedAt": text(self.updated),
+            "updatedAt": text(self.updated_at),
             "occurredAt": self.occurred_at or text(self.moment),
         }
 
 
 @dataclass(slots=True)
 class ActionRecord:
-    """An action; `related` grows as it completes."""
+    """An action; completing it adds to `related`."""
 
     id: str
     moment: int
-    updated: int
+    updated_at: int
     conversation_id: str
     type: str
     related: Wire
     status: str = "PENDING"
-    completed: int | None = None
+    completed_at: int | None = None
     failure_reason: str | None = None
 
     def to_wire(self, text: TimeText) -> Wire:
@@ -154,10 +156,10 @@ class ActionRecord:
             "conversationId": self.conversation_id,
             "related": dict(self.related),
             "createdAt": text(self.moment),
-            "updatedAt": text(self.updated),
+            "updatedAt": text(self.updated_at),
         }
-        if self.completed is not None:
-            wire["completedAt"] = text(self.completed)
+        if self.completed_at is not None:
+            wire["completedAt"] = text(self.completed_at)
         if self.failure_reason is not None:
             wire["failureReason"] = self.failure_reason
         return wire
@@ -165,22 +167,21 @@ class ActionRecord:
 
 @dataclass(slots=True)
 class ConversationRecord:
-    """A conversation and all that is in it.
+    """A conversation and its contents.
 
-    `ghosts` are customer sides that capture was told not to make participants of: they hold grouping keys all the
-    same. `channels` are those with traffic, `member_channels` those of participants. `restarted` is when the timers
-    began (see timers).
+    `absent_customers` are customers whom capture did not make participants, on request: they hold grouping keys all
+    the same. `resources` maps a resource id to its communication. Timers count from `timers_started_at` (see timers).
     """
 
     id: str
     moment: int
-    updated: int
+    updated_at: int
     account_id: str
     settings: ConversationSettings
     is_inline: bool
     name: str | None
     metadata: dict[str, str]
-    restarted: int
+    timers_started_at: int
     callbacks: tuple[Callback, ...] | None = None
     status: str = ConversationStatus.ACTIVE
     anchors: Anchors = NO_ANCHORS
@@ -189,27 +190,27 @@ class ConversationRecord:
     communications: Timeline[CommunicationRecord] = field(default_factory=Timeline)
     resources: dict[str, str] = field(default_factory=dict)
     actions: dict[str, ActionRecord] = field(default_factory=dict)
-    ghosts: dict[GroupingMember, GroupingKeys] = field(default_factory=dict)
-    channels: set[str] = field(default_factory=set)
+    absent_customers: dict[GroupingMember, GroupingKeys] = field(default_factory=dict)
+    traffic_channels: set[str] = field(default_factory=set)
     member_channels: set[str] = field(default_factory=set)
     timer_at: int | None = None
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it is closed, which is final."""
+        """Whether the conversation is closed, which is final."""
         return self.status == ConversationStatus.CLOSED
 
 
 @dataclass(slots=True)
 class OperationRecord:
-    """The work behind a 202 of the control plane."""
+    """The operation of a 202 of the control plane."""
 
     id: str
     moment: int
-    completes: int
+    completes_at: int
     related: Wire
 
 
 def canonical_pairs(addresses: tuple[ParticipantAddress, ...]) -> tuple[tuple[str, str], ...]:
-    """Return addresses as grouping compares them."""
+    """Return addresses as pairs of channel and canonical value, as grouping compares them."""
     return tuple((each.channel, each.as_address().canonical) for each in addresses)

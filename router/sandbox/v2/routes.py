@@ -1,7 +1,7 @@
-"""The public API under /v2: each handler reads the request, calls one operation and writes its outcome.
+"""The public API under /v2: each handler reads the request, calls one operation and returns its result.
 
-Handlers await the body first and never again before they return, so each write is one atomic step. The classic API
-under /v1 is served from classic_routes.
+Handlers await the body first and never again before they return, so each write is one atomic step. Reference:
+https://www.twilio.com/docs/api/conversations/v2.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.core.resources import ConversationStatus
-from router.sandbox.classic import routes as classic_routes
+from router.sandbox.bodies import json_response, read_body
 from router.sandbox.errors import invalid, not_found
 from router.sandbox.indexes import moment_of
-from router.sandbox.middlewares import STATE, json_response
+from router.sandbox.middlewares import STATE
 from router.sandbox.state import KEEP_OPERATIONS
 from router.sandbox.v2.actions import complete_action, create_action, find_action
 from router.sandbox.v2.bodies import (
@@ -28,7 +28,6 @@ from router.sandbox.v2.bodies import (
     NewParticipantBody,
     PatchConversation,
     ReplaceConversation,
-    read_body,
 )
 from router.sandbox.v2.communications import create_communication
 from router.sandbox.v2.configurations import find_configuration
@@ -46,8 +45,8 @@ from router.sandbox.v2.participants import add_participant, replace_participant
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.sandbox.v2.bodies import B
-    from router.sandbox.v2.records import ConversationRecord, OperationRecord, Wire
+    from router.sandbox.bodies import B, Wire
+    from router.sandbox.v2.records import ConversationRecord, OperationRecord
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -67,7 +66,7 @@ async def post_conversation(request: web.Request) -> web.Response:
 
 
 async def list_conversations(request: web.Request) -> web.Response:
-    """GET /Conversations: `status` may repeat, `channelId` finds by what participants and communications carry."""
+    """GET /Conversations: `status` may repeat; `channelId` matches the ids of participants and communications."""
     state, query = request.app[STATE], _page_query(request, "conversations")
     statuses = request.query.getall("status", [])
     if unknown := set(statuses) - set(ConversationStatus):
@@ -103,7 +102,7 @@ async def change_conversation(request: web.Request) -> web.Response:
 
 
 async def remove_conversation(request: web.Request) -> web.Response:
-    """DELETE /Conversations/{id}: 202 with an operation; one `Idempotency-Key` gets one operation for ever."""
+    """DELETE /Conversations/{id}: 202 with an operation, the same one for the same `Idempotency-Key`."""
     state, key = request.app[STATE], request.headers.get("Idempotency-Key")
     if key is not None and not _UUID.fullmatch(key):
         raise invalid("Idempotency-Key", "is not a UUID")
@@ -155,7 +154,7 @@ async def post_communication(request: web.Request) -> web.Response:
 
 
 async def list_communications(request: web.Request) -> web.Response:
-    """GET Communications, of one `channelId` if asked so."""
+    """GET Communications, optionally of one `channelId`."""
     state, conversation = request.app[STATE], _conversation(request)
     channel_id = request.query.get("channelId")
     page = take_page(
@@ -176,7 +175,7 @@ async def get_communication(request: web.Request) -> web.Response:
 
 
 async def post_action(request: web.Request) -> web.Response:
-    """POST Actions: 202, and the action completes right after (switch: later)."""
+    """POST Actions: 202; the action completes right after the response (switch: later)."""
     body = await _body(request, NewAction)
     state, conversation = request.app[STATE], _open_conversation(request)
     action, utterance = create_action(state, conversation, body)
@@ -192,7 +191,7 @@ async def get_action(request: web.Request) -> web.Response:
 
 
 async def list_configurations(request: web.Request) -> web.Response:
-    """GET Configurations, of one `memoryStoreId` if asked so."""
+    """GET Configurations, optionally of one `memoryStoreId`."""
     state, store = request.app[STATE], request.query.get("memoryStoreId")
     page = take_page(
         state.configurations.ordered,
@@ -216,12 +215,12 @@ async def get_operation(request: web.Request) -> web.Response:
     operation = state.operations.get(operation_id)
     if operation is None:
         raise not_found("Operation", operation_id)
-    is_done = state.clock.now() >= operation.completes
+    is_done = state.clock.now() >= operation.completes_at
     wire: Wire = {
         "operationId": operation.id,
         "status": "COMPLETED" if is_done else "PENDING",
         "createdAt": state.text(operation.moment),
-        "completedAt": state.text(operation.completes) if is_done else None,
+        "completedAt": state.text(operation.completes_at) if is_done else None,
         "statusUrl": _status_url(request, operation),
         "related": operation.related,
     }
@@ -251,7 +250,6 @@ def _status_url(request: web.Request, operation: OperationRecord) -> str:
 
 
 ROUTES: Final = (
-    *classic_routes.ROUTES,
     web.post(CONVERSATIONS, post_conversation),
     web.get(CONVERSATIONS, list_conversations),
     web.get(CONVERSATION, get_conversation),

@@ -12,7 +12,8 @@ from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from tests.sandbox.classic.test_api import Classic
 from tests.sandbox.classic.test_official_client import LinkedHttpClient, shown, told
 from tests.sandbox.classic.test_webhooks import TOLD, hook  # noqa: F401 # a fixture
-from tests.sandbox.harness import ACCOUNT, CUSTOMER, KEY, OURS, SECRET, until
+from tests.sandbox.harness import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
+from tests.support.waiting import until
 
 
 @pytest.fixture

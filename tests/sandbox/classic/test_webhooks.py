@@ -11,7 +11,8 @@ from twilio.request_validator import RequestValidator
 
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from tests.sandbox.classic.test_api import PAIR, Classic
-from tests.sandbox.harness import ACCOUNT, CUSTOMER, OURS, TOKEN, basic, start_site, until
+from tests.sandbox.harness import ACCOUNT, CUSTOMER, OURS, TOKEN, basic, start_site
+from tests.support.waiting import until
 
 EVENTS = tuple(
     f"on{what}{how}"
@@ -83,7 +84,7 @@ async def told(start, hook):
 
 
 async def settled(classic):
-    await until(lambda: classic.sandbox.state.classic_hooks.pending == 0)
+    await until(lambda: classic.sandbox.state.classic_webhooks.pending == 0)
 
 
 async def inbound(classic, **body):
@@ -268,7 +269,7 @@ async def test_nobody_listens(told):
     """A hook that is not there lets everything pass, and its events are counted as failed, once each."""
     classic = await told(classic_pre_webhook_url="http://127.0.0.1:1/", classic_post_webhook_url="http://127.0.0.1:1/")
     assert (await inbound(classic))["outcome"] == "created"
-    assert classic.sandbox.state.classic_hooks.counts["failed"] == 3
+    assert classic.sandbox.state.classic_webhooks.counts["failed"] == 3
 
 
 async def test_asking_about_rest_calls(told, hook):
@@ -408,7 +409,7 @@ async def test_reset_drops_what_waits(told, hook):
     sid = (await classic.form("/Conversations", {}, **TOLD)).body["sid"]
     await classic.form(f"/Conversations/{sid}", {"FriendlyName": "x"}, **TOLD)
     await classic.sandbox.post("/sandbox/reset")
-    assert classic.sandbox.state.classic_hooks.pending == 0
+    assert classic.sandbox.state.classic_webhooks.pending == 0
     await inbound(classic)
     assert hook.kinds == ["onConversationAdd", "onConversationAdded", "onParticipantAdded", "onMessageAdded"]
     assert sid not in {form.get("ConversationSid") for _, form in hook.seen}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.harness import CUSTOMER, OURS, pair, seat, until
+from tests.sandbox.harness import CUSTOMER, OURS, pair, seat
+from tests.support.waiting import until
 
 AUTHOR = {"address": CUSTOMER, "channel": "SMS"}
 RECIPIENT = {"address": OURS, "channel": "SMS"}

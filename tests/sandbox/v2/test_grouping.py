@@ -228,4 +228,4 @@ def test_anchors_are_values():
     assert (alone, joined) == (Anchors({"SMS": {"": False}}), Anchors({"SMS": {"": False, OURS: True}}))
     assert joined.admit([later]) is joined
     assert joined.replace(customer, customer) is joined
-    assert joined.fix("SMS", OURS) is joined
+    assert joined.pin("SMS", OURS) is joined

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from router.sandbox.clock import VirtualClock
-from tests.sandbox.harness import BY_CHANNEL, CONFIGURATIONS, CUSTOMER, OURS, opening, pair, until
+from tests.sandbox.harness import BY_CHANNEL, CONFIGURATIONS, CUSTOMER, OURS, opening, pair
+from tests.support.waiting import until
 
 MINUTE = 60
 
@@ -184,7 +185,7 @@ async def test_an_inline_timeout_overrides(start_timed):
 
 async def test_timers_run_without_requests(start_timed, monkeypatch):
     """Time that passes by itself closes conversations as well."""
-    monkeypatch.setattr("router.sandbox.app.TICK", 0.001)
+    monkeypatch.setattr("router.sandbox.app.TIMER_PERIOD", 0.001)
     now = [1_700_000_000_000_000]
     sandbox = await start_timed(clock=lambda: now[0], SMS=(None, 1))
     conversation = await sandbox.open()

@@ -1,0 +1,62 @@
+"""JSON bodies: requests are read once, at the edge, into frozen models; responses are made on the spot.
+
+Fields that a model does not name are ignored, as the API's description allows. A body that does not fit its model is
+refused with a 400 that names the field. (No `from __future__ import annotations`: pydantic evaluates them.)
+"""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from router.sandbox.errors import RefusalError, invalid
+
+_JSON_TYPES: Final = frozenset({"application/json", "text/json"})
+
+#: A JSON object of the API.
+Wire = dict[str, Any]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
+
+
+class Body(BaseModel):
+    """A JSON object with camelCase names."""
+
+    model_config = ConfigDict(alias_generator=to_camel, frozen=True, extra="ignore")
+
+
+B = TypeVar("B", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[B], *, form_status: int) -> B:
+    """Read the JSON body of `request` into `model`.
+
+    Raises RefusalError: `form_status` for a Content-Type other than JSON, 400 for a body that does not fit.
+    """
+    if request.content_type not in _JSON_TYPES and not request.content_type.endswith("+json"):
+        raise RefusalError(form_status, f"Content-Type {request.content_type} is not supported, use application/json")
+    return parse_body(await request.read(), model)
+
+
+def parse_body(raw: bytes, model: type[B]) -> B:
+    """Parse JSON into `model`; raises RefusalError (400) that names the first wrong field."""
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise refuse_body(error) from error
+
+
+def refuse_body(error: ValidationError) -> RefusalError:
+    """Return the 400 for the first problem that pydantic found."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    return invalid(field or "body", first["msg"])
+
+
+def json_response(body: object, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """Return a response with a JSON body."""
+    return web.Response(
+        body=orjson.dumps(body), status=status, headers=headers, content_type="application/json", charset="utf-8"
+    )

@@ -1,0 +1,119 @@
+"""Webhooks of classic conversations: signed forms to one pre-action and one post-action URL of the service.
+
+Only events in the filters are sent; an empty list sends none. REST calls send them only with the header
+`X-Twilio-Webhook-Enabled: true`. A post-action webhook is sent once, with the order, duplicates, delay and drops of
+the status callbacks' switches. A pre-action webhook is waited for: 4xx and 5xx reject the change, 200 with JSON
+modifies the fields that may be modified, and without a response in time the change proceeds unmodified. Rules:
+https://www.twilio.com/docs/conversations-classic/conversations-webhooks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlencode
+
+import orjson
+
+from router.core.signing.form import parse_form
+from router.core.signing.twilio import sign
+from router.sandbox.deliveries import OK, Deliverer, called_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from router.sandbox.deliveries import CallbackDelivery
+    from router.sandbox.options import SandboxOptions
+
+#: The fields that the response to a pre-action webhook may modify, by event type.
+MODIFIABLE: Final = {
+    "onConversationAdd": frozenset({"friendly_name"}),
+    "onConversationUpdate": frozenset({"friendly_name"}),
+    "onMessageAdd": frozenset({"body", "author", "attributes"}),
+    "onMessageUpdate": frozenset({"body", "author", "attributes"}),
+}
+_REJECTED: Final = range(400, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The cause of an event: the REST API, or anything else (SDK, an inbound message, a timer)."""
+
+    source: Literal["API", "SDK"] = "SDK"
+    identity: str | None = None
+    has_webhooks: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The response to a pre-action webhook."""
+
+    is_rejected: bool = False
+    changes: dict[str, str] = field(default_factory=dict)
+
+
+class ClassicWebhooks(Deliverer):
+    """Publishes events after a change, and asks for a verdict before it; `counts` is about post-action webhooks."""
+
+    def publish(self, conversation_sid: str, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> None:
+        """Send a post-action webhook in the background, if it is subscribed to; never raises."""
+        if self._session is None:
+            return
+        options = self._options()
+        url = options.classic_post_webhook_url
+        if url is not None and _is_subscribed(options, event_type, origin):
+            self._enqueue(conversation_sid, url, _form(options, event_type, fields, origin), event_type)
+
+    async def ask(self, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> Verdict:
+        """Send a pre-action webhook and wait for its verdict; without a subscription nothing is modified."""
+        if self._session is None:
+            return Verdict()
+        options = self._options()
+        url = options.classic_pre_webhook_url
+        if url is None or not _is_subscribed(options, event_type, origin):
+            return Verdict()
+        response = await self._exchange(url, _form(options, event_type, fields, origin), options)
+        if response is None or response[0] not in _REJECTED:
+            return Verdict(changes=_read_changes(event_type, response))
+        return Verdict(is_rejected=True)
+
+    async def _deliver(self, delivery: CallbackDelivery) -> bool:
+        response = await self._exchange(delivery.url, delivery.body, self._options())
+        return response is not None and response[0] in OK
+
+    async def _exchange(self, url: str, body: bytes, options: SandboxOptions) -> tuple[int, bytes] | None:
+        """Sign and post a form once; returns status and body of the response, None without one in time."""
+        url = called_url(url)
+        headers = {
+            "Content-Type": "application/x-www-form-urlencoded",
+            "X-Twilio-Signature": sign(options.auth_token, url.encode(), parse_form(body)),
+        }
+        return await self._post(url, body, headers, patience=options.classic_webhook_timeout_seconds, is_read=True)
+
+
+def _is_subscribed(options: SandboxOptions, event_type: str, origin: Origin) -> bool:
+    return origin.has_webhooks and event_type in options.classic_webhook_filters
+
+
+def _form(options: SandboxOptions, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> bytes:
+    """Return the form: the common parameters, and those of the event that have a value."""
+    common = {
+        "AccountSid": options.account_sid,
+        "EventType": event_type,
+        "Source": origin.source,
+        "ClientIdentity": origin.identity,
+    }
+    given = {name: value for name, value in (common | dict(fields)).items() if value is not None}
+    return urlencode(given).encode()
+
+
+def _read_changes(event_type: str, response: tuple[int, bytes] | None) -> dict[str, str]:
+    if response is None or response[0] not in OK:
+        return {}
+    try:
+        data: Any = orjson.loads(response[1])
+    except orjson.JSONDecodeError:
+        return {}
+    allowed = MODIFIABLE.get(event_type, frozenset())
+    given = data if isinstance(data, dict) else {}
+    return {name: value for name, value in given.items() if name in allowed and isinstance(value, str)}
