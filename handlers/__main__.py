@@ -1,4 +1,7 @@
-"""The command line of the consumers: `python -m handlers NAME`. Exit status: 0 done, 2 wrong settings or usage."""
+"""The command line of the consumers: `python -m handlers NAME`.
+
+Exit status: 0 done, 1 failed, 2 wrong settings or usage.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Return the parser; its help lists the handlers with a line each."""
+    """Return the parser; its help has a line for each handler."""
     width = max(map(len, HANDLERS))
     lines = [
         f"  {name:<{width}}  {(inspect.getdoc(row.make) or '').partition(chr(10))[0]} (target {row.target})"

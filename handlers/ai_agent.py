@@ -1,23 +1,21 @@
 """The AI agent: joins the conversation of every participant that it is given, and answers.
 
-It answers whoever joined, and what they say where its `reply` wants to be asked for that.
+It answers those who joined, and what they say if its `reply` asks for communications. It joins under
+ROUTER_AI_AGENT_ADDRESS; where that is not set or does not fit the channel, under our side's address of the entry; else
+as the single agent that is in the conversation already. A classic conversation it joins as the chat user AI_IDENTITY
+(see handlers.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is silent.
 
-It joins under ROUTER_AI_AGENT_ADDRESS on the customer's channel, without one (or where it does not fit the channel)
-at our side's address of the entry, else as the single agent that sits there. What it answers comes from `reply` (see
-replies); by default ROUTER_AI_AGENT_GREETING, and nothing at all while that is empty.
-
-A message goes out once per entry. Where it is not known whether it did (the process died, the answer was lost), the
-conversation's communications are searched for it before it is sent again, and who was stopped between beginning and
-sending looks too. Known gap: a message that the API accepted and took longer than SETTLE to record is sent twice, and
-so is one that was on its way to the API for so long; one in doubt counts as sent where the same words went out in the
-minute before its entry. What becomes of a message after the API took it is not followed.
-
-A classic conversation it joins and answers as the chat user AI_IDENTITY (see handlers.classic).
+A message is sent once per entry. If it is unknown whether it was sent (the process died or was stopped, the answer was
+lost), the conversation is searched for it before it is sent again. Known gaps: a message that needs longer than SETTLE
+to reach the API and be recorded is sent twice; a message in doubt counts as sent if the same text was sent in the
+minute before its entry. What happens to a message after the API accepted it is not followed.
+https://www.twilio.com/docs/api/conversations/v2/action
 """
 
 from __future__ import annotations
 
 import time
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -26,8 +24,8 @@ from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.joiners import Joiners
 from handlers.joining import fits
+from handlers.joins import REFUSALS, JoinOutcome, JoinRequest, JoinResult
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
-from handlers.seats import REFUSALS, How, Joined, Seat
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
 from router.core.entries import CommunicationData, JoinedData
@@ -44,14 +42,23 @@ if TYPE_CHECKING:
     from router.core.resources import ParticipantAddress
     from router.process.apis import Apis
 
-#: Channels that can send; on the others an agent only listens.
+#: Channels on which the API can send; on the others the agent joins and is silent.
 SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.CHAT})
-#: Seconds that a message gets to appear among the communications before it counts as never sent.
+#: Seconds in which a message must appear among the communications, or it counts as not sent.
 SETTLE: Final = 10.0
-#: Seconds after its beginning in which a message may be sent: well before a successor stops waiting for it.
-PROMPT: Final = SETTLE / 2
+#: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
+SEND_WITHIN: Final = SETTLE / 2
 #: µs by which our clock may be ahead of the API's.
-SKEW: Final = 60_000_000
+CLOCK_SKEW: Final = 60_000_000
+
+
+class ReplyOutcome(StrEnum):
+    """The outcome of an answer, for the log."""
+
+    SENT = "sent"
+    FOUND = "found"  # an earlier try had sent it
+    SILENT = "silent"  # the reply gave no text
+    CANNOT_SEND = "channel cannot send"
 
 
 class AiAgent:
@@ -78,41 +85,47 @@ class AiAgent:
 
     @property
     def reactions(self) -> dict[str, Reaction]:
-        """What it reacts to: communications only where its reply is asked for them, else they cost nothing."""
-        reactions: dict[str, Reaction] = {JoinedData.type: self.joined}
+        """The reactions; one to communications only if the reply asks for them, so that they cost nothing otherwise."""
+        reactions: dict[str, Reaction] = {JoinedData.type: self.on_joined}
         if is_asked_for(self._reply, CommunicationData.type):
-            reactions[CommunicationData.type] = self.heard
+            reactions[CommunicationData.type] = self.on_communication
         return reactions
 
-    async def heard(self, entry: Entry, effect: Effect) -> HandlerResult:
-        """Answer what a participant said, where there is something to say; whoever speaks has a seat."""
+    async def on_communication(self, entry: Entry, effect: Effect) -> HandlerResult:
+        """Answer what a participant said; join first, if there is an answer."""
         data = data_of(entry, CommunicationData)
         if not _can_send(data):
-            return HandlerResult("channel cannot send")
-        if not await effect.once("reply", lambda _: ask(self._reply, entry)):
-            return HandlerResult("silent")
-        joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
+            return HandlerResult(ReplyOutcome.CANNOT_SEND)
+        if not await self._text(entry, effect):
+            return HandlerResult(ReplyOutcome.SILENT)
+        joined = await self._join(data, effect)
         if joined.participant_id is None:
             return HandlerResult(joined.how, level="warning")
-        said = await self._answer(entry, data, effect, joined.participant_id)
-        return HandlerResult(said, {"participant": joined.participant_id})
+        outcome = await self._answer(entry, data, effect, joined.participant_id)
+        return HandlerResult(outcome, {"participant": joined.participant_id})
 
-    async def joined(self, entry: Entry, effect: Effect) -> HandlerResult:
-        """Join the conversation, and answer where there is something to say."""
+    async def on_joined(self, entry: Entry, effect: Effect) -> HandlerResult:
+        """Join the conversation, and answer if there is an answer."""
         data = data_of(entry, JoinedData)
-        joined = Joined.model_validate_json(await effect.once("join", lambda _: self._join(data)))
+        joined = await self._join(data, effect)
         if joined.participant_id is None:
             return HandlerResult(joined.how, level="warning")
-        said = await self._answer(entry, data, effect, joined.participant_id)
-        return HandlerResult(joined.how, {"participant": joined.participant_id, "reply": said})
+        outcome = await self._answer(entry, data, effect, joined.participant_id)
+        return HandlerResult(joined.how, {"participant": joined.participant_id, "reply": outcome})
 
-    async def _join(self, data: ParticipantData) -> str:
-        address = await self._find_address(data)
-        if address is None:
-            return Joined(how=How.NO_ADDRESS).model_dump_json()
-        seat = Seat(ParticipantType.AI_AGENT, address, self._name)
-        joiner = self._joiners.of(data.account_id)
-        return (await joiner.join(data.account_id, data.conversation.id, seat)).model_dump_json()
+    async def _text(self, entry: Entry, effect: Effect) -> str:
+        return await effect.once("reply", lambda _: ask(self._reply, entry))
+
+    async def _join(self, data: ParticipantData, effect: Effect) -> JoinResult:
+        async def join(_: Doubt | None) -> str:
+            address = await self._find_address(data)
+            if address is None:
+                return JoinResult(how=JoinOutcome.NO_ADDRESS).model_dump_json()
+            request = JoinRequest(ParticipantType.AI_AGENT, address, self._name)
+            joiner = self._joiners.of(data.account_id, data.conversation.id)
+            return (await joiner.join(data.conversation.id, request)).model_dump_json()
+
+        return JoinResult.model_validate_json(await effect.once("join", join))
 
     async def _find_address(self, data: ParticipantData) -> Address | None:
         if is_classic(data.conversation.id):
@@ -121,28 +134,30 @@ class AiAgent:
             return Address(data.channel, self._address)
         if data.recipient is not None and data.recipient.channel == data.channel:
             return Address(data.channel, data.recipient.address)
-        return await self._joiners.of(data.account_id).find_seat(data.conversation.id, data.channel)
+        joiner = self._joiners.of(data.account_id, data.conversation.id)
+        return await joiner.find_our_address(data.conversation.id, data.channel)
 
     async def _answer(self, entry: Entry, data: ParticipantData, effect: Effect, participant_id: str) -> str:
-        """Return what was said, in a word for the log: sent, found, silent, or why it could not be."""
+        """Send the reply once; returns a ReplyOutcome, or the ending because of which nothing was sent."""
         if not _can_send(data):
-            return "channel cannot send"
-        text = await effect.once("reply", lambda _: ask(self._reply, entry))
+            return ReplyOutcome.CANNOT_SEND
+        text = await self._text(entry, effect)
         if not text:
-            return "silent"
+            return ReplyOutcome.SILENT
         message = self._message(entry, data, participant_id, text)
         try:
             return await effect.once("send", partial(self._send, message, effect, self._clock()))
         except REFUSALS:
-            ending = await self._joiners.of(data.account_id).ending(data.conversation.id, data.participant.id)
+            joiner = self._joiners.of(data.account_id, data.conversation.id)
+            ending = await joiner.find_ending(data.conversation.id, data.participant.id)
             if ending is None:
                 raise
-            return ending  # it has closed or gone meanwhile, or the customer has left: nobody needs an answer
+            return ending  # the conversation or the customer is gone, so no answer is needed
 
-    def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> _Message | ClassicText:
+    def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
         api = self._apis.of(data.account_id)
         if not is_classic(data.conversation.id):
-            return _Message(api.v2, entry, data, participant_id, text)
+            return V2Text(api.v2, entry, data, participant_id, text)
         return ClassicText(
             api.classic,
             data.conversation.id,
@@ -152,32 +167,33 @@ class AiAgent:
             service_sid=api.account.classic_service_sid,
         )
 
-    async def _send(self, message: _Message | ClassicText, effect: Effect, begun: float, doubt: Doubt | None) -> str:
-        """Send it, unless it went out or may still appear; `begun` is from before the step was begun."""
+    async def _send(self, message: V2Text | ClassicText, effect: Effect, begun_at: float, doubt: Doubt | None) -> str:
+        """Send a message unless it was sent or may still appear; `begun_at` is from before the step was begun."""
         if doubt is not None:
-            if await message.is_there():
-                return "found"
+            if await message.is_recorded():
+                return ReplyOutcome.FOUND
             if doubt.age < self._settle:
                 raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
-            begun = self._clock()
+            begun_at = self._clock()
             await effect.again("send")
-        if self._clock() - begun > PROMPT:
-            raise NotYetError("its sending was begun too long ago: another may have sent it", delay=PROMPT)
-        return await message.send()
+        if self._clock() - begun_at > SEND_WITHIN:
+            raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
+        await message.send()
+        return ReplyOutcome.SENT
 
 
 def _can_send(data: ParticipantData) -> bool:
-    """Tell whether an answer can reach the customer; a classic conversation sends on every channel that it has."""
+    """Tell whether an answer can reach the customer; a classic conversation sends on all its channels."""
     return data.channel in SENDING or is_classic(data.conversation.id)
 
 
 def _earliest(entry: Entry) -> int:
-    """Return since when an answer to the entry can have been sent, in µs by the API's clock."""
-    return (to_microseconds(entry.time) or 0) - SKEW
+    """Return the earliest time at which an answer to the entry can have been sent, in µs by the API's clock."""
+    return (to_microseconds(entry.time) or 0) - CLOCK_SKEW
 
 
-class _Message:
-    """One text from us to the customer of an entry."""
+class V2Text:
+    """One text from our participant to the customer of an entry, in a v2 conversation."""
 
     def __init__(
         self, client: ConversationsV2, entry: Entry, data: ParticipantData, participant_id: str, text: str
@@ -185,46 +201,45 @@ class _Message:
         self._client = client
         self._data = data
         self._text = text
-        self._ours = participant_id
+        self._author_id = participant_id
         self._since = _earliest(entry)
 
-    async def send(self) -> str:
-        """Start the action."""
-        data, conversation_id = self._data, self._data.conversation.id
-        sender = ActionParty(participant_id=self._ours, channel=data.channel)
+    async def send(self) -> None:
+        """Start the action that sends it."""
+        data = self._data
+        sender = ActionParty(participant_id=self._author_id, channel=data.channel)
         customer = ActionParty(participant_id=data.participant.id, channel=data.channel)
         await self._client.send_message(
-            conversation_id, sender, [customer], text=self._text, channel_settings=await self._settings()
+            data.conversation.id, sender, [customer], text=self._text, channel_settings=await self._channel_settings()
         )
-        return "sent"
 
-    async def _settings(self) -> dict[str, str] | None:
-        """CHAT is bridged through a classic conversation, which the channelId of the customer's address names."""
+    async def _channel_settings(self) -> dict[str, str] | None:
+        """Return the classic conversation through which CHAT is sent: the channelId of the customer's address."""
         data = self._data
         if data.channel != Channel.CHAT:
             return None
         channel_id = _chat_id(data.participant.addresses)
-        if channel_id is None and isinstance(data, CommunicationData):  # it tells no more than who spoke
+        if channel_id is None and isinstance(data, CommunicationData):  # such an entry has no channelId
             customer = await self._client.fetch_participant(data.conversation.id, data.participant.id)
             channel_id = _chat_id(customer.addresses)
         return {"channelId": channel_id} if channel_id else None
 
-    async def is_there(self) -> bool:
-        """Tell whether the conversation holds the text from us to the customer since the entry."""
+    async def is_recorded(self) -> bool:
+        """Tell whether the conversation contains the text from us to the customer, since the entry."""
         async for one in self._client.list_communications(self._data.conversation.id, page_size=1000):
-            if self._is_it(one):
+            if self._is_ours(one):
                 return True
         return False
 
-    def _is_it(self, communication: Communication) -> bool:
+    def _is_ours(self, communication: Communication) -> bool:
         author, text = communication.author, (communication.content or {}).get("text")
-        if author is None or author.participant_id != self._ours or not isinstance(text, str):
+        if author is None or author.participant_id != self._author_id or not isinstance(text, str):
             return False
         receivers = {one.participant_id for one in communication.recipients if one.participant_id}
         if text.strip() != self._text.strip() or (receivers and self._data.participant.id not in receivers):
             return False
-        written = to_microseconds(communication.created_at)
-        return written is None or written >= self._since
+        created_at = to_microseconds(communication.created_at)
+        return created_at is None or created_at >= self._since
 
 
 def _chat_id(addresses: Iterable[EntryParticipantAddress | ParticipantAddress]) -> str | None:

@@ -2,15 +2,14 @@
 
 To add a handler:
 
-1. Write `handlers/<name>.py` with a factory `make_<name>(ports: Ports) -> Handler`: a dict from type of entry
-   ("participant.joined", ...) to `async def reaction(entry, effect) -> Result`. What must not happen twice goes
-   through `effect.once("step", do)`. The first line of the factory's docstring is what `--help` shows.
-2. Add one row to HANDLERS below: its name, the target whose participants it gets, and a group of its own. A group
-   gets every entry of its target, beside the groups that are there already and without disturbing them.
-3. Run `python -m handlers <name>`; a new group begins with the oldest entry that its stream still holds.
+1. Write `handlers/<name>.py` with a factory `make_<name>(ports: Ports) -> Handler`. A Handler maps types of entries
+   ("participant.joined", ...) to `async def reaction(entry, effect) -> HandlerResult`. A reaction does through
+   `effect.once("step", do)` what must not happen twice. `--help` shows the first line of the factory's docstring.
+2. Add a row to HANDLERS below: name, target, and a consumer group of its own. Every group gets every entry of its
+   target, independently of other groups.
+3. Run `python -m handlers <name>`. A new group begins with the oldest entry of its stream.
 
-A group that is in the table once and whose handler never runs again keeps its stream from being trimmed: remove it
-with XGROUP DESTROY.
+The group of a handler that no longer runs keeps its stream from being trimmed: remove it with XGROUP DESTROY.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ if TYPE_CHECKING:
 
     from router.settings.model import Settings
 
-#: Settings without which no consumer works.
+#: Settings that every consumer needs.
 REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)
 
 
 class HandlerRow(NamedTuple):
-    """A handler: whose participants it gets, its consumer group, and what makes it."""
+    """A handler: the target whose entries it gets, its consumer group, and its factory."""
 
     target: Target
     group: str
@@ -60,7 +59,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) -> StreamConsumer:
-    """Return the consumer that feeds a handler with the participants of its target."""
+    """Return the consumer that gives a handler the entries of its target."""
     settings, keys = ports.settings, ports.keys
     return StreamConsumer(
         redis=ports.redis,
@@ -78,7 +77,7 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
 
 @asynccontextmanager
 async def consuming(name: str, settings: Settings, row: HandlerRow | None = None) -> AsyncIterator[StreamConsumer]:
-    """Consume while the block runs. Raises SettingsError where the handler's own configuration is wrong."""
+    """Consume while the block runs; raises SettingsError if the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
     redis = connect(settings.redis)
     apis = make_apis(settings)
@@ -88,7 +87,7 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
         handler = row.make(ports)
         await ensure_answering(redis)
         consumer = make_consumer(name, row, ports, handler)
-        async with consumer.running(), _beside(handler, pause=settings.retry_delay):
+        async with consumer.running(), _in_background(handler, pause=settings.retry_delay):
             yield consumer
     finally:
         await apis.close()
@@ -96,23 +95,23 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
 
 
 @asynccontextmanager
-async def _beside(handler: Handler, *, pause: float) -> AsyncIterator[None]:
-    """Run what a handler does in the background while the block runs; what fails is started again after `pause` s."""
+async def _in_background(handler: Handler, *, pause: float) -> AsyncIterator[None]:
+    """Run the handler's background while the block runs; if it fails it is started again after `pause` seconds."""
     if handler.background is None:
         yield
         return
-    task = asyncio.create_task(_keep(handler.background, pause), name="background")
+    task = asyncio.create_task(_restart(handler.background, pause), name="background")
     try:
         yield
     finally:
         await end(task)
 
 
-async def _keep(background: Callable[[], Awaitable[None]], pause: float) -> None:
+async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> None:
     while True:
         try:
             await background()
-        except Exception as error:  # noqa: BLE001 - the composition root of the background: logged, and started again
+        except Exception as error:  # noqa: BLE001 - logged, and started again
             log("background.failed", level="warning", error=describe(error))
         await asyncio.sleep(pause)
 
@@ -122,7 +121,7 @@ async def consume(name: str, settings: Settings) -> int:
     return await run_consumer(consuming(name, settings), settings, handler=name)
 
 
-#: name: (target, group, factory). One row is a handler.
+#: The handlers by name.
 HANDLERS: Final[dict[str, HandlerRow]] = {
     "ai_agent": HandlerRow(Target.AI_AGENT, "ai-agent", make_ai_agent),
     "human_agent": HandlerRow(Target.HUMAN_AGENT, "human-agent", make_human_agent),

@@ -1,95 +1,99 @@
-"""Classic conversations, which the v2 API cannot join: a consumer enters them as a chat user and writes as one.
+"""Classic conversations, which the v2 API cannot join: a consumer joins as a chat user and writes as one.
 
-Only identities sit there: the number on the customer's channel is the conversation's own and nobody's seat. Joining
-twice is joining once: the API refuses the second time (50433, in a group MMS 50437), and then who is there is us. The
-identity is noted as our own before, so that its webhook announces nobody. A message that is written is sent by the
-API to everybody else in the conversation, on the channel of each.
+Only identities can join: our number on the customer's channel belongs to the conversation. If the identity is a
+participant already, the API refuses with 50433 (in a group MMS 50437), and that participant is ours. The identity is
+stored as our own first, so that the webhook of its joining announces nobody. The API sends a message to all other
+participants, each on its own channel.
+https://www.twilio.com/docs/conversations-classic/api/conversation-participant-resource
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from handlers.seats import REFUSALS, How, Joined
+from handlers.joins import REFUSALS, JoinOutcome, JoinResult, may_have_joined
 from router.core.addresses import Address, Channel
 from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
-from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
+from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
-    from handlers.seats import Seat
+    from handlers.joins import JoinRequest
     from router.conversations import ClassicConversations
     from router.core.classic.resources import ClassicMessage
     from router.streams.store.ledgers import Store
 
-#: As whom the AI agent sits and writes.
+#: The identity as which the AI agent joins and writes.
 AI_IDENTITY: Final = "ai-agent"
 
 
 class ClassicJoiner:
-    """Joins classic conversations of one account; `service_sid` None is its default service.
+    """The joiner of an account's classic conversations (see Joiner); without `service_sid`, of its default service."""
 
-    Raises the client's ApiError where the API is away or refuses for good.
-    """
-
-    def __init__(self, client: ClassicConversations, store: Store, *, service_sid: str | None = None) -> None:
+    def __init__(
+        self, client: ClassicConversations, store: Store, account_id: str, *, service_sid: str | None = None
+    ) -> None:
         self._client = client
         self._store = store
+        self._account_id = account_id
         self._service_sid = service_sid
 
-    async def join(self, account_id: str, conversation_sid: str, seat: Seat) -> Joined:
-        """Take the seat, which is an identity; one at a number is TAKEN. Safe to repeat."""
-        if seat.address.channel != Channel.CHAT:
-            return Joined(how=How.TAKEN)
+    async def join(self, conversation_id: str, request: JoinRequest) -> JoinResult:
+        """Add the identity of the request; any other address is TAKEN."""
+        if request.address.channel != Channel.CHAT:
+            return JoinResult(how=JoinOutcome.TAKEN)
         try:
-            return await self._enter(account_id, conversation_sid, seat.address)
+            return await self._add(conversation_id, request.address)
         except REFUSALS:
-            ending = await self.ending(conversation_sid)
+            ending = await self.find_ending(conversation_id)
             if ending is None:
                 raise
-            return Joined(how=ending)
+            return JoinResult(how=ending)
 
-    async def ending(self, conversation_sid: str) -> How | None:
-        """Return how a conversation has ended, None if it is open."""
+    async def find_our_address(self, _conversation_id: str, _channel: str) -> Address | None:
+        """Return None: the conversation's own number is not an address to join with."""
+        return None
+
+    async def find_ending(self, conversation_id: str, _customer_id: str | None = None) -> JoinOutcome | None:
+        """Fetch the conversation; a customer who left a classic one is not noticed."""
         try:
-            conversation = await self._client.fetch_conversation(conversation_sid, service_sid=self._service_sid)
+            conversation = await self._client.fetch_conversation(conversation_id, service_sid=self._service_sid)
         except NotFoundError:
-            return How.GONE
-        return How.CLOSED if conversation.state == ClassicState.CLOSED else None
+            return JoinOutcome.GONE
+        return JoinOutcome.CLOSED if conversation.state == ClassicState.CLOSED else None
 
-    async def _enter(self, account_id: str, conversation_sid: str, address: Address) -> Joined:
-        await self._store.add_own_addresses(account_id, [address])
+    async def _add(self, conversation_id: str, address: Address) -> JoinResult:
+        await self._store.add_own_addresses(self._account_id, [address])
         member = NewClassicParticipant(identity=address.value)
         try:
-            created = await self._client.create_participant(conversation_sid, member, service_sid=self._service_sid)
+            created = await self._client.create_participant(conversation_id, member, service_sid=self._service_sid)
         except (RequestError, NotFoundError, ConflictError, UnavailableError) as error:
-            if isinstance(error, UnavailableError) and had_no_effect(error):
+            # A 404 too may hide a success: https://support.twilio.com/hc/en-us/articles/50009103572635
+            found = await self._find(conversation_id, address.value) if may_have_joined(error) else None
+            if found is None:
                 raise
-            # It is there already, or the answer was lost, or (an oddity of the API) a 404 hides that it was done.
-            seen = await self._find(conversation_sid, address.value)
-            if seen is None:
-                raise
-            return Joined(how=How.ADOPTED if is_already_there(error) else How.JOINED, participant_id=seen)
-        return Joined(how=How.JOINED, participant_id=created.sid)
+            how = JoinOutcome.ADOPTED if is_already_there(error) else JoinOutcome.JOINED
+            return JoinResult(how=how, participant_id=found)
+        return JoinResult(how=JoinOutcome.JOINED, participant_id=created.sid)
 
-    async def _find(self, conversation_sid: str, identity: str) -> str | None:
+    async def _find(self, conversation_id: str, identity: str) -> str | None:
         try:
-            found = await self._client.fetch_participant(conversation_sid, identity, service_sid=self._service_sid)
+            found = await self._client.fetch_participant(conversation_id, identity, service_sid=self._service_sid)
         except NotFoundError:
             return None
         return found.sid
 
 
 class ClassicText:
-    """One text from `author`, an identity of ours, to everybody else in a classic conversation.
+    """One text from `author`, an identity of ours, to all others in a classic conversation.
 
-    `since` (µs) is when it can have been written at the earliest.
+    `since` (µs) is the earliest time at which it can have been sent.
     """
 
     def __init__(
         self,
         client: ClassicConversations,
-        conversation_sid: str,
+        conversation_id: str,
         *,
         author: str,
         text: str,
@@ -97,28 +101,27 @@ class ClassicText:
         service_sid: str | None = None,
     ) -> None:
         self._client = client
-        self._conversation_sid = conversation_sid
+        self._conversation_id = conversation_id
         self._author = author
         self._text = text
-        self._since = since // 1_000_000 * 1_000_000  # times of the API have whole seconds
+        self._since = since // 1_000_000 * 1_000_000  # the API's times have whole seconds
         self._service_sid = service_sid
 
-    async def send(self) -> str:
-        """Write it."""
+    async def send(self) -> None:
+        """Create the message."""
         await self._client.create_message(
-            self._conversation_sid, author=self._author, body=self._text, service_sid=self._service_sid
+            self._conversation_id, author=self._author, body=self._text, service_sid=self._service_sid
         )
-        return "sent"
 
-    async def is_there(self) -> bool:
-        """Tell whether the conversation holds it; the newest messages are looked at until they are too old."""
-        async for message in self._client.list_messages(self._conversation_sid, service_sid=self._service_sid):
-            written = to_microseconds(message.date_created)
-            if written is not None and written < self._since:
+    async def is_recorded(self) -> bool:
+        """Tell whether the conversation contains the message; messages are read from the newest back to `since`."""
+        async for message in self._client.list_messages(self._conversation_id, service_sid=self._service_sid):
+            created_at = to_microseconds(message.date_created)
+            if created_at is not None and created_at < self._since:
                 return False
-            if self._is_it(message):
+            if self._is_ours(message):
                 return True
         return False
 
-    def _is_it(self, message: ClassicMessage) -> bool:
+    def _is_ours(self, message: ClassicMessage) -> bool:
         return message.author == self._author and (message.body or "").strip() == self._text.strip()

@@ -1,7 +1,7 @@
-"""One entry on its way through a handler: read, handled once, reported.
+"""One entry in a handler: parsed, handled once, reported by one log line and one count.
 
-An entry that cannot be read is poison. One that had ended before (redelivered between its end and its
-acknowledgement, or replayed) is acknowledged in silence: result "repeated". One log line and one count per entry.
+An entry that cannot be parsed is poison. One that was finished before (redelivered between its end and its
+acknowledgement, or replayed) is only acknowledged: result "repeated".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def subject_of(delivery: Delivery) -> str:
-    """Return the conversation of an entry, whose entries stay in order; never raises."""
+    """Return the conversation of an entry, the subject within which order is kept; never raises."""
     try:
         return str(orjson.loads(delivery.fields[b"event"])["data"]["conversation"]["id"])
     except (orjson.JSONDecodeError, LookupError, TypeError):
@@ -36,18 +36,18 @@ def subject_of(delivery: Delivery) -> str:
 
 
 def account_of(delivery: Delivery) -> str:
-    """Return the account of an entry; raises LookupError or ValueError for what is none."""
+    """Return the account of an entry; raises LookupError or ValueError if it is not an entry."""
     return str(orjson.loads(delivery.fields[b"event"])["data"]["account_id"])
 
 
-def describe(error: ValidationError) -> str:
-    """Return what does not fit and where, without the values: they are people's addresses."""
+def _describe(error: ValidationError) -> str:
+    """Return the problems and their places, without the values, which are people's addresses."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     return "; ".join(f"{'.'.join(map(str, one['loc'])) or 'event'}: {one['msg']}" for one in problems)
 
 
 class Consumption:
-    """Handles the entries of one group; `attempt` is what a StreamConsumer calls. `clock` is in seconds."""
+    """Handles the entries of one group; a StreamConsumer calls `attempt`. `clock` is in seconds."""
 
     def __init__(
         self, name: str, handler: Handler, effects: Effects, *, clock: Callable[[], float] = time.monotonic
@@ -59,16 +59,16 @@ class Consumption:
 
     async def attempt(self, delivery: Delivery) -> Verdict:
         """Handle one delivery."""
-        begun = self._clock()
+        started_at = self._clock()
         try:
             entry = read_entry(delivery.fields.get(b"event", b""))
         except ValidationError as error:
-            return Poison(f"not an entry: {describe(error)}")
+            return Poison(f"not an entry: {_describe(error)}")
         try:
             result = await self._handle(entry, delivery.stream.partition)
         except NotYetError as error:
             return Later(str(error), error.delay, is_unsure=True)
-        self._report(entry, result, (self._clock() - begun) * 1000)
+        self._report(entry, result, (self._clock() - started_at) * 1000)
         return Done()
 
     async def _handle(self, entry: Entry, partition: int) -> HandlerResult:
@@ -76,9 +76,9 @@ class Consumption:
         if reaction is None:
             return HandlerResult("ignored")
         effect = self._effects.of(partition, entry.id)
-        ended = await effect.outcome()
-        if ended is not None:
-            return HandlerResult("repeated", {"earlier": ended})
+        earlier = await effect.outcome()
+        if earlier is not None:
+            return HandlerResult("repeated", {"earlier": earlier})
         result = await reaction(entry, effect)
         await effect.end(result.word)
         return result
@@ -86,12 +86,12 @@ class Consumption:
     def _report(self, entry: Entry, result: HandlerResult, milliseconds: float) -> None:
         metrics.count("router_consumed", self._name, result.word)
         data = entry.data
-        about_one = data if isinstance(data, ParticipantData) else None
+        participant_data = data if isinstance(data, ParticipantData) else None
         fields = {
             "conversation": data.conversation.id,
-            "customer": about_one.participant.id if about_one else None,
-            "channel": about_one.channel if about_one else None,
-            "address": mask(about_one.address) if about_one else None,
+            "customer": participant_data.participant.id if participant_data else None,
+            "channel": participant_data.channel if participant_data else None,
+            "address": mask(participant_data.address) if participant_data else None,
         }
         line = fields | dict(result.fields)
         log(

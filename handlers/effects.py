@@ -1,12 +1,13 @@
-"""Effects that happen once per entry although an entry may be delivered more than once: claim, do, mark.
+"""Effects that happen once per entry, although an entry may be delivered more than once: claim, do, mark.
 
-An entry's effect consists of named steps, kept in Redis under (group, entry id) for LIFE. Guaranteed: a step that is
-marked done is never done again, over redeliveries, restarts and replays of its dead letter; its value is kept. A step
-that was begun and not marked is done again, and is told so (`Doubt`), because only it knows how to look whether it
-had its effect. Known gaps: between an effect and its mark lies a moment that only looking can bridge; a process that
-hangs for longer than its heartbeat and wakes up in the middle of a step may do it beside its successor; what is
-redelivered after LIFE is new. Where replicas are waited for (ROUTER_REDIS_WAIT), a step begins only once they know of
-it; else a failover may forget that it was begun.
+The handling of an entry consists of named steps, stored in Redis under (group, entry id) for LIFE. Guarantee: a step
+that is marked done is never done again, over redeliveries, restarts and replays of dead letters, and its value is kept.
+A step that was begun and not marked is in doubt: it is done again with a `Doubt`, because only the step itself can find
+out whether it had its effect.
+
+Known gaps: a process may die between an effect and its mark, so the step must look for the effect; a process that hangs
+longer than its heartbeat and resumes inside a step may do it at the same time as its successor; an entry redelivered
+after LIFE is new. With ROUTER_REDIS_WAIT a step begins once the replicas have it; without, a failover may forget it.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
 
-#: Seconds: how long it is remembered what was done about an entry (7 days).
+#: Seconds for which the steps of an entry are stored (7 days).
 LIFE: Final = 7 * 86_400
-#: The step that all others are part of: the entry itself.
+#: The name of the step that stands for the entry as a whole.
 ENTRY: Final = "entry"
 
 
 class NotYetError(RouterError):
-    """It cannot be told yet whether a step had its effect: look again after `delay` seconds; nobody's fault."""
+    """It is not known yet whether a step had its effect: look again after `delay` seconds. Not a failure."""
 
     def __init__(self, message: str, *, delay: float) -> None:
         super().__init__(message)
@@ -42,22 +43,27 @@ class NotYetError(RouterError):
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """The step was begun before, `age` seconds ago, and may have had its effect."""
+    """The step was begun `age` seconds ago and may have had its effect."""
 
     age: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
-    """A step that is done (`value`), in doubt, or new: then `state` is what Redis holds of it."""
+class _FirstTry:
+    """The step was not begun before; `state` is its field in Redis now."""
 
-    value: str | None = None
-    doubt: Doubt | None = None
-    state: bytes = b""
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """The step is done."""
+
+    value: str
 
 
 class Effect:
-    """How far the handling of one entry got."""
+    """The steps of one entry."""
 
     def __init__(self, redis: Redis, key: str, replication: Replication = NO_REPLICATION) -> None:
         self._redis = redis
@@ -65,50 +71,49 @@ class Effect:
         self._replication = replication
 
     async def outcome(self) -> str | None:
-        """Return what the entry ended with, None if it has not ended."""
+        """Return the outcome of the entry, None if it is not finished."""
         state: Any = await self._redis.hget(self._key, ENTRY)
         return state[1:].decode() if state else None
 
     async def end(self, outcome: str) -> None:
-        """Note that the entry is finished: from now on its redeliveries are silent."""
+        """Mark the entry as finished: its redeliveries do nothing."""
         await self._finish(ENTRY, outcome)
 
     async def once(self, step: str, do: Callable[[Doubt | None], Awaitable[str]]) -> str:
         """Do a step unless it is done, and return its value.
 
-        `do` gets a Doubt where an earlier try may have had the effect. If it raises, the step stays begun, unless the
-        API's error says that nothing happened.
+        `do` gets a Doubt if an earlier try may have had the effect, else None. If it raises, the step stays begun,
+        unless the error is an answer of the API that excludes an effect.
         """
         begun = await self._begin(step)
-        if begun.value is not None:
+        if isinstance(begun, _Finished):
             return begun.value
         try:
-            value = await do(begun.doubt)
+            value = await do(begun if isinstance(begun, Doubt) else None)
         except ApiError as error:
-            if begun.doubt is None and had_no_effect(error):
+            if isinstance(begun, _FirstTry) and had_no_effect(error):
                 await load_script("forget").run(self._redis, [self._key], [step, begun.state])
             raise
         await self._finish(step, value)
         return value
 
     async def again(self, step: str) -> None:
-        """Note that a step in doubt was looked for in vain and is begun once more: its age counts from now."""
+        """Begin a step in doubt again, after its effect was not found: its age counts from now."""
         await self._begin(step, is_again=True)
 
-    async def _begin(self, step: str, *, is_again: bool = False) -> _Begun:
+    async def _begin(self, step: str, *, is_again: bool = False) -> _FirstTry | _Finished | Doubt:
         args = [step, LIFE, "1" if is_again else "0"]
-        script = load_script("begin")
-        state, told = await run_confirmed(self._redis, script, [self._key], args, self._replication)
-        if state == b"done":
-            return _Begun(value=str(told, "utf-8"))
-        return _Begun(state=told) if state == b"new" else _Begun(doubt=Doubt(max(0, int(told)) / 1000))
+        word, detail = await run_confirmed(self._redis, load_script("begin"), [self._key], args, self._replication)
+        if word == b"done":
+            return _Finished(str(detail, "utf-8"))
+        return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)
 
     async def _finish(self, step: str, value: str) -> None:
         await load_script("finish").run(self._redis, [self._key], [step, LIFE, value])
 
 
 class Effects:
-    """The effects of one group."""
+    """The effects of one consumer group."""
 
     def __init__(self, redis: Redis, keys: Keys, group: str, replication: Replication = NO_REPLICATION) -> None:
         self._redis = redis
@@ -117,7 +122,7 @@ class Effects:
         self._replication = replication
 
     def of(self, partition: int, entry_id: str) -> Effect:
-        """Return the effect of an entry, by the id inside it, which is equal over redeliveries and replays."""
+        """Return the effect of an entry by its CloudEvents id, which is the same over redeliveries and replays."""
         return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), self._replication)
 
 

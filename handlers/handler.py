@@ -1,8 +1,8 @@
-"""What a handler is: a reaction for each type of entry that it cares about, each ending in a Result.
+"""What a handler is: a reaction for each type of entry that it handles.
 
-A reaction gets the entry and its Effect. It may be called again with the same entry until it has returned once, so
-what must not happen twice is done through `effect.once`. It raises what it likes: an outage of the API or of Redis is
-waited out, anything else is tried a few times and then becomes a dead letter.
+A reaction gets the entry and its Effect, and returns a HandlerResult. It may be called again with the same entry until
+it has returned once, so it does through `effect.once` what must not happen twice. It may raise anything: an outage of
+the API or of Redis is waited out, any other error is retried a few times and then makes a dead letter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DataT = TypeVar("DataT", bound=EntryData)
 
 @dataclass(frozen=True, slots=True)
 class HandlerResult:
-    """What came of an entry: a fixed word for log and metrics, and more fields for its log line (no addresses)."""
+    """The result of an entry: a fixed word for log and metrics, and more fields for its log line (no addresses)."""
 
     word: str
     fields: Mapping[str, Any] = field(default_factory=dict)
@@ -38,10 +38,10 @@ Reaction = Callable[[Entry, Effect], Awaitable[HandlerResult]]
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """Reactions by type of entry; other types are acknowledged and logged as ignored.
+    """Reactions by type of entry; entries of other types are acknowledged and logged as ignored.
 
-    `background`, where given, runs beside the consuming until it is cancelled, in every process of the handler; if it
-    raises that is logged, and it is started again.
+    `background` runs beside the consumer in every process of the handler; if it raises, that is logged and it is
+    started again.
     """
 
     reactions: Mapping[str, Reaction]
@@ -50,9 +50,9 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a handler may work with. The composition root owns and closes all of it.
+    """What a handler may use. The composition root owns and closes all of it.
 
-    `apis` has the API of each account: an entry's `data.account_id` says whose it is.
+    `apis` holds the API of each account; an entry's account is `data.account_id`.
     """
 
     settings: Settings
@@ -63,7 +63,7 @@ class Ports:
 
 
 def data_of(entry: Entry, model: type[DataT]) -> DataT:
-    """Return the entry's data as the model of its type; raises TypeError if a reaction stands at another type."""
+    """Return the entry's data as the model of its type; raises TypeError if the reaction is for another type."""
     if not isinstance(entry.data, model):
         raise TypeError(f"{entry.type} carries no {model.__name__}")
     return entry.data

@@ -1,15 +1,31 @@
-"""A joiner for each account, with the account's own clients for both generations of the API."""
+"""The joiner of a conversation: v2 or classic, with the API of its account."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from handlers.classic import ClassicJoiner
-from handlers.joining import Joiner
+from handlers.joining import V2Joiner
+from router.core.classic.members import is_classic
 
 if TYPE_CHECKING:
+    from handlers.joins import JoinOutcome, JoinRequest, JoinResult
+    from router.core.addresses import Address
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
+
+
+class Joiner(Protocol):
+    """Joins conversations of one account and kind. Raises ApiError if the API is unavailable or refuses for good."""
+
+    async def join(self, conversation_id: str, request: JoinRequest) -> JoinResult:
+        """Join; safe to repeat, also after a crash in the middle."""
+
+    async def find_our_address(self, conversation_id: str, channel: str) -> Address | None:
+        """Return the address at which our side is in the conversation already, None if there is no or no single one."""
+
+    async def find_ending(self, conversation_id: str, customer_id: str | None = None) -> JoinOutcome | None:
+        """Return CLOSED, GONE, or LEFT if the customer has left; None for a conversation that goes on."""
 
 
 class Joiners:
@@ -19,8 +35,9 @@ class Joiners:
         self._apis = apis
         self._store = store
 
-    def of(self, account_id: str) -> Joiner:
-        """Return the account's joiner; raises AuthenticationError for an account that is not configured here."""
+    def of(self, account_id: str, conversation_id: str) -> Joiner:
+        """Return the joiner of a conversation; raises AuthenticationError if the account is not configured here."""
         api = self._apis.of(account_id)
-        classic = ClassicJoiner(api.classic, self._store, service_sid=api.account.classic_service_sid)
-        return Joiner(api.v2, self._store, classic)
+        if is_classic(conversation_id):
+            return ClassicJoiner(api.classic, self._store, account_id, service_sid=api.account.classic_service_sid)
+        return V2Joiner(api.v2, self._store, account_id)

@@ -1,8 +1,9 @@
-"""Taking a place in a conversation: adopt who is there, promote an UNKNOWN, add ourselves, and push nobody out.
+"""Joining a v2 conversation: adopt our participant, promote one of a general type, else add ours; never replace others.
 
-The rules are those that Twilio's own agent kit follows, with what it lacks: all pages are read, and a 409 or a lost
-answer is followed by one more look instead of a dropped customer. Joining twice is joining once. Known gap: the API
-has no version to compare, so of two writers that promote one participant at the same time the last one wins.
+The rules are those of Twilio Agent Connect (https://twilio.github.io/twilio-agent-connect-python/), with two additions:
+all pages of participants are read, and after a 409 or a lost answer they are read once more. Joining twice is the same
+as joining once. Known gap: the API has no version to compare, so of two writers that promote one participant at the
+same time the last one wins. The API: https://www.twilio.com/docs/api/conversations/v2/participant
 """
 
 from __future__ import annotations
@@ -10,47 +11,47 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from handlers.seats import REFUSALS, How, Joined, Seat
+from handlers.joins import REFUSALS, JoinOutcome, JoinRequest, JoinResult, may_have_joined
 from router.core.addresses import Address, Channel, canonicalize
-from router.core.classic.members import is_classic
-from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
+from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.resources import ConversationStatus, NewParticipant, Participant, ParticipantAddress, ParticipantType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from handlers.classic import ClassicJoiner
     from router.conversations.v2 import ConversationsV2
     from router.streams.store.ledgers import Store
 
 
-class _Act(StrEnum):
+class _Takeover(StrEnum):
+    """What is done with the participant at the address; of several participants the first in this order counts."""
+
     ADOPT = "adopt"
     PROMOTE = "promote"
     REFUSE = "refuse"
 
 
-#: (who wants to join, who sits at the address): what is done. What is not listed is refused.
-ACTS: Final[dict[tuple[str, str], _Act]] = {
-    (ParticipantType.AI_AGENT, ParticipantType.AI_AGENT): _Act.ADOPT,
-    (ParticipantType.AI_AGENT, ParticipantType.AGENT): _Act.ADOPT,
-    (ParticipantType.AI_AGENT, ParticipantType.UNKNOWN): _Act.PROMOTE,
-    (ParticipantType.HUMAN_AGENT, ParticipantType.HUMAN_AGENT): _Act.ADOPT,
-    (ParticipantType.HUMAN_AGENT, ParticipantType.AGENT): _Act.PROMOTE,  # our side in general becomes this person
-    (ParticipantType.HUMAN_AGENT, ParticipantType.UNKNOWN): _Act.PROMOTE,
+#: (type to join as, type of the participant at the address). Pairs that are not listed are refused.
+TAKEOVERS: Final[dict[tuple[str, str], _Takeover]] = {
+    (ParticipantType.AI_AGENT, ParticipantType.AI_AGENT): _Takeover.ADOPT,
+    (ParticipantType.AI_AGENT, ParticipantType.AGENT): _Takeover.ADOPT,
+    (ParticipantType.AI_AGENT, ParticipantType.UNKNOWN): _Takeover.PROMOTE,
+    (ParticipantType.HUMAN_AGENT, ParticipantType.HUMAN_AGENT): _Takeover.ADOPT,
+    (ParticipantType.HUMAN_AGENT, ParticipantType.AGENT): _Takeover.PROMOTE,
+    (ParticipantType.HUMAN_AGENT, ParticipantType.UNKNOWN): _Takeover.PROMOTE,
 }
-_RANKS: Final = list(_Act)
+_ORDER: Final = list(_Takeover)
 
 
 def to_wire(address: Address) -> Address:
-    """Return the address as the API writes it: `whatsapp:` and `rcs:` before a number or sender, else as it is."""
+    """Return the address as the API writes it: with the prefix `whatsapp:` or `rcs:` on these channels."""
     if address.channel in {Channel.WHATSAPP, Channel.RCS}:
         return Address(address.channel, f"{address.channel.lower()}:{address.canonical}")
     return address
 
 
 def fits(channel: str, value: str) -> bool:
-    """Tell whether an address of ours can be one on this channel: mail needs a mailbox, a number needs none."""
+    """Tell whether an address can be used on a channel: mail needs a mailbox, phone channels need anything else."""
     if channel in {Channel.CHAT, Channel.VIDEO}:
         return True
     is_mailbox = "@" in value and not value.lower().startswith(("sip:", "sips:"))
@@ -58,114 +59,102 @@ def fits(channel: str, value: str) -> bool:
 
 
 def single_agent(channel: str, participants: Iterable[Participant]) -> Address | None:
-    """Return the address on `channel` of the one AGENT or AI_AGENT that has one; None for nobody or several."""
-    kinds = {ParticipantType.AGENT, ParticipantType.AI_AGENT}
+    """Return the address on `channel` of the AGENT or AI_AGENT, None if there is none or more than one address."""
+    types = {ParticipantType.AGENT, ParticipantType.AI_AGENT}
     found = {
         canonicalize(channel, one.address): one.as_address()
         for participant in participants
-        if participant.type in kinds
+        if participant.type in types
         for one in participant.addresses
         if one.channel == channel
     }
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-class Joiner:
-    """Joins conversations of one account. Raises the client's ApiError where the API is away or refuses for good."""
+class V2Joiner:
+    """The joiner of an account's v2 conversations (see Joiner)."""
 
-    def __init__(self, client: ConversationsV2, store: Store, classic: ClassicJoiner | None = None) -> None:
+    def __init__(self, client: ConversationsV2, store: Store, account_id: str) -> None:
         self._client = client
         self._store = store
-        self._classic = classic
+        self._account_id = account_id
 
-    async def find_seat(self, conversation_id: str, channel: str) -> Address | None:
-        """Return where our side sits already, if that is certain."""
-        if is_classic(conversation_id):
-            return None
+    async def join(self, conversation_id: str, request: JoinRequest) -> JoinResult:
+        """Take over the participant at the address, or add ours."""
+        try:
+            return await self._take_over(conversation_id, request) or await self._add(conversation_id, request)
+        except REFUSALS:
+            ending = await self.find_ending(conversation_id)
+            if ending is None:
+                raise
+            return JoinResult(how=ending)
+
+    async def find_our_address(self, conversation_id: str, channel: str) -> Address | None:
+        """Return the address of the single agent in the conversation."""
         try:
             return single_agent(channel, await self._client.list_participants(conversation_id))
         except NotFoundError:
             return None
 
-    async def join(self, account_id: str, conversation_id: str, seat: Seat) -> Joined:
-        """Take the seat; safe to repeat, also after a crash in the middle. `classic` joins classic conversations."""
-        if self._classic is not None and is_classic(conversation_id):
-            return await self._classic.join(account_id, conversation_id, seat)
-        try:
-            return await self._sit(conversation_id, seat) or await self._add(account_id, conversation_id, seat)
-        except REFUSALS:
-            ending = await self.ending(conversation_id)
-            if ending is None:
-                raise
-            return Joined(how=ending)
-
-    async def ending(self, conversation_id: str, customer_id: str | None = None) -> How | None:
-        """Return how a conversation has ended, None if it is open: what the API refuses there needs no repeating.
-
-        With a customer: or that this one has left it, which is not followed in a classic conversation.
-        """
-        if self._classic is not None and is_classic(conversation_id):
-            return await self._classic.ending(conversation_id)
+    async def find_ending(self, conversation_id: str, customer_id: str | None = None) -> JoinOutcome | None:
+        """Fetch the conversation, and then the customer if one is given."""
         try:
             conversation = await self._client.fetch_conversation(conversation_id)
         except NotFoundError:
-            return How.GONE
+            return JoinOutcome.GONE
         if conversation.status == ConversationStatus.CLOSED:
-            return How.CLOSED
+            return JoinOutcome.CLOSED
         if customer_id is None:
             return None
         try:
             await self._client.fetch_participant(conversation_id, customer_id)
         except NotFoundError:
-            return How.LEFT
+            return JoinOutcome.LEFT
         return None
 
-    async def _sit(self, conversation_id: str, seat: Seat) -> Joined | None:
-        """Adopt or promote who is at the address; None if nobody is."""
-        present = await self._client.list_participants(conversation_id)
-        there = [(_act(seat, one), one) for one in present if one.has_address(seat.address)]
-        if not there:
+    async def _take_over(self, conversation_id: str, request: JoinRequest) -> JoinResult | None:
+        """Adopt, promote or refuse the participant at the address; None if there is none."""
+        participants = await self._client.list_participants(conversation_id)
+        found = [(_takeover(request, one), one) for one in participants if one.has_address(request.address)]
+        if not found:
             return None
-        act, participant = min(there, key=lambda pair: _RANKS.index(pair[0]))
-        if act is _Act.REFUSE:
-            return Joined(how=How.TAKEN)
-        if act is _Act.ADOPT:
-            return Joined(how=How.ADOPTED, participant_id=participant.id)
-        return await self._promote(conversation_id, seat, participant)
+        takeover, participant = min(found, key=lambda pair: _ORDER.index(pair[0]))
+        if takeover is _Takeover.REFUSE:
+            return JoinResult(how=JoinOutcome.TAKEN)
+        if takeover is _Takeover.ADOPT:
+            return JoinResult(how=JoinOutcome.ADOPTED, participant_id=participant.id)
+        return await self._promote(conversation_id, request, participant)
 
-    async def _promote(self, conversation_id: str, seat: Seat, participant: Participant) -> Joined:
-        """Give the participant our type and name, and put back its profile and addresses: PUT clears what it lacks."""
-        body = participant.as_replacement(type=seat.kind, name=seat.name)
+    async def _promote(self, conversation_id: str, request: JoinRequest, participant: Participant) -> JoinResult:
+        """Set our type and name; profile and addresses are sent again, because PUT clears missing fields."""
+        body = participant.as_replacement(type=request.type, name=request.name)
         try:
             await self._client.update_participant(conversation_id, participant.id, body)
         except ConflictError:
-            if await self.ending(conversation_id):
+            if await self.find_ending(conversation_id):
                 raise
-            return Joined(how=How.NOT_PROMOTED, participant_id=participant.id)
-        return Joined(how=How.PROMOTED, participant_id=participant.id)
+            return JoinResult(how=JoinOutcome.NOT_PROMOTED, participant_id=participant.id)
+        return JoinResult(how=JoinOutcome.PROMOTED, participant_id=participant.id)
 
-    async def _add(self, account_id: str, conversation_id: str, seat: Seat) -> Joined:
-        """Add ourselves; known as our own address first, so that nobody announces us as a customer."""
-        await self._store.add_own_addresses(account_id, [seat.address])
+    async def _add(self, conversation_id: str, request: JoinRequest) -> JoinResult:
+        """Create our participant; its address is stored as our own first, so that it is never announced."""
+        await self._store.add_own_addresses(self._account_id, [request.address])
         try:
-            created = await self._client.create_participant(conversation_id, _body(seat))
+            created = await self._client.create_participant(conversation_id, _body(request))
         except (RequestError, ConflictError, UnavailableError) as error:
-            if isinstance(error, UnavailableError) and had_no_effect(error):
+            result = await self._take_over(conversation_id, request) if may_have_joined(error) else None
+            if result is None:
                 raise
-            # A conflict, a refusal or a lost answer: the list tells whether we are there now.
-            seen = await self._sit(conversation_id, seat)
-            if seen is not None:
-                return seen
-            raise
-        return Joined(how=How.JOINED, participant_id=created.id)
+            return result
+        return JoinResult(how=JoinOutcome.JOINED, participant_id=created.id)
 
 
-def _act(seat: Seat, participant: Participant) -> _Act:
-    kind = participant.type or ParticipantType.UNKNOWN
-    return ACTS.get((seat.kind, kind), _Act.REFUSE)
+def _takeover(request: JoinRequest, participant: Participant) -> _Takeover:
+    there = participant.type or ParticipantType.UNKNOWN
+    return TAKEOVERS.get((request.type, there), _Takeover.REFUSE)
 
 
-def _body(seat: Seat) -> NewParticipant:
-    address = to_wire(seat.address)
+def _body(request: JoinRequest) -> NewParticipant:
+    address = to_wire(request.address)
     entry = ParticipantAddress(channel=address.channel, address=address.value)
-    return NewParticipant(type=seat.kind, name=seat.name, addresses=(entry,))
+    return NewParticipant(type=request.type, name=request.name, addresses=(entry,))

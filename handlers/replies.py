@@ -1,15 +1,14 @@
-"""What the AI agent answers with: a function that anybody can replace.
+"""The function that answers for the AI agent; ROUTER_AI_AGENT_REPLY="package.module:function" names another one.
 
     async def reply(joined: JoinedEntry) -> str | None: ...
 
     @replies_to(CommunicationEntry)
     async def reply(communication: CommunicationEntry) -> str | None: ...
 
-ROUTER_AI_AGENT_REPLY="package.module:function" names one. It gets the entry and returns the text to send, None or
-blank for none. Without `replies_to` it is asked for participant.joined only: the first message of a customer makes
-both entries, so whoever names both types answers it twice unless one of the two answers is None. It may be
-asynchronous, or plain, in which case it runs in a thread of its own and may block. It is asked once per entry, unless
-the process dies while it thinks; its answer is kept from there on. It has no time limit but its own.
+A reply gets the entry and returns the text to send; None or blank sends nothing. Without `replies_to` it is called for
+participant.joined only. The first message of a customer makes both entries, so a reply to both types answers it twice,
+unless it returns None for one of them. A plain function runs in a thread and may block. A reply is called once per
+entry, or again if the process dies before it returns; its text is kept. There is no time limit.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from router.core.errors import SettingsError
 
 
 class JoinedEntry(Entry):
-    """A participant.joined entry, with its data typed."""
+    """A participant.joined entry with typed data."""
 
     data: JoinedData
 
 
 class CommunicationEntry(Entry):
-    """A communication.received entry, with its data typed."""
+    """A communication.received entry with typed data."""
 
     data: CommunicationData
 
@@ -39,20 +38,20 @@ class CommunicationEntry(Entry):
 Reply = Callable[[Any], str | Awaitable[str | None] | None]
 ReplyT = TypeVar("ReplyT", bound=Reply)
 
-#: The entries that a reply may be asked for, by type.
+#: The entries that a reply can be called for, by type.
 _MODELS: Final[dict[str, type[Entry]]] = {JoinedData.type: JoinedEntry, CommunicationData.type: CommunicationEntry}
-#: Where a reply keeps what it is asked for.
+#: The attribute of a reply that holds the types it is called for.
 _TYPES: Final = "entry_types"
 
 
 def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
-    """Mark a reply with the entries that it wants to be asked for (JoinedEntry, CommunicationEntry).
+    """Mark a reply with the entries that it is to be called for: JoinedEntry, CommunicationEntry or both.
 
-    Raises TypeError for a model that is none of them.
+    Raises TypeError for any other model.
     """
     types = frozenset(kind for kind, model in _MODELS.items() if model in models)
     if len(types) != len(models) or not types:
-        raise TypeError("a reply can be asked for JoinedEntry and CommunicationEntry, once each")
+        raise TypeError("replies_to takes JoinedEntry and CommunicationEntry, each at most once")
 
     def mark(reply: ReplyT) -> ReplyT:
         setattr(reply, _TYPES, types)
@@ -62,13 +61,13 @@ def replies_to(*models: type[Entry]) -> Callable[[ReplyT], ReplyT]:
 
 
 def is_asked_for(reply: Reply, kind: str) -> bool:
-    """Tell whether a reply wants to be asked for entries of a type."""
+    """Tell whether a reply is to be called for entries of a type."""
     types: frozenset[str] = getattr(reply, _TYPES, frozenset({JoinedData.type}))
     return kind in types
 
 
 def make_greeting(text: str) -> Reply:
-    """Return the reply that always says `text`, and nothing where that is blank."""
+    """Return a reply that always returns `text`."""
 
     async def greet(_: JoinedEntry) -> str | None:
         return text
@@ -77,7 +76,7 @@ def make_greeting(text: str) -> Reply:
 
 
 def load_reply(dotted: str) -> Reply:
-    """Return the function that `package.module:function` names; raises SettingsError if it cannot be called."""
+    """Return the function named by `package.module:function`; raises SettingsError if it cannot be loaded or called."""
     variable = "ROUTER_AI_AGENT_REPLY"
     module, colon, path = dotted.partition(":")
     if not (module and colon and path):
@@ -87,18 +86,18 @@ def load_reply(dotted: str) -> Reply:
         for name in path.split("."):
             found = getattr(found, name)
     except Exception as error:
-        # whatever a foreign module does when it is imported
+        # importing a module of the user's can raise anything
         raise SettingsError([f"{variable}: '{dotted}' cannot be loaded: {type(error).__name__}: {error}"]) from error
     if not callable(found):
-        raise SettingsError([f"{variable}: '{dotted}' is no function but {type(found).__name__}"])
+        raise SettingsError([f"{variable}: '{dotted}' is a {type(found).__name__}, not a function"])
     reply: Reply = found
     return reply
 
 
 async def ask(reply: Reply, entry: Entry) -> str:
-    """Return the text that `reply` gives, empty for none and where it is not asked for entries of this type.
+    """Call `reply` and return its text; empty if it has none or is not to be called for entries of this type.
 
-    Raises TypeError if it gives anything but a text or None.
+    Raises TypeError if it returns anything but text or None.
     """
     if not is_asked_for(reply, entry.type):
         return ""
@@ -107,5 +106,5 @@ async def ask(reply: Reply, entry: Entry) -> str:
     answer = reply(typed) if is_async else await asyncio.to_thread(reply, typed)
     text = await answer if inspect.isawaitable(answer) else answer
     if text is not None and not isinstance(text, str):
-        raise TypeError(f"the reply is no text but {type(text).__name__}")
+        raise TypeError(f"the reply returned {type(text).__name__}, not text or None")
     return text if text and text.strip() else ""

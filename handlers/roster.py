@@ -1,6 +1,6 @@
-"""The roster: the people who take participants, from config/roster.toml, which says what each key means.
+"""The roster: the people who take participants, from config/roster.toml, where each key is explained.
 
-Read strictly and as a whole: misspelt keys and people who cannot be meant stop the start, all of them listed.
+It is read strictly and as a whole: unknown keys and invalid people stop the start, all of them listed.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_MOST: Final = 10_000
+_MAX_CAPACITY: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """One person: unique identity, display name, how many conversations at once, and an address per channel."""
+    """One person: unique identity, display name, number of concurrent conversations, and addresses by channel."""
 
     identity: str
     name: str
@@ -32,8 +32,8 @@ class Agent:
     addresses: Mapping[str, str] = field(default_factory=dict)
 
 
-class Card(BaseModel):
-    """What joining somebody needs; kept with the assignment, so that it outlives their place on the roster."""
+class AssignedAgent(BaseModel):
+    """What a person needs to join; stored with the assignment, so that it survives a change of the roster."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -41,32 +41,32 @@ class Card(BaseModel):
     name: str
     addresses: dict[str, str] = {}
 
-    def seats(self, channel: str) -> tuple[Address, ...]:
-        """Return where to sit for a customer on `channel`, the best first: their address there, else their identity."""
+    @classmethod
+    def of(cls, agent: Agent) -> AssignedAgent:
+        """Return what this person needs to join."""
+        return cls(identity=agent.identity, name=agent.name, addresses=dict(agent.addresses))
+
+    def addresses_on(self, channel: str) -> tuple[Address, ...]:
+        """Return the addresses to join with for a customer on `channel`: theirs on the channel, then the identity."""
         identity = Address(Channel.CHAT, self.identity)
         return (Address(channel, self.addresses[channel]), identity) if channel in self.addresses else (identity,)
 
 
-def card_of(agent: Agent) -> Card:
-    """Return what joining this person needs."""
-    return Card(identity=agent.identity, name=agent.name, addresses=dict(agent.addresses))
-
-
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The people in their order, which decides between equally busy ones."""
+    """The people; their order decides between equally busy ones."""
 
     agents: tuple[Agent, ...]
 
 
 class _AgentText(BaseModel):
-    """One [[agent]] as it is written."""
+    """One [[agent]] of the file."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     identity: str = Field(min_length=1, max_length=120, pattern=r"^\S+$")
     name: str = Field(min_length=1)
-    capacity: int = Field(ge=1, le=_MOST)
+    capacity: int = Field(ge=1, le=_MAX_CAPACITY)
     addresses: dict[Annotated[Channel, Field(strict=False)], str] = {}
 
 
@@ -74,12 +74,12 @@ _MESSAGES: Final = {
     "extra_forbidden": "no such key",
     "missing": "is missing",
     "greater_than_equal": "must be 1 or more",
-    "enum": f"is no channel (there are {', '.join(Channel)})",
+    "enum": f"is not a channel ({', '.join(Channel)})",
 }
 
 
 def read_roster(text: str, file: str) -> Roster:
-    """Return the roster in `text`; raises SettingsError with every problem, each beginning with `file`."""
+    """Return the roster in `text`; raises SettingsError with all problems, each beginning with `file`."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -87,11 +87,11 @@ def read_roster(text: str, file: str) -> Roster:
     problems = [f"unknown key '{key}'" for key in sorted(document.keys() - {"agent"})]
     rows = document.get("agent", [])
     if not isinstance(rows, list) or not rows:
-        problems.append("there is no [[agent]]: nobody could take a participant")
+        problems.append("no [[agent]]: nobody could take a participant")
         rows = []
     agents = [agent for number, row in enumerate(rows, 1) if (agent := _read_agent(number, row, problems))]
     identities = Counter(row.get("identity") for row in rows if isinstance(row, dict) and "identity" in row)
-    problems += [f"identity '{identity}' is there {times} times" for identity, times in identities.items() if times > 1]
+    problems += [f"identity '{identity}' is used {times} times" for identity, times in identities.items() if times > 1]
     if problems:
         raise SettingsError([f"{file}: {problem}" for problem in problems])
     return Roster(tuple(agents))

@@ -1,10 +1,10 @@
-"""The sweep: finishes what entries do not finish themselves, in every process of the human agents.
+"""The sweep: does in the background what no entry triggers, in every process of the human agents.
 
-It gives freed places to who waits, lets their person join, takes over joinings that a crash left behind, and asks the
-API now and then whether assigned conversations are still open, because a lost status callback must not keep a person
-busy for ever. It runs when it is woken and every PAUSE seconds. Two sweeps at once share the work, and what both do
-is done once. Each account is swept on its own: one whose API is away or hangs holds up no other, and what was to be
-done in it is due again after its lease.
+It assigns waiting conversations, lets their people join, finishes joins that a crash interrupted, and asks the API from
+time to time whether assigned conversations are still open, so that a lost status callback does not keep a person busy
+for ever. It runs when it is woken and every INTERVAL seconds. Concurrent sweeps share the work, and what both do has
+its effect once. Accounts are swept independently: an account whose API is unavailable or hangs delays no other, and
+its joins are due again after their lease.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from handlers.seats import How, Joined, Seat
+from handlers.joins import JoinOutcome, JoinRequest, JoinResult
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
 from router.core.resources import ParticipantType
 from router.logs import describe, log
@@ -22,90 +22,93 @@ from router.tasks import end
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
-    from handlers.assignments import Assignments, Record
-    from handlers.joiners import Joiners
-    from handlers.joining import Joiner
-    from handlers.roster import Card
+    from handlers.assignments import AssignmentRecord, Assignments
+    from handlers.joiners import Joiner, Joiners
+    from handlers.roster import AssignedAgent
 
-#: Seconds between two sweeps that nobody asked for.
-PAUSE: Final = 5.0
-#: So many conversations are taken at once.
+#: Seconds between two sweeps, unless one is woken.
+INTERVAL: Final = 5.0
+#: The most conversations that are claimed at once.
 BATCH: Final = 20
-#: Seconds after which an assigned conversation is asked for once more.
-AUDIT: Final = 600
+#: Seconds after which the API is asked again whether an assigned conversation is open.
+CONFIRM_AFTER: Final = 600
 
 
-async def seat_person(joiner: Joiner, card: Card, account: str, conversation: str, channel: str) -> Joined:
-    """Let a person join: at their address on the channel, or, if somebody else sits there, under their identity."""
-    joined = Joined(how=How.NO_ADDRESS)
-    for address in card.seats(channel):
-        joined = await joiner.join(account, conversation, Seat(ParticipantType.HUMAN_AGENT, address, card.name))
-        if joined.how is not How.TAKEN:
+async def join_person(joiner: Joiner, agent: AssignedAgent, conversation: str, channel: str) -> JoinResult:
+    """Let a person join at their address on the channel, or under their identity if that address is taken."""
+    result = JoinResult(how=JoinOutcome.NO_ADDRESS)
+    for address in agent.addresses_on(channel):
+        result = await joiner.join(conversation, JoinRequest(ParticipantType.HUMAN_AGENT, address, agent.name))
+        if result.how is not JoinOutcome.TAKEN:
             break
-    return joined
+    return result
 
 
 class Sweeper:
-    """`pause` and `audit` are in seconds."""
+    """`interval` and `confirm_after` are in seconds."""
 
     def __init__(
         self,
         *,
-        books: Assignments,
+        assignments: Assignments,
         joiners: Joiners,
-        pause: float = PAUSE,
-        audit: int = AUDIT,
+        interval: float = INTERVAL,
+        confirm_after: int = CONFIRM_AFTER,
     ) -> None:
-        self._books = books
+        self._assignments = assignments
         self._joiners = joiners
-        self._pause = pause
-        self._audit = audit
+        self._interval = interval
+        self._confirm_after = confirm_after
         self._woken = asyncio.Event()
-        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     def wake(self) -> None:
-        """Ask for a sweep now."""
+        """Start the next sweep now."""
         self._woken.set()
 
     async def run(self) -> None:
-        """Sweep for ever; raises what `sweep` raises."""
+        """Sweep until canceled; raises what `sweep` raises."""
         try:
             while True:
                 self._woken.clear()
                 await self.sweep()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause):
+                    async with asyncio.timeout(self._interval):
                         await self._woken.wait()
         finally:
-            await end(*self._lanes.values())
+            await end(*self._running.values())
 
     async def sweep(self) -> None:
-        """Do once what there is to do, without waiting long for an account whose API hangs. Raises RedisError."""
-        await self._books.place()
-        while due := await self._books.take_due(BATCH):
-            await self._do(self._seat, due)
-        await self._do(self._confirm, await self._books.take_stale(BATCH, self._audit))
+        """Do all that is due; wait at most the interval for an account whose API hangs. Raises RedisError."""
+        await self._assignments.assign_waiting()
+        while due := await self._assignments.claim_pending_joins(BATCH):
+            await self._for_each(self._join, due)
+        await self._for_each(self._confirm, await self._assignments.claim_unconfirmed(BATCH, self._confirm_after))
 
-    async def _do(self, act: Callable[[Record], Awaitable[None]], records: Iterable[Record]) -> None:
-        """Act on records, all accounts at once; those of an account that is still at its last ones are left out."""
-        theirs: dict[str, list[Record]] = {}
+    async def _for_each(
+        self, act: Callable[[AssignmentRecord], Awaitable[None]], records: Iterable[AssignmentRecord]
+    ) -> None:
+        """Act on records, with a task for each account; an account whose last task still runs is skipped."""
+        by_account: dict[str, list[AssignmentRecord]] = {}
         for record in records:
-            theirs.setdefault(record.account, []).append(record)
-        begun = {
-            account: asyncio.create_task(self._act_on(act, of_one), name=f"sweep {account}")
-            for account, of_one in theirs.items()
-            if account not in self._lanes
+            by_account.setdefault(record.account, []).append(record)
+        started = {
+            account: asyncio.create_task(self._act_in_turn(act, of_account), name=f"sweep {account}")
+            for account, of_account in by_account.items()
+            if account not in self._running
         }
-        self._lanes |= begun
-        if begun:
-            await asyncio.wait(begun.values(), timeout=self._pause)
-        for account, task in [*self._lanes.items()]:
+        self._running |= started
+        if started:
+            await asyncio.wait(started.values(), timeout=self._interval)
+        for account, task in [*self._running.items()]:
             if task.done():
-                del self._lanes[account]
+                del self._running[account]
                 task.result()
 
-    async def _act_on(self, act: Callable[[Record], Awaitable[None]], records: list[Record]) -> None:
-        """Act on records of one account in turn, until its API turns out to be of no use to any of them."""
+    async def _act_in_turn(
+        self, act: Callable[[AssignmentRecord], Awaitable[None]], records: list[AssignmentRecord]
+    ) -> None:
+        """Act on the records of one account; an API that is unavailable for one of them ends the turn."""
         for record in records:
             try:
                 await act(record)
@@ -113,39 +116,39 @@ class Sweeper:
                 log("roster.failed", level="warning", **_names(record), error=describe(error))
                 return
 
-    async def _confirm(self, record: Record) -> None:
-        """Free the agent of a conversation that has closed without our hearing of it."""
-        if await self._joiners.of(record.account).ending(record.conversation) is not None:
-            await self._release(record, "it had closed unnoticed")
+    async def _confirm(self, record: AssignmentRecord) -> None:
+        """Free the person of a conversation that has closed without an entry."""
+        if await self._joiners.of(record.account, record.conversation).find_ending(record.conversation) is not None:
+            await self._release(record, "it had closed, and no entry said so")
 
-    async def _seat(self, record: Record) -> None:
-        """Let the assigned agent join on every channel of the customers; a refusal is tried again after the lease."""
-        card = record.who
-        if card is None:
+    async def _join(self, record: AssignmentRecord) -> None:
+        """Let the assigned person join on every channel of the customers; a refusal is retried after the lease."""
+        agent = record.assigned_agent
+        if agent is None:
             return
-        hows = set()
+        outcomes = set()
         for channel in sorted(set(record.customers.values())):
             try:
-                joiner = self._joiners.of(record.account)
-                joined = await seat_person(joiner, card, record.account, record.conversation, channel)
+                joiner = self._joiners.of(record.account, record.conversation)
+                joined = await join_person(joiner, agent, record.conversation, channel)
             except (UnavailableError, AuthenticationError):
                 raise
             except ApiError as error:
                 log("roster.failed", level="warning", **_names(record), error=describe(error))
                 return
-            hows.add(joined.how)
-        if hows & {How.CLOSED, How.GONE}:
-            await self._release(record, "it closed before its agent came")
+            outcomes.add(joined.how)
+        if outcomes & {JoinOutcome.CLOSED, JoinOutcome.GONE}:
+            await self._release(record, "it closed before its person joined")
             return
-        await self._books.settle(record.account, record.conversation, card.identity)
-        log("roster.assigned", **_names(record), result=",".join(sorted(hows)))
+        await self._assignments.mark_joined(record.account, record.conversation, agent.identity)
+        log("roster.assigned", **_names(record), result=",".join(sorted(outcomes)))
 
-    async def _release(self, record: Record, reason: str) -> None:
-        if (await self._books.close(record.account, record.conversation)).placed:
+    async def _release(self, record: AssignmentRecord, reason: str) -> None:
+        if (await self._assignments.close(record.account, record.conversation)).newly_assigned:
             self.wake()
         log("roster.released", **_names(record), reason=reason)
 
 
-def _names(record: Record) -> dict[str, Any]:
-    """Return what every line about a record says."""
+def _names(record: AssignmentRecord) -> dict[str, Any]:
+    """Return the fields of every log line about a record."""
     return {"conversation": record.conversation, "agent": record.agent}

@@ -1,7 +1,8 @@
 -- Begin a step of an entry's effect, unless it is done.
--- KEYS: the effect's hash.   ARGV: step, TTL in seconds, '1' to begin again a step that was begun and not finished.
+-- KEYS: the effect's hash.   ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished.
 -- Returns {'new', its state}, {'done', value} or {'unsure', milliseconds since it was begun}.
--- A step's field holds 'b' and when it was begun, or 'd' and its value; 'u' instead of 'b' once a second one is at it.
+-- A step's field holds 'd' and its value, or 'b' and the time in ms at which it was begun; 'u' instead of 'b' after the
+-- step was begun a second time.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local state = redis.call('HGET', KEYS[1], ARGV[1])

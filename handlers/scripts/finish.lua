@@ -1,6 +1,5 @@
--- Mark a step of an entry's effect as done.
+-- Mark a step of an entry's effect as done. The first value is kept.
 -- KEYS: the effect's hash.   ARGV: step, TTL in seconds, value.
--- What is done stays done with its first value, whoever comes later.
 local state = redis.call('HGET', KEYS[1], ARGV[1])
 if state and string.sub(state, 1, 1) == 'd' then
   return 0

@@ -1,17 +1,17 @@
--- Every change of the roster's books: who has which conversation, who waits, whose joining is not done yet.
+-- Every change of the assignments: conversations and their people, waiting conversations, pending joins.
 -- KEYS: conversations (hash), load (hash), waiting, joining, checked (sorted sets), then for enter, leave and close
---       the conversation's and for enter and leave also the customer's "gone" (strings).
+--       the conversation's "gone" key, and for enter and leave also the customer's (strings).
 -- ARGV: operation, now in ms, the roster as JSON [{identity, capacity, card}, ...] in its order, then by operation:
 --   enter    conversation, record as JSON, customer, channel, entry's time in ms, lease in ms, life of "gone" in s
 --   leave    conversation, customer, entry's time in ms, life of "gone" in s
 --   close    conversation, life of "gone" in s
 --   place    (nothing)
---   due      how many at most, lease in ms
+--   due      limit, lease in ms
 --   settled  conversation, agent
---   stale    how many at most, so old in ms
+--   stale    limit, age in ms
 -- A record: {account, conversation, customers = {participant id = channel}, agent, card}; agent and card once assigned.
--- One of waiting and joining holds every conversation that somebody must still do something about: waiting by the
--- time since when, joining by the time from which on anybody may take the joining over.
+-- A conversation without an agent is in waiting, scored by the time since which it waits. One whose agent has not joined
+-- is in joining, scored by the time from which any process may do the join.
 local CONVERSATIONS, LOAD, WAITING, JOINING, CHECKED = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local now = tonumber(ARGV[2])
 
@@ -24,7 +24,7 @@ local function write(conversation, record)
   redis.call('HSET', CONVERSATIONS, conversation, cjson.encode(record))
 end
 
--- The least busy with room, ties by the roster's order; nil if nobody has room.
+-- The least busy agent below capacity, by the roster's order if equal; nil if there is none.
 local function choose(roster, loads)
   local best
   for _, agent in ipairs(roster) do
@@ -36,7 +36,7 @@ local function choose(roster, loads)
   return best
 end
 
--- Give agents to who waits, the longest first, while there is room; returns how many got one.
+-- Assign waiting conversations, the longest waiting first, while there is capacity; returns how many were assigned.
 local function place()
   if redis.call('ZCARD', WAITING) == 0 then
     return 0
@@ -63,7 +63,7 @@ local function place()
   end
 end
 
--- Forget a conversation; its agent has room again, which goes to who waits.
+-- Remove a conversation and free its agent, and assign waiting conversations.
 local function drop(conversation, record)
   redis.call('HDEL', CONVERSATIONS, conversation)
   for _, set in ipairs({ WAITING, JOINING, CHECKED }) do
