@@ -89,7 +89,7 @@ def load_reply(dotted: str) -> Reply:
         # importing a module of the user's can raise anything
         raise SettingsError([f"{variable}: '{dotted}' cannot be loaded: {type(error).__name__}: {error}"]) from error
     if not callable(found):
-        raise SettingsError([f"{variable}: '{dotted}' is a {type(found).__name__}, not a function"])
+        raise SettingsError([f"{variable}: '{dotted}' is not a function ({type(found).__name__})"])
     reply: Reply = found
     return reply
 

@@ -104,9 +104,9 @@ async def write_rare_keys(deployment):
     ):
         await leave(CrashCounts(redis, keys, group=group, consumer="me"))
     assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 3),)))
-    await assignments.enter(ACCOUNT, "one", "customer", "SMS", 1)
+    await assignments.add_customer(ACCOUNT, "one", "customer", "SMS", 1)
     await assignments.close(ACCOUNT, "two")
-    await assignments.leave(ACCOUNT, "three", "customer", 2)
+    await assignments.remove_customer(ACCOUNT, "three", "customer", 2)
 
 
 async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_deployment):

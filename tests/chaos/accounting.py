@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from handlers.ai_agent import SENDING
-from handlers.seats import How
+from handlers.joins import JoinOutcome
 from router.core.classic.members import is_classic
 from router.core.keys import Target
 from tests.chaos.deployment import SECRETS
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _NUMBER: Final = r"(?<![0-9A-Za-z_])1558\d{7}(?![0-9A-Za-z_])"  # ids may hold such digits
 _PRIVATE: Final = re.compile("|".join([_NUMBER, r"customer\d+@", r"message \d+ of", "message of mail", *SECRETS]))
 #: Results of a consumer that had nobody to answer any more.
-_ENDED: Final = frozenset({How.LEFT, How.CLOSED})
+_ENDED: Final = frozenset({JoinOutcome.LEFT, JoinOutcome.CLOSED})
 #: Seconds after an outage of Redis within which a process may still fail to start because of it.
 _AFTER_OUTAGE: Final = 15.0
 

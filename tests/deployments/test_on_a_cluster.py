@@ -115,11 +115,11 @@ async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis,
         await crashes.end_isolation(delivery)
 
 
-async def test_books_effects_gauges_and_trimming(redis, keys):
-    """The rest: the human agents' books in partition 0, effects beside their entry, and what operators see."""
-    books = Assignments(redis, keys, Roster((Agent("dana", "Dana", 1),)))
-    assert (await books.enter("AC1", "conv_1", "p", "SMS", 1)).word == "assigned"
-    assert (await books.close("AC1", "conv_1")).word == "released"
+async def test_assignments_effects_gauges_and_trimming(redis, keys):
+    """The rest: the human agents' assignments in partition 0, effects beside their entry, and what operators see."""
+    assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 1),)))
+    assert (await assignments.add_customer("AC1", "conv_1", "p", "SMS", 1)).outcome == "assigned"
+    assert (await assignments.close("AC1", "conv_1")).outcome == "released"
     for partition in PARTITIONS:
         await Effects(redis, keys, "g").of(partition, "e").end("done")
         await publish(redis, keys, make(f"p{partition}"), partition)

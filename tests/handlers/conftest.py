@@ -1,4 +1,4 @@
-"""Fixtures: `harness` (see harness.py) and `lines`, what was logged."""
+"""Fixtures: `harness` (see harness.py) and `lines` (the log)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import io
 from contextlib import asynccontextmanager
 
 import aiohttp
+import orjson
 import pytest
 from aiohttp import web
 
 from router import logs
 from router.conversations import ConversationsV2
 from router.sandbox import SandboxOptions, create_app
-from tests.handlers.harness import HandlerHarness, make_transport, parse_lines
+from tests.handlers.harness import HandlerHarness, make_transport
 from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OTHER_ACCOUNT, SECRET, TOKEN
 
 
@@ -44,7 +45,7 @@ async def sandbox_url():
 
 @pytest.fixture
 async def other_sandbox_url():
-    """A second sandbox, which is the API of another account."""
+    """Serve a second sandbox, the API of another account."""
     async with _serving(OTHER_ACCOUNT) as url:
         yield url
 
@@ -57,13 +58,14 @@ async def harness(redis, sandbox_url):
 
 @pytest.fixture
 def lines(monkeypatch):
-    """Return a function that returns the lines logged so far, of one event or of all."""
+    """Return a function that returns the log lines so far, all or those of one event."""
     stream = io.StringIO()
     monkeypatch.setattr(logs._Output, "stream", stream)
     monkeypatch.setattr(logs._Output, "is_json", True)
     monkeypatch.setattr(logs._Output, "threshold", 20)
 
     def read(event=None):
-        return [line for line in parse_lines(stream.getvalue()) if event in {None, line["event"]}]
+        found = [orjson.loads(line) for line in stream.getvalue().splitlines()]
+        return [line for line in found if event in {None, line["event"]}]
 
     return read

@@ -1,4 +1,4 @@
-"""A small harness for a consumer: a real Redis, a sandbox of the API on a loopback port, and entries made by hand."""
+"""The harness of the consumers' tests: a real Redis, a sandbox of the API on a loopback port, and entries."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from handlers.ai_agent import AiAgent
+from handlers.assignments import Assignments
 from handlers.consume import Consumption
 from handlers.effects import Effects
 from handlers.handler import Handler
+from handlers.human_agent import HumanAgents
 from handlers.joiners import Joiners
-from handlers.joining import Joiner
+from handlers.joining import V2Joiner
 from handlers.replies import make_greeting
+from handlers.roster import Agent, Roster
+from handlers.sweep import Sweeper
 from router.conversations import ClassicConversations, ConversationsV2, Transport
 from router.core.accounts import Account
 from router.core.entries import (
@@ -30,14 +32,13 @@ from router.core.entries import (
     EntryConversation,
     JoinedData,
     LeftData,
-    UpdatedData,
     show_participant,
 )
 from router.core.errors import AuthenticationError
 from router.core.keys import Keys
 from router.core.resources import Conversation, NewParticipant, Participant, ParticipantAddress
 from router.process.apis import Api
-from router.streams.delivery import Delivery, StreamRef
+from router.streams.delivery import Delivery, Done, StreamRef
 from router.streams.store.ledgers import Store
 from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET
 from tests.support.entries import fields_of, make_entry
@@ -48,27 +49,31 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
 
 BASIC = {"Authorization": "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()}
-#: The sandbox runs on the real clock, and so do the entries.
+#: Entries have the real time, because the sandbox runs on the real clock.
 NOW = time.time_ns() // 1000
-DATA = {data.type: data for data in (JoinedData, UpdatedData, LeftData, CommunicationData, ClosedData)}
+#: The text that the AI agent sends.
+HELLO = "Hello, how can we help?"
+#: People of the roster, each with capacity for one conversation, and their participants.
+DANA, ELI = Agent("dana", "Dana", 1), Agent("eli", "Eli", 1)
+DANA_JOINED, ELI_JOINED = [("HUMAN_AGENT", "dana", "Dana")], [("HUMAN_AGENT", "eli", "Eli")]
 
 _numbers = itertools.count(1)
 
 
 def number() -> str:
-    """A customer's number that no other conversation has."""
+    """Return a new number for a customer."""
     return f"+1555{next(_numbers):07d}"
 
 
-def seat(kind: str | None, address: str, channel: str = "SMS", **more: Any) -> NewParticipant:
-    """A participant to create, with one address."""
+def participant(kind: str | None, address: str, channel: str = "SMS", **more: Any) -> NewParticipant:
+    """Return a participant to create, with one address."""
     return NewParticipant(type=kind, addresses=(ParticipantAddress(channel=channel, address=address),), **more)
 
 
 def make(
     data: type, conversation: str, participant: Participant | None = None, *, at: int = NOW, **fields: Any
 ) -> Entry:
-    """An entry of a type about a participant of a conversation."""
+    """Return an entry about a conversation, or about a participant of it."""
     common = {
         "target": "ai-agent",
         "reason": "default",
@@ -90,14 +95,14 @@ def make(
 
 
 def delivery_of(entry: Entry | bytes, entry_id: str = "1-0") -> Delivery:
-    """A delivery of an entry, or of the bytes that shall pass for one."""
+    """Return a delivery of an entry, or of arbitrary bytes in its place."""
     event = entry if isinstance(entry, bytes) else fields_of(entry)["event"].encode()
     return Delivery(StreamRef(0, "router:{0}:participants:ai-agent"), entry_id, {b"type": b"x", b"event": event})
 
 
 @dataclass(frozen=True)
 class OneApi:
-    """The API of the tests' account, through a client that they choose, and of no other account."""
+    """Apis with the tests' account only, through the given client."""
 
     client: ConversationsV2
     classic: ClassicConversations | None = None
@@ -111,7 +116,7 @@ class OneApi:
 
 @dataclass
 class HandlerHarness:
-    """Everything that a handler needs, and a look at what it did."""
+    """Everything that a handler needs, and functions to see what it did."""
 
     redis: Redis
     url: str
@@ -124,8 +129,8 @@ class HandlerHarness:
         return Store(self.redis, self.keys, marker_ttl=3600)
 
     @property
-    def joiner(self) -> Joiner:
-        return Joiner(self.client, self.store)
+    def joiner(self) -> V2Joiner:
+        return V2Joiner(self.client, self.store, ACCOUNT)
 
     @property
     def apis(self) -> OneApi:
@@ -139,37 +144,47 @@ class HandlerHarness:
         return Effects(self.redis, self.keys, group)
 
     async def open(self, *others: NewParticipant, channel: str = "SMS", address: str | None = None) -> Open:
-        """Open a conversation with a customer, and with others."""
-        customer = seat("CUSTOMER", address or number(), channel)
+        """Create a conversation with a customer and others."""
+        customer = participant("CUSTOMER", address or number(), channel)
         made = await self.client.create_conversation(CONFIGURATION, [customer, *others])
         there = {one.type: one for one in made.participants or ()}
         return Open(made, there["CUSTOMER"])
 
     async def participants(self, conversation: str) -> list[tuple[str | None, str, str | None]]:
-        """(type, first address, name) of all, sorted."""
+        """Return (type, first address, name) of all participants, sorted."""
         found = await self.client.list_participants(conversation)
         return sorted((one.type, one.addresses[0].address, one.name) for one in found)
+
+    async def our_participants(self, conversation: str) -> list[tuple[str | None, str, str | None]]:
+        """Return those of `participants` that are not customers."""
+        return [one for one in await self.participants(conversation) if one[0] != "CUSTOMER"]
+
+    async def load(self) -> dict[str, int]:
+        """Return the number of conversations by person."""
+        found = await self.redis.hgetall(self.keys.roster("load"))
+        return {name.decode(): int(count) for name, count in found.items()}
 
     async def types(self, conversation: str) -> list[str | None]:
         return [kind for kind, _, _ in await self.participants(conversation)]
 
     async def texts(self, conversation: str) -> list[str]:
-        """What has been said, once the sandbox has completed every action."""
+        """Return the texts of all communications; the sandbox adds one when its action is completed."""
         found = self.client.list_communications(conversation)
         return [(one.content or {})["text"] async for one in found]
 
     async def fault(self, method: str, route: str, **fields: Any) -> None:
-        """Let something go wrong with the next request that matches."""
+        """Make the next matching request fail."""
         body = {"method": method, "route": f"/v2/Conversations/{{conversation}}{route}", "times": 1} | fields
         async with self.session.post(f"{self.url}/sandbox/faults", json=body, headers=BASIC) as answer:
             assert answer.status < 300, await answer.text()
 
     async def switch(self, **switches: Any) -> None:
+        """Set options of the sandbox."""
         async with self.session.patch(f"{self.url}/sandbox/options", json=switches, headers=BASIC) as answer:
             assert answer.status == 200, await answer.text()
 
     async def remove(self, conversation: str, participant: str) -> None:
-        """Let Twilio remove a participant."""
+        """Remove a participant as Twilio does."""
         url = f"{self.url}/sandbox/participants/{conversation}/{participant}/remove"
         async with self.session.post(url, headers=BASIC) as answer:
             assert answer.status == 200, await answer.text()
@@ -178,7 +193,7 @@ class HandlerHarness:
         await self.client.patch_conversation(conversation, status="CLOSED")
 
     def ai_agent(self, text: str = "", *, effects: Effects | None = None, **options: Any) -> Consumption:
-        """The AI agent with a greeting, as a consumer would run it."""
+        """Return an AI agent with a greeting, as a consumer runs it."""
         given = {"apis": self.apis, "joiners": self.joiners, "reply": make_greeting(text), "settle": 0.0}
         agent = AiAgent(**(given | options))
         return Consumption("ai_agent", Handler(agent.reactions), effects or self.effects())
@@ -186,7 +201,7 @@ class HandlerHarness:
 
 @dataclass(frozen=True)
 class Open:
-    """A conversation and its customer."""
+    """A conversation and one of its customers."""
 
     conversation: Conversation
     customer: Participant
@@ -196,7 +211,7 @@ class Open:
         return self.conversation.id
 
     def entry(self, data: type = JoinedData, *, recipient: str | None = OURS, **fields: Any) -> Entry:
-        """An entry about the customer (or the conversation), with our side's address on their channel."""
+        """Return an entry about the customer or the conversation, with our side's address on the customer's channel."""
         if data is ClosedData:
             return make(data, self.id, **fields)
         channel = self.customer.addresses[0].channel
@@ -207,17 +222,46 @@ class Open:
         return replace(self, customer=participant)
 
 
+class HumanAgentProcess:
+    """One process of the human agents. Its clock gains a ms at every reading, and is `later` seconds ahead."""
+
+    _ticks = itertools.count(1)
+
+    def __init__(self, harness: HandlerHarness, *agents: Agent, later: int = 0, joiners: Joiners | None = None) -> None:
+        assignments = Assignments(
+            harness.redis,
+            harness.keys,
+            Roster(agents or (DANA, ELI)),
+            clock=lambda: NOW // 1000 + later * 1000 + next(self._ticks),
+        )
+        joiners = joiners or harness.joiners
+        self.sweeper = Sweeper(assignments=assignments, joiners=joiners)
+        agents_ = HumanAgents(assignments=assignments, joiners=joiners, sweeper=self.sweeper)
+        reactions = {
+            JoinedData.type: agents_.on_joined,
+            LeftData.type: agents_.on_left,
+            ClosedData.type: agents_.on_closed,
+        }
+        self.consumption = Consumption("human_agent", Handler(reactions), harness.effects("human-agent"))
+
+    async def handle(self, *entries: Entry) -> None:
+        """Handle entries, which must all be done."""
+        for entry in entries:
+            assert isinstance(await self.consumption.attempt(delivery_of(entry)), Done)
+
+
 class CrashError(Exception):
-    """The process dies here."""
+    """The process crashes here."""
 
 
-class Fate:
-    """Lets the process die before or after the n-th call to the outside."""
+class CrashPoint:
+    """Raises CrashError before or after the n-th call."""
 
     def __init__(self, at: int, *, after: bool) -> None:
         self.at, self.after, self.calls = at, after, 0
 
-    async def meet(self, call: Any) -> Any:
+    async def run(self, call: Any) -> Any:
+        """Count and make a call."""
         self.calls += 1
         if self.calls == self.at and not self.after:
             raise CrashError
@@ -227,13 +271,13 @@ class Fate:
         return answer
 
 
-class Mortal:
-    """A client (of the API or of Redis) whose calls are counted by a Fate."""
+class CrashingClient:
+    """A client of the API or of Redis whose calls are counted by a CrashPoint."""
 
     _COMMANDS = frozenset({"evalsha", "eval", "hget", "sadd"})
 
-    def __init__(self, target: Any, fate: Fate) -> None:
-        self._target, self._fate = target, fate
+    def __init__(self, target: Any, crash: CrashPoint) -> None:
+        self._target, self._crash = target, crash
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -241,20 +285,16 @@ class Mortal:
             return found
 
         async def call(*args: Any, **kwargs: Any) -> Any:
-            return await self._fate.meet(lambda: found(*args, **kwargs))
+            return await self._crash.run(lambda: found(*args, **kwargs))
 
         return call
 
 
-def dying(harness: HandlerHarness, at: int, *, after: bool) -> HandlerHarness:
-    """The same harness, in a process that dies at its n-th call."""
-    fate = Fate(at, after=after)
-    return replace(harness, redis=Mortal(harness.redis, fate), client=Mortal(harness.client, fate))
+def crashing(harness: HandlerHarness, at: int, *, after: bool) -> HandlerHarness:
+    """Return the same harness, in a process that crashes at its n-th call."""
+    crash = CrashPoint(at, after=after)
+    return replace(harness, redis=CrashingClient(harness.redis, crash), client=CrashingClient(harness.client, crash))
 
 
 def make_transport(url: str, **options: Any) -> Transport:
     return Transport(url, KEY, SECRET, **({"retries": 0, "timeout": 5.0} | options))
-
-
-def parse_lines(text: str) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""Consumers of several accounts: every call goes to the API of the account that an entry is of."""
+"""Consumers with several accounts: every call goes to the API of the entry's account."""
 
 from __future__ import annotations
 
@@ -16,18 +16,15 @@ from router.core.keys import Target
 from router.process.apis import Apis
 from router.streams.delivery import Done
 from router.tasks import end
-from tests.handlers.harness import delivery_of, make_transport
-from tests.handlers.test_human_agent import DANA, DANA_SITS, Office, people
+from tests.handlers.harness import DANA, DANA_JOINED, HELLO, HumanAgentProcess, delivery_of, make_transport
 from tests.support.accounts import ACCOUNT, KEY, OTHER_ACCOUNT, SECRET
 from tests.support.entries import fields_of
 from tests.support.waiting import until
 
-HELLO = "Hello!"
-
 
 @pytest.fixture
 async def other_harness(harness, other_sandbox_url):
-    """The same Redis, and the API of the other account."""
+    """A harness with the same Redis and the API of the other account."""
     async with make_transport(other_sandbox_url) as transport:
         yield replace(harness, url=other_sandbox_url, client=ConversationsV2(transport))
 
@@ -43,7 +40,7 @@ async def apis(harness, other_harness):
 
 
 async def test_the_ai_agent_joins_and_answers_in_the_account_of_the_entry(harness, other_harness, apis):
-    """One consumer, an entry of each account: it sits and has spoken in both conversations."""
+    """One consumer gets an entry of each account, and joins and answers in both conversations."""
     options = {"apis": apis, "joiners": Joiners(apis, harness.store)}
     agent = harness.ai_agent(HELLO, **options)
     for where, account in ((harness, ACCOUNT), (other_harness, OTHER_ACCOUNT)):
@@ -54,32 +51,32 @@ async def test_the_ai_agent_joins_and_answers_in_the_account_of_the_entry(harnes
 
 
 async def test_a_person_joins_in_the_account_of_the_entry(harness, other_harness, apis):
-    """The same roster serves both accounts, each conversation through its own API."""
-    office = Office(harness, replace(DANA, capacity=2), joiners=Joiners(apis, harness.store))
+    """One roster serves both accounts, each conversation through its own API."""
+    process = HumanAgentProcess(harness, replace(DANA, capacity=2), joiners=Joiners(apis, harness.store))
     for where, account in ((harness, ACCOUNT), (other_harness, OTHER_ACCOUNT)):
         opened = await where.open()
-        await office.take(opened.entry(account_id=account))
+        await process.handle(opened.entry(account_id=account))
         assert await where.types(opened.id) == ["CUSTOMER", "HUMAN_AGENT"]
 
 
-async def test_an_account_whose_api_hangs_holds_up_no_other_in_the_sweep(harness, other_harness, apis, lines):
-    """Conversations of both wait for a place; the sweep seats those of the one while the other's API says nothing."""
+async def test_an_account_whose_api_hangs_delays_no_other_in_the_sweep(harness, other_harness, apis, lines):
+    """Conversations of both accounts wait; people join those of one account while the API of the other hangs."""
     joiners = Joiners(apis, harness.store)
-    full = Office(harness, replace(DANA, capacity=1), joiners=joiners)
+    full = HumanAgentProcess(harness, replace(DANA, capacity=1), joiners=joiners)
     first, theirs, ours = await harness.open(), await other_harness.open(), await harness.open()
     for account, opened in ((ACCOUNT, first), (OTHER_ACCOUNT, theirs), (ACCOUNT, ours)):
-        await full.take(opened.entry(account_id=account))
+        await full.handle(opened.entry(account_id=account))
     assert [line["result"] for line in lines("consumed")] == ["joined", "waiting", "waiting"]
     await other_harness.fault("GET", "/Participants", hang=True, times=100)
-    roomy = Office(harness, replace(DANA, capacity=3), joiners=joiners)
+    roomy = HumanAgentProcess(harness, replace(DANA, capacity=3), joiners=joiners)
     sweeping = asyncio.create_task(roomy.sweeper.run())
-    await until(lambda: lines("roster.assigned"), timeout=4)  # sooner than a call gives up
-    assert await people(harness, ours.id) == DANA_SITS
+    await until(lambda: lines("roster.assigned"), timeout=4)  # sooner than the timeout of a call
+    assert await harness.our_participants(ours.id) == DANA_JOINED
     await end(sweeping)
 
 
-async def test_a_consumer_is_put_together_from_the_accounts_file(harness, other_harness, redis_url, tmp_path, lines):
-    """Its settings name both accounts and where each one's API is: entries of both are consumed."""
+async def test_a_consumer_reads_the_accounts_file(harness, other_harness, redis_url, tmp_path, lines):
+    """The file names the other account and the URL of its API; entries of both accounts are consumed."""
     (tmp_path / "accounts.toml").write_text(
         f'[[account]]\nsid = "{OTHER_ACCOUNT}"\napi_key_env = "OTHER_KEY"\napi_secret_env = "OTHER_SECRET"\n'
         f'conversations_url = "{other_harness.url}"\n'
@@ -108,7 +105,7 @@ async def test_a_consumer_is_put_together_from_the_accounts_file(harness, other_
 
 
 async def test_an_entry_of_an_account_that_is_not_configured_waits(harness):
-    """Nothing of it goes to another account's API; the consumer keeps it until the account is configured."""
+    """No call goes to another account's API; the entry is kept until its account is configured."""
     opened = await harness.open()
     with pytest.raises(AuthenticationError, match="not configured"):
         await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(account_id=OTHER_ACCOUNT)))

@@ -1,4 +1,4 @@
-"""The AI agent: where it joins, that it answers once and only where it was told to, over every crash."""
+"""The AI agent: the address at which it joins, and one answer per entry over every crash."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from handlers.replies import make_greeting
 from router.core.entries import EntryAddress, EntryParticipant, JoinedData, show_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later
-from tests.handlers.harness import CrashError, OneApi, delivery_of, dying, number, seat
+from tests.handlers.harness import HELLO, CrashError, OneApi, crashing, delivery_of, number, participant
 from tests.support.accounts import ACCOUNT, OURS
 from tests.support.waiting import until
 
 ACTIONS = "/Actions"
-HELLO = "Hello, how can we help?"
 
 
 async def test_it_joins_and_greets_once_over_redeliveries(harness, lines):
-    """The first delivery adds the agent and sends the greeting; later ones are silent."""
+    """The first delivery adds the agent and sends the greeting; later ones do nothing."""
     opened = await harness.open()
     agent = harness.ai_agent(HELLO)
     for _ in range(3):
@@ -36,7 +35,7 @@ async def test_it_joins_and_greets_once_over_redeliveries(harness, lines):
 
 @pytest.mark.parametrize("text", ["", "  \n"], ids=["empty", "blank"])
 async def test_nothing_is_sent_without_a_greeting(harness, lines, text):
-    """By default the agent joins and keeps silent."""
+    """By default the agent joins and is silent."""
     opened = await harness.open()
     await harness.ai_agent(text).attempt(delivery_of(opened.entry()))
     assert await harness.texts(opened.id) == []
@@ -45,7 +44,7 @@ async def test_nothing_is_sent_without_a_greeting(harness, lines, text):
 
 
 async def test_the_greeting_goes_from_us_to_the_customer(harness):
-    """Author and recipient are the two participants, on the customer's channel, not just any of their addresses."""
+    """Author and recipient are the two participants, each by the address on the customer's channel."""
     opened = await harness.open(channel="WHATSAPP", address=f"whatsapp:{number()}")
     await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=f"whatsapp:{OURS}")))
     await until(lambda: harness.texts(opened.id))
@@ -56,7 +55,7 @@ async def test_the_greeting_goes_from_us_to_the_customer(harness):
 
 @pytest.mark.parametrize("channel", ["VOICE", "EMAIL", "VIDEO"])
 async def test_channels_that_cannot_send_are_only_joined(harness, lines, channel):
-    """The reply is not even asked for where it could not be sent."""
+    """The reply is not called if it could not be sent."""
 
     async def reply(_):
         raise AssertionError("asked")
@@ -77,9 +76,9 @@ async def test_channels_that_cannot_send_are_only_joined(harness, lines, channel
         pytest.param(None, OURS, [("UNKNOWN", OURS)], ("AI_AGENT", OURS), id="promoted"),
     ],
 )
-async def test_where_it_joins(harness, configured, recipient, there, expected):
-    """The configured address, else our side's address of the entry, else where our side sits already."""
-    opened = await harness.open(*(seat(kind, address) for kind, address in there))
+async def test_it_joins_at_the_first_address_that_is_known(harness, configured, recipient, there, expected):
+    """The configured address, else our side's address of the entry, else that of the agent in the conversation."""
+    opened = await harness.open(*(participant(kind, address) for kind, address in there))
     await harness.ai_agent(HELLO, address=configured).attempt(delivery_of(opened.entry(recipient=recipient)))
     assert [one[:2] for one in await harness.participants(opened.id) if one[0] != "CUSTOMER"] == [expected]
     await until(lambda: harness.texts(opened.id))
@@ -88,15 +87,15 @@ async def test_where_it_joins(harness, configured, recipient, there, expected):
 @pytest.mark.parametrize(
     ("recipient", "there", "result"),
     [
-        pytest.param(OURS, [("HUMAN_AGENT", OURS)], "address-taken", id="a person sits there"),
-        pytest.param(OURS, [("CUSTOMER", OURS)], "address-taken", id="a customer sits there"),
-        pytest.param(None, [], "no-address", id="nobody to take over"),
-        pytest.param(None, [("AGENT", OURS), ("AI_AGENT", "+15550008888")], "no-address", id="several to take over"),
+        pytest.param(OURS, [("HUMAN_AGENT", OURS)], "address-taken", id="a person has the address"),
+        pytest.param(OURS, [("CUSTOMER", OURS)], "address-taken", id="a customer has the address"),
+        pytest.param(None, [], "no-address", id="no agent"),
+        pytest.param(None, [("AGENT", OURS), ("AI_AGENT", "+15550008888")], "no-address", id="several agents"),
     ],
 )
-async def test_where_it_cannot_join_it_says_nothing(harness, lines, recipient, there, result):
-    """The entry is finished with a warning; nobody was pushed out, nothing was sent."""
-    opened = await harness.open(*(seat(kind, address) for kind, address in there))
+async def test_it_is_silent_if_it_cannot_join(harness, lines, recipient, there, result):
+    """The entry is finished with a warning; nobody was replaced, nothing was sent."""
+    opened = await harness.open(*(participant(kind, address) for kind, address in there))
     before = await harness.participants(opened.id)
     assert isinstance(await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=recipient))), Done)
     assert await harness.participants(opened.id) == before
@@ -104,8 +103,8 @@ async def test_where_it_cannot_join_it_says_nothing(harness, lines, recipient, t
     assert [(line["result"], line["level"]) for line in lines("consumed")] == [(result, "warning")]
 
 
-async def test_our_address_on_another_channel_is_no_seat(harness, lines):
-    """A recipient that is not on the customer's channel could not answer there."""
+async def test_our_address_on_another_channel_is_not_used(harness, lines):
+    """A recipient address of another channel could not answer on the customer's channel."""
     opened = await harness.open()
     entry = opened.entry(recipient=None)
     elsewhere = EntryAddress(channel="EMAIL", address="help@example.com")
@@ -114,8 +113,8 @@ async def test_our_address_on_another_channel_is_no_seat(harness, lines):
     assert lines("consumed")[0]["result"] == "no-address"
 
 
-async def test_a_customer_who_leaves_in_between_needs_no_answer(harness, lines):
-    """Removed before the sending: nobody is there to be answered, and no repeat would bring them back."""
+async def test_a_customer_who_leaves_before_the_answer_gets_none(harness, lines):
+    """The entry is finished, because a retry could not succeed."""
     opened = await harness.open()
 
     async def leave(_):
@@ -128,8 +127,8 @@ async def test_a_customer_who_leaves_in_between_needs_no_answer(harness, lines):
     assert [(line["result"], line["reply"]) for line in lines("consumed")] == [("joined", "customer-left")]
 
 
-async def test_a_conversation_that_closes_in_between_needs_no_answer(harness, lines):
-    """Closed before the joining or before the sending: finished, without failure."""
+async def test_a_conversation_that_closes_before_the_answer_gets_none(harness, lines):
+    """Closed before the join or before the message: the entry is finished, without a failure."""
     early, late = await harness.open(), await harness.open()
     await harness.close(early.id)
     await harness.ai_agent(HELLO).attempt(delivery_of(early.entry()))
@@ -147,13 +146,13 @@ async def test_a_conversation_that_closes_in_between_needs_no_answer(harness, li
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_one_greeting_over_a_crash_at_every_call(harness, after):
-    """Wherever the process dies, its successor ends with one agent and one greeting."""
+    """Wherever the process crashes, its successor ends with one agent and one greeting."""
     crashes = 0
     for at in range(1, 40):
         opened = await harness.open()
-        mortal = dying(harness, at, after=after)
+        crashing_harness = crashing(harness, at, after=after)
         try:
-            await mortal.ai_agent(HELLO).attempt(delivery_of(opened.entry()))
+            await crashing_harness.ai_agent(HELLO).attempt(delivery_of(opened.entry()))
             break
         except CrashError:
             crashes += 1
@@ -167,7 +166,7 @@ async def test_one_greeting_over_a_crash_at_every_call(harness, after):
 
 
 async def _is_quiet(harness):
-    """Actions in the sandbox complete within a turn of its loop: one more call lets it turn."""
+    """Let the loop run once, in which the sandbox completes its actions."""
     await harness.redis.ping()
     return True
 
@@ -177,8 +176,8 @@ async def _is_quiet(harness):
     [{"status": 500, "when": "after"}, {"reset": True, "when": "after"}, {"body": "broken"}],
     ids=["500", "reset", "broken"],
 )
-async def test_a_greeting_whose_answer_was_lost_is_found_not_repeated(harness, lines, fault):
-    """The action was taken although its answer said nothing: the text is there and is not sent again."""
+async def test_a_greeting_whose_response_was_lost_is_found_not_repeated(harness, lines, fault):
+    """The action took place although its response was lost: the text is found and not sent again."""
     opened = await harness.open()
     await harness.fault("POST", ACTIONS, **fault)
     agent = harness.ai_agent(HELLO)
@@ -190,8 +189,8 @@ async def test_a_greeting_whose_answer_was_lost_is_found_not_repeated(harness, l
     assert lines("consumed")[0]["reply"] == "found"
 
 
-async def test_a_doubtful_greeting_gets_time_to_appear(harness):
-    """As long as a sent message may still be recorded the entry waits; only then is it sent again."""
+async def test_a_greeting_in_doubt_gets_time_to_appear(harness):
+    """The entry waits as long as the message may still be recorded; then it is sent again."""
     opened = await harness.open()
     await harness.fault("POST", ACTIONS, status=500)
     patient = harness.ai_agent(HELLO, settle=SETTLE)
@@ -207,8 +206,8 @@ async def test_a_doubtful_greeting_gets_time_to_appear(harness):
     assert await harness.texts(opened.id) == [HELLO]
 
 
-class Sleepy:
-    """Redis, where `sleep` passes after a step of this name was begun and before its answer is heard."""
+class SleepyRedis:
+    """Redis that calls `sleep` after a step of this name was begun, before its response arrives."""
 
     def __init__(self, redis, step, sleep):
         self._redis, self._step, self._sleep = redis, step, sleep
@@ -223,8 +222,8 @@ class Sleepy:
         return answer
 
 
-async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_successor(harness):
-    """A process that was stopped there for longer than a successor waits looks again instead of sending once more."""
+async def test_a_process_stopped_before_it_sends_leaves_it_to_its_successor(harness):
+    """A process that was stopped for longer than a successor waits searches for the message before it sends."""
     opened, passed = await harness.open(), [0.0]
     entry = delivery_of(opened.entry())
 
@@ -232,9 +231,9 @@ async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_success
         passed[0] += SETTLE
         assert isinstance(await harness.ai_agent(HELLO).attempt(entry), Done)
 
-    effects = Effects(Sleepy(harness.redis, "send", sleep), harness.keys, "ai-agent")
+    effects = Effects(SleepyRedis(harness.redis, "send", sleep), harness.keys, "ai-agent")
     sleeper = harness.ai_agent(HELLO, effects=effects, settle=SETTLE, clock=lambda: passed[0])
-    await load_script("begin").run(harness.redis, ["scratch"], ["step", 60, "0"])  # the server has the script
+    await load_script("begin").run(harness.redis, ["scratch"], ["step", 60, "0"])  # loads the script
     assert isinstance(await sleeper.attempt(entry), Later)
     assert isinstance(await sleeper.attempt(entry), Done)
     await until(lambda: harness.texts(opened.id))
@@ -243,7 +242,7 @@ async def test_who_sleeps_between_beginning_and_sending_leaves_it_to_its_success
 
 @pytest.mark.parametrize("status", [429, 400], ids=["429", "400"])
 async def test_a_refused_greeting_is_not_in_doubt(harness, status):
-    """What was certainly not sent is sent at the next delivery, without waiting."""
+    """A message that was certainly not sent is sent at the next delivery, without a wait."""
     opened = await harness.open()
     await harness.fault("POST", ACTIONS, status=status)
     agent = harness.ai_agent(HELLO, settle=SETTLE)
@@ -263,9 +262,9 @@ async def test_a_refused_greeting_is_not_in_doubt(harness, status):
     ],
 )
 async def test_only_its_own_text_counts_as_sent(harness, author, to, text, at):
-    """A similar message does not pass for the one in doubt."""
-    opened = await harness.open(seat("AI_AGENT", OURS))
-    other = await harness.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    """A similar message is not taken for the one in doubt."""
+    opened = await harness.open(participant("AI_AGENT", OURS))
+    other = await harness.client.create_participant(opened.id, participant("CUSTOMER", number()))
     present = await harness.client.list_participants(opened.id)
     who = {"ours": next(one for one in present if one.has_address(_address(OURS))), "other": other}
     who["customer"] = opened.customer
@@ -308,8 +307,8 @@ async def _say(harness, conversation, author, to, text):
     )
 
 
-async def test_the_reply_is_asked_once_and_kept(harness):
-    """A reply that would say something else the second time is not asked again after it was given."""
+async def test_the_reply_is_called_once_and_kept(harness):
+    """A reply that would return another text at the redelivery is not called again."""
     answers = iter(["first", "second", "third"])
 
     async def reply(_):
@@ -324,8 +323,8 @@ async def test_the_reply_is_asked_once_and_kept(harness):
     assert await harness.texts(opened.id) == ["first"]
 
 
-async def test_a_failing_reply_is_the_entrys_failure(harness):
-    """What the reply raises reaches the consumer, which tries again and then gives up."""
+async def test_a_reply_that_raises_fails_the_entry(harness):
+    """The error reaches the consumer, which retries and then makes a dead letter."""
 
     def reply(_):
         raise LookupError("no idea")
@@ -336,10 +335,10 @@ async def test_a_failing_reply_is_the_entrys_failure(harness):
 
 
 async def test_chat_is_sent_through_its_classic_conversation(harness):
-    """On CHAT the channelId of the customer's address goes along; elsewhere nothing does."""
+    """The channelId of the customer's address is sent along, if there is one."""
     seen = []
 
-    class Watched:
+    class RecordingClient:
         async def send_message(self, conversation, sender, to, **fields):
             seen.append(fields["channel_settings"])
 
@@ -349,14 +348,14 @@ async def test_chat_is_sent_through_its_classic_conversation(harness):
     )
     plain = await harness.open(channel="CHAT", address="bo")
     for entry in (opened.with_customer(customer).entry(recipient="bot"), plain.entry(recipient="bot")):
-        await harness.ai_agent(HELLO, apis=OneApi(Watched())).attempt(delivery_of(entry))
+        await harness.ai_agent(HELLO, apis=OneApi(RecordingClient())).attempt(delivery_of(entry))
     assert seen == [{"channelId": "CH1"}, None]
 
 
 async def test_a_second_customer_is_greeted_too(harness):
-    """The greeting is per participant, and the agent of the conversation is adopted."""
+    """Every participant is greeted, by the same agent."""
     opened = await harness.open()
-    second = await harness.client.create_participant(opened.id, seat("CUSTOMER", number()))
+    second = await harness.client.create_participant(opened.id, participant("CUSTOMER", number()))
     agent = harness.ai_agent(HELLO)
     await agent.attempt(delivery_of(opened.entry()))
     await agent.attempt(delivery_of(opened.with_customer(second).entry()))
@@ -369,7 +368,7 @@ async def test_a_second_customer_is_greeted_too(harness):
 
 
 async def test_a_reply_gets_the_typed_entry(harness):
-    """The reply sees who joined where; here with our side's address as the entry gives it."""
+    """The reply sees participant, conversation and our side's address."""
     seen = []
 
     async def reply(joined):
@@ -384,8 +383,8 @@ async def test_a_reply_gets_the_typed_entry(harness):
     assert joined.data.participant == EntryParticipant(**shown)
 
 
-async def test_a_failure_that_is_not_an_ending_is_raised(harness):
-    """A 400 in an open conversation is a failure of the entry, not a silent end."""
+async def test_a_refusal_in_an_open_conversation_fails_the_entry(harness):
+    """A 400 is not ignored while the conversation is open."""
     opened = await harness.open()
     await harness.fault("POST", ACTIONS, status=400)
     with pytest.raises(RequestError):

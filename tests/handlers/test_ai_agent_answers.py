@@ -1,35 +1,32 @@
-"""The AI agent and what customers say: answered once where its reply wants to be asked, over every crash."""
+"""The AI agent and communications: answered once if its reply asks for them, over every crash."""
 
 from __future__ import annotations
 
 import pytest
 
-from handlers.replies import CommunicationEntry, JoinedEntry, make_greeting, replies_to
+from handlers.replies import CommunicationEntry, JoinedEntry, replies_to
 from router.core.entries import CommunicationData, EntryCommunication, JoinedData
 from router.streams.delivery import Done, Later
-from tests.handlers.harness import CrashError, delivery_of, dying, number, seat
+from tests.handlers.harness import HELLO, CrashError, crashing, delivery_of, number, participant
 from tests.support.accounts import OURS
 from tests.support.waiting import until
-
-ACTIONS = "/Actions"
-HELLO = "Hello, how can we help?"
 
 
 @replies_to(CommunicationEntry)
 async def echo(entry: CommunicationEntry) -> str | None:
-    """Answer what was said, and nothing that is nothing."""
+    """Repeat what was said, if it has a text."""
     text = entry.data.communication.text
     return f"You said: {text}" if text else None
 
 
 def said(opened, text="hi", **fields):
-    """What the customer said, as an entry; another one each time."""
+    """Return a new entry of what the customer said."""
     communication = EntryCommunication(text=text)
     return opened.entry(CommunicationData, communication=communication, distinction=number(), **fields)
 
 
-async def test_it_joins_silently_and_answers_what_is_said(harness, lines):
-    """With a reply for communications the joined is no occasion to speak; what is said is, once over redeliveries."""
+async def test_a_reply_to_communications_answers_each_once(harness, lines):
+    """The agent joins silently, and answers a communication once over redeliveries."""
     opened = await harness.open()
     agent = harness.ai_agent(reply=echo)
     await agent.attempt(delivery_of(opened.entry()))
@@ -48,7 +45,7 @@ async def test_it_joins_silently_and_answers_what_is_said(harness, lines):
 
 
 async def test_two_communications_get_two_answers(harness):
-    """The same words said twice are answered twice."""
+    """The same text sent twice is answered twice."""
     opened = await harness.open()
     agent = harness.ai_agent(reply=echo)
     for _ in range(2):
@@ -60,8 +57,8 @@ async def test_two_communications_get_two_answers(harness):
     await until(both)
 
 
-async def test_greeting_is_no_answer(harness, lines):
-    """A configured text greets who joins and is not sent again for what they say: that is ignored without a call."""
+async def test_a_greeting_does_not_answer_communications(harness, lines):
+    """The configured text is sent to those who joined; communications are ignored without a call."""
     opened = await harness.open()
     agent = harness.ai_agent(HELLO)
     await agent.attempt(delivery_of(opened.entry()))
@@ -72,8 +69,8 @@ async def test_greeting_is_no_answer(harness, lines):
     assert [line["result"] for line in lines("consumed")] == ["joined", "ignored", "ignored", "ignored"]
 
 
-async def test_reply_that_wants_both(harness):
-    """Who names both entries is asked for both, each typed."""
+async def test_a_reply_may_be_called_for_both_entries(harness):
+    """A reply that names both entries gets both, typed."""
     seen = []
 
     @replies_to(JoinedEntry, CommunicationEntry)
@@ -93,8 +90,8 @@ async def test_reply_that_wants_both(harness):
     await until(both)
 
 
-async def test_nothing_to_say_costs_no_call(harness, lines):
-    """Where the reply keeps silent the agent does not even take its seat."""
+async def test_without_a_text_it_does_not_join(harness, lines):
+    """A communication that gets no answer costs no call of the API."""
     opened = await harness.open()
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(opened, "")))
     assert await harness.types(opened.id) == ["CUSTOMER"]
@@ -102,8 +99,8 @@ async def test_nothing_to_say_costs_no_call(harness, lines):
 
 
 @pytest.mark.parametrize("channel", ["VOICE", "EMAIL", "VIDEO"])
-async def test_channels_that_cannot_send_are_not_asked_for(harness, lines, channel):
-    """What is said where nothing can be sent is not brought before the reply."""
+async def test_on_channels_that_cannot_send_the_reply_is_not_called(harness, lines, channel):
+    """A communication that could not be answered does not reach the reply."""
 
     @replies_to(CommunicationEntry)
     async def reply(_):
@@ -114,16 +111,16 @@ async def test_channels_that_cannot_send_are_not_asked_for(harness, lines, chann
     assert lines("consumed")[0]["result"] == "channel cannot send"
 
 
-async def test_seat_that_is_taken_says_nothing(harness, lines):
-    """Where a person sits at our address the agent does not speak over them."""
-    opened = await harness.open(seat("HUMAN_AGENT", OURS))
+async def test_it_is_silent_if_its_address_is_taken(harness, lines):
+    """The agent does not answer if a person has our address."""
+    opened = await harness.open(participant("HUMAN_AGENT", OURS))
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(opened)))
     assert await harness.texts(opened.id) == []
     assert [(line["result"], line["level"]) for line in lines("consumed")] == [("address-taken", "warning")]
 
 
-async def test_conversation_that_has_closed_needs_no_answer(harness, lines):
-    """Closed before the answer: finished, without failure."""
+async def test_a_closed_conversation_gets_no_answer(harness, lines):
+    """The entry is finished, without a failure."""
     opened = await harness.open()
     await harness.close(opened.id)
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(opened)))
@@ -132,12 +129,12 @@ async def test_conversation_that_has_closed_needs_no_answer(harness, lines):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_one_answer_over_a_crash_at_every_call(harness, after):
-    """Wherever the process dies, its successor ends with one answer."""
+    """Wherever the process crashes, its successor ends with one answer."""
     for at in range(1, 40):
         opened = await harness.open()
         entry = said(opened)
         try:
-            await dying(harness, at, after=after).ai_agent(reply=echo).attempt(delivery_of(entry))
+            await crashing(harness, at, after=after).ai_agent(reply=echo).attempt(delivery_of(entry))
             break
         except CrashError:
             pass
@@ -153,7 +150,7 @@ async def finish(harness, entry):
 
 
 async def test_chat_is_answered_through_its_classic_conversation(harness):
-    """A communication does not tell the channelId of the customer's address: it is looked up, on CHAT only."""
+    """A communication entry has no channelId, so it is fetched, on CHAT only."""
     opened = await harness.open(channel="CHAT", address="ana")
     address = opened.customer.addresses[0].model_copy(update={"channel_id": "CH1"})
     body = opened.customer.as_replacement(addresses=(address,))
@@ -169,8 +166,3 @@ async def test_chat_is_answered_through_its_classic_conversation(harness):
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(opened, recipient="bot")))
     await harness.ai_agent(reply=echo).attempt(delivery_of(said(await harness.open())))
     assert seen == [{"channelId": "CH1"}, None]
-
-
-def test_greeting_is_for_who_joins():
-    """What has no mark is asked as it always was."""
-    assert not hasattr(make_greeting(HELLO), "entry_types")

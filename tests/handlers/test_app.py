@@ -1,4 +1,4 @@
-"""A consumer as a whole, on real streams: settings, the table, dead letters, and a third handler by file and row."""
+"""Whole consumers on real streams: settings, the table of handlers, dead letters, and an added handler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.store.dead_letters import list_letters, replay
-from tests.handlers.harness import number, seat
+from tests.handlers.harness import number, participant
 from tests.support.accounts import ACCOUNT, KEY, OURS, SECRET
 from tests.support.entries import fields_of
 from tests.support.waiting import until
@@ -56,8 +56,8 @@ async def pending(harness, target, group):
     return found["pending"]
 
 
-async def test_the_ai_agent_takes_what_was_there_before_it(harness, settings, lines):
-    """Entries from before the first start are consumed, acknowledged, and answered."""
+async def test_a_consumer_begins_with_the_oldest_entry(harness, settings, lines):
+    """Entries from before the first start of the group are consumed and acknowledged."""
     opened = await harness.open()
     await publish(harness, opened.entry())
     async with consuming("ai_agent", settings):
@@ -67,8 +67,8 @@ async def test_the_ai_agent_takes_what_was_there_before_it(harness, settings, li
     assert await pending(harness, Target.AI_AGENT, "ai-agent") == 0
 
 
-async def test_the_human_agents_serve_who_waits_while_they_run(harness, settings, lines):
-    """The sweep runs beside the consuming: three and three have room, the seventh is served after a closing."""
+async def test_the_sweep_runs_beside_the_consumer(harness, settings, lines):
+    """Two people have capacity for six conversations; the seventh is assigned after one has closed."""
     opened = [await harness.open() for _ in range(7)]
     async with consuming("human_agent", settings):
         for one in opened:
@@ -85,8 +85,8 @@ async def test_the_human_agents_serve_who_waits_while_they_run(harness, settings
         assert "HUMAN_AGENT" in await harness.types(one.id)
 
 
-async def test_what_cannot_be_read_becomes_a_dead_letter(harness, settings, lines):
-    """At once, with its reason, and without holding up the next entry."""
+async def test_an_unreadable_entry_becomes_a_dead_letter(harness, settings, lines):
+    """It does so at once and with its reason, and the next entry is consumed."""
     stream = harness.keys.participants(0, Target.AI_AGENT)
     await harness.redis.xadd(stream, {"type": "participant.joined", "event": b"\xff\x00"})
     await harness.redis.xadd(stream, {"something": "else"})
@@ -99,8 +99,8 @@ async def test_what_cannot_be_read_becomes_a_dead_letter(harness, settings, line
     assert {one.fields.get(b"event") for one in letters} == {b"\xff\x00", None}
 
 
-async def test_a_failing_reply_ends_as_a_dead_letter_that_can_be_replayed(harness, environment, lines, monkeypatch):
-    """After the tries that the settings allow; mended and replayed it is answered, and the joining is not repeated."""
+async def test_a_failing_reply_makes_a_dead_letter_that_can_be_replayed(harness, environment, lines, monkeypatch):
+    """After the reply was fixed the replayed entry is answered, without a second join."""
     monkeypatch.setitem(globals(), "reply", _raise)
     opened = await harness.open()
     await publish(harness, opened.entry())
@@ -124,9 +124,9 @@ def _raise(_):
 @pytest.mark.parametrize(
     "fault", [{"status": 503}, {"status": 429}, {"status": 401}, {"reset": True, "when": "before"}], ids=str
 )
-async def test_an_outage_makes_entries_wait_and_never_dead(harness, settings, lines, fault, monkeypatch):
-    """The API does not serve for more tries than an entry has: it waits, and is consumed when the API is back."""
-    monkeypatch.setattr(RetryPolicy, "delay", lambda *_, **__: None)  # each answer is a try of the entry
+async def test_an_outage_makes_entries_wait_and_no_dead_letters(harness, settings, lines, fault, monkeypatch):
+    """The API fails more often than an entry may; the entry waits and is consumed when the API is back."""
+    monkeypatch.setattr(RetryPolicy, "delay", lambda *_, **__: None)  # each failed call fails the attempt
     opened = await harness.open()
     await harness.fault("POST", "/Participants", times=6, **fault)
     await publish(harness, opened.entry())
@@ -138,7 +138,7 @@ async def test_an_outage_makes_entries_wait_and_never_dead(harness, settings, li
 
 
 async def test_two_processes_share_the_work(harness, settings, lines):
-    """Every entry is consumed by one of them, and every customer greeted once."""
+    """Every entry is consumed by one of them, and every customer is greeted once."""
     opened = [await harness.open() for _ in range(40)]
     async with consuming("ai_agent", settings), consuming("ai_agent", settings):
         for one in opened:
@@ -151,7 +151,7 @@ async def test_two_processes_share_the_work(harness, settings, lines):
 
 
 def make_archive(ports):
-    """Keep who joined, in Redis."""
+    """Store in Redis who joined."""
 
     async def joined(entry, effect):
         async def keep(_):
@@ -163,8 +163,8 @@ def make_archive(ports):
     return Handler({JoinedData.type: joined})
 
 
-async def test_a_third_handler_is_one_file_and_one_row(harness, settings, lines, monkeypatch):
-    """With its own group on an existing target's stream it gets every entry, beside the handler that was there."""
+async def test_a_new_handler_needs_one_function_and_one_row(harness, settings, lines, monkeypatch):
+    """With its own group it gets every entry of its target, independently of the other handler."""
     monkeypatch.setitem(HANDLERS, "archive", HandlerRow(Target.AI_AGENT, "archive", make_archive))
     opened = await harness.open()
     await publish(harness, opened.entry())
@@ -179,7 +179,7 @@ async def test_a_third_handler_is_one_file_and_one_row(harness, settings, lines,
 
 
 async def test_a_background_that_fails_is_started_again(harness, settings, lines):
-    """It is not missed in silence, and consuming goes on beside it."""
+    """The failure is logged, and the consumer goes on."""
     runs = []
 
     async def background():
@@ -195,8 +195,8 @@ async def test_a_background_that_fails_is_started_again(harness, settings, lines
     assert await harness.redis.xinfo_consumers(harness.keys.participants(0, Target.AI_AGENT), "archive") == []
 
 
-async def test_redis_that_goes_away_during_the_start_ends_the_process_with_a_line(settings, lines, monkeypatch):
-    """It had answered, and then did not: status 1 and the reason, for a supervisor and a person, and no traceback."""
+async def test_an_outage_of_redis_during_the_start_ends_the_process(settings, lines, monkeypatch):
+    """The process ends with status 1 and a log line with the reason."""
 
     def stall(_):
         raise RedisTimeoutError("Timeout reading")
@@ -206,8 +206,8 @@ async def test_redis_that_goes_away_during_the_start_ends_the_process_with_a_lin
     assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
-async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(harness, settings, lines):
-    """What can never be read again must not look like health; a stream that is merely gone is made again before."""
+async def test_a_stream_key_of_another_type_ends_the_process(harness, settings, lines):
+    """Such a key can never be read, so the process fails; a stream that is gone is created again."""
     stream = harness.keys.participants(0, Target.AI_AGENT)
     running = asyncio.create_task(consume("ai_agent", settings))
     await until(lambda: lines("process.started"))
@@ -220,8 +220,8 @@ async def test_a_stream_that_is_another_type_ends_the_process_with_a_failure(har
     assert [line["level"] for line in lines("process.failed")] == ["error"]
 
 
-def test_the_table_has_a_group_for_each_handler():
-    """No two handlers share a group: each would get half of the entries."""
+def test_every_handler_has_a_group_of_its_own():
+    """Handlers that shared a group would each get a part of the entries."""
     groups = [row.group for row in HANDLERS.values()]
     assert len(set(groups)) == len(groups)
     assert {row.target for row in HANDLERS.values()} == set(Target)
@@ -244,8 +244,8 @@ def test_the_table_has_a_group_for_each_handler():
         ),
     ],
 )
-def test_settings(environment, change, problems):
-    """A consumer needs Redis, the account, and a token or a key with its secret; all problems at once."""
+def test_required_settings(environment, change, problems):
+    """A consumer needs Redis, the account, and a token or a key with its secret; all problems are listed."""
     if not problems:
         assert load_settings(environment | change).api_credentials == (ACCOUNT, "token")
         return
@@ -264,7 +264,7 @@ def test_settings(environment, change, problems):
     ],
 )
 async def test_a_handlers_own_configuration_stops_the_start(environment, tmp_path, name, change, problem):
-    """Before anything is consumed."""
+    """Nothing is consumed before."""
     (tmp_path / "roster.toml").write_text('agents = 1\n[[agent]]\nidentity = "d"\nname = "D"\ncapacity = 1\n')
     settings = load_settings(environment | change | {"ROUTER_CONFIG_DIR": str(tmp_path)})
     with pytest.raises(SettingsError) as caught:
@@ -273,24 +273,24 @@ async def test_a_handlers_own_configuration_stops_the_start(environment, tmp_pat
     assert problem in caught.value.problems[0]
 
 
-def test_nothing_in_router_imports_the_handlers():
+def test_router_does_not_import_handlers():
     """The consumers can be replaced as a whole."""
     root = Path(handlers.__file__).parent.parent / "router"
-    guilty = [path for path in root.rglob("*.py") if "import handlers" in path.read_text("utf-8")]
-    guilty += [path for path in root.rglob("*.py") if "from handlers" in path.read_text("utf-8")]
-    assert guilty == []
+    importers = [path for path in root.rglob("*.py") if "import handlers" in path.read_text("utf-8")]
+    importers += [path for path in root.rglob("*.py") if "from handlers" in path.read_text("utf-8")]
+    assert importers == []
 
 
 def test_importing_creates_no_client():
-    """The package can be imported without a server, a setting or an event loop."""
+    """The package can be imported without a server, settings or an event loop."""
     program = "import socket; socket.socket.connect = None; import handlers.app; print(len(handlers.app.HANDLERS))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env={})
     assert done.stdout.strip() == str(len(HANDLERS))
 
 
-async def test_a_participant_of_our_own_is_known_before_it_is_there(harness, settings, lines):
-    """The address is among the account's own ones, by which the worker keeps silent about our callback."""
-    opened = await harness.open(seat("CUSTOMER", number()))
+async def test_our_address_is_stored_as_our_own(harness, settings, lines):
+    """The worker announces nobody at an own address, so the callback of our join makes no entry."""
+    opened = await harness.open(participant("CUSTOMER", number()))
     await publish(harness, opened.entry())
     async with consuming("ai_agent", settings):
         await until(lambda: lines("consumed"))

@@ -1,4 +1,4 @@
-"""Classic conversations and the consumers: joining as a chat user, answering once, and noticing the end."""
+"""Classic conversations: a consumer joins as a chat user, answers once, and notices the end."""
 
 from __future__ import annotations
 
@@ -13,28 +13,37 @@ from handlers.classic import AI_IDENTITY, ClassicJoiner, ClassicText
 from handlers.consume import Consumption
 from handlers.handler import Handler
 from handlers.joiners import Joiners
-from handlers.joining import Joiner
+from handlers.joins import JoinOutcome, JoinRequest
 from handlers.replies import make_greeting
-from handlers.roster import Card
-from handlers.seats import How, Seat
-from handlers.sweep import seat_person
+from handlers.roster import AssignedAgent
+from handlers.sweep import join_person
 from router.conversations import ClassicConversations
 from router.core.addresses import Address
 from router.core.entries import EntryAddress, JoinedData
 from router.core.errors import ConflictError, NotFoundError, RateLimitError, RequestError, ServerError, TransportError
 from router.core.resources import Participant, ParticipantAddress, ParticipantType
 from router.streams.delivery import Done
-from tests.handlers.harness import BASIC, CrashError, Fate, Mortal, OneApi, delivery_of, make, make_transport, number
+from tests.handlers.harness import (
+    BASIC,
+    HELLO,
+    CrashError,
+    CrashingClient,
+    CrashPoint,
+    OneApi,
+    delivery_of,
+    make,
+    make_transport,
+    number,
+)
 from tests.support.accounts import ACCOUNT, OURS
 
-BOT = Seat(ParticipantType.AI_AGENT, Address("CHAT", AI_IDENTITY), "AI agent")
-HELLO = "Hello, how can we help?"
+BOT = JoinRequest(ParticipantType.AI_AGENT, Address("CHAT", AI_IDENTITY), "AI agent")
 GONE = "CH" + "0" * 32
 
 
 @dataclass
 class Side:
-    """A classic conversation with its customer, and the consumers' clients."""
+    """A classic conversation with its customer, and the clients of the consumers."""
 
     harness: Any
     client: ClassicConversations
@@ -42,15 +51,15 @@ class Side:
     customer: Participant
 
     @property
-    def joiner(self) -> Joiner:
-        return Joiner(self.harness.client, self.harness.store, ClassicJoiner(self.client, self.harness.store))
+    def joiner(self) -> ClassicJoiner:
+        return ClassicJoiner(self.client, self.harness.store, ACCOUNT)
 
     def agent(self, **options: Any) -> Consumption:
         apis = OneApi(self.harness.client, self.client)
         joiners = Joiners(apis, self.harness.store)
         given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler({JoinedData.type: agent.joined}), self.harness.effects())
+        return Consumption("ai_agent", Handler({JoinedData.type: agent.on_joined}), self.harness.effects())
 
     def entry(self) -> Any:
         recipient = EntryAddress(channel="SMS", address=OURS)
@@ -89,36 +98,36 @@ async def side(harness):
 
 
 async def test_joining_twice_is_joining_once(side):
-    """The first time a member is added under the identity, which is noted as ours; the second time it is adopted."""
-    first, second = [await side.joiner.join(ACCOUNT, side.sid, BOT) for _ in range(2)]
-    assert (first.how, second.how) == (How.JOINED, How.ADOPTED)
+    """The identity is added and stored as our own; the second time it is adopted."""
+    first, second = [await side.joiner.join(side.sid, BOT) for _ in range(2)]
+    assert (first.how, second.how) == (JoinOutcome.JOINED, JoinOutcome.ADOPTED)
     assert first.participant_id == second.participant_id
     assert await side.identities() == [None, AI_IDENTITY]
     own, _ = await side.harness.store.read_account(ACCOUNT)
     assert f"CHAT|{AI_IDENTITY}" in own
 
 
-async def test_person_sits_under_their_identity(side):
-    """A person's number is no seat in a classic conversation, their identity is."""
-    card = Card(identity="dana", name="Dana", addresses={"SMS": "+15557650009"})
-    joined = await seat_person(side.joiner, card, ACCOUNT, side.sid, "SMS")
-    assert joined.how == How.JOINED
+async def test_a_person_joins_under_their_identity(side):
+    """A person's number cannot join a classic conversation."""
+    agent = AssignedAgent(identity="dana", name="Dana", addresses={"SMS": "+15557650009"})
+    joined = await join_person(side.joiner, agent, side.sid, "SMS")
+    assert joined.how == JoinOutcome.JOINED
     assert await side.identities() == [None, "dana"]
 
 
 @pytest.mark.parametrize(
     ("fault", "how"),
     [
-        ({"status": 500, "when": "after"}, How.JOINED),
-        ({"reset": True, "when": "after"}, How.JOINED),
-        ({"status": 404, "when": "after"}, How.JOINED),
+        ({"status": 500, "when": "after"}, JoinOutcome.JOINED),
+        ({"reset": True, "when": "after"}, JoinOutcome.JOINED),
+        ({"status": 404, "when": "after"}, JoinOutcome.JOINED),
     ],
     ids=["500", "reset", "404-although-done"],
 )
-async def test_lost_answer_is_looked_up(side, fault, how):
-    """Where it is not known whether we were added the member is looked for, and nobody is added twice."""
+async def test_after_a_lost_response_the_participant_is_looked_up(side, fault, how):
+    """If it is unknown whether the participant was added it is fetched, and not added twice."""
     await side.fault("POST", "/Participants", **fault)
-    joined = await side.joiner.join(ACCOUNT, side.sid, BOT)
+    joined = await side.joiner.join(side.sid, BOT)
     assert joined.how == how
     assert joined.participant_id is not None
     assert await side.identities() == [None, AI_IDENTITY]
@@ -135,29 +144,29 @@ async def test_lost_answer_is_looked_up(side, fault, how):
         ({"status": 404}, NotFoundError),
     ],
 )
-async def test_failures_that_left_nobody_there(side, fault, error):
-    """What failed without effect is the caller's: it waits, or it is given up."""
+async def test_a_failure_without_effect_is_raised(side, fault, error):
+    """The caller waits or gives up."""
     await side.fault("POST", "/Participants", **fault)
     with pytest.raises(error):
-        await side.joiner.join(ACCOUNT, side.sid, BOT)
+        await side.joiner.join(side.sid, BOT)
     assert await side.identities() == [None]
 
 
-async def test_conversation_that_has_ended(side):
-    """Into a closed conversation nobody can go, and one that does not exist is gone."""
-    assert await side.joiner.ending(side.sid) is None
+async def test_a_conversation_that_has_ended_is_not_joined(side):
+    """A closed conversation is CLOSED, one that does not exist is GONE."""
+    assert await side.joiner.find_ending(side.sid) is None
     await side.call("POST", f"/Conversations/{side.sid}", State="closed")
-    assert (await side.joiner.join(ACCOUNT, side.sid, BOT)).how == How.CLOSED
-    assert await side.joiner.ending(side.sid) == How.CLOSED
-    assert (await side.joiner.join(ACCOUNT, GONE, BOT)).how == How.GONE
-    assert await side.joiner.find_seat(side.sid, "SMS") is None
+    assert (await side.joiner.join(side.sid, BOT)).how == JoinOutcome.CLOSED
+    assert await side.joiner.find_ending(side.sid) == JoinOutcome.CLOSED
+    assert (await side.joiner.join(GONE, BOT)).how == JoinOutcome.GONE
+    assert await side.joiner.find_our_address(side.sid, "SMS") is None
 
 
 # --- answering -------------------------------------------------------------------------------------
 
 
-async def test_it_joins_and_answers_once_over_redeliveries(side, lines):
-    """The AI agent sits there as a chat user and its answer is a message of it, once."""
+async def test_the_ai_agent_joins_and_answers_once_over_redeliveries(side, lines):
+    """The agent is a chat user, and its answer is a message of that user."""
     for _ in range(3):
         assert isinstance(await side.agent().attempt(delivery_of(side.entry())), Done)
     assert await side.said() == [(side.customer.addresses[0].address, "hi"), (AI_IDENTITY, HELLO)]
@@ -167,8 +176,8 @@ async def test_it_joins_and_answers_once_over_redeliveries(side, lines):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_answer_whose_fate_is_unknown(side, when):
-    """Before it is written again the messages are searched for it."""
+async def test_an_answer_in_doubt_is_searched_for(side, when):
+    """It is created again only if the messages do not contain it."""
     await side.fault("POST", "/Messages", reset=True, when=when)
     agent = side.agent()
     with pytest.raises(TransportError):
@@ -177,33 +186,33 @@ async def test_answer_whose_fate_is_unknown(side, when):
     assert [body for author, body in await side.said() if author == AI_IDENTITY] == [HELLO]
 
 
-async def test_what_was_said_before_is_another_message(side):
-    """The same words of us from before the entry are not this answer; the customer's are nobody's answer."""
+async def test_only_a_later_message_of_ours_is_the_answer(side):
+    """The same text from before the entry, or of another author, is not the answer."""
     await side.client.create_message(side.sid, author=AI_IDENTITY, body=HELLO)
     await side.client.create_message(side.sid, author="somebody", body=HELLO)
     text = {"author": AI_IDENTITY, "text": HELLO}
-    assert await ClassicText(side.client, side.sid, since=0, **text).is_there()
-    assert not await ClassicText(side.client, side.sid, since=9_000_000_000_000_000, **text).is_there()
-    assert not await ClassicText(side.client, side.sid, since=0, author="bob", text=HELLO).is_there()
+    assert await ClassicText(side.client, side.sid, since=0, **text).is_recorded()
+    assert not await ClassicText(side.client, side.sid, since=9_000_000_000_000_000, **text).is_recorded()
+    assert not await ClassicText(side.client, side.sid, since=0, author="bob", text=HELLO).is_recorded()
 
 
-async def test_conversation_that_closes_before_the_answer(side, lines):
-    """An answer that comes too late needs no repeating."""
+async def test_a_conversation_that_closes_before_the_answer_gets_none(side, lines):
+    """The entry is finished, because a retry could not succeed."""
 
     async def slow(_: Any) -> str:
         await side.call("POST", f"/Conversations/{side.sid}", State="closed")
         return HELLO
 
     assert isinstance(await side.agent(reply=slow).attempt(delivery_of(side.entry())), Done)
-    assert lines("consumed")[0]["reply"] == How.CLOSED
+    assert lines("consumed")[0]["reply"] == JoinOutcome.CLOSED
 
 
 @pytest.mark.parametrize("at", range(1, 4))
-async def test_crash_in_the_middle_of_joining(side, at):
-    """Wherever the process dies, joining again adds nobody twice."""
-    dying = Mortal(side.client, Fate(at, after=True))
-    joiner = ClassicJoiner(dying, side.harness.store)
+async def test_a_join_after_a_crash_adds_nobody_twice(side, at):
+    """Wherever the process crashes, joining again finds the participant."""
+    client = CrashingClient(side.client, CrashPoint(at, after=True))
+    joiner = ClassicJoiner(client, side.harness.store, ACCOUNT)
     with contextlib.suppress(CrashError):
-        await joiner.join(ACCOUNT, side.sid, BOT)
-    assert (await side.joiner.join(ACCOUNT, side.sid, BOT)).how in {How.JOINED, How.ADOPTED}
+        await joiner.join(side.sid, BOT)
+    assert (await side.joiner.join(side.sid, BOT)).how in {JoinOutcome.JOINED, JoinOutcome.ADOPTED}
     assert await side.identities() == [None, AI_IDENTITY]

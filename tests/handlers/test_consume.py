@@ -1,4 +1,4 @@
-"""One entry through a handler: read or poison, reacted to or ignored, reported in one masked line."""
+"""One entry in a handler: parsed or poison, handled or ignored, reported by one masked line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ENTRY_OF_ONE = make(JoinedData, "conv_1", CUSTOMER)
 
 
 class Reaction:
-    """Counts how often it was asked; answers or raises as told."""
+    """A reaction that records its entries, and returns or raises `answer`."""
 
     def __init__(self, answer=None):
         self.answer, self.entries = answer or HandlerResult("noted", {"agent": "dana"}), []
@@ -44,7 +44,7 @@ def consume(harness):
 
 
 async def test_a_reaction_gets_the_typed_entry_once(consume, lines):
-    """It is called until it has returned once; redeliveries and replays are acknowledged in silence."""
+    """After it has returned once, redeliveries and replays are only acknowledged."""
     reaction = Reaction()
     consumption = consume(participant_joined=reaction)
     for entry_id in ("1-0", "1-0", "7-0"):
@@ -58,8 +58,8 @@ async def test_a_reaction_gets_the_typed_entry_once(consume, lines):
     ]
 
 
-async def test_the_line_tells_who_and_what_and_no_address(consume, lines):
-    """One wide line per entry, the address masked."""
+async def test_the_log_line_has_all_fields_and_no_address(consume, lines):
+    """There is one line per entry, with the address masked."""
     await consume(participant_joined=Reaction()).attempt(delivery_of(ENTRY_OF_ONE))
     (line,) = lines("consumed")
     assert line.pop("ms") >= 0
@@ -81,7 +81,7 @@ async def test_the_line_tells_who_and_what_and_no_address(consume, lines):
 
 
 async def test_every_entry_is_counted(consume):
-    """By handler and result."""
+    """The counter has the labels handler and result."""
     labels = {"consumer": "third", "result": "noted"}
     before = REGISTRY.get_sample_value("router_consumed_total", labels) or 0
     await consume(participant_joined=Reaction()).attempt(delivery_of(ENTRY_OF_ONE))
@@ -91,13 +91,13 @@ async def test_every_entry_is_counted(consume):
 @pytest.mark.parametrize(
     ("entry", "kind"),
     [
-        pytest.param(make(UpdatedData, "conv_1", CUSTOMER), "participant.updated", id="known, not wanted"),
+        pytest.param(make(UpdatedData, "conv_1", CUSTOMER), "participant.updated", id="known type"),
         pytest.param(make(ClosedData, "conv_1"), "conversation.closed", id="about a conversation"),
         pytest.param(ENTRY_OF_ONE.model_copy(update={"type": "handoff.requested"}), "handoff.requested", id="unknown"),
     ],
 )
-async def test_types_without_a_reaction_are_ignored_by_name(consume, lines, entry, kind):
-    """They are acknowledged, and the line says which type it was."""
+async def test_types_without_a_reaction_are_ignored(consume, lines, entry, kind):
+    """They are acknowledged, and the log line names the type."""
     assert await consume(participant_joined=Reaction()).attempt(delivery_of(entry)) == Done()
     assert [(line["result"], line["type"]) for line in lines("consumed")] == [("ignored", kind)]
 
@@ -116,8 +116,8 @@ async def test_types_without_a_reaction_are_ignored_by_name(consume, lines, entr
         ),
     ],
 )
-async def test_what_is_no_entry_is_poison_without_its_values(consume, event):
-    """The reason says what does not fit and where, never what was there: it may be somebody's address."""
+async def test_an_unreadable_entry_is_poison(consume, event):
+    """The reason names the problem and its place, but no value, which may be an address."""
     verdict = await consume(participant_joined=Reaction()).attempt(delivery_of(event))
     assert isinstance(verdict, Poison)
     assert verdict.reason.startswith("not an entry: ")
@@ -125,13 +125,13 @@ async def test_what_is_no_entry_is_poison_without_its_values(consume, event):
 
 
 async def test_a_missing_event_field_is_poison(consume):
-    """An entry of somebody else's making."""
+    """Such an entry was written by another program."""
     delivery = Delivery(StreamRef(0, "s"), "1-0", {b"data": b"x"})
     assert isinstance(await consume().attempt(delivery), Poison)
 
 
-async def test_a_failing_reaction_fails_the_attempt_and_leaves_no_trace(consume, lines):
-    """The consumer decides about the retry; the next attempt calls it again."""
+async def test_a_failing_reaction_fails_the_attempt(consume, lines):
+    """The next attempt calls it again, and nothing is reported before it succeeds."""
     reaction = Reaction(ValueError("no"))
     consumption = consume(participant_joined=reaction)
     for _ in range(2):
@@ -141,14 +141,14 @@ async def test_a_failing_reaction_fails_the_attempt_and_leaves_no_trace(consume,
     assert lines("consumed") == []
 
 
-async def test_not_yet_is_later(consume):
-    """What cannot be told yet is looked at again, and never counts as a failure."""
+async def test_a_reaction_may_ask_for_a_later_attempt(consume):
+    """NotYetError becomes Later, which does not count as a failure."""
     consumption = consume(participant_joined=Reaction(NotYetError("wait", delay=4.0)))
     assert await consumption.attempt(delivery_of(ENTRY_OF_ONE)) == Later("wait", 4.0, is_unsure=True)
 
 
-async def test_groups_react_each_for_themselves(harness, consume):
-    """What one group did with an entry is not done for another."""
+async def test_groups_are_independent(harness, consume):
+    """An entry that one group has handled is handled by another group too."""
     first, second = Reaction(), Reaction()
     await consume(participant_joined=first).attempt(delivery_of(ENTRY_OF_ONE))
     other = Consumption("fourth", Handler({"participant.joined": second}), harness.effects("fourth"))
@@ -167,21 +167,21 @@ async def test_groups_react_each_for_themselves(harness, consume):
         pytest.param(b'{"data": null}', "9-0", id="no data"),
     ],
 )
-def test_subject_of(event, expected):
-    """Entries of a conversation share its lane; what cannot be read has one of its own."""
+def test_the_subject_is_the_conversation(event, expected):
+    """An unreadable entry is its own subject."""
     assert subject_of(delivery_of(event, "9-0")) == expected
 
 
 @given(
     st.binary() | st.recursive(st.none() | st.text(), lambda inner: st.dictionaries(st.text(), inner)).map(orjson.dumps)
 )
-def test_subject_of_is_total(event):
-    """Whatever an entry holds, it has a lane."""
+def test_every_entry_has_a_subject(event):
+    """No content raises."""
     assert isinstance(subject_of(delivery_of(event, "9-0")), str)
 
 
-def test_data_of():
-    """A reaction that stands at the wrong type is told so."""
+def test_data_of_another_type_is_an_error():
+    """A reaction for the wrong type of entry gets a TypeError."""
     assert data_of(ENTRY_OF_ONE, JoinedData) is ENTRY_OF_ONE.data
     with pytest.raises(TypeError, match=r"participant\.joined carries no LeftData"):
         data_of(ENTRY_OF_ONE, LeftData)

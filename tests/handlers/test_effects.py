@@ -1,4 +1,4 @@
-"""Effects: a step that is done is never done again; one in doubt is told so; the books expire."""
+"""Effects: a step that is done is never done again, one in doubt gets a Doubt, and the state expires."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from router.core.errors import (
 
 
 class Step:
-    """Counts how often it was done, and with which doubt; fails as told."""
+    """A step that records its doubts, and raises `failures` before it returns `value`."""
 
     def __init__(self, value="done", failures=()):
         self.value, self.failures, self.doubts = value, list(failures), []
@@ -29,15 +29,15 @@ class Step:
 
 
 async def test_a_finished_step_keeps_its_value_and_is_skipped(harness):
-    """The second delivery gets the first one's value, whatever the step would say now."""
+    """The second delivery gets the value of the first."""
     first, second = Step("one"), Step("two")
     assert await harness.effects().of(0, "e").once("step", first) == "one"
     assert await harness.effects().of(0, "e").once("step", second) == "one"
     assert (first.doubts, second.doubts) == ([None], [])
 
 
-async def test_steps_entries_and_groups_are_apart(harness):
-    """Another step, another entry and another group each do their own."""
+async def test_steps_entries_and_groups_are_independent(harness):
+    """Another step, another entry and another group each do the step."""
     step = Step()
     await harness.effects().of(0, "e").once("step", step)
     await harness.effects().of(0, "e").once("other", step)
@@ -55,7 +55,7 @@ async def test_steps_entries_and_groups_are_apart(harness):
     ],
 )
 async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(harness, error):
-    """Whoever does it again is told that it may have had its effect, and how long ago."""
+    """The next try gets a Doubt with the age of the first."""
     step = Step(failures=[error])
     with pytest.raises(type(error)):
         await harness.effects().of(0, "e").once("step", step)
@@ -76,7 +76,7 @@ async def test_a_step_that_was_begun_and_not_finished_is_in_doubt(harness, error
     ],
 )
 async def test_a_step_that_certainly_had_no_effect_is_new_again(harness, error):
-    """A refusal leaves no doubt behind."""
+    """After a refusal or a call that never arrived, the next try gets no Doubt."""
     step = Step(failures=[error])
     with pytest.raises(type(error)):
         await harness.effects().of(0, "e").once("step", step)
@@ -84,8 +84,8 @@ async def test_a_step_that_certainly_had_no_effect_is_new_again(harness, error):
     assert step.doubts == [None, None]
 
 
-async def test_a_refusal_does_not_take_an_older_doubt_away(harness):
-    """What may have happened the first time may still have happened after a 429 the second time."""
+async def test_a_refusal_keeps_an_older_doubt(harness):
+    """The first try may still have had its effect after a 429 for the second."""
     step = Step(failures=[RuntimeError(), RateLimitError("slow", status=429)])
     for error in (RuntimeError, RateLimitError):
         with pytest.raises(error):
@@ -95,8 +95,8 @@ async def test_a_refusal_does_not_take_an_older_doubt_away(harness):
 
 
 @pytest.mark.parametrize("is_again", [False, True], ids=["in doubt", "begun again"])
-async def test_a_refusal_forgets_nothing_that_another_has_begun(harness, is_again):
-    """Of two that are at one step the refused one knows only of its own try: what the other does stays in doubt."""
+async def test_a_refusal_keeps_the_doubt_of_a_concurrent_try(harness, is_again):
+    """Of two concurrent tries the refused one forgets only its own; the other may have had its effect."""
     effect, other, third = harness.effects().of(0, "e"), Step(failures=[RuntimeError()]), Step()
 
     async def overtaken(_):
@@ -113,7 +113,7 @@ async def test_a_refusal_forgets_nothing_that_another_has_begun(harness, is_agai
 
 
 async def test_beginning_again_counts_the_age_from_then(harness):
-    """A step that was looked for in vain and is repeated gets its full time to appear once more."""
+    """A step that is repeated after its effect was not found gets the full time to appear again."""
     effect = harness.effects().of(0, "e")
     key = harness.keys.effect(0, "ai-agent", "e")
     await harness.redis.hset(key, "step", "b1000")
@@ -126,8 +126,8 @@ async def test_beginning_again_counts_the_age_from_then(harness):
     assert new.doubts[0].age < 60
 
 
-async def test_what_was_done_stays_done(harness):
-    """A slow twin that finishes later changes nothing, nor does it forget."""
+async def test_a_finished_step_stays_finished(harness):
+    """A concurrent try that ends later changes neither value nor state."""
     effect = harness.effects().of(0, "e")
 
     async def overtaken(_):
@@ -142,7 +142,7 @@ async def test_what_was_done_stays_done(harness):
 
 
 async def test_an_entry_ends_once_and_is_remembered_for_its_life(harness):
-    """The outcome is there for redeliveries, and the key expires."""
+    """Its first outcome is kept for redeliveries, and the key expires."""
     effect = harness.effects().of(0, "e")
     assert await effect.outcome() is None
     await effect.end("joined • ja")

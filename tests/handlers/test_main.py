@@ -1,4 +1,4 @@
-"""`python -m handlers` as real processes: help, errors, and a consumer that ends cleanly."""
+"""`python -m handlers` as real processes: help, errors, and a consumer that stops."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run(*arguments, **environment):
 
 
 def test_help_lists_the_handlers_with_a_line_each():
-    """Nobody has to read code to find out what there is."""
+    """The line is the first one of the factory's docstring."""
     done = run("--help")
     assert done.returncode == 0
     assert "  ai_agent     Join every conversation as the AI agent" in done.stdout
@@ -40,8 +40,8 @@ def test_help_lists_the_handlers_with_a_line_each():
 
 
 @pytest.mark.parametrize("arguments", [(), ("nobody",)], ids=["no name", "unknown name"])
-def test_an_unknown_name_is_told_the_known_ones(arguments):
-    """Usage errors end with 2."""
+def test_wrong_usage_lists_the_handlers(arguments):
+    """A missing or unknown name ends with status 2."""
     done = run(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert "NAME" in done.stderr
@@ -49,7 +49,7 @@ def test_an_unknown_name_is_told_the_known_ones(arguments):
 
 
 def test_missing_settings_are_listed():
-    """All of them, on standard error, with exit status 2 and no traceback."""
+    """All of them are on standard error, with exit status 2 and no traceback."""
     done = run("ai_agent")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[0] == "Wrong or missing settings:"
@@ -60,8 +60,8 @@ def test_missing_settings_are_listed():
     ]
 
 
-def test_a_wrong_roster_is_listed(tmp_path):
-    """The handler's own configuration is refused in the same way, before any server is needed."""
+def test_a_wrong_roster_is_reported_like_settings(tmp_path):
+    """The configuration of a handler is checked before Redis is needed."""
     (tmp_path / "roster.toml").write_text("x = 1")
     given = {"REDIS_URL": "redis://127.0.0.1:1", "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token"}
     done = run("human_agent", ROUTER_CONFIG_DIR=str(tmp_path), **given)
@@ -70,8 +70,8 @@ def test_a_wrong_roster_is_listed(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_kill(harness, redis_url):
-    """Killed in the middle its entries are taken over; told to end it leaves the group clean and says so."""
+async def test_a_killed_consumer_is_succeeded_and_sigterm_ends_one_cleanly(harness, redis_url):
+    """After SIGKILL another process takes over the entries; after SIGTERM it leaves no consumer in the group."""
     environment = BARE | {
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
@@ -88,7 +88,7 @@ async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_k
     for one in opened:
         await harness.redis.xadd(stream, fields_of(one.entry()))
     command = [sys.executable, "-m", "handlers", "ai_agent"]
-    victim = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
+    killed = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.DEVNULL)
 
     async def is_begun():
         try:
@@ -97,18 +97,18 @@ async def test_a_consumer_ends_cleanly_at_sigterm_and_its_work_goes_on_after_a_k
             return False
 
     await until(is_begun)
-    victim.kill()
-    await victim.wait()
-    survivor = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
+    killed.kill()
+    await killed.wait()
+    successor = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)
 
     async def is_done():
         (group,) = await harness.redis.xinfo_groups(stream)
         return group["lag"] == 0 and group["pending"] == 0
 
     await until(is_done, 60)
-    survivor.send_signal(signal.SIGTERM)
-    output, _ = await survivor.communicate()
-    assert survivor.returncode == 0
+    successor.send_signal(signal.SIGTERM)
+    output, _ = await successor.communicate()
+    assert successor.returncode == 0
     events = [json.loads(line)["event"] for line in output.splitlines()]
     assert (events[-1], events.count("process.started")) == ("process.stopped", 1)
     assert await harness.redis.xinfo_consumers(stream, "ai-agent") == []

@@ -1,4 +1,4 @@
-"""Replies: found by their dotted path, plain or asynchronous, and nothing but a text or None."""
+"""Replies: found by their dotted path, called for the entries that they want, with a text or None as result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENTRY = make(JoinedData, "conv_1", CUSTOMER)
 
 
 class Answering:
-    """A reply with a state."""
+    """A reply that is an object."""
 
     async def __call__(self, joined: JoinedEntry) -> str:
         return f"hello {joined.data.participant.id}"
@@ -51,14 +51,14 @@ def plain(joined):
         pytest.param(promising, "hello p1", id="a plain function that returns an awaitable"),
     ],
 )
-async def test_ask(reply, expected):
-    """Every kind of reply gives its text, and none is the empty text."""
+async def test_every_kind_of_reply_returns_its_text(reply, expected):
+    """Functions, coroutines and objects work; None and blank are the empty text."""
     assert await ask(reply, ENTRY) == expected
 
 
-async def test_ask_refuses_other_values():
-    """A reply that returns something else is told so instead of having it sent."""
-    with pytest.raises(TypeError, match="no text but dict"):
+async def test_a_reply_that_returns_no_text_is_an_error():
+    """The error names the type that was returned."""
+    with pytest.raises(TypeError, match="returned dict, not text"):
         await ask(lambda _: {"text": "hi"}, ENTRY)
 
 
@@ -75,8 +75,8 @@ def both(entry):
     return entry.type
 
 
-async def test_reply_is_asked_for_what_it_wants():
-    """An unmarked reply is asked for who joins only; a marked one for what it names, and for nothing else."""
+async def test_a_reply_is_called_for_the_entries_that_it_names():
+    """An unmarked reply is called for participant.joined only, a marked one for exactly its entries."""
     assert [await ask(make_greeting("hi"), one) for one in (ENTRY, SAID)] == ["hi", ""]
     assert [await ask(echo, one) for one in (ENTRY, SAID)] == ["", "You said: hi"]
     assert [await ask(both, one) for one in (ENTRY, SAID)] == [ENTRY.type, SAID.type]
@@ -86,13 +86,13 @@ async def test_reply_is_asked_for_what_it_wants():
 
 @pytest.mark.parametrize("models", [(), (Entry,), (JoinedEntry, JoinedEntry), (CommunicationEntry, Entry)], ids=str)
 def test_replies_to_refuses_other_entries(models):
-    """A slip is told where it stands, not by an agent that keeps silent."""
+    """A wrong model is an error at the decorator, not an agent that stays silent."""
     with pytest.raises(TypeError, match="JoinedEntry and CommunicationEntry"):
         replies_to(*models)
 
 
-def test_load_reply():
-    """The dotted path leads to a function, or to something in a class."""
+def test_a_reply_is_loaded_by_its_dotted_path():
+    """The path leads to a function of a module, or to a method of a class."""
     assert load_reply("tests.handlers.test_replies:plain") is plain
     assert load_reply("tests.handlers.test_replies:Answering.__call__") is Answering.__call__
 
@@ -105,11 +105,11 @@ def test_load_reply():
         (":plain", "not of the form"),
         ("tests.no_such_module:plain", "cannot be loaded: ModuleNotFoundError"),
         ("tests.handlers.test_replies:nothing", "cannot be loaded: AttributeError"),
-        ("tests.handlers.test_replies:ENTRY", "is no function but Entry"),
+        ("tests.handlers.test_replies:ENTRY", "is not a function (Entry)"),
     ],
 )
-def test_load_reply_refuses(dotted, problem):
-    """What cannot be called stops the start, naming its variable."""
+def test_a_reply_that_cannot_be_loaded_stops_the_start(dotted, problem):
+    """The problem names ROUTER_AI_AGENT_REPLY."""
     with pytest.raises(SettingsError) as caught:
         load_reply(dotted)
     (found,) = caught.value.problems
