@@ -1,8 +1,11 @@
-"""Source `conversations`: status callbacks of Conversations v2, JSON with `bodySHA256`.
+"""Source `conversations`: status callbacks of Conversations v2, as JSON.
 
-A callback has no id of its own in the body. Its key is the idempotency token of the header where there is one, bound
-to the event type and the resource, because a header is not signed and must not be able to hide another event; else
-event type, resource and both times. Unknown event types are accepted and disregarded by name: the API grows.
+The body of a callback has no id of its own. Its key is made of event type and resource id, with the idempotency token
+of the header if there is one, else with `updatedAt` and `timestamp`. The token alone would not do: the header is not
+signed, so a forged one could hide another event. Unknown event types are accepted and disregarded by name, because the
+API grows.
+Event types: https://www.twilio.com/docs/conversations/orchestrator/webhooks
+Token: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from router.core.events import (
 from router.core.resources import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
-from router.inbound.webhook import Piece
+from router.inbound.webhook import Piece, get_text
 
 if TYPE_CHECKING:
     from router.inbound.webhook import Webhook
@@ -44,16 +47,16 @@ _DELIVERY: Final = "a delivery state changes no participant"
 _UNKNOWN: Final = "unknown event type"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    EventTypeRow("CONVERSATION_CREATED", NOTED, "its status and configuration, for entries to come"),
+    EventTypeRow("CONVERSATION_CREATED", NOTED, "its status and configuration, for later entries"),
     EventTypeRow("CONVERSATION_UPDATED", (CLOSED,), "if its status is CLOSED; else it is noted"),
-    EventTypeRow("PARTICIPANT_ADDED", (JOINED, UPDATED), "the latter if it was announced before, and differently"),
-    EventTypeRow("PARTICIPANT_UPDATED", (UPDATED, JOINED), "the latter if it has become one that is announced"),
+    EventTypeRow("PARTICIPANT_ADDED", (JOINED, UPDATED), "the latter if it was announced before with other data"),
+    EventTypeRow("PARTICIPANT_UPDATED", (UPDATED, JOINED), "the latter if it becomes one that is announced"),
     EventTypeRow("PARTICIPANT_REMOVED", (LEFT,)),
-    EventTypeRow("COMMUNICATION_CREATED", (JOINED, SAID), "the former if its author is not announced yet"),
+    EventTypeRow("COMMUNICATION_CREATED", (JOINED, SAID), "the former if its author was not announced yet"),
     EventTypeRow("COMMUNICATION_UPDATED", IGNORED, _DELIVERY),
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
-#: All status callback types of the API.
+#: All event types of status callbacks.
 EVENT_TYPES: Final = (
     *sorted(_CONVERSATION_TYPES),
     *_PARTICIPANT_CHANGES,
@@ -69,45 +72,46 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def identify(body: bytes, *, token: str | None, default_account: str) -> Identity:
-    """Return whose callback it is, its key and its conversation; raises UnreadableError if it cannot be told."""
-    event_type, data, told = _read(body)
-    account_id = _text(data, "accountId") or default_account
-    resource_id = _text(data, "id") or ""
-    about = _text(data, "conversationId") or resource_id
+    """Return a callback's account, key and conversation; raises UnreadableError naming what is missing."""
+    event_type, data, reported_at = _read(body)
+    account_id = get_text(data, "accountId") or default_account
+    resource_id = get_text(data, "id") or ""
+    subject = get_text(data, "conversationId") or resource_id
     if not resource_id and event_type in EVENT_TYPES:
         raise UnreadableError("data.id is missing")
-    if not resource_id:  # a type that is not known yet: who knows what identifies it
-        resource_id = about = sha256(body).hexdigest()[:32]
+    if not resource_id:  # an unknown type: which field identifies it is unknown too
+        resource_id = subject = sha256(body).hexdigest()[:32]
     if token:
         parts = [token, event_type, resource_id]
     else:
-        parts = [event_type, resource_id, _text(data, "updatedAt") or "", told or ""]
+        parts = [event_type, resource_id, get_text(data, "updatedAt") or "", reported_at or ""]
     key = sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    return Identity(account_id, f"{account_id}:conversations:{key}", about)
+    return Identity(account_id, f"{account_id}:conversations:{key}", subject)
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry.
+    """Return the event of an inbound entry.
 
-    Raises UnreadableError or UnusableError (naming fields, never values) if the payload is not the resource it says.
+    Raises UnreadableError or UnusableError (naming fields, never values) if `data` is not the resource of its event
+    type.
     """
-    event_type, data, told = _read(entry.body)
-    cause = Cause(entry.source, event_type, _text(data, "id"), entry.key, entry.received_at)
+    event_type, data, reported_at = _read(entry.body)
+    cause = Cause(entry.source, event_type, get_text(data, "id"), entry.key, entry.received_at)
     try:
-        return _normalize(event_type, data, told, cause, entry.account_id)
+        return _normalize(event_type, data, reported_at, cause, entry.account_id)
     except ValidationError as error:
         fields = ", ".join(".".join(str(part) for part in problem["loc"]) for problem in error.errors())
         raise UnusableError(f"{event_type}: data does not fit in {fields}") from error
 
 
-def _normalize(event_type: str, data: dict[str, Any], told: str | None, cause: Cause, account_id: str) -> Event:
-    version = _version(data, told, cause.received_at)
+def _normalize(event_type: str, data: dict[str, Any], reported_at: str | None, cause: Cause, account_id: str) -> Event:
+    version = _version(data, reported_at, cause.received_at)
     if event_type in _PARTICIPANT_CHANGES:
         change = _PARTICIPANT_CHANGES[event_type]
         participant = Participant.model_validate(data)
         if not participant.conversation_id:
             raise UnusableError(f"{event_type}: data.conversationId is missing")
-        if change is Change.REMOVED:  # its resource may not have been touched: the removal is as new as its event
+        if change is Change.REMOVED:  # its updatedAt may be older: the removal is as new as its event
             version = Version(max(version), version.reported_at)
         return ParticipantReported(cause, account_id, change, participant, version)
     if event_type in _CONVERSATION_TYPES:
@@ -119,12 +123,13 @@ def _normalize(event_type: str, data: dict[str, Any], told: str | None, cause: C
     return Disregarded(cause, account_id, f"{_UNKNOWN} {event_type[:64]}")
 
 
-def _version(data: dict[str, Any], told: str | None, received_at: int) -> Version:
-    """Return how new the fact is; what is missing is replaced by the next best time."""
-    told_at = to_microseconds(told)
-    updated = to_microseconds(_text(data, "updatedAt") or _text(data, "createdAt"))
-    first = updated if updated is not None else (told_at if told_at is not None else received_at)
-    return Version(first, told_at if told_at is not None else received_at)
+def _version(data: dict[str, Any], reported_at: str | None, received_at: int) -> Version:
+    """Return the version of a fact; for a missing time it takes the next best one, at last the time of receipt."""
+    reported = to_microseconds(reported_at)
+    if reported is None:
+        reported = received_at
+    updated = to_microseconds(get_text(data, "updatedAt") or get_text(data, "createdAt"))
+    return Version(reported if updated is None else updated, reported)
 
 
 def _read(body: bytes) -> tuple[str, dict[str, Any], str | None]:
@@ -139,9 +144,4 @@ def _read(body: bytes) -> tuple[str, dict[str, Any], str | None]:
         raise UnreadableError("eventType is missing")
     if not isinstance(data, dict):
         raise UnreadableError("data is not an object")
-    return event_type, data, _text(document, "timestamp")
-
-
-def _text(data: dict[str, Any], name: str) -> str | None:
-    value = data.get(name)
-    return value if isinstance(value, str) and value else None
+    return event_type, data, get_text(document, "timestamp")

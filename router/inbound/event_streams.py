@@ -1,13 +1,14 @@
 """Source `event-streams`: CloudEvents of an Event Streams webhook sink, one in an object or several in an array.
 
-Event Streams tells again what other webhooks tell, in another envelope. So it takes them out of theirs: a received
-message becomes the form of the messaging webhook and a v2 resource its status callback, and the parsers of those
-sources decide; this is the one source that knows others. The key is the CloudEvents id; a received message also has
-the key of its form webhook as an alias, so that whichever comes second is a duplicate. A group message has none: only
-here are its further members told, and the form webhook, which is faster, must not hide them.
+Event Streams reports the events of other sources in another envelope. So an incoming message is turned into the form of
+its messaging webhook, a v2 resource into its status callback, and the parsers of those sources read them: this is the
+only source that imports others. The key is the CloudEvents id. An incoming message also has the key of its form webhook
+as an alias, so the second report is a duplicate. A group message has no alias: only Event Streams names its further
+members, and the form webhook, which comes first, must not hide them.
 
-One bad element says nothing against the others of its batch: it becomes an entry, and a dead letter, of its own.
-Types and payloads: Twilio's pages on event types (the classic ones name their fields in PascalCase).
+A bad element does not affect the rest of its batch: it becomes an entry, and a dead letter, of its own.
+Event types: https://www.twilio.com/docs/events/event-types
+Webhook sink: https://www.twilio.com/docs/events/webhook-quickstart
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ from router.core.signing.form import Form
 from router.inbound import conversations, messaging
 from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as CLASSIC_ROWS
-from router.inbound.cloud_events import CloudEvent, get_text, read_cloud_event
+from router.inbound.cloud_events import CloudEvent, read_cloud_event
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
-from router.inbound.webhook import Piece
+from router.inbound.webhook import Piece, get_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 MESSAGE: Final = "com.twilio.messaging.inbound-message.received"
 _PREFIX: Final = "com.twilio.conversations."
-#: What a type of the conversations family says: about what, and what happened to it.
+#: Parts of the event types of the conversations family: verb and subject.
 _CHANGES: Final = {"added": Change.ADDED, "created": Change.ADDED, "updated": Change.UPDATED, "removed": Change.REMOVED}
 _KINDS: Final = {
     "participant": "participant",
@@ -48,9 +49,9 @@ _KINDS: Final = {
     "message": "message",
     "communication": "message",
 }
-#: Subjects that the classic webhooks name otherwise.
+#: Subjects that have another name in classic webhooks.
 _SUBJECTS: Final = {"communication": "message"}
-#: The status callbacks of v2 that say the same.
+#: The status callbacks of v2 that report the same changes.
 _CALLBACKS: Final = {
     ("participant", Change.ADDED): "PARTICIPANT_ADDED",
     ("participant", Change.UPDATED): "PARTICIPANT_UPDATED",
@@ -60,17 +61,15 @@ _CALLBACKS: Final = {
     ("message", Change.ADDED): "COMMUNICATION_CREATED",
     ("message", Change.UPDATED): "COMMUNICATION_UPDATED",
 }
-#: Types that are known and of no interest here, by their beginning.
+#: Beginnings of known event types that are disregarded, and why.
 _DISREGARDED: Final = {
-    f"{_PREFIX}user.": "a user is no participant",
+    f"{_PREFIX}user.": "a user is not a participant",
     "com.twilio.messaging.message.": "a delivery state changes no participant",
 }
-#: The types that become events (README, table of sources).
-EVENT_TYPES: Final = (MESSAGE, *(f"{_PREFIX}{name}" for name in EVENTS))
 _TEST: Final = "a test of the sink"
 _UNKNOWN: Final = "unknown event type"
 _PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
-#: Members of a group message besides sender and recipient; a group has ten at most.
+#: Further members of a group message that are read; a group has ten members at most.
 _MAX_OTHERS: Final = 50
 
 
@@ -78,12 +77,9 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the events of a webhook in their order; an empty array has none.
 
     A bad element is accepted too, under a key of its own: it becomes a dead letter in the worker, with its reason.
-    Raises UnreadableError only if the body is not JSON at all.
+    Raises UnreadableError only if the body is not JSON.
     """
-    try:
-        document = orjson.loads(webhook.body)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableError("the body is not JSON") from error
+    document = _read_json(webhook.body)
     elements = document if isinstance(document, list) else [document]
     return [_take(index, element, webhook.body, account_id) for index, element in enumerate(elements)]
 
@@ -125,14 +121,11 @@ def _identify(event: CloudEvent) -> Identity:
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry, which holds one element of a batch.
+    """Return the event of an inbound entry, which holds one element of a batch.
 
-    Raises UnreadableError or UnusableError (naming fields, never values) if the data is not what the type says.
+    Raises UnreadableError or UnusableError (naming fields, never values) if the data does not fit its type.
     """
-    try:
-        event = replace(read_cloud_event(orjson.loads(entry.body), ""), account_id=entry.account_id)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableError("the body is not JSON") from error
+    event = replace(read_cloud_event(_read_json(entry.body), ""), account_id=entry.account_id)
     cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at)
     if _is_test(event):
         test_id = get_text(event.data, "test_id")
@@ -148,15 +141,22 @@ def normalize(entry: InboundEntry) -> Event:
     return _classic(event, cause)
 
 
+def _read_json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UnreadableError("the body is not JSON") from error
+
+
 def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:
-    form = urlencode(_to_form(event) | _said(event)).encode()
-    message = cast("MessageReceived", messaging.normalize(replace(entry, body=form)))  # it has no status
+    form = urlencode(_to_form(event) | _content(event)).encode()
+    message = cast("MessageReceived", messaging.normalize(replace(entry, body=form)))  # this form has no status
     cause = replace(cause, resource_id=message.message_sid)
     return replace(message, cause=cause, others=_recipients(event), sent_at=get_text(event.data, "timestamp"))
 
 
 def _reported(event: CloudEvent, entry: InboundEntry, change: tuple[str, Change]) -> Event:
-    """Return what the status callback of the same change would have been."""
+    """Return the event that the status callback of the same change becomes."""
     callback = _CALLBACKS.get(change)
     body = orjson.dumps({"eventType": callback or event.type, "timestamp": event.time, "data": event.data})
     reported = conversations.normalize(replace(entry, body=body))
@@ -164,16 +164,16 @@ def _reported(event: CloudEvent, entry: InboundEntry, change: tuple[str, Change]
 
 
 def _classic(event: CloudEvent, cause: Cause) -> Event:
-    """Return what the webhook of a classic conversation would have been."""
+    """Return the event that the classic webhook of the same change becomes."""
     fields = _fields(event)
     sid = fields.resource_sid if fields.name in EVENTS else fields.conversation_sid
     if fields.name not in EVENTS and fields.name not in DISREGARDED:
-        return Disregarded(cause, event.account_id, f"unknown event type {event.type[:64]}")
+        return Disregarded(cause, event.account_id, f"{_UNKNOWN} {event.type[:64]}")
     return normalize_classic(fields, replace(cause, resource_id=sid), event.account_id)
 
 
 def _fields(event: CloudEvent) -> ClassicFields:
-    """Return the fields of an event about a classic conversation; numbers are numbers here, and texts in a form."""
+    """Return the fields of an event about a classic conversation; `Index` is a number here, and a text in a form."""
     subject, _, verb = event.type.removeprefix(_PREFIX).partition(".")
     name = f"{_SUBJECTS.get(subject, subject)}.{_CHANGES[verb]}"
     index = next((event.data[each] for each in ("Index", "index") if each in event.data), None)
@@ -181,46 +181,46 @@ def _fields(event: CloudEvent) -> ClassicFields:
     def text(field: str) -> str | None:
         return str(index) if field == "Index" and isinstance(index, int) else event.text(field)
 
-    found = event.data.get("MessagingBinding") or event.data.get("messagingBinding")
-    binding = {name.lower(): value for name, value in found.items()} if isinstance(found, dict) else {}
+    given = event.data.get("MessagingBinding") or event.data.get("messagingBinding")
+    binding = {name.lower(): value for name, value in given.items()} if isinstance(given, dict) else {}
     return ClassicFields(name, text, binding, event.time)
 
 
 def _change(event: CloudEvent) -> tuple[str, Change] | None:
-    """Return what changed and how, for the conversations family; None for every other type."""
+    """Return the kind of resource and its change for a type of the conversations family; None for any other."""
     subject, _, verb = event.type.removeprefix(_PREFIX).partition(".")
     is_known = event.type.startswith(_PREFIX) and subject in _KINDS and verb in _CHANGES
     return (_KINDS[subject], _CHANGES[verb]) if is_known else None
 
 
 def _is_test(event: CloudEvent) -> bool:
-    """Tell whether the sink is being tried: whoever set it up needs `data.test_id` to validate it."""
+    """Tell whether this is the test of a sink; its `data.test_id` is what validates the sink."""
     return get_text(event.data, "test_id") is not None and event.type != MESSAGE and _change(event) is None
 
 
 def _to_form(event: CloudEvent) -> dict[str, str]:
-    """Return the form webhook of the same message; a WhatsApp user may hide the number behind an id of its own."""
+    """Return the form webhook of the same message; a WhatsApp user may be known by an id instead of a number."""
     hidden = get_text(event.data, "externalUserId")
     sender = get_text(event.data, "from") or (f"whatsapp:{hidden}" if hidden else "")
     fields = {"From": sender, "To": get_text(event.data, "to"), "MessageSid": get_text(event.data, "messageSid")}
     return {name: value for name, value in fields.items() if value}
 
 
-def _said(event: CloudEvent) -> dict[str, str]:
-    """Return what the form webhook says of the content; of media only their number is told here."""
+def _content(event: CloudEvent) -> dict[str, str]:
+    """Return the content parameters of the form webhook; Event Streams gives only the number of media."""
     count = event.data.get("numMedia")
     number = str(count) if isinstance(count, int | str) else "0"
     return {"Body": get_text(event.data, "body") or "", "NumMedia": number}
 
 
 def _recipients(event: CloudEvent) -> tuple[Address, ...]:
-    """Return the further members of a group message: neither the sender nor our own address, each once."""
+    """Return the further members of a group message, each once, without the sender and our own address."""
     listed = event.data.get("recipients")
     ends = [parse_address(get_text(event.data, name) or "") for name in ("from", "to")]
     known = {end.key for end in ends}
     others: dict[str, Address] = {}
-    for one in listed[:_MAX_OTHERS] if isinstance(listed, list) else []:
-        value = get_text(one, "address") if isinstance(one, dict) else one
+    for member in listed[:_MAX_OTHERS] if isinstance(listed, list) else []:
+        value = get_text(member, "address") if isinstance(member, dict) else member
         address = parse_address(value, default=ends[0].channel) if isinstance(value, str) and value.strip() else None
         if address is not None and address.key not in known:
             others.setdefault(address.key, address)
@@ -228,16 +228,16 @@ def _recipients(event: CloudEvent) -> tuple[Address, ...]:
 
 
 def _v2_rows() -> Iterator[EventTypeRow]:
-    """Yield the rows of v2 resources: each has the fate of the status callback that says the same."""
-    fates = {row.event_type: row for row in conversations.ROWS}
+    """Yield the rows of v2 resources: the same as those of their status callbacks."""
+    rows = {row.event_type: row for row in conversations.ROWS}
     for name in (*EVENTS, "message.updated"):
         subject, _, verb = name.partition(".")
         if callback := _CALLBACKS.get((_KINDS[subject], _CHANGES[verb])):
-            yield replace(fates[callback], event_type=f"{_PREFIX}{name}", kind="v2")
+            yield replace(rows[callback], event_type=f"{_PREFIX}{name}", kind="v2")
 
 
 def _classic_rows() -> Iterator[EventTypeRow]:
-    """Yield the rows of classic resources: each has the fate of the classic webhook that says the same."""
+    """Yield the rows of classic resources: the same as those of their webhooks."""
     for name in (*EVENTS, "message.updated", "message.removed"):
         yield replace(CLASSIC_ROWS[name], event_type=f"{_PREFIX}{name}", kind="classic")
 

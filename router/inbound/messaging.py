@@ -1,8 +1,9 @@
-"""Source `messaging`: SMS, MMS, WhatsApp, RCS and Messenger form webhooks.
+"""Source `messaging`: form webhooks of SMS, MMS, WhatsApp, RCS and Messenger messages.
 
-The channel follows from the prefix of `From` (and of `To`); the idempotency key is the MessageSid, which is the same
-on every repetition and on a fallback URL. The same URL may get the status callbacks of outgoing messages: they are told
-apart by their status and disregarded by name.
+The channel follows from the prefix of `From` (and of `To`). The idempotency key is the MessageSid, which is the same
+for every redelivery and for the fallback URL. Status callbacks of outgoing messages may arrive at the same URL: they
+are recognized by their status and disregarded by name.
+Parameters: https://www.twilio.com/docs/messaging/guides/webhook-request
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from router.inbound.webhook import Webhook
 
 MESSAGE: Final = "message.received"
-#: Things attached to a message that are told of; Twilio takes ten.
+#: Attachments of one message that are passed on; Twilio accepts ten.
 _MAX_MEDIA: Final = 20
-_DIGITS: Final = 9
+#: Digits of NumMedia that are read.
+_MAX_DIGITS: Final = 9
 _OUTGOING: Final = "status callback of an outgoing message"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
@@ -35,8 +37,9 @@ ROWS: Final = (
     EventTypeRow(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
     EventTypeRow("message.<status>", IGNORED, _OUTGOING),
 )
-#: What SmsStatus says of a message that went out. A word that is not here counts as one that came in: to work on a
-#: status callback in vain is better than to lose a message. MessageStatus is only ever said of one that went out.
+#: Values of SmsStatus that only outgoing messages have. Any other value counts as an incoming message: a status
+#: callback that is processed in vain costs less than a lost message. Incoming messages have no MessageStatus.
+#: https://www.twilio.com/docs/messaging/guides/outbound-message-status-in-status-callbacks
 _OUTGOING_STATUSES: Final = frozenset(
     {
         "accepted",
@@ -60,63 +63,59 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def identify(form: Form, *, default_account: str) -> Identity:
-    """Return whose message it is, its key and its subject; raises UnreadableError if it cannot be told."""
-    texts = form.read()
-    require(texts, "From", "To", "MessageSid")
-    account_id = texts.get("AccountSid", "").strip() or default_account
-    key = message_key(account_id, texts["MessageSid"].strip(), _outgoing_status(texts))
-    return Identity(account_id, key, _subject(texts["From"], texts["To"]))
+    """Return a message's account, key and subject; raises UnreadableError naming the missing parameters."""
+    params = form.read()
+    require(params, "From", "To", "MessageSid")
+    account_id = params.get("AccountSid", "").strip() or default_account
+    parts = (account_id, "messaging", params["MessageSid"].strip(), _outgoing_status(params))
+    return Identity(account_id, ":".join(filter(None, parts)), _subject(params["From"], params["To"]))
 
 
 @remembering(8_192)  # a customer writes more than once
 def _subject(sender: str, recipient: str) -> str:
-    """Return what stays in order: a customer and who is written to, whatever their spelling."""
-    customer, ours = _ends(sender, recipient)
+    """Return the subject: the pair of customer and our address, whatever their spelling."""
+    customer, ours = _parse_ends(sender, recipient)
     return f"{customer.key}|{ours.canonical}"
 
 
-def message_key(account_id: str, sid: str, status: str = "") -> str:
-    """Return the idempotency key of a message, or of one status of an outgoing one."""
-    return ":".join(filter(None, (account_id, "messaging", sid, status)))
-
-
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
-    texts = parse_form(entry.body).read()
-    require(texts, "From", "To", "MessageSid")
-    sid, status = texts["MessageSid"].strip(), _outgoing_status(texts)
+    """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
+    params = parse_form(entry.body).read()
+    require(params, "From", "To", "MessageSid")
+    sid, status = params["MessageSid"].strip(), _outgoing_status(params)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
-    customer, recipient = _ends(texts["From"], texts["To"])
-    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(texts))
+    customer, recipient = _parse_ends(params["From"], params["To"])
+    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(params))
 
 
-def _content(texts: Mapping[str, str]) -> Content:
-    """Return what the message says; a tap on a button that came without words says what the button says."""
-    number = texts.get("NumMedia", "0").strip()
-    count = min(int(number), _MAX_MEDIA) if number.isascii() and number.isdecimal() and len(number) <= _DIGITS else 0
+def _content(params: Mapping[str, str]) -> Content:
+    """Return the content of a message; a button tap without a body has the button's text."""
+    number = params.get("NumMedia", "0").strip()
+    is_number = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
+    count = min(int(number), _MAX_MEDIA) if is_number else 0
     media = [
-        Medium(texts.get(f"MediaContentType{index}") or None, texts.get(f"MediaUrl{index}") or None)
+        Medium(params.get(f"MediaContentType{index}") or None, params.get(f"MediaUrl{index}") or None)
         for index in range(count)
     ]
-    return Content(texts.get("Body") or texts.get("ButtonText", ""), media=tuple(media))
+    return Content(params.get("Body") or params.get("ButtonText", ""), media=tuple(media))
 
 
-def _ends(sender: str, to: str) -> tuple[Address, Address]:
-    """Both ends of a message are on one channel; the customer's prefix decides it, or else ours."""
+def _parse_ends(sender: str, recipient: str) -> tuple[Address, Address]:
+    """Return customer and our address, both on one channel: the customer's prefix decides, or else ours."""
     customer = parse_address(sender)
-    recipient = parse_address(to, default=customer.channel)
-    if customer.channel == recipient.channel:  # as nearly always
-        return customer, recipient
-    channel = recipient.channel if customer.channel == Channel.SMS else customer.channel
-    return Address(channel, customer.value), Address(channel, recipient.value)
+    ours = parse_address(recipient, default=customer.channel)
+    if customer.channel == ours.channel:  # nearly always
+        return customer, ours
+    channel = ours.channel if customer.channel == Channel.SMS else customer.channel
+    return Address(channel, customer.value), Address(channel, ours.value)
 
 
-def _outgoing_status(texts: Mapping[str, str]) -> str:
-    """Return the status of an outgoing message, or nothing for one that came in."""
-    said = texts.get("MessageStatus", "").strip().lower()
-    if said and said not in {"received", "receiving"}:
-        return said
-    status = texts.get("SmsStatus", "").strip().lower()
+def _outgoing_status(params: Mapping[str, str]) -> str:
+    """Return the status of an outgoing message, or an empty text for an incoming one."""
+    status = params.get("MessageStatus", "").strip().lower()
+    if status and status not in {"received", "receiving"}:
+        return status
+    status = params.get("SmsStatus", "").strip().lower()
     return status if status in _OUTGOING_STATUSES else ""

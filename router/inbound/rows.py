@@ -1,6 +1,6 @@
-"""Rows of the table of sources: what becomes of one event type.
+"""Rows of the table of event types: what becomes of each one.
 
-Each parser exports its own as `ROWS`, next to the code that makes them true; router.inbound.table collects them.
+Each parser exports its rows as `ROWS`, next to the code that they describe; router.inbound.table collects them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ UPDATED: Final = "participant.updated"
 LEFT: Final = "participant.left"
 CLOSED: Final = "conversation.closed"
 SAID: Final = "communication.received"
-#: It is remembered, and nothing is published.
+#: The event changes what is remembered, and nothing is published.
 NOTED: Final = ("noted",)
-#: It is disregarded by name: log and metrics say so, with the reason.
+#: The event is disregarded by name; log and metrics give the reason.
 IGNORED: Final[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class EventTypeRow:
-    """What becomes of an event type: the types of entries that it can lead to, NOTED or IGNORED.
+    """One event type: the types of entries that it can lead to, NOTED or IGNORED.
 
-    `because` is the parser's reason where it is ignored, else when or why. `kind` tells apart what has one event type.
-    A part in angle brackets stands for any word.
+    `because` is the parser's reason for an ignored event, else a condition or an explanation. `kind` distinguishes rows
+    of one event type. A part of `event_type` in angle brackets stands for any word.
     """
 
     event_type: str
@@ -35,5 +35,5 @@ class EventTypeRow:
 
     @property
     def is_pattern(self) -> bool:
-        """Tell whether it stands for several event types, whose reasons go on with the word that differs."""
+        """Tell whether the row stands for several event types; their reasons continue with the word that differs."""
         return "<" in self.event_type

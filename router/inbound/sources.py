@@ -1,4 +1,8 @@
-"""The table of event sources: route, form of the body, signature and answer of each."""
+"""The table of event sources: route, content types, parser and answer of each.
+
+Answers: https://www.twilio.com/docs/messaging/twiml (messages), https://www.twilio.com/docs/voice/twiml (calls) and
+https://www.twilio.com/docs/conversations-classic/conversations-webhooks (pre-action webhooks).
+"""
 
 from __future__ import annotations
 
@@ -27,10 +31,10 @@ EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 class Source:
     """One event source.
 
-    `split` runs in the receiver on an authentic webhook and returns what it holds, one Piece for each event (a batch
-    has several); `normalize` runs in the worker on each durable entry. Both raise UnreadableError. `key_ttl` (seconds)
-    is longer than the source's longest redelivery. `answer` and `answer_type` are sent for an event and for its
-    duplicates alike. `also` are content types beside the usual one. `empty` is the word for a webhook without events.
+    `split` runs in the receiver on an authentic webhook and returns one Piece for each of its events (a batch has
+    several); `normalize` runs in the worker on each durable entry. Both raise UnreadableError. `key_ttl`, in seconds,
+    is longer than the source's longest redelivery. `answer` and `answer_type` are the response to an event and to its
+    duplicates. `also` are further content types that are accepted. `empty` is the result of a webhook without events.
     """
 
     name: SourceName
@@ -63,7 +67,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             content_type=FORM,
             split=voice.split,
             normalize=voice.normalize,
-            answer=EMPTY_TWIML,  # where there is nothing to do; else the target's template (receiver.voice)
+            answer=EMPTY_TWIML,  # if there is nothing to do; else the target's template (receiver.voice)
             answer_type="text/xml",
         ),
         Source(
@@ -104,7 +108,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry, by the parser of its source; raises UnreadableError."""
+    """Return the event of an inbound entry, by the parser of its source; raises UnreadableError."""
     try:
         source = SOURCES[SourceName(entry.source)]
     except (ValueError, KeyError) as error:

@@ -1,7 +1,7 @@
-"""The table of sources: what becomes of every event type of every source. The README shows it; tests compare both.
+"""The table of event types: what becomes of each one, for every source. Tests compare it with docs/event-types.md.
 
-What resolving an event finds out besides (a closing or a change whose callback was lost) is published as well, and
-not said here.
+Not listed: entries about changes that the worker detects while it resolves an event, such as a closing whose callback
+was lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from router.inbound.rows import EventTypeRow
 
-#: The rows of each source, in the order of its parser.
+#: The rows of each source, in the order in which its parser lists them.
 ROWS: Final[dict[SourceName, tuple[EventTypeRow, ...]]] = {
     SourceName.MESSAGING: messaging.ROWS,
     SourceName.VOICE: voice.ROWS,
@@ -31,7 +31,7 @@ ROWS: Final[dict[SourceName, tuple[EventTypeRow, ...]]] = {
 
 
 def to_markdown() -> str:
-    """Return the table as the README shows it."""
+    """Return the table as docs/event-types.md shows it."""
     return "\n".join(("| source | event type | what becomes of it |", "|---|---|---|", *_lines()))
 
 
@@ -39,10 +39,10 @@ def _lines() -> Iterator[str]:
     for source, rows in ROWS.items():
         for row in rows:
             kind = f" ({row.kind})" if row.kind else ""
-            yield f"| {source} | `{row.event_type}`{kind} | {_fate(row)} |"
+            yield f"| {source} | `{row.event_type}`{kind} | {_outcome(row)} |"
 
 
-def _fate(row: EventTypeRow) -> str:
+def _outcome(row: EventTypeRow) -> str:
     if not row.becomes:
         return f"ignored, because: {row.because}"
     if row.becomes == NOTED:

@@ -1,9 +1,10 @@
-"""Source `voice`: the form webhooks of a call: that it comes in, its states, and requests in its course.
+"""Source `voice`: form webhooks of a call: the incoming call, its status callbacks, and requests during the call.
 
-One route takes all of them, as Twilio's console allows. A call's own webhook and its status callbacks are named by
-CallSid and CallStatus; a request in the course of a call (a `<Connect>` or `<Dial>` that has ended, a digit) comes with
-a status that was told before, so it is told apart by what it carries. Outgoing calls and child legs are disregarded by
-name. Only what is needed is read: a caller's name in an odd charset must not cost the call.
+All of them may arrive at one route, as Twilio's console allows. An incoming call and its status callbacks are named by
+CallSid and CallStatus. A request during the call (a `<Connect>` or `<Dial>` has ended, a digit was pressed) repeats the
+current CallStatus, so its key also contains a digest of its parameters. Outgoing calls and child legs are disregarded
+by name. Only the needed parameters are decoded: a caller's name in an unknown charset must not make a call unreadable.
+Parameters: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
 """
 
 from __future__ import annotations
@@ -44,19 +45,21 @@ ROWS: Final = (
     EventTypeRow("call.<status>", IGNORED, _LEG, kind="child leg"),
     EventTypeRow("call.<any other>", IGNORED, _UNKNOWN),
 )
-#: What only a request in the course of a call carries: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`,
-#: or what a `<Gather>` heard. (Status callbacks of a call that is over carry some of them too, and count as that.)
-_COURSE: Final = frozenset(
+#: Parameters that mark a request during a call: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`, or the
+#: input of a `<Gather>`. Status callbacks of a call that is over may carry them too; those are not such requests.
+#: https://www.twilio.com/docs/voice/twiml/connect/conversationrelay
+_DURING_CALL: Final = frozenset(
     {"SessionStatus", "HandoffData", "DialCallStatus", "QueueResult", "RecordingUrl", "Digits", "SpeechResult"}
 )
+#: SessionStatus of a ConversationRelay session that ended with an error.
 _FAILED: Final = "failed"
-#: More than any SID or status has.
-_LONGEST: Final = 64
+#: Characters of a SID or a status in keys; real ones are shorter.
+_MAX_LENGTH: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class CallRequest:
-    """What the form of a call says; `course` are the parameters of _COURSE that it has."""
+    """The parameters of a call's webhook; `during_call` are those of _DURING_CALL that it has."""
 
     sid: str
     status: str
@@ -66,11 +69,11 @@ class CallRequest:
     parent_sid: str = ""
     session_status: str = ""
     handoff_data: str = ""
-    course: frozenset[str] = frozenset()
+    during_call: frozenset[str] = frozenset()
 
     @property
-    def objection(self) -> str | None:
-        """Say why this call is of no interest, or None."""
+    def ignored_because(self) -> str | None:
+        """The reason why this call is disregarded, or None."""
         if self.direction.startswith("outbound"):
             return f"{_OUTGOING} ({self.direction[:32]})"
         if self.parent_sid:
@@ -81,45 +84,28 @@ class CallRequest:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the call has ended, however."""
+        """Tell whether the call has ended, with whatever result."""
         return self.status in OVER
 
     @property
-    def in_course(self) -> bool:
-        """Tell whether this is no state of the call, but a request while it goes on."""
-        return bool(self.course) and not self.is_over
+    def is_during_call(self) -> bool:
+        """Tell whether this is a request while the call goes on, and not a change of its status."""
+        return bool(self.during_call) and not self.is_over
 
     @property
     def is_handoff(self) -> bool:
-        """Tell whether the AI agent hands the caller over, or has failed."""
-        return self.in_course and (bool(self.handoff_data) or self.session_status == _FAILED)
+        """Tell whether the AI agent hands the caller over, or its session failed."""
+        return self.is_during_call and (bool(self.handoff_data) or self.session_status == _FAILED)
 
     @property
     def customer(self) -> Address | None:
-        """The caller; None where the number is withheld."""
+        """The caller; None if the number is withheld."""
         return call_party(self.sender)
 
     @property
     def ours(self) -> Address | None:
-        """Our side: what was called; None where a Voice SDK app called no number."""
+        """The called address; None if a Voice SDK app called no number."""
         return call_party(self.recipient)
-
-
-def read_call(form: Form) -> CallRequest:
-    """Return what the form of a call says; raises UnreadableError naming what is missing."""
-    texts = {name: value.strip() for name, value in form.read(_NAMES).items()}
-    require(texts, "CallSid", "CallStatus")
-    return CallRequest(
-        sid=texts["CallSid"],
-        status=texts["CallStatus"].lower(),
-        sender=texts.get("From", ""),
-        recipient=texts.get("To", ""),
-        direction=texts.get("Direction", "").lower(),
-        parent_sid=texts.get("ParentCallSid", ""),
-        session_status=texts.get("SessionStatus", "").lower(),
-        handoff_data=texts.get("HandoffData", ""),
-        course=_COURSE & {name.decode("utf-8", "replace") for name, value in form if value},
-    )
 
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
@@ -128,25 +114,25 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def identify(form: Form, *, default_account: str) -> Identity:
-    """Return whose call it is, the key of this webhook and its subject; raises UnreadableError if it cannot be told."""
+    """Return a call's account, the key of this webhook and its subject; raises UnreadableError."""
     call = read_call(form)
     account_id = form.read({"AccountSid"}).get("AccountSid", "").strip()
     account_id = account_id or default_account
-    if len(call.sid) > _LONGEST:
+    if len(call.sid) > _MAX_LENGTH:
         raise UnreadableError("CallSid is too long")
-    key = call_key(account_id, call.sid, call.status[:_LONGEST])
-    if call.in_course:
-        said = b"\0".join(b"\1".join(pair) for pair in sorted(form))
-        key = f"{key}:{sha256(said).hexdigest()[:32]}"
+    key = call_key(account_id, call.sid, call.status[:_MAX_LENGTH])
+    if call.is_during_call:
+        params = b"\0".join(b"\1".join(pair) for pair in sorted(form))
+        key = f"{key}:{sha256(params).hexdigest()[:32]}"
     return Identity(account_id, key, call.sid)
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
+    """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
     call = read_call(parse_form(entry.body))
-    cause = Cause(entry.source, f"call.{call.status[:_LONGEST]}", call.sid, entry.key, entry.received_at)
-    if call.objection:
-        return Disregarded(cause, entry.account_id, call.objection)
+    cause = Cause(entry.source, f"call.{call.status[:_MAX_LENGTH]}", call.sid, entry.key, entry.received_at)
+    if call.ignored_because:
+        return Disregarded(cause, entry.account_id, call.ignored_because)
     return CallReported(
         cause=cause,
         account_id=entry.account_id,
@@ -155,4 +141,21 @@ def normalize(entry: InboundEntry) -> Event:
         recipient=call.ours,
         customer=call.customer,
         is_over=call.is_over,
+    )
+
+
+def read_call(form: Form) -> CallRequest:
+    """Return the parameters of a call's webhook; raises UnreadableError naming the missing ones."""
+    params = {name: value.strip() for name, value in form.read(_NAMES).items()}
+    require(params, "CallSid", "CallStatus")
+    return CallRequest(
+        sid=params["CallSid"],
+        status=params["CallStatus"].lower(),
+        sender=params.get("From", ""),
+        recipient=params.get("To", ""),
+        direction=params.get("Direction", "").lower(),
+        parent_sid=params.get("ParentCallSid", ""),
+        session_status=params.get("SessionStatus", "").lower(),
+        handoff_data=params.get("HandoffData", ""),
+        during_call=_DURING_CALL & {name.decode("utf-8", "replace") for name, value in form if value},
     )

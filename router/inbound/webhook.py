@@ -1,8 +1,8 @@
-"""The input and the output of every parser's `split`: an authentic webhook, and one Piece for each of its events."""
+"""What all parsers share: the input and the output of `split`, and two readers of single fields."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router.core.errors import UnreadableError
 from router.core.values import value
@@ -41,3 +41,9 @@ def require(texts: Mapping[str, str], *names: str) -> None:
     missing = [name for name in names if not texts.get(name, "").strip()]
     if missing:
         raise UnreadableError(f"missing or blank: {', '.join(missing)}")
+
+
+def get_text(data: Mapping[str, Any], name: str) -> str | None:
+    """Return a field of a JSON object if it is a text and not empty."""
+    found = data.get(name)
+    return found if isinstance(found, str) and found else None

@@ -80,9 +80,9 @@ class VoiceResponder:
 
     def _decide(self, call: CallRequest, account: Account) -> Decision | None:
         """Return the target of the call now, None if nothing is to be executed."""
-        if call.objection or call.is_over:
+        if call.ignored_because or call.is_over:
             return None
-        if call.in_course:
+        if call.is_during_call:
             return HANDED_OVER if call.is_handoff else None
         return decide_call(
             self._policy,

@@ -25,7 +25,8 @@ from router.core.events import (
 from router.core.signing.form import NO_FORM, parse_form
 from router.inbound import messaging
 from router.inbound.classic import parser as classic
-from router.inbound.event_streams import EVENT_TYPES, normalize, split
+from router.inbound.classic.fields import EVENTS as EVENTS_BY_NAME
+from router.inbound.event_streams import normalize, split
 from router.inbound.webhook import Webhook
 from tests.inbound.samples import (
     ACCOUNT,
@@ -41,6 +42,8 @@ from tests.inbound.samples import (
 
 MESSAGE = "com.twilio.messaging.inbound-message.received"
 CONVERSATIONS = "com.twilio.conversations."
+#: The event types that are not disregarded.
+EVENT_TYPES = (MESSAGE, *(f"{CONVERSATIONS}{name}" for name in EVENTS_BY_NAME))
 NOON = 1_767_787_200_000_000  # 2026-01-07T12:00:00Z
 SECOND = 1_000_000
 CLASSIC = "CH00000000000000000000000000000001"
@@ -181,7 +184,7 @@ def test_account(changes, account_id):
     """The account is that of the data, else of the source, else the configured one; the alias has the same."""
     identity = see(make_event(**changes))
     assert identity.account_id == account_id
-    assert identity.aliases == (messaging.message_key(account_id, "SM00000000000000000000000000000001"),)
+    assert identity.aliases == (f"{account_id}:messaging:SM00000000000000000000000000000001",)
 
 
 @pytest.mark.parametrize("event_id", ["ø", "x" * 129, "a b", "a\nb"], ids=["not-ascii", "long", "blank", "line"])
@@ -391,7 +394,7 @@ def test_a_message_is_no_test():
 @pytest.mark.parametrize(
     ("event_type", "reason"),
     [
-        (f"{CONVERSATIONS}user.added", "a user is no participant"),
+        (f"{CONVERSATIONS}user.added", "a user is not a participant"),
         ("com.twilio.messaging.message.delivered", "a delivery state changes no participant"),
         ("com.twilio.voice.call.new", "unknown event type com.twilio.voice.call.new"),
         (f"{CONVERSATIONS}participant.waved", f"unknown event type {CONVERSATIONS}participant.waved"),

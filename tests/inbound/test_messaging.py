@@ -8,7 +8,7 @@ from router.core.addresses import Address
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Content, Disregarded, Identity, Medium, MessageReceived
 from router.core.signing.form import parse_form
-from router.inbound.messaging import identify, message_key, normalize
+from router.inbound.messaging import identify, normalize
 from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_form, load_form, make_entry
 
 CHANNELS = [
@@ -228,12 +228,6 @@ def test_key_is_different_otherwise(one, other):
         keys.append(see(load_form("sms", AccountSid=account_id, MessageSid=sid, SmsStatus=status)).key)
         events.append((account_id, sid, status.replace("received", "")))
     assert (keys[0] == keys[1]) == (events[0] == events[1])
-
-
-def test_key_for_others():
-    """Whoever else knows a message's SID can name its key."""
-    assert message_key(ACCOUNT, "SM1") == f"{ACCOUNT}:messaging:SM1"
-    assert message_key(ACCOUNT, "SM1", "sent") == f"{ACCOUNT}:messaging:SM1:sent"
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)

@@ -187,7 +187,13 @@ def test_a_row_says_what_its_parser_does(source, row):
 
 @pytest.mark.parametrize(
     ("source", "event_types"),
-    [(SourceName.CONVERSATIONS, conversations.EVENT_TYPES), (SourceName.EVENT_STREAMS, event_streams.EVENT_TYPES)],
+    [
+        (SourceName.CONVERSATIONS, conversations.EVENT_TYPES),
+        (
+            SourceName.EVENT_STREAMS,
+            [event_streams.MESSAGE, *(f"{CONVERSATIONS}{name}" for name in classic_fields.EVENTS)],
+        ),
+    ],
 )
 def test_every_type_that_a_parser_knows_has_a_row(source, event_types):
     """Types that a parser takes by name are in the table by name, or under the pattern of their family."""

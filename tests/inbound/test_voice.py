@@ -96,7 +96,7 @@ def test_status_callback_of_the_end_is_no_request():
     """The end of a call carries a recording, perhaps, and is the end all the same."""
     call = read_call(pairs(CallStatus="completed", RecordingUrl="https://api.example.com/RE1"))
     assert call.is_over
-    assert not call.in_course
+    assert not call.is_during_call
     identity = identify(pairs(CallStatus="completed", RecordingUrl="https://x"), default_account=ACCOUNT)
     assert identity.key == f"{ACCOUNT}:voice:{SID}:completed"
 

@@ -1,1 +1,1 @@
-"""Source `classic`, the webhooks of Conversations (classic), and its fields, which Event Streams reports too."""
+"""Source `classic`: webhooks of Conversations (classic), and their fields, which Event Streams reports too."""

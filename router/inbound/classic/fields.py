@@ -1,8 +1,11 @@
-"""What the classic webhooks and Event Streams tell alike of classic conversations: one reading of the fields of both.
+"""Events of classic conversations, which classic webhooks and Event Streams report with the same fields.
 
-An event is named as Event Streams does (`participant.added`); its fields have the PascalCase names that both use. One
-name for one event, made here, is what lets whichever source comes second be a duplicate. What happens once in the
-life of a SID needs no time in its name; an update does, and a digest of what it says, as times may have whole seconds.
+Events have the names of Event Streams (`participant.added`), fields the PascalCase names that both sources use. Both
+sources take the idempotency key from here, so the second report of an event is a duplicate. An event that happens once
+for its SID needs no time in its key. The key of an update has its time and, as times may have whole seconds, a digest
+of the fields that it can change.
+Fields: https://www.twilio.com/docs/conversations-classic/conversations-webhooks and
+https://www.twilio.com/docs/events/event-types/conversations/participant
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDA
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-#: Name of an event: what it is about, and what happened to it.
+#: Events by name: the kind of resource, and its change.
 EVENTS: Final = {
     "participant.added": ("participant", Change.ADDED),
     "participant.updated": ("participant", Change.UPDATED),
@@ -34,41 +37,43 @@ EVENTS: Final = {
     "conversation.removed": ("conversation", Change.REMOVED),
     "message.added": ("message", Change.ADDED),
 }
-#: Names that are known and of no interest here, and why.
+#: Known events that are disregarded, and why.
 DISREGARDED: Final = {
     "message.updated": "a change of a message changes no participant",
     "message.removed": "a change of a message changes no participant",
     "delivery.updated": "a delivery state changes no participant",
-    "user.added": "a user is no participant",
-    "user.updated": "a user is no participant",
+    "user.added": "a user is not a participant",
+    "user.updated": "a user is not a participant",
 }
-_HOME: Final = "under its v2 ids where the service is bridged, else under its classic SIDs"
+_IDS: Final = "with its v2 ids if the service is bridged, else with its classic SIDs"
 _STATE: Final = "if its state is closed; else it is noted"
-#: What becomes of each event, by its name; sources give the rows the names of their own event types.
+#: What becomes of each event, by name; each source replaces the name by its own event type.
 ROWS: Final = {
     row.event_type: row
     for row in (
-        EventTypeRow("participant.added", (JOINED,), _HOME),
-        EventTypeRow("participant.updated", (UPDATED, JOINED), "the latter if it has become one that is announced"),
+        EventTypeRow("participant.added", (JOINED,), _IDS),
+        EventTypeRow("participant.updated", (UPDATED, JOINED), "the latter if it becomes one that is announced"),
         EventTypeRow("participant.removed", (LEFT,)),
-        EventTypeRow("conversation.added", NOTED, "its state, for entries to come"),
+        EventTypeRow("conversation.added", NOTED, "its state, for later entries"),
         EventTypeRow("conversation.updated", (CLOSED,), _STATE),
         EventTypeRow("conversation-state.updated", (CLOSED,), _STATE),
         EventTypeRow("conversation.removed", (CLOSED,)),
         EventTypeRow(
-            "message.added", (JOINED, SAID), "the former if its author is not announced yet; bridged: v2 tells it"
+            "message.added",
+            (JOINED, SAID),
+            "the former if its author was not announced yet; if the service is bridged, v2 reports it",
         ),
         *(EventTypeRow(name, IGNORED, why) for name, why in DISREGARDED.items()),
     )
 }
-#: Characters of a message that are taken along.
+#: Characters of a message's text that are passed on.
 MAX_TEXT: Final = 32_768
-#: Digits of the number of a message in its conversation.
+#: Digits of a message's index in its conversation.
 _MAX_DIGITS: Final = 18
 _SIDS: Final = {"participant": "ParticipantSid", "conversation": "ConversationSid", "message": "MessageSid"}
-#: The times of a resource; the newest one counts.
+#: The times of a resource; the latest one counts.
 _TIMES: Final = ("DateRemoved", "StateUpdated", "DateUpdated", "DateCreated")
-#: How a messaging binding names its parts, in lower case.
+#: The fields of a messaging binding by their names in lower case.
 _BINDING: Final = {
     "type": "type",
     "address": "address",
@@ -81,23 +86,23 @@ _BINDING: Final = {
 class ClassicFields:
     """The fields of one event of EVENTS or DISREGARDED.
 
-    `text` returns a field by its PascalCase name, `binding` are the parts of the messaging binding by theirs in lower
-    case, and `told` is the time of the event itself, where the source has one.
+    `text` returns a field by its PascalCase name. `binding` holds the fields of the messaging binding by their names in
+    lower case. `reported_at` is the time of the event itself, if the source has one.
     """
 
     name: str
     text: Callable[[str], str | None]
     binding: Mapping[str, Any]
-    told: str | None = None
+    reported_at: str | None = None
 
     @property
     def conversation_sid(self) -> str:
-        """The classic conversation; raises UnreadableError where it is missing."""
+        """The classic conversation; raises UnreadableError if it is missing."""
         return self._require("ConversationSid")
 
     @property
     def resource_sid(self) -> str:
-        """What the event is about; raises UnreadableError where it is missing."""
+        """The resource that the event is about; raises UnreadableError if it is missing."""
         return self._require(_SIDS[EVENTS[self.name][0]])
 
     def _require(self, field: str) -> str:
@@ -108,25 +113,25 @@ class ClassicFields:
 
 
 def classic_key(fields: ClassicFields, account_id: str) -> str | None:
-    """Return the idempotency key of an event of EVENTS, the same for every source that tells it.
+    """Return the idempotency key of an event of EVENTS, the same for every source that reports it.
 
-    None for an update that has no time: nothing says which one it is. Raises UnreadableError without its SID.
+    None for an update without a time, which nothing tells from other updates. Raises UnreadableError without its SID.
     """
     parts = [account_id, "classic", fields.name, fields.resource_sid]
     if EVENTS[fields.name][1] is Change.UPDATED:
-        at = _newest(fields)
-        if at is None:
+        time = _latest_time(fields)
+        if time is None:
             return None
-        parts += [str(at), _digest(fields)]
+        parts += [str(time), _digest(fields)]
     return ":".join(parts)
 
 
 def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> ClassicReported | Disregarded:
-    """Return the event that the fields tell; raises UnreadableError if it lacks its SIDs."""
+    """Return the event of these fields; raises UnreadableError if a SID is missing."""
     if fields.name in DISREGARDED:
         return Disregarded(cause, account_id, DISREGARDED[fields.name])
     kind, change = EVENTS[fields.name]
-    binding, index = read_binding(fields.binding), fields.text("Index") or ""
+    binding, index = _read_binding(fields.binding), fields.text("Index") or ""
     return ClassicReported(
         cause=cause,
         account_id=account_id,
@@ -151,43 +156,43 @@ def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> C
     )
 
 
-def read_binding(parts: Mapping[str, Any]) -> MessagingBinding:
-    """Return a messaging binding; where several addresses are listed (a group) it is nobody's in particular."""
-    named = {field: _one(parts.get(name)) for name, field in _BINDING.items()}
-    return MessagingBinding(**{field: value for field, value in named.items() if value is not None})
+def _read_binding(parts: Mapping[str, Any]) -> MessagingBinding:
+    """Return a messaging binding; a list of several addresses, as groups have, counts as none."""
+    found = {field: _single(parts.get(name)) for name, field in _BINDING.items()}
+    return MessagingBinding(**{field: value for field, value in found.items() if value is not None})
 
 
-def _one(given: object) -> str | None:
-    """Return a text, or the only text of a list; a form writes a list as JSON."""
-    value = given
-    if isinstance(given, str) and given.startswith("["):
+def _single(value: object) -> str | None:
+    """Return a text, or the only text of a list; in a form a list is JSON."""
+    if isinstance(value, str) and value.startswith("["):
         with suppress(orjson.JSONDecodeError):
-            value = orjson.loads(given)
+            value = orjson.loads(value)
     if isinstance(value, list):
         value = value[0] if len(value) == 1 else None
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _newest(fields: ClassicFields) -> int | None:
+def _latest_time(fields: ClassicFields) -> int | None:
     times = [time for time in map(to_microseconds, map(fields.text, _TIMES)) if time is not None]
     return max(times, default=None)
 
 
 def _version(fields: ClassicFields, received_at: int) -> Version:
-    """Return how new the fact is: by its own times alone, as a form tells no other and all sources must agree.
+    """Return the version of a fact: by the times of the resource alone, because all sources must agree.
 
-    Of two facts with one time the ledger lets a removal win, which is right: a SID is never added again.
+    A form has no time of the event itself. Of two facts with the same time the ledger lets a removal win, which is
+    right: a SID is never added again.
     """
-    at = _newest(fields)
-    if at is None:
-        told = to_microseconds(fields.told)
-        at = received_at if told is None else told
-    return Version(at, at)
+    time = _latest_time(fields)
+    if time is None:
+        reported = to_microseconds(fields.reported_at)
+        time = received_at if reported is None else reported
+    return Version(time, time)
 
 
 def _digest(fields: ClassicFields) -> str:
-    """Return a digest of what an update may change, equal over the spellings of the sources."""
-    binding = read_binding(fields.binding)
+    """Return a digest of the fields that an update can change, equal for the spellings of all sources."""
+    binding = _read_binding(fields.binding)
     ends = (binding.as_address(), binding.as_proxy(), binding.as_projected())
     state = (fields.text("StateTo") or fields.text("State") or "").lower()
     parts = [fields.text("Identity") or "", state, *(end.key if end else "" for end in ends)]

@@ -1,8 +1,9 @@
-"""Source `classic`: webhooks of Conversations (classic), version 1: forms, before (pre-action) and after an event.
+"""Source `classic`: form webhooks of Conversations (classic), version 1: before an event (pre-action) and after it.
 
-A pre-action webhook asks whether something may happen: it is answered `{}`, which lets it pass unchanged, and holds no
-event, because nothing has happened yet. A post-action one tells what did, and is the event. What a member's webhook
-does not use is absent or says `null`. Source of the table: Twilio's page on Conversations webhooks.
+A pre-action webhook asks whether something may happen. It is answered `{}`, which permits it unchanged, and holds no
+event, because nothing has happened yet. A post-action webhook is the event. Fields that do not apply to a member are
+absent or `null`.
+Event types and parameters: https://www.twilio.com/docs/conversations-classic/conversations-webhooks
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from router.core.errors import UnreadableError
 from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry
 from router.core.signing.form import parse_form
 from router.inbound.classic.fields import EVENTS, ClassicFields, classic_key, normalize_classic
-from router.inbound.classic.fields import ROWS as FATES
+from router.inbound.classic.fields import ROWS as ROWS_BY_NAME
 from router.inbound.rows import IGNORED, EventTypeRow
 from router.inbound.webhook import Piece, require
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from router.core.signing.form import Form
     from router.inbound.webhook import Webhook
 
-#: Post-action webhooks, by the name of what they tell (classic_facts says what becomes of it).
+#: Post-action webhooks, and the name of the event that each one reports (router.inbound.classic.fields).
 EVENT_TYPES: Final = {
     "onConversationAdded": "conversation.added",
     "onConversationUpdated": "conversation.updated",
@@ -39,7 +40,7 @@ EVENT_TYPES: Final = {
     "onUserAdded": "user.added",
     "onUserUpdated": "user.updated",
 }
-#: Pre-action webhooks: asked, not told.
+#: Pre-action webhooks.
 PRE_ACTIONS: Final = frozenset(
     {
         "onConversationAdd",
@@ -54,12 +55,12 @@ PRE_ACTIONS: Final = frozenset(
         "onUserUpdate",
     }
 )
-_ASKED: Final = "it has not happened yet"
+_NOT_YET: Final = "it has not happened yet"
 _UNKNOWN: Final = "unknown event type"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    *(replace(FATES[name], event_type=event_type) for event_type, name in EVENT_TYPES.items()),
-    *(EventTypeRow(event_type, IGNORED, _ASKED, kind="pre-action, answered {}") for event_type in sorted(PRE_ACTIONS)),
+    *(replace(ROWS_BY_NAME[name], event_type=event_type) for event_type, name in EVENT_TYPES.items()),
+    *(EventTypeRow(name, IGNORED, _NOT_YET, kind="pre-action, answered {}") for name in sorted(PRE_ACTIONS)),
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 _BINDING: Final = "MessagingBinding."
@@ -72,52 +73,52 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def identify(form: Form, *, default_account: str) -> Identity | None:
-    """Return whose event it is, its key and its classic conversation; None for a pre-action webhook.
+    """Return an event's account, key and classic conversation, or None for a pre-action webhook.
 
-    Raises UnreadableError if it cannot be told.
+    Raises UnreadableError naming what is missing.
     """
-    texts = _read(form)
-    event_type = texts["EventType"]
+    params = _read(form)
+    event_type = params["EventType"]
     if event_type in PRE_ACTIONS:
         return None
-    account_id = texts.get("AccountSid", default_account)
+    account_id = params.get("AccountSid", default_account)
     name = EVENT_TYPES.get(event_type, "")
     if name in EVENTS:
-        fields = _fields(name, texts)
+        fields = _fields(name, params)
         key = classic_key(fields, account_id) or f"{account_id}:classic:{_digest(form)}"
         return Identity(account_id, key, fields.conversation_sid)
     digest = _digest(form)
-    return Identity(account_id, f"{account_id}:classic:{digest}", texts.get("ConversationSid", digest))
+    return Identity(account_id, f"{account_id}:classic:{digest}", params.get("ConversationSid", digest))
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry; raises UnreadableError if it does not hold one."""
-    texts = _read(parse_form(entry.body))
-    event_type = texts["EventType"]
-    sid = texts.get("MessageSid") or texts.get("ParticipantSid") or texts.get("ConversationSid")
+    """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
+    params = _read(parse_form(entry.body))
+    event_type = params["EventType"]
+    sid = params.get("MessageSid") or params.get("ParticipantSid") or params.get("ConversationSid")
     cause = Cause(entry.source, event_type, sid, entry.key, entry.received_at)
     if event_type in PRE_ACTIONS:
-        return Disregarded(cause, entry.account_id, _ASKED)
+        return Disregarded(cause, entry.account_id, _NOT_YET)
     if event_type not in EVENT_TYPES:
         return Disregarded(cause, entry.account_id, f"{_UNKNOWN} {event_type[:64]}")
-    return normalize_classic(_fields(EVENT_TYPES[event_type], texts), cause, entry.account_id)
+    return normalize_classic(_fields(EVENT_TYPES[event_type], params), cause, entry.account_id)
 
 
 def _read(form: Form) -> dict[str, str]:
-    """Return the parameters that say something."""
-    texts = form.read()
-    require(texts, "EventType")
-    said = {name: text for name, value in texts.items() if (text := value.strip()) and text != "null"}
-    if "EventType" not in said:
+    """Return the parameters that have a value."""
+    params = form.read()
+    require(params, "EventType")
+    found = {name: text for name, value in params.items() if (text := value.strip()) and text != "null"}
+    if "EventType" not in found:
         raise UnreadableError("missing or blank: EventType")
-    return said
+    return found
 
 
-def _fields(name: str, texts: dict[str, str]) -> ClassicFields:
+def _fields(name: str, params: dict[str, str]) -> ClassicFields:
     binding = {
-        field.removeprefix(_BINDING).lower(): text for field, text in texts.items() if field.startswith(_BINDING)
+        field.removeprefix(_BINDING).lower(): text for field, text in params.items() if field.startswith(_BINDING)
     }
-    return ClassicFields(name, texts.get, binding)
+    return ClassicFields(name, params.get, binding)
 
 
 def _digest(form: Form) -> str:

@@ -1,9 +1,9 @@
-"""Reads one webhook of SendGrid Inbound Parse, chunk by chunk, into the mails it delivers.
+"""Reads one webhook of SendGrid Inbound Parse, chunk by chunk, into one ReceivedMail for each recipient.
 
-What is kept of a mail is bounded field by field (`_KEPT`), whatever its size: attachments are counted and dropped as
-they come, texts are cut. A field that comes twice counts once, the first time; a charset that lies is read as well as
-can be; both are said in `doubts`. Only two things make a mail unreadable: a body that is not multipart to its end, and
-an envelope that does not say for whom it is.
+Each field has a bound (`_KEPT`), whatever the size of the mail: attachments are counted and dropped, texts are cut. If
+a field is repeated, the first one counts. If a charset is wrong, the text is decoded as well as possible. Both are
+noted in `doubts`. A mail is unreadable only if its body is not complete multipart or its envelope has no recipient.
+Fields: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from email.message import Message
 
-#: Bytes of text that an inbound entry may carry.
+#: Bytes of text in an inbound entry.
 MAX_TEXT: Final = 64 * 1024
-#: Recipients of one envelope; each becomes an entry.
+#: Recipients of one envelope; each becomes one inbound entry.
 MAX_RECIPIENTS: Final = 100
-#: Characters of one header value.
+#: Characters of a header value.
 MAX_VALUE: Final = 2048
-#: Characters of one that are read, encoded words and folds included: they make up to a dozen of one character.
+#: Characters of an encoded header value that are read; an encoded word needs up to 12 for one character.
 _MAX_RAW_VALUE: Final = 12 * MAX_VALUE
 #: Characters of the name, type or content id of a part.
 MAX_NAME: Final = 256
 _KIB: Final = 1024
-#: The fields that are read, and how many bytes of each; of those not named here nothing is kept.
+#: The fields that are read, and the bytes that are kept of each; all other fields are dropped.
 _KEPT: Final = {
     "envelope": 32 * _KIB,
     "charsets": 4 * _KIB,
@@ -54,27 +54,27 @@ _KEPT: Final = {
     "spam_score": 64,
     "sender_ip": 64,
 }
-#: The whole mail in raw mode: the helper library and the guide of the provider name it differently.
+#: The field with the whole mail in raw mode; the provider's library and its guide use different names.
 _RAW: Final = frozenset({"email", "rawEmail"})
 
 
 @dataclass(slots=True)
 class _Field:
-    """The beginning of one field, and whether there was more."""
+    """The first bytes of one field, and whether it was longer."""
 
     limit: int
     data: bytearray = field(default_factory=bytearray)
     is_cut: bool = False
 
     def write(self, chunk: bytes) -> None:
-        room = self.limit - len(self.data)
-        self.data += chunk[:room]
-        self.is_cut = self.is_cut or len(chunk) > room
+        free = self.limit - len(self.data)
+        self.data += chunk[:free]
+        self.is_cut = self.is_cut or len(chunk) > free
 
 
 @dataclass(slots=True)
 class _File:
-    """One attachment: what it is called, and how large it is."""
+    """The headers of one attachment, and its size in bytes."""
 
     header: PartHeader
     size: int = 0
@@ -86,7 +86,7 @@ class _File:
 class MailReader:
     """Reads one webhook: `feed` every chunk of the body in order, then `finish`.
 
-    Raises WrongTypeError if `content_type` is not multipart/form-data, and UnreadableError from every method.
+    Raises WrongTypeError if `content_type` is not multipart/form-data; every method may raise UnreadableError.
     """
 
     def __init__(self, content_type: str | None) -> None:
@@ -98,11 +98,11 @@ class MailReader:
         self._reader = MultipartReader(content_type, self._open)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body."""
+        """Read the next bytes of the body."""
         self._reader.feed(chunk)
 
     def finish(self) -> tuple[ReceivedMail, ...]:
-        """Return the mail once for each recipient of its envelope, equal but for the recipient."""
+        """Return the mail once for each recipient of its envelope, otherwise equal."""
         self._reader.finish()
         sender, recipients = self._envelope()
         self._charsets = self._json("charsets")
@@ -112,8 +112,8 @@ class MailReader:
         headers = self._headers(message)
         text, is_from_html, is_cut = self._text()
         parts, part_count = self._parts()
-        told = [sender, headers.sender or "", headers.to or "", headers.date or "", headers.subject or "", text]
-        told += [f"{part.name}:{part.size}" for part in parts]
+        stable = [sender, headers.sender or "", headers.to or "", headers.date or "", headers.subject or "", text]
+        stable += [f"{part.name}:{part.size}" for part in parts]
         mail = ReceivedMail(
             envelope_from=sender,
             recipient=recipients[0],
@@ -125,16 +125,16 @@ class MailReader:
             part_count=part_count,
             verdicts=self._verdicts(),
             doubts=tuple(self._doubts),
-            fingerprint=digest(told),
+            fingerprint=digest(stable),
         )
         return tuple(mail.model_copy(update={"recipient": recipient}) for recipient in recipients)
 
     def _open(self, header: PartHeader) -> Callable[[bytes], None]:
-        """Return the sink of a part's content."""
+        """Return the sink for a part's content."""
         name = header.name
         if name in _RAW:
             if self._raw is not None:
-                return self._doubt_twice(name)
+                return self._drop_repeated(name)
             self._raw = RawMailReader(MAX_TEXT)
             return self._raw.write
         if header.filename is not None:
@@ -143,23 +143,23 @@ class MailReader:
         if name not in _KEPT:
             return _drop
         if name in self._fields:
-            return self._doubt_twice(name)
+            return self._drop_repeated(name)
         self._fields[name] = _Field(_KEPT[name])
         return self._fields[name].write
 
-    def _doubt_twice(self, name: str) -> Callable[[bytes], None]:
+    def _drop_repeated(self, name: str) -> Callable[[bytes], None]:
         doubt = f"{name}: more than one, the first counts"
         if doubt not in self._doubts:
             self._doubts.append(doubt)
         return _drop
 
     def _envelope(self) -> tuple[str, list[str]]:
-        """Return sender (nothing for a bounce) and recipients, each once."""
+        """Return the sender (empty for a bounce) and the recipients, each once."""
         envelope = self._json("envelope")
         to, sender = envelope.get("to"), envelope.get("from")
-        named = [to] if isinstance(to, str) else to if isinstance(to, list) else []
+        listed = [to] if isinstance(to, str) else to if isinstance(to, list) else []
         recipients: dict[str, str] = {}
-        for recipient in named:
+        for recipient in listed:
             canonical = Address(Channel.EMAIL, recipient).canonical if isinstance(recipient, str) else ""
             if canonical:
                 recipients.setdefault(canonical, recipient.strip())
@@ -167,11 +167,11 @@ class MailReader:
             raise UnreadableError("the envelope is missing or names no recipient")
         if len(recipients) > MAX_RECIPIENTS:
             raise UnreadableError(f"the envelope names more than {MAX_RECIPIENTS} recipients")
-        is_known = isinstance(sender, str) and Address(Channel.EMAIL, sender).canonical
-        return (str(sender).strip() if is_known else ""), list(recipients.values())
+        has_sender = isinstance(sender, str) and Address(Channel.EMAIL, sender).canonical
+        return (str(sender).strip() if has_sender else ""), list(recipients.values())
 
     def _headers(self, message: Message[str, str]) -> MailHeaders:
-        """Return the headers that matter: those that come as fields are decoded already."""
+        """Return the headers that are kept; those that also come as fields are already decoded there."""
 
         def pick(header: str, name: str | None = None) -> str | None:
             value = self._decode(name) if name else ""
@@ -191,7 +191,7 @@ class MailReader:
         )
 
     def _text(self) -> tuple[str, bool, bool]:
-        """Return the text, whether it was made from the HTML, and whether it is cut."""
+        """Return the text, whether it was made from the HTML, and whether it was cut."""
         for name in ("text", "html"):
             data, charset, is_cut = self._content(name)
             if data.strip():
@@ -199,12 +199,12 @@ class MailReader:
                 if not decoded.is_as_stated:
                     self._doubts.append(f"{name}: not {str(charset or 'utf-8')[:40]} as stated")
                 text = decoded.text if name == "text" else html_to_text(decoded.text)
-                shown = text.encode()[:MAX_TEXT].decode("utf-8", "ignore")
-                return shown, name == "html", is_cut or len(shown) < len(text)
+                kept = text.encode()[:MAX_TEXT].decode("utf-8", "ignore")
+                return kept, name == "html", is_cut or len(kept) < len(text)
         return "", False, False
 
     def _content(self, name: str) -> tuple[bytes, str | None, bool]:
-        """Return the bytes of a text, the charset that is stated for it, and whether it is cut."""
+        """Return the bytes of a text, its stated charset, and whether it was cut."""
         if self._raw is not None:
             leaf = self._raw.text if name == "text" else self._raw.html
             return (leaf.content(), leaf.charset, leaf.is_cut) if leaf is not None else (b"", None, False)
@@ -212,11 +212,11 @@ class MailReader:
         return self._bytes(name), self._charset(name), kept is not None and kept.is_cut
 
     def _parts(self) -> tuple[tuple[MailPart, ...], int]:
-        """Return names, types and sizes of the attachments, and how many there are."""
+        """Return names, types and sizes of the attachments, and their number."""
         if self._raw is not None:
             raw = [
-                MailPart(name=_cut(one.filename), content_type=one.content_type[:MAX_NAME], size=one.size)
-                for one in self._raw.parts
+                MailPart(name=_cut(leaf.filename), content_type=leaf.content_type[:MAX_NAME], size=leaf.size)
+                for leaf in self._raw.parts
             ]
             if self._raw.is_given_up:
                 self._doubts.append("the mail has more parts than are read")
@@ -258,7 +258,7 @@ class MailReader:
         return charset if isinstance(charset, str) else None
 
     def _decode(self, name: str) -> str:
-        """Return a field as one line of text."""
+        """Return a field as text on one line."""
         kept = self._fields.get(name)
         decoded = decode(self._bytes(name), self._charset(name), is_cut=kept is not None and kept.is_cut)
         if not decoded.is_as_stated:
@@ -266,7 +266,7 @@ class MailReader:
         return " ".join(decoded.text.split())
 
     def _json(self, name: str) -> dict[str, Any]:
-        """Return the object in a field; what is no object says nothing, and is a doubt if it says something."""
+        """Return the JSON object of a field; anything else counts as an empty one, and is noted as a doubt."""
         data = self._bytes(name)
         try:
             value = orjson.loads(data) if data.strip() else {}
@@ -278,9 +278,9 @@ class MailReader:
 
 
 def _cut(text: Any) -> str | None:
-    """Return a text of reasonable length, or None if there is none."""
+    """Return the first MAX_NAME characters of a text, or None for an empty one."""
     return text[:MAX_NAME] if isinstance(text, str) and text else None
 
 
 def _drop(_: bytes) -> None:
-    """Take content that nobody needs."""
+    """Drop content that is not kept."""

@@ -1,4 +1,4 @@
-"""One mail as the receiver has read it: what is kept of it, bounded, and what names it over redeliveries."""
+"""One mail as the receiver has read it, with a bound on every field, and the id that is equal over redeliveries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Frozen(BaseModel):
 
 
 class MailHeaders(_Frozen):
-    """The headers that matter, decoded and bounded; None where there is none."""
+    """The headers that are kept, decoded and with a bound; None for a missing one."""
 
     message_id: str | None = None
     in_reply_to: str | None = None
@@ -33,7 +33,7 @@ class MailHeaders(_Frozen):
 
 
 class MailPart(_Frozen):
-    """What a mail carries besides its text: never the content; `size` is in bytes."""
+    """An attachment or another part besides the text, without its content; `size` is in bytes."""
 
     name: str | None = None
     content_type: str = ""
@@ -42,7 +42,7 @@ class MailPart(_Frozen):
 
 
 class Verdicts(_Frozen):
-    """What the provider found out about the sender, in its own words."""
+    """The provider's checks of the sender, as it reports them."""
 
     spf: str | None = None
     dkim: str | None = None
@@ -53,9 +53,9 @@ class Verdicts(_Frozen):
 class ReceivedMail(_Frozen):
     """One mail for one recipient.
 
-    `envelope_from` is empty for a bounce. `text` is plain, made from the HTML where `is_text_from_html`; with
-    `is_text_cut` it was longer. `part_count` may be more than `parts` lists. `doubts` says what was not as stated.
-    `fingerprint` is of what stays equal over redeliveries, for mails without a Message-ID.
+    `envelope_from` is empty for a bounce. `text` is plain text, made from the HTML if `is_text_from_html`; the original
+    was longer if `is_text_cut`. `part_count` may exceed the length of `parts`. `doubts` lists what was not as stated.
+    `fingerprint` is a digest of what is equal over redeliveries, for mails without a Message-ID.
     """
 
     envelope_from: str
@@ -72,17 +72,17 @@ class ReceivedMail(_Frozen):
 
     @property
     def customer(self) -> Address:
-        """Who wrote: the sender of the envelope, for a bounce the mailbox of `From`."""
+        """The sender of the envelope, or for a bounce the mailbox of `From`."""
         return Address(Channel.EMAIL, self.envelope_from or self.headers.sender or "")
 
     @property
     def mail_id(self) -> str:
-        """The Message-ID, or the fingerprint of a mail without one."""
+        """The Message-ID, or else the fingerprint."""
         return self.headers.message_id or self.fingerprint
 
     @property
     def delivery_id(self) -> str:
-        """The name of this mail for this recipient: short, and equal over redeliveries."""
+        """A short id of this mail for this recipient, equal over redeliveries."""
         return digest((self.mail_id, Address(Channel.EMAIL, self.recipient).canonical))
 
     def to_body(self) -> bytes:
@@ -91,5 +91,5 @@ class ReceivedMail(_Frozen):
 
 
 def digest(parts: Iterable[str]) -> str:
-    """Return a short name of `parts`, different for different ones."""
+    """Return a short digest of `parts`, different for different parts."""
     return sha256(b"".join(sha256(part.encode("utf-8", "surrogatepass")).digest() for part in parts)).hexdigest()[:32]

@@ -1,9 +1,9 @@
-"""Reads multipart/form-data as a stream: chunks go in, and each part's content goes straight on to a sink.
+"""Reads multipart/form-data as a stream: chunks go in, and each part's content goes on to a sink of the caller.
 
-Nothing is collected here, so a body of any size takes the memory of one chunk; what is worth keeping, and how much of
-it, the caller decides part by part when its headers are known. The grammar (RFC 7578) is the work of python-multipart,
-whose push parser finds a boundary over any split of chunks; this module adds what it leaves to its users: a bound on
-the parts, a body without an end is an error, and every error is one of ours.
+Nothing is collected here, so a body of any size needs the memory of one chunk. The caller decides for each part, once
+its headers are known, how much of it to keep. python-multipart implements the grammar
+(https://www.rfc-editor.org/rfc/rfc7578) and finds boundaries that are split over chunks. This module adds bounds on
+parts and headers, treats a body without an end as an error, and raises only this project's errors.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MULTIPART: Final = "multipart/form-data"
-#: Parts of one body; a mail has about 15 fields and seldom more than a few dozen attachments.
+#: Parts of one body; a mail has about 15 fields and rarely more than a few dozen attachments.
 MAX_PARTS: Final = 500
-#: Header lines of one part, and their bytes: three are usual, of which one carries a file name.
+#: Header lines of one part, and their bytes; three lines are usual, one of them with a file name.
 MAX_HEADERS: Final = 16
 MAX_HEADER_BYTES: Final = 8 * 1024
-#: Parameters of a header that are read; the time that reading takes grows with their square.
+#: Parameters of a header that are read; the time needed grows with the square of their number.
 MAX_PARAMETERS: Final = 64
-#: Longest `Content-Type` that is looked at; the boundary itself is at most 70 characters (RFC 2046).
+#: Characters of `Content-Type` that are read; a boundary has at most 70 (RFC 2046).
 _MAX_CONTENT_TYPE: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class PartHeader:
-    """What the headers of a part say; `name` and `filename` as UTF-8, `content_type` as it came."""
+    """The headers of a part; `name` and `filename` are read as UTF-8, `content_type` is as received."""
 
     name: str
     filename: str | None
@@ -41,7 +41,7 @@ class PartHeader:
 
 
 def boundary_of(content_type: str | None) -> bytes:
-    """Return the boundary that a `Content-Type` header names.
+    """Return the boundary in a `Content-Type` header.
 
     Raises WrongTypeError if it is not multipart/form-data, UnreadableError if it names no boundary.
     """
@@ -60,8 +60,8 @@ def boundary_of(content_type: str | None) -> bytes:
 class MultipartReader:
     """Reads one body: `feed` every chunk in order, then `finish`.
 
-    `open_part` is called with the headers of each part and returns the sink of its content: a function that is called
-    with bytes, any number of times. Both methods raise UnreadableError, after which the reader is of no use.
+    `open_part` is called with the headers of each part and returns the sink for its content: a function that is called
+    with bytes any number of times. Both methods raise UnreadableError, after which the reader must not be used.
     """
 
     def __init__(self, content_type: str | None, open_part: Callable[[PartHeader], Callable[[bytes], None]]) -> None:
@@ -90,14 +90,14 @@ class MultipartReader:
             raise UnreadableError("the boundary is too long") from error
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body; raises UnreadableError if they cannot be multipart."""
+        """Read the next bytes of the body; raises UnreadableError if they are not multipart/form-data."""
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise UnreadableError(f"not multipart/form-data: {error}") from error
 
     def finish(self) -> None:
-        """Return if the body has come to its end; raises UnreadableError if it was cut off."""
+        """Check that the body is complete; raises UnreadableError if it was cut off."""
         if not self._is_ended:
             raise UnreadableError("the multipart body has no end")
 
@@ -118,12 +118,12 @@ class MultipartReader:
         if name is None:
             raise UnreadableError("a part has no name")
         content_type = self._headers.get(b"content-type", b"").decode("ascii", "replace").strip()
-        shown = None if filename is None else filename.decode("utf-8", "replace")
-        self._sink = self._open_part(PartHeader(name.decode("utf-8", "replace"), shown, content_type))
+        shown_name = None if filename is None else filename.decode("utf-8", "replace")
+        self._sink = self._open_part(PartHeader(name.decode("utf-8", "replace"), shown_name, content_type))
 
     def _end(self) -> None:
         self._is_ended = True
 
 
 def _drop(_: bytes) -> None:
-    """Take content that belongs to no part."""
+    """Drop content that belongs to no part."""

@@ -1,11 +1,12 @@
 """Source `email`: mails posted by SendGrid Inbound Parse, parsed or raw.
 
-A mail is read as a stream at the door and comes out as one small `ReceivedMail` per recipient of its envelope; its JSON
-is the body of the inbound entry, so neither attachments nor long texts ever enter Redis. The envelope decides who wrote
-to whom, never the headers: `To` names mailing lists, lies, and leaves out blind copies. The key is the Message-ID with
-the recipient, since the provider gives a delivery no id of its own; their digest is the mail's `channelId` too, so that
-of one mail to two of our mailboxes each conversation can be told by it. Mails that answer machines wrote are
-disregarded by name (RFC 3834): a bounce that gets an answer makes a loop.
+The receiver reads a mail as a stream into one small `ReceivedMail` for each recipient of the envelope. Its JSON is the
+body of the inbound entry, so neither attachments nor long texts enter Redis. Sender and recipient are those of the
+envelope, never of the headers: `To` may name a mailing list, may be forged, and omits blind copies. The provider gives
+a delivery no id, so the key is a digest of Message-ID and recipient. The digest is also the message's `channelId`: if
+one mail goes to two of our mailboxes, it finds the conversation of each. Automatic replies and bounces are disregarded
+by name, because answering them could make a loop (https://www.rfc-editor.org/rfc/rfc3834).
+Webhook: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
 from __future__ import annotations
@@ -41,23 +42,23 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 
 def identify(mail: ReceivedMail, *, account_id: str) -> Identity:
-    """Return whose mail it is, its key and its subject; the account is that of the route, a mail names none."""
+    """Return a mail's key and subject; a mail names no account, so it belongs to `account_id`."""
     recipient = Address(Channel.EMAIL, mail.recipient)
     key = f"{account_id}:email:{mail.delivery_id}"
     return Identity(account_id, key, f"{mail.customer.key}|{recipient.canonical}")
 
 
 def normalize(entry: InboundEntry) -> Event:
-    """Return the event in an inbound entry.
+    """Return the event of an inbound entry.
 
-    Raises UnreadableError if it holds no mail, UnusableError if nobody can be told to have written it.
+    Raises UnreadableError if the entry holds no mail, UnusableError if the mail has no sender or no recipient.
     """
     try:
         mail = ReceivedMail.model_validate_json(entry.body)
     except ValidationError as error:
         raise UnreadableError("the entry does not hold a mail") from error
     cause = Cause(entry.source, MAIL, mail.mail_id, entry.key, entry.received_at)
-    reason = _why_automatic(mail)
+    reason = _automatic_because(mail)
     if reason:
         return Disregarded(cause, entry.account_id, reason)
     if not mail.customer.canonical or not mail.recipient.strip():
@@ -67,14 +68,14 @@ def normalize(entry: InboundEntry) -> Event:
 
 
 def _content(mail: ReceivedMail) -> Content:
-    """Return what may go on of a mail: that it has a text, which stays in the inbound entry, and the parts' types."""
+    """Return the content that is passed on: the types of the parts; the text stays in the inbound entry."""
     media = tuple(Medium(part.content_type or None) for part in mail.parts)
     return Content("", is_cut=bool(mail.text), media=media)
 
 
-def _why_automatic(mail: ReceivedMail) -> str | None:
-    """Return why nobody waits for an answer to this mail, if so (RFC 3834 2, RFC 5321 4.5.5)."""
+def _automatic_because(mail: ReceivedMail) -> str | None:
+    """Return why this mail must not be answered, or None (RFC 3834 section 2, RFC 5321 section 4.5.5)."""
     if not mail.envelope_from:
         return _BOUNCE
-    said = (mail.headers.auto_submitted or "").partition(";")[0].strip().lower()
-    return _AUTOMATIC if said == "auto-replied" else None
+    keyword = (mail.headers.auto_submitted or "").partition(";")[0].strip().lower()
+    return _AUTOMATIC if keyword == "auto-replied" else None

@@ -1,10 +1,12 @@
-"""Reads a raw mail (RFC 5322 and MIME) as a stream: its headers, the beginning of its text, and what else it carries.
+"""Reads a raw mail (RFC 5322 and MIME) as a stream: its headers, the beginning of its texts, and a list of its parts.
 
-For the raw mode of Inbound Parse, where one field holds the whole mail. The email package's parsers keep all that they
-read, so this module finds the parts itself: it holds header blocks (which the package then reads) and the beginning of
-the first plain and the first HTML text; of everything else it counts the bytes. An attached mail is an attachment: it
-is not opened. Whoever can write a mail chooses these bytes, so nothing is done line by line, and delimiters have a
-bound. Rules: RFC 2046 5.1 (the line break before a delimiter belongs to it), RFC 2045 6.
+For the raw mode of Inbound Parse, where one field holds the whole mail. The parsers of the email package keep
+everything they read, so this module finds the parts itself. It holds header blocks, which the email package then
+parses, and the beginning of the first plain and the first HTML text; of everything else it counts the bytes. An
+attached mail is an attachment and is not opened. The input is untrusted: nothing is done line by line, and the number
+of delimiters has a bound.
+Delimiters: https://www.rfc-editor.org/rfc/rfc2046#section-5.1 (the line break before a delimiter belongs to it)
+Transfer encodings: https://www.rfc-editor.org/rfc/rfc2045#section-6
 """
 
 from __future__ import annotations
@@ -19,21 +21,21 @@ from typing import Final
 
 from router.inbound.email.text import decode, decode_header
 
-#: Bytes of the mail's own header block, and of that of one part; what follows is not read.
+#: Bytes that are read of the mail's own header block, and of the block of one part.
 MAX_HEADERS: Final = 256 * 1024
 MAX_PART_HEADERS: Final = 16 * 1024
-#: Parts that are listed; further ones are counted.
+#: Parts that are listed; further parts are only counted.
 MAX_PARTS: Final = 200
-#: Multiparts inside each other; what is deeper is counted with its surroundings.
+#: Depth of nested multiparts; the content of a deeper one counts as content of its parent.
 MAX_DEPTH: Final = 20
-#: Delimiters of one mail; what follows so many is not read.
+#: Delimiters of one mail that are read.
 MAX_DELIMITERS: Final = 1000
-#: Bytes of boundaries that are put into patterns for one mail, each time counted; what follows so many is not read.
+#: Bytes of boundaries that are compiled into patterns for one mail, repetitions included.
 MAX_PATTERNS: Final = 256 * 1024
-#: Parameters of a header, and its length, as far as they are read: the email package takes time with their square.
+#: Parameters and characters of a header that are read: the email package needs time with their square.
 MAX_PARAMETERS: Final = 64
 _MAX_PARAMETRIC: Final = 8 * 1024
-#: Longest boundary (70 by the rule), and the longest end of a chunk that may be the beginning of a delimiter.
+#: Characters of a boundary (RFC 2046 allows 70), and bytes at the end of a chunk that may begin a delimiter.
 _MAX_BOUNDARY: Final = 256
 _MAX_TAIL: Final = 400
 _END_OF_HEADERS: Final = rb"\n\r?\n"
@@ -43,10 +45,10 @@ _TEXTS: Final = ("text/plain", "text/html")
 
 @dataclass(slots=True)
 class Leaf:
-    """One part that is no multipart.
+    """One part that is not a multipart.
 
-    `kept` is the beginning of a text as it came, still encoded; `is_cut` tells that there was more. `counted` is in
-    bytes, or in letters of base64.
+    `kept` is the beginning of a text, still encoded; `is_cut` if the text was longer. `counted` is in bytes, or in
+    characters of base64.
     """
 
     content_type: str = "text/plain"
@@ -64,32 +66,32 @@ class Leaf:
         """Count `content`, and keep it up to `limit` bytes in all."""
         if self.encoding == "base64":
             self.counted += len(content.translate(None, b"\r\n\t ="))
-        elif self.encoding == "quoted-printable":  # `=C3` is one byte, a line break behind `=` is none
+        elif self.encoding == "quoted-printable":  # `=C3` is one byte, a line break after `=` is none
             seen = self.last + content
             self.counted += len(content) - 2 * content.count(b"=") - seen.count(b"=\r\n")
             self.last = seen[-2:]
         else:
             self.counted += len(content)
         if limit:
-            room = limit - len(self.kept)
-            self.kept += content[:room]
-            self.is_cut = self.is_cut or len(content) > room
+            free = limit - len(self.kept)
+            self.kept += content[:free]
+            self.is_cut = self.is_cut or len(content) > free
 
     @property
     def size(self) -> int:
-        """The decoded size in bytes; exact where the encoding is well formed."""
+        """The decoded size in bytes; exact if the encoding is well formed."""
         return self.counted * 3 // 4 if self.encoding == "base64" else max(0, self.counted)
 
     def content(self) -> bytes:
-        """Return what was kept of a text, decoded."""
+        """Return the kept beginning of a text, decoded."""
         kept = bytes(self.kept)
         if self.encoding == "quoted-printable":
             return a2b_qp(kept)
         if self.encoding != "base64":
             return kept
-        letters = b"".join(kept.split())
+        encoded = b"".join(kept.split())
         try:
-            return a2b_base64(letters[: len(letters) // 4 * 4])
+            return a2b_base64(encoded[: len(encoded) // 4 * 4])
         except Error:
             return kept
 
@@ -97,9 +99,9 @@ class Leaf:
 class RawMailReader:
     """Reads one raw mail: `write` its bytes in order, then `finish`; never raises.
 
-    Afterwards `headers` are those of the mail, `text` and `html` its first texts, `parts` what else it carries (at
-    most MAX_PARTS), `part_count` how many those really were; `is_given_up` tells that there were too many to go on.
-    `keep` is how many decoded bytes of a text matter.
+    Afterwards `headers` are those of the mail, `text` and `html` its first texts, `parts` its other parts (at most
+    MAX_PARTS) and `part_count` their real number. `is_given_up` if a bound on delimiters was reached and the rest was
+    not read. `keep` is the number of decoded bytes of a text that are needed.
     """
 
     def __init__(self, keep: int) -> None:
@@ -109,18 +111,18 @@ class RawMailReader:
         self.parts: list[Leaf] = []
         self.part_count = 0
         self.is_given_up = False
-        self._max_kept = 3 * keep  # quoted-printable makes three bytes of one
+        self._max_kept = 3 * keep  # quoted-printable encodes one byte as three
         self._boundaries: list[bytes] = []
         self._delimiters, self._patterns = 0, 0
-        self._block: bytearray | None = bytearray()  # the header block under way
+        self._block: bytearray | None = bytearray()  # the current header block
         self._is_top = True
         self._leaf: Leaf | None = None
         self._pattern = re.compile(_END_OF_HEADERS)
-        self._rest = b"\n"  # every block and every content begins behind a line break
-        self._is_fresh = True  # that line break has not been taken off yet
+        self._rest = b"\n"  # every header block and every content begins after a line break
+        self._is_fresh = True  # that line break has not been removed yet
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes of the mail."""
+        """Read the next bytes of the mail."""
         if self.is_given_up:
             return
         data = self._scan(self._rest + chunk)
@@ -131,7 +133,7 @@ class RawMailReader:
         self._rest = data[start:]
 
     def finish(self) -> None:
-        """Take the mail as complete."""
+        """End the mail."""
         if not self.is_given_up:
             data = self._scan(self._rest + b"\n")  # the last delimiter needs no line break
             self._consume(data.removesuffix(b"\n"))
@@ -140,7 +142,7 @@ class RawMailReader:
         self._close()
 
     def _scan(self, data: bytes) -> bytes:
-        """Take all whose end is in `data`, and return what remains of it."""
+        """Consume every block and content that ends in `data`, and return the rest."""
         position = 0
         while not self.is_given_up and (match := self._pattern.search(data, position)):
             start = match.start()
@@ -152,23 +154,23 @@ class RawMailReader:
                 position = match.end()
             else:
                 self._end_headers(self._block or bytearray())
-                position = start + 1  # what follows begins with the second line break
+                position = start + 1  # the content begins with the second line break
             self._is_fresh = True
         return data[position:]
 
     def _consume(self, data: bytes) -> None:
-        """Take bytes of the header block or the content under way."""
+        """Add bytes to the current header block or content."""
         if self._is_fresh and data:
             data = data.removeprefix(b"\r").removeprefix(b"\n")
             self._is_fresh = False
         if self._block is not None:
-            room = (MAX_HEADERS if self._is_top else MAX_PART_HEADERS) - len(self._block)
-            self._block += data[:room]
+            free = (MAX_HEADERS if self._is_top else MAX_PART_HEADERS) - len(self._block)
+            self._block += data[:free]
         elif self._leaf is not None:
             self._leaf.add(data, self._max_kept if self._leaf.is_text else 0)
 
     def _end_part(self, boundary: bytes, *, is_last: bool) -> None:
-        """End a part at a delimiter; an outer one ends what is inside, too."""
+        """End a part at a delimiter; the delimiter of an outer multipart also ends the inner ones."""
         if self._block is not None:
             self._end_headers(self._block)
         self._close()
@@ -180,7 +182,7 @@ class RawMailReader:
         self._compile()
 
     def _end_headers(self, block: bytearray) -> None:
-        """Read a header block: what follows is a leaf, or the preamble of a multipart."""
+        """Parse a header block; the content of a leaf or the preamble of a multipart follows."""
         message = read_headers(bytes(block))
         if self._is_top:
             self.headers = message
@@ -194,7 +196,7 @@ class RawMailReader:
         self._compile()
 
     def _compile(self) -> None:
-        """Make the pattern of what can end what is under way: the innermost boundary first."""
+        """Compile the pattern for the end of the current block or content, innermost boundary first."""
         names = b"|".join(map(re.escape, self._boundaries[::-1]))
         self._patterns += len(names)
         self.is_given_up = self.is_given_up or self._patterns > MAX_PATTERNS
@@ -221,9 +223,9 @@ class RawMailReader:
 
 
 def read_headers(block: bytes) -> Message[str, str]:
-    """Return the headers in a raw header block (the field `headers` of the parsed mode); never raises.
+    """Return the headers of a raw header block (the field `headers` of the parsed mode); never raises.
 
-    Read as text, so that raw bytes in a header, which many programs write, are no special case further on.
+    The block is decoded first, because many programs write unencoded bytes into headers.
     """
     text = decode(block[:MAX_HEADERS].lstrip(b"\r\n"), None, is_cut=True).text
     message = HeaderParser(policy=compat32).parsestr(text)
@@ -247,7 +249,7 @@ def _describe(message: Message[str, str]) -> Leaf:
 
 
 def _parameter(message: Message[str, str], name: str, header: str = "content-type") -> str:
-    """Return a parameter of a header, or nothing; the email package fails in several ways on purpose-made ones."""
+    """Return a parameter of a header, or an empty text; the email package raises various errors for crafted ones."""
     try:
         value = message.get_param(name, "", header=header)
     except (ValueError, LookupError, TypeError, AttributeError):

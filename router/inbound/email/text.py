@@ -1,7 +1,8 @@
-"""Text of mails: bytes under a charset that may lie, encoded words in headers, and HTML made readable.
+"""Text of mails: bytes in a charset that may be wrong, encoded words in headers, and HTML as plain text.
 
-Everything here comes from strangers: no function raises, none takes more than linear time, and no result holds what
-cannot be written as UTF-8 again. Where a charset turns out wrong, the result says so instead of failing.
+All input is untrusted: no function raises, none takes more than linear time, and every result can be written as UTF-8.
+If a stated charset is wrong, the result says so instead of failing.
+Encoded words: https://www.rfc-editor.org/rfc/rfc2047
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from encodings.aliases import aliases
 from html import unescape
 from typing import Final, NamedTuple
 
-#: Codecs that Python counts as text but that no mail is written in, some of them slow on purpose-made input.
+#: Text codecs of Python that no mail uses; some are slow for crafted input.
 _NOT_CHARSETS: Final = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined"})
-#: The names of Python's codecs, normalized: those with an alias, and those without one. Any other name would be looked
-#: for among the files of the library and then be remembered for ever, and strangers choose the names.
+#: Normalized names of Python's codecs, with and without an alias. Python would search its files for any other name and
+#: remember the result forever, and the sender of a mail chooses the name.
 _WITHOUT_ALIAS: Final = ("utf_8_sig", "koi8_t", "koi8_u", "cp720", "cp737", "cp856", "cp874", "cp875", "cp1006")
 _CODECS: Final = frozenset({*aliases, *aliases.values(), *_WITHOUT_ALIAS})
 _CHARSET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,39}", re.ASCII)
-#: The longest character that a cut can leave incomplete, in bytes.
+#: Bytes of the longest character that a cut can leave incomplete.
 _MAX_CHARACTER: Final = 4
 _ENCODED_WORD: Final = re.compile(r"=\?([^?\s*]{1,40})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?\s]*)\?=", re.ASCII)
 _BETWEEN_WORDS: Final = re.compile(r"(\?=)[ \t\r\n]{1,8}(?==\?)")
@@ -33,16 +34,16 @@ _BLANKS: Final = re.compile(r"[^\S\n]+")
 
 
 class Decoded(NamedTuple):
-    """A text, and whether it could be read under the charset that was stated for it."""
+    """A text, and whether it could be decoded with the stated charset."""
 
     text: str
     is_as_stated: bool
 
 
 def decode(data: bytes, charset: str | None, *, is_cut: bool = False) -> Decoded:
-    """Read `data` under `charset` (none: UTF-8), else as UTF-8, else as UTF-8 with replacement characters.
+    """Decode `data` with `charset` (None: UTF-8), else as UTF-8, else as UTF-8 with replacement characters.
 
-    `is_cut` says that the end is missing: what is left of a character there is dropped and no sign of a lie.
+    With `is_cut` the end is missing: an incomplete last character is dropped and does not count as a wrong charset.
     """
     stated = charset.strip().strip("\"'") if charset else "utf-8"
     for name in (stated, "utf-8"):
@@ -53,12 +54,12 @@ def decode(data: bytes, charset: str | None, *, is_cut: bool = False) -> Decoded
 
 
 def _decode_strictly(data: bytes, charset: str, tries: int) -> str | None:
-    """Return the text, leaving off up to `tries` - 1 bytes at the end; None if that is no text of this charset."""
+    """Return the text, without up to `tries` - 1 bytes at the end; None if `data` is not in this charset."""
     codec = _codec(charset)
     for cut in range(tries if codec else 0):
         try:
             text = data[: len(data) - cut].decode(codec)
-            text.encode()  # some codecs (UTF-7) let lone surrogates through
+            text.encode()  # some codecs (UTF-7) decode lone surrogates
         except (UnicodeError, LookupError):
             continue
         return text
@@ -66,9 +67,9 @@ def _decode_strictly(data: bytes, charset: str, tries: int) -> str | None:
 
 
 def _codec(charset: str) -> str:
-    """Return the codec of a charset, or nothing if there is none that a mail may be written in.
+    """Return the normalized codec name of a charset, or an empty text if mails do not use it.
 
-    Under its one normalized name, since Python remembers every spelling that it was ever asked for.
+    The name is normalized first because Python remembers every spelling that it looks up.
     """
     name = normalize_encoding(charset).lower() if _CHARSET.fullmatch(charset) else ""
     try:
@@ -79,7 +80,7 @@ def _codec(charset: str) -> str:
 
 
 def decode_header(value: str) -> str:
-    """Return a header value with its folds and encoded words (RFC 2047) undone; what cannot be read stays as it is."""
+    """Return a header value without folds and with its encoded words decoded; unreadable words stay as they are."""
     return " ".join(_ENCODED_WORD.sub(_decode_word, _BETWEEN_WORDS.sub(r"\1", value)).split())
 
 
@@ -94,8 +95,8 @@ def _decode_word(match: re.Match[str]) -> str:
 
 
 def html_to_text(html: str) -> str:
-    """Return what a reader would see of `html`, roughly: no tags, no scripts, a line per block."""
-    shown: list[str] = []
+    """Return roughly the text that a reader sees: without tags and scripts, one line for each block."""
+    visible: list[str] = []
     hidden = ""
     for token in _TOKEN.findall(html):
         tag = _TAG.match(token)
@@ -105,16 +106,16 @@ def html_to_text(html: str) -> str:
         elif name in _HIDDEN and not token.startswith("</"):
             hidden = name
         elif name in _BLOCKS:
-            shown.append("\n")
+            visible.append("\n")
         elif not token.startswith("<"):
-            shown.append(_unescape(token))
-    text = _BLANKS.sub(" ", "".join(shown))
+            visible.append(_unescape(token))
+    text = _BLANKS.sub(" ", "".join(visible))
     text = "\n".join(line.strip() for line in text.split("\n"))
     return re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def _unescape(text: str) -> str:
-    """Undo character references; a text with a number that Python refuses to read stays as it is."""
+    """Replace character references; a text with a number that Python refuses to parse stays as it is."""
     try:
         return unescape(text)
     except ValueError:
