@@ -1,11 +1,11 @@
 """Metrics: every name with its meaning in one table; `/metrics` renders them together with the state of the streams.
 
-Counters are per process. What all processes share (backlog, pending entries, dead letters) any receiver reads from
-Redis when it is asked for.
+Counters are per process. The state that all processes share (backlog, pending entries, dead letters) is read from Redis
+by any receiver whenever `/metrics` is requested.
 
-What every event adds to is kept in plain dicts and lists, and turned into the library's families when somebody looks:
-counting takes a quarter of the steps of the library's own objects, which lock for threads. Here one thread counts,
-that of the event loop; others (the operator port's) only look.
+Counts are kept in plain dicts and lists and converted to the library's metric families on request. Counting takes a
+quarter of the steps of the library's own objects, which lock for threads: here only the thread of the event loop
+counts, and others (that of the metrics port) only read.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ REGISTRY: Final = CollectorRegistry()
 #: name: (meaning, labels)
 COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_webhooks": ("webhooks by source, HTTP status and result", ("source", "status", "result")),
-    "router_connections_closed": ("connections closed on a stranger: crowd (too many) or silent", ("why",)),
-    "router_shadow": ("webhooks let in by shadow mode although their signature is not right", ("source",)),
+    "router_connections_closed": ("connections that the receiver closed: crowd (at the limit) or silent", ("why",)),
+    "router_shadow": ("webhooks accepted by shadow mode although their signature is wrong", ("source",)),
     "router_quarantined": ("refused webhooks by reason and result: kept, repeat or failed", ("reason", "result")),
-    "router_spooled": ("events by what the spool did: kept, repeat, failed, drained, or known by then", ("result",)),
+    "router_spooled": ("events by result of the spool: kept, repeat, failed, drained, or known", ("result",)),
     "router_events": ("inbound events by source and result", ("source", "result")),
     "router_attempts": ("attempts that did not finish an entry, by group and result", ("group", "result")),
     "router_api_calls": ("calls to the Conversations API by method, route and status", ("method", "route", "status")),
-    "router_sweeps": ("conversations that the reconciler looked at, by result", ("result",)),
-    "router_sweep_calls": ("API calls that the reconciler spent of its budget, by method", ("method",)),
-    "router_recovered": ("what the reconciler published because no callback had told it, by result", ("result",)),
+    "router_sweeps": ("conversations that the reconciler checked, by result", ("result",)),
+    "router_sweep_calls": ("API calls that the reconciler used of its budget, by method", ("method",)),
+    "router_recovered": ("events that the reconciler published without a callback, by result", ("result",)),
     "router_consumed": ("entries of the participants streams by consumer and result", ("consumer", "result")),
 }
 #: name: (meaning, labels)
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_stream_entries": ("entries in a stream", ("stream",)),
     "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
-    "router_spool_entries": ("events in the spool of this process, own and taken over ones", ("journal",)),
+    "router_spool_entries": ("events in the spool of this process: own and adopted", ("journal",)),
     "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),
     "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
     "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
     "router_group_oldest_seconds": (
-        "age of the oldest entry that a group has not finished with, 0 if there is none",
+        "age of the oldest entry that a group has not finished, 0 if there is none",
         ("stream", "group"),
     ),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),
@@ -61,7 +61,7 @@ _counts: Final[dict[str, dict[tuple[str, ...], float]]] = {name: {} for name in 
 
 
 class Seconds(Collector):
-    """How long something took; `bounds` (seconds, ascending) are the upper ends of the buckets; the last has none."""
+    """A histogram of durations; `bounds` (seconds, ascending) are the upper bounds of all buckets but the last."""
 
     def __init__(self, name: str, meaning: str, bounds: tuple[float, ...]) -> None:
         self._name = name
@@ -71,12 +71,12 @@ class Seconds(Collector):
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Add one that took so long."""
+        """Add one duration."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """Return it as the library shows it: each bucket has what the ones before it have."""
+        """Yield the histogram in the library's form, with cumulative buckets."""
         ends = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(ends, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum)
@@ -86,7 +86,7 @@ class _Counters(Collector):
     def collect(self) -> Iterator[Metric]:
         for name, (meaning, labels) in COUNTERS.items():
             family = CounterMetricFamily(name, meaning, labels=labels)
-            for values, value in _counts[name].copy().items():  # a copy is made in one step, whoever counts meanwhile
+            for values, value in _counts[name].copy().items():  # copying a dict is atomic, so counting may go on
                 family.add_metric(values, value)
             yield family
 
@@ -112,11 +112,11 @@ def gauge(name: str, *labels: str, value: float) -> None:
 
 
 def forget_gauges() -> None:
-    """Drop what gauges said: a stream or group that is gone must not be shown with its last value."""
+    """Clear all gauges, so that a stream or group that is gone is not shown with its last value."""
     for one in _gauges.values():
         one.clear()
 
 
 def render() -> bytes:
-    """Return all metrics in Prometheus' text format."""
+    """Return all metrics in the text format of Prometheus."""
     return generate_latest(REGISTRY)

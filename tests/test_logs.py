@@ -1,4 +1,4 @@
-"""Log lines: one per call whatever is in it, and a table of events that is the code's."""
+"""Log lines: one per call whatever its values, and a table of events that matches the code."""
 
 import ast
 import asyncio
@@ -36,13 +36,13 @@ NASTY = [
 
 @pytest.fixture
 def written(monkeypatch):
-    """Return a function that gives what was written; the module's state is put back afterwards."""
+    """A function that sets logging up and returns a reader of what is written; restored afterwards."""
     for name in ("is_json", "threshold", "process", "stream"):
         monkeypatch.setattr(logs._Output, name, getattr(logs._Output, name))
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
     monkeypatch.setattr(root, "level", root.level)
-    for name in logs._WARNED_BY_STRANGERS:
+    for name in logs._NOISY_LIBRARIES:
         monkeypatch.setattr(logging.getLogger(name), "level", logging.getLogger(name).level)
     stream = io.StringIO()
 
@@ -55,7 +55,7 @@ def written(monkeypatch):
 
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
 def test_one_call_is_one_json_line(written, text):
-    """Whatever is in a value, it is one line of JSON that any reader takes for one line."""
+    """Any value makes exactly one line of JSON."""
     output = written(level="debug")
     log("webhook", reason=text, nested={"key": text})
     (line,) = output().splitlines()
@@ -69,7 +69,7 @@ def test_one_call_is_one_json_line(written, text):
 
 @pytest.mark.parametrize("text", NASTY, ids=ascii)
 def test_one_call_is_one_text_line(written, text):
-    """The same for people: no control character reaches the terminal."""
+    """The same holds for text; no control character reaches the terminal."""
     output = written(log_format="text")
     log("webhook", level="warning", reason=text)
     (line,) = output().splitlines()
@@ -84,15 +84,15 @@ def test_one_call_is_one_text_line(written, text):
     ids=lambda value: type(value).__name__,
 )
 def test_any_value_can_be_logged(written, value):
-    """A line is never lost for what is in it."""
+    """A line is never lost because of its values."""
     output = written()
     log("event", value=value)
     assert json.loads(output())["event"] == "event"
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_endless_values_make_lines_that_end(written, log_format):
-    """Whatever the length of a value, or of a thing with many parts, the line has a bound; its numbers stay numbers."""
+def test_long_values_make_bounded_lines(written, log_format):
+    """A line has a maximum length, however long or nested its values are; numbers stay numbers."""
     output = written(log_format=log_format)
     log("webhook", key="x" * 1_000_000, nested={str(number): "y" * 100 for number in range(10_000)}, status=200)
     (line,) = output().splitlines()
@@ -103,7 +103,7 @@ def test_endless_values_make_lines_that_end(written, log_format):
 
 
 def test_line_has_time_level_event_and_process(written):
-    """The same four names begin every line; a field that is None is left out."""
+    """Every line begins with the same four fields; a field that is None is left out."""
     output = written(process="web")
     log("webhook", status=200, reason=None)
     line = json.loads(output())
@@ -112,16 +112,16 @@ def test_line_has_time_level_event_and_process(written):
 
 
 @pytest.mark.parametrize(("level", "shown"), [("debug", 4), ("info", 3), ("warning", 2), ("error", 1)])
-def test_threshold(written, level, shown):
-    """What is below the level is not written."""
+def test_lines_below_the_level_are_not_written(written, level, shown):
+    """Each level shows itself and the levels above it."""
     output = written(level=level)
     for each in ("debug", "info", "warning", "error"):
         log("event", level=each)
     assert len(output().splitlines()) == shown
 
 
-def test_lines_of_libraries_go_the_same_way(written):
-    """A library's warning is a line like ours; its errors show kind and place, not what an exception says."""
+def test_lines_of_libraries_have_the_same_form(written):
+    """A library's warning is a line like ours; its errors show type and place, not the exception's message."""
     output = written()
     library = logging.getLogger("some.library")
     library.info("not shown")
@@ -137,8 +137,8 @@ def test_lines_of_libraries_go_the_same_way(written):
     assert "15551230001" not in output()
 
 
-def test_strangers_cannot_make_a_library_talk(written):
-    """What a mail's parser finds wrong is in the webhook's own line: its warnings would be anybody's to write."""
+def test_callers_cannot_make_a_library_log(written):
+    """Warnings of the multipart parser, which any caller can trigger, are dropped: the webhook has its own line."""
     output = written()
     logging.getLogger("python_multipart.multipart").warning("Found invalid character")
     assert output() == ""
@@ -146,27 +146,27 @@ def test_strangers_cannot_make_a_library_talk(written):
     assert "broken" in output()
 
 
-def test_level_that_is_none_of_ours_is_an_error(written):
-    """CRITICAL is an error."""
+def test_an_unknown_level_is_an_error(written):
+    """CRITICAL is written as error."""
     output = written()
     logging.getLogger("x").critical("bad")
     assert json.loads(output())["level"] == "error"
 
 
-def test_error_that_was_never_raised_has_no_place():
-    """Kind alone."""
+def test_an_error_that_was_never_raised_has_no_place():
+    """Its description is its type alone."""
     assert describe(ValueError("secret")) == "ValueError"
 
 
-def test_output_is_looked_up_when_a_line_is_written(written, capsys):
-    """Without a stream of its own a process writes to what is standard output at that moment."""
+def test_standard_output_is_looked_up_when_a_line_is_written(written, capsys):
+    """Without a stream of its own, a process writes to the standard output of that moment."""
     written(stream=None)
     log("event", value=1)
     assert json.loads(capsys.readouterr().out)["value"] == 1
 
 
 class Counting(io.StringIO):
-    """Counts what costs a system call."""
+    """Counts flushes, each of which costs a system call."""
 
     flushed = 0
 
@@ -175,12 +175,12 @@ class Counting(io.StringIO):
 
 
 def results(stream):
-    """Return the results in the lines written so far, in their order."""
+    """Return the results in the lines written so far, in order."""
     return [json.loads(line)["result"] for line in stream.getvalue().splitlines()]
 
 
-async def test_lines_of_one_turn_of_the_loop_are_written_at_once(written):
-    """None is there before the turn ends, all are after it, and the next turn begins anew."""
+async def test_lines_of_one_turn_of_the_loop_are_written_together(written):
+    """No line is written before the turn ends, and all of them after it; the same holds for the next turn."""
     stream = Counting()
     written(stream=stream)
     for turn in (1, 2):
@@ -193,8 +193,8 @@ async def test_lines_of_one_turn_of_the_loop_are_written_at_once(written):
     assert results(stream) == ["1.0", "1.1", "1.2", "2.0", "2.1", "2.2"]
 
 
-async def test_a_line_that_is_written_now_takes_those_along_that_wait(written):
-    """Lines stand in the order in which they were made, whichever way they go."""
+async def test_an_immediate_line_is_written_after_the_waiting_ones(written):
+    """Lines keep the order in which they were made, whether written immediately or later."""
     stream = Counting()
     written(stream=stream, level="info")
     log_soon("webhook", result="first")
@@ -205,16 +205,16 @@ async def test_a_line_that_is_written_now_takes_those_along_that_wait(written):
     assert stream.flushed == 1
 
 
-def test_without_a_loop_nothing_waits(written):
-    """Nobody would come back to write it."""
+def test_without_a_loop_lines_are_written_at_once(written):
+    """No event loop would write them later."""
     stream = Counting()
     written(stream=stream)
     log_soon("webhook", result="now")
     assert results(stream) == ["now"]
 
 
-def test_a_loop_that_ends_leaves_no_line_behind(written):
-    """What a loop did not get to is written by the next line, or by the next loop."""
+def test_lines_survive_a_loop_that_ends(written):
+    """A line that a loop did not write is written with the next line, or by the next loop."""
     stream = Counting()
     written(stream=stream)
 
@@ -228,8 +228,8 @@ def test_a_loop_that_ends_leaves_no_line_behind(written):
     assert results(stream) == ["one", "two", "end"]
 
 
-def test_lines_of_a_block_are_written_when_it_is_left(written):
-    """With one write, also where it is left by an error."""
+def test_lines_of_a_block_are_written_together_at_its_end(written):
+    """There is one write, also if the block ends with an error or is nested."""
     stream = Counting()
     written(stream=stream)
     with suppress(ValueError), lines_together():
@@ -250,30 +250,31 @@ def events_in_code():
         passing = {id(call) for one in module.functions() if one.name == "_log" for call in ast.walk(one)}
         for call in module.calls("log", "log_soon", "_log"):
             if isinstance(call.func, ast.Attribute) and call.func.attr == "log":
-                continue  # somebody else's
+                continue  # another object's method
             if isinstance(call.args[0], ast.Constant):
                 found.add(call.args[0].value)
             elif id(call) not in passing:
                 unnamed.append(f"{module.path}:{call.lineno}")
-    assert not unnamed, f"the event's name is no literal: {unnamed}"
+    assert not unnamed, f"the event's name is not a literal: {unnamed}"
     return found
 
 
-def test_table_of_events_is_the_codes():
-    """Every event that is logged has its meaning in the table, and the table has no other."""
+def test_the_table_of_events_matches_the_code():
+    """Every logged event has its meaning in the table, and the table has no other."""
     assert set(EVENTS) == events_in_code()
 
 
-def test_fields_never_hide_what_every_line_has():
-    """No call names a field like one of the four that every line begins with."""
+def test_no_field_replaces_a_standard_one():
+    """No call names a field like one of those that every line begins with."""
     for module in CODE:
         for call in module.calls("log", "log_soon"):
             given = {keyword.arg for keyword in call.keywords}
             assert not given & {"time", "event", "process"}, f"{module.path}:{call.lineno}"
 
 
-def test_nothing_prints_but_the_tools():
-    """Processes log; only what talks to a person prints."""
+def test_only_commands_print():
+    """Processes log; only commands for people print."""
+    commands = ("router/commands/", "router/dev/", "router/simulator/", "router/__main__", "handlers/__main__")
     for module in CODE:
-        if not module.path.startswith(("router/commands/", "router/d", "router/__main__", "handlers/__main__")):
+        if not module.path.startswith(commands):
             assert not [call for call in module.calls("print") if name_of(call.func) == "print"], module.path

@@ -1,4 +1,4 @@
-"""Metrics: the tables of names are what the code counts, and what `/metrics` renders."""
+"""Metrics: the tables of names match the code, and `/metrics` renders them."""
 
 import ast
 
@@ -25,36 +25,36 @@ def used(function):
 
 
 @pytest.mark.parametrize(("function", "table"), [("count", metrics.COUNTERS), ("gauge", metrics.GAUGES)])
-def test_table_is_what_the_code_uses(function, table):
-    """Every name is used with as many labels as the table says, and no other name is used."""
+def test_the_tables_match_the_code(function, table):
+    """Every name is used with the number of labels in the table, and no other name is used."""
     assert used(function) == {(name, len(labels)) for name, (_, labels) in table.items()}
 
 
-def test_names_and_meanings():
-    """One prefix, and a meaning for each."""
+def test_every_metric_has_the_prefix_and_a_meaning():
+    """All names start with `router_`."""
     for name, (meaning, _) in {**metrics.COUNTERS, **metrics.GAUGES}.items():
         assert name.startswith("router_")
         assert meaning
 
 
-def test_counting():
-    """A counter grows by one or by more."""
+def test_a_counter_grows_by_one_or_by_more():
+    """`by` is 1 by default."""
     labels = {"group": "made-up", "result": "failed"}
     metrics.count("router_attempts", "made-up", "failed")
     metrics.count("router_attempts", "made-up", "failed", by=4)
     assert metrics.REGISTRY.get_sample_value("router_attempts_total", labels) == 5
 
 
-def test_counters_are_shown():
-    """Each with its meaning, and its labels by name; a label may say anything."""
+def test_counters_are_rendered_with_meaning_and_labels():
+    """A label may hold any text."""
     metrics.count("router_api_calls", "GET", 'a "quoted" \\ route', "200", by=2)
     text = metrics.render().decode()
     assert "# HELP router_api_calls_total calls to the Conversations API by method, route and status" in text
     assert 'router_api_calls_total{method="GET",route="a \\"quoted\\" \\\\ route",status="200"} 2.0' in text
 
 
-def test_seconds():
-    """They are shown as the library shows its own: a bucket has all that took no longer than its bound."""
+def test_a_histogram_equals_the_librarys_own():
+    """A bucket counts all durations up to and including its bound."""
     bounds, taken = (0.1, 1, 10), (0.05, 0.1, 0.1001, 1, 9, 10, 11, 500)
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     mine = metrics.Seconds("router_made_up", "made up", bounds)
@@ -67,15 +67,15 @@ def test_seconds():
     assert generate_latest(ours).decode().splitlines() == shown
 
 
-def test_gauges_are_forgotten():
-    """What is gone is not shown with its last value."""
+def test_gauges_can_be_cleared():
+    """A gauge that was cleared is not rendered with its last value."""
     metrics.gauge("router_stream_entries", "made-up", value=3)
     assert b'router_stream_entries{stream="made-up"} 3.0' in metrics.render()
     metrics.forget_gauges()
     assert b'stream="made-up"' not in metrics.render()
 
 
-def test_unknown_name_is_an_error():
-    """A misspelt metric is noticed where it is counted."""
+def test_an_unknown_name_is_an_error():
+    """A misspelled metric raises where it is counted."""
     with pytest.raises(KeyError):
         metrics.count("router_webhook")

@@ -1,4 +1,4 @@
-"""The watch over all log lines of the suite: what it finds, what it lets pass, and that it fails a run."""
+"""The check of all log lines of a test run: it finds private data, accepts masked data, and fails the run."""
 
 import os
 import subprocess
@@ -28,24 +28,24 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize(("what", "line"), [(what, line) for what, lines in SHOWN.items() for line in lines])
-def test_what_is_private_is_found(what, line):
-    """Each kind by its name, in both forms of a line."""
+def test_private_data_is_found(what, line):
+    """Each kind is found by its name, in JSON and in text lines."""
     assert what in whatever_is_private(line)
 
 
 def test_every_kind_has_an_example():
-    """A new kind must show here what it finds."""
+    """A new kind needs an example here."""
     assert set(SHOWN) == set(PRIVATE)
 
 
 @pytest.mark.parametrize("line", HIDDEN)
-def test_what_is_masked_passes(line):
-    """Masked addresses, ids and settings are what lines are made of."""
+def test_masked_data_is_accepted(line):
+    """Lines may hold masked addresses, ids and settings."""
     assert whatever_is_private(line) == []
 
 
 def test_lines_are_found_among_other_output(tmp_path):
-    """Only log lines count: a demonstration may print what its reader has typed; files are named with their test."""
+    """Only log lines count, in files too, and a finding in a file names the directory of its test."""
     watch = Secrecy()
     watch.look_at_text("sent from +15551230001\n", "here")
     assert watch.findings == {}
@@ -56,7 +56,7 @@ def test_lines_are_found_among_other_output(tmp_path):
     watch.look_at_files(tmp_path)
     assert {what for what, _ in watch.findings} == {"a phone number", "a mailbox"}
     assert {where for _, where in watch.findings} == {"test_of_somebody0/1.log"}
-    log.unlink()  # the watch of this run would find it too
+    log.unlink()  # the check of this run would find it too
 
 
 CONFTEST = """
@@ -67,7 +67,7 @@ def pytest_configure(config):
     secrecy.install()
     config.pluginmanager.register(secrecy, "secrecy")
 """
-TALKING = """
+WRITING = """
 import subprocess, sys
 import pytest
 from router.logs import log
@@ -76,21 +76,21 @@ def test_discreet():
     log("webhook", reason="+155***01")
 
 @pytest.mark.indiscreet
-def test_meant_here():
+def test_on_purpose_here():
     {here}
 
 @pytest.mark.indiscreet
-def test_meant_elsewhere():
+def test_on_purpose_elsewhere():
     {elsewhere}
 """
-SLIPS = """
-def test_slip_here():
+MISTAKES = """
+def test_mistake_here():
     {here}
 
-def test_slip_elsewhere():
+def test_mistake_elsewhere():
     {elsewhere}
 """
-TALKS = {
+LINES = {
     "here": 'log("webhook", reason="+15551230001")',
     "elsewhere": "subprocess.run([sys.executable, '-c', "
     '\'from router.logs import log; log("webhook", reason="+1555123" + "0001")\'], capture_output=True, check=True)',
@@ -99,28 +99,28 @@ TALKS = {
 
 @pytest.mark.parametrize(
     ("tests", "processes", "passed", "status"),
-    [(TALKING, "0", 3, 0), (TALKING + SLIPS, "0", 5, 1), (TALKING + SLIPS, "2", 5, 1)],
-    ids=["meant", "slips", "slips where processes share the tests"],
+    [(WRITING, "0", 3, 0), (WRITING + MISTAKES, "0", 5, 1), (WRITING + MISTAKES, "2", 5, 1)],
+    ids=["on purpose", "by mistake", "by mistake, in parallel processes"],
 )
-def test_run_fails_at_its_end(tmp_path, tests, processes, passed, status):
-    """All tests pass, and the run does not: it names the test and the line, from this process or from another one.
+def test_a_run_with_private_data_in_its_lines_fails(tmp_path, tests, processes, passed, status):
+    """All tests pass but the run fails, naming test and line, whether this process or another one wrote the line.
 
-    A test that says that it means it is let alone.
+    Tests with the marker `indiscreet` are exempt.
     """
     (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_talking.py").write_text(tests.format(**TALKS))
+    (tmp_path / "test_writing.py").write_text(tests.format(**LINES))
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "pytest", "-q", "-n", processes, "-p", "no:cacheprovider", str(tmp_path)]
-    with (tmp_path / "said").open("w+") as said:
-        ended = subprocess.run(command, cwd=tmp_path, env=environment, stdout=said, check=False)
-        said.seek(0)
-        text = said.read()
-    (tmp_path / "said").unlink()  # it repeats the lines that are looked for
+    with (tmp_path / "output").open("w+") as output:
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, stdout=output, check=False)
+        output.seek(0)
+        text = output.read()
+    (tmp_path / "output").unlink()  # it repeats the lines that are looked for
     assert f"{passed} passed" in text
     assert ended.returncode == status, text
-    told = [line for line in text.splitlines() if "SHOWS a phone number" in line]
-    assert len(told) == (2 if status else 0), text
-    for name in ("test_slip_here", "test_slip_elsewhere"):
-        assert any(name in line for line in told) is bool(status), text
-    assert not any("test_meant" in line for line in told), text
+    shown = [line for line in text.splitlines() if "SHOWS a phone number" in line]
+    assert len(shown) == (2 if status else 0), text
+    for name in ("test_mistake_here", "test_mistake_elsewhere"):
+        assert any(name in line for line in shown) is bool(status), text
+    assert not any("test_on_purpose" in line for line in shown), text

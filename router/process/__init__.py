@@ -1,1 +1,1 @@
-"""What every long-running process needs: event loop, signals, API clients, metrics port, children."""
+"""The parts of every long-running process: event loop, signals, API clients, metrics port, supervision."""

@@ -1,4 +1,4 @@
-"""What the composition roots of worker and consumers have in common: ports made from the settings."""
+"""API clients and limits made from the settings, for the composition roots of the processes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """The Conversations API as one account reaches it: its own connection, limits and credentials."""
+    """The clients of one account for the Conversations API: with its own connection, limits and credentials."""
 
     account: Account
     v2: ConversationsV2
@@ -29,7 +29,7 @@ class Api:
 
 
 class Apis:
-    """The API of each account; they share nothing, so that the outage of one does not slow another."""
+    """The clients of each account; accounts share nothing, so an outage of one does not slow another."""
 
     def __init__(self, transports: Iterable[tuple[Account, Transport]]) -> None:
         self._transports = list(transports)
@@ -39,9 +39,9 @@ class Apis:
         }
 
     def of(self, account_id: str) -> Api:
-        """Return the API of an account.
+        """Return the clients of an account; raises AuthenticationError if it is not configured in this process.
 
-        Raises AuthenticationError for one that is not configured here: the event waits for whoever runs us.
+        An event that needs it waits until an operator configures the account.
         """
         api = self._apis.get(account_id)
         if api is None:
@@ -49,11 +49,11 @@ class Apis:
         return api
 
     def __iter__(self) -> Iterator[Api]:
-        """All of them, the default account's first."""
+        """Iterate over the accounts, the default one first."""
         return iter(self._apis.values())
 
     def in_background(self, ask: Callable[[Limiter], Awaitable[None]]) -> Apis:
-        """Return the same APIs for calls that can wait (see Transport.in_background); these are to be closed."""
+        """Return clients over the same connections for calls that can wait; only the original is to be closed."""
         return Apis([(account, transport.in_background(ask)) for account, transport in self._transports])
 
     async def close(self) -> None:
@@ -63,12 +63,12 @@ class Apis:
 
 
 def make_apis(settings: Settings) -> Apis:
-    """Return the API of every account."""
+    """Return the clients of every account."""
     return Apis([(account, make_transport(settings, account)) for account in settings.accounts])
 
 
 def make_transport(settings: Settings, account: Account) -> Transport:
-    """Return an account's connection to the Conversations API, which counts its calls."""
+    """Return an account's connection to the Conversations API; it counts all calls."""
     user, password = account.credentials
     return Transport(
         account.conversations_url or settings.twilio_conversations_url,
@@ -85,7 +85,7 @@ def _count_call(call: CallDetails) -> None:
 
 
 def make_replication(settings: Settings) -> Replication:
-    """Return what must have confirmed a write before it counts."""
+    """Return how many replicas must confirm a write, and within which time."""
     return Replication(settings.redis_wait, settings.redis_wait_timeout)
 
 

@@ -1,6 +1,6 @@
-"""Runs other processes, starts again what dies, and stops all of them in order.
+"""Supervision of child processes: start them, restart those that die, stop all of them in order.
 
-Used by `receive --processes` and by `dev`; in production the Procfile's platform does this.
+Used by `receive --processes` and by `dev`; in production the Procfile's platform supervises the processes.
 """
 
 from __future__ import annotations
@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-#: A process that dies so often within QUICK seconds of its start will not get better by itself.
-QUICK_DEATHS: Final = 3
-QUICK: Final = 5.0
+#: A process that dies so many times in a row, within so many seconds of its start, is not restarted again.
+MAX_EARLY_DEATHS: Final = 3
+EARLY: Final = 5.0
+#: Seconds before a process that died is restarted.
+RESTART_DELAY: Final = 0.2
 
 
 class Supervisor:
-    """An async context manager; leaving it sends SIGTERM to all, in reverse order of their start, then SIGKILL.
+    """A context manager for child processes; leaving it stops them one by one, the last started first.
 
-    `grace` (seconds) is how long each may take; without `is_ordered` all are told at once and share it. Their output
-    goes to ours, or to `<name>.log` in `log_dir`.
+    Each gets SIGTERM and, after `grace` seconds, SIGKILL; without `is_ordered` all get SIGTERM at once and share the
+    time. Their output goes to this process' output, or to `<name>.log` in `log_dir`.
     """
 
     def __init__(self, *, grace: float, log_dir: Path | None = None, is_ordered: bool = True) -> None:
@@ -41,11 +43,11 @@ class Supervisor:
         self.failure = ""
 
     async def __aenter__(self) -> Self:
-        """Nothing to do before the first start."""
+        """Return itself; processes are started one by one."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop all."""
+        """Stop all processes."""
         for watcher in self._watchers:
             watcher.cancel()
         await asyncio.gather(*self._watchers, return_exceptions=True)
@@ -57,49 +59,51 @@ class Supervisor:
     async def start(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None
     ) -> asyncio.subprocess.Process:
-        """Start a process that shall run as long as we do; `environment` is its whole environment, ours if None."""
+        """Start a process and keep it running; `environment` is its whole environment, None for this process' own."""
         process = await self._spawn(name, command, environment)
         self._watchers.append(asyncio.create_task(self._watch(name, command, environment), name=f"watch {name}"))
         return process
 
     async def failed(self) -> None:
-        """Return once a process cannot be kept running; `failure` says which."""
+        """Return once a process cannot be kept running; `failure` names it."""
         await self._failed.wait()
 
     async def _spawn(
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None
     ) -> asyncio.subprocess.Process:
-        # A session of its own: Ctrl-C reaches us first, and we stop them in order.
+        # In a new session, so that Ctrl-C reaches only this process, which stops the others in order.
         output = self._output(name)
-        told = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
+        env = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
         spawning = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(*command, env=told, stdout=output, stderr=output, start_new_session=True)
+            asyncio.create_subprocess_exec(
+                *command, env=env, stdout=output, stderr=output, start_new_session=True
+            )
         )
         try:
             self._running[name] = await asyncio.shield(spawning)
         except asyncio.CancelledError:
-            self._running[name] = await spawning  # it is there all the same, and must be ended with the others
+            self._running[name] = await spawning  # it runs all the same, and must be stopped with the others
             raise
         finally:
             if output is not None:
-                output.close()  # the process has its own by now
+                output.close()  # the process has its own copy by now
         return self._running[name]
 
     def _output(self, name: str) -> IO[bytes] | None:
         return None if self._log_dir is None else (self._log_dir / f"{name}.log").open("ab")
 
     async def _watch(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
-        quick = 0
+        early = 0
         while True:
-            begun = time.monotonic()
+            started = time.monotonic()
             status = await self._running[name].wait()
-            quick = quick + 1 if time.monotonic() - begun < QUICK else 0
-            if quick >= QUICK_DEATHS:
-                self.failure = f"{name} ended {quick} times right after its start, the last time with status {status}"
+            early = early + 1 if time.monotonic() - started < EARLY else 0
+            if early >= MAX_EARLY_DEATHS:
+                self.failure = f"{name} ended {early} times right after its start, the last time with status {status}"
                 self._failed.set()
                 return
             log("process.restarted", level="warning", name=name, status=status)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(RESTART_DELAY)
             await self._spawn(name, command, environment)
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:

@@ -1,4 +1,4 @@
-"""What every process does about signals and the event loop."""
+"""Signals, event loop and garbage collection of every process."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 def handlers():
-    """Put the signals back as they were."""
+    """Restore the signal handlers after the test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -30,7 +30,7 @@ async def begun(task):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_both_signals_stop(handlers, number):
-    """SIGTERM and Ctrl-C are the same, and a second one while winding up changes nothing."""
+    """SIGTERM and SIGINT have the same effect, and a second one while stopping has none."""
     task = await begun(asyncio.create_task(until_stopped()))
     os.kill(os.getpid(), number)
     os.kill(os.getpid(), number)
@@ -77,8 +77,8 @@ async def test_work_that_fails_first_raises(handlers):
             await until_stopped_or(work())
 
 
-def test_run_returns_the_status():
-    """The main coroutine's number is the exit status, on the fast loop where there is one."""
+def test_run_returns_the_exit_status():
+    """The result of the main coroutine is the exit status, with uvloop and without it."""
     code = "from router.process.loop import run\nasync def main(): return 3\nraise SystemExit(run(main()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 3
     blocked = "import sys\nsys.modules['uvloop'] = None\n" + code
@@ -86,8 +86,8 @@ def test_run_returns_the_status():
     assert callable(run)
 
 
-def test_the_collector_looks_no_more_at_what_the_start_has_made():
-    """Collecting it all would stop a process for tens of milliseconds, several times a second."""
+def test_the_objects_of_the_start_are_not_collected_again():
+    """They are frozen, and collections become less frequent."""
     made = [[] for _ in range(10_000)]
     before, threshold = gc.get_freeze_count(), gc.get_threshold()
     settle_heap()

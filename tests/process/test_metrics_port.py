@@ -1,4 +1,4 @@
-"""The operators' port of processes without one: there when it is asked for, gone afterwards."""
+"""The metrics port of processes without HTTP: open while the block runs, if the setting is not 0."""
 
 import asyncio
 import urllib.error
@@ -21,8 +21,8 @@ def fetch(url):
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz"])
-async def test_metrics_while_the_block_runs(path):
-    """Both paths answer; afterwards the port is free again and nothing is left open."""
+async def test_metrics_are_served_while_the_block_runs(path):
+    """Both paths answer; afterwards the port is free again."""
     port = free_port()
     async with metrics_port(settings_of(port)):
         status, body = await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}{path}")
@@ -33,7 +33,7 @@ async def test_metrics_while_the_block_runs(path):
         await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/metrics")
 
 
-async def test_nothing_without_a_port():
-    """0 means none."""
+async def test_port_0_serves_nothing():
+    """0 disables the metrics port."""
     async with metrics_port(settings_of(0)):
         pass

@@ -25,7 +25,7 @@ def lines(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """Put the signals back as they were."""
+    """Restore the signal handlers after the test."""
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
     for number, handler in before.items():
@@ -33,7 +33,7 @@ def handlers():
 
 
 class Consumer:
-    """Fails with `failure`; without one it sends this process a SIGTERM, as soon as it is waited for."""
+    """Fails with `failure`; without one it sends SIGTERM to this process as soon as it is awaited."""
 
     name = "made-up.1"
 
@@ -58,23 +58,23 @@ async def stalled():
     yield
 
 
-async def test_a_signal_ends_it_with_status_0(lines):
-    """It says when it is up, with what the caller adds, and when it has stopped."""
+async def test_a_signal_ends_the_process_with_status_0(lines):
+    """Start and stop are logged, the start with the details of the caller and the settings."""
     assert await run_consumer(consuming(Consumer()), Settings(), handler="ai_agent") == 0
     assert [line["event"] for line in lines()] == ["process.started", "process.stopped"]
     assert (lines()[0]["consumer"], lines()[0]["handler"]) == ("made-up.1", "ai_agent")
     assert "ROUTER_MAX_BODY_BYTES" in lines()[0]["settings"]
 
 
-async def test_a_consumer_that_fails_ends_it_with_status_1(lines):
-    """The reason is the consumer's own."""
+async def test_a_consumer_that_fails_ends_the_process_with_status_1(lines):
+    """The logged reason is the consumer's."""
     assert await run_consumer(consuming(Consumer("it is broken")), Settings()) == 1
     assert [line["event"] for line in lines()] == ["process.started", "process.failed"]
     assert (lines()[1]["reason"], lines()[1]["level"]) == ("it is broken", "error")
 
 
-async def test_redis_that_fails_during_the_start_ends_it_with_status_1(lines):
-    """A supervisor gets the status and a person the reason, without a traceback."""
+async def test_a_redis_failure_during_the_start_ends_the_process_with_status_1(lines):
+    """The reason is logged, and there is no traceback."""
     assert await run_consumer(stalled(), Settings()) == 1
     assert [(line["event"], line["reason"]) for line in lines()] == [
         ("process.failed", "Redis: RedisError: Timeout reading")

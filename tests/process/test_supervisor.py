@@ -1,4 +1,4 @@
-"""Processes kept running: started again when they die, given up when that does not help, ended in order."""
+"""Supervised processes: restarted when they die, given up when that does not help, stopped in order."""
 
 import asyncio
 import io
@@ -9,11 +9,11 @@ import orjson
 import pytest
 
 from router import logs
-from router.process.supervisor import QUICK_DEATHS, Supervisor
+from router.process.supervisor import MAX_EARLY_DEATHS, Supervisor
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
-#: Says that it is there, then waits; ends at SIGTERM with a line, or ignores it.
+#: A program that notes that it is up and waits; at SIGTERM it notes that it is down and ends.
 POLITE = """
 import pathlib, signal, sys, threading
 name, path = sys.argv[1:]
@@ -26,6 +26,7 @@ note("up")
 over.wait()
 note("down")
 """
+#: The same, but it ignores SIGTERM.
 STUBBORN = POLITE.replace("lambda *_: over.set()", "signal.SIG_IGN")
 
 
@@ -52,8 +53,8 @@ async def has(journal, text, times=1):
     await until(lambda: journal.read_text().count(text) >= times)
 
 
-async def test_all_are_ended_in_reverse_order(journal):
-    """Leaving ends the last one first, and waits for each."""
+async def test_processes_are_stopped_in_reverse_order(journal):
+    """The last one started is stopped first, and each is awaited before the next."""
     async with Supervisor(grace=10) as supervisor:
         for name in ("a", "b", "c"):
             await supervisor.start(name, program(POLITE, name, journal))
@@ -62,8 +63,8 @@ async def test_all_are_ended_in_reverse_order(journal):
     assert journal.read_text().split("\n")[3:6] == ["c down", "b down", "a down"]
 
 
-async def test_what_dies_is_started_again(journal, lines):
-    """Death is noticed, logged with its status, and mended."""
+async def test_a_process_that_dies_is_restarted(journal, lines):
+    """Its death is logged with its exit status."""
     async with Supervisor(grace=10) as supervisor:
         process = await supervisor.start("a", program(POLITE, "a", journal))
         await has(journal, "a up")
@@ -74,40 +75,40 @@ async def test_what_dies_is_started_again(journal, lines):
     assert (line["name"], line["status"]) == ("a", -signal.SIGKILL)
 
 
-async def test_what_dies_again_and_again_is_given_up(lines):
-    """A process that never lives long is a failure, told with its name and status; the others are ended as usual."""
+async def test_a_process_that_keeps_dying_is_given_up(lines):
+    """The failure names the process and its exit status."""
     async with Supervisor(grace=10) as supervisor:
         await supervisor.start("broken", [sys.executable, "-c", "raise SystemExit(7)"])
         async with asyncio.timeout(30):
             await supervisor.failed()
-        assert supervisor.failure.startswith(f"broken ended {QUICK_DEATHS} times")
+        assert supervisor.failure.startswith(f"broken ended {MAX_EARLY_DEATHS} times")
         assert supervisor.failure.endswith("status 7")
-    assert len([line for line in lines() if line["event"] == "process.restarted"]) == QUICK_DEATHS - 1
+    assert len([line for line in lines() if line["event"] == "process.restarted"]) == MAX_EARLY_DEATHS - 1
 
 
-async def test_who_does_not_listen_is_killed(journal):
-    """After the grace there is SIGKILL."""
+async def test_a_process_that_ignores_sigterm_is_killed(journal):
+    """It gets SIGKILL after the grace period."""
     async with Supervisor(grace=0.1) as supervisor:
         process = await supervisor.start("deaf", program(STUBBORN, "deaf", journal))
         await has(journal, "deaf up")
     assert process.returncode == -signal.SIGKILL
 
 
-#: Ends once it knows that all of three were told to end.
+#: A program that ends once all three of its kind have got SIGTERM.
 WAITING = POLITE.replace(
     'note("down")',
     """
-note("told")
+note("stopping")
 import time
-while open(path).read().count("told") < 3:
+while open(path).read().count("stopping") < 3:
     time.sleep(0.01)
 note("down")
 """,
 )
 
 
-async def test_equals_are_ended_at_once(journal):
-    """Processes that do not need each other are told together: so many share one grace, not one each."""
+async def test_without_an_order_all_are_stopped_at_once(journal):
+    """All processes get SIGTERM together and share one grace period."""
     async with Supervisor(grace=10, is_ordered=False) as supervisor:
         processes = [await supervisor.start(name, program(WAITING, name, journal)) for name in ("a", "b", "c")]
         for name in ("a", "b", "c"):
@@ -115,24 +116,24 @@ async def test_equals_are_ended_at_once(journal):
     assert [process.returncode for process in processes] == [0, 0, 0]
 
 
-async def test_output_goes_to_a_file_of_its_own(tmp_path):
-    """With a folder for logs, each process writes to its own file there."""
+async def test_each_process_has_its_own_log_file(tmp_path):
+    """With `log_dir`, the output of each process goes to a file of its name."""
     command = [sys.executable, "-c", "print('hello'); import threading; threading.Event().wait()"]
     async with Supervisor(grace=5, log_dir=tmp_path) as supervisor:
         await supervisor.start("a", [command[0], "-u", *command[1:]])
         await until(lambda: (tmp_path / "a.log").exists() and "hello" in (tmp_path / "a.log").read_text())
 
 
-async def test_environment_is_the_one_that_was_given(tmp_path):
-    """A process gets exactly what it was given."""
+async def test_a_process_gets_the_given_environment(tmp_path):
+    """The variables reach the process."""
     command = [sys.executable, "-uc", "import os, threading; print(os.environ['X']); threading.Event().wait()"]
     async with Supervisor(grace=5, log_dir=tmp_path) as supervisor:
         await supervisor.start("a", command, {"X": "given"})
         await until(lambda: (tmp_path / "a.log").exists() and "given" in (tmp_path / "a.log").read_text())
 
 
-async def test_nothing_survives_a_stop_in_the_middle_of_a_restart(journal, monkeypatch):
-    """A process that is being started again when everything ends is ended as well: no orphan is left."""
+async def test_a_process_that_is_being_restarted_is_stopped_too(journal, monkeypatch):
+    """A stop in the middle of a restart leaves no orphan."""
     spawned, spawn = [], asyncio.create_subprocess_exec
     release = asyncio.Event()
 
@@ -140,7 +141,7 @@ async def test_nothing_survives_a_stop_in_the_middle_of_a_restart(journal, monke
         process = await spawn(*arguments, **options)
         spawned.append(process)
         if len(spawned) == 2:
-            await release.wait()  # there already, but not known yet
+            await release.wait()  # it runs, but the supervisor does not know it yet
         return process
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
