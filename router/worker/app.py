@@ -175,7 +175,7 @@ class Resolver:
             policy, is_classic_lookup=classic_lookup, text_limit=text_limit, route_ttl=int(route_ttl * 1_000_000)
         )
         by_account = {api.account.sid: _account_rules(default, api.account, bridges or {}) for api in apis}
-        self.rules = rules = EventRules(by_account, default, accounts=accounts, clock=clock)
+        self.rules = rules = EventRules(by_account, default, clock=clock)
         misses = BatchMisses()
         calls = CallPath(store=store, apis=apis, accounts=accounts, rules=rules, attaching=attaching)
         self.batches = BatchPath(store=store, accounts=accounts, rules=rules, misses=misses)

@@ -46,7 +46,7 @@ class BatchPath:
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         waiting = await self._store.subject_order.waiting(deliveries)
         works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
-        await self._accounts.know({work.account_id for work in works if self._rules.is_doubtful(work)}, is_fresh=True)
+        await self._accounts.know({work.account_id for work in works if self._is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         for work in works:
             work.needed = self._rules.needed(work)
@@ -56,6 +56,11 @@ class BatchPath:
         settled = [work for work in works if work.outcome is not None]
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]
+
+    def _is_doubtful(self, work: DeliveredWork) -> bool:
+        if work.kind.is_doubtful is None:
+            return False
+        return self._rules.is_doubtful(work, self._accounts.state(work.account_id))
 
     def _begin(
         self, deliveries: Sequence[Delivery], is_behind: Callable[[Delivery], bool]
@@ -68,7 +73,7 @@ class BatchPath:
                 behind.add(subject)
                 continue
             try:
-                work = begin(self._rules, delivery)
+                work = begin(self._rules, self._accounts, delivery)
             except RouterError:  # the single path makes a dead letter of it
                 behind.add(subject)
                 continue
@@ -131,7 +136,7 @@ class BatchPath:
             if work.entry.subject in behind:
                 continue
             try:
-                work.outcome = self._rules.apply(work)
+                work.outcome = self._rules.apply(work, self._accounts.state(work.account_id))
             except FieldNotReadError:
                 spoiled.add(id(work.ledger))
             if work.outcome is None:

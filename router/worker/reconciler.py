@@ -144,7 +144,13 @@ class Reconciler:
         await self._accounts.know([account_id], is_fresh=True)
         for _ in range(RACES):
             creating = await self._creating(ledger, sight)
-            recovery = recover(self._rules.context(account_id), sight, ledger, read_at=read_at, creating=creating)
+            recovery = recover(
+                self._rules.context(account_id, self._accounts.state(account_id)),
+                sight,
+                ledger,
+                read_at=read_at,
+                creating=creating,
+            )
             if not ledger.has_news or (await self._store.commit([ledger]))[0]:
                 return recovery
             ledger = await self._store.read_whole(account_id, conversation_id)

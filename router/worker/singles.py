@@ -87,10 +87,10 @@ class SinglePath:
             reason = "another worker has an earlier event of its subject"
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
         try:
-            work = begin(self._rules, delivery)
+            work = begin(self._rules, self._accounts, delivery)
         except RouterError as error:
             return Poison(f"{type(error).__name__}: {error}")
-        is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work)
+        is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work, self._accounts.state(work.account_id))
         await self._accounts.know([work.account_id], is_fresh=is_fresh)
         if work.kind.is_callback:
             self._accounts.note_callback(work.account_id)
@@ -121,14 +121,14 @@ class SinglePath:
 
     async def _apply(self, work: AnyWork) -> Outcome | None:
         """Judge by what is committed."""
-        needed = self._rules.needed(work)
+        needed, state = self._rules.needed(work), self._accounts.state(work.account_id)
         if needed is None:
             work.ledger = None
-            return self._rules.apply(work)
+            return self._rules.apply(work, state)
 
         def apply(ledger: Ledger) -> Outcome | None:
             work.ledger = ledger
-            return self._rules.apply(work)
+            return self._rules.apply(work, state)
 
         _, outcome = await read_and_apply(self._store, work.account_id, *needed, apply)
         return outcome
@@ -152,7 +152,7 @@ class SinglePath:
         return await self._apply_confirmed(work, replace(route, confirmed_at=work.begun))
 
     async def _apply_confirmed(self, work: AnyWork, route: Route) -> Step:
-        work.outcome = self._rules.apply_confirmed(work, route)
+        work.outcome = self._rules.apply_confirmed(work, self._accounts.state(work.account_id), route)
         if work.outcome is None:
             return await self._resolve(work)
         await self._store.write_routes([(work.account_id, str(self._rules.route_name(work)), route)])
@@ -165,7 +165,7 @@ class SinglePath:
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         if kind.call_sid is not None:
             return await self._resolve_call(work)
-        context = self._rules.context(work.account_id)
+        context = self._rules.context(work.account_id, self._accounts.state(work.account_id))
         if kind.prepare is not None:
             preparation = kind.prepare(context, work)
             for address in preparation.own:
@@ -208,19 +208,20 @@ class SinglePath:
     async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
         """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
+        state = self._accounts.state(account_id)
         for number in range(RACES):
             # Of a new conversation nothing is read, since nothing is there; if there is, the commit fails.
             is_guessed = resolved.is_new and number == 0
             if is_guessed:
                 ledger = self._store.make_ledger(account_id, conversation_id)
-                outcome = self._rules.apply_resolved(work, resolved, ledger)
+                outcome = self._rules.apply_resolved(work, state, resolved, ledger)
             else:
                 ledger, outcome = await read_and_apply(
                     self._store,
                     account_id,
                     conversation_id,
                     resolved_fields(work, resolved),
-                    lambda ledger: self._rules.apply_resolved(work, resolved, ledger),
+                    lambda ledger: self._rules.apply_resolved(work, state, resolved, ledger),
                 )
             if outcome.result is Result.GONE:
                 return await self._gone(work)

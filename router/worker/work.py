@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
-from router.core.addresses import mask
-from router.core.entries import ClosedData, CommunicationData
 from router.core.events import InboundEntry
 from router.core.judging.kinds import KINDS
+from router.core.judging.summary import summarize
 from router.core.judging.work import Work
 from router.inbound.sources import normalize
 from router.logs import log
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from router.core.judging.rules import EventRules
     from router.core.judging.work import AnyWork
     from router.streams.delivery import Delivery
+    from router.worker.account_cache import AccountCache
 
 #: Digits of a time in µs that is still a date.
 _LONGEST_TIME: Final = 17
@@ -33,14 +33,14 @@ class DeliveredWork(Work[Any]):
     delivery: Delivery = field(kw_only=True)
 
 
-def begin(rules: EventRules, delivery: Delivery) -> DeliveredWork:
+def begin(rules: EventRules, accounts: AccountCache, delivery: Delivery) -> DeliveredWork:
     """Return the work on a delivery; raises UnreadableError or UnusableError if it can never be done."""
     entry = read_inbound(delivery)
     event = normalize(entry)
     kind = KINDS[type(event)]
-    work = DeliveredWork(entry, event, kind, rules.clock(), delivery=delivery)
+    work = DeliveredWork(entry, event, kind, rules.clock(), entry.account_id, delivery=delivery)
     if kind.decide is not None:
-        rules.decide(work)
+        rules.decide(work, accounts.state(work.account_id))
     return work
 
 
@@ -100,38 +100,10 @@ def read_inbound(delivery: Delivery) -> InboundEntry:
 
 def report(work: AnyWork) -> None:
     """Write the log line and the metrics of an event that has ended."""
-    outcome, entry, ledger = work.outcome, work.entry, work.ledger
+    outcome, entry = work.outcome, work.entry
     if outcome is None:
         return
-    now = time.time_ns() // 1000
+    age = time.time_ns() // 1000 - entry.received_at
     metrics.count("router_events", entry.source, outcome.result)
-    metrics.EVENT_SECONDS.observe(max(0, now - entry.received_at) / 1_000_000)
-    customer = work.event.customer if work.kind.has_customer else None
-    log(
-        "event",
-        source=entry.source,
-        type=work.event.cause.event_type,
-        result=outcome.result,
-        reason=outcome.reason,
-        address=mask(customer.value) if customer else None,
-        conversation=ledger.conversation_id if ledger else None,
-        participant=_participant(work),
-        target=ledger.fields.get("target") if ledger else None,
-        communication=_communication(work),
-        key=entry.key,
-        ms=round((now - entry.received_at) / 1000, 2),
-    )
-
-
-def _communication(work: AnyWork) -> str | None:
-    """Return what became of what the event says: published, or known where another telling was faster."""
-    ids = {entry.id for entry in work.published if entry.type == CommunicationData.type}
-    if not ids or work.ledger is None:
-        return None
-    return "known" if ids <= work.ledger.repeated else "published"
-
-
-def _participant(work: AnyWork) -> str | None:
-    """Return the participant that the event's entry is about."""
-    last = work.published[-1] if work.published else None
-    return last.subject if last is not None and last.type != ClosedData.type else None
+    metrics.EVENT_SECONDS.observe(max(0, age) / 1_000_000)
+    log("event", **summarize(work, outcome), ms=round(age / 1000, 2))

@@ -24,51 +24,35 @@ class AccountState(Protocol):
     callbacks_seen_at: int
 
 
-class AccountStates(Protocol):
-    """What is known of all accounts."""
-
-    def state(self, account_id: str) -> AccountState:
-        """Return what is known of one; never raises."""
-
-
 class EventRules:
-    """Judges events by the rules of their kind and of their account.
+    """Judges events by the rules of their kind and of their account, and by the state that the account has.
 
     `rules` has one for each account, `default` is for any other; `clock` gives µs since 1970.
     """
 
-    def __init__(
-        self,
-        rules: Mapping[str, AccountRules],
-        default: AccountRules,
-        *,
-        accounts: AccountStates,
-        clock: Callable[[], int],
-    ) -> None:
+    def __init__(self, rules: Mapping[str, AccountRules], default: AccountRules, *, clock: Callable[[], int]) -> None:
         self.clock = clock
         self._rules = rules
         self._default = default
-        self._accounts = accounts
 
     def of(self, account_id: str) -> AccountRules:
         """Return the rules of an account."""
         return self._rules.get(account_id, self._default)
 
-    def context(self, account_id: str) -> Context:
+    def context(self, account_id: str, state: AccountState) -> Context:
         """Return what the events of an account are judged by at this moment."""
-        state = self._accounts.state(account_id)
         rules = self._rules.get(account_id, self._default)
         return Context(rules, state.own, self.clock(), state.callbacks_seen_at)
 
-    def decide(self, work: AnyWork) -> None:
+    def decide(self, work: AnyWork, state: AccountState) -> None:
         """Make the decision of the policy that comes before anything is read, for kinds of events that have one."""
         if work.kind.decide is not None:
-            work.decision = work.kind.decide(self.context(work.account_id), work.event)
+            work.decision = work.kind.decide(self.context(work.account_id, state), work.event)
 
-    def is_doubtful(self, work: AnyWork) -> bool:
+    def is_doubtful(self, work: AnyWork, state: AccountState) -> bool:
         """Tell whether somebody came to an address that may have become ours since the account was read."""
         is_doubtful = work.kind.is_doubtful
-        return is_doubtful is not None and is_doubtful(self.context(work.account_id), work.event)
+        return is_doubtful is not None and is_doubtful(self.context(work.account_id, state), work.event)
 
     def route_name(self, work: AnyWork) -> str | None:
         """Return the name of the route by which the event's conversation may be found, None where it needs none."""
@@ -79,29 +63,29 @@ class EventRules:
         """Return the conversation whose ledger an event needs, and which fields; None if none is known."""
         return work.kind.fields(self.of(work.account_id), work)
 
-    def apply(self, work: AnyWork) -> Outcome | None:
+    def apply(self, work: AnyWork, state: AccountState) -> Outcome | None:
         """Return the outcome of an event by what is committed, None if the API must be asked.
 
         Raises FieldNotReadError; the ledger is then spoiled and must be read again.
         """
         ledger = work.ledger
         before = len(ledger.entries) if ledger else 0
-        outcome = work.kind.apply(self.context(work.account_id), work)
+        outcome = work.kind.apply(self.context(work.account_id, state), work)
         work.published = ledger.entries[before:] if ledger else []
         return outcome
 
-    def apply_confirmed(self, work: AnyWork, route: Route) -> Outcome | None:
+    def apply_confirmed(self, work: AnyWork, state: AccountState, route: Route) -> Outcome | None:
         """Return the outcome of an event whose conversation the API has confirmed to be open; None: resolve it."""
         apply_confirmed, ledger = work.kind.apply_confirmed, work.ledger
         if apply_confirmed is None or ledger is None:
             return None
-        outcome = apply_confirmed(self.context(work.account_id), work, route, ledger)
+        outcome = apply_confirmed(self.context(work.account_id, state), work, route, ledger)
         work.published = ledger.entries
         return outcome
 
-    def apply_resolved(self, work: AnyWork, resolved: Resolved, ledger: Ledger) -> Outcome:
+    def apply_resolved(self, work: AnyWork, state: AccountState, resolved: Resolved, ledger: Ledger) -> Outcome:
         """Apply what a resolution found, then publish what was said. Raises FieldNotReadError, as `apply` does."""
         apply_resolved = work.kind.apply_resolved
         if apply_resolved is None:
             raise TypeError(f"{type(work.event).__name__} is never resolved")
-        return apply_resolved(self.context(work.account_id), work, resolved, ledger)
+        return apply_resolved(self.context(work.account_id, state), work, resolved, ledger)

@@ -56,17 +56,18 @@ class Memory(NamedTuple):
 class Work(Generic[EventT]):
     """An event on its way; `outcome` is None until it has one. `begun` (µs) is when reading for it began.
 
-    `kind` are the rules of the event's kind. `decision` is the policy's for the sender of a message or a caller;
-    `route` and `ledger` are what was read for it, `needed` is what the batch path reads of the ledger; `published` are
-    the entries that it added to the ledger. `is_being_created` if the worker of a message is creating this participant
-    at the moment; `surroundings` is what the API was asked for because the policy depends on it;
-    `creating` are the addresses that were prepared for it.
+    `account_id` is the account that the webhook came from, `kind` are the rules of the event's kind. `decision` is the
+    policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it, `needed` is what
+    the batch path reads of the ledger; `published` are the entries that it added to the ledger. `is_being_created` if
+    the worker of a message is creating this participant at the moment; `surroundings` is what the API was asked for
+    because the policy depends on it; `creating` are the addresses that were prepared for it.
     """
 
     entry: InboundEntry
     event: EventT
     kind: EventKind[EventT]
     begun: int
+    account_id: str
     decision: Decision | None = None
     route: Route | None = None
     ledger: Ledger | None = None
@@ -76,11 +77,6 @@ class Work(Generic[EventT]):
     needed: Needed | None = None
     surroundings: Surroundings | None = None
     creating: tuple[Address, ...] = ()
-
-    @property
-    def account_id(self) -> str:
-        """The account that the webhook came from."""
-        return self.entry.account_id
 
     def age(self, now: int) -> float:
         """Return how long before `now` (µs) the webhook was received, in seconds."""

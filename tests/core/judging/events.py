@@ -17,7 +17,7 @@ def make_context(policy, own=frozenset(), now=NOW, **rules):
 def make_work(event, ledger=None, *, begun=NOW, **read):
     """Return the work on an event, with what was read for it."""
     entry = InboundEntry("1-0", event.cause.source, event.account_id, "k1", "s1", NOW, b"")
-    return Work(entry, event, KINDS[type(event)], begun, ledger=ledger, **read)
+    return Work(entry, event, KINDS[type(event)], begun, event.account_id, ledger=ledger, **read)
 
 
 def judge(context, event, ledger, surroundings=None):

@@ -29,11 +29,17 @@ class Bench:
         self.now = 1_767_787_200_000_000
         self.accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: self.now)
         rules = AccountRules(read_policy(policy), configuration_id="cc", route_ttl=TTL * 1_000_000)
-        self.rules = EventRules({ACCOUNT: rules}, rules, accounts=self.accounts, clock=lambda: self.now)
+        self.rules = EventRules({ACCOUNT: rules}, rules, clock=lambda: self.now)
 
     def begin(self, body, source="messaging"):
         fields = {b"source": source.encode(), b"account": ACCOUNT.encode(), b"body": body, b"received_at": b"1"}
-        return begin(self.rules, Delivery(StreamRef(0, "s"), "1-0", fields))
+        return begin(self.rules, self.accounts, Delivery(StreamRef(0, "s"), "1-0", fields))
+
+    def apply(self, work):
+        return self.rules.apply(work, self.accounts.state(ACCOUNT))
+
+    def is_doubtful(self, work):
+        return self.rules.is_doubtful(work, self.accounts.state(ACCOUNT))
 
     def sms(self):
         sms = message("sms", account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, body="hi")
@@ -70,19 +76,19 @@ async def test_message_needs_the_conversation_of_its_route(bench):
 
 async def test_message_is_asked_for_until_its_customer_is_announced(bench):
     """No route, a closed conversation or an unannounced customer: the API must be asked."""
-    assert bench.rules.apply(bench.sms()) is None
-    assert bench.rules.apply(bench.routed(bench.sms(), status="CLOSED")) is None
-    assert bench.rules.apply(bench.routed(bench.sms(), announced=False)) is None
-    assert bench.rules.apply(bench.routed(bench.sms())).result is Result.KNOWN
+    assert bench.apply(bench.sms()) is None
+    assert bench.apply(bench.routed(bench.sms(), status="CLOSED")) is None
+    assert bench.apply(bench.routed(bench.sms(), announced=False)) is None
+    assert bench.apply(bench.routed(bench.sms())).result is Result.KNOWN
 
 
 async def test_route_is_trusted_for_its_time(bench):
     """Until ROUTER_ROUTE_TTL has passed, and not a moment longer."""
     work = bench.routed(bench.sms())
     bench.now += TTL * 1_000_000 - 1
-    assert bench.rules.apply(work).result is Result.KNOWN
+    assert bench.apply(work).result is Result.KNOWN
     bench.now += 1
-    assert bench.rules.apply(work) is None
+    assert bench.apply(work) is None
 
 
 async def test_route_is_trusted_while_callbacks_tell(bench):
@@ -91,20 +97,21 @@ async def test_route_is_trusted_while_callbacks_tell(bench):
     silent = bench.routed(bench.sms())
     bench.now += TTL * 5_000_000
     bench.accounts.note_callback(ACCOUNT)
-    assert bench.rules.apply(work).result is Result.KNOWN
-    assert bench.rules.apply(silent) is None, "nobody ever told of this conversation"
+    assert bench.apply(work).result is Result.KNOWN
+    assert bench.apply(silent) is None, "nobody ever told of this conversation"
 
 
 async def test_customer_who_is_an_agent_there_is_ignored(bench):
     """The route says what the participant is, and the policy what that means."""
-    outcome = bench.rules.apply(bench.routed(bench.sms(), kind="HUMAN_AGENT", announced=False))
+    outcome = bench.apply(bench.routed(bench.sms(), kind="HUMAN_AGENT", announced=False))
     assert outcome.result is Result.IGNORED
 
 
 async def test_message_that_nobody_wants_is_ignored_before_anything_is_read():
     """The policy needs nothing but the message."""
-    work, rules = Bench(NOBODY).sms(), Bench(NOBODY).rules
-    assert rules.apply(work).result is Result.IGNORED
+    bench = Bench(NOBODY)
+    work = bench.sms()
+    assert bench.apply(work).result is Result.IGNORED
     assert not work.is_wanted
 
 
@@ -112,7 +119,7 @@ async def test_disregarded_event_needs_nothing(bench):
     """A type that is not known needs no ledger and ends with its reason."""
     work = bench.told("SOMETHING_NEW")
     assert bench.rules.needed(work) is None
-    assert bench.rules.apply(work).reason == "unknown event type SOMETHING_NEW"
+    assert bench.apply(work).reason == "unknown event type SOMETHING_NEW"
 
 
 async def test_new_participant_waits_while_somebody_creates_it(bench):
@@ -125,12 +132,12 @@ async def test_new_participant_waits_while_somebody_creates_it(bench):
     }
     work = bench.told("PARTICIPANT_ADDED", **data)
     work.ledger, work.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
-    assert bench.rules.apply(work) is None
+    assert bench.apply(work) is None
     gone = bench.told("PARTICIPANT_REMOVED", **data)
     gone.ledger, gone.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
-    assert bench.rules.apply(gone).result is Result.NOTED
+    assert bench.apply(gone).result is Result.NOTED
     work.is_being_created = False
-    assert bench.rules.apply(work).result is Result.JOINED
+    assert bench.apply(work).result is Result.JOINED
     assert [entry.type for entry in work.published] == ["participant.joined"]
 
 
@@ -142,8 +149,8 @@ async def test_doubtful_is_who_may_be_ours_by_now(bench, kind, own, is_doubtful)
     """Only somebody who is no customer, at an address that is not known to be ours, makes the account be read again."""
     bench.accounts._accounts[ACCOUNT].own = frozenset(f"SMS|{address}" for address in own)
     data = {"conversationId": HERE, "type": kind, "addresses": [{"channel": "SMS", "address": CUSTOMER}]}
-    assert bench.rules.is_doubtful(bench.told("PARTICIPANT_ADDED", **data)) is is_doubtful
-    assert not bench.rules.is_doubtful(bench.sms())
+    assert bench.is_doubtful(bench.told("PARTICIPANT_ADDED", **data)) is is_doubtful
+    assert not bench.is_doubtful(bench.sms())
 
 
 @pytest.mark.parametrize(
@@ -162,7 +169,7 @@ async def test_doubtful_is_who_may_be_ours_by_now(bench, kind, own, is_doubtful)
 async def test_unreadable_entries_say_so(bench, fields):
     """Whatever is in an entry, beginning with it ends well or in an error that makes a dead letter."""
     with pytest.raises(RouterError) as caught:
-        begin(bench.rules, Delivery(StreamRef(0, "s"), "1-0", fields))
+        begin(bench.rules, bench.accounts, Delivery(StreamRef(0, "s"), "1-0", fields))
     assert isinstance(caught.value, UnreadableError)
 
 
