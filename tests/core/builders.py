@@ -1,4 +1,4 @@
-"""Plain values of the core, each with sane defaults, so that a test names only what it is about."""
+"""Values of the core with sensible defaults, so that a test names only what it is about."""
 
 from datetime import UTC, datetime
 
@@ -37,16 +37,16 @@ def make_participant(participant_id="p1", *addresses, **changes):
 
 
 def make_conversation(conversation_id=CONVERSATION, *participants, **changes):
-    """Return a conversation with `participants` (none: they are not told)."""
+    """Return a conversation with `participants` (none: not reported)."""
     fields = {"id": conversation_id, "status": "ACTIVE", "configuration_id": CONFIGURATION}
     return Conversation(**(fields | {"participants": participants or None} | changes))
 
 
 def make_fact(participant=None, version=1, decision=TO_AI, **changes):
     """Return the fact that a participant was seen; a number as `version` stands for both of its times."""
-    told = version if isinstance(version, Version) else Version(version, version)
+    versions = version if isinstance(version, Version) else Version(version, version)
     return ParticipantFact(
-        participant or make_participant(), told, changes.pop("cause", make_cause()), decision, **changes
+        participant or make_participant(), versions, changes.pop("cause", make_cause()), decision, **changes
     )
 
 
@@ -63,7 +63,7 @@ def make_communication(**changes):
 
 
 def make_facts(**changes):
-    """Return what a decision may depend on."""
+    """Return the facts of a routing decision."""
     fields = {
         "source": "messaging",
         "channel": "SMS",
@@ -80,7 +80,7 @@ def make_rule(name="rule", target=Target.AI_AGENT, **conditions):
 
 
 def make_classic(kind="participant", change=Change.ADDED, **fields):
-    """Return what a classic webhook says, of nobody unless told."""
+    """Return a classic event, about nobody by default."""
     given = {"participant_sid": "MB00000000000000000000000000000001", "version": Version(RECEIVED_AT, RECEIVED_AT)}
     return ClassicReported(
         cause=make_cause("onParticipantAdded", source="classic"),

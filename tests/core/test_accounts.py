@@ -1,4 +1,4 @@
-"""Accounts: by SID, by mailbox, the default, and what is shown of them."""
+"""Accounts: by SID, by mailbox, the default, and their display without secrets."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def naming(account, *domains):
 
 
 def test_accounts_are_found_by_sid_and_the_first_is_the_default():
-    """In the order in which they are configured; an unknown SID is nobody's."""
+    """Accounts keep their order, the first is the default, and an unknown SID finds none."""
     accounts = Accounts([SECOND, FIRST])
     assert accounts.get(FIRST.sid) is FIRST
     assert accounts.get(THIRD.sid) is None
@@ -33,7 +33,7 @@ def test_accounts_are_found_by_sid_and_the_first_is_the_default():
     ],
 )
 def test_the_account_of_a_mailbox(mailbox, expected):
-    """Who names the mailbox, else who names its domain; a mailbox that no account names is nobody's."""
+    """The account that lists the mailbox wins over the one that lists its domain; else there is none."""
     accounts = Accounts([naming(FIRST, "one.example"), naming(SECOND, "two.example", "desk@one.example"), THIRD])
     found = accounts.of_mailbox(mailbox)
     assert (found and found.sid) == (expected and expected.sid)
@@ -44,18 +44,18 @@ def test_the_account_of_a_mailbox(mailbox, expected):
     [[FIRST], [naming(FIRST, "one.example")], [FIRST, SECOND]],
     ids=["one account", "one account that names another domain", "nobody names any"],
 )
-def test_mails_without_a_choice_are_the_defaults(accounts):
-    """With nothing to tell accounts apart by, every mail is the first one's."""
+def test_without_email_domains_mail_belongs_to_the_default(accounts):
+    """With one account, or without any email_domains, all mail belongs to the first account."""
     assert Accounts(accounts).of_mailbox("ana@elsewhere.example").sid == FIRST.sid
 
 
 def test_without_accounts_no_mail_has_one():
-    """Nothing is configured, nothing is found."""
+    """Without accounts no mailbox has one."""
     assert Accounts([]).of_mailbox("ana@one.example") is None
 
 
-def test_what_is_shown_of_an_account_has_no_secret():
-    """SID, name, and whether there is what it needs: neither values nor mailboxes, in a repr neither."""
+def test_a_masked_account_has_no_secret():
+    """The masked account and its repr contain no token, key or mailbox."""
     account = Account(
         sid=FIRST.sid,
         tokens=("made-up-token", "made-up-other"),
@@ -76,12 +76,12 @@ def test_what_is_shown_of_an_account_has_no_secret():
 
 @pytest.mark.parametrize(("text", "tokens"), [("", ()), (" , ,", ()), ("a", ("a",)), (" new , old,,", ("new", "old"))])
 def test_tokens(text, tokens):
-    """Separated by commas; blanks and empty parts are nothing."""
+    """Tokens are separated by commas; blanks and empty parts are ignored."""
     assert parse_tokens(text) == tokens
 
 
 def test_shared_keys():
-    """`id=secret` pairs, a secret may hold `=`; half a pair is refused without being repeated."""
+    """Shared keys are `id=secret` pairs whose secret may contain `=`; half a pair is refused and not repeated."""
     assert parse_shared_keys("k1=a==, k2=b,") == {"k1": "a==", "k2": "b"}
     assert parse_shared_keys("") == {}
     for text in ("hunter2", "hunter2=", "=hunter2"):

@@ -1,4 +1,4 @@
-"""Addresses: one customer is one address however it is spelled, and no log line tells who it is."""
+"""Addresses: every spelling of an address is the same address, and logs identify nobody."""
 
 import re
 
@@ -31,13 +31,13 @@ PHONES = st.from_regex(r"\+[1-9][0-9]{7,14}", fullmatch=True)
         pytest.param("", "SMS", id="empty"),
     ],
 )
-def test_prefix_says_channel(value, channel):
-    """The prefix of a `From` or `To` says the channel, and the value is kept as Twilio wrote it."""
+def test_the_prefix_gives_the_channel(value, channel):
+    """The prefix of a `From` or `To` gives the channel, and the value stays as Twilio wrote it."""
     assert parse_address(value) == Address(channel, value)
 
 
 def test_default_channel_without_prefix():
-    """Without a prefix an address is on the channel that the caller names."""
+    """Without a prefix an address is on the caller's default channel."""
     assert parse_address(" +14155550101 ", default="WHATSAPP") == Address("WHATSAPP", "+14155550101")
 
 
@@ -73,7 +73,7 @@ def test_default_channel_without_prefix():
     ],
 )
 def test_canonical_form(channel, value, canonical):
-    """Formatting, prefixes and the case of mailboxes go, and everything else stays exactly as it is."""
+    """Formatting, prefixes and the case of mailboxes are removed; everything else stays."""
     assert canonicalize(channel, value) == canonical
     assert Address(channel, value).canonical == canonical
     assert Address(channel, value).key == f"{channel}|{canonical}"
@@ -85,20 +85,20 @@ def test_canonical_form(channel, value, canonical):
 @example("RCS", "rcs: RCS:\u2003rcs:")
 @example("EMAIL", "İ@ΑΣ")
 def test_canonicalize_is_total_and_idempotent(channel, value):
-    """Any text on any channel has a canonical form, and the canonical form is its own."""
+    """Any text on any channel has a canonical form, which is its own canonical form."""
     once = canonicalize(channel, value)
     assert canonicalize(channel, once) == once
 
 
 @given(CHANNELS, TEXTS)
 def test_parse_is_total(default, value):
-    """Any text is an address, whose value differs from it at most by outer white space."""
+    """Any text is an address, whose value differs at most by outer white space."""
     assert parse_address(value, default).value == value.strip()
 
 
 @given(PHONES, st.lists(st.sampled_from([" ", "-", "(", ")", "."]), min_size=14, max_size=14))
 def test_formatting_is_no_difference(phone, marks):
-    """However people punctuate a number, it stays the same address on every channel that has phones."""
+    """A phone number is the same address with any punctuation, on every phone channel."""
     written = phone[:2] + "".join(digit + mark for digit, mark in zip(phone[2:], marks, strict=False))
     for channel in (Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP):
         assert is_same(Address(channel, written), Address(channel, phone))
@@ -106,7 +106,7 @@ def test_formatting_is_no_difference(phone, marks):
 
 @given(PHONES)
 def test_whatsapp_and_rcs_with_and_without_prefix(phone):
-    """The API reference writes WhatsApp and RCS senders with a prefix, channel pages without: both are the same."""
+    """WhatsApp and RCS senders are the same address with and without their prefix."""
     assert is_same(Address("WHATSAPP", f"whatsapp:{phone}"), Address("WHATSAPP", phone))
     assert is_same(Address("WHATSAPP", phone[1:]), Address("WHATSAPP", phone))
     assert is_same(Address("RCS", f"rcs:{phone}"), Address("RCS", phone))
@@ -122,7 +122,7 @@ def test_whatsapp_and_rcs_with_and_without_prefix(phone):
     ],
 )
 def test_different_addresses(one, other):
-    """Addresses on two channels, or with different canonical forms, are not the same."""
+    """Addresses on different channels, or with different canonical forms, are different."""
     assert not is_same(one, other)
 
 
@@ -146,7 +146,7 @@ def test_different_addresses(one, other):
     ],
 )
 def test_mask(value, masked):
-    """A masked address tells two of them apart without telling who they are."""
+    """Masked addresses can be told apart but identify nobody."""
     assert mask(value) == masked
 
 
@@ -154,7 +154,7 @@ def test_mask(value, masked):
 @example("whatsapp:" * 5000)
 @example("whatsapp:ana@15551230001")
 def test_no_number_survives_masking(value):
-    """Of eight digits and more, no five in a row can be read in the masked form, whatever the text."""
+    """No five consecutive digits of a number with eight or more survive masking."""
     host = value.rpartition("@")[2]  # all of it where there is no @; what is before one is hidden anyway
     if sum(character.isdigit() for character in host) >= 8:
         assert not re.search(r"\d{5}", mask(value))
@@ -162,13 +162,13 @@ def test_no_number_survives_masking(value):
 
 @given(st.from_regex(r"[a-z]{2,12}[.+]?[a-z]{2,12}", fullmatch=True), st.sampled_from(["", "whatsapp:", "messenger:"]))
 def test_local_part_is_hidden(local, prefix):
-    """Of a mailbox the first letter and the host can be read, and nothing between them."""
+    """A masked mailbox shows its first letter and its host only."""
     assert mask(f"{prefix}{local}@example.com") == f"{prefix}{local[0]}***@example.com"
 
 
 @given(TEXTS)
 def test_mask_hides_all_but_edges(value):
-    """Neither a prefix nor a host apart, at most six characters of a value can be read."""
+    """Besides prefix and host, masking shows at most six characters."""
     bare = re.sub(r"(?i)^((whatsapp|rcs|messenger):)+", "", value)
     if "@" not in bare:
         shown = re.sub(r"(?i)^((whatsapp|rcs|messenger):)+", "", mask(value))
@@ -177,7 +177,7 @@ def test_mask_hides_all_but_edges(value):
 
 @pytest.mark.parametrize("prefix", ["whatsapp:", "WhatsApp: ", "rcs:"])
 def test_prefix_repeated_a_hundred_thousand_times(prefix):
-    """Whoever chooses the address chooses how often; it comes off at once, and masking does not follow it."""
+    """Removing and masking a repeated prefix takes no longer for any number of repetitions."""
     channel = Channel.RCS if prefix == "rcs:" else Channel.WHATSAPP
     value = prefix * 100_000 + "+15551230001"
     assert canonicalize(channel, value) == "+15551230001"

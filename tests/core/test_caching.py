@@ -1,4 +1,4 @@
-"""Remembering: the same result without the work, and a bound on what is kept."""
+"""Caching: results are reused, and memory is bounded."""
 
 import sys
 
@@ -13,7 +13,7 @@ from tests.inbound.samples import ACCOUNT, load_form
 
 @pytest.fixture
 def worked():
-    """The calls of a function that remembers its last two results."""
+    """The calls made to a cached function that keeps two results."""
     calls = []
 
     @remembering(2)
@@ -24,8 +24,8 @@ def worked():
     return join, calls
 
 
-def test_work_is_done_once(worked):
-    """The second time the result is there; the oldest of too many is made again."""
+def test_results_are_reused(worked):
+    """A second call reuses the result; the oldest of too many is computed again."""
     join, calls = worked
     assert [join("a", "b"), join("a", "b"), join("b", "a")] == ["ab", "ab", "ba"]
     assert calls == [("a", "b"), ("b", "a")]
@@ -34,8 +34,8 @@ def test_work_is_done_once(worked):
     assert calls[2:] == [("c", "c"), ("a", "b")]
 
 
-def test_nothing_long_is_kept(worked):
-    """What is longer than any address is worked out each time, and displaces nothing."""
+def test_long_arguments_are_not_cached(worked):
+    """Arguments longer than any address are computed every time and displace nothing."""
     join, calls = worked
     join("a", "b")
     for _ in range(2):
@@ -44,8 +44,8 @@ def test_nothing_long_is_kept(worked):
     assert len(calls) == 3
 
 
-def test_what_outsiders_choose_is_bounded_in_bytes():
-    """A sender as long as a body is right, and not remembered: neither its canonical form nor its subject."""
+def test_outside_texts_are_bounded_in_bytes():
+    """Neither the canonical form nor the subject of a sender as long as a body is kept."""
     long = "+1" + "5" * 100_000
     form = Form(dict(load_form("sms")) | {"From": long})
     assert references_taken(long, lambda: canonicalize("SMS", long)) == 0
@@ -53,15 +53,15 @@ def test_what_outsiders_choose_is_bounded_in_bytes():
     assert identify(form, default_account=ACCOUNT).subject.startswith(f"SMS|{long}|")
 
 
-def test_references_tell_what_is_remembered(worked):
-    """What is kept is referred to: else the test above would show nothing."""
+def test_references_show_what_is_cached(worked):
+    """A cached text has more references: the test above would notice one."""
     join, _ = worked
     short = f"+1555{LONGEST:07}"
     assert references_taken(short, lambda: join(short, "")) > 0
 
 
 def references_taken(text, function):
-    """Call a function; returns how many more refer to the text afterwards."""
+    """Call a function and return how many references to the text it left."""
     before = sys.getrefcount(text)
     function()
     return sys.getrefcount(text) - before

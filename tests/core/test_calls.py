@@ -1,4 +1,4 @@
-"""Calls: who withholds the number, how the ends are written, and whom the policy gives a caller to."""
+"""Calls: withheld numbers, the form of both ends, and the policy's decision."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ OURS = Address("VOICE", "+15557650001")
     ],
 )
 def test_withheld(value):
-    """A caller without a number is nobody in particular, however Twilio writes it."""
+    """Every form in which Twilio reports a withheld number gives no address."""
     assert call_party(value) is None
 
 
@@ -40,13 +40,13 @@ def test_withheld(value):
     ],
 )
 def test_party(value, written):
-    """Numbers and SIP URIs stay as they are; an identity is written without its prefix."""
+    """Numbers and SIP URIs stay unchanged; an identity loses its prefix."""
     assert call_party(value) == Address("VOICE", written)
 
 
 @given(st.text())
 def test_party_is_total(value):
-    """Whatever stands in `From`, it is an address or nobody."""
+    """Any `From` is an address or a withheld number."""
     party = call_party(value)
     assert party is None or (party.channel == "VOICE" and party.value)
 
@@ -57,7 +57,7 @@ def test_states_are_apart():
 
 
 def test_key():
-    """Every state of a call has its key, under its account."""
+    """Every state of a call has its own key, under its account."""
     assert call_key("AC1", "CA1", "ringing") == "AC1:voice:CA1:ringing"
 
 
@@ -67,8 +67,8 @@ def decide(policy, customer, recipient=OURS):
     )
 
 
-def test_decision_looks_at_what_a_call_is():
-    """Source, channel, type, both ends and configuration are what rules are matched with."""
+def test_a_decision_uses_the_facts_of_the_call():
+    """Rules see source, channel, type, both ends, account and configuration."""
     conditions = {
         "sources": frozenset({"voice"}),
         "channels": frozenset({"VOICE"}),
@@ -83,6 +83,6 @@ def test_decision_looks_at_what_a_call_is():
 
 
 def test_a_caller_without_a_number_has_no_prefix():
-    """A rule on how the number begins does not take a caller who has none; others do."""
+    """Rules on the number's beginning do not match a withheld number; others do."""
     prefixed = make_rule("prefix", Target.HUMAN_AGENT, customer_prefixes=("+1",))
     assert decide(Policy(Target.AI_AGENT, (prefixed,)), None).target is Target.AI_AGENT

@@ -15,8 +15,8 @@ from router.core import errors
         pytest.param(errors.WrongTypeError, 415, "content-type", id="content-type"),
     ],
 )
-def test_refusals_at_the_door(error, status, reason):
-    """What is refused at the door says its HTTP answer and the fixed word for logs and quarantine."""
+def test_refusals_have_a_status_and_a_reason(error, status, reason):
+    """Every refusal has its HTTP status and its fixed word for logs and quarantine."""
     assert issubclass(error, errors.WebhookError)
     assert (error.status, error.reason) == (status, reason)
 
@@ -25,7 +25,7 @@ def test_refusals_at_the_door(error, status, reason):
     "error", [errors.RateLimitError, errors.ServerError, errors.TransportError], ids=["429", "5xx", "no-answer"]
 )
 def test_outages(error):
-    """What the API cannot do now is an outage, which makes the event wait."""
+    """Errors of an API that is unavailable make the event wait."""
     assert issubclass(error, errors.UnavailableError)
 
 
@@ -34,37 +34,37 @@ def test_outages(error):
     [errors.RequestError, errors.AuthenticationError, errors.NotFoundError, errors.ConflictError],
     ids=["4xx", "401", "404", "409"],
 )
-def test_answers_are_no_outages(error):
-    """What the API refuses is an answer, not an outage."""
+def test_refusals_of_the_api_are_no_outages(error):
+    """A request that the API refuses is not an outage."""
     assert issubclass(error, errors.ApiError)
     assert not issubclass(error, errors.UnavailableError)
 
 
 def test_every_error_is_ours():
-    """One except clause catches all that the project raises on purpose."""
+    """One except clause catches everything that the project raises on purpose."""
     classes = [one for one in vars(errors).values() if isinstance(one, type)]
     assert classes
     assert all(issubclass(one, errors.RouterError) for one in classes)
 
 
 def test_settings_error_lists_all_problems():
-    """A refused start tells all problems, one a line."""
+    """A SettingsError has all problems, one per line."""
     error = errors.SettingsError(["PORT: not a number", "REDIS_URL: missing"])
     assert error.problems == ["PORT: not a number", "REDIS_URL: missing"]
     assert str(error) == "PORT: not a number\nREDIS_URL: missing"
 
 
-def test_api_error_carries_the_answer():
-    """An API error has what the answer said, and sane blanks for what it did not say."""
+def test_an_api_error_carries_the_response():
+    """An ApiError has the fields of the response, and defaults for missing ones."""
     error = errors.ConflictError("exists", status=409, code=400, conflicting_id="conv_1", retry_after=2.0, body="{}")
-    told = (error.status, error.code, error.conflicting_id, error.retry_after, error.body)
-    assert told == (409, 400, "conv_1", 2.0, "{}")
-    blank = errors.ApiError("nothing told")
+    fields = (error.status, error.code, error.conflicting_id, error.retry_after, error.body)
+    assert fields == (409, 400, "conv_1", 2.0, "{}")
+    blank = errors.ApiError("no details")
     assert (blank.status, blank.code, blank.conflicting_id, blank.retry_after, blank.body) == (0, None, None, None, "")
 
 
-def test_lost_answer_may_have_had_an_effect():
-    """Without an answer a request counts as sent, unless it cannot have reached the API."""
+def test_a_lost_response_may_have_had_an_effect():
+    """Without a response a request counts as sent, unless it cannot have reached the API."""
     assert errors.TransportError("reset").is_sent
     assert not errors.TransportError("refused", is_sent=False).is_sent
     assert errors.TransportError("reset").status == 0

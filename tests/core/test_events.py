@@ -1,4 +1,4 @@
-"""Events: values that parsers make once and nobody changes, and the order of versions."""
+"""Events: immutable values, and the order of versions."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.core.builders import ACCOUNT
     ],
 )
 def test_order_of_versions(older, newer):
-    """The resource's own time decides how new a fact is, and the time of the telling where it is the same."""
+    """The resource's own time decides which fact is newer, then the time of the event."""
     assert older < newer
     assert max(newer, older) == newer
 
@@ -24,6 +24,6 @@ def test_sources_and_changes_are_words():
     assert f"{SourceName.EVENT_STREAMS} {Change.REMOVED}" == "event-streams removed"
 
 
-def test_an_entry_is_fresh_unless_told():
-    """An inbound entry counts as never tried, unless another consumer may have begun with it."""
+def test_an_entry_is_not_redelivered_by_default():
+    """An inbound entry counts as never tried, unless another consumer may have started on it."""
     assert not InboundEntry("1-0", "messaging", ACCOUNT, "k", "s", 0, b"").is_redelivered

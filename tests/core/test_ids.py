@@ -1,4 +1,4 @@
-"""Ids in the API's form, for the sandbox, and finding one in an error's text."""
+"""Ids in the form of the API: making them, and finding one in an error text."""
 
 from uuid import RFC_4122, UUID
 
@@ -13,7 +13,7 @@ ENTROPY = st.integers(min_value=0, max_value=2**80)
 
 
 def _uuid(made):
-    """Read the 26 letters back as the 128 bits that they stand for."""
+    """Decode the 26 letters into their 128 bits."""
     number = 0
     for letter in made.rpartition("_")[2]:
         number = number * 32 + ALPHABET.index(letter)
@@ -22,7 +22,7 @@ def _uuid(made):
 
 @given(MILLIS, ENTROPY)
 def test_form(millis, entropy):
-    """An id is its prefix and 26 letters of base32 that hold a UUID version 7 with the given time and random bits."""
+    """An id is its prefix and the base32 of a UUID version 7 with the given time and random bits."""
     made = make_id("conv_conversation", millis=millis, entropy=entropy)
     read = _uuid(made)
     assert made.startswith("conv_conversation_")
@@ -34,7 +34,7 @@ def test_form(millis, entropy):
 
 @given(MILLIS, MILLIS, ENTROPY, ENTROPY)
 def test_ids_sort_by_millisecond(one, other, entropy, other_entropy):
-    """Of two ids the one of the earlier millisecond sorts first, whatever their random bits."""
+    """The id of an earlier millisecond sorts first, whatever the random bits."""
     first = make_id("p", millis=min(one, other), entropy=entropy)
     second = make_id("p", millis=max(one, other), entropy=other_entropy)
     assert first < second or one == other

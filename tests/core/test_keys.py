@@ -1,4 +1,4 @@
-"""Redis keys: one place, one form, one slot per partition."""
+"""Redis keys: one module, one form, one slot per partition."""
 
 import pytest
 from hypothesis import given
@@ -45,12 +45,12 @@ ACCOUNT = "AC00000000000000000000000000000001"
     ],
 )
 def test_form(key, expected):
-    """Every key is namespace, hash tag of the partition, kind and what distinguishes it."""
+    """Every key is namespace, hash tag of the partition, kind, and the distinguishing parts."""
     assert key == expected
 
 
-def test_contract_of_streams():
-    """The streams that other programs read have the names that the contract gives, with the default namespace."""
+def test_documented_names_of_the_streams():
+    """The streams that other programs read have their documented names, with the default namespace."""
     assert Keys().inbound(0) == "router:{0}:inbound"
     assert [Keys().participants(0, target) for target in Target] == [
         "router:{0}:participants:ai-agent",
@@ -60,14 +60,14 @@ def test_contract_of_streams():
 
 
 def test_every_kind_of_key_has_its_own_name():
-    """No two functions make keys of one kind, so that one kind's TTL is never another's."""
+    """No two functions make keys of one kind, so that no kind gets another's TTL."""
     kinds = [key.split(":")[2] for key in one_of_each(KEYS) if key.startswith("acme:{")]
     assert len(set(kinds)) == len(kinds)
     assert set(PERMANENT) <= set(kinds)
 
 
-def test_the_kind_of_a_key_is_told_by_its_name():
-    """Every key that is made here says its kind, and no other key has one."""
+def test_the_name_of_a_key_contains_its_kind():
+    """Every key of Keys contains its kind, and a foreign key has none."""
     for key in one_of_each(Keys("acme.2_x-y", 1024)):
         kind = "quarantine" if "quarantine" in key else key.split(":")[2]
         assert kind_of(key) == kind, key
@@ -86,7 +86,7 @@ def test_the_kind_of_a_key_is_told_by_its_name():
 
 @given(st.text(), st.integers(min_value=1, max_value=64))
 def test_partition(subject, partitions):
-    """Any subject has a partition in range, always the same one."""
+    """Every subject has one partition, in range."""
     keys = Keys("router", partitions)
     assert 0 <= keys.partition_of(subject) < partitions
     assert keys.partition_of(subject) == Keys("other", partitions).partition_of(subject)
@@ -102,13 +102,13 @@ def test_partition(subject, partitions):
     ],
 )
 def test_partition_is_the_same_in_every_version(subject, partition):
-    """Partitions are part of the stored data: a release that computed others would split conversations."""
+    """Partitions are stored data: a release with another function would split conversations."""
     assert Keys("router", 7).partition_of(subject) == partition
 
 
 @given(st.text(min_size=1, max_size=40), st.integers(min_value=1, max_value=16))
 def test_conversation_and_its_streams_share_a_slot(conversation_id, partitions):
-    """What one commit touches carries one hash tag."""
+    """Everything that one commit touches has the same hash tag."""
     keys = Keys("router", partitions)
     tag = f"{{{keys.partition_of(conversation_id)}}}"
     assert keys.conversation(ACCOUNT, conversation_id).split(":")[1] == tag
@@ -116,15 +116,15 @@ def test_conversation_and_its_streams_share_a_slot(conversation_id, partitions):
 
 
 def test_keys_of_the_quarantine_share_a_slot():
-    """What one script touches is in one slot: the tag of the notes is the whole key of the stream, which has none."""
+    """All keys of the quarantine hash to the slot of its stream, whose whole key is the others' tag."""
     stream = KEYS.quarantine()
     assert "{" not in stream
     notes = [KEYS.quarantine_order("x"), KEYS.quarantine_known(), KEYS.quarantine_repeats(), KEYS.quarantine_bytes()]
     assert {key_slot(key.encode()) for key in notes} == {key_slot(stream.encode())}
 
 
-def test_endless_names_make_keys_that_end():
-    """A name of any length has a key of its own, of its kind and slot, and of bounded length."""
+def test_long_names_make_bounded_keys():
+    """A name of any length has its own key, of its kind and slot, with bounded length."""
     keys = {KEYS.route("AC1", f"EMAIL|{'x' * 30_000}{number}@h|ours") for number in range(3)}
     assert len(keys) == 3
     for key in keys:
@@ -135,7 +135,7 @@ def test_endless_names_make_keys_that_end():
 
 @given(st.text(st.sampled_from("{}:\r\n\0\u2028a")))
 def test_braces_and_line_breaks_in_names_change_no_slot(name):
-    """The hash tag is the partition's, whatever a name from outside looks like."""
+    """The hash tag is the partition's, whatever a name from outside contains."""
     slot = key_slot(KEYS.inbound(0).encode())
     for key in (KEYS.seen(0, name), KEYS.route("AC1", name), KEYS.conversation("AC1", name), KEYS.call("AC1", name)):
         assert key_slot(key.encode()) == slot

@@ -1,4 +1,4 @@
-"""The routing policy: total, first match wins, and a rule that can never decide is found."""
+"""The routing policy: total, the first match wins, and rules that can never decide are found."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, time
@@ -70,14 +70,14 @@ BERLIN = "Europe/Berlin"
     ],
 )
 def test_conditions(conditions, facts, reason):
-    """A rule decides if all its conditions hold, the reason names them, and what is not known does not hold."""
+    """A rule decides if all its conditions hold, the reason names them, and an unknown fact does not hold."""
     policy = Policy(Target.HUMAN_AGENT, (make_rule(**conditions),))
     expected = Decision(Target.AI_AGENT, reason) if reason else Decision(Target.HUMAN_AGENT, "default")
     assert policy.decide(make_facts(**facts)) == expected
 
 
 def test_a_rule_may_ignore():
-    """A rule without a target decides that nobody takes the participant."""
+    """A rule without a target gives the participant to nobody."""
     policy = Policy(Target.AI_AGENT, (make_rule("nobody", target=None),))
     assert policy.decide(make_facts()) == Decision(None, "nobody")
 
@@ -114,7 +114,7 @@ def test_a_rule_may_ignore():
     ],
 )
 def test_is_open(rules, facts, is_open):
-    """A decision is open if a rule that could be the first to hold asks for what is not known."""
+    """A decision is open if the first rule that could match depends on an unknown fact."""
     policy = Policy(None, tuple(make_rule(**conditions) for conditions in rules))
     assert policy.is_open(make_facts(**facts)) is is_open
 
@@ -164,7 +164,7 @@ def test_is_open(rules, facts, is_open):
     ],
 )
 def test_hours(hours, now, holds):
-    """A window is read on the clock of its time zone, begins inclusive, ends exclusive and may go over midnight."""
+    """A window uses its own time zone, includes its start, excludes its end and may cross midnight."""
     assert hours.holds(datetime.fromisoformat(now).replace(tzinfo=UTC)) is holds
 
 
@@ -211,7 +211,7 @@ def test_covers(earlier, later, is_covered):
     ],
 )
 def test_recipients_in_rules(text, canonical):
-    """An address in a rule has the canonical form of the channel that it looks like."""
+    """An address in a rule has the canonical form of the channel that its form implies."""
     assert canonical_recipient(text) == canonical
 
 
@@ -268,7 +268,7 @@ def _fields(rule):
 
 
 def _holds(rule, facts):
-    """Judge a rule in another way than the policy does: condition by condition, in the words of routing.toml."""
+    """Evaluate a rule independently of the policy, condition by condition."""
     asked = [
         rule.sources is None or facts.source in rule.sources,
         rule.channels is None or facts.channel in rule.channels,
@@ -285,7 +285,7 @@ def _holds(rule, facts):
 
 @given(RULE_LISTS, st.sampled_from([None, *Target]), FACTS)
 def test_first_matching_rule_decides(rules, default, facts):
-    """There is a decision for any policy and any facts: that of the first rule that holds, else the default."""
+    """Any policy has a decision for any facts: that of the first matching rule, else the default."""
     decision = Policy(default, rules).decide(facts)
     first = next((rule for rule in rules if _holds(rule, facts)), None)
     assert decision.target == (first.target if first else default)
@@ -294,7 +294,7 @@ def test_first_matching_rule_decides(rules, default, facts):
 
 @given(RULE_LISTS, FACTS)
 def test_covered_rules_never_decide(rules, facts):
-    """A rule that an earlier one covers is never the one that decides."""
+    """A rule that an earlier one covers never decides."""
     reason = Policy(None, rules).decide(facts).reason.partition(" ")[0]
     for index, later in enumerate(rules):
         if any(covers(earlier, later) for earlier in rules[:index]):
@@ -302,8 +302,8 @@ def test_covered_rules_never_decide(rules, facts):
 
 
 @given(RULE_LISTS, FACTS, ADDRESSES, st.sampled_from(["a", "b", ""]))
-def test_what_is_not_open_is_decided(rules, facts, recipient, configuration_id):
-    """Where a decision is not open, learning the recipient and the configuration does not change it."""
+def test_a_closed_decision_does_not_change(rules, facts, recipient, configuration_id):
+    """If a decision is not open, learning recipient and configuration does not change it."""
     policy = Policy(None, rules)
     learned = replace(
         facts,
@@ -315,8 +315,8 @@ def test_what_is_not_open_is_decided(rules, facts, recipient, configuration_id):
 
 
 @given(RULE_LISTS, FACTS)
-def test_what_is_open_can_be_changed(rules, facts):
-    """Where a decision is open, there is something to learn that changes it."""
+def test_an_open_decision_can_change(rules, facts):
+    """If a decision is open, some recipient or configuration changes it."""
     policy = Policy(None, rules)
     if policy.is_open(facts):
         recipients = [facts.recipient] if facts.recipient else [Address("SMS", one) for one in NUMBERS]
@@ -327,30 +327,30 @@ def test_what_is_open_can_be_changed(rules, facts):
 
 @given(RULES)
 def test_a_rule_covers_itself(rule):
-    """A rule that is written twice never decides the second time."""
+    """The second copy of a rule never decides."""
     assert covers(rule, rule)
 
 
 @given(RULES, RULES, RULES)
 def test_covering_is_transitive(one, other, third):
-    """What covers a rule covers all that this one covers."""
+    """A rule covers everything that its covered rules cover."""
     if covers(one, other) and covers(other, third):
         assert covers(one, third)
 
 
 @given(HOURS, MOMENTS)
 def test_hours_are_total(hours, now):
-    """Any window has an answer for any moment, and on all days and all day it is yes."""
+    """Any window has an answer for any time; a window of all days without bounds is always open."""
     assert hours.holds(now) in {True, False}
     assert Hours(hours.time_zone).holds(now)
 
 
 def test_default_facts_are_a_wednesday():
-    """The day that the tables above count from is the one they say."""
+    """The default facts of these tests are on a Wednesday, as their tables assume."""
     assert NOON.weekday() == 2
 
 
 def test_a_recipient_without_plus_is_the_number_with_one():
-    """A rule's number may be written without its plus, as Twilio writes WhatsApp ids; a short code has none."""
+    """A rule may write a number without its plus; a short code has none."""
     assert canonical_recipient("15557650001") == canonical_recipient("whatsapp:+1 555 765 0001") == "+15557650001"
     assert canonical_recipient("12345") == "12345"

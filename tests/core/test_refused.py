@@ -1,4 +1,4 @@
-"""A refused webhook as it is kept: nothing is lost on the way to Redis and back, and no password goes there."""
+"""Refused webhooks in the quarantine: complete after a round trip, and without passwords."""
 
 from dataclasses import replace
 
@@ -30,14 +30,14 @@ def through_redis(refused):
 
 
 def test_reasons_are_those_of_the_errors():
-    """Every refusal at the door has its reason here, so that each has a bound of its own."""
+    """Every WebhookError has its own reason and so its own bound."""
     refusals = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.WebhookError)]
     assert {one.reason for one in refusals} == set(REASONS)
 
 
 @given(st.binary(max_size=40), st.binary(max_size=20), HEADERS, st.booleans())
 def test_entry_is_read_as_it_was_written(body, raw_path, headers, is_whole):
-    """Bytes of any kind in body, path and headers come back as they were, and so do digest and size."""
+    """Any bytes in body, path and headers survive the round trip, as do digest and size."""
     refused = replace(REFUSED, body=body, raw_path=raw_path, headers=headers, is_whole=is_whole)
     again = through_redis(refused)
     assert again == refused
@@ -46,8 +46,8 @@ def test_entry_is_read_as_it_was_written(body, raw_path, headers, is_whole):
 
 @pytest.mark.parametrize("field", [b"headers", b"status", b"received_at"])
 @pytest.mark.parametrize("value", [b"", b"\xff", b"{", b"[[1]]", b"7.5", b"null", b'["ab", 3]'])
-def test_what_is_none_of_ours_can_be_read(field, value):
-    """An entry that somebody else wrote is shown as far as it can be, and breaks no listing."""
+def test_foreign_entries_are_readable(field, value):
+    """A foreign entry is shown as far as possible and does not break the listing."""
     fields = {name.encode(): content for name, content in REFUSED.to_fields().items()} | {field: value}
     assert from_fields(fields).body == REFUSED.body
     assert from_fields({}).source == ""
@@ -68,17 +68,17 @@ def test_what_is_none_of_ours_can_be_read(field, value):
     ],
 )
 def test_repeats_have_one_digest(change, is_same):
-    """The same bytes with the same signature are one webhook, whenever and with whichever reason they are refused."""
+    """The same bytes with the same signature are one webhook, whatever the time and the reason."""
     assert (replace(REFUSED, **change).digest == REFUSED.digest) == is_same
 
 
 def test_parts_cannot_be_shifted_into_each_other():
-    """What ends the path and what begins the body are told apart."""
+    """Moving bytes from the path to the body makes another digest."""
     assert replace(REFUSED, raw_path=b"/a", body=b"b").digest != replace(REFUSED, raw_path=b"/ab", body=b"").digest
 
 
 def test_body_over_the_bound_is_left_out():
-    """A webhook that is too large to be kept is kept without its body, and says so."""
+    """A webhook over the size limit is kept without its body and is marked as such."""
     assert REFUSED.within(REFUSED.size) == REFUSED
     small = REFUSED.within(REFUSED.size - 1)
     assert (small.body, small.is_whole, small.headers) == (b"", False, REFUSED.headers)
@@ -86,12 +86,12 @@ def test_body_over_the_bound_is_left_out():
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "Proxy-Authorization", "COOKIE"])
 def test_credentials_are_not_kept(name):
-    """The header is seen to have been there, its value is gone."""
+    """The name of a credentials header is kept, its value is not."""
     assert shown_headers([(name, "Basic c2VjcmV0"), ("Host", "h")]) == ((name, NOT_KEPT), ("Host", "h"))
 
 
 def test_text_of_any_length_and_kind_is_bounded():
-    """What a webhook says of itself cannot make an entry without end, or one that cannot be written."""
+    """Unverified texts of a webhook cannot make an endless or unwritable entry."""
     again = through_redis(replace(REFUSED, account_id="\ud800" + "A" * 5000, detail="\udcff" * 5000, method="M" * 999))
     assert len(again.account_id) < 100
     assert len(again.detail) < 5000
@@ -107,7 +107,7 @@ def test_text_of_any_length_and_kind_is_bounded():
     ],
     ids=["numbers", "nesting", "number in headers"],
 )
-def test_entry_with_more_than_python_reads(fields):
-    """A number or a nesting that Python refuses to read is shown as nothing: whoever lists the others still can."""
+def test_values_that_python_refuses_are_shown_as_empty(fields):
+    """A number or a nesting that Python refuses to parse does not break the listing."""
     refused = from_fields(fields)
     assert (refused.status, refused.received_at, refused.headers) == (0, 0, ())

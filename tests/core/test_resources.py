@@ -1,4 +1,4 @@
-"""The API's resources: lenient where it grows, strict where an id is missing."""
+"""Resources of the API: lenient where the API grows, strict about ids."""
 
 import pytest
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ WIRE = {
 
 
 def test_participant_from_and_to_the_wire():
-    """A participant is read from camelCase and written back as it came."""
+    """A participant is parsed from camelCase and serialized as it came."""
     participant = Participant.model_validate(WIRE)
     assert participant.profile_id == WIRE["profileId"]
     assert participant.addresses == (ParticipantAddress(channel="SMS", address="+14155550101", channel_id="SM1"),)
@@ -42,28 +42,28 @@ def test_participant_from_and_to_the_wire():
     "model", [Participant, Conversation, Communication, Action, Configuration], ids=lambda model: model.__name__
 )
 def test_only_the_id_is_required(model):
-    """Everything but the id may be missing, and without an id there is no resource."""
+    """Everything but the id may be missing; without an id there is no resource."""
     assert model.model_validate({"id": "x"}).to_wire()["id"] == "x"
     with pytest.raises(ValidationError, match="id"):
         model.model_validate({})
 
 
 def test_null_is_missing():
-    """A field that is null is one that is not told, even where the model has a list."""
+    """A null field counts as missing, even if the model has a list."""
     nulls = dict.fromkeys(("addresses", "name", "type", "conversationId", "createdAt"))
     assert Participant.model_validate({"id": "x"} | nulls) == Participant(id="x")
     with pytest.raises(ValidationError, match="id"):
         Participant.model_validate({"id": None})
 
 
-def test_what_is_no_object_is_no_resource():
-    """A list or a text where a resource should be is refused as such."""
+def test_a_resource_must_be_an_object():
+    """A list or a text in place of a resource is refused."""
     with pytest.raises(ValidationError, match="valid dictionary"):
         Participant.model_validate(["x"])
 
 
 def test_unknown_fields_and_values_are_kept():
-    """What the API adds tomorrow is carried through: fields, enum values, and numbers where a text was."""
+    """Unknown fields and enum values are kept, and numbers become text where text is expected."""
     participant = Participant.model_validate({"id": 7, "type": "BOT", "mood": "good"})
     assert participant.to_wire() == {
         "id": "7",
@@ -77,7 +77,7 @@ def test_unknown_fields_and_values_are_kept():
 
 @pytest.mark.parametrize("missing", ["channel", "address"])
 def test_an_address_needs_channel_and_value(missing):
-    """Half an address is none."""
+    """An address without channel or value is refused."""
     whole = {"channel": "SMS", "address": "+14155550101"}
     with pytest.raises(ValidationError, match=missing):
         ParticipantAddress.model_validate({name: value for name, value in whole.items() if name != missing})
@@ -93,20 +93,20 @@ def test_an_address_needs_channel_and_value(missing):
     ],
 )
 def test_has_address(address, has):
-    """A participant is at an address if one of its own is the same by channel and canonical form."""
+    """A participant has an address if one of its own is equal by channel and canonical form."""
     participant = make_participant("p1", Address("WHATSAPP", "whatsapp:+1 415 555 0101"), DESK)
     assert participant.has_address(address) is has
 
 
 def test_keys_are_those_of_addresses():
-    """A participant's address has the key and the value type that the core compares."""
+    """A participant's address has the same key and value as core.addresses.Address."""
     own = ParticipantAddress(channel="WHATSAPP", address="whatsapp:+14155550101")
     assert own.as_address() == Address("WHATSAPP", "whatsapp:+14155550101")
     assert own.key == own.as_address().key == "WHATSAPP|+14155550101"
 
 
 def test_replacement_has_all_four_fields():
-    """The body of a PUT carries type, name, profile and addresses, since a PUT clears what it lacks."""
+    """The body of a PUT carries all four fields, because PUT clears missing ones."""
     replacement = Participant.model_validate(WIRE).as_replacement(type="AI_AGENT")
     assert isinstance(replacement, NewParticipant)
     assert replacement.to_wire() == {
@@ -117,21 +117,21 @@ def test_replacement_has_all_four_fields():
     }
 
 
-def test_not_told_and_empty_are_two_things():
+def test_missing_and_empty_participants_differ():
     """A conversation without `participants` does not say that it has none."""
     assert Conversation(id="c").participants is None
     assert Conversation.model_validate({"id": "c", "participants": []}).participants == ()
 
 
 def test_bridge_has_its_own_spelling():
-    """The one field whose name is no plain camelCase is read and written as the API spells it."""
+    """`conversationsV1Bridge` is not plain camelCase and is read and written as the API spells it."""
     configuration = Configuration.model_validate({"id": "x", "conversationsV1Bridge": {"serviceId": "IS1"}})
     assert configuration.conversations_v1_bridge == {"serviceId": "IS1"}
     assert configuration.to_wire()["conversationsV1Bridge"] == {"serviceId": "IS1"}
 
 
 def test_author_as_address():
-    """The author of a communication is comparable with participants' addresses."""
+    """A communication's author is comparable with participants' addresses."""
     communication = Communication.model_validate(
         {"id": "c", "author": {"address": CUSTOMER.value, "channel": "SMS", "participantId": "p1"}}
     )
@@ -150,13 +150,13 @@ def test_agent_types_are_our_side():
 
 
 def test_resources_are_frozen():
-    """A value that was read does not change under anybody's hands."""
+    """A resource cannot be changed."""
     with pytest.raises(ValidationError, match="frozen"):
         make_participant().name = "Eve"
 
 
-def test_capture_rules_tell_our_addresses():
-    """Where one side of a rule is anybody, the other side is ours; anything else tells nothing."""
+def test_capture_rules_name_our_addresses():
+    """Opposite a `*` in a capture rule is our address; other rules name none."""
     rules = [{"from": "*", "to": "+15557650000"}, {"from": "+15557650000", "to": "*"}, {"from": "a", "to": "b"}, None]
     settings = {"SMS": {"captureRules": rules}, "VOICE": {"captureRules": [{"from": "*", "to": "*"}]}, "RCS": None}
     configuration = Configuration(id="c", channel_settings=settings | {"CHAT": {"captureRules": "x"}})

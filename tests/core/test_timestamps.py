@@ -1,4 +1,4 @@
-"""Times of the API as text: every form that was seen has its place in the order, and nothing else disturbs it."""
+"""Timestamps of the API: every form seen so far is ordered, and other text is harmless."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -41,7 +41,7 @@ BASE = 1_767_261_600_000_000  # 2026-01-01T10:00:00Z
     ],
 )
 def test_to_microseconds(text, micros):
-    """Times with 0 to 9 fraction digits are read, in UTC unless they say another offset; anything else is None."""
+    """Times with 0 to 9 fraction digits are parsed, in UTC unless they have an offset; anything else is None."""
     assert to_microseconds(text) == micros
 
 
@@ -51,7 +51,7 @@ def test_to_microseconds(text, micros):
     )
 )
 def test_reading_never_raises(text):
-    """Whatever stands where a time should be, reading it gives a number or None."""
+    """Any text is a number or None."""
     assert isinstance(to_microseconds(text), int | None)
 
 
@@ -60,7 +60,7 @@ def test_reading_never_raises(text):
     st.integers(min_value=-14 * 60, max_value=14 * 60),
 )
 def test_reading_agrees_with_the_standard_library(moment, minutes):
-    """A time at any offset is the instant that datetime makes of it."""
+    """A time at any offset is the instant that datetime parses."""
     aware = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
     expected = (aware - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert to_microseconds(aware.isoformat()) == expected
@@ -68,7 +68,7 @@ def test_reading_agrees_with_the_standard_library(moment, minutes):
 
 @given(st.integers(min_value=0, max_value=4_102_444_800_000_000))
 def test_writing_and_reading(micros):
-    """What is written has three fraction digits and reads back as the same millisecond."""
+    """Formatted times have three fraction digits and parse as the same millisecond."""
     text = to_text(micros)
     assert len(text) == len("2026-01-01T10:00:00.000Z")
     assert to_microseconds(text) == micros // 1000 * 1000
@@ -76,5 +76,5 @@ def test_writing_and_reading(micros):
 
 @given(st.integers(min_value=0, max_value=4_102_444_800_000_000), st.integers(min_value=0, max_value=10**12))
 def test_order_of_texts_is_order_of_times(earlier, gap):
-    """Written times sort like the moments that they name."""
+    """Formatted times sort like the instants that they name."""
     assert to_text(earlier) <= to_text(earlier + gap)

@@ -1,4 +1,4 @@
-"""Values: dataclasses that nobody changes, which the type checker sees to."""
+"""Values: dataclasses that the type checker keeps immutable."""
 
 from dataclasses import replace
 
@@ -18,21 +18,23 @@ def change(address: Address, message: MessageReceived) -> None:
 """
 
 
-def test_the_type_checker_lets_nobody_change_a_value():
-    """An event that was parsed does not change on its way; whoever wants another one makes it."""
-    told, _, status = mypy.api.run(["--config-file=", "--cache-dir=/dev/null", "--follow-imports=silent", "-c", CHANGE])
+def test_the_type_checker_refuses_to_change_a_value():
+    """Assigning to a field of a value is a type error."""
+    output, _, status = mypy.api.run(
+        ["--config-file=", "--cache-dir=/dev/null", "--follow-imports=silent", "-c", CHANGE]
+    )
     assert status == 1
-    assert told.count("is read-only") == 2
+    assert output.count("is read-only") == 2
 
 
-def test_values_compare_and_count_by_what_they_hold():
-    """They are equal and one key of a dict where all they hold is equal, and a changed copy is another one."""
+def test_values_compare_and_hash_by_content():
+    """Values with equal fields are equal and one dict key; a changed copy is another value."""
     one, same = Address("SMS", "+15550001"), Address("SMS", "+15550001")
     assert one == same
     assert {one: "known"}[same] == "known"
     assert replace(one, value="+15550002") != one
 
 
-def test_values_have_no_room_for_more():
-    """A misspelt name is an error, not a new attribute."""
+def test_values_have_no_other_attributes():
+    """Setting a misspelt attribute raises an error."""
     assert not hasattr(Disregarded(make_cause(), ACCOUNT, "why"), "__dict__")

@@ -1,4 +1,4 @@
-"""Classic members in the words of v2: who they are, where they are, and how new that is."""
+"""Classic members as v2 resources: identity, address and version."""
 
 import pytest
 from hypothesis import given
@@ -34,7 +34,7 @@ NOON = 1_767_787_200_000_000
     ],
 )
 def test_member_of_an_event(fields, kind, addresses):
-    """Who is bound is a customer, a chat user is unknown, and one with a number of ours is an agent."""
+    """A bound member is a customer, a chat user unknown, and one with a projected number an agent."""
     event = make_classic(**fields)
     member = from_event(event)
     assert (member.participant.type, [one.key for one in member.participant.addresses]) == (kind, addresses)
@@ -45,14 +45,14 @@ def test_member_of_an_event(fields, kind, addresses):
 
 
 @pytest.mark.parametrize("fields", [{}, {"customer": CUSTOMER, "participant_sid": None}], ids=["nobody", "no-sid"])
-def test_event_that_does_not_say_who(fields):
-    """Without an address, an identity or the SID it takes a look at the member."""
+def test_an_event_without_a_member(fields):
+    """An event without address, identity or SID identifies no member."""
     assert from_event(make_classic(**fields)) is None
 
 
 @pytest.mark.parametrize("binding", [None, {"type": "whatsapp", "address": "whatsapp:+1", "proxy_address": "+2"}])
 def test_member_of_the_api(binding):
-    """A resource is the same member, as new as its own times."""
+    """A resource of the API makes the same member, with the version of its own times."""
     member = from_resource(
         ClassicParticipant(
             sid="MB1",
@@ -69,7 +69,7 @@ def test_member_of_the_api(binding):
 
 
 def test_member_of_a_lookup():
-    """A row of the lookup is a member as new as its conversation, which is not newer than what was seen."""
+    """A row of the lookup has the version of its conversation."""
     row = {"conversation_sid": SID, "participant_sid": "MB1", "participant_identity": "ana"}
     assert from_lookup(ParticipantConversation(**row)).version is None
     binding = {"address": CUSTOMER.value, "proxy_address": DESK.value, "type": "sms"}
@@ -92,7 +92,7 @@ def test_member_of_a_lookup():
     ],
 )
 def test_states(state, status):
-    """A state that exists in v2 too is that one; an unknown one stays what it is."""
+    """A classic state becomes its v2 status; an unknown one is kept."""
     assert to_status(state) == status
     assert to_conversation(ClassicConversation(sid=SID, state=state)).status == status
 
@@ -110,19 +110,19 @@ def test_states(state, status):
     ],
 )
 def test_authors(author, keys):
-    """A prefix says the channel; a number or mailbox may be an identity as well."""
+    """A prefix gives the channel; a number or mailbox may be an identity as well."""
     assert [one.key for one in authors(author)] == keys
     assert [one.key for one in addresses_of(make_classic(kind="message", author=author))] == keys
 
 
 @given(st.text(min_size=1))
 def test_any_author(author):
-    """Whatever an author is called, there is an address to look for it at."""
+    """Any author has an address to look up."""
     assert authors(author)
 
 
-def test_what_is_about_nobody():
-    """A conversation, and a message without author, are at no address."""
+def test_events_without_addresses():
+    """Conversations, and messages without an author, have no address."""
     assert addresses_of(make_classic(kind="conversation", customer=CUSTOMER)) == ()
     assert addresses_of(make_classic(kind="message")) == ()
 
@@ -131,5 +131,5 @@ def test_what_is_about_nobody():
     ("conversation_id", "expected"), [(SID, True), (f"{SID}0", False), ("conv_conversation_1", False), ("CHx", False)]
 )
 def test_is_classic(conversation_id, expected):
-    """A classic conversation is told by the form of its SID."""
+    """The form of its SID identifies a classic conversation."""
     assert is_classic(conversation_id) is expected

@@ -1,4 +1,4 @@
-"""The classic resources: what is kept of an answer, how addresses compare, and what the conflicts say."""
+"""Classic resources: their fields, their addresses, and the meaning of conflicts."""
 
 import pytest
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ SID = "CH" + "a1" * 16
 
 
 def test_names_are_those_of_the_wire():
-    """Names stay snake_case, unknown ones are kept, a null is not told."""
+    """Names stay snake_case, unknown fields are kept, null counts as missing."""
     wire = {"sid": "MB1", "conversation_sid": "CH1", "identity": None, "mood": "fine", "last_read_message_index": 3}
     participant = ClassicParticipant.model_validate(
         wire | {"messaging_binding": {"type": "sms", "level": None, "x": 1}}
@@ -37,14 +37,14 @@ def test_names_are_those_of_the_wire():
 
 
 def test_models_are_frozen():
-    """A resource is a value."""
+    """A resource cannot be changed."""
     with pytest.raises(ValidationError, match="frozen"):
         ClassicParticipant(sid="MB1").sid = "MB2"
 
 
 @pytest.mark.parametrize("model", [NewClassicParticipant, ClassicChange])
 def test_a_mistyped_field_is_refused(model):
-    """A field that a form does not have is an error here, not silence there."""
+    """An unknown field of a request form raises an error."""
     with pytest.raises(ValidationError, match="Extra inputs"):
         model(proxyAddress="+15550109999")
 
@@ -97,7 +97,7 @@ def test_binding_addresses(binding, address, proxy):
     ],
 )
 def test_proxy_by_canonical_address(proxy, is_found):
-    """Our side is compared by channel and canonical address, not by spelling."""
+    """Our side is compared by channel and canonical address."""
     binding = {"type": "whatsapp", "address": "whatsapp:+1", "proxy_address": "whatsapp:+15550109999"}
     row = ParticipantConversation(
         conversation_sid="CH1", participant_sid="MB1", participant_messaging_binding=MessagingBinding(**binding)
@@ -106,7 +106,7 @@ def test_proxy_by_canonical_address(proxy, is_found):
 
 
 def test_a_chat_user_has_no_proxy():
-    """A membership without a binding is at no address of ours."""
+    """A membership without a binding has no address of ours."""
     row = ParticipantConversation(conversation_sid="CH1", participant_sid="MB1")
     assert not row.has_proxy(Address("SMS", "+15550109999"))
 
@@ -124,7 +124,7 @@ def test_a_chat_user_has_no_proxy():
     ],
 )
 def test_spelling(address, spelled):
-    """An address is written as bindings write it, whatever its spelling was."""
+    """An address is formatted as bindings are, whatever its spelling was."""
     assert spell(address) == spelled
     assert parse_address(spelled, address.channel).canonical == address.canonical
 
@@ -140,7 +140,7 @@ def test_spelling(address, spelled):
     ],
 )
 def test_conversation_sid_in_a_text(text, sid):
-    """Exactly a SID is found, nothing that only begins like one."""
+    """A SID is found exactly, not something that only begins like one."""
     assert find_conversation_sid(text) == sid
 
 
@@ -155,7 +155,7 @@ def test_conversation_sid_in_a_text(text, sid):
         (ValueError("x"), False, False),
     ],
 )
-def test_what_a_conflict_says(error, is_there, is_bound):
-    """Only a conflict with the right code is a find."""
+def test_meaning_of_conflicts(error, is_there, is_bound):
+    """Only a conflict with the right code identifies the existing member."""
     assert is_already_there(error) is is_there
     assert is_bound_elsewhere(error) is is_bound

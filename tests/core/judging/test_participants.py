@@ -12,8 +12,8 @@ from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.core.resolution.requests import Resolved, Surroundings
 from router.core.resources import Communication, Conversation, Participant
-from tests.core.book import read_draft
 from tests.core.builders import make_message
+from tests.core.committed import read_draft
 from tests.core.judging.events import NOW, judge, make_context, make_work, needed_fields
 from tests.support.accounts import DESK
 from tests.support.policies import DESK_RULE, EVERYBODY, PLAIN

@@ -20,8 +20,8 @@ from router.core.ledger.marker import digest_of
 from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.resources import Conversation, Participant
 from router.core.timestamps import to_microseconds, to_text
-from tests.core.book import Book
 from tests.core.builders import ACCOUNT, CONFIGURATION, CONVERSATION, RECEIVED_AT
+from tests.core.committed import CommittedState
 from tests.core.judging.events import judge, make_context
 from tests.support.policies import PLAIN
 
@@ -119,15 +119,15 @@ def context(now):
     return make_context(PLAIN, now=now)
 
 
-def take(book, callback):
-    ledger = book.open()
+def take(state, callback):
+    ledger = state.open()
     judge(context(READ_AT), callback, ledger)
-    book.commit(ledger)
+    state.commit(ledger)
 
 
-def look(book, history, read_at=READ_AT):
+def look(state, history, read_at=READ_AT):
     """A sweep: what the API shows, applied to what is committed."""
-    ledger = book.open()
+    ledger = state.open()
     people = tuple(Member(one, None, None) for one in history.present.values())
     gone = expected_in(ledger) - {one.id for one in history.present.values()}
     sight = (
@@ -136,18 +136,18 @@ def look(book, history, read_at=READ_AT):
         else ConversationSnapshot(history.conversation)
     )
     recovery = recover(context(read_at), sight, ledger, read_at=read_at)
-    book.commit(ledger)
+    state.commit(ledger)
     return recovery
 
 
-def announced(book):
+def announced(state):
     """Return the markers of those who are announced, by id."""
-    return {one: book.marker(one) for one in expected_in(book.open())}
+    return {one: state.marker(one) for one in expected_in(state.open())}
 
 
-def check_truth(book, history):
+def check_truth(state, history):
     """Compare what is committed and published with what is so."""
-    entries = book.entries
+    entries = state.entries
     assert len({entry.id for entry in entries}) == len(entries)
     stays = {}
     for entry in entries:
@@ -158,74 +158,74 @@ def check_truth(book, history):
         assert told.count("joined") == 1
         assert "left" not in told[:-1]
     if history.status == "CLOSED":
-        assert book.open().is_closed
+        assert state.open().is_closed
         assert [entry.type for entry in entries].count("conversation.closed") == bool(stays)
         assert not stays or entries[-1].type == "conversation.closed"
         return
     assert {one for one, told in stays.items() if told[-1] != "left"} == set(history.customers)
-    for one, marker in announced(book).items():
+    for one, marker in announced(state).items():
         assert marker.digest == digest_of(history.customers[one])
     keys = {address.key: one.id for one in history.customers.values() for address in one.addresses}
-    assert {name[2:]: value for name, value in book.fields.items() if name.startswith("a:")} == keys
+    assert {name[2:]: value for name, value in state.fields.items() if name.startswith("a:")} == keys
 
 
 @settings(max_examples=300)
 @given(histories(), st.data())
 def test_a_sweep_after_any_losses_ends_in_the_truth(history, data):
     """Whatever was told, how often and in which order: a sweep makes it true, and the next one finds nothing."""
-    book = Book()
+    state = CommittedState()
     for callback in data.draw(some_of(history.callbacks)):
-        take(book, callback)
-    look(book, history)
-    check_truth(book, history)
-    before = list(book.entries)
-    assert not look(book, history, READ_AT + 1_000_000).published
-    assert book.entries == before
+        take(state, callback)
+    look(state, history)
+    check_truth(state, history)
+    before = list(state.entries)
+    assert not look(state, history, READ_AT + 1_000_000).published
+    assert state.entries == before
 
 
 @settings(max_examples=300)
 @given(histories(), st.data())
 def test_what_comes_after_a_sweep_undoes_nothing(history, data):
     """A callback that comes late about anybody whom the sweep knew publishes nothing and changes nobody's state."""
-    book = Book()
+    state = CommittedState()
     for callback in data.draw(some_of(history.callbacks)):
-        take(book, callback)
-    look(book, history)
-    known = {name for name in book.fields if name.startswith("p:")}
+        take(state, callback)
+    look(state, history)
+    known = {name for name in state.fields if name.startswith("p:")}
     for callback in data.draw(st.permutations(history.callbacks)):
         is_known = isinstance(callback, ConversationReported) or f"p:{callback.participant.id}" in known
-        before, there = list(book.entries), announced(book)
-        take(book, callback)
-        if is_known or book.open().is_closed:
-            assert book.entries == before
-            assert announced(book).keys() == there.keys()
-    look(book, history, READ_AT + 1_000_000)
-    check_truth(book, history)
+        before, there = list(state.entries), announced(state)
+        take(state, callback)
+        if is_known or state.open().is_closed:
+            assert state.entries == before
+            assert announced(state).keys() == there.keys()
+    look(state, history, READ_AT + 1_000_000)
+    check_truth(state, history)
 
 
 @settings(max_examples=200)
 @given(histories(), st.data())
 def test_sweeps_in_the_middle_disturb_nothing(history, data):
     """A sweep between any two callbacks, early or late, leads to the same truth in the end."""
-    book = Book()
+    state = CommittedState()
     for number, callback in enumerate(data.draw(some_of(history.callbacks))):
-        take(book, callback)
+        take(state, callback)
         if data.draw(st.booleans()):
-            look(book, history, READ_AT + number)
-    look(book, history, READ_AT + 1_000_000)
-    check_truth(book, history)
+            look(state, history, READ_AT + number)
+    look(state, history, READ_AT + 1_000_000)
+    check_truth(state, history)
 
 
 @given(histories(has_fractions=True))
 def test_without_losses_everything_is_told(history):
     """Every callback once and in order: each stay has its joined, and its left where it ended, before any sweep."""
-    book = Book()
+    state = CommittedState()
     for callback in history.callbacks:
-        take(book, callback)
-    told = [entry for entry in book.entries if entry.type == "participant.joined"]
+        take(state, callback)
+    told = [entry for entry in state.entries if entry.type == "participant.joined"]
     come = [one for one in history.callbacks if isinstance(one, ParticipantReported) and one.change is Change.ADDED]
     assert [entry.subject for entry in told] == [
         one.participant.id for one in come if one.participant.type != "AI_AGENT"
     ]
-    assert not look(book, history).published
-    check_truth(book, history)
+    assert not look(state, history).published
+    check_truth(state, history)

@@ -1,4 +1,4 @@
-"""Calls in the ledger: each is announced once, the last one's end is the caller's, and what is over stays over."""
+"""Calls in the ledger: each is announced once, the caller leaves with the last, and an ended call stays ended."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,18 @@ from router.core.addresses import Address
 from router.core.events import Version
 from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import Result
-from tests.core.book import Book
 from tests.core.builders import CUSTOMER as SMS
 from tests.core.builders import TO_NOBODY, make_fact, make_participant
+from tests.core.committed import CommittedState
 
 VOICE = Address("VOICE", "+14155550101")
 ONE, TWO = "CA1", "CA2"
 
 
 @pytest.fixture
-def book():
-    """A conversation of which nothing is committed."""
-    return Book()
+def state():
+    """A conversation without any committed state."""
+    return CommittedState()
 
 
 def caller(*calls, participant_id="p1", others=(), **changes):
@@ -31,134 +31,134 @@ def caller(*calls, participant_id="p1", others=(), **changes):
     return make_participant(participant_id, **({"addresses": addresses} | changes))
 
 
-def kinds(book):
-    return [one.partition(".")[2] for one in book.types]
+def kinds(state):
+    return [one.partition(".")[2] for one in state.types]
 
 
 # --- one call -------------------------------------------------------------------------------------
 
 
-def test_a_call_comes_and_goes(book):
-    """A caller joins once, whoever tells of it, and leaves when the call is over."""
-    assert book.see(caller(ONE), 1, call_sid=ONE) is Result.JOINED
-    assert book.see(caller(ONE), 2) is Result.KNOWN
-    assert book.hang_up(ONE, caller(ONE)) is Result.LEFT
-    assert book.hang_up(ONE, caller(ONE)) is Result.KNOWN
-    assert kinds(book) == ["joined", "left"]
-    left = book.entries[1]
+def test_a_call_comes_and_goes(state):
+    """A caller joins once, whichever source reports it, and leaves when the call is over."""
+    assert state.see(caller(ONE), 1, call_sid=ONE) is Result.JOINED
+    assert state.see(caller(ONE), 2) is Result.KNOWN
+    assert state.hang_up(ONE, caller(ONE)) is Result.LEFT
+    assert state.hang_up(ONE, caller(ONE)) is Result.KNOWN
+    assert kinds(state) == ["joined", "left"]
+    left = state.entries[1]
     assert (left.subject, left.data.target, left.data.participant.id) == ("p1", "ai-agent", "p1")
 
 
-@pytest.mark.parametrize("told", [caller(ONE, name="late"), caller(None, name="late")], ids=["with sid", "without"])
-def test_a_late_callback_does_not_bring_a_call_back(book, told):
-    """However new a callback about a caller who has hung up is, nobody joins."""
-    book.see(caller(ONE), 1, call_sid=ONE)
-    book.hang_up(ONE, caller(ONE))
-    before = dict(book.fields)
-    assert book.see(told, 9) is Result.STALE
-    assert book.fields == before
-    assert book.see(caller(ONE), 10, call_sid=ONE) is Result.STALE
-    assert kinds(book) == ["joined", "left"]
+@pytest.mark.parametrize("callback", [caller(ONE, name="late"), caller(None, name="late")], ids=["with sid", "without"])
+def test_a_late_callback_does_not_bring_a_call_back(state, callback):
+    """A callback about a caller who has hung up announces nobody, however new it is."""
+    state.see(caller(ONE), 1, call_sid=ONE)
+    state.hang_up(ONE, caller(ONE))
+    before = dict(state.fields)
+    assert state.see(callback, 9) is Result.STALE
+    assert state.fields == before
+    assert state.see(caller(ONE), 10, call_sid=ONE) is Result.STALE
+    assert kinds(state) == ["joined", "left"]
 
 
-def test_an_end_that_came_first(book):
-    """A call that is over before anything else was told of it is never announced."""
-    assert book.hang_up(ONE, caller(ONE)) is Result.NOTED
-    assert book.see(caller(ONE), 5) is Result.STALE
-    assert book.see(caller(ONE), 6, call_sid=ONE) is Result.STALE
-    assert book.entries == []
+def test_an_end_that_came_first(state):
+    """A call that is over before any other report is never announced."""
+    assert state.hang_up(ONE, caller(ONE)) is Result.NOTED
+    assert state.see(caller(ONE), 5) is Result.STALE
+    assert state.see(caller(ONE), 6, call_sid=ONE) is Result.STALE
+    assert state.entries == []
 
 
-def test_a_callback_that_did_not_say_which_call(book):
-    """The call that begins later is the one that the callback was about."""
-    assert book.see(caller(None), 1) is Result.JOINED
-    assert book.see(caller(None), 2, call_sid=ONE) is Result.KNOWN
-    assert book.marker().calls == (ONE,)
-    assert book.hang_up(ONE, caller(None)) is Result.LEFT
-    assert kinds(book) == ["joined", "left"]
+def test_a_callback_without_a_call_is_about_the_next_one(state):
+    """A callback that names no call is about the call that begins later."""
+    assert state.see(caller(None), 1) is Result.JOINED
+    assert state.see(caller(None), 2, call_sid=ONE) is Result.KNOWN
+    assert state.marker().calls == (ONE,)
+    assert state.hang_up(ONE, caller(None)) is Result.LEFT
+    assert kinds(state) == ["joined", "left"]
 
 
-def test_an_update_keeps_the_calls(book):
-    """What is new about a caller during the call is told, and the call goes on."""
-    book.see(caller(ONE), 1, call_sid=ONE)
-    assert book.see(caller(None, name="Ana"), 2) is Result.UPDATED
-    assert book.marker().calls == (ONE,)
+def test_an_update_keeps_the_calls(state):
+    """A change of a caller during the call is published, and the call continues."""
+    state.see(caller(ONE), 1, call_sid=ONE)
+    assert state.see(caller(None, name="Ana"), 2) is Result.UPDATED
+    assert state.marker().calls == (ONE,)
 
 
 # --- the next call --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("participant_id", ["p1", "p2"], ids=["reused", "another"])
-def test_the_next_call_is_a_new_stay(book, participant_id):
-    """Whether the API reuses the participant or makes another, the next call joins anew, under an id of its own."""
-    book.see(caller(ONE), 1, call_sid=ONE)
-    book.hang_up(ONE, caller(ONE))
+def test_the_next_call_is_a_new_stay(state, participant_id):
+    """The next call is a new stay with a new id, whether the API reuses the participant or not."""
+    state.see(caller(ONE), 1, call_sid=ONE)
+    state.hang_up(ONE, caller(ONE))
     second = caller(TWO, participant_id=participant_id)
-    assert book.see(second, 2) is Result.JOINED
-    assert book.see(second, 3, call_sid=TWO) is Result.KNOWN
-    assert book.hang_up(TWO, second) is Result.LEFT
-    assert kinds(book) == ["joined", "left", "joined", "left"]
-    assert len({entry.id for entry in book.entries}) == 4
+    assert state.see(second, 2) is Result.JOINED
+    assert state.see(second, 3, call_sid=TWO) is Result.KNOWN
+    assert state.hang_up(TWO, second) is Result.LEFT
+    assert kinds(state) == ["joined", "left", "joined", "left"]
+    assert len({entry.id for entry in state.entries}) == 4
 
 
 @pytest.mark.parametrize("participant_id", ["p1", "p2"], ids=["reused", "another"])
-def test_the_next_call_before_the_end_of_the_first_is_told(book, participant_id):
-    """It is announced all the same; the late end of the first ends nothing that goes on."""
-    book.see(caller(ONE), 1, call_sid=ONE)
+def test_the_next_call_before_the_end_of_the_first_is_reported(state, participant_id):
+    """The next call is announced; the late end of the first does not end it."""
+    state.see(caller(ONE), 1, call_sid=ONE)
     second = caller(TWO, participant_id=participant_id)
-    assert book.see(second, 2) is Result.JOINED
-    first_end = book.hang_up(ONE, caller(ONE))
+    assert state.see(second, 2) is Result.JOINED
+    first_end = state.hang_up(ONE, caller(ONE))
     assert first_end is (Result.NOTED if participant_id == "p1" else Result.LEFT)
-    assert book.marker(participant_id).is_announced
-    assert book.hang_up(TWO, second) is Result.LEFT
-    assert kinds(book).count("joined") == 2
-    assert len({entry.id for entry in book.entries}) == len(book.entries)
+    assert state.marker(participant_id).is_announced
+    assert state.hang_up(TWO, second) is Result.LEFT
+    assert kinds(state).count("joined") == 2
+    assert len({entry.id for entry in state.entries}) == len(state.entries)
 
 
-def test_one_call_has_one_caller(book):
-    """A second participant at the same address in the same call is nobody new."""
-    book.see(caller(ONE), 1)
-    assert book.see(caller(ONE, participant_id="p2"), 2) is Result.IGNORED
-    assert book.see(caller(None, participant_id="p3"), 2) is Result.IGNORED
+def test_one_call_has_one_caller(state):
+    """A second participant at the same address in the same call is not announced."""
+    state.see(caller(ONE), 1)
+    assert state.see(caller(ONE, participant_id="p2"), 2) is Result.IGNORED
+    assert state.see(caller(None, participant_id="p3"), 2) is Result.IGNORED
 
 
-def test_a_further_call_that_nobody_takes_leaves_the_stay_alone(book):
-    """A policy that changed its mind during a call does not end it."""
-    book.see(caller(ONE), 1, call_sid=ONE)
-    assert book.see(caller(TWO), 2, decision=TO_NOBODY) is Result.IGNORED
-    assert book.hang_up(ONE, caller(ONE)) is Result.LEFT
+def test_a_further_call_that_nobody_takes_leaves_the_stay_alone(state):
+    """A policy that ignores a further call does not end the stay."""
+    state.see(caller(ONE), 1, call_sid=ONE)
+    assert state.see(caller(TWO), 2, decision=TO_NOBODY) is Result.IGNORED
+    assert state.hang_up(ONE, caller(ONE)) is Result.LEFT
 
 
-def test_a_caller_whom_nobody_takes(book):
-    """Who was not announced is not told to have left."""
-    book.see(caller(ONE), 1, decision=TO_NOBODY)
-    assert book.hang_up(ONE, caller(ONE)) is Result.NOTED
-    assert book.see(caller(ONE), 2) is Result.STALE
-    assert book.entries == []
+def test_a_caller_without_a_target_does_not_leave(state):
+    """A caller who was not announced is not reported as left."""
+    state.see(caller(ONE), 1, decision=TO_NOBODY)
+    assert state.hang_up(ONE, caller(ONE)) is Result.NOTED
+    assert state.see(caller(ONE), 2) is Result.STALE
+    assert state.entries == []
 
 
 # --- other channels -------------------------------------------------------------------------------
 
 
-def test_a_caller_with_other_channels_stays(book):
-    """Where the customer writes in the conversation too, the end of a call ends no stay, and a call begins none."""
+def test_a_caller_with_other_channels_stays(state):
+    """For a participant with other channels too, calls neither begin nor end a stay."""
     both = caller(ONE, others=(SMS,))
-    book.see(both, 1, address=SMS)
-    assert book.see(both, 2, call_sid=ONE) is Result.KNOWN
-    assert book.hang_up(ONE, both) is Result.NOTED
-    assert book.see(caller(TWO, others=(SMS,)), 3, call_sid=TWO) is Result.KNOWN
-    assert kinds(book) == ["joined"]
+    state.see(both, 1, address=SMS)
+    assert state.see(both, 2, call_sid=ONE) is Result.KNOWN
+    assert state.hang_up(ONE, both) is Result.NOTED
+    assert state.see(caller(TWO, others=(SMS,)), 3, call_sid=TWO) is Result.KNOWN
+    assert kinds(state) == ["joined"]
 
 
-def test_a_closed_conversation(book):
-    """Its closing ended all stays."""
-    book.see(caller(ONE), 1, call_sid=ONE)
-    book.tell(2, status="CLOSED")
-    assert book.hang_up(ONE, caller(ONE)) is Result.STALE
+def test_a_closed_conversation(state):
+    """After the closing the end of a call publishes nothing."""
+    state.see(caller(ONE), 1, call_sid=ONE)
+    state.report(2, status="CLOSED")
+    assert state.hang_up(ONE, caller(ONE)) is Result.STALE
 
 
 def test_calls_of():
-    """The event's own call counts, else the ids of VOICE addresses, once each."""
+    """The event's own call counts, else the distinct ids of the VOICE addresses."""
     assert calls_of(caller(ONE, TWO, ONE, None)) == (ONE, TWO)
     assert calls_of(caller(ONE), TWO) == (TWO,)
     text = {"channel": "SMS", "address": "+1", "channelId": "SM1"}
@@ -169,8 +169,8 @@ def test_calls_of():
 
 
 @dataclass(frozen=True)
-class Told:
-    """Something that is told of a call; `version` of what a callback carries."""
+class CallReport:
+    """A report about a call; `version` is that of a callback."""
 
     kind: str
     call: str
@@ -178,70 +178,70 @@ class Told:
 
 
 HAPPENED = (
-    Told("begins", ONE),
-    Told("callback", ONE, 1),
-    Told("callback", ONE, 2),
-    Told("over", ONE),
-    Told("begins", TWO),
-    Told("callback", TWO, 3),
-    Told("over", TWO),
+    CallReport("begins", ONE),
+    CallReport("callback", ONE, 1),
+    CallReport("callback", ONE, 2),
+    CallReport("over", ONE),
+    CallReport("begins", TWO),
+    CallReport("callback", TWO, 3),
+    CallReport("over", TWO),
 )
 ORDERS = st.lists(st.sampled_from(HAPPENED), max_size=8).flatmap(lambda more: st.permutations([*HAPPENED, *more]))
 
 
-def take(book, told, number, participants):
-    """Take one thing in; a call that begins is read from the API just now, so it is newer than all before."""
-    participant = caller(told.call, participant_id=participants[told.call])
-    if told.kind == "over":
-        return book.hang_up(told.call, participant)
-    if told.kind == "begins":
-        return book.see(participant, Version(3, 100 + number), call_sid=told.call)
-    return book.see(participant, Version(told.version, told.version))
+def take(state, report, number, participants):
+    """Take one report; a call that begins was just read from the API, so it is newer than everything before."""
+    participant = caller(report.call, participant_id=participants[report.call])
+    if report.kind == "over":
+        return state.hang_up(report.call, participant)
+    if report.kind == "begins":
+        return state.see(participant, Version(3, 100 + number), call_sid=report.call)
+    return state.see(participant, Version(report.version, report.version))
 
 
 @settings(max_examples=600)
 @given(ORDERS, st.sampled_from([{ONE: "p1", TWO: "p2"}, {ONE: "p1", TWO: "p1"}]))
 def test_each_call_is_announced_once(order, participants):
-    """In any order, with any repetition: at most once, and once if it was told of, in time, before its end.
+    """In any order, with any repetition: at most once, and once if it was reported, in time, before its end.
 
     A callback is in time unless the same participant is known from something newer: that is what stale means.
     """
-    book, joined, expected, over = Book(), {ONE: 0, TWO: 0}, set(), set()
+    state, joined, expected, over = CommittedState(), {ONE: 0, TWO: 0}, set(), set()
     newest = {}
-    for number, told in enumerate(order):
-        who, before = participants[told.call], len(book.entries)
-        take(book, told, number, participants)
-        new = [entry for entry in book.entries[before:] if entry.type == "participant.joined"]
-        joined[told.call] += len(new)
-        version = Version(3, 100 + number) if told.kind == "begins" else Version(told.version, told.version)
-        if told.kind == "over":
-            over.add(told.call)
-        elif told.call not in over and version >= newest.get(who, version):
-            expected.add(told.call)
+    for number, report in enumerate(order):
+        who, before = participants[report.call], len(state.entries)
+        take(state, report, number, participants)
+        new = [entry for entry in state.entries[before:] if entry.type == "participant.joined"]
+        joined[report.call] += len(new)
+        version = Version(3, 100 + number) if report.kind == "begins" else Version(report.version, report.version)
+        if report.kind == "over":
+            over.add(report.call)
+        elif report.call not in over and version >= newest.get(who, version):
+            expected.add(report.call)
             newest[who] = version
     assert all(count <= 1 for count in joined.values())
     assert {call for call, count in joined.items() if count} == expected
-    assert len({entry.id for entry in book.entries}) == len(book.entries)
+    assert len({entry.id for entry in state.entries}) == len(state.entries)
 
 
 @settings(max_examples=300)
 @given(ORDERS, st.sampled_from([{ONE: "p1", TWO: "p2"}, {ONE: "p1", TWO: "p1"}]))
-def test_nobody_is_left_on_the_line(order, participants):
-    """When all calls are over nobody is there, and whoever had joined has left after the last time."""
-    book = Book()
-    for number, told in enumerate(order):
-        take(book, told, number, participants)
+def test_no_caller_stays_after_the_last_call(order, participants):
+    """When all calls are over every announced caller has left."""
+    state = CommittedState()
+    for number, report in enumerate(order):
+        take(state, report, number, participants)
     for participant_id in set(participants.values()):
-        marker = book.marker(participant_id)
+        marker = state.marker(participant_id)
         assert marker is None or not marker.is_announced
-        kinds = [entry.type for entry in book.entries if entry.subject == participant_id]
+        kinds = [entry.type for entry in state.entries if entry.subject == participant_id]
         assert not kinds or kinds[-1] == "participant.left"
-    assert not [name for name in book.fields if name.startswith("a:")]
+    assert not [name for name in state.fields if name.startswith("a:")]
 
 
-def test_versions_of_facts_are_not_those_of_ends(book):
-    """The end of a call has our time; what Twilio tells of the next one is not older because of that."""
-    book.see(caller(ONE), Version(1, 1), call_sid=ONE)
-    book.hang_up(ONE, caller(ONE), Version(10**9, 10**9))
-    assert book.see(caller(TWO), Version(2, 2)) is Result.JOINED
+def test_the_end_of_a_call_leaves_versions_alone(state):
+    """The end of a call has our time and does not make Twilio's next report stale."""
+    state.see(caller(ONE), Version(1, 1), call_sid=ONE)
+    state.hang_up(ONE, caller(ONE), Version(10**9, 10**9))
+    assert state.see(caller(TWO), Version(2, 2)) is Result.JOINED
     assert make_fact().call_sid is None

@@ -1,4 +1,4 @@
-"""What participants say: heard once, whoever tells of it, from whom was announced, until the conversation closes."""
+"""Communications: published once, by whichever source first, from announced authors, until the closing."""
 
 from dataclasses import replace
 
@@ -19,7 +19,6 @@ from router.core.ledger.communications import (
 )
 from router.core.ledger.marker import Claim, fields_for
 from router.core.timestamps import to_text
-from tests.core.book import Book, read_draft
 from tests.core.builders import (
     CUSTOMER,
     DESK,
@@ -32,45 +31,46 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
+from tests.core.committed import CommittedState, read_draft
 
 CALL_SID = "CA00000000000000000000000000000001"
 WHATSAPP = Address("WHATSAPP", "whatsapp:+14155550101")
 
 
 @pytest.fixture
-def book():
+def state():
     """A conversation in which p1 is announced."""
-    book = Book()
-    ledger = book.open()
+    state = CommittedState()
+    ledger = state.open()
     ledger.note_recipient(DESK)
-    book.commit(ledger)
-    book.see(make_participant(name="Ana"))
-    return book
+    state.commit(ledger)
+    state.see(make_participant(name="Ana"))
+    return state
 
 
 def message(text="hi", sid=MESSAGE_SID):
-    """Return what a received message says."""
+    """Return the fact of a received message."""
     return from_message(replace(make_message(sid=sid), content=Content(text)))
 
 
-def told(text="hi", **changes):
-    """Return what the API's callback says of a communication."""
+def reported(text="hi", **changes):
+    """Return the fact of a communication in an API callback."""
     return from_communication(make_communication(content={"type": "TEXT", "text": text}, **changes))
 
 
-def heard(book):
-    """Return the texts that were published, in order."""
-    return [entry.data.communication.text for entry in book.entries if type(entry.data) is CommunicationData]
+def published(state):
+    """Return the published texts, in order."""
+    return [entry.data.communication.text for entry in state.entries if type(entry.data) is CommunicationData]
 
 
 # --- the entry ------------------------------------------------------------------------------------
 
 
-def test_entry_of_a_message(book):
-    """The holder gets who said what from where; of the participant what needs no call."""
+def test_entry_of_a_message(state):
+    """The entry has author, address, recipient and content, and of the participant what needs no API call."""
     content = Content("hi", media=(Medium("image/jpeg", "https://example.com/ME1"), Medium()))
-    assert book.hear(replace(message(), content=content, created_at="2026-01-07T11:59:59Z"))
-    entry = book.entries[-1]
+    assert state.publish(replace(message(), content=content, created_at="2026-01-07T11:59:59Z"))
+    entry = state.entries[-1]
     data = entry.data
     assert (entry.type, entry.subject, data.target, data.reason) == (
         "communication.received",
@@ -96,8 +96,8 @@ def test_entry_of_a_message(book):
     assert [one.address for one in data.participant.addresses] == [CUSTOMER.value]
 
 
-def test_entry_of_a_communication(book):
-    """What the API tells is all there: its id, the kind, the time; our side comes from the ledger."""
+def test_entry_of_a_communication(state):
+    """The API's id, type and time are in the entry; our side comes from the ledger."""
     fact = from_communication(
         make_communication(
             content={"type": "TRANSCRIPTION", "text": "hello", "transcription": {"confidence": 0.9}},
@@ -106,8 +106,8 @@ def test_entry_of_a_communication(book):
             recipients=[{"channel": "CHAT", "address": "desk"}, {"channel": "SMS", "participantId": "p9"}],
         )
     )
-    assert book.hear(fact)
-    data = book.entries[-1].data
+    assert state.publish(fact)
+    data = state.entries[-1].data
     shown = data.communication
     assert (shown.id, shown.channel_id, shown.type, shown.text) == ("c1", CALL_SID, "TRANSCRIPTION", "hello")
     assert shown.created_at == "2026-01-07T12:00:00Z"
@@ -124,55 +124,55 @@ def test_entry_of_a_communication(book):
         pytest.param("", 0, ("", False), id="no text"),
     ],
 )
-def test_text_is_cut_at_the_limit(book, text, limit, expected):
-    """A text that is too long is cut and says so."""
-    book.hear(message(text), limit)
-    shown = book.entries[-1].data.communication
+def test_text_is_cut_at_the_limit(state, text, limit, expected):
+    """A text over the limit is cut and marked as cut."""
+    state.publish(message(text), limit)
+    shown = state.entries[-1].data.communication
     assert (shown.text, shown.is_text_cut) == expected
 
 
-def test_text_that_its_source_has_cut_says_so(book):
-    """A mail whose end was left out at the door is no whole text, however short it is here."""
-    book.hear(replace(message(), content=Content("hi", is_cut=True)))
-    assert book.entries[-1].data.communication.is_text_cut
+def test_a_text_cut_by_its_source_is_marked(state):
+    """A text that the receiver has cut is marked as cut, however short it is."""
+    state.publish(replace(message(), content=Content("hi", is_cut=True)))
+    assert state.entries[-1].data.communication.is_text_cut
 
 
 @pytest.mark.parametrize("content", [None, {}, {"type": "TEXT", "text": 7}, {"type": None, "text": None}], ids=str)
-def test_content_that_is_no_text(book, content):
-    """Whatever the content is, that something was said is told."""
-    assert book.hear(from_communication(make_communication(content=content)))
-    assert (book.entries[-1].data.communication.type, heard(book)) == ("TEXT", [""])
+def test_content_without_text_is_published(state, content):
+    """A communication is published whatever its content is."""
+    assert state.publish(from_communication(make_communication(content=content)))
+    assert (state.entries[-1].data.communication.type, published(state)) == ("TEXT", [""])
 
 
 # --- once -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)], ids=str)
-def test_every_telling_of_one_message_is_heard_once(book, order):
-    """Message, callback with its SID, and callback by id alone: whichever is first, the pair that knows both joins."""
-    tellings = [message(), told(channel_id=MESSAGE_SID), told()]
+def test_every_report_of_one_message_is_published_once(state, order):
+    """In any order, reports that share a name make one entry."""
+    reports = [message(), reported(channel_id=MESSAGE_SID), reported()]
     for index in order:
-        assert book.hear(tellings[index])
+        assert state.publish(reports[index])
     alone = {0, 2} == {order[0], order[1]}  # these two have no name in common
-    assert len(heard(book)) == (2 if alone else 1)
+    assert len(published(state)) == (2 if alone else 1)
 
 
-def test_id_is_equal_over_sources(book):
-    """The message and its callback make the same entry, whoever is faster; another message makes another."""
+def test_id_is_equal_over_sources(state):
+    """A message and its callback make the same entry id; another message makes another."""
     ids = []
-    for fact in (message(), told(channel_id=MESSAGE_SID), message(sid="SM2")):
-        other = Book()
+    for fact in (message(), reported(channel_id=MESSAGE_SID), message(sid="SM2")):
+        other = CommittedState()
         other.see(recipient=DESK)
-        other.hear(fact)
+        other.publish(fact)
         ids.append(other.entries[-1].id)
     assert ids[0] == ids[1] != ids[2]
-    assert ids[0] not in {entry.id for entry in book.entries}
+    assert ids[0] not in {entry.id for entry in state.entries}
 
 
-def test_two_tellings_in_one_commit_are_one_entry(book):
-    """In a batch the ledger itself sees that it is the same, and claims all of the names."""
-    ledger = book.open()
-    for fact in (message(), told(channel_id=MESSAGE_SID)):
+def test_two_reports_in_one_commit_are_one_entry(state):
+    """Two reports in one ledger make one entry that claims all names."""
+    ledger = state.open()
+    for fact in (message(), reported(channel_id=MESSAGE_SID)):
         assert take_communication(ledger, fact, text_limit=100)
     (entry,) = ledger.entries
     assert ledger.claims[entry.id] == Claim((MESSAGE_SID, "c1"), LIFE)
@@ -186,27 +186,27 @@ def test_two_tellings_in_one_commit_are_one_entry(book):
     is_seen=st.booleans(),
 )
 def test_every_communication_is_written_as_its_models_would_write_it(text, media, is_cut, sent_at, is_seen):
-    """Any text and media are published, and Book.commit finds the bytes that the models would write."""
-    book = Book()
+    """Any text and media are published, and CommittedState.commit finds the bytes that the models would write."""
+    state = CommittedState()
     if is_seen:
-        book.see(make_participant(name="Ana"), recipient=DESK)
+        state.see(make_participant(name="Ana"), recipient=DESK)
     else:
-        book.fields = {"target": "ai-agent", "reason": "default", f"a:{CUSTOMER.key}": "p1"}
+        state.fields = {"target": "ai-agent", "reason": "default", f"a:{CUSTOMER.key}": "p1"}
     content = Content(text, is_cut=is_cut, media=tuple(media))
-    book.hear(from_message(replace(make_message(sid=MESSAGE_SID), content=content, sent_at=sent_at)), limit=10)
-    entry = book.entries[-1]
+    state.publish(from_message(replace(make_message(sid=MESSAGE_SID), content=content, sent_at=sent_at)), limit=10)
+    entry = state.entries[-1]
     assert type(entry.data) is CommunicationData
     assert (entry.source, entry.subject, entry.data.target) == ("/participant-router/router", "p1", "ai-agent")
     assert entry.time == to_text(make_cause().received_at)
 
 
-def test_two_messages_are_two_entries_and_no_change(book):
-    """Nothing but entries: whoever else commits meanwhile is not in the way."""
-    before = dict(book.fields)
-    assert book.hear(message("one"))
-    assert book.hear(message("two", sid="SM2"))
-    assert heard(book) == ["one", "two"]
-    assert book.fields == before
+def test_two_messages_are_two_entries_and_no_change(state):
+    """Communications change no field, so they conflict with no other commit."""
+    before = dict(state.fields)
+    assert state.publish(message("one"))
+    assert state.publish(message("two", sid="SM2"))
+    assert published(state) == ["one", "two"]
+    assert state.fields == before
 
 
 @pytest.mark.parametrize(
@@ -223,23 +223,23 @@ def test_two_messages_are_two_entries_and_no_change(book):
     ],
 )
 def test_names_of_a_communication(channel, channel_id, names):
-    """A channelId is a name where it is that of one message: a call has many utterances."""
+    """A channelId is a name only if it identifies one message: a call has many utterances."""
     author = {"channel": channel, "address": "x"}
     assert from_communication(make_communication(author=author, channel_id=channel_id)).names == names
 
 
-def test_mail_is_remembered_for_longer():
-    """Mails are repeated for days."""
+def test_names_of_a_mail_stay_claimed_for_longer():
+    """Mails are redelivered for days."""
     mail = make_message(Address("EMAIL", "ana@example.com"), Address("EMAIL", "desk@example.com"), "<m1@example.com>")
     assert from_message(mail).claim == Claim(("<m1@example.com>",), MAIL_LIFE)
     assert message().claim == Claim((MESSAGE_SID,), LIFE)
 
 
 def test_resource_id_names_a_message():
-    """A communication that was recorded from a message names it, whatever the channelId is."""
-    fact = told(resource_id=MESSAGE_SID, channel_id=MESSAGE_SID)
+    """The resource id of a message is a name, whatever the channelId is."""
+    fact = reported(resource_id=MESSAGE_SID, channel_id=MESSAGE_SID)
     assert fact.names == (MESSAGE_SID, "c1")
-    assert told(resource_id="GT1.3", channel_id=CALL_SID).names == ("c1",)
+    assert reported(resource_id="GT1.3", channel_id=CALL_SID).names == ("c1",)
 
 
 # --- who ------------------------------------------------------------------------------------------
@@ -253,71 +253,71 @@ def test_resource_id_names_a_message():
         pytest.param(make_fact(make_participant("p2", WHATSAPP), is_ours=True), id="our own side"),
     ],
 )
-def test_who_is_not_announced_is_not_heard(book, fact):
-    """Nobody's participants and our own side say nothing to the holder."""
-    ledger = book.open()
+def test_only_announced_participants_are_published(state, fact):
+    """Ignored participants and our own side publish nothing."""
+    ledger = state.open()
     ledger.take_participant(fact)
-    book.commit(ledger)
+    state.commit(ledger)
     author = {"channel": "WHATSAPP", "address": WHATSAPP.value, "participantId": "p2"}
-    assert not book.hear(told(author=author))
-    assert heard(book) == []
+    assert not state.publish(reported(author=author))
+    assert published(state) == []
 
 
-def test_our_own_side_at_a_customers_address_is_not_heard(book):
-    """An agent whom the API shows at the customer's address does not speak for the customer."""
+def test_our_own_side_at_a_customers_address_publishes_nothing(state):
+    """An agent that the API shows at the customer's address is not the customer."""
     agent = make_participant("p2", type="HUMAN_AGENT")
-    book.see(agent, decision=TO_NOBODY)
-    assert not book.hear(told(author={"channel": "SMS", "address": CUSTOMER.value, "participantId": "p2"}))
+    state.see(agent, decision=TO_NOBODY)
+    assert not state.publish(reported(author={"channel": "SMS", "address": CUSTOMER.value, "participantId": "p2"}))
 
 
 @pytest.mark.parametrize("participant_id", ["p2", "never seen", None])
-def test_author_is_found_by_its_address(book, participant_id):
-    """Another participant at an announced address is the one who was announced there."""
-    book.see(make_participant("p2", type="UNKNOWN"))
+def test_author_is_found_by_its_address(state, participant_id):
+    """An unannounced participant at an announced address is the announced one."""
+    state.see(make_participant("p2", type="UNKNOWN"))
     author = {"channel": "SMS", "address": "+1 (415) 555-0101", "participantId": participant_id}
-    assert book.hear(told(author=author))
-    assert book.entries[-1].subject == "p1"
+    assert state.publish(reported(author=author))
+    assert state.entries[-1].subject == "p1"
 
 
-def test_author_without_an_address(book):
-    """Who is named by id alone spoke from where it was announced."""
-    book.see(make_participant("p2", WHATSAPP, Address("CHAT", "ana")), decision=TO_PEOPLE)
+def test_author_without_an_address(state):
+    """An author known by id only has the address that it was announced at."""
+    state.see(make_participant("p2", WHATSAPP, Address("CHAT", "ana")), decision=TO_PEOPLE)
     for channel, expected in (("CHAT", ("CHAT", "ana")), ("", ("WHATSAPP", "+14155550101"))):
-        fact = told(channel, author={"channel": channel, "participantId": "p2"}, id=f"c-{channel}")
-        assert book.hear(fact)
-        assert (book.entries[-1].data.channel, book.entries[-1].data.address) == expected
-    assert book.entries[-1].data.target == "ai-agent", "the holder's, not that of a later decision"
+        fact = reported(channel, author={"channel": channel, "participantId": "p2"}, id=f"c-{channel}")
+        assert state.publish(fact)
+        assert (state.entries[-1].data.channel, state.entries[-1].data.address) == expected
+    assert state.entries[-1].data.target == "ai-agent", "the holder's, not that of a later decision"
 
 
-def test_type_is_not_known_where_the_marker_was_not_read(book):
-    """A message is heard with what was read for it: nothing more is asked for."""
-    ledger = book.open(known=frozenset(fields_for((), [CUSTOMER])))
+def test_without_the_marker_the_type_is_null(state):
+    """A message is published from the fields read for it; no further read is made."""
+    ledger = state.open(known=frozenset(fields_for((), [CUSTOMER])))
     assert take_communication(ledger, message(), text_limit=10)
     assert read_draft(ledger.entries[0]).data.participant.type is None
 
 
 def test_communication_without_an_author():
-    """Nobody said it."""
+    """A communication without an author makes no fact."""
     assert from_communication(make_communication(author=None)) is None
 
 
-def test_who_has_left_is_not_heard_until_coming_back(book):
-    """A stay ends with what is said in it."""
-    book.lose(version=2)
-    assert not book.hear(told())
-    book.see(version=3)
-    assert book.hear(told())
-    assert [kind.partition(".")[2] for kind in book.types] == ["joined", "left", "joined", "received"]
+def test_a_participant_who_left_publishes_nothing_until_it_returns(state):
+    """Communications are published during a stay only."""
+    state.lose(version=2)
+    assert not state.publish(reported())
+    state.see(version=3)
+    assert state.publish(reported())
+    assert [kind.partition(".")[2] for kind in state.types] == ["joined", "left", "joined", "received"]
 
 
-def test_nothing_is_heard_after_the_closing(book):
-    """CLOSED is final for what is said, too."""
-    book.tell(version=2, status="CLOSED")
-    assert not book.hear(message())
-    assert not book.hear(told())
-    assert book.types[-1] == "conversation.closed"
+def test_nothing_is_published_after_the_closing(state):
+    """CLOSED is final for communications too."""
+    state.report(version=2, status="CLOSED")
+    assert not state.publish(message())
+    assert not state.publish(reported())
+    assert state.types[-1] == "conversation.closed"
 
 
-def test_find_author_of_a_stranger(book):
-    """Who was never seen at an address where nobody is announced is nobody."""
-    assert find_author(book.open(), told(author={"channel": "SMS", "address": "+1"})) is None
+def test_an_unknown_author_is_not_found(state):
+    """An unknown participant at an address without an announcement has no author."""
+    assert find_author(state.open(), reported(author={"channel": "SMS", "address": "+1"})) is None

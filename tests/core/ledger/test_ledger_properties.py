@@ -1,4 +1,4 @@
-"""What holds for any facts about a conversation, in any order, however often each is repeated."""
+"""Properties of the ledger for any facts, in any order, with any repetitions."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.events import Change, Version
 from router.core.ledger.marker import Result
-from tests.core.book import Book
 from tests.core.builders import (
     CUSTOMER,
     TO_AI,
@@ -20,6 +19,7 @@ from tests.core.builders import (
     make_fact,
     make_participant,
 )
+from tests.core.committed import CommittedState
 
 pytestmark = pytest.mark.promise(3)
 
@@ -35,8 +35,8 @@ DECISIONS = {"p1": TO_AI, "p2": TO_PEOPLE, "p3": TO_AI, "p4": TO_NOBODY}
 
 
 @dataclass(frozen=True)
-class Told:
-    """One thing that Twilio tells of a participant."""
+class Report:
+    """One report of Twilio about a participant."""
 
     participant_id: str
     change: Change
@@ -48,136 +48,136 @@ class Told:
         """Newer facts rank higher; of two equally new ones the removal does."""
         return (self.version, self.change is Change.REMOVED)
 
-    def take(self, book, **changes):
-        """Apply it and return the result and the entries that it made."""
-        before = len(book.entries)
+    def take(self, state, **changes):
+        """Apply the report; return the result and the entries that it made."""
+        before = len(state.entries)
         participant = make_participant(self.participant_id, *ADDRESSES[self.participant_id], name=self.name)
-        take = book.lose if self.change is Change.REMOVED else book.see
+        take = state.lose if self.change is Change.REMOVED else state.see
         result = take(participant, self.version, DECISIONS[self.participant_id], **changes)
-        return result, book.entries[before:]
+        return result, state.entries[before:]
 
 
 VERSIONS = st.builds(Version, st.integers(1, 4), st.integers(1, 4))
 
 
-def tellings(participants=tuple(ADDRESSES)):
-    """Return facts, some of them several times, in any order."""
-    told = st.builds(
-        Told, st.sampled_from(participants), st.sampled_from(list(Change)), VERSIONS, st.sampled_from("ab")
+def reports(participants=tuple(ADDRESSES)):
+    """Return reports, some of them repeated, in any order."""
+    report = st.builds(
+        Report, st.sampled_from(participants), st.sampled_from(list(Change)), VERSIONS, st.sampled_from("ab")
     )
-    lists = st.lists(told, min_size=1, max_size=10)
+    lists = st.lists(report, min_size=1, max_size=10)
     return lists.flatmap(lambda facts: st.permutations(facts + facts[: len(facts) // 2]))
 
 
-def present(book):
-    """Return the markers of those who are announced and present."""
-    markers = {one: book.marker(one) for one in ADDRESSES}
+def present(state):
+    """Return the markers of the announced participants that are present."""
+    markers = {one: state.marker(one) for one in ADDRESSES}
     return {one: marker for one, marker in markers.items() if marker and marker.is_present and marker.target}
 
 
 @settings(max_examples=400)
-@given(tellings())
-def test_entries_tell_a_story_that_can_be_true(facts):
-    """Per participant, entries go joined, updates, left, and again from the beginning; no id is published twice."""
-    book = Book()
+@given(reports())
+def test_entries_of_a_participant_are_in_a_possible_order(facts):
+    """Per participant, entries go joined, updates, left, and again; no id is published twice."""
+    state = CommittedState()
     for fact in facts:
-        fact.take(book)
+        fact.take(state)
     for participant_id in ADDRESSES:
         is_there = False
-        for entry in (one for one in book.entries if one.subject == participant_id):
+        for entry in (one for one in state.entries if one.subject == participant_id):
             assert is_there == (entry.type != "participant.joined")
             is_there = entry.type != "participant.left"
-        assert is_there == (participant_id in present(book))
-    assert len({entry.id for entry in book.entries}) == len(book.entries)
-    assert all(entry.subject != "p4" for entry in book.entries)
+        assert is_there == (participant_id in present(state))
+    assert len({entry.id for entry in state.entries}) == len(state.entries)
+    assert all(entry.subject != "p4" for entry in state.entries)
 
 
 @settings(max_examples=400)
-@given(tellings())
+@given(reports())
 def test_stale_facts_are_silent(facts):
-    """A fact that is older than another one that was taken about its participant changes nothing."""
-    book, newest = Book(), {}
+    """A fact older than another one taken about its participant changes nothing."""
+    state, newest = CommittedState(), {}
     for fact in facts:
-        before = dict(book.fields)
-        result, entries = fact.take(book)
+        before = dict(state.fields)
+        result, entries = fact.take(state)
         if fact.participant_id in newest and fact.rank < newest[fact.participant_id]:
-            assert (result, entries, book.fields) == (Result.STALE, [], before)
+            assert (result, entries, state.fields) == (Result.STALE, [], before)
         newest[fact.participant_id] = max(fact.rank, newest.get(fact.participant_id, fact.rank))
 
 
 @settings(max_examples=400)
-@given(tellings())
+@given(reports())
 def test_the_newest_fact_says_who_is_present(facts):
-    """In the end a participant is present if the newest fact about it says so, in whatever order they came."""
-    book = Book()
+    """In the end a participant is present if its newest fact says so, in whatever order they came."""
+    state = CommittedState()
     for fact in facts:
-        fact.take(book)
+        fact.take(state)
     for participant_id in {fact.participant_id for fact in facts}:
         newest = max(fact.rank for fact in facts if fact.participant_id == participant_id)
-        assert book.marker(participant_id).is_present == (not newest[1])
-        assert book.marker(participant_id).version == newest[0]
+        assert state.marker(participant_id).is_present == (not newest[1])
+        assert state.marker(participant_id).version == newest[0]
 
 
 @settings(max_examples=400)
-@given(tellings())
+@given(reports())
 def test_no_address_has_two_announced_participants(facts):
-    """At no time are two participants present that were announced at one address."""
-    book = Book()
+    """At no time are two present participants announced at one address."""
+    state = CommittedState()
     for fact in facts:
-        fact.take(book)
-        keys = [key for marker in present(book).values() for key in marker.addresses]
+        fact.take(state)
+        keys = [key for marker in present(state).values() for key in marker.addresses]
         assert len(keys) == len(set(keys))
-        for participant_id, marker in present(book).items():
-            assert all(book.fields[f"a:{key}"] == participant_id for key in marker.addresses)
-        assert sum(name.startswith("a:") for name in book.fields) == len(keys)
+        for participant_id, marker in present(state).items():
+            assert all(state.fields[f"a:{key}"] == participant_id for key in marker.addresses)
+        assert sum(name.startswith("a:") for name in state.fields) == len(keys)
 
 
-@given(tellings())
+@given(reports())
 def test_the_first_target_holds(facts):
-    """All entries of a conversation go to one target, with one reason: that of the first."""
-    book = Book()
+    """All entries of a conversation have the target and the reason of the first."""
+    state = CommittedState()
     for fact in facts:
-        fact.take(book)
-    assert len({(entry.data.target, entry.data.reason) for entry in book.entries}) <= 1
+        fact.take(state)
+    assert len({(entry.data.target, entry.data.reason) for entry in state.entries}) <= 1
 
 
-@given(tellings(("p1",)), st.randoms(use_true_random=False))
+@given(reports(("p1",)), st.randoms(use_true_random=False))
 def test_a_stay_has_one_id(facts, random):
-    """A participant's first stay has the same entry id in every order in which facts may come, from every source."""
+    """A participant's first stay has the same entry id for every order of facts and every source."""
     ids = []
     for source in ("conversations", "messaging"):
-        book = Book()
+        state = CommittedState()
         for fact in facts:
-            fact.take(book, cause=make_cause(source=source, received_at=random.randrange(10**15)))
-        ids += [entry.id for entry in book.entries if entry.type == "participant.joined"][:1]
+            fact.take(state, cause=make_cause(source=source, received_at=random.randrange(10**15)))
+        ids += [entry.id for entry in state.entries if entry.type == "participant.joined"][:1]
         random.shuffle(facts)
     assert len(set(ids)) <= 1
 
 
-@given(tellings(), st.data())
+@given(reports(), st.data())
 def test_a_lost_race_is_repeated_without_a_trace(facts, data):
-    """A fact whose commit was lost, to a crash or to somebody faster, ends as if it had been taken once."""
-    book, other = Book(), Book()
+    """A fact whose commit was lost, by a crash or a conflict, ends as if it had been taken once."""
+    state, other = CommittedState(), CommittedState()
     for fact in facts:
         for _ in range(data.draw(st.integers(0, 2))):
-            book.open().take_participant(make_fact(make_participant(fact.participant_id), fact.version))
-        assert fact.take(book)[0] == fact.take(other)[0]
-    assert (book.fields, book.entries) == (other.fields, other.entries)
+            state.open().take_participant(make_fact(make_participant(fact.participant_id), fact.version))
+        assert fact.take(state)[0] == fact.take(other)[0]
+    assert (state.fields, state.entries) == (other.fields, other.entries)
 
 
-@given(tellings(), tellings(), VERSIONS)
+@given(reports(), reports(), VERSIONS)
 def test_nothing_follows_the_closing(before, after, version):
-    """Once a conversation is closed, no fact about it changes or publishes anything."""
-    book = Book()
+    """After the closing no fact changes or publishes anything."""
+    state = CommittedState()
     for fact in before:
-        fact.take(book)
-    was_held = book.fields.get("target") is not None
-    book.tell(version.updated_at, status="CLOSED")
-    assert [entry.type for entry in book.entries].count("conversation.closed") == was_held
-    fields, entries = dict(book.fields), list(book.entries)
+        fact.take(state)
+    was_held = state.fields.get("target") is not None
+    state.report(version.updated_at, status="CLOSED")
+    assert [entry.type for entry in state.entries].count("conversation.closed") == was_held
+    fields, entries = dict(state.fields), list(state.entries)
     for fact in after:
-        assert fact.take(book)[0] in {Result.GONE, Result.STALE}
-    ledger = book.open()
+        assert fact.take(state)[0] in {Result.GONE, Result.STALE}
+    ledger = state.open()
     ledger.take_conversation(make_conversation(status="CLOSED"), version, make_cause())
-    book.commit(ledger)
-    assert (book.fields, book.entries) == (fields, entries)
+    state.commit(ledger)
+    assert (state.fields, state.entries) == (fields, entries)

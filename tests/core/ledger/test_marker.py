@@ -1,4 +1,4 @@
-"""Markers: what is remembered of a participant, and what counts as a difference."""
+"""Markers: the stored fields of a participant, and which differences count."""
 
 import pytest
 from hypothesis import given
@@ -20,7 +20,7 @@ from tests.core.builders import CUSTOMER, DESK, make_fact, make_participant
 
 
 def test_field_names():
-    """The fields of a conversation's hash are stored data: their names stay."""
+    """The fields of a conversation's hash are stored data: their names do not change."""
     assert participant_field("p1") == "p:p1"
     assert address_field(CUSTOMER.key) == "a:SMS|+14155550101"
     assert recipient_field("SMS") == "r:SMS"
@@ -53,8 +53,8 @@ BASE = make_participant("p1", CUSTOMER, DESK, name="Ana", profile_id="mem_1", up
         pytest.param(BASE.model_copy(update={"name": "mem_1", "profile_id": "Ana"}), id="swapped"),
     ],
 )
-def test_digest_tells_differences(other):
-    """Name, type, profile and addresses are what `participant.updated` is about."""
+def test_the_digest_covers_what_updates_report(other):
+    """Name, type, profile and addresses change the digest."""
     assert digest_of(other) != digest_of(BASE)
 
 
@@ -66,8 +66,8 @@ def test_digest_tells_differences(other):
         pytest.param(BASE.model_copy(update={"conversation_id": ""}), id="where-it-was-read"),
     ],
 )
-def test_digest_tells_nothing_else(other):
-    """Times, the order of addresses and the place of reading are no difference."""
+def test_the_digest_covers_nothing_else(other):
+    """Times, the order of addresses and the source do not change the digest."""
     assert digest_of(other) == digest_of(BASE)
 
 
@@ -79,7 +79,7 @@ def test_digest_is_total(name, value):
 
 @pytest.mark.parametrize(("is_ours", "was_ours"), [(False, False), (True, False), (False, True)])
 def test_marker_of_a_present_participant(is_ours, was_ours):
-    """A marker has the fact's version, the keys of the addresses once each, and stays ours once it was."""
+    """A marker has the fact's version and distinct address keys, and stays ours once it was."""
     participant = make_participant("p1", CUSTOMER, Address("SMS", "+1 415 555 0101"), DESK, type=None)
     fact = make_fact(participant, Version(5, 6), is_ours=is_ours)
     marker = make_marker(participant, fact, stay=2, target="ai-agent", was_ours=was_ours)
@@ -96,7 +96,7 @@ def test_marker_of_a_present_participant(is_ours, was_ours):
 
 
 def test_marker_round_trip():
-    """A marker reads back as it was written, and fields of a later release are ignored."""
+    """A marker reads back as written, and fields of a later release are ignored."""
     marker = Marker(version=Version(5, 6), digest="d", type="CUSTOMER", stay=2, target="ai-agent", addresses=("a", "b"))
     assert Marker.model_validate_json(marker.model_dump_json()) == marker
     assert Marker.model_validate_json(marker.model_dump_json()[:-1] + ',"mood":"good"}') == marker

@@ -1,4 +1,4 @@
-"""Forms: what is in them as bytes and as text, and what of them is signed; the usual ones are read like all others."""
+"""Forms as bytes, as text and as signed bytes; usual forms are parsed like all others."""
 
 from urllib.parse import parse_qsl, quote_from_bytes, urlencode
 
@@ -36,13 +36,13 @@ PARAMETERS = st.lists(st.tuples(st.one_of(FIELD, st.sampled_from(["From", "Body"
     ],
 )
 def test_parse_form(body, pairs):
-    """A body is split into decoded pairs, in order, with blanks and repeats and whatever bytes they hold."""
+    """A body is split into decoded pairs, in order, with blank values, repetitions and any bytes."""
     assert list(parse_form(body)) == pairs
 
 
 @given(st.one_of(FIELD, PARAMETERS.map(urlencode)))
 def test_parse_form_agrees_with_the_standard_library(text):
-    """For input that is UTF-8, urllib finds the same names and values."""
+    """For UTF-8 input urllib finds the same names and values."""
     pairs = parse_form(text.encode())
     try:
         decoded = [(name.decode(), value.decode()) for name, value in pairs]
@@ -58,7 +58,7 @@ def test_parse_form_is_total(body):
 
 
 def test_parse_form_has_a_bound():
-    """As many parameters as no webhook has are refused before any work is done on them."""
+    """Too many parameters are refused before any of them is parsed."""
     assert len(parse_form(b"&".join([b"a=1"] * MAX_PARAMETERS))) == MAX_PARAMETERS
     with pytest.raises(UnreadableError, match="parameters"):
         parse_form(b"&".join([b"a=1"] * (MAX_PARAMETERS + 1)))
@@ -68,12 +68,12 @@ def test_parse_form_has_a_bound():
 
 
 def post(*pairs):
-    """Return the form of these pairs, as it is posted."""
+    """Return the form of these pairs, as posted."""
     return parse_form(b"&".join(b"=".join(quote_from_bytes(part, safe="").encode() for part in pair) for pair in pairs))
 
 
 def test_text():
-    """Parameters become text, blanks and non-ASCII included."""
+    """Parameters become text, blank and non-ASCII values included."""
     form = post((b"From", b"+14155550101"), (b"Body", "Olá 👋".encode()), (b"ToCity", b""))
     assert form.read() == {"From": "+14155550101", "Body": "Olá 👋", "ToCity": ""}
     assert form.read({"From", "ToCity", "Digits"}) == {"From": "+14155550101", "ToCity": ""}
@@ -81,7 +81,7 @@ def test_text():
 
 
 def test_first_of_repeated():
-    """Of a repeated parameter the first value counts, also where it is blank."""
+    """Of a repeated parameter the first value counts, even if it is blank."""
     form = post((b"From", b""), (b"From", b"+14155550101"))
     assert form.read() == form.read({"From"}) == {"From": ""}
     assert form.get("From") == ""
@@ -97,15 +97,15 @@ def test_first_of_repeated():
     ],
 )
 def test_not_utf_8(pair, shown):
-    """What is not UTF-8 is refused by the name of the parameter, shortened, and without its value."""
+    """A parameter that is not UTF-8 is refused by its shortened name, without its value."""
     form = post((b"From", b"+14155550101"), pair)
     with pytest.raises(UnreadableError, match=shown) as caught:
         form.read()
     assert "secret" not in str(caught.value)
 
 
-def test_what_is_not_utf_8_spoils_only_what_needs_it():
-    """Parameters that are asked for by name are read beside others that are no text; one looked at is never refused."""
+def test_other_parameters_are_readable_beside_invalid_ones():
+    """Reading parameters by name ignores others that are not UTF-8; `get` never refuses."""
     form = post((b"CallSid", b"CA1"), (b"Digits", b"\xff"), (b"CallSid", b"CA2"))
     assert form.read({"CallSid", "From"}) == {"CallSid": "CA1"}
     assert (form.get("CallSid"), form.get("Digits"), form.get("From")) == ("CA1", "\ufffd", "")
@@ -119,7 +119,7 @@ some_bytes = st.binary() | st.sampled_from(PARTS)
 
 @given(st.lists(st.tuples(some_bytes.filter(bool), some_bytes)))
 def test_reading_raises_nothing_else(pairs):
-    """Any bytes are text, each for itself, or refused."""
+    """Any parameters are text or refused with UnreadableError."""
     form = post(*pairs)
     assert list(form) == pairs
     try:
@@ -132,13 +132,13 @@ def test_reading_raises_nothing_else(pairs):
 
 
 @given(st.lists(st.tuples(some_bytes, some_bytes)), PARAMETERS)
-def test_what_is_signed_is_a_sorted_set_of_pairs(pairs, params):
-    """Also of a usual form, where it is made of texts: code points and UTF-8's bytes have one order."""
+def test_the_signed_bytes_are_a_sorted_set_of_pairs(pairs, params):
+    """Usual forms, made of texts, have the same order: code points sort like UTF-8 bytes."""
     for form in (post(*pairs), parse_form(urlencode(params).encode())):
         assert form.signed() == signed(list(form)) == b"".join(name + value for name, value in sorted(set(form)))
 
 
-def test_what_is_no_form_has_nothing():
-    """JSON has no parameters."""
+def test_a_body_that_is_no_form_has_no_parameters():
+    """NO_FORM has no parameters."""
     assert (list(NO_FORM), len(NO_FORM), NO_FORM.signed(), NO_FORM.get("From"), NO_FORM.read()) == ([], 0, b"", "", {})
     assert list(Form({"From": "+1"})) == [(b"From", b"+1")]

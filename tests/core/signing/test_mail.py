@@ -1,4 +1,4 @@
-"""Signatures of mail webhooks: the provider's, over time and body, in chunks; and Basic credentials instead."""
+"""Signatures of mail webhooks over time and body, in chunks; and Basic credentials instead."""
 
 from base64 import b64encode
 from itertools import pairwise
@@ -37,7 +37,7 @@ OTHER_KEY = encode_key(PRIVATE)
 
 
 def is_accepted(*chunks, keys=(PUBLIC_KEY,), timestamp=TIMESTAMP, signature=SIGNATURE, now=NOW, max_age=600):
-    """Tell whether a body that comes in `chunks` passes."""
+    """Return whether a body in `chunks` is accepted."""
     try:
         running = MailVerifier(keys, max_age=max_age).begin(timestamp, signature, now=now)
         for chunk in chunks:
@@ -49,14 +49,14 @@ def is_accepted(*chunks, keys=(PUBLIC_KEY,), timestamp=TIMESTAMP, signature=SIGN
 
 
 def test_known_signature():
-    """The known signature is right for its time and body, whole or byte by byte."""
+    """The known signature is valid for its time and body, whole or byte by byte."""
     assert is_accepted(BODY)
     assert is_accepted(*(BODY[at : at + 1] for at in range(len(BODY))))
 
 
 @given(st.integers(0, len(BODY) - 1), st.integers(1, 255))
 def test_any_changed_byte(at, change):
-    """The signature is wrong for the body with any byte changed."""
+    """The signature is invalid for the body with any byte changed."""
     assert not is_accepted(BODY[:at] + bytes([BODY[at] ^ change]) + BODY[at + 1 :])
 
 
@@ -76,19 +76,19 @@ def test_any_changed_byte(at, change):
         pytest.param({"signature": "A" * 100_000}, id="huge"),
     ],
 )
-def test_what_must_fail(changes):
-    """Whatever else than the right time, key and signature is refused."""
+def test_anything_else_is_refused(changes):
+    """Any other time, key or signature is refused."""
     assert not is_accepted(BODY, **changes)
 
 
 @pytest.mark.parametrize("body", [BODY.replace(b"\r\n", b"\n"), b"", BODY + b"\n"], ids=["lf", "empty", "more"])
 def test_other_bodies(body):
-    """A body whose line ends were changed on the way is another body."""
+    """A body whose line ends were changed is another body."""
     assert not is_accepted(body)
 
 
 def test_rotation():
-    """During a rotation both keys are right, in either order, and so is white space that was pasted with them."""
+    """During a rotation both keys are valid, in either order, with or without pasted white space."""
     keys = [f" {OTHER_KEY[:20]}\n{OTHER_KEY[20:]}\n", PUBLIC_KEY]
     assert is_accepted(BODY, keys=keys)
     assert is_accepted(BODY, keys=keys[::-1])
@@ -96,7 +96,7 @@ def test_rotation():
 
 @given(st.binary(max_size=300), st.integers(0, 10**12 - 1), st.lists(st.integers(0, 300), max_size=5))
 def test_round_trip(body, time, cuts):
-    """What is signed is accepted, in whatever chunks it comes, and a longer body is not."""
+    """A signed body is accepted in any chunks, and a longer one is not."""
     signature = b64encode(PRIVATE.sign(str(time).encode() + body, ec.ECDSA(SHA256()))).decode()
     edges = [0, *sorted(cuts), len(body)]
     chunks = [body[start:end] for start, end in pairwise(edges)]
@@ -117,19 +117,19 @@ def test_round_trip(body, time, cuts):
     ],
 )
 def test_window(seconds, max_age, accepted):
-    """A time outside the window is refused, in both directions, unless the window is switched off."""
+    """A time outside the window is refused in both directions, unless the window is disabled."""
     assert is_accepted(BODY, now=NOW + seconds, max_age=max_age) == accepted
 
 
-def test_age_that_does_not_matter():
-    """Without a time to compare with, as in a replay, any age will do; a wrong signature will not."""
+def test_a_replay_skips_the_age_check():
+    """Without a current time any age is accepted; a wrong signature is not."""
     assert is_accepted(BODY, now=None, max_age=0)
     assert not is_accepted(BODY + b"x", now=None, max_age=0)
 
 
 @given(st.binary(min_size=60, max_size=70), st.sampled_from(["=", "==", "\n", " "]))
 def test_one_signature_has_one_spelling(body, end):
-    """Padding or white space where none belongs makes it another text, which is refused like any other."""
+    """A signature with excess padding or white space is refused."""
     signature = b64encode(PRIVATE.sign(b"1" + body, ec.ECDSA(SHA256()))).decode()
     options = {"keys": [OTHER_KEY], "timestamp": "1", "max_age": None}
     assert is_accepted(body, signature=signature, **options)
@@ -151,8 +151,8 @@ def test_one_signature_has_one_spelling(body, end):
         pytest.param("1767229999", SIGNATURE, "signed 4399 s ahead, outside", id="ahead"),
     ],
 )
-def test_refused_before_the_body(timestamp, signature, reason):
-    """What can be told from the headers is refused before a byte of the body is read, with its reason."""
+def test_bad_headers_are_refused_before_the_body(timestamp, signature, reason):
+    """Missing or malformed headers are refused before any of the body is read."""
     with pytest.raises(SignatureError, match=reason):
         MailVerifier([PUBLIC_KEY], max_age=600).begin(timestamp, signature, now=NOW)
 
@@ -169,7 +169,7 @@ def test_refused_before_the_body(timestamp, signature, reason):
     ],
 )
 def test_wrong_keys(key):
-    """A key that is no P-256 public key stops the start, named by its position and not by its text."""
+    """A key that is not a P-256 public key stops the start, named by position and not by its text."""
     with pytest.raises(SettingsError) as caught:
         MailVerifier([key, PUBLIC_KEY, key], max_age=None)
     assert [problem.split(" is ")[0] for problem in caught.value.problems] == [
@@ -195,7 +195,7 @@ def encode_basic(text):
     ],
 )
 def test_right_credentials(header):
-    """During a rotation both credentials are right."""
+    """During a rotation both credentials are valid."""
     BasicVerifier(("sendgrid:old", "sendgrid:new")).verify(header)
 
 
@@ -215,14 +215,14 @@ def test_right_credentials(header):
     ],
 )
 def test_wrong_credentials(header, reason):
-    """Whatever else is refused, and the error says whether credentials are missing or wrong."""
+    """Anything else is refused, and the error says whether credentials are missing or wrong."""
     with pytest.raises(SignatureError, match=reason):
         BasicVerifier(("sendgrid:new", ":", "")).verify(header)
 
 
 @given(st.text(st.characters()))
 def test_any_header(header):
-    """Whatever text stands in the header, nothing but the project's own error comes out."""
+    """Any text in the header raises SignatureError or is accepted, nothing else."""
     with pytest.raises(SignatureError):
         BasicVerifier(("sendgrid:new",)).verify(header)
 

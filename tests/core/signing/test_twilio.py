@@ -1,4 +1,4 @@
-"""Signatures: what Twilio signs is accepted, and nothing else; Twilio's own validator is the judge."""
+"""Twilio's signatures: valid ones are accepted and nothing else, judged by Twilio's own validator."""
 
 import json
 from hashlib import sha256
@@ -40,14 +40,14 @@ def encode(pairs):
 
 
 def split(url):
-    """Return the base of a URL and the path and query that would be on the wire."""
+    """Return the base of a URL, and its path and query as on the wire."""
     parts = urlsplit(url)
     base = f"{parts.scheme}://{parts.netloc}"
     return base, url[len(base) :].partition("#")[0].encode()
 
 
 def is_accepted(url, signature, *, pairs=(), body=None, token="12345", configured=None):
-    """Tell whether a webhook to `url` passes, where `configured` (default: the URL's own base) is what Twilio calls."""
+    """Return whether a webhook to `url` is accepted if Twilio calls `configured` (default: the URL's own base)."""
     base, raw_path = split(url)
     verifier = Verifier(base_urls(configured or base), (token,))
     try:
@@ -68,14 +68,14 @@ def by_id(*, algorithm=None):
 
 @pytest.mark.parametrize("vector", by_id())
 def test_sign_makes_known_signatures(vector):
-    """Every known signature, with either algorithm, is what `sign` makes of its URL and parameters."""
+    """`sign` makes every known signature, with either algorithm."""
     signature = sign(vector["token"], vector["url"].encode(), to_pairs(vector["params"]), vector["algorithm"])
     assert signature == vector["signature"]
 
 
 @pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
 def test_known_signatures_are_accepted(vector):
-    """Every known signature of an auth token is accepted, from the parameters as they arrive on the wire."""
+    """Every known signature of an auth token is accepted, from the parameters as on the wire."""
     body = None if vector["body"] is None else vector["body"].encode()
     params = vector["params"]
     pairs = parse_form(encode(params.items() if isinstance(params, dict) else params))
@@ -83,8 +83,8 @@ def test_known_signatures_are_accepted(vector):
 
 
 @pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA1"))
-def test_known_signatures_prove_one_token_only(vector):
-    """A right signature under another token is refused."""
+def test_known_signatures_are_valid_for_one_token_only(vector):
+    """A valid signature is refused under another token."""
     body = None if vector["body"] is None else vector["body"].encode()
     assert not is_accepted(
         vector["url"], vector["signature"], pairs=to_pairs(vector["params"]), body=body, token=vector["token"] + "6"
@@ -93,7 +93,7 @@ def test_known_signatures_prove_one_token_only(vector):
 
 @pytest.mark.parametrize("vector", by_id(algorithm="HMAC_SHA256"))
 def test_auth_tokens_sign_with_sha1_only(vector):
-    """A signature of a shared key with SHA-256 is no signature of an auth token."""
+    """A SHA-256 signature is not valid for an auth token."""
     body = None if vector["body"] is None else vector["body"].encode()
     assert not is_accepted(
         vector["url"], vector["signature"], pairs=to_pairs(vector["params"]), body=body, token=vector["token"]
@@ -132,8 +132,8 @@ def params_of(vector_id):
         pytest.param("wss://example.com/ws", [], "RMKrDnlKcrzEPTw7B4L41XGq/yY=", id="scheme"),
     ],
 )
-def test_signatures_of_something_else(url, pairs, signature):
-    """The signature of a request that was changed on its way is refused."""
+def test_signatures_of_another_request_are_refused(url, pairs, signature):
+    """A signature is refused if the request was changed on its way."""
     assert not is_accepted(url, signature, pairs=pairs)
 
 
@@ -155,7 +155,7 @@ SIGNED_PORTS = {
     ],
 )
 def test_ports(configured, signed, accepted):
-    """A signature is right with and without the configured port, a default port may be written or not, others not."""
+    """A signature is valid with and without the configured port and a default port; other ports are refused."""
     is_right = is_accepted(
         "https://example.com/hook",
         SIGNED_PORTS[signed],
@@ -183,13 +183,13 @@ def test_ports(configured, signed, accepted):
     ],
 )
 def test_bases(public_base_url, bases):
-    """The bases of a public URL are the URL itself and the one with or without its port, bare of all else."""
+    """The bases of a public URL are the URL itself and the one with or without its port, without other parts."""
     assert base_urls(public_base_url) == tuple(base.encode() for base in bases)
 
 
 @pytest.mark.parametrize("missing", [None, ""], ids=["none", "empty"])
 def test_missing_signature(missing):
-    """Without a signature a webhook is refused, and the error says that it is missing."""
+    """A webhook without a signature is refused as such."""
     verifier = Verifier(base_urls("https://example.com"), ("12345",))
     with pytest.raises(SignatureError, match="is missing"):
         verifier.verify_form(b"/hook", NO_FORM, missing)
@@ -199,14 +199,14 @@ def test_missing_signature(missing):
 @example("\ud800")
 @example("\udcff")
 def test_any_other_signature_is_refused(text):
-    """Whatever text stands in the header, it is accepted or refused, and only the right one is accepted."""
+    """Any text in the header is accepted or refused, and only the valid signature is accepted."""
     assume(text.strip() != "QO6CIMdDxc8F64NFV/mqRN55Hyo=")
     assert not is_accepted("https://example.com/hook", text, pairs=[(b"From", b"+1")])
 
 
 @pytest.mark.parametrize("token", ["old-token", "new-token"])
 def test_rotation(token):
-    """During a rotation both tokens are right."""
+    """During a rotation both tokens are valid."""
     verifier = Verifier(base_urls("https://example.com"), ("old-token", "new-token"))
     verifier.verify_form(b"/hook", NO_FORM, sign(token, b"https://example.com/hook"))
 
@@ -218,7 +218,7 @@ def test_no_token_accepts_nothing():
 
 
 def test_unknown_algorithm():
-    """An algorithm that Twilio does not use is the caller's mistake."""
+    """An algorithm that Twilio does not use raises ValueError."""
     with pytest.raises(ValueError, match="HMAC_MD5"):
         sign("12345", b"https://example.com/hook", (), "HMAC_MD5")
 
@@ -239,7 +239,7 @@ def test_unknown_algorithm():
     ],
 )
 def test_json_body_must_be_the_signed_one(query, body, reason):
-    """A JSON body is protected by the hash in the signed URL only, so each way around it is refused."""
+    """The hash in the signed URL is a JSON body's only protection: every way around it is refused."""
     raw_path = f"/webhooks/conversations{query}".encode()
     signature = sign("12345", b"https://example.com" + raw_path)
     with pytest.raises(SignatureError, match=reason):
@@ -247,21 +247,21 @@ def test_json_body_must_be_the_signed_one(query, body, reason):
 
 
 def test_json_needs_a_signature_too():
-    """A right hash proves nothing without a right signature."""
+    """A correct hash without a valid signature is refused."""
     raw_path = b"/webhooks/conversations?bodySHA256=" + EVENT_HASH.encode()
     with pytest.raises(SignatureError, match="does not match"):
         Verifier(base_urls("https://example.com"), ("12345",)).verify_json(raw_path, EVENT_BODY.encode(), "forged")
 
 
 def test_hash_in_upper_case():
-    """The hash of a body is compared as a number, whichever case its letters have."""
+    """The hash of a body is compared without regard to case."""
     url = f"https://example.com/hook?bodySHA256={EVENT_HASH.upper()}"
     assert is_accepted(url, sign("12345", url.encode()), body=EVENT_BODY.encode())
 
 
 @given(TOKENS, PATHS, PARAMETERS)
 def test_forms_round_trip(token, path, params):
-    """What is signed is accepted, whatever the token, the path, the parameters and their order."""
+    """A signed form is accepted for any token, path, parameters and order."""
     url = f"https://hooks.example.com{path}"
     signature = sign(token, url.encode(), to_pairs(params))
     assert is_accepted(url, signature, pairs=parse_form(encode(reversed(params))), token=token)
@@ -271,7 +271,7 @@ def test_forms_round_trip(token, path, params):
 
 @given(TOKENS, st.binary(max_size=200), st.binary(max_size=8), st.sampled_from(["?", "?tenant=a&"]))
 def test_json_round_trip(token, body, change, query):
-    """A body passes under the hash that was signed with it, and a body that was changed does not."""
+    """A body is accepted with its signed hash, and refused when changed."""
     url = f"https://hooks.example.com/webhooks/conversations{query}bodySHA256={sha256(body).hexdigest()}"
     signature = sign(token, url.encode())
     assert is_accepted(url, signature, body=body, token=token)
@@ -280,7 +280,7 @@ def test_json_round_trip(token, body, change, query):
 
 @given(TOKENS, PATHS, PARAMETERS, st.sampled_from(["HMAC_SHA1", "HMAC_SHA256"]))
 def test_sign_agrees_with_twilio(token, path, params, algorithm):
-    """Twilio's library computes the same signature, of duplicates, blanks and every script alike."""
+    """Twilio's library computes the same signature, with repetitions, blanks and any script."""
     url = f"https://hooks.example.com{path}"
     expected = RequestValidator(token).compute_signature(url, MultiDict(params), algorithm)
     assert sign(token, url.encode(), to_pairs(params), algorithm) == expected
@@ -295,7 +295,7 @@ def test_sign_agrees_with_twilio(token, path, params, algorithm):
     PARAMETERS,
 )
 def test_verify_agrees_with_twilio(token, signed_port, port, scheme, params, others):
-    """Twilio's library accepts and refuses the same forms, with every port on either side."""
+    """Twilio's library accepts and refuses the same forms, with any port on either side."""
     signature = sign(token, f"{scheme}://hooks.example.com{signed_port}/hook".encode(), to_pairs(params))
     url = f"{scheme}://hooks.example.com{port}/hook"
     judge = RequestValidator(token)
@@ -320,13 +320,13 @@ SMS_FORM = parse_form(encode(SMS_PAIRS))
 
 
 def named(key="webhooks_sharedkey_1", algorithm="HMAC_SHA256"):
-    """The header that names a shared key and an algorithm."""
+    """Return the header that names a shared key and an algorithm."""
     return f"key={key},algorithm={algorithm}"
 
 
 @pytest.mark.parametrize("algorithm", ["HMAC_SHA256", "HMAC_SHA1"])
-def test_a_shared_key_signs_with_the_algorithm_that_is_named(algorithm):
-    """A request that names a shared key is right with its secret, on both algorithms, form and JSON."""
+def test_a_shared_key_signs_with_the_named_algorithm(algorithm):
+    """A request that names a shared key is valid with its secret and algorithm, form and JSON."""
     verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
     signature = sign("sharedsecret", SMS_URL, SMS_PAIRS, algorithm)
     verifier.verify_form(b"/twilio/sms", SMS_FORM, signature, named(algorithm=algorithm))
@@ -347,8 +347,8 @@ def test_a_shared_key_signs_with_the_algorithm_that_is_named(algorithm):
         pytest.param("sharedsecret", "HMAC_SHA256", None, "does not match", id="not named"),
     ],
 )
-def test_a_token_never_makes_up_for_a_shared_key(token, algorithm, header, word):
-    """Known key and allowed algorithm, or it is refused; there is no falling back."""
+def test_a_token_never_replaces_a_shared_key(token, algorithm, header, word):
+    """Without a known key and an allowed algorithm the request is refused; there is no fallback."""
     verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
     with pytest.raises(SignatureError, match=word):
         verifier.verify_form(b"/twilio/sms", SMS_FORM, sign(token, SMS_URL, SMS_PAIRS, algorithm), header)

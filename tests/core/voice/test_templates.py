@@ -1,4 +1,4 @@
-"""Voice templates: what is left out, how values are escaped, and all that stops the start."""
+"""Voice templates: omitted parts, escaping, and every mistake that stops the start."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def answer(templates, target=Target.AI_AGENT, **values):
 
 
 def test_shipped_templates_start_out_of_the_box():
-    """With no setting people take all calls, in a queue; a note says what the AI agent lacks, with file and line."""
+    """Without settings people take all calls, in a queue; a note names what the AI agent lacks."""
     templates = read_templates(SHIPPED, QUEUE)
     (note,) = templates.notes
     assert note.startswith("voice/ai-agent.xml:13: {{relay_url}} has no value: set ROUTER_VOICE_RELAY_URL")
@@ -77,7 +77,7 @@ def test_shipped_ai_agent():
 
 
 def test_shipped_human_agent_with_a_workflow():
-    """With a workflow TaskRouter gets the call, with its attributes, and no queue's name."""
+    """With a workflow TaskRouter gets the call with its attributes, and no queue's name."""
     enqueue = answer(read_templates(SHIPPED, ALL), Target.HUMAN_AGENT, handoff_data='{"a":"b"}').find("Enqueue")
     assert enqueue.attrib == {"workflowSid": WORKFLOW}
     assert enqueue.text is None
@@ -94,7 +94,7 @@ def test_shipped_human_agent_with_a_workflow():
 
 @pytest.mark.parametrize("target", Target)
 def test_a_known_conversation_is_named_instead_of_the_configuration(target):
-    """Twilio takes either attribute: the conversation's id where it is known."""
+    """Twilio takes either attribute: the conversation's id if it is known."""
     root = answer(read_templates(SHIPPED, ALL), target, conversation_id="conv_conversation_1")
     (attached,) = [one for one in root.iter() if one.tag in {"ConversationRelay", "Transcription"}]
     assert attached.get("conversationId") == "conv_conversation_1"
@@ -108,8 +108,8 @@ EVERYWHERE = """<Response><Say voice="{{from}}">a {{from}} b</Say>
 
 
 @given(st.text(max_size=50))
-def test_values_are_escaped_for_where_they_stand(value):
-    """Whatever a value is, the document is well-formed and holds it, but for what XML cannot hold."""
+def test_values_are_escaped_for_their_place(value):
+    """With any value the document is well-formed and contains it, except for what XML cannot contain."""
     root = answer(load(EVERYWHERE), **{"from": value})
     shown = "".join(one for one in value if one in "\t\n\r" or (one >= " " and one not in "\ufffe\uffff"))
     say = root.find("Say")
@@ -119,24 +119,24 @@ def test_values_are_escaped_for_where_they_stand(value):
 
 
 def test_long_values_are_cut():
-    """A value has an end, so that an answer has one."""
+    """Long values are cut, so that an answer is bounded."""
     assert len(load(EVERYWHERE).answer(Target.AI_AGENT, {"from": "1" * 1_000_000})) < 20_000
 
 
 def test_values_are_not_templates():
-    """Braces in a value are text: nobody can read another variable by what he calls himself."""
+    """Braces in a value are text: a caller's name cannot read another variable."""
     say = answer(load("<Response><Say>{{from}}</Say></Response>"), **{"from": "{{account_id}}"}).find("Say")
     assert say.text == "{{account_id}}"
 
 
 def test_an_attribute_of_empty_variables_is_left_out():
-    """Only where nothing else is in it."""
+    """An attribute is left out only if it consists of empty variables."""
     text = '<Response><Say voice="{{conversation_id}}" loop="{{conversation_id}}1" language="">a</Say></Response>'
     assert answer(load(text)).find("Say").attrib == {"loop": "1", "language": ""}
 
 
 def test_rejecting():
-    """Where there are no templates every call is rejected, whoever would take it."""
+    """Without templates every call is rejected, for any target."""
     for target in (*Target, None):
         assert [one.tag for one in answer(REJECTING, target)] == ["Reject"]
     assert REJECTING.attaching == frozenset()
@@ -146,8 +146,8 @@ def test_rejecting():
 # --- what stops the start -------------------------------------------------------------------------
 
 
-def test_all_problems_at_once():
-    """One start shows all that is wrong in all files, each with file and line."""
+def test_all_problems_are_reported_at_once():
+    """One start reports every mistake in all files, each with file and line."""
     found = problems(
         ai_agent="<Response>\n<Conect/>\n<Say>{{frm}}</Say></Response>",
         human_agent="<Response>",
@@ -188,19 +188,19 @@ def test_all_problems_at_once():
     ],
 )
 def test_one_problem(text, line, words):
-    """What would cost a call is found at the start, with its line, and where a setting is missing with its name."""
+    """Mistakes that would cost calls are found at the start, with line and, if one is missing, setting."""
     (found,) = problems(human_agent=text)
     assert found.startswith(f"voice/human-agent.xml:{line}: ")
     assert words in found
 
 
 def test_a_setting_that_no_template_uses_is_noted():
-    """Somebody set it for something."""
+    """A set variable that no template uses is noted."""
     (note,) = load(given=QUEUE | {"workflow_sid": WORKFLOW}).notes
     assert note == "ROUTER_VOICE_WORKFLOW_SID is set, but no voice template uses {{workflow_sid}}"
 
 
-def test_a_call_that_is_attached_to_nothing():
+def test_which_templates_attach_calls():
     """Only a template that names configuration or conversation puts calls into one."""
     assert load().attaching == frozenset()
     text = "<Response><Start><Transcription conversationConfiguration='c'/></Start></Response>"
@@ -208,14 +208,14 @@ def test_a_call_that_is_attached_to_nothing():
 
 
 def test_operator_variables_are_settings():
-    """Each of the operator's variables names a setting that exists and gives it."""
+    """Each of the operator's variables names an existing setting and gets its value."""
     settings = Settings(voice_relay_url=RELAY, voice_workflow_sid=WORKFLOW, voice_queue="q")
     assert settings.voice_variables.keys() == OPERATOR_VARIABLES.keys()
     assert set(OPERATOR_VARIABLES.values()) <= {variable_of(name) for name in Settings.model_fields}
     assert not CALL_VARIABLES.keys() & OPERATOR_VARIABLES.keys()
 
 
-def test_every_variable_is_told_where_operators_look():
-    """The first template lists all variables."""
+def test_the_first_template_lists_every_variable():
+    """The comment of ai-agent.xml lists all variables."""
     text = SHIPPED["ai-agent.xml"].decode()
     assert all(name in text for name in (*CALL_VARIABLES, *OPERATOR_VARIABLES, *OPERATOR_VARIABLES.values()))

@@ -1,4 +1,4 @@
-"""TwiML: lines, words and attributes are checked, against what Twilio's own library knows."""
+"""TwiML: lines, elements and attributes are checked, against Twilio's own library."""
 
 import ast
 import inspect
@@ -24,7 +24,7 @@ def problems(text):
 
 
 def test_reading_keeps_lines():
-    """Elements, attributes and texts know where they stand; comments are gone."""
+    """Elements, attributes and texts have their lines; comments are gone."""
     root = read_twiml(b'<Response>\n <!-- no -->\n <Say voice="alice"\n  language="en">a\n&amp; b</Say>\n</Response>')
     (say,) = [one for one in root.children if isinstance(one, Element)]
     assert (say.name, say.line) == ("Say", 3)
@@ -47,8 +47,8 @@ def test_reading_keeps_lines():
     ],
     ids=["unclosed", "empty", "two roots", "entity", "document type", "not utf-8", "too long"],
 )
-def test_no_document(raw, line, words):
-    """What is no plain, well-formed document is refused with its line."""
+def test_invalid_documents(raw, line, words):
+    """A document that is not plain, well-formed XML is refused with its line."""
     with pytest.raises(TwimlError, match=words) as caught:
         read_twiml(raw)
     assert caught.value.problem.line == line
@@ -77,14 +77,14 @@ def test_no_document(raw, line, words):
         ),
     ],
 )
-def test_slips(text, line, words):
-    """A slip that Twilio would pass over is named with its line, and with what was meant."""
+def test_names_that_twilio_ignores(text, line, words):
+    """A name that Twilio would ignore is reported with its line and a correction."""
     ((found, said),) = problems(text)
     assert (found, words in said) == (line, True), said
 
 
-def test_what_is_right_is_right():
-    """A document of many words has no problem; attributes of elements that are not listed are Twilio's to know."""
+def test_valid_documents():
+    """A document with many elements has no problem; attributes of unlisted elements are not checked."""
     text = """<Response><Say voice="x"><prosody rate="slow">a<break/></prosody></Say>
     <Gather numDigits="1"><Play/></Gather>
     <Dial callerId="+1"><Number sendDigits="1">+1</Number><Sip><Uri>sip:a@b</Uri></Sip></Dial></Response>"""
@@ -92,7 +92,7 @@ def test_what_is_right_is_right():
 
 
 def official():
-    """Return element: elements in it, and element: attributes, of Twilio's own library."""
+    """Return the children of each element, and its attributes, in Twilio's own library."""
     tree = ast.parse(inspect.getsource(voice_response))
     classes = {one.name: one for one in tree.body if isinstance(one, ast.ClassDef)}
     tags = {}
@@ -114,7 +114,7 @@ def official():
 
 @pytest.mark.parametrize("parent", sorted(official()[0]))
 def test_elements_are_those_of_the_official_library(parent):
-    """What Twilio's library can write is not refused here."""
+    """Every element that Twilio's library can write is allowed."""
     assert official()[0][parent] <= CHILDREN[parent]
 
 
@@ -123,13 +123,13 @@ def test_elements_are_those_of_the_official_library(parent):
     [("ConversationRelay", set()), ("Transcription", set()), ("Enqueue", {"name"}), ("Dial", {"number"})],
 )
 def test_attributes_are_those_of_the_official_library(element, content):
-    """No attribute that Twilio's library knows is refused; what it calls the content is text."""
+    """Every attribute that Twilio's library knows is allowed."""
     assert official()[1][element] - content <= ATTRIBUTES[element]
 
 
 @pytest.mark.parametrize("encoding", ["UTF-6", "rot13", "idna", "undefined"])
-def test_encoding_that_cannot_be_read(encoding):
-    """An encoding that Python does not have, or that is none of a text, is a problem of the first line."""
+def test_unknown_encodings(encoding):
+    """An encoding that Python does not have, or that is not for text, is a problem on line 1."""
     with pytest.raises(TwimlError, match=r"use UTF-8|well-formed") as caught:
         read_twiml(f'<?xml version="1.0" encoding="{encoding}"?>\n<Response/>'.encode())
     assert caught.value.problem.line == 1

@@ -22,7 +22,7 @@ def read_draft(draft):
     return entry
 
 
-class Book:
+class CommittedState:
     """The committed state of one conversation; a fresh ledger takes every fact, as in the worker."""
 
     def __init__(self):
@@ -54,12 +54,12 @@ class Book:
         self.claimed |= names
         return is_new
 
-    def hear(self, fact, limit=100):
+    def publish(self, fact, limit=100):
         """Take a communication; return whether its author is announced."""
         ledger = self.open()
-        is_heard = take_communication(ledger, fact, text_limit=limit)
+        is_published = take_communication(ledger, fact, text_limit=limit)
         self.commit(ledger)
-        return is_heard
+        return is_published
 
     def _take(self, method, *args):
         ledger = self.open()
@@ -82,7 +82,7 @@ class Book:
         self.commit(ledger)
         return outcome.result
 
-    def tell(self, version=1, **changes):
+    def report(self, version=1, **changes):
         """Take a conversation's resource."""
         return self._take(
             "take_conversation",
