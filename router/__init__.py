@@ -2,42 +2,42 @@
 
 The path of one event, and where to read it:
 
-    Twilio ── webhook ──► receiver/ingest.py     the path of one webhook; what is refused goes to the quarantine
-                            receiver/door.py     authentic? of which account? which key?   inbound/<source>.py: identify
-                            receiver/spool.py    a journal on disk that takes events while Redis cannot
-                            receiver/mail_door.py   the same for mails, which are read as they come
-                          streams/append.py      claim the key and append, atomically; then answer 200
+    Twilio ── webhook ──► receiver/ingest.py     one webhook from request to answer; a refused one is quarantined
+                            receiver/authentication.py   authentic? whose account? which key?   inbound/: identify
+                            receiver/spool/      the journal on disk that takes events while Redis cannot
+                          streams/store/append.py   claim the key and append, atomically; then answer 200
                             receiver/voice.py    a call: answered with TwiML, from the policy and config/voice
-      inbound stream ───► streams/reader.py      FastStream, batches; streams/window.py: how many at once, in order
-                            streams/turns.py     ... and in order over all workers
-                          worker/quick.py        what is known already: routes, ledgers, commit, in a few round trips
-                          worker/slow.py         the rest: ask the Conversations API, commit, one event at a time
-                            inbound/<source>.py  normalize: raw bytes to an event (core/events.py)
-                            core/policy.py       who shall take it, and why
-                            core/resolution.py   which participant: a generator of API requests (core/requests.py)
-                            core/call_resolution.py  the same for calls, which worker/calls.py waits for
-                            core/classic_resolution.py  for classic conversations, which worker/classic.py applies
-                            conversations/v2.py  performs them, v1.py the classic ones
-                            core/ledger.py       what is committed, and what this adds: stale? known? new?
-                            core/call_ledger.py  which call a stay belongs to, and that it is over
-                            core/communications.py  what was said, once, whoever tells of it
-                          streams/store.py       one script: ledger and entries together, or neither
-                          streams/gathering.py   commands of many tasks in one pipeline; streams/wire.py: less for each
-                            worker/reconciler.py what lost callbacks did not tell, found by looking; worker/recovery.py
+      inbound stream ───► streams/consuming/     reader, window, claims: how many at once, in which order
+                          worker/batches.py      what is known already: a whole batch in a few round trips
+                          worker/singles.py      the rest, one at a time: ask the API, commit   worker/calls.py
+                            inbound/             normalize: raw bytes to an event (core/events.py)
+                            core/judging/        what the event means: one row of rules for each kind of event
+                            core/policy.py       the target, and the rule that decided
+                            core/resolution/     generators of API requests that find the participant
+                            conversations/       performs the requests
+                            core/ledger/         what is committed, and what this event adds
+                          streams/store/commits.py   one script: ledger and entries together, or neither
+                          worker/reconciler.py   what lost callbacks did not report, found by asking
       participants ─────► handlers/              consumers: join as AI agent or human agent, answer, assign
-      dead-letters        streams/consumer.py    what can never succeed ends here, with its reason
+      dead-letters        streams/consuming/     what can never succeed ends here, with its reason
 
-    core/           pure: addresses, events, participants, policy, resolution, ledger, signature, entries, keys, errors
-    inbound/        pure: one parser per event source, and the table of sources
-    conversations/  the client of the Conversations API: transport, repeats, limits, v2 and v1
-    streams/        Redis: append, read, claim, commit, give up, trim; the Lua scripts; one server, Sentinels, a Cluster
-    receiver/  worker/  ../handlers/    the processes of the Procfile
-    sandbox/        the offline Conversations API and the webhook simulator
-    settings.py     the only reader of the environment; its fields are in settings_model.py
-    logs.py  metrics.py    every name in one table
-    dev.py          all of it on one machine;  commands/: check, simulate, dead-letters, quarantine, ...
+Rooms, from the ground up; a test holds that imports only go down:
 
-To add an event source: inbound/__init__.py. A handler: handlers/app.py. A routing rule: config/routing.toml.
+    core/           rules without I/O: judging/ ledger/ resolution/ classic/ signing/ voice/
+    inbound/        one parser for each event source, and their table; no I/O either
+    logs.py  metrics.py  tasks.py     every name of a log event or metric in one table
+    conversations/  the client of the Conversations API, v2 and v1
+    streams/        Redis: client/ (one server, Sentinel, Cluster) store/ (scripts) consuming/
+    sandbox/        the offline Conversations API: v2/ classic/
+    settings/       the only reader of the environment and of the configuration folder
+    process/        event loop, signals, API clients, metrics port, supervisor
+    simulator/      makes and sends signed webhooks
+    receiver/  worker/      the processes `web` and `worker` of the Procfile
+    commands/  dev/         check, explain-signature, quarantine, dead-letters, ...; everything on one machine
+    ../handlers/            the processes `ai-agent` and `human-agent`
+
+To add an event source: inbound/__init__.py. A kind of event: core/judging/kinds.py. A handler: handlers/app.py. A routing
+rule: config/routing.toml.
 """
 
 __version__ = "0.1.0"
