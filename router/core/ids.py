@@ -1,7 +1,8 @@
-"""Ids of API v2: `<prefix>_` and 26 characters of lower-case Crockford base32 over a UUID version 7.
+"""The forms of Twilio's ids.
 
-The router treats ids as opaque. Only the sandbox, which makes ids, and the search for an id in an error text (a 409
-without its header) know this form.
+Ids of API v2 are `<prefix>_` and 26 characters of lower-case Crockford base32 over a UUID version 7. The router treats
+them as opaque: only the sandbox, which makes ids, and the search for an id in an error text (a 409 without its header)
+know this form. SIDs of all other APIs are two letters and 32 hexadecimal digits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+#: Pattern of the digits of a SID, behind its two letters.
+SID_DIGITS: Final = "[0-9a-fA-F]{32}"
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 _CONVERSATION: Final = re.compile(r"conv_conversation_[0-9a-z]{26}")
 

@@ -75,9 +75,7 @@ class Supervisor:
         output = self._output(name)
         env = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
         spawning = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(
-                *command, env=env, stdout=output, stderr=output, start_new_session=True
-            )
+            asyncio.create_subprocess_exec(*command, env=env, stdout=output, stderr=output, start_new_session=True)
         )
         try:
             self._running[name] = await asyncio.shield(spawning)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.accounts import Account, parse_shared_keys, parse_tokens
 from router.core.errors import SettingsError
+from router.core.ids import SID_DIGITS
 from router.settings.toml_lines import TomlLines, parse_toml
 from router.settings.values import without_version
 
@@ -32,8 +33,8 @@ ACCOUNTS_FILE: Final = "accounts.toml"
 #: ROUTER_ACCOUNTS_FILE for no file: the account of the TWILIO_ variables is the only one.
 NO_FILE: Final = "none"
 
-_SID: Final = re.compile(r"AC[0-9a-fA-F]{32}")
-_SERVICE_SID: Final = re.compile(r"IS[0-9a-fA-F]{32}")
+_SID: Final = re.compile(f"AC{SID_DIGITS}")
+_SERVICE_SID: Final = re.compile(f"IS{SID_DIGITS}")
 _URL: Final = re.compile(r"https?://[^\s/]+\S*")
 _DOMAIN: Final = re.compile(r"([^@\s]+@)?[^@\s]+")
 #: Variables are in capitals, so that a token, which is 32 hexadecimal digits, is not mistaken for one. Names that begin

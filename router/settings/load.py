@@ -64,7 +64,7 @@ def load(
     try:
         settings = Settings(**values)
     except ValidationError as error:
-        problems += [_problem(one["loc"], one["msg"]) for one in error.errors()]
+        problems += [_problem(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
     require = tuple(require)
     has_own = bool(values.get("twilio_account_sid")) or not (further.rows or further.is_broken)
     wanted = [name for name in require if has_own or name not in PER_ACCOUNT]
@@ -108,8 +108,21 @@ def _half_pair(values: Mapping[str, Any]) -> list[str]:
     return [f"{variable_of(other)} is not set, but {variable_of(given[0])} is: set both or neither"]
 
 
-def _problem(location: tuple[int | str, ...], message: str) -> str:
-    return f"{variable_of(str(location[0]))}: {message.removeprefix('Value error, ')}"
+#: The patterns of settings in words.
+_FORMS: Final = {
+    "twilio_account_sid": "must be AC and 32 hexadecimal digits",
+    "twilio_classic_service_sid": "must be IS and 32 hexadecimal digits",
+    "voice_workflow_sid": "must be WW and 32 hexadecimal digits",
+    "voice_relay_url": "must be a wss:// URL",
+    "namespace": "must be 1 to 64 letters, digits, dots, underscores or hyphens",
+    "log_format": "must be json or text",
+    "log_level": "must be debug, info, warning or error",
+}
+
+
+def _problem(name: str, kind: str, message: str) -> str:
+    text = _FORMS.get(name, message) if kind == "string_pattern_mismatch" else message.removeprefix("Value error, ")
+    return f"{variable_of(name)}: {text}"
 
 
 def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from router.core.accounts import Account, Accounts
 from router.core.events import SourceName
+from router.core.ids import SID_DIGITS
 from router.core.keys import Keys
 from router.core.refused import Bounds
 from router.settings.accounts_file import ACCOUNTS_FILE
@@ -49,13 +50,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    twilio_account_sid: str | None = Field(default=None, pattern=r"^AC[0-9a-fA-F]{32}$")
+    twilio_account_sid: str | None = Field(default=None, pattern=f"^AC{SID_DIGITS}$")
     twilio_auth_token: Annotated[tuple[SecretStr, ...], BeforeValidator(split_list)] = ()
     twilio_api_key: SecretStr | None = None
     twilio_api_secret: SecretStr | None = None
     twilio_conversation_configuration_id: str | None = Field(default=None, min_length=1)
     twilio_conversations_url: Annotated[str, AfterValidator(check_api_url)] = "https://conversations.twilio.com"
-    twilio_classic_service_sid: str | None = Field(default=None, pattern=r"^IS[0-9a-fA-F]{32}$")
+    twilio_classic_service_sid: str | None = Field(default=None, pattern=f"^IS{SID_DIGITS}$")
     redis_url: Annotated[SecretStr, AfterValidator(check_redis_url)] | None = None
     public_base_url: Annotated[str, AfterValidator(check_url)] | None = None
     port: int = Field(default=8080, ge=0, le=65535)
@@ -98,7 +99,7 @@ class Settings(BaseModel):
     api_concurrency: int = Field(default=256, ge=1, le=1000)
     api_timeout: float = Field(default=15.0, gt=0, le=300)
     voice_relay_url: str | None = Field(default=None, pattern=r"^wss://[^\s/]+")
-    voice_workflow_sid: str | None = Field(default=None, pattern=r"^WW[0-9a-fA-F]{32}$")
+    voice_workflow_sid: str | None = Field(default=None, pattern=f"^WW{SID_DIGITS}$")
     voice_queue: str = Field(default="callers", min_length=1, max_length=64)
     ai_agent_address: str | None = Field(default=None, min_length=1)
     ai_agent_name: str = "AI agent"

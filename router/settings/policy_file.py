@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from router.core.addresses import Channel
 from router.core.errors import PolicyError
 from router.core.events import SourceName
+from router.core.ids import SID_DIGITS
 from router.core.keys import Target
 from router.core.policy import ALL_DAYS, DAYS, Hours, Policy, Rule, canonical_recipient, covers
 from router.core.resources import ParticipantType
@@ -34,7 +35,7 @@ _WORDS: Final[dict[str, tuple[str, tuple[str, ...] | None]]] = {
 }
 _RULE_KEYS: Final = frozenset({"name", "target", "hours", *_WORDS})
 _HOURS_KEYS: Final = frozenset({"days", "from", "to", "time_zone"})
-_ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
+_ACCOUNT: Final = re.compile(f"AC{SID_DIGITS}")
 
 
 def read_policy(text: str, origin: str = "routing.toml") -> Policy:

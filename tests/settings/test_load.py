@@ -8,7 +8,7 @@ import pytest
 
 from router.core.errors import SettingsError
 from router.settings.environment import read_dotenv
-from router.settings.load import load
+from router.settings.load import _FORMS, load
 from router.settings.model import Settings, variable_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,6 +94,28 @@ def test_all_problems_are_reported_at_once(folder):
         "TWILIO_CONVERSATION_CONFIGURATION_ID is not set",
     ):
         assert any(word in problem for problem in problems), word
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("TWILIO_ACCOUNT_SID", "SK1", "must be AC and 32 hexadecimal digits"),
+        ("ROUTER_NAMESPACE", "a b", "must be 1 to 64 letters, digits, dots, underscores or hyphens"),
+        ("ROUTER_LOG_LEVEL", "loud", "must be debug, info, warning or error"),
+        ("ROUTER_VOICE_RELAY_URL", "https://h", "must be a wss:// URL"),
+        ("PUBLIC_BASE_URL", "hooks.example.com", "must be an http or https URL"),
+        ("PORT", "eighty", "Input should be a valid integer, unable to parse string as an integer"),
+    ],
+)
+def test_a_problem_says_what_the_value_must_be(folder, variable, value, problem):
+    """Patterns are described in words."""
+    assert problems_of(folder() | {variable: value}) == [f"{variable}: {problem}"]
+
+
+def test_every_pattern_is_described_in_words():
+    """Every setting with a pattern has a description of it."""
+    patterns = {name for name, field in Settings.model_fields.items() if "pattern=" in repr(field)}
+    assert patterns == set(_FORMS)
 
 
 def test_problems_repeat_no_value(folder):

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final
 from router.core.addresses import PREFIXES, Address, Channel, parse_address
 from router.core.classic.resources import ClassicConversation, ClassicParticipant, ClassicState, ParticipantConversation
 from router.core.events import Version
+from router.core.ids import SID_DIGITS
 from router.core.resources import Conversation, ConversationStatus, Participant, ParticipantAddress, ParticipantType
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from router.core.events import ClassicReported
 
-_SID: Final = re.compile(r"CH[0-9a-fA-F]{32}")
-_MEMBER_SID: Final = re.compile(r"MB[0-9a-fA-F]{32}")
+_SID: Final = re.compile(f"CH{SID_DIGITS}")
+_MEMBER_SID: Final = re.compile(f"MB{SID_DIGITS}")
 _PHONE: Final = re.compile(r"\+\d{6,15}|\d{3,8}", re.ASCII)
 _STATUSES: Final[dict[str, ConversationStatus]] = {
     ClassicState.INITIALIZING: ConversationStatus.ACTIVE,

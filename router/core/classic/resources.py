@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from router.core.addresses import Address, Channel, is_same, parse_address
 from router.core.errors import ConflictError
+from router.core.ids import SID_DIGITS
 from router.core.resources import Resource
 
 #: The member is in this conversation already (the second code: in a group MMS) and can be listed.
@@ -31,7 +32,7 @@ CONCURRENT: Final = frozenset({50213, 50349, 50391, 50419})
 #: As a field's value this removes the field: the API interprets the word.
 REMOVE: Final = "null"
 
-_CONVERSATION_SID: Final = re.compile(r"CH[0-9a-fA-F]{32}(?![0-9a-zA-Z])")
+_CONVERSATION_SID: Final = re.compile(f"CH{SID_DIGITS}(?![0-9a-zA-Z])")
 _PREFIX: Final[dict[str, str]] = {Channel.WHATSAPP: "whatsapp:", Channel.RCS: "rcs:"}
 #: Binding types whose channel has another name; for all others it is the type in upper case.
 _CHANNELS: Final = {"messenger": Channel.CHAT}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import Address, Channel
 from router.core.entries import show_address
 from router.core.events import Content, MessageReceived
+from router.core.ids import SID_DIGITS
 from router.core.ledger.marker import Claim, Marker, participant_field, read_marker
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
@@ -27,7 +28,7 @@ _DAY: Final = 86_400
 LIFE: Final = 2 * _DAY
 MAIL_LIFE: Final = 7 * _DAY
 #: The SID of one message: SMS and MMS (other channels use these too), or classic.
-_MESSAGE_SID: Final = re.compile(r"(?:SM|MM|IM)[0-9a-fA-F]{32}")
+_MESSAGE_SID: Final = re.compile(f"(?:SM|MM|IM){SID_DIGITS}")
 
 
 @value
