@@ -36,8 +36,8 @@ Rooms, from the ground up; a test holds that imports only go down:
     commands/  dev/         check, explain-signature, quarantine, dead-letters, ...; everything on one machine
     ../handlers/            the processes `ai-agent` and `human-agent`
 
-To add an event source: inbound/__init__.py. A kind of event: core/judging/kinds.py. A handler: handlers/app.py. A routing
-rule: config/routing.toml.
+To add an event source: inbound/__init__.py. A kind of event: core/judging/kinds.py. A handler: handlers/app.py.
+A routing rule: config/routing.toml.
 """
 
 __version__ = "0.1.0"

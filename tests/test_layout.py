@@ -259,7 +259,7 @@ UNUSED = {
     "router.conversations.v2:ConversationsV2.modify_participant": "the client has every operation",
     "router.inbound.rows:EventTypeRow.is_pattern": "the documentation's table of events",
     "router.inbound.table:to_markdown": "the documentation's table of events",
-    "router.receiver.answers:Ready.write_eof": "called by aiohttp",
+    "router.receiver.answers:SharedResponse.write_eof": "called by aiohttp",
     "router.receiver.connections:Connection.handle_error": "called by aiohttp",
     "router.simulator.voice:handoff": "",
     "router.streams.client.fast_connections:_Packing.pack_commands": "called by redis-py",
