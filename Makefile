@@ -1,4 +1,4 @@
-# Every target works on a machine with Python 3.11+ and nothing else; what a target needs is installed first.
+# Every target needs Python 3.11 or newer, and installs the rest first.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -7,45 +7,45 @@ ARGS   ?=
 SECONDS ?= 60
 EVENTS ?= 1000000
 
-# The tests start hundreds of processes, each of which would compile all modules where the shell forbids to keep them.
+# The tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE set, each would compile all modules again.
 test bench soak chaos: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help run test install lint types bench soak chaos fuzz audit schemas clean
 
-help:  ## what each target does
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample events through (ARGS=--once to end after them)
+run: $(VENV)/.runtime  ## start everything on embedded defaults and play sample events (ARGS=--once ends after them)
 	@$(BIN)/python -m router dev $(ARGS)
 
-test: $(VENV)/.development lint types  ## lint, types and the whole test suite against a real embedded server
+test: $(VENV)/.development lint types  ## lint, types and the whole test suite, against a real embedded server
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
-install: $(VENV)/.runtime  ## create .venv and install what running needs, from the lock
+install: $(VENV)/.runtime  ## create .venv and install the locked runtime packages
 
-lint: $(VENV)/.development  ## ruff: rules and formatting
+lint: $(VENV)/.development  ## check rules and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.development  ## mypy, strict
+types: $(VENV)/.development  ## check types with mypy, strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.development  ## measure, as ratios within one run
+bench: $(VENV)/.development  ## run the benchmarks, as ratios within one run
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
-soak: $(VENV)/.development  ## does the memory of any process grow over EVENTS=1000000 events? (a long run)
+soak: $(VENV)/.development  ## check that no process grows over EVENTS=1000000 events (takes long)
 	$(BIN)/python -m tests.benchmarks.soak --events $(EVENTS) $(ARGS)
 
 chaos: $(VENV)/.development  ## kill everything at random under load and account for every event (ROUNDS=n SEED=n repeat a schedule)
 	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some of them)
+fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)
 
-audit: $(VENV)-audit/.audit  ## look for known vulnerabilities of what the locks pin (2: could not ask)
+audit: $(VENV)-audit/.audit  ## look for known vulnerabilities in the locked packages (status 2: the service did not answer)
 	@$(VENV)-audit/bin/python -m tests.audit
 
-schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries again, from the models
+schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries
 	$(BIN)/python -m router schemas config/schemas
 
 clean:  ## remove the virtual environment and the state of `make run`

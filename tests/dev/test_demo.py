@@ -1,4 +1,4 @@
-"""What `dev` shows of entries as they arrive."""
+"""The demo of `dev`: entries are printed as they arrive."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.test_docs import an_entry
 
 
 @pytest.mark.parametrize("problem", [RedisError("away"), TimeoutError(), ConnectionRefusedError()])
-async def test_it_goes_on_following_when_redis_was_away(monkeypatch, tmp_path, capsys, problem):
-    """A Redis that does not answer for a while ends nothing: what arrives afterwards is shown."""
+async def test_entries_are_printed_after_an_outage_of_redis(monkeypatch, tmp_path, capsys, problem):
+    """An error while reading ends nothing; the entry that arrives next is printed."""
     answers = [problem, an_entry()]
 
     async def watch(*_):
