@@ -1,8 +1,8 @@
-"""One customer on every channel within a second, each told of by everybody who can, three times, in random order.
+"""One customer on every channel at once: all webhooks of all sources, each three times, in random order.
 
-What the grouping type demands comes of it: so many conversations, one participant for each channel, one
-`participant.joined` for each. Real receiver, two real workers, real Redis; the sandbox calls back. To add a channel:
-a row in CHANNELS.
+The result is the one that the grouping type requires: its number of conversations, and for each channel one participant
+and one `participant.joined`. Receiver, two workers and Redis are real; the sandbox sends status callbacks. To add a
+channel, add a row to CHANNELS.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from router.simulator.mail_keys import make_key, public_text
 from router.simulator.messages import SimulatedWebhook, message
 from router.simulator.voice import call, call_sid
 from tests.support.accounts import ACCOUNT, TOKEN
-from tests.support.post_office import Letter, PostOffice
 from tests.support.waiting import until
+from tests.support.webhook_shuffler import WebhookShuffler, WireWebhook
 from tests.worker.harness import WorkerHarness, options
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ SEEDS = range(4)
 
 @dataclass(frozen=True)
 class Channel:
-    """How one customer comes in on one channel: both addresses, and what Twilio sends by itself.
+    """The customer on one channel: both addresses, and the webhooks that Twilio sends.
 
-    `capture` is what the sandbox is told where Twilio takes the traffic in before we do. A call it always takes in, for
-    the answer says so.
+    `capture` completes the request to the sandbox that captures the traffic. A call is always captured, because the
+    response to its webhook asks for it.
     """
 
     customer: Address
@@ -64,7 +64,7 @@ class Channel:
 
 
 def a_call() -> Channel:
-    """A call: by its form webhook; that it is in a conversation only the sandbox's callbacks tell."""
+    """A call, by its form webhook; the sandbox's callbacks name its conversation."""
     customer, ours = Address("VOICE", PHONE), Address("VOICE", OURS)
     form = call(account_sid=ACCOUNT, sender=PHONE, recipient=OURS, sid=call_sid(PHONE, OURS))
     return Channel(customer, ours, (form,), {"body": None, "channelId": form.resource_id}, is_call=True)
@@ -93,14 +93,14 @@ CHANNELS = (
     a_call(),
     a_mail(),
 )
-#: Whether Twilio takes the traffic in by itself too, and as what: then status callbacks come of both.
+#: Whether the traffic is also captured, and with which participant types; each capture has status callbacks too.
 CAPTURES: dict[str, dict[str, str] | None] = {
     "not-captured": None,
     "captured": {},
     "captured-unknown": {"customerType": "UNKNOWN", "agentType": "UNKNOWN"},
 }
 
-#: What the channels of one conversation have in common, by grouping type.
+#: The key that channels of the same conversation share, by grouping type.
 GROUPS: dict[str, Callable[[Channel], object]] = {
     BY_ADDRESSES_AND_CHANNEL: lambda one: (one.customer.key, one.ours.canonical),
     BY_ADDRESSES: lambda one: (one.customer.canonical, one.ours.canonical),
@@ -109,32 +109,32 @@ GROUPS: dict[str, Callable[[Channel], object]] = {
 
 
 @dataclass
-class Scene:
-    """Everything that runs, and what is looked at afterwards."""
+class Deployment:
+    """The running parts."""
 
     harness: WorkerHarness
-    office: PostOffice
+    shuffler: WebhookShuffler
     sender: Sender
 
     def send(self, webhook: SimulatedWebhook) -> None:
-        self.office.bring(Letter(*self.sender.sign(webhook)))
+        self.shuffler.add(WireWebhook(*self.sender.sign(webhook)))
 
-    def let_capture(self, channel: Channel, types: dict[str, str]) -> None:
-        """Twilio takes the traffic in by itself, at a random moment."""
+    def capture(self, channel: Channel, types: dict[str, str]) -> None:
+        """Let the sandbox capture the traffic, at a random moment."""
         ends = {"channel": channel.customer.channel, "from": channel.customer.value, "to": channel.ours.value}
 
         async def act() -> None:
             await self.harness.api("POST", "/sandbox/capture", ends | channel.capture | types)
 
-        self.office.then(act)
+        self.shuffler.add_action(act)
 
-    async def is_quiet(self) -> bool:
-        """Whether nothing is on its way any more, nor can come: nobody is at work, nobody has anything to tell."""
-        delivered = self.office.answers.total()
+    async def is_done(self) -> bool:
+        """Tell whether nothing is in flight, and nothing more can come: no delivery, callback or entry is left."""
+        delivered = self.shuffler.answers.total()
         groups: Any = await self.harness.redis.xinfo_groups(self.harness.inbound.key)
         callbacks = await self.harness.api("GET", "/sandbox/callbacks")
         is_working = any(group["pending"] or group["lag"] for group in groups) or callbacks["pending"]
-        return not is_working and self.office.is_empty and self.office.answers.total() == delivered
+        return not is_working and self.shuffler.is_empty and self.shuffler.answers.total() == delivered
 
 
 async def serve(app: Application) -> web.AppRunner:
@@ -161,31 +161,28 @@ def sandbox_of(grouping: str, callback_url: str) -> Application:
 
 
 @asynccontextmanager
-async def playing(redis: Any, redis_url: str, grouping: str, seed: int) -> AsyncIterator[Scene]:
-    """Sandbox, post office, receiver and two workers while the block runs."""
+async def running(redis: Any, redis_url: str, grouping: str, seed: int) -> AsyncIterator[Deployment]:
+    """Run sandbox, shuffler, receiver and two workers while the block runs."""
 
-    def retell(letter: Letter) -> list[Letter]:
-        """Event Streams tells of the same resource as a status callback."""
-        event = streamed_callback(SimulatedWebhook(letter.path, "", "", letter.body), account_sid=ACCOUNT)
-        return [Letter(*sender.sign(event))]
+    def follow_up(callback: WireWebhook) -> list[WireWebhook]:
+        """Return the event of Event Streams about the resource of a status callback."""
+        event = streamed_callback(SimulatedWebhook(callback.path, "", "", callback.body), account_sid=ACCOUNT)
+        return [WireWebhook(*sender.sign(event))]
 
-    office = PostOffice(seed=seed, times=TIMES, retell=retell)
+    shuffler = WebhookShuffler(seed=seed, times=TIMES, follow_up=follow_up)
     runners = []
-    async with aiohttp.ClientSession() as session, office.open():
+    async with aiohttp.ClientSession() as session, shuffler.running():
         key = make_key()
-        sender = MailSender(receiver_url="", public_base_url=office.url, auth_token=TOKEN, private_key=key)
-        runners.append(await serve(sandbox_of(grouping, f"{office.url}/webhooks/conversations")))
+        sender = MailSender(receiver_url="", public_base_url=shuffler.url, auth_token=TOKEN, private_key=key)
+        runners.append(await serve(sandbox_of(grouping, f"{shuffler.url}/webhooks/conversations")))
         harness = WorkerHarness(redis, redis_url, runners[0], session)
-        runners.append(
-            await serve(
-                create_receiver(harness.settings(PUBLIC_BASE_URL=office.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key)))
-            )
-        )
-        office.receiver_url = url_of(runners[1])
-        own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration would name them
+        settings = harness.settings(PUBLIC_BASE_URL=shuffler.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key))
+        runners.append(await serve(create_receiver(settings)))
+        shuffler.receiver_url = url_of(runners[1])
+        own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration names them
         one, other = harness.make_resolver(own=own), harness.make_resolver(own=own)
         async with harness.consuming(one), harness.consuming(other):
-            yield Scene(harness, office, sender)
+            yield Deployment(harness, shuffler, sender)
         await harness.close()
         for runner in reversed(runners):
             await runner.cleanup()
@@ -193,12 +190,12 @@ async def playing(redis: Any, redis_url: str, grouping: str, seed: int) -> Async
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
-    """Log nothing but failures."""
+    """Log errors only."""
     monkeypatch.setattr(logs._Output, "threshold", 40)
 
 
 async def members(harness: WorkerHarness) -> dict[str, Counter]:
-    """Whom each conversation has on the customer's side, by the keys of their addresses; who is no CUSTOMER says so."""
+    """Return the customer's addresses in each conversation, by key; with the type before it if it is not CUSTOMER."""
     ours = {channel.ours.key for channel in CHANNELS}
     found = {}
     for conversation in await harness.conversations():
@@ -210,8 +207,8 @@ async def members(harness: WorkerHarness) -> dict[str, Counter]:
     return found
 
 
-def demanded(grouping: str) -> list[list[str]]:
-    """The customers, by the keys of their addresses, of each conversation that there must be."""
+def required(grouping: str) -> list[list[str]]:
+    """Return the customer's addresses, by key, of each conversation that the grouping type requires."""
     groups: dict[object, list[str]] = {}
     for channel in CHANNELS:
         groups.setdefault(GROUPS[grouping](channel), []).append(channel.customer.key)
@@ -222,23 +219,23 @@ def demanded(grouping: str) -> list[list[str]]:
 @pytest.mark.parametrize("grouping", GROUPS)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_one_customer_on_every_channel_at_once(redis, redis_url, grouping, seed, types):
-    """Each channel has one participant, announced once, in the conversation that the grouping type demands."""
+    """Each channel has one participant, announced once, in the conversation that the grouping type requires."""
     where = f"seed {seed}, {grouping}, {types}"
-    async with playing(redis, redis_url, grouping, seed) as scene:
+    async with running(redis, redis_url, grouping, seed) as deployment:
         for channel in CHANNELS:
             for webhook in channel.webhooks:
-                scene.send(webhook)
+                deployment.send(webhook)
             if types is not None or channel.is_call:
-                scene.let_capture(channel, {} if channel.is_call else types or {})
-        async with scene.office.deliver():
-            await until(scene.is_quiet, 30)
-        harness = scene.harness
+                deployment.capture(channel, {} if channel.is_call else types or {})
+        async with deployment.shuffler.delivering():
+            await until(deployment.is_done, 30)
+        harness = deployment.harness
         in_the_api, entries = await members(harness), await harness.published()
         letters = [fields[b"reason"] for fields in await harness.dead_letters()]
     said = [entry for entry in entries if entry.type == "communication.received"]
-    assert set(scene.office.answers) == {200}, where
+    assert set(deployment.shuffler.answers) == {200}, where
     assert not letters, f"{where}: {letters}"
-    assert sorted(sorted(keys.elements()) for keys in in_the_api.values()) == demanded(grouping), where
+    assert sorted(sorted(keys.elements()) for keys in in_the_api.values()) == required(grouping), where
     joined = Counter(
         (entry.data.conversation.id, Address(entry.data.channel, entry.data.address).key)
         for entry in entries

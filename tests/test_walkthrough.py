@@ -1,7 +1,7 @@
-"""The walk-through: what a newcomer does, step by step, on the real thing. Read this file first.
+"""The walk-through: the whole system in use, step by step. Read this file first.
 
-`python -m router dev` runs as it does for a person: an embedded server, the sandbox, receiver, worker and consumers as
-processes. The test is a second program that knows nothing but dev.env.
+`python -m router dev` runs as for a user: an embedded server, the sandbox, receiver, worker and consumers as processes.
+The test is a second program that knows only dev.env.
 """
 
 from __future__ import annotations
@@ -29,20 +29,23 @@ STRUCTURED = {"content-type": "application/cloudevents+json"}
 
 @pytest.fixture
 async def redis(dev):
-    """A plain client on dev's Redis."""
+    """Connect to dev's Redis."""
     client = connect(dev["REDIS_URL"])
     yield client
     await client.aclose()
 
 
 def sign(env, path, params):
-    """Sign a form as Twilio's documentation says: the URL, then names and values in order."""
+    """Sign a form as documented: the URL, then names and values sorted by name.
+
+    https://www.twilio.com/docs/usage/security#validating-requests
+    """
     text = env["PUBLIC_BASE_URL"] + path + "".join(name + params[name] for name in sorted(params))
     return base64.b64encode(hmac.new(env["TWILIO_AUTH_TOKEN"].encode(), text.encode(), hashlib.sha1).digest()).decode()
 
 
 def post(env, path, params, signature):
-    """Post a form with nothing but the standard library; returns status, content type and body."""
+    """Post a form with the standard library; returns status, content type and body."""
     request = urllib.request.Request(env["ROUTER_URL"] + path, data=urlencode(params).encode())
     request.add_header("X-Twilio-Signature", signature)
     try:
@@ -65,17 +68,17 @@ def a_message(env, number, sid):
 
 
 def streams(env, kind):
-    """The streams of one kind: one for each partition."""
+    """Return the keys of the streams of one kind, one for each partition."""
     return [f"{env['ROUTER_NAMESPACE']}:{{{number}}}:{kind}" for number in range(int(env["ROUTER_PARTITIONS"]))]
 
 
 async def rows_of(redis, env, kind):
-    """All that the streams of one kind hold."""
+    """Return the fields of all entries on the streams of one kind."""
     return [fields for stream in streams(env, kind) for _, fields in await redis.xrange(stream)]
 
 
 async def has_finished(redis, env, kind, group):
-    """Tell whether a group has read all and finished with it."""
+    """Tell whether a group has read and finished all entries."""
     for stream in streams(env, kind):
         groups = await redis.xinfo_groups(stream)
         if any(one["pending"] or one["lag"] for one in groups if one["name"] == group.encode()):
@@ -93,23 +96,23 @@ async def joined_entries(redis, env, participant_or_address):
 
 
 async def test_a_signed_webhook_becomes_one_participant_and_one_entry(dev, redis):
-    """A hand-made signed form gives an empty TwiML, one participant in the API, and one CloudEvents entry."""
+    """A signed form makes an empty TwiML response, one participant in the API, and one CloudEvents entry."""
     message = a_message(dev, "+15551110001", "SM" + "1" * 32)
     signature = sign(dev, "/webhooks/messaging", message)
 
-    # 1. Twilio posts the webhook: accepted only with the right signature, answered with an empty TwiML.
+    # 1. Twilio posts the webhook. With the right signature the response is 200 with an empty TwiML.
     status, kind, body = await asyncio.to_thread(post, dev, "/webhooks/messaging", message, "AAAA" + signature[4:])
     assert (status, body) == (403, b"")
     status, kind, body = await asyncio.to_thread(post, dev, "/webhooks/messaging", message, signature)
     assert (status, kind) == (200, "text/xml")
     assert body.endswith(b"<Response/>")
 
-    # 2. One entry is on the stream of whoever shall take the participant.
+    # 2. One entry is on the stream of the target.
     await until(lambda: joined_entries(redis, dev, "+15551110001"))
     ((target, fields),) = await joined_entries(redis, dev, "+15551110001")
     assert target == "ai-agent"
 
-    # 3. It is a CloudEvents document that the official library reads.
+    # 3. The entry is a CloudEvents document that the official library reads.
     entry = from_structured_event(HTTPMessage(STRUCTURED, fields[b"event"]), JSONFormat())
     assert entry.get_type() == "participant.joined"
     assert entry.get_source() == "/participant-router/router"
@@ -120,7 +123,7 @@ async def test_a_signed_webhook_becomes_one_participant_and_one_entry(dev, redis
     assert data["cause"]["resource_id"] == message["MessageSid"]
     assert entry.get_subject() == data["participant"]["id"]
 
-    # 4. The participant is in the conversation, as Twilio's own library sees it.
+    # 4. Twilio's official library finds the participant in the conversation.
     def look():
         with official_client(
             dev["TWILIO_CONVERSATIONS_URL"],
@@ -136,8 +139,8 @@ async def test_a_signed_webhook_becomes_one_participant_and_one_entry(dev, redis
     assert fetched.addresses[0]["address"] == "+15551110001"
 
 
-async def test_the_same_webhook_two_hundred_times_doubles_nothing(dev, redis):
-    """Two hundred copies at once are all answered 200, and make one participant and one entry."""
+async def test_two_hundred_copies_of_a_webhook_make_one_participant(dev, redis):
+    """All concurrent copies are answered 200, and there is one participant and one entry."""
     message = a_message(dev, "+15551110002", "SM" + "2" * 32)
     signature = sign(dev, "/webhooks/messaging", message)
     answers = await asyncio.gather(
@@ -145,7 +148,7 @@ async def test_the_same_webhook_two_hundred_times_doubles_nothing(dev, redis):
     )
     assert {status for status, _, _ in answers} == {200}
     await until(lambda: joined_entries(redis, dev, "+15551110002"))
-    # a later customer's entry shows that the two hundred have been worked on
+    # the entry of a later customer shows that all copies have been handled
     later = a_message(dev, "+15551110003", "SM" + "3" * 32)
     await asyncio.to_thread(post, dev, "/webhooks/messaging", later, sign(dev, "/webhooks/messaging", later))
     await until(lambda: joined_entries(redis, dev, "+15551110003"))
@@ -155,8 +158,8 @@ async def test_the_same_webhook_two_hundred_times_doubles_nothing(dev, redis):
     assert sum(message["MessageSid"].encode() in body for body in messages) == 1
 
 
-async def test_our_own_additions_come_back_as_callbacks_and_cause_nothing(dev, redis):
-    """The AI agent joins and its callback returns; nobody but the customer is ever announced."""
+async def test_callbacks_of_our_own_participants_make_no_entry(dev, redis):
+    """The AI agent joins, which causes a status callback; only the customer has a participant.joined."""
     message = a_message(dev, "+15551110004", "SM" + "4" * 32)
     await asyncio.to_thread(post, dev, "/webhooks/messaging", message, sign(dev, "/webhooks/messaging", message))
     await until(lambda: joined_entries(redis, dev, "+15551110004"))
@@ -164,16 +167,16 @@ async def test_our_own_additions_come_back_as_callbacks_and_cause_nothing(dev, r
     conversation = orjson.loads(fields[b"event"])["data"]["conversation"]["id"]
 
     async def callbacks_are_done():
-        told = [row for row in await rows_of(redis, dev, "inbound") if conversation.encode() in row[b"body"]]
-        return len(told) >= 3 and await has_finished(redis, dev, "inbound", "resolver")  # created, two were added
+        callbacks = [row for row in await rows_of(redis, dev, "inbound") if conversation.encode() in row[b"body"]]
+        # a conversation was created and two participants were added
+        return len(callbacks) >= 3 and await has_finished(redis, dev, "inbound", "resolver")
 
     await until(callbacks_are_done)
-    everybody = await joined_entries(redis, dev, conversation)
-    assert len(everybody) == 1
+    assert len(await joined_entries(redis, dev, conversation)) == 1
 
 
 async def test_nothing_is_sent_to_a_customer_unless_configured(dev, redis):
-    """Without a greeting the AI agent joins and stays silent."""
+    """Without a greeting the AI agent joins and is silent."""
     message = a_message(dev, "+15551110005", "SM" + "5" * 32)
     await asyncio.to_thread(post, dev, "/webhooks/messaging", message, sign(dev, "/webhooks/messaging", message))
     entries = await until(lambda: joined_entries(redis, dev, "+15551110005"))
@@ -193,8 +196,8 @@ async def test_nothing_is_sent_to_a_customer_unless_configured(dev, redis):
     assert await asyncio.to_thread(communications) == []
 
 
-async def test_metrics_and_health_tell_how_it_goes(dev):
-    """/healthz, /readyz and /metrics answer, and the metrics name the streams."""
+async def test_health_and_metrics_are_served(dev):
+    """/healthz and /readyz answer 200, and /metrics has the consumer groups."""
 
     def get(path):
         with urllib.request.urlopen(dev["ROUTER_URL"] + path, timeout=10) as answer:

