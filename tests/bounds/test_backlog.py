@@ -27,7 +27,7 @@ from router.streams.store.append import Appender, InboundFields
 from tests.benchmarks.backlog import FILL, PAGE
 from tests.benchmarks.filled import fields_of
 from tests.bounds.deployment import NUMBER
-from tests.streams.consuming.test_consumer import GROUP, LIMITS, Bench
+from tests.streams.bench import GROUP, LIMITS, Bench
 from tests.support.accounts import ACCOUNT, OURS
 from tests.support.waiting import until
 

@@ -18,7 +18,7 @@ from router.streams.delivery import Done, Later, Poison, StreamRef
 from router.streams.store.recent import Recent
 from tests.bounds.deployment import NUMBER
 from tests.harness.processes import start_process
-from tests.streams.consuming.test_consumer import LIMITS, Bench
+from tests.streams.bench import LIMITS, Bench
 from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET, TOKEN
 from tests.support.growth import Snapshot, grown
 from tests.support.waiting import until

@@ -1,14 +1,12 @@
-"""Fixtures: `keys`, a server of the test's `own_server`, and short ways to write and read streams."""
+"""Fixtures of the stream tests: keys, the stream that most of them use, and consumers for it."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from router import logs
 from router.core.keys import Keys
 from router.streams.delivery import StreamRef
+from tests.streams.bench import Bench
 
 
 @pytest.fixture
@@ -18,25 +16,10 @@ def keys():
 
 @pytest.fixture
 def stream(keys):
-    """The stream that most of these tests read."""
+    """The inbound stream of partition 0."""
     return StreamRef(0, keys.inbound(0))
 
 
 @pytest.fixture
-def lines(monkeypatch):
-    """The log lines of this test, as dicts."""
-    written = []
-
-    class Stream:
-        @staticmethod
-        def write(text):
-            written.append(json.loads(text))
-
-        @staticmethod
-        def flush():
-            pass
-
-    monkeypatch.setattr(logs._Output, "stream", Stream)
-    monkeypatch.setattr(logs._Output, "is_json", True)
-    monkeypatch.setattr(logs._Output, "threshold", 10)
-    return written
+def bench(redis, redis_url, keys, stream):
+    return Bench(redis, redis_url, keys, stream)

@@ -76,3 +76,9 @@ async def until(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:  # 
             if answer:
                 return answer
             await asyncio.sleep(0.01)
+
+
+async def let_tasks_run() -> None:
+    """Let every task run as far as it can without I/O or a timer, to show that something does not happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)

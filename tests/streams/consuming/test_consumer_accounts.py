@@ -1,4 +1,4 @@
-"""A consumer of several accounts: one that is stuck costs the others nothing, and loses nothing itself."""
+"""A consumer of several accounts: one that is stuck holds up no other, and loses no entry itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from router.core.errors import ServerError
 from router.streams.delivery import Done
-from tests.streams.consuming.test_consumer import LIMITS, Bench
+from tests.streams.bench import LIMITS
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -23,13 +23,8 @@ def account_of(delivery):
 
 
 @pytest.fixture
-def bench(redis, redis_url, keys, stream):
-    return Bench(redis, redis_url, keys, stream)
-
-
-@pytest.fixture
 def stuck(bench):
-    """Attempts of account a wait for this event; those of others are done at once."""
+    """An event that attempts of account a wait for; attempts of other accounts are done at once."""
     freed = asyncio.Event()
     done = []
 
@@ -44,8 +39,8 @@ def stuck(bench):
     return freed
 
 
-async def test_others_pass_and_nothing_of_the_stuck_one_is_lost(bench, stuck):
-    """Far more of one account than fit, then others; freed, each is done once, in the order of its subject."""
+async def test_other_accounts_pass_and_the_stuck_one_loses_nothing(bench, stuck):
+    """Far more entries of one account than fit, then others: once freed, each is done once, in its subject's order."""
     for number in range(60):
         await bench.add(f"a{number}", subject=f"s{number % 7}")
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
@@ -62,8 +57,8 @@ async def test_others_pass_and_nothing_of_the_stuck_one_is_lost(bench, stuck):
         assert of_one == sorted(of_one)
 
 
-async def test_setting_aside_is_no_delivery(bench, stuck):
-    """However often an entry is read by its name, its delivery count stays one, and it comes as a new one."""
+async def test_setting_an_entry_aside_is_not_a_delivery(bench, stuck):
+    """Reading it again leaves its delivery count at one, and it is not marked as redelivered."""
     await bench.add(*[f"a{number}" for number in range(20)])
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
         await bench.add("b0")
@@ -74,13 +69,13 @@ async def test_setting_aside_is_no_delivery(bench, stuck):
     assert not any(delivery.is_redelivered for delivery in bench.deliveries)
 
 
-async def test_what_is_aside_is_handed_back_and_a_survivor_does_it(bench, stuck, lines):
-    """Stopping counts it among what is handed back; it stays pending, and the next process takes it over."""
+async def test_entries_aside_are_handed_back_and_a_survivor_does_them(bench, stuck, lines):
+    """Stopping counts them as handed back; they stay pending, and the next process claims them."""
     await bench.add(*[f"a{number}" for number in range(20)])
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
         await bench.add("b0")
         await until(lambda: stuck.done == ["b0"])
-    assert [line["handed_back"] for line in lines if line["event"] == "process.stopping"] == [20]
+    assert [line["handed_back"] for line in lines("process.stopping")] == [20]
     assert len(await bench.pending()) == 20
     stuck.set()
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
@@ -88,8 +83,8 @@ async def test_what_is_aside_is_handed_back_and_a_survivor_does_it(bench, stuck,
     assert sorted(stuck.done[1:]) == sorted(f"a{number}" for number in range(20))
 
 
-async def test_parked_entries_of_one_account_leave_others_their_memory_too(bench):
-    """An outage parks more than one account may hold: the rest is set aside, and the others go on."""
+async def test_parked_entries_of_one_account_leave_room_for_others(bench):
+    """An outage parks more entries than an account may hold: the rest is set aside, and other accounts go on."""
     freed = asyncio.Event()
 
     async def attempt(delivery):
@@ -110,8 +105,8 @@ async def test_parked_entries_of_one_account_leave_others_their_memory_too(bench
     assert await bench.letters() == []
 
 
-async def test_an_intake_settles_nothing_that_is_behind_what_is_aside(bench, stuck):
-    """It is asked only for subjects that are not busy, and those that are aside are."""
+async def test_an_intake_settles_no_entry_behind_one_that_is_aside(bench, stuck):
+    """The subject of an entry aside is busy, and an intake leaves busy subjects alone."""
     settled = []
 
     async def intake(deliveries):
@@ -131,15 +126,3 @@ async def test_an_intake_settles_nothing_that_is_behind_what_is_aside(bench, stu
         await until(bench.is_settled)
     assert settled == []
     assert stuck.done.index("a9") < stuck.done.index("a-last")
-
-
-async def test_an_account_that_cannot_be_told_does_not_lose_the_entry(bench):
-    """It is nobody's, and its attempt says what is wrong with it."""
-
-    def fail(_):
-        raise LookupError("no account")
-
-    await bench.add("x", "y")
-    async with bench.make(account=fail).running():
-        await until(bench.is_settled)
-    assert sorted(bench.attempts) == ["x", "y"]

@@ -1,4 +1,4 @@
-"""Reading: one batch at a time, nothing hidden, and stopping when told to."""
+"""Reading: one batch at a time, failures logged, and a stop that ends it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def pending(redis, stream):
 
 
 async def test_entries_come_in_order_with_their_ids_and_nothing_is_acknowledged(redis, redis_url, stream):
-    """What is taken stays pending for this consumer: acknowledging is not the reader's business."""
+    """Entries stay pending for this consumer: the reader does not acknowledge."""
     await ensure_group(redis, stream.key, GROUP)
     ids = [(await redis.xadd(stream.key, {"n": number})).decode() for number in range(25)]
     seen = []
@@ -41,8 +41,8 @@ async def test_entries_come_in_order_with_their_ids_and_nothing_is_acknowledged(
     assert (await redis.xpending(stream.key, GROUP))["consumers"] == [{"name": b"me", "pending": 25}]
 
 
-async def test_streams_do_not_wait_for_each_other(redis, redis_url):
-    """A batch of one stream that is not taken yet leaves the others flowing, and each entry knows its stream."""
+async def test_one_stream_does_not_hold_up_another(redis, redis_url):
+    """While a batch of one stream is being taken others are read, and each entry knows its stream."""
     keys = Keys(partitions=2)
     streams = [StreamRef(number, keys.inbound(number)) for number in range(2)]
     gate, seen = asyncio.Event(), []
@@ -72,7 +72,7 @@ async def is_read_by_nobody(redis) -> bool:
 
 
 async def test_after_stop_nothing_more_is_read(redis, redis_url, stream):
-    """What comes later stays in the stream for others."""
+    """Later entries stay in the stream for other consumers."""
     await ensure_group(redis, stream.key, GROUP)
 
     async def take(_):
@@ -81,7 +81,7 @@ async def test_after_stop_nothing_more_is_read(redis, redis_url, stream):
     reader = Reader(redis, redis_url, [stream], group=GROUP, consumer="me", batch=10, take=take)
     await reader.start()
     await reader.stop()
-    # Until the server sees that the connection is gone it may still deliver; heartbeats give that to survivors.
+    # Until the server notices that the connection is gone it may still deliver; survivors claim such entries.
     await until(lambda: is_read_by_nobody(redis))
     await redis.xadd(stream.key, {"n": 1})
     assert not reader.is_running
@@ -89,7 +89,7 @@ async def test_after_stop_nothing_more_is_read(redis, redis_url, stream):
 
 
 async def test_our_reader_takes_one_batch_at_a_time(redis, redis_url, stream):
-    """Not returning from `take` stops the reading: no more than one batch is pending."""
+    """Until `take` returns nothing more is read: no more than one batch is pending."""
     await ensure_group(redis, stream.key, GROUP)
     for number in range(50):
         await redis.xadd(stream.key, {"n": number})
@@ -109,7 +109,7 @@ async def test_our_reader_takes_one_batch_at_a_time(redis, redis_url, stream):
 
 
 async def test_a_take_that_fails_stops_nothing(redis, redis_url, stream, lines):
-    """FastStream would swallow the error in silence; it is logged, the batch stays pending, and reading goes on."""
+    """FastStream would hide the error; it is logged, the batch stays pending, and reading goes on."""
     await ensure_group(redis, stream.key, GROUP)
     seen = []
 
@@ -124,12 +124,12 @@ async def test_a_take_that_fails_stops_nothing(redis, redis_url, stream, lines):
     await until(lambda: len(seen) == 2)
     await reader.stop()
     assert await pending(redis, stream) == 2
-    assert [line["event"] for line in lines] == ["batch.failed"] * 2
-    assert "+14155550101" not in str(lines)
+    assert [line["event"] for line in lines()] == ["batch.failed"] * 2
+    assert "+14155550101" not in str(lines())
 
 
 async def test_our_reader_never_sets_last_id(redis, redis_url, stream):
-    """It reads `>`: new entries only, with a limit, a short block and manual acknowledgment."""
+    """It reads `>`, new entries only, with a limit, a short block and manual acknowledgment."""
     await ensure_group(redis, stream.key, GROUP)
 
     async def take(_):
