@@ -1,7 +1,7 @@
 """A real consumer process: `python -m tests.streams.consumer_program URL STUCK_FROM DELAY GRACE TTL`.
 
-Each attempt counts itself, takes DELAY seconds, and has an effect that a second time changes nothing (SADD); from entry
-number STUCK_FROM on it never ends. An entry with a field `kills` ends the process as the kernel would.
+Each attempt is counted, takes DELAY seconds, and has an effect that can be repeated (SADD); from entry number
+STUCK_FROM on it never ends. An entry with a field `kills` kills the process with SIGKILL.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ATTEMPTS = "attempts"
 
 
 async def main(url: str, stuck_from: float, delay: float, grace: float, ttl: float) -> int:
-    """Consume until SIGTERM; returns 1 if reading ends for good."""
+    """Consume until SIGTERM; returns 1 if reading fails for good."""
     redis, keys = connect(url), Keys()
 
     async def attempt(delivery: Delivery) -> Done:

@@ -1,4 +1,4 @@
-"""Brokers and clients for each deployment: the right kind, logins and TLS where they belong; nothing connects."""
+"""Brokers and clients for each deployment: the right class, logins and TLS; nothing connects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_SENTINELS = "sentinel_username=watch&sentinel_password=other"
     ],
 )
 def test_each_deployment_has_its_broker(url, kind):
-    """As the scheme says."""
+    """Its class follows from the scheme."""
     assert type(make_broker(url)) is kind
 
 
@@ -34,8 +34,8 @@ def test_each_deployment_has_its_broker(url, kind):
         (f"rediss+sentinel://{LOGIN}h:1/s/3?{OF_SENTINELS}&ssl_cert_reqs=none", SentinelManagedSSLConnection),
     ],
 )
-async def test_reader_and_commands_log_in_at_servers_and_sentinels(url, kind):
-    """The login of the URL is the servers'; that of the Sentinels is their own; TLS is for both."""
+async def test_brokers_and_clients_log_in_at_servers_and_sentinels(url, kind):
+    """Servers and Sentinels have logins of their own; TLS applies to both."""
     broker, client = make_broker(url), connect(url)
     reading = await broker.connect()
     for one in (client, reading):
@@ -53,8 +53,8 @@ async def test_reader_and_commands_log_in_at_servers_and_sentinels(url, kind):
     await client.aclose()
 
 
-async def test_cluster_with_login_and_tls():
-    """Every node gets the same."""
+async def test_every_node_of_a_cluster_has_the_same_login_and_tls():
+    """For the client and for the broker of one node."""
     url = f"rediss+cluster://{LOGIN}h:1,i:2?ssl_cert_reqs=none"
     broker, client = make_broker(url, ("j", 3)), connect(url)
     assert isinstance(client, ClusterClient)

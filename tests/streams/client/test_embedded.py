@@ -37,7 +37,7 @@ async def append(redis, key="k1"):
     return await Appender(redis, Keys()).append(fields)
 
 
-async def test_a_real_server_answers_and_refuses_to_forget(start, clients):
+async def test_the_server_is_configured_to_lose_nothing(start, clients):
     """It listens on loopback, keeps an append-only file, and never evicts."""
     server = await start()
     redis = clients(server.url)
@@ -49,7 +49,7 @@ async def test_a_real_server_answers_and_refuses_to_forget(start, clients):
 
 
 async def test_data_survives_a_stop_and_a_kill(start, clients):
-    """What was written is there after a restart in the same directory, however the server ended."""
+    """After a restart in the same directory the data is there, however the server ended."""
     for number, end in enumerate((EmbeddedServer.stop, _kill)):
         server = await start()
         assert await append(clients(server.url), f"k{number}") is True
@@ -60,23 +60,24 @@ async def test_data_survives_a_stop_and_a_kill(start, clients):
 
 
 async def _kill(server):
-    await asyncio.sleep(0)  # the answer has left the server, and with it the write to the file
+    await asyncio.sleep(0)  # the server has answered, so it has written to the file
     server.process.kill()
     await server.process.wait()
 
 
-async def test_a_port_that_somebody_took_meanwhile_is_tried_again_elsewhere(start, monkeypatch):
-    """If the port is gone by the time the server wants it, another one is found."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        ports = iter([taken.getsockname()[1], free_port()])
+async def test_another_port_is_tried_if_the_first_was_taken_meanwhile(start, monkeypatch):
+    """Another process may take the port before the server does."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        ports = iter([taken, free_port()])
         monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
         server = await start()
     assert not server.url.endswith(f":{taken}/0")
     assert next(ports, None) is None
 
 
-async def test_another_redis_on_that_port_is_not_taken_for_ours(start, monkeypatch, redis_url):
-    """A server that answers on the port is not ours unless it is our process: nobody's data gets mixed up."""
+async def test_another_redis_on_the_port_is_not_used(start, monkeypatch, redis_url):
+    """The server that answers must be the process that was started: otherwise its data is not ours."""
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
     ports = iter([port, free_port()])
     monkeypatch.setattr(embedded, "free_port", lambda: next(ports))
@@ -84,8 +85,8 @@ async def test_another_redis_on_that_port_is_not_taken_for_ours(start, monkeypat
     assert server.url != redis_url
 
 
-async def test_a_server_that_never_starts_is_an_error_with_the_place_of_its_log(start, monkeypatch, tmp_path):
-    """After some tries the start fails, and the message says where to look."""
+async def test_a_server_that_never_starts_is_an_error_that_names_its_log(start, monkeypatch, tmp_path):
+    """After PORT_TRIES the start fails, and the message has the path of the log."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setattr(embedded, "free_port", lambda: taken.getsockname()[1])
         monkeypatch.setattr(embedded, "PORT_TRIES", 2)
@@ -112,7 +113,7 @@ async def test_a_start_that_is_canceled_leaves_no_process(tmp_path, monkeypatch)
 
 
 async def test_stopping_twice_is_harmless(start):
-    """A server that has ended already is simply stopped."""
+    """A server that has ended stays ended."""
     server = await start()
     await server.stop()
     await server.stop()
@@ -144,7 +145,7 @@ async def test_without_any_server_the_error_says_what_to_do(start, without_wheel
 
 
 def test_a_free_port_is_free_and_a_taken_one_is_not():
-    """The two functions agree with the operating system."""
+    """Both functions agree with the operating system."""
     assert is_free(free_port())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert not is_free(taken.getsockname()[1])

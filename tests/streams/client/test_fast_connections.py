@@ -1,14 +1,15 @@
-"""Connections of our own kind: what they write is what the library writes, and what they read is what it reads."""
+"""Fast connections: they write and read exactly as redis-py does."""
 
 from __future__ import annotations
 
 import pytest
 from redis.asyncio import Connection, Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, DataError, ResponseError, TimeoutError  # noqa: A004 - the client's own
+from redis.exceptions import BusyLoadingError, DataError, ResponseError, TimeoutError  # noqa: A004 - redis-py's
 
 from router.streams.client.connection import connect
 from router.streams.client.fast_connections import pack
+from tests.support.waiting import scaled
 
 COMMANDS = [
     ("PING",),
@@ -21,22 +22,22 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=[str(command[0]) for command in COMMANDS])
-def test_a_command_is_packed_as_the_library_packs_it(command):
-    """Names of two words are two words, numbers are written out, text is UTF-8, bytes are what they are."""
+def test_a_command_is_packed_as_redis_py_packs_it(command):
+    """Two-word names become two words, numbers are written out, text is UTF-8, bytes stay as they are."""
     assert pack(command) == b"".join(Connection().pack_command(*command))
 
 
 @pytest.mark.parametrize("argument", [None, True, ["a"], object()], ids=["none", "bool", "list", "object"])
-def test_what_the_library_refuses_is_refused(argument):
-    """Nothing is sent that nobody meant."""
+def test_arguments_that_redis_py_refuses_are_refused(argument):
+    """A value of another type is an error, not text that happens to describe it."""
     with pytest.raises(DataError):
         Connection().pack_command("SET", "a", argument)
     with pytest.raises(DataError):
         pack(("SET", "a", argument))
 
 
-def test_text_that_is_none_is_the_callers_error():
-    """As with the library, half a pair of surrogates cannot be sent."""
+def test_text_that_cannot_be_encoded_is_the_callers_error():
+    """As with redis-py, a lone surrogate cannot be sent."""
     for send in (Connection().pack_command, lambda *command: pack(command)):
         with pytest.raises(UnicodeEncodeError):
             send("SET", "a", "\ud800")
@@ -52,8 +53,8 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS)
-async def test_every_kind_of_connection_packs_so(url):
-    """However Redis is deployed, its connections write with hiredis and are otherwise the library's."""
+async def test_every_kind_of_connection_packs_with_hiredis(url):
+    """In every deployment; apart from that the connections are redis-py's."""
     redis = connect(url)
     made = redis.connection_pool.connection_class
     assert made.pack_command is not AbstractConnection.pack_command
@@ -64,8 +65,8 @@ async def test_every_kind_of_connection_packs_so(url):
 
 
 @pytest.mark.real
-async def test_a_pipeline_of_all_kinds_of_arguments_comes_back(redis):
-    """What was written is what is read."""
+async def test_arguments_of_every_kind_survive_a_pipeline(redis):
+    """The server has the values that were written."""
     pipeline = redis.pipeline(transaction=False)
     pipeline.set("{0}:packed", b"\x00\xff")
     pipeline.append("{0}:packed", "ü")
@@ -77,8 +78,8 @@ async def test_a_pipeline_of_all_kinds_of_arguments_comes_back(redis):
 
 
 @pytest.mark.real
-async def test_replies_come_as_from_the_library(redis, redis_url):
-    """Values, nothing, nested ones and errors, the first of a pipeline and those that came along with it."""
+async def test_replies_are_those_of_redis_py(redis, redis_url):
+    """Values, nil, nested replies and errors: the first reply of a pipeline and those that arrived with it."""
     plain = Redis.from_url(redis_url)
     script = "return {1, {'a', false}, redis.error_reply('OOM no'), ''}"
     answers = []
@@ -100,8 +101,8 @@ async def test_replies_come_as_from_the_library(redis, redis_url):
 
 
 @pytest.mark.real
-async def test_an_answer_that_ends_the_connection_ends_it(redis):
-    """A server that loads its data says so to each command; the next one gets a new connection."""
+async def test_an_error_reply_that_ends_the_connection_closes_it(redis):
+    """A server that is loading its data replies LOADING; the next command gets a new connection."""
     pool = redis.connection_pool
     connection = await pool.get_connection()
     connection._parser._reader.feed(b"$1\r\na\r\n-ERR odd\r\n-LOADING it loads\r\n$1\r\nb\r\n")
@@ -117,9 +118,9 @@ async def test_an_answer_that_ends_the_connection_ends_it(redis):
 
 
 @pytest.mark.real
-async def test_half_a_reply_is_waited_for_as_ever(own_server, clients):
-    """What has not come yet has its timeout."""
-    redis = clients(own_server.url, timeout=0.2)
+async def test_an_incomplete_reply_is_waited_for_until_the_timeout(own_server, clients):
+    """A reply that has only partly arrived has the connection's timeout."""
+    redis = clients(own_server.url, timeout=scaled(0.2))
     connection = await redis.connection_pool.get_connection()
     connection._parser._reader.feed(b"$5\r\nab")
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""Gathered commands: each caller gets its own answers or error, in one pipeline, whatever becomes of the others."""
+"""Gathered commands: in a shared pipeline each caller gets its own results or error."""
 
 import asyncio
 
@@ -9,17 +9,17 @@ from redis.exceptions import ResponseError
 from router.streams.client import gathering as module
 from router.streams.client.connection import connect, load_script
 from router.streams.client.gathering import make_gathering_client
-from tests.support.waiting import until
+from tests.support.waiting import deadline, until
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 def sent(monkeypatch):
-    """The number of commands in each pipeline that is sent."""
+    """The number of commands of each pipeline that was sent."""
     sizes, execute = [], module.Pipeline.execute
 
-    async def counted(self, raise_on_error=True):  # noqa: FBT002 - the library's
+    async def counted(self, raise_on_error=True):  # noqa: FBT002 - redis-py's signature
         if type(self) is module.Pipeline:
             sizes.append(len(self.command_stack))
         return await execute(self, raise_on_error)
@@ -28,8 +28,8 @@ def sent(monkeypatch):
     return sizes
 
 
-async def test_what_is_asked_for_at_once_goes_at_once(redis, keys, sent):
-    """A hundred tasks, one pipeline; each has its own answer."""
+async def test_concurrent_commands_share_a_pipeline(redis, keys, sent):
+    """A hundred tasks, one pipeline; each gets its own result."""
     shared, names = make_gathering_client(redis), [keys.seen(0, str(number)) for number in range(100)]
     await asyncio.gather(*[shared.set(name, number, ex=60) for number, name in enumerate(names)])
     assert await asyncio.gather(*[shared.get(name) for name in names]) == [b"%d" % number for number in range(100)]
@@ -37,7 +37,7 @@ async def test_what_is_asked_for_at_once_goes_at_once(redis, keys, sent):
 
 
 async def test_commands_of_one_pipeline_stay_together_and_in_order(redis, keys):
-    """Two callers' commands do not mix: what one of them appends comes in a row."""
+    """The commands of two callers do not mix: the entries that one of them appends are in a row."""
     shared, stream = make_gathering_client(redis), keys.inbound(0)
 
     async def append(mark):
@@ -51,8 +51,8 @@ async def test_commands_of_one_pipeline_stay_together_and_in_order(redis, keys):
     assert rows == [f"{mark}{number}" for mark in "ab" for number in range(5)]
 
 
-async def test_an_error_is_that_of_its_caller(redis, keys):
-    """A command that the server refuses fails alone; in a pipeline it is a result, or raised if it shall be."""
+async def test_an_error_concerns_its_caller_only(redis, keys):
+    """A refused command fails alone; in a pipeline its error is a result, or raised if asked for."""
     shared, text = make_gathering_client(redis), keys.seen(0, "text")
     await redis.set(text, "x", ex=60)
     wrong, right = await asyncio.gather(shared.llen(text), shared.get(text), return_exceptions=True)
@@ -65,18 +65,18 @@ async def test_an_error_is_that_of_its_caller(redis, keys):
     pipeline.llen(text).get(text)
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await pipeline.execute()
-    assert await pipeline.execute() == [], "what was sent is not sent again"
+    assert await pipeline.execute() == [], "commands that were sent are not sent again"
 
 
 async def test_a_script_that_the_server_has_forgotten_is_loaded(redis, keys):
-    """The answer NOSCRIPT is an exception as usual, after which the script goes with its text."""
+    """NOSCRIPT is an exception as usual, after which the text of the script is sent."""
     await redis.script_flush()
     shared = make_gathering_client(redis)
     assert await load_script("unfinished").run(shared, [keys.inbound(0)], ["resolver", "1-1"]) == []
 
 
-async def test_a_server_that_is_away_is_everybodys_error(redis):
-    """Each caller gets an error of its own to raise."""
+async def test_a_server_that_is_down_is_an_error_for_every_caller(redis):
+    """Each gets an exception object of its own."""
     nowhere = connect("redis://127.0.0.1:1")
     shared = make_gathering_client(nowhere)
     errors = await asyncio.gather(shared.get("a"), shared.get("b"), return_exceptions=True)
@@ -85,8 +85,8 @@ async def test_a_server_that_is_away_is_everybodys_error(redis):
     await nowhere.aclose()
 
 
-async def test_who_goes_away_takes_nobody_along(redis, keys):
-    """A canceled caller's command may have been run; the others are answered."""
+async def test_a_canceled_caller_does_not_disturb_the_others(redis, keys):
+    """Its command may have run; the others get their results."""
     shared, name = make_gathering_client(redis), keys.seen(0, "one")
     leaving = asyncio.create_task(shared.set(name, "1", ex=60))
     staying = asyncio.create_task(shared.get(name))
@@ -97,8 +97,8 @@ async def test_who_goes_away_takes_nobody_along(redis, keys):
         await leaving
 
 
-async def test_a_pipeline_has_an_end(redis, keys, sent, monkeypatch):
-    """Nobody's commands are cut in two, and no more go at once than one pipeline shall take."""
+async def test_pipelines_are_bounded(redis, keys, sent, monkeypatch):
+    """One caller's commands are never divided, and apart from that no pipeline exceeds its bound."""
     monkeypatch.setattr(module, "MAX_COMMANDS", 10)
     shared, name = make_gathering_client(redis), keys.seen(0, "n")
 
@@ -115,7 +115,7 @@ async def test_a_pipeline_has_an_end(redis, keys, sent, monkeypatch):
     assert int(await redis.get(name)) == 43
 
 
-async def test_a_transaction_goes_by_itself(redis, keys, sent):
+async def test_a_transaction_is_sent_alone(redis, keys, sent):
     """All of it or nothing, as without gathering."""
     pipeline = make_gathering_client(redis).pipeline(transaction=True)
     pipeline.set(keys.seen(0, "t"), "1", ex=60)
@@ -123,11 +123,11 @@ async def test_a_transaction_goes_by_itself(redis, keys, sent):
     assert sent == [1]
 
 
-async def test_who_comes_as_all_pipelines_end_is_not_forgotten(redis, keys, monkeypatch):
-    """Two pipelines are answered in one turn of the loop, and a caller asks again at once."""
+async def test_a_command_that_arrives_as_all_pipelines_end_is_sent(redis, keys, monkeypatch):
+    """Two pipelines are answered in one iteration of the loop, and a caller sends its next command at once."""
     gate, execute, waiting = asyncio.Event(), module.Pipeline.execute, []
 
-    async def held(self, raise_on_error=True):  # noqa: FBT002 - the library's
+    async def held(self, raise_on_error=True):  # noqa: FBT002 - redis-py's signature
         answers = await execute(self, raise_on_error)
         if type(self) is module.Pipeline:
             waiting.append(self)
@@ -146,5 +146,5 @@ async def test_who_comes_as_all_pipelines_end_is_not_forgotten(redis, keys, monk
     second = asyncio.create_task(shared.get(name))
     await until(lambda: len(waiting) == module.PIPELINES)
     gate.set()
-    async with asyncio.timeout(5):
+    async with deadline(5):
         assert await asyncio.gather(first, second) == [None, None]

@@ -1,4 +1,4 @@
-"""The in-flight window: order within a subject, bounds on both slots and memory, parking, and the end."""
+"""The in-flight window: order within a subject, bounds on slots and memory, parking, and closing."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from router.streams.consuming import window
 from router.streams.consuming.window import HELD_PER_SLOT, Window, WorkResult
-from tests.support.waiting import until
+from tests.support.waiting import deadline, let_tasks_run, scaled, until
 
 
 class Gate:
-    """Work that each item does until the test lets it go; notes what runs and in which order."""
+    """Work that lasts until the test opens the gate; notes what runs and in which order."""
 
     def __init__(self, limit):
         self.window = Window(limit, self.work)
@@ -31,6 +31,7 @@ class Gate:
         finally:
             self.running -= 1
         self.done.append(item)
+        return WorkResult.FINISHED
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ async def make_gate():
         await gate.window.close(0)
 
 
-async def test_subjects_run_at_once_and_one_subject_in_turn(make_gate):
+async def test_subjects_run_concurrently_and_entries_of_one_in_turn(make_gate):
     """Two subjects begin together; the second entry of a subject begins when the first has ended."""
     gate = make_gate(5)
     for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
@@ -62,16 +63,21 @@ async def test_subjects_run_at_once_and_one_subject_in_turn(make_gate):
     assert not gate.window.is_busy("a")
 
 
-async def test_a_window_of_heavy_entries_is_full_before_its_slots_are(monkeypatch):
-    """What is held is bounded in bytes too: many large entries of few subjects wait in Redis and not here."""
+async def test_a_window_is_bounded_in_bytes_too(monkeypatch):
+    """Many large entries of few subjects wait in Redis and not here, although slots are free."""
     monkeypatch.setattr(window, "HELD_BYTES", 100)
     go_on = asyncio.Event()
-    heavy = Window(10, lambda _: go_on.wait(), weigh=lambda size: size)
+
+    async def work(_):
+        await go_on.wait()
+        return WorkResult.FINISHED
+
+    heavy = Window(10, work, weigh=lambda size: size)
     for subject, size in (("a", 60), ("a", 30), ("b", 20)):
         assert heavy.has_room
         assert await heavy.admit(subject, size)
     assert not heavy.has_room
-    assert heavy.put("c", 50)  # what is taken in all the same counts too
+    assert heavy.put("c", 50)  # counts too, although there is no room
     go_on.set()
     await until(lambda: heavy.held == 0)
     assert heavy.has_room
@@ -79,15 +85,15 @@ async def test_a_window_of_heavy_entries_is_full_before_its_slots_are(monkeypatc
     await heavy.close(0)
 
 
-async def test_a_full_window_makes_the_reader_wait(make_gate):
-    """With all slots taken `admit` and `wait_for_room` wait, and one end is room for one."""
+async def test_a_full_window_holds_up_the_reader(make_gate):
+    """With all slots taken `admit` and `wait_for_room` wait until an entry ends."""
     gate = make_gate(2)
     for subject in "ab":
         await gate.window.admit(subject, subject)
     assert not gate.window.has_room
     admitting = asyncio.create_task(gate.window.admit("c", "c"))
     waiting = asyncio.create_task(gate.window.wait_for_room())
-    await asyncio.wait([admitting, waiting], timeout=0.05)
+    await let_tasks_run()
     assert not admitting.done()
     assert not waiting.done()
     gate.open.set()
@@ -96,8 +102,8 @@ async def test_a_full_window_makes_the_reader_wait(make_gate):
 
 
 @pytest.mark.parametrize("readers", [1, 3])
-async def test_there_are_never_more_at_work_than_slots(make_gate, readers):
-    """However many readers admit at once, no more than `limit` work at the same time."""
+async def test_no_more_entries_run_than_there_are_slots(make_gate, readers):
+    """However many readers admit concurrently, no more than `limit` run at the same time."""
     gate = make_gate(4)
     gate.open.set()
 
@@ -112,7 +118,7 @@ async def test_there_are_never_more_at_work_than_slots(make_gate, readers):
 
 
 class Parking:
-    """Work whose every item parks until the test wakes it, and then needs a slot for a moment."""
+    """Work in which items named "parks..." park until the test wakes them, and then need a slot for a moment."""
 
     def __init__(self, limit):
         self.window = Window(limit, self.work)
@@ -130,6 +136,7 @@ class Parking:
         await asyncio.sleep(0)
         self.running -= 1
         self.done.append(item)
+        return WorkResult.FINISHED
 
     def _enter(self):
         self.running += 1
@@ -137,7 +144,7 @@ class Parking:
 
 
 async def test_a_parked_entry_gives_its_slot_to_other_subjects_and_keeps_its_place_in_its_own():
-    """While one waits for an outage to end, others flow; what is behind it in its subject waits with it."""
+    """While one waits for an outage to end, other subjects run; later entries of its own subject wait with it."""
     parking = Parking(1)
     await parking.window.admit("a", "parks")
     await until(lambda: parking.parked)
@@ -151,8 +158,8 @@ async def test_a_parked_entry_gives_its_slot_to_other_subjects_and_keeps_its_pla
     assert parking.done[5:] == ["parks", "behind"]
 
 
-async def test_those_who_come_back_from_parking_wait_for_a_slot():
-    """After an outage no herd: what was parked goes on as slots become free, never more at once than there are."""
+async def test_entries_that_return_from_parking_wait_for_a_slot():
+    """After an outage parked entries go on as slots become free, never more at once than there are slots."""
     parking = Parking(3)
     for number in range(30):
         await parking.window.admit(f"s{number}", f"parks{number}")
@@ -164,22 +171,22 @@ async def test_those_who_come_back_from_parking_wait_for_a_slot():
 
 
 async def test_parked_entries_are_bounded_too():
-    """So many are held at most; then reading stops although slots are free, and goes on as soon as one leaves."""
+    """At the bound reading stops although slots are free, and goes on as soon as an entry leaves."""
     parking = Parking(2)
     for number in range(2 * HELD_PER_SLOT):
         assert await parking.window.admit(f"s{number}", f"parks{number}")
     await until(lambda: len(parking.parked) == 2 * HELD_PER_SLOT)
     assert not parking.window.has_room
     waiting = asyncio.create_task(parking.window.wait_for_room())
-    await asyncio.wait([waiting], timeout=0.05)
+    await let_tasks_run()
     assert not waiting.done()
     parking.awake.set()
     assert await waiting
     await until(lambda: parking.window.held == 0)
 
 
-async def test_what_comes_before_in_the_stream_goes_first_whenever_it_comes():
-    """The order is that of the items, also against one that has begun and gives way; it is begun again afterwards."""
+async def test_earlier_items_go_first_whenever_they_arrive():
+    """Even before an item that has begun, if that is requeued; it runs again afterwards."""
     begun = []
 
     async def work(item):
@@ -198,15 +205,15 @@ async def test_what_comes_before_in_the_stream_goes_first_whenever_it_comes():
     assert await window.close(1) == 0
 
 
-async def test_what_gave_way_and_is_cut_off_is_counted_once():
-    """The end counts an item that was begun twice as one."""
+async def test_a_requeued_item_that_is_cut_off_is_counted_once():
+    """Closing counts an item that has begun twice as one."""
 
     async def work(item):
         if item == 2 and window.has_earlier("s", item):
             return WorkResult.REQUEUE
         async with window.parked():
             await until(lambda: window.has_earlier("s", item))
-        return None
+        return WorkResult.FINISHED
 
     window = Window(1, work, order=lambda item: item)
     window.put("s", 2)
@@ -216,20 +223,20 @@ async def test_what_gave_way_and_is_cut_off_is_counted_once():
     assert window.held == 0
 
 
-async def test_close_lets_what_runs_finish_within_the_grace(make_gate):
-    """All that was admitted is done if the time suffices: nothing is cut off."""
+async def test_close_lets_running_entries_finish_within_the_grace(make_gate):
+    """If the time suffices everything admitted is done, and nothing is cut off."""
     gate = make_gate(2)
     for item in ("a1", "a2"):
         await gate.window.admit("a", item)
-    closing = asyncio.create_task(gate.window.close(5))
+    closing = asyncio.create_task(gate.window.close(scaled(5)))
     await asyncio.sleep(0)
     gate.open.set()
     assert await closing == 0
     assert gate.done == ["a1", "a2"]
 
 
-async def test_close_cuts_off_what_does_not_finish_and_counts_it(make_gate):
-    """After the grace the running, the parked and the queued are cut off, and their number is told."""
+async def test_close_cuts_off_unfinished_entries_and_counts_them(make_gate):
+    """After the grace running, parked and queued entries are cut off; their number is returned."""
     gate = make_gate(3)
     for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
         await gate.window.admit(subject, item)
@@ -239,14 +246,14 @@ async def test_close_cuts_off_what_does_not_finish_and_counts_it(make_gate):
     assert gate.done == []
 
 
-async def test_a_closing_window_admits_nothing_and_wakes_who_waits(make_gate):
-    """Who waits for room is told False at once; nothing is admitted any more."""
+async def test_a_closing_window_admits_nothing_and_releases_waiting_readers(make_gate):
+    """Readers that wait for room get False at once."""
     gate = make_gate(1)
     await gate.window.admit("a", "a1")
     admitting = asyncio.create_task(gate.window.admit("b", "b1"))
     waiting = asyncio.create_task(gate.window.wait_for_room())
     await asyncio.sleep(0)
-    closing = asyncio.create_task(gate.window.close(5))
+    closing = asyncio.create_task(gate.window.close(scaled(5)))
     assert await admitting is False
     assert await waiting is False
     gate.open.set()
@@ -255,13 +262,14 @@ async def test_a_closing_window_admits_nothing_and_wakes_who_waits(make_gate):
     assert gate.done == ["a1"]
 
 
-async def test_parked_entries_are_cut_off_at_the_end():
-    """Close does not wait at all for what waits for somebody else: a survivor takes it."""
+async def test_close_does_not_wait_for_parked_entries():
+    """They are cut off at once: a survivor claims them."""
     parking = Parking(1)
     for number in range(3):
         await parking.window.admit(f"s{number}", f"parks{number}")
     await until(lambda: len(parking.parked) == 3)
-    assert await asyncio.wait_for(parking.window.close(60), 5) == 3
+    async with deadline(5):
+        assert await parking.window.close(3_600) == 3
 
 
 entries = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["works", "parks", "yields"])), max_size=60)
@@ -270,7 +278,7 @@ entries = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["works", 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(entries=entries, limit=st.integers(1, 4))
 async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
-    """Whatever is admitted: each subject in order, never more at work than slots, everything done, nothing held."""
+    """Whatever is admitted: subjects in order, no more running than slots, everything done, nothing held."""
     running, most, done = Counter(), 0, []
 
     def enter(subject):
@@ -292,14 +300,15 @@ async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
         assert running[subject] == 1
         running[subject] -= 1
         done.append(item)
+        return WorkResult.FINISHED
 
     window = Window(limit, work)
     given_items = [(number, subject, kind) for number, (subject, kind) in enumerate(entries)]
-    async with asyncio.timeout(10):
+    async with deadline(10):
         for item in given_items:
             assert await window.admit(item[1], item)
         await until(lambda: window.held == 0)
-        assert await window.close(10) == 0
+        assert await window.close(scaled(10)) == 0
     assert sorted(done) == given_items
     for subject in "abcd":
         assert [item for item in done if item[1] == subject] == [item for item in given_items if item[1] == subject]
