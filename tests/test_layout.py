@@ -162,7 +162,6 @@ def test_rooms_are_few():
 PURE_ELSEWHERE = {
     "router/conversations/bodies.py": "the wire format of the API's request bodies",
     "router/conversations/retry.py": "which requests the client may repeat",
-    "router/conversations/v1_forms.py": "the wire format of the classic API's request bodies",
     "router/sandbox/indexes.py": "containers of the sandbox's memory",
     "router/sandbox/v2/grouping.py": "a rule of the API, not of ours",
     "router/simulator/kinds.py": "the table of what `simulate` can send",
@@ -254,9 +253,8 @@ def test_event_types_are_told_apart_in_one_table():
 #: Public definitions that nothing in the product calls, and why they stay.
 UNUSED = {
     "handlers.replies:replies_to": "for the user's own reply functions",
-    "router.conversations.v1:ClassicConversations.delete_participant": "the client has every operation",
-    "router.conversations.v2:ConversationsV2.fetch_action": "the client has every operation",
-    "router.conversations.v2:ConversationsV2.modify_participant": "the client has every operation",
+    "router.conversations.v1:ClassicConversations.delete_participant": "the client has every operation on participants",
+    "router.conversations.v2:ConversationsV2.modify_participant": "the client has every operation on participants",
     "router.inbound.rows:EventTypeRow.is_pattern": "the documentation's table of events",
     "router.inbound.table:to_markdown": "the documentation's table of events",
     "router.receiver.answers:SharedResponse.write_eof": "called by aiohttp",

@@ -1,7 +1,7 @@
-"""The client of Twilio's Conversations API: transport, repeats, limits, and the operations of version 2.
+"""The client of Twilio's Conversations API: transport, retries, limits, and the operations of v2 and classic v1.
 
-It imports aiohttp and the pure core, and is driven by the worker, the handlers and the operator's commands.
-Raises nothing but the ApiError family of core.errors for whatever the API or the network does.
+It imports aiohttp and the pure core. The worker, the handlers and the commands use it. Whatever the API or the network
+does, it raises only the ApiError family of core.errors.
 """
 
 from router.conversations.answers import ApiResponse

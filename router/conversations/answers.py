@@ -1,8 +1,10 @@
-"""Answers of the API: what a 2xx carries, and every other answer as one exception of core.errors.
+"""Responses of the API: a 2xx as a value, every other one as an exception of core.errors.
 
 Three error bodies are documented: (A) code, message, more_info, status; (B) code, httpStatusCode, message, userError,
-params; (C) RFC 9457 with code and errors. The HTTP status alone decides the class, because `code` may be anything (a
-409 has been seen with code 400). An exception's text never holds an address; its `body` is raw and cut at 2 KB.
+params; (C) RFC 9457 with code and errors. The HTTP status alone decides the exception's class, because `code` is not
+reliable (a 409 has been seen with code 400). An exception's text never holds an address; its `body` is raw and cut to
+2 KB.
+https://www.twilio.com/docs/usage/twilios-response and https://www.rfc-editor.org/rfc/rfc9457
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 ModelT = TypeVar("ModelT", bound=Resource)
 
-#: How much of an answer an exception keeps, in bytes, and how much of the API's own words its text repeats.
+#: Bytes of a response that an exception keeps, and characters of the API's message in its text.
 MAX_ERROR_BODY: Final = 2048
 _MAX_MESSAGE: Final = 300
 _MAX_RETRY_AFTER: Final = 86_400.0
@@ -55,7 +57,7 @@ _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ApiResponse:
-    """A 2xx answer with its JSON object; the headers compare names without regard to case."""
+    """A 2xx response with its JSON object; header names are case-insensitive."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -64,7 +66,7 @@ class ApiResponse:
 
 @dataclass(frozen=True, slots=True)
 class RawAnswer:
-    """Any answer as read; `route` is "METHOD /path/{template}", the only part of the request that errors name."""
+    """Any response as read; `route` is "METHOD /path/{template}", the only part of the request that errors name."""
 
     route: str
     status: int
@@ -73,14 +75,14 @@ class RawAnswer:
 
 
 class ApiProblem(NamedTuple):
-    """What an error body says, whichever shape it has."""
+    """The code and the message of an error body, whichever shape it has."""
 
     code: int | None = None
     message: str = ""
 
 
 def parse_problem(body: bytes) -> ApiProblem:
-    """Read any of the three shapes; what is none of them (a proxy's page, nothing) gives an empty problem."""
+    """Read an error body of any of the three shapes; anything else (a proxy's page, nothing) is an empty problem."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -95,7 +97,7 @@ def parse_problem(body: bytes) -> ApiProblem:
 
 
 def _details(items: object, *names: str) -> list[str]:
-    """Collect what a body says of single fields, at most three."""
+    """Return the errors of single fields, at most three."""
     rows = [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
     texts = [" ".join(str(row[name]) for name in names if row.get(name)) for row in rows[:3]]
     return [text for text in texts if text]
@@ -108,9 +110,9 @@ def _to_code(value: object) -> int | None:
 
 
 def to_error(answer: RawAnswer, *, now: float, hide: Callable[[str], str] = str) -> ApiError:
-    """Make the exception for an answer other than 2xx; `now` is wall clock seconds, `hide` removes credentials.
+    """Return the exception for a response other than 2xx; `now` is wall clock seconds, `hide` removes credentials.
 
-    A status that the API does not have (a redirect of something in between) is a ServerError: no event's fault.
+    A status that the API does not have (a redirect by something in between) is a ServerError: not the event's fault.
     """
     problem = parse_problem(answer.body)
     default = RequestError if answer.status in _CLIENT_ERRORS else ServerError
@@ -138,14 +140,17 @@ def _conflicting_id(answer: RawAnswer, problem: ApiProblem) -> str | None:
 
 
 def _cut(body: bytes, hide: Callable[[str], str]) -> str:
-    """Hide before cutting, lest half of a credential stay at the edge."""
+    """Cut a body to its bound. Credentials are hidden first: a cut one would no longer be recognized."""
     return (
         hide(body[: 2 * MAX_ERROR_BODY].decode("utf-8", "replace")).encode()[:MAX_ERROR_BODY].decode("utf-8", "ignore")
     )
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds of a Retry-After (RFC 9110: seconds or an HTTP date), at most a day; None if unreadable."""
+    """Return the seconds of a Retry-After header, at most a day; None if it is unreadable.
+
+    It is a number of seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3
+    """
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), _MAX_RETRY_AFTER)
@@ -154,7 +159,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 
 def _server_time(answer: RawAnswer) -> float | None:
-    """Return the server's own idea of now: a date in Retry-After is relative to it, however wrong our clock is."""
+    """Return the server's own time, because a date in Retry-After is relative to it and our clock may be wrong."""
     return _parse_date(answer.headers.get("Date", ""))
 
 
@@ -162,14 +167,14 @@ def _parse_date(text: str) -> float | None:
     try:
         moment: datetime = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):  # the standard parser leaks all of them
+    except (ValueError, TypeError, IndexError, OverflowError):  # the standard parser raises all of these
         return None
 
 
 def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> ApiResponse:
-    """Read a 2xx; a 204 has no body and gives an empty object.
+    """Return a 2xx as a value; a 204 has no body and gives an empty object.
 
-    Raises ServerError for an empty or broken body: the API is not well, the event is innocent.
+    Raises ServerError for an empty or unreadable body: that is a failure of the API, not of the event.
     """
     if answer.status == _NO_CONTENT and not answer.body:
         return ApiResponse(answer.status, answer.headers, {})
@@ -185,10 +190,10 @@ def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> ApiResp
 
 
 def to_model(model: type[ModelT], data: Mapping[str, Any], *, route: str, status: int = 200) -> ModelT:
-    """Read a resource; to it a null is nothing told. Raises ServerError, naming the fields, where it does not fit."""
+    """Return a resource; a null counts as a missing field. Raises ServerError naming the fields that do not fit."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        faults = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors(include_input=False)[:3])
-    text = f"{route}: HTTP {status} with a body that is no {model.__name__} ({faults})"
+        fields = ", ".join(".".join(map(str, each["loc"])) for each in error.errors(include_input=False)[:3])
+    text = f"{route}: HTTP {status} with a body that is no {model.__name__} ({fields})"
     raise ServerError(text, status=status)  # outside the except: a ValidationError repeats its input

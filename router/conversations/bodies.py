@@ -1,8 +1,11 @@
-"""The request bodies of the Conversations API v2 as JSON objects. Pure: values in, wire form out.
+"""The request bodies of the Conversations API: v2 as JSON objects, classic v1 as forms. Pure: values in, bodies out.
 
-On the wire there are three ways to say nothing: leave a field out, an empty list, and null. PUT of a participant
-clears what is left out, so a None is left out and never sent as null, whose effect there is undocumented; `addresses`
-is always sent. Null is sent only where the API gives it a meaning: PATCH of a conversation's name or of a metadata key.
+In v2 a field that is left out, an empty list and null differ. PUT of a participant clears the fields that are left out,
+so None is left out and never sent as null, whose effect there is undocumented; `addresses` is always sent. Null is sent
+only where the API documents its effect: in PATCH of a conversation, for the name and for a metadata key.
+Classic v1 has CamelCase names with a dot for nested fields. None is not sent; an empty text is, and the API refuses it.
+https://www.twilio.com/docs/api/conversations/v2 and
+https://www.twilio.com/docs/conversations-classic/api/conversation-participant-resource
 """
 
 from __future__ import annotations
@@ -13,26 +16,41 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from router.core.classic.resources import ClassicChange, NewClassicParticipant
     from router.core.resources import ActionParty, NewParticipant, ParticipantAddress
 
 
 class Unset(Enum):
-    """Tells "leave it as it is" from None, which means "remove it"."""
+    """The type of UNSET, which means "keep the value", whereas None means "remove it"."""
 
     UNSET = "unset"
 
 
 UNSET: Final = Unset.UNSET
 
+#: The names of a classic participant's fields in a form.
+_FORM_NAMES: Final = {
+    "identity": "Identity",
+    "address": "MessagingBinding.Address",
+    "proxy_address": "MessagingBinding.ProxyAddress",
+    "projected_address": "MessagingBinding.ProjectedAddress",
+    "attributes": "Attributes",
+    "role_sid": "RoleSid",
+    "date_created": "DateCreated",
+    "date_updated": "DateUpdated",
+    "last_read_message_index": "LastReadMessageIndex",
+    "last_read_timestamp": "LastReadTimestamp",
+}
+
 
 def to_participant(participant: NewParticipant) -> dict[str, Any]:
-    """Return the body for creating or replacing; of a fetched participant only what a client may write."""
+    """Return the body that creates or replaces a participant; of a fetched one only the writable fields."""
     fields = {"type": participant.type, "name": participant.name, "profileId": participant.profile_id}
-    return _told(fields) | {"addresses": [_to_address(address) for address in participant.addresses]}
+    return _given(fields) | {"addresses": [_to_address(address) for address in participant.addresses]}
 
 
 def _to_address(address: ParticipantAddress) -> dict[str, Any]:
-    return _told({"channel": address.channel, "address": address.address, "channelId": address.channel_id})
+    return _given({"channel": address.channel, "address": address.address, "channelId": address.channel_id})
 
 
 def to_conversation(
@@ -43,8 +61,8 @@ def to_conversation(
     metadata: Mapping[str, str] | None,
     configuration: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the body of a new conversation; its participants are created with it or not at all."""
-    return _told(
+    """Return the body that creates a conversation and its participants, all or nothing."""
+    return _given(
         {
             "configurationId": configuration_id,
             "name": name,
@@ -62,8 +80,8 @@ def to_conversation_patch(
     metadata: Mapping[str, str | None] | None,
     status_callbacks: Sequence[Mapping[str, str]] | None,
 ) -> dict[str, Any]:
-    """Return the body of a PATCH: what is in it changes, a null removes, an empty list of callbacks stops them."""
-    body = _told({"status": status, "metadata": metadata})
+    """Return the body of a PATCH: its fields change, a null removes, an empty list of callbacks stops them."""
+    body = _given({"status": status, "metadata": metadata})
     if name is not UNSET:
         body["name"] = name
     if status_callbacks is not None:
@@ -81,15 +99,20 @@ def to_message(
     media_urls: Sequence[str],
     channel_settings: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the payload of SEND_MESSAGE. Raises ValueError for a message to nobody or without content."""
-    content = _told(
+    """Return the payload of SEND_MESSAGE. Raises ValueError for a message without a receiver or without content."""
+    content = _given(
         {"text": text, "contentId": content_id, "variables": variables, "mediaUrls": list(media_urls) or None}
     )
     if not to or not content.keys() - {"variables"}:
-        raise ValueError("a message has a receiver, and a text, a content template or media")
+        raise ValueError("a message needs a receiver, and a text, a content template or media")
     payload = {"from": sender.to_wire(), "to": [party.to_wire() for party in to], "content": content}
-    return payload | _told({"channelSettings": channel_settings})
+    return payload | _given({"channelSettings": channel_settings})
 
 
-def _told(fields: Mapping[str, Any]) -> dict[str, Any]:
+def to_form(fields: NewClassicParticipant | ClassicChange) -> dict[str, str]:
+    """Return the form that creates or updates a classic participant."""
+    return {_FORM_NAMES[name]: str(value) for name, value in fields if value is not None}
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}

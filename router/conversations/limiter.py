@@ -1,8 +1,8 @@
-"""How many requests may be in flight: a cap that halves on 429 and rises again, first come first served.
+"""The limit on requests in flight: it halves on 429 and rises again; callers wait in order of arrival.
 
-The API declares 429 everywhere and documents no number, so the number is found by probing (additive increase,
-multiplicative decrease). `Window` is the pure arithmetic; `Limiter` makes callers wait for it. Neither sends anything
-and neither repeats anything.
+The API documents 429 for every operation but no number, so the number is found by probing (additive increase,
+multiplicative decrease). `ConcurrencyWindow` is the pure arithmetic; `Limiter` makes callers wait for it. Neither sends
+or repeats anything.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from router.core.errors import RateLimitError, TransportError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-#: The longest that one Retry-After stops everybody; after that a request probes again, whatever the answer said.
+#: Seconds that one Retry-After holds back requests at most; after that a request probes the API again.
 MAX_HOLD: Final = 300.0
-#: Seconds after a 429 in which nobody asks who does not have to.
+#: Seconds after a 429 without background requests.
 CALM: Final = 60.0
 
 
 class ConcurrencyWindow:
-    """The cap and the hold, moved by what the answers say. Times are seconds of one monotonic clock."""
+    """The cap and the hold, adjusted by responses. Times are seconds of one monotonic clock."""
 
     def __init__(self, maximum: int) -> None:
         if maximum < 1:
-            raise ValueError("at least one request must be allowed in flight")
+            raise ValueError("max_in_flight must be 1 or more")
         self.maximum = maximum
         self.cap = maximum
         self._successes = 0
@@ -37,16 +37,16 @@ class ConcurrencyWindow:
         self._held_until = float("-inf")
 
     def succeed(self) -> None:
-        """Count an answer that was not refused: `cap` of them raise the cap by one."""
+        """Count a response that was not a 429; `cap` of them raise the cap by one."""
         self._successes += 1
         if self._successes >= self.cap:
             self._successes = 0
             self.cap = min(self.maximum, self.cap + 1)
 
     def throttle(self, *, started: float, now: float) -> bool:
-        """Halve the cap for a 429 to a request begun at `started`; tell whether it fell.
+        """Halve the cap for a 429 to a request that was sent at `started`; return whether the cap fell.
 
-        A request that was begun before the last fall says nothing about the present cap: a burst of 429s to requests
+        A request that was sent before the last fall says nothing about the current cap, so a burst of 429s to requests
         that were in flight together counts once.
         """
         if started < self._fell_at:
@@ -57,7 +57,7 @@ class ConcurrencyWindow:
         return True
 
     def hold(self, seconds: float, *, now: float) -> None:
-        """Let nothing new out for `seconds`; a shorter wish never shortens a longer one."""
+        """Hold back new requests for `seconds`; a shorter hold never shortens a longer one."""
         self._held_until = max(self._held_until, now + min(seconds, MAX_HOLD))
 
     def held_for(self, now: float) -> float:
@@ -65,12 +65,12 @@ class ConcurrencyWindow:
         return max(0.0, self._held_until - now)
 
     def is_calm(self, now: float) -> bool:
-        """Tell whether nothing is held, and the last 429 is CALM seconds ago."""
+        """Tell whether there is no hold and the last 429 is at least CALM seconds ago."""
         return not self.held_for(now) and now - self._fell_at >= CALM
 
 
 class Limiter:
-    """Lets requests out by the `Window`, in the order in which they came; a cancelled waiter loses no slot."""
+    """Admits requests as the window allows, in order of arrival; a cancelled waiter loses no slot."""
 
     def __init__(
         self,
@@ -86,26 +86,21 @@ class Limiter:
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     @property
-    def waiting(self) -> int:
-        """How many callers stand in the queue."""
-        return len(self._waiters)
-
-    @property
     def has_spare(self) -> bool:
-        """Tell whether one more request takes nobody's place: no queue, half of the slots free, no 429 of late."""
+        """Tell whether a background request delays no other: no queue, half of the slots free, no recent 429."""
         is_free = not self._waiters and self.in_flight < max(1, self.window.cap // 2)
         return is_free and self.window.is_calm(self._clock())
 
     @asynccontextmanager
     async def slot(self, deadline: float) -> AsyncIterator[None]:
-        """Hold one slot for the time of the block.
+        """Hold one slot while the block runs.
 
         Raises RateLimitError at once if a Retry-After lasts past `deadline`, and TransportError (not sent) if no slot
-        came free until then.
+        became free before it.
         """
         self._check_hold(deadline)
         if not self._waiters and self.in_flight < self.window.cap:
-            self.in_flight += 1  # a free slot needs neither a queue nor a timeout
+            self.in_flight += 1  # a free slot needs no queue and no timeout
         else:
             await self._acquire_by(deadline)
         try:
@@ -119,19 +114,19 @@ class Limiter:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 await self._acquire()
         except TimeoutError:
-            raise TransportError("no slot came free before the deadline", is_sent=False) from None
+            raise TransportError("no slot became free before the deadline", is_sent=False) from None
 
     def succeed(self) -> None:
-        """Pass on an answer that was not refused."""
+        """Report a response that was not a 429."""
         self.window.succeed()
         self._wake()
 
     def throttle(self, *, started: float) -> None:
-        """Pass on a 429 to a request begun at `started`."""
+        """Report a 429 to a request that was sent at `started`."""
         self.window.throttle(started=started, now=self._clock())
 
     def hold(self, seconds: float) -> None:
-        """Pass on a Retry-After."""
+        """Report a Retry-After."""
         self.window.hold(seconds, now=self._clock())
 
     async def _acquire(self) -> None:
@@ -142,10 +137,10 @@ class Limiter:
             await waiter
         except asyncio.CancelledError:
             if waiter.cancelled():
-                with suppress(ValueError):  # _wake may have passed it already
+                with suppress(ValueError):  # _wake may have removed it already
                     self._waiters.remove(waiter)
             else:
-                self._release()  # the slot was handed over in the same moment
+                self._release()  # the slot was handed over at the same time
             raise
 
     def _release(self) -> None:

@@ -1,7 +1,9 @@
-"""Lists of the API, page by page: `meta.nextToken` leads on, the filters are repeated, an item is given once.
+"""Lists of the v2 API, page by page: follows `meta.nextToken`, repeats the filters, yields each item once.
 
-The order of lists and the life of tokens are not documented, so nothing relies on them: an id that comes again (a page
-shifts while others write) is skipped, and a list that leads round in a circle or on for ever ends as ServerError.
+The order of lists and the lifetime of tokens are not documented, so nothing relies on them. An id that is repeated, as
+happens when a page shifts during concurrent writes, is skipped. A list that repeats a token or never ends is a
+ServerError.
+https://www.twilio.com/docs/api/conversations/v2
 """
 
 from __future__ import annotations
@@ -18,26 +20,42 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT", Participant, Conversation, Communication)
 
 PAGE_SIZES: Final = range(1, 1001)
-#: So many pages in a row without one new item, each with a new token, are not a list any more.
+#: Successive pages without a new item after which a list counts as endless.
 MAX_IDLE_PAGES: Final = 100
 
 
 class Page(NamedTuple):
-    """One page: its items as they came, and the token of the next page or None at the end."""
+    """One page: its items as received, and the token of the next page or None at the end."""
 
     items: list[dict[str, Any]]
     next_token: str | None
 
 
+class PageGuard:
+    """Detects a list that repeats a page, or brings nothing new for MAX_IDLE_PAGES pages."""
+
+    def __init__(self, route: str) -> None:
+        self._route = route
+        self._followed: set[str] = set()
+        self._idle = 0
+
+    def follow(self, page: str, *, is_new: bool) -> None:
+        """Note that `page` is next; `is_new` if the one before it had a new item. Raises ServerError."""
+        self._idle = 0 if is_new else self._idle + 1
+        if page in self._followed or self._idle >= MAX_IDLE_PAGES:
+            raise ServerError(f"{self._route}: a list that does not end", status=200)
+        self._followed.add(page)
+
+
 class Listing(NamedTuple):
-    """What is listed: the name under which lists of it travel, and the route that errors name."""
+    """One kind of list: the field that holds its items, and the route that errors name."""
 
     key: str
     route: str
 
 
 def read_page(data: Mapping[str, Any], listing: Listing) -> Page:
-    """Find the items under `meta.key`, else under the list's usual name, else as the only list there is.
+    """Return the items under `meta.key`, else under the list's usual name, else of the only list in the body.
 
     Raises ServerError for a body without such a list, or with items that are not objects.
     """
@@ -59,7 +77,7 @@ def _find_items(data: Mapping[str, Any], key: object, listing: Listing) -> list[
     if len(lists) == 1:
         return list(lists[0])
     if not lists and isinstance(key, str) and data.get(key) is None:
-        return []  # the page says what it lists, and that there is none of it
+        return []  # the page names its list and leaves it out: no items
     raise ServerError(f"{listing.route}: a page without its list", status=200)
 
 
@@ -72,17 +90,16 @@ async def iterate(
     page_size: int,
     limit: int | None = None,
 ) -> AsyncIterator[ItemT]:
-    """Yield every item once, fetching a page when the one before is used up; at most `limit` items.
+    """Yield every item once, at most `limit`; the next page is fetched when the current one is used up.
 
-    Raises ValueError for a page size outside 1 to 1000, ServerError for a list that does not end, and what `fetch`
-    raises.
+    Raises ValueError for a page size outside 1 to 1000, ServerError for a list that does not end, and the errors of
+    `fetch`.
     """
     if page_size not in PAGE_SIZES:
         raise ValueError("a page has 1 to 1000 items")
     query = {**filters, "pageSize": str(page_size)}
-    tokens: set[str] = set()
+    guard = PageGuard(listing.route)
     known: set[str] = set()
-    idle = 0
     while limit is None or len(known) < limit:
         page = read_page((await fetch(query)).data, listing)
         before = len(known)
@@ -93,8 +110,5 @@ async def iterate(
                 yield resource
         if page.next_token is None:
             return
-        idle = 0 if len(known) > before else idle + 1
-        if page.next_token in tokens or idle >= MAX_IDLE_PAGES:
-            raise ServerError(f"{listing.route}: a list that does not end", status=200)
-        tokens.add(page.next_token)
+        guard.follow(page.next_token, is_new=len(known) > before)
         query["pageToken"] = page.next_token

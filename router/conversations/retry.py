@@ -1,4 +1,4 @@
-"""When a call is repeated, and after how long. Pure: the error, the method and a random number in, a delay out.
+"""The rule of retries: whether a failed call is repeated, and after which delay. Pure: the caller brings the chance.
 
 GET, HEAD, PUT and PATCH have the same effect once or twice. A POST has not, and the API has no idempotency key, so a
 POST is repeated only if the failed attempt had no effect (core.errors.had_no_effect). In every other case the caller

@@ -1,7 +1,8 @@
-"""One HTTP exchange over the one aiohttp session: a request goes out once, its answer is read up to a bound.
+"""HTTP exchanges over one aiohttp session: a request is sent once, and its response is read up to a bound.
 
-Nothing is decided here but one thing: whether a request that got no answer may have reached the API. No redirect is
-followed, no cookie kept, no proxy taken from the environment, and no exception holds a credential or the URL.
+The only decision made here is whether a request without a response may have reached the API. Redirects are not
+followed, cookies not kept, proxies of the environment not used, and no exception holds a credential or the URL.
+Authentication: https://www.twilio.com/docs/iam/api-keys
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ if TYPE_CHECKING:
     from aiohttp import ClientRequest, ClientResponse, TraceRequestHeadersSentParams
     from aiohttp.client_middlewares import ClientHandlerType
 
-#: The largest answer that is read, in bytes: a page of 1,000 participants is well under one MiB.
+#: Bytes of a response that are read; a page of 1,000 participants is well under 1 MiB.
 MAX_BODY: Final = 16 * 1024 * 1024
 OK: Final = range(200, 300)
-#: Errors of aiohttp that would tell the request's headers or its URL with ids and addresses.
-_TELLTALES: Final = (ClientResponseError, ServerTimeoutError, InvalidURL)
+#: Errors of aiohttp whose text holds the request's headers, or its URL with ids and addresses.
+_REVEALING: Final = (ClientResponseError, ServerTimeoutError, InvalidURL)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, ready to go out; `route` is its path without ids."""
+    """One request, ready to be sent; `route` is its path without ids."""
 
     method: str
     route: str
@@ -54,19 +55,19 @@ class Request:
 
     @property
     def label(self) -> str:
-        """How errors name the request."""
+        """The name of the request in errors."""
         return f"{self.method} {self.route}"
 
 
 @dataclass(slots=True)
 class _Sending:
-    """Marked by the trace when the first byte of a request is about to leave; until then it had no effect."""
+    """Set by the trace when a request's headers are sent; until then it cannot have had an effect."""
 
     is_sent: bool = False
 
 
 class _BrokenError(Exception):
-    """Carries a broken connection past aiohttp, which would repeat some methods by itself, at once and uncounted."""
+    """A broken connection, hidden from aiohttp, which would otherwise repeat some methods at once and uncounted."""
 
 
 async def _mark_sent(_session: ClientSession, context: SimpleNamespace, _params: TraceRequestHeadersSentParams) -> None:
@@ -81,7 +82,7 @@ async def _send_once(request: ClientRequest, handler: ClientHandlerType) -> Clie
 
 
 class Session:
-    """The session with its credentials and connections: made on first use, closed for good."""
+    """The session with its credentials and connections: opened on first use, closed once."""
 
     def __init__(self, username: str, password: str, *, connections: int) -> None:
         self._authorization = encode_basic_auth(username, password)
@@ -111,19 +112,19 @@ class Session:
         return self._session
 
     async def close(self) -> None:
-        """Close all connections; what is under way on them ends as TransportError."""
+        """Close all connections; calls in progress end with TransportError."""
         self.is_closed = True
         if self._session is not None:
             await self._session.close()
 
     def hide(self, text: str) -> str:
-        """Return `text` without the credentials, should a server have echoed them."""
+        """Return `text` without the credentials, which a server may have echoed."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
 
     async def exchange(self, request: Request, limit: float) -> RawAnswer:
-        """Send once and read the answer, within `limit` seconds. Raises TransportError without a whole answer."""
+        """Send a request once and read the response, within `limit` seconds. Raises TransportError without one."""
         sending = _Sending()
         try:
             async with self.open().request(
@@ -140,14 +141,14 @@ class Session:
             cause = broken.__cause__
         except (ClientError, TimeoutError, OSError) as error:
             cause = error
-        is_telltale = isinstance(cause, _TELLTALES)
-        reason = type(cause).__name__ if is_telltale else self.hide(f"{type(cause).__name__} {cause}".strip())
+        is_revealing = isinstance(cause, _REVEALING)
+        reason = type(cause).__name__ if is_revealing else self.hide(f"{type(cause).__name__} {cause}".strip())
         text = f"{request.label}: no answer, {reason}"
-        raise TransportError(text, is_sent=sending.is_sent) from (None if is_telltale else cause)
+        raise TransportError(text, is_sent=sending.is_sent) from (None if is_revealing else cause)
 
 
 async def _read(request: Request, response: ClientResponse) -> RawAnswer:
-    """Read the body up to MAX_BODY; where the status alone decides, half a body is as good as a whole one."""
+    """Read the body up to MAX_BODY; an error's body may be incomplete, because its status alone decides."""
     body = bytearray()
     try:
         async for chunk in response.content.iter_any():

@@ -1,8 +1,8 @@
-"""Calls to one API host: deadlines, repeats, a cap in flight, and one report per finished call.
+"""Calls to one API host: deadlines, retries, a limit on requests in flight, and one report for each finished call.
 
-It knows methods, paths, JSON objects and forms, and nothing of conversations. It never repeats a POST whose fate is
-unknown (conversations.retry) and never waits past a call's deadline. The official library's asyncio client is not
-used: it sends the JSON bodies of version 2 form-encoded.
+The transport knows methods, paths, JSON objects and forms, and nothing of conversations. It never repeats a POST that
+may have had an effect (conversations.retry) and never waits past a call's deadline. The asyncio client of Twilio's
+library is not used: it sends the JSON bodies of v2 form-encoded.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _SERVER_ERRORS: Final = range(500, 600)
 
 @dataclass(frozen=True, slots=True)
 class CallDetails:
-    """What an observer learns of one finished call; nothing in it names a resource or a person.
+    """The report of one finished call; nothing in it names a resource or a person.
 
-    `status` is the last answer's (0 without one), `attempts` the requests that went out, `error` a class name.
+    `status` is that of the last response (0 without one), `attempts` the number of requests sent, `error` a class name.
     """
 
     method: str
@@ -52,12 +52,12 @@ class CallDetails:
 
 
 def observe_nothing(_details: CallDetails) -> None:
-    """Stand in where nobody observes."""
+    """Ignore the report of a call: the default observer."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """The changing half of a call: its deadline, the requests that went out, and whether one may have had an effect."""
+    """The state of a call: its deadline, the number of requests sent, and whether one may have had an effect."""
 
     started: float
     deadline: float
@@ -68,10 +68,10 @@ class _Call:
 class Transport:
     """Sends requests to one API host.
 
-    `base_url` has no version; `timeout` is the seconds of one attempt, `deadline` those of a call with its repeats
-    and waits, `retries` the repeats after the first attempt. `on_call` gets one `CallDetails` per finished call and
-    must not raise. `clock` is monotonic, `wall_clock` reads dates in Retry-After. Use `async with`, or `close`.
-    Raises ValueError for settings that cannot be meant.
+    `base_url` has no version. `timeout` limits the seconds of one attempt, `deadline` those of a call with its retries
+    and waits. `retries` is the number of repeats after the first attempt. `on_call` gets one `CallDetails` for each
+    finished call and must not raise. `clock` is monotonic, `wall_clock` is for dates in Retry-After. Use `async with`,
+    or `close`. Raises ValueError for impossible settings.
     """
 
     def __init__(
@@ -113,17 +113,17 @@ class Transport:
         await self.close()
 
     def in_background(self, ask: Callable[[Limiter], Awaitable[None]]) -> Transport:
-        """Return a transport for calls that can wait, over the same connections and limits; this one is to be closed.
+        """Return a transport for background calls over the same connections and limits; it is closed with this one.
 
-        `ask` is awaited before each call, and no call is repeated.
+        `ask` is awaited before each background call, and no background call is repeated.
         """
         background = copy(self)
-        background._policy = RetryPolicy(0)  # noqa: SLF001 - one of ourselves
-        background._ask = ask  # noqa: SLF001 - one of ourselves
+        background._policy = RetryPolicy(0)  # noqa: SLF001 - an instance of this class
+        background._ask = ask  # noqa: SLF001 - an instance of this class
         return background
 
     async def close(self) -> None:
-        """Close the session for good; calls that are still under way end as TransportError."""
+        """Close the session; calls in progress end with TransportError."""
         await self._session.close()
 
     async def request(
@@ -139,13 +139,13 @@ class Transport:
         link: str | None = None,
         is_repeatable: bool | None = None,
     ) -> ApiResponse:
-        """Send one call with its repeats and return its 2xx answer.
+        """Make one call with its retries and return the 2xx response.
 
-        `path` begins with the version and is best a template whose `{names}` are filled from `ids`. `body` goes out
-        as JSON, `form` urlencoded. A `link` is a URL that an answer to `path` gave to go on with: it is followed on
-        the base's origin and nowhere else. `is_repeatable` None leaves it to the method; True for a POST is a promise
-        that doing it twice is doing it once.
-        Raises an ApiError by the HTTP status; TransportError without an answer, `is_sent` over all attempts.
+        `path` begins with the version and should be a template whose `{names}` are filled from `ids`. `body` is sent
+        as JSON, `form` urlencoded. `link` is the URL of the next page from an earlier response to `path`; it is
+        followed only on the origin of the base. `is_repeatable` None leaves the decision to the method; True for a POST
+        promises that doing it twice has the effect of doing it once.
+        Raises the ApiError of the HTTP status, or TransportError without a response; its `is_sent` covers all attempts.
         """
         method, route = method.upper(), generalize(path) if ids is None else path
         content, content_type = _write(f"{method} {route}", body, form)
@@ -190,7 +190,7 @@ class Transport:
     def _decide(self, request: Request, call: _Call, error: UnavailableError) -> float | None:
         call.is_sent = call.is_sent or not had_no_effect(error)
         if isinstance(error, TransportError):
-            error.is_sent = call.is_sent  # a refused connection does not undo what an earlier attempt may have done
+            error.is_sent = call.is_sent  # an earlier attempt may have had an effect
         if self._session.is_closed:
             return None
         return self._policy.delay(
@@ -208,10 +208,10 @@ class Transport:
             if limit <= 0:
                 raise TransportError(f"{request.label}: the deadline has passed", is_sent=False)
             call.attempts += 1
-            return self._judge(await self._session.exchange(request, limit), started)
+            return self._evaluate(await self._session.exchange(request, limit), started)
 
-    def _judge(self, raw: RawAnswer, started: float) -> ApiResponse:
-        """Tell the limiter what the answer says of the API's state, and turn it into a value or an exception."""
+    def _evaluate(self, raw: RawAnswer, started: float) -> ApiResponse:
+        """Report a response to the limiter, and return it as a value or raise it as an exception."""
         if raw.status in OK:
             self.limiter.succeed()
             return to_answer(raw, hide=self._session.hide)
@@ -232,13 +232,13 @@ class Transport:
 def _write(
     label: str, body: Mapping[str, Any] | None, form: Mapping[str, str | Sequence[str]] | None
 ) -> tuple[bytes | None, dict[str, str]]:
-    """Return the content of a request and the header that names its type."""
+    """Return the content of a request and its Content-Type header."""
     try:
         if form is not None:
             return encode_query(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
         if body is not None:
             return orjson.dumps(body), {"Content-Type": "application/json"}
-    except (TypeError, UnicodeEncodeError) as error:  # lone surrogates among others: no body can carry them
+    except (TypeError, UnicodeEncodeError) as error:  # lone surrogates, for example, cannot be encoded
         kind = "JSON" if form is None else "a form"
         raise RequestError(f"{label}: the body cannot be written as {kind}") from error
     return None, {}

@@ -1,7 +1,7 @@
-"""Addresses of API calls: the base, the path with its ids percent-encoded, the query, and the route that logs may show.
+"""URLs of API calls: the base, the path with percent-encoded ids, the query, and the route that logs may show.
 
-A path is a template with `{names}`; ids are filled in here and nowhere else, so that no id can leave its segment and
-the template itself is the route: free of ids and addresses. What cannot be an id is refused before anything is sent.
+A path is a template with `{names}`. Ids are filled in only here, so that none can leave its segment, and the template
+is the route, free of ids and addresses. A value that cannot be an id is refused before anything is sent.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _WORD: Final = re.compile(r"[A-Za-z]*|v\d")
 
 
 def trim_base(base_url: str) -> str:
-    """Return the base without trailing slashes and without a trailing version, which every path brings itself.
+    """Return the base without trailing slashes and without a trailing version, which is part of every path.
 
-    Raises ValueError, without repeating the text, for what is not http(s) with a host or carries user info or a query.
+    Raises ValueError, without repeating the text, unless it is http(s) with a host and without user info and query.
     """
     try:
         parts = urlsplit(base_url.strip())
@@ -39,7 +39,7 @@ def trim_base(base_url: str) -> str:
 def fill_path(template: str, ids: Mapping[str, str]) -> str:
     """Return the path with `ids` percent-encoded, each as one segment.
 
-    Raises RequestError for an id that is empty, `.` or `..`, or not text: it would name another resource.
+    Raises RequestError for an id that is empty, `.`, `..` or not UTF-8: it would name another resource.
     """
     return template.format_map({name: _segment(name, value) for name, value in ids.items()})
 
@@ -54,26 +54,26 @@ def _segment(name: str, value: str) -> str:
 
 
 def generalize(path: str) -> str:
-    """Return a route for a path that was given without `ids`: what is not a plain word or a version becomes `{}`."""
+    """Return the route of a path that was given without `ids`: segments other than words and versions become `{}`."""
     return "/".join(part if _WORD.fullmatch(part) else "{}" for part in path.partition("?")[0].split("/"))
 
 
 def encode_query(query: Mapping[str, str | Sequence[str]]) -> str:
-    """Return the query string; a list becomes a repeated parameter, and a plus is never taken for a space."""
+    """Return the query string; a list becomes a repeated parameter, and a plus is encoded."""
     return urlencode(query, doseq=True, quote_via=quote)
 
 
 def follow_link(base: str, link: str, route: str) -> str:
-    """Return the URL of a `link` in an answer, absolute or relative to `base`; path and query stay as they are.
+    """Return the URL of a `link` in a response, absolute or relative to `base`; path and query are unchanged.
 
-    Raises ServerError, without repeating the link, if it leads to another origin: credentials travel with every call,
-    and an answer must not be able to send them elsewhere.
+    Raises ServerError, without repeating the link, if it leads to another origin: every call carries the credentials,
+    and a response must not be able to send them elsewhere.
     """
     origin = urlsplit(base)
     try:
         target = urlsplit(urljoin(f"{base}/", link))
         is_ours = "@" not in target.netloc and _origin(target) == _origin(origin)
-    except ValueError:  # no URL, or a port that is none
+    except ValueError:  # not a URL, or an invalid port
         is_ours = False
     if not is_ours or _UNPRINTABLE.search(link):
         raise ServerError(f"{route}: a link that leads to another host", status=200)

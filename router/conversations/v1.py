@@ -1,9 +1,11 @@
-"""Conversations (classic), version 1: Participants, Messages, the lookup by person, and reading conversations.
+"""Conversations (classic), version 1: participants, messages, conversations, and the lookup by participant.
 
-Every method works on the default service, or with `service_sid` on that one; a conversation is named by its SID or
-unique name. No policy: whether a refusal is a find is for the caller, who has `is_already_there` and
-`is_bound_elsewhere` (core.classic). A POST whose fate is unknown (ServerError, TransportError) is never repeated here:
-list the participants, or create again and take `is_already_there` as success. Source: the API's OpenAPI description.
+Every method uses the default service, or the one of `service_sid`; a conversation is named by its SID or unique name.
+No policy: the caller decides what a refusal means, with `is_already_there` and `is_bound_elsewhere` of core.classic. A
+POST that may have had an effect (ServerError, TransportError) is never repeated here: list the participants, or create
+again and treat `is_already_there` as success.
+https://www.twilio.com/docs/conversations-classic/api/conversation-participant-resource
+https://www.twilio.com/docs/conversations-classic/api/participant-conversation-resource
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from router.conversations.answers import to_model
+from router.conversations.bodies import to_form
 from router.conversations.paging import Listing
 from router.conversations.v1_errors import classic_errors
-from router.conversations.v1_forms import to_form, webhook_header
 from router.conversations.v1_paging import LOOKUP_PAGE_SIZES, PAGE_SIZES, ItemT, iterate_links
 from router.core.classic.resources import (
     ClassicConversation,
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
     from router.core.classic.resources import ClassicChange, NewClassicParticipant
 
 _SERVICE: Final = "/v1/Services/{service_sid}"
-_CONVERSATIONS: Final = "/Conversations"
 _CONVERSATION: Final = "/Conversations/{conversation}"
 _PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
 _PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant}}"
 _MESSAGES: Final = f"{_CONVERSATION}/Messages"
 _LOOKUP: Final = "/ParticipantConversations"
+_WEBHOOKS: Final = "X-Twilio-Webhook-Enabled"
 
 _ResourceT = TypeVar("_ResourceT", bound=ClassicResource)
 
@@ -45,9 +47,9 @@ _ResourceT = TypeVar("_ResourceT", bound=ClassicResource)
 class ClassicConversations:
     """The operations, over one Transport that the caller owns and closes.
 
-    Every method raises the ApiError of the HTTP status (core.errors), ServerError for an answer that cannot be read,
-    and UnavailableError where somebody else changed the same thing at that moment: nothing was done, try again.
-    `webhooks` True asks for the webhooks about a write, which the API leaves out by default.
+    Every method raises the ApiError of the HTTP status (core.errors), ServerError for an unreadable response, and
+    UnavailableError after a concurrent change of the same resource: nothing was done, try again. `webhooks` True
+    requests the webhooks about a write, which the API does not send by default.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -63,11 +65,12 @@ class ClassicConversations:
     ) -> ClassicParticipant:
         """Add a member.
 
-        Raises ConflictError with `code`: 50433 and 50437 say that it is a member already (`is_already_there`), 50416
-        that the pair is bound in the conversation `conflicting_id` (`is_bound_elsewhere`).
+        Raises ConflictError with `code` 50433 or 50437 if it is a member already (`is_already_there`), and 50416 if its
+        pair of addresses is bound in the conversation `conflicting_id` (`is_bound_elsewhere`).
         """
         ids = {"conversation": conversation}
-        return await self._write(_PARTICIPANTS, ids, to_form(participant), service_sid, webhooks)
+        form = to_form(participant)
+        return await self._post(ClassicParticipant, _PARTICIPANTS, ids, form, service_sid, webhooks)
 
     async def list_participants(
         self, conversation: str, *, service_sid: str | None = None, page_size: int = 100
@@ -81,7 +84,7 @@ class ClassicConversations:
     async def fetch_participant(
         self, conversation: str, participant: str, *, service_sid: str | None = None
     ) -> ClassicParticipant:
-        """Return one member by SID or, a chat user, by identity."""
+        """Return one member by SID, or a chat user by identity."""
         ids = {"conversation": conversation, "participant": participant}
         return await self._fetch(ClassicParticipant, _PARTICIPANT, ids, service_sid)
 
@@ -94,9 +97,9 @@ class ClassicConversations:
         service_sid: str | None = None,
         webhooks: bool | None = None,
     ) -> ClassicParticipant:
-        """Change what `change` says of a member and keep the rest."""
+        """Change the given fields of a member and keep the rest."""
         ids = {"conversation": conversation, "participant": participant}
-        return await self._write(_PARTICIPANT, ids, to_form(change), service_sid, webhooks)
+        return await self._post(ClassicParticipant, _PARTICIPANT, ids, to_form(change), service_sid, webhooks)
 
     async def delete_participant(
         self,
@@ -108,10 +111,11 @@ class ClassicConversations:
     ) -> None:
         """Remove a member, which frees its pair of addresses.
 
-        It is repeated where its fate is unknown, so that NotFoundError may also mean that an earlier attempt did it.
+        The request is repeated even if it may have had an effect, so NotFoundError may also mean that an earlier
+        attempt removed the member.
         """
         path, ids = _locate(_PARTICIPANT, {"conversation": conversation, "participant": participant}, service_sid)
-        headers = webhook_header(webhooks)
+        headers = _webhook_header(webhooks)
         with classic_errors():
             await self._transport.request("DELETE", path, ids=ids, headers=headers, is_repeatable=True)
 
@@ -126,22 +130,22 @@ class ClassicConversations:
         page_size: int = 50,
         limit: int | None = None,
     ) -> AsyncIterator[ParticipantConversation]:
-        """Yield the conversations that somebody is a member of, by `address` or by `identity`, in order of their SID.
+        """Yield the conversations with a member of this `address` or `identity`, in order of their SID.
 
-        The API matches exactly and filters by nothing: `states`, and `proxy` by canonical address, are compared here.
-        What is found may be gone a moment later, so looking up before creating is no lock.
+        The API matches exactly and has no filters: `states`, and `proxy` by canonical address, are compared here. A
+        result may be outdated at once, so a lookup before a create is no lock.
         Raises ValueError, before anything is sent, for both or none of address and identity.
         """
         if bool(address) == bool(identity):
-            raise ValueError("a lookup is by address or by identity, and by one of them")
+            raise ValueError("a lookup needs either an address or an identity")
         _check(page_size, LOOKUP_PAGE_SIZES)
 
         def accepts(found: ParticipantConversation) -> bool:
             is_wanted = states is None or found.conversation_state in states
             return is_wanted and (proxy is None or found.has_proxy(proxy))
 
-        who = {"Address": address} if address else {"Identity": identity or ""}
-        query = who | {"PageSize": str(page_size)}
+        member = {"Address": address} if address else {"Identity": identity or ""}
+        query = member | {"PageSize": str(page_size)}
         return self._iterate(ParticipantConversation, "conversations", _LOOKUP, {}, query, service_sid, limit, accepts)
 
     async def create_message(
@@ -153,12 +157,9 @@ class ClassicConversations:
         service_sid: str | None = None,
         webhooks: bool | None = None,
     ) -> ClassicMessage:
-        """Write `body` in the name of `author`, an identity; the API sends it to everybody else in the conversation."""
-        path, ids = _locate(_MESSAGES, {"conversation": conversation}, service_sid)
-        form, headers = {"Author": author, "Body": body}, webhook_header(webhooks)
-        with classic_errors():
-            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=headers)
-        return to_model(ClassicMessage, answer.data, route=f"POST {path}", status=answer.status)
+        """Write a message as `author`, an identity; the API sends it to all other members."""
+        form, ids = {"Author": author, "Body": body}, {"conversation": conversation}
+        return await self._post(ClassicMessage, _MESSAGES, ids, form, service_sid, webhooks)
 
     def list_messages(
         self,
@@ -169,7 +170,7 @@ class ClassicConversations:
         page_size: int = 50,
         limit: int | None = None,
     ) -> AsyncIterator[ClassicMessage]:
-        """Yield the messages of a conversation; ValueError for a page size outside 1 to 100."""
+        """Yield the messages of a conversation. Raises ValueError for a page size outside 1 to 100."""
         _check(page_size, PAGE_SIZES)
         query = {"Order": "desc" if newest_first else "asc", "PageSize": str(page_size)}
         ids = {"conversation": conversation}
@@ -179,32 +180,19 @@ class ClassicConversations:
         """Return one conversation by SID or unique name."""
         return await self._fetch(ClassicConversation, _CONVERSATION, {"conversation": conversation}, service_sid)
 
-    def list_conversations(
+    async def _post(
         self,
-        *,
-        state: str | None = None,
-        service_sid: str | None = None,
-        page_size: int = 100,
-        limit: int | None = None,
-    ) -> AsyncIterator[ClassicConversation]:
-        """Yield conversations, of one `state` if asked so; ValueError for a page size outside 1 to 100."""
-        _check(page_size, PAGE_SIZES)
-        query = ({"State": str(state)} if state else {}) | {"PageSize": str(page_size)}
-        return self._iterate(ClassicConversation, "conversations", _CONVERSATIONS, {}, query, service_sid, limit)
-
-    async def _write(
-        self,
+        model: type[_ResourceT],
         path: str,
         ids: Mapping[str, str],
         form: Mapping[str, str],
         service_sid: str | None,
-        webhooks: bool | None,  # noqa: FBT001 # as it came
-    ) -> ClassicParticipant:
+        webhooks: bool | None,  # noqa: FBT001 # as the caller passed it
+    ) -> _ResourceT:
         path, ids = _locate(path, ids, service_sid)
-        headers = webhook_header(webhooks)
         with classic_errors():
-            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=headers)
-        return to_model(ClassicParticipant, answer.data, route=f"POST {path}", status=answer.status)
+            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=_webhook_header(webhooks))
+        return to_model(model, answer.data, route=f"POST {path}", status=answer.status)
 
     async def _fetch(
         self, model: type[_ResourceT], path: str, ids: Mapping[str, str], service_sid: str | None
@@ -239,6 +227,11 @@ def _locate(path: str, ids: Mapping[str, str], service_sid: str | None) -> tuple
     if service_sid is None:
         return f"/v1{path}", dict(ids)
     return f"{_SERVICE}{path}", {"service_sid": service_sid, **ids}
+
+
+def _webhook_header(is_enabled: bool | None) -> dict[str, str]:  # noqa: FBT001 # one value, named by the function
+    """Return the header that requests or suppresses webhooks about a write; None leaves it to the API (none)."""
+    return {} if is_enabled is None else {_WEBHOOKS: str(is_enabled).lower()}
 
 
 def _check(page_size: int, allowed: range) -> None:

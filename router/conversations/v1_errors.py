@@ -1,7 +1,8 @@
-"""What the codes of the classic API say beyond the HTTP status, which alone decides the exception elsewhere.
+"""Error codes of the classic API that decide the exception instead of the HTTP status.
 
-The statuses of several codes are known from reports only, so a code that means "it exists" is a ConflictError under
-any 4xx; one that means "changed by another at this moment" is an UnavailableError, as trying again helps.
+The statuses of several codes are known from reports only. So a code that means "it exists" is a ConflictError with any
+4xx status, and one that means "changed concurrently" is an UnavailableError, because trying again helps.
+https://www.twilio.com/docs/api/errors
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _NAMES_ANOTHER: Final = frozenset({BOUND_ELSEWHERE, SAME_GROUP})
 
 @contextmanager
 def classic_errors() -> Iterator[None]:
-    """Raise what the classic codes make of an error of the transport."""
+    """Replace an error of the transport by the exception of its classic code."""
     try:
         yield
     except ApiError as error:
@@ -34,7 +35,7 @@ def classic_errors() -> Iterator[None]:
 
 
 def refine(error: ApiError) -> ApiError:
-    """Return the exception that the code of a refusal calls for; `error` itself where it says nothing more."""
+    """Return the exception of an error's code, or `error` itself if the code says no more than the status."""
     if isinstance(error, UnavailableError):
         return error
     if error.code in CONCURRENT:
@@ -58,7 +59,7 @@ def _copy(error: ApiError, error_class: type[ApiError], conflicting_id: str | No
 
 
 def _message(error: ApiError) -> str:
-    """Return the API's own words: from the body, which is cut later than the exception's text."""
+    """Return the API's message: from the body, of which more is kept than of the exception's text."""
     try:
         data = orjson.loads(error.body)
     except orjson.JSONDecodeError:

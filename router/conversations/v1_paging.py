@@ -1,7 +1,8 @@
-"""Lists of the classic API: `meta.next_page_url` is followed as it is given, and no token is ever built here.
+"""Lists of the classic API, page by page: follows `meta.next_page_url` as given, yields each item once.
 
-A link leads nowhere but to the base's own origin (urls.follow_link). An item that comes again, because a page shifted
-while others wrote, is skipped; a list that leads round in a circle or on for ever ends as ServerError.
+A link is followed only on the origin of the base (urls.follow_link). An item that is repeated, as happens when a page
+shifts during concurrent writes, is skipped. A list that repeats a link or never ends is a ServerError.
+https://www.twilio.com/docs/usage/twilios-response
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.conversations.answers import to_model
-from router.conversations.paging import MAX_IDLE_PAGES, Listing, read_page
+from router.conversations.paging import Listing, PageGuard, read_page
 from router.core.classic.resources import (
     ClassicConversation,
     ClassicMessage,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 ItemT = TypeVar("ItemT", ClassicParticipant, ClassicMessage, ClassicConversation, ParticipantConversation)
 
-#: The documented bounds of PageSize; for ParticipantConversations one source says 50, the other 1,000.
+#: The documented bounds of PageSize; for ParticipantConversations the sources disagree (50 or 1,000).
 PAGE_SIZES: Final = range(1, 101)
 LOOKUP_PAGE_SIZES: Final = range(1, 51)
 
@@ -39,13 +40,13 @@ async def iterate_links(
     limit: int | None = None,
     accepts: Callable[[ItemT], bool] | None = None,
 ) -> AsyncIterator[ItemT]:
-    """Yield every item that `accepts` takes once, at most `limit`; `fetch(None)` gets the first page.
+    """Yield every item that `accepts` is true for, once, at most `limit`; `fetch(None)` returns the first page.
 
-    Raises ServerError for a list that does not end, and what `fetch` raises.
+    Raises ServerError for a list that does not end, and the errors of `fetch`.
     """
-    links: set[str] = set()
+    guard = PageGuard(listing.route)
     known: set[object] = set()
-    yielded, idle, link = 0, 0, None
+    yielded, link = 0, None
     while limit is None or yielded < limit:
         data = (await fetch(link)).data
         before = len(known)
@@ -60,14 +61,11 @@ async def iterate_links(
         link = _next_link(data, listing)
         if link is None:
             return
-        idle = 0 if len(known) > before else idle + 1
-        if link in links or idle >= MAX_IDLE_PAGES:
-            raise ServerError(f"{listing.route}: a list that does not end", status=200)
-        links.add(link)
+        guard.follow(link, is_new=len(known) > before)
 
 
 def _name(resource: ClassicResource) -> object:
-    """Return what tells an item from others: a membership has no SID of its own in the lookup."""
+    """Return the identity of an item; a membership in a lookup has no SID of its own."""
     if isinstance(resource, ParticipantConversation):
         return resource.conversation_sid, resource.participant_sid
     return getattr(resource, "sid", None)
@@ -76,5 +74,5 @@ def _name(resource: ClassicResource) -> object:
 def _next_link(data: Mapping[str, Any], listing: Listing) -> str | None:
     link = (data.get("meta") or {}).get("next_page_url")
     if link is not None and not isinstance(link, str):
-        raise ServerError(f"{listing.route}: a next page that is no URL", status=200)
+        raise ServerError(f"{listing.route}: a next page that is not a URL", status=200)
     return link or None

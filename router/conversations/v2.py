@@ -1,8 +1,9 @@
 """The Conversations API v2: one method per operation, values in and models out.
 
-No policy: nothing here decides whether a 409 is a find or whether a participant fits; that is core.resolution. A write
-whose fate is unknown (ServerError or TransportError of a `create_…` or `send_…`) is to be looked up by the caller, who
-alone knows what to look for. Paths, fields and statuses are those of the API reference; any 2xx is success.
+No policy: core.resolution decides what a 409 means and which participant fits. If a create or send may have had an
+effect (ServerError or TransportError), the caller must look it up, as only the caller knows what to look for. Any 2xx
+is success.
+https://www.twilio.com/docs/api/conversations/v2
 """
 
 from __future__ import annotations
@@ -27,10 +28,9 @@ _PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
 _PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant_id}}"
 _COMMUNICATIONS: Final = f"{_CONVERSATION}/Communications"
 _ACTIONS: Final = f"{_CONVERSATION}/Actions"
-_ACTION: Final = f"{_ACTIONS}/{{action_id}}"
 _CONFIGURATION: Final = "/v2/ControlPlane/Configurations/{configuration_id}"
 
-#: What `modify_participant` may change: all that a client may write.
+#: The fields that a client may write.
 WRITABLE: Final = frozenset({"type", "name", "profile_id", "addresses"})
 _ResourceT = TypeVar("_ResourceT", bound=Resource)
 
@@ -38,7 +38,7 @@ _ResourceT = TypeVar("_ResourceT", bound=Resource)
 class ConversationsV2:
     """The operations, over one Transport that the caller owns and closes.
 
-    Every method raises the ApiError of the HTTP status (core.errors) and ServerError for an answer that cannot be read.
+    Every method raises the ApiError of the HTTP status (core.errors) and ServerError for an unreadable response.
     """
 
     def __init__(self, transport: Transport) -> None:
@@ -53,10 +53,10 @@ class ConversationsV2:
         metadata: Mapping[str, str] | None = None,
         configuration: Mapping[str, Any] | None = None,
     ) -> Conversation:
-        """Create a conversation together with its participants (at most 50), all or nothing.
+        """Create a conversation and its participants (at most 50), all or nothing.
 
-        Raises ConflictError, with `conflicting_id`, where an open conversation already holds these addresses.
-        `configuration` goes out as it is, in the API's camelCase.
+        Raises ConflictError, with `conflicting_id`, if an open conversation already has these addresses.
+        `configuration` is sent as it is, in the API's camelCase.
         """
         body = to_conversation(
             configuration_id, participants, name=name, metadata=metadata, configuration=configuration
@@ -71,9 +71,9 @@ class ConversationsV2:
         page_size: int = 50,
         limit: int | None = None,
     ) -> AsyncIterator[Conversation]:
-        """Yield conversations, at most `limit`; the API filters by these two and by nothing else.
+        """Yield conversations, at most `limit`; the API has no other filters than these two.
 
-        Items may be partial: fetch the one that matters.
+        Items may be incomplete: fetch the one that is needed.
         """
         filters = _filters(status=[str(each) for each in status], channelId=channel_id)
         return self._iterate(Conversation, "conversations", _CONVERSATIONS, {}, filters, page_size, limit)
@@ -81,22 +81,6 @@ class ConversationsV2:
     async def fetch_conversation(self, conversation_id: str) -> Conversation:
         """Return one conversation."""
         return await self._call(Conversation, "GET", _CONVERSATION, {"conversation_id": conversation_id})
-
-    async def update_conversation(
-        self,
-        conversation_id: str,
-        status: str,
-        *,
-        name: str | None = None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> Conversation:
-        """Replace a conversation's writable fields (PUT): a name or metadata not given may be gone afterwards.
-
-        To change one of them and keep the rest, use `patch_conversation`.
-        """
-        fields = {"status": status, "name": name, "metadata": metadata}
-        body = {key: value for key, value in fields.items() if value is not None}
-        return await self._call(Conversation, "PUT", _CONVERSATION, {"conversation_id": conversation_id}, body)
 
     async def patch_conversation(
         self,
@@ -107,7 +91,7 @@ class ConversationsV2:
         metadata: Mapping[str, str | None] | None = None,
         status_callbacks: Sequence[Mapping[str, str]] | None = None,
     ) -> Conversation:
-        """Change what is given and keep the rest.
+        """Change the given fields and keep the rest; `status` "CLOSED" ends the conversation.
 
         `name` None removes the name, a metadata value None removes its key, an empty `status_callbacks` stops all
         callbacks of this conversation.
@@ -116,12 +100,12 @@ class ConversationsV2:
         return await self._call(Conversation, "PATCH", _CONVERSATION, {"conversation_id": conversation_id}, body)
 
     async def create_participant(self, conversation_id: str, participant: NewParticipant) -> Participant:
-        """Add a participant. Raises ConflictError where an address is taken, here or in another open conversation."""
+        """Add a participant. Raises ConflictError if an address is taken, here or in another open conversation."""
         body = to_participant(participant)
         return await self._call(Participant, "POST", _PARTICIPANTS, {"conversation_id": conversation_id}, body)
 
     async def list_participants(self, conversation_id: str, page_size: int = 1000) -> list[Participant]:
-        """Return all participants, whatever the number of pages; the API has no filter for them."""
+        """Return all participants, from all pages; the API has no filter for them."""
         ids = {"conversation_id": conversation_id}
         return [each async for each in self._iterate(Participant, "participants", _PARTICIPANTS, ids, {}, page_size)]
 
@@ -135,7 +119,7 @@ class ConversationsV2:
     ) -> Participant:
         """Replace a participant (PUT): type, name, profile and addresses become exactly those of `participant`.
 
-        What is None there is cleared. Raises ConflictError where the result would collide with another conversation.
+        Fields that are None there are cleared. Raises ConflictError if the result collides with another conversation.
         """
         ids = {"conversation_id": conversation_id, "participant_id": participant_id}
         return await self._call(Participant, "PUT", _PARTICIPANT, ids, to_participant(participant))
@@ -143,7 +127,7 @@ class ConversationsV2:
     async def modify_participant(self, conversation_id: str, participant_id: str, **changes: Any) -> Participant:
         """Fetch a participant and put it back with `changes` (`type`, `name`, `profile_id`, `addresses`).
 
-        Raises TypeError for any other name. Known gap: the API has no version to compare, so of two writers at once
+        Raises TypeError for any other name. Known gap: the API has no version to compare, so of two concurrent writers
         the last one wins.
         """
         if unknown := changes.keys() - WRITABLE:
@@ -158,7 +142,7 @@ class ConversationsV2:
         *,
         type: str = "SEND_MESSAGE",  # noqa: A002 # wire name
     ) -> Action:
-        """Start an action; `payload` goes out as it is. It comes back PENDING and ends COMPLETED or FAILED."""
+        """Start an action; `payload` is sent as it is. The action is PENDING, later COMPLETED or FAILED."""
         body = {"type": type, "payload": payload}
         return await self._call(Action, "POST", _ACTIONS, {"conversation_id": conversation_id}, body)
 
@@ -176,7 +160,7 @@ class ConversationsV2:
     ) -> Action:
         """Send a message from one participant to others; SMS, RCS, WHATSAPP and CHAT can send, VOICE cannot.
 
-        Raises ValueError for a message to nobody or without content. Never repeated where it may have been sent.
+        Raises ValueError for a message without receiver or content. Never repeated if it may have been sent.
         """
         payload = to_message(
             sender,
@@ -189,10 +173,6 @@ class ConversationsV2:
         )
         return await self.create_action(conversation_id, payload)
 
-    async def fetch_action(self, conversation_id: str, action_id: str) -> Action:
-        """Return one action, to see what became of it."""
-        return await self._call(Action, "GET", _ACTION, {"conversation_id": conversation_id, "action_id": action_id})
-
     def list_communications(
         self,
         conversation_id: str,
@@ -201,7 +181,7 @@ class ConversationsV2:
         page_size: int = 50,
         limit: int | None = None,
     ) -> AsyncIterator[Communication]:
-        """Yield what was said and written, at most `limit`, in the API's order (undocumented)."""
+        """Yield the communications of a conversation, at most `limit`, in the API's order (undocumented)."""
         ids, filters = {"conversation_id": conversation_id}, _filters(channelId=channel_id)
         return self._iterate(Communication, "communications", _COMMUNICATIONS, ids, filters, page_size, limit)
 

@@ -1,7 +1,7 @@
-"""A real loopback server that answers as each test scripts it, a clock that only tests move, and clients of both.
+"""A real loopback server that answers as each test scripts it, a clock that only tests advance, and both clients.
 
-Nothing waits for real time here: the client's clock, sleep and dice are replaced, and the one test of a hang uses a
-limit of milliseconds. The server notes everything that reached it, so a test can count what was sent.
+Nothing waits for real time here: clock, sleep and random numbers of the client are replaced, and the tests of hanging
+connections use a limit of milliseconds. The server keeps every request, so a test can count what was sent.
 """
 
 import asyncio
@@ -12,17 +12,15 @@ from types import SimpleNamespace
 
 import orjson
 import pytest
-from aiohttp import web
+from aiohttp import encode_basic_auth, web
 from aiohttp.test_utils import RawTestServer
 
-from router.conversations import ConversationsV2, Transport
-
-USERNAME = "SK00000000000000000000000000000001"
-PASSWORD = "made-up-secret-of-the-tests"
+from router.conversations import ClassicConversations, ConversationsV2, Transport
+from tests.support.accounts import KEY, SECRET
 
 
 class FakeTime:
-    """Monotonic and wall clock in one; sleeping moves it and is written down."""
+    """A monotonic and a wall clock in one; sleeping advances it and is recorded."""
 
     def __init__(self):
         self.now = 1000.0
@@ -38,7 +36,7 @@ class FakeTime:
 
 @dataclass
 class ScriptedApi:
-    """Answers requests from a queue of steps, or with `otherwise` when the queue is empty."""
+    """Answers requests by a queue of steps, or by `otherwise` when the queue is empty."""
 
     time: FakeTime
     steps: deque = field(default_factory=deque)
@@ -58,18 +56,23 @@ class ScriptedApi:
         self.steps.extend([step] * times)
         return self
 
-    def hang(self):
-        """Answer never."""
+    def reply_page(self, *items, key="participants", link=None):
+        """Answer with one page of a classic list; a `link` without a host is on this server."""
+        link = f"{self.base_url}{link}" if link and link.startswith("/v1") else link
+        return self.reply(200, {key: list(items), "meta": {"key": key, "next_page_url": link}})
+
+    def hang(self, times=1):
+        """Never answer."""
 
         async def step(_request):
             await self.over.wait()
             return web.Response(status=599)
 
-        self.steps.append(step)
+        self.steps.extend([step] * times)
         return self
 
     def reset(self):
-        """Cut the connection after the request was read."""
+        """Abort the connection after the request was read."""
 
         async def step(request):
             request.transport.abort()
@@ -79,7 +82,7 @@ class ScriptedApi:
         return self
 
     def cut(self, status=200, *, headers=None):
-        """Send the head and half of the body, then cut the connection."""
+        """Send the headers and half of the body, then close the connection."""
 
         async def step(request):
             response = web.StreamResponse(status=status, headers={"Content-Length": "100", **(headers or {})})
@@ -103,7 +106,7 @@ class ScriptedApi:
                 target=request.raw_path,
                 query=list(request.query.items()),
                 headers=request.headers,
-                body=orjson.loads(body) if body else None,
+                body=read_body(request.content_type, body) if body else None,
             )
         )
         step = self.steps.popleft() if self.steps else self.otherwise
@@ -111,8 +114,13 @@ class ScriptedApi:
 
     @property
     def wire(self):
-        """What reached the server, as (method, path and query, body)."""
+        """The requests that arrived, as (method, path and query, body)."""
         return [(each.method, each.target, each.body) for each in self.seen]
+
+
+def read_body(content_type, body):
+    """Return a JSON body as an object, and a form as text."""
+    return orjson.loads(body) if content_type == "application/json" else body.decode()
 
 
 @pytest.fixture
@@ -139,12 +147,12 @@ async def api(time):
 
 @pytest.fixture
 async def connect(time):
-    """Return a function that makes a transport on the fake clock, with dice that always show the whole interval."""
+    """Return a function that makes a transport with the fake clock, and always with the longest jitter."""
     transports = []
 
     def make(base_url, **options):
         defaults = {"clock": time.clock, "wall_clock": time.clock, "sleep": time.sleep, "random": lambda: 1.0}
-        transport = Transport(base_url, USERNAME, PASSWORD, **(defaults | options))
+        transport = Transport(base_url, KEY, SECRET, **(defaults | options))
         transports.append(transport)
         return transport
 
@@ -169,16 +177,19 @@ def client(transport):
 
 
 @pytest.fixture
-def secrets():
-    """The password, and user name and password as they travel."""
-    from aiohttp import encode_basic_auth
+def classic(transport):
+    return ClassicConversations(transport)
 
-    return PASSWORD, encode_basic_auth(USERNAME, PASSWORD).removeprefix("Basic ")
+
+@pytest.fixture
+def secrets():
+    """The password, and user name and password as they are sent."""
+    return SECRET, encode_basic_auth(KEY, SECRET).removeprefix("Basic ")
 
 
 @pytest.fixture
 async def raw_server():
-    """Return a function that starts a server on bare streams, for what no HTTP server would do."""
+    """Return a function that starts a server on bare streams, for responses that no HTTP server would send."""
     servers = []
 
     async def start(handle):

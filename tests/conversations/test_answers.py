@@ -1,4 +1,4 @@
-"""Answers become values or exceptions, by their HTTP status."""
+"""Responses become values or exceptions, by their HTTP status."""
 
 import orjson
 import pytest
@@ -73,13 +73,13 @@ def error(status, data=None, headers=None, raw=None):
     ],
 )
 def test_shapes(body, problem):
-    """All three documented shapes are read, and what has none gives an empty problem."""
+    """All three documented shapes are read; a body of another shape is an empty problem."""
     assert parse_problem(orjson.dumps(body)) == problem
 
 
 @given(st.binary())
-def test_no_body_is_too_odd(body):
-    """Reading an error body never fails."""
+def test_any_error_body(body):
+    """Any bytes can be read as an error body."""
     assert isinstance(parse_problem(body), ApiProblem)
 
 
@@ -103,7 +103,7 @@ def test_no_body_is_too_odd(body):
 )
 @pytest.mark.parametrize("body", [SHAPE_A, SHAPE_B, SHAPE_C], ids="ABC")
 def test_status_decides(status, error_class, body):
-    """The class follows the HTTP status, whatever code or status the body claims."""
+    """The exception's class follows from the HTTP status, whatever code or status the body has."""
     caught = error(status, body)
     assert type(caught) is error_class
     assert (caught.status, caught.code) == (status, body["code"])
@@ -113,7 +113,7 @@ def test_status_decides(status, error_class, body):
 
 @pytest.mark.parametrize("raw", [b"", b"<html>Bad gateway</html>", b"\xff\xfe"], ids=["empty", "page", "binary"])
 def test_no_readable_reason(raw):
-    """An error without a readable body is still the error of its status."""
+    """An error without a readable body has the class of its status."""
     caught = error(502, raw=raw)
     assert isinstance(caught, ServerError)
     assert "no reason given" in str(caught)
@@ -123,31 +123,31 @@ MAPPING = {"code": 400, "message": f"Address mapping already exists on conversat
 
 
 def test_conflict_with_header():
-    """The header names the conflicting resource, of whatever kind."""
+    """The header names the conflicting resource, of any kind."""
     headers = {"X-Conflicting-Resource-Id": "conv_participant_01k1etx3jbfx88476ccja0889c"}
     assert error(409, MAPPING, headers).conflicting_id == "conv_participant_01k1etx3jbfx88476ccja0889c"
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Conflicting-Resource-Id": " "}], ids=["none", "blank"])
 def test_conflict_without_header(headers):
-    """Without the header the conversation's id is taken from the message."""
+    """Without the header the id of the conversation is taken from the message."""
     caught = error(409, MAPPING, headers)
     assert caught.conflicting_id == OTHER
     assert caught.code == 400
 
 
 def test_conflict_that_names_nothing():
-    """A conflict without a name stays a conflict."""
+    """A conflict may name no resource."""
     assert error(409, SHAPE_A).conflicting_id is None
 
 
 def test_only_conflicts_conflict():
-    """An id in the text of another error is no conflicting resource."""
+    """An id in the message of another error is not a conflicting resource."""
     assert error(400, MAPPING).conflicting_id is None
 
 
-def test_text_has_no_addresses():
-    """Numbers and mailboxes in the API's words are masked in the exception's text, ids are not."""
+def test_addresses_are_masked():
+    """Numbers and mailboxes in the API's message are masked in the exception's text; ids are not."""
     text = f"whatsapp:+15550100001, +1 (555) 010-0002, 15550100003 and ana@example.com conflict with {OTHER}"
     caught = str(error(400, {"message": text}))
     for private in ("5550100001", "010-0002", "5550100003", "ana@"):
@@ -157,14 +157,14 @@ def test_text_has_no_addresses():
 
 
 def test_error_is_bounded():
-    """Neither the text nor the kept body grows with the answer, even in characters of several bytes."""
+    """The text and the kept body have a bound, also with characters of several bytes."""
     caught = error(400, {"message": "é" * 100_000})
     assert len(str(caught)) < 400
     assert MAX_ERROR_BODY - 4 < len(caught.body.encode()) <= MAX_ERROR_BODY
 
 
 def test_credentials_are_hidden_before_cutting():
-    """A credential that a server echoes is hidden in text and body, even across the edge of the cut."""
+    """A credential that a server echoes is hidden in text and body, also where the body is cut."""
     data = {"message": "hunter2", "echo": "x" * 2000 + "hunter2" * 20}
     caught = to_error(answer(500, data), now=0.0, hide=lambda text: text.replace("hunter2", "***"))
     assert "hunter" not in str(caught)
@@ -191,33 +191,33 @@ def test_credentials_are_hidden_before_cutting():
     ],
 )
 def test_retry_after(value, seconds):
-    """Seconds and HTTP dates are read, nonsense is not, and nobody waits longer than a day."""
+    """Retry-After is read as seconds or an HTTP date, up to one day; anything else is None."""
     assert parse_retry_after(value, now=100.0) == seconds
 
 
 @given(st.text())
-def test_no_retry_after_is_too_odd(value):
-    """Reading Retry-After never fails and never gives a negative wait."""
+def test_any_retry_after(value):
+    """Any text can be read as Retry-After, and no wait is negative."""
     seconds = parse_retry_after(value, now=0.0)
     assert seconds is None or 0 <= seconds <= 86_400
 
 
 def test_retry_after_by_the_servers_clock():
-    """A date is taken relative to the answer's own Date: our clock may be wrong."""
+    """A date in Retry-After is relative to the Date of the response, because our clock may be wrong."""
     headers = {"Retry-After": "Sat, 01 Jan 2000 00:00:10 GMT", "Date": "Sat, 01 Jan 2000 00:00:00 GMT"}
     assert error(429, SHAPE_A, headers).retry_after == 10
 
 
 @pytest.mark.parametrize("raw", [b"", b"  ", b"{", b"[]", b"null", b'"text"', b"\xff"])
 def test_unreadable_success(raw):
-    """A 2xx without a JSON object is the API's fault, not the event's."""
+    """A 2xx without a JSON object is a ServerError."""
     with pytest.raises(ServerError, match="HTTP 201 with") as caught:
         to_answer(answer(201, raw=raw))
     assert caught.value.status == 201
 
 
 def test_unknown_fields_and_values_are_kept():
-    """Fields and enum values that nobody here knows survive."""
+    """Unknown fields and enum values are kept."""
     data = {"id": "p", "type": "ROBOT", "mood": "fine", "addresses": [{"channel": "FAX", "address": "1", "pages": 3}]}
     participant = to_model(Participant, data, route="GET /")
     assert participant.type == "ROBOT"
@@ -226,8 +226,8 @@ def test_unknown_fields_and_values_are_kept():
     assert participant.addresses[0].model_extra == {"pages": 3}
 
 
-def test_null_is_not_told():
-    """A null where the model has a default is the default, however deep."""
+def test_null_counts_as_missing():
+    """A null is the model's default, at any depth."""
     data = {"id": "c", "accountId": None, "participants": [{"id": "p", "addresses": None, "name": None}]}
     conversation = to_model(Conversation, data, route="GET /")
     assert conversation.account_id == ""
@@ -238,7 +238,7 @@ def test_null_is_not_told():
     ("data", "place"), [({}, "id"), ({"id": "p", "addresses": [{"address": "+15550100001"}]}, "addresses.0.channel")]
 )
 def test_misfit(data, place):
-    """What does not fit is the API's fault; the text names the field and repeats no value."""
+    """A resource that does not fit its model is a ServerError that names the field and no value."""
     with pytest.raises(ServerError, match=place) as caught:
         to_model(Participant, data, route="GET /v2/x", status=200)
     assert "15550100001" not in str(caught.value)
@@ -247,6 +247,6 @@ def test_misfit(data, place):
 
 
 def test_deep_nesting():
-    """A body nested as deeply as JSON may be is read without exhausting the stack."""
+    """A deeply nested body is read without exhausting the stack."""
     deep = orjson.loads(b'{"a":' * 200 + b"null" + b"}" * 200)
     assert to_model(Conversation, {"id": "c", "configuration": deep}, route="GET /").id == "c"

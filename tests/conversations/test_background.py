@@ -1,4 +1,4 @@
-"""Calls that can wait: through the same limits, never in anybody's way, never repeated."""
+"""Background calls: they use the same limits, delay no other call and are never repeated."""
 
 import asyncio
 
@@ -23,8 +23,8 @@ def background(transport, asked):
     return transport.in_background(ask)
 
 
-async def test_asks_first_and_once_per_call(api, transport, background, asked):
-    """Each call of the background asks before it goes out; the calls of others do not."""
+async def test_asks_once_before_each_call(api, transport, background, asked):
+    """Each background call asks before it is sent; other calls do not."""
     api.reply(200, {}).reply(200, {}).reply(200, {})
     await background.request("GET", PATH)
     await transport.request("GET", PATH)
@@ -34,8 +34,8 @@ async def test_asks_first_and_once_per_call(api, transport, background, asked):
 
 
 @pytest.mark.parametrize(("status", "error"), [(503, ServerError), (429, RateLimitError)])
-async def test_is_not_repeated(api, transport, background, time, status, error):
-    """What fails in the background fails at once; the same call of real work is repeated as ever."""
+async def test_background_call_is_not_repeated(api, transport, background, time, status, error):
+    """A background call that fails is not repeated; the same call in the foreground is."""
     api.reply(status).reply(status).reply(200, {})
     with pytest.raises(error):
         await background.request("GET", PATH)
@@ -43,8 +43,8 @@ async def test_is_not_repeated(api, transport, background, time, status, error):
     assert (await transport.request("GET", PATH)).status == 200
 
 
-async def test_counts_for_all(api, transport, background):
-    """A 429 in the background lowers the cap of all."""
+async def test_429_in_the_background(api, transport, background):
+    """A 429 to a background call lowers the cap of all calls."""
     api.reply(429)
     cap = transport.limiter.window.cap
     with pytest.raises(RateLimitError):
@@ -53,7 +53,7 @@ async def test_counts_for_all(api, transport, background):
 
 
 async def test_no_spare_after_a_429(api, transport, time):
-    """For CALM seconds after a 429, whoever met it, there is nothing to spare, however free the slots are."""
+    """For CALM seconds after a 429 there is no spare slot, whichever call got it."""
     api.reply(429).reply(200, {})
     await transport.request("GET", PATH)
     assert not transport.limiter.has_spare
@@ -62,7 +62,7 @@ async def test_no_spare_after_a_429(api, transport, time):
 
 
 async def test_no_spare_while_held(transport, time):
-    """A Retry-After holds the background as well."""
+    """During a Retry-After there is no spare slot."""
     transport.limiter.hold(5)
     assert not transport.limiter.has_spare
     await time.sleep(5)
@@ -71,11 +71,9 @@ async def test_no_spare_while_held(transport, time):
 
 @pytest.mark.parametrize(("slots", "taken"), [(8, 4), (2, 1), (1, 1)])
 async def test_no_spare_while_half_of_the_slots_are_taken(api, connect, slots, taken):
-    """The other half is left to real work; with one slot the background waits until it is free."""
+    """Half of the slots are reserved for the foreground; with one slot, background calls wait until it is free."""
     transport = connect(api.base_url, max_in_flight=slots)
-    api.hang()
-    for _ in range(taken - 1):
-        api.hang()
+    api.hang(times=taken)
     calls = [asyncio.create_task(transport.request("GET", PATH)) for _ in range(taken)]
     while transport.limiter.in_flight < taken:
         assert transport.limiter.has_spare

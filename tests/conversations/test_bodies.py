@@ -1,4 +1,4 @@
-"""The wire form of requests: what is left out, what is empty, what is null."""
+"""Request bodies: which fields are left out, empty or null."""
 
 import pytest
 
@@ -10,7 +10,7 @@ NOTHING = {"name": UNSET, "status": None, "metadata": None, "status_callbacks": 
 
 
 def test_participant_in_full():
-    """All four fields travel in camelCase."""
+    """All four fields are sent in camelCase."""
     address = ParticipantAddress(channel="CHAT", address="ana", channel_id="CH1")
     participant = NewParticipant(type="CUSTOMER", name="Ana", profile_id="mem_profile_1", addresses=(address,))
     assert to_participant(participant) == {
@@ -21,13 +21,13 @@ def test_participant_in_full():
     }
 
 
-def test_participant_with_nothing():
-    """What is not set is left out and never null; addresses are always there."""
+def test_empty_participant():
+    """A field without a value is left out and never null; addresses are always sent."""
     assert to_participant(NewParticipant()) == {"addresses": []}
 
 
 def test_fetched_participant():
-    """Of a fetched participant only what a client may write goes back: no id, no times, no unknown fields."""
+    """Of a fetched participant only the writable fields are sent: no id, no times, no unknown fields."""
     fetched = Participant.model_validate(
         {
             "id": "p",
@@ -59,7 +59,7 @@ def test_fetched_participant():
     ],
 )
 def test_patch(changes, body):
-    """Only what is given is in a PATCH, and a null where it removes something."""
+    """A PATCH has only the given fields, and a null for a value that is removed."""
     assert to_conversation_patch(**(NOTHING | changes)) == body
 
 
@@ -72,7 +72,7 @@ EMPTY = {"text": None, "content_id": None, "variables": None, "media_urls": (), 
     [((), {"text": "hello"}), ((PARTY,), {}), ((PARTY,), {"variables": {"1": "x"}})],
     ids=["nobody", "nothing", "variables-alone"],
 )
-def test_no_message(to, content):
-    """A message to nobody or of nothing is the caller's mistake and is not sent."""
-    with pytest.raises(ValueError, match="a message has"):
+def test_impossible_message(to, content):
+    """A message without receiver or content is refused before anything is sent."""
+    with pytest.raises(ValueError, match="a message needs"):
         to_message(PARTY, to, **(EMPTY | content))

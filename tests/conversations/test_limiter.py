@@ -1,4 +1,4 @@
-"""The cap on requests in flight: its arithmetic, and the fairness of waiting for it."""
+"""The limit on requests in flight: its arithmetic, and the order of waiting callers."""
 
 import asyncio
 
@@ -24,7 +24,7 @@ async def settle():
 
 
 class Holder:
-    """A task that takes a slot, says so, and keeps it until told."""
+    """A task that takes a slot, notes it in `order`, and keeps it until `done` is set."""
 
     def __init__(self, limiter, order, name, deadline=FAR):
         self.done = asyncio.Event()
@@ -36,14 +36,14 @@ class Holder:
             await self.done.wait()
 
 
-def test_window_needs_a_place():
-    """A cap of nothing would hold everything back for ever."""
-    with pytest.raises(ValueError, match="at least one"):
+def test_maximum_of_zero():
+    """A window needs room for at least one request."""
+    with pytest.raises(ValueError, match="1 or more"):
         ConcurrencyWindow(0)
 
 
 def test_fall_and_rise():
-    """A 429 halves the cap; as many successes as the cap is high raise it by one, up to the maximum."""
+    """A 429 halves the cap; as many successes as the cap raise it by one, up to the maximum."""
     window = ConcurrencyWindow(8)
     assert window.throttle(started=0.0, now=1.0)
     assert window.cap == 4
@@ -56,7 +56,7 @@ def test_fall_and_rise():
 
 
 def test_one_burst_falls_once():
-    """429s of requests that were in flight together count once, a later one counts again."""
+    """429s to requests that were in flight together count once; a later 429 counts again."""
     window = ConcurrencyWindow(64)
     assert window.throttle(started=0.0, now=1.0)
     assert not window.throttle(started=0.5, now=1.1)
@@ -67,7 +67,7 @@ def test_one_burst_falls_once():
 
 
 def test_hold_is_never_shortened():
-    """The longest Retry-After counts, but no answer stops everybody for longer than the bound."""
+    """The longest Retry-After counts, up to the bound."""
     window = ConcurrencyWindow(1)
     window.hold(10, now=0)
     window.hold(1, now=1)
@@ -79,7 +79,7 @@ def test_hold_is_never_shortened():
 
 @given(st.integers(1, 100), st.lists(st.one_of(st.none(), st.floats(0, 5)), max_size=300))
 def test_cap_stays_in_bounds(maximum, events):
-    """Whatever comes, the cap is between one and the maximum and moves by at most one up or by half down."""
+    """The cap stays between one and the maximum, and moves up by one or down by half."""
     window, now = ConcurrencyWindow(maximum), 0.0
     for event in events:
         before = window.cap
@@ -95,7 +95,7 @@ def test_cap_stays_in_bounds(maximum, events):
 
 @given(st.integers(1, 64))
 def test_cap_recovers(maximum):
-    """After any fall enough successes bring the maximum back."""
+    """After any number of falls, enough successes restore the maximum."""
     window = ConcurrencyWindow(maximum)
     for moment in range(10):
         window.throttle(started=moment, now=moment)
@@ -105,13 +105,13 @@ def test_cap_recovers(maximum):
     assert window.cap == maximum
 
 
-async def test_first_come_first_served(limiter):
-    """Slots go out in the order of asking, and never more than the cap."""
+async def test_slots_in_order_of_arrival(limiter):
+    """Slots are given in order of arrival, and never more than the cap."""
     order = []
     holders = [Holder(limiter, order, name) for name in range(6)]
     await settle()
     assert order == [0, 1]
-    assert (limiter.in_flight, limiter.waiting) == (2, 4)
+    assert (limiter.in_flight, len(limiter._waiters)) == (2, 4)
     holders[1].done.set()
     await settle()
     assert order == [0, 1, 2]
@@ -119,11 +119,11 @@ async def test_first_come_first_served(limiter):
         holder.done.set()
     await asyncio.gather(*(holder.task for holder in holders))
     assert order == list(range(6))
-    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+    assert (limiter.in_flight, len(limiter._waiters)) == (0, 0)
 
 
 async def test_newcomer_does_not_overtake(limiter):
-    """A slot that comes free belongs to the longest waiting, even if somebody asks in the same moment."""
+    """A free slot goes to the caller that has waited longest, even if another one asks at the same time."""
     order = []
     holders = [Holder(limiter, order, name) for name in ("a", "b", "waiting")]
     await settle()
@@ -137,13 +137,13 @@ async def test_newcomer_does_not_overtake(limiter):
 
 
 async def test_cancelled_while_waiting(limiter):
-    """A cancelled waiter leaves the queue and the next one moves up."""
+    """A cancelled waiter leaves the queue and the next one takes its turn."""
     order = []
     holders = [Holder(limiter, order, name) for name in range(4)]
     await settle()
     holders[2].task.cancel()
     await settle()
-    assert limiter.waiting == 1
+    assert len(limiter._waiters) == 1
     holders[0].done.set()
     await settle()
     assert order == [0, 1, 3]
@@ -153,27 +153,27 @@ async def test_cancelled_while_waiting(limiter):
     assert limiter.in_flight == 0
 
 
-async def test_cancelled_in_the_moment_of_the_handover(limiter):
-    """A slot handed to a task that is cancelled before it runs goes to the next one."""
+async def test_cancelled_during_the_handover(limiter):
+    """A slot that was given to a task which is cancelled before it runs goes to the next one."""
     order = []
     holders = [Holder(limiter, order, name) for name in range(4)]
     await settle()
     limiter._waiters[0].get_loop().call_soon(holders[2].task.cancel)
     holders[0].done.set()
-    limiter._release()  # the slot goes to task 2 now, and its cancelling is already on the way
-    limiter.in_flight += 1  # holder 0 will release it a second time
+    limiter._release()  # task 2 gets the slot now, and its cancellation is already scheduled
+    limiter.in_flight += 1  # holder 0 releases it a second time
     await settle()
     assert holders[2].task.cancelled()
     for holder in holders:
         holder.done.set()
     await asyncio.gather(*(holder.task for holder in holders), return_exceptions=True)
     assert 3 in order
-    assert (limiter.in_flight, limiter.waiting) == (0, 0)
+    assert (limiter.in_flight, len(limiter._waiters)) == (0, 0)
 
 
 @given(st.lists(st.sampled_from(["start", "finish", "cancel", "throttle", "succeed"]), max_size=60))
 def test_slots_are_never_lost(events):
-    """Whatever starts, finishes or is cancelled in whatever order, all slots are free at the end."""
+    """After any sequence of starts, ends and cancellations all slots are free."""
 
     async def play():
         limiter, order, holders = Limiter(3, clock=lambda: 0.0), [], []
@@ -194,14 +194,14 @@ def test_slots_are_never_lost(events):
         for holder in holders:
             holder.done.set()
         await asyncio.gather(*(holder.task for holder in holders), return_exceptions=True)
-        assert (limiter.in_flight, limiter.waiting) == (0, 0)
+        assert (limiter.in_flight, len(limiter._waiters)) == (0, 0)
         assert order == sorted(order)
 
     asyncio.run(play())
 
 
-async def test_lower_cap_waits_for_the_excess(limiter):
-    """After a fall nothing new goes out until fewer than the cap are in flight; a rise lets the next one out."""
+async def test_no_new_request_above_a_lower_cap(limiter):
+    """After a fall no request starts until fewer than the cap are in flight; a rise lets the next one start."""
     order = []
     holders = [Holder(limiter, order, name) for name in range(4)]
     await settle()
@@ -217,15 +217,15 @@ async def test_lower_cap_waits_for_the_excess(limiter):
     await asyncio.gather(*(holder.task for holder in holders))
 
 
-async def test_hold_delays_everybody(limiter, time):
-    """A Retry-After is slept out before the next request goes."""
+async def test_hold_delays_requests(limiter, time):
+    """The next request waits until a Retry-After is over."""
     limiter.hold(7)
     async with limiter.slot(FAR):
         assert time.slept == [7]
 
 
-async def test_hold_that_grows_while_it_is_slept_out(time):
-    """A second Retry-After that comes meanwhile is slept out too."""
+async def test_hold_that_grows_during_the_wait(time):
+    """A request also waits for a second Retry-After that arrives during its wait."""
 
     async def sleep(seconds):
         await time.sleep(seconds)
@@ -239,7 +239,7 @@ async def test_hold_that_grows_while_it_is_slept_out(time):
 
 
 async def test_hold_past_the_deadline(limiter, time):
-    """A call that could not go before its deadline is told so at once and keeps no slot."""
+    """A call that a hold keeps past its deadline fails at once and holds no slot."""
     limiter.hold(60)
     with pytest.raises(RateLimitError, match="held back") as caught:
         async with limiter.slot(time.now + 60):
@@ -250,7 +250,7 @@ async def test_hold_past_the_deadline(limiter, time):
 
 
 async def test_no_slot_before_the_deadline(limiter, time):
-    """Waiting for a slot ends with the deadline; nothing was sent then."""
+    """Waiting for a slot ends at the deadline, and nothing was sent."""
     order = []
     holders = [Holder(limiter, order, name) for name in range(2)]
     await settle()
@@ -258,7 +258,7 @@ async def test_no_slot_before_the_deadline(limiter, time):
         async with limiter.slot(time.now):
             pytest.fail("there is no slot")
     assert not caught.value.is_sent
-    assert (limiter.in_flight, limiter.waiting) == (2, 0)
+    assert (limiter.in_flight, len(limiter._waiters)) == (2, 0)
     for holder in holders:
         holder.done.set()
     await asyncio.gather(*(holder.task for holder in holders))

@@ -1,4 +1,4 @@
-"""When a call is repeated, and after how long."""
+"""The retry policy: which calls are repeated, and after which delay."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from router.core.errors import RateLimitError, ServerError, TransportError
 POLICY = RetryPolicy()
 
 
-def decide(error, *, is_repeatable, attempt=1, remaining=60.0, random=lambda: 1.0):
+def delay_of(error, *, is_repeatable, attempt=1, remaining=60.0, random=lambda: 1.0):
     return POLICY.delay(error, attempt=attempt, is_repeatable=is_repeatable, remaining=remaining, random=random)
 
 
@@ -27,14 +27,14 @@ def decide(error, *, is_repeatable, attempt=1, remaining=60.0, random=lambda: 1.
         pytest.param(TransportError("", is_sent=True), True, False, id="no-answer"),
     ],
 )
-def test_what_is_repeated(error, for_put, for_post):
-    """A request of unknown fate is repeated only if repeating it is harmless."""
-    assert (decide(error, is_repeatable=True) is not None) == for_put
-    assert (decide(error, is_repeatable=False) is not None) == for_post
+def test_repeated_requests(error, for_put, for_post):
+    """A request that may have had an effect is repeated only if its method is repeatable."""
+    assert (delay_of(error, is_repeatable=True) is not None) == for_put
+    assert (delay_of(error, is_repeatable=False) is not None) == for_post
 
 
 def test_back_off_doubles_up_to_the_ceiling():
-    """The interval doubles from a quarter of a second to eight seconds."""
+    """The longest delay doubles from a quarter of a second to eight seconds."""
     policy = RetryPolicy(retries=9)
     error = ServerError("", status=500)
     delays = [
@@ -45,9 +45,9 @@ def test_back_off_doubles_up_to_the_ceiling():
 
 
 def test_retries_end():
-    """After the last retry the error is the caller's."""
-    assert decide(ServerError("", status=500), is_repeatable=True, attempt=4) is not None
-    assert decide(ServerError("", status=500), is_repeatable=True, attempt=5) is None
+    """After the last retry there is no further delay."""
+    assert delay_of(ServerError("", status=500), is_repeatable=True, attempt=4) is not None
+    assert delay_of(ServerError("", status=500), is_repeatable=True, attempt=5) is None
 
 
 @given(
@@ -56,10 +56,10 @@ def test_retries_end():
     st.floats(0, 100),
     st.floats(0, 1, exclude_max=True),
 )
-def test_bounds(retry_after, attempt, remaining, dice):
-    """A delay never reaches the deadline, never undercuts Retry-After, and is jittered over the whole interval."""
+def test_bounds(retry_after, attempt, remaining, chance):
+    """A delay ends before the deadline, is at least Retry-After, and has jitter up to the ceiling."""
     error = RateLimitError("", status=429, retry_after=retry_after)
-    delay = decide(error, is_repeatable=False, attempt=attempt, remaining=remaining, random=lambda: dice)
+    delay = delay_of(error, is_repeatable=False, attempt=attempt, remaining=remaining, random=lambda: chance)
     if delay is not None:
         assert (retry_after or 0) <= delay < remaining
         assert delay - (retry_after or 0) <= POLICY.ceiling + 1e-6

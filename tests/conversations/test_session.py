@@ -1,4 +1,4 @@
-"""One exchange: what reaches the API, what counts as sent, and what an exception may tell."""
+"""One exchange: the request that is sent, when it counts as sent, and what an exception may hold."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ PATH = "/v2/Conversations"
 
 
 async def test_headers(api, transport, secrets):
-    """Basic auth, JSON both ways; no body, no content type."""
+    """Requests have Basic authentication and JSON; without a body they have no content type."""
     api.reply().reply()
     await transport.request("POST", PATH, body={"name": "é"})
     await transport.request("GET", PATH)
@@ -26,16 +26,16 @@ async def test_headers(api, transport, secrets):
     assert post.body == {"name": "é"}
 
 
-async def test_one_connection(api, transport):
-    """Calls one after another share one connection."""
+async def test_connection_is_kept(api, transport):
+    """Successive calls share one connection."""
     api.reply(times=20)
     for _ in range(20):
         await transport.request("GET", PATH)
     assert len(api.connections) == 1
 
 
-async def test_no_more_connections_than_in_flight(api, connect):
-    """Calls at once use no more connections than may be in flight."""
+async def test_number_of_connections(api, connect):
+    """Concurrent calls use no more connections than may be in flight."""
     transport = connect(api.base_url, max_in_flight=3)
     api.reply(times=30)
     await asyncio.gather(*(transport.request("GET", PATH) for _ in range(30)))
@@ -44,7 +44,7 @@ async def test_no_more_connections_than_in_flight(api, connect):
 
 
 async def test_redirects_are_not_followed(api, transport):
-    """A redirect would carry the credentials elsewhere: it is an answer that the API does not have."""
+    """A redirect, which would send the credentials elsewhere, is a ServerError."""
     api.reply(307, headers={"Location": f"{api.base_url}/elsewhere"})
     with pytest.raises(ServerError) as caught:
         await transport.request("GET", PATH)
@@ -53,7 +53,7 @@ async def test_redirects_are_not_followed(api, transport):
 
 
 async def test_cookies_are_not_kept(api, transport):
-    """The API has no sessions; a cookie of something in between is forgotten."""
+    """The API has no sessions; a cookie from something in between is dropped."""
     api.reply(headers={"Set-Cookie": "a=b; Path=/"}).reply()
     await transport.request("GET", PATH)
     await transport.request("GET", PATH)
@@ -62,7 +62,7 @@ async def test_cookies_are_not_kept(api, transport):
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST", "PATCH", "DELETE"])
 async def test_aiohttp_repeats_nothing_by_itself(api, connect, method):
-    """aiohttp repeats broken idempotent requests on its own; here only the retry policy does."""
+    """aiohttp would repeat broken idempotent requests; here only the retry policy repeats."""
     transport = connect(api.base_url, retries=0)
     api.reset().reply()
     with pytest.raises(TransportError) as caught:
@@ -72,7 +72,7 @@ async def test_aiohttp_repeats_nothing_by_itself(api, connect, method):
 
 
 async def test_reset_before_the_request_was_read(connect, raw_server):
-    """A POST on a connection that is cut without reading may have arrived: it is not repeated."""
+    """A POST on a connection that was aborted without reading may have arrived and is not repeated."""
     accepted = []
 
     async def cut(_reader, writer):
@@ -87,7 +87,7 @@ async def test_reset_before_the_request_was_read(connect, raw_server):
 
 
 async def test_post_on_a_stale_connection(api, transport):
-    """A POST on a kept connection that the server cut in the same moment is not repeated either."""
+    """A POST on a kept connection that the server aborts at that moment is not repeated."""
     api.reply().reset()
     await transport.request("GET", PATH)
     with pytest.raises(TransportError) as caught:
@@ -97,7 +97,7 @@ async def test_post_on_a_stale_connection(api, transport):
 
 
 async def test_connection_refused(connect, time):
-    """A refused connection had no effect: even a POST is tried again, and the error says so."""
+    """A refused connection had no effect: even a POST is repeated, and the error says that it was not sent."""
     transport = connect(f"http://127.0.0.1:{unused_port()}")
     with pytest.raises(TransportError, match="no answer, ClientConnectorError") as caught:
         await transport.request("POST", PATH, body={})
@@ -106,7 +106,7 @@ async def test_connection_refused(connect, time):
 
 
 async def test_unknown_host(connect, monkeypatch):
-    """A name that does not resolve had no effect."""
+    """A host name that does not resolve means that nothing was sent."""
 
     async def fail(*_args, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "unknown")
@@ -117,8 +117,8 @@ async def test_unknown_host(connect, monkeypatch):
     assert not caught.value.is_sent
 
 
-async def test_connecting_takes_too_long(connect, monkeypatch):
-    """A connection that does not come about in time had no effect."""
+async def test_timeout_while_connecting(connect, monkeypatch):
+    """A timeout before the connection is made means that nothing was sent."""
 
     async def hang(*_args, **_options):
         await asyncio.get_running_loop().create_future()
@@ -130,8 +130,8 @@ async def test_connecting_takes_too_long(connect, monkeypatch):
     assert not caught.value.is_sent
 
 
-async def test_hang(api, connect):
-    """A server that never answers is a TransportError in the end, and the POST was sent once."""
+async def test_timeout_of_the_response(api, connect):
+    """A timeout without a response is a TransportError, and the POST was sent once."""
     api.hang()
     with pytest.raises(TransportError, match="TimeoutError") as caught:
         await connect(api.base_url, timeout=0.05).request("POST", PATH, body={})
@@ -139,8 +139,8 @@ async def test_hang(api, connect):
     assert len(api.seen) == 1
 
 
-async def test_half_an_answer(api, transport):
-    """A success that breaks off is no answer."""
+async def test_incomplete_success(api, transport):
+    """A 2xx with an incomplete body is a TransportError."""
     api.cut(201)
     with pytest.raises(TransportError) as caught:
         await transport.request("POST", PATH, body={})
@@ -148,8 +148,8 @@ async def test_half_an_answer(api, transport):
     assert len(api.seen) == 1
 
 
-async def test_half_an_error(api, connect):
-    """Where the status and the headers say it all, a broken body changes nothing."""
+async def test_incomplete_error(api, connect):
+    """An error with an incomplete body has the exception of its status and headers."""
     transport = connect(api.base_url, retries=0)
     api.cut(409, headers={"X-Conflicting-Resource-Id": "x"}).cut(429)
     with pytest.raises(ConflictError) as caught:
@@ -160,22 +160,22 @@ async def test_half_an_error(api, connect):
 
 
 async def test_not_http(connect, raw_server, secrets):
-    """An answer that is not HTTP is no answer, and the exception chain holds no credentials."""
+    """A response that is not HTTP is a TransportError, and the exception chain holds no credentials."""
 
-    async def babble(reader, writer):
+    async def answer(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"SSH-2.0-what\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    transport = connect(await raw_server(babble), retries=0)
+    transport = connect(await raw_server(answer), retries=0)
     with pytest.raises(TransportError, match="no answer") as caught:
         await transport.request("GET", PATH)
     assert_no_secret(caught.value, secrets)
 
 
 async def test_body_too_large(api, connect, monkeypatch):
-    """Reading stops at the bound: a success is refused, an error keeps its class."""
+    """Reading stops at the bound: a 2xx is refused, an error keeps its class."""
     monkeypatch.setattr(module, "MAX_BODY", 100)
     transport = connect(api.base_url, retries=0)
     api.reply(200, {"x": "y" * 200}).reply(404, {"message": "y" * 200})
@@ -186,7 +186,7 @@ async def test_body_too_large(api, connect, monkeypatch):
 
 
 def assert_no_secret(error, secrets):
-    """Look through texts, reprs and attributes of the whole chain, and its printed traceback."""
+    """Check texts, reprs and attributes of the whole exception chain, and its traceback."""
     texts = ["".join(traceback.format_exception(error))]
     while error is not None:
         texts += [str(error), repr(error), repr(vars(error))]
@@ -197,7 +197,7 @@ def assert_no_secret(error, secrets):
 
 @pytest.mark.parametrize("status", [200, 400, 401, 409, 500])
 async def test_echoed_credentials(api, connect, secrets, status):
-    """A server that echoes the request's headers brings no credential into an exception."""
+    """Credentials that a server echoes are in no exception."""
     echo = f"Authorization: Basic {secrets[1]} is {secrets[0]}"
     raw = echo.encode() if status == 200 else None
     api.reply(status, {"code": 1, "message": echo}, raw=raw)
@@ -208,7 +208,7 @@ async def test_echoed_credentials(api, connect, secrets, status):
 
 @pytest.mark.parametrize("step", ["reset", "cut", "hang"])
 async def test_no_credentials_in_failures(api, connect, secrets, step):
-    """No failure of the connection tells the credentials, nor does the transport's repr."""
+    """Credentials are in no exception of a failed connection, and not in the transport's repr."""
     getattr(api, step)()
     transport = connect(api.base_url, retries=0, timeout=0.05)
     with pytest.raises(TransportError) as caught:
@@ -218,7 +218,7 @@ async def test_no_credentials_in_failures(api, connect, secrets, step):
 
 
 async def test_no_query_in_failures(api, connect):
-    """An address in a query does not reach the exception's text."""
+    """An address in a query is not in the text of an exception."""
     number = "15550100001"
     api.reset()
     with pytest.raises(TransportError) as caught:

@@ -1,10 +1,11 @@
-"""A call with its repeats: what is repeated, how long it waits, what it reports."""
+"""A call with its retries: which calls are repeated, how long they wait, and what they return."""
 
 import asyncio
 from email.utils import formatdate
 
 import orjson
 import pytest
+from aiohttp import web
 
 from router.conversations import Transport
 from router.core.errors import (
@@ -23,8 +24,8 @@ LIMITED = {"code": 20429, "message": "slow down", "status": 429}
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH"])
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-async def test_repeated(api, transport, time, method, status):
-    """Reads and replacements survive a bad moment of the API."""
+async def test_repeatable_methods(api, transport, time, method, status):
+    """Reads and replacements are repeated after a 5xx or 429."""
     api.reply(status).reply(status).reply(200, {"id": "x"})
     answer = await transport.request(method, PATH)
     assert answer.data == {"id": "x"}
@@ -33,8 +34,8 @@ async def test_repeated(api, transport, time, method, status):
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
-async def test_post_of_unknown_fate(api, transport, time, status):
-    """A POST that failed on the server's side is seen exactly once, even with Retry-After."""
+async def test_post_that_may_have_had_an_effect(api, transport, time, status):
+    """A POST that got a 5xx is sent exactly once, even with Retry-After."""
     api.reply(status, headers={"Retry-After": "1"})
     with pytest.raises(ServerError) as caught:
         await transport.request("POST", PATH, body={})
@@ -43,8 +44,8 @@ async def test_post_of_unknown_fate(api, transport, time, status):
     assert time.slept == []
 
 
-async def test_post_that_was_refused(api, transport, time):
-    """A 429 was not processed: a POST is repeated after Retry-After, with the same body."""
+async def test_post_that_got_a_429(api, transport, time):
+    """A POST that got a 429 is repeated after Retry-After, with the same body."""
     api.reply(429, LIMITED, headers={"Retry-After": "3"}).reply(201, {"id": "x"})
     answer = await transport.request("POST", PATH, body={"a": 1})
     assert answer.status == 201
@@ -53,7 +54,7 @@ async def test_post_that_was_refused(api, transport, time):
 
 
 async def test_post_that_is_declared_repeatable(api, transport):
-    """A caller who knows that twice is once may have a POST repeated, and a PUT not."""
+    """The caller can declare a POST repeatable, and a PUT not repeatable."""
     api.reply(500).reply(201, {"id": "x"}).reply(500)
     assert (await transport.request("POST", PATH, body={}, is_repeatable=True)).status == 201
     with pytest.raises(ServerError):
@@ -62,7 +63,7 @@ async def test_post_that_is_declared_repeatable(api, transport):
 
 
 async def test_retry_after_as_a_date(api, transport, time):
-    """Retry-After may be a date, counted from the answer's own."""
+    """Retry-After may be a date, relative to the Date of the response."""
     headers = {"Date": formatdate(5000, usegmt=True), "Retry-After": formatdate(5007, usegmt=True)}
     api.reply(429, LIMITED, headers=headers).reply(200)
     await transport.request("GET", PATH)
@@ -70,7 +71,7 @@ async def test_retry_after_as_a_date(api, transport, time):
 
 
 async def test_retry_after_past_the_deadline(api, transport, time):
-    """A wait that would not end in time is not begun."""
+    """A wait past the deadline is not begun."""
     api.reply(429, LIMITED, headers={"Retry-After": "61"})
     with pytest.raises(RateLimitError) as caught:
         await transport.request("GET", PATH)
@@ -78,8 +79,8 @@ async def test_retry_after_past_the_deadline(api, transport, time):
     assert time.slept == []
 
 
-async def test_others_are_held_back(api, transport, time):
-    """A Retry-After holds back other calls too, and those that could not go in time are told at once."""
+async def test_other_calls_are_held_back(api, transport, time):
+    """A Retry-After holds back other calls too; those that it keeps past their deadline fail at once."""
     api.reply(429, LIMITED, headers={"Retry-After": "100"})
     with pytest.raises(RateLimitError):
         await transport.request("GET", PATH)
@@ -93,16 +94,16 @@ async def test_others_are_held_back(api, transport, time):
     assert len(api.seen) == 2
 
 
-async def test_the_cap_falls_on_429(api, transport):
-    """A 429 halves what may be in flight, successes bring it back."""
+async def test_cap_falls_on_429(api, transport):
+    """A 429 halves the cap, and successes raise it."""
     api.reply(429, LIMITED).reply(200, times=60)
     for _ in range(33):
         await transport.request("GET", PATH)
     assert transport.limiter.window.cap == 33
 
 
-async def test_a_server_error_moves_nothing(api, connect):
-    """A 5xx says nothing of the rate."""
+async def test_server_error_keeps_the_cap(api, connect):
+    """A 5xx does not change the cap."""
     transport = connect(api.base_url, retries=0)
     api.reply(500)
     with pytest.raises(ServerError):
@@ -111,7 +112,7 @@ async def test_a_server_error_moves_nothing(api, connect):
 
 
 async def test_retries_end(api, transport, time):
-    """After four repeats the last error is raised."""
+    """After four retries the last error is raised."""
     api.reply(503, {"message": "away"}, times=9)
     with pytest.raises(ServerError, match="away"):
         await transport.request("GET", PATH)
@@ -120,7 +121,7 @@ async def test_retries_end(api, transport, time):
 
 
 async def test_deadline_over_attempts(api, transport, time):
-    """No repeat begins that could not be over before the deadline."""
+    """No retry begins after the deadline."""
     api.reply(500, seconds=29.0, times=9)
     started = time.now
     with pytest.raises(ServerError):
@@ -131,7 +132,7 @@ async def test_deadline_over_attempts(api, transport, time):
 
 
 async def test_deadline_passed_while_sleeping(api, time, connect):
-    """A sleep that took longer than it should leaves no time to send."""
+    """A call whose wait took longer than planned fails at its deadline."""
 
     async def oversleep(seconds):
         await time.sleep(seconds + 100)
@@ -145,7 +146,7 @@ async def test_deadline_passed_while_sleeping(api, time, connect):
 
 
 async def test_is_sent_over_all_attempts(connect):
-    """A repeatable call that failed on the server's side and is then refused may have had an effect."""
+    """A call that got a 5xx and then a refused connection may have had an effect."""
 
     async def fail(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
@@ -165,7 +166,7 @@ async def test_is_sent_over_all_attempts(connect):
 
 
 async def test_retry_after_of_a_503(api, transport, time):
-    """A POST that met a 503 is not repeated, but the next call waits until the API wants to be asked again."""
+    """A POST that got a 503 is not repeated, but the next call waits for its Retry-After."""
     api.reply(503, headers={"Retry-After": "5"}).reply(200)
     with pytest.raises(ServerError):
         await transport.request("POST", PATH, body={})
@@ -185,7 +186,7 @@ async def test_retry_after_of_a_503(api, transport, time):
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_refusals_are_not_repeated(api, transport, method, status, error_class):
-    """What the API refuses for the request's sake is refused once."""
+    """A request that the API refuses is sent once."""
     api.reply(status, {"code": 1, "message": "no"})
     with pytest.raises(error_class):
         await transport.request(method, PATH)
@@ -194,7 +195,7 @@ async def test_refusals_are_not_repeated(api, transport, method, status, error_c
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]"], ids=["empty", "broken", "list"])
 async def test_unreadable_success(api, transport, raw):
-    """A 2xx that cannot be read is repeated for a read and raised at once for a POST."""
+    """An unreadable 2xx is repeated for a read and raised at once for a POST."""
     api.reply(200, raw=raw).reply(200, {"id": "x"}).reply(201, raw=raw)
     assert (await transport.request("GET", PATH)).data == {"id": "x"}
     with pytest.raises(ServerError) as caught:
@@ -203,23 +204,23 @@ async def test_unreadable_success(api, transport, raw):
     assert len(api.seen) == 3
 
 
-async def test_answer_headers(api, transport):
-    """An answer's headers are found in any case, and its repr shows no customer."""
+async def test_response_headers(api, transport):
+    """Headers of a response are case-insensitive, and its repr holds no data."""
     api.reply(202, {"id": "x", "name": "Ana"}, headers={"Operation-Id": "proc_job_1"})
     answer = await transport.request("POST", PATH, body={})
     assert answer.headers["operation-id"] == "proc_job_1"
     assert "Ana" not in repr(answer)
 
 
-async def test_body_that_is_no_json(api, transport):
-    """What JSON cannot carry is refused before anything is sent."""
+async def test_body_that_cannot_be_encoded(api, transport):
+    """A value that JSON cannot carry is refused before anything is sent."""
     with pytest.raises(RequestError, match="cannot be written as JSON"):
         await transport.request("POST", PATH, body={"text": "\ud800"})
     assert api.seen == []
 
 
-def test_nothing_is_created_without_a_loop():
-    """A transport can be made before there is a loop, and opens nothing until it is used."""
+def test_transport_without_a_loop():
+    """A transport can be made without an event loop and opens nothing until it is used."""
     assert Transport("https://conversations.twilio.com/v2/", "SK1", "x")._session._session is None
 
 
@@ -228,32 +229,30 @@ def test_nothing_is_created_without_a_loop():
     [{"timeout": 0}, {"deadline": 0}, {"retries": -1}, {"max_in_flight": 0}],
     ids=lambda options: next(iter(options)),
 )
-def test_options_that_cannot_be_meant(options):
-    """Numbers with which no call could ever succeed are refused."""
+def test_impossible_options(options):
+    """Options with which no call can succeed are refused."""
     with pytest.raises(ValueError, match="must be"):
         Transport("https://conversations.twilio.com", "SK1", "x", **options)
 
 
-async def test_trailing_version(api, connect):
-    """A base with version and slash leads to the same place."""
+async def test_base_with_a_version(api, connect):
+    """A base with a version and a slash has the same paths."""
     api.reply()
     await connect(f"{api.base_url}/v2/").request("GET", PATH)
     assert api.seen[0].target == PATH
 
 
-async def test_many_at_once(api, connect):
-    """Many calls at once all get their own answer, never more of them in flight than allowed."""
+async def test_many_concurrent_calls(api, connect):
+    """Each of many concurrent calls gets its own response, and no more are in flight than allowed."""
     transport = connect(api.base_url, max_in_flight=5)
-    flying, most = 0, 0
+    in_flight, most = 0, 0
 
     async def serve(request):
-        nonlocal flying, most
-        flying += 1
-        most = max(most, flying)
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
         await asyncio.sleep(0)
-        flying -= 1
-        from aiohttp import web
-
+        in_flight -= 1
         return web.Response(body=orjson.dumps({"n": request.query["n"]}))
 
     api.otherwise = serve

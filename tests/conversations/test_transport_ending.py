@@ -1,4 +1,4 @@
-"""How calls end: reported once, whatever happened, and with the slot given back."""
+"""The end of calls: every one is reported once and releases its slot."""
 
 import asyncio
 
@@ -6,6 +6,7 @@ import pytest
 
 from router.conversations import ConversationsV2
 from router.core.errors import NotFoundError, TransportError
+from tests.support.waiting import until
 
 PATH = "/v2/Conversations"
 
@@ -26,7 +27,7 @@ async def test_calls_are_reported(api, transport, calls):
 
 
 async def test_plain_path_is_reported_without_ids(api, transport, calls):
-    """A path that was given in full is generalized for the observer."""
+    """A path that was given in full is reported without its ids."""
     api.reply()
     await transport.request("GET", "/v1/Services/IS01/Conversations/CH01/Participants", query={"Address": "+1555"})
     assert calls[0].route == "/v1/Services/{}/Conversations/{}/Participants"
@@ -34,11 +35,10 @@ async def test_plain_path_is_reported_without_ids(api, transport, calls):
 
 
 async def test_cancelled_call(api, transport, calls):
-    """A cancelled call gives its slot back and is reported."""
+    """A cancelled call releases its slot and is reported."""
     api.hang()
     task = asyncio.create_task(transport.request("GET", PATH))
-    while not api.seen:  # noqa: ASYNC110 # the server runs in this loop and shall have read the request
-        await asyncio.sleep(0)
+    await until(lambda: api.seen)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -46,8 +46,8 @@ async def test_cancelled_call(api, transport, calls):
     assert (calls[0].error, calls[0].status, calls[0].attempts) == ("CancelledError", 0, 1)
 
 
-async def test_closed(api, connect):
-    """After closing every call is an outage that was not sent, told at once."""
+async def test_call_after_closing(api, connect):
+    """A call after closing fails at once with a TransportError, and was not sent."""
     async with connect(api.base_url) as transport:
         api.reply()
         await transport.request("GET", PATH)
@@ -56,13 +56,12 @@ async def test_closed(api, connect):
     assert not caught.value.is_sent
 
 
-async def test_closed_while_waiting(api, connect):
-    """A call that is under way when the transport closes ends as an outage."""
+async def test_closing_during_a_call(api, connect):
+    """A call in progress ends with a TransportError when the transport is closed."""
     transport = connect(api.base_url)
     api.hang()
     task = asyncio.create_task(transport.request("GET", PATH))
-    while not api.seen:  # noqa: ASYNC110 # the server runs in this loop and shall have read the request
-        await asyncio.sleep(0)
+    await until(lambda: api.seen)
     await transport.close()
     with pytest.raises(TransportError):
         await task

@@ -1,4 +1,4 @@
-"""The addresses of calls: base, path, query and the route that observers see."""
+"""URLs of calls: base, path, query and the route that reports show."""
 
 from urllib.parse import unquote
 
@@ -25,7 +25,7 @@ from router.core.errors import RequestError
     ],
 )
 def test_base(given_base, base):
-    """Slashes and a version at the end of the base are cut off, everything else stays."""
+    """Slashes and a version at the end of the base are removed; everything else is kept."""
     assert trim_base(given_base) == base
 
 
@@ -44,39 +44,39 @@ def test_base(given_base, base):
     ],
 )
 def test_wrong_base(base):
-    """A base that cannot be meant is refused, and the refusal does not repeat it."""
+    """An impossible base is refused, and the error does not repeat it."""
     with pytest.raises(ValueError, match="base URL") as caught:
         trim_base(base)
     assert "hunter2" not in str(caught.value)
 
 
 def test_ids_stay_in_their_segment():
-    """Whatever is in an id, it fills one segment."""
+    """An id fills one segment, whatever characters it has."""
     assert fill_path("/v2/Conversations/{id}/Participants", {"id": "a/b?c#d+é %"}) == (
         "/v2/Conversations/a%2Fb%3Fc%23d%2B%C3%A9%20%25/Participants"
     )
 
 
 @pytest.mark.parametrize("value", ["", ".", "..", "\ud800"], ids=["empty", "dot", "dots", "surrogate"])
-def test_no_ids(value):
-    """What would name another resource is refused before anything is sent."""
+def test_values_that_are_no_ids(value):
+    """A value that would name another resource is refused."""
     with pytest.raises(RequestError, match="conversation_id is not an id"):
         fill_path("/v2/Conversations/{conversation_id}", {"conversation_id": value})
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_every_id_survives(value):
-    """Every text that is accepted as an id comes out of the URL as it went in, in one segment."""
+    """Every text that is accepted as an id is one segment of the URL and can be read back."""
     if value in {".", ".."}:
         return
-    url = URL("http://host" + fill_path("/v2/Conversations/{id}", {"id": value}))  # as aiohttp does with a text
+    url = URL("http://host" + fill_path("/v2/Conversations/{id}", {"id": value}))  # as aiohttp does
     assert url.raw_path.count("/") == 3
     assert unquote(url.raw_path.rpartition("/")[2]) == value
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_every_query_survives(value):
-    """Every value comes out of the query as it went in."""
+    """Every value of a query can be read back."""
     assert URL("http://host/?" + encode_query({"Address": value, "x": "1"})).query == {"Address": value, "x": "1"}
 
 
@@ -89,11 +89,11 @@ def test_every_query_survives(value):
     ],
 )
 def test_route_of_a_plain_path(path, route):
-    """A path given without `ids` loses everything that could be one."""
+    """In the route of a path that was given without `ids`, every possible id is replaced."""
     assert generalize(path) == route
 
 
 def test_query():
-    """Lists repeat their name, a plus is not a space, non-ASCII is UTF-8."""
+    """A list repeats its name, a plus is encoded, and non-ASCII text is UTF-8."""
     query = {"status": ["ACTIVE", "INACTIVE"], "Address": "whatsapp:+1555", "name": "é ñ"}
     assert encode_query(query) == "status=ACTIVE&status=INACTIVE&Address=whatsapp%3A%2B1555&name=%C3%A9%20%C3%B1"

@@ -1,12 +1,20 @@
-"""Every operation on the wire: method, path, query, body, and the model that comes back."""
+"""Every operation of the v2 client: the requests it sends, and the models that it returns."""
 
 import orjson
 import pytest
 from aiohttp import web
 
 from router.conversations import UNSET
-from router.core.errors import ConflictError, NotFoundError, RequestError, ServerError
-from router.core.resources import Configuration, Conversation, NewParticipant, Participant, ParticipantAddress
+from router.core.errors import ConflictError, NotFoundError, RequestError, ServerError, TransportError
+from router.core.resources import (
+    Action,
+    ActionParty,
+    Configuration,
+    Conversation,
+    NewParticipant,
+    Participant,
+    ParticipantAddress,
+)
 
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja0889c"
 PARTICIPANT = "conv_participant_01k1etx3jbfx88476ccja0889c"
@@ -28,7 +36,7 @@ FULL = {
 
 
 async def test_create_conversation(api, client):
-    """A conversation is created with everything that was given and nothing else; any 2xx will do."""
+    """A conversation is created with the given fields and no others; any 2xx is success."""
     api.reply(200, {"id": CONVERSATION, "status": "ACTIVE", "participants": [FULL]})
     conversation = await client.create_conversation(
         "conv_configuration_1",
@@ -54,15 +62,15 @@ async def test_create_conversation(api, client):
     ]
 
 
-async def test_create_bare_conversation(api, client):
-    """What is not given is not sent."""
+async def test_create_conversation_without_participants(api, client):
+    """Fields that are not given are not sent."""
     api.reply(201, {"id": CONVERSATION})
     await client.create_conversation("conv_configuration_1")
     assert api.wire == [("POST", "/v2/Conversations", {"configurationId": "conv_configuration_1"})]
 
 
 async def test_create_conversation_that_exists(api, client):
-    """The conflict names the conversation that is open already."""
+    """The conflict names the conversation that is already open."""
     api.reply(409, {"message": "exists"}, headers={"x-conflicting-resource-id": CONVERSATION})
     with pytest.raises(ConflictError) as caught:
         await client.create_conversation("conv_configuration_1", [CUSTOMER])
@@ -71,7 +79,7 @@ async def test_create_conversation_that_exists(api, client):
 
 
 async def test_list_conversations(api, client):
-    """Status is repeated, the filters travel on every page, partial items are models."""
+    """The filters are sent for every page, statuses repeated; incomplete items are models."""
     api.reply(200, {"conversations": [{"id": "a"}], "meta": {"key": "conversations", "nextToken": "x+/=&"}})
     api.reply(200, {"conversations": [{"id": "b", "status": "ARCHIVED"}], "meta": {"key": "conversations"}})
     found = [
@@ -83,14 +91,14 @@ async def test_list_conversations(api, client):
 
 
 async def test_list_conversations_with_limit(api, client):
-    """A limit ends the list, filters that are not given are not sent."""
+    """A limit ends the list; filters that are not given are not sent."""
     api.reply(200, {"conversations": [{"id": "a"}, {"id": "b"}], "meta": {"nextToken": "x"}})
     assert [each.id async for each in client.list_conversations(limit=2)] == ["a", "b"]
     assert api.wire == [("GET", "/v2/Conversations?pageSize=50", None)]
 
 
 async def test_fetch_conversation(api, client):
-    """A conversation is fetched by its id, and what is new in it is kept."""
+    """A conversation is fetched by its id; unknown fields are kept."""
     api.reply(200, {"id": CONVERSATION, "configurationId": None, "mood": "fine"})
     conversation = await client.fetch_conversation(CONVERSATION)
     assert conversation.model_extra == {"mood": "fine"}
@@ -98,33 +106,21 @@ async def test_fetch_conversation(api, client):
 
 
 async def test_ids_are_encoded(api, client):
-    """An id is one segment on the wire, whatever is in it."""
+    """An id is one segment of the path, whatever characters it has."""
     api.reply(200, {"id": "x"})
     await client.fetch_participant("a/../b?c", "d#é")
     assert api.wire == [("GET", "/v2/Conversations/a%2F..%2Fb%3Fc/Participants/d%23%C3%A9", None)]
 
 
-async def test_no_id(api, client):
-    """Without an id nothing is sent: the path would be another resource's."""
+async def test_empty_id(api, client):
+    """With an empty id nothing is sent, because the path would name another resource."""
     with pytest.raises(RequestError):
         await client.fetch_conversation("")
     assert api.seen == []
 
 
-async def test_update_conversation(api, client):
-    """PUT sends the status and what else was given."""
-    api.reply(200, {"id": CONVERSATION}, times=2)
-    await client.update_conversation(CONVERSATION, "CLOSED")
-    await client.update_conversation(CONVERSATION, "ACTIVE", name="x", metadata={})
-    path = f"/v2/Conversations/{CONVERSATION}"
-    assert api.wire == [
-        ("PUT", path, {"status": "CLOSED"}),
-        ("PUT", path, {"status": "ACTIVE", "name": "x", "metadata": {}}),
-    ]
-
-
 async def test_patch_conversation(api, client):
-    """PATCH tells "keep" from "remove"."""
+    """PATCH distinguishes a field that is kept from one that is removed."""
     api.reply(200, {"id": CONVERSATION}, times=3)
     await client.patch_conversation(CONVERSATION, status="INACTIVE")
     await client.patch_conversation(CONVERSATION, name=None, metadata={"a": None, "b": "1"}, status_callbacks=[])
@@ -142,7 +138,7 @@ async def test_patch_conversation(api, client):
 
 
 async def test_create_participant(api, client):
-    """A participant is posted into its conversation and comes back as a model."""
+    """A participant is posted to its conversation and returned as a model."""
     api.reply(201, FULL)
     participant = await client.create_participant(CONVERSATION, CUSTOMER)
     assert participant == Participant.model_validate(FULL)
@@ -151,7 +147,7 @@ async def test_create_participant(api, client):
 
 @pytest.mark.parametrize("page_size", [1, 50, 1000])
 async def test_list_participants_in_full(api, client, page_size):
-    """Three thousand participants come in full, in any size of page, over one connection."""
+    """Three thousand participants are all listed, with any page size, over one connection."""
 
     async def serve(request):
         start = int(request.query.get("pageToken", "0"))
@@ -167,23 +163,23 @@ async def test_list_participants_in_full(api, client, page_size):
     assert len(api.connections) == 1
 
 
-async def test_list_participants_asks_for_most(api, client):
-    """By default as few pages as possible are asked for."""
+async def test_list_participants_by_default(api, client):
+    """By default the page size is the largest one."""
     api.reply(200, {"participants": [], "meta": {"key": "participants"}})
     assert await client.list_participants(CONVERSATION) == []
     assert api.wire == [("GET", f"/v2/Conversations/{CONVERSATION}/Participants?pageSize=1000", None)]
 
 
-async def test_list_participants_in_a_circle(api, client):
-    """A repeated page token is an error, not a loop."""
+async def test_repeated_page_token(api, client):
+    """A list that repeats a page token is an error, not a loop."""
     api.reply(200, {"participants": [{"id": "a"}], "meta": {"nextToken": "again"}}, times=9)
     with pytest.raises(ServerError, match="does not end"):
         await client.list_participants(CONVERSATION)
     assert len(api.seen) == 2
 
 
-async def test_list_survives_a_bad_page(api, client):
-    """A page that fails is repeated alone; the pages before it are not asked for again."""
+async def test_failed_page_is_repeated(api, client):
+    """Only a page that failed is fetched again, not the pages before it."""
     api.reply(200, {"participants": [{"id": "a"}], "meta": {"nextToken": "2"}})
     api.reply(503).reply(200, {"participants": [{"id": "b"}], "meta": {}})
     assert [each.id for each in await client.list_participants(CONVERSATION)] == ["a", "b"]
@@ -191,14 +187,14 @@ async def test_list_survives_a_bad_page(api, client):
 
 
 async def test_fetch_participant(api, client):
-    """A participant is fetched through its conversation."""
+    """A participant is fetched by the ids of its conversation and its own."""
     api.reply(200, FULL)
     assert (await client.fetch_participant(CONVERSATION, PARTICIPANT)).name == "Ana"
     assert api.wire == [("GET", f"/v2/Conversations/{CONVERSATION}/Participants/{PARTICIPANT}", None)]
 
 
 async def test_fetch_missing_participant(api, client):
-    """A 404 is a NotFoundError and is not repeated."""
+    """A missing participant is a NotFoundError and is not fetched again."""
     api.reply(404, {"code": 20404, "message": "not found", "status": 404})
     with pytest.raises(NotFoundError) as caught:
         await client.fetch_participant(CONVERSATION, PARTICIPANT)
@@ -207,7 +203,7 @@ async def test_fetch_missing_participant(api, client):
 
 
 async def test_update_participant(api, client):
-    """PUT carries the writable fields and clears the others by leaving them out."""
+    """PUT sends the given fields; the ones that are left out are cleared."""
     api.reply(200, FULL)
     await client.update_participant(CONVERSATION, PARTICIPANT, NewParticipant(type="AGENT"))
     path = f"/v2/Conversations/{CONVERSATION}/Participants/{PARTICIPANT}"
@@ -215,7 +211,7 @@ async def test_update_participant(api, client):
 
 
 async def test_modify_participant(api, client):
-    """A change of one field sends the other three as they were fetched."""
+    """Changing one field sends the other three as they were fetched."""
     api.reply(200, FULL).reply(200, FULL | {"type": "CUSTOMER"})
     participant = await client.modify_participant(CONVERSATION, PARTICIPANT, type="CUSTOMER")
     assert participant.type == "CUSTOMER"
@@ -224,8 +220,8 @@ async def test_modify_participant(api, client):
     assert api.wire == [("GET", path, None), ("PUT", path, fields | {"type": "CUSTOMER"})]
 
 
-async def test_modify_participant_to_nothing(api, client):
-    """A field can be cleared by None."""
+async def test_modify_participant_to_none(api, client):
+    """None clears a field."""
     api.reply(200, FULL).reply(200, FULL)
     await client.modify_participant(CONVERSATION, PARTICIPANT, name=None)
     assert "name" not in api.seen[1].body
@@ -233,14 +229,70 @@ async def test_modify_participant_to_nothing(api, client):
 
 
 async def test_modify_unknown_field(api, client):
-    """A mistyped field is not sent to the API, which might take it."""
+    """An unknown field is refused before anything is sent."""
     with pytest.raises(TypeError, match="no writable profileId"):
         await client.modify_participant(CONVERSATION, PARTICIPANT, profileId="mem_profile_2")
     assert api.seen == []
 
 
+async def test_send_message(api, client):
+    """A message is an action with sender, receivers, content and channel settings."""
+    api.reply(202, {"id": "conv_action_1", "type": "action-send-message", "status": "PENDING"})
+    action = await client.send_message(
+        CONVERSATION,
+        ActionParty(participant_id="p1", channel="SMS"),
+        [ActionParty(address="+15550100001", channel="SMS"), ActionParty(participant_id="p2")],
+        text="hello",
+        content_id="HX1",
+        variables={"1": "x"},
+        media_urls=["https://x.example/a.png"],
+        channel_settings={"channelId": "CH1"},
+    )
+    assert isinstance(action, Action)
+    assert action.status == "PENDING"
+    assert api.wire == [
+        (
+            "POST",
+            f"/v2/Conversations/{CONVERSATION}/Actions",
+            {
+                "type": "SEND_MESSAGE",
+                "payload": {
+                    "from": {"participantId": "p1", "channel": "SMS"},
+                    "to": [{"address": "+15550100001", "channel": "SMS"}, {"participantId": "p2"}],
+                    "content": {
+                        "text": "hello",
+                        "contentId": "HX1",
+                        "variables": {"1": "x"},
+                        "mediaUrls": ["https://x.example/a.png"],
+                    },
+                    "channelSettings": {"channelId": "CH1"},
+                },
+            },
+        )
+    ]
+
+
+async def test_message_that_may_have_been_sent_is_not_repeated(api, client):
+    """A message that may have been sent is not repeated."""
+    api.reset()
+    with pytest.raises(TransportError) as caught:
+        await client.send_message(
+            CONVERSATION, ActionParty(participant_id="p1"), [ActionParty(participant_id="p2")], text="hello"
+        )
+    assert caught.value.is_sent
+    assert len(api.seen) == 1
+
+
+async def test_create_action(api, client):
+    """The payload of another kind of action is sent unchanged."""
+    api.reply(202, {"id": "conv_action_1"})
+    await client.create_action(CONVERSATION, {"flowId": "FW1"}, type="START_FLOW")
+    body = {"type": "START_FLOW", "payload": {"flowId": "FW1"}}
+    assert api.wire == [("POST", f"/v2/Conversations/{CONVERSATION}/Actions", body)]
+
+
 async def test_list_communications(api, client):
-    """Communications come page by page, with the channel's filter."""
+    """Communications are listed page by page, filtered by channel id."""
     item = {"id": "m1", "author": {"address": "+15550100001", "channel": "SMS"}, "recipients": None}
     api.reply(200, {"communications": [item], "meta": {"key": "communications", "nextToken": ""}})
     (communication,) = [each async for each in client.list_communications(CONVERSATION, "CA1")]
@@ -251,7 +303,7 @@ async def test_list_communications(api, client):
 
 
 async def test_fetch_configuration(api, client):
-    """A configuration lives under the control plane."""
+    """A configuration is fetched from the control plane."""
     api.reply(200, {"id": "conv_configuration_1", "version": 3, "conversationsV1Bridge": {"serviceId": "IS1"}})
     configuration = await client.fetch_configuration("conv_configuration_1")
     assert isinstance(configuration, Configuration)
@@ -259,8 +311,8 @@ async def test_fetch_configuration(api, client):
     assert api.wire == [("GET", "/v2/ControlPlane/Configurations/conv_configuration_1", None)]
 
 
-async def test_post_with_an_unfit_answer(api, client):
-    """A 201 that is no participant leaves the fate unknown: ServerError, and no second POST."""
+async def test_create_with_an_unreadable_response(api, client):
+    """A 201 without a participant may have had an effect: ServerError, and no second POST."""
     api.reply(201, {"name": "no id"})
     with pytest.raises(ServerError, match="no Participant"):
         await client.create_participant(CONVERSATION, CUSTOMER)

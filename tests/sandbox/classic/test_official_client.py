@@ -12,7 +12,7 @@ from twilio.rest import Client
 
 from router.conversations import Transport
 from router.conversations.v1 import ClassicConversations
-from router.core.classic.resources import ClassicChange, NewClassicParticipant, is_already_there
+from router.core.classic.resources import ClassicChange, ClassicConversation, NewClassicParticipant, is_already_there
 from router.core.errors import ApiError, ConflictError
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from tests.sandbox.harness import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
@@ -306,7 +306,9 @@ class OurCalls:
         return await self.client.fetch_conversation("first", **self.more)
 
     async def list_conversations(self, seed):
-        return [each async for each in self.client.list_conversations(state="active", **self.more)]
+        prefix = f"/v1/Services/{self.more['service_sid']}" if self.more["service_sid"] else "/v1"
+        page = await self.client._transport.request("GET", f"{prefix}/Conversations", query={"State": "active"})
+        return [ClassicConversation.model_validate(each) for each in page.data["conversations"]]
 
 
 def normal(result, read):
