@@ -1,4 +1,4 @@
-"""A mail's way to its participant: the same as a message's, by mailboxes, and without a word of it in any entry."""
+"""The way of a mail to its participant: that of a message, by mailboxes. Its text is published, its files are not."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
 ANA, SUPPORT, SALES = "ana@example.com", "support@inbound.example.com", "sales@inbound.example.com"
-WORDS = "the quick brown fox, confidentially"
+WORDS, SUBJECT = "the quick brown fox, confidentially", "about a fence"
 FIND = "GET /v2/Conversations"
 SALES_RULE = f"""
 [default]
@@ -27,7 +27,7 @@ def write(number=1, *recipients, sender=ANA, **more):
     return mail(
         sender=sender,
         recipients=recipients or [SUPPORT],
-        subject=WORDS,
+        subject=SUBJECT,
         body=WORDS,
         message_id=f"<{number}@mail.example.com>",
         **more,
@@ -50,16 +50,20 @@ async def test_mail_of_a_new_customer(harness):
 
 
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
-async def test_no_word_of_a_mail_reaches_the_participants_streams(harness, lines, raw_field):
-    """Neither text nor subject nor the name of a file is in an entry, and no log line has them or the mailbox."""
+async def test_text_of_a_mail_is_published_and_nothing_else_of_it(harness, lines, raw_field):
+    """An agent reads the text; subject and file names are in no entry, and no log line has them or the mailbox."""
     await harness.settle(write(attachments=[Attachment("secret.pdf", b"%PDF")], raw_field=raw_field))
+    (said,) = [entry for entry in await harness.published() if entry.type == "communication.received"]
+    assert said.data.communication.text.strip() == WORDS
+    assert not said.data.communication.is_text_cut
     for target in Target:
         for _, fields in await harness.redis.xrange(harness.keys.participants(0, target)):
-            assert b"quick" not in b"".join(fields.values())
+            assert SUBJECT.encode() not in b"".join(fields.values())
             assert b"secret" not in b"".join(fields.values())
     (line,) = lines("event")
     assert (line["result"], line["address"]) == ("joined", "a***@example.com")
     assert WORDS not in str(line)
+    assert SUBJECT not in str(line)
 
 
 async def test_customer_who_writes_again_costs_nothing(harness):

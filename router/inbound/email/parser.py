@@ -30,7 +30,7 @@ _BOUNCE: Final = "a bounce: its envelope has no sender"
 _AUTOMATIC: Final = "an automatic reply"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
-    EventTypeRow(MAIL, (JOINED, SAID), "the latter without the mail's text"),
+    EventTypeRow(MAIL, (JOINED, SAID)),
     EventTypeRow(MAIL, IGNORED, _BOUNCE, kind="bounce"),
     EventTypeRow(MAIL, IGNORED, _AUTOMATIC, kind="automatic reply"),
 )
@@ -68,9 +68,9 @@ def normalize(entry: InboundEntry) -> Event:
 
 
 def _content(mail: ReceivedMail) -> Content:
-    """Return the content that is passed on: the types of the parts; the text stays in the inbound entry."""
+    """Return the text of a mail and the types of its other parts, whose content is not kept."""
     media = tuple(Medium(part.content_type or None) for part in mail.parts)
-    return Content("", is_cut=bool(mail.text), media=media)
+    return Content(mail.text, is_cut=mail.is_text_cut, media=media)
 
 
 def _automatic_because(mail: ReceivedMail) -> str | None:

@@ -40,10 +40,10 @@ def test_event():
 
 
 def test_content():
-    """Of a mail goes on that it has a text, never a word of it, and the types of what it carries."""
+    """The text of a mail is passed on, and of its other parts the types."""
     parts = (MailPart(name="a.pdf", content_type="application/pdf", size=9), MailPart())
-    mail = make_mail().model_copy(update={"text": "hi", "parts": parts})
-    assert read(mail).content == Content("", is_cut=True, media=(Medium("application/pdf"), Medium()))
+    mail = make_mail().model_copy(update={"text": "hi", "is_text_cut": True, "parts": parts})
+    assert read(mail).content == Content("hi", is_cut=True, media=(Medium("application/pdf"), Medium()))
 
 
 def test_mail_without_message_id():
