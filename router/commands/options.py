@@ -17,12 +17,12 @@ GROUPING_TYPES: Final = (
 
 
 _SANDBOX: Final = """\
-what no client of the API can do, in JSON over HTTP (router/sandbox/admin.py lists all of it):
-  POST  /sandbox/clock    {"advanceSeconds": 3600}     time passes: timers of v2 and classic conversations run out
+the admin API, for what no client of the public API can do (router/sandbox/admin.py lists all routes):
+  POST  /sandbox/clock    {"advanceSeconds": 3600}     time passes: timers of v2 and classic conversations run
   POST  /sandbox/capture  {"channel": "SMS", "from": "+15551230001", "to": "+15557650000", "body": "hi"}
-                                                       Twilio takes traffic in by itself
+                                                       Twilio captures traffic by itself
   POST  /sandbox/faults   {"status": 503, "times": 3}  the next three requests fail (also: hang, reset, latencySeconds)
-  GET   /sandbox/options                               every switch and how it stands; PATCH or --set turns one
+  GET   /sandbox/options                               every switch with its value; PATCH or --set changes one
 
 examples:
   sandbox --callback-url http://127.0.0.1:8080/webhooks/conversations --set callback_duplicates=2

@@ -1,4 +1,4 @@
-"""`python -m router sandbox`: the offline Conversations API on its own, for developing against it."""
+"""`python -m router sandbox`: the offline Conversations API as a process of its own, to develop against."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import orjson
 from pydantic import ValidationError
 
 from router.core.errors import SettingsError
-from router.process.loop import run, until_stopped_or
+from router.process.loop import until_stopped_or
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, serve
 from router.settings.load import load
 
@@ -18,23 +18,34 @@ if TYPE_CHECKING:
 
     from router.settings.model import Settings
 
-#: Credentials of a sandbox for which none are set: they open nothing else.
+#: Credentials of a sandbox for which none are set; nothing else accepts them.
 ACCOUNT_SID = "AC5a2d0000000000000000000000000000"
-AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - of the sandbox
+AUTH_TOKEN = "sandbox-auth-token"  # noqa: S105 - of the sandbox only
 API_KEY = "SK5a2d0000000000000000000000000000"
-API_SECRET = "sandbox-api-secret"  # noqa: S105 - of the sandbox
+API_SECRET = "sandbox-api-secret"  # noqa: S105 - of the sandbox only
 
 
-def run_sandbox(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+async def run_sandbox(arguments: argparse.Namespace) -> int:
+    """Serve a sandbox until SIGTERM or SIGINT; raises SettingsError for a wrong setting or switch."""
     options = make_options(
         load(), callback_url=arguments.callback_url, grouping=arguments.grouping, switches=arguments.switches
     )
-    return run(_serve(options, arguments.host, arguments.port))
+    host, port = arguments.host, arguments.port
+
+    def on_ready(url: str) -> None:
+        print(f"sandbox of the Conversations API: {url}", f"TWILIO_ACCOUNT_SID={options.account_sid}", sep="\n")
+        print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
+
+    try:
+        await until_stopped_or(serve(options, host, port, on_ready=on_ready))
+    except OSError as error:
+        print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
+        return 1
+    return 0
 
 
 def make_options(settings: Settings, *, callback_url: str | None, grouping: str, switches: list[str]) -> SandboxOptions:
-    """Return the sandbox's options from the settings; raises SettingsError for a switch that it does not have."""
+    """Return the options of a sandbox from the settings; raises SettingsError for an unknown switch or wrong value."""
     configuration = {
         "id": settings.twilio_conversation_configuration_id or DEFAULT_CONFIGURATION_ID,
         "displayName": "sandbox",
@@ -63,21 +74,8 @@ def make_options(settings: Settings, *, callback_url: str | None, grouping: str,
 
 
 def _value(text: str) -> Any:
-    """Read a switch's value: JSON (400, true, {"a": "b"}) where it is, else the text itself."""
+    """Return the value of a switch: the JSON in `text` (400, true, {"a": "b"}), or `text` if it is not JSON."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-
-
-async def _serve(options: SandboxOptions, host: str, port: int) -> int:
-    def on_ready(url: str) -> None:
-        print(f"sandbox of the Conversations API: {url}", f"TWILIO_ACCOUNT_SID={options.account_sid}", sep="\n")
-        print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
-
-    try:
-        await until_stopped_or(serve(options, host, port, on_ready=on_ready))
-    except OSError as error:
-        print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
-        return 1
-    return 0

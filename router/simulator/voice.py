@@ -65,12 +65,6 @@ def call_status(status: str, *, account_sid: str, sender: str, recipient: str, s
     return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status=status, **progress)
 
 
-def handoff(*, account_sid: str, sender: str, recipient: str, sid: str, data: str) -> SimulatedWebhook:
-    """Return the webhook to the `action` URL of a `<Connect>`: the AI agent ended its session with HandoffData."""
-    session = {"SessionId": f"VX{sid[2:]}", "SessionStatus": "ended", "SessionDuration": "31", "HandoffData": data}
-    return call(account_sid=account_sid, sender=sender, recipient=recipient, sid=sid, status="in-progress", **session)
-
-
 def read_attachment(twiml: bytes) -> dict[str, str] | None:
     """Return `conversationConfiguration` and `conversationId` of the first element that has either, or None."""
     try:

@@ -1,7 +1,9 @@
-"""`sandbox --set`: switches from the command line are what they mean, and a misspelt one is named."""
+"""`sandbox`: switches of the command line, the help, and the end by a signal."""
 
 import re
+import signal
 
+import aiohttp
 import pytest
 
 from router.__main__ import make_parser
@@ -10,6 +12,8 @@ from router.commands.sandbox import make_options
 from router.core.errors import SettingsError
 from router.sandbox.admin import ROUTES
 from router.settings.load import load
+from tests.harness.processes import start_process
+from tests.support.waiting import until
 
 
 def options(*switches):
@@ -25,20 +29,20 @@ def options(*switches):
         ("callback_delay_seconds=0.5", "callback_delay_seconds", 0.5),
     ],
 )
-def test_a_switch_has_the_type_that_it_needs(switch, name, value):
-    """Numbers and booleans are not taken for text."""
+def test_the_type_of_a_switch(switch, name, value):
+    """Numbers and booleans are read as such, not as text."""
     assert getattr(options(switch), name) == value
 
 
 @pytest.mark.parametrize("switch", ["closed_satus=400", "closed_status=418"])
-def test_a_switch_that_is_not_there_is_named(switch):
-    """A misspelt switch or value is an error that says which."""
+def test_an_unknown_switch_is_named(switch):
+    """A wrong switch or value is an error that names the switch."""
     with pytest.raises(SettingsError, match=switch.partition("=")[0]):
         options(switch)
 
 
-def test_help_names_what_there_is(capsys):
-    """The routes of the admin API and the switches that `sandbox --help` shows exist; the clock is among them."""
+def test_the_help(capsys):
+    """The routes of the admin API and the switches in `sandbox --help` exist; the clock is among them."""
     with pytest.raises(SystemExit):
         make_parser().parse_args(["sandbox", "--help"])
     shown = capsys.readouterr().out
@@ -46,3 +50,17 @@ def test_help_names_what_there_is(capsys):
     assert ("POST", "/sandbox/clock") in routes <= {(route.method, route.path) for route in ROUTES}
     for switch in re.findall(r"--set ([a-z_]+=\w+)", shown):
         options(switch)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_sandbox(tmp_path, number):
+    """Port 0 takes a free port and prints it; a signal ends the process with status 0 and releases the port."""
+    process = await start_process(tmp_path, "router", "sandbox", "--port", "0")
+    found = await until(lambda: re.search(r"^TWILIO_CONVERSATIONS_URL=(\S+)$", process.text, re.MULTILINE))
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{found[1]}/healthz") as response:
+            assert response.status == 200
+        assert await process.stop(number) == 0
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await session.get(f"{found[1]}/healthz")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from aiohttp.web import Application
 
+    from router.sandbox.clock import Clock
+
 AUTHORIZATION: Final = {"Authorization": aiohttp.encode_basic_auth(KEY, SECRET)}
 
 
@@ -108,8 +110,10 @@ def make_options(**switches: Any) -> SandboxOptions:
 
 
 @asynccontextmanager
-async def running_sandbox(*, entropy: random.Random | None = None, **switches: Any) -> AsyncIterator[Sandbox]:
+async def running_sandbox(
+    *, clock: Clock | None = None, entropy: random.Random | None = None, **switches: Any
+) -> AsyncIterator[Sandbox]:
     """Run a sandbox in this process while the block runs."""
-    app = create_app(make_options(**switches), entropy=entropy)
+    app = create_app(make_options(**switches), clock=clock, entropy=entropy)
     async with serving(app) as url, aiohttp.ClientSession() as session:
         yield Sandbox(url, session, app)

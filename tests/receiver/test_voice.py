@@ -11,7 +11,7 @@ from router.inbound.sources import EMPTY_TWIML
 from router.receiver.app import create_app
 from router.receiver.voice import VoiceResponder
 from router.simulator.http import Sender
-from router.simulator.voice import STATUSES, call, call_status, handoff, read_attachment
+from router.simulator.voice import STATUSES, call, call_status, read_attachment
 from router.streams.store.calls import CallStore
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
@@ -31,6 +31,12 @@ ENDS = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS, "sid": SI
 async def receiver(start):
     """A receiver with all voice settings."""
     return await start(**FULL)
+
+
+def handoff(data):
+    """The webhook to the `action` URL of a `<Connect>`: the AI agent ended its session with HandoffData."""
+    session = {"SessionId": f"VX{SID[2:]}", "SessionStatus": "ended", "SessionDuration": "31", "HandoffData": data}
+    return call(**ENDS, status="in-progress", **session)
 
 
 async def ask(receiver, webhook):
@@ -116,7 +122,7 @@ async def test_the_ai_agent_hands_over(receiver):
     calls = CallStore(receiver.redis, receiver.keys)
     participant = make_participant("p1", Address("VOICE", CUSTOMER))
     await calls.note_participant(ACCOUNT, SID, "conv_conversation_1", participant)
-    root = await ask(receiver, handoff(**ENDS, data='{"reason":"billing"}'))
+    root = await ask(receiver, handoff('{"reason":"billing"}'))
     assert verbs(root) == ["Start", "Enqueue"]
     assert root.find("Start/Transcription").attrib == {"conversationId": "conv_conversation_1"}
     task = json.loads(root.find("Enqueue/Task").text)
@@ -139,7 +145,7 @@ async def test_a_slow_redis_does_not_delay_the_call(receiver, monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr(CallStore, "read", refuse)
-    root = await ask(receiver, handoff(**ENDS, data="x"))
+    root = await ask(receiver, handoff("x"))
     assert root.find("Start/Transcription").attrib == {"conversationConfiguration": CONFIGURATION}
 
 

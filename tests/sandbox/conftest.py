@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import aiohttp
-import pytest
-from aiohttp import web
+from contextlib import AsyncExitStack
 
-from router.sandbox import create_app
-from tests.sandbox.harness import Receiver, RunningSandbox, make_options, start_site
+import pytest
+
+from tests.harness.serving import serving
+from tests.sandbox.harness import CallbackReceiver, catch_all, running
 
 
 @pytest.fixture
 async def start():
-    runners = []
-    async with aiohttp.ClientSession() as session:
+    async with AsyncExitStack() as stack:
 
-        async def start_one(*, clock=None, entropy=None, **switches):
-            app = create_app(make_options(**switches), clock=clock, entropy=entropy)
-            runner, url = await start_site(app)
-            runners.append(runner)
-            return RunningSandbox(url, app, session)
+        async def start_one(**options):
+            return await stack.enter_async_context(running(**options))
 
         yield start_one
-        for runner in runners:
-            await runner.cleanup()
 
 
 @pytest.fixture
@@ -33,10 +27,7 @@ async def sandbox(start):
 
 @pytest.fixture
 async def receiver():
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_route("*", "/{tail:.*}", receiver.take)
-    runner, url = await start_site(app)
-    receiver.url = f"{url}/hook"
-    yield receiver
-    await runner.cleanup()
+    receiver = CallbackReceiver()
+    async with serving(catch_all(receiver.take)) as url:
+        receiver.url = f"{url}/hook"
+        yield receiver

@@ -1,28 +1,30 @@
-"""A running sandbox and a webhook receiver to test against, both on loopback ports of their own."""
+"""A sandbox and a receiver of status callbacks, both within this process, and the bodies that tests send."""
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import deque
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
 
-from router.sandbox import SandboxOptions
 from router.sandbox.middlewares import STATE
+from tests.harness.sandbox import running_sandbox
+from tests.support.accounts import CUSTOMER, KEY, OURS, SECRET
 from tests.support.waiting import until
 
-ACCOUNT = "AC" + "1" * 32
-TOKEN = "sandbox-auth-token"
-KEY, SECRET = "SK" + "2" * 32, "sandbox-api-secret"
-CUSTOMER, OURS = "+15550100001", "+15550109999"
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp.typedefs import Handler
 
 BY_PROFILE = "conv_configuration_0000000000000000000000000p"
 BY_ADDRESSES = "conv_configuration_0000000000000000000000000a"
 BY_CHANNEL = "conv_configuration_0000000000000000000000000c"
+GROUPINGS = (BY_CHANNEL, BY_ADDRESSES, BY_PROFILE)
 
 CONFIGURATIONS = tuple(
     {
@@ -44,18 +46,12 @@ CONFIGURATIONS = tuple(
 )
 
 
-def make_options(**switches: Any) -> SandboxOptions:
-    """Options of the test account."""
-    given = {"configurations": CONFIGURATIONS, "callback_backoff_seconds": 0.001} | switches
-    return SandboxOptions(account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, **given)
-
-
 def basic(username: str = KEY, password: str = SECRET) -> dict[str, str]:
-    """The header of Basic auth."""
-    return {"Authorization": "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()}
+    """The header of Basic authentication."""
+    return {"Authorization": aiohttp.encode_basic_auth(username, password)}
 
 
-def seat(kind: str | None, address: str, channel: str = "SMS", **more: Any) -> dict[str, Any]:
+def make_participant(kind: str | None, address: str, channel: str = "SMS", **more: Any) -> dict[str, Any]:
     """A participant's body with one address."""
     where = {"channel": channel, "address": address}
     if "channelId" in more:
@@ -64,8 +60,18 @@ def seat(kind: str | None, address: str, channel: str = "SMS", **more: Any) -> d
 
 
 def pair(channel: str = "SMS", customer: str = CUSTOMER, ours: str = OURS) -> list[dict[str, Any]]:
-    """The two participants that the router opens a conversation with."""
-    return [seat("CUSTOMER", customer, channel), seat("AGENT", ours, channel)]
+    """The two participants with which the router opens a conversation."""
+    return [make_participant("CUSTOMER", customer, channel), make_participant("AGENT", ours, channel)]
+
+
+def make_communication(channel: str = "SMS", **changes: Any) -> dict[str, Any]:
+    """The body of POST Communications: the customer writes to us."""
+    body = {
+        "author": {"address": CUSTOMER, "channel": channel},
+        "content": {"type": "TEXT", "text": "hello"},
+        "recipients": [{"address": OURS, "channel": channel}],
+    }
+    return body | changes
 
 
 def opening(*participants: dict[str, Any], configuration: str = BY_CHANNEL, **more: Any) -> dict[str, Any]:
@@ -75,7 +81,7 @@ def opening(*participants: dict[str, Any], configuration: str = BY_CHANNEL, **mo
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer; `body` is None where it is not JSON."""
+    """An HTTP response of the sandbox."""
 
     status: int
     headers: dict[str, str]
@@ -87,7 +93,7 @@ class Answer:
 
 
 class RunningSandbox:
-    """A sandbox on a loopback port, and a client of it."""
+    """A sandbox with the configurations above, and a client that shows every response as it is."""
 
     def __init__(self, url: str, app: web.Application, session: aiohttp.ClientSession) -> None:
         self.url, self.app, self.session = url, app, session
@@ -113,34 +119,59 @@ class RunningSandbox:
         return await self.call("PATCH", path, body)
 
     async def open(self, *participants: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Open a conversation that must succeed."""
+        """Open a conversation; it must succeed."""
         answer = await self.post("/v2/Conversations", opening(*(participants or pair()), **more))
         assert answer.status == 201, answer.raw
         return answer.body
 
     async def capture(self, channel: str = "SMS", customer: str = CUSTOMER, **more: Any) -> dict[str, Any]:
-        """Capture a message that must be taken."""
+        """Capture a message; it must succeed."""
         body = {"channel": channel, "from": customer, "to": OURS, "body": "hello"} | more
         answer = await self.post("/sandbox/capture", body)
         assert answer.status in {200, 201}, answer.raw
         return answer.body
 
     async def switch(self, **switches: Any) -> None:
-        """Turn switches by their Python names."""
+        """Change switches by their Python names."""
         answer = await self.patch("/sandbox/options", switches)
         assert answer.status == 200, answer.raw
 
+    async def subscribe(self, callbacks: list[dict[str, str]]) -> None:
+        """Set the status callbacks of the first configuration."""
+        answer = await self.patch(f"/sandbox/configurations/{BY_CHANNEL}", {"statusCallbacks": callbacks})
+        assert answer.status == 200, answer.raw
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        answer = await self.post("/sandbox/clock", {"advanceSeconds": seconds})
+        assert answer.status == 200, answer.raw
+
     async def settled(self) -> None:
-        """Wait until no callback is pending."""
-        await until(lambda: self.state.status_callbacks.pending == 0)
+        """Wait until no webhook is pending."""
+        await until(lambda: self.state.status_callbacks.pending == self.state.classic_webhooks.pending == 0)
 
     @property
     def state(self) -> Any:
         return self.app[STATE]
 
 
+@asynccontextmanager
+async def running(**options: Any) -> AsyncIterator[RunningSandbox]:
+    """Run a sandbox with switches, and perhaps a clock or entropy, of its own."""
+    given = {"configurations": CONFIGURATIONS, "callback_backoff_seconds": 0.001} | options
+    async with running_sandbox(**given) as sandbox:
+        yield RunningSandbox(sandbox.url, sandbox.app, sandbox.session)
+
+
+def catch_all(handler: Handler) -> web.Application:
+    """An application that gives every request, whatever its method and path, to one handler."""
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handler)
+    return app
+
+
 @dataclass(frozen=True)
-class Received:
+class ReceivedCallback:
     """A status callback as it arrived."""
 
     url: str
@@ -157,17 +188,17 @@ class Received:
 
 
 @dataclass
-class Receiver:
-    """Takes status callbacks; `answers` holds the statuses to give, then 200."""
+class CallbackReceiver:
+    """Receives status callbacks; `statuses` holds those of the next responses, then it is 200."""
 
     url: str = ""
-    received: list[Received] = field(default_factory=list)
-    answers: deque[int] = field(default_factory=deque)
+    received: list[ReceivedCallback] = field(default_factory=list)
+    statuses: deque[int] = field(default_factory=deque)
 
     async def take(self, request: web.Request) -> web.Response:
         url = self.url.rpartition("/")[0] + request.raw_path
-        self.received.append(Received(url, dict(request.headers), await request.read()))
-        return web.Response(status=self.answers.popleft() if self.answers else 200)
+        self.received.append(ReceivedCallback(url, dict(request.headers), await request.read()))
+        return web.Response(status=self.statuses.popleft() if self.statuses else 200)
 
     @property
     def kinds(self) -> list[str]:
@@ -179,11 +210,3 @@ class Receiver:
 
     async def wait_for(self, count: int) -> None:
         await until(lambda: len(self.received) >= count)
-
-
-async def start_site(app: web.Application) -> tuple[web.AppRunner, str]:
-    """Serve `app` on a free loopback port."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -1,15 +1,16 @@
-"""The admin API: switches, configurations, counts, reset."""
+"""The admin API: switches, configurations, counts, and the reset."""
 
 from __future__ import annotations
 
 import pytest
 
-from router.sandbox import SandboxOptions
-from tests.sandbox.harness import ACCOUNT, BY_CHANNEL, CUSTOMER, KEY, SECRET, TOKEN, make_options, opening, pair, seat
+from tests.harness.sandbox import make_options
+from tests.sandbox.harness import BY_CHANNEL, make_participant, opening, pair
+from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OTHER_CUSTOMER, SECRET, TOKEN
 
 
 async def test_switches_are_shown_without_secrets(sandbox):
-    """The switches are readable under their wire names, and no secret is among them."""
+    """The switches are shown under their wire names, without a secret."""
     answer = await sandbox.get("/sandbox/options")
     assert answer.body["errorShape"] == "auto"
     for secret in (TOKEN, SECRET, KEY, ACCOUNT):
@@ -17,8 +18,8 @@ async def test_switches_are_shown_without_secrets(sandbox):
 
 
 @pytest.mark.parametrize("name", ["listOrder", "list_order"])
-async def test_switches_are_turned(sandbox, name):
-    """A switch is turned by its wire or Python name, and others stay."""
+async def test_switches_are_changed(sandbox, name):
+    """A switch is changed by its wire or Python name, and the others stay."""
     before = (await sandbox.get("/sandbox/options")).body
     after = (await sandbox.patch("/sandbox/options", {name: "ascending"})).body
     assert after == before | {"listOrder": "ascending"}
@@ -35,8 +36,8 @@ async def test_switches_are_turned(sandbox, name):
         [],
     ],
 )
-async def test_what_is_no_switch(sandbox, changes):
-    """An unknown name, an identity or a value that the switch does not have is a 400 and changes nothing."""
+async def test_invalid_switches(sandbox, changes):
+    """An unknown name, a part of the identity or a wrong value is a 400 and changes nothing."""
     before = (await sandbox.get("/sandbox/options")).body
     assert (await sandbox.patch("/sandbox/options", changes)).status == 400
     assert (await sandbox.get("/sandbox/options")).body == before
@@ -45,9 +46,9 @@ async def test_what_is_no_switch(sandbox, changes):
 async def test_profiles_at_run_time(sandbox):
     """Profiles given at run time are added to the memory store."""
     await sandbox.switch(profiles={CUSTOMER: "mem_profile_1"})
-    await sandbox.switch(profiles={"+15550100002": "mem_profile_2"})
-    for number, profile in ((CUSTOMER, "mem_profile_1"), ("+15550100002", "mem_profile_2")):
-        (made,) = (await sandbox.open(seat("CUSTOMER", number)))["participants"]
+    await sandbox.switch(profiles={OTHER_CUSTOMER: "mem_profile_2"})
+    for number, profile in ((CUSTOMER, "mem_profile_1"), (OTHER_CUSTOMER, "mem_profile_2")):
+        (made,) = (await sandbox.open(make_participant("CUSTOMER", number)))["participants"]
         assert made["profileId"] == profile
 
 
@@ -62,7 +63,7 @@ async def test_a_configuration_changes(sandbox):
 
 
 async def test_channel_settings_change_channel_by_channel(sandbox):
-    """Given channels are replaced, null takes one out, others stay; wrong timeouts are a 400."""
+    """Given channels are replaced, null removes one, others stay; a wrong timeout is a 400."""
     path = f"/sandbox/configurations/{BY_CHANNEL}"
     short, long = {"statusTimeouts": {"closed": 1}}, {"statusTimeouts": {"closed": 9}, "captureRules": []}
     await sandbox.patch(path, {"channelSettings": {"SMS": short, "VOICE": short}})
@@ -73,7 +74,7 @@ async def test_channel_settings_change_channel_by_channel(sandbox):
 
 
 async def test_requests_are_counted_by_template(sandbox):
-    """Requests of the public API are counted by method and template, refused ones too, the admin's own not."""
+    """Requests of the public API are counted by method and template, refused ones too; admin requests are not."""
     made = await sandbox.open()
     await sandbox.post("/v2/Conversations", opening(*pair()))
     await sandbox.get(f"/v2/Conversations/{made['id']}/Participants")
@@ -90,11 +91,11 @@ async def test_requests_are_counted_by_template(sandbox):
 
 
 async def test_reset(sandbox, receiver):
-    """Reset goes back to the start: nothing opened, no switch turned, no fault armed, nothing counted or pending."""
+    """Reset restores the initial state: no conversation, switch, fault, count or pending event is left."""
     initial = (await sandbox.get("/sandbox/options")).body
-    await sandbox.patch(f"/sandbox/configurations/{BY_CHANNEL}", {"statusCallbacks": receiver.callbacks})
+    await sandbox.subscribe(receiver.callbacks)
     await sandbox.switch(callback_delay_seconds=3600)
-    await sandbox.post("/sandbox/clock", {"advanceSeconds": 10**9})
+    await sandbox.advance(10**9)
     await sandbox.open()
     await sandbox.post("/sandbox/faults", {"status": 500})
     assert (await sandbox.post("/sandbox/reset")).status == 204
@@ -108,7 +109,7 @@ async def test_reset(sandbox, receiver):
 
 
 def test_options_are_checked_and_frozen():
-    """Wrong values are refused when options are made, and made ones cannot be changed."""
+    """Wrong values are refused when options are created, and options are immutable."""
     with pytest.raises(ValueError, match="error_shape"):
         make_options(error_shape="D")
     options = make_options()
@@ -118,7 +119,7 @@ def test_options_are_checked_and_frozen():
 
 
 def test_the_default_configuration():
-    """Without configurations there is one, grouped by addresses and channel."""
-    options = SandboxOptions(account_sid=ACCOUNT, auth_token=TOKEN, api_key=KEY, api_secret=SECRET)
+    """A sandbox that is given no configuration has one, which groups by addresses and channel."""
+    options = make_options()
     (configuration,) = options.configurations
     assert configuration["conversationGroupingType"] == "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE"

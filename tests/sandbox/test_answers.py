@@ -1,4 +1,4 @@
-"""What every answer shares: credentials, error shapes, content types, unknown routes, the rate limit, request ids."""
+"""Rules of all responses: credentials, error shapes, content types, unknown routes, rate limit, request ids."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tests.sandbox.harness import ACCOUNT, BY_CHANNEL, KEY, SECRET, TOKEN, basic, opening, pair
+from tests.sandbox.harness import BY_CHANNEL, basic, opening, pair
+from tests.support.accounts import ACCOUNT, KEY, SECRET, TOKEN
 
 SHAPES = {
     "A": {"code", "message", "more_info", "status"},
@@ -24,10 +25,10 @@ PATHS = (
 )
 
 
-@pytest.mark.parametrize("pair_of", [(KEY, SECRET), (ACCOUNT, TOKEN)], ids=["api-key", "account"])
-async def test_both_pairs_open_the_api(sandbox, pair_of):
-    """An API key pair and the account pair are both taken."""
-    assert (await sandbox.get("/v2/Conversations", headers=basic(*pair_of))).status == 200
+@pytest.mark.parametrize("credentials", [(KEY, SECRET), (ACCOUNT, TOKEN)], ids=["api-key", "account"])
+async def test_both_pairs_are_accepted(sandbox, credentials):
+    """The API key with its secret and the account SID with its token are both accepted."""
+    assert (await sandbox.get("/v2/Conversations", headers=basic(*credentials))).status == 200
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -45,8 +46,8 @@ async def test_both_pairs_open_the_api(sandbox, pair_of):
     ],
     ids=["none", "secret", "mixed", "mixed-too", "empty", "not-base64", "no-value", "bearer"],
 )
-async def test_others_do_not(sandbox, path, headers):
-    """Every route but /healthz answers 401 in shape B with code 20003 to anybody else."""
+async def test_other_credentials_are_refused(sandbox, path, headers):
+    """Every route but /healthz answers other credentials with a 401 in shape B and code 20003."""
     answer = await sandbox.get(path, headers=headers)
     assert (answer.status, answer.body["code"], answer.body["httpStatusCode"]) == (401, 20003, 401)
 
@@ -78,8 +79,8 @@ async def test_every_error_in_every_shape(start, shape, status):
     assert answer.body.get("httpStatusCode", answer.body.get("status")) == status
 
 
-async def test_the_field_at_fault_in_each_shape(sandbox):
-    """Shape B names the field as a parameter, shape C points at it."""
+async def test_the_wrong_field_in_each_shape(sandbox):
+    """Shape B names the wrong field as a parameter, shape C by a pointer."""
     bad = opening({"addresses": [{"channel": "SMS"}]})
     await sandbox.switch(error_shape="B")
     answer = await sandbox.post("/v2/Conversations", bad)
@@ -90,20 +91,20 @@ async def test_the_field_at_fault_in_each_shape(sandbox):
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "field"),
     [(b"{", "body"), (b"", "body"), (b"[]", "body"), (b"null", "body"), (b'"x"', "body"), (b"\xff", "body")],
 )
-async def test_bad_json(sandbox, raw, said):
-    """What is not a JSON object is a 400 with code 20001."""
+async def test_bad_json(sandbox, raw, field):
+    """A body that is not a JSON object is a 400 with code 20001."""
     headers = basic() | {"Content-Type": "application/json"}
     answer = await sandbox.call("POST", "/v2/Conversations", data=raw, headers=headers)
-    assert (answer.status, answer.body["code"], answer.body["message"].partition(":")[0]) == (400, 20001, said)
+    assert (answer.status, answer.body["code"], answer.body["message"].partition(":")[0]) == (400, 20001, field)
 
 
 @pytest.mark.parametrize("status", [415, 400])
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain"])
 async def test_forms_are_refused(start, content_type, status):
-    """A body that is not declared as JSON is a 415, or what the switch says."""
+    """A body that is not declared as JSON is a 415, or the status of the switch."""
     sandbox = await start(form_status=status)
     headers = basic() | {"Content-Type": content_type}
     answer = await sandbox.call("POST", "/v2/Conversations", data=json.dumps(opening()), headers=headers)
@@ -111,21 +112,21 @@ async def test_forms_are_refused(start, content_type, status):
 
 
 async def test_unknown_routes_and_methods(sandbox):
-    """A route that is not there is a 404, a method that a route lacks a 405 that names the others."""
+    """An unknown route is a 404, an unknown method of a route a 405 that names the others."""
     assert (await sandbox.get("/v2/Nothing")).body["code"] == 20404
     refused = await sandbox.post("/v2/ControlPlane/Configurations", {})
     assert (refused.status, refused.headers["Allow"]) == (405, "GET,HEAD")
 
 
-async def test_configurations_are_shown_whole(sandbox):
-    """A configuration carries its settings, version and times; an unknown one is a 404."""
+async def test_a_configuration(sandbox):
+    """A configuration has its settings, version and times; an unknown one is a 404."""
     shown = (await sandbox.get(f"/v2/ControlPlane/Configurations/{BY_CHANNEL}")).body
     assert (shown["id"], shown["version"], shown["statusCallbacks"]) == (BY_CHANNEL, 1, [])
     assert (await sandbox.get("/v2/ControlPlane/Configurations/x")).status == 404
 
 
-async def test_every_answer_names_its_request(sandbox):
-    """`Twilio-Request-Id` is on successes and errors, and never the same."""
+async def test_every_response_has_a_request_id(sandbox):
+    """`Twilio-Request-Id` is on successes and errors, and always another one."""
     answers = [await sandbox.get(path) for path in ("/v2/Conversations", "/v2/Conversations/x", "/nowhere")]
     ids = {answer.headers["Twilio-Request-Id"] for answer in answers}
     assert len(ids) == 3
@@ -133,17 +134,17 @@ async def test_every_answer_names_its_request(sandbox):
 
 
 async def test_the_rate_limit(start):
-    """Above the limit of a second requests are 429 with Retry-After; the next second takes them again."""
+    """Requests above the limit of a second are a 429 with Retry-After; the next second accepts them again."""
     sandbox = await start(rate_limit_per_second=2, clock=lambda: 1_700_000_000_000_000)
     answers = [await sandbox.get("/v2/Conversations") for _ in range(3)]
     assert [answer.status for answer in answers] == [200, 200, 429]
     assert (answers[2].headers["Retry-After"], answers[2].body["code"]) == ("1", 20429)
-    await sandbox.post("/sandbox/clock", {"advanceSeconds": 1})
+    await sandbox.advance(1)
     assert (await sandbox.get("/v2/Conversations")).status == 200
 
 
 async def test_a_failure_of_the_sandbox_is_a_500(sandbox, monkeypatch, caplog):
-    """What nobody thought of is logged and answered in the API's shape."""
+    """An unexpected exception is logged, and the response has the API's error shape."""
     monkeypatch.setattr(sandbox.state, "conversations", None)
     answer = await sandbox.get("/v2/Conversations/x")
     assert (answer.status, answer.body["code"]) == (500, 20500)

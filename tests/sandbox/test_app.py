@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from router.sandbox import serve
-from tests.sandbox.harness import make_options
+from tests.harness.sandbox import make_options
 
 
 async def start():

@@ -1,4 +1,4 @@
-"""Fault injection: what the caller sees, and whether the request had its effect."""
+"""Fault injection: the response that the caller gets, and whether the request had its effect."""
 
 from __future__ import annotations
 
@@ -19,13 +19,18 @@ async def arm(sandbox, **fault):
     assert answer.status == 201, answer.raw
 
 
+def is_counted(sandbox):
+    """Whether the request that a fault holds has arrived."""
+    return sandbox.app[COUNTS][f"POST {CONVERSATIONS}"] == 1
+
+
 async def count(sandbox):
     return len((await sandbox.get(CONVERSATIONS)).body["conversations"])
 
 
 @pytest.mark.parametrize(("when", "effect"), [("before", 0), ("after", 1)])
 async def test_a_status(sandbox, when, effect):
-    """A status is answered in the API's shape, with Retry-After, before the effect or after it."""
+    """A status has the API's error shape and Retry-After, and comes before the effect or after it."""
     await arm(sandbox, status=503, retryAfter=7, when=when, times=1)
     answer = await sandbox.post(CONVERSATIONS, opening(*pair()))
     assert (answer.status, answer.headers["Retry-After"], answer.body["status"]) == (503, "7", 503)
@@ -44,7 +49,7 @@ async def test_a_reset(sandbox, when, effect):
 
 @pytest.mark.parametrize(("body", "raw"), [("broken", b'{"id": "conv_'), ("empty", b"")])
 async def test_a_body_that_cannot_be_read(sandbox, body, raw):
-    """The effect happens, its answer cannot be read."""
+    """The request has its effect, but its response cannot be read."""
     await arm(sandbox, body=body, times=1)
     answer = await sandbox.post(CONVERSATIONS, opening(*pair()))
     assert (answer.status, answer.raw) == (201, raw)
@@ -52,27 +57,27 @@ async def test_a_body_that_cannot_be_read(sandbox, body, raw):
 
 
 async def test_latency(sandbox):
-    """A late answer is a right one."""
+    """A delayed response is otherwise the usual one."""
     await arm(sandbox, latencySeconds=0.05)
     began = asyncio.get_running_loop().time()
     assert (await sandbox.post(CONVERSATIONS, opening(*pair()))).status == 201
     assert asyncio.get_running_loop().time() - began >= 0.05
 
 
-async def test_latency_of_a_caller_who_gives_up(sandbox):
-    """A request that was sent has its effect, though nobody waits for the answer any more."""
+async def test_latency_beyond_the_callers_patience(sandbox):
+    """A request that was sent has its effect, even if its caller has disconnected."""
     await arm(sandbox, latencySeconds=0.2, times=1)
     call = asyncio.create_task(sandbox.post(CONVERSATIONS, opening(*pair())))
-    await until(lambda: sandbox.app[COUNTS].total() == 1)
+    await until(lambda: is_counted(sandbox))
     call.cancel()
     await until(lambda: len(sandbox.state.conversations) == 1)
 
 
 async def test_hanging_until_cleared(sandbox):
-    """A hanging request has no effect; clearing the faults lets it go without an answer."""
+    """A hanging request has no effect; clearing the faults ends it without a response."""
     await arm(sandbox, hang=True)
     hanging = asyncio.create_task(sandbox.post(CONVERSATIONS, opening(*pair())))
-    await until(lambda: sandbox.state.conversations is not None and _counted(sandbox))
+    await until(lambda: is_counted(sandbox))
     assert not hanging.done()
     assert (await sandbox.call("DELETE", "/sandbox/faults")).status == 204
     with pytest.raises(aiohttp.ClientConnectionError):
@@ -80,19 +85,19 @@ async def test_hanging_until_cleared(sandbox):
     assert await count(sandbox) == 0
 
 
-async def test_hanging_until_the_caller_gives_up(sandbox):
-    """The caller's own timeout ends it."""
+async def test_hanging_until_the_caller_disconnects(sandbox):
+    """The caller's own timeout ends a hanging request."""
     await arm(sandbox, hang=True)
     with pytest.raises(TimeoutError):
         await sandbox.post(CONVERSATIONS, opening(*pair()), timeout=aiohttp.ClientTimeout(total=0.05))
 
 
-async def test_the_end_lets_hanging_requests_go(start):
+async def test_the_end_of_the_sandbox_ends_hanging_requests(start):
     """A sandbox with a hanging request ends at once."""
     sandbox = await start()
     await arm(sandbox, hang=True)
     hanging = asyncio.create_task(sandbox.post(CONVERSATIONS, opening(*pair())))
-    await until(lambda: _counted(sandbox))
+    await until(lambda: is_counted(sandbox))
     await sandbox.app.shutdown()
     with pytest.raises(aiohttp.ClientConnectionError):
         await hanging
@@ -112,27 +117,21 @@ async def test_times_and_templates(sandbox):
 
 @pytest.mark.parametrize(("probability", "status"), [(0.0, 200), (1.0, 500)])
 async def test_probability(sandbox, probability, status):
-    """A fault of probability 0 never happens, one of 1 always; `*` matches every route of the API, no other."""
+    """Probability 0 never applies a fault, 1 always; `*` matches every route of the public API, and no other."""
     await arm(sandbox, method="*", route="*", status=500, probability=probability)
     assert (await sandbox.get(CONVERSATIONS)).status == status
     assert (await sandbox.get("/sandbox/options")).status == 200
 
 
 @pytest.mark.parametrize("fault", [{"status": 200}, {"times": 0}, {"probability": 2}, {"body": "odd"}])
-async def test_faults_that_cannot_be(sandbox, fault):
-    """A fault that cannot be meant is a 400."""
+async def test_invalid_faults(sandbox, fault):
+    """An invalid fault is a 400."""
     assert (await sandbox.post("/sandbox/faults", fault)).status == 400
 
 
-def _counted(sandbox):
-    from router.sandbox.middlewares import COUNTS
-
-    return sandbox.app[COUNTS][f"POST {CONVERSATIONS}"] == 1
-
-
 @pytest.mark.parametrize(("change", "count"), [("removal", 1), ("addition", 3)])
-async def test_somebody_else_changes_it_meanwhile(sandbox, change, count):
-    """A conversation is another one right after it was read, once, and the answer is that of before."""
+async def test_churn(sandbox, change, count):
+    """A conversation changes once, right after it was read; the response is that of before."""
     conversation = await sandbox.open()
     path = f"/v2/Conversations/{conversation['id']}/Participants"
     await sandbox.post("/sandbox/faults", {"method": "GET", "churn": change, "times": 1})
@@ -140,8 +139,8 @@ async def test_somebody_else_changes_it_meanwhile(sandbox, change, count):
     assert len((await sandbox.get(path)).body["participants"]) == count
 
 
-async def test_nothing_changes_where_nothing_can(sandbox):
-    """A request about no conversation, or about one that has closed, changes none."""
+async def test_churn_without_an_open_conversation(sandbox):
+    """A request about no conversation, or about a closed one, changes nothing."""
     conversation = await sandbox.open()
     await sandbox.patch(f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
     await sandbox.post("/sandbox/faults", {"churn": "removal"})

@@ -2,58 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
 import pytest
 
-from router.sandbox import SandboxOptions
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
-from tests.sandbox.harness import ACCOUNT, CUSTOMER, OURS, basic
-
-PAIR = {"MessagingBinding.Address": CUSTOMER, "MessagingBinding.ProxyAddress": OURS}
-
-
-class Classic:
-    """Forms and JSON answers of one sandbox."""
-
-    def __init__(self, sandbox):
-        self.sandbox = sandbox
-
-    async def post(self, path, **fields):
-        return await self.form(path, {name.replace("__", "."): value for name, value in fields.items()})
-
-    async def form(self, path, fields, **headers):
-        headers = {"Content-Type": "application/x-www-form-urlencoded"} | headers
-        return await self.sandbox.call(
-            "POST", f"/v1{path}", headers=basic() | headers, data=urlencode(fields, encoding="utf-8")
-        )
-
-    async def open(self, **fields):
-        answer = await self.post("/Conversations", **fields)
-        assert answer.status == 201, answer.raw
-        return answer.body["sid"]
-
-    async def join(self, sid, **fields):
-        return await self.form(f"/Conversations/{sid}/Participants", fields or PAIR)
-
-    async def get(self, path):
-        return await self.sandbox.get(f"/v1{path}")
-
-    async def delete(self, path):
-        return await self.sandbox.call("DELETE", f"/v1{path}")
-
-    async def find(self, address=CUSTOMER):
-        answer = await self.sandbox.get("/v1/ParticipantConversations", params={"Address": address})
-        return [(each["conversation_sid"], each["conversation_state"]) for each in answer.body["conversations"]]
-
-
-@pytest.fixture
-def classic(sandbox):
-    return Classic(sandbox)
-
-
-def bound(address, proxy=OURS):
-    return {"MessagingBinding.Address": address, "MessagingBinding.ProxyAddress": proxy}
+from tests.harness.sandbox import make_options
+from tests.sandbox.classic.harness import PAIR, Classic, bound
+from tests.sandbox.harness import basic
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
 
 @pytest.mark.parametrize(
@@ -79,8 +34,8 @@ def bound(address, proxy=OURS):
         pytest.param({"Identity": "ana", "DateCreated": "today"}, 20001, id="date"),
     ],
 )
-async def test_what_no_participant_is(classic, fields, code):
-    """A participant that cannot be is a 400 with its code in the classic shape, and leaves no trace."""
+async def test_an_invalid_participant(classic, fields, code):
+    """An invalid participant is a 400 with its code in the classic shape, and has no effect."""
     sid = await classic.open()
     answer = await classic.form(f"/Conversations/{sid}/Participants", fields)
     assert answer.status == 400
@@ -129,8 +84,8 @@ async def test_a_pair_in_another_conversation(classic):
 
 
 @pytest.mark.parametrize("release", ["remove", "delete", "close", "inactive"])
-async def test_what_frees_a_pair(classic, release):
-    """Removing the member, deleting or closing the conversation frees its pair; an inactive one holds it."""
+async def test_releasing_a_pair(classic, release):
+    """Removing the member, deleting or closing the conversation releases the pair; an inactive one holds it."""
     first, second = await classic.open(), await classic.open()
     member = (await classic.join(first)).body["sid"]
     if release == "remove":
@@ -148,7 +103,7 @@ async def test_what_frees_a_pair(classic, release):
 
 
 async def test_closed_is_final(classic):
-    """A closed conversation takes no write but its deletion: 50377."""
+    """A closed conversation refuses every write but its deletion: 50377."""
     sid = await classic.open()
     member = (await classic.join(sid)).body["sid"]
     await classic.post(f"/Conversations/{sid}", State="closed")
@@ -162,8 +117,8 @@ async def test_closed_is_final(classic):
     assert (await classic.delete(f"/Conversations/{sid}")).status == 204
 
 
-async def test_limits(classic):
-    """A conversation has at most fifty members that are no chat users."""
+async def test_limit_of_bound_members(classic):
+    """A conversation has at most fifty members that are not chat users."""
     sid = await classic.open()
     for number in range(50):
         assert (await classic.join(sid, **bound(f"+1555030{number:04d}"))).status == 201
@@ -171,8 +126,8 @@ async def test_limits(classic):
     assert (await classic.join(sid, Identity="ana")).status == 201
 
 
-async def test_member_limit(classic, monkeypatch):
-    """A conversation has at most so many members in all."""
+async def test_limit_of_members(classic, monkeypatch):
+    """A conversation has a limit for members of any kind."""
     monkeypatch.setattr("router.sandbox.classic.members.MAX_MEMBERS", 1)
     sid = await classic.open()
     await classic.join(sid, Identity="ana")
@@ -180,7 +135,7 @@ async def test_member_limit(classic, monkeypatch):
 
 
 async def test_group(classic):
-    """In a group MMS handsets have no proxy and are not found by address; one twice is 50437."""
+    """In a group MMS handsets have no proxy and hold no pair; adding one twice is 50437."""
     sid = await classic.open()
     answer = await classic.join(sid, Identity="agent", **{"MessagingBinding.ProjectedAddress": OURS})
     assert answer.body["messaging_binding"] == {"type": "sms", "projected_address": OURS}
@@ -190,7 +145,7 @@ async def test_group(classic):
 
 
 async def test_a_chat_user(classic):
-    """An identity becomes a user once, whatever conversations it is in."""
+    """An identity becomes one user, however many conversations it is in."""
     for _ in range(2):
         await classic.join(await classic.open(), Identity="ana")
     answer = await classic.sandbox.get("/v1/ParticipantConversations", params={"Identity": "ana"})
@@ -210,7 +165,7 @@ async def test_a_chat_user(classic):
         ({"MessagingBinding.ProxyAddress": "+15550109998"}, 50416),
     ],
 )
-async def test_a_change_that_cannot_be(classic, fields, code):
+async def test_an_invalid_change(classic, fields, code):
     """A refused update changes nothing."""
     first, second = await classic.open(), await classic.open()
     member = (await classic.join(first)).body
@@ -222,7 +177,7 @@ async def test_a_change_that_cannot_be(classic, fields, code):
 
 
 async def test_a_change_moves_the_pair(classic):
-    """A new proxy frees the old pair and holds the new one; the rest stays."""
+    """A new proxy releases the old pair and holds the new one; other fields stay."""
     first, second = await classic.open(), await classic.open()
     member = (await classic.join(first)).body
     path = f"/Conversations/{first}/Participants/{member['sid']}"
@@ -237,7 +192,7 @@ async def test_a_change_moves_the_pair(classic):
 
 
 async def test_a_chat_user_gets_no_proxy(classic):
-    """A proxy cannot be added to a chat user; a projected address can, and go again."""
+    """A proxy cannot be added to a chat user; a projected address can be added and removed."""
     sid = await classic.open()
     path = f"/Conversations/{sid}/Participants/{(await classic.join(sid, Identity='ana')).body['sid']}"
     assert (await classic.post(path, MessagingBinding__ProxyAddress=OURS)).body["code"] == 50441
@@ -260,8 +215,8 @@ async def test_a_chat_user_gets_no_proxy(classic):
         ({"UniqueName": "taken"}, 409, 50353),
     ],
 )
-async def test_what_no_conversation_is(classic, fields, status, code):
-    """A conversation that cannot be is refused with its code, on creating and on updating."""
+async def test_an_invalid_conversation(classic, fields, status, code):
+    """An invalid conversation is refused with its code, on creation and on update."""
     await classic.open(UniqueName="taken")
     sid = await classic.open(UniqueName="free")
     for path in ("/Conversations", f"/Conversations/{sid}"):
@@ -270,7 +225,7 @@ async def test_what_no_conversation_is(classic, fields, status, code):
 
 
 async def test_a_new_unique_name(classic):
-    """The old unique name is free after a change, and an empty one removes it."""
+    """A change releases the old unique name, and an empty one removes it."""
     sid = await classic.open(UniqueName="one")
     await classic.post("/Conversations/one", UniqueName="two")
     assert (await classic.get("/Conversations/one")).status == 404
@@ -293,7 +248,7 @@ async def test_an_imported_conversation(classic):
 
 @pytest.mark.parametrize(("switch", "codes"), [("specific", [50350, 50350, 50432]), ("generic", [20404, 20404, 20404])])
 async def test_missing(start, switch, codes):
-    """What is not there is a 404, with the code of its kind or the generic one."""
+    """An unknown resource is a 404, with its own code or the generic one."""
     classic = Classic(await start(classic_not_found=switch))
     sid = await classic.open()
     paths = ("/Conversations/CH1", "/Conversations/CH1/Participants", f"/Conversations/{sid}/Participants/MB1")
@@ -314,14 +269,14 @@ async def test_missing(start, switch, codes):
         ({"Address": CUSTOMER, "PageToken": "PTMTI"}, 20001),
     ],
 )
-async def test_a_lookup_that_cannot_be(classic, query, code):
-    """A lookup is by exactly one of address and identity, with paging that can be read."""
+async def test_an_invalid_lookup(classic, query, code):
+    """A lookup needs exactly one of address and identity, and valid paging parameters."""
     answer = await classic.sandbox.get("/v1/ParticipantConversations", params=query)
     assert (answer.status, answer.body["code"]) == (400, code)
 
 
 async def test_a_lookup_row(classic):
-    """A row tells the membership and the conversation, with links of the variant that was asked."""
+    """A row has the membership and the conversation, with the links of the requested variant."""
     sid = await classic.open(FriendlyName="Order", Timers__Closed="PT10M")
     member = (await classic.join(sid)).body["sid"]
     path = f"/v1/Services/{SERVICE}/ParticipantConversations"
@@ -341,7 +296,7 @@ async def test_a_lookup_row(classic):
 
 
 async def test_variants(classic):
-    """The default variant of a Participant has no service SID, the other one has, and each its own URLs."""
+    """The default variant of a Participant has no service SID, the other one has; each has its own URLs."""
     sid = await classic.open()
     member = (await classic.join(sid)).body
     other = (await classic.get(f"/Services/{SERVICE}/Conversations/{sid}/Participants/{member['sid']}")).body
@@ -351,13 +306,13 @@ async def test_variants(classic):
 
 
 async def test_meta(classic):
-    """Links carry the filters and the page size, the first one no token; a page size over the maximum is cut."""
+    """Links have the filters and the page size, the first one no token; a page size is reduced to the maximum."""
     for number in range(3):
         sid = await classic.open()
         await classic.join(sid, **bound(CUSTOMER, f"+1555010999{number}"))
     query = {"Address": CUSTOMER, "PageSize": "1", "Page": "0"}
     meta = (await classic.sandbox.get("/v1/ParticipantConversations", params=query)).body["meta"]
-    base = f"{classic.sandbox.url}/v1/ParticipantConversations?Address=%2B15550100001&PageSize=1&Page="
+    base = f"{classic.sandbox.url}/v1/ParticipantConversations?Address=%2B15551230001&PageSize=1&Page="
     assert meta["url"] == meta["first_page_url"] == f"{base}0"
     assert meta["next_page_url"].startswith(f"{base}1&PageToken=PT")
     assert (meta["previous_page_url"], meta["key"], meta["page"], meta["page_size"]) == (None, "conversations", 0, 1)
@@ -367,7 +322,7 @@ async def test_meta(classic):
 
 
 async def test_pages_survive_writes(classic):
-    """What exists throughout is neither lost nor doubled while others come and go."""
+    """A member that exists throughout is listed exactly once while others come and go."""
     sid = await classic.open()
     members = [(await classic.join(sid, Identity=f"user {number}")).body["sid"] for number in range(6)]
     page = (await classic.get(f"/Conversations/{sid}/Participants?PageSize=2")).body
@@ -382,11 +337,11 @@ async def test_pages_survive_writes(classic):
 
 
 async def test_timers(classic):
-    """Silence makes a conversation inactive and closes it; the API makes it active again and the timers begin anew."""
+    """Without traffic a conversation becomes inactive, then closed; activating it by the API restarts the timers."""
     sid = await classic.open(Timers__Inactive="PT1M", Timers__Closed="PT1H")
 
     async def state_after(seconds):
-        await classic.sandbox.post("/sandbox/clock", {"advanceSeconds": seconds})
+        await classic.sandbox.advance(seconds)
         return (await classic.get(f"/Conversations/{sid}")).body["state"]
 
     assert await state_after(59) == "active"
@@ -396,17 +351,17 @@ async def test_timers(classic):
     assert await state_after(3600) == "closed"
 
 
-async def test_a_timer_is_taken_back(classic):
-    """An empty timer never ends, and a later one counts instead of an earlier one."""
+async def test_a_timer_is_replaced(classic):
+    """An empty timer never ends, and a new timer replaces the earlier one."""
     sid = await classic.open(Timers__Inactive="PT1M", Timers__Closed="PT10M")
     await classic.post(f"/Conversations/{sid}", Timers__Inactive="", Timers__Closed="P1DT1H")
-    await classic.sandbox.post("/sandbox/clock", {"advanceSeconds": 86_400})
+    await classic.sandbox.advance(86_400)
     assert (await classic.get(f"/Conversations/{sid}")).body["state"] == "active"
-    await classic.sandbox.post("/sandbox/clock", {"advanceSeconds": 3_601})
+    await classic.sandbox.advance(3_601)
     assert (await classic.get(f"/Conversations/{sid}")).body["state"] == "closed"
 
 
-async def test_closed_ones_are_kept_to_a_number(start):
+async def test_closed_conversations_are_kept_within_bounds(start):
     """Only the newest closed conversations are kept."""
     classic = Classic(await start(keep_closed=1))
     sids = [await classic.open(UniqueName=str(number)) for number in range(2)]
@@ -424,15 +379,15 @@ async def test_closed_ones_are_kept_to_a_number(start):
         ({"Content-Type": "application/x-www-form-urlencoded"}, b"a=1&" * 1001, 400),
     ],
 )
-async def test_bodies_that_are_no_form(classic, headers, body, status):
-    """What is no form in UTF-8 is refused."""
+async def test_a_body_that_is_not_a_form(classic, headers, body, status):
+    """A body that is not a form in UTF-8 is refused."""
     answer = await classic.sandbox.call("POST", "/v1/Conversations", headers=basic() | headers, data=body)
     assert answer.status == status
     assert answer.body["status"] == status
 
 
 async def test_faults_and_counts(classic):
-    """Faults happen to classic routes and their requests are counted, like those of version 2."""
+    """Classic requests are counted and have faults, like those of v2."""
     fault = {"method": "GET", "route": "/v1/Conversations", "status": 503, "retryAfter": 2, "times": 1}
     await classic.sandbox.post("/sandbox/faults", fault)
     answer = await classic.get("/Conversations")
@@ -443,7 +398,7 @@ async def test_faults_and_counts(classic):
 
 
 async def test_rate_limit(start):
-    """The rate limit holds for the classic API too: 429 with 20429."""
+    """The rate limit applies to the classic API too: 429 with 20429."""
     classic = Classic(await start(rate_limit_per_second=1, clock=lambda: 1_800_000_000_000_000))
     assert (await classic.get("/Conversations")).status == 200
     answer = await classic.get("/Conversations")
@@ -458,25 +413,25 @@ async def test_credentials(classic):
 
 
 async def test_error_shape(start):
-    """A shape that was switched on is taken for classic errors too."""
+    """The switch for the error shape applies to classic errors too."""
     classic = Classic(await start(error_shape="C"))
     assert (await classic.get("/Conversations/CH1")).body["title"] == "Not Found"
 
 
-async def test_unknown_state_filter(classic):
-    """A state that is none is no filter."""
+async def test_an_unknown_state_filter(classic):
+    """An unknown state is refused as a filter."""
     assert (await classic.get("/Conversations?State=asleep")).status == 400
 
 
 async def test_reset(classic):
-    """Reset forgets classic conversations and whom they bound."""
+    """Reset deletes classic conversations and releases their pairs."""
     await classic.join(await classic.open(UniqueName="one"))
     await classic.sandbox.post("/sandbox/reset")
     assert await classic.find() == []
     assert (await classic.join(await classic.open(UniqueName="one"))).status == 201
 
 
-def test_service_sid_is_one():
-    """A sandbox is not started with what cannot be a service SID."""
+def test_an_invalid_service_sid():
+    """A sandbox refuses a classic_service_sid that is not a service SID."""
     with pytest.raises(ValueError, match="classic_service_sid"):
-        SandboxOptions(account_sid=ACCOUNT, auth_token="x", api_key="x", api_secret="x", classic_service_sid="IS1")
+        make_options(classic_service_sid="IS1")

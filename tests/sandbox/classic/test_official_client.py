@@ -1,9 +1,8 @@
-"""Conformance: Twilio's own synchronous client does every classic operation, and ours gets the very same answers."""
+"""Conformance: Twilio's own client does every classic operation on the sandbox, and ours gets the same results."""
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
 from types import SimpleNamespace
 
 import pytest
@@ -15,20 +14,13 @@ from router.conversations.v1 import ClassicConversations
 from router.core.classic.resources import ClassicChange, ClassicConversation, NewClassicParticipant, is_already_there
 from router.core.errors import ApiError, ConflictError
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
-from tests.sandbox.harness import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
-from tests.support.official_client import API_BASE, SandboxHttpClient
+from tests.sandbox.classic.harness import LinkedHttpClient, official_fields, our_fields
+from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
 
 BINDING = {"messaging_binding_address": CUSTOMER, "messaging_binding_proxy_address": OURS}
 ANA = NewClassicParticipant(address=CUSTOMER, proxy_address=OURS)
 VARIANTS = pytest.mark.parametrize("service_sid", [None, SERVICE], ids=["default", "service"])
 PAGE_SIZES = pytest.mark.parametrize("page_size", [1, 7, 50])
-
-
-class LinkedHttpClient(SandboxHttpClient):
-    """Follows the links of the sandbox too: they are complete URLs of its own."""
-
-    def request(self, method, url, *args, **kwargs):
-        return super().request(method, url.replace(f"{self._base_url}/", f"{API_BASE}/"), *args, **kwargs)
 
 
 @pytest.fixture
@@ -45,28 +37,8 @@ async def ours(sandbox):
 
 
 def scope(official, service_sid):
-    """The default service or one by its SID: both have conversations and participant_conversations."""
+    """The default service, or one by its SID."""
     return official if service_sid is None else official.services(service_sid)
-
-
-def shown(instance):
-    """What an instance of the official client holds, times as on the wire, nothing that was not told."""
-    fields = {name: value for name, value in vars(instance).items() if not name.startswith("_")}
-    texts = {name: plain(value) for name, value in fields.items() if value is not None}
-    return {name: value for name, value in texts.items() if value is not None}
-
-
-def plain(value):
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
-    if isinstance(value, dict):
-        return {name: each for name, each in value.items() if each is not None}
-    return value
-
-
-def told(resource):
-    """What a model of ours holds, without defaults for what was not told."""
-    return {name: value for name, value in resource.model_dump(exclude_none=True).items() if value != ""}
 
 
 @VARIANTS
@@ -125,7 +97,7 @@ async def test_participant_life_cycle(official, service_sid):
 @VARIANTS
 @PAGE_SIZES
 async def test_pages(official, ours, service_sid, page_size):
-    """In pages of any size, both clients list the same participants, all of them and each once."""
+    """In pages of any size, both clients list every participant once, and the same."""
 
     def make():
         root = scope(official, service_sid)
@@ -133,10 +105,12 @@ async def test_pages(official, ours, service_sid, page_size):
         participants = root.conversations(conversation.sid).participants
         for number in range(11):
             participants.create(identity=f"user {number}")
-        return conversation.sid, [shown(each) for each in participants.list(page_size=page_size)]
+        return conversation.sid, [official_fields(each) for each in participants.list(page_size=page_size)]
 
     sid, expected = await asyncio.to_thread(make)
-    found = [told(each) for each in await ours.list_participants(sid, service_sid=service_sid, page_size=page_size)]
+    found = [
+        our_fields(each) for each in await ours.list_participants(sid, service_sid=service_sid, page_size=page_size)
+    ]
     assert found == expected
     assert [each["identity"] for each in found] == [f"user {number}" for number in range(11)]
 
@@ -144,7 +118,7 @@ async def test_pages(official, ours, service_sid, page_size):
 @VARIANTS
 @PAGE_SIZES
 async def test_lookup_pages(official, ours, service_sid, page_size):
-    """Both clients find all conversations of one person, in alphabetical order of their SIDs."""
+    """Both clients find all conversations of an address, in alphabetical order of their SIDs."""
 
     def make():
         root = scope(official, service_sid)
@@ -153,11 +127,11 @@ async def test_lookup_pages(official, ours, service_sid, page_size):
             participants = root.conversations(conversation.sid).participants
             participants.create(**(BINDING | {"messaging_binding_proxy_address": f"+1555020{number:04d}"}))
         rows = root.participant_conversations.list(address=CUSTOMER, page_size=page_size)
-        return [shown(each) for each in rows]
+        return [official_fields(each) for each in rows]
 
     expected = await asyncio.to_thread(make)
     rows = ours.find_conversations(address=CUSTOMER, service_sid=service_sid, page_size=page_size)
-    found = [told(each) async for each in rows]
+    found = [our_fields(each) async for each in rows]
     assert found == expected
     sids = [each["conversation_sid"] for each in found]
     assert len(set(sids)) == 11
@@ -166,7 +140,7 @@ async def test_lookup_pages(official, ours, service_sid, page_size):
 
 
 async def test_pages_back_and_forth(official):
-    """The official client goes on and back by the links."""
+    """The official client pages forward and back by the links."""
 
     def drive():
         conversation = official.conversations.create()
@@ -195,7 +169,7 @@ class OfficialCalls:
 
     async def run(self, name, seed):
         try:
-            return await asyncio.to_thread(lambda: normal(getattr(self, name)(seed), shown))
+            return await asyncio.to_thread(lambda: normal(getattr(self, name)(seed), official_fields))
         except TwilioRestException as error:
             return error.status, error.code
 
@@ -256,7 +230,7 @@ class OurCalls:
 
     async def run(self, name, seed):
         try:
-            return normal(await getattr(self, name)(seed), told)
+            return normal(await getattr(self, name)(seed), our_fields)
         except ApiError as error:
             return error.status, error.code
 
@@ -330,14 +304,14 @@ EXPECTED_REFUSALS = {
 @VARIANTS
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_both_clients_get_the_same(start, service_sid, operation):
-    """On two sandboxes with the same history, both clients see the same result of one operation, errors included."""
+    """On two sandboxes with the same history, both clients get the same result of an operation, errors included."""
     results = []
     for make in (OfficialCalls, OurCalls):
-        sandbox = await start(clock=lambda: 1_800_000_000_000_000, entropy=SameDice())
+        sandbox = await start(clock=lambda: 1_800_000_000_000_000, entropy=SameEntropy())
         http_client = LinkedHttpClient(sandbox.url)
         official = Client(KEY, SECRET, ACCOUNT, http_client=http_client).conversations.v1
         async with Transport(sandbox.url, KEY, SECRET, retries=0) as transport:
-            seed = await asyncio.to_thread(sow, official)
+            seed = await asyncio.to_thread(seed_history, official)
             client = official if make is OfficialCalls else ClassicConversations(transport)
             result = await make(client, service_sid).run(operation, seed)
             results.append(without_host(result, sandbox.url))
@@ -347,8 +321,8 @@ async def test_both_clients_get_the_same(start, service_sid, operation):
     assert (operation in EXPECTED_REFUSALS) is isinstance(results[0], tuple)
 
 
-class SameDice:
-    """Counts instead of rolling: what the sandbox draws in the background changes no SID's form."""
+class SameEntropy:
+    """Entropy that counts, so that two sandboxes make the same SIDs."""
 
     def __init__(self):
         self._count = 0
@@ -364,7 +338,7 @@ class SameDice:
         return 0
 
 
-def sow(official):
+def seed_history(official):
     """Two conversations, a customer and a chat user in the first."""
     first = official.conversations.create(unique_name="first", friendly_name="First", timers_closed="PT10M")
     other = official.conversations.create()
@@ -383,7 +357,7 @@ def without_host(value, url):
 
 
 async def test_a_hundred_creates_at_once(ours, official):
-    """Of a hundred creates of one member at once one succeeds, and all others learn that it is there."""
+    """Of a hundred creates of one member at once, one succeeds; the others are told that it exists."""
     conversation = await asyncio.to_thread(official.conversations.create)
     creates = (ours.create_participant(conversation.sid, ANA) for _ in range(100))
     results = await asyncio.gather(*creates, return_exceptions=True)
@@ -394,7 +368,7 @@ async def test_a_hundred_creates_at_once(ours, official):
 
 
 async def test_twenty_conversations_for_one_pair(ours, official):
-    """Of twenty conversations that want one pair at once one gets it, and all others are told which."""
+    """Of twenty conversations that bind one pair at once, one gets it; the others are told which."""
 
     def make():
         return [official.conversations.create().sid for _ in range(20)]
@@ -420,7 +394,7 @@ async def test_wrong_credentials(sandbox):
 
 
 async def test_another_service(official):
-    """A service that the account does not have is a 404 with the generic code."""
+    """An unknown service is a 404 with the generic code."""
 
     def drive():
         with pytest.raises(TwilioRestException) as caught:

@@ -1,13 +1,12 @@
-"""Passive capture: what comes of a message or call, with whatever types Twilio may give the sides."""
+"""Passive capture of messages and calls, with all the types that Twilio may give to the two sides."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.harness import BY_ADDRESSES, BY_CHANNEL, BY_PROFILE, CUSTOMER, OURS, opening, pair, seat
+from tests.sandbox.harness import BY_PROFILE, GROUPINGS, make_participant, opening, pair
+from tests.support.accounts import CUSTOMER, OTHER_CUSTOMER, OURS
 
-OTHER = "+15550100002"
-GROUPINGS = (BY_CHANNEL, BY_ADDRESSES, BY_PROFILE)
 TYPES = ("CUSTOMER", "AGENT", "AI_AGENT", "HUMAN_AGENT", "UNKNOWN", None)
 
 
@@ -16,9 +15,8 @@ def types_of(conversation):
 
 
 async def test_the_first_message(sandbox, receiver):
-    """A first message opens a conversation with both sides and is recorded; everything is told."""
-    callbacks = {"statusCallbacks": receiver.callbacks}
-    await sandbox.patch(f"/sandbox/configurations/{BY_CHANNEL}", callbacks)
+    """A first message opens a conversation with both sides and is recorded, with an event for each."""
+    await sandbox.subscribe(receiver.callbacks)
     captured = await sandbox.capture(channelId="SM1")
     conversation, communication = captured["conversation"], captured["communication"]
     assert captured["isNew"]
@@ -32,7 +30,7 @@ async def test_the_first_message(sandbox, receiver):
 
 
 async def test_the_next_message(sandbox):
-    """The next message of the same customer comes into the same conversation, and adds nobody."""
+    """The next message of a customer goes to the same conversation, and adds no participant."""
     first, second = await sandbox.capture(), await sandbox.capture()
     assert not second["isNew"]
     assert second["conversation"]["id"] == first["conversation"]["id"]
@@ -40,7 +38,7 @@ async def test_the_next_message(sandbox):
 
 
 async def test_a_call(sandbox):
-    """A call without words opens the conversation; the call id is on the customer's address and finds it."""
+    """A call without text opens a conversation; the CallSid is on the customer's address and finds it."""
     captured = await sandbox.capture("VOICE", channelId="CA1", body=None)
     assert captured["communication"] is None
     assert captured["conversation"]["participants"][0]["addresses"][0]["channelId"] == "CA1"
@@ -54,7 +52,7 @@ async def test_a_call(sandbox):
 @pytest.mark.parametrize("customer_type", TYPES)
 @pytest.mark.parametrize("agent_type", ["AGENT", "AI_AGENT", "HUMAN_AGENT", "UNKNOWN", None])
 async def test_any_types_lead_to_one_conversation(sandbox, grouping, customer_type, agent_type):
-    """However the sides are typed or missing, the router's POST and the next message meet that conversation."""
+    """Whatever the types of the sides, missing ones included, the next POST and the next message match."""
     types = {"customerType": customer_type, "agentType": agent_type, "configurationId": grouping}
     first = await sandbox.capture(**types)
     expected = {CUSTOMER: customer_type, OURS: agent_type}
@@ -63,35 +61,35 @@ async def test_any_types_lead_to_one_conversation(sandbox, grouping, customer_ty
     assert answer.headers.get("X-Conflicting-Resource-Id") == first["conversation"]["id"]
     again = await sandbox.capture(**types)
     assert again["conversation"]["id"] == first["conversation"]["id"]
-    other = await sandbox.capture(customer=OTHER, **types)
+    other = await sandbox.capture(customer=OTHER_CUSTOMER, **types)
     assert other["conversation"]["id"] != first["conversation"]["id"]
 
 
 async def test_a_missing_side_is_added_later(sandbox):
-    """A side that was missing becomes a participant once traffic says its type."""
+    """A missing side becomes a participant once traffic gives its type."""
     await sandbox.capture(agentType=None, customerType=None)
     again = await sandbox.capture()
     assert types_of(again["conversation"]) == {CUSTOMER: "CUSTOMER", OURS: "AGENT"}
 
 
 async def test_an_opened_conversation_is_found(sandbox):
-    """Traffic comes into the conversation that a program opened for it."""
+    """Traffic goes to the conversation that a client opened for it."""
     opened = await sandbox.open()
     assert (await sandbox.capture())["conversation"]["id"] == opened["id"]
 
 
 @pytest.mark.parametrize("kind", ["AI_AGENT", "HUMAN_AGENT", "UNKNOWN", None])
 async def test_our_type_by_switch(start, kind):
-    """What our own address becomes is a switch, no participant included."""
+    """By switch our own address gets a type, or is not a participant."""
     sandbox = await start(passive_agent_type=kind)
     assert types_of((await sandbox.capture())["conversation"]).get(OURS) == kind
 
 
 async def test_by_profile_over_channels(start):
-    """Under GROUP_BY_PROFILE one customer's channels share a conversation, others' do not."""
-    sandbox = await start(profiles={CUSTOMER: "mem_profile_1", OTHER: "mem_profile_1"})
+    """Under GROUP_BY_PROFILE the channels of one profile share a conversation; those of others do not."""
+    sandbox = await start(profiles={CUSTOMER: "mem_profile_1", OTHER_CUSTOMER: "mem_profile_1"})
     first = await sandbox.capture(configurationId=BY_PROFILE)
-    second = await sandbox.capture("WHATSAPP", f"whatsapp:{OTHER}", configurationId=BY_PROFILE)
+    second = await sandbox.capture("WHATSAPP", f"whatsapp:{OTHER_CUSTOMER}", configurationId=BY_PROFILE)
     assert first["conversation"]["id"] == second["conversation"]["id"]
     assert len(second["conversation"]["participants"]) == 4
     third = await sandbox.capture(customer="+15550100003", configurationId=BY_PROFILE)
@@ -99,20 +97,20 @@ async def test_by_profile_over_channels(start):
 
 
 async def test_a_closed_conversation_is_not_found(sandbox):
-    """Traffic after the closing opens another conversation."""
+    """Traffic after closing opens another conversation."""
     first = await sandbox.capture()
     await sandbox.patch(f"/v2/Conversations/{first['conversation']['id']}", {"status": "CLOSED"})
     assert (await sandbox.capture())["isNew"]
 
 
 @pytest.mark.parametrize("blocks", [True, False])
-async def test_traffic_wakes_an_inactive_conversation(start, blocks):
-    """Traffic wakes an INACTIVE conversation, whether or not that one blocks new ones; an ACTIVE one comes first."""
+async def test_traffic_activates_an_inactive_conversation(start, blocks):
+    """Traffic makes an INACTIVE conversation ACTIVE, whether or not it blocks others; an ACTIVE one is preferred."""
     sandbox = await start(inactive_blocks=blocks)
     opened = await sandbox.open()
     await sandbox.patch(f"/v2/Conversations/{opened['id']}", {"status": "INACTIVE"})
-    woken = (await sandbox.capture())["conversation"]
-    assert (woken["id"], woken["status"]) == (opened["id"], "ACTIVE")
+    activated = (await sandbox.capture())["conversation"]
+    assert (activated["id"], activated["status"]) == (opened["id"], "ACTIVE")
     if not blocks:
         await sandbox.patch(f"/v2/Conversations/{opened['id']}", {"status": "INACTIVE"})
         newer = await sandbox.open()
@@ -120,33 +118,33 @@ async def test_traffic_wakes_an_inactive_conversation(start, blocks):
 
 
 async def test_the_key_moves_with_our_number(sandbox):
-    """After our side got another number by PUT, the old pair is free and the new one is held."""
+    """After our side got another number by PUT, the old pair is released and the new one is held."""
     opened = await sandbox.open()
     ours = opened["participants"][1]
     path = f"/v2/Conversations/{opened['id']}/Participants/{ours['id']}"
-    assert (await sandbox.put(path, seat("AGENT", "+15550108888"))).status == 200
+    assert (await sandbox.put(path, make_participant("AGENT", "+15550108888"))).status == 200
     assert (await sandbox.capture())["isNew"]
     assert (await sandbox.capture(to="+15550108888"))["conversation"]["id"] == opened["id"]
 
 
-async def test_rewriting_what_traffic_brought_never_conflicts(sandbox):
-    """A participant that traffic put beside another conversation's customer can be replaced by the same."""
+async def test_replacing_a_captured_participant_never_conflicts(sandbox):
+    """A participant that traffic added in spite of a collision can be replaced by an equal one."""
     first = (await sandbox.capture(configurationId=BY_PROFILE))["conversation"]
-    await sandbox.switch(profiles={CUSTOMER: "mem_profile_1", OTHER: "mem_profile_1"})
-    second = (await sandbox.capture(customer=OTHER, configurationId=BY_PROFILE))["conversation"]
+    await sandbox.switch(profiles={CUSTOMER: "mem_profile_1", OTHER_CUSTOMER: "mem_profile_1"})
+    second = (await sandbox.capture(customer=OTHER_CUSTOMER, configurationId=BY_PROFILE))["conversation"]
     await sandbox.patch(f"/v2/Conversations/{first['id']}", {"status": "INACTIVE"})
-    crowded = (await sandbox.capture(configurationId=BY_PROFILE))["conversation"]
-    assert crowded["id"] == second["id"] != first["id"]
-    (customer,) = (each for each in crowded["participants"] if each["name"] == CUSTOMER)
-    path = f"/v2/Conversations/{crowded['id']}/Participants/{customer['id']}"
-    assert (await sandbox.put(path, seat("CUSTOMER", CUSTOMER, name="Ana"))).status == 200
+    merged = (await sandbox.capture(configurationId=BY_PROFILE))["conversation"]
+    assert merged["id"] == second["id"] != first["id"]
+    (customer,) = (each for each in merged["participants"] if each["name"] == CUSTOMER)
+    path = f"/v2/Conversations/{merged['id']}/Participants/{customer['id']}"
+    assert (await sandbox.put(path, make_participant("CUSTOMER", CUSTOMER, name="Ana"))).status == 200
 
 
-async def test_the_key_of_a_missing_customer_moves_too(sandbox):
-    """The same holds where the customer is no participant."""
+async def test_the_key_of_an_absent_customer_moves_too(sandbox):
+    """The pair moves with our number even if the customer is not a participant."""
     captured = (await sandbox.capture(customerType=None))["conversation"]
     path = f"/v2/Conversations/{captured['id']}/Participants/{captured['participants'][0]['id']}"
-    assert (await sandbox.put(path, seat("AGENT", "+15550108888"))).status == 200
+    assert (await sandbox.put(path, make_participant("AGENT", "+15550108888"))).status == 200
     moved = await sandbox.capture(to="+15550108888", customerType=None)
     assert moved["conversation"]["id"] == captured["id"]
 
@@ -159,20 +157,20 @@ async def test_the_key_of_a_missing_customer_moves_too(sandbox):
         ({"channel": "SMS", "from": CUSTOMER, "to": OURS, "configurationId": "x"}, 404),
     ],
 )
-async def test_what_cannot_be_captured(sandbox, body, status):
-    """A capture that cannot be meant is refused."""
+async def test_invalid_captures(sandbox, body, status):
+    """An invalid capture is refused."""
     assert (await sandbox.post("/sandbox/capture", body)).status == status
 
 
 async def test_no_configuration_at_all(start):
-    """A sandbox without a configuration captures nothing."""
+    """Without a configuration a capture is refused."""
     sandbox = await start(configurations=())
     answer = await sandbox.post("/sandbox/capture", {"channel": "SMS", "from": CUSTOMER, "to": OURS})
     assert answer.status == 404
 
 
 async def test_the_next_call_reuses_the_participant(sandbox):
-    """The customer's address gets the new CallSid, and both the address and the filter know the new call only."""
+    """The customer's address gets the new CallSid, which finds the conversation."""
     first = await sandbox.capture("VOICE", channelId="CA1", body=None)
     second = await sandbox.capture("VOICE", channelId="CA2", body=None)
     assert second["conversation"]["id"] == first["conversation"]["id"]
@@ -185,7 +183,7 @@ async def test_the_next_call_reuses_the_participant(sandbox):
 
 
 async def test_the_next_call_makes_a_new_participant(start):
-    """By a switch each call has a participant of its own, at the same address."""
+    """By switch each call has its own participant at the same address."""
     sandbox = await start(call_participant="new")
     for sid in ("CA1", "CA2", "CA1", "CA2"):
         captured = await sandbox.capture("VOICE", channelId=sid, body=None)
@@ -194,7 +192,7 @@ async def test_the_next_call_makes_a_new_participant(start):
 
 
 async def test_a_call_into_a_conversation(sandbox):
-    """As TwiML can name a conversation, so can a call here, whatever the grouping would say."""
+    """A call can name its conversation, as TwiML can, whatever the grouping."""
     first = await sandbox.capture("SMS")
     call = {"channelId": "CA1", "body": None, "conversationId": first["conversation"]["id"]}
     second = await sandbox.capture("VOICE", **call)

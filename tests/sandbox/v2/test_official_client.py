@@ -11,7 +11,8 @@ from twilio.rest.conversations.v2.communication import CommunicationList
 from twilio.rest.conversations.v2.conversation import ConversationList
 from twilio.rest.conversations.v2.participant import ParticipantList
 
-from tests.sandbox.harness import ACCOUNT, BY_CHANNEL, CUSTOMER, KEY, OURS, SECRET, TOKEN, seat
+from tests.sandbox.harness import BY_CHANNEL, make_participant
+from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OURS, SECRET, TOKEN
 from tests.support.official_client import SandboxHttpClient, official_client
 
 SMS = {"channel": "SMS", "address": CUSTOMER}
@@ -19,7 +20,7 @@ SMS = {"channel": "SMS", "address": CUSTOMER}
 
 @pytest.fixture
 async def sandbox(start):
-    """A sandbox that writes times as the official client can read them: without fraction."""
+    """A sandbox that writes times without fraction, as the official client reads them."""
     return await start(fraction_digits=0)
 
 
@@ -38,7 +39,7 @@ def new_participant(kind="CUSTOMER", address=CUSTOMER, **fields):
     return ParticipantList.CreateParticipantInConversationRequest(body)
 
 
-def said(text, resource_id=None):
+def new_communication(text, resource_id=None):
     body = {
         "author": {"address": CUSTOMER, "channel": "SMS"},
         "content": {"type": "TEXT", "text": text},
@@ -109,7 +110,7 @@ async def test_participant_operations(v2):
 
 @pytest.mark.parametrize("page_size", [1, 7, 1000])
 async def test_pages_of_any_size(v2, page_size):
-    """The client's own pagination finds every participant once, in pages of 1 to 1,000."""
+    """The client's own pagination returns every participant once, in pages of 1 to 1,000."""
 
     def drive():
         conversation = v2.conversations.create(new_conversation())
@@ -128,7 +129,7 @@ async def test_pages_of_any_size(v2, page_size):
 async def test_conversation_pages_embed_participants(v2, sandbox):
     """Conversations are listed page by page with their participants."""
     for number in range(5):
-        await sandbox.open(seat("CUSTOMER", f"+1555030000{number}"), seat("AGENT", OURS))
+        await sandbox.open(make_participant("CUSTOMER", f"+1555030000{number}"), make_participant("AGENT", OURS))
 
     def drive():
         found = v2.conversations.list(page_size=2)
@@ -150,17 +151,17 @@ async def test_a_limit_over_1000_is_refused(v2):
 
 
 async def test_communication_operations(v2):
-    """Create, upsert by resource id, fetch and list communications."""
+    """Create, update by resource id, fetch and list communications."""
 
     def drive():
         conversation = v2.conversations.create(new_conversation())
         v2.participants(conversation.id).create(new_participant())
         communications = v2.communications(conversation.id)
-        first = communications.create(said("one", "SM1"))
+        first = communications.create(new_communication("one", "SM1"))
         assert first.author["participantId"] is not None
-        second = communications.create(said("two", "SM1"))
+        second = communications.create(new_communication("two", "SM1"))
         assert (second.id, second.content) == (first.id, {"type": "TEXT", "text": "two"})
-        communications.create(said("three"))
+        communications.create(new_communication("three"))
         assert communications(first.id).fetch().resource_id == "SM1"
         assert len(communications.list(channel_id="SM" + "a" * 32)) == 2
         assert communications.list(channel_id="CA0") == []
@@ -225,8 +226,8 @@ async def test_page_size_in_the_wrong_case_is_ignored(v2):
     await asyncio.to_thread(drive)
 
 
-async def test_account_credentials_are_taken(sandbox):
-    """Account SID and auth token open the API like an API key."""
+async def test_account_credentials_are_accepted(sandbox):
+    """Account SID and auth token are accepted like an API key."""
 
     def drive():
         with official_client(sandbox.url, ACCOUNT, TOKEN, ACCOUNT) as client:
@@ -250,6 +251,6 @@ async def test_wrong_credentials_are_refused(sandbox):
 
 
 def test_the_helper_calls_no_other_host():
-    """The HTTP client of the tests refuses every URL that is not the Conversations API's."""
+    """The HTTP client of the tests refuses every URL outside the Conversations API."""
     with pytest.raises(AssertionError, match="not a Conversations API URL"):
         SandboxHttpClient("http://127.0.0.1:1").request("GET", "https://api.twilio.com/2010-04-01")

@@ -1,4 +1,4 @@
-"""Paging: sizes, tokens, order, and lists that change while they are read."""
+"""Paging: sizes, tokens, order, and lists that change during a traversal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from router.sandbox.errors import RefusalError
 from router.sandbox.indexes import Timeline
 from router.sandbox.v2.paging import read_query, take_page
-from tests.sandbox.harness import seat
+from tests.sandbox.harness import make_participant
 
 
 @dataclass
@@ -39,11 +39,11 @@ def query(size, token, is_descending):
     is_descending=st.booleans(),
     changes=st.lists(st.tuples(st.booleans(), st.integers(0, 60)), max_size=30),
 )
-def test_what_stays_is_seen_once(count, size, is_descending, changes):
-    """Whatever is added or removed between pages, a record that was there throughout comes exactly once."""
+def test_a_traversal_under_concurrent_writes(count, size, is_descending, changes):
+    """Whatever is added or removed between pages, a record that exists throughout is returned exactly once."""
     rows, changes = timeline(count), list(changes)
     staying, seen, token = {row.id for row in rows}, [], None
-    born = count
+    created = count
     while True:
         page = take_page(rows.ordered, query(size, token, is_descending))
         seen += [row.id for row in page.items]
@@ -52,8 +52,8 @@ def test_what_stays_is_seen_once(count, size, is_descending, changes):
             break
         for is_new, place in (changes.pop() for _ in range(min(3, len(changes)))):
             if is_new:
-                rows.add(Row(str(born), born * 10))
-                born += 1
+                rows.add(Row(str(created), created * 10))
+                created += 1
             elif rows.get(str(place)) is not None:
                 rows.remove(str(place))
                 staying.discard(str(place))
@@ -63,7 +63,7 @@ def test_what_stays_is_seen_once(count, size, is_descending, changes):
 
 @given(count=st.integers(0, 40), size=st.integers(1, 12), is_descending=st.booleans(), odd_only=st.booleans())
 def test_pages_backwards_are_the_pages_forwards(count, size, is_descending, odd_only):
-    """previousToken leads back to the very page before, with a filter as without."""
+    """previousToken leads back to the page before, with and without a filter."""
     rows = timeline(count)
     accepts = (lambda row: int(row.id) % 2 == 1) if odd_only else None
     forwards, token = [], None
@@ -96,7 +96,7 @@ def test_bad_tokens(token):
 async def test_the_default_page(sandbox):
     """50 items, newest first, meta with key and the size returned, a token of URL-safe base64; other names ignored."""
     for number in range(51):
-        await sandbox.open(seat("AGENT", str(number)))
+        await sandbox.open(make_participant("AGENT", str(number)))
     page = (await sandbox.get("/v2/Conversations?PageSize=3&Whatever=1")).body
     assert {name: page["meta"][name] for name in ("key", "pageSize", "previousToken")} == {
         "key": "conversations",
@@ -115,24 +115,26 @@ async def test_the_default_page(sandbox):
 async def test_ascending_by_switch(start):
     """The oldest comes first by switch."""
     sandbox = await start(list_order="ascending")
-    made = [(await sandbox.open(seat("AGENT", str(number))))["id"] for number in range(3)]
+    made = [(await sandbox.open(make_participant("AGENT", str(number))))["id"] for number in range(3)]
     listed = (await sandbox.get("/v2/Conversations")).body["conversations"]
     assert [each["id"] for each in listed] == made
 
 
 async def test_tokens_belong_to_one_list(sandbox):
-    """A token of one conversation's participants opens no other list."""
-    first, second = [await sandbox.open(*[seat("AGENT", f"{place}{n}") for n in range(3)]) for place in "ab"]
+    """A token of one conversation's participants is refused by another list."""
+    first, second = [
+        await sandbox.open(*[make_participant("AGENT", f"{place}{n}") for n in range(3)]) for place in "ab"
+    ]
     path = f"/v2/Conversations/{first['id']}/Participants"
     token = (await sandbox.get(f"{path}?pageSize=1")).body["meta"]["nextToken"]
     assert (await sandbox.get(f"{path}?pageSize=1&pageToken={token}")).status == 200
     assert (await sandbox.get(f"/v2/Conversations/{second['id']}/Participants?pageToken={token}")).status == 400
 
 
-async def test_times_are_stable_while_the_clock_stands(start):
-    """Records of one microsecond still have an order, so that pages of 1 see each once."""
+async def test_records_of_one_microsecond(start):
+    """Records of one microsecond have an order, so that pages of 1 return each once."""
     sandbox = await start(clock=lambda: 1_700_000_000_000_000)
-    made = {(await sandbox.open(seat("AGENT", str(number))))["id"] for number in range(9)}
+    made = {(await sandbox.open(make_participant("AGENT", str(number))))["id"] for number in range(9)}
     seen, token = [], ""
     while token is not None:
         page = (await sandbox.get(f"/v2/Conversations?pageSize=1&pageToken={token}")).body
@@ -142,10 +144,10 @@ async def test_times_are_stable_while_the_clock_stands(start):
 
 
 async def test_pages_have_no_more_than_the_limit(start):
-    """By switch a page is smaller than was asked for, and says so."""
+    """By switch a page is smaller than requested, and `meta` has its size."""
     sandbox = await start(list_page_limit=2)
     for number in range(3):
-        await sandbox.open(seat("AGENT", str(number)))
+        await sandbox.open(make_participant("AGENT", str(number)))
     page = (await sandbox.get("/v2/Conversations?pageSize=1000")).body
     assert (len(page["conversations"]), page["meta"]["pageSize"]) == (2, 2)
     assert page["meta"]["nextToken"]
@@ -153,7 +155,7 @@ async def test_pages_have_no_more_than_the_limit(start):
 
 @given(count=st.integers(0, 20), size=st.integers(1, 6), is_descending=st.booleans())
 def test_counted_pages_are_the_same_while_nobody_writes(count, size, is_descending):
-    """With tokens that count, a list that stands still is the same list, forwards and back."""
+    """With counting tokens, an unchanged list is returned whole, forward and back."""
     rows, tokens = timeline(count), [None]
     expected = [str(number) for number in range(count)][:: -1 if is_descending else 1]
     pages = []
@@ -170,9 +172,9 @@ def test_counted_pages_are_the_same_while_nobody_writes(count, size, is_descendi
 
 @pytest.mark.parametrize(("tokens", "missed"), [("place", 0), ("count", 1)])
 async def test_a_removal_between_two_pages(start, tokens, missed):
-    """The first of the list goes once its page was read: a place still leads on, a count leaves somebody out."""
+    """The first record is removed after its page was read: a position loses no other record, a count loses one."""
     sandbox = await start(page_tokens=tokens, list_page_limit=2)
-    conversation = await sandbox.open(*[seat("AGENT", str(number)) for number in range(4)])
+    conversation = await sandbox.open(*[make_participant("AGENT", str(number)) for number in range(4)])
     path = f"/v2/Conversations/{conversation['id']}/Participants"
     fault = {"method": "GET", "route": "/v2/Conversations/{conversation}/Participants", "churn": "removal", "times": 1}
     await sandbox.post("/sandbox/faults", fault)

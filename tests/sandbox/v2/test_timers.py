@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.sandbox.clock import VirtualClock
-from tests.sandbox.harness import BY_CHANNEL, CONFIGURATIONS, CUSTOMER, OURS, opening, pair
+from tests.sandbox.harness import CONFIGURATIONS, make_communication, opening, pair
 from tests.support.waiting import until
 
 MINUTE = 60
@@ -29,7 +29,7 @@ def start_timed(start):
 
 
 async def later(sandbox, minutes):
-    assert (await sandbox.post("/sandbox/clock", {"advanceSeconds": minutes * MINUTE})).status == 200
+    await sandbox.advance(minutes * MINUTE)
 
 
 async def status_of(sandbox, conversation):
@@ -37,9 +37,9 @@ async def status_of(sandbox, conversation):
 
 
 async def test_inactive_then_closed(start_timed, receiver):
-    """Both timers run from the last communication, each change is told, and closing frees the mapping."""
+    """Both timers run from the last communication, each change has an event, and closing releases the key."""
     sandbox = await start_timed(SMS=(10, 30))
-    await sandbox.patch(f"/sandbox/configurations/{BY_CHANNEL}", {"statusCallbacks": receiver.callbacks})
+    await sandbox.subscribe(receiver.callbacks)
     conversation = (await sandbox.capture())["conversation"]
     await later(sandbox, 9)
     assert await status_of(sandbox, conversation) == "ACTIVE"
@@ -50,22 +50,22 @@ async def test_inactive_then_closed(start_timed, receiver):
     await later(sandbox, 1)
     assert await status_of(sandbox, conversation) == "CLOSED"
     await receiver.wait_for(6)
-    told = [each.event["data"]["status"] for each in receiver.received if each.kind == "CONVERSATION_UPDATED"]
-    assert told == ["INACTIVE", "CLOSED"]
+    statuses = [each.event["data"]["status"] for each in receiver.received if each.kind == "CONVERSATION_UPDATED"]
+    assert statuses == ["INACTIVE", "CLOSED"]
     assert (await sandbox.capture())["isNew"]
 
 
-async def test_a_long_jump_passes_both(start_timed, receiver):
-    """Time that jumps over both timers makes the conversation INACTIVE, then CLOSED."""
+async def test_both_timers_at_once(start_timed, receiver):
+    """Advancing past both timers makes the conversation INACTIVE, then CLOSED."""
     sandbox = await start_timed(SMS=(10, 30))
-    await sandbox.patch(f"/sandbox/configurations/{BY_CHANNEL}", {"statusCallbacks": receiver.callbacks})
+    await sandbox.subscribe(receiver.callbacks)
     await sandbox.open(*pair()[:1])
     await later(sandbox, 1000)
     await receiver.wait_for(4)
     assert [each.event["data"].get("status") for each in receiver.received[2:]] == ["INACTIVE", "CLOSED"]
 
 
-async def test_traffic_restarts_and_wakes(start_timed):
+async def test_traffic_restarts_timers(start_timed):
     """A communication restarts the timers and makes an INACTIVE conversation ACTIVE."""
     sandbox = await start_timed(SMS=(10, 30))
     conversation = (await sandbox.capture())["conversation"]
@@ -82,8 +82,8 @@ async def test_traffic_restarts_and_wakes(start_timed):
     assert await status_of(sandbox, conversation) == "CLOSED"
 
 
-async def test_no_traffic_counts_from_the_opening(start_timed):
-    """A conversation without a word is timed from its creation, by the channels of its participants."""
+async def test_without_traffic_timers_run_from_the_opening(start_timed):
+    """Without a communication, timers run from the creation, by the channels of the participants."""
     sandbox = await start_timed(SMS=(None, 5))
     conversation = await sandbox.open()
     await later(sandbox, 4)
@@ -93,8 +93,8 @@ async def test_no_traffic_counts_from_the_opening(start_timed):
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
-async def test_a_participant_brings_its_channel(start_timed, is_replaced):
-    """A participant that comes, or comes to another channel, brings that channel's timeouts."""
+async def test_a_participant_adds_its_channel(start_timed, is_replaced):
+    """A participant that is added, or replaced on another channel, adds that channel's timeouts."""
     sandbox = await start_timed(SMS=(None, 5))
     conversation = await sandbox.open(*pair("CHAT"))
     path = f"/v2/Conversations/{conversation['id']}/Participants"
@@ -117,8 +117,8 @@ async def test_participant_writes_are_no_traffic(start_timed):
     assert await status_of(sandbox, conversation) == "INACTIVE"
 
 
-async def test_without_timeouts_nothing_happens(start_timed):
-    """A channel without timeouts stays ACTIVE for weeks."""
+async def test_a_channel_without_timeouts(start_timed):
+    """A conversation on a channel without timeouts stays ACTIVE for weeks."""
     sandbox = await start_timed(VOICE=(1, 1))
     conversation = (await sandbox.capture())["conversation"]
     await later(sandbox, 60 * 24 * 30)
@@ -126,7 +126,7 @@ async def test_without_timeouts_nothing_happens(start_timed):
 
 
 async def test_setting_active_restarts(start_timed):
-    """A conversation that the API makes ACTIVE again has its full time before it."""
+    """A conversation that the API makes ACTIVE again has its full timeout ahead."""
     sandbox = await start_timed(SMS=(10, None))
     conversation = (await sandbox.capture())["conversation"]
     await later(sandbox, 15)
@@ -147,16 +147,12 @@ async def test_setting_active_restarts(start_timed):
     ],
 )
 async def test_several_channels(start_timed, choice, channels, closes_at):
-    """With several channels the shortest timeout counts, or (switch) the longest, none being longer than any."""
+    """With several channels the shortest timeout applies or, by switch, the longest; no timeout is the longest."""
     sandbox = await start_timed(channel_timeout=choice, **channels)
     conversation = await sandbox.open(*pair(), *pair("WHATSAPP"))
     for channel in ("SMS", "WHATSAPP"):
-        said = {
-            "author": {"address": CUSTOMER, "channel": channel},
-            "content": {"type": "TEXT", "text": "x"},
-            "recipients": [{"address": OURS, "channel": channel}],
-        }
-        assert (await sandbox.post(f"/v2/Conversations/{conversation['id']}/Communications", said)).status == 201
+        path = f"/v2/Conversations/{conversation['id']}/Communications"
+        assert (await sandbox.post(path, make_communication(channel))).status == 201
     await later(sandbox, (closes_at or 10_000) - 1)
     assert await status_of(sandbox, conversation) == "ACTIVE"
     await later(sandbox, 1)
@@ -164,7 +160,7 @@ async def test_several_channels(start_timed, choice, channels, closes_at):
 
 
 async def test_only_channels_with_traffic_count(start_timed):
-    """Once somebody spoke, a channel on which nobody did has no say."""
+    """After a communication, channels without one no longer apply."""
     sandbox = await start_timed(SMS=(None, 5), WHATSAPP=(None, 20))
     conversation = await sandbox.open(*pair(), *pair("WHATSAPP"))
     await sandbox.capture("WHATSAPP")
@@ -175,7 +171,7 @@ async def test_only_channels_with_traffic_count(start_timed):
 
 
 async def test_an_inline_timeout_overrides(start_timed):
-    """Timeouts given with the conversation count for it."""
+    """Timeouts of the inline configuration replace those of the configuration."""
     sandbox = await start_timed(SMS=(None, 60))
     inline = {"channelSettings": {"SMS": {"statusTimeouts": {"closed": 2}}}}
     answer = await sandbox.post("/v2/Conversations", opening(*pair()) | {"configuration": inline})
@@ -184,7 +180,7 @@ async def test_an_inline_timeout_overrides(start_timed):
 
 
 async def test_timers_run_without_requests(start_timed, monkeypatch):
-    """Time that passes by itself closes conversations as well."""
+    """Timers run without a request, too."""
     monkeypatch.setattr("router.sandbox.app.TIMER_PERIOD", 0.001)
     now = [1_700_000_000_000_000]
     sandbox = await start_timed(clock=lambda: now[0], SMS=(None, 1))
@@ -195,7 +191,7 @@ async def test_timers_run_without_requests(start_timed, monkeypatch):
 
 
 def test_moments_never_repeat():
-    """A clock that stands or falls back still gives later moments."""
+    """Moments increase even if the clock stands still or goes back."""
     times = iter([5, 5, 3, 9])
     clock = VirtualClock(lambda: next(times))
     assert [clock.moment() for _ in range(4)] == [5, 6, 7, 9]

@@ -1,4 +1,4 @@
-"""Status callbacks: what is told, how it is signed, and every way in which delivery goes wrong."""
+"""Status callbacks: their events, their signature, and every way in which delivery fails."""
 
 from __future__ import annotations
 
@@ -11,33 +11,29 @@ from twilio.request_validator import RequestValidator
 
 from router.core.backoff import backoff
 from router.sandbox.v2.callbacks import signed_url
-from tests.sandbox.harness import BY_CHANNEL, CUSTOMER, OURS, TOKEN, opening, pair, seat
+from tests.sandbox.harness import BY_CHANNEL, make_participant, opening, pair
+from tests.support.accounts import CUSTOMER, OURS, TOKEN
 
 
 @pytest.fixture
-def told(start, receiver):
+def subscribed(start, receiver):
     """Start a sandbox whose first configuration calls the receiver."""
 
-    async def start_told(**switches):
+    async def start_one(**switches):
         sandbox = await start(**switches)
-        await tell(sandbox, receiver.callbacks)
+        await sandbox.subscribe(receiver.callbacks)
         return sandbox
 
-    return start_told
+    return start_one
 
 
-async def tell(sandbox, callbacks):
-    path = f"/sandbox/configurations/{BY_CHANNEL}"
-    assert (await sandbox.patch(path, {"statusCallbacks": callbacks})).status == 200
-
-
-async def test_all_seven_events(told, receiver):
-    """Each kind of change is told with its resource, and nothing else is."""
-    sandbox = await told()
+async def test_all_seven_events(subscribed, receiver):
+    """Each kind of change emits one event with its resource, and nothing else does."""
+    sandbox = await subscribed()
     conversation = await sandbox.open(pair()[0], name="n")
     path = f"/v2/Conversations/{conversation['id']}"
-    agent = (await sandbox.post(f"{path}/Participants", seat("AGENT", OURS))).body
-    await sandbox.put(f"{path}/Participants/{agent['id']}", seat("AI_AGENT", OURS))
+    agent = (await sandbox.post(f"{path}/Participants", make_participant("AGENT", OURS))).body
+    await sandbox.put(f"{path}/Participants/{agent['id']}", make_participant("AI_AGENT", OURS))
     captured = await sandbox.capture(resourceId="SM1")
     await sandbox.capture(resourceId="SM1")
     await sandbox.post(f"/sandbox/participants/{conversation['id']}/{agent['id']}/remove")
@@ -63,10 +59,10 @@ async def test_all_seven_events(told, receiver):
     assert (data[7]["id"], data[7]["status"]) == (conversation["id"], "CLOSED")
 
 
-async def test_signed_as_twilio_signs(told, receiver):
+async def test_signed_as_twilio_signs(subscribed, receiver):
     """Twilio's own validator accepts each callback, and no altered body."""
     receiver.url += "?a=1&b=%2B"
-    sandbox = await told()
+    sandbox = await subscribed()
     await sandbox.open(name="Zoë 陳 👋")
     await receiver.wait_for(3)
     validator = RequestValidator(TOKEN)
@@ -89,14 +85,14 @@ async def test_signed_as_twilio_signs(told, receiver):
     ],
 )
 def test_the_url_that_is_signed(url, called):
-    """bodySHA256 joins the query; user info and fragment go; host and port stay as configured."""
+    """bodySHA256 joins the query; user info and fragment are removed; host and port stay as configured."""
     assert signed_url(url, b"").partition("bodySHA256=")[0] == called
 
 
-async def test_retries_keep_their_token(told, receiver):
-    """5xx and 429 are tried again with the same token, each event with a token of its own, in order."""
-    receiver.answers.extend([500, 429, 503, 200])
-    sandbox = await told()
+async def test_retries_keep_their_token(subscribed, receiver):
+    """5xx and 429 are retried with the same token and in order; each event has its own token."""
+    receiver.statuses.extend([500, 429, 503, 200])
+    sandbox = await subscribed()
     await sandbox.open(pair()[0])
     await receiver.wait_for(5)
     tokens = [each.headers["I-Twilio-Idempotency-Token"] for each in receiver.received]
@@ -105,10 +101,10 @@ async def test_retries_keep_their_token(told, receiver):
 
 
 @pytest.mark.parametrize(("answers", "attempts"), [([500] * 9, 4), ([400], 1), ([403], 1), ([302], 1)])
-async def test_giving_up(told, receiver, caplog, answers, attempts):
-    """After three retries, or at once for another 4xx or a redirect, the event is given up with a log line."""
-    sandbox = await told()
-    receiver.answers.extend(answers)
+async def test_giving_up(subscribed, receiver, caplog, answers, attempts):
+    """An event is given up with a log line after three retries, or at once after another 4xx or a redirect."""
+    sandbox = await subscribed()
+    receiver.statuses.extend(answers)
     await sandbox.open(configuration=BY_CHANNEL, participants=[])
     await receiver.wait_for(attempts)
     await sandbox.settled()
@@ -123,13 +119,13 @@ async def test_giving_up(told, receiver, caplog, answers, attempts):
     assert "callback given up: CONVERSATION_CREATED" in caplog.text
 
 
-async def test_nobody_listens(sandbox, monkeypatch):
-    """A receiver that is not there is tried again after a doubling wait, then the event is given up."""
+async def test_no_receiver(sandbox, monkeypatch):
+    """Without a receiver an event is retried after doubling waits, then given up."""
     waits = []
     monkeypatch.setattr("router.sandbox.v2.callbacks.backoff", lambda *args: waits.append(backoff(*args)) or 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        await tell(sandbox, [{"url": f"http://127.0.0.1:{taken.getsockname()[1]}/hook"}])
+        await sandbox.subscribe([{"url": f"http://127.0.0.1:{taken.getsockname()[1]}/hook"}])
         await sandbox.open(participants=[])
         await sandbox.settled()
     counts = (await sandbox.get("/sandbox/callbacks")).body
@@ -137,17 +133,17 @@ async def test_nobody_listens(sandbox, monkeypatch):
     assert waits == [0.001, 0.002, 0.004]
 
 
-async def test_a_url_that_is_none(sandbox):
-    """A callback that cannot be called is given up like one that nobody answers."""
-    await tell(sandbox, [{"url": "http://127.0.0.1:99999999/hook"}])
+async def test_an_invalid_url(sandbox):
+    """A callback with an invalid URL is given up like one without a receiver."""
+    await sandbox.subscribe([{"url": "http://127.0.0.1:99999999/hook"}])
     await sandbox.open(participants=[])
     await sandbox.settled()
     assert (await sandbox.get("/sandbox/callbacks")).body["failed"] == 1
 
 
-async def test_in_order_per_conversation(told, receiver):
-    """By default the events of a conversation come in the order in which they happened."""
-    sandbox = await told()
+async def test_in_order_per_conversation(subscribed, receiver):
+    """By default the events of a conversation arrive in the order in which they happened."""
+    sandbox = await subscribed()
     conversation = await sandbox.open(pair()[0])
     for number in range(20):
         await sandbox.patch(f"/v2/Conversations/{conversation['id']}", {"name": str(number)})
@@ -156,9 +152,9 @@ async def test_in_order_per_conversation(told, receiver):
     assert names == [str(number) for number in range(20)]
 
 
-async def test_delivery_goes_on_after_a_pause(told, receiver):
-    """A conversation whose events were all delivered is told of the next one."""
-    sandbox = await told()
+async def test_delivery_goes_on_after_a_pause(subscribed, receiver):
+    """After all events of a conversation were delivered, the next one is delivered too."""
+    sandbox = await subscribed()
     conversation = await sandbox.open(participants=[])
     for number in range(2):
         await sandbox.settled()
@@ -166,45 +162,45 @@ async def test_delivery_goes_on_after_a_pause(told, receiver):
     await receiver.wait_for(3)
 
 
-async def test_shuffled(told, receiver):
-    """With "shuffled" the same events come in another order."""
-    sandbox = await told(callback_order="shuffled", entropy=random.Random(7))
-    await sandbox.open(*[seat("AGENT", str(number)) for number in range(20)])
+async def test_shuffled(subscribed, receiver):
+    """With "shuffled" the same events arrive in another order."""
+    sandbox = await subscribed(callback_order="shuffled", entropy=random.Random(7))
+    await sandbox.open(*[make_participant("AGENT", str(number)) for number in range(20)])
     await receiver.wait_for(21)
     addresses = [each.event["data"]["addresses"][0]["address"] for each in receiver.received if "ADDED" in each.kind]
     assert sorted(addresses, key=int) == [str(number) for number in range(20)]
     assert addresses != sorted(addresses, key=int)
 
 
-async def test_duplicated(told, receiver):
-    """Duplicates carry the token of the event that they repeat."""
-    sandbox = await told(callback_duplicates=2)
+async def test_duplicated(subscribed, receiver):
+    """Duplicates have the token of the event that they repeat."""
+    sandbox = await subscribed(callback_duplicates=2)
     await sandbox.open(participants=[])
     await receiver.wait_for(3)
     assert len({each.headers["I-Twilio-Idempotency-Token"] for each in receiver.received}) == 1
 
 
-async def test_delayed(told, receiver):
-    """A delayed event is pending, and comes."""
-    sandbox = await told(callback_delay_seconds=0.05)
+async def test_delayed(subscribed, receiver):
+    """A delayed event is pending until it is delivered."""
+    sandbox = await subscribed(callback_delay_seconds=0.05)
     await sandbox.open(participants=[])
     assert (await sandbox.get("/sandbox/callbacks")).body["pending"] == 1
     await receiver.wait_for(1)
 
 
-async def test_delay_goes_by_the_sandboxes_clock(told, receiver):
-    """What comes a minute late comes when a minute has been let pass."""
-    sandbox = await told(callback_delay_seconds=60)
+async def test_delay_follows_the_sandboxes_clock(subscribed, receiver):
+    """An event with a delay of a minute is delivered once the clock was advanced by a minute."""
+    sandbox = await subscribed(callback_delay_seconds=60)
     await sandbox.open(participants=[])
-    await sandbox.post("/sandbox/clock", {"advanceSeconds": 59})
+    await sandbox.advance(59)
     assert (await sandbox.get("/sandbox/callbacks")).body["pending"] == 1
-    await sandbox.post("/sandbox/clock", {"advanceSeconds": 1})
+    await sandbox.advance(1)
     await receiver.wait_for(1)
 
 
-async def test_dropped(told, receiver):
-    """Dropped events never come, and are counted."""
-    sandbox = await told(callback_drop_fraction=1.0)
+async def test_dropped(subscribed, receiver):
+    """Dropped events are never delivered, and are counted."""
+    sandbox = await subscribed(callback_drop_fraction=1.0)
     await sandbox.open()
     assert (await sandbox.get("/sandbox/callbacks")).body["dropped"] == 3
     await sandbox.switch(callback_drop_fraction=0.0)
@@ -213,9 +209,9 @@ async def test_dropped(told, receiver):
     assert len(receiver.received) == 3
 
 
-async def test_api_writes_are_silent_by_switch(told, receiver):
-    """Without events for API writes only what Twilio itself does is told."""
-    sandbox = await told(events_for_api_writes=False)
+async def test_api_writes_are_silent_by_switch(subscribed, receiver):
+    """Without events for API writes there are only those of Twilio's own changes."""
+    sandbox = await subscribed(events_for_api_writes=False)
     await sandbox.open()
     captured = await sandbox.capture()
     await sandbox.settled()
@@ -224,19 +220,19 @@ async def test_api_writes_are_silent_by_switch(told, receiver):
 
 
 async def test_get_callbacks_are_skipped(sandbox, receiver, caplog):
-    """A GET callback cannot carry the event: it is skipped with a log line."""
+    """A GET callback carries no event: it is skipped with a log line."""
     caplog.set_level(logging.INFO, logger="router.sandbox")
-    await tell(sandbox, [{"url": receiver.url, "method": "GET"}])
+    await sandbox.subscribe([{"url": receiver.url, "method": "GET"}])
     await sandbox.open(participants=[])
     await sandbox.settled()
     assert (receiver.received, "method GET" in caplog.text) == ([], True)
 
 
 async def test_open_conversations_keep_their_configuration(start, receiver):
-    """What a configuration becomes later is for later conversations, or (switch) for open ones as well."""
+    """A changed configuration applies to later conversations or, by switch, to open ones as well."""
     sandbox = await start()
     conversation = await sandbox.open(pair()[0])
-    await tell(sandbox, receiver.callbacks)
+    await sandbox.subscribe(receiver.callbacks)
     path = f"/v2/Conversations/{conversation['id']}"
     await sandbox.patch(path, {"name": "pinned"})
     await sandbox.switch(pin_configuration=False)
@@ -245,18 +241,20 @@ async def test_open_conversations_keep_their_configuration(start, receiver):
     assert [each.event["data"]["name"] for each in receiver.received] == ["live"]
 
 
-async def test_a_conversation_of_its_own_callbacks(sandbox, receiver):
-    """Callbacks given when a conversation is created go before the configuration's."""
+async def test_inline_callbacks(sandbox, receiver):
+    """Callbacks given on creation of a conversation replace those of its configuration."""
     inline = {"statusCallbacks": receiver.callbacks * 2}
-    answer = await sandbox.post("/v2/Conversations", opening(seat("CUSTOMER", CUSTOMER)) | {"configuration": inline})
+    answer = await sandbox.post(
+        "/v2/Conversations", opening(make_participant("CUSTOMER", CUSTOMER)) | {"configuration": inline}
+    )
     assert answer.status == 201
     await receiver.wait_for(4)
     assert sorted(receiver.kinds) == ["CONVERSATION_CREATED"] * 2 + ["PARTICIPANT_ADDED"] * 2
 
 
-async def test_the_end_does_not_wait_for_callbacks(told, receiver):
-    """A sandbox that ends forgets what is pending."""
-    sandbox = await told(callback_delay_seconds=3600)
+async def test_the_end_does_not_wait_for_callbacks(subscribed, receiver):
+    """A sandbox that ends drops pending events."""
+    sandbox = await subscribed(callback_delay_seconds=3600)
     await sandbox.open()
     await sandbox.app.cleanup()
     assert receiver.received == []
