@@ -22,7 +22,7 @@ from router.streams.store.ledgers import LedgerQuery, Store
 from router.streams.store.quarantine import count, keep, remove
 from router.streams.store.trim import Trimmer
 from router.streams.store.watch import find_joined
-from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, bury, deliver, letters_of, replay
+from tests.streams.store.test_dead_letters import GROUP, REPLAYED_AT, deliver, letters_of, make_letter, replay
 from tests.streams.store.test_ledgers import ACCOUNT, make_closed, make_ledger
 from tests.streams.store.test_quarantine import BOUNDS, kept_in, refused
 from tests.streams.store.test_watch import make, publish
@@ -42,7 +42,7 @@ async def test_dead_letters_are_made_listed_and_replayed(redis, keys):
     """Each in the partition of its stream."""
     for partition in PARTITIONS:
         (delivery,) = await deliver(redis, StreamRef(partition, keys.inbound(partition)))
-        assert await bury(redis, keys, delivery)
+        assert await make_letter(redis, keys, delivery)
     letters = await letters_of(redis, keys)
     assert [letter.partition for letter in letters] == list(PARTITIONS)
     for letter in letters:

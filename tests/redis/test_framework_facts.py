@@ -1,7 +1,7 @@
-"""What FastStream and redis-py do with Redis streams, where our design rests on it or works around it.
+"""Properties of FastStream, redis-py and Redis that the design relies on or works around.
 
-Nothing of ours is tested here except where it is set beside the fact. A test that turns red after an upgrade names the
-place to look at: router/streams/consuming/reader.py, groups.py, consumer.py, connection.py.
+Product code is tested here only beside such a property. If a test fails after an upgrade, look at
+router/streams/consuming (reader.py, groups.py, claimer.py) and router/streams/client/connection.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GROUP = "group"
 
 @pytest.fixture
 async def subscribe(redis_url):
-    """Start a FastStream subscriber; `seen` collects what its handler is given. All are stopped at the end."""
+    """Start a FastStream subscriber; `seen` collects the messages of its handler. All are stopped at the end."""
     brokers = []
 
     async def start(handler=None, *, ack_policy=AckPolicy.MANUAL, **stream):
@@ -52,7 +52,7 @@ async def subscribe(redis_url):
 
 @pytest.fixture
 async def read(redis, redis_url):
-    """Start our reader; it returns what it takes. All are stopped at the end."""
+    """Start a Reader; returns it with a list of the batches it takes. All are stopped at the end."""
     readers = []
 
     async def start(batch=10):
@@ -75,8 +75,8 @@ async def pending(redis):
     return (await redis.xpending(STREAM, GROUP))["pending"]
 
 
-async def test_a_group_that_faststream_creates_skips_what_was_there(redis, subscribe):
-    """It begins at `$`: entries from before the first start are never delivered."""
+async def test_a_group_that_faststream_creates_skips_the_backlog(redis, subscribe):
+    """It starts at `$`: entries from before the first start are never delivered."""
     await redis.xadd(STREAM, {"n": "early"})
     _, seen = await subscribe()
     await redis.xadd(STREAM, {"n": "late"})
@@ -84,8 +84,8 @@ async def test_a_group_that_faststream_creates_skips_what_was_there(redis, subsc
     assert [message["n"] for message in seen] == ["late"]
 
 
-async def test_a_group_that_we_create_gets_it_and_faststream_leaves_it_alone(redis, subscribe):
-    """Created at 0 before FastStream starts, the group has the backlog."""
+async def test_faststream_keeps_a_group_that_exists(redis, subscribe):
+    """If it was created at 0 before FastStream starts, it has the backlog."""
     await redis.xadd(STREAM, {"n": "early"})
     await ensure_group(redis, STREAM, GROUP)
     _, seen = await subscribe()
@@ -99,7 +99,7 @@ async def test_a_group_that_we_create_gets_it_and_faststream_leaves_it_alone(red
     ids=str,
 )
 async def test_nack_and_reject_leave_an_entry_pending_and_ack_drops_it_on_error(redis, subscribe, policy, left):
-    """Neither brings it back: a failed entry is either stuck in the pending list or lost. Hence MANUAL, and our own."""
+    """A failed entry is either stuck in the pending list or lost, so MANUAL is used, with retries of our own."""
     seen = []
 
     async def fail(message):
@@ -119,8 +119,8 @@ async def _is_pending(redis, count):
     return await pending(redis) == count
 
 
-async def test_a_pending_entry_is_never_delivered_again_by_itself(redis, subscribe):
-    """A consumer that comes back under its own name reads only new entries: taking over is our claimer's work."""
+async def test_a_pending_entry_is_never_delivered_again(redis, subscribe):
+    """A consumer that returns under its name reads only new entries; the claimer does the rest."""
     await ensure_group(redis, STREAM, GROUP)
     await redis.xadd(STREAM, {"n": "lost"})
     await redis.xreadgroup(GROUP, "me", {STREAM: ">"})
@@ -130,8 +130,8 @@ async def test_a_pending_entry_is_never_delivered_again_by_itself(redis, subscri
     assert [message["n"] for message in seen] == ["new"]
 
 
-async def test_one_field_that_is_not_utf8_kills_a_batch_with_the_default_parser(redis, subscribe):
-    """The handler never sees any of it, and all of it stays pending."""
+async def test_the_default_parser_loses_a_batch_to_one_field_that_is_not_utf8(redis, subscribe):
+    """The handler sees none of the batch, and all of it stays pending."""
     await ensure_group(redis, STREAM, GROUP)
     for value in ("good", b"\xff", "good"):
         await redis.xadd(STREAM, {"n": value})
@@ -143,8 +143,8 @@ async def test_one_field_that_is_not_utf8_kills_a_batch_with_the_default_parser(
     assert await pending(redis) == 4
 
 
-async def test_with_our_parser_bytes_are_bytes(redis, read):
-    """Our reader hands on raw fields: nothing that a field may hold can hurt its neighbors."""
+async def test_our_parser_passes_bytes_on(redis, read):
+    """The Reader hands on raw fields, so no field can affect another entry."""
     await ensure_group(redis, STREAM, GROUP)
     values = [b"good", b"\xff", b"", b'{"data": "inner"}']
     for value in values:
@@ -158,7 +158,7 @@ async def test_with_our_parser_bytes_are_bytes(redis, read):
 
 
 async def test_without_max_records_one_consumer_takes_the_whole_backlog(redis, subscribe):
-    """Everything becomes pending for it, in its memory: hence `max_records`, always."""
+    """Everything becomes pending for it and is in its memory, so `max_records` is always set."""
     await ensure_group(redis, STREAM, GROUP)
     pipeline = redis.pipeline(transaction=False)
     for number in range(5_000):
@@ -175,8 +175,8 @@ async def test_without_max_records_one_consumer_takes_the_whole_backlog(redis, s
 
 
 @pytest.mark.parametrize("what", ["group", "stream", "everything"])
-async def test_a_lost_group_stops_a_subscriber_in_silence(redis, read, what):
-    """No exception, no exit: only `running` tells, which is what the watchdog looks at."""
+async def test_a_lost_group_stops_a_subscriber_silently(redis, read, what):
+    """Without an exception or exit; only `running` shows it, which the watchdog checks."""
     await ensure_group(redis, STREAM, GROUP)
     reader, _ = await read()
     assert reader.is_running
@@ -191,8 +191,8 @@ async def test_a_lost_group_stops_a_subscriber_in_silence(redis, read, what):
     assert not reader.is_running
 
 
-async def test_last_id_zero_never_reads_anything_new(redis, subscribe):
-    """With a group that exists, `last_id="0"` reads its own pending list for ever; our reader leaves it alone."""
+async def test_last_id_zero_never_reads_new_entries(redis, subscribe):
+    """With an existing group `last_id="0"` reads the consumer's pending list endlessly; the Reader does not set it."""
     await ensure_group(redis, STREAM, GROUP)
     await redis.xadd(STREAM, {"n": "pending"})
     await redis.xreadgroup(GROUP, "me", {STREAM: ">"})
@@ -200,7 +200,7 @@ async def test_last_id_zero_never_reads_anything_new(redis, subscribe):
         subscriber, seen = await subscribe(last_id="0")
     await redis.xadd(STREAM, {"n": "new"})
     before = await _reads(redis)
-    await until(lambda: _has_read(redis, before + 100))  # busy: it does not even block
+    await until(lambda: _has_read(redis, before + 100))  # it does not even block
     assert {message["n"] for message in seen} <= {"pending"}
     assert (await redis.xinfo_groups(STREAM))[0]["lag"] == 1
     await subscriber.stop()
@@ -214,15 +214,15 @@ async def _has_read(redis, least):
     return await _reads(redis) >= least
 
 
-async def test_the_usual_pool_of_redis_py_refuses_the_hundred_and_first_command(redis_url):
-    """Hence the pool that waits in router.streams.client.connection."""
+async def test_the_default_pool_of_redis_py_refuses_the_101st_command(redis_url):
+    """So router.streams.client.connection uses a pool that waits."""
     async with Redis.from_url(redis_url) as client:
         results = await asyncio.gather(*[client.ping() for _ in range(300)], return_exceptions=True)
     assert any(isinstance(result, MaxConnectionsError) for result in results)
 
 
-async def test_delconsumer_throws_pending_entries_away(redis):
-    """They are in nobody's list afterwards and nobody ever gets them: hence forget_consumer.lua."""
+async def test_delconsumer_discards_pending_entries(redis):
+    """No consumer ever gets them, so forget_consumer.lua checks first."""
     await ensure_group(redis, STREAM, GROUP)
     await redis.xadd(STREAM, {"n": 1})
     await redis.xreadgroup(GROUP, "doomed", {STREAM: ">"})
@@ -232,17 +232,17 @@ async def test_delconsumer_throws_pending_entries_away(redis):
 
 
 async def test_a_claim_checks_the_idle_time_itself(redis):
-    """Of two claims with a minimum idle time the second gets nothing, because the first one reset the clock."""
+    """Of two claims with a minimum idle time the second gets nothing, because the first reset the idle time."""
     await ensure_group(redis, STREAM, GROUP)
     entry_id = await redis.xadd(STREAM, {"n": 1})
     await redis.xreadgroup(GROUP, "dead", {STREAM: ">"})
-    await redis.xclaim(STREAM, GROUP, "dead", 0, [entry_id], idle=60_000, justid=True)
-    assert len(await redis.xclaim(STREAM, GROUP, "one", 30_000, [entry_id])) == 1
-    assert await redis.xclaim(STREAM, GROUP, "two", 30_000, [entry_id]) == []
+    await redis.xclaim(STREAM, GROUP, "dead", 0, [entry_id], idle=3_600_000, justid=True)
+    assert len(await redis.xclaim(STREAM, GROUP, "one", 1_800_000, [entry_id])) == 1
+    assert await redis.xclaim(STREAM, GROUP, "two", 1_800_000, [entry_id]) == []
 
 
-async def test_a_script_that_fails_keeps_what_it_has_written_so_far(redis):
-    """Scripts are atomic but not rolled back: each of ours does first what may fail."""
+async def test_a_script_that_fails_is_not_rolled_back(redis):
+    """Its writes so far stay, so each of our scripts does first what may fail."""
     script = "redis.call('SET', KEYS[1], '1', 'EX', 60) redis.call('LPUSH', KEYS[1], 'x')"
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         await redis.eval(script, 1, "{0}:k")
@@ -250,7 +250,7 @@ async def test_a_script_that_fails_keeps_what_it_has_written_so_far(redis):
 
 
 async def test_lua_cannot_unpack_thousands_of_values(redis):
-    """Hence the portions in commit.lua."""
+    """So commit.lua and ledgers.lua unpack in portions."""
     with contextlib.suppress(ResponseError):
         await redis.eval("local t = {} for i = 1, 12000 do t[i] = i end return #{unpack(t)}", 0)
         pytest.fail("it can by now")

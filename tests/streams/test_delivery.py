@@ -1,4 +1,4 @@
-"""A delivery: raw fields, shown as text without ever failing."""
+"""A delivery: raw fields as text, its size, and the pauses that verdicts ask for."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from router.streams.delivery import LONGEST_PAUSE, SHORTEST_PAUSE, Delivery, Lat
     ("name", "text"),
     [("plain", "hi"), ("missing", ""), ("broken", "a\\xffb"), ("umlaut", "ö")],
 )
-def test_a_field_is_shown_as_text_whatever_it_holds(name, text):
-    """A missing field is empty, and bytes that are not UTF-8 are shown as such."""
+def test_any_field_can_be_read_as_text(name, text):
+    """A missing field is empty, and bytes that are not UTF-8 are escaped."""
     fields = {b"plain": b"hi", b"broken": b"a\xffb", b"umlaut": "ö".encode()}
     assert Delivery(StreamRef(0, "s"), "1-0", fields).text(name) == text
 
 
-def test_a_deliverys_content_is_not_in_its_repr():
-    """Bodies and addresses do not get into tracebacks and logs by accident."""
+def test_the_repr_of_a_delivery_has_no_content():
+    """Bodies and addresses do not reach tracebacks and logs by accident."""
     assert "secret" not in repr(Delivery(StreamRef(0, "s"), "1-0", {b"body": b"secret"}))
 
 
-def test_a_delivery_weighs_what_its_values_do():
-    """Names are the same for all, and small."""
+def test_the_size_of_a_delivery_is_that_of_its_values():
+    """Field names are few and small."""
     assert size_of(Delivery(StreamRef(0, "s"), "1-0", {b"body": b"x" * 1_000, b"source": b"email"})) == 1_005
 
 
@@ -38,6 +38,6 @@ def test_a_delivery_weighs_what_its_values_do():
         (Later("", 0.05, longest=1.0), 99, 1.0),
     ],
 )
-def test_pauses(later, tries, expected):
-    """A pause doubles up to a limit, the verdict's own where it has one, and is never shorter than asked."""
+def test_the_pause_of_a_verdict_doubles_up_to_a_limit(later, tries, expected):
+    """The limit is the verdict's own if it has one; no pause is shorter than asked."""
     assert pause_of(later, tries) == pytest.approx(expected)

@@ -13,6 +13,7 @@ from router.core.keys import Keys
 from router.streams.client import embedded
 from router.streams.client.embedded import SERVERS, EmbeddedServer, ServerStartError, free_port, is_free, start_embedded
 from router.streams.store.append import Appender, InboundFields
+from tests.support.accounts import ACCOUNT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -33,7 +34,7 @@ async def start(tmp_path):
 
 
 async def append(redis, key="k1"):
-    fields = InboundFields("messaging", "AC1", key, "s", 1, b"body", 60)
+    fields = InboundFields("messaging", ACCOUNT, key, "s", 1, b"body", 60)
     return await Appender(redis, Keys()).append(fields)
 
 

@@ -1,11 +1,12 @@
-"""What is known by CallSid: where a call led, that it is over, and whether its end has come in."""
+"""Facts by CallSid: a call's conversation and participant, that it is over, and whether its end was received."""
 
 import pytest
 
 from router.core.calls import OVER, call_key
 from router.core.keys import Keys
 from router.streams.store.calls import LIFE, CallRecord, CallStore
-from tests.core.builders import ACCOUNT, CONVERSATION, make_participant
+from tests.core.builders import CONVERSATION, make_participant
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 SID = "CA00000000000000000000000000000001"
 
@@ -16,13 +17,13 @@ def calls(redis):
 
 
 async def test_nothing_is_known_at_the_beginning(calls):
-    """A call that nobody has seen has an empty record."""
+    """A new call has an empty record."""
     assert await calls.read(ACCOUNT, SID) == CallRecord()
 
 
 @pytest.mark.parametrize("is_end_first", [True, False])
 async def test_conversation_and_end_do_not_overwrite_each_other(calls, redis, is_end_first):
-    """Two workers may note them at once, in either order; the record expires."""
+    """Two workers may note them concurrently, in either order; the record expires."""
     participant = make_participant("p1")
     if is_end_first:
         await calls.note_end(ACCOUNT, SID)
@@ -36,13 +37,13 @@ async def test_conversation_and_end_do_not_overwrite_each_other(calls, redis, is
 async def test_accounts_are_apart(calls):
     """The same CallSid under another account is another call."""
     await calls.note_end(ACCOUNT, SID)
-    assert not (await calls.read("AC2", SID)).is_over
+    assert not (await calls.read(OTHER_ACCOUNT, SID)).is_over
 
 
 @pytest.mark.parametrize("partitions", [1, 16])
 @pytest.mark.parametrize("status", sorted(OVER))
-async def test_an_end_that_has_come_in(redis, status, partitions):
-    """The claim that the receiver made for any end tells, in the partition of the call."""
+async def test_a_received_end_is_known_before_it_is_handled(redis, status, partitions):
+    """The receiver's claim for any final status shows it, in the partition of the call."""
     keys = Keys(partitions=partitions)
     calls = CallStore(redis, keys)
     ringing = keys.seen(keys.partition_of(SID), call_key(ACCOUNT, SID, "ringing"))

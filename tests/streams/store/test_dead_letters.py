@@ -1,4 +1,4 @@
-"""Dead letters: nothing is given up without one, nothing is lost in one, and a replay happens once."""
+"""Dead letters: every entry that is given up becomes one, with all of its fields, and is replayed once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def deliver(redis, stream, count=1, fields=FIELDS):
     return [Delivery(stream, entry_id.decode(), found) for entry_id, found in rows]
 
 
-async def bury(redis, keys, delivery, reason="it is poison", deliveries=3):
+async def make_letter(redis, keys, delivery, reason="it is poison", deliveries=3):
     return await give_up(
         redis,
         keys,
@@ -46,25 +46,25 @@ async def letters_of(redis, keys):
     return [letter async for letter in list_letters(redis, keys)]
 
 
-async def test_what_dies_while_letters_are_listed_is_not_among_them(redis, keys, stream, monkeypatch):
-    """Replaying all of them ends, however often what is replayed dies again; no more than a page is read at once."""
+async def test_letters_that_are_added_while_listing_are_not_listed(redis, keys, stream, monkeypatch):
+    """Replaying all of them ends, even if replayed entries fail again; they are read page by page."""
     monkeypatch.setattr(dead_letters, "_PAGE", 2)
     for delivery in await deliver(redis, stream, count=5):
-        await bury(redis, keys, delivery)
+        await make_letter(redis, keys, delivery)
     listed = []
     async for letter in list_letters(redis, keys):
         listed.append(letter.entry_id)
         await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
         [[_, [(entry_id, fields)]]] = await redis.xreadgroup(GROUP, "me", {stream.key: ">"})
-        await bury(redis, keys, Delivery(stream, entry_id.decode(), fields))
+        await make_letter(redis, keys, Delivery(stream, entry_id.decode(), fields))
     assert len(listed) == len(set(listed)) == 5
     assert len(await letters_of(redis, keys)) == 5
 
 
-async def test_a_letter_tells_where_it_came_from_and_why_and_keeps_every_byte(redis, keys, stream):
-    """The original fields are intact beside the provenance, and the entry is no longer pending."""
+async def test_a_letter_has_its_origin_its_reason_and_every_byte_of_the_entry(redis, keys, stream):
+    """The original fields are intact, and the entry is no longer pending."""
     [delivery] = await deliver(redis, stream)
-    assert await bury(redis, keys, delivery) is True
+    assert await make_letter(redis, keys, delivery) is True
     [letter] = await letters_of(redis, keys)
     assert letter.fields == FIELDS
     assert (letter.partition, letter.stream, letter.entry_id) == (0, stream.key, delivery.entry_id)
@@ -76,58 +76,58 @@ async def test_a_letter_tells_where_it_came_from_and_why_and_keeps_every_byte(re
 async def test_an_entry_is_given_up_once(redis, keys, stream):
     """Two consumers that give up the same entry, or one that repeats it after a lost answer, make one letter."""
     [delivery] = await deliver(redis, stream)
-    results = await asyncio.gather(*[bury(redis, keys, delivery) for _ in range(10)])
+    results = await asyncio.gather(*[make_letter(redis, keys, delivery) for _ in range(10)])
     assert results.count(True) == 1
     assert len(await letters_of(redis, keys)) == 1
 
 
 async def test_an_entry_whose_letter_cannot_be_written_stays_pending(redis, keys, stream):
-    """Where the dead letters' key is of another type nothing is acknowledged: the entry is not lost."""
+    """If the dead letters' key has another type nothing is acknowledged: the entry is not lost."""
     await redis.set(keys.dead_letters(0), "no stream", px=60_000)
     [delivery] = await deliver(redis, stream)
     with pytest.raises(RedisError, match="WRONGTYPE"):
-        await bury(redis, keys, delivery)
+        await make_letter(redis, keys, delivery)
     assert (await redis.xpending(stream.key, GROUP))["pending"] == 1
     await redis.delete(keys.dead_letters(0))
-    assert await bury(redis, keys, delivery) is True
+    assert await make_letter(redis, keys, delivery) is True
 
 
-async def test_a_reason_that_cannot_be_encoded_is_no_obstacle(redis, keys, stream):
+async def test_a_reason_that_cannot_be_encoded_is_escaped(redis, keys, stream):
     """A lone surrogate in an exception's text does not keep its entry from becoming a letter."""
     [delivery] = await deliver(redis, stream)
-    assert await bury(redis, keys, delivery, reason="what is \ud800?") is True
+    assert await make_letter(redis, keys, delivery, reason="what is \ud800?") is True
     assert [letter.reason for letter in await letters_of(redis, keys)] == ["what is \\ud800?"]
 
 
 async def test_all_letters_are_listed_over_pages_and_partitions(redis, monkeypatch):
-    """However many there are, each is listed once, oldest first within its partition."""
+    """Each is listed once, oldest first within its partition."""
     monkeypatch.setattr(dead_letters, "_PAGE", 3)
     keys = Keys(partitions=2)
     for partition, count in ((0, 7), (1, 3)):
         stream = StreamRef(partition, keys.inbound(partition))
         for number, delivery in enumerate(await deliver(redis, stream, count)):
-            await bury(redis, keys, delivery, reason=f"{partition}-{number}")
+            await make_letter(redis, keys, delivery, reason=f"{partition}-{number}")
     reasons = [letter.reason for letter in await letters_of(redis, keys)]
     assert reasons == [f"0-{number}" for number in range(7)] + [f"1-{number}" for number in range(3)]
 
 
 async def test_no_letters_is_an_empty_list(redis, keys):
-    """Without a stream of dead letters there is nothing to list."""
+    """Without a dead-letters stream there is nothing to list."""
     assert await letters_of(redis, keys) == []
 
 
-async def test_a_stranger_among_the_letters_is_shown_as_it_is(redis, keys):
-    """An entry without provenance, or with bytes that are not text, is listed and not an error."""
+async def test_a_foreign_entry_among_the_letters_is_listed(redis, keys):
+    """An entry without an origin, or with bytes that are not text, is no error."""
     await redis.xadd(keys.dead_letters(0), {b"dead-reason": b"\xff", b"x": b"1", b"dead-deliveries": b"many"})
     [letter] = await letters_of(redis, keys)
     assert (letter.reason, letter.stream, letter.deliveries) == ("\\xff", "", 0)
     assert letter.fields == {b"x": b"1"}
 
 
-async def test_a_replay_puts_the_entry_back_as_it_was_and_marks_it(redis, keys, stream):
-    """The fields return unchanged at the end of their stream, marked with the time, and the letter is gone."""
+async def test_a_replay_puts_the_entry_back_unchanged_but_marked(redis, keys, stream):
+    """Its fields are appended to their stream, marked with the time, and the letter is gone."""
     [delivery] = await deliver(redis, stream)
-    await bury(redis, keys, delivery)
+    await make_letter(redis, keys, delivery)
     [letter] = await letters_of(redis, keys)
     new_id = await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
     [[_, rows]] = await redis.xreadgroup(GROUP, "me", {stream.key: ">"})
@@ -138,9 +138,9 @@ async def test_a_replay_puts_the_entry_back_as_it_was_and_marks_it(redis, keys, 
 
 
 async def test_a_letter_is_replayed_once_however_many_try(redis, keys, stream):
-    """Of concurrent replays one puts it back; the others are told that it was gone."""
+    """Of concurrent replays one puts it back; the others return None."""
     [delivery] = await deliver(redis, stream)
-    await bury(redis, keys, delivery)
+    await make_letter(redis, keys, delivery)
     [letter] = await letters_of(redis, keys)
     results = await asyncio.gather(*[replay(redis, keys, letter, replayed_at=REPLAYED_AT) for _ in range(10)])
     assert len([result for result in results if result]) == 1
@@ -148,9 +148,9 @@ async def test_a_letter_is_replayed_once_however_many_try(redis, keys, stream):
 
 
 async def test_a_replay_that_fails_keeps_the_letter(redis, keys, stream):
-    """If the entry cannot be put back its letter stays where it is."""
+    """If the entry cannot be put back its letter stays."""
     [delivery] = await deliver(redis, stream)
-    await bury(redis, keys, delivery)
+    await make_letter(redis, keys, delivery)
     await redis.delete(stream.key)
     await redis.set(stream.key, "no stream", px=60_000)
     [letter] = await letters_of(redis, keys)
@@ -159,14 +159,14 @@ async def test_a_replay_that_fails_keeps_the_letter(redis, keys, stream):
     assert await letters_of(redis, keys) == [letter]
 
 
-async def test_a_letter_may_die_again(redis, keys, stream):
-    """A replayed entry that fails again becomes a letter with its own provenance, and the mark of the replay."""
+async def test_a_replayed_entry_may_become_a_letter_again(redis, keys, stream):
+    """The second letter has its own reason, and the mark of the replay."""
     [delivery] = await deliver(redis, stream)
-    await bury(redis, keys, delivery, reason="first")
+    await make_letter(redis, keys, delivery, reason="first")
     [letter] = await letters_of(redis, keys)
     await replay(redis, keys, letter, replayed_at=REPLAYED_AT)
     [again] = await deliver(redis, stream, count=0)
-    await bury(redis, keys, again, reason="second")
+    await make_letter(redis, keys, again, reason="second")
     [second] = await letters_of(redis, keys)
     assert second.reason == "second"
     assert second.fields == FIELDS | {b"replayed": REPLAYED_AT.encode()}

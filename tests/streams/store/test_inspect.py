@@ -1,4 +1,4 @@
-"""The streams from outside: lengths, groups, gauges, and whether a consumer lives."""
+"""The state of the streams: lengths, groups, gauges, and whether a consumer is alive."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tests.core.test_refused import REFUSED
 pytestmark = pytest.mark.real
 
 
-def test_all_streams_of_a_namespace_are_known():
-    """Inbound, one for each target, and dead letters, in every partition."""
+def test_a_namespace_has_four_streams_per_partition():
+    """Inbound, one for each target, and dead letters."""
     streams = all_streams(Keys("ns", 2))
     assert len(streams) == len(set(streams)) == 8
     assert all(stream.startswith(("ns:{0}:", "ns:{1}:")) for stream in streams)
 
 
 async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
-    """Lag is what a group has not read, pending what it has not acknowledged; no stream is an empty one.
+    """Lag counts unread entries, pending unacknowledged ones; a stream that does not exist is empty.
 
-    The oldest entry that it needs is the first pending one, else the first that it has not read.
+    The oldest entry that a group needs is its first pending one, else the first that it has not read.
     """
     assert await read_stream(redis, stream.key) == StreamState(stream.key, 0, ())
     for number in range(1, 6):
@@ -42,8 +42,8 @@ async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
     assert (await read_stream(redis, stream.key)).groups[0].oldest is None
 
 
-async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, stream):
-    """Every stream has its length; a group has lag, pending, consumers and an age, and vanishes with its stream."""
+async def test_gauges_follow_the_streams_and_their_groups(redis, keys, stream):
+    """Every stream has a length; a group has lag, pending, consumers and an age, and disappears with its stream."""
     await redis.xadd(stream.key, {"n": 1}, id="1-1")
     await ensure_group(redis, stream.key, "resolver")
     await update_gauges(redis, keys)
@@ -62,7 +62,7 @@ async def test_gauges_show_what_is_there_and_forget_what_is_gone(redis, keys, st
 
 
 async def test_gauges_count_the_quarantine_by_reason(redis, keys):
-    """Every reason is there, with 0 where there is none."""
+    """Every reason has a gauge, 0 if it has no entry."""
     await quarantine.keep(redis, keys, REFUSED, Bounds(10, 10_000, 60))
     await update_gauges(redis, keys)
     text = metrics.render().decode()
@@ -70,15 +70,15 @@ async def test_gauges_count_the_quarantine_by_reason(redis, keys):
     assert 'router_quarantine_entries{reason="too-large"} 0.0' in text
 
 
-async def test_a_consumer_lives_while_its_heartbeat_does(redis):
-    """A name in the group is not enough, and a heartbeat in another partition does not count."""
+async def test_a_consumer_is_alive_while_its_heartbeat_is(redis):
+    """Its name in the group is not enough, and a heartbeat in another partition does not count."""
     keys = Keys(partitions=2)
     stream = keys.inbound(1)
     assert not await has_consumer(redis, keys, stream, "resolver")
     await ensure_group(redis, stream, "resolver")
     await redis.xgroup_createconsumer(stream, "resolver", "me")
-    async with Heartbeat(redis, [keys.heartbeat(0, "resolver", "me")], ttl=10):
+    async with Heartbeat(redis, [keys.heartbeat(0, "resolver", "me")], ttl=3_600):
         assert not await has_consumer(redis, keys, stream, "resolver")
-    async with Heartbeat(redis, [keys.heartbeat(1, "resolver", "me")], ttl=10):
+    async with Heartbeat(redis, [keys.heartbeat(1, "resolver", "me")], ttl=3_600):
         assert await has_consumer(redis, keys, stream, "resolver")
     assert not await has_consumer(redis, keys, stream, "resolver")

@@ -1,4 +1,4 @@
-"""Committing: all or nothing, one winner per revision, entries on the stream of their target; and the caches."""
+"""Commits: all or nothing, one winner per revision, entries on the stream of their target; and the caches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from router.core.addresses import Address
-from router.core.entries import ClosedData, EntryCause, EntryConversation, make_entry, read_entry
+from router.core.entries import ClosedData, EntryCause, EntryConversation, draft_entry, read_entry
 from router.core.judging.routes import Route, pair_of
 from router.core.keys import Keys, Target
 from router.core.ledger.ledger import Ledger
@@ -16,7 +16,8 @@ from router.core.ledger.marker import Claim, Result, fields_for
 from router.streams.client.connection import RedisError
 from router.streams.store.commits import CLOSED_LIFE, MAX_LEDGERS
 from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Store
-from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
+from tests.core.builders import CONVERSATION, OTHER, TO_AI, TO_PEOPLE, make_fact, make_participant
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 pytestmark = pytest.mark.real
 
@@ -40,15 +41,18 @@ def make_closed(target, conversation_id=CONVERSATION):
     cause = EntryCause(source="test", event_type="t", idempotency_key="k", received_at="2026-01-07T12:00:00Z")
     conversation = EntryConversation(id=conversation_id)
     data = ClosedData(target=target, reason="r", account_id=ACCOUNT, conversation=conversation, cause=cause)
-    return make_entry(data, namespace="router", subject=conversation_id, distinction="closed", occurred_at=0)
+    dumped = data.model_dump(mode="json")
+    return draft_entry(
+        data.type, dumped, namespace="router", subject=conversation_id, distinction="closed", occurred_at=0
+    )
 
 
 async def read_hash(redis, keys, conversation_id=CONVERSATION):
     return await redis.hgetall(keys.conversation(ACCOUNT, conversation_id))
 
 
-async def test_a_commit_sets_fields_removes_others_and_lives_for_the_marker_ttl(store, redis, keys):
-    """Changes are applied, the revision counts up, and the TTL begins anew."""
+async def test_a_commit_sets_and_removes_fields_and_renews_the_marker_ttl(store, redis, keys):
+    """Changes are applied, the revision is incremented, and the TTL starts anew."""
     assert await store.commit([make_ledger(status="ACTIVE", reason="a")]) == [True]
     key = keys.conversation(ACCOUNT, CONVERSATION)
     await redis.expire(key, 10)
@@ -62,7 +66,7 @@ async def test_a_commit_sets_fields_removes_others_and_lives_for_the_marker_ttl(
 
 @pytest.mark.parametrize("target", list(Target))
 async def test_an_entry_goes_to_the_stream_of_its_target_only(store, redis, keys, target):
-    """One entry, three fields, on its target's stream, readable as it was written."""
+    """It has three fields there and reads back as it was made."""
     ledger, entry = make_ledger(status="CLOSED"), make_closed(target)
     ledger.entries.append(entry)
     assert await store.commit([ledger]) == [True]
@@ -72,11 +76,12 @@ async def test_an_entry_goes_to_the_stream_of_its_target_only(store, redis, keys
     [(_, fields)] = await redis.xrange(keys.participants(0, target))
     assert set(fields) == {b"type", b"id", b"event"}
     assert (fields[b"type"], fields[b"id"]) == (b"conversation.closed", entry.id.encode())
-    assert read_entry(fields[b"event"]) == entry
+    assert fields[b"event"].decode() == entry.to_fields()["event"]
+    assert read_entry(fields[b"event"]).id == entry.id
 
 
 async def test_entries_of_one_commit_keep_their_order(store, redis, keys):
-    """Several entries of one ledger are on the stream in the order in which they were made."""
+    """They are on the stream in the order in which they were made."""
     ledger = make_ledger(status="ACTIVE")
     ledger.entries += [make_closed(Target.AI_AGENT, f"c{number}") for number in range(5)]
     await store.commit([ledger])
@@ -84,8 +89,8 @@ async def test_entries_of_one_commit_keep_their_order(store, redis, keys):
     assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [f"c{number}" for number in range(5)]
 
 
-async def test_another_revision_changes_nothing(store, redis, keys):
-    """A commit that was read before somebody else's is False and leaves fields, entries and TTL as they are."""
+async def test_a_commit_of_an_outdated_revision_changes_nothing(store, redis, keys):
+    """If another worker committed since the ledger was read, fields, entries and TTL stay as they are."""
     await store.commit([make_ledger(status="ACTIVE")])
     before = await read_hash(redis, keys)
     late = make_ledger(status="CLOSED", reason=None)
@@ -96,7 +101,7 @@ async def test_another_revision_changes_nothing(store, redis, keys):
 
 
 async def test_a_commit_that_cannot_publish_changes_nothing(store, redis, keys):
-    """Where the stream's key is of another type the commit is an error and the conversation stays as it was."""
+    """If the stream's key has another type the commit is an error and the conversation stays as it was."""
     await redis.set(keys.participants(0, Target.AI_AGENT), "no stream", px=60_000)
     ledger = make_ledger(status="CLOSED")
     ledger.entries.append(make_closed(Target.AI_AGENT))
@@ -105,8 +110,8 @@ async def test_a_commit_that_cannot_publish_changes_nothing(store, redis, keys):
     assert await read_hash(redis, keys) == {}
 
 
-async def test_each_ledger_of_a_batch_stands_for_itself(store, redis, keys):
-    """In one round trip one conversation may conflict and its neighbors are committed."""
+async def test_ledgers_of_a_batch_are_committed_independently(store, redis, keys):
+    """In one round trip one conversation may conflict while the others are committed."""
     await store.commit([make_ledger(status="ACTIVE")])
     ledgers = [make_ledger(status="CLOSED"), make_ledger(OTHER, status="ACTIVE")]
     assert await store.commit(ledgers) == [False, True]
@@ -114,8 +119,8 @@ async def test_each_ledger_of_a_batch_stands_for_itself(store, redis, keys):
     assert await store.commit([]) == []
 
 
-async def test_more_ledgers_than_one_call_takes_are_committed_each_for_itself(store, redis, keys):
-    """A batch goes in several calls; results come in its order, and entries lie in the stream in its order."""
+async def test_a_batch_of_several_calls_keeps_its_order(store, redis, keys):
+    """Results and entries are in the order of the batch, each ledger committed or refused by itself."""
     names = [f"conv_{number}" for number in range(2 * MAX_LEDGERS + 5)]
     for name in names[::10]:
         assert await store.commit([make_ledger(name, status="ACTIVE")]) == [True]
@@ -132,8 +137,8 @@ async def test_more_ledgers_than_one_call_takes_are_committed_each_for_itself(st
     assert states == ["CLOSED" if number % 10 else "ACTIVE" for number in range(len(names))]
 
 
-async def test_a_ledger_that_cannot_be_committed_keeps_nobody_from_repeating_theirs(store, redis, keys):
-    """What shares its call may be committed or not; by themselves the others are, and nothing is published twice."""
+async def test_after_an_error_the_other_ledgers_of_the_call_can_be_repeated(store, redis, keys):
+    """Ledgers that share its call may be committed or not; repeated, they are, and nothing is published twice."""
     await redis.set(keys.conversation(ACCOUNT, OTHER), "no hash", px=60_000)
     claim = Claim(("SM1",), 60)
 
@@ -155,8 +160,8 @@ async def test_a_ledger_that_cannot_be_committed_keeps_nobody_from_repeating_the
     assert [read_entry(fields[b"event"]).subject for _, fields in rows] == [CONVERSATION, "conv_last"]
 
 
-async def test_a_commit_of_thousands_of_fields_is_applied_whole(store, redis, keys):
-    """A conversation of 3,000 participants can be committed at once: no limit of Lua cuts it in half."""
+async def test_a_commit_of_thousands_of_fields_is_applied_completely(store, redis, keys):
+    """A conversation of 3,000 participants can be committed at once: no limit of Lua truncates it."""
     changes = {f"p:{number}": "{}" for number in range(6_000)}
     ledger = make_ledger(**changes)
     ledger.entries.append(make_closed(Target.AI_AGENT))
@@ -170,8 +175,8 @@ async def test_a_commit_of_thousands_of_fields_is_applied_whole(store, redis, ke
     assert await read_hash(redis, keys) == {b"rev": b"2", b"r:SMS": b"x"}
 
 
-async def test_read_ledgers_returns_what_was_asked_for_and_remembers_it(store):
-    """Fields come back as text in the order of the queries; one that is missing is missing, not empty."""
+async def test_ledgers_are_read_with_the_fields_of_their_queries(store):
+    """They come in the order of the queries, with fields as text; a missing field is missing, not empty."""
     await store.commit([make_ledger(status="ACTIVE"), make_ledger(OTHER, target="ai-agent")])
     queries = [LedgerQuery(ACCOUNT, one, ("rev", "status", "target")) for one in (OTHER, CONVERSATION, "unknown")]
     other, first, unknown = await store.read_ledgers(queries)
@@ -182,7 +187,7 @@ async def test_read_ledgers_returns_what_was_asked_for_and_remembers_it(store):
 
 
 async def take_until_committed(store, participant_id, address, decision):
-    """What the worker does with one participant: read, take, commit, and again after a conflict."""
+    """Process one participant as the worker does: read, apply, commit, and again after a conflict."""
     names = tuple(fields_for([participant_id], [address]))
     while True:
         [ledger] = await store.read_ledgers([LedgerQuery(ACCOUNT, CONVERSATION, names)])
@@ -192,7 +197,7 @@ async def take_until_committed(store, participant_id, address, decision):
 
 
 async def test_two_workers_racing_announce_each_participant_once(store, clients, redis_url, redis, keys):
-    """50 participants of one conversation, each seen by both workers at once: 50 entries, one each, one target."""
+    """50 participants of one conversation, each processed by both workers: 50 entries, one target."""
     other = Store(clients(redis_url), keys, marker_ttl=MARKER_TTL)
     addresses = [Address("SMS", f"+1415555{number:04}") for number in range(50)]
     results = await asyncio.gather(
@@ -211,7 +216,7 @@ async def test_two_workers_racing_announce_each_participant_once(store, clients,
 
 
 def make_claimed(*names, revision=None, life=60, number=1, **changes):
-    """Return a ledger with an entry that is published once under its names."""
+    """Return a ledger with an entry whose claims have these names."""
     ledger = make_ledger(revision=revision, **changes)
     entry = make_closed(Target.AI_AGENT, f"c{number}")
     ledger.entries.append(entry)
@@ -220,13 +225,13 @@ def make_claimed(*names, revision=None, life=60, number=1, **changes):
 
 
 async def published(redis, keys):
-    """Return the subjects of what was published."""
+    """Return the subjects of the published entries."""
     rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
     return [read_entry(fields[b"event"]).subject for _, fields in rows]
 
 
-async def test_entries_alone_leave_the_revision_as_it_is(store, redis, keys):
-    """Two workers that read the same and only publish do not get in each other's way; one that changes does."""
+async def test_a_commit_of_entries_alone_keeps_the_revision(store, redis, keys):
+    """Two workers that read the same revision and only publish do not conflict; one that changes fields does."""
     await store.commit([make_ledger(status="ACTIVE")])
     before = await read_hash(redis, keys)
     for number in (1, 2):
@@ -242,7 +247,7 @@ async def test_entries_alone_leave_the_revision_as_it_is(store, redis, keys):
 
 
 async def test_a_claimed_entry_is_published_once(store, redis, keys):
-    """What has one name of what was published is left out, with its other names claimed; the rest is committed."""
+    """An entry with a claim that exists is left out and its other claims are made; the rest is committed."""
     first, second = make_claimed("SM1", life=60), make_claimed("SM1", "c1", revision=0, number=2, status="ACTIVE")
     second.entries.append(make_closed(Target.AI_AGENT, "c9"))
     third = make_claimed("c1", revision=1, number=3)
@@ -256,7 +261,7 @@ async def test_a_claimed_entry_is_published_once(store, redis, keys):
     assert 55 <= await redis.ttl(keys.communication(ACCOUNT, CONVERSATION, "SM1")) <= 60
 
 
-async def test_claims_are_a_conversations_own(store, redis, keys):
+async def test_claims_belong_to_one_conversation(store, redis, keys):
     """The same name in another conversation is another communication."""
     other = make_claimed("SM1", number=2)
     other.conversation_id = OTHER
@@ -265,7 +270,7 @@ async def test_claims_are_a_conversations_own(store, redis, keys):
 
 
 async def test_a_commit_that_cannot_publish_claims_nothing(store, redis, keys):
-    """A repetition of what failed is published."""
+    """A retry after the failure publishes the entry."""
     await redis.set(keys.participants(0, Target.AI_AGENT), "no stream", px=60_000)
     with pytest.raises(RedisError, match="WRONGTYPE"):
         await store.commit([make_claimed("SM1")])
@@ -275,15 +280,15 @@ async def test_a_commit_that_cannot_publish_claims_nothing(store, redis, keys):
 
 
 async def test_two_workers_racing_publish_each_communication_once(store, clients, redis_url, redis, keys):
-    """Fifty messages of one conversation, each told to two workers at once: fifty entries, and nobody reads again."""
+    """Fifty messages of one conversation, each given to two workers: fifty entries, and no conflict."""
     other = Store(clients(redis_url), keys, marker_ttl=MARKER_TTL)
     jobs = [one.commit([make_claimed(f"SM{number}", number=number)]) for number in range(50) for one in (store, other)]
     assert await asyncio.gather(*jobs) == [[True]] * 100
     assert sorted(await published(redis, keys)) == sorted(f"c{number}" for number in range(50))
 
 
-async def test_a_repeated_commit_after_a_lost_answer_is_silent(store, redis, keys):
-    """Who does not know whether it was committed reads again, finds the marker, and publishes nothing twice."""
+async def test_a_commit_repeated_after_a_lost_answer_publishes_nothing(store, redis, keys):
+    """A worker that got no answer reads again and finds the participant committed."""
     address = Address("SMS", "+14155550101")
     assert await take_until_committed(store, "p1", address, TO_AI) is Result.JOINED
     assert await take_until_committed(store, "p1", address, TO_AI) is Result.KNOWN
@@ -291,7 +296,7 @@ async def test_a_repeated_commit_after_a_lost_answer_is_silent(store, redis, key
 
 
 async def test_a_commit_stays_in_the_partition_of_its_conversation(redis):
-    """Hash and stream of one conversation share a hash slot, whichever partition it is."""
+    """Hash and stream of one conversation share a hash slot."""
     keys = Keys(partitions=3)
     store = Store(redis, keys, marker_ttl=MARKER_TTL)
     names = [f"conversation-{number}" for number in range(12)]
@@ -306,8 +311,8 @@ async def test_a_commit_stays_in_the_partition_of_its_conversation(redis):
         ]
 
 
-async def test_a_closed_conversation_is_forgotten_sooner(redis, keys):
-    """Nobody comes back to it, so it is not kept for a silence that could end; a shorter marker TTL holds too."""
+async def test_a_closed_conversation_expires_sooner(redis, keys):
+    """No event of it can arrive any more; a shorter marker TTL applies too."""
     for marker_ttl, life in ((180 * 86_400, CLOSED_LIFE), (MARKER_TTL, MARKER_TTL)):
         store = Store(redis, keys, marker_ttl=marker_ttl)
         conversation_id = f"conv_{marker_ttl}"
@@ -321,7 +326,7 @@ async def test_a_closed_conversation_is_forgotten_sooner(redis, keys):
 
 
 async def test_routes_are_read_as_written_and_expire(store, redis, keys):
-    """A route comes back as it is, an unknown one is None, a forgotten one is gone, and each has a TTL."""
+    """A route reads back as written, an unknown or deleted one is None, and each has a TTL."""
     route = Route("c1", "p1", "CUSTOMER", 123)
     pair = pair_of("conf", Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
     await store.write_routes([(ACCOUNT, pair, route), (ACCOUNT, "other", route)])
@@ -334,8 +339,8 @@ async def test_routes_are_read_as_written_and_expire(store, redis, keys):
     assert await store.read_routes([]) == []
 
 
-async def test_a_pair_tells_channels_and_both_sides_apart_but_not_spellings():
-    """The name of a route is equal for equal addresses however they are written, and different otherwise."""
+async def test_a_pair_has_one_name_in_every_notation():
+    """The name differs by configuration, channel and side, not by how the addresses are written."""
     one = pair_of("conf", Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
     assert one == pair_of("conf", Address("SMS", "+1 (415) 555-0101"), Address("SMS", "+1 555 765 0001"))
     others = [
@@ -346,36 +351,36 @@ async def test_a_pair_tells_channels_and_both_sides_apart_but_not_spellings():
     assert len({one, *others}) == 4
 
 
-async def test_own_addresses_and_callback_time_are_the_accounts(store, redis, keys):
-    """Own addresses stay, the time of the last callback expires, and other accounts see neither."""
+async def test_own_addresses_and_callback_time_belong_to_one_account(store, redis, keys):
+    """Own addresses stay, the time of the last callback expires, and other accounts have neither."""
     assert await store.read_account(ACCOUNT) == ({}, 0)
     desk, inbox = Address("SMS", "+15557650001"), Address("EMAIL", "Desk@Example.com")
     await store.add_own_addresses(ACCOUNT, [desk, inbox])
     await store.add_own_addresses(ACCOUNT, [desk])
     await store.add_own_addresses(ACCOUNT, [])
     await store.write_callback_time(ACCOUNT, 42)
-    own, told = await store.read_account(ACCOUNT)
-    assert (own.keys(), told) == ({desk.key, inbox.key}, 42)
+    own, callbacks_seen_at = await store.read_account(ACCOUNT)
+    assert (own.keys(), callbacks_seen_at) == ({desk.key, inbox.key}, 42)
     assert own[desk.key] >= own[inbox.key] > 1_700_000_000_000
-    assert await store.read_account("AC2") == ({}, 0)
+    assert await store.read_account(OTHER_ACCOUNT) == ({}, 0)
     assert await redis.ttl(keys.callbacks(ACCOUNT)) > 0
 
 
-async def test_of_too_many_own_addresses_the_newest_stay(store, redis, keys, monkeypatch):
-    """Who takes mails for a whole domain has as many as strangers think of; the one in use is not pushed out."""
+async def test_of_too_many_own_addresses_the_latest_stay(store, redis, keys, monkeypatch):
+    """An account that receives mail for a whole domain has many; one that is in use is not dropped."""
     monkeypatch.setattr("router.streams.store.ledgers.MAX_OWN_ADDRESSES", 3)
     used = Address("EMAIL", "desk@example.com")
     for number in range(10):
         await store.add_own_addresses(ACCOUNT, [Address("EMAIL", f"x{number}@example.com")])
-        await redis.zadd(keys.own_addresses(ACCOUNT), {used.key: 2e12})  # a day in which it was used
+        await redis.zadd(keys.own_addresses(ACCOUNT), {used.key: 2e12})  # it is used again
     own, _ = await store.read_account(ACCOUNT)
     assert own.keys() == {used.key, "EMAIL|x8@example.com", "EMAIL|x9@example.com"}
 
 
-async def test_who_creates_a_participant_is_seen_by_others_until_it_is_done(store, redis, keys):
-    """The note is of one account and address, is gone when the creation has ended, and expires if it never does."""
+async def test_a_creation_is_visible_to_other_workers_until_it_ends(store, redis, keys):
+    """Its note is for one account and address, is removed when the creation ends, and expires if it never does."""
     one, other = Address("SMS", "+14155550101"), Address("SMS", "+14155550102")
-    wanted = [(ACCOUNT, [other.key]), (ACCOUNT, []), (ACCOUNT, [other.key, one.key]), ("AC2", [one.key])]
+    wanted = [(ACCOUNT, [other.key]), (ACCOUNT, []), (ACCOUNT, [other.key, one.key]), (OTHER_ACCOUNT, [one.key])]
     assert await store.are_being_created(wanted) == [False] * 4
     assert await store.are_being_created([]) == []
     await store.begin_creating(ACCOUNT, one)

@@ -1,4 +1,4 @@
-"""The order of sweeps and their budget: noted by commits, claimed by one, bounded, and shared by all workers."""
+"""The order of sweeps and their budget: noted by commits, claimed by one worker, bounded, shared by all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from router.core.ledger.ledger import Ledger
 from router.streams.client.connection import RedisError
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import LEASE, NOTED, QUIET, REST, Pace, Recent
-from tests.core.builders import ACCOUNT
+from tests.support.accounts import ACCOUNT
 
 pytestmark = pytest.mark.real
 
@@ -20,7 +20,7 @@ WINDOW = 3600
 
 
 class Time:
-    """A clock in µs that tests move by seconds."""
+    """A clock in µs that a test moves by seconds."""
 
     def __init__(self):
         self.millis = NOW
@@ -61,8 +61,8 @@ async def take_name(recent, partition=0):
     return claim and claim.conversation_id
 
 
-async def test_event_is_due_after_a_moment(recent, note, time):
-    """A conversation is due QUIET after its first event, and no earlier."""
+async def test_a_conversation_is_due_after_its_first_event(recent, note, time):
+    """QUIET seconds after it, and no earlier."""
     await note("c1")
     time.advance(QUIET - 1)
     assert await recent.take(0) is None
@@ -72,8 +72,8 @@ async def test_event_is_due_after_a_moment(recent, note, time):
     assert (claim.active_at, claim.due_at) == (NOW, NOW + QUIET * 1000)
 
 
-async def test_later_events_neither_hasten_nor_delay_it(recent, note, time):
-    """Whoever talks all the time is swept all the same; only the last event moves."""
+async def test_later_events_do_not_move_the_sweep(recent, note, time):
+    """A conversation with constant events is swept too; only the time of its last event moves."""
     for number in range(3):
         await note("c1", day=str(number))
         time.advance(NOTED)
@@ -81,8 +81,8 @@ async def test_later_events_neither_hasten_nor_delay_it(recent, note, time):
     assert (claim.active_at, claim.due_at) == (NOW + 60_000, NOW + QUIET * 1000)
 
 
-async def test_who_talks_a_lot_is_noted_now_and_then(redis, keys, recent, note, time):
-    """Within NOTED seconds one process notes a conversation once; another process does so by itself."""
+async def test_a_process_notes_a_conversation_once_within_noted_seconds(redis, keys, recent, note, time):
+    """Another process does so independently."""
     await note("c1")
     time.advance(NOTED - 1)
     await note("c1", day="1")
@@ -94,8 +94,8 @@ async def test_who_talks_a_lot_is_noted_now_and_then(redis, keys, recent, note, 
     assert await redis.zscore(keys.active(0), f"{ACCOUNT} c1") == NOW + (NOTED - 1) * 1000
 
 
-async def test_doubt_hastens_the_sweep(redis, keys, recent, note, time):
-    """Where somebody is in doubt the conversation is swept as soon as a new one, and never later than it was to be."""
+async def test_a_doubtful_event_brings_the_sweep_forward(redis, keys, recent, note, time):
+    """The conversation is swept as soon as a new one, and never later than it was due."""
     await note("c1")
     time.advance(QUIET)
     await recent.put_back(await recent.take(0), REST)
@@ -109,8 +109,8 @@ async def test_doubt_hastens_the_sweep(redis, keys, recent, note, time):
     assert await take_name(recent) == "c1"
 
 
-async def test_what_this_process_remembers_is_bounded(redis, keys, time):
-    """Its memory of what it has noted has no more names than the sets may have."""
+async def test_the_memory_of_noted_conversations_is_bounded(redis, keys, time):
+    """A process remembers no more names than the sets may have."""
     recent = Recent(redis, keys, window=WINDOW, most=3, clock=time)
     assert all(recent.note(ACCOUNT, f"c{number}") for number in range(10))
     assert len(recent._noted) <= 3
@@ -118,8 +118,8 @@ async def test_what_this_process_remembers_is_bounded(redis, keys, time):
 
 
 @pytest.mark.parametrize("failure", ["lost race", "error"])
-async def test_commit_that_fails_is_noted_when_it_is_repeated(redis, keys, recent, failure):
-    """Whatever becomes of a commit, the one that succeeds notes its conversation."""
+async def test_a_commit_that_fails_is_noted_when_it_is_repeated(redis, keys, recent, failure):
+    """However a commit fails, the one that succeeds notes its conversation."""
     store = Store(redis, keys, marker_ttl=5_000, recent=recent)
     ledger = Ledger("router", ACCOUNT, "c1", {"rev": "7"} if failure == "lost race" else {})
     ledger.put("status", "ACTIVE")
@@ -136,8 +136,8 @@ async def test_commit_that_fails_is_noted_when_it_is_repeated(redis, keys, recen
     assert await redis.zcard(keys.active(0)) == 1
 
 
-async def test_commit_that_loses_notes_nothing(redis, keys, recent):
-    """An event that is not committed has not happened yet."""
+async def test_a_commit_that_loses_the_race_notes_nothing(redis, keys, recent):
+    """An event that is not committed does not count."""
     store = Store(redis, keys, marker_ttl=5_000, recent=recent)
     late = Ledger("router", ACCOUNT, "c1", {"rev": "7"})
     late.put("status", "ACTIVE")
@@ -145,16 +145,16 @@ async def test_commit_that_loses_notes_nothing(redis, keys, recent):
     assert not await redis.exists(keys.active(0), keys.sweeps(0))
 
 
-async def test_store_without_it_notes_nothing(redis, keys):
-    """Whoever does not reconcile writes nothing for it."""
+async def test_a_store_without_recent_notes_nothing(redis, keys):
+    """A process that does not reconcile writes nothing for it."""
     ledger = Ledger("router", ACCOUNT, "c1", {})
     ledger.put("status", "ACTIVE")
     assert await Store(redis, keys, marker_ttl=5_000).commit([ledger]) == [True]
     assert not await redis.exists(keys.active(0), keys.sweeps(0))
 
 
-async def test_longest_due_first(recent, note, time):
-    """Who has waited longest is next, whatever the order of names."""
+async def test_the_longest_due_conversation_is_claimed_first(recent, note, time):
+    """Whatever the order of names."""
     for name in ("c3", "c1", "c2"):
         await note(name)
         time.advance(1)
@@ -162,8 +162,8 @@ async def test_longest_due_first(recent, note, time):
     assert [await take_name(recent) for _ in range(4)] == ["c3", "c1", "c2", None]
 
 
-async def test_claims_of_several_workers(redis, keys, recent, note, time):
-    """Many at once: each conversation is claimed by one of them."""
+async def test_concurrent_workers_claim_each_conversation_once(redis, keys, recent, note, time):
+    """Thirty claims at once for twenty conversations: each is claimed by one worker."""
     others = [Recent(redis, keys, window=WINDOW, clock=time) for _ in range(5)]
     for number in range(20):
         await note(f"c{number}")
@@ -172,8 +172,8 @@ async def test_claims_of_several_workers(redis, keys, recent, note, time):
     assert sorted(filter(None, taken)) == sorted(f"c{number}" for number in range(20))
 
 
-async def test_claim_of_a_dead_worker_ends(recent, note, time):
-    """A sweep that is never ended is another's after LEASE, and what the first says then changes nothing."""
+async def test_the_claim_of_a_dead_worker_ends(recent, note, time):
+    """After LEASE another worker gets the sweep, and the first one can no longer end it."""
     await note("c1")
     time.advance(QUIET)
     first = await recent.take(0)
@@ -188,8 +188,8 @@ async def test_claim_of_a_dead_worker_ends(recent, note, time):
     assert await take_name(recent) == "c1"
 
 
-async def test_put_back(recent, note, time):
-    """It is due again when it was said to be."""
+async def test_a_sweep_that_is_put_back_is_due_again_after_the_delay(recent, note, time):
+    """And no earlier."""
     await note("c1")
     time.advance(QUIET)
     await recent.put_back(await recent.take(0), REST)
@@ -200,8 +200,8 @@ async def test_put_back(recent, note, time):
 
 
 @pytest.mark.parametrize(("is_final", "again"), [(False, "c1"), (True, None)], ids=["over", "closed"])
-async def test_event_while_it_is_forgotten(recent, note, time, is_final, again):
-    """What is out of the window stays for an event that came meanwhile; what has closed does not."""
+async def test_an_event_since_the_claim_keeps_a_conversation_that_has_not_closed(recent, note, time, is_final, again):
+    """Its sweeps were to end because it was outside the window; a closed conversation is dropped for good."""
     await note("c1")
     time.advance(WINDOW + QUIET + 1)
     claim = await recent.take(0)
@@ -212,8 +212,8 @@ async def test_event_while_it_is_forgotten(recent, note, time, is_final, again):
     assert await take_name(recent) == again
 
 
-async def test_forgotten_conversation_begins_anew(recent, note, time):
-    """An event after it was forgotten is like the first."""
+async def test_a_dropped_conversation_starts_anew(recent, note, time):
+    """Its next event counts as its first."""
     await note("c1")
     time.advance(QUIET)
     await recent.forget(await recent.take(0))
@@ -224,8 +224,8 @@ async def test_forgotten_conversation_begins_anew(recent, note, time):
     assert await take_name(recent) == "c1"
 
 
-async def test_late(recent, note, time):
-    """Waiting longer than two sweeps are apart is late: the budget does not suffice."""
+async def test_a_sweep_overdue_by_more_than_rest_is_late(recent, note, time):
+    """Then the budget is too small."""
     await note("c1")
     time.advance(QUIET + REST)
     claim = await recent.take(0)
@@ -234,8 +234,8 @@ async def test_late(recent, note, time):
     assert recent.is_late(claim)
 
 
-async def test_bounded(redis, keys, note, time):
-    """Of too many the longest quiet ones are forgotten, in both sets."""
+async def test_the_sets_are_bounded_in_number(redis, keys, note, time):
+    """Of too many conversations the longest inactive ones are dropped, from both sets."""
     recent = Recent(redis, keys, window=WINDOW, most=3, clock=time)
     for number in range(10):
         await note(f"c{number}")
@@ -245,15 +245,15 @@ async def test_bounded(redis, keys, note, time):
     assert await redis.zcard(keys.active(0)) == await redis.zcard(keys.sweeps(0)) == 3
 
 
-async def test_bounded_by_time(redis, keys, recent, note):
-    """Both sets expire when nobody writes any more."""
+async def test_the_sets_expire(redis, keys, recent, note):
+    """Both have a TTL, which every write renews."""
     await note("c1")
     for key in (keys.active(0), keys.sweeps(0)):
         assert WINDOW < await redis.ttl(key) <= 2 * WINDOW + REST + LEASE
 
 
-async def test_partitions(redis, time):
-    """A conversation is noted in its own partition, in the slot of its commit."""
+async def test_a_conversation_is_noted_in_its_own_partition(redis, time):
+    """It is the slot of its commit."""
     keys = Keys("router", 7)
     recent = Recent(redis, keys, window=WINDOW, clock=time)
     ledger = Ledger("router", ACCOUNT, "conv_1", {})
@@ -265,16 +265,16 @@ async def test_partitions(redis, time):
     assert found.count(None) == 6
 
 
-async def test_wrong_type_is_an_error(redis, keys, recent):
-    """What is no sorted set at the key is said, not hidden."""
+async def test_a_key_of_another_type_is_an_error(redis, keys, recent):
+    """It is raised, not hidden."""
     await redis.set(keys.active(0), "x", ex=60)
     with pytest.raises(RedisError, match="WRONGTYPE"):
         await recent.take(0)
 
 
 @pytest.mark.parametrize("calls", [1, 7, 60])
-async def test_pace_is_that_of_all(redis, keys, time, calls):
-    """Four workers that ask as often as they like make so many calls in every minute, and no fewer."""
+async def test_all_workers_share_one_pace(redis, keys, time, calls):
+    """Four workers that ask as often as they like make `calls` calls in every minute, and hardly fewer."""
     workers = [Pace(redis, keys, calls=calls, clock=time) for _ in range(4)]
     made, begun, step = [], time.millis, 60 / calls / 3
     while time.millis < begun + 120_000:
@@ -284,8 +284,8 @@ async def test_pace_is_that_of_all(redis, keys, time, calls):
     assert len(made) >= 2 * calls * 0.7
 
 
-async def test_pace_says_how_long_to_wait(redis, keys, time):
-    """Whoever waits as long as is said gets the next call; nothing is saved up meanwhile."""
+async def test_pace_returns_the_time_to_wait(redis, keys, time):
+    """After that wait the next call may be made; unused calls are not saved up."""
     pace = Pace(redis, keys, calls=30, clock=time)
     assert await pace.take() == 0
     assert await pace.take() == 2
@@ -296,8 +296,8 @@ async def test_pace_says_how_long_to_wait(redis, keys, time):
     assert await pace.take() == 0
 
 
-async def test_pace_with_a_clock_that_is_ahead(redis, keys, time):
-    """A worker whose clock is ahead makes the others wait, but no more calls are made, and nobody waits for ever."""
+async def test_a_clock_that_is_ahead_slows_the_pace_for_a_limited_time(redis, keys, time):
+    """The other workers wait, no more calls are made, and the wait is bounded."""
     ahead = Time()
     ahead.advance(86_400)
     pace, hasty = Pace(redis, keys, calls=60, clock=time), Pace(redis, keys, calls=60, clock=ahead)

@@ -1,18 +1,19 @@
-"""Turns: each inbound entry knows the one before it of its subject, and waits for it, whichever worker has it."""
+"""The order of a subject: each inbound entry names its predecessor and waits for it, whichever worker has that."""
 
 from __future__ import annotations
 
 import pytest
 
 from router.core.keys import RESOLVER, Keys
-from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.consuming.groups import ensure_group
 from router.streams.consuming.window import HELD_PER_SLOT
-from router.streams.delivery import Delivery, Done, Later
+from router.streams.delivery import Delivery, Done, Later, Limits
 from router.streams.store import append
 from router.streams.store.append import Appender
 from router.streams.store.subject_order import SubjectOrder
+from tests.streams.bench import make_consumer
 from tests.streams.store.test_append import make_fields
+from tests.support.accounts import OTHER_ACCOUNT
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.real, pytest.mark.promise(3)]
@@ -22,7 +23,7 @@ LIMITS = Limits(window=1, batch=5, heartbeat_ttl=0.4, grace=2)
 
 @pytest.fixture
 async def enter(redis, keys, stream):
-    """Return a function that appends webhooks of a subject and gives their entry ids."""
+    """Return a function that appends webhooks of a subject and returns their entry ids."""
     appender = Appender(redis, keys)
     await ensure_group(redis, stream.key, RESOLVER)
     number = iter(range(10_000))
@@ -35,98 +36,99 @@ async def enter(redis, keys, stream):
     return run
 
 
-async def after(redis, stream, entry_id):
+async def predecessor(redis, stream, entry_id):
+    """Return the id in an entry's field `after`, empty if it has none."""
     [(_, fields)] = await redis.xrange(stream.key, min=entry_id, max=entry_id)
     return fields.get(b"after", b"").decode()
 
 
 async def read(redis, stream, consumer, count):
-    """What a consumer reads of the group, as deliveries."""
+    """Read as a consumer of the group; returns deliveries."""
     [[_, rows]] = await redis.xreadgroup(RESOLVER, consumer, {stream.key: ">"}, count=count)
     return [Delivery(stream, entry_id.decode(), fields) for entry_id, fields in rows]
 
 
 async def test_an_entry_names_the_one_before_it_of_its_subject(enter, redis, stream):
-    """The first of a subject names none; subjects and accounts are apart."""
+    """The first of a subject names none; equal subjects of two accounts are different subjects."""
     (first,) = await enter("S")
     (other,) = await enter("T")
-    (foreign,) = await enter("S", account_id="AC2")
+    (foreign,) = await enter("S", account_id=OTHER_ACCOUNT)
     (second,) = await enter("S")
-    found = [await after(redis, stream, entry_id) for entry_id in (first, other, foreign, second)]
+    found = [await predecessor(redis, stream, entry_id) for entry_id in (first, other, foreign, second)]
     assert found == ["", "", "", first]
 
 
-async def test_a_duplicate_is_nobodys_predecessor(enter, redis, keys, stream):
-    """Only what is in the stream is named."""
+async def test_a_duplicate_is_not_a_predecessor(enter, redis, keys, stream):
+    """Only entries in the stream are named."""
     (first,) = await enter("S")
     assert not await Appender(redis, keys).append(make_fields("k0", subject="S"))
     (second,) = await enter("S")
-    assert await after(redis, stream, second) == first
+    assert await predecessor(redis, stream, second) == first
 
 
 async def test_the_latest_entry_is_forgotten_after_a_day(enter, redis, keys):
-    """The key that chains a subject expires."""
+    """The key that links the entries of a subject expires."""
     await enter("S")
     ttl = await redis.ttl(keys.latest(0, make_fields().account_id, "S"))
     assert append.LATEST_LIFE - 60 <= ttl <= append.LATEST_LIFE
 
 
-async def test_what_another_consumer_works_on_comes_first(enter, redis, stream):
-    """A later entry waits for as long as the earlier one is pending anywhere, and for no other subject."""
+async def test_an_entry_waits_while_its_predecessor_is_pending_elsewhere(enter, redis, stream):
+    """It waits for no other subject, and a predecessor in the same batch does not count."""
     await enter("S")
     await enter("T")
     theirs = await read(redis, stream, "them", 2)
     mine = await enter("S", 2)
     (free,) = await enter("U")
     ours = await read(redis, stream, "us", 3)
-    turns = SubjectOrder(redis, RESOLVER)
-    assert await turns.waiting(ours) == {mine[0]}  # the second waits for the first, which is here
-    assert await turns.waiting(ours[1:]) == {mine[1]}
-    assert await turns.waiting([one for one in ours if one.entry_id == free]) == set()
+    order = SubjectOrder(redis, RESOLVER)
+    assert await order.waiting(ours) == {mine[0]}  # the second waits for the first, which is in the batch
+    assert await order.waiting(ours[1:]) == {mine[1]}
+    assert await order.waiting([one for one in ours if one.entry_id == free]) == set()
     await redis.xack(stream.key, RESOLVER, theirs[0].entry_id)
-    assert await turns.waiting(ours) == set()
+    assert await order.waiting(ours) == set()
 
 
-async def test_nothing_is_asked_where_there_is_no_predecessor(enter, redis, redis_url, stream, clients):
-    """First entries, and those whose predecessor is in the same batch, cost no round trip."""
+async def test_entries_without_a_predecessor_cost_no_round_trip(enter, redis, stream, clients):
+    """Nor do entries whose predecessor is in the same batch."""
     await enter("S", 3)
     ours = await read(redis, stream, "us", 3)
-    gone = clients("redis://127.0.0.1:1/0")
-    assert await SubjectOrder(gone, RESOLVER).waiting(ours) == set()
+    nowhere = clients("redis://127.0.0.1:1/0")
+    assert await SubjectOrder(nowhere, RESOLVER).waiting(ours) == set()
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"no id", b""], ids=repr)
-async def test_a_predecessor_that_is_no_id_holds_up_nobody(redis, stream, name):
-    """Whoever writes into the stream by hand stops nothing."""
+async def test_an_invalid_predecessor_is_not_waited_for(redis, stream, name):
+    """An entry that was written by hand holds up nothing."""
     await ensure_group(redis, stream.key, RESOLVER)
     assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
 
 
-async def test_without_its_group_nothing_waits(redis, stream):
-    """A lost group delivers everything again, in the order of the stream."""
+async def test_without_its_group_no_entry_waits(redis, stream):
+    """A group that was lost is delivered everything again, in the order of the stream."""
     assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
 
 
 class Ordered:
-    """Consumers whose attempts wait for their turn and tell in which order they were done."""
+    """Consumers whose attempts wait for their predecessors; `done` has the entries in the order of completion."""
 
     def __init__(self, redis, url, stream):
         self.redis, self.url, self.stream = redis, url, stream
-        self.turns = SubjectOrder(redis, RESOLVER)
+        self.order = SubjectOrder(redis, RESOLVER)
         self.done = []
 
     async def attempt(self, delivery):
-        if await self.turns.waiting([delivery]):
-            return Later("it is not its turn", 0.01, is_usual=True, is_queued=True, longest=0.5)
+        if await self.order.waiting([delivery]):
+            return Later("its predecessor is pending", 0.01, is_usual=True, is_queued=True, longest=0.5)
         self.done.append(delivery.entry_id)
         return Done()
 
     def make(self):
-        return StreamConsumer(
-            redis=self.redis,
-            url=self.url,
-            keys=Keys(),
-            streams=[self.stream],
+        return make_consumer(
+            self.redis,
+            self.url,
+            Keys(),
+            [self.stream],
             group=RESOLVER,
             limits=LIMITS,
             attempt=self.attempt,
@@ -135,8 +137,8 @@ class Ordered:
 
 
 @pytest.mark.parametrize("subjects", [1, 7])
-async def test_a_full_window_of_successors_does_not_wait_for_ever(enter, redis, redis_url, stream, subjects):
-    """Two dead consumers hold what a crowded survivor waits for; it lets go, takes over, and order is kept."""
+async def test_a_window_full_of_successors_releases_them_and_goes_on(enter, redis, redis_url, stream, subjects):
+    """Two dead consumers have the predecessors: the survivor releases entries, claims theirs, and keeps the order."""
     bound = LIMITS.window * HELD_PER_SLOT
     ids = []
     for number in range(3 * bound):
@@ -153,7 +155,7 @@ async def test_a_full_window_of_successors_does_not_wait_for_ever(enter, redis, 
 
 
 async def test_several_consumers_keep_the_order_of_each_subject(enter, redis, redis_url, stream):
-    """Three consumers, small batches: what is done last of a subject is what came last."""
+    """Three consumers with small batches complete the entries of each subject in the order of the stream."""
     ids = []
     for number in range(90):
         ids += await enter(f"S{number % 3}")

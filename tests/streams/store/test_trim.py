@@ -1,4 +1,4 @@
-"""Trimming: only what every group has finished with and what is older than the retention."""
+"""Trimming: only entries that every group has finished and that are older than the retention."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.real
 
 NOW = 10_000_000  # milliseconds
-#: Approximate trimming drops whole nodes of the stream only: tests that must see something go use many entries.
+#: Approximate trimming removes whole nodes of the stream only, so tests that need a removal use many entries.
 NODE = 100
 
 
@@ -41,8 +41,8 @@ async def read(redis, stream, group, count):
         await redis.xreadgroup(group, "me", {stream.key: ">"}, count=count)
 
 
-async def test_what_all_groups_have_finished_with_goes(redis, keys, stream):
-    """Read and acknowledged by everybody: whole nodes of it are dropped, and nothing newer."""
+async def test_entries_that_every_group_has_finished_are_removed(redis, keys, stream):
+    """Whole nodes of acknowledged entries are removed, and nothing newer."""
     await fill(redis, stream, 10 * NODE)
     for group in ("one", "two"):
         await redis.xgroup_create(stream.key, group, id="0")
@@ -54,8 +54,8 @@ async def test_what_all_groups_have_finished_with_goes(redis, keys, stream):
     assert await redis.xlen(stream.key) == 10 * NODE - dropped
 
 
-async def test_a_pending_entry_keeps_itself_and_all_that_is_newer(redis, keys, stream):
-    """One entry that one group has not acknowledged holds the trimming there."""
+async def test_a_pending_entry_holds_itself_and_everything_newer(redis, keys, stream):
+    """One unacknowledged entry of one group stops the trimming there."""
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "one", id="0")
     await read(redis, stream, "one", 10 * NODE)
@@ -66,8 +66,8 @@ async def test_a_pending_entry_keeps_itself_and_all_that_is_newer(redis, keys, s
     assert left[-1] == 10 * NODE
 
 
-async def test_a_group_that_has_read_nothing_keeps_everything(redis, keys, stream):
-    """Unread entries stay, even if another group has finished with them."""
+async def test_a_group_that_has_read_nothing_holds_everything(redis, keys, stream):
+    """Unread entries stay, even if another group has finished them."""
     await fill(redis, stream, 5 * NODE)
     await redis.xgroup_create(stream.key, "fast", id="$")
     await redis.xgroup_create(stream.key, "late", id="0")
@@ -76,7 +76,7 @@ async def test_a_group_that_has_read_nothing_keeps_everything(redis, keys, strea
 
 
 async def test_finished_entries_are_kept_for_the_retention(redis, keys, stream):
-    """What is younger than the retention stays although nobody needs it."""
+    """Younger entries stay although no group needs them."""
     await fill(redis, stream, 10 * NODE, at=NOW - 1_000 * 1_000, step=1_000)  # one a second, up to now
     await redis.xgroup_create(stream.key, "one", id="$")
     dropped = await make_trimmer(redis, keys, retention=600).trim(stream.key)
@@ -85,24 +85,24 @@ async def test_finished_entries_are_kept_for_the_retention(redis, keys, stream):
     assert await make_trimmer(redis, keys, retention=NOW).trim(stream.key) == 0
 
 
-async def test_as_much_goes_in_one_round_as_came_since_the_last(redis, keys, stream, monkeypatch):
-    """Redis drops only so many entries at once: a round takes as many steps as it needs, or busy streams would grow."""
+async def test_a_round_takes_as_many_steps_as_it_needs(redis, keys, stream, monkeypatch):
+    """Redis removes only so many entries at once; with one step a round, busy streams would grow."""
     monkeypatch.setattr(trim, "STEP", NODE)
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "one", id="$")
     assert await make_trimmer(redis, keys).trim(stream.key) >= 9 * NODE
 
 
-async def test_one_step_of_a_round_is_no_longer_than_redis_itself_would_allow(redis, keys, stream):
-    """Without a limit of ours the server stops after 10,000 entries and says nothing: a fact that the steps rest on."""
+async def test_redis_itself_stops_trimming_after_one_step(redis, keys, stream):
+    """Without LIMIT the server stops after 10,000 entries without saying so, which is why rounds have steps."""
     await fill(redis, stream, 11_000)
     await redis.xgroup_create(stream.key, "one", id="$")
     assert await redis.xtrim(stream.key, minid="11001-0", approximate=True) <= trim.STEP
     assert await redis.xlen(stream.key) > NODE
 
 
-async def test_above_its_length_what_everybody_has_finished_with_goes_before_its_time(redis, keys, stream):
-    """However long the retention is, a stream of finished entries is as long as was set, and keeps the newest."""
+async def test_above_its_maximum_length_finished_entries_are_removed_early(redis, keys, stream):
+    """However long the retention is, a stream of finished entries keeps the maximum, its newest ones."""
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "one", id="$")
     await make_trimmer(redis, keys, retention=NOW, most=4 * NODE).trim(stream.key)
@@ -111,8 +111,8 @@ async def test_above_its_length_what_everybody_has_finished_with_goes_before_its
     assert left[-1] == 10 * NODE
 
 
-async def test_no_length_drops_what_somebody_needs(redis, keys, stream):
-    """Unread and pending entries stay, were they ten times as many as a stream shall hold."""
+async def test_no_maximum_length_removes_entries_that_a_group_needs(redis, keys, stream):
+    """Unread and pending entries stay, even ten times the maximum."""
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "one", id="0")
     await read(redis, stream, "one", 2 * NODE)
@@ -122,8 +122,8 @@ async def test_no_length_drops_what_somebody_needs(redis, keys, stream):
     assert await redis.xlen(stream.key) >= 9 * NODE
 
 
-async def test_a_group_that_is_created_later_or_set_back_keeps_what_is_there(redis, keys, stream):
-    """Whoever comes to read from the beginning gets all that the stream still held when it came."""
+async def test_a_group_that_is_created_later_or_set_back_holds_the_rest(redis, keys, stream):
+    """It can read from the beginning everything that the stream still held at that time."""
     await fill(redis, stream, 10 * NODE)
     await redis.xgroup_create(stream.key, "ours", id="$")
     await make_trimmer(redis, keys, most=5 * NODE).trim(stream.key)
@@ -137,8 +137,8 @@ async def test_a_group_that_is_created_later_or_set_back_keeps_what_is_there(red
     assert await ids(redis, stream) == there
 
 
-async def test_ids_are_compared_as_what_they_are(redis, keys, stream):
-    """The second half of an id has more digits than a number of the script could hold."""
+async def test_ids_are_compared_with_all_their_digits(redis, keys, stream):
+    """The second half of an id may have more digits than a Lua number can hold."""
     await redis.xadd(stream.key, {"n": 1}, id="5-18446744073709551613")
     await redis.xadd(stream.key, {"n": 2}, id="5-18446744073709551614")
     await redis.xgroup_create(stream.key, "one", id="5-18446744073709551614")
@@ -149,45 +149,43 @@ async def test_ids_are_compared_as_what_they_are(redis, keys, stream):
 
 
 @pytest.mark.parametrize(
-    ("limits", "is_told"),
+    ("limits", "is_logged"),
     [
         pytest.param({"retention": 0}, True, id="late"),
         pytest.param({"retention": NOW, "most": 2 * NODE}, True, id="too-long"),
         pytest.param({"retention": NOW, "most": 20 * NODE}, False, id="neither"),
     ],
 )
-async def test_a_group_that_never_reads_is_named_once(redis, keys, stream, lines, limits, is_told):
-    """What it holds is older than the retention, or more than the stream shall hold: one line, until another group."""
+async def test_a_group_that_never_reads_is_logged_once(redis, keys, stream, lines, limits, is_logged):
+    """If what it holds is older than the retention or exceeds the maximum: one line, until another group does."""
     await fill(redis, stream, 5 * NODE)
     await redis.xgroup_create(stream.key, "forgotten", id="0")
     await redis.xgroup_create(stream.key, "ours", id="$")
     trimmer = make_trimmer(redis, keys, **limits)
     for _ in range(3):
         await trimmer.trim(stream.key)
-    told = [line for line in lines if line["event"] == "trim.held"]
-    assert [(line["group"], line["entries"], line["oldest"]) for line in told] == (
-        [("forgotten", 5 * NODE, "1-0")] if is_told else []
-    )
+    found = [(line["group"], line["entries"], line["oldest"]) for line in lines("trim.held")]
+    assert found == ([("forgotten", 5 * NODE, "1-0")] if is_logged else [])
 
 
-async def test_who_is_still_at_work_on_something_new_is_not_named(redis, keys, stream, lines):
-    """With no retention at all an entry that is being worked on is nobody's fault."""
+async def test_a_group_that_works_on_recent_entries_is_not_logged(redis, keys, stream, lines):
+    """Even without any retention."""
     await fill(redis, stream, 5, at=NOW - 1_000)
     await redis.xgroup_create(stream.key, "ours", id="0")
     await read(redis, stream, "ours", 5)
     await make_trimmer(redis, keys).trim(stream.key)
-    assert not [line for line in lines if line["event"] == "trim.held"]
+    assert not lines("trim.held")
 
 
 async def test_a_stream_without_groups_is_left_alone(redis, keys, stream):
-    """Somebody may still come to read it from the beginning."""
+    """A group may still be created to read it from the beginning."""
     await fill(redis, stream, 5 * NODE)
     assert await make_trimmer(redis, keys).trim(stream.key) == 0
     assert await redis.xlen(stream.key) == 5 * NODE
 
 
-async def test_a_stream_that_does_not_exist_is_no_problem(redis, keys, stream):
-    """There is nothing to trim, and nothing is created."""
+async def test_a_stream_that_does_not_exist_is_not_created(redis, keys, stream):
+    """There is nothing to trim."""
     assert await make_trimmer(redis, keys).trim(stream.key) == 0
     assert not await redis.exists(stream.key)
 
@@ -199,9 +197,8 @@ group_states = st.lists(
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=group_states, retention=st.integers(0, 400), most=st.sampled_from([0, 1, 100, 250, 1000]))
-async def test_nothing_that_anybody_needs_is_ever_dropped(redis_url, keys, stream, clients, groups, retention, most):
-    """Wherever the groups are: all that is pending or unread is still there after trimming, and within the length
-    all that is young."""
+async def test_no_entry_that_a_group_needs_is_ever_removed(redis_url, keys, stream, clients, groups, retention, most):
+    """Wherever the groups are, pending and unread entries stay, and within the maximum length recent ones too."""
     redis = clients(redis_url)
     await redis.delete(stream.key)
     await fill(redis, stream, 300)
@@ -220,8 +217,8 @@ async def test_nothing_that_anybody_needs_is_ever_dropped(redis_url, keys, strea
     await redis.delete(stream.key)
 
 
-async def test_rounds_go_on_after_a_failure_and_take_every_stream(redis, monkeypatch, lines):
-    """A stream that cannot be trimmed is logged; the others of all partitions get their turn, again and again."""
+async def test_rounds_go_on_after_a_failure_and_cover_every_stream(redis, monkeypatch, lines):
+    """A stream that cannot be trimmed is logged; the streams of all partitions are trimmed in every round."""
     monkeypatch.setattr(trim, "PAUSE", 0.01)
     keys = Keys(partitions=2)
     trimmer, seen = make_trimmer(redis, keys), []
@@ -240,4 +237,4 @@ async def test_rounds_go_on_after_a_failure_and_take_every_stream(redis, monkeyp
         for number in (0, 1)
         for stream in (keys.inbound(number), *(keys.participants(number, name) for name in ("ai-agent", "human-agent")))
     }
-    assert {line["stream"] for line in lines if line["event"] == "trim.failed"} == {keys.inbound(0)}
+    assert {line["stream"] for line in lines("trim.failed")} == {keys.inbound(0)}

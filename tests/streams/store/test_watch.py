@@ -1,4 +1,4 @@
-"""Watching from outside: from a position on, without taking anything from anybody."""
+"""Watching the participants streams from a position on, without a consumer group."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from router.core.entries import EntryCause, EntryConversation, EntryParticipant,
 from router.core.keys import Keys, Target
 from router.streams.store import watch as module
 from router.streams.store.watch import find_joined, last_ids, participant_streams, watch
+from tests.support.accounts import ACCOUNT
 from tests.support.entries import fields_of, make_entry
 
 pytestmark = pytest.mark.real
@@ -20,12 +21,12 @@ def make(participant_id, *, target="ai-agent", address="+14155550101", channel="
     data = model(
         target=target,
         reason="default",
-        account_id="AC1",
+        account_id=ACCOUNT,
         conversation=EntryConversation(id="c1"),
         cause=EntryCause(source="s", event_type="t", idempotency_key="k", received_at="2026-01-07T12:00:00Z"),
         channel=channel,
         address=address,
-        participant=EntryParticipant(id=participant_id, conversation_id="c1", account_id="AC1"),
+        participant=EntryParticipant(id=participant_id, conversation_id="c1", account_id=ACCOUNT),
         **extra,
     )
     return make_entry(data, subject=participant_id)
@@ -46,7 +47,7 @@ async def take(redis, position, count):
 
 
 async def test_watching_begins_where_the_streams_end(redis, keys):
-    """What was there before is not shown; what comes afterwards is, on all streams, and the position moves along."""
+    """Earlier entries are not shown; later ones are, of all streams, and the position advances."""
     await publish(redis, keys, make("old"))
     position = await last_ids(redis, keys)
     assert set(position) == set(participant_streams(keys)) == {keys.participants(0, target) for target in Target}
@@ -59,14 +60,14 @@ async def test_watching_begins_where_the_streams_end(redis, keys):
     assert position == await last_ids(redis, keys)
 
 
-async def test_silence_is_told(redis, keys, monkeypatch):
-    """While nothing comes the watcher is given None, so that it can do something else or end."""
+async def test_a_read_without_entries_yields_none(redis, keys, monkeypatch):
+    """The caller can then do something else or end."""
     monkeypatch.setattr(module, "_BLOCK", 10)
     assert await take(redis, await last_ids(redis, keys), 2) == [None, None]
 
 
 async def test_a_joined_entry_is_found_by_channel_and_address(redis, keys):
-    """Only `participant.joined` of exactly this address on this channel is found; None if there is none."""
+    """Only a `participant.joined` of exactly this address on this channel counts; None if there is none."""
     await publish(redis, keys, make("sms"))
     await publish(redis, keys, make("chat", channel="CHAT", target="human-agent"))
     await publish(redis, keys, make("left", model=LeftData))
@@ -79,14 +80,14 @@ async def test_a_joined_entry_is_found_by_channel_and_address(redis, keys):
 
 
 async def test_an_address_with_characters_that_json_escapes_is_found(redis, keys):
-    """An identity may hold quotes and letters beyond ASCII."""
+    """An identity may contain quotes and letters beyond ASCII."""
     await publish(redis, keys, make("chat", channel="CHAT", address='J"ö\\'))
     assert (await find_joined(redis, keys, "CHAT", 'J"ö\\')).subject == "chat"
 
 
 @pytest.mark.parametrize("newest", list(Target))
-async def test_the_newest_is_found_whichever_stream_it_is_on(redis, newest):
-    """After a change of target the newer entry counts, also over partitions."""
+async def test_the_newest_entry_is_found_on_any_stream(redis, newest):
+    """After a change of target the newer entry counts, also across partitions."""
     keys = Keys(partitions=2)
     other = next(target for target in Target if target is not newest)
     await publish(redis, keys, make("older", target=other), entry_id="1-0")
