@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-#: Doublings that are counted; from then on the delay stays what it is.
+#: The number of doublings after which the delay stays the same.
 MAX_DOUBLINGS: Final = 10
 
 

@@ -162,7 +162,7 @@ class TransportError(UnavailableError):
 
 
 def had_no_effect(error: ApiError) -> bool:
-    """Tell whether the failed request certainly changed nothing: it was refused, or it never reached the API.
+    """Return whether a failed request certainly changed nothing: it was refused, or it never reached the API.
 
     The answer decides whether a POST may be repeated, as the API has no idempotency key. A 503 says "not now" but not
     "not done", so it does not count, with or without Retry-After.
