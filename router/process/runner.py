@@ -1,15 +1,22 @@
-"""The run of a stream consumer as a process, for the worker and for every handler: start, wait, stop, exit status."""
+"""The run of a stream consumer as a process, for the worker and for every handler.
+
+Start, log lines, metrics port, stop and exit status are the same for all of them.
+"""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from prometheus_client import start_http_server
+
 from router.logs import log
+from router.metrics import REGISTRY
 from router.process.loop import fail, settle_heap, until_stopped_or
-from router.process.metrics_port import metrics_port
 from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
 
     from router.settings.model import Settings
@@ -35,3 +42,21 @@ async def run_consumer(
         return fail(failure)
     log("process.stopped")
     return 0
+
+
+@asynccontextmanager
+async def metrics_port(settings: Settings) -> AsyncIterator[None]:
+    """Serve `/metrics` on ROUTER_METRICS_PORT while the block runs; port 0 serves nothing.
+
+    The server runs in a thread of prometheus_client.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    server, thread = start_http_server(settings.metrics_port, addr=settings.host, registry=REGISTRY)
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

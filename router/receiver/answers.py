@@ -1,7 +1,7 @@
 """Answers to webhooks, and the responses made from them.
 
-Nearly every webhook of a source gets the same few bytes, and aiohttp would make their head anew each time: a tenth of
-the cost of a webhook. The constant answer of a source is therefore a SharedResponse, made once and sent to all callers.
+Nearly every webhook of a source gets the same few bytes, and aiohttp would render their head each time: a tenth of the
+cost of a webhook. The constant answer of a source is therefore a SharedResponse, made once and sent to all callers.
 Every other answer is an ordinary response. So is the constant one on an unusual connection: HTTP/1.0, a caller that
 asks to close it or does not read, a receiver that is stopping.
 """

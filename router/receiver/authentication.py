@@ -48,7 +48,7 @@ SEARCHED_BYTES: Final = 65_536
 
 @dataclass(slots=True)
 class RefusalContext:
-    """What is known so far of a webhook that may be refused.
+    """The facts known so far about a webhook that may be refused.
 
     `account_id` is the account that the webhook names, unproven until it is accepted. `is_cut`: there was more than
     `body`.

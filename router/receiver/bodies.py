@@ -58,7 +58,7 @@ async def read_body(request: web.Request, limit: int, in_flight: InFlightBytes) 
     """Return the raw body.
 
     Raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole and in time, and
-    NotDurableError if `in_flight` has no room for it.
+    NotDurableError if `in_flight` cannot reserve its size.
     """
     if (request.content_length or 0) > limit:
         raise TooLargeError(f"{request.content_length} bytes")

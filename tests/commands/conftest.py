@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.receiver.conftest import output, start  # noqa: F401 - fixtures
-from tests.receiver.samples import ACCOUNT, BASE, TOKEN
+from tests.receiver.conftest import start  # noqa: F401 - a fixture
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 
 
 @pytest.fixture
 def environment(monkeypatch, redis_url):
     """Set the variables of this process as an operator's shell does; returns the monkeypatch."""
     values = {"REDIS_URL": redis_url, "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-    for name, value in {**values, "PUBLIC_BASE_URL": BASE}.items():
+    for name, value in {**values, "PUBLIC_BASE_URL": BASE_URL}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.commands.redaction import masked_body, masked_path, plain
-from tests.receiver.samples import CUSTOMER, OURS, PRIVATE, SAMPLES
+from tests.receiver.samples import PRIVATE, SAMPLES
+from tests.support.accounts import CUSTOMER, OURS
 
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
@@ -39,7 +40,7 @@ def test_json_shows_its_leaves_by_path():
     assert masked_body(JSON, json.dumps(body).encode()) == [
         "eventType: PARTICIPANT_ADDED",
         "data.name: A***",
-        "data.addresses[0].address: +155***76",
+        "data.addresses[0].address: +155***01",
         "data.n: None",
     ]
 
@@ -80,5 +81,5 @@ def test_any_text_becomes_one_printable_line(value):
 def test_query_values_are_masked_except_the_digest():
     """Parameters of a URL may be private; the digest of the body is not."""
     path = f"/webhooks/messaging?bodySHA256=abc&From=%2B{OURS[1:]}&flag".encode()
-    assert masked_path(path) == "/webhooks/messaging?bodySHA256=abc&From=+155***21&flag"
+    assert masked_path(path) == "/webhooks/messaging?bodySHA256=abc&From=+155***00&flag"
     assert masked_path(b"/webhooks/messaging") == "/webhooks/messaging"

@@ -16,7 +16,8 @@ from router.core.signing.twilio import sign
 from router.inbound.sources import SOURCES
 from tests.fuzz.targets import TARGETS, Target, any_bytes
 from tests.receiver.attacked import CONTRACT, attacked
-from tests.receiver.samples import BASE, SAMPLES, TOKEN, Request, is_form, signed
+from tests.receiver.samples import SAMPLES, Request, is_form, signed
+from tests.support.accounts import BASE_URL, TOKEN
 from tests.support.raw_http import framed
 
 pytestmark = pytest.mark.processes
@@ -131,7 +132,7 @@ def sign_junk(name, body):
     if not is_form(webhook):
         return signed(webhook)
     with suppress(UnreadableError):
-        signature = sign(TOKEN, (BASE + webhook.path).encode(), parse_form(body))
+        signature = sign(TOKEN, (BASE_URL + webhook.path).encode(), parse_form(body))
         return Request(webhook.path, webhook.content_type, body, signature)
     return Request(webhook.path, webhook.content_type, body, "none")
 

@@ -10,16 +10,7 @@ import sys
 import pytest
 
 from router.process.loop import GC_THRESHOLD, run, settle_heap, until_stopped, until_stopped_or
-from tests.support.waiting import until
-
-
-@pytest.fixture
-def handlers():
-    """Restore the signal handlers after the test."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+from tests.support.waiting import deadline, until
 
 
 async def begun(task):
@@ -29,16 +20,16 @@ async def begun(task):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_both_signals_stop(handlers, number):
+async def test_both_signals_stop(signals, number):
     """SIGTERM and SIGINT have the same effect, and a second one while stopping has none."""
     task = await begun(asyncio.create_task(until_stopped()))
     os.kill(os.getpid(), number)
     os.kill(os.getpid(), number)
-    async with asyncio.timeout(5):
+    async with deadline(5):
         await task
 
 
-async def test_a_signal_cancels_the_work(handlers):
+async def test_a_signal_cancels_the_work(signals):
     """The process is to stop first: the work is canceled and has ended, and there is no result."""
     ended = []
 
@@ -51,28 +42,28 @@ async def test_a_signal_cancels_the_work(handlers):
 
     task = await begun(asyncio.create_task(until_stopped_or(work())))
     os.kill(os.getpid(), signal.SIGTERM)
-    async with asyncio.timeout(5):
+    async with deadline(5):
         assert await task is None
     assert ended
 
 
-async def test_work_that_ends_first_gives_its_result(handlers):
+async def test_work_that_ends_first_gives_its_result(signals):
     """No signal came: the result is passed on, at once."""
 
     async def work():
         return "lost"
 
-    async with asyncio.timeout(5):
+    async with deadline(5):
         assert await until_stopped_or(work()) == "lost"
 
 
-async def test_work_that_fails_first_raises(handlers):
+async def test_work_that_fails_first_raises(signals):
     """The caller decides what an error means."""
 
     async def work():
         raise OSError("port in use")
 
-    async with asyncio.timeout(5):
+    async with deadline(5):
         with pytest.raises(OSError, match="port in use"):
             await until_stopped_or(work())
 

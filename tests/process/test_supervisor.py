@@ -1,16 +1,13 @@
 """Supervised processes: restarted when they die, given up when that does not help, stopped in order."""
 
 import asyncio
-import io
 import signal
 import sys
 
-import orjson
 import pytest
 
-from router import logs
 from router.process.supervisor import MAX_EARLY_DEATHS, Supervisor
-from tests.support.waiting import until
+from tests.support.waiting import deadline, until
 
 pytestmark = pytest.mark.processes
 #: A program that notes that it is up and waits; at SIGTERM it notes that it is down and ends.
@@ -35,14 +32,6 @@ def journal(tmp_path):
     path = tmp_path / "journal"
     path.touch()
     return path
-
-
-@pytest.fixture
-def lines(monkeypatch):
-    stream = io.StringIO()
-    monkeypatch.setattr(logs._Output, "stream", stream)
-    monkeypatch.setattr(logs._Output, "is_json", True)
-    return lambda: [orjson.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def program(text, name, journal):
@@ -71,7 +60,7 @@ async def test_a_process_that_dies_is_restarted(journal, lines):
         process.kill()
         await has(journal, "a up", 2)
         assert not supervisor.failure
-    (line,) = [line for line in lines() if line["event"] == "process.restarted"]
+    (line,) = lines("process.restarted")
     assert (line["name"], line["status"]) == ("a", -signal.SIGKILL)
 
 
@@ -79,11 +68,11 @@ async def test_a_process_that_keeps_dying_is_given_up(lines):
     """The failure names the process and its exit status."""
     async with Supervisor(grace=10) as supervisor:
         await supervisor.start("broken", [sys.executable, "-c", "raise SystemExit(7)"])
-        async with asyncio.timeout(30):
+        async with deadline(30):
             await supervisor.failed()
         assert supervisor.failure.startswith(f"broken ended {MAX_EARLY_DEATHS} times")
         assert supervisor.failure.endswith("status 7")
-    assert len([line for line in lines() if line["event"] == "process.restarted"]) == MAX_EARLY_DEATHS - 1
+    assert len(lines("process.restarted")) == MAX_EARLY_DEATHS - 1
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(journal):

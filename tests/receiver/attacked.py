@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from router.streams.client.embedded import free_port
-from tests.receiver.samples import BASE, PRIVATE, opened_by, signed, sms
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.receiver.samples import PRIVATE, opened_by, signed, sms
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.raw_http import framed, on_wire
 from tests.support.source import ROOT
 from tests.support.waiting import until
@@ -72,7 +72,7 @@ def attacked(directory: Path, redis_url: str, *, private: tuple[str, ...] = PRIV
         "PATH": os.environ["PATH"],
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "PUBLIC_BASE_URL": BASE,
+        "PUBLIC_BASE_URL": BASE_URL,
         "ROUTER_HOST": "127.0.0.1",
         "ROUTER_SPOOL_DIR": str(directory / "spool"),
         **opened_by(TOKEN),

@@ -19,8 +19,8 @@ from router.receiver.app import create_app
 from router.receiver.connections import connection_factory
 from router.settings.load import load
 from router.streams.store.quarantine import list_kept
-from tests.receiver.samples import BASE, PRIVATE, Request, opened_by
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.receiver.samples import PRIVATE, Request, opened_by
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -94,25 +94,16 @@ def settings_of(redis_url: str, **environment: str):
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         **opened_by(TOKEN),
-        "PUBLIC_BASE_URL": BASE,
+        "PUBLIC_BASE_URL": BASE_URL,
         "ROUTER_HOST": "127.0.0.1",
     }
     return load(environment=given | environment)
 
 
 @pytest.fixture
-def output(monkeypatch):
-    """The log, in memory."""
-    stream = io.StringIO()
-    monkeypatch.setattr(logs._Output, "stream", stream)
-    monkeypatch.setattr(logs._Output, "threshold", 10)
-    monkeypatch.setattr(logs._Output, "is_json", True)
-    return stream
-
-
-@pytest.fixture
-async def start(redis, redis_url, output, tmp_path):
+async def start(redis, redis_url, output, tmp_path, monkeypatch):
     """A function that starts a receiver with these variables; afterwards no log line may show private data."""
+    monkeypatch.setattr(logs._Output, "threshold", 10)  # lines of every level count
     running = []
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=200), timeout=aiohttp.ClientTimeout(total=60)

@@ -1,8 +1,8 @@
-"""One authentic webhook per event source, and how it goes over the wire: what the security suite runs over.
+"""One authentic webhook per event source, as it is sent: the samples of the security suite.
 
-A new source gets a row in SAMPLES. Signatures are made by Twilio's own validator, those of mails by the cryptography
-package, so nothing here trusts our signing. What opens the receiver is a token everywhere: mails are signed with a key
-pair that stands for it, made once in a run.
+A new source gets a row in SAMPLES. Signatures are made by Twilio's own validator, and those of mails by the
+cryptography package, so they do not depend on the project's signing. Tests name a token for every source: mails are
+signed with a key pair that stands for the token, made once per run.
 """
 
 from __future__ import annotations
@@ -29,19 +29,15 @@ from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
 from router.simulator.messages import Scene, SimulatedWebhook, message, scene_callback
 from router.simulator.voice import call
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, BASE_URL, CUSTOMER, MAILBOX, OURS, TOKEN, WRITER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-BASE = "https://hooks.example.com"
-CUSTOMER, OURS = "+15551239876", "+15557654321"
-WRITER, MAILBOX = "ana.lopez@example.com", "help.desk@inbound.example.com"
 WORDS = "the quick brown fox, confidentially"
-OTHER_ACCOUNT = "AC000000000000000000000000000000ff"
 NOW = 1_767_787_200_000_000
 
-#: What no log line and no answer may ever show.
+#: Private data, which no log line and no answer may show.
 PRIVATE = (CUSTOMER, CUSTOMER[1:], OURS, OURS[1:], WRITER, MAILBOX, WORDS, "confidentially", TOKEN)
 _SIGNATURE = "X-Twilio-Signature"
 _MAIL_SIGNATURE = "X-Twilio-Email-Event-Webhook-Signature"
@@ -50,7 +46,7 @@ _MAIL_TIMESTAMP = "X-Twilio-Email-Event-Webhook-Timestamp"
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it goes over the wire; `signature` None: not signed. A mail has a `timestamp` too."""
+    """A request as it is sent; without `signature` it is unsigned. A mail has a `timestamp` too."""
 
     path: str
     content_type: str | None
@@ -86,30 +82,30 @@ def mail_key(token: str) -> ec.EllipticCurvePrivateKey:
 
 
 def public_key(token: str) -> str:
-    """Its public key, as the setting has it."""
+    """The public key of a token, as the setting has it."""
     key = mail_key(token).public_key()
     return b64encode(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
 
 
 def opened_by(*tokens: str) -> dict[str, str]:
-    """The variables of a receiver that takes what these tokens, or the keys that stand for them, have signed."""
+    """The variables of a receiver that accepts webhooks signed with these tokens, or with their keys."""
     keys = [public_key(token) for token in tokens]
     return {"TWILIO_AUTH_TOKEN": ", ".join(tokens), "ROUTER_EMAIL_PUBLIC_KEYS": ", ".join(keys)}
 
 
 def limited_to(size: int) -> dict[str, str]:
-    """The variables of a receiver that takes no larger bodies, of any form."""
+    """The variables of a receiver that accepts no larger bodies."""
     return {"ROUTER_MAX_BODY_BYTES": str(size), "ROUTER_MAX_MAIL_BYTES": str(size)}
 
 
 def signature_of(url: str, webhook: SimulatedWebhook, token: str = TOKEN) -> str:
-    """What Twilio would send; `url` is complete."""
+    """The signature that Twilio would send; `url` is complete."""
     params = MultiDict(parse_qsl(webhook.body.decode(), keep_blank_values=True)) if is_form(webhook) else {}
     return RequestValidator(token).compute_signature(url, params)
 
 
 def wire_path(webhook: SimulatedWebhook, path: str | None = None) -> str:
-    """The path that Twilio calls: for JSON with the body's digest."""
+    """The path that Twilio calls; for JSON with the digest of the body."""
     path = path or webhook.path
     joint = "&" if "?" in path else "?"
     return (
@@ -120,12 +116,12 @@ def wire_path(webhook: SimulatedWebhook, path: str | None = None) -> str:
 def signed(
     webhook: SimulatedWebhook,
     *,
-    base: str = BASE,
+    base: str = BASE_URL,
     token: str = TOKEN,
     path: str | None = None,
     signs: str | None = None,
 ) -> Request:
-    """A webhook as Twilio sends it to `path`, signed for `base`; `signs` is another path to sign instead."""
+    """A webhook as Twilio sends it to `path`, signed for `base`, and for the path `signs` if that is given."""
     sent = wire_path(webhook, path)
     if is_mail(webhook):
         return signed_mail(webhook, token=token).but(path=sent)
@@ -134,14 +130,14 @@ def signed(
 
 
 def signed_mail(webhook: SimulatedWebhook, *, token: str = TOKEN, at: float | None = None) -> Request:
-    """A mail as the provider's security policy signs it: over the time and the body, and nothing of the URL."""
+    """A mail signed by the provider's security policy, which covers the time and the body but not the URL."""
     timestamp = str(int(time.time() if at is None else at))
     signature = b64encode(mail_key(token).sign(timestamp.encode() + webhook.body, ec.ECDSA(SHA256()))).decode()
     return Request(webhook.path, webhook.content_type, webhook.body, signature, timestamp, _MAIL_SIGNATURE)
 
 
 def entry_body(webhook: SimulatedWebhook) -> bytes:
-    """What the inbound entry of a webhook holds: its raw body, of a mail what was read of it."""
+    """The body of a webhook's inbound entry: the raw body, or the parsed mail."""
     if not is_mail(webhook):
         return webhook.body
     reader = MailReader(webhook.content_type)
@@ -175,7 +171,7 @@ def message_streamed(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhoo
 
 
 def mail_received(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook:
-    """A mail; which account it is of its mailbox decides, so `account` changes nothing in it."""
+    """A mail; its mailbox decides its account, so `account` changes nothing."""
     name = f"<555.{number}@mail.example.com>"
     return mail(sender=WRITER, recipients=[MAILBOX], subject=WORDS, body=WORDS, message_id=name)
 
@@ -198,7 +194,7 @@ def classic_message(number: int = 1, account: str = ACCOUNT) -> SimulatedWebhook
     return classic_webhook("onMessageAdded", scene)
 
 
-#: source: function from (number, account) to an authentic webhook; another number gives another event.
+#: source: function that makes an authentic webhook from (number, account); another number makes another event.
 SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.MESSAGING: sms,
     SourceName.VOICE: incoming_call,
@@ -207,10 +203,10 @@ SAMPLES: dict[SourceName, Callable[..., SimulatedWebhook]] = {
     SourceName.EMAIL: mail_received,
     SourceName.CLASSIC: classic_message,
 }
-#: Those that Twilio signs over the URL that it calls.
+#: The sources whose signature covers the URL.
 URL_SAMPLES = {name: sample for name, sample in SAMPLES.items() if name != SourceName.EMAIL}
 
-#: What a sample is answered with where that depends on the webhook; all others are answered as the table says.
+#: The answers that depend on the webhook; all other samples get the answer in the table of sources.
 ANSWERS: dict[SourceName, bytes] = {
     SourceName.VOICE: b'<?xml version="1.0" encoding="UTF-8"?><Response><Start><Transcription/></Start>'
     b"<Enqueue>callers</Enqueue></Response>"

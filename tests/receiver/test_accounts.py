@@ -10,8 +10,8 @@ import pytest
 from router import metrics
 from router.core.signing import twilio as signature
 from router.inbound.sources import FORM, JSON, SOURCES
-from tests.receiver.samples import OTHER_ACCOUNT, SAMPLES, is_form, message_streamed, participant_added, signed
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.receiver.samples import SAMPLES, is_form, message_streamed, participant_added, signed
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT, TOKEN
 
 SUB = f"AC{0xA1:032x}"
 SUB_TOKEN, SUB_OLD = "subaccounts-current-token", "subaccounts-previous-token"

@@ -9,7 +9,8 @@ from router.core.events import SourceName
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
 from router.receiver.authentication import RawRequest, RefusalContext, SignatureAuthenticator
-from tests.receiver.samples import ACCOUNT, BASE, OTHER_ACCOUNT, SAMPLES, TOKEN, signed
+from tests.receiver.samples import SAMPLES, signed
+from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT, TOKEN
 
 
 @pytest.fixture(params=[name for name in SOURCES if name is not SourceName.EMAIL], ids=str)
@@ -17,7 +18,7 @@ def source(request):
     return SOURCES[request.param]
 
 
-def authenticator(base=BASE, *, token=TOKEN, accounts=(ACCOUNT,)):
+def authenticator(base=BASE_URL, *, token=TOKEN, accounts=(ACCOUNT,)):
     configured = Accounts([Account(sid=sid, tokens=(token,)) for sid in accounts])
     return SignatureAuthenticator(configured, base_urls(base), max_body_bytes=1_048_576)
 

@@ -7,7 +7,8 @@ import pytest
 
 from router import metrics
 from router.core.keys import Keys
-from tests.receiver.samples import OTHER_ACCOUNT, message_streamed, signed, sms
+from tests.receiver.samples import message_streamed, signed, sms
+from tests.support.accounts import OTHER_ACCOUNT
 
 
 def batch(*webhooks, **changes):

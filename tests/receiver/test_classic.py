@@ -6,8 +6,8 @@ from router.inbound.sources import FORM
 from router.simulator.classic import PARAMETERS, ClassicScene, classic_webhook
 from router.simulator.messages import SimulatedWebhook
 from tests.inbound.samples import encode_form, encode_json, load, load_form
-from tests.receiver.samples import CUSTOMER, NOW, OURS, classic_message, signed
-from tests.support.accounts import ACCOUNT
+from tests.receiver.samples import NOW, classic_message, signed
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 
 NAME = "classic_participant_added"
 

@@ -15,9 +15,9 @@ from router.receiver import app, bodies
 from router.simulator.messages import callback
 from router.streams.client.connection import RedisError, connect
 from router.streams.client.embedded import free_port
-from tests.receiver.samples import BASE, CUSTOMER, OURS, SAMPLES, WORDS, Request, participant_added, signed, sms
+from tests.receiver.samples import SAMPLES, WORDS, Request, participant_added, signed, sms
 from tests.receiver.wire import head, speak, whole
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, BASE_URL, CUSTOMER, OURS, TOKEN
 from tests.support.waiting import until
 
 MESSAGING = "/webhooks/messaging"
@@ -26,7 +26,7 @@ CONVERSATIONS = "/webhooks/conversations"
 
 def raw_form(body: bytes) -> Request:
     """A form of these bytes, signed over its decoded pairs."""
-    return Request(MESSAGING, FORM, body, sign(TOKEN, (BASE + MESSAGING).encode(), parse_form(body)))
+    return Request(MESSAGING, FORM, body, sign(TOKEN, (BASE_URL + MESSAGING).encode(), parse_form(body)))
 
 
 def form(**params: str) -> bytes:

@@ -24,20 +24,9 @@ from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.store.quarantine import list_kept
 from tests.inbound.email.mails import CONTENT_TYPE, join, make_body, part
 from tests.receiver.conftest import settings_of
-from tests.receiver.samples import (
-    MAILBOX,
-    OTHER_ACCOUNT,
-    WORDS,
-    WRITER,
-    mail_received,
-    opened_by,
-    public_key,
-    signed,
-    signed_mail,
-    sms,
-)
+from tests.receiver.samples import WORDS, mail_received, opened_by, public_key, signed, signed_mail, sms
 from tests.receiver.wire import head, speak
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, MAILBOX, OTHER_ACCOUNT, TOKEN, WRITER
 
 SOURCE = SOURCES[SourceName.EMAIL]
 DAY = 86_400
@@ -294,7 +283,7 @@ UNREADABLE = {
     "no boundary": (make_body(), "multipart/form-data"),
     "no envelope": (make_body(envelope=None), CONTENT_TYPE),
     "envelope that is no JSON": (make_body(envelope="{"), CONTENT_TYPE),
-    "nobody in the envelope": (make_body(envelope='{"to":[]}'), CONTENT_TYPE),
+    "no recipient in the envelope": (make_body(envelope='{"to":[]}'), CONTENT_TYPE),
     "part without a name": (join(b"--xYzZY\r\n\r\n\r\n"), CONTENT_TYPE),
     "too many parts": (join(*(part("x", "") for _ in range(600))), CONTENT_TYPE),
 }

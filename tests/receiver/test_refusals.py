@@ -1,23 +1,20 @@
 """Refused webhooks are kept with everything that a second check needs, and never delay an answer."""
 
-import asyncio
 import gzip
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from router import metrics
 from router.core.refused import NOT_KEPT, Bounds
 from router.receiver import refusals
 from router.receiver.refusals import Quarantine
-from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from router.streams.store.quarantine import list_kept
 from tests.core.test_refused import REFUSED
-from tests.harness.redis_server import RedisServer
-from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, SAMPLES, signed, sms
-from tests.support.waiting import until
+from tests.receiver.samples import SAMPLES, signed, sms
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
+from tests.support.waiting import deadline, until
 
 BOUNDS = Bounds(entries=100, size=1_000_000, ttl=3600)
 
@@ -97,43 +94,33 @@ async def test_a_limit_of_0_disables_the_quarantine(start, redis):
     assert await redis.keys() == []
 
 
-async def test_without_redis_the_answer_is_the_same_and_the_loss_is_logged(start):
+async def test_without_redis_the_answer_is_the_same_and_the_loss_is_logged(start, lines):
     """The answer is 403; a line and a counter say that the webhook could not be kept."""
     receiver = await start(server_url=f"redis://127.0.0.1:{free_port()}/0")
     before = counted("failed")
     assert (await receiver.send(signed(sms()).but(signature="x"))).status == 403
-    (line,) = await until(lambda: [one for one in receiver.lines if one["event"] == "quarantine.failed"])
+    (line,) = await until(lambda: lines("quarantine.failed"))
     assert (line["level"], line["problem"], line["webhooks"]) == ("error", "ConnectionError", 1)
     assert counted("failed") == before + 1
 
 
-async def test_a_stalled_server_delays_no_answer(start, tmp_path, monkeypatch):
+async def test_a_stalled_server_delays_no_answer(start, own_server, clients, monkeypatch, lines):
     """Answers come at once while Redis hangs; the waiting webhooks are given up together, and the next one is kept."""
     monkeypatch.setattr(refusals, "WRITE_TIMEOUT", 0.3)
-    server = RedisServer(tmp_path)
-    await server.start()
-    try:
-        receiver = await start(server_url=server.url)
-        server.stall()
-        async with asyncio.timeout(5):
-            for number in range(5):
-                assert (await receiver.send(signed(sms(number)).but(signature="x"))).status == 403
-
-        def failed():
-            return [one for one in receiver.lines if one["event"] == "quarantine.failed"]
-
-        await until(lambda: sum(one["webhooks"] for one in failed()) == 5)
-        assert {one["problem"] for one in failed()} == {"TimeoutError"}
-        server.resume()
-        redis = connect(server.url)
-        await receiver.send(signed(sms(7)).but(signature="x"))
-        await until(lambda: redis.xlen(receiver.keys.quarantine()))
-        await redis.aclose()
-    finally:
-        server.kill()
+    receiver = await start(server_url=own_server.url)
+    own_server.stall()
+    async with deadline(5):
+        for number in range(5):
+            assert (await receiver.send(signed(sms(number)).but(signature="x"))).status == 403
+    await until(lambda: sum(one["webhooks"] for one in lines("quarantine.failed")) == 5)
+    assert {one["problem"] for one in lines("quarantine.failed")} == {"TimeoutError"}
+    own_server.resume()
+    redis = clients(own_server.url)
+    await receiver.send(signed(sms(7)).but(signature="x"))
+    await until(lambda: redis.xlen(receiver.keys.quarantine()))
 
 
-async def test_the_queue_is_bounded(redis, keys, output, monkeypatch):
+async def test_the_queue_is_bounded(redis, keys, lines, monkeypatch):
     """Number and bytes of the waiting webhooks have limits; further ones are given up at once."""
     monkeypatch.setattr(refusals, "MAX_WAITING", 3)
     one = Quarantine(redis, keys, BOUNDS)
@@ -143,8 +130,7 @@ async def test_the_queue_is_bounded(redis, keys, output, monkeypatch):
     await one.close()
     assert await redis.xlen(keys.quarantine()) == 3
     assert counted("failed") == before + 2
-    (line,) = [orjson.loads(text) for text in output.getvalue().splitlines()]
-    assert (line["event"], line["problem"], line["webhooks"]) == ("quarantine.failed", "too many waited", 2)
+    assert [(line["problem"], line["webhooks"]) for line in lines("quarantine.failed")] == [("too many waited", 2)]
     monkeypatch.setattr(refusals, "MAX_WAITING_BYTES", 1000)
     for number in range(10, 15):
         one.put(_numbered(number, 400))

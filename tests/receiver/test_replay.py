@@ -8,9 +8,9 @@ from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from router.streams.store.quarantine import Kept, list_kept
 from tests.receiver.conftest import settings_of
-from tests.receiver.samples import OTHER_ACCOUNT, URL_SAMPLES, signed, sms
+from tests.receiver.samples import URL_SAMPLES, signed, sms
 from tests.receiver.test_batches import batch, message_streamed
-from tests.support.accounts import OTHER_TOKEN
+from tests.support.accounts import OTHER_ACCOUNT, OTHER_TOKEN
 
 
 @pytest.fixture(params=list(URL_SAMPLES), ids=str)

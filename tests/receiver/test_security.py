@@ -11,10 +11,7 @@ import pytest
 from router.inbound.sources import SOURCES
 from tests.receiver.samples import (
     ANSWERS,
-    BASE,
-    OTHER_ACCOUNT,
     SAMPLES,
-    TOKEN,
     URL_SAMPLES,
     entry_body,
     is_form,
@@ -25,7 +22,7 @@ from tests.receiver.samples import (
     sms,
     wire_path,
 )
-from tests.support.accounts import OTHER_TOKEN
+from tests.support.accounts import BASE_URL, OTHER_ACCOUNT, OTHER_TOKEN, TOKEN
 
 JSON_TYPE = "application/json"
 
@@ -203,7 +200,7 @@ async def test_emptied_body(receiver, sample):
 async def test_json_without_its_digest(receiver, json_sample):
     """JSON without bodySHA256 in its URL is refused even if the URL is signed: nothing protects the body."""
     webhook = json_sample()
-    request = signed(webhook).but(path=webhook.path, signature=signature_of(BASE + webhook.path, webhook))
+    request = signed(webhook).but(path=webhook.path, signature=signature_of(BASE_URL + webhook.path, webhook))
     line = await assert_refused(receiver, request, 403, "signature")
     assert "bodySHA256" in line["reason"]
 
@@ -219,7 +216,7 @@ async def test_json_with_two_digests(receiver, json_sample):
     webhook, other = json_sample(), json_sample(2)
     first = wire_path(webhook)
     path = f"{first}&{wire_path(other).partition('?')[2]}"
-    request = signed(webhook).but(path=path, signature=signature_of(BASE + path, webhook))
+    request = signed(webhook).but(path=path, signature=signature_of(BASE_URL + path, webhook))
     assert (await receiver.send(request)).status == 200
     assert (await receiver.send(request.but(body=other.body))).status == 403
 

@@ -13,8 +13,8 @@ from yarl import URL
 from router.core.keys import Keys
 from router.streams.client.embedded import free_port, is_free
 from tests.harness.processes import start_process
-from tests.receiver.samples import BASE, PRIVATE, signed, sms
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.receiver.samples import PRIVATE, signed, sms
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -28,7 +28,7 @@ async def launch(tmp_path, redis, redis_url):
         "REDIS_URL": redis_url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
-        "PUBLIC_BASE_URL": BASE,
+        "PUBLIC_BASE_URL": BASE_URL,
         "ROUTER_HOST": "127.0.0.1",
         "ROUTER_GRACE": "5",
     }
@@ -139,7 +139,7 @@ async def test_start_shows_its_settings_masked(launch):
     process = await launch(TWILIO_AUTH_TOKEN=f"{TOKEN},{TOKEN[::-1]}")
     (line,) = await process.started()
     assert line["settings"]["TWILIO_AUTH_TOKEN"] == "***,***"
-    assert line["settings"]["PUBLIC_BASE_URL"] == BASE
+    assert line["settings"]["PUBLIC_BASE_URL"] == BASE_URL
     assert line["mails"] == "off"
     assert TOKEN[::-1] not in process.text
 

@@ -3,7 +3,8 @@
 import pytest
 
 from router import metrics
-from tests.receiver.samples import ACCOUNT, OTHER_ACCOUNT, URL_SAMPLES, message_streamed, signed, sms
+from tests.receiver.samples import URL_SAMPLES, message_streamed, signed, sms
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 
 @pytest.fixture(params=list(URL_SAMPLES), ids=str)

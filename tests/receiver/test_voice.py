@@ -15,8 +15,8 @@ from router.simulator.voice import STATUSES, call, call_status, read_attachment
 from router.streams.store.calls import CallStore
 from tests.core.builders import make_participant
 from tests.receiver.conftest import settings_of
-from tests.receiver.samples import BASE, CUSTOMER, OURS, incoming_call, signed, sms
-from tests.support.accounts import ACCOUNT, CONFIGURATION, DESK, TOKEN
+from tests.receiver.samples import incoming_call, signed, sms
+from tests.support.accounts import ACCOUNT, BASE_URL, CONFIGURATION, CUSTOMER, DESK, OURS, TOKEN
 
 SID = "CA00000000000000000000000000000001"
 FULL = {
@@ -53,7 +53,7 @@ async def test_a_call_for_the_ai_agent(receiver):
     """By the policy's default a call is connected to the AI agent, in a conversation, and its event is durable."""
     root = await ask(receiver, incoming_call())
     assert verbs(root) == ["Connect"]
-    assert root.find("Connect").get("action") == f"{BASE}/webhooks/voice"
+    assert root.find("Connect").get("action") == f"{BASE_URL}/webhooks/voice"
     assert root.find("Connect/ConversationRelay").get("conversationConfiguration") == CONFIGURATION
     (entry,) = await receiver.entries()
     assert (entry[b"source"], entry[b"key"]) == (b"voice", f"{ACCOUNT}:voice:{SID}:ringing".encode())

@@ -129,7 +129,7 @@ class Spool:
         await self._settle()
 
     def resume(self) -> bool:
-        """Let paused events continue: to Redis if the spool is empty and thereby inactive (True), else to the spool."""
+        """Let paused events continue: to Redis if the spool is empty and now inactive (True), else to the spool."""
         if not self.entries:
             self._active.clear()
         if self._paused is not None:

@@ -13,7 +13,8 @@ from router.commands.quarantine import show_quarantined
 from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.store.quarantine import list_kept
-from tests.receiver.samples import ACCOUNT, PRIVATE, SAMPLES, TOKEN, participant_added, signed, sms
+from tests.receiver.samples import PRIVATE, SAMPLES, participant_added, signed, sms
+from tests.support.accounts import ACCOUNT, TOKEN
 
 OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
 

@@ -197,7 +197,7 @@ async def test_adopted_files_are_drained_although_nothing_can_be_written(tmp_pat
     leave(tmp_path / "spool", "router@1-7.sqlite", 1, 2)
 
     def fail(_):
-        raise OSError("no room")
+        raise OSError("disk full")
 
     monkeypatch.setattr(Journals, "probe", fail)
     await spool.maintain()

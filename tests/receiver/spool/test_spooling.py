@@ -14,15 +14,13 @@ from yarl import URL
 
 from router.core.keys import Keys
 from router.receiver.spool import drainer
-from router.streams.client.connection import connect
 from router.streams.client.embedded import free_port
 from tests.harness.processes import start_process
-from tests.harness.redis_server import RedisServer
-from tests.receiver.samples import BASE, signed, sms
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.receiver.samples import signed, sms
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.real, pytest.mark.promise(1)]
+pytestmark = pytest.mark.promise(1)
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +30,10 @@ def short_pauses(monkeypatch):
 
 
 @pytest.fixture
-async def server(tmp_path):
+async def server(own_server, clients):
     """A running server for this test only, with a client in `server.redis`."""
-    server = RedisServer(tmp_path)
-    await server.start()
-    server.redis = connect(server.url)
-    yield server
-    await server.redis.aclose()
-    server.kill()
+    own_server.redis = clients(own_server.url)
+    return own_server
 
 
 #: Numbers reserved for one sender: more than it can send during the test on the fastest machine.
@@ -270,7 +264,7 @@ async def test_the_spool_of_a_process_that_ends_is_drained_by_the_next(server, t
         "REDIS_URL": server.url,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
-        "PUBLIC_BASE_URL": BASE,
+        "PUBLIC_BASE_URL": BASE_URL,
         "ROUTER_HOST": "127.0.0.1",
     }
 
