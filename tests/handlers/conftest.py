@@ -1,59 +1,35 @@
-"""Fixtures: `harness` (see harness.py) and `lines` (the log)."""
+"""Fixtures: `harness` (see harness.py), `environment` (the settings of a consumer) and `lines` (the log)."""
 
 from __future__ import annotations
 
 import io
-from contextlib import asynccontextmanager
 
-import aiohttp
 import orjson
 import pytest
-from aiohttp import web
 
 from router import logs
 from router.conversations import ConversationsV2
-from router.sandbox import SandboxOptions, create_app
 from tests.handlers.harness import HandlerHarness, make_transport
-from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OTHER_ACCOUNT, SECRET, TOKEN
+from tests.harness.sandbox import running_sandbox
+from tests.support.accounts import ACCOUNT, KEY, SECRET
 
 
-@asynccontextmanager
-async def _serving(account):
-    configuration = {
-        "id": CONFIGURATION,
-        "displayName": "tests",
-        "description": "for tests",
-        "conversationGroupingType": "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
-        "channelSettings": {},
-        "statusCallbacks": [],
+@pytest.fixture
+async def harness(redis):
+    async with running_sandbox() as sandbox, make_transport(sandbox.url) as transport:
+        yield HandlerHarness(redis, sandbox, ConversationsV2(transport))
+
+
+@pytest.fixture
+def environment(redis_url, harness):
+    """Return the settings that a consumer needs."""
+    return {
+        "REDIS_URL": redis_url,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_API_KEY": KEY,
+        "TWILIO_API_SECRET": SECRET,
+        "TWILIO_CONVERSATIONS_URL": harness.sandbox.url,
     }
-    options = SandboxOptions(
-        account_sid=account, auth_token=TOKEN, api_key=KEY, api_secret=SECRET, configurations=(configuration,)
-    )
-    runner = web.AppRunner(create_app(options), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def sandbox_url():
-    async with _serving(ACCOUNT) as url:
-        yield url
-
-
-@pytest.fixture
-async def other_sandbox_url():
-    """Serve a second sandbox, the API of another account."""
-    async with _serving(OTHER_ACCOUNT) as url:
-        yield url
-
-
-@pytest.fixture
-async def harness(redis, sandbox_url):
-    async with aiohttp.ClientSession() as session, make_transport(sandbox_url) as transport:
-        yield HandlerHarness(redis, sandbox_url, session, ConversationsV2(transport))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 import itertools
 import time
@@ -44,11 +43,9 @@ from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, OURS, SECRET
 from tests.support.entries import fields_of, make_entry
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from router.streams.client.connection import Redis
+    from tests.harness.sandbox import Sandbox
 
-BASIC = {"Authorization": "Basic " + base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()}
 #: Entries have the real time, because the sandbox runs on the real clock.
 NOW = time.time_ns() // 1000
 #: The text that the AI agent sends.
@@ -119,8 +116,7 @@ class HandlerHarness:
     """Everything that a handler needs, and functions to see what it did."""
 
     redis: Redis
-    url: str
-    session: aiohttp.ClientSession
+    sandbox: Sandbox
     client: ConversationsV2
     keys: Keys = field(default_factory=Keys)
 
@@ -169,25 +165,20 @@ class HandlerHarness:
 
     async def texts(self, conversation: str) -> list[str]:
         """Return the texts of all communications; the sandbox adds one when its action is completed."""
-        found = self.client.list_communications(conversation)
-        return [(one.content or {})["text"] async for one in found]
+        return await self.sandbox.texts(conversation)
 
-    async def fault(self, method: str, route: str, **fields: Any) -> None:
-        """Make the next matching request fail."""
-        body = {"method": method, "route": f"/v2/Conversations/{{conversation}}{route}", "times": 1} | fields
-        async with self.session.post(f"{self.url}/sandbox/faults", json=body, headers=BASIC) as answer:
-            assert answer.status < 300, await answer.text()
+    async def fault(self, method: str, route: str, *, version: str = "v2", **fields: Any) -> None:
+        """Make the next request to a route below a conversation fail; `fields` are those of a Fault."""
+        fault = {"method": method, "route": f"/{version}/Conversations/{{conversation}}{route}", "times": 1}
+        await self.sandbox.ask("POST", "/sandbox/faults", fault | fields)
 
     async def switch(self, **switches: Any) -> None:
         """Set options of the sandbox."""
-        async with self.session.patch(f"{self.url}/sandbox/options", json=switches, headers=BASIC) as answer:
-            assert answer.status == 200, await answer.text()
+        await self.sandbox.ask("PATCH", "/sandbox/options", switches)
 
     async def remove(self, conversation: str, participant: str) -> None:
         """Remove a participant as Twilio does."""
-        url = f"{self.url}/sandbox/participants/{conversation}/{participant}/remove"
-        async with self.session.post(url, headers=BASIC) as answer:
-            assert answer.status == 200, await answer.text()
+        await self.sandbox.remove_participant(conversation, participant)
 
     async def close(self, conversation: str) -> None:
         await self.client.patch_conversation(conversation, status="CLOSED")

@@ -17,24 +17,24 @@ from router.process.apis import Apis
 from router.streams.delivery import Done
 from router.tasks import end
 from tests.handlers.harness import DANA, DANA_JOINED, HELLO, HumanAgentProcess, delivery_of, make_transport
+from tests.harness.sandbox import running_sandbox
 from tests.support.accounts import ACCOUNT, KEY, OTHER_ACCOUNT, SECRET
 from tests.support.entries import fields_of
 from tests.support.waiting import until
 
 
 @pytest.fixture
-async def other_harness(harness, other_sandbox_url):
+async def other_harness(harness):
     """A harness with the same Redis and the API of the other account."""
-    async with make_transport(other_sandbox_url) as transport:
-        yield replace(harness, url=other_sandbox_url, client=ConversationsV2(transport))
+    async with running_sandbox(account_sid=OTHER_ACCOUNT) as sandbox, make_transport(sandbox.url) as transport:
+        yield replace(harness, sandbox=sandbox, client=ConversationsV2(transport))
 
 
 @pytest.fixture
 async def apis(harness, other_harness):
     """The APIs of both accounts."""
-    made = Apis(
-        [(Account(ACCOUNT), make_transport(harness.url)), (Account(OTHER_ACCOUNT), make_transport(other_harness.url))],
-    )
+    urls = {ACCOUNT: harness.sandbox.url, OTHER_ACCOUNT: other_harness.sandbox.url}
+    made = Apis([(Account(account), make_transport(url)) for account, url in urls.items()])
     yield made
     await made.close()
 
@@ -75,24 +75,14 @@ async def test_an_account_whose_api_hangs_delays_no_other_in_the_sweep(harness, 
     await end(sweeping)
 
 
-async def test_a_consumer_reads_the_accounts_file(harness, other_harness, redis_url, tmp_path, lines):
+async def test_a_consumer_reads_the_accounts_file(harness, other_harness, environment, tmp_path, lines):
     """The file names the other account and the URL of its API; entries of both accounts are consumed."""
     (tmp_path / "accounts.toml").write_text(
         f'[[account]]\nsid = "{OTHER_ACCOUNT}"\napi_key_env = "OTHER_KEY"\napi_secret_env = "OTHER_SECRET"\n'
-        f'conversations_url = "{other_harness.url}"\n'
+        f'conversations_url = "{other_harness.sandbox.url}"\n'
     )
-    settings = load_settings(
-        {
-            "REDIS_URL": redis_url,
-            "ROUTER_CONFIG_DIR": str(tmp_path),
-            "TWILIO_ACCOUNT_SID": ACCOUNT,
-            "TWILIO_API_KEY": KEY,
-            "TWILIO_API_SECRET": SECRET,
-            "TWILIO_CONVERSATIONS_URL": harness.url,
-            "OTHER_KEY": KEY,
-            "OTHER_SECRET": SECRET,
-        }
-    )
+    keys = {"OTHER_KEY": KEY, "OTHER_SECRET": SECRET}
+    settings = load_settings(environment | keys | {"ROUTER_CONFIG_DIR": str(tmp_path)})
     stream = harness.keys.participants(0, Target.AI_AGENT)
     opened = {ACCOUNT: await harness.open(), OTHER_ACCOUNT: await other_harness.open()}
     async with consuming("ai_agent", settings):

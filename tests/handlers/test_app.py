@@ -19,22 +19,15 @@ from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.store.dead_letters import list_letters, replay
-from tests.handlers.harness import number, participant
-from tests.support.accounts import ACCOUNT, KEY, OURS, SECRET
+from tests.handlers.harness import HELLO, number, participant
+from tests.support.accounts import ACCOUNT, OURS
 from tests.support.entries import fields_of
 from tests.support.waiting import until
 
-HELLO = "Hello!"
-
 
 @pytest.fixture
-def environment(redis_url, harness):
-    return {
-        "REDIS_URL": redis_url,
-        "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_API_KEY": KEY,
-        "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": harness.url,
+def environment(environment):
+    return environment | {
         "ROUTER_AI_AGENT_GREETING": HELLO,
         "ROUTER_MAX_DELIVERIES": "1",
         "ROUTER_RETRY_DELAY": "0.01",

@@ -24,7 +24,6 @@ from router.core.errors import ConflictError, NotFoundError, RateLimitError, Req
 from router.core.resources import Participant, ParticipantAddress, ParticipantType
 from router.streams.delivery import Done
 from tests.handlers.harness import (
-    BASIC,
     HELLO,
     CrashError,
     CrashingClient,
@@ -35,6 +34,7 @@ from tests.handlers.harness import (
     make_transport,
     number,
 )
+from tests.harness.sandbox import AUTHORIZATION
 from tests.support.accounts import ACCOUNT, OURS
 
 BOT = JoinRequest(ParticipantType.AI_AGENT, Address("CHAT", AI_IDENTITY), "AI agent")
@@ -72,25 +72,24 @@ class Side:
         found = self.client.list_messages(self.sid, newest_first=False)
         return [(each.author, each.body) async for each in found]
 
-    async def call(self, method: str, path: str, **fields: str) -> Any:
-        url = f"{self.harness.url}/v1{path}"
-        async with self.harness.session.request(method, url, data=fields, headers=BASIC) as answer:
-            assert answer.status < 300, await answer.text()
+    async def close(self) -> None:
+        """Close the conversation, by a form as the classic API takes it."""
+        sandbox = self.harness.sandbox
+        url = f"{sandbox.url}/v1/Conversations/{self.sid}"
+        async with sandbox.session.post(url, data={"State": "closed"}, headers=AUTHORIZATION) as answer:
+            assert answer.ok, await answer.text()
 
     async def fault(self, method: str, route: str, **fields: Any) -> None:
-        body = {"method": method, "route": f"/v1/Conversations/{{conversation}}{route}", "times": 1} | fields
-        async with self.harness.session.post(f"{self.harness.url}/sandbox/faults", json=body, headers=BASIC) as answer:
-            assert answer.status < 300
+        await self.harness.fault(method, route, version="v1", **fields)
 
 
 @pytest.fixture
 async def side(harness):
     body = {"from": number(), "to": OURS, "body": "hi"}
-    async with harness.session.post(f"{harness.url}/sandbox/classic/inbound", json=body, headers=BASIC) as answer:
-        taken = await answer.json()
+    taken = await harness.sandbox.ask("POST", "/sandbox/classic/inbound", body)
     address = ParticipantAddress(channel="SMS", address=body["from"])
     customer = Participant(id=taken["participant"]["sid"], type="CUSTOMER", addresses=(address,))
-    async with make_transport(harness.url) as transport:
+    async with make_transport(harness.sandbox.url) as transport:
         yield Side(harness, ClassicConversations(transport), taken["conversation"]["sid"], customer)
 
 
@@ -155,7 +154,7 @@ async def test_a_failure_without_effect_is_raised(side, fault, error):
 async def test_a_conversation_that_has_ended_is_not_joined(side):
     """A closed conversation is CLOSED, one that does not exist is GONE."""
     assert await side.joiner.find_ending(side.sid) is None
-    await side.call("POST", f"/Conversations/{side.sid}", State="closed")
+    await side.close()
     assert (await side.joiner.join(side.sid, BOT)).how == JoinOutcome.CLOSED
     assert await side.joiner.find_ending(side.sid) == JoinOutcome.CLOSED
     assert (await side.joiner.join(GONE, BOT)).how == JoinOutcome.GONE
@@ -200,7 +199,7 @@ async def test_a_conversation_that_closes_before_the_answer_gets_none(side, line
     """The entry is finished, because a retry could not succeed."""
 
     async def slow(_: Any) -> str:
-        await side.call("POST", f"/Conversations/{side.sid}", State="closed")
+        await side.close()
         return HELLO
 
     assert isinstance(await side.agent(reply=slow).attempt(delivery_of(side.entry())), Done)

@@ -14,7 +14,8 @@ import pytest
 from redis.exceptions import ResponseError
 
 from router.core.keys import Target
-from tests.support.accounts import ACCOUNT, KEY, SECRET
+from tests.handlers.harness import HELLO
+from tests.support.accounts import ACCOUNT
 from tests.support.entries import fields_of
 from tests.support.waiting import until
 
@@ -70,15 +71,10 @@ def test_a_wrong_roster_is_reported_like_settings(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-async def test_a_killed_consumer_is_succeeded_and_sigterm_ends_one_cleanly(harness, redis_url):
+async def test_a_killed_consumer_is_succeeded_and_sigterm_ends_one_cleanly(harness, environment):
     """After SIGKILL another process takes over the entries; after SIGTERM it leaves no consumer in the group."""
-    environment = BARE | {
-        "REDIS_URL": redis_url,
-        "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_API_KEY": KEY,
-        "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": harness.url,
-        "ROUTER_AI_AGENT_GREETING": "Hello!",
+    environment |= BARE | {
+        "ROUTER_AI_AGENT_GREETING": HELLO,
         "ROUTER_HEARTBEAT_TTL": "0.5",
         "PYTHONPATH": str(ROOT),
     }
@@ -114,5 +110,5 @@ async def test_a_killed_consumer_is_succeeded_and_sigterm_ends_one_cleanly(harne
     assert await harness.redis.xinfo_consumers(stream, "ai-agent") == []
     for one in opened:
         await until(lambda one=one: harness.texts(one.id))
-        assert await harness.texts(one.id) == ["Hello!"]
+        assert await harness.texts(one.id) == [HELLO]
         assert await harness.types(one.id) == ["AI_AGENT", "CUSTOMER"]
