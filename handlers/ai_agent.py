@@ -24,7 +24,7 @@ from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.joiners import Joiners
 from handlers.joining import fits
-from handlers.joins import REFUSALS, JoinOutcome, JoinRequest, JoinResult
+from handlers.joins import JoinOutcome, JoinRequest, JoinResult, unless_ended
 from handlers.replies import ask, is_asked_for, load_reply, make_greeting
 from router.core.addresses import Address, Channel
 from router.core.classic.members import is_classic
@@ -145,14 +145,9 @@ class AiAgent:
         if not text:
             return ReplyOutcome.SILENT
         message = self._message(entry, data, participant_id, text)
-        try:
-            return await effect.once("send", partial(self._send, message, effect, self._clock()))
-        except REFUSALS:
-            joiner = self._joiners.of(data.account_id, data.conversation.id)
-            ending = await joiner.find_ending(data.conversation.id, data.participant.id)
-            if ending is None:
-                raise
-            return ending  # the conversation or the customer is gone, so no answer is needed
+        joiner = self._joiners.of(data.account_id, data.conversation.id)
+        sending = effect.once("send", partial(self._send, message, effect, self._clock()))
+        return await unless_ended(sending, partial(joiner.find_ending, data.conversation.id, data.participant.id))
 
     def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
         api = self._apis.of(data.account_id)

@@ -9,9 +9,10 @@ https://www.twilio.com/docs/conversations-classic/api/conversation-participant-r
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers.joins import REFUSALS, JoinOutcome, JoinResult, may_have_joined
+from handlers.joins import JoinOutcome, JoinResult, may_have_joined, unless_ended
 from router.core.addresses import Address, Channel
 from router.core.classic.resources import ClassicState, NewClassicParticipant, is_already_there
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
@@ -42,13 +43,9 @@ class ClassicJoiner:
         """Add the identity of the request; any other address is TAKEN."""
         if request.address.channel != Channel.CHAT:
             return JoinResult(how=JoinOutcome.TAKEN)
-        try:
-            return await self._add(conversation_id, request.address)
-        except REFUSALS:
-            ending = await self.find_ending(conversation_id)
-            if ending is None:
-                raise
-            return JoinResult(how=ending)
+        joining = self._add(conversation_id, request.address)
+        result = await unless_ended(joining, partial(self.find_ending, conversation_id))
+        return JoinResult(how=result) if isinstance(result, JoinOutcome) else result
 
     async def find_our_address(self, _conversation_id: str, _channel: str) -> Address | None:
         """Return None: the conversation's own number is not an address to join with."""

@@ -9,9 +9,10 @@ same time the last one wins. The API: https://www.twilio.com/docs/api/conversati
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from handlers.joins import REFUSALS, JoinOutcome, JoinRequest, JoinResult, may_have_joined
+from handlers.joins import JoinOutcome, JoinRequest, JoinResult, may_have_joined, unless_ended
 from router.core.addresses import Address, Channel, canonicalize
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError
 from router.core.resources import ConversationStatus, NewParticipant, Participant, ParticipantAddress, ParticipantType
@@ -81,13 +82,9 @@ class V2Joiner:
 
     async def join(self, conversation_id: str, request: JoinRequest) -> JoinResult:
         """Take over the participant at the address, or add ours."""
-        try:
-            return await self._take_over(conversation_id, request) or await self._add(conversation_id, request)
-        except REFUSALS:
-            ending = await self.find_ending(conversation_id)
-            if ending is None:
-                raise
-            return JoinResult(how=ending)
+        joining = self._take_over_or_add(conversation_id, request)
+        result = await unless_ended(joining, partial(self.find_ending, conversation_id))
+        return JoinResult(how=result) if isinstance(result, JoinOutcome) else result
 
     async def find_our_address(self, conversation_id: str, channel: str) -> Address | None:
         """Return the address of the single agent in the conversation."""
@@ -111,6 +108,9 @@ class V2Joiner:
         except NotFoundError:
             return JoinOutcome.LEFT
         return None
+
+    async def _take_over_or_add(self, conversation_id: str, request: JoinRequest) -> JoinResult:
+        return await self._take_over(conversation_id, request) or await self._add(conversation_id, request)
 
     async def _take_over(self, conversation_id: str, request: JoinRequest) -> JoinResult | None:
         """Adopt, promote or refuse the participant at the address; None if there is none."""

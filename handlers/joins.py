@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from router.core.errors import ConflictError, NotFoundError, RequestError, UnavailableError, had_no_effect
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from router.core.addresses import Address
     from router.core.errors import ApiError
     from router.core.resources import ParticipantType
+
+
+T = TypeVar("T")
 
 
 class JoinOutcome(StrEnum):
@@ -28,10 +33,6 @@ class JoinOutcome(StrEnum):
     CLOSED = "conversation-closed"
     GONE = "conversation-gone"
     LEFT = "customer-left"
-
-
-#: Answers of the API that a repetition does not change.
-REFUSALS: Final = (RequestError, NotFoundError, ConflictError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,19 @@ class JoinResult(BaseModel):
 
     how: JoinOutcome
     participant_id: str | None = None
+
+
+async def unless_ended(
+    action: Awaitable[T], find_ending: Callable[[], Awaitable[JoinOutcome | None]]
+) -> T | JoinOutcome:
+    """Return the result of an action, or the ending of the conversation if the API refuses the action because of it."""
+    try:
+        return await action
+    except (RequestError, NotFoundError, ConflictError):
+        ending = await find_ending()
+        if ending is None:
+            raise
+        return ending
 
 
 def may_have_joined(error: ApiError) -> bool:

@@ -14,9 +14,7 @@ from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.store.quarantine import list_kept
 from tests.receiver.samples import PRIVATE, SAMPLES, participant_added, signed, sms
-from tests.support.accounts import ACCOUNT, TOKEN
-
-OTHER_TOKEN = "fedcba9876543210fedcba9876543210"
+from tests.support.accounts import ACCOUNT, OTHER_TOKEN, TOKEN
 
 
 @pytest.fixture(params=[name for name in SAMPLES if name is not SourceName.EMAIL], ids=str)

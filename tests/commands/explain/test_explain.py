@@ -12,16 +12,16 @@ from router.commands.explain.explain import SignedRequest, explain
 from router.core.accounts import Account, Accounts
 from router.core.signing.twilio import sign
 from tests.core.signing.test_twilio import EVENT_BODY, VECTORS, by_id, encode
+from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT
 
-ACCOUNT, OTHER = "AC00000000000000000000000000000001", "AC00000000000000000000000000000002"
 TOKEN, OLD_TOKEN, OTHER_TOKEN, SECRET = "token-one", "token-two", "token-three", "shared-secret"
 ACCOUNTS = Accounts(
     [
         Account(sid=ACCOUNT, tokens=(TOKEN, OLD_TOKEN), shared_keys={"key_1": SECRET}),
-        Account(sid=OTHER, tokens=(OTHER_TOKEN,)),
+        Account(sid=OTHER_ACCOUNT, tokens=(OTHER_TOKEN,)),
     ]
 )
-BASE, PATH = "https://hooks.example.com", "/webhooks/messaging"
+PATH = "/webhooks/messaging"
 FORM = [("AccountSid", ACCOUNT), ("From", "+15550001111"), ("Body", " Olá\n"), ("Blank", ""), ("D", "2"), ("D", "1")]
 KEY_HEADER = "x-twilio-webhooks-signature-settings"
 
@@ -34,14 +34,14 @@ def of_form(signature, *, path=PATH, pairs=FORM, **headers):
     return SignedRequest(path.encode(), {"x-twilio-signature": signature} | headers, encode(pairs), is_form=True)
 
 
-def of_json(body, signed, *, path=None, token=TOKEN, base=BASE):
+def of_json(body, signed, *, path=None, token=TOKEN, base=BASE_URL):
     """Return a request whose JSON was signed as `signed` and arrived as `body`."""
     path = path or f"/webhooks/conversations?bodySHA256={sha256(signed).hexdigest()}"
     signature = sign(token, f"{base}{path}".encode())
     return SignedRequest(path.encode(), {"x-twilio-signature": signature}, body, is_form=False)
 
 
-def lines_of(request, url=BASE, accounts=ACCOUNTS):
+def lines_of(request, url=BASE_URL, accounts=ACCOUNTS):
     explanation = explain(request, url, accounts)
     text = "\n".join(explanation.lines)
     assert not [secret for secret in (TOKEN, OLD_TOKEN, OTHER_TOKEN, SECRET) if secret in text]
@@ -94,17 +94,32 @@ def test_known_mistakes_of_signers_are_named():
 @pytest.mark.parametrize(
     ("signed_base", "configured", "headers", "words"),
     [
-        ("http://hooks.example.com", BASE, {}, "other scheme than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=http://hooks"),
-        ("https://Hooks.Example.com", BASE, {"host": "Hooks.Example.com"}, "set PUBLIC_BASE_URL=https://Hooks.Example"),
-        (BASE, "https://HOOKS.example.com", {}, "set PUBLIC_BASE_URL=https://hooks.example.com"),
-        ("https://t.ngrok.app", BASE, {"x-forwarded-host": "t.ngrok.app, inner"}, "=https://t.ngrok.app"),
-        ("https://t.ngrok.app", BASE, {"forwarded": 'for=1.2.3.4;host="t.ngrok.app";proto=https'}, "other host"),
-        ("https://hooks.example.com:8443", BASE, {"host": "hooks.example.com:8443"}, "other port"),
-        ("https://hooks.example.com:8443", BASE, {"x-forwarded-port": "8443"}, "other port"),
-        ("https://hooks.example.com:443", f"{BASE}:8443", {}, "other port"),
-        ("http://localhost:8080", BASE, {"host": "localhost:8080"}, "other scheme, host, port"),
-        (BASE, f"{BASE}/in", {}, "other path prefix than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=https://hooks"),
-        (f"{BASE}/in", BASE, {"x-forwarded-prefix": "/in/"}, "set PUBLIC_BASE_URL=https://hooks.example.com/in"),
+        (
+            "http://hooks.example.com",
+            BASE_URL,
+            {},
+            "other scheme than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=http://hooks",
+        ),
+        (
+            "https://Hooks.Example.com",
+            BASE_URL,
+            {"host": "Hooks.Example.com"},
+            "set PUBLIC_BASE_URL=https://Hooks.Example",
+        ),
+        (BASE_URL, "https://HOOKS.example.com", {}, "set PUBLIC_BASE_URL=https://hooks.example.com"),
+        ("https://t.ngrok.app", BASE_URL, {"x-forwarded-host": "t.ngrok.app, inner"}, "=https://t.ngrok.app"),
+        ("https://t.ngrok.app", BASE_URL, {"forwarded": 'for=1.2.3.4;host="t.ngrok.app";proto=https'}, "other host"),
+        ("https://hooks.example.com:8443", BASE_URL, {"host": "hooks.example.com:8443"}, "other port"),
+        ("https://hooks.example.com:8443", BASE_URL, {"x-forwarded-port": "8443"}, "other port"),
+        ("https://hooks.example.com:443", f"{BASE_URL}:8443", {}, "other port"),
+        ("http://localhost:8080", BASE_URL, {"host": "localhost:8080"}, "other scheme, host, port"),
+        (BASE_URL, f"{BASE_URL}/in", {}, "other path prefix than PUBLIC_BASE_URL: set PUBLIC_BASE_URL=https://hooks"),
+        (
+            f"{BASE_URL}/in",
+            BASE_URL,
+            {"x-forwarded-prefix": "/in/"},
+            "set PUBLIC_BASE_URL=https://hooks.example.com/in",
+        ),
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:9443", {"host": "[2001:db8::1]:8443"}, "other port"),
     ],
 )
@@ -134,7 +149,7 @@ def test_a_wrong_base_url_is_named(signed_base, configured, headers, words):
 )
 def test_a_changed_path_or_query_is_named(path, signed, words):
     """Changes that proxies and frameworks make to a URL are named."""
-    explanation, text = lines_of(of_form(signed_form(BASE + signed), path=path))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + signed), path=path))
     assert words in text
     assert explanation.is_explained
     assert not explanation.is_right
@@ -154,7 +169,7 @@ CHANGED = {
 @pytest.mark.parametrize(("pairs", "words"), CHANGED.values(), ids=list(CHANGED))
 def test_a_changed_form_is_named(pairs, words):
     """Changes to a form after it was signed are named."""
-    explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs)))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + PATH, pairs=pairs)))
     assert words in text.lower() + text
     assert (explanation.is_right, explanation.is_explained) == (False, True)
 
@@ -171,13 +186,18 @@ def test_call_parameters_left_out_by_the_signer_are_named(left_out, words):
     """Some signers leave out CallToken or StirVerstat."""
     pairs = [*FORM, ("CallToken", "%7B%22a%22%7D"), ("StirVerstat", "TN-Validation-Passed-A")]
     given = [pair for pair in pairs if pair[0] not in left_out]
-    assert words in lines_of(of_form(signed_form(BASE + PATH, pairs=given), pairs=pairs))[1]
+    assert words in lines_of(of_form(signed_form(BASE_URL + PATH, pairs=given), pairs=pairs))[1]
 
 
 @pytest.mark.parametrize(
     ("token", "algorithm", "settings", "words"),
     [
-        (OTHER_TOKEN, "HMAC_SHA1", None, f"auth token 1 of account {OTHER}, but the webhook names another account"),
+        (
+            OTHER_TOKEN,
+            "HMAC_SHA1",
+            None,
+            f"auth token 1 of account {OTHER_ACCOUNT}, but the webhook names another",
+        ),
         (TOKEN, "HMAC_SHA256", None, "by HMAC_SHA256 with auth token 1"),
         (SECRET, "HMAC_SHA256", None, "no header names that key"),
         (TOKEN, "HMAC_SHA1", "key=key_1,algorithm=HMAC_SHA1", "names a shared key, but auth token 1"),
@@ -188,7 +208,7 @@ def test_call_parameters_left_out_by_the_signer_are_named(left_out, words):
 def test_a_wrong_key_or_algorithm_is_named(token, algorithm, settings, words):
     """The token or key that signed is named by position and account, and never shown."""
     headers = {} if settings is None else {KEY_HEADER: settings}
-    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + PATH, token=token, algorithm=algorithm), **headers))
     assert words in text
     assert (explanation.is_right, explanation.is_explained) == (False, True)
 
@@ -204,7 +224,7 @@ def test_a_wrong_key_or_algorithm_is_named(token, algorithm, settings, words):
 def test_a_matching_signature_names_its_key(token, algorithm, settings, label):
     """A signature that the receiver would accept is reported with the key that made it."""
     headers = {} if settings is None else {KEY_HEADER: settings}
-    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token=token, algorithm=algorithm), **headers))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + PATH, token=token, algorithm=algorithm), **headers))
     assert explanation.is_right
     assert text == f"The signature matches with these settings; it was made with {label}."
 
@@ -212,7 +232,7 @@ def test_a_matching_signature_names_its_key(token, algorithm, settings, label):
 def test_an_account_that_is_not_configured_is_named():
     """The account is reported, and also a token of another account that matches."""
     pairs = [("AccountSid", "AC" + "9" * 32), *FORM[1:]]
-    explanation, text = lines_of(of_form(signed_form(BASE + PATH, pairs=pairs), pairs=pairs))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + PATH, pairs=pairs), pairs=pairs))
     assert "which is not configured" in text
     assert f"It was signed with auth token 1 of account {ACCOUNT}" in text
     assert not explanation.is_right
@@ -229,14 +249,14 @@ def test_an_account_that_is_not_configured_is_named():
 )
 def test_a_damaged_header_is_recognized(spoil, words):
     """Quotes, percent-encoding, a lost = and a repeated value are named."""
-    assert words in lines_of(of_form(spoil(signed_form(BASE + PATH))))[1]
+    assert words in lines_of(of_form(spoil(signed_form(BASE_URL + PATH))))[1]
 
 
 def test_plus_signs_of_the_header_that_became_spaces_are_recognized():
     """A header that was decoded like a form is named."""
     numbered = ([*FORM, ("N", str(number))] for number in range(1000))
-    pairs = next(pairs for pairs in numbered if "+" in signed_form(BASE + PATH, pairs=pairs))
-    request = of_form(signed_form(BASE + PATH, pairs=pairs).replace("+", " "), pairs=pairs)
+    pairs = next(pairs for pairs in numbered if "+" in signed_form(BASE_URL + PATH, pairs=pairs))
+    request = of_form(signed_form(BASE_URL + PATH, pairs=pairs).replace("+", " "), pairs=pairs)
     assert "became spaces" in lines_of(request)[1]
 
 
@@ -299,7 +319,7 @@ def test_json_may_be_signed_by_any_account():
     """JSON names no account outside its body, so the tokens of all accounts are tried."""
     explanation, text = lines_of(of_json(BODY, BODY, token=OTHER_TOKEN))
     assert explanation.is_right
-    assert OTHER in text
+    assert OTHER_ACCOUNT in text
 
 
 def test_several_mistakes_are_all_named():
@@ -309,12 +329,12 @@ def test_several_mistakes_are_all_named():
     _, text = lines_of(of_form(signature, host="t.example.com"))
     assert "other scheme, host" in text
     assert "Empty parameters" in text
-    assert OTHER in text
+    assert OTHER_ACCOUNT in text
 
 
 def test_a_signature_that_nothing_matches_is_not_explained():
     """The answer gives the number of tries and the likely causes."""
-    explanation, text = lines_of(of_form(signed_form(BASE + PATH, token="quite another")))
+    explanation, text = lines_of(of_form(signed_form(BASE_URL + PATH, token="quite another")))
     assert "No match" in text
     assert "another auth token" in text
     assert (explanation.is_right, explanation.is_explained) == (False, False)
@@ -326,6 +346,6 @@ def test_any_request_gets_an_answer(raw_path, body, text, is_form):
     names = ("x-twilio-signature", "host", "x-forwarded-host", "forwarded", "x-forwarded-prefix", KEY_HEADER)
     request = SignedRequest(raw_path, dict.fromkeys(names, text), body, is_form)
     accounts = Accounts([Account(sid=ACCOUNT, tokens=("t",))])
-    explanation = explain(request, BASE, accounts)
+    explanation = explain(request, BASE_URL, accounts)
     assert explanation.lines
     assert not explanation.is_explained
