@@ -8,9 +8,8 @@ from router.core.keys import Target
 from router.core.ledger.marker import ParticipantFact
 from router.core.policy import Decision, Facts, Rule
 from router.core.resources import Communication, Conversation, Participant
+from tests.support.accounts import ACCOUNT, CONFIGURATION
 
-ACCOUNT = "AC00000000000000000000000000000001"
-CONFIGURATION = "conv_configuration_01k1etx3jbfx88476ccja00001"
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja00001"
 OTHER = "conv_conversation_01k1etx3jbfx88476ccja00002"
 MESSAGE_SID = "SM00000000000000000000000000000001"

@@ -4,7 +4,8 @@ from router.core.entries import DATA_TYPES, read_entry
 from router.core.events import Version
 from router.core.ledger.communications import take_communication
 from router.core.ledger.ledger import Ledger
-from tests.core.builders import ACCOUNT, CONVERSATION, make_cause, make_conversation, make_fact
+from tests.core.builders import CONVERSATION, make_cause, make_conversation, make_fact
+from tests.support.accounts import ACCOUNT
 
 
 def read_draft(draft):

@@ -27,7 +27,8 @@ from router.core.entries import (
     read_entry,
     show_participant,
 )
-from tests.core.builders import ACCOUNT, CONVERSATION, CUSTOMER, DESK, OTHER, make_participant
+from tests.core.builders import CONVERSATION, CUSTOMER, DESK, OTHER, make_participant
+from tests.support.accounts import ACCOUNT
 
 COMMON = {
     "target": "ai-agent",

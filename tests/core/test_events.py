@@ -3,7 +3,7 @@
 import pytest
 
 from router.core.events import Change, InboundEntry, SourceName, Version
-from tests.core.builders import ACCOUNT
+from tests.support.accounts import ACCOUNT
 
 
 @pytest.mark.parametrize(

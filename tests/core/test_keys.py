@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from router.core.keys import MAX_KEY, PERMANENT, Keys, Target
+from tests.support.accounts import ACCOUNT
 from tests.support.keys import kind_of, one_of_each
 
 KEYS = Keys("acme")
-ACCOUNT = "AC00000000000000000000000000000001"
 
 
 @pytest.mark.parametrize(

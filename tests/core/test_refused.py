@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from router.core import errors
 from router.core.refused import NOT_KEPT, REASONS, Refused, from_fields, shown_headers
+from tests.support.accounts import ACCOUNT
 
 REFUSED = Refused(
     source="messaging",
@@ -18,7 +19,7 @@ REFUSED = Refused(
     method="POST",
     raw_path=b"/webhooks/messaging?x=%2B1",
     headers=(("Content-Type", "application/x-www-form-urlencoded"), ("X-Twilio-Signature", "abc=")),
-    account_id="AC00000000000000000000000000000001",
+    account_id=ACCOUNT,
     body=b"Body=x",
     is_whole=True,
 )

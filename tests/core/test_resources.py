@@ -16,11 +16,12 @@ from router.core.resources import (
     ParticipantAddress,
 )
 from tests.core.builders import CUSTOMER, DESK, make_participant
+from tests.support.accounts import ACCOUNT
 
 WIRE = {
     "id": "conv_participant_01k1etx3jbfx88476ccja00001",
     "conversationId": "conv_conversation_01k1etx3jbfx88476ccja00001",
-    "accountId": "AC00000000000000000000000000000001",
+    "accountId": ACCOUNT,
     "name": "Ana",
     "type": "CUSTOMER",
     "profileId": "mem_profile_01k1etx3jbfx88476ccja00001",

@@ -6,7 +6,8 @@ import mypy.api
 
 from router.core.addresses import Address
 from router.core.events import Disregarded
-from tests.core.builders import ACCOUNT, make_cause
+from tests.core.builders import make_cause
+from tests.support.accounts import ACCOUNT
 
 CHANGE = """
 from router.core.addresses import Address

@@ -10,10 +10,10 @@ from router.core.errors import SettingsError
 from router.settings.environment import read_dotenv
 from router.settings.load import _FORMS, load
 from router.settings.model import Settings, variable_of
+from tests.support.accounts import ACCOUNT
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "config" / "settings.toml"
-SID = "AC00000000000000000000000000000001"
 SECRETS = {
     "TWILIO_AUTH_TOKEN": "made-up-token-1,made-up-token-2",
     "TWILIO_API_KEY": "SKmadeup",
@@ -167,9 +167,9 @@ def test_half_of_a_key_pair_is_a_problem(folder, given, missing):
 
 
 def test_credentials_of_the_api(folder):
-    """The key pair is used if there is one, else account SID and the first token."""
-    environment = folder() | {"TWILIO_ACCOUNT_SID": SID, "TWILIO_AUTH_TOKEN": "new,old"}
-    assert load(environment=environment).api_credentials == (SID, "new")
+    """The key pair is used if there is one, else account ACCOUNT and the first token."""
+    environment = folder() | {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "new,old"}
+    assert load(environment=environment).api_credentials == (ACCOUNT, "new")
     environment |= {"TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": "s"}
     assert load(environment=environment).api_credentials == ("SK1", "s")
     assert load(environment=folder()).api_credentials == ("", "")
@@ -219,7 +219,7 @@ def test_unknown_router_variables_are_reported(folder):
 
 def test_secrets_never_show(folder):
     """The masked configuration, repr and str contain no password, token or key."""
-    settings = load(environment=folder() | SECRETS | {"TWILIO_ACCOUNT_SID": SID})
+    settings = load(environment=folder() | SECRETS | {"TWILIO_ACCOUNT_SID": ACCOUNT})
     shown = str(settings.masked())
     assert "made-up" not in shown
     assert "madeup" not in shown

@@ -14,6 +14,7 @@ from router.core.keys import Target
 from router.core.policy import ALL_DAYS, Hours, Policy, Rule
 from router.settings.policy_file import read_policy
 from tests.core.builders import make_facts
+from tests.support.accounts import ACCOUNT
 
 SHIPPED = Path(__file__).parents[2] / "config" / "routing.toml"
 PROBLEM = re.compile(r"r\.toml:( |[1-9][0-9]*: )\S")
@@ -54,7 +55,7 @@ participant_type = ["CUSTOMER", "UNKNOWN"]
 recipient = ["whatsapp:+1 555 765 0001", "Desk@Example.com"]
 customer_prefix = ["+49", "+41"]
 configuration_id = "conv_configuration_1"
-account = "AC00000000000000000000000000000001"
+account = "{ACCOUNT}"
 hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Europe/Berlin" }}
 """
     expected = Rule(
@@ -67,7 +68,7 @@ hours = {{ days = ["mon", "sun"], from = "22:00", to = 06:30:00, time_zone = "Eu
         recipients=frozenset({"+15557650001", "desk@example.com"}),
         customer_prefixes=("+41", "+49"),
         configuration_ids=frozenset({"conv_configuration_1"}),
-        accounts=frozenset({"AC00000000000000000000000000000001"}),
+        accounts=frozenset({ACCOUNT}),
         hours=Hours("Europe/Berlin", frozenset({0, 6}), time(22), time(6, 30)),
     )
     assert read_policy(text) == Policy(Target.AI_AGENT, (expected,))

@@ -20,9 +20,10 @@ from router.core.ledger.marker import digest_of
 from router.core.resolution.reconciliation import ConversationSnapshot
 from router.core.resources import Conversation, Participant
 from router.core.timestamps import to_microseconds, to_text
-from tests.core.builders import ACCOUNT, CONFIGURATION, CONVERSATION, RECEIVED_AT
+from tests.core.builders import CONVERSATION, RECEIVED_AT
 from tests.core.committed import CommittedState
 from tests.core.judging.events import judge, make_context
+from tests.support.accounts import ACCOUNT, CONFIGURATION
 from tests.support.policies import PLAIN
 
 #: Seats at which participants come and go; the last one is our side's.

@@ -8,8 +8,6 @@ from router.core.events import Version
 from router.core.ledger.fields import FieldNotReadError
 from router.core.ledger.marker import Result, address_field, fields_for, participant_field, recipient_field
 from tests.core.builders import (
-    ACCOUNT,
-    CONFIGURATION,
     CONVERSATION,
     CUSTOMER,
     DESK,
@@ -23,6 +21,7 @@ from tests.core.builders import (
     make_participant,
 )
 from tests.core.committed import CommittedState
+from tests.support.accounts import ACCOUNT, CONFIGURATION
 
 WHATSAPP = Address("WHATSAPP", "whatsapp:+14155550101")
 HOUR = 3_600_000_000

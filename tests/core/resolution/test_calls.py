@@ -7,7 +7,8 @@ from router.core.errors import AuthenticationError, NotFoundError, RateLimitErro
 from router.core.events import CallReported
 from router.core.resolution.calls import FIRST_WAIT, resolve_call
 from router.core.resolution.requests import FindConversations, ListParticipants, Resolved, Unusable, Wait
-from tests.core.builders import ACCOUNT, CONVERSATION, OTHER, make_cause, make_conversation, make_participant
+from tests.core.builders import CONVERSATION, OTHER, make_cause, make_conversation, make_participant
+from tests.support.accounts import ACCOUNT
 
 SID = "CA00000000000000000000000000000001"
 CUSTOMER, OURS = Address("VOICE", "+14155550101"), Address("VOICE", "+15557650001")

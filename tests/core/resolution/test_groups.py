@@ -7,15 +7,7 @@ from router.core.resolution.groups import ELSEWHERE, resolve_group
 from router.core.resolution.messages import MessageResolver
 from router.core.resolution.requests import GroupMember, Resolved, Wait
 from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
-from tests.core.builders import (
-    CONFIGURATION,
-    CONVERSATION,
-    CUSTOMER,
-    MESSAGE_SID,
-    OTHER,
-    make_message,
-    make_participant,
-)
+from tests.core.builders import CONVERSATION, CUSTOMER, MESSAGE_SID, OTHER, make_message, make_participant
 from tests.core.resolution.test_messages import (
     ADD,
     ANA,
@@ -37,6 +29,7 @@ from tests.core.resolution.test_messages import (
     drive,
 )
 from tests.core.resolution.test_messages import ELSEWHERE as HELD
+from tests.support.accounts import CONFIGURATION
 
 BEN, EVA = Address("SMS", "+14155550102"), Address("SMS", "+1 (415) 555-0103")
 BEN_THERE, EVA_THERE = make_participant("p3", BEN), make_participant("p4", Address("SMS", "+14155550103"))

@@ -36,7 +36,6 @@ from router.core.resolution.requests import (
 from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
 from router.core.resources import ParticipantAddress
 from tests.core.builders import (
-    CONFIGURATION,
     CONVERSATION,
     CUSTOMER,
     DESK,
@@ -47,6 +46,7 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
+from tests.support.accounts import CONFIGURATION
 
 ANA = make_participant("p1", CUSTOMER)
 BOT = make_participant("p2", DESK, type="AI_AGENT")

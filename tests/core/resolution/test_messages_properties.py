@@ -27,7 +27,6 @@ from router.core.resolution.requests import (
     Wait,
 )
 from tests.core.builders import (
-    CONFIGURATION,
     CONVERSATION,
     CUSTOMER,
     DESK,
@@ -37,6 +36,7 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
+from tests.support.accounts import CONFIGURATION
 
 #: Of one round: two POSTs of a conversation with a lookup between, and from the 409 to the other conversation's list.
 MOST_REQUESTS = ROUNDS * 9

@@ -17,7 +17,8 @@ from router.core.resolution.requests import (
     Wait,
 )
 from router.core.resources import NewParticipant, ParticipantAddress
-from tests.core.builders import CONFIGURATION, CONVERSATION, make_participant
+from tests.core.builders import CONVERSATION, make_participant
+from tests.support.accounts import CONFIGURATION
 
 
 def new():
