@@ -18,9 +18,9 @@ GROUPING_TYPES: Final = (
 
 _SANDBOX: Final = """\
 the admin API, for what no client of the public API can do (router/sandbox/admin.py lists all routes):
-  POST  /sandbox/clock    {"advanceSeconds": 3600}     time passes: timers of v2 and classic conversations run
+  POST  /sandbox/clock    {"advanceSeconds": 3600}     advance the clock, and with it all timers
   POST  /sandbox/capture  {"channel": "SMS", "from": "+15551230001", "to": "+15557650000", "body": "hi"}
-                                                       Twilio captures traffic by itself
+                                                       capture a message, as Twilio does
   POST  /sandbox/faults   {"status": 503, "times": 3}  the next three requests fail (also: hang, reset, latencySeconds)
   GET   /sandbox/options                               every switch with its value; PATCH or --set changes one
 
@@ -65,11 +65,13 @@ def add_receive_options(parser: argparse.ArgumentParser) -> None:
 def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `sandbox`."""
     parser.add_argument("--host", default="127.0.0.1", help="listen on this address")
-    parser.add_argument("--port", type=int, default=8081, help="listen there (0: a free one)")
-    parser.add_argument("--callback-url", help="send signed status callbacks there")
-    parser.add_argument("--grouping", choices=GROUPING_TYPES, default=GROUPING_TYPES[0], help="how conversations group")
+    parser.add_argument("--port", type=int, default=8081, help="listen on this port (0: a free one)")
+    parser.add_argument("--callback-url", help="send signed status callbacks to this URL")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="turn a switch; may repeat"
+        "--grouping", choices=GROUPING_TYPES, default=GROUPING_TYPES[0], help="grouping type of conversations"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SWITCH=VALUE", dest="switches", help="set a switch; may repeat"
     )
     parser.epilog = _SANDBOX
 
@@ -123,4 +125,4 @@ def add_explain_options(parser: argparse.ArgumentParser) -> None:
 
 def add_schema_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `schemas`."""
-    parser.add_argument("directory", type=Path, nargs="?", default=Path("config/schemas"))
+    parser.add_argument("directory", type=Path, nargs="?", default=Path("config/schemas"), help="folder to write to")
