@@ -96,7 +96,7 @@ async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, harness
     await victim.started()
     await enter_many(harness, number)
     faults = harness.sandbox.app[FAULTS]
-    await until(lambda: not any(fault["left"] for fault in faults.listing()), 30)
+    await until(lambda: not any(fault["left"] for fault in faults.to_wire()), 30)
     survivor = await launch("work")
     await survivor.started()
     os.kill(victim.pid, signal.SIGKILL)
