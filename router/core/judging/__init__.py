@@ -1,11 +1,11 @@
-"""Rules: from an inbound event and what is committed of its conversation to an outcome. Pure.
+"""Rules that turn an inbound event and the committed state of its conversation into an outcome. Pure.
 
-kinds.py      the table: one row of rules for each kind of event; a new kind is one file and one row
-messages.py participants.py conversations.py communications.py classic.py calls.py    the rules, a file a kind
+kinds.py      the table: one row of rules per kind of event; a new kind is one file and one row
+messages.py participants.py conversations.py communications.py classic.py calls.py    the rules, one file per kind
 groups.py     the further members of a group message
-resolved.py   what a resolution found, applied to a ledger
-context.py    what all rules judge by: policy, own addresses, time
-work.py       one event on its way, and the shape of a row
-rules.py      the rules of all accounts, as the worker asks them
-recovery.py   what no callback reported, found by the reconciler
+resolved.py   applies the result of a resolution to a ledger
+context.py    what every rule may consult: policy, own addresses, time
+work.py       one event in progress, and the shape of a row
+rules.py      the rules of all accounts: what the worker calls
+recovery.py   applies a snapshot of the API to a ledger, to make up for lost callbacks
 """

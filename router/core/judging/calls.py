@@ -1,4 +1,7 @@
-"""Rules for calls: a wanted one waits until Twilio has opened its conversation, and its end ends the caller's stay."""
+"""Rules for calls: one with a target waits until Twilio has opened its conversation; its end ends the caller's stay.
+
+Events of a call: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,11 @@ def decide(context: Context, call: CallReported) -> Decision:
 
 
 def fields(_: AccountRules, __: Work[CallReported]) -> None:
-    """Return None: no conversation is known by the event alone."""
+    """Return None: the event alone does not identify a conversation."""
 
 
 def apply(_: Context, work: Work[CallReported]) -> Outcome | None:
-    """Ignore a call that the policy gives to nobody; every other one, and every end, needs its conversation."""
+    """Ignore a call without a target; any other call, and every end of one, needs its conversation first."""
     decision = work.decision
     if decision is None or decision.target is not None or work.event.is_over:
         return None
@@ -46,7 +49,7 @@ def apply(_: Context, work: Work[CallReported]) -> Outcome | None:
 
 
 def resolve(_: Context, work: Work[CallReported]) -> Resolution:
-    """Find the conversation that Twilio has opened for the call."""
+    """Find the conversation that Twilio opened for the call."""
     return resolve_call(work.event)
 
 
@@ -56,12 +59,12 @@ def apply_resolved(context: Context, work: Work[CallReported], resolved: Resolve
 
 
 def remember(_: AccountRules, work: Work[CallReported], __: Resolved) -> Memory:
-    """Return the call: its next events and its end need not ask the API."""
+    """Return the CallSid, so that the call's further events and its end need no API request."""
     return Memory(call_sid=work.event.call_sid)
 
 
 def ends(call: CallReported) -> tuple[Address | None, Address | None]:
-    """Return the caller's address and the number called."""
+    """Return the caller's address and the called number."""
     return call.customer, call.recipient
 
 

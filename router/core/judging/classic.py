@@ -1,8 +1,9 @@
-"""Rules for classic (v1) events: what happens to members, messages and conversations of a chat service.
+"""Rules for classic (v1) events about the members, messages and conversations of a chat service.
 
 The ledger of a classic conversation is kept under its `home`: its own SID, or the id of the v2 conversation that the
-bridge opens for it. What v2 reports by itself (a member who leaves, a closing) is not taken from here as well.
-Source of the events: https://www.twilio.com/docs/conversations/conversations-webhooks
+bridge opens for it. In a bridged conversation, departures and the closing are taken from the v2 callbacks only.
+Events: https://www.twilio.com/docs/conversations-classic/conversations-webhooks
+Bridge: https://www.twilio.com/docs/conversations/orchestrator/guides/classic-bridge
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ if TYPE_CHECKING:
 
 #: In µs.
 _SECOND: Final = 1_000_000
+_REPORTED_BY_V2: Final = "v2 reports it for a bridged conversation"
 
 
 def route(rules: AccountRules, event: ClassicReported) -> str | None:
-    """Return the name of the route to the conversation's home, None where it is its own home."""
+    """Return the name of the route to the conversation's home; None where the service has no bridge."""
     return f"classic|{event.conversation_sid}" if rules.classic.is_bridged else None
 
 
 def fields(rules: AccountRules, work: Work[ClassicReported]) -> Needed | None:
-    """Return the conversation and the ledger's fields that the event needs; None while its home is not known."""
+    """Return the home of the conversation and the ledger fields that the event needs; None if the home is unknown."""
     event = work.event
     home = work.route.conversation_id if work.route else None
     if home is None and _needs_home(rules, event):
@@ -49,7 +51,7 @@ def fields(rules: AccountRules, work: Work[ClassicReported]) -> Needed | None:
 
 
 def apply(context: Context, work: Work[ClassicReported]) -> Outcome | None:
-    """Apply the event to the ledger of its home; None where the API must be asked."""
+    """Apply the event to the ledger of its home; return None if the API must be asked."""
     event, ledger = work.event, work.ledger
     if ledger is None:
         return None
@@ -62,26 +64,26 @@ def apply(context: Context, work: Work[ClassicReported]) -> Outcome | None:
         apply_member = _apply_bridged if is_bridged else _apply_participant
         return apply_member(context, event, ledger)
     if is_bridged:
-        return Outcome(Result.IGNORED, "the bridged conversation tells of itself")
+        return Outcome(Result.IGNORED, _REPORTED_BY_V2)
     status = "CLOSED" if event.change is Change.REMOVED else to_status(event.state)
     return ledger.take_conversation(Conversation(id=ledger.conversation_id, status=status), event.version, event.cause)
 
 
 def prepare(_: Context, work: Work[ClassicReported]) -> Preparation:
-    """Return our address: v2 may show it as an UNKNOWN participant."""
+    """Return our address: in v2 it may appear as an UNKNOWN participant."""
     recipient = work.event.recipient
     return Preparation((recipient,) if recipient is not None else ())
 
 
 def resolve(context: Context, work: Work[ClassicReported]) -> Resolution:
-    """Find the participant, in v2 where the service is bridged."""
+    """Find the participant: in v2 if the service is bridged, else the classic member."""
     is_over = work.ledger is not None and work.ledger.is_closed
     home = work.route.conversation_id if work.route is not None and not is_over else None
     return context.rules.classic.resolve(work.event, home=home, age=work.age(context.now))
 
 
 def apply_resolved(context: Context, work: Work[ClassicReported], resolved: Resolved, ledger: Ledger) -> Outcome:
-    """Announce the participant, then publish what a message says."""
+    """Announce the participant, then publish the message."""
     outcome = announce(context, work, resolved, ledger)
     if outcome.result is not Result.GONE:
         _publish(context, work.event, ledger)
@@ -95,20 +97,20 @@ def remember(rules: AccountRules, work: Work[ClassicReported], resolved: Resolve
 
 
 def ends(event: ClassicReported) -> tuple[Address | None, Address | None]:
-    """Return the member's address and the one of ours that it is bound to."""
+    """Return the member's address and the address of ours that it is bound to."""
     return event.customer, event.recipient
 
 
 def is_doubtful(context: Context, event: ClassicReported) -> bool:
-    """Tell whether the event is about a chat user that is not known as ours."""
+    """Return whether the event is about a chat user who is not known to be ours."""
     chat = [address.key for address in addresses_of(event) if address.channel == Channel.CHAT]
     return event.customer is None and bool(chat) and not context.own.intersection(chat)
 
 
 def _needs_home(rules: AccountRules, event: ClassicReported) -> bool:
-    """Tell whether the home of the conversation must be known before the event can be applied."""
-    is_about_somebody = event.kind != "conversation" and event.change is not Change.REMOVED
-    return rules.classic.is_bridged and is_about_somebody
+    """Return whether the home of the conversation must be known before the event can be applied."""
+    is_about_presence = event.kind != "conversation" and event.change is not Change.REMOVED
+    return rules.classic.is_bridged and is_about_presence
 
 
 def _apply_participant(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
@@ -128,11 +130,11 @@ def _apply_participant(context: Context, event: ClassicReported, ledger: Ledger)
 
 
 def _apply_bridged(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
-    """Apply an event about a member of a bridged conversation: v2 has a participant of its own for it."""
-    if ledger.marker(event.participant_sid or "") is not None:  # v2 never had one: the member itself was taken
+    """Apply an event about a member of a bridged conversation, where v2 has a participant of its own for it."""
+    if ledger.marker(event.participant_sid or "") is not None:  # v2 never added one: the member itself was announced
         return _apply_participant(context, event, ledger)
     if event.change is Change.REMOVED:
-        return Outcome(Result.IGNORED, "the bridged conversation tells of itself")
+        return Outcome(Result.IGNORED, _REPORTED_BY_V2)
     return _judge_by_address(context, event, ledger)
 
 
@@ -144,12 +146,12 @@ def _apply_message(context: Context, event: ClassicReported, ledger: Ledger) -> 
         return outcome
     outcome = _judge_by_address(context, event, ledger)
     if outcome is None and event.participant_sid is None and (event.is_by_api or event.author is None):
-        return Outcome(Result.IGNORED, "written by nobody in the conversation")
+        return Outcome(Result.IGNORED, "its author is no participant")
     return outcome
 
 
 def _publish(context: Context, event: ClassicReported, ledger: Ledger) -> bool:
-    """Publish what a message says; False if its author is not announced, or if v2 reports it through the bridge."""
+    """Publish a message; return False if its author is not announced, or if v2 reports it through the bridge."""
     if event.kind != "message" or ledger.conversation_id != event.conversation_sid:
         return False
     facts = (from_classic(event, author) for author in addresses_of(event))
@@ -166,9 +168,9 @@ def _judge_by_marker(marker: Marker) -> Outcome | None:
 
 
 def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
-    """Tell whether the event happened after the v2 side closed: the classic conversation then continues as a new one.
+    """Return whether the event is later than the closing of the v2 side: the bridge then opens another conversation.
 
-    Classic times may have whole seconds: what may have been in the second of the closing counts as later.
+    Classic times may be whole seconds, so an event within the second of the closing counts as later.
     """
     is_bridged = ledger.conversation_id != event.conversation_sid
     closed_at = int((ledger.get("version") or "0").partition(".")[0])
@@ -176,7 +178,7 @@ def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
 
 
 def _judge_by_address(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
-    """Judge by who is at the event's addresses; None where nobody is known there."""
+    """Judge an event by the participants at its addresses; return None if none is known there."""
     if ledger.is_closed:
         return None if _begins_anew(event, ledger) else Outcome(Result.STALE, "the conversation is closed")
     addresses = addresses_of(event)

@@ -1,4 +1,7 @@
-"""Rules for communications that Twilio reports: published for the holder once their author is announced."""
+"""Rules for communications that Twilio reports: published for the holder once their author is announced.
+
+Events: https://www.twilio.com/docs/conversations/orchestrator/webhooks
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def fields(_: AccountRules, work: Work[CommunicationReported]) -> Needed:
-    """Return the conversation and the ledger's fields that the event needs."""
+    """Return the conversation and the ledger fields that the event needs."""
     communication = work.event.communication
     author = communication.author
     ids = [author.participant_id] if author and author.participant_id else []
@@ -28,7 +31,7 @@ def fields(_: AccountRules, work: Work[CommunicationReported]) -> Needed:
 
 
 def apply(context: Context, work: Work[CommunicationReported]) -> Outcome | None:
-    """Publish what was said; None if its author is not known yet."""
+    """Publish the communication; return None if its author is not known yet."""
     event, ledger = work.event, work.ledger
     if ledger is None:
         return None
@@ -52,7 +55,7 @@ def resolve(_: Context, work: Work[CommunicationReported]) -> Resolution:
 
 
 def apply_resolved(context: Context, work: Work[CommunicationReported], resolved: Resolved, ledger: Ledger) -> Outcome:
-    """Announce the author, then publish what was said."""
+    """Announce the author, then publish the communication."""
     outcome = announce(context, work, resolved, ledger)
     fact = from_communication(work.event)
     if outcome.result is not Result.GONE and fact is not None:
@@ -61,7 +64,7 @@ def apply_resolved(context: Context, work: Work[CommunicationReported], resolved
 
 
 def ends(event: CommunicationReported) -> tuple[Address | None, Address | None]:
-    """Return the author's address, and the recipient's on the same channel."""
+    """Return the author's address and the recipient's on the same channel."""
     author = event.communication.author
     if author is None:
         return None, None

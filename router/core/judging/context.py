@@ -1,4 +1,4 @@
-"""What the events of an account are judged by, and the facts about participants that follow from it. Pure."""
+"""The context in which events of an account are judged, and the participant facts that follow from it. Pure."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AccountRules:
-    """The rules of one account, which do not change while a worker runs.
+    """The rules of one account; constant while a worker runs.
 
-    `configuration_id` is of the conversations that the router opens; `classic` resolves classic conversations; with
-    `is_classic_lookup` a customer is looked for in those before a conversation is opened. `text_limit` is how many
-    characters of a text are published, `route_ttl` (µs) how long a route is trusted without a sign of life.
+    `configuration_id`: the configuration of conversations that the router opens. `classic` resolves classic
+    conversations; with `is_classic_lookup` a customer is looked up in those before a conversation is opened.
+    `text_limit`: the published length of a text, in characters. `route_ttl` (µs): how long a route is trusted without
+    further evidence that its conversation is open.
     """
 
     policy: Policy
@@ -42,10 +43,10 @@ class AccountRules:
 
 @value
 class Context:
-    """What an event is judged by besides its ledger: the rules of its account, and the account's present state.
+    """The input of a judgment besides the event and its ledger: the account's rules and its current state.
 
-    `own` are the keys of our own addresses, `now` is the time in µs since 1970, `callbacks_seen_at` when the account's
-    last status callback came (µs, 0 if never).
+    `own`: the keys of our own addresses. `now`: µs since 1970. `callbacks_seen_at`: the time of the account's last
+    status callback (µs, 0 if there was none).
     """
 
     rules: AccountRules
@@ -55,7 +56,7 @@ class Context:
 
 
 def decide_sender(context: Context, message: MessageReceived, *, kind: str, configuration_id: str | None) -> Decision:
-    """Return the policy's decision for the sender of a message, as a participant of type `kind`."""
+    """Return the policy's decision for the sender of a message, taken as a participant of type `kind`."""
     return context.rules.policy.decide(
         Facts(
             source=message.cause.source,
@@ -84,7 +85,7 @@ def make_fact(
 ) -> ParticipantFact:
     """Return the fact that `participant` is in the conversation, with the policy's decision for it.
 
-    A participant at one of our own addresses that is not proven to be a customer is our own side.
+    A participant at one of our own addresses is our own side unless its type is CUSTOMER.
     """
     shown = address or (participant.addresses[0].as_address() if participant.addresses else None)
     kind = participant.type or ParticipantType.UNKNOWN
@@ -106,7 +107,7 @@ def facts_of(
     customer: Address,
     recipient: Address | None,
 ) -> Facts:
-    """Return what the policy may ask about a participant at the address `customer`."""
+    """Return the policy's input for a participant at the address `customer`."""
     return Facts(
         source=cause.source,
         channel=customer.channel,
@@ -120,7 +121,7 @@ def facts_of(
 
 
 def note_surroundings(surroundings: Surroundings, participant: Participant, ledger: Ledger) -> None:
-    """Take over our side's address on each of the participant's channels, and the configuration."""
+    """Note in the ledger our side's address on each of the participant's channels, and the configuration."""
     if surroundings.conversation is not None:
         ledger.note_conversation(surroundings.conversation)
     channels = {address.channel for address in participant.addresses}
@@ -132,14 +133,14 @@ def note_surroundings(surroundings: Surroundings, participant: Participant, ledg
 
 
 def note_our_side(participant: Participant, ledger: Ledger) -> None:
-    """Remember the address of an agent as our side of the conversation on its channel."""
+    """Note the address of an agent as our side of the conversation on its channel."""
     if participant.type in {ParticipantType.AGENT, ParticipantType.AI_AGENT}:
         for address in participant.addresses:
             ledger.note_recipient(address.as_address())
 
 
 def version_of(participant: Participant, read_at: int) -> Version:
-    """Return the version of a participant that was read from `read_at` (µs) on: as new as its resource."""
+    """Return the version of a participant whose reading began at `read_at` (µs): the age of its resource."""
     updated = to_microseconds(participant.updated_at or participant.created_at)
     return Version(read_at if updated is None else updated, read_at)
 

@@ -1,4 +1,7 @@
-"""Rules for conversations that Twilio reports: their state is noted, and a closing ends all stays."""
+"""Rules for conversations that Twilio reports: their state is noted, and a closing ends all stays.
+
+Events: https://www.twilio.com/docs/conversations/orchestrator/webhooks
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fields(_: AccountRules, work: Work[ConversationReported]) -> Needed:
-    """Return the conversation and the ledger's fields that the event needs."""
+    """Return the conversation and the ledger fields that the event needs."""
     return work.event.conversation.id, fields_for((), ())
 
 

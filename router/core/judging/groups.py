@@ -1,7 +1,7 @@
-"""Rules for the further members of a group message: which are wanted, and which are announced or left out.
+"""Rules for the further members of a group message: which have a target, and which are announced or left out.
 
-A member that was looked for and could not be announced (the address belongs to another conversation, or the participant
-there is an agent) is noted in the ledger, so that the next message of the group costs no call.
+A member who was looked up and could not be announced (the address belongs to another conversation, or the participant
+there is an agent) is noted in the ledger, so that the next message of the group costs no API request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def wanted_members(context: Context, message: MessageReceived) -> tuple[Address, ...]:
-    """Return the further members of a message whom the policy gives a target; never an address of our own."""
+    """Return the further members of a message to whom the policy gives a target; never an address of our own."""
     return tuple(
         other
         for other in message.others
@@ -39,7 +39,7 @@ def _is_wanted(context: Context, message: MessageReceived) -> bool:
 
 
 def are_settled(ledger: Ledger, members: Iterable[Address]) -> bool:
-    """Tell whether every member is announced in the conversation, or was looked for and not found."""
+    """Return whether every member is announced in the conversation, or was looked up and left out."""
     return all(
         ledger.announced_at(member) is not None or ledger.get(member_field(member.key)) is not None
         for member in members
@@ -49,14 +49,14 @@ def are_settled(ledger: Ledger, members: Iterable[Address]) -> bool:
 def announce_members(
     context: Context, resolved: Resolved, ledger: Ledger, *, message: MessageReceived, read_at: int
 ) -> str:
-    """Announce the members that were found or created; return the reasons for those left out, for the log."""
+    """Announce the members who were found or created; return the reasons for those left out, for the log."""
     applied = [_apply(context, member, ledger, message, read_at) for member in resolved.members]
     reasons = [reason for reason in applied if reason is not None]
     return f"left out of the group: {len(reasons)} ({', '.join(dict.fromkeys(reasons))})" if reasons else ""
 
 
 def _apply(context: Context, member: GroupMember, ledger: Ledger, message: MessageReceived, read_at: int) -> str | None:
-    """Return None for a member that is announced, else the reason."""
+    """Announce a member; return None, or the reason why it is left out."""
     reason = member.reason
     if member.participant is not None:
         fact = make_fact(

@@ -1,7 +1,7 @@
-"""The table of all kinds of events: which rules judge each of them.
+"""The table of all kinds of events, with the rules that judge each.
 
-To add a kind of event: define its value in `router.core.events`, write its rules in one file of this package, and add a
-row here. Nothing else tells kinds of events apart.
+To add a kind of event: define its class in `router.core.events`, write its rules in one file of this package, and add a
+row here. No other module distinguishes kinds of events.
 """
 
 from __future__ import annotations

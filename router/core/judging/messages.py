@@ -1,4 +1,4 @@
-"""Rules for messages that customers send: their conversation is found by the route of both addresses, or by the API."""
+"""Rules for messages from customers: the route of both addresses leads to their conversation, else the API is asked."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def ends(message: MessageReceived) -> tuple[Address, Address]:
 
 
 def fields(_: AccountRules, work: Work[MessageReceived]) -> Needed | None:
-    """Return the conversation of the route and the ledger's fields that the message needs."""
+    """Return the conversation of the route and the ledger fields that the message needs."""
     route, message = work.route, work.event
     if route is None:
         return None
@@ -59,16 +59,16 @@ def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
 
 
 def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
-    """Publish the message of a sender who is announced in the conversation that the API has just confirmed."""
+    """Publish the message if its sender is announced in the conversation that the API has just confirmed as open."""
     if ledger.announced_at(work.event.customer) is None:
         return None
     return _apply_open(context, work, route, ledger)
 
 
 def decide(context: Context, work: Work[MessageReceived]) -> Decision:
-    """Return the policy's decision for the sender, made once and only where the outcome depends on it.
+    """Return the policy's decision for the sender; made once, and only if the outcome depends on it.
 
-    A sender who is announced in the conversation is heard whatever the policy says of new customers by now.
+    Messages of an announced sender are published whatever the policy now says about new customers.
     """
     if work.decision is None:
         work.decision = decide_sender(
@@ -81,7 +81,7 @@ def decide(context: Context, work: Work[MessageReceived]) -> Decision:
 
 
 def prepare(context: Context, work: Work[MessageReceived]) -> Preparation:
-    """Return our address, which is ours from now on, and those of the customers who may be created."""
+    """Return the recipient, which is our side from now on, and the addresses of customers who may be created."""
     message = work.event
     return Preparation((message.recipient,), (message.customer, *_members(context, work)))
 
@@ -113,17 +113,17 @@ def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Reso
 
 
 def remember(rules: AccountRules, work: Work[MessageReceived], resolved: Resolved) -> Memory:
-    """Return the route between both addresses, and the customers whose creation has ended."""
+    """Return the route between both addresses, and the addresses whose creation has ended."""
     message, participant = work.event, resolved.participant
     found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
     return Memory(route(rules, message), found, work.creating)
 
 
 def _apply_open(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
-    """Return the outcome of a message whose conversation is open, None if the API must be asked."""
+    """Return the outcome of a message whose conversation is open; None if the API must be asked."""
     message = work.event
     if ledger.announced_at(message.customer) is not None:
-        # a message without further members, as nearly all are, needs no decision
+        # Nearly all messages have no further members and need no decision.
         if message.others and not _are_settled(context, work, ledger):
             return None
         if not take_communication(ledger, from_message(message), text_limit=context.rules.text_limit):
@@ -141,7 +141,7 @@ def _are_settled(context: Context, work: Work[MessageReceived], ledger: Ledger) 
 
 
 def _members(context: Context, work: Work[MessageReceived]) -> tuple[Address, ...]:
-    """Return the further members of a group message who are to be announced."""
+    """Return the further members of a group message who have a target."""
     message = work.event
     if not message.others:
         return ()
@@ -149,7 +149,7 @@ def _members(context: Context, work: Work[MessageReceived]) -> tuple[Address, ..
 
 
 def _is_trusted(context: Context, route: Route, ledger: Ledger) -> bool:
-    """Trust a route for a while after it was confirmed, and as long as callbacks would report a closing."""
+    """Return whether a route was confirmed within its TTL, or callbacks arrive that would report a closing."""
     rules = context.rules
     if context.now - route.confirmed_at < rules.route_ttl:
         return True

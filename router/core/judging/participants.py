@@ -1,6 +1,7 @@
 """Rules for participants that Twilio reports: the payload is the participant, so the ledger alone decides.
 
-The API is asked only where the policy depends on what the callback does not say.
+The API is asked only if the policy depends on something that the callback does not contain.
+Events: https://www.twilio.com/docs/conversations/orchestrator/webhooks
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from router.core.events import Change
 from router.core.judging.context import facts_of, make_fact, note_our_side, note_surroundings
 from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import Outcome, Result, fields_for
-from router.core.resolution.messages import explore
+from router.core.resolution.messages import fetch_surroundings
 from router.core.resources import ParticipantType
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 
 def fields(_: AccountRules, work: Work[ParticipantReported]) -> Needed:
-    """Return the conversation and the ledger's fields that the event needs."""
+    """Return the conversation and the ledger fields that the event needs."""
     participant = work.event.participant
     addresses = [one.as_address() for one in participant.addresses]
     return participant.conversation_id, fields_for([participant.id], addresses, calls_of(participant))
 
 
 def apply(context: Context, work: Work[ParticipantReported]) -> Outcome | None:
-    """Apply the report to its ledger; None where the API must be asked first, or somebody else announces it."""
+    """Apply the report to its ledger; return None if the API must be asked first, or another worker announces it."""
     event, ledger, surroundings = work.event, work.ledger, work.surroundings
     if ledger is None or (work.is_being_created and _is_new(event, ledger)):
         return None
@@ -50,14 +51,14 @@ def apply(context: Context, work: Work[ParticipantReported]) -> Outcome | None:
 
 
 def resolve(_: Context, work: Work[ParticipantReported]) -> Resolution:
-    """Ask for the conversation and its participants: the policy depends on them."""
-    return explore(work.event.participant.conversation_id)
+    """Fetch the conversation and its participants, on which the policy depends."""
+    return fetch_surroundings(work.event.participant.conversation_id)
 
 
 def is_doubtful(context: Context, event: ParticipantReported) -> bool:
-    """Tell whether somebody came to an address that may have become ours since the account was read.
+    """Return whether a participant was added at an address that may have become ours since the account was read.
 
-    Whoever creates our side stores its address first, so reading the account again after the callback settles it.
+    Our side's address is stored before its participant is created, so reading the account after the callback decides.
     """
     if event.participant.type == ParticipantType.CUSTOMER:
         return False
@@ -74,7 +75,7 @@ def _is_new(event: ParticipantReported, ledger: Ledger) -> bool:
 
 
 def _is_undecided(context: Context, event: ParticipantReported, ledger: Ledger, fact: ParticipantFact) -> bool:
-    """Tell whether a new participant's target depends on something that the callback does not say."""
+    """Return whether a new participant's target depends on something that the callback does not contain."""
     if fact.is_ours or fact.address is None or ledger.is_closed or ledger.get("target") is not None:
         return False
     marker = ledger.marker(event.participant.id)

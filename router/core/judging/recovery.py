@@ -1,9 +1,9 @@
-"""From what the API shows of a conversation to what no callback had told: pure, on the ledger that events use too.
+"""Recovery: applies a snapshot of the API to a ledger, to make up for lost callbacks. Pure.
 
-What is found is taken as the event would have been that was lost: same ledger, same commit, same entry ids, so that a
-callback which comes all the same, before, meanwhile or after, changes nothing. What is younger than QUIET is left to
-its callback. The policy decides as it would have done when it happened. Refuses to take back what is committed: a
-sight is as old as the moment in which reading began, and what happened since then is newer.
+A change that is found is taken like the event that was lost: same ledger, same commit, same entry ids, so that its
+callback changes nothing, whether it comes before, meanwhile or after. Changes younger than QUIET are left to their
+callbacks. The policy decides as of the time of the change. Nothing that is committed is taken back: a snapshot is as
+old as the beginning of its reading, and whatever was committed since is newer.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 QUIET: Final = 60
 #: The event type of the cause: no webhook reported it.
 RECOVERED: Final = "recovered"
-#: What publishes an entry.
+#: The results that publish an entry.
 _PUBLISHING: Final = frozenset({Result.JOINED, Result.UPDATED, Result.LEFT, Result.CLOSED})
 _MARKER: Final = "p:"
 
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """What a sight added to a ledger: how many entries of which kind, and how many facts were too young to tell."""
+    """The effect of a snapshot on a ledger: entries by result, and the number of changes left to their callbacks."""
 
     published: Counter[Result] = field(default_factory=Counter)
     left_alone: int = 0
 
 
 def expected_in(ledger: Ledger) -> frozenset[str]:
-    """Return the ids of those who are announced in the conversation, as far as its API knows them.
+    """Return the ids of the announced participants that the conversation's API should know.
 
-    A classic member that was taken into a conversation of v2 is none of its participants.
+    A classic member that was announced in a v2 conversation is not among its participants.
     """
     is_own = is_classic(ledger.conversation_id)
     return frozenset(
@@ -60,36 +60,36 @@ def expected_in(ledger: Ledger) -> frozenset[str]:
 
 
 def recover(
-    context: Context, sight: ConversationSnapshot, ledger: Ledger, *, read_at: int, creating: Collection[str] = ()
+    context: Context, snapshot: ConversationSnapshot, ledger: Ledger, *, read_at: int, creating: Collection[str] = ()
 ) -> Recovery:
-    """Take in what the API shows, read from `read_at` (µs) on; `creating` are ids that a worker is just announcing.
+    """Apply a snapshot whose reading began at `read_at` (µs); `creating`: ids that a worker is announcing now.
 
-    The ledger must hold all there is of its conversation.
+    The ledger must have been read with all its fields.
     """
     if ledger.is_closed:
         return Recovery()
-    facts = _Sweep(context, sight, ledger, read_at)
-    if sight.is_closed:
-        return facts.close()
-    outcomes = [facts.remove(participant_id) for participant_id in sorted(sight.gone)]
-    outcomes += [facts.add(member) for member in sight.members if member.participant.id not in creating]
-    published = Counter(outcome for outcome in outcomes if outcome in _PUBLISHING)
-    waiting = sum(member.participant.id in creating for member in sight.members)
-    return Recovery(published, outcomes.count(None) + waiting)
+    sweep = _Sweep(context, snapshot, ledger, read_at)
+    if snapshot.is_closed:
+        return sweep.close()
+    results = [sweep.remove(participant_id) for participant_id in sorted(snapshot.gone)]
+    results += [sweep.add(member) for member in snapshot.members if member.participant.id not in creating]
+    published = Counter(result for result in results if result in _PUBLISHING)
+    waiting = sum(member.participant.id in creating for member in snapshot.members)
+    return Recovery(published, results.count(None) + waiting)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """One sight being applied to a ledger; None as a result is a fact that is too young."""
+    """One snapshot being applied to a ledger; the result None means that a change is too young."""
 
     context: Context
-    sight: ConversationSnapshot
+    snapshot: ConversationSnapshot
     ledger: Ledger
     read_at: int
 
     @property
     def _source(self) -> str:
-        """The source whose event was lost: rules of the policy may ask for it."""
+        """The source whose event was lost, since rules of the policy may depend on it."""
         return SourceName.CLASSIC if is_classic(self.ledger.conversation_id) else SourceName.CONVERSATIONS
 
     def _cause(self, resource_id: str) -> Cause:
@@ -100,7 +100,7 @@ class _Sweep:
         return at > self.read_at - QUIET * 1_000_000
 
     def close(self) -> Recovery:
-        conversation = self.sight.conversation
+        conversation = self.snapshot.conversation
         updated = to_microseconds(conversation.updated_at)
         if updated is not None and self._is_young(updated):
             return Recovery(left_alone=1)
@@ -125,10 +125,11 @@ class _Sweep:
         if _is_known(participant, marker):
             return Result.KNOWN
         version = member.version or version_of(participant, self.read_at)
+        # `read_at` stands for a time that the API does not give: such a change is taken at once.
         if self._is_young(version.updated_at) and version.updated_at != self.read_at:
-            return None  # where the API tells no time, nothing says how old it is
-        people = tuple(each.participant for each in self.sight.members)
-        note_surroundings(Surroundings(people, self.sight.conversation), participant, self.ledger)
+            return None
+        present = tuple(each.participant for each in self.snapshot.members)
+        note_surroundings(Surroundings(present, self.snapshot.conversation), participant, self.ledger)
         if member.recipient is not None:
             self.ledger.note_recipient(member.recipient)
         if is_classic(self.ledger.conversation_id):
@@ -149,14 +150,14 @@ class _Sweep:
 
 
 def _markers(ledger: Ledger) -> Iterator[tuple[str, Marker]]:
-    """Yield what is committed of each participant, by id."""
+    """Yield the id and the committed marker of each participant."""
     for name, text in ledger.fields.items():
         if name.startswith(_MARKER):
             yield name.removeprefix(_MARKER), Marker.model_validate_json(text)
 
 
 def _is_known(participant: Participant, marker: Marker | None) -> bool:
-    """Tell whether nothing can have been missed of someone who is there; of calls the ledger knows more."""
+    """Return whether no change of a present participant was missed; one with calls is always compared by the ledger."""
     if marker is None or not marker.is_present or calls_of(participant):
         return False
     is_settled = marker.is_ours or marker.target is not None or marker.type in AGENT_TYPES
@@ -164,12 +165,12 @@ def _is_known(participant: Participant, marker: Marker | None) -> bool:
 
 
 def _as_committed(participant_id: str, marker: Marker, ledger: Ledger) -> Participant:
-    """Return what is known of a participant that the API does not tell of any more: type and canonical addresses."""
-    places = (key.partition("|") for key in marker.addresses)
+    """Return a participant that the API no longer knows, by its marker: type and canonical addresses."""
+    parts = (key.partition("|") for key in marker.addresses)
     return Participant(
         id=participant_id,
         conversation_id=ledger.conversation_id,
         account_id=ledger.account_id,
         type=marker.type or None,
-        addresses=tuple(ParticipantAddress(channel=channel, address=address) for channel, _, address in places),
+        addresses=tuple(ParticipantAddress(channel=channel, address=address) for channel, _, address in parts),
     )

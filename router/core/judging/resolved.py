@@ -1,4 +1,4 @@
-"""What a resolution found, applied to the ledger of its conversation: our side first, then the participant. Pure."""
+"""Applies the result of a resolution to the ledger of its conversation: our side first, then the participant. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger) -> Outcome:
-    """Apply what was found or created for an event: the participant is announced. Raises FieldNotReadError."""
+    """Announce the participant that was found or created for an event. Raises FieldNotReadError."""
     event, kind = work.event, work.kind
     ledger.touch(context.now)
     if resolved.conversation is not None:
@@ -28,7 +28,7 @@ def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger
     customer, recipient = kind.ends(event)
     recipient = recipient or resolved.recipient
     if resolved.participant.type in AGENT_TYPES:
-        recipient = None  # our own side wrote: its recipient is the customer
+        recipient = None  # our own side wrote, so the recipient is the customer
     if recipient is not None:
         ledger.note_recipient(recipient)
     for ours in resolved.ours:
@@ -50,7 +50,7 @@ def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger
 
 
 def resolved_fields(work: AnyWork, resolved: Resolved) -> list[str]:
-    """Return the ledger's fields that the application of `resolved` reads."""
+    """Return the ledger fields that applying `resolved` reads."""
     event, kind = work.event, work.kind
     members = [member.participant for member in resolved.members if member.participant is not None]
     everyone = (resolved.participant, *resolved.ours, *members)
@@ -63,10 +63,7 @@ def resolved_fields(work: AnyWork, resolved: Resolved) -> list[str]:
 
 
 def _as_ours(fact: ParticipantFact) -> ParticipantFact:
-    """Return the fact of our side as it was created with, or found beside, a customer.
-
-    A CUSTOMER there is nobody's side.
-    """
+    """Return the fact as that of our own side, unless the participant is a CUSTOMER."""
     if fact.participant.type == ParticipantType.CUSTOMER:
         return fact
     return ParticipantFact(fact.participant, fact.version, fact.cause, fact.decision, is_ours=True)

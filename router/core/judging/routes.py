@@ -1,4 +1,4 @@
-"""Routes: where messages of a pair of addresses go, as remembered."""
+"""Routes: the remembered conversation of a pair of addresses, or the home of a classic conversation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @value
 class Route:
-    """The conversation that a pair of addresses leads to; `confirmed_at` (µs) is when the API or an event said so."""
+    """The conversation that a route leads to; `confirmed_at` (µs): when the API or an event last confirmed it."""
 
     conversation_id: str
     participant_id: str
@@ -21,5 +21,5 @@ class Route:
 
 
 def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str:
-    """Return the name of a route: (configuration, channel, customer, recipient)."""
+    """Return the name of the route between two addresses: configuration, channel, customer, recipient."""
     return f"{configuration_id}|{customer.key}|{recipient.canonical}"

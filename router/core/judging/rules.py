@@ -1,4 +1,4 @@
-"""The rules of all accounts: judges an event by what is committed of its conversation. Pure."""
+"""The rules of all accounts: judges an event by the committed state of its conversation. Pure."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class AccountState(Protocol):
-    """What is known of an account at the moment: the keys of our addresses, and when its last callback came (µs)."""
+    """The current state of an account: the keys of our addresses, and the time of its last status callback (µs)."""
 
     own: frozenset[str]
     callbacks_seen_at: int
 
 
 class EventRules:
-    """Judges events by the rules of their kind and of their account, and by the state that the account has.
+    """Judges events by the rules of their kind and of their account, and by the account's state.
 
-    `rules` has one for each account, `default` is for any other; `clock` gives µs since 1970.
+    `rules` maps account SIDs to rules, `default` is for any other account; `clock` returns µs since 1970.
     """
 
     def __init__(self, rules: Mapping[str, AccountRules], default: AccountRules, *, clock: Callable[[], int]) -> None:
@@ -40,33 +40,33 @@ class EventRules:
         return self._rules.get(account_id, self._default)
 
     def context(self, account_id: str, state: AccountState) -> Context:
-        """Return what the events of an account are judged by at this moment."""
+        """Return the context in which events of an account are judged now."""
         rules = self._rules.get(account_id, self._default)
         return Context(rules, state.own, self.clock(), state.callbacks_seen_at)
 
     def decide(self, work: AnyWork, state: AccountState) -> None:
-        """Make the decision of the policy that comes before anything is read, for kinds of events that have one."""
+        """Store the policy's decision on `work`, for kinds of events where it is made before anything is read."""
         if work.kind.decide is not None:
             work.decision = work.kind.decide(self.context(work.account_id, state), work.event)
 
     def is_doubtful(self, work: AnyWork, state: AccountState) -> bool:
-        """Tell whether somebody came to an address that may have become ours since the account was read."""
+        """Return whether a participant is at an address that may have become ours since the account was read."""
         is_doubtful = work.kind.is_doubtful
         return is_doubtful is not None and is_doubtful(self.context(work.account_id, state), work.event)
 
     def route_name(self, work: AnyWork) -> str | None:
-        """Return the name of the route by which the event's conversation may be found, None where it needs none."""
+        """Return the name of the route that may lead to the event's conversation; None if it needs none."""
         route = work.kind.route
         return route(self.of(work.account_id), work.event) if route is not None else None
 
     def needed(self, work: AnyWork) -> Needed | None:
-        """Return the conversation whose ledger an event needs, and which fields; None if none is known."""
+        """Return the conversation and the ledger fields that an event needs; None if no conversation is known."""
         return work.kind.fields(self.of(work.account_id), work)
 
     def apply(self, work: AnyWork, state: AccountState) -> Outcome | None:
-        """Return the outcome of an event by what is committed, None if the API must be asked.
+        """Return the outcome of an event by the committed state; None if the API must be asked.
 
-        Raises FieldNotReadError; the ledger is then spoiled and must be read again.
+        Raises FieldNotReadError; the ledger is then unusable and must be read again.
         """
         ledger = work.ledger
         before = len(ledger.entries) if ledger else 0
@@ -75,7 +75,7 @@ class EventRules:
         return outcome
 
     def apply_confirmed(self, work: AnyWork, state: AccountState, route: Route) -> Outcome | None:
-        """Return the outcome of an event whose conversation the API has confirmed to be open; None: resolve it."""
+        """Return the outcome of an event whose conversation the API confirmed as open; None if it must be resolved."""
         apply_confirmed, ledger = work.kind.apply_confirmed, work.ledger
         if apply_confirmed is None or ledger is None:
             return None
@@ -84,7 +84,7 @@ class EventRules:
         return outcome
 
     def apply_resolved(self, work: AnyWork, state: AccountState, resolved: Resolved, ledger: Ledger) -> Outcome:
-        """Apply what a resolution found, then publish what was said. Raises FieldNotReadError, as `apply` does."""
+        """Apply the result of a resolution, then publish the communication. Raises FieldNotReadError, as `apply`."""
         apply_resolved = work.kind.apply_resolved
         if apply_resolved is None:
             raise TypeError(f"{type(work.event).__name__} is never resolved")

@@ -1,4 +1,4 @@
-"""What the log line of an event says: its outcome, and the customer, conversation and entries that it is about."""
+"""The log line of an event: its outcome, customer, conversation and entries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def summarize(work: AnyWork, outcome: Outcome) -> dict[str, Any]:
 
 
 def _communication(work: AnyWork) -> str | None:
-    """Return whether what the event says was published, or known because another source reported it first."""
+    """Return "published", "known" if another source reported the communication first, or None without one."""
     ids = {entry.id for entry in work.published if entry.type == CommunicationData.type}
     if not ids or work.ledger is None:
         return None

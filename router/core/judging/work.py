@@ -1,6 +1,6 @@
-"""One inbound event being judged, and the row of rules that its kind has in `router.core.judging.kinds`.
+"""One inbound event in progress, and the row of rules that its kind has in `router.core.judging.kinds`.
 
-Everything here is a value: reading, committing and asking the API is the worker's part.
+These are plain values: reading, committing and API requests are the worker's part.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from router.core.resolution.requests import Resolution, Resolved, Surroundings
 
 EventT = TypeVar("EventT", bound=Event)
-#: A conversation id, and the fields of its ledger that an event needs.
+#: A conversation id, and the ledger fields that an event needs.
 Needed = tuple[str, list[str]]
 
 
 class Preparation(NamedTuple):
-    """What must be stored before the API is asked about an event.
+    """Facts that must be stored before the API is asked about an event.
 
-    `own` are addresses that are our side from now on, `creating` those of customers who may be created: callbacks
+    `own`: addresses that are our side from now on. `creating`: addresses of customers who may be created; callbacks
     about them wait for this event.
     """
 
@@ -40,10 +40,10 @@ class Preparation(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What is remembered once a resolved event is committed, so that the next one needs no API call.
+    """Facts that are stored once a resolved event is committed, so that the next event needs no API request.
 
-    `route` is stored under `name`; `created` are the addresses whose creation has ended (see Preparation); `call_sid`
-    names the call that led to the conversation.
+    `route` is stored under `name`. `created`: the addresses whose creation has ended (see Preparation). `call_sid`:
+    the call that led to the conversation.
     """
 
     name: str | None = None
@@ -54,13 +54,13 @@ class Memory(NamedTuple):
 
 @dataclass(slots=True)
 class Work(Generic[EventT]):
-    """An event on its way; `outcome` is None until it has one. `begun` (µs) is when reading for it began.
+    """An event in progress, and what was read and decided for it so far.
 
-    `account_id` is the account that the webhook came from, `kind` are the rules of the event's kind. `decision` is the
-    policy's for the sender of a message or a caller; `route` and `ledger` are what was read for it, `needed` is what
-    the batch path reads of the ledger; `published` are the entries that it added to the ledger. `is_being_created` if
-    the worker of a message is creating this participant at the moment; `surroundings` is what the API was asked for
-    because the policy depends on it; `creating` are the addresses that were prepared for it.
+    `kind`: the rules of the event's kind. `begun` (µs): when reading for it began. `account_id`: the account that the
+    webhook came from. `decision`: the policy's decision for the sender of a message or a caller. `route`, `ledger`:
+    what was read. `outcome`: None until it is known. `published`: the entries that the event added to the ledger.
+    `is_being_created`: another event's worker is creating this participant now. `needed`: what the batch path reads.
+    `surroundings`: fetched because the policy depends on them. `creating`: see Preparation.
     """
 
     entry: InboundEntry
@@ -79,12 +79,12 @@ class Work(Generic[EventT]):
     creating: tuple[Address, ...] = ()
 
     def age(self, now: int) -> float:
-        """Return how long before `now` (µs) the webhook was received, in seconds."""
+        """Return the seconds from the receipt of the webhook to `now` (µs)."""
         return (now - self.entry.received_at) / 1_000_000
 
     @property
     def is_wanted(self) -> bool:
-        """Tell whether the policy gives the sender of a message, or a caller, a target."""
+        """Whether the policy gives the sender of a message, or the caller, a target."""
         return self.decision is not None and self.decision.target is not None
 
 
@@ -98,30 +98,30 @@ class EventKind(Generic[EventT]):
 
     Every kind has:
 
-    fields          the conversation whose ledger the event needs, and which fields; None if no conversation is known
-    apply           the outcome by what is committed; None where the API must be asked. May raise FieldNotReadError: the
-                    ledger is then spoiled and must be read again
+    fields          the conversation and the ledger fields that the event needs; None if no conversation is known
+    apply           the outcome by the committed state; None if the API must be asked. May raise FieldNotReadError: the
+                    ledger is then unusable and must be read again
 
     Kinds that may ask the API:
 
-    resolve         the requests that find the participant
-    apply_resolved  applies what they found to the ledger, then publishes what the event says
-    remember        what is stored once that is committed, so that the next event needs no request
-    on_gone         the outcome where the conversation closed meanwhile; without one the event is resolved once more
-    prepare         what must be stored before the API is asked
-    apply_confirmed the outcome of an event whose conversation the API has confirmed to be open; None: resolve it
+    resolve         the API requests that find the participant
+    apply_resolved  applies their result to the ledger, then publishes the communication
+    remember        the facts to store once that is committed, so that the next event needs no request
+    on_gone         the outcome if the conversation closed meanwhile; without one the event is resolved once more
+    prepare         the facts to store before the API is asked
+    apply_confirmed the outcome if the API confirmed the conversation as open; None if the event must be resolved
 
     Others:
 
-    ends            the customer's address and ours, as far as the event tells them
-    route           the name of the route by which the conversation may be found
+    ends            the customer's address and ours, as far as the event names them
+    route           the name of the route that may lead to the conversation
     decide          the policy's decision that is made before anything is read
-    is_doubtful     whether somebody may be at an address that became ours since the account was read
-    arriving        the keys of the addresses of a participant that some worker may be creating at the moment
+    is_doubtful     whether a participant may be at an address that became ours since the account was read
+    arriving        the address keys of a participant that a worker may be creating now
     call_sid        the call that the participant is there for: such events wait until Twilio has opened a conversation
-    has_customer    the event names the customer (`customer`), whose address the log line shows masked
-    is_callback     it shows that status callbacks of the account arrive
-    needs_fresh_account   its author may be ours by now: read the account again before the API is asked
+    has_customer    the event has a `customer`, whose address the log line shows masked
+    is_callback     the event shows that status callbacks of the account arrive
+    needs_fresh_account   its author may have become ours: read the account again before the API is asked
     """
 
     fields: Callable[[AccountRules, Work[EventT]], Needed | None]
