@@ -303,6 +303,6 @@ async def test_gone_is_told_by_name(harness, lines):
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == (
         "ignored",
-        "gone: the participant is not in its conversation any more",
+        "gone: the participant is no longer in the conversation",
     )
     assert CUSTOMER not in str(line)

@@ -1,1 +1,1 @@
-"""Generators that yield API requests and end in a participant, a wait, or a reason. Pure."""
+"""Resolution of events: generators that yield API requests and return a participant, a wait, or a reason. Pure."""

@@ -1,7 +1,8 @@
-"""Resolution of a call: Twilio opens its conversation itself, and the CallSid, as `channelId`, is what finds it.
+"""Resolution of a call: Twilio opens its conversation, which is found by the CallSid as `channelId`.
 
-Nothing is created here. Until the answer to the call has been executed there is no conversation, so the first tries of
-every call find nothing; that is usual, and how long it may take is for the worker to say.
+Nothing is created here. There is no conversation until Twilio has executed the answer to the call, so the first tries
+find nothing, as a rule; the worker bounds the wait.
+Answers that attach a call: https://www.twilio.com/docs/voice/twiml/connect/conversationrelay
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from router.core.resolution.requests import Resolution
     from router.core.resources import Participant
 
-#: Seconds to wait first; the consumer doubles it each time.
+#: Seconds of the first wait; the consumer doubles it each time.
 FIRST_WAIT: Final = 0.5
 
 
 def resolve_call(event: CallReported) -> Resolution:
-    """Find the caller's participant in the conversation that has the call, the newest first if there are several."""
+    """Find the caller's participant in the conversation of the call; of several conversations, in the newest first."""
     found = yield FindConversations(event.call_sid)
     if isinstance(found, ApiError):
         return setback_of(found, "looking for the conversation of a call")
@@ -44,21 +45,21 @@ def resolve_call(event: CallReported) -> Resolution:
 
 
 def find_caller(event: CallReported, participants: Iterable[Participant]) -> Participant | None:
-    """Return who calls: who is there for this call, or else at the caller's address; never our own side."""
+    """Return the caller's participant: the one with this call, else the one at the caller's address; never our side."""
 
     def rank(one: Participant) -> tuple[bool, bool, bool, str, str]:
         at_address = event.customer is not None and one.has_address(event.customer)
         is_customer = one.type == ParticipantType.CUSTOMER
-        return (not _is_in(event, one), not at_address, not is_customer, one.created_at or "", one.id)
+        return (not _has_call(event, one), not at_address, not is_customer, one.created_at or "", one.id)
 
     def is_candidate(one: Participant) -> bool:
         at_address = event.customer is not None and one.has_address(event.customer)
-        return (at_address or _is_in(event, one)) and one.type not in AGENT_TYPES and not _is_ours(event, one)
+        return (at_address or _has_call(event, one)) and one.type not in AGENT_TYPES and not _is_ours(event, one)
 
     return min(filter(is_candidate, participants), key=rank, default=None)
 
 
-def _is_in(event: CallReported, participant: Participant) -> bool:
+def _has_call(event: CallReported, participant: Participant) -> bool:
     return any(one.channel_id == event.call_sid for one in participant.addresses)
 
 

@@ -1,11 +1,12 @@
-"""Resolution of events in classic conversations, as generators that do no I/O (see core.resolution).
+"""Resolution of events in classic conversations, as generators without I/O.
 
 If a configuration bridges the chat service, Twilio reports the same conversation in v2 too, seconds later, with the
 classic SID as `channelId`. The v2 participant is then the one to announce, and the event waits for it. After PATIENCE
 it is no longer expected and the classic member is announced; without a bridge that happens at once. (Known gap: the
-customer of a conversation that v2 reports later than that is announced twice, once for each.)
+customer of a conversation that v2 reports even later is announced twice, once for each.)
+Bridge: https://www.twilio.com/docs/conversations/orchestrator/guides/classic-bridge
 
-Errors for a classic SID are judged by their class, not by their code: 404 is gone; 429, 5xx and concurrent changes
+Errors for a classic SID are judged by their class, not by their code: 404 means gone; 429, 5xx and concurrent changes
 wait; refused credentials need operator action, the event waits; anything else can never succeed.
 """
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from router.core.events import ClassicReported, MessageReceived
     from router.core.resources import Participant
 
-#: Seconds after its receipt until an event stops waiting for the v2 side of a bridged conversation.
+#: Seconds from its receipt until an event stops waiting for the v2 side of a bridged conversation.
 PATIENCE: Final = 30.0
 #: Seconds of the first wait; each further wait is twice as long.
 BRIDGE_WAIT: Final = 0.5
@@ -50,14 +51,14 @@ BRIDGE_WAIT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """The account's configuration bridges a chat service; None if its SID could not be read."""
+    """A bridge from a chat service to v2; `service_sid` is None if the configuration could not be read."""
 
     service_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _BridgeLookup:
-    """A classic conversation to be found in v2; `age` is the time in seconds since its event was received."""
+    """A classic conversation to be found in v2; `age`: seconds since its event was received."""
 
     sid: str
     service_sid: str | None
@@ -66,29 +67,29 @@ class _BridgeLookup:
 
 @dataclass(frozen=True, slots=True)
 class ClassicResolver:
-    """Resolves the classic events of one account; `service_sid` None means its default service."""
+    """Resolves the classic events of one account; a `service_sid` of None means the account's default service."""
 
     service_sid: str | None = None
     bridge: Bridge | None = None
 
     @property
     def is_bridged(self) -> bool:
-        """Tell whether a classic conversation of the account may be one of v2 too."""
+        """Whether a classic conversation of the account may also be one of v2."""
         return self.bridge is not None
 
     def resolve(self, event: ClassicReported, *, home: str | None = None, age: float = 0.0) -> Resolution:
         """Find the participant of an event about a member or a message.
 
-        `home` is the id of the ledger that its conversation has, if known; `age` is the event's age in seconds.
+        `home`: the id of the conversation's ledger, if known. `age`: the event's age in seconds.
         """
-        place = _BridgeLookup(event.conversation_sid, event.service_sid, age)
+        lookup = _BridgeLookup(event.conversation_sid, event.service_sid, age)
         if home is None:
-            found = yield from self._find_home(place)
+            found = yield from self._find_home(lookup)
             if not isinstance(found, str):
                 return found
             home = found
         if home != event.conversation_sid:
-            outcome = yield from self._find_bridged(place, home, addresses_of(event))
+            outcome = yield from self._find_bridged(lookup, home, addresses_of(event))
             if isinstance(outcome, Resolved):
                 return replace(outcome, origin=_origin(event), recipient=event.recipient)
             if outcome is not None:
@@ -96,7 +97,7 @@ class ClassicResolver:
         return (yield from self._take_member(event, home))
 
     def enter(self, message: MessageReceived, otherwise: Resolution, *, age: float = 0.0) -> Resolution:
-        """Find the open classic conversation between a customer and our address; without one do `otherwise`."""
+        """Find the open classic conversation between a customer and our address; if there is none, run `otherwise`."""
         found = yield FindClassicConversations(spell(message.customer), message.recipient, self.service_sid)
         if isinstance(found, NotFoundError):
             return Wait("looking for classic conversations: there is no such service", LONG_WAIT)
@@ -104,70 +105,70 @@ class ClassicResolver:
             return setback_of(found, "looking for classic conversations")
         if not found:
             return (yield from otherwise)
-        return (yield from self._join(message, max(found, key=_age_of), age))
+        return (yield from self._join(message, max(found, key=_recency_of), age))
 
     def _join(self, message: MessageReceived, row: ParticipantConversation, age: float) -> Resolution:
-        place = _BridgeLookup(row.conversation_sid, row.chat_service_sid or None, age)
-        home = yield from self._find_home(place)
+        lookup = _BridgeLookup(row.conversation_sid, row.chat_service_sid or None, age)
+        home = yield from self._find_home(lookup)
         if not isinstance(home, str):
             return home
-        if home != place.sid:
-            outcome = yield from self._find_bridged(place, home, (message.customer,))
+        if home != lookup.sid:
+            outcome = yield from self._find_bridged(lookup, home, (message.customer,))
             if isinstance(outcome, Ignored):
-                return Wait(outcome.reason, SHORT_WAIT)  # never drop a message for that: try again
-            return outcome or _resolved(from_lookup(row), home, place.sid, "found")
-        conversation = Conversation(id=place.sid, status=to_status(row.conversation_state))
-        return replace(_resolved(from_lookup(row), home, place.sid, "found"), conversation=conversation)
+                return Wait(outcome.reason, SHORT_WAIT)  # a message is never dropped for that: try again
+            return outcome or _resolved(from_lookup(row), home, lookup.sid, "found")
+        conversation = Conversation(id=lookup.sid, status=to_status(row.conversation_state))
+        return replace(_resolved(from_lookup(row), home, lookup.sid, "found"), conversation=conversation)
 
-    def _find_home(self, place: _BridgeLookup) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome]:
+    def _find_home(self, lookup: _BridgeLookup) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome]:
         """Return the id of the v2 conversation, or the classic SID if there is none and none is expected."""
         bridge = self.bridge
-        if bridge is None or (place.service_sid and bridge.service_sid not in {None, place.service_sid}):
-            return place.sid
-        found = yield FindConversations(place.sid)
+        if bridge is None or (lookup.service_sid and bridge.service_sid not in {None, lookup.service_sid}):
+            return lookup.sid
+        found = yield FindConversations(lookup.sid)
         if isinstance(found, ApiError):
             return setback_of(found, "looking for the bridged conversation")
         if found:
             return str(max(found, key=lambda one: (one.created_at or "", one.id)).id)
-        if place.age >= PATIENCE:
-            return place.sid
-        return (yield from self._is_bridged(place)) or Wait(
+        if lookup.age >= PATIENCE:
+            return lookup.sid
+        return (yield from self._is_bridged(lookup)) or Wait(
             "the bridge has not opened its conversation", BRIDGE_WAIT, is_usual=True
         )
 
     def _is_bridged(
-        self, place: _BridgeLookup
+        self, lookup: _BridgeLookup
     ) -> Generator[Request | ClassicRequest, Any, str | ResolutionOutcome | None]:
         """Return the classic SID if the bridge will not open a conversation, None if it still may."""
-        if self.bridge is None or self.bridge.service_sid is None or place.service_sid:
-            return None  # nothing to find out: the service is unknown, or is the bridged one
-        conversation = yield FetchClassicConversation(place.sid, self.bridge.service_sid)
+        if self.bridge is None or self.bridge.service_sid is None or lookup.service_sid:
+            return None  # no lookup would help: the bridged service is unknown, or the event is from it
+        conversation = yield FetchClassicConversation(lookup.sid, self.bridge.service_sid)
         if isinstance(conversation, NotFoundError):
-            return place.sid  # in another service, or gone
+            return lookup.sid  # in another service, or gone
         if isinstance(conversation, ApiError):
             return setback_of(conversation, "fetching the classic conversation")
-        return place.sid if conversation.state == ClassicState.CLOSED else None
+        return lookup.sid if conversation.state == ClassicState.CLOSED else None
 
     def _find_bridged(
-        self, place: _BridgeLookup, home: str, addresses: Iterable[Address]
+        self, lookup: _BridgeLookup, home: str, addresses: Iterable[Address]
     ) -> Generator[Request | ClassicRequest, Any, ResolutionOutcome | None]:
         """Find the v2 conversation's participant at one of the addresses; None once it is no longer expected."""
         participants = yield ListParticipants(home)
         if isinstance(participants, NotFoundError):
-            return Ignored("gone: its bridged conversation does not exist any more")
+            return Ignored("gone: the bridged conversation no longer exists")
         if isinstance(participants, ApiError):
             return setback_of(participants, "listing the participants of the bridged conversation")
         found = _at(addresses, participants)
         if found is not None:
-            return Resolved(home, found, "found", classic_sid=place.sid)
+            return Resolved(home, found, "found", classic_sid=lookup.sid)
         return (
             None
-            if place.age >= PATIENCE
+            if lookup.age >= PATIENCE
             else Wait("the bridge has not added the participant", BRIDGE_WAIT, is_usual=True)
         )
 
     def _take_member(self, event: ClassicReported, home: str) -> Resolution:
-        """Resolve to the classic member itself, as the event shows it, else as the API does."""
+        """Resolve to the classic member itself, as described by the event, else by the API."""
         if event.kind == "participant" and (member := from_event(event)) is not None:
             return _resolved(member, home, event.conversation_sid, _origin(event))
         found = yield from self._fetch_member(event)
@@ -182,13 +183,13 @@ class ClassicResolver:
         if event.participant_sid is not None:
             answer = yield FetchClassicParticipant(sid, event.participant_sid, service_sid)
             if isinstance(answer, NotFoundError):
-                return Ignored("gone: the participant is not in its conversation any more")
+                return Ignored("gone: the participant is no longer in the conversation")
             if isinstance(answer, ApiError):
                 return setback_of(answer, "fetching the classic participant")
             return from_resource(answer, sid)
         answer = yield ListClassicParticipants(sid, service_sid)
         if isinstance(answer, NotFoundError):
-            return Ignored("gone: its conversation does not exist any more")
+            return Ignored("gone: the conversation no longer exists")
         if isinstance(answer, ApiError):
             return setback_of(answer, "listing the classic participants")
         members = [from_resource(each, sid) for each in answer]
@@ -200,7 +201,7 @@ def _origin(event: ClassicReported) -> str:
     return "announced" if event.kind == "participant" else "found"
 
 
-def _age_of(row: ParticipantConversation) -> tuple[str, str]:
+def _recency_of(row: ParticipantConversation) -> tuple[str, str]:
     return row.conversation_date_updated or row.conversation_date_created or "", row.conversation_sid
 
 

@@ -1,7 +1,7 @@
-"""Resolution of a group message: its sender as always, then every further member into the same conversation.
+"""Resolution of a group message: its sender as usual, then every further member, all in one conversation.
 
-Sans-I/O like core.resolution. A member whom the API does not let in (its address belongs to another conversation,
-say) is left out with the reason and keeps nobody else from being announced.
+A generator without I/O. A member that the API refuses (its address belongs to another conversation, for example) is
+left out with the reason; the others are announced all the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from router.core.resolution.messages import MessageResolver
     from router.core.resolution.requests import Resolution, ResolutionOutcome
 
-#: Why a member is left out.
+#: The reason for a member whom the API refuses with a 409 that names another conversation.
 ELSEWHERE: Final = "its address is held by another conversation"
 
 _Part = Generator[Request, Any, GroupMember | Wait]
@@ -37,25 +37,25 @@ def resolve_group(
     outcome: ResolutionOutcome = yield from resolver.resolve(message, is_unsure=is_unsure)
     if not members or not isinstance(outcome, Resolved) or outcome.participant.type in AGENT_TYPES:
         return outcome
-    there = yield from list_with(outcome.conversation_id, members)
-    if isinstance(there, ApiError):
-        return _setback(there)
-    seats, found = _seats(there), []
+    listed = yield from list_with(outcome.conversation_id, members)
+    if isinstance(listed, ApiError):
+        return _wait_after(listed)
+    present, found = _by_address(listed), []
     for address in members:
-        known = seats.get(address.key)
+        known = present.get(address.key)
         if known is None:
             member = yield from _add(message, outcome.conversation_id, address)
-        else:  # an UNKNOWN becomes the customer that the message proves it to be
-            seen = yield from resolver.repair(outcome.conversation_id, known, ParticipantType.CUSTOMER)
-            member = seen if isinstance(seen, Wait) else GroupMember(address, seen)
+        else:  # the message proves that an UNKNOWN is a customer
+            repaired = yield from resolver.repair(outcome.conversation_id, known, ParticipantType.CUSTOMER)
+            member = repaired if isinstance(repaired, Wait) else GroupMember(address, repaired)
         if isinstance(member, Wait):
             return member
         found.append(member)
     return replace(outcome, members=tuple(found))
 
 
-def _seats(participants: Sequence[Participant]) -> dict[str, Participant]:
-    """Return who sits at which address; a CUSTOMER before others."""
+def _by_address(participants: Sequence[Participant]) -> dict[str, Participant]:
+    """Return the participants by address key; where several share an address, a CUSTOMER before others."""
     ranked = sorted(participants, key=lambda one: one.type == ParticipantType.CUSTOMER)
     return {address.key: one for one in ranked for address in one.addresses}
 
@@ -68,29 +68,29 @@ def _add(message: MessageReceived, conversation_id: str, address: Address) -> _P
     setback = setback_of(answer, "adding a group member")
     if isinstance(setback, Wait) and not setback.is_unsure:
         return setback
-    # A 409, a refusal or a lost answer: the list tells whether it is there now.
-    there = yield from list_with(conversation_id, [address])
-    if isinstance(there, ApiError):
-        return _setback(there)
-    known = _seats(there).get(address.key)
+    # After a 409, a refusal or a lost answer, the list shows whether the member is present.
+    listed = yield from list_with(conversation_id, [address])
+    if isinstance(listed, ApiError):
+        return _wait_after(listed)
+    known = _by_address(listed).get(address.key)
     if known is not None:
         return GroupMember(address, known)
     return setback if isinstance(setback, Wait) else (yield from _refused(conversation_id, address, answer))
 
 
 def _refused(conversation_id: str, address: Address, error: ApiError) -> _Part:
-    """Leave a member out, unless it is the conversation that has ended: then all begin anew."""
+    """Leave a member out; if the conversation has closed instead, wait, so that the whole message is resolved again."""
     conversation = yield FetchConversation(conversation_id)
     if isinstance(conversation, ApiError):
-        return _setback(conversation)
+        return _wait_after(conversation)
     if conversation.status == ConversationStatus.CLOSED:
         return Wait("its conversation has just closed", SHORT_WAIT)
     is_elsewhere = error.conflicting_id is not None and error.conflicting_id != conversation_id
     return GroupMember(address, reason=ELSEWHERE if is_elsewhere else f"the API refuses it: {error.status}")
 
 
-def _setback(error: ApiError) -> Wait:
-    """Return the wait that a read which failed asks for: the sender is fine, so nothing of it is the event's fault."""
+def _wait_after(error: ApiError) -> Wait:
+    """Return the wait after a failed read: the sender is resolved, so no such error makes the event unusable."""
     if isinstance(error, NotFoundError):
         return Wait("its conversation is gone", SHORT_WAIT)
     setback = setback_of(error, "looking for group members")

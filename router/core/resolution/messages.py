@@ -1,16 +1,17 @@
-"""Resolution: from an inbound event to its participant and conversation, as generators that do no I/O.
+"""Resolution of an inbound event to its participant and conversation, as generators without I/O.
 
-A generator yields requests to the Conversations API as values, is sent each one's answer (the resource, or the
-ApiError as a value), and returns an outcome:
+A generator yields requests to the Conversations API as values, is sent each answer (the resource, or the ApiError as a
+value), and returns an outcome:
 
-    Resolved   the participant, its conversation, and how we know (created by us, found, announced)
-    Wait       something else must happen or recover first: try again after `delay` seconds, nobody's fault
-    Ignored    of no interest, with the reason
-    Unusable   it can never be resolved: poison, with the reason
+    Resolved   the participant, its conversation, and how it is known (created by us, found, announced)
+    Wait       something else must happen or recover first: try again after `delay` seconds
+    Ignored    the event ends here, with the reason
+    Unusable   the event can never be resolved: poison, with the reason
 
-A message costs one call where the conversation is new (POST /Conversations with both participants), two where it
-exists (the 409 names it, its participants are listed). A POST whose answer was lost is never repeated blindly: what
-it may have done is looked up first, by the channelId that it would have left behind.
+A message costs one request if the conversation is new (POST /Conversations with both participants), two if it exists
+(the 409 names it, then its participants are listed). A POST whose answer was lost is never repeated blindly: its effect
+is looked up first, by the channelId that it would have set.
+API: https://www.twilio.com/docs/api/conversations/v2
 """
 
 from __future__ import annotations
@@ -55,29 +56,29 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.core.events import CommunicationReported, MessageReceived
 
-#: Participants from which on a list may have come in several pages: the API shows 50 where nothing is asked for.
+#: From this length on, a list may have come in several pages: 50 is the API's default page size.
 MANY: Final = 50
-#: How often a conversation may close under our hands before we wait instead.
+#: How many conversations may turn out to be closed or gone before the event waits instead.
 ROUNDS: Final = 3
 
-#: What the parts of a resolution return: an outcome, or None for "that conversation is gone, begin again".
+#: A part of a resolution; it returns an outcome, or None if its conversation is gone and the resolution begins again.
 _Part = Generator[Request, Any, ResolutionOutcome | None]
 
 
 def _at(address: Address, participants: tuple[Participant, ...] | list[Participant] | None) -> Participant | None:
-    """Return the participant at an address; a CUSTOMER before others, then the one that was there first."""
-    there = [one for one in participants or () if one.has_address(address)]
-    there.sort(key=lambda one: (one.type != ParticipantType.CUSTOMER, one.created_at or "", one.id))
-    return there[0] if there else None
+    """Return the participant at an address; of several, a CUSTOMER before others, then the oldest."""
+    found = [one for one in participants or () if one.has_address(address)]
+    found.sort(key=lambda one: (one.type != ParticipantType.CUSTOMER, one.created_at or "", one.id))
+    return found[0] if found else None
 
 
 def list_with(
     conversation_id: str, addresses: Iterable[Address]
 ) -> Generator[Request, Any, list[Participant] | ApiError]:
-    """List the participants, twice where somebody at `addresses` is missed in a list of many.
+    """List the participants, a second time if a long list lacks one of `addresses`; return those of both lists.
 
-    What a page token means while others come and go is not documented: a page may shift, and whoever is missed for
-    that would be added once more, or be nobody. Who is in either list is taken for there.
+    The API does not document page tokens while participants are added and removed. If pages shift, a participant that
+    was missed would be added again, or an author be taken for unknown.
     """
     listed: list[Participant] | ApiError = yield ListParticipants(conversation_id)
     if isinstance(listed, ApiError) or len(listed) < MANY or all(_at(address, listed) for address in addresses):
@@ -88,17 +89,20 @@ def list_with(
 
 @dataclass(frozen=True, slots=True)
 class MessageResolver:
-    """Resolves inbound messages of one configuration; `our_type` is the type that our side gets where we create it."""
+    """Resolves inbound messages for one configuration; `our_type`: the type of our side's participant if we create it.
+
+    Participants and their types: https://www.twilio.com/docs/api/conversations/v2/participant
+    """
 
     configuration_id: str
     our_type: str = ParticipantType.AI_AGENT
 
     def resolve(self, message: MessageReceived, *, is_unsure: bool = False) -> Resolution:
-        """Find or create the customer's participant; `is_unsure` if an earlier try may have had an effect."""
+        """Find or create the customer's participant; `is_unsure`: an earlier try may have had an effect."""
         for _ in range(ROUNDS):
             outcome = yield from self._enter(message, is_unsure=is_unsure)
             if isinstance(outcome, Wait) and is_unsure:
-                return replace(outcome, is_unsure=True)  # what was looked up is not settled yet: look again
+                return replace(outcome, is_unsure=True)  # the lookup led to no result yet: look up again
             if outcome is not None:
                 return outcome
             is_unsure = False
@@ -109,7 +113,7 @@ class MessageResolver:
             found = yield FindConversations(message.message_sid)
             if isinstance(found, ApiError):
                 setback = setback_of(found, "looking for what an unanswered POST did")
-                return Wait(setback.reason, setback.delay, is_unsure=True) if isinstance(setback, Wait) else setback
+                return replace(setback, is_unsure=True) if isinstance(setback, Wait) else setback
             if found:
                 return (yield from self._join(message, found[0].id))
         answer = yield CreateConversation(self.configuration_id, (self._customer(message), self._ours(message)))
@@ -123,7 +127,7 @@ class MessageResolver:
         return setback
 
     def _opened(self, message: MessageReceived, conversation: Conversation) -> _Part:
-        """Take what came back with the new conversation; list only where the answer left the participants out."""
+        """Return the participants of the new conversation; list them only if the answer omits them."""
         customer = _at(message.customer, conversation.participants)
         if customer is None:
             return (yield from self._join(message, conversation.id, conversation, origin="created"))
@@ -131,7 +135,7 @@ class MessageResolver:
         return Resolved(conversation.id, customer, "created", conversation, (ours,) if ours else ())
 
     def _conflict(self, message: MessageReceived, conflict: ConflictError) -> _Part:
-        """Go to the conversation that a 409 names; where it names none, look through the open ones."""
+        """Enter the conversation that a 409 names; if it names none, search the open conversations."""
         if conflict.conflicting_id:
             return (yield from self._join(message, conflict.conflicting_id))
         found = yield FindConversations()
@@ -141,7 +145,7 @@ class MessageResolver:
             is_ours = conversation.configuration_id in {None, self.configuration_id}
             if is_ours and _at(message.customer, conversation.participants):
                 return (yield from self._join(message, conversation.id, conversation))
-        return Unusable("a 409 that names no conversation, and no open one has the address", is_certain=False)
+        return Unusable("a 409 names no conversation, and no open one has the address", is_certain=False)
 
     def _join(
         self,
@@ -164,43 +168,46 @@ class MessageResolver:
             return repaired
         if ours is None:
             return Resolved(conversation_id, repaired, origin, conversation)
-        seen = yield from self.repair(conversation_id, ours, self.our_type)
-        return seen if isinstance(seen, Wait) else Resolved(conversation_id, repaired, origin, conversation, (seen,))
+        side = yield from self.repair(conversation_id, ours, self.our_type)
+        return side if isinstance(side, Wait) else Resolved(conversation_id, repaired, origin, conversation, (side,))
 
     def repair(
         self, conversation_id: str, participant: Participant, wanted: str
     ) -> Generator[Request, Any, Participant | Wait]:
-        """Give an UNKNOWN the type that the message proves; all four fields, because PUT clears what it lacks."""
+        """Give an UNKNOWN participant the type that the message proves, with all four fields: PUT clears omitted ones.
+
+        The request: https://www.twilio.com/docs/api/conversations/v2/participant/update-participant-in-conversation
+        """
         if participant.type not in {None, ParticipantType.UNKNOWN}:
             return participant
         answer = yield ReplaceParticipant(conversation_id, participant.id, participant.as_replacement(type=wanted))
         if isinstance(answer, Participant):
             return answer
         setback = setback_of(answer, "repairing an UNKNOWN participant")
-        # A conflict or a refusal leaves it as it is: UNKNOWN participants are announced all the same.
+        # After a conflict or a refusal it stays UNKNOWN, and the policy decides about it as such.
         return setback if isinstance(setback, Wait) else participant
 
     def _add(self, message: MessageReceived, conversation_id: str, ours: Participant | None) -> _Part:
         answer = yield CreateParticipant(conversation_id, self._customer(message))
-        seen = (ours,) if ours else ()
+        side = (ours,) if ours else ()
         if isinstance(answer, Participant):
-            return Resolved(conversation_id, answer, "created", None, seen)
+            return Resolved(conversation_id, answer, "created", None, side)
         setback = setback_of(answer, "adding the participant")
         if isinstance(setback, Wait) and not setback.is_unsure:
             return setback
-        # A 409, a refusal or a lost answer: the list tells whether it is there now.
+        # After a 409, a refusal or a lost answer, the list shows whether the customer is present.
         participants = yield from list_with(conversation_id, [message.customer])
         if isinstance(participants, ApiError):
             return None if isinstance(participants, NotFoundError) else setback_of(participants, "listing again")
         customer = _at(message.customer, participants)
         if customer is not None:
-            return Resolved(conversation_id, customer, "found", None, seen)
+            return Resolved(conversation_id, customer, "found", None, side)
         return (yield from self._refused(message, conversation_id, answer, setback))
 
     def _refused(
         self, message: MessageReceived, conversation_id: str, error: ApiError, setback: Wait | Unusable
     ) -> _Part:
-        """See why a participant may not enter: its conversation has closed, or another one holds its address."""
+        """Find out why a participant was refused: its conversation has closed, or another one holds its address."""
         if isinstance(setback, Wait):
             return setback
         conversation = yield FetchConversation(conversation_id)
@@ -232,15 +239,15 @@ class MessageResolver:
 
 
 def make_new(kind: str, address: Address, channel_id: str | None) -> NewParticipant:
-    """Return a participant to create; its channelId makes it findable if the answer gets lost."""
+    """Return a participant to create; it can be found by its channelId if the answer gets lost."""
     entry = ParticipantAddress(channel=address.channel, address=address.value, channel_id=channel_id)
     return NewParticipant(type=kind, addresses=(entry,))
 
 
-def explore(conversation_id: str) -> Resolution:
-    """Find out what the policy may want to know of a conversation that was told of by callback.
+def fetch_surroundings(conversation_id: str) -> Resolution:
+    """Fetch the facts about a conversation that the policy may depend on and a callback lacks.
 
-    A conversation that does not exist (any more) has nothing to tell: that is an answer too.
+    For a conversation that does not exist (any more) these are empty Surroundings.
     """
     conversation = yield FetchConversation(conversation_id)
     if isinstance(conversation, NotFoundError):
@@ -271,7 +278,7 @@ def resolve_communication(event: CommunicationReported) -> Resolution:
             return setback_of(answer, "fetching the author")
     participants = yield from list_with(conversation_id, [author.as_address()])
     if isinstance(participants, NotFoundError):
-        return Ignored("its conversation does not exist any more")
+        return Ignored("its conversation no longer exists")
     if isinstance(participants, ApiError):
         return setback_of(participants, "listing the participants")
     found = _at(author.as_address(), participants)

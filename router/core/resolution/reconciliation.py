@@ -1,8 +1,8 @@
-"""What the API shows of a conversation, to be compared with what is committed of it: a generator without I/O.
+"""Reads a snapshot of a conversation from the API, to be compared with its committed state: a generator without I/O.
 
-It yields requests as a resolution does (core.resolution) and ends in a Sight, in None for a conversation that does not
-exist any more, or in the ApiError of a request that failed: then nothing is known. A list tells who is there, not who
-is gone, because a page may shift while it is read: whoever is missed in it is asked for by id.
+It yields requests as a resolution does and returns a ConversationSnapshot, None for a conversation that no longer
+exists, or the ApiError of a request that failed: then nothing is known. Pages may shift while a list is read, so a
+list proves presence only: an expected participant that it lacks is fetched by id.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from router.core.resolution.requests import (
 )
 from router.core.resources import Conversation, ConversationStatus, Participant
 
-#: A request's answer, or the ApiError as a value.
-Look = Generator[Request | ClassicRequest, Any, "ConversationSnapshot | ApiError | None"]
+#: Yields requests; is sent each answer, or the ApiError as a value.
+SnapshotReading = Generator[Request | ClassicRequest, Any, "ConversationSnapshot | ApiError | None"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationSnapshot:
-    """What the API shows of a conversation: who is in it, and which of those that were expected it does not know.
+    """A conversation as the API shows it: its members, and the expected ids that the API does not know (`gone`).
 
-    Of a closed conversation nobody is told: its closing ends all stays.
+    Members of a closed conversation are not read, since its closing ends all stays.
     """
 
     conversation: Conversation
@@ -43,13 +43,13 @@ class ConversationSnapshot:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether it has closed, which is final."""
+        """Whether the conversation is closed, which is final."""
         return self.conversation.status == ConversationStatus.CLOSED
 
 
 @dataclass(frozen=True, slots=True)
 class _ConversationRef:
-    """A conversation, of v2 or classic (in `service_sid`), and what is asked of it."""
+    """A conversation, of v2 or classic (in the service `service_sid`), and the requests about it."""
 
     conversation_id: str
     service_sid: str | None
@@ -79,26 +79,26 @@ class _ConversationRef:
         return Member(answer, None, None)
 
 
-def look_at(conversation_id: str, expected: Collection[str], service_sid: str | None = None) -> Look:
-    """See how a conversation is: two requests, and one for each participant `expected` (ids) that is not listed."""
-    place = _ConversationRef(conversation_id, service_sid)
-    answer = yield place.fetch()
+def read_snapshot(conversation_id: str, expected: Collection[str], service_sid: str | None = None) -> SnapshotReading:
+    """Read a conversation: two requests, and one for each of the `expected` ids that the list lacks."""
+    ref = _ConversationRef(conversation_id, service_sid)
+    answer = yield ref.fetch()
     if isinstance(answer, ApiError):
         return None if isinstance(answer, NotFoundError) else answer
     conversation = to_conversation(answer) if isinstance(answer, ClassicConversation) else answer
     if conversation.status == ConversationStatus.CLOSED:
         return ConversationSnapshot(conversation)
-    listed = yield place.list()
+    listed = yield ref.list()
     if isinstance(listed, ApiError):
         return None if isinstance(listed, NotFoundError) else listed
-    members = [place.read(each) for each in listed]
+    members = [ref.read(each) for each in listed]
     gone = set()
     for participant_id in sorted(set(expected) - {member.participant.id for member in members}):
-        answer = yield place.fetch_participant(participant_id)
+        answer = yield ref.fetch_participant(participant_id)
         if isinstance(answer, NotFoundError):
             gone.add(participant_id)
         elif isinstance(answer, ApiError):
             return answer
         else:
-            members.append(place.read(answer))
+            members.append(ref.read(answer))
     return ConversationSnapshot(conversation, tuple(members), frozenset(gone))

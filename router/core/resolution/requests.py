@@ -1,6 +1,7 @@
 """Requests to the Conversations API, and the outcomes of a resolution, as values.
 
-core.resolution yields the first and returns the second; the worker drives it with the client, tests with plain values.
+A resolution yields requests and returns an outcome; the worker drives it with the client, tests with plain values.
+Reference: https://www.twilio.com/docs/api/conversations/v2 and https://www.twilio.com/docs/conversations-classic/api
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class FetchConversation:
 
 @dataclass(frozen=True, slots=True)
 class FindConversations:
-    """GET /Conversations that are open, all pages, by channelId where given; answered by a list of Conversation."""
+    """GET the open conversations, all pages, optionally by channelId; answered by a list of Conversation."""
 
     channel_id: str | None = None
 
@@ -62,7 +63,7 @@ class CreateParticipant:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceParticipant:
-    """PUT a participant with all four fields; answered by a Participant."""
+    """PUT a participant with all four fields, since PUT clears omitted ones; answered by a Participant."""
 
     conversation_id: str
     participant_id: str
@@ -82,7 +83,7 @@ Request = (
 
 @dataclass(frozen=True, slots=True)
 class GroupMember:
-    """A further member of a group message; `participant` is None where it could not be added, for the `reason`."""
+    """A further member of a group message; `participant` is None if it could not be added, for the `reason`."""
 
     address: Address
     participant: Participant | None = None
@@ -92,11 +93,11 @@ class GroupMember:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The participant of an event.
+    """The participant of an event, and how it is known (`origin`): created, found or announced.
 
-    `ours` are participants of our side that were seen with it, `members` the further ones of a group message.
-    Where it is in a classic conversation, `classic_sid` names that, `recipient` is our side of the member's binding,
-    and `version` how new the member is, in the classic API's whole seconds.
+    `ours`: participants of our side in the same conversation. `members`: the further members of a group message.
+    For a classic conversation, `classic_sid` is its SID, `recipient` our side of the member's binding, and `version`
+    the age of the member, in the whole seconds of the classic API.
     """
 
     conversation_id: str
@@ -111,13 +112,13 @@ class Resolved:
 
     @property
     def is_new(self) -> bool:
-        """Tell whether its conversation has been created with it, so that hardly anything is committed of it yet."""
+        """Whether the conversation was created with the participant, so that its ledger is most likely empty."""
         return self.origin == "created" and self.conversation is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What the policy wanted to know of a conversation besides the event: who is in it, and its resource."""
+    """Facts about a conversation that the policy depends on and the event lacks: its participants and its resource."""
 
     participants: tuple[Participant, ...] = ()
     conversation: Conversation | None = None
@@ -125,9 +126,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Try again after `delay` seconds; `is_unsure` if a POST may have had an effect that must be looked up first.
+    """Try again after `delay` seconds.
 
-    `is_usual` if nothing is wrong: what is waited for takes a while.
+    `is_unsure`: a POST may have had an effect that must be looked up first. `is_usual`: the wait is expected.
     """
 
     reason: str
@@ -145,7 +146,7 @@ class Ignored:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The event can never be resolved; if that is not certain, a few more tries are worth it."""
+    """The event can never be resolved; if that is not certain, it is tried a few more times."""
 
     reason: str
     is_certain: bool = True
@@ -181,9 +182,10 @@ class ListClassicParticipants:
 
 @dataclass(frozen=True, slots=True)
 class FindClassicConversations:
-    """GET ParticipantConversations by address, all pages, those that are open and in which our side is `proxy`.
+    """GET the open classic conversations of an address in which our side is `proxy`, all pages.
 
-    Answered by a list of ParticipantConversation.
+    Answered by a list of ParticipantConversation, matched exactly by the address:
+    https://www.twilio.com/docs/conversations-classic/api/participant-conversation-resource
     """
 
     address: str
@@ -193,5 +195,5 @@ class FindClassicConversations:
 
 ClassicRequest = FetchClassicConversation | FetchClassicParticipant | ListClassicParticipants | FindClassicConversations
 
-#: The steps of a resolution: it yields requests, is sent each answer (or the ApiError as a value), returns an outcome.
+#: A resolution: yields requests, is sent each answer (or the ApiError as a value), and returns an outcome.
 Resolution = Generator[Request | ClassicRequest, Any, ResolutionOutcome]

@@ -1,7 +1,7 @@
-"""What an error of the API makes of an event: it waits, or it can never be resolved. The only place that decides this.
+"""The consequence of an API error for an event: a wait, or never. Decided here only.
 
 An outage is never the event's fault: 429, 5xx, lost connections and concurrent changes wait for as long as the API
-asks, refused credentials wait for an operator. Any other refusal is final.
+asks; refused credentials wait for an operator. Any other refusal is final.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ LONG_WAIT: Final = 30.0
 
 
 def setback_of(error: ApiError, doing: str) -> Wait | Unusable:
-    """Return the wait that an error asks for, or why the event can never be resolved; `doing` begins the reason."""
+    """Return the wait that an error asks for, or the reason why the event can never be resolved.
+
+    `doing` says which request failed; the reason begins with it.
+    """
     reason = f"{doing}: {type(error).__name__} {error.status or ''}".rstrip()
     if isinstance(error, AuthenticationError):
         return Wait(reason, LONG_WAIT)

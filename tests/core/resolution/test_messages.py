@@ -16,7 +16,7 @@ from router.core.resolution.messages import (
     MANY,
     ROUNDS,
     MessageResolver,
-    explore,
+    fetch_surroundings,
     resolve_communication,
 )
 from router.core.resolution.requests import (
@@ -471,7 +471,7 @@ def test_waiting_has_a_delay_of_its_own():
 )
 def test_exploring(answers, types, outcome):
     """What the policy may want to know of a conversation is its resource and who is in it, or that it is gone."""
-    requests, found = drive(explore(CONVERSATION), *answers)
+    requests, found = drive(fetch_surroundings(CONVERSATION), *answers)
     assert [type(request) for request in requests] == types
     assert all(request.conversation_id == CONVERSATION for request in requests)
     assert found == outcome
@@ -483,7 +483,7 @@ def test_exploring(answers, types, outcome):
 )
 def test_exploring_in_an_outage(before, answer, kind):
     """An outage makes exploring wait, a refusal makes it unusable."""
-    _, outcome = drive(explore(CONVERSATION), *before, answer)
+    _, outcome = drive(fetch_surroundings(CONVERSATION), *before, answer)
     assert isinstance(outcome, kind)
 
 
@@ -525,7 +525,7 @@ def test_author_by_address(author, answers):
         pytest.param(
             make_communication(conversation_id=""), [], "without author or conversation", id="no-conversation"
         ),
-        pytest.param(make_communication(), [GONE, GONE], "does not exist any more", id="conversation-gone"),
+        pytest.param(make_communication(), [GONE, GONE], "no longer exists", id="conversation-gone"),
         pytest.param(make_communication(), [GONE, [BOT]], "its author is no participant", id="not-there"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 
 from router.core.classic.resources import ClassicConversation, ClassicParticipant
 from router.core.errors import NotFoundError, RateLimitError
-from router.core.resolution.reconciliation import look_at
+from router.core.resolution.reconciliation import read_snapshot
 from router.core.resolution.requests import (
     FetchClassicConversation,
     FetchClassicParticipant,
@@ -34,7 +34,7 @@ def drive(look, *answers):
 
 def test_everybody_is_there():
     """The conversation and its list: two requests."""
-    asked, sight = drive(look_at(CONVERSATION, {"p1"}), make_conversation(), [P1, P2])
+    asked, sight = drive(read_snapshot(CONVERSATION, {"p1"}), make_conversation(), [P1, P2])
     assert asked == [FetchConversation(CONVERSATION), ListParticipants(CONVERSATION)]
     assert [member.participant for member in sight.members] == [P1, P2]
     assert (sight.gone, sight.is_closed) == (frozenset(), False)
@@ -42,14 +42,14 @@ def test_everybody_is_there():
 
 def test_closed_needs_no_list():
     """A closing ends all stays: who was there does not matter."""
-    asked, sight = drive(look_at(CONVERSATION, {"p1"}), make_conversation(status="CLOSED"))
+    asked, sight = drive(read_snapshot(CONVERSATION, {"p1"}), make_conversation(status="CLOSED"))
     assert asked == [FetchConversation(CONVERSATION)]
     assert (sight.is_closed, sight.members) == (True, ())
 
 
 def test_who_is_missed_is_asked_for():
     """A list tells who is there; only the participant's own answer tells who is gone."""
-    asked, sight = drive(look_at(CONVERSATION, {"p1", "p2", "p3"}), make_conversation(), [P1], P2, GONE)
+    asked, sight = drive(read_snapshot(CONVERSATION, {"p1", "p2", "p3"}), make_conversation(), [P1], P2, GONE)
     assert asked[2:] == [FetchParticipant(CONVERSATION, "p2"), FetchParticipant(CONVERSATION, "p3")]
     assert [member.participant for member in sight.members] == [P1, P2]
     assert sight.gone == {"p3"}
@@ -58,7 +58,7 @@ def test_who_is_missed_is_asked_for():
 @pytest.mark.parametrize("answers", [[GONE], [make_conversation(), GONE]], ids=["fetched", "listed"])
 def test_conversation_that_does_not_exist(answers):
     """404 of the conversation, or of its list, is no sight."""
-    assert drive(look_at(CONVERSATION, set()), *answers)[1] is None
+    assert drive(read_snapshot(CONVERSATION, set()), *answers)[1] is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_conversation_that_does_not_exist(answers):
 )
 def test_failure_tells_nothing(answers):
     """Where one request fails nothing is known: half a sight would let people leave who are there."""
-    assert drive(look_at(CONVERSATION, {"p1"}), *answers)[1] is LIMITED
+    assert drive(read_snapshot(CONVERSATION, {"p1"}), *answers)[1] is LIMITED
 
 
 def test_classic_conversation():
@@ -76,7 +76,7 @@ def test_classic_conversation():
     binding = {"type": "sms", "address": "+14155550101", "proxy_address": "+15557650001"}
     member = ClassicParticipant(sid="MB1", messaging_binding=binding, date_updated="2026-01-07T12:00:00Z")
     conversation = ClassicConversation(sid=CH, state="active")
-    asked, sight = drive(look_at(CH, {"MB2"}, SERVICE), conversation, [member], GONE)
+    asked, sight = drive(read_snapshot(CH, {"MB2"}, SERVICE), conversation, [member], GONE)
     assert asked == [
         FetchClassicConversation(CH, SERVICE),
         ListClassicParticipants(CH, SERVICE),
@@ -93,4 +93,4 @@ def test_classic_conversation():
 
 def test_classic_conversation_that_has_closed():
     """Its state is read as the status of v2."""
-    assert drive(look_at(CH, set()), ClassicConversation(sid=CH, state="closed"))[1].is_closed
+    assert drive(read_snapshot(CH, set()), ClassicConversation(sid=CH, state="closed"))[1].is_closed
