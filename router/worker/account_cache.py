@@ -1,4 +1,4 @@
-"""What the worker knows of an account: the addresses of our side, and whether status callbacks arrive."""
+"""A cache of each account's state: the addresses of our side, and whether status callbacks arrive."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ if TYPE_CHECKING:
     from router.core.addresses import Address
     from router.streams.store.ledgers import Store
 
-#: µs: how long what was read of an account is good, and how often it is written that callbacks arrive.
+#: µs: the life of a state that was read, and the shortest interval between two writes of the callbacks' time.
 LIFE: Final = 2_000_000
-#: ms: an address of our side is noted again that often while it is in use, since only the newest are kept.
+#: ms: the interval at which an address of our side is stored again while in use, since only the newest are kept.
 NOTED: Final = 86_400_000
 
 
 @dataclass(slots=True)
 class AccountState:
-    """What is known of an account; `callbacks_seen_at` (µs) is when its last status callback came, 0 if never.
+    """The cached state of an account.
 
-    `own` are the keys of our side's addresses, `noted_at` when each was noted last (ms); `read_at` and `written_at`
-    (µs) are when the state was read, and when the time of the callbacks was shared.
+    `own`: the keys of our side's addresses; `noted_at`: when each was last stored (ms). `callbacks_seen_at`: the time
+    of the last status callback (µs, 0 if there was none). `read_at`, `written_at` (µs): when the state was read, and
+    the `callbacks_seen_at` that was last shared.
     """
 
     own: frozenset[str]
@@ -33,10 +34,10 @@ class AccountState:
 
 
 class AccountCache:
-    """Shared by all processes through the store, and remembered here for LIFE. `clock` gives µs since 1970.
+    """Caches for LIFE the state that all processes share through the store; `clock` returns µs since 1970.
 
-    `always_own` are our side's addresses in every account, `captured` those of one: what is ours in one may be a
-    customer in another.
+    `always_own`: our side's addresses in every account. `captured`: those of each account, since an address that is
+    ours in one may be a customer's in another.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class AccountCache:
         self._accounts: dict[str, AccountState] = {}
 
     async def know(self, account_ids: Iterable[str], *, is_fresh: bool = False) -> None:
-        """Read what is not known, or not any more, of these accounts; all of it where it must be `is_fresh`."""
+        """Read the state of these accounts where it is missing or outdated; with `is_fresh`, read all of them."""
         now = self._clock()
         for account_id in account_ids:
             known = self._accounts.get(account_id)
@@ -62,19 +63,19 @@ class AccountCache:
                 continue
             noted_at, seen_at = await self._store.read_account(account_id)
             seen_at, written_at = (max(seen_at, known.callbacks_seen_at), known.written_at) if known else (seen_at, 0)
-            own = self._always(account_id) | noted_at.keys()  # once here, and not for every event
+            own = self._always(account_id) | noted_at.keys()  # once per reading, not once per event
             self._accounts[account_id] = AccountState(own, seen_at, noted_at, now, written_at)
 
     def _always(self, account_id: str) -> frozenset[str]:
         return self._ours.get(account_id, self._always_own)
 
     def state(self, account_id: str) -> AccountState:
-        """Return what is known of an account: our side's addresses, and when its last status callback came."""
+        """Return the cached state of an account."""
         account = self._accounts.get(account_id)
         return account if account is not None else AccountState(self._always(account_id))
 
     async def add_own(self, account_id: str, address: Address) -> None:
-        """Remember an address of our side, before anything is created there: its callback must not be announced."""
+        """Store an address of our side, before a participant is created there: its callback must not announce it."""
         account, now = self._accounts[account_id], self._clock() // 1000
         earlier = account.noted_at.get(address.key)
         if earlier is None or now - earlier > NOTED:
@@ -83,11 +84,11 @@ class AccountCache:
             account.own |= {address.key}
 
     def note_callback(self, account_id: str) -> None:
-        """Note that a status callback has come."""
+        """Note that a status callback arrived."""
         self._accounts[account_id].callbacks_seen_at = self._clock()
 
     async def share_callbacks(self) -> None:
-        """Let the other processes know that callbacks arrive, at most every LIFE."""
+        """Tell the other processes that callbacks arrive, at most once per LIFE and account."""
         for account_id, account in self._accounts.items():
             if account.callbacks_seen_at - account.written_at > LIFE:
                 account.written_at = account.callbacks_seen_at

@@ -1,4 +1,4 @@
-"""The worker as a process: the composition root of resolving."""
+"""The worker process: the composition root of resolving."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from router.process.apis import Apis
     from router.settings.model import Settings
 
-#: Settings without which nothing can be resolved.
+#: The settings that the worker requires.
 REQUIRED: Final = (
     "redis_url",
     "twilio_account_sid",
@@ -59,7 +59,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     async def intake(deliveries: list[Delivery]) -> list[Delivery]:
         settled, left = await resolver.batches.settle(deliveries, is_busy=consumer.is_busy)
         with lines_together():
-            for work in settled:  # first: who dies between the two reports again, and not never
+            for work in settled:  # before the XACK: a process that dies in between leads to two log lines, not to none
                 report(work)
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
@@ -82,14 +82,14 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
 
 
 def make_store(settings: Settings, redis: Redis, recent: Recent | None = None) -> Store:
-    """Return what is committed; with `recent` each commit notes its conversation there as active."""
+    """Return the store of ledgers; with `recent`, each commit marks its conversation as active there."""
     replication = make_replication(settings)
     redis = redis if replication.replicas else make_gathering_client(redis)  # with replicas each commit waits for them
     return Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication)
 
 
 def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:
-    """Return the reconciler beside `resolver`, whose store notes events in `recent`."""
+    """Return the reconciler that runs beside `resolver`; the resolver's commits must be noted in `recent`."""
     return Reconciler(
         store=make_store(settings, redis),
         recent=recent,
@@ -102,7 +102,7 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
 
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
-    """Resolve while the block runs."""
+    """Consume and resolve inbound entries while the block runs."""
     policy, attaching = load_policy(settings), load_voice(settings).attaching
     redis = connect(settings.redis)
     apis = make_apis(settings)
@@ -141,18 +141,18 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 
 
 async def work(settings: Settings) -> int:
-    """Resolve until SIGTERM or SIGINT; returns the exit status (router.process.runner)."""
+    """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.runner)."""
     return await run_consumer(working(settings), settings)
 
 
 class Resolver:
-    """Resolves the events of all accounts.
+    """Resolves the events of all accounts: the batch path, the single path, and what they share.
 
-    `always_own` are keys of addresses that are our side whatever happens (the AI agent's), `captured` those that an
-    account's configuration captures for us, by account; `route_ttl` is in seconds, `text_limit` in characters;
-    `attaching` are the targets whose answer to a call puts it into a conversation; `bridges` are those of the accounts
-    whose classic service is bridged; with `classic_lookup` a customer is looked for in classic conversations before a
-    conversation is opened; `clock` gives µs since 1970.
+    `always_own`: address keys that are our side in every account (the AI agent's). `captured`: those that the capture
+    rules of each account's configuration name. `route_ttl` is in seconds, `text_limit` in characters. `attaching`: the
+    targets whose answer attaches a call to a conversation. `bridges`: the bridges of accounts whose classic service has
+    one. With `classic_lookup`, a customer is looked up in classic conversations before a conversation is opened.
+    `clock` returns µs since 1970.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Resolver:
 
 
 def _account_rules(default: AccountRules, account: Account, bridges: Mapping[str, Bridge]) -> AccountRules:
-    """Return the rules of an account; its classic calls go to the configured service, else to the bridged one."""
+    """Return the rules of an account; its classic requests go to the configured service, else to the bridged one."""
     bridge = bridges.get(account.sid)
     service_sid = account.classic_service_sid or (bridge.service_sid if bridge else None)
     classic = ClassicResolver(service_sid, bridge)

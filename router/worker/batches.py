@@ -1,7 +1,7 @@
-"""The batch path: settles a whole batch in a few round trips, as far as the API need not be asked.
+"""The batch path: settles the events of a whole batch in a few round trips, except those that need the API.
 
-Routes take one pipeline, ledgers and commits one for each part of the batch. Events that are unsettled afterwards (the
-API is needed, a race was lost, the entry is unreadable) are left to the single path, with every later event of their
+Routes take one pipeline; ledgers and commits take one per part of the batch. Events that remain unsettled (the API is
+needed, a commit lost a race, the entry is unreadable) are left to the single path, with all later events of their
 subjects.
 """
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from router.worker.account_cache import AccountCache
     from router.worker.work import BatchMisses, DeliveredWork
 
-#: Events of one part of a batch: what Redis does for them takes about as long as what is computed for the next.
+#: Events of one part of a batch. Redis needs about as long for them as the worker needs to apply the next part.
 PART: Final = 50
-#: Turns of the event loop within which a command is sent on a connection that is there.
+#: Turns of the event loop within which a command is sent on an open connection.
 TURNS: Final = 5
 
 
@@ -42,7 +42,7 @@ class BatchPath:
     async def settle(
         self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
     ) -> tuple[list[DeliveredWork], list[Delivery]]:
-        """Return what is settled and committed (to be acknowledged), and what is left, in order."""
+        """Settle a batch; return the committed works, which may be acknowledged, and the deliveries left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         waiting = await self._store.subject_order.waiting(deliveries)
         works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
@@ -74,7 +74,7 @@ class BatchPath:
                 continue
             try:
                 work = begin(self._rules, self._accounts, delivery)
-            except RouterError:  # the single path makes a dead letter of it
+            except RouterError:  # the single path turns it into a dead letter
                 behind.add(subject)
                 continue
             works.append(work)
@@ -95,7 +95,7 @@ class BatchPath:
                 work.is_being_created = is_being_created
 
     async def _settle_parts(self, parts: Sequence[Sequence[DeliveredWork]], behind: set[str]) -> None:
-        """Read, apply and commit part by part: Redis reads the next and commits the last while this one is applied."""
+        """Read, apply and commit part by part; Redis reads the next part and commits the last while one is applied."""
         reading = await _begin_now(self._read_ledgers(parts[0]))
         under_way = [reading]
         try:
@@ -113,7 +113,7 @@ class BatchPath:
                 raise result
 
     async def _read_ledgers(self, works: Sequence[DeliveredWork]) -> None:
-        """Read each conversation once, with the fields that all its events need."""
+        """Read each conversation's ledger once, with the fields that all its events need."""
         fields: dict[tuple[str, str], list[str]] = {}
         wanted: list[tuple[DeliveredWork, tuple[str, str]]] = []
         for work in works:
@@ -130,7 +130,7 @@ class BatchPath:
             work.ledger = ledgers[conversation]
 
     def _apply(self, works: Sequence[DeliveredWork], behind: set[str]) -> None:
-        """Apply in order; behind an event that stays unsettled, the later ones of its subject stay so too."""
+        """Apply events in order; an event that stays unsettled leaves all later ones of its subject unsettled."""
         spoiled: set[int] = set()
         for work in works:
             if work.entry.subject in behind:
@@ -151,28 +151,28 @@ class BatchPath:
 
 
 def part_works(works: Sequence[DeliveredWork]) -> list[list[DeliveredWork]]:
-    """Return works in parts, in order: those of one subject, and those of one conversation, are in the same part."""
+    """Split works into parts, in order, so that no subject and no conversation is in two parts."""
     parts: list[list[DeliveredWork]] = [[]]
-    homes: dict[object, list[DeliveredWork]] = {}
+    part_of: dict[object, list[DeliveredWork]] = {}
     for work in works:
         names: list[object] = [work.entry.subject]
         if work.needed is not None:
             names.append((work.account_id, work.needed[0]))
-        found = [homes[name] for name in names if name in homes]
-        if any(home is not found[0] for home in found):
-            return [list(works)]  # what binds two parts makes them one; it is rare, and one part is always right
+        found = [part_of[name] for name in names if name in part_of]
+        if any(part is not found[0] for part in found):
+            return [list(works)]  # it belongs to two parts, which is rare: one part is always correct
         if not found and len(parts[-1]) >= PART:
             parts.append([])
-        home = found[0] if found else parts[-1]
-        home.append(work)
-        homes.update((name, home) for name in names)
+        part = found[0] if found else parts[-1]
+        part.append(work)
+        part_of.update((name, part) for name in names)
     return parts
 
 
 async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """Start something that asks Redis, and give it the turns of the loop that it needs to send what it asks.
+    """Start a task that talks to Redis, and let the loop run until its command has been sent.
 
-    What computes without a pause comes next, and nothing would be sent before its end.
+    The caller computes next without awaiting, so otherwise the command would only be sent after that.
     """
     task = asyncio.create_task(coroutine)
     for _ in range(TURNS):
@@ -181,7 +181,7 @@ async def _begin_now(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]
 
 
 def _unsettle(works: Sequence[DeliveredWork], ledgers: set[int]) -> None:
-    """Take back the outcomes that rest on these ledgers: they are not, or not yet, committed."""
+    """Reset the outcomes that depend on these ledgers (ids), since those are not committed."""
     for work in works:
         if id(work.ledger) in ledgers:
             work.outcome = None

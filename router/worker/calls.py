@@ -1,10 +1,10 @@
-"""Calls: waits until Twilio has put one into a conversation, and ends the caller's stay when it is over.
+"""Calls: waits until Twilio has attached a call to a conversation, and ends the caller's stay when it is over.
 
-A call that is in no conversation a minute after it came in is a dead letter if our answer asked for one: then a
-configuration id, a relay or a permission is wrong, every call is affected, and nobody would notice otherwise. It is
-ignored by name if the caller has hung up meanwhile, as many do before anybody answers, or if the answer puts calls into
-no conversation. Known gap: where the end of a call whose begin was never worked on comes before its conversation, a
-callback may still announce the caller, who then leaves when the conversation closes.
+A call that is in no conversation a minute after it came in becomes a dead letter if our answer asked for one: a
+configuration id, a relay or a permission is wrong then, every call is affected, and there would be no other sign of it.
+It is ignored, with the reason, if the caller has hung up meanwhile, as many do before an answer, or if the answer does
+not attach calls. Known gap: if a call ends before its conversation exists and its begin was never processed, a callback
+may still announce the caller, who then leaves when the conversation closes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from router.core.ledger.marker import Outcome, ParticipantFact, Result, fields_f
 from router.core.policy import Decision
 from router.core.resolution.calls import resolve_call
 from router.core.resolution.requests import Resolved, Unusable, Wait
-from router.streams.delivery import Later, Poison, Verdict
+from router.streams.delivery import Poison, Verdict
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive
@@ -36,19 +36,19 @@ if TYPE_CHECKING:
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
 
-#: Seconds from a call's receipt within which its conversation is waited for, and where the caller has hung up.
+#: Seconds from a call's receipt for which its conversation is awaited, and the same once the caller has hung up.
 PATIENCE: Final = 60
 PATIENCE_AFTER: Final = 15
 _SECOND: Final = 1_000_000
 
-#: What is found out about the event of a call: its participant, its outcome, or that it must wait or is unusable.
+#: The result of a call's event: its participant, its outcome, or a verdict if it must wait or is unusable.
 Finding = Resolved | Outcome | Verdict
 
 
 class CallPath:
-    """Finds out what the event of a call comes to; committing it is the single path's part.
+    """Settles events of calls, up to the commit, which is the single path's part.
 
-    `attaching` are the targets whose answer to a call puts it into a conversation.
+    `attaching`: the targets whose answer attaches a call to a conversation.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class CallPath:
         self._attaching = attaching
 
     async def settle(self, work: AnyWork) -> Finding:
-        """Return what an event of a call that the policy gives to somebody comes to."""
+        """Return the result of a call's event: of a call with a target, or of any call's end."""
         event: CallReported = work.event
         record = await self._calls.read(work.account_id, event.call_sid)
         if event.is_over:
@@ -76,7 +76,7 @@ class CallPath:
         return await self._begin(work, event, record)
 
     async def remember(self, account_id: str, call_sid: str, resolved: Resolved) -> None:
-        """Store where a call has led: its next events and its end need not ask the API."""
+        """Store the conversation and participant of a call, so that its further events and its end need no request."""
         await self._calls.note_participant(account_id, call_sid, resolved.conversation_id, resolved.participant)
 
     async def _begin(self, work: AnyWork, event: CallReported, record: CallRecord) -> Finding:
@@ -88,7 +88,7 @@ class CallPath:
             if marker is not None and marker.is_announced:
                 work.ledger = ledger
                 return Outcome(Result.KNOWN, "its caller is announced")
-        # Any participant that Twilio adds at our number from now on is our side: its callback must not announce it.
+        # A participant that Twilio adds at our number from now on is our side: its callback must not announce it.
         if event.recipient is not None:
             await self._accounts.add_own(work.account_id, event.recipient)
         outcome = await self._find(work, event)
@@ -97,22 +97,22 @@ class CallPath:
         return self._finding(outcome)
 
     async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
-        """Wait on, or give the reason not to: the caller has hung up, no conversation was asked for, or a fault."""
+        """Wait again, unless the caller has hung up, no conversation was asked for, or the wait is too long."""
         has_ended = await self._calls.is_end_received(work.account_id, event.call_sid)
         age = self._rules.clock() - work.entry.received_at
         if age < (PATIENCE_AFTER if has_ended else PATIENCE) * _SECOND:
-            return Later(wait.reason, wait.delay, is_usual=True)
+            return to_verdict(wait)
         if has_ended:
             return Outcome(Result.IGNORED, "the call was over before it was in a conversation")
         if work.decision is None or work.decision.target not in self._attaching:
-            return Outcome(Result.IGNORED, "the answer to the call puts it into no conversation")
+            return Outcome(Result.IGNORED, "the answer to the call attaches it to no conversation")
         return Poison(
             f"{wait.reason}, {PATIENCE} s after it came in, though its TwiML asks for one: check the configuration id, "
             "the relay's URL and Twilio's debugger for this call"
         )
 
     async def _end(self, work: AnyWork, event: CallReported, record: CallRecord) -> Finding:
-        """End the caller's stay; an event that still looks for the conversation of this call learns that it is over."""
+        """End the caller's stay, and note the end for events that still wait for the call's conversation."""
         await self._calls.note_end(work.account_id, event.call_sid)
         if record.conversation_id and record.participant:
             return await self._leave(work, event, record.conversation_id, record.participant)
@@ -162,7 +162,7 @@ class CallPath:
             return outcome
         if isinstance(outcome, Wait | Unusable):
             return to_verdict(outcome)
-        raise TypeError(f"the resolution of a call ends in no {type(outcome).__name__}")
+        raise TypeError(f"the resolution of a call returned {type(outcome).__name__}")
 
 
 def _fields(participant: Participant, event: CallReported) -> list[str]:

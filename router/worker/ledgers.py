@@ -1,4 +1,4 @@
-"""Reads a ledger for something that is applied to it, with all the fields that this turns out to need."""
+"""Reads a ledger and applies a function to it, with all the fields that the function turns out to need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def read_and_apply(
     fields: Iterable[str],
     apply: Callable[[Ledger], _ResultT],
 ) -> tuple[Ledger, _ResultT]:
-    """Return a ledger and the result of `apply` on it; it is read again as often as one more field is missing.
+    """Return a ledger and the result of `apply`; read again, with one more field, as often as one was missing.
 
     Raises RedisError.
     """

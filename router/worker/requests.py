@@ -1,4 +1,4 @@
-"""Drives a resolution: performs each request it yields with the account's clients, and sends the answer back."""
+"""Drives a resolution: performs each request that it yields with the account's clients, and sends the answer back."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OPEN: Final = (ConversationStatus.ACTIVE, ConversationStatus.INACTIVE)
 
 
 async def perform(api: Api, request: Request | ClassicRequest) -> Any:
-    """Return the answer to a request, an ApiError as a value."""
+    """Perform a request; return its answer, or the ApiError as a value."""
     try:
         if isinstance(request, ClassicRequest):
             return await _call_classic(api.classic, request)
@@ -82,7 +82,7 @@ async def _call_classic(client: ClassicConversations, request: ClassicRequest) -
 
 
 async def drive(api: Api, resolution: Generator[Request | ClassicRequest, Any, _OutcomeT]) -> _OutcomeT:
-    """Run a resolution to its outcome."""
+    """Run a resolution and return its outcome."""
     request = next(resolution)
     while True:
         answer = await perform(api, request)
@@ -94,7 +94,7 @@ async def drive(api: Api, resolution: Generator[Request | ClassicRequest, Any, _
 
 
 async def fetch_conversation(api: Api, conversation_id: str, service_sid: str | None) -> Conversation | ApiError:
-    """Return a conversation of v2 or a classic one, an ApiError as a value."""
+    """Fetch a v2 or classic conversation; return it, or the ApiError as a value."""
     answer: Conversation | ClassicConversation | ApiError
     if is_classic(conversation_id):
         answer = await perform(api, FetchClassicConversation(conversation_id, service_sid))

@@ -1,6 +1,6 @@
-"""The single path: one event at a time, asking the Conversations API where what is committed does not suffice.
+"""The single path: one event at a time, with requests to the Conversations API if the committed state does not suffice.
 
-Commits are optimistic: a conversation that somebody else changed between reading and committing is read again.
+Commits are optimistic: a conversation that another worker changed between read and commit is read again.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
     from router.worker.calls import CallPath
     from router.worker.work import BatchMisses
 
-#: How often an event may lose the race for a conversation before it pauses.
+#: How many commits an event may lose to other workers before it waits.
 RACES: Final = 20
-#: Seconds of that pause.
+#: Seconds of that wait.
 STEP_BACK: Final = 0.5
-#: Seconds to wait first for a participant that another worker is creating, and for an earlier event that it has.
+#: Seconds of the first wait for a participant that another worker is creating, and for an earlier event that it holds.
 CREATION: Final = 0.05
 TURN: Final = 0.05
-#: Seconds to wait at most then: the other worker may have died, and whoever takes over is done long before the pauses
-#: would have doubled up to that.
+#: Seconds of the longest such wait: the other worker may have died, and its successor is done much sooner than the
+#: doubling waits would end.
 SOON: Final = 1.0
 
 
 class Progress(Enum):
     """The state of an event after a step without a verdict."""
 
-    #: What it was judged by has changed, or more is known: read what is committed and judge again.
+    #: The committed state has changed, or more facts are known: read the committed state and judge again.
     JUDGE_AGAIN = "judge-again"
 
 
@@ -78,7 +78,7 @@ class SinglePath:
         self._misses = misses
 
     async def attempt(self, delivery: Delivery) -> Verdict:
-        """Settle one event; when this returns Done, its entries are committed and its log line is written."""
+        """Settle one event; on Done, its entries are committed and its log line is written."""
         if (missed := self._misses.take(delivery)) is not None:
             step = await self._resolve(missed)
             if step is not Progress.JUDGE_AGAIN:
@@ -100,7 +100,7 @@ class SinglePath:
                 await self._accounts.share_callbacks()
                 return step
             work.begun = self._rules.clock()
-        return Later("its conversation is changed by others all the time", STEP_BACK)
+        return Later("other workers keep changing its conversation", STEP_BACK)
 
     async def _try(self, work: AnyWork) -> Step:
         if (name := self._rules.route_name(work)) is not None:
@@ -112,7 +112,7 @@ class SinglePath:
         if work.outcome is not None:
             return await self._finish(work)
         if work.is_being_created:
-            # Whoever creates it knows which message it came from, and will announce it.
+            # Its creator knows the message that led to it, and will announce it.
             return Later("its participant is being created", CREATION, is_usual=True, longest=SOON)
         is_open = work.ledger is not None and not work.ledger.is_closed
         if work.kind.apply_confirmed is not None and work.route is not None and is_open:
@@ -120,7 +120,7 @@ class SinglePath:
         return await self._resolve(work)
 
     async def _apply(self, work: AnyWork) -> Outcome | None:
-        """Judge by what is committed."""
+        """Judge the event by the committed state."""
         needed, state = self._rules.needed(work), self._accounts.state(work.account_id)
         if needed is None:
             work.ledger = None
@@ -134,7 +134,7 @@ class SinglePath:
         return outcome
 
     async def _confirm(self, work: AnyWork, route: Route) -> Step:
-        """Ask whether a known conversation is still open; a closing that is found is committed, and it is replaced."""
+        """Fetch a known conversation; if it is open, the event continues there, else the closing is committed first."""
         service_sid = self._rules.of(work.account_id).classic.service_sid
         api = self._apis.of(work.account_id)
         answer = await fetch_conversation(api, route.conversation_id, service_sid)
@@ -143,7 +143,7 @@ class SinglePath:
         if isinstance(answer, ApiError):
             return after_failed_read(answer, "fetching the conversation")
         if answer.status == ConversationStatus.CLOSED:
-            # Its callback was lost or is late: the holder learns of it here.
+            # The closing's callback was lost or is late: publish the closing to the holder now.
             query = LedgerQuery(work.account_id, route.conversation_id, tuple(fields_for((), ())))
             (closing,) = await self._store.read_ledgers([query])
             version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
@@ -159,7 +159,7 @@ class SinglePath:
         return await self._finish(work)
 
     async def _resolve(self, work: AnyWork) -> Step:
-        """Ask the API for the participant, and commit what it says."""
+        """Resolve the event by the API, and commit the result."""
         kind = work.kind
         if kind.resolve is None:
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
@@ -206,13 +206,13 @@ class SinglePath:
             await self._store.end_creating(work.account_id, work.creating)
 
     async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
-        """Commit what was resolved, until nobody is faster; if its conversation has closed meanwhile, begin anew."""
+        """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
         state = self._accounts.state(account_id)
         for number in range(RACES):
-            # Of a new conversation nothing is read, since nothing is there; if there is, the commit fails.
-            is_guessed = resolved.is_new and number == 0
-            if is_guessed:
+            # The ledger of a new conversation is not read but taken for empty; if it is not, the commit fails.
+            is_assumed = resolved.is_new and number == 0
+            if is_assumed:
                 ledger = self._store.make_ledger(account_id, conversation_id)
                 outcome = self._rules.apply_resolved(work, state, resolved, ledger)
             else:
@@ -225,24 +225,24 @@ class SinglePath:
                 )
             if outcome.result is Result.GONE:
                 return await self._gone(work)
-            if (ledger.has_news or not is_guessed) and await self._commit(ledger):
+            if (ledger.has_news or not is_assumed) and await self._commit(ledger):
                 work.ledger, work.outcome, work.published = ledger, outcome, ledger.entries
                 await self._remember(work, resolved)
                 return await self._finish(work)
         return Progress.JUDGE_AGAIN
 
     async def _gone(self, work: AnyWork) -> Step:
-        """End an event whose conversation closed meanwhile, or let it look for the next conversation."""
+        """End an event whose conversation closed meanwhile, or let it wait to be resolved in the next conversation."""
         if work.kind.on_gone is not None:
             work.ledger, work.outcome = None, work.kind.on_gone
             return await self._finish(work)
         if (name := self._rules.route_name(work)) is not None:
             await self._store.write_routes([(work.account_id, name, None)])
-        # The API still shows as open what was reported as closed: give it a moment to agree.
+        # The API still shows the conversation as open although it was reported as closed: give it time.
         return Later("its conversation has just closed", STEP_BACK)
 
     async def _remember(self, work: AnyWork, resolved: Resolved) -> None:
-        """Store how the next event of the same addresses, call or classic conversation is resolved without a call."""
+        """Store the facts by which the next event of these addresses, call or classic conversation needs no request."""
         if work.kind.remember is None:
             return
         memory = work.kind.remember(self._rules.of(work.account_id), work, resolved)
@@ -261,7 +261,7 @@ class SinglePath:
         return Done()
 
     async def _commit(self, ledger: Ledger) -> bool:
-        """Commit a ledger if there is something to commit; False if somebody else was faster."""
+        """Commit a ledger's changes, if any; return False if another worker committed first."""
         if not ledger.has_news:
             return True
         (is_committed,) = await self._store.commit([ledger])

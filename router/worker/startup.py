@@ -1,7 +1,7 @@
-"""What the worker learns from each account's configuration at its start: our addresses, its bridge, what to warn of.
+"""Reads each account's configuration at the worker's start: our addresses, the bridge, and reasons for warnings.
 
-One fetch per account. Without an answer the worker starts all the same: what it then does not know is said where it
-matters.
+One fetch per account. Without an answer the worker starts all the same; the functions below say what it then assumes.
+Configurations: https://www.twilio.com/docs/api/conversations/v2
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from router.process.apis import Api, Apis
     from router.settings.model import Settings
 
-    #: By account; None where the API did not tell it, and nothing for an account without one.
+    #: By account SID; None if the API did not return it. Accounts without a configuration have no item.
     Configurations = Mapping[str, Configuration | None]
 
-#: Seconds to wait for a configuration.
+#: Seconds to wait for a configuration at most.
 TIMEOUT: Final = 5.0
 
 
 async def find_configurations(apis: Apis) -> dict[str, Configuration | None]:
-    """Return the configuration of each account that has one; None where the API did not tell it."""
+    """Fetch the configuration of each account that has one; None if the API does not return it."""
     configured = [api for api in apis if api.account.configuration_id]
     found = await asyncio.gather(*[_find_configuration(api) for api in configured])
     return {api.account.sid: configuration for api, configuration in zip(configured, found, strict=True)}
@@ -45,15 +45,15 @@ async def _find_configuration(api: Api) -> Configuration | None:
 
 
 def find_own(settings: Settings) -> frozenset[str]:
-    """Return the keys of addresses that are our side in every account: the AI agent's."""
+    """Return the keys of the addresses that are our side in every account: the AI agent's, if it is configured."""
     return frozenset({parse_address(settings.ai_agent_address).key}) if settings.ai_agent_address else frozenset()
 
 
 def find_captured(configurations: Configurations) -> dict[str, frozenset[str]]:
-    """Return the keys of the addresses that each account's configuration captures: our side in that account.
+    """Return the address keys that each account's configuration captures, which are our side in that account.
 
-    Where it is not known they are missing: then a participant that Twilio adds as UNKNOWN at one of them, before any
-    message to it came by webhook, may be announced.
+    They are missing if the configuration is unknown: a participant that Twilio adds as UNKNOWN at one of them, before
+    any message to it came by webhook, may then be announced.
     """
     return {
         account_id: frozenset(address.key for address in configuration.own_addresses())
@@ -63,7 +63,10 @@ def find_captured(configurations: Configurations) -> dict[str, frozenset[str]]:
 
 
 def find_bridges(configurations: Configurations) -> dict[str, Bridge]:
-    """Return the bridges to classic services; a configuration that is not known may have one: better wait in vain."""
+    """Return the bridges from classic services; if the configuration is unknown, assume one: the cost is only a wait.
+
+    https://www.twilio.com/docs/conversations/orchestrator/guides/classic-bridge
+    """
     bridges = {}
     for account_id, configuration in configurations.items():
         if configuration is None:
@@ -74,7 +77,7 @@ def find_bridges(configurations: Configurations) -> dict[str, Bridge]:
 
 
 def warn_of_doubled_calls(configurations: Configurations) -> None:
-    """Log the accounts whose calls are captured by rules, for a router whose templates transcribe them as well."""
+    """Log the accounts whose capture rules transcribe calls, for a router whose templates transcribe them as well."""
     for account_id, configuration in configurations.items():
         if configuration is not None and configuration.captures(Channel.VOICE):
             log("voice.doubled", level="warning", account=account_id)

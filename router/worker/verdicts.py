@@ -1,4 +1,4 @@
-"""What the end of a resolution, or a reading of the API that failed, means for the delivery of an event."""
+"""The verdict on a delivery after a resolution that found no participant, or after a failed read of the API."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def to_verdict(outcome: Wait | Unusable) -> Verdict:
     """Return the verdict on an event that cannot be resolved now, or never.
 
-    Raises UnusableError where that is not certain: it counts as a failure and is tried a few more times.
+    Raises UnusableError if "never" is not certain: the attempt counts as a failure, and a few more follow.
     """
     if isinstance(outcome, Wait):
         return Later(outcome.reason, outcome.delay, is_unsure=outcome.is_unsure, is_usual=outcome.is_usual)
@@ -28,6 +28,6 @@ def to_verdict(outcome: Wait | Unusable) -> Verdict:
 
 
 def after_failed_read(error: ApiError, doing: str) -> Verdict:
-    """Return the verdict on an event whose GET request failed: such a request has no effect that could be unsure."""
+    """Return the verdict on an event whose GET request failed; a GET has no effect that would have to be looked up."""
     setback = setback_of(error, doing)
     return to_verdict(replace(setback, is_unsure=False) if isinstance(setback, Wait) else setback)

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from router.streams.delivery import Delivery
     from router.worker.account_cache import AccountCache
 
-#: Digits of a time in µs that is still a date.
+#: The most digits of a time in µs that is still a valid date.
 _LONGEST_TIME: Final = 17
 
 
 @dataclass(slots=True)
 class DeliveredWork(Work[Any]):
-    """The work on an event, and the delivery that it came in."""
+    """The work on one event, with its delivery."""
 
     delivery: Delivery = field(kw_only=True)
 
 
 def begin(rules: EventRules, accounts: AccountCache, delivery: Delivery) -> DeliveredWork:
-    """Return the work on a delivery; raises UnreadableError or UnusableError if it can never be done."""
+    """Read and normalize a delivery; raises UnreadableError or UnusableError if that can never succeed."""
     entry = read_inbound(delivery)
     event = normalize(entry)
     kind = KINDS[type(event)]
@@ -45,9 +45,9 @@ def begin(rules: EventRules, accounts: AccountCache, delivery: Delivery) -> Deli
 
 
 class BatchMisses:
-    """Messages of the last batch that have no conversation yet: the single path begins where the batch path ended.
+    """Messages of the last batch without a known conversation: the single path continues where the batch path ended.
 
-    Only the first of each subject, and only at its first try: those behind it begin at the beginning, since the
+    Only for the first message of each subject, and only at its first attempt: the later ones start over, since the
     conversation is known by then.
     """
 
@@ -55,7 +55,7 @@ class BatchMisses:
         self._works: dict[tuple[str, str], DeliveredWork] = {}
 
     def note(self, works: Iterable[DeliveredWork]) -> None:
-        """Keep those of a batch, whose turns have come and whose routes have been read; forget the others."""
+        """Replace the misses by those of another batch, whose routes have been read."""
         first: dict[str, DeliveredWork] = {}
         for work in works:
             if work.outcome is None:
@@ -67,23 +67,23 @@ class BatchMisses:
         }
 
     def take(self, delivery: Delivery) -> DeliveredWork | None:
-        """Return the work of a delivery that is tried for the first time right after its batch, else None."""
+        """Return the work of a miss at its first attempt after the batch, else None."""
         work = self._works.pop((delivery.stream.key, delivery.entry_id), None)
         return work if work is not None and work.delivery is delivery else None
 
 
 def subject_of(delivery: Delivery) -> str:
-    """Return what an inbound entry is about: entries of one subject are worked on in order."""
+    """Return the subject of an inbound entry; entries of one subject are processed in order."""
     return delivery.text("subject")
 
 
 def account_of(delivery: Delivery) -> str:
-    """Return whose an inbound entry is."""
+    """Return the account SID of an inbound entry."""
     return delivery.text("account")
 
 
 def read_inbound(delivery: Delivery) -> InboundEntry:
-    """Return an inbound entry from its fields; a field that is missing is empty and fails in the parser."""
+    """Build an inbound entry from a delivery's fields; a missing field is empty, so that the parser refuses it."""
     received_at = delivery.fields.get(b"received_at", b"")
     is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
@@ -99,7 +99,7 @@ def read_inbound(delivery: Delivery) -> InboundEntry:
 
 
 def report(work: AnyWork) -> None:
-    """Write the log line and the metrics of an event that has ended."""
+    """Write the log line and the metrics of a settled event."""
     outcome, entry = work.outcome, work.entry
     if outcome is None:
         return

@@ -228,7 +228,7 @@ async def test_a_call_that_was_to_go_nowhere(harness, lines):
     """Where the template puts calls into no conversation, none is missing."""
     resolver = harness.make_resolver(attaching=frozenset())
     assert await give_up(harness, by=resolver) == DONE
-    assert lines("event")[0]["reason"] == "the answer to the call puts it into no conversation"
+    assert lines("event")[0]["reason"] == "the answer to the call attaches it to no conversation"
 
 
 # --- it is over -----------------------------------------------------------------------------------
