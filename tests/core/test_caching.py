@@ -8,7 +8,8 @@ from router.core.addresses import canonicalize
 from router.core.caching import LONGEST, remembering
 from router.core.signing.form import Form
 from router.inbound.messaging import identify
-from tests.inbound.samples import ACCOUNT, load_form
+from tests.inbound.samples import load_form
+from tests.support.accounts import ACCOUNT
 
 
 @pytest.fixture

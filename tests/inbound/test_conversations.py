@@ -1,4 +1,4 @@
-"""Status callbacks of Conversations v2: seven types, versions for each fact, keys that no header can forge."""
+"""Source `conversations`: seven event types, versions of facts, and keys that no header can forge."""
 
 import json
 from datetime import UTC, datetime
@@ -19,7 +19,8 @@ from router.core.events import (
     Version,
 )
 from router.inbound.conversations import EVENT_TYPES, identify, normalize
-from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, RECEIVED_AT, encode_json, load_callback, make_entry
+from tests.inbound.samples import RECEIVED_AT, encode_json, load_callback, make_entry
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 CONVERSATION = "conv_conversation_01k1etx3jbfx88476ccja00001"
 PARTICIPANT = "conv_participant_01k1etx3jbfx88476ccja00001"
@@ -28,23 +29,27 @@ NOON = 1_767_787_200_000_000  # 2026-01-07T12:00:00Z
 SECOND = 1_000_000
 
 
-def see(document, token=None):
-    """Identify a callback as the receiver does."""
+def identity_of(document, token=None):
+    """Return the identity of a callback, as the receiver does."""
     return identify(encode_json(document), token=token, default_account=OTHER_ACCOUNT)
 
 
-def read(document):
-    """Normalize a callback as the worker does."""
+def key_of(document, token=None):
+    return identity_of(document, token).key
+
+
+def event_of(document):
+    """Return the event of a callback, as the worker does."""
     return normalize(make_entry(encode_json(document), "conversations"))
 
 
 def cause_of(event_type, resource_id):
-    """Return the cause that a callback of the samples has."""
+    """Return the cause of a sample callback."""
     return Cause("conversations", event_type, resource_id, "k1", RECEIVED_AT)
 
 
 def test_clock_of_the_samples():
-    """The times that the tables count from are what they say."""
+    """The constant NOON is the time that the samples count from."""
     assert int(datetime(2026, 1, 7, 12, tzinfo=UTC).timestamp()) * SECOND == NOON
 
 
@@ -57,8 +62,8 @@ def test_clock_of_the_samples():
     ],
 )
 def test_participants(event_type, change, version):
-    """A participant's callback is the participant, as new as its resource, a removal as new as its event."""
-    event = read(load_callback(event_type))
+    """A participant's callback has the version of its resource, a removal the time of its event."""
+    event = event_of(load_callback(event_type))
     assert isinstance(event, ParticipantReported)
     assert (event.cause, event.account_id) == (cause_of(event_type, PARTICIPANT), ACCOUNT)
     assert (event.change, event.version) == (change, version)
@@ -74,8 +79,8 @@ def test_participants(event_type, change, version):
     ],
 )
 def test_conversations(event_type, status, at):
-    """A conversation's callback is the conversation, with what it says of its configuration."""
-    event = read(load_callback(event_type))
+    """A conversation's callback is the conversation, with its configuration id."""
+    event = event_of(load_callback(event_type))
     assert isinstance(event, ConversationReported)
     assert event.cause == cause_of(event_type, CONVERSATION)
     assert (event.conversation.id, event.conversation.status) == (CONVERSATION, status)
@@ -85,7 +90,7 @@ def test_conversations(event_type, status, at):
 
 def test_communication_created():
     """A communication's callback is the communication, with its author."""
-    event = read(load_callback("COMMUNICATION_CREATED"))
+    event = event_of(load_callback("COMMUNICATION_CREATED"))
     assert isinstance(event, CommunicationReported)
     assert event.cause == cause_of("COMMUNICATION_CREATED", COMMUNICATION)
     assert (event.communication.conversation_id, event.communication.author.participant_id) == (
@@ -112,22 +117,22 @@ def test_communication_created():
     ],
 )
 def test_disregarded(document, event_type, reason):
-    """Deliberately disregarded and unknown are two different reasons, and both are accepted."""
-    assert see(document).subject == CONVERSATION
-    assert read(document) == Disregarded(cause_of(event_type, COMMUNICATION), ACCOUNT, reason)
+    """A disregarded and an unknown event type are both accepted, with different reasons."""
+    assert identity_of(document).subject == CONVERSATION
+    assert event_of(document) == Disregarded(cause_of(event_type, COMMUNICATION), ACCOUNT, reason)
 
 
-def test_a_long_unknown_type_is_shortened():
-    """A type that is not known is named with a bound."""
-    event = read(load_callback("COMMUNICATION_CREATED", top={"eventType": "X" * 1000}))
+def test_long_unknown_type():
+    """An unknown event type is shortened in the reason."""
+    event = event_of(load_callback("COMMUNICATION_CREATED", top={"eventType": "X" * 1000}))
     assert event.reason == "unknown event type " + "X" * 64
 
 
 def test_all_types_have_a_sample():
-    """The table of types is the API's list of seven, each of which is known here."""
+    """Each of the seven event types has a sample and is known."""
     assert len(set(EVENT_TYPES)) == 7
     for event_type in EVENT_TYPES:
-        event = read(load_callback(event_type))
+        event = event_of(load_callback(event_type))
         assert event.cause.event_type == event_type
         assert "unknown" not in getattr(event, "reason", "")
 
@@ -158,12 +163,12 @@ def test_all_types_have_a_sample():
     ],
 )
 def test_versions(changes, version):
-    """A fact is as new as its resource and its event say, and what is missing is replaced by the next best time."""
-    assert read(load_callback("PARTICIPANT_ADDED", **changes)).version == version
+    """A version has the times of resource and event; a missing one is replaced by the next best time."""
+    assert event_of(load_callback("PARTICIPANT_ADDED", **changes)).version == version
 
 
 @pytest.mark.parametrize(
-    ("updated", "told", "version"),
+    ("updated", "reported_at", "version"),
     [
         pytest.param(
             "2026-01-07T12:00:01Z", "2026-01-07T12:00:09Z", Version(NOON + 9 * SECOND, NOON + 9 * SECOND), id="touched"
@@ -173,10 +178,10 @@ def test_versions(changes, version):
         ),
     ],
 )
-def test_version_of_a_removal(updated, told, version):
-    """A removal is newer than the last state of the resource that it removes, whichever time says so."""
-    document = load_callback("PARTICIPANT_REMOVED", updatedAt=updated, top={"timestamp": told})
-    assert read(document).version == version
+def test_version_of_a_removal(updated, reported_at, version):
+    """The version of a removal has the later of the two times."""
+    document = load_callback("PARTICIPANT_REMOVED", updatedAt=updated, top={"timestamp": reported_at})
+    assert event_of(document).version == version
 
 
 @pytest.mark.parametrize(
@@ -197,10 +202,10 @@ def test_version_of_a_removal(updated, told, version):
         pytest.param("PARTICIPANT_UPDATED", {"name": {"x": 1}, "type": []}, "fit in type, name", id="several"),
     ],
 )
-def test_data_that_is_not_what_it_says(event_type, changes, reason):
-    """A resource that cannot be read is named by its fields, never by their values."""
+def test_unusable_data(event_type, changes, reason):
+    """The error for an unreadable resource names its fields, never their values."""
     with pytest.raises(UnusableError, match=reason) as caught:
-        read(load_callback(event_type, **changes))
+        event_of(load_callback(event_type, **changes))
     assert "+1415" not in str(caught.value)
 
 
@@ -226,7 +231,7 @@ def test_data_that_is_not_what_it_says(event_type, changes, reason):
     ],
 )
 def test_unreadable(body, reason):
-    """What is no callback is refused, by the receiver and the worker alike, with the reason."""
+    """A body that is not a callback is refused by receiver and worker, with the reason."""
     with pytest.raises(UnreadableError, match=reason):
         identify(body, token=None, default_account=ACCOUNT)
     with pytest.raises(UnreadableError, match=reason):
@@ -234,10 +239,10 @@ def test_unreadable(body, reason):
 
 
 @pytest.mark.parametrize("value", [None, "", 7, []], ids=["null", "empty", "number", "list"])
-def test_a_callback_needs_a_resource(value):
-    """A callback whose resource has no id cannot be told from others."""
+def test_missing_id(value):
+    """A callback whose resource has no id is unreadable."""
     with pytest.raises(UnreadableError, match=r"data\.id is missing"):
-        see(load_callback("PARTICIPANT_ADDED", id=value))
+        identity_of(load_callback("PARTICIPANT_ADDED", id=value))
 
 
 @pytest.mark.parametrize(
@@ -245,9 +250,9 @@ def test_a_callback_needs_a_resource(value):
     [(event_type, CONVERSATION) for event_type in EVENT_TYPES],
     ids=EVENT_TYPES,
 )
-def test_callbacks_are_about_their_conversation(event_type, subject):
-    """Callbacks of one conversation have one subject, so that they are worked on in order."""
-    identity = see(load_callback(event_type))
+def test_subject(event_type, subject):
+    """The subject of a callback is its conversation, so that callbacks are processed in order."""
+    identity = identity_of(load_callback(event_type))
     assert identity.subject == subject
     assert identity.account_id == ACCOUNT
     assert identity.key.startswith(f"{ACCOUNT}:conversations:")
@@ -255,20 +260,20 @@ def test_callbacks_are_about_their_conversation(event_type, subject):
 
 @pytest.mark.parametrize("value", [None, "", 7], ids=["null", "empty", "number"])
 def test_default_account(value):
-    """A callback that does not say its account is of the one that is configured."""
-    assert see(load_callback("PARTICIPANT_ADDED", accountId=value)).account_id == OTHER_ACCOUNT
+    """A callback without an account belongs to the configured account."""
+    assert identity_of(load_callback("PARTICIPANT_ADDED", accountId=value)).account_id == OTHER_ACCOUNT
 
 
 # --- the idempotency key ---------------------------------------------------------------------------
 
 
-def test_token_names_the_event():
-    """The idempotency token of the header is equal over all tries of one callback, whatever else differs."""
+def test_key_with_a_token():
+    """With the token of the header, the key is equal for all attempts of one callback, whatever else differs."""
     first = load_callback("PARTICIPANT_ADDED")
     again = load_callback("PARTICIPANT_ADDED", top={"timestamp": "2026-01-07T12:00:02.000Z"}, updatedAt=None)
-    assert see(first, "token-1").key == see(again, "token-1").key
-    assert see(first, "token-1").key != see(first, "token-2").key
-    assert see(first, "token-1").key != see(first).key
+    assert key_of(first, "token-1") == key_of(again, "token-1")
+    assert key_of(first, "token-1") != key_of(first, "token-2")
+    assert key_of(first, "token-1") != key_of(first)
 
 
 def test_token_is_bound_to_type_and_resource():
@@ -279,11 +284,11 @@ def test_token_is_bound_to_type_and_resource():
         load_callback("PARTICIPANT_ADDED", id="conv_participant_other"),
         load_callback("PARTICIPANT_ADDED", accountId=OTHER_ACCOUNT),
     ]
-    assert len({see(document, "token-1").key for document in documents}) == len(documents)
+    assert len({key_of(document, "token-1") for document in documents}) == len(documents)
 
 
-def test_without_a_token_the_times_tell():
-    """Without a token a callback is named by type, resource and both times."""
+def test_key_without_a_token():
+    """Without a token the key has event type, resource and both times."""
     documents = [
         load_callback("PARTICIPANT_UPDATED"),
         load_callback("PARTICIPANT_ADDED"),
@@ -293,14 +298,14 @@ def test_without_a_token_the_times_tell():
         load_callback("PARTICIPANT_UPDATED", without=["updatedAt"]),
         load_callback("PARTICIPANT_UPDATED", without=["timestamp"]),
     ]
-    assert len({see(document).key for document in documents}) == len(documents)
-    assert see(documents[0]).key == see(load_callback("PARTICIPANT_UPDATED", name="another reading of it")).key
+    assert len({key_of(document) for document in documents}) == len(documents)
+    assert key_of(documents[0]) == key_of(load_callback("PARTICIPANT_UPDATED", name="something else"))
 
 
 def test_form_of_the_key():
-    """The key is stored data: a release that made others would let duplicates through."""
+    """Keys are stored in Redis: a release that changed them would let duplicates through."""
     digest = sha256(f"token-1\0PARTICIPANT_ADDED\0{PARTICIPANT}".encode()).hexdigest()[:32]
-    assert see(load_callback("PARTICIPANT_ADDED"), "token-1").key == f"{ACCOUNT}:conversations:{digest}"
+    assert key_of(load_callback("PARTICIPANT_ADDED"), "token-1") == f"{ACCOUNT}:conversations:{digest}"
 
 
 PARTS = st.tuples(
@@ -313,13 +318,13 @@ PARTS = st.tuples(
 
 
 @given(PARTS, PARTS)
-def test_keys_are_equal_over_duplicates_only(one, other):
-    """Two callbacks have one key if the token, or without one the times, and the type and resource are the same."""
+def test_keys_are_equal_for_duplicates_only(one, other):
+    """Two callbacks have the same key only if type, resource, and token (or else both times) are equal."""
     keys, events = [], []
-    for event_type, resource_id, updated, told, token in (one, other):
+    for event_type, resource_id, updated, reported_at, token in (one, other):
         data = {"id": resource_id, "updatedAt": updated}
-        keys.append(see({"eventType": event_type, "timestamp": told, "data": data}, token).key)
-        events.append((event_type, resource_id, token or (updated, told)))
+        keys.append(key_of({"eventType": event_type, "timestamp": reported_at, "data": data}, token))
+        events.append((event_type, resource_id, token or (updated, reported_at)))
     assert (keys[0] == keys[1]) == (events[0] == events[1])
 
 
@@ -343,7 +348,7 @@ DOCUMENTS = st.fixed_dictionaries(
     st.one_of(DOCUMENTS.map(lambda document: json.dumps(document).encode()), st.binary()), st.sampled_from([None, "t"])
 )
 def test_any_body(body, token):
-    """Whatever is posted is identified and normalized, or it is the caller's or the event's fault; nothing else."""
+    """Any body is identified and normalized, or refused as unreadable or unusable."""
     errors = []
     try:
         identify(body, token=token, default_account=ACCOUNT)
@@ -357,7 +362,7 @@ def test_any_body(body, token):
 
 
 def test_an_unknown_type_needs_no_resource():
-    """A type that is not known yet is accepted whatever identifies it, and equal bodies are one event."""
+    """An unknown event type needs no id, and equal bodies are one event."""
     body = {"eventType": "SOMETHING_NEW", "timestamp": "2026-01-01T00:00:00Z", "data": {"accountId": ACCOUNT}}
-    assert see(body) == see(body)
-    assert see(body) != see(body | {"data": {"accountId": ACCOUNT, "x": 1}})
+    assert identity_of(body) == identity_of(body)
+    assert identity_of(body) != identity_of(body | {"data": {"accountId": ACCOUNT, "x": 1}})

@@ -1,4 +1,4 @@
-"""Event Streams: batches in which each event stands for itself, and the same event by two ways is one."""
+"""Source `event-streams`: batches of independent events, each the same event as the one of its other source."""
 
 import json
 from hashlib import sha256
@@ -28,17 +28,8 @@ from router.inbound.classic import parser as classic
 from router.inbound.classic.fields import EVENTS as EVENTS_BY_NAME
 from router.inbound.event_streams import normalize, split
 from router.inbound.webhook import Webhook
-from tests.inbound.samples import (
-    ACCOUNT,
-    OTHER_ACCOUNT,
-    RECEIVED_AT,
-    encode_form,
-    encode_json,
-    load,
-    load_callback,
-    load_form,
-    make_entry,
-)
+from tests.inbound.samples import RECEIVED_AT, encode_form, encode_json, load, load_callback, load_form, make_entry
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 MESSAGE = "com.twilio.messaging.inbound-message.received"
 CONVERSATIONS = "com.twilio.conversations."
@@ -51,39 +42,43 @@ KEY = f"{ACCOUNT}:event-streams:EZ00000000000000000000000000000001"
 
 
 def make_event(sample="es_inbound_message", /, *, top=None, without=(), **data):
-    """Return a sample event with some data changed, other attributes, and some names taken out."""
+    """Return a sample event with changed data and attributes, without the names in `without`."""
     event = load(sample) | (top or {})
     event["data"] = {key: value for key, value in (event["data"] | data).items() if key not in without}
     return {key: value for key, value in event.items() if key not in without}
 
 
 def split_body(body, account_id=OTHER_ACCOUNT):
-    """Split a body as the receiver does."""
+    """Return the pieces of a body, as the receiver does."""
     return split(Webhook(body, NO_FORM, None), account_id)
 
 
 def is_good(piece):
-    """Tell whether the receiver could read an element of a batch."""
+    """Tell whether a piece is an element that the receiver could read."""
     return ":event-streams:bad:" not in piece.identity.key
 
 
-def see(event):
-    """Identify one event as the receiver does; it must be good."""
+def identity_of(event):
+    """Return the identity of one good event, as the receiver does."""
     (piece,) = split_body(encode_json(event))
     assert is_good(piece)
     return piece.identity
 
 
-def read(event):
-    """Normalize one event as the worker does."""
+def key_of(event):
+    return identity_of(event).key
+
+
+def event_of(event):
+    """Return one event, as the worker does."""
     return normalize(make_entry(encode_json(event), "event-streams"))
 
 
 # --- batches ---------------------------------------------------------------------------------------
 
 
-def test_one_event_alone():
-    """A sink without batching posts one object: one element whose body is that event."""
+def test_single_event():
+    """A sink without batching posts one object, which is one piece."""
     event = make_event()
     (piece,) = split_body(encode_json(event))
     assert piece.identity.account_id == ACCOUNT
@@ -92,7 +87,7 @@ def test_one_event_alone():
 
 
 def test_batch_with_a_bad_element():
-    """The good events of a batch live, each as an entry of its own, and the bad ones are named by their place."""
+    """Every element of a batch is a piece of its own; a bad one has a key by its place and a reason in the worker."""
     batch = [make_event(), 5, make_event("es_sink_test"), {"id": "x"}]
     pieces = split_body(encode_json(batch))
     assert [is_good(piece) for piece in pieces] == [True, False, True, False]
@@ -106,13 +101,13 @@ def test_batch_with_a_bad_element():
 
 
 def test_empty_batch():
-    """A batch of nothing is no error."""
+    """An empty batch has no pieces."""
     assert split_body(b"[]") == []
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"From=%2B1", b"\xff", b"[1,]"], ids=range(5))
-def test_no_json(body):
-    """Only what is no JSON at all is refused as a whole, by receiver and worker alike."""
+def test_body_that_is_not_json(body):
+    """Only a body that is not JSON is refused as a whole, by receiver and worker."""
     with pytest.raises(UnreadableError, match="not JSON"):
         split_body(body)
     with pytest.raises(UnreadableError, match="not JSON"):
@@ -138,35 +133,35 @@ def test_no_json(body):
     ],
 )
 def test_bad_elements(event, reason):
-    """What lacks what its type needs is a bad element with its reason, and the worker refuses it too."""
+    """An element without the fields of its type is a bad one, and the worker names the reason."""
     (piece,) = split_body(encode_json(event))
     assert not is_good(piece)
     with pytest.raises(UnreadableError, match=reason):
-        read(event)
+        event_of(event)
 
 
 def test_nested_too_deeply():
-    """An event that cannot be written again is a bad element without its JSON, and its neighbors live."""
+    """An element that cannot be written again is a bad one without its JSON; the rest of the batch is unaffected."""
     deep = '{"id":"x","type":"y","data":{"z":' + "[" * 400 + "]" * 400 + "}}"
     body = f"[{deep},{json.dumps(make_event())}]".encode()
     bad, good = split_body(body)
     assert (bad.body, is_good(bad), is_good(good)) == (b"", False, True)
-    assert bad.identity.subject == f"bad:{sha256(body).hexdigest()[:32]}"  # other bodies are other events
+    assert bad.identity.subject == f"bad:{sha256(body).hexdigest()[:32]}"  # it differs for other bodies
 
 
 # --- keys ------------------------------------------------------------------------------------------
 
 
-def test_a_message_joins_up_with_its_form():
-    """The event and the form webhook of one message have one subject, and the event's alias is the form's key."""
+def test_message_has_the_key_of_its_form_as_alias():
+    """A message has the subject of its form webhook, and the key of the form as an alias."""
     form = messaging.identify(parse_form(encode_form(load_form("sms"))), default_account=OTHER_ACCOUNT)
-    assert see(make_event()) == Identity(ACCOUNT, KEY, form.subject, (form.key,))
+    assert identity_of(make_event()) == Identity(ACCOUNT, KEY, form.subject, (form.key,))
 
 
-def test_a_group_message_does_not():
-    """The form of a group message knows nothing of the group, so it must not stand in for the event."""
-    assert see(make_event(recipients=["+14155550102"])).aliases == ()
-    assert see(make_event(recipients=["+15557650001", "+14155550101"])).aliases  # no group: both ends only
+def test_group_message_has_no_alias():
+    """A group message has no alias, because its form webhook does not name the group."""
+    assert identity_of(make_event(recipients=["+14155550102"])).aliases == ()
+    assert identity_of(make_event(recipients=["+15557650001", "+14155550101"])).aliases  # not a group: both ends only
 
 
 @pytest.mark.parametrize(
@@ -181,16 +176,16 @@ def test_a_group_message_does_not():
     ],
 )
 def test_account(changes, account_id):
-    """The account is that of the data, else of the source, else the configured one; the alias has the same."""
-    identity = see(make_event(**changes))
+    """The account is that of the data, else of the source, else the configured one, in key and alias."""
+    identity = identity_of(make_event(**changes))
     assert identity.account_id == account_id
     assert identity.aliases == (f"{account_id}:messaging:SM00000000000000000000000000000001",)
 
 
 @pytest.mark.parametrize("event_id", ["ø", "x" * 129, "a b", "a\nb"], ids=["not-ascii", "long", "blank", "line"])
 def test_odd_ids(event_id):
-    """An id that would make a strange Redis key is digested."""
-    key = see(make_event(top={"id": event_id})).key
+    """An id with unusual characters or length is replaced by its digest in the key."""
+    key = key_of(make_event(top={"id": event_id}))
     assert len(key.removeprefix(f"{ACCOUNT}:event-streams:")) == 32
     assert key.isascii()
 
@@ -199,12 +194,12 @@ IDS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=5)
 
 
 @given(IDS, IDS, st.sampled_from(["active", "closed"]))
-def test_key_is_equal_over_duplicates(one, other, state):
-    """The key is the same for the same id, whatever else differs, and another for another."""
+def test_key_is_equal_for_duplicates_only(one, other, state):
+    """Two events have the same key only if their ids are equal, whatever else differs."""
     keys = [
-        see(make_event("es_conversation_state_updated", top={"id": each}, StateTo=state)).key for each in (one, other)
+        key_of(make_event("es_conversation_state_updated", top={"id": each}, StateTo=state)) for each in (one, other)
     ]
-    again = see(make_event("es_conversation_state_updated", top={"id": one, "time": None}, StateFrom="inactive")).key
+    again = key_of(make_event("es_conversation_state_updated", top={"id": one, "time": None}, StateFrom="inactive"))
     assert keys[0] == again
     assert (keys[0] == keys[1]) == (one == other)
 
@@ -218,16 +213,16 @@ def test_key_is_equal_over_duplicates(one, other, state):
     ],
 )
 def test_subjects(event, subject):
-    """Events are worked on in order where they are about one conversation."""
-    assert see(event).subject == subject
+    """The subject is the conversation, or for other events the id."""
+    assert identity_of(event).subject == subject
 
 
 # --- messages --------------------------------------------------------------------------------------
 
 
 def test_message():
-    """A received message is the same event as its form webhook makes, told by this source."""
-    event = read(make_event())
+    """A received message is the event of its form webhook, with this source as cause."""
+    event = event_of(make_event())
     assert isinstance(event, MessageReceived)
     assert (event.customer, event.recipient) == (Address("SMS", "+14155550101"), Address("SMS", "+15557650001"))
     assert (event.account_id, event.message_sid, event.others) == (ACCOUNT, "SM00000000000000000000000000000001", ())
@@ -236,32 +231,32 @@ def test_message():
 
 
 def test_content_of_a_message():
-    """The text comes along with the source's own time; of media only how many there are."""
-    event = read(make_event(body="hi 👋", numMedia=2, timestamp="2026-01-07T12:00:00Z"))
+    """The content has the text, the source's own time, and the number of media."""
+    event = event_of(make_event(body="hi 👋", numMedia=2, timestamp="2026-01-07T12:00:00Z"))
     assert event.content == Content("hi 👋", media=(Medium(), Medium()))
     assert event.sent_at == "2026-01-07T12:00:00Z"
-    bare = read(make_event(without=("body", "numMedia", "timestamp")))
+    bare = event_of(make_event(without=("body", "numMedia", "timestamp")))
     assert (bare.content, bare.sent_at) == (Content(), None)
-    assert read(make_event(body=7, numMedia=[1])).content == Content()
+    assert event_of(make_event(body=7, numMedia=[1])).content == Content()
 
 
 def test_group_message():
-    """The further members of a group come along, each once, without sender and recipient, whatever stands there."""
+    """A group message has its further members, each once, without sender, recipient and invalid entries."""
     listed = ["+14155550101", "+1 (415) 555-0102", "+14155550102", {"address": "+14155550103"}, {"to": 1}, None, " "]
-    event = read(make_event(recipients=[*listed, "+15557650001"]))
+    event = event_of(make_event(recipients=[*listed, "+15557650001"]))
     assert event.others == (Address("SMS", "+1 (415) 555-0102"), Address("SMS", "+14155550103"))
-    assert read(make_event(recipients="+14155550102")).others == ()
+    assert event_of(make_event(recipients="+14155550102")).others == ()
 
 
 def test_whatsapp_group_members():
-    """Members of a group are on the channel of their message."""
-    event = read(make_event(**{"from": "whatsapp:+1", "to": "whatsapp:+2"}, recipients=["+3"]))
+    """Members of a group are on the channel of the message."""
+    event = event_of(make_event(**{"from": "whatsapp:+1", "to": "whatsapp:+2"}, recipients=["+3"]))
     assert [other.channel for other in event.others] == ["WHATSAPP"]
 
 
 def test_hidden_number():
-    """A WhatsApp user who hides the number is known by the id that stands for it."""
-    event = read(make_event(**{"from": ""}, to="whatsapp:+15557650001", externalUserId="US.1A2B"))
+    """A WhatsApp user without a number is known by the user id."""
+    event = event_of(make_event(**{"from": ""}, to="whatsapp:+15557650001", externalUserId="US.1A2B"))
     assert event.customer == Address("WHATSAPP", "whatsapp:US.1A2B")
 
 
@@ -283,36 +278,36 @@ def test_hidden_number():
     ],
 )
 def test_v2_resources(event_type, callback, kind):
-    """An event whose data is a v2 resource is what its status callback would have been."""
+    """An event with a v2 resource is the event of its status callback."""
     data = load_callback(callback)["data"]
     event = make_event("es_sink_test", top={"type": f"{CONVERSATIONS}{event_type}"}, without=["test_id"], **data)
-    reported = read(event)
+    reported = event_of(event)
     assert isinstance(reported, kind)
     assert reported.cause.event_type == f"{CONVERSATIONS}{event_type}"
     assert reported.cause.resource_id == data["id"]
-    assert see(event).subject == data.get("conversationId", data["id"])
+    assert identity_of(event).subject == data.get("conversationId", data["id"])
 
 
 def test_v2_change_and_version():
-    """Change and version follow the rules of the callbacks, with the time of the CloudEvent as that of the telling."""
+    """Change and version are those of the callback; the CloudEvent's time is the time of the report."""
     data = load_callback("PARTICIPANT_ADDED")["data"]
-    event = read(make_event("es_sink_test", top={"type": f"{CONVERSATIONS}participant.added"}, **data))
+    event = event_of(make_event("es_sink_test", top={"type": f"{CONVERSATIONS}participant.added"}, **data))
     assert (event.change, event.version) == (Change.ADDED, Version(NOON + SECOND, NOON + 2_500_000))
 
 
-def test_v2_data_that_does_not_fit():
-    """A v2 resource that is none is unusable, named by its fields."""
+def test_unusable_v2_data():
+    """An unreadable v2 resource is unusable, and the error names its fields."""
     event = make_event("es_sink_test", top={"type": f"{CONVERSATIONS}participant.added"}, id="p", addresses=5)
     with pytest.raises(UnusableError, match="addresses"):
-        read(event | {"data": event["data"] | {"conversationId": "c"}})
+        event_of(event | {"data": event["data"] | {"conversationId": "c"}})
 
 
 # --- conversations classic -------------------------------------------------------------------------
 
 
 def test_classic_participant():
-    """A classic participant comes with its SIDs and both ends of its binding."""
-    event = read(make_event("es_participant_added"))
+    """A classic participant has its SIDs and both ends of its binding."""
+    event = event_of(make_event("es_participant_added"))
     assert isinstance(event, ClassicReported)
     assert (event.kind, event.change, event.conversation_sid) == ("participant", Change.ADDED, CLASSIC)
     assert event.participant_sid == event.cause.resource_id == "MB00000000000000000000000000000001"
@@ -337,28 +332,28 @@ def test_classic_participant():
     ],
 )
 def test_classic_bindings(binding, customer, recipient):
-    """The channel of a binding is said by a prefix, else by its type, else it is SMS; what is missing is None."""
-    event = read(make_event("es_participant_added", MessagingBinding=binding))
+    """The channel of a binding follows from a prefix, else from its type, else it is SMS; a missing end is None."""
+    event = event_of(make_event("es_participant_added", MessagingBinding=binding))
     assert [end and end.key for end in (event.customer, event.recipient)] == [customer, recipient]
 
 
 def test_classic_identity():
-    """A chat participant is known by identity, in camelCase too."""
+    """A chat participant has an identity, in PascalCase or camelCase."""
     event = make_event("es_participant_added", without=["MessagingBinding", "ConversationSid"], identity="ana")
     event["data"]["conversationSid"] = CLASSIC
-    assert read(event).identity == "ana"
-    assert read(event).conversation_sid == CLASSIC
+    assert event_of(event).identity == "ana"
+    assert event_of(event).conversation_sid == CLASSIC
 
 
 def test_classic_message_and_state():
-    """A message comes with its author, a conversation with the state that it came to."""
-    message, state = read(make_event("es_message_added")), read(make_event("es_conversation_state_updated"))
+    """A message has its author, and a state change its new state."""
+    message, state = event_of(make_event("es_message_added")), event_of(make_event("es_conversation_state_updated"))
     assert (message.kind, message.message_sid) == ("message", "IM00000000000000000000000000000001")
     assert (message.author, message.cause.resource_id) == ("whatsapp:+14155550101", message.message_sid)
     assert (message.text, message.index) == ("Hello", 0)
     assert (state.kind, state.change, state.state) == ("conversation", Change.UPDATED, "closed")
     assert state.cause.resource_id == CLASSIC
-    assert read(make_event("es_conversation_state_updated", StateTo=None, State="active")).state == "active"
+    assert event_of(make_event("es_conversation_state_updated", StateTo=None, State="active")).state == "active"
 
 
 @pytest.mark.parametrize(
@@ -367,28 +362,28 @@ def test_classic_message_and_state():
         pytest.param(
             {"DateUpdated": "2026-01-07T12:00:02Z"}, Version(NOON + 2 * SECOND, NOON + 2 * SECOND), id="updated"
         ),
-        pytest.param({"DateCreated": None}, Version(NOON + 2_500_000, NOON + 2_500_000), id="told-only"),
-        pytest.param({"top": {"time": None}}, Version(NOON + SECOND, NOON + SECOND), id="not-told"),
+        pytest.param({"DateCreated": None}, Version(NOON + 2_500_000, NOON + 2_500_000), id="reported-only"),
+        pytest.param({"top": {"time": None}}, Version(NOON + SECOND, NOON + SECOND), id="not-reported"),
         pytest.param({"top": {"time": 5}, "DateCreated": "soon"}, Version(RECEIVED_AT, RECEIVED_AT), id="no-time"),
     ],
 )
 def test_classic_versions(changes, version):
-    """A classic fact is as new as the newest of its times, and what is missing is replaced by the next best."""
-    assert read(make_event("es_participant_added", **changes)).version == version
+    """A classic version has the latest time of the resource, else that of the event, else that of the receipt."""
+    assert event_of(make_event("es_participant_added", **changes)).version == version
 
 
 # --- disregarded -----------------------------------------------------------------------------------
 
 
 def test_sink_test():
-    """The test of a sink is taken and disregarded by name, and its test id can be found, to validate the sink."""
-    event = read(make_event("es_sink_test"))
+    """The test of a sink is disregarded by name, and its test id is the resource id of the cause."""
+    event = event_of(make_event("es_sink_test"))
     assert (event.reason, event.cause.resource_id) == ("a test of the sink", "00000000-0000-0000-0000-000000000001")
 
 
-def test_a_message_is_no_test():
-    """No field that somebody adds to a message can make a test of it."""
-    assert isinstance(read(make_event(test_id="x")), MessageReceived)
+def test_message_with_a_test_id():
+    """A message with a test id is still a message."""
+    assert isinstance(event_of(make_event(test_id="x")), MessageReceived)
 
 
 @pytest.mark.parametrize(
@@ -403,19 +398,19 @@ def test_a_message_is_no_test():
     ],
 )
 def test_disregarded(event_type, reason):
-    """What is of no interest and what is unknown are two reasons, and both are accepted."""
-    assert see(make_event(top={"type": event_type})).aliases == ()
-    assert read(make_event(top={"type": event_type})) == Disregarded(
-        read(make_event(top={"type": event_type})).cause, ACCOUNT, reason
+    """Disregarded and unknown event types are accepted, with different reasons."""
+    assert identity_of(make_event(top={"type": event_type})).aliases == ()
+    assert event_of(make_event(top={"type": event_type})) == Disregarded(
+        event_of(make_event(top={"type": event_type})).cause, ACCOUNT, reason
     )
 
 
-def test_every_type_becomes_an_event():
-    """The published list of types holds what is not disregarded, and each once."""
+def test_every_type_that_becomes_an_event():
+    """Nine event types become events."""
     assert len(set(EVENT_TYPES)) == len(EVENT_TYPES) == 9
     for event_type in EVENT_TYPES[1:]:
         event = make_event("es_participant_added", top={"type": event_type}, MessageSid="IM1")
-        assert isinstance(read(event), ClassicReported)
+        assert isinstance(event_of(event), ClassicReported)
 
 
 @pytest.mark.parametrize(
@@ -426,26 +421,26 @@ def test_every_type_becomes_an_event():
         ("conversation-state.added", f"unknown event type {CONVERSATIONS}conversation-state.added"),
     ],
 )
-def test_classic_events_of_no_interest(event_type, reason):
-    """What changes no participant is disregarded by name, like its webhook, and its batch is in order all the same."""
+def test_disregarded_classic_events(event_type, reason):
+    """A classic event that changes no participant is disregarded by name, like its webhook."""
     event = make_event("es_message_added", top={"type": f"{CONVERSATIONS}{event_type}"})
-    assert read(event).reason == reason
-    assert (see(event).subject, see(event).aliases) == (CLASSIC, ())
+    assert event_of(event).reason == reason
+    assert (identity_of(event).subject, identity_of(event).aliases) == (CLASSIC, ())
 
 
 @pytest.mark.parametrize(
     ("sample", "form"),
     [("es_participant_added", "classic_participant_added"), ("es_message_added", "classic_message_added")],
 )
-def test_a_classic_event_joins_up_with_its_form(sample, form):
-    """The event and the webhook of one thing have one subject, and the event's alias is the webhook's key."""
-    told = classic.identify(parse_form(encode_form(load_form(form))), default_account=OTHER_ACCOUNT)
-    identity = see(make_event(sample))
-    assert identity.subject == told.subject == CLASSIC
-    assert identity.aliases == (told.key,)
+def test_classic_event_has_the_key_of_its_form_as_alias(sample, form):
+    """A classic event has the subject of its form webhook, and the key of the form as an alias."""
+    of_form = classic.identify(parse_form(encode_form(load_form(form))), default_account=OTHER_ACCOUNT)
+    identity = identity_of(make_event(sample))
+    assert identity.subject == of_form.subject == CLASSIC
+    assert identity.aliases == (of_form.key,)
 
 
-# --- whatever is posted ----------------------------------------------------------------------------
+# --- any input -------------------------------------------------------------------------------------
 
 VALUES = st.one_of(st.none(), st.integers(), st.sampled_from(["", "+1", "x", "AC1"]), st.lists(st.text(max_size=3)))
 NAMES = ["from", "to", "messageSid", "recipients", "id", "conversationId", "ConversationSid", "test_id", "addresses"]
@@ -459,7 +454,7 @@ EVENTS = st.fixed_dictionaries({"id": VALUES | st.just("EZ1"), "type": TYPES}, o
 
 @given(st.lists(EVENTS | VALUES, max_size=4))
 def test_receiver_and_worker_agree(batch):
-    """Whatever stands in a batch, each element is refused by both, or taken by one and normalized by the other."""
+    """Each element of any batch is bad for both, or good in the receiver and normalized by the worker."""
     for piece in split_body(encode_json(batch), ACCOUNT):
         try:
             event = normalize(make_entry(piece.body, "event-streams"))
@@ -474,7 +469,7 @@ def test_receiver_and_worker_agree(batch):
 
 @given(st.binary())
 def test_any_bytes(body):
-    """Whatever is posted, it is split or refused, and nothing but the project's own errors comes out."""
+    """Any body is split or refused, and only the project's own errors are raised."""
     for take in (lambda: split_body(body), lambda: normalize(make_entry(body))):
         try:
             take()

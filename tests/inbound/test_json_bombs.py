@@ -1,4 +1,4 @@
-"""JSON made to be misread: deep, huge, double; door and worker read the same, and nobody runs out of stack."""
+"""Crafted JSON: deep nesting, huge numbers, repeated members; receiver and worker read the same."""
 
 import pytest
 
@@ -6,7 +6,8 @@ from router.core.errors import UnreadableError
 from router.core.signing.form import NO_FORM
 from router.inbound import conversations, event_streams
 from router.inbound.webhook import Webhook
-from tests.inbound.samples import ACCOUNT, make_entry
+from tests.inbound.samples import make_entry
+from tests.support.accounts import ACCOUNT
 
 DEEP = b'{"a":' * 100_000
 DOUBLE = (
@@ -17,7 +18,7 @@ DOUBLE = (
 
 @pytest.mark.parametrize("body", [DEEP, b"[" * 100_000, b'{"data":' + b"[" * 5000 + b"]" * 5000 + b"}"])
 def test_nesting_is_unreadable(body):
-    """A bomb of brackets is refused, wherever it is read."""
+    """A deeply nested body is refused by every JSON parser."""
     with pytest.raises(UnreadableError):
         conversations.identify(body, token=None, default_account=ACCOUNT)
     with pytest.raises(UnreadableError):
@@ -25,15 +26,15 @@ def test_nesting_is_unreadable(body):
 
 
 @pytest.mark.parametrize("number", [b"9" * 100_000, b"-" + b"9" * 400, b"1e400", b"0." + b"9" * 10_000])
-def test_numbers_beyond_all_use(number):
-    """A number without an end costs no time with its square, and is no id."""
+def test_huge_numbers(number):
+    """A huge number takes no quadratic time and is not an id."""
     body = b'{"eventType":"CONVERSATION_UPDATED","timestamp":%s,"data":{"id":%s}}' % (number, number)
     with pytest.raises(UnreadableError):
         conversations.identify(body, token=None, default_account=ACCOUNT)
 
 
 def test_of_two_members_with_one_name_the_same_one_counts():
-    """The key is made of what the event will be made of: nobody can name one event and have another worked on."""
+    """Of two members with one name, key and event use the same one."""
     identity = conversations.identify(DOUBLE, token=None, default_account=ACCOUNT)
     event = conversations.normalize(make_entry(DOUBLE, "conversations"))
     assert identity.subject == event.conversation.id == "conv_2"

@@ -1,4 +1,4 @@
-"""The table of sources: each has a route of its own, an answer, and a parser that finds it again."""
+"""The table of sources: each has its route, its answer and its parser."""
 
 import pytest
 
@@ -9,16 +9,8 @@ from router.inbound.email.mail import MailHeaders, ReceivedMail
 from router.inbound.sources import EMPTY_TWIML, SOURCES, normalize
 from router.inbound.webhook import Webhook
 from router.settings.model import Settings
-from tests.inbound.samples import (
-    ACCOUNT,
-    OTHER_ACCOUNT,
-    encode_form,
-    encode_json,
-    load,
-    load_callback,
-    load_form,
-    make_entry,
-)
+from tests.inbound.samples import encode_form, encode_json, load, load_callback, load_form, make_entry
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 FORM_BODY = encode_form(load_form("sms"))
 CALL_BODY = encode_form(load_form("call"))
@@ -41,15 +33,15 @@ WEBHOOKS = {
 
 
 def test_every_source_is_found_by_its_name():
-    """A source stands in the table under its own name, and no two share a route."""
+    """Every source is in the table under its name, with a route of its own."""
     assert all(name == source.name for name, source in SOURCES.items())
     assert len({source.path for source in SOURCES.values()}) == len(SOURCES)
     paths = {SourceName.CLASSIC: "conversations-classic"}
     assert all(source.path == f"/webhooks/{paths.get(name, name)}" for name, source in SOURCES.items())
 
 
-def test_keys_live_longer_than_redeliveries():
-    """The claim of a key outlives a day of redeliveries, whatever the source."""
+def test_keys_outlive_redeliveries():
+    """The claim of a key lives for at least a day, for every source."""
     assert all(source.key_ttl >= 86_400 for source in SOURCES.values())
 
 
@@ -65,7 +57,7 @@ def test_keys_live_longer_than_redeliveries():
     ],
 )
 def test_answers(name, content_type, answer, answer_type):
-    """A message gets an empty TwiML document, a callback nothing, a question "unchanged"; none reaches a customer."""
+    """A message gets empty TwiML, a callback an empty body, a pre-action `{}`; none reaches a customer."""
     source = SOURCES[SourceName(name)]
     assert (source.content_type, source.answer, source.answer_type) == (content_type, answer, answer_type)
     assert EMPTY_TWIML.endswith(b"<Response/>")
@@ -73,7 +65,7 @@ def test_answers(name, content_type, answer, answer_type):
 
 @pytest.mark.parametrize("name", WEBHOOKS)
 def test_identify(name):
-    """Every source identifies its own webhook, under its own name, and by the account that it names if it names one."""
+    """The key of every source has its name, and the account that the webhook names or else the configured one."""
     (piece,) = SOURCES[name].split(WEBHOOKS[name], OTHER_ACCOUNT)
     identity = piece.identity
     assert identity.account_id == (OTHER_ACCOUNT if name == SourceName.EMAIL else ACCOUNT)
@@ -81,7 +73,7 @@ def test_identify(name):
 
 
 def test_a_mail_has_a_piece_for_each_recipient():
-    """What was read of a mail comes once for each mailbox, with a key of its own and that mailbox in its entry."""
+    """A mail has one piece for each recipient, with its own key and the recipient in its entry."""
     mails = tuple(MAIL.model_copy(update={"recipient": one}) for one in ("a@example.com", "b@example.com"))
     pieces = SOURCES[SourceName.EMAIL].split(Webhook(b"", NO_FORM, None, mails=mails), ACCOUNT)
     events = [normalize(make_entry(piece.body, "email")) for piece in pieces]
@@ -90,7 +82,7 @@ def test_a_mail_has_a_piece_for_each_recipient():
 
 
 def test_keys_of_mails_outlive_the_age_that_a_mail_may_have():
-    """A copy of a signed mail is a duplicate as long as its signature is taken, and a retry is always taken."""
+    """Keys of mails live longer than their signature is accepted, which is longer than the provider retries."""
     longest_redelivery = 3 * 86_400
     age = Settings.model_fields["email_max_age"]
     assert longest_redelivery < age.default < SOURCES[SourceName.EMAIL].key_ttl
@@ -99,14 +91,14 @@ def test_keys_of_mails_outlive_the_age_that_a_mail_may_have():
 
 
 def test_token_reaches_the_parser():
-    """The idempotency token of the header is part of what a callback is identified by."""
+    """The idempotency token of the header is part of the key of a callback."""
     source = SOURCES[SourceName.CONVERSATIONS]
     webhooks = [Webhook(JSON_BODY, NO_FORM, token) for token in (None, "token-1", "token-2")]
     assert len({source.split(webhook, ACCOUNT)[0].identity.key for webhook in webhooks}) == 3
 
 
 def test_a_batch_has_a_piece_for_each_element():
-    """Good elements have their own entries; a bad one is taken in as it is, to become a dead letter of its own."""
+    """Every element of a batch is a piece, also a bad one, which the worker cannot read."""
     good = load("es_inbound_message")
     body = encode_json([good, good | {"id": None}, good | {"id": "EZ" + "9" * 32}])
     pieces = SOURCES[SourceName.EVENT_STREAMS].split(Webhook(body, NO_FORM, None), ACCOUNT)
@@ -116,14 +108,14 @@ def test_a_batch_has_a_piece_for_each_element():
         normalize(make_entry(pieces[1].body, "event-streams"))
 
 
-def test_classic_events_of_event_streams_are_taken():
-    """What Event Streams tells of a classic conversation is the event that its webhook would have been."""
+def test_classic_events_of_event_streams():
+    """Event Streams reports classic events as their webhooks do."""
     event = normalize(make_entry(encode_json(load("es_participant_added")), "event-streams"))
     assert isinstance(event, ClassicReported)
 
 
-def test_a_question_holds_no_event():
-    """A pre-action webhook asks whether something may happen: nothing has, so nothing is appended."""
+def test_pre_action_holds_no_event():
+    """A pre-action webhook has no pieces."""
     source = SOURCES[SourceName.CLASSIC]
     assert source.split(Webhook(PRE_ACTION_BODY, parse_form(PRE_ACTION_BODY), None), ACCOUNT) == []
     assert source.empty == "pre-action"
@@ -139,7 +131,7 @@ def test_a_question_holds_no_event():
     ],
 )
 def test_normalize(source, body, kind):
-    """An inbound entry is read by the parser of the source that it names."""
+    """An inbound entry is read by the parser of its source."""
     event = normalize(make_entry(body, source))
     assert isinstance(event, kind)
     assert event.cause.source == source
@@ -147,13 +139,13 @@ def test_normalize(source, body, kind):
 
 @pytest.mark.parametrize("source", ["", "fax", "x" * 1000])
 def test_unknown_source(source):
-    """An entry of a source that is not in the table is unreadable, and the error names it with a bound."""
+    """An entry of an unknown source is unreadable; the error has its name, shortened."""
     with pytest.raises(UnreadableError, match=f"^no such event source: {source[:32]}$"):
         normalize(make_entry(b"", source))
 
 
 def test_source_without_a_parser():
-    """A source that has a name but no parser here is unreadable too."""
+    """An entry of a source without a parser is unreadable."""
     for name in set(SourceName) - set(SOURCES):
         with pytest.raises(UnreadableError, match="no such event source"):
             normalize(make_entry(b"", name))

@@ -1,4 +1,4 @@
-"""The table of sources is what the parsers do: every row has a sample, whose fate is the one that the row says."""
+"""The table of event types agrees with the parsers: every row has a sample with the outcome of the row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def form(name):
     return encode_form(load_form(name))
 
 
-def told(event_type, **data):
+def callback(event_type, **data):
     return encode_json(load_callback(event_type, **data))
 
 
@@ -44,16 +44,16 @@ def any_callback():
 
 
 def event(event_type, data):
-    """An Event Streams event of another type than the sample's, with other data."""
+    """Return an Event Streams event of a type, with data."""
     return encode_json(load("es_participant_added") | {"type": event_type, "data": data})
 
 
 def v2(subject, callback):
-    """An Event Streams event about the resource of a status callback."""
+    """Return an Event Streams event with the resource of a status callback."""
     return event(f"{CONVERSATIONS}{subject}", load_callback(callback)["data"])
 
 
-#: What a classic event may say, in one: each type reads its part.
+#: The fields of all classic events; each type reads its own.
 CLASSIC_DATA = {
     "ConversationSid": "CH1",
     "ParticipantSid": "MB1",
@@ -78,7 +78,7 @@ def mail_body(sender="ana@example.com", **headers):
     return ReceivedMail(envelope_from=sender, recipient="us@example.com", headers=headers, text="hi").to_body()
 
 
-#: Of each row, by source, event type and kind: a webhook's body as the inbound entry holds it.
+#: The body of an inbound entry for each row, by source, event type and kind.
 SAMPLES = {
     SourceName.MESSAGING: {
         ("message.received", "SMS, MMS"): form("mms"),
@@ -88,7 +88,7 @@ SAMPLES = {
         ("message.<status>", ""): form("message_status"),
     },
     SourceName.CONVERSATIONS: {
-        **{(event_type, ""): told(event_type) for event_type in conversations.EVENT_TYPES},
+        **{(event_type, ""): callback(event_type) for event_type in conversations.EVENT_TYPES},
         ("<any other>", ""): any_callback(),
     },
     SourceName.VOICE: {
@@ -137,7 +137,7 @@ SAMPLES = {
 }
 
 
-CLASSIC_FATES = {
+CLASSIC_OUTCOMES = {
     ("participant", Change.ADDED): {(JOINED,)},
     ("participant", Change.UPDATED): {(UPDATED, JOINED)},
     ("participant", Change.REMOVED): {(LEFT,)},
@@ -148,8 +148,8 @@ CLASSIC_FATES = {
 }
 
 
-def fate_of(event):  # noqa: PLR0911 - one return per kind of event
-    """What the worker makes of an event, in the words of the table."""
+def outcomes_of(event):  # noqa: PLR0911 - one return per kind of event
+    """Return the rows' possible outcomes of an event."""
     match event:
         case Disregarded():
             return {IGNORED}
@@ -164,21 +164,21 @@ def fate_of(event):  # noqa: PLR0911 - one return per kind of event
         case CallReported():
             return {(LEFT,)} if event.is_over else {(JOINED,)}
         case ClassicReported():
-            return CLASSIC_FATES[event.kind, event.change]
+            return CLASSIC_OUTCOMES[event.kind, event.change]
 
 
 def test_every_source_has_rows_and_every_row_a_sample():
-    """Nothing is in the table that is not tried, and nothing is taken in that is not in the table."""
+    """Every source is in the table, and every row has a sample."""
     assert set(ROWS) == set(SOURCES) == set(SAMPLES)
     for source, rows in ROWS.items():
         assert sorted((row.event_type, row.kind) for row in rows) == sorted(SAMPLES[source]), source
 
 
 @pytest.mark.parametrize(("source", "row"), TABLE, ids=NAMES)
-def test_a_row_says_what_its_parser_does(source, row):
-    """The sample becomes an event of the row's type that leads where the row says, or is ignored for that reason."""
+def test_row_agrees_with_its_parser(source, row):
+    """The sample of a row becomes an event of its type, with the outcome or the reason of the row."""
     event = normalize(make_entry(SAMPLES[source][row.event_type, row.kind], source))
-    assert row.becomes in fate_of(event)
+    assert row.becomes in outcomes_of(event)
     if not row.is_pattern:
         assert event.cause.event_type == row.event_type
     if row.becomes == IGNORED:
@@ -196,20 +196,20 @@ def test_a_row_says_what_its_parser_does(source, row):
     ],
 )
 def test_every_type_that_a_parser_knows_has_a_row(source, event_types):
-    """Types that a parser takes by name are in the table by name, or under the pattern of their family."""
+    """Every event type that a parser knows is in the table, by name or by a pattern."""
     named = {row.event_type for row in ROWS[source]}
     families = [row.event_type.rpartition("<subject>") for row in ROWS[source] if "<subject>" in row.event_type]
     for event_type in set(event_types) - named:
         assert any(event_type.startswith(start) and event_type.endswith(end) for start, _, end in families), event_type
 
 
-def test_only_what_is_ignored_needs_a_reason():
-    """Every row that leads to no entry says why."""
+def test_rows_without_entries_have_a_reason():
+    """Every row without entries has a reason."""
     assert all(row.because for _, row in TABLE if row.becomes in {IGNORED, NOTED})
 
 
 def test_the_table_has_a_line_for_each_row():
-    """Markdown with a head, and one line a row."""
+    """The Markdown table has a head and one line for each row."""
     lines = to_markdown().splitlines()
     assert len(lines) == 2 + len(TABLE)
     assert {line.count("|") for line in lines} == {4}

@@ -1,4 +1,4 @@
-"""Source `voice`: which event a call's form is, its key, and what is disregarded."""
+"""Source `voice`: the events of calls, their keys, and the calls that are disregarded."""
 
 from urllib.parse import urlencode
 
@@ -12,7 +12,8 @@ from router.core.errors import UnreadableError
 from router.core.events import CallReported, Disregarded
 from router.core.signing.form import parse_form
 from router.inbound.voice import identify, normalize, read_call
-from tests.inbound.samples import ACCOUNT, OTHER_ACCOUNT, encode_form, load_form, make_entry
+from tests.inbound.samples import encode_form, load_form, make_entry
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
 SID = "CA00000000000000000000000000000001"
 
@@ -26,7 +27,7 @@ def event(**changes):
 
 
 def test_incoming_call():
-    """A ringing call is reported with both ends; its cause names it."""
+    """An incoming call is reported with both ends and its SID."""
     call = event()
     assert isinstance(call, CallReported)
     assert (call.call_sid, call.status, call.is_over) == (SID, "ringing", False)
@@ -36,8 +37,8 @@ def test_incoming_call():
 
 
 @pytest.mark.parametrize("status", sorted(GOING_ON | OVER))
-def test_every_state(status):
-    """All documented states are known; the final ones end the call."""
+def test_every_status(status):
+    """All documented statuses are known; the final ones end the call."""
     call = event(CallStatus=status)
     assert isinstance(call, CallReported)
     assert call.is_over == (status in OVER)
@@ -53,34 +54,34 @@ def test_every_state(status):
     ],
 )
 def test_disregarded_by_name(changes, reason):
-    """What is no customer's call ends with its reason."""
+    """Outgoing calls, child legs and unknown statuses are disregarded, with the reason."""
     call = event(**changes)
     assert isinstance(call, Disregarded)
     assert call.reason == reason
 
 
 def test_withheld_number():
-    """A caller without a number is a call all the same."""
+    """A call with a withheld number has no customer."""
     assert event(From="anonymous").customer is None
     assert event(From=None).customer is None
 
 
-def test_an_app_that_called_no_number():
-    """A Voice SDK app may leave `To` empty: a call all the same, to nobody in particular."""
+def test_app_that_called_no_number():
+    """A call of a Voice SDK app may have no recipient."""
     call = event(From="client:ana", To="")
     assert (call.customer, call.recipient) == (Address("VOICE", "ana"), None)
     assert event(To=None).recipient is None
 
 
 def test_identity():
-    """A call is named by its account, its SID and its state; its events are worked on in order."""
+    """The key of a call has account, SID and status; its subject is the SID."""
     identity = identify(pairs(), default_account=OTHER_ACCOUNT)
     assert (identity.account_id, identity.key, identity.subject) == (ACCOUNT, f"{ACCOUNT}:voice:{SID}:ringing", SID)
     assert identify(pairs(AccountSid=None), default_account=OTHER_ACCOUNT).account_id == OTHER_ACCOUNT
 
 
-def test_requests_in_the_course_of_a_call_have_keys_of_their_own():
-    """A handoff is not the duplicate of the state that it comes with; the same request again is."""
+def test_requests_during_a_call_have_their_own_keys():
+    """A handoff has another key than the status that it repeats, and than another handoff; a duplicate has the same."""
     plain = identify(pairs(CallStatus="in-progress"), default_account=ACCOUNT)
     session = {"CallStatus": "in-progress", "SessionStatus": "ended"}
     first, second = (
@@ -92,8 +93,8 @@ def test_requests_in_the_course_of_a_call_have_keys_of_their_own():
     assert {plain.subject, first.subject} == {SID}
 
 
-def test_status_callback_of_the_end_is_no_request():
-    """The end of a call carries a recording, perhaps, and is the end all the same."""
+def test_status_callback_with_a_recording():
+    """The status callback of a call's end may carry a recording and is not a request during the call."""
     call = read_call(pairs(CallStatus="completed", RecordingUrl="https://api.example.com/RE1"))
     assert call.is_over
     assert not call.is_during_call
@@ -114,27 +115,27 @@ def test_status_callback_of_the_end_is_no_request():
     ],
 )
 def test_handoff(changes, is_handoff):
-    """People take over where the AI agent says so or has failed, and not where its session is simply over."""
+    """A call is handed over if the AI agent says so or failed, not if its session simply ended."""
     assert read_call(pairs(CallStatus="in-progress", **changes)).is_handoff == is_handoff
 
 
 @pytest.mark.parametrize("name", ["CallSid", "CallStatus"])
 @pytest.mark.parametrize("value", [None, "", " "])
-def test_what_is_needed(name, value):
-    """Without the call or its state there is no event; the error names the parameter."""
+def test_required_parameters(name, value):
+    """A form without CallSid or CallStatus is unreadable, and the error names the parameter."""
     for act in (lambda form: identify(form, default_account=ACCOUNT), read_call):
         with pytest.raises(UnreadableError, match=name):
             act(pairs(**{name: value}))
 
 
-def test_a_sid_has_an_end():
-    """What is much longer than a CallSid is none: keys are made of it."""
+def test_long_call_sid():
+    """A CallSid that is too long for a key is refused."""
     with pytest.raises(UnreadableError, match="CallSid"):
         identify(pairs(CallSid="CA" + "1" * 200), default_account=ACCOUNT)
 
 
-def test_what_is_not_needed_may_be_in_any_charset():
-    """A caller's name in Latin-1 does not cost the call; what is needed must be readable."""
+def test_parameters_in_another_charset():
+    """Only the needed parameters must be UTF-8."""
     body = encode_form(load_form("call", CallerName=None)) + b"&CallerName=Jos%E9"
     assert isinstance(normalize(make_entry(body, "voice")), CallReported)
     with pytest.raises(UnreadableError, match="From"):
@@ -143,7 +144,7 @@ def test_what_is_not_needed_may_be_in_any_charset():
 
 @given(st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=8))
 def test_any_form(pairs):
-    """Whatever a form holds, it has an identity or is unreadable."""
+    """Any form has an identity or is unreadable."""
     known = [(b"CallSid", b"CA1"), (b"CallStatus", b"ringing"), (b"To", b"+1")]
     for some in (pairs, known + pairs):
         try:

@@ -1,4 +1,4 @@
-"""What forms of all sources have in common once they are text."""
+"""Helpers of all parsers: required parameters and text fields."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from router.inbound.webhook import require
 
 
 def test_require():
-    """Every parameter that is missing or blank is named, and nothing is said where all are there."""
+    """The error names every parameter that is missing or blank."""
     require({"From": "+1", "To": "+2"}, "From", "To")
     with pytest.raises(UnreadableError, match=r"^missing or blank: From, MessageSid, To$"):
         require({"From": "", "To": " \t"}, "From", "MessageSid", "To")

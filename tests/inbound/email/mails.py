@@ -1,4 +1,4 @@
-"""Builds the bodies that Inbound Parse posts: parts in order, with file parts and lying headers where a test wants."""
+"""Builds the bodies that Inbound Parse posts, with any fields and file parts."""
 
 import json
 
@@ -16,7 +16,7 @@ HEADERS = (
 
 
 def part(name, content, *, filename=None, content_type=None):
-    """Return one part as bytes."""
+    """Return the bytes of one part."""
     content = content if isinstance(content, bytes) else content.encode()
     shown = f'; filename="{filename}"' if filename is not None else ""
     kind = f"\r\nContent-Type: {content_type}" if content_type else ""
@@ -30,7 +30,7 @@ def join(*parts):
 
 
 def make_fields(**changes):
-    """Return the fields of a parsed mail; a change to None takes one out."""
+    """Return the fields of a parsed mail; a change to None removes one."""
     fields = {
         "headers": HEADERS,
         "dkim": "{@example.com : pass}",
@@ -52,5 +52,5 @@ def make_fields(**changes):
 
 
 def make_body(*more, **changes):
-    """Return the body of a parsed mail, with further parts behind its fields."""
+    """Return the body of a parsed mail, with further parts after its fields."""
     return join(*(part(name, value) for name, value in make_fields(**changes).items()), *more)

@@ -1,4 +1,4 @@
-"""Mails made to cost much: what is read of them is bounded before the work is, and no clock is needed to see it."""
+"""Crafted mails that would be expensive to read: bounds apply before the work is done. No test uses a clock."""
 
 import encodings
 import itertools
@@ -16,7 +16,7 @@ HEADERS = ("Content-Type: multipart/mixed", "Content-Disposition: attachment")
 @pytest.mark.parametrize("begin", ["", '; x="'], ids=["bare", "quoted"])
 @pytest.mark.parametrize("header", HEADERS)
 def test_flood_of_parameters_is_cut_before_it_is_read(header, begin):
-    """Reading parameters takes time with their square; a header says so many that no real one is touched."""
+    """The number of a header's parameters is bounded before they are read; usual headers are unaffected."""
     name = header.partition(":")[0]
     message = read_headers(f"{header}{begin}{';' * 200_000}\n\n".encode())
     assert message[name].count(";") < MAX_PARAMETERS
@@ -25,14 +25,14 @@ def test_flood_of_parameters_is_cut_before_it_is_read(header, begin):
 
 
 def test_long_header_with_few_parameters_is_cut():
-    """One endless parameter is no better than many."""
+    """A header with one very long parameter is cut."""
     message = read_headers(b"Content-Type: text/plain; charset=utf-8; x=" + b"y" * 200_000 + b"\n\n")
     assert len(message["content-type"]) < 10_000
     assert message.get_content_charset() == "utf-8"
 
 
 def test_flood_of_parameters_in_a_part_of_the_form_is_cut(monkeypatch):
-    """The same in the form around the mail, whose part names and file names come from the mail."""
+    """The number of parameters in a part header of the form is bounded before they are read."""
     seen = []
 
     def spy(value):
@@ -49,7 +49,7 @@ def test_flood_of_parameters_in_a_part_of_the_form_is_cut(monkeypatch):
 
 
 def nested(inner):
-    """A mail of 19 multiparts in each other, and in the innermost so many more, one behind the other."""
+    """Return a mail of 19 nested multiparts, with `inner` more in the innermost one."""
     names = [f"{depth}_".ljust(250, "x") for depth in range(19)]
     lines = [f"Content-Type: multipart/mixed; boundary={names[0]}\n\n"]
     for outer, name in itertools.pairwise(names):
@@ -61,7 +61,7 @@ def nested(inner):
 
 
 def test_boundaries_that_cost_too_much_are_given_up():
-    """Every new boundary makes a new pattern of all that are open; a mail of nothing else is not read to its end."""
+    """Reading ends when the boundaries of a mail, which are compiled into patterns, reach their bound."""
     reader = RawMailReader(1000)
     reader.write(nested(900))
     reader.finish()
@@ -70,7 +70,7 @@ def test_boundaries_that_cost_too_much_are_given_up():
 
 
 def test_mail_with_many_parts_is_read_to_its_end():
-    """The bound is far from what a real mail has: three levels, and hundreds of attachments."""
+    """A mail with hundreds of attachments is read completely."""
     head = b"Content-Type: multipart/mixed; boundary=outer-boundary-of-a-usual-length\n\n"
     part = b"\n--outer-boundary-of-a-usual-length\nContent-Type: image/png\n\nx"
     reader = RawMailReader(1000)
@@ -81,7 +81,7 @@ def test_mail_with_many_parts_is_read_to_its_end():
 
 
 def test_made_up_charsets_leave_nothing_behind():
-    """Python remembers every name of a codec that it was asked for, known or not; strangers choose the names."""
+    """Unknown charsets do not fill Python's cache of codecs."""
     decode_header("=?utf-8?q?a?=")
     before = len(encodings._cache)
     for number in range(500):
@@ -104,13 +104,13 @@ def test_made_up_charsets_leave_nothing_behind():
     ],
 )
 def test_real_charsets_are_still_read(charset, data, text):
-    """The names that mails really have are all in the table."""
+    """The charsets of real mails are decoded."""
     assert decode(data, charset) == (text, True)
 
 
 @pytest.mark.parametrize("digits", [4301, 300_000])
-def test_character_reference_beyond_all_numbers(digits):
-    """Python refuses to read such a number; the text stays as it is, and the mail is no error."""
+def test_huge_character_reference(digits):
+    """A character reference that Python refuses to parse stays in the text."""
     shown = html_to_text(f"<p>a &amp; b</p>&#{'9' * digits};")
     assert shown.startswith("a & b")
     assert shown.endswith("9;")

@@ -1,4 +1,4 @@
-"""Webhooks of Inbound Parse: small mails come out, whatever size, charset and shape went in."""
+"""Webhooks of Inbound Parse: small mails are the result, for any size, charset and shape."""
 
 import json
 import tracemalloc
@@ -16,7 +16,7 @@ from tests.inbound.email.mails import BOUNDARY, CONTENT_TYPE, ENVELOPE, HEADERS,
 
 
 def read_all(*chunks):
-    """Return the mails in a webhook."""
+    """Return the mails of a webhook."""
     reader = MailReader(CONTENT_TYPE)
     for chunk in chunks:
         reader.feed(chunk)
@@ -24,13 +24,13 @@ def read_all(*chunks):
 
 
 def read(*chunks):
-    """Return the only mail in a webhook."""
+    """Return the only mail of a webhook."""
     (mail,) = read_all(*chunks)
     return mail
 
 
 def test_parsed_mode():
-    """A parsed mail comes out with all that matters, and its JSON holds all of it."""
+    """A parsed mail has all its fields, and so has its JSON."""
     mail = read(make_body())
     assert (mail.envelope_from, mail.recipient) == ("ana@example.com", "support@inbound.example.com")
     assert mail.headers == MailHeaders(
@@ -52,7 +52,7 @@ def test_parsed_mode():
 
 
 def test_one_mail_per_recipient():
-    """Each recipient of the envelope gets the mail once, in whatever spelling it stands there twice."""
+    """Each recipient of the envelope gets the mail once, also if it is repeated in another spelling."""
     to = ["a@x.io", "A@X.io ", "<b@x.io>", 5, ""]
     mails = read_all(make_body(envelope=json.dumps(ENVELOPE | {"to": to})))
     assert [mail.recipient for mail in mails] == ["a@x.io", "<b@x.io>"]
@@ -62,7 +62,7 @@ def test_one_mail_per_recipient():
 
 @pytest.mark.parametrize("sender", [None, "", "<>", 5, []], ids=["null", "empty", "angles", "number", "list"])
 def test_bounce(sender):
-    """A sender that is none is nothing."""
+    """An invalid or empty sender is an empty one."""
     assert read(make_body(envelope=json.dumps(ENVELOPE | {"from": sender}))).envelope_from == ""
 
 
@@ -71,14 +71,14 @@ def test_bounce(sender):
     [None, "", "{", "[]", "{}", '{"to":[]}', '{"to":[""]}', '{"to":{}}', '{"to":["a"],"x":"' + "y" * 40_000 + '"}'],
     ids=["missing", "empty", "no-json", "list", "object", "nobody", "blank", "kind", "huge"],
 )
-def test_no_envelope(envelope):
-    """Without an envelope nobody can tell for whom a mail is, and `To` is not believed instead."""
+def test_missing_envelope(envelope):
+    """A mail without a recipient in its envelope is unreadable; `To` is not used instead."""
     with pytest.raises(UnreadableError, match="envelope is missing or names no recipient"):
         read(make_body(envelope=envelope))
 
 
 def test_too_many_recipients():
-    """An envelope has a bound."""
+    """The number of recipients has a bound."""
     to = [f"{number}@x.io" for number in range(MAX_RECIPIENTS + 1)]
     assert len(read_all(make_body(envelope=json.dumps({"to": to[1:]})))) == MAX_RECIPIENTS
     with pytest.raises(UnreadableError, match="more than 100 recipients"):
@@ -86,7 +86,7 @@ def test_too_many_recipients():
 
 
 def test_attachments():
-    """Attachments come out with name, type, size and content id, and never with their content."""
+    """Attachments have name, type, size and content id, never their content."""
     info = {
         "attachment1": {"filename": "a.png", "name": "a.png", "type": "image/png", "content-id": "cid1"},
         "attachment2": {"name": "b.bin"},
@@ -109,14 +109,14 @@ def test_attachments():
 
 
 def test_text_from_html():
-    """A mail with HTML only gets its text from that."""
+    """The text of a mail with HTML only is made from the HTML."""
     mail = read(make_body(text=" \r\n", html="<p>Ol&aacute;</p>"))
     assert (mail.text, mail.is_text_from_html) == ("Olá", True)
     assert read(make_body(text=None, html=None)).text == ""
 
 
 def test_long_text_is_cut():
-    """A long text is cut, at a character, and marked."""
+    """A long text is cut between characters and marked as cut."""
     mail = read(make_body(text="a" + "é" * MAX_TEXT))
     assert (len(mail.text.encode()), mail.is_text_cut, mail.doubts) == (MAX_TEXT - 1, True, ())
     assert read(make_body(text="é" * (MAX_TEXT // 2))).is_text_cut is False
@@ -125,7 +125,7 @@ def test_long_text_is_cut():
 
 
 def test_charsets():
-    """Each field is read under the charset that is stated for it."""
+    """Each field is decoded with its stated charset."""
     charsets = {"text": "iso-8859-1", "subject": "shift_jis", "from": "koi8-r"}
     fields = {
         "text": "Olá".encode("latin-1"),
@@ -137,8 +137,8 @@ def test_charsets():
     assert mail.doubts == ()
 
 
-def test_charsets_that_lie():
-    """A charset that lies is replaced, and the mail says of which field."""
+def test_wrong_charsets():
+    """A wrong charset is replaced, and the doubts name the field."""
     charsets = {"text": "us-ascii", "subject": "klingon", "from": 5}
     mail = read(make_body(text="Olá", subject=b"\xff", charsets=json.dumps(charsets)))
     assert (mail.text, mail.headers.subject) == ("Olá", "\ufffd")
@@ -148,12 +148,12 @@ def test_charsets_that_lie():
 @pytest.mark.parametrize("name", ["charsets", "attachment-info", "content-ids"])
 @pytest.mark.parametrize("value", ["{", "[]", "5", '"\\ud800"'], ids=["no-json", "list", "number", "surrogate"])
 def test_bad_json(name, value):
-    """A map that is none is a doubt, never the end of a mail."""
+    """A field that is not a JSON object is a doubt, and the mail is still read."""
     assert read(make_body(**{name: value})).doubts == (f"{name}: not a JSON object",)
 
 
 def test_repeated_fields():
-    """Of a field that comes twice the first counts, and the mail says so once."""
+    """Of a repeated field the first one counts, and the doubts name it once."""
     more = part("envelope", '{"to":["evil@x.io"]}')
     mail = read(make_body(more, more, part("text", "other"), part("spam_report", "x")))
     assert mail.recipient == "support@inbound.example.com"
@@ -165,19 +165,19 @@ def test_repeated_fields():
     ("value", "score"), [("1.5", 1.5), ("", None), ("x", None), ("nan", None), ("1e999", None), (None, None)]
 )
 def test_spam_score(value, score):
-    """A score that is no number is none."""
+    """A spam score that is not a number is None."""
     assert read(make_body(spam_score=value)).verdicts.spam_score == score
 
 
 def test_headers_without_fields():
-    """What does not come as a field is read from the header block, its encoded words undone."""
+    """A header without a field of its own is read from the header block and decoded."""
     mail = read(make_body(**{"from": None, "to": None, "subject": " "}))
     assert (mail.headers.sender, mail.headers.subject) == ("Ana López <ana@example.com>", "Order")
     assert read(make_body(headers=None)).headers.message_id is None
 
 
 def test_huge_header():
-    """A header value has a bound, and a block that is larger than any is read as far as it goes."""
+    """A header value and the header block have a bound; the rest of the mail is read."""
     mail = read(make_body(headers=HEADERS + "References: " + "x" * 300_000, subject="s" * 10_000))
     assert len(mail.headers.subject) == MAX_VALUE
     assert mail.headers.message_id == "<m1@example.com>"
@@ -185,7 +185,7 @@ def test_huge_header():
 
 
 def make_raw():
-    """Return a raw mail that has a mail attached."""
+    """Return a raw mail with an attached mail."""
     inner = EmailMessage(policy=SMTP)
     inner["Message-ID"], inner["Subject"] = "<inner@example.com>", "inner"
     inner.set_content("inner text")
@@ -200,7 +200,7 @@ def make_raw():
 @pytest.mark.parametrize("name", ["email", "rawEmail"])
 @pytest.mark.parametrize("filename", [None, "mail.eml"], ids=["field", "file"])
 def test_raw_mode(name, filename):
-    """A raw mail is read under either name; a mail that is attached to it is an attachment."""
+    """A raw mail is read from either field; a mail within it is an attachment."""
     fields = make_fields(headers=None, text=None, html=None, subject=None, **{"from": None})
     mail = read(join(*(part(*item) for item in fields.items()), part(name, make_raw(), filename=filename)))
     assert (mail.headers.message_id, mail.headers.subject) == ("<m1@example.com>", "Olá")
@@ -213,7 +213,7 @@ def test_raw_mode(name, filename):
 
 @pytest.mark.parametrize("name", ["attachment1", "email"])
 def test_entry_has_a_bound(name):
-    """Whatever a mail holds, its entry stays small: names and types of parts are cut, and so is their list."""
+    """The entry of any mail is small: names and types of parts are cut, and so is their list."""
     head = f"Content-Type: a/{'y' * 9000}\r\nContent-Disposition: attachment; filename={'x' * 7000}\r\n\r\n"
     raw = "Content-Type: multipart/mixed; boundary=q\r\n\r\n" + f"--q\r\n{head}\r\n" * 300
     files = [part(name, raw)] if name == "email" else [part(name, "", filename="x" * 7000)] * 300
@@ -223,7 +223,7 @@ def test_entry_has_a_bound(name):
 
 
 def test_raw_mail_of_delimiters():
-    """A raw mail that has no end of parts is a mail with a doubt."""
+    """A raw mail with too many delimiters is read up to the bound, with a doubt."""
     raw = "Content-Type: multipart/mixed; boundary=q\r\n\r\n" + "--q\r\n" * 2000
     mail = read(make_body(part("email", raw)))
     assert mail.doubts == ("the mail has more parts than are read",)
@@ -231,7 +231,7 @@ def test_raw_mail_of_delimiters():
 
 
 def test_raw_mode_twice_and_empty():
-    """Of two raw mails the first counts; one without a text has none."""
+    """Of two raw mails the first one counts, also if it has no text."""
     mail = read(make_body(part("email", "Content-Type: image/png\r\n\r\nx"), part("rawEmail", make_raw())))
     assert (mail.text, mail.part_count) == ("", 1)
     assert mail.doubts == ("rawEmail: more than one, the first counts",)
@@ -239,13 +239,13 @@ def test_raw_mode_twice_and_empty():
 
 @pytest.mark.parametrize("at", range(0, len(make_body()), 7))
 def test_split_at_any_position(at):
-    """A body that is split makes the same mail."""
+    """A body that is split at any position gives the same mail."""
     body = make_body()
     assert read(body[:at], body[at:]) == read(body)
 
 
 def test_fingerprint():
-    """A mail without a Message-ID is known by what stays equal over its redeliveries, and by that alone."""
+    """The fingerprint depends on everything that is equal over redeliveries, and on nothing else."""
     attached = part("attachment1", "x", filename="a")
     one = read(make_body(attached, headers="Received: by a\r\nDate: today\r\n"))
     again = read(make_body(attached, headers="Received: by b\r\nDate: today\r\n", spam_score="2"))
@@ -261,7 +261,7 @@ def test_fingerprint():
 
 
 def test_30_megabytes_take_little_memory():
-    """A mail of more than 30 MB takes the memory of a small one, and leaves a small entry."""
+    """A mail of more than 30 MB needs the memory of a small one and gives a small entry."""
     chunk = b"\0\xff\r\n--x" * 8192
     body = make_body().removesuffix(f"--{BOUNDARY}--\r\n".encode())
     file = part("attachment1", "", filename="a.bin").removesuffix(b"\r\n")
@@ -276,13 +276,13 @@ def test_30_megabytes_take_little_memory():
 
 
 def test_without_end():
-    """A multipart that is cut off is no mail, however much of it came."""
+    """A body that is cut off is unreadable."""
     with pytest.raises(UnreadableError, match="no end"):
         read(make_body()[:-6])
 
 
 def test_wrong_type():
-    """Another content type is refused before the body."""
+    """Another content type is refused before the body is read."""
     with pytest.raises(WrongTypeError):
         MailReader("application/json")
 
@@ -296,7 +296,7 @@ def test_wrong_type():
     st.booleans(),
 )
 def test_any_fields(fields, has_envelope):
-    """Whatever stands in the fields, a mail comes out that survives its JSON, or one of the project's own errors."""
+    """Any fields give a mail that can be read from its JSON, or one of the project's own errors."""
     if has_envelope:
         fields["envelope"] = json.dumps(ENVELOPE)
     try:

@@ -1,4 +1,4 @@
-"""Multipart as a stream: the same parts over any split, bounds on all that is held, and an end."""
+"""Multipart bodies as a stream: the same parts for any split, bounds on everything, and a checked end."""
 
 from itertools import pairwise
 
@@ -44,18 +44,18 @@ PARTS = [
 
 
 def test_parts():
-    """A body comes out as its parts in order, contents byte by byte as they were."""
+    """The parts of a body are read in order, with their exact bytes."""
     assert read(BODY) == PARTS
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_small_chunks(size):
-    """Chunks of any size make the same parts."""
+    """Chunks of any size give the same parts."""
     assert read(*(BODY[at : at + size] for at in range(0, len(BODY), size))) == PARTS
 
 
 def test_split_at_every_position():
-    """A body that is split in two at any position, through boundaries and headers, makes the same parts."""
+    """A body that is split at any position, also within boundaries and headers, gives the same parts."""
     for at in range(len(BODY)):
         assert read(BODY[:at], BODY[at:]) == PARTS
 
@@ -67,7 +67,7 @@ CONTENT = st.lists(
 
 @given(st.lists(CONTENT.filter(lambda content: b"\r\n--" + BOUNDARY.encode() not in b"\r\n" + content)), st.data())
 def test_round_trip(contents, data):
-    """Whatever does not hold the boundary comes out as it went in, over any split."""
+    """Any content without the boundary is read unchanged, for any split."""
     body = join(*(part("x", content) for content in contents)) if contents else join(part("x", b""))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
     edges = [0, *cuts, len(body)]
@@ -76,24 +76,24 @@ def test_round_trip(contents, data):
 
 
 def test_epilogue_and_quoted_boundary():
-    """What follows the end is nobody's, and a boundary may be quoted."""
+    """Bytes after the end are ignored, and a boundary may be quoted."""
     body = BODY + b"more\r\n"
     assert read(body, content_type=f'Multipart/Form-Data; charset=utf-8; boundary="{BOUNDARY}"') == PARTS
 
 
-def test_only_an_end():
-    """A form without a part is a form."""
+def test_body_without_parts():
+    """A body may have no parts."""
     assert read(f"--{BOUNDARY}--\r\n".encode()) == []
 
 
 def test_bytes_that_are_not_utf_8_in_headers():
-    """Names that are not UTF-8 are read with replacement characters."""
+    """Names that are not UTF-8 are decoded with replacement characters."""
     body = b'--xYzZY\r\nContent-Disposition: form-data; name="\xff"; filename="\xfe"\r\n\r\n\r\n--xYzZY--'
     assert read(body)[0][0] == PartHeader("\ufffd", "\ufffd", "")
 
 
 def test_repeated_header():
-    """Of a header that comes twice the first counts, in any case of letters."""
+    """Of a repeated header the first one counts; header names are case-insensitive."""
     body = b'--xYzZY\r\ncontent-disposition: x; name="a"\r\nContent-Disposition: x; name="b"\r\n\r\n\r\n--xYzZY--'
     assert read(body)[0][0].name == "a"
 
@@ -112,7 +112,7 @@ def test_repeated_header():
     ],
 )
 def test_content_types(content_type, error, reason):
-    """What is not multipart/form-data with a boundary is refused before the body."""
+    """A content type other than multipart/form-data with a boundary is refused before the body is read."""
     with pytest.raises(error, match=reason):
         read(content_type=content_type)
 
@@ -133,13 +133,13 @@ def test_content_types(content_type, error, reason):
     ],
 )
 def test_unreadable(body, reason):
-    """What is no multipart to its end, or has no bounds, is refused with its reason."""
+    """A body that is incomplete, not multipart or beyond a bound is refused, with the reason."""
     with pytest.raises(UnreadableError, match=reason):
         read(body)
 
 
 def test_header_without_end():
-    """A header that never ends is refused while it comes, not when it has filled the memory."""
+    """An endless header is refused when it reaches the bound."""
     reader = MultipartReader(CONTENT_TYPE, lambda _: bytearray().extend)
     reader.feed(b"--xYzZY\r\nContent-Disposition: ")
     with pytest.raises(UnreadableError, match="header size"):
@@ -148,7 +148,7 @@ def test_header_without_end():
 
 @given(st.binary(), st.binary(), st.text(max_size=40))
 def test_any_bytes(one, other, content_type):
-    """Whatever comes, it is read or refused, and nothing but the project's own errors comes out."""
+    """Any bytes are read or refused, and only the project's own errors are raised."""
     for kind in (CONTENT_TYPE, content_type):
         for chunks in ([one, other], [b"--xYzZY\r\n", one, b"\r\n\r\n", other]):
             try:
