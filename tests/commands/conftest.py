@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.harness.commands import run_command
 from tests.receiver.conftest import start  # noqa: F401 - a fixture
 from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 
@@ -15,3 +16,13 @@ def environment(monkeypatch, redis_url):
     for name, value in {**values, "PUBLIC_BASE_URL": BASE_URL}.items():
         monkeypatch.setenv(name, value)
     return monkeypatch
+
+
+@pytest.fixture
+def run(dev):
+    """Run a command beside a running `dev`, with changes of its environment; returns status and output."""
+
+    async def run(*arguments, **changes):
+        return await run_command(*arguments, environment=dev | changes)
+
+    return run

@@ -1,0 +1,202 @@
+"""`simulate`: its errors, and its outcome beside a running `dev` (real processes)."""
+
+from __future__ import annotations
+
+import pytest
+
+from router.__main__ import main
+from tests.harness.commands import run_command
+from tests.support.accounts import ACCOUNT, TOKEN
+
+ENVIRONMENT = {
+    "ROUTER_URL": "http://127.0.0.1:1",
+    "PUBLIC_BASE_URL": "https://hooks.example.com",
+    "TWILIO_ACCOUNT_SID": ACCOUNT,
+    "TWILIO_AUTH_TOKEN": TOKEN,
+}
+
+
+@pytest.fixture
+def fail(monkeypatch, capsys, tmp_path):
+    """Run `simulate` in this process with an environment of its own; it must end with status 2. Returns the error."""
+    monkeypatch.chdir(tmp_path)
+    for name in (*ENVIRONMENT, "REDIS_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def fail(*arguments, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            status = main(["simulate", *arguments])
+        except SystemExit as end:
+            status = end.code
+        assert status == 2
+        return capsys.readouterr().err
+
+    return fail
+
+
+@pytest.fixture
+def run(dev):
+    """Run `simulate` beside a running `dev`; returns status and output."""
+
+    async def run(*arguments):
+        return await run_command("simulate", *arguments, environment=dev)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("sms", "--times", "0"), "--times"),
+        (("sms", "--parallel", "x"), "--parallel"),
+        (("sms", "--delay", "-1"), "--delay"),
+        (("sms", "--age", "nan"), "--age"),
+        (("sms", "--seed", "7"), "--seed"),
+        (("sms", "--sid", "SM1", "--new"), "--sid and --new"),
+        (("smss",), "KIND"),
+    ],
+)
+def test_a_wrong_argument_is_named(fail, arguments, named):
+    """Wrong usage ends with status 2, and the last line names the option."""
+    assert named in fail(*arguments, **ENVIRONMENT).splitlines()[-1]
+
+
+def test_all_missing_settings_are_named(fail):
+    """If neither dev.env nor the environment has a setting, the error names it."""
+    error = fail("sms")
+    assert all(f"{name} is not set: start" in error for name in ENVIRONMENT)
+
+
+def test_a_missing_mail_key_or_attachment_is_named(fail, tmp_path):
+    """The error names the setting or the option."""
+    assert "ROUTER_EMAIL_PRIVATE_KEY_FILE is not set: start" in fail("email", **ENVIRONMENT)
+    error = fail("email", ROUTER_EMAIL_PRIVATE_KEY_FILE=str(tmp_path))
+    assert "ROUTER_EMAIL_PRIVATE_KEY_FILE: no private key can be read" in error
+    error = fail("email", "--attachment", str(tmp_path / "missing"))
+    assert "--attachment: " in error
+    assert "No such file" in error
+
+
+@pytest.mark.processes
+async def test_the_entries_of_a_message_are_printed_once(run):
+    """The first message makes a participant, the same again is a duplicate, --new is a further message."""
+    message = ("whatsapp", "--from", "+15552220001", "--body", "hola")
+    status, output = await run(*message)
+    assert status == 0
+    assert "participant.joined" in output
+    assert "+15552220001" not in output  # masked
+    status, output = await run(*message)
+    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True)
+    status, output = await run(*message, "--new")
+    assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False)
+    assert "communication.received" in output
+
+
+@pytest.mark.processes
+async def test_a_message_by_event_streams_and_by_webhook_is_one(run):
+    """The sink's event makes the participant; the form webhook of the same message is a duplicate."""
+    who = ("--from", "+15552220003", "--body", "sent twice")
+    status, output = await run("event-stream", *who)
+    assert (status, "participant.joined" in output) == (0, True), output
+    status, output = await run("sms", *who)
+    assert (status, "(a duplicate)" in output) == (0, True), output
+
+
+@pytest.mark.processes
+async def test_a_mail_parsed_or_raw_is_the_same(run, tmp_path):
+    """The same mail parsed and raw is a duplicate; --new is another mail of the same participant."""
+    (tmp_path / "bill.pdf").write_bytes(b"%PDF")
+    letter = ("email", "--from", "eva@example.com", "--subject", "S", "--body", "B")
+    status, output = await run(*letter, "--attachment", str(tmp_path / "bill.pdf"))
+    assert (status, "participant.joined" in output, "EMAIL" in output) == (0, True, True), output
+    assert "eva@example.com" not in output  # masked
+    status, output = await run(*letter, "--raw")
+    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True), output
+    status, output = await run(*letter, "--new")
+    assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False), output
+    assert "communication.received" in output
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("kind", ["sms", "email"])
+@pytest.mark.parametrize("fault", ["--tamper", "--wrong-token", "--unsigned"])
+async def test_signature_faults_are_refused(run, fault, kind):
+    """A webhook with a wrong signature is answered 403, and the command ends with status 1."""
+    status, output = await run(kind, "--body", f"refused for {fault}", fault)
+    assert status == 1
+    assert ": 403" in output
+
+
+@pytest.mark.processes
+async def test_every_kind_of_status_callback_is_accepted(run):
+    """The seven status callbacks of a conversation, in their order."""
+    who = ("--from", "+15552220002", "--no-wait")
+    for kind in (
+        "conversation-created",
+        "participant-added",
+        "communication-created",
+        "communication-updated",
+        "participant-updated",
+        "participant-removed",
+        "conversation-closed",
+    ):
+        status, output = await run(kind, *who)
+        assert (status, ": 200" in output) == (0, True), output
+
+
+@pytest.mark.processes
+async def test_a_scenario_is_repeatable(run):
+    """Several webhooks of one customer, repeated and shuffled: one participant per channel and conversation."""
+    scenario = ("sms", "whatsapp", "event-stream-sms", "participant-added", "--from", "+15552220004")
+    faults = ("--times", "3", "--shuffle", "--delay", "0.01", "--parallel", "2")
+    status, output = await run(*scenario, *faults, "--seed", "7")
+    assert status == 0, output
+    assert "--seed 7" in output
+    assert "all: 12 x 200" in output
+    joined = [line for line in output.splitlines() if "participant.joined" in line]
+    assert sum("WHATSAPP" in line for line in joined) == 1
+    assert sum(" SMS " in line for line in joined) == 2, output  # one by message, one in the callback's conversation
+    status, output = await run(*scenario[:3], *scenario[4:], *faults)  # without --seed one is chosen and printed
+    assert (status, "--seed " in output, "nothing doubled" in output) == (0, True, True), output
+
+
+@pytest.mark.processes
+async def test_a_stale_callback_changes_nothing(run):
+    """A removal of an hour ago is older than the joining that is committed."""
+    who = ("--from", "+15552220005")
+    status, output = await run("participant-added", *who)
+    assert (status, "participant.joined" in output) == (0, True), output
+    status, output = await run("participant-removed", *who, "--age", "3600")
+    assert (status, "participant.left" in output, "nothing doubled" in output) == (0, False, True), output
+
+
+@pytest.mark.processes
+async def test_a_call_joins_and_leaves(run):
+    """`simulate voice` prints the TwiML and does Twilio's part, so the caller joins; `--status completed` ends it."""
+    who = ("voice", "--from", "+15552220005")
+    status, output = await run(*who)
+    assert (status, "<ConversationRelay" in output or "<Enqueue" in output) == (0, True), output
+    assert "the call is in conv_conversation_" in output
+    assert "participant.joined" in output
+    status, output = await run(*who, "--status", "completed")
+    assert (status, "participant.left" in output) == (0, True), output
+
+
+@pytest.mark.processes
+async def test_a_classic_member_is_announced_once(run):
+    """The receiver takes the webhook of a member, the worker announces it; the same webhook again is a duplicate."""
+    member = ("classic-participant-added", "--from", "+15552220007")
+    status, output = await run(*member)
+    assert (status, "participant.joined" in output) == (0, True), output
+    status, output = await run(*member)
+    assert (status, "nothing doubled" in output) == (0, True), output
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("kind", ["classic-conversation-add", "classic-user-updated"])
+async def test_pre_action_and_disregarded_webhooks_are_answered(run, kind):
+    """A pre-action webhook and an event that is disregarded are answered 200 like the others."""
+    status, output = await run(kind, "--from", "+15552220007", "--no-wait")
+    assert (status, ": 200" in output) == (0, True), output
