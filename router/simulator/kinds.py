@@ -28,7 +28,7 @@ class Family(Enum):
 
 
 class Kind(NamedTuple):
-    """One kind of webhook; `subject` tells the family's builder which of its webhooks to make."""
+    """One kind of webhook; `subject` names it to the builder of its family."""
 
     family: Family
     summary: str

@@ -6,11 +6,11 @@ import pytest
 
 from router.__main__ import main
 from tests.harness.commands import run_command
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 
 ENVIRONMENT = {
     "ROUTER_URL": "http://127.0.0.1:1",
-    "PUBLIC_BASE_URL": "https://hooks.example.com",
+    "PUBLIC_BASE_URL": BASE_URL,
     "TWILIO_ACCOUNT_SID": ACCOUNT,
     "TWILIO_AUTH_TOKEN": TOKEN,
 }
