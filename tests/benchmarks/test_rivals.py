@@ -8,10 +8,9 @@ import time
 import pytest
 from aiohttp import ClientSession, web
 
-from router.sandbox import SandboxOptions, create_app
 from tests.benchmarks import open_loop, webhooks
 from tests.benchmarks.lean_api import CONFIGURATION, COUNTS, LeanApi
-from tests.sandbox.harness import start_site
+from tests.harness.sandbox import running_sandbox
 
 CUSTOMER = "+15550000017"
 BODY = {
@@ -66,14 +65,11 @@ async def test_the_lean_api_answers_as_the_sandbox_does(lean):
     """Both open, refuse with the same name in the same header, and list, with the same fields everywhere."""
     session, start = lean
     sid, token = webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN
-    options = SandboxOptions(account_sid=sid, auth_token=token, api_key="SK" + "1" * 32, api_secret="secret")
-    runner, sandbox = await start_site(create_app(options))
-    try:
-        headers = {"Authorization": webhooks.BASIC}
-        async with ClientSession(headers=headers) as authorized:
-            wanted = await converse(authorized, sandbox)
-    finally:
-        await runner.cleanup()
+    async with (
+        running_sandbox(account_sid=sid, auth_token=token) as sandbox,
+        ClientSession(headers={"Authorization": webhooks.BASIC}) as authorized,
+    ):
+        wanted = await converse(authorized, sandbox.url)
     found = await converse(session, await start(LeanApi()))
     assert shape(list(found)) == shape(list(wanted))
     assert (found[0][0], found[1], found[2][0]) == (wanted[0][0], wanted[1], wanted[2][0]) == (201, 409, 200)
