@@ -355,3 +355,13 @@ def test_cluster_and_sentinel_are_named_in_the_client_only():
 def test_rule_has_one_place(pattern, place):
     """A rule that stands twice will be changed once."""
     assert [module.name for module in CODE if re.search(pattern, code_of(module))] == [place]
+
+
+def test_class_names_are_unique():
+    """A class name means one thing over router/ and handlers/."""
+    places = defaultdict(list)
+    for module in CODE:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module.path)
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}

@@ -18,7 +18,7 @@ NOTED: Final = 86_400_000
 
 
 @dataclass(slots=True)
-class AccountState:
+class CachedAccount:
     """The cached state of an account.
 
     `own`: the keys of our side's addresses; `noted_at`: when each was last stored (ms). `callbacks_seen_at`: the time
@@ -52,7 +52,7 @@ class AccountCache:
         self._always_own = always_own
         self._ours = {account_id: always_own | keys for account_id, keys in (captured or {}).items()}
         self._clock = clock
-        self._accounts: dict[str, AccountState] = {}
+        self._accounts: dict[str, CachedAccount] = {}
 
     async def know(self, account_ids: Iterable[str], *, is_fresh: bool = False) -> None:
         """Read the state of these accounts where it is missing or outdated; with `is_fresh`, read all of them."""
@@ -64,15 +64,15 @@ class AccountCache:
             noted_at, seen_at = await self._store.read_account(account_id)
             seen_at, written_at = (max(seen_at, known.callbacks_seen_at), known.written_at) if known else (seen_at, 0)
             own = self._always(account_id) | noted_at.keys()  # once per reading, not once per event
-            self._accounts[account_id] = AccountState(own, seen_at, noted_at, now, written_at)
+            self._accounts[account_id] = CachedAccount(own, seen_at, noted_at, now, written_at)
 
     def _always(self, account_id: str) -> frozenset[str]:
         return self._ours.get(account_id, self._always_own)
 
-    def state(self, account_id: str) -> AccountState:
+    def state(self, account_id: str) -> CachedAccount:
         """Return the cached state of an account."""
         account = self._accounts.get(account_id)
-        return account if account is not None else AccountState(self._always(account_id))
+        return account if account is not None else CachedAccount(self._always(account_id))
 
     async def add_own(self, account_id: str, address: Address) -> None:
         """Store an address of our side, before a participant is created there: its callback must not announce it."""

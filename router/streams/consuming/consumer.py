@@ -41,7 +41,7 @@ __all__ = ["Limits", "StreamConsumer"]
 ASIDE_INTERVAL: Final = 0.05
 
 
-class Outcome(Enum):
+class AttemptOutcome(Enum):
     """How an attempt at an entry ended."""
 
     #: Acknowledged, a dead letter, or another consumer's by now.
@@ -239,7 +239,7 @@ class StreamConsumer:
         window, subject = self._windows.of(self._account_of(delivery)), self._subject_of(delivery)
         result = WorkResult.FINISHED
         try:
-            while result is WorkResult.FINISHED and await self._try(tries) is Outcome.RETRY:
+            while result is WorkResult.FINISHED and await self._try(tries) is AttemptOutcome.RETRY:
                 pause = self._back_off(tries) if tries.pause is None else tries.pause
                 tries.count += 1
                 async with window.parked():
@@ -251,7 +251,7 @@ class StreamConsumer:
                 self._pending.release([delivery])
         return result
 
-    async def _try(self, tries: _Tries) -> Outcome:
+    async def _try(self, tries: _Tries) -> AttemptOutcome:
         """Attempt an entry once and settle the result."""
         if tries.is_begun and not tries.delivery.is_redelivered:
             tries.delivery = replace(tries.delivery, is_redelivered=True)
@@ -261,7 +261,7 @@ class StreamConsumer:
             return await self._settle(tries, await self._attempt(delivery))
         except (RedisError, ConnectionError, TimeoutError) as error:
             log("redis.failed", level="warning", entry=delivery.entry_id, error=f"{type(error).__name__}: {error}")
-            return Outcome.RETRY
+            return AttemptOutcome.RETRY
         except (UnavailableError, AuthenticationError) as error:
             tries.pause = error.retry_after or None
             return await self._wait(tries, f"{type(error).__name__}: {error}")
@@ -275,22 +275,22 @@ class StreamConsumer:
     def _back_off(self, tries: _Tries) -> float:
         return backoff(self._limits.retry_delay, tries.count, ceiling=LONGEST_PAUSE)
 
-    async def _settle(self, tries: _Tries, verdict: Verdict) -> Outcome:
+    async def _settle(self, tries: _Tries, verdict: Verdict) -> AttemptOutcome:
         """Carry out the verdict of an attempt."""
         delivery = tries.delivery
         if isinstance(verdict, Later):
             tries.is_queued = verdict.is_queued
             tries.is_begun = verdict.is_unsure
             if verdict.is_queued and self._windows.of(self._account_of(delivery)).is_at_capacity:
-                return Outcome.RELEASED
+                return AttemptOutcome.RELEASED
             tries.pause = pause_of(verdict, tries.count)
             return await self._wait(tries, verdict.reason, is_usual=verdict.is_usual)
         if isinstance(verdict, Poison):
             return await self._give_up(tries, verdict.reason, deliveries=max(tries.count + 1, delivery.crashes))
         await self.acknowledge([delivery])
-        return Outcome.ENDED
+        return AttemptOutcome.ENDED
 
-    async def _wait(self, tries: _Tries, reason: str, *, is_usual: bool = False) -> Outcome:
+    async def _wait(self, tries: _Tries, reason: str, *, is_usual: bool = False) -> AttemptOutcome:
         delivery = tries.delivery
         self._on_result("waiting")
         if tries.count == 0 and not is_usual:
@@ -299,23 +299,25 @@ class StreamConsumer:
             log("event.waiting", level="warning", **where, reason=reason)
             with contextlib.suppress(RedisError, OSError):
                 await self._pending.reset_count(delivery)
-        return Outcome.RETRY
+        return AttemptOutcome.RETRY
 
-    async def _fail(self, tries: _Tries, error: BaseException) -> Outcome:
+    async def _fail(self, tries: _Tries, error: BaseException) -> AttemptOutcome:
         """Count a failure; beyond `max_deliveries` the entry is given up."""
         delivery = tries.delivery
         self._on_result("failed")
         try:
             count = await self._pending.count_failure(delivery)
             if count is None:
-                return Outcome.ENDED
+                return AttemptOutcome.ENDED
             log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=describe(error))
             if count <= self._limits.max_deliveries:
-                return Outcome.RETRY
+                return AttemptOutcome.RETRY
             return await self._give_up(tries, reason_of(error), deliveries=count - 1, shown=describe(error))
         except (RedisError, OSError):
-            return Outcome.RETRY
+            return AttemptOutcome.RETRY
 
-    async def _give_up(self, tries: _Tries, reason: str, *, deliveries: int, shown: str | None = None) -> Outcome:
+    async def _give_up(
+        self, tries: _Tries, reason: str, *, deliveries: int, shown: str | None = None
+    ) -> AttemptOutcome:
         is_over = await self._pending.give_up(tries.delivery, reason, deliveries=deliveries, shown=shown)
-        return Outcome.ENDED if is_over else Outcome.RETRY
+        return AttemptOutcome.ENDED if is_over else AttemptOutcome.RETRY
