@@ -20,6 +20,7 @@ from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from handlers.effects import Effect
+    from handlers.handler import Reaction
     from router.core.entries import Entry
 
 #: The results of entries that assigned nobody.
@@ -37,6 +38,11 @@ class HumanAgents:
         self._assignments = assignments
         self._joiners = joiners
         self._sweeper = sweeper
+
+    @property
+    def reactions(self) -> dict[str, Reaction]:
+        """The reactions by type of entry."""
+        return {JoinedData.type: self.on_joined, LeftData.type: self.on_left, ClosedData.type: self.on_closed}
 
     async def on_joined(self, entry: Entry, _: Effect) -> HandlerResult:
         """Assign a person and let them join, or leave the conversation waiting."""
@@ -88,7 +94,4 @@ def make_human_agent(ports: Ports) -> Handler:
     joiners = Joiners(ports.apis, ports.store)
     sweeper = Sweeper(assignments=assignments, joiners=joiners)
     agents = HumanAgents(assignments=assignments, joiners=joiners, sweeper=sweeper)
-    return Handler(
-        {JoinedData.type: agents.on_joined, LeftData.type: agents.on_left, ClosedData.type: agents.on_closed},
-        background=sweeper.run,
-    )
+    return Handler(agents.reactions, background=sweeper.run)

@@ -30,7 +30,6 @@ from router.core.entries import (
     EntryCommunication,
     EntryConversation,
     JoinedData,
-    LeftData,
     show_participant,
 )
 from router.core.errors import AuthenticationError
@@ -52,7 +51,7 @@ NOW = time.time_ns() // 1000
 HELLO = "Hello, how can we help?"
 #: People of the roster, each with capacity for one conversation, and their participants.
 DANA, ELI = Agent("dana", "Dana", 1), Agent("eli", "Eli", 1)
-DANA_JOINED, ELI_JOINED = [("HUMAN_AGENT", "dana", "Dana")], [("HUMAN_AGENT", "eli", "Eli")]
+DANA_JOINED = [("HUMAN_AGENT", "dana", "Dana")]
 
 _numbers = itertools.count(1)
 
@@ -227,13 +226,8 @@ class HumanAgentProcess:
         )
         joiners = joiners or harness.joiners
         self.sweeper = Sweeper(assignments=assignments, joiners=joiners)
-        agents_ = HumanAgents(assignments=assignments, joiners=joiners, sweeper=self.sweeper)
-        reactions = {
-            JoinedData.type: agents_.on_joined,
-            LeftData.type: agents_.on_left,
-            ClosedData.type: agents_.on_closed,
-        }
-        self.consumption = Consumption("human_agent", Handler(reactions), harness.effects("human-agent"))
+        handler = Handler(HumanAgents(assignments=assignments, joiners=joiners, sweeper=self.sweeper).reactions)
+        self.consumption = Consumption("human_agent", handler, harness.effects("human-agent"))
 
     async def handle(self, *entries: Entry) -> None:
         """Handle entries, which must all be done."""

@@ -59,7 +59,7 @@ class Side:
         joiners = Joiners(apis, self.harness.store)
         given = {"apis": apis, "joiners": joiners, "reply": make_greeting(HELLO), "settle": 0.0}
         agent = AiAgent(**(given | options))
-        return Consumption("ai_agent", Handler({JoinedData.type: agent.on_joined}), self.harness.effects())
+        return Consumption("ai_agent", Handler(agent.reactions), self.harness.effects())
 
     def entry(self) -> Any:
         recipient = EntryAddress(channel="SMS", address=OURS)
