@@ -1,6 +1,6 @@
 """Fuzzing of everything that reads bytes from outside.
 
-`properties` says what holds for any bytes, `targets` is the one table of what is fuzzed, with samples to start from.
-Two programs walk the table: the test suite for a moment (hypothesis, test_targets.py), and `make fuzz` for as long as
-is asked for, guided by coverage (atheris, __main__.py).
+`properties` states what holds for any bytes; `targets` is the table of fuzzed parsers, with seeds. Two programs run the
+table: the test suite for a short time (hypothesis, test_targets.py), and `make fuzz` for as long as requested, guided
+by coverage (atheris, __main__.py).
 """

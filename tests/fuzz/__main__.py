@@ -1,9 +1,9 @@
-"""`make fuzz [SECONDS=n] [ARGS='TARGET ...']`: walks the table of targets, guided by coverage, and says what was done.
+"""`make fuzz [SECONDS=n] [ARGS='TARGET ...']`: runs the table of targets, guided by coverage, and prints a report.
 
-Each target runs in a process of its own (libFuzzer, by atheris, which instruments router and handlers as they are
-imported), begins with the seeds and with what earlier runs have found worth keeping in .state/fuzz, and ends after so
-many seconds. What fails is kept there as a file: `python -m tests.fuzz TARGET --replay FILE` shows it again. Ends with
-status 1 if anything failed.
+Each target runs in its own process (libFuzzer by way of atheris, which instruments router and handlers as they are
+imported). It starts from its seeds and from the corpus of earlier runs in .state/fuzz, and ends after the given number
+of seconds. A failing input is kept there as a file; `python -m tests.fuzz TARGET --replay FILE` runs it again. The exit
+status is 1 if a target failed.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from hashlib import sha256
 from pathlib import Path
 
 CORPUS = Path(".state/fuzz")
-#: Bytes of an input, seconds and megabytes that one may take.
+#: Limits of one input: bytes, seconds and megabytes.
 MAX_LENGTH, MAX_SECONDS, MAX_MEGABYTES = 16_384, 10, 2048
 _DONE = re.compile(r"^#(\d+)\s+DONE\s+cov: (\d+) ft: (\d+) corp: (\d+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one target."""
+    """The result of one target."""
 
     name: str
     executions: int
@@ -41,30 +41,30 @@ class Report:
 
 
 def fuzz(name: str, seconds: int) -> Report:
-    """Run one target in a process of its own."""
+    """Run one target in its own process."""
     corpus = CORPUS / name
     corpus.mkdir(parents=True, exist_ok=True)
     limits = [f"-max_total_time={seconds}", f"-max_len={MAX_LENGTH}", f"-timeout={MAX_SECONDS}"]
     limits += [f"-rss_limit_mb={MAX_MEGABYTES}", f"-artifact_prefix={CORPUS}/{name}-"]
     command = [sys.executable, "-m", "tests.fuzz", name, "--one", "--", *limits, str(corpus)]
     ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    said = ended.stdout + ended.stderr
-    found = _DONE.search(said)
+    output = ended.stdout + ended.stderr
+    found = _DONE.search(output)
     executions, edges, features, inputs = map(int, found.groups()) if found else (0, 0, 0, 0)
-    failure = "" if found and ended.returncode == 0 else _failure(said)
+    failure = "" if found and ended.returncode == 0 else _failure(output)
     return Report(name, executions, edges, features, inputs, failure)
 
 
-def _failure(said: str) -> str:
-    """Return the last words of the failure, and where its input is kept."""
-    (CORPUS / "last-failure.log").write_text(said, encoding="utf-8")
-    raised = [line for line in said.splitlines() if re.match(r"\w+(\.\w+)*(Error|Exception|Interrupt)\b", line)]
-    kept = re.search(r"Test unit written to (\S+)", said)
+def _failure(output: str) -> str:
+    """Return the error of a failure, and where its input is kept."""
+    (CORPUS / "last-failure.log").write_text(output, encoding="utf-8")
+    raised = [line for line in output.splitlines() if re.match(r"\w+(\.\w+)*(Error|Exception|Interrupt)\b", line)]
+    kept = re.search(r"Test unit written to (\S+)", output)
     return f"FAILED: {(raised or ['see last-failure.log'])[-1]} ({kept.group(1) if kept else 'no input kept'})"
 
 
 def run_one(name: str, arguments: list[str]) -> None:
-    """Fuzz in this process; does not return."""
+    """Fuzz one target in this process; does not return."""
     import atheris
 
     with atheris.instrument_imports(include=["router", "handlers"]):
@@ -83,15 +83,15 @@ def _say(line: object) -> None:
 def make_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("targets", nargs="*", metavar="TARGET", help="those to run; without any all of them")
-    parser.add_argument("--seconds", type=int, default=60, help="for each target (60)")
-    parser.add_argument("--replay", type=Path, metavar="FILE", help="run a target on one input, without atheris")
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help="the targets to run (all)")
+    parser.add_argument("--seconds", type=int, default=60, help="duration of each target (60)")
+    parser.add_argument("--replay", type=Path, metavar="FILE", help="run one target on this input, without atheris")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit status."""
+    """Run the command; return its exit status."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     chosen = make_parser().parse_args(arguments[:end])
     if chosen.one:
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
 
     unknown = set(chosen.targets) - set(TARGETS)
     if unknown:
-        _say(f"no such target: {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
+        _say(f"no such target: {', '.join(sorted(unknown))}; targets are {', '.join(TARGETS)}")
         return 2
     if chosen.replay:
         TARGETS[chosen.targets[0]].check(chosen.replay.read_bytes())

@@ -1,6 +1,6 @@
-"""What holds for any bytes, parser by parser: only the declared errors, nothing that Redis or a log could not take.
+"""The properties of each parser for any bytes: only declared errors, and results that Redis and logs can store.
 
-Each function takes bytes and returns, or raises: whatever it raises is a finding. They need no test framework.
+Each function takes bytes and returns, or raises, which is a finding. The functions need no test framework.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ BOUNDARY = b"xYzZY"
 _KEYS = Keys()
 _VERIFIER = Verifier((b"https://h",), ("0" * 32,), {"key": "secret"})
 _ACCOUNTS = Accounts([Account(ACCOUNT, ("0" * 32,))])
-#: Digits of which so many in a row are somebody's number.
-_TELLING = 8
+#: Consecutive digits that reveal a number.
+_REVEALING = 8
 
 
 def _text(data: bytes) -> str:
@@ -68,13 +68,13 @@ def _text(data: bytes) -> str:
 
 
 def _check_written(*texts: str | None) -> None:
-    """What goes on to Redis, JSON or a header can be written."""
+    """Texts for Redis, JSON or a header can be encoded."""
     for text in texts:
         (text or "").encode()
 
 
 def _check_identity(identity: Identity) -> None:
-    """Its names can be keys: of one slot, and of bounded length."""
+    """The names of an identity can be keys: in one hash slot, and of bounded length."""
     _check_written(identity.account_id, identity.key, identity.subject, *identity.aliases)
     for key in (_KEYS.seen(0, identity.key), _KEYS.route(identity.account_id, identity.subject)):
         assert len(key) <= MAX_KEY
@@ -82,7 +82,7 @@ def _check_identity(identity: Identity) -> None:
 
 
 def source(name: SourceName, data: bytes) -> None:
-    """A source takes its own word: what is split off can be normalized, or is refused by a declared error."""
+    """Every piece of a webhook can be normalized, or is refused with a declared error."""
     read = NO_FORM
     with suppress(UnreadableError):
         read = parse_form(data)
@@ -90,7 +90,7 @@ def source(name: SourceName, data: bytes) -> None:
     with suppress(UnreadableError):
         pieces = row.split(Webhook(data, read, None), ACCOUNT)
         again = row.split(Webhook(data, read, None), ACCOUNT)
-        assert pieces == again, "the same bytes are the same event"
+        assert pieces == again, "the same bytes must be the same events"
         for piece in pieces:
             _check_identity(piece.identity)
             settle(name, piece.body)
@@ -98,14 +98,14 @@ def source(name: SourceName, data: bytes) -> None:
 
 
 def settle(name: str, body: bytes) -> None:
-    """A durable entry becomes an event or a declared error, never anything else."""
+    """An inbound entry becomes an event or a declared error."""
     with suppress(UnreadableError, UnusableError):
         event = normalize(InboundEntry("1-0", name, ACCOUNT, "k", "s", 0, body))
         _check_written(event.account_id, event.cause.event_type, event.cause.resource_id)
 
 
 def form(data: bytes) -> None:
-    """A form has a bounded number of parameters, all of them bytes; as text or not at all."""
+    """A form has a bounded number of parameters, which can be decoded or are refused."""
     with suppress(UnreadableError):
         read = parse_form(data)
         assert len(read) <= MAX_PARAMETERS
@@ -114,9 +114,9 @@ def form(data: bytes) -> None:
 
 
 def mail(data: bytes) -> None:
-    """A mail is the same however it is cut into chunks, bounded, and can be written and read again."""
+    """A mail is the same in chunks of any size, has bounds, and can be read from its JSON."""
     whole, chopped = _read_mail(data, len(data) or 1), _read_mail(data, 7)
-    assert whole == chopped, "chunks change what is read"
+    assert whole == chopped, "the chunks change the result"
     if isinstance(whole, str):
         return
     assert 0 < len(whole) <= MAX_RECIPIENTS
@@ -138,7 +138,7 @@ def _read_mail(data: bytes, step: int) -> tuple[ReceivedMail, ...] | str:
 
 
 def raw_mail(data: bytes) -> None:
-    """A raw mail never fails, and is the same however it is cut."""
+    """A raw mail is read without errors, and is the same in chunks of any size."""
     found = []
     for step in (len(data) or 1, 5):
         reader = RawMailReader(1000)
@@ -148,11 +148,11 @@ def raw_mail(data: bytes) -> None:
         leaves = [leaf for leaf in (reader.text, reader.html, *reader.parts) if leaf is not None]
         _check_written(*(leaf.filename for leaf in leaves), *(leaf.content_type for leaf in leaves))
         found.append((reader.headers.items(), [(leaf.content_type, leaf.size, leaf.content()) for leaf in leaves]))
-    assert found[0] == found[1], "chunks change what is read"
+    assert found[0] == found[1], "the chunks change the result"
 
 
 def multipart(data: bytes) -> None:
-    """Any content type and body are read or refused by a declared error."""
+    """Any content type and body are read or refused with a declared error."""
     head, _, body = data.partition(b"\n")
     with suppress(UnreadableError, WrongTypeError):
         assert boundary_of(_text(head))
@@ -163,7 +163,7 @@ def multipart(data: bytes) -> None:
 
 
 def mail_text(data: bytes) -> None:
-    """Text from strangers is read somehow, and can be written again."""
+    """Any text of a mail is read, and the result can be encoded."""
     head, _, rest = data.partition(b"\n")
     for is_cut in (False, True):
         _check_written(decode(rest, _text(head), is_cut=is_cut).text)
@@ -172,44 +172,44 @@ def mail_text(data: bytes) -> None:
 
 
 def signature(data: bytes) -> None:
-    """Nothing that was not signed with our secrets is right, whatever it looks like."""
+    """No bytes without our secrets have a valid signature."""
     path, _, rest = data.partition(b"\n")
     header, _, body = rest.partition(b"\n")
     for settings in (None, _text(header)):
         with suppress(SignatureError):
             _VERIFIER.verify_json(path, body, _text(header), settings)
-            raise AssertionError("junk is no signature")
+            raise AssertionError("junk must not be a valid signature")
         with suppress(SignatureError, UnreadableError):
             _VERIFIER.verify_form(path, parse_form(body), _text(header), settings)
-            raise AssertionError("junk is no signature")
+            raise AssertionError("junk must not be a valid signature")
 
 
 def proof_of_mail(data: bytes) -> None:
-    """Nor is any header a mail's signature or somebody's password."""
+    """No header without our secrets is a valid signature of a mail or a password."""
     head, _, rest = data.partition(b"\n")
     with suppress(SignatureError):
         running = MailVerifier([], max_age=None).begin(_text(head), _text(rest), now=0.0)
         running.update(rest)
         running.finish()
-        raise AssertionError("junk is no signature")
+        raise AssertionError("junk must not be a valid signature")
     with suppress(SignatureError):
         BasicVerifier(("user:a long password",)).verify(_text(data))
-        raise AssertionError("junk is no password")
+        raise AssertionError("junk must not be a valid password")
 
 
 def explanation(data: bytes) -> None:
-    """Explaining why a webhook was refused never fails, and never says that junk is right."""
+    """Explaining a refusal never fails, and never calls junk valid."""
     path, _, rest = data.partition(b"\n")
     header, _, body = rest.partition(b"\n")
     for is_form in (True, False):
         headers = {"x-twilio-signature": _text(header), "x-twilio-webhooks-signature-settings": "key=key"}
-        told = explain(SignedRequest(path, headers, body, is_form), "https://h", _ACCOUNTS)
-        assert not told.is_right
-        assert all(redaction.plain(line).isprintable() for line in told.lines)  # as the command shows them
+        result = explain(SignedRequest(path, headers, body, is_form), "https://h", _ACCOUNTS)
+        assert not result.is_right
+        assert all(redaction.plain(line).isprintable() for line in result.lines)  # as the command shows them
 
 
 def address(data: bytes) -> None:
-    """Any text is an address; its canonical form is stable, and masked nobody's number is seen."""
+    """Any text is an address; its canonical form is stable, and its masked form reveals no number."""
     text = data.decode("utf-8", "replace")
     parsed = parse_address(text)
     for channel in (*Channel, parsed.channel):
@@ -219,11 +219,11 @@ def address(data: bytes) -> None:
     run = 0
     for character in shown.rpartition("@")[2] if "@" in text else shown:
         run = run + 1 if character.isdigit() else 0
-        assert run < _TELLING, "a number is shown"
+        assert run < _REVEALING, "a number is revealed"
 
 
 def request_text(data: bytes) -> None:
-    """A pasted request is one, or a ValueError; what is shown of its body is printable."""
+    """A pasted text is a request or a ValueError; what is shown of its body is printable."""
     with suppress(ValueError):
         request = parse_request(data)
         kind = request.headers.get("content-type", "")
@@ -232,7 +232,7 @@ def request_text(data: bytes) -> None:
 
 
 def redacted(data: bytes) -> None:
-    """Any bytes can be shown to an operator under any content type."""
+    """Any bytes can be shown to an operator, with any content type."""
     for kind in ("application/x-www-form-urlencoded", "application/json", "text/plain"):
         for line in redaction.masked_body(kind, data):
             assert line.isprintable()
@@ -240,7 +240,7 @@ def redacted(data: bytes) -> None:
 
 
 def quarantined(data: bytes) -> None:
-    """An entry of the quarantine is shown as far as it can be read, and goes back as it was."""
+    """An entry of the quarantine is read as far as possible, and its body is unchanged."""
     names = (b"source", b"reason", b"detail", b"status", b"received_at", b"method", b"path", b"headers", b"body")
     refused = quarantine.from_fields(dict(zip(names, data.split(b"\n"), strict=False)) | {b"is_whole": b"1"})
     fields = {name.encode(): value for name, value in refused.to_fields().items()}
@@ -249,7 +249,7 @@ def quarantined(data: bytes) -> None:
 
 
 def published(data: bytes) -> None:
-    """A consumer reads an entry, or refuses it by a ValidationError; finding its subject never fails."""
+    """A consumer reads an entry or raises ValidationError; finding its subject never fails."""
     delivery = Delivery(StreamRef(0, "s"), "1-0", {b"event": data})
     subject_of(delivery)
     with suppress(LookupError, ValueError, TypeError):
@@ -260,7 +260,7 @@ def published(data: bytes) -> None:
 
 
 def inbound(data: bytes) -> None:
-    """An inbound entry of any fields is read, and is an event or a declared error."""
+    """An inbound entry with any fields becomes an event or a declared error."""
     names = (b"source", b"account", b"key", b"subject", b"received_at", b"body")
     fields = dict(zip(names, data.split(b"\n", len(names) - 1), strict=False))
     entry = read_inbound(Delivery(StreamRef(0, "s"), "1-0", fields))
@@ -269,14 +269,14 @@ def inbound(data: bytes) -> None:
 
 
 def ledger(data: bytes) -> None:
-    """A marker in a conversation's ledger is read, or refused by a ValidationError."""
+    """A marker of a ledger is read or raises ValidationError."""
     with suppress(ValidationError):
         found = Ledger("router", ACCOUNT, "c", {"p:x": data.decode("utf-8", "replace")}).marker("x")
         assert found is None or found.model_dump_json()
 
 
 def answer(data: bytes) -> None:
-    """Whatever the API or something in between answers is a resource, or a declared error that can be logged."""
+    """Any response of the API is a resource, or a declared error that can be logged."""
     status, body = (data[0] * 2 if data else 200), data[1:]
     raw = RawAnswer("GET /x", status, {"Retry-After": _text(body), "Date": _text(body)}, body)
     _check_written(str(to_error(raw, now=0.0)))
@@ -290,7 +290,7 @@ def answer(data: bytes) -> None:
 
 
 def settings_file(data: bytes) -> None:
-    """An operator's file is right, or all that is wrong with it is said in a SettingsError."""
+    """An operator's file is valid, or a SettingsError lists its problems."""
     text = data.decode("utf-8", "replace")
     for read in (read_policy, read_accounts):
         with suppress(SettingsError):
@@ -300,7 +300,7 @@ def settings_file(data: bytes) -> None:
 
 
 def redis_url(data: bytes) -> None:
-    """An operator's URL names servers that can be called, or a ValueError says that it does not."""
+    """An operator's URL names valid servers, or is a ValueError."""
     try:
         url = parse_redis_url(data.decode("utf-8", "replace"))
     except ValueError:
@@ -310,12 +310,12 @@ def redis_url(data: bytes) -> None:
 
 
 def template(data: bytes) -> None:
-    """A TwiML template is right or refused; what a right one answers is bytes, whoever calls."""
+    """A TwiML template is valid or refused; a valid one gives bytes for any caller."""
     with suppress(SettingsError):
         read_templates({f"{name}.xml": data for name in NAMES}, {}).answer(None, {"from": _text(data)})
 
 
 def moment(data: bytes) -> None:
-    """A time is one or none, and never a failure."""
+    """Any text is a time or None."""
     found = to_microseconds(data.decode("utf-8", "replace"))
     assert found is None or isinstance(found, int)

@@ -1,4 +1,4 @@
-"""The table of fuzz targets: what is fuzzed, and the samples that mutation begins with."""
+"""The table of fuzz targets: the fuzzed parsers, and the seeds that mutation starts from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Target:
-    """One parser: `check` raises whatever is a finding; `seeds` are bytes that get far into it."""
+    """One parser: an exception of `check` is a finding; `seeds` are bytes that reach most of its code."""
 
     name: str
     check: Callable[[bytes], None]
@@ -113,7 +113,7 @@ TARGETS: dict[str, Target] = {
     )
 }
 
-#: Words that parsers stumble over.
+#: Inputs that parsers often fail on.
 NASTY = (
     b"",
     b"\0",
@@ -149,7 +149,7 @@ NASTY = (
 
 @st.composite
 def mutated(draw: st.DrawFn, target: Target) -> bytes:
-    """Return a seed of the target with a few of its bytes taken out, doubled, or replaced by something nasty."""
+    """Return a seed of the target with some of its bytes removed, doubled or replaced."""
     data = draw(st.sampled_from(target.seeds))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -160,12 +160,12 @@ def mutated(draw: st.DrawFn, target: Target) -> bytes:
 
 
 def any_bytes(target: Target) -> st.SearchStrategy[bytes]:
-    """Return bytes for a target: most of them nearly right, some of them anything."""
+    """Return bytes for a target: mostly mutated seeds, sometimes any bytes."""
     return mutated(target) | st.binary(max_size=300)
 
 
-def spoilt(target: Target, chance: random.Random) -> bytes:
-    """Return a seed of the target with something nasty in it; for tests that need many at once."""
+def mutate_once(target: Target, chance: random.Random) -> bytes:
+    """Return a mutated seed of the target, for tests that need many at once."""
     data = chance.choice(target.seeds)
     start = chance.randrange(len(data) + 1)
     return data[:start] + chance.choice(NASTY) + data[start + chance.choice((0, 0, 1, 10)) :]

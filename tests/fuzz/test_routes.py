@@ -1,4 +1,4 @@
-"""The receiver's routes under any bytes, over a real socket: each has an answer of the contract, and it goes on."""
+"""The receiver's routes with any bytes, over a real socket: responses of the contract, and no crash."""
 
 import re
 import socket
@@ -22,58 +22,58 @@ from tests.support.raw_http import framed
 
 pytestmark = pytest.mark.processes
 
-#: What a body may be: nothing, TwiML of ours, `{}` of a classic pre-action, or what operators ask for.
+#: Possible bodies of responses: empty, our TwiML, `{}` for a classic pre-action, or an operator's page.
 BODIES = re.compile(
     rb"|<\?xml version=\"1\.0\" encoding=\"UTF-8\"\?><Response.*>|\{\}|\{\"status\".*\}|# HELP .*", re.DOTALL
 )
 USUAL = settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
-#: Seconds after which an answer is no answer.
+#: Seconds to wait for a response.
 LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory, redis_url):
-    """One receiver for all that is thrown at it; it must end cleanly afterwards."""
-    private = (TOKEN,)  # junk may put a number where a SID belongs, and that is shown
+def receiver(tmp_path_factory, redis_url):
+    """One receiver for all tests; it must end cleanly afterwards."""
+    private = (TOKEN,)  # not the number: junk may put it where a SID belongs, which logs show
     with attacked(tmp_path_factory.mktemp("fuzzed"), redis_url, private=private) as running:
         yield running
 
 
-def throw(port, data):
-    """Send bytes, hang up our side, and return all that comes back; raises TimeoutError if it never ends."""
+def exchange(port, data):
+    """Send bytes, end the sending side, and return all that is received; raises TimeoutError if it never ends."""
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
-        came = b""
+        received = b""
         try:
             connection.sendall(data)
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
-                came += chunk
+                received += chunk
         except ConnectionError:
-            pass  # it has hung up before it had read all
-        return came
+            pass  # the receiver closed the connection before it had read everything
+        return received
 
 
 def ask(port, data):
-    """Send one whole request and return status and body of its answer."""
+    """Send one complete request and return status and body of its response."""
     with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
         connection.sendall(data)
-        came = b""
-        while b"\r\n\r\n" not in came:
-            came += connection.recv(65536) or pytest.fail("no answer")
-        head, _, body = came.partition(b"\r\n\r\n")
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(65536) or pytest.fail("no response")
+        head, _, body = received.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
         while length and len(body) < int(length[1]):
-            body += connection.recv(65536) or pytest.fail("half an answer")
+            body += connection.recv(65536) or pytest.fail("an incomplete response")
         return int(head.split(b" ", 2)[1]), body
 
 
 def is_ready(port):
-    """Tell whether a webhook could be made durable."""
+    """Tell whether the receiver is ready for webhooks."""
     return ask(port, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")[0] == 200
 
 
 def request_of(name):
-    """An honest request of a source as bytes."""
+    """Return the bytes of a valid request of a source."""
     request = signed(SAMPLES[name]())
     return framed(request.path.encode(), request.body, request.headers(), f"Content-Length: {len(request.body)}")
 
@@ -83,13 +83,13 @@ REQUESTS = Target("requests", is_ready, tuple(request_of(name) for name in SAMPL
 
 @USUAL
 @given(data=any_bytes(REQUESTS))
-def test_any_bytes_on_the_wire(door, redis, data):
-    """Whatever is sent, what comes back are answers of the contract, or the end of the connection."""
-    came = throw(door.port, data)
-    for status in re.findall(rb"(?:\A|\r\n\r\n)HTTP/\d\.\d (\d{3}) ", came):
+def test_any_bytes_on_the_wire(receiver, redis, data):
+    """For any bytes the receiver sends responses of the contract, or closes the connection."""
+    received = exchange(receiver.port, data)
+    for status in re.findall(rb"(?:\A|\r\n\r\n)HTTP/\d\.\d (\d{3}) ", received):
         assert int(status) in CONTRACT | {100}
-    assert not came or came.startswith(b"HTTP/")  # 0.9 where the request line names no version
-    assert is_ready(door.port)
+    assert not received or received.startswith(b"HTTP/")  # 0.9 if the request line names no version
+    assert is_ready(receiver.port)
 
 
 METHODS = st.sampled_from(["GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "PROPFIND", "A" * 30])
@@ -112,20 +112,20 @@ FRAMING = {"content-length", "transfer-encoding", "host", "connection", "upgrade
     headers=HEADERS,
     body=st.binary(max_size=400),
 )
-def test_any_request_that_is_well_formed(door, redis, method, path, query, kind, headers, body):
-    """Any method, path, query, headers, type and body: a status of the contract, and no word that was sent."""
+def test_any_request_that_is_well_formed(receiver, redis, method, path, query, kind, headers, body):
+    """Any method, path, query, headers, type and body get a status of the contract, and a body without their text."""
     named = "".join(f"{name}: {value}\r\n" for name, value in (headers | {"Content-Type": kind}).items())
     head = f"{method} {path}{query.replace('#', '')} HTTP/1.1\r\nHost: x\r\n{named}Content-Length: {len(body)}\r\n\r\n"
     if method == "HEAD":
-        assert throw(door.port, head.encode() + body) is not None
+        assert exchange(receiver.port, head.encode() + body) is not None
         return
-    status, answer = ask(door.port, head.encode() + body)
+    status, answer = ask(receiver.port, head.encode() + body)
     assert status in CONTRACT
     assert BODIES.fullmatch(answer)
 
 
 def sign_junk(name, body):
-    """Return any bytes as a source would send and sign them; a form that has no parameters to be signed is not."""
+    """Return any bytes as a signed request of a source; a form without readable parameters is not signed."""
     webhook = replace(SAMPLES[name](), body=body)
     if name == SourceName.EMAIL:
         return signed(replace(webhook, content_type="multipart/form-data; boundary=xYzZY"))
@@ -140,17 +140,17 @@ def sign_junk(name, body):
 @pytest.mark.parametrize("name", SAMPLES)
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_signed_junk(door, redis, name, data):
-    """What is signed and cannot be read is 400, or another account's, never 500; what is taken is answered as ever."""
+def test_signed_junk(receiver, redis, name, data):
+    """A signed request that is unreadable or of another account gets 400 or 403, any other one 200, none 500."""
     target = TARGETS["mail" if name == SourceName.EMAIL else name.value]
     request = sign_junk(name, data.draw(any_bytes(target)))
     whole = framed(request.path.encode(), request.body, request.headers(), f"Content-Length: {len(request.body)}")
-    status, answer = ask(door.port, whole)
+    status, answer = ask(receiver.port, whole)
     assert status in {200, 400, 403}
     assert BODIES.fullmatch(answer)
 
 
-def test_it_is_still_well(door, redis):
-    """After all of it the process that was started is the one that answers, and nothing of it was an error."""
-    assert is_ready(door.port)
-    assert not [line for line in door.lines if line["level"] == "error" or line.get("status") == 500]
+def test_receiver_is_still_ready(receiver, redis):
+    """After all tests the same process answers, and it logged no error."""
+    assert is_ready(receiver.port)
+    assert not [line for line in receiver.lines if line["level"] == "error" or line.get("status") == 500]

@@ -1,4 +1,4 @@
-"""Every parser of the table, for a moment: any bytes end in a value or in a declared error."""
+"""Every target, for a short time: any bytes give a value or a declared error."""
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +8,7 @@ from router.inbound.sources import SOURCES
 from tests.fuzz.targets import NASTY, TARGETS, any_bytes
 from tests.support.source import modules
 
-#: Functions that read bytes or text from outside, by how they are named.
+#: The beginnings of the names of functions that read bytes or text from outside.
 READERS = ("read_", "parse_", "from_fields", "identify", "normalize", "split", "decode", "html_to_text", "verify")
 
 
@@ -16,13 +16,13 @@ READERS = ("read_", "parse_", "from_fields", "identify", "normalize", "split", "
 @settings(max_examples=40)
 @given(data=st.data())
 def test_any_bytes(name, data):
-    """Nothing is raised but what is declared, and what comes out can be written."""
+    """Any bytes raise only declared errors, and every result can be written."""
     TARGETS[name].check(data.draw(any_bytes(TARGETS[name])))
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_seeds_and_nasty_words(name):
-    """What mutation begins with passes, and so does each nasty word alone, in front and behind."""
+def test_seeds_with_nasty_bytes(name):
+    """Every seed passes, with each of the nasty inputs before and after it."""
     target = TARGETS[name]
     for seed in (*target.seeds, b""):
         for nasty in NASTY:
@@ -31,20 +31,21 @@ def test_seeds_and_nasty_words(name):
 
 
 def test_every_source_is_a_target():
-    """A source of the table cannot be forgotten here; mails are read as a stream, under a name of their own."""
+    """Every source is a target; the target of mails, which are read as a stream, is `mail`."""
     assert {name.value for name in SOURCES} - {"email"} <= set(TARGETS)
     assert "mail" in TARGETS
 
 
 def test_every_module_that_reads_from_outside_is_fuzzed():
-    """A parser that nobody fuzzes is seen here: each is reached from the properties, or named with its reason."""
+    """Every module with a parser is reached from the properties, or is listed with a reason."""
     elsewhere = {
-        "router.core.accounts": "splits the operator's own variables",
-        "router.core.ledger.marker": "reads what the ledger has written",
-        "router.core.ids": "makes ids, and reads what the API says, which the answers bring",
-        "router.core.classic.members": "decides on resources that the answers have read",
-        "router.settings.toml_lines": "numbers the lines of the files that are fuzzed",
-        "router.core.voice.twiml": "reads the templates that are fuzzed",
+        "router.core.accounts": "splits settings of the operator",
+        "router.core.ledger.marker": "reads what the ledger wrote",
+        "router.core.ids": "makes ids, and reads texts of the API, which `answer` fuzzes",
+        "router.core.classic.members": "decides about resources that `answer` fuzzes",
+        "router.settings.toml_lines": "numbers the lines of files that are fuzzed",
+        "router.core.resolution.reconciliation": "requests resources, which `answer` fuzzes",
+        "router.core.voice.twiml": "reads templates that are fuzzed",
     }
     reading = {
         module.name

@@ -10,7 +10,7 @@ from router.core.events import SourceName
 from router.core.signing.form import NO_FORM, parse_form
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
-from tests.fuzz.targets import TARGETS, spoilt
+from tests.fuzz.targets import TARGETS, mutate_once
 from tests.inbound.email.mails import CONTENT_TYPE
 from tests.receiver.samples import SAMPLES
 from tests.support.accounts import ACCOUNT
@@ -41,7 +41,7 @@ async def test_junk_that_is_taken_in_ends(harness, lines, seed):
     for name in SOURCES:
         target = TARGETS["mail" if name == SourceName.EMAIL else name.value]
         for _ in range(25):
-            webhook = replace(SAMPLES[name](), body=spoilt(target, chance))
+            webhook = replace(SAMPLES[name](), body=mutate_once(target, chance))
             if name == SourceName.EMAIL:
                 webhook = replace(webhook, content_type=CONTENT_TYPE)
             if is_let_in(name, webhook):
