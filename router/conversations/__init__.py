@@ -4,9 +4,9 @@ It imports aiohttp and the pure core. The worker, the handlers and the commands 
 does, it raises only the ApiError family of core.errors.
 """
 
-from router.conversations.answers import ApiResponse
 from router.conversations.bodies import UNSET
 from router.conversations.limiter import Limiter
+from router.conversations.responses import ApiResponse
 from router.conversations.transport import CallDetails, Transport
 from router.conversations.v1 import ClassicConversations
 from router.conversations.v2 import ConversationsV2

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from router.conversations.answers import ApiResponse, to_model
+from router.conversations.responses import ApiResponse, to_model
 from router.core.errors import ServerError
 from router.core.resources import Communication, Conversation, Participant
 

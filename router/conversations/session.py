@@ -25,7 +25,7 @@ from aiohttp import (
     encode_basic_auth,
 )
 
-from router.conversations.answers import RawAnswer
+from router.conversations.responses import RawResponse
 from router.core.errors import ServerError, TransportError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Session:
             text = text.replace(secret, "***")
         return text
 
-    async def exchange(self, request: Request, limit: float) -> RawAnswer:
+    async def exchange(self, request: Request, limit: float) -> RawResponse:
         """Send a request once and read the response, within `limit` seconds. Raises TransportError without one."""
         sending = _Sending()
         try:
@@ -143,11 +143,11 @@ class Session:
             cause = error
         is_revealing = isinstance(cause, _REVEALING)
         reason = type(cause).__name__ if is_revealing else self.hide(f"{type(cause).__name__} {cause}".strip())
-        text = f"{request.label}: no answer, {reason}"
+        text = f"{request.label}: no response, {reason}"
         raise TransportError(text, is_sent=sending.is_sent) from (None if is_revealing else cause)
 
 
-async def _read(request: Request, response: ClientResponse) -> RawAnswer:
+async def _read(request: Request, response: ClientResponse) -> RawResponse:
     """Read the body up to MAX_BODY; an error's body may be incomplete, because its status alone decides."""
     body = bytearray()
     try:
@@ -160,5 +160,5 @@ async def _read(request: Request, response: ClientResponse) -> RawAnswer:
         if response.status in OK:
             raise
     if len(body) > MAX_BODY and response.status in OK:
-        raise ServerError(f"{request.label}: the answer is over {MAX_BODY} bytes", status=response.status)
-    return RawAnswer(request.label, response.status, response.headers, bytes(body))
+        raise ServerError(f"{request.label}: the response is over {MAX_BODY} bytes", status=response.status)
+    return RawResponse(request.label, response.status, response.headers, bytes(body))

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
-from router.conversations.answers import ApiResponse, RawAnswer, to_answer, to_error
 from router.conversations.limiter import Limiter
+from router.conversations.responses import ApiResponse, RawResponse, to_error, to_response
 from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy
 from router.conversations.session import OK, Request, Session
 from router.conversations.urls import encode_query, fill_path, follow_link, generalize, trim_base
@@ -165,13 +165,13 @@ class Transport:
         now = self._clock()
         call = _Call(started=now, deadline=now + self._deadline)
         try:
-            answer = await self._persist(request, call)
+            response = await self._persist(request, call)
         except BaseException as error:
             status = error.status if isinstance(error, ApiError) else 0
             self._report(request, call, status, type(error).__name__)
             raise
-        self._report(request, call, answer.status, None)
-        return answer
+        self._report(request, call, response.status, None)
+        return response
 
     def _locate(self, path: str, ids: Mapping[str, str] | None, query: Mapping[str, str | Sequence[str]] | None) -> str:
         search = f"?{encode_query(query)}" if query else ""
@@ -210,11 +210,11 @@ class Transport:
             call.attempts += 1
             return self._evaluate(await self._session.exchange(request, limit), started)
 
-    def _evaluate(self, raw: RawAnswer, started: float) -> ApiResponse:
+    def _evaluate(self, raw: RawResponse, started: float) -> ApiResponse:
         """Report a response to the limiter, and return it as a value or raise it as an exception."""
         if raw.status in OK:
             self.limiter.succeed()
-            return to_answer(raw, hide=self._session.hide)
+            return to_response(raw, hide=self._session.hide)
         error = to_error(raw, now=self._wall_clock(), hide=self._session.hide)
         if isinstance(error, RateLimitError):
             self.limiter.throttle(started=started)

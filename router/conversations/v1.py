@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from router.conversations.answers import to_model
 from router.conversations.bodies import to_form
 from router.conversations.paging import Listing
+from router.conversations.responses import to_model
 from router.conversations.v1_errors import classic_errors
 from router.conversations.v1_paging import LOOKUP_PAGE_SIZES, PAGE_SIZES, ItemT, iterate_links
 from router.core.classic.resources import (
@@ -28,7 +28,7 @@ from router.core.classic.resources import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping
 
-    from router.conversations.answers import ApiResponse
+    from router.conversations.responses import ApiResponse
     from router.conversations.transport import Transport
     from router.core.addresses import Address
     from router.core.classic.resources import ClassicChange, NewClassicParticipant
@@ -191,16 +191,18 @@ class ClassicConversations:
     ) -> _ResourceT:
         path, ids = _locate(path, ids, service_sid)
         with classic_errors():
-            answer = await self._transport.request("POST", path, ids=ids, form=form, headers=_webhook_header(webhooks))
-        return to_model(model, answer.data, route=f"POST {path}", status=answer.status)
+            response = await self._transport.request(
+                "POST", path, ids=ids, form=form, headers=_webhook_header(webhooks)
+            )
+        return to_model(model, response.data, route=f"POST {path}", status=response.status)
 
     async def _fetch(
         self, model: type[_ResourceT], path: str, ids: Mapping[str, str], service_sid: str | None
     ) -> _ResourceT:
         path, ids = _locate(path, ids, service_sid)
         with classic_errors():
-            answer = await self._transport.request("GET", path, ids=ids)
-        return to_model(model, answer.data, route=f"GET {path}", status=answer.status)
+            response = await self._transport.request("GET", path, ids=ids)
+        return to_model(model, response.data, route=f"GET {path}", status=response.status)
 
     def _iterate(
         self,

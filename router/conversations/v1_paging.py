@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from router.conversations.answers import to_model
 from router.conversations.paging import Listing, PageGuard, read_page
+from router.conversations.responses import to_model
 from router.core.classic.resources import (
     ClassicConversation,
     ClassicMessage,
@@ -23,7 +23,7 @@ from router.core.errors import ServerError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from router.conversations.answers import ApiResponse
+    from router.conversations.responses import ApiResponse
 
 ItemT = TypeVar("ItemT", ClassicParticipant, ClassicMessage, ClassicConversation, ParticipantConversation)
 

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from router.conversations.answers import to_model
 from router.conversations.bodies import UNSET, Unset, to_conversation, to_conversation_patch, to_message, to_participant
 from router.conversations.paging import ItemT, Listing, iterate
+from router.conversations.responses import to_model
 from router.core.resources import Action, Communication, Configuration, Conversation, Participant, Resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from router.conversations.answers import ApiResponse
+    from router.conversations.responses import ApiResponse
     from router.conversations.transport import Transport
     from router.core.resources import ActionParty, NewParticipant
 
@@ -197,8 +197,8 @@ class ConversationsV2:
         ids: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
     ) -> _ResourceT:
-        answer = await self._transport.request(method, path, ids=ids, body=body)
-        return to_model(model, answer.data, route=f"{method} {path}", status=answer.status)
+        response = await self._transport.request(method, path, ids=ids, body=body)
+        return to_model(model, response.data, route=f"{method} {path}", status=response.status)
 
     def _iterate(
         self,

@@ -99,7 +99,7 @@ async def test_post_on_a_stale_connection(api, transport):
 async def test_connection_refused(connect, time):
     """A refused connection had no effect: even a POST is repeated, and the error says that it was not sent."""
     transport = connect(f"http://127.0.0.1:{unused_port()}")
-    with pytest.raises(TransportError, match="no answer, ClientConnectorError") as caught:
+    with pytest.raises(TransportError, match="no response, ClientConnectorError") as caught:
         await transport.request("POST", PATH, body={})
     assert not caught.value.is_sent
     assert time.slept == [0.25, 0.5, 1.0, 2.0]
@@ -169,7 +169,7 @@ async def test_not_http(connect, raw_server, secrets):
         writer.close()
 
     transport = connect(await raw_server(answer), retries=0)
-    with pytest.raises(TransportError, match="no answer") as caught:
+    with pytest.raises(TransportError, match="no response") as caught:
         await transport.request("GET", PATH)
     assert_no_secret(caught.value, secrets)
 

@@ -15,7 +15,7 @@ from handlers.roster import read_roster
 from router.commands import redaction
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import parse_request
-from router.conversations.answers import RawAnswer, parse_retry_after, to_answer, to_error, to_model
+from router.conversations.responses import RawResponse, parse_retry_after, to_error, to_model, to_response
 from router.core import refused as quarantine
 from router.core.accounts import Account, Accounts
 from router.core.addresses import Channel, canonicalize, mask, parse_address
@@ -278,12 +278,12 @@ def ledger(data: bytes) -> None:
 def answer(data: bytes) -> None:
     """Any response of the API is a resource, or a declared error that can be logged."""
     status, body = (data[0] * 2 if data else 200), data[1:]
-    raw = RawAnswer("GET /x", status, {"Retry-After": _text(body), "Date": _text(body)}, body)
+    raw = RawResponse("GET /x", status, {"Retry-After": _text(body), "Date": _text(body)}, body)
     _check_written(str(to_error(raw, now=0.0)))
     wait = parse_retry_after(_text(body), 0.0)
     assert wait is None or 0 <= wait <= 86_400
     with suppress(ServerError):
-        found = to_answer(RawAnswer("GET /x", 200, {}, body))
+        found = to_response(RawResponse("GET /x", 200, {}, body))
         for model in (Participant, Conversation, Communication):
             with suppress(ServerError):
                 to_model(model, found.data, route="GET /x")

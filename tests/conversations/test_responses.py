@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.conversations.answers import (
+from router.conversations.responses import (
     MAX_ERROR_BODY,
     ApiProblem,
-    RawAnswer,
+    RawResponse,
     parse_problem,
     parse_retry_after,
-    to_answer,
     to_error,
     to_model,
+    to_response,
 )
 from router.core.errors import (
     AuthenticationError,
@@ -47,7 +47,7 @@ SHAPE_C = {
 
 def answer(status, data=None, headers=None, raw=None):
     body = raw if raw is not None else orjson.dumps(data)
-    return RawAnswer("POST /v2/Conversations", status, headers or {}, body)
+    return RawResponse("POST /v2/Conversations", status, headers or {}, body)
 
 
 def error(status, data=None, headers=None, raw=None):
@@ -212,7 +212,7 @@ def test_retry_after_by_the_servers_clock():
 def test_unreadable_success(raw):
     """A 2xx without a JSON object is a ServerError."""
     with pytest.raises(ServerError, match="HTTP 201 with") as caught:
-        to_answer(answer(201, raw=raw))
+        to_response(answer(201, raw=raw))
     assert caught.value.status == 201
 
 

@@ -65,7 +65,7 @@ class ApiResponse:
 
 
 @dataclass(frozen=True, slots=True)
-class RawAnswer:
+class RawResponse:
     """Any response as read; `route` is "METHOD /path/{template}", the only part of the request that errors name."""
 
     route: str
@@ -109,24 +109,24 @@ def _to_code(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def to_error(answer: RawAnswer, *, now: float, hide: Callable[[str], str] = str) -> ApiError:
+def to_error(raw: RawResponse, *, now: float, hide: Callable[[str], str] = str) -> ApiError:
     """Return the exception for a response other than 2xx; `now` is wall clock seconds, `hide` removes credentials.
 
     A status that the API does not have (a redirect by something in between) is a ServerError: not the event's fault.
     """
-    problem = parse_problem(answer.body)
-    default = RequestError if answer.status in _CLIENT_ERRORS else ServerError
-    error_class = _CLASSES.get(answer.status, default)
+    problem = parse_problem(raw.body)
+    default = RequestError if raw.status in _CLIENT_ERRORS else ServerError
+    error_class = _CLASSES.get(raw.status, default)
     code = "" if problem.code is None else f" (code {problem.code})"
     reason = _PERSONAL.sub(_mask, problem.message[: 2 * _MAX_MESSAGE])[:_MAX_MESSAGE]
     text = hide(reason) or "no reason given"
     return error_class(
-        f"{answer.route}: HTTP {answer.status}, {text}{code}",
-        status=answer.status,
+        f"{raw.route}: HTTP {raw.status}, {text}{code}",
+        status=raw.status,
         code=problem.code,
-        conflicting_id=_conflicting_id(answer, problem) if error_class is ConflictError else None,
-        retry_after=parse_retry_after(answer.headers.get("Retry-After"), _server_time(answer) or now),
-        body=_cut(answer.body, hide),
+        conflicting_id=_conflicting_id(raw, problem) if error_class is ConflictError else None,
+        retry_after=parse_retry_after(raw.headers.get("Retry-After"), _server_time(raw) or now),
+        body=_cut(raw.body, hide),
     )
 
 
@@ -134,8 +134,8 @@ def _mask(match: re.Match[str]) -> str:
     return mask(match.group())
 
 
-def _conflicting_id(answer: RawAnswer, problem: ApiProblem) -> str | None:
-    header = answer.headers.get("X-Conflicting-Resource-Id", "").strip()
+def _conflicting_id(raw: RawResponse, problem: ApiProblem) -> str | None:
+    header = raw.headers.get("X-Conflicting-Resource-Id", "").strip()
     return header or find_conversation_id(problem.message)
 
 
@@ -158,9 +158,9 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     return None if moment is None else min(max(0.0, moment - now), _MAX_RETRY_AFTER)
 
 
-def _server_time(answer: RawAnswer) -> float | None:
+def _server_time(raw: RawResponse) -> float | None:
     """Return the server's own time, because a date in Retry-After is relative to it and our clock may be wrong."""
-    return _parse_date(answer.headers.get("Date", ""))
+    return _parse_date(raw.headers.get("Date", ""))
 
 
 def _parse_date(text: str) -> float | None:
@@ -171,22 +171,22 @@ def _parse_date(text: str) -> float | None:
         return None
 
 
-def to_answer(answer: RawAnswer, *, hide: Callable[[str], str] = str) -> ApiResponse:
+def to_response(raw: RawResponse, *, hide: Callable[[str], str] = str) -> ApiResponse:
     """Return a 2xx as a value; a 204 has no body and gives an empty object.
 
     Raises ServerError for an empty or unreadable body: that is a failure of the API, not of the event.
     """
-    if answer.status == _NO_CONTENT and not answer.body:
-        return ApiResponse(answer.status, answer.headers, {})
+    if raw.status == _NO_CONTENT and not raw.body:
+        return ApiResponse(raw.status, raw.headers, {})
     try:
-        data = orjson.loads(answer.body)
+        data = orjson.loads(raw.body)
     except orjson.JSONDecodeError:
         data = None
     if isinstance(data, dict):
-        return ApiResponse(answer.status, answer.headers, data)
-    kind = "an empty body" if not answer.body.strip() else "a body that is not a JSON object"
-    text = f"{answer.route}: HTTP {answer.status} with {kind}"
-    raise ServerError(text, status=answer.status, body=_cut(answer.body, hide))
+        return ApiResponse(raw.status, raw.headers, data)
+    kind = "an empty body" if not raw.body.strip() else "a body that is not a JSON object"
+    text = f"{raw.route}: HTTP {raw.status} with {kind}"
+    raise ServerError(text, status=raw.status, body=_cut(raw.body, hide))
 
 
 def to_model(model: type[ModelT], data: Mapping[str, Any], *, route: str, status: int = 200) -> ModelT:
