@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from router.streams.client.embedded import free_port
+from tests.harness.settings import make_environment
 from tests.receiver.samples import PRIVATE, opened_by, signed, sms
-from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
+from tests.support.accounts import TOKEN
 from tests.support.raw_http import framed, on_wire
 from tests.support.source import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,28 +69,21 @@ class Attacked:
 def attacked(directory: Path, redis_url: str, *, private: tuple[str, ...] = PRIVATE) -> Iterator[Attacked]:
     """Run a receiver while the block runs; it must start once, end cleanly, and log nothing `private`."""
     port = free_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "REDIS_URL": redis_url,
-        "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "PUBLIC_BASE_URL": BASE_URL,
-        "ROUTER_HOST": "127.0.0.1",
-        "ROUTER_SPOOL_DIR": str(directory / "spool"),
-        **opened_by(TOKEN),
-    }
+    folders = {"PATH": os.environ["PATH"], "ROUTER_SPOOL_DIR": str(directory / "spool")}
+    environment = make_environment(redis_url, "http://127.0.0.1:9", **folders, **opened_by(TOKEN))
     command = [sys.executable, "-m", "router", "receive", "--port", str(port)]
     output = directory / f"attacked-{port}.log"
     with output.open("wb") as sink:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=sink)
     receiver = Attacked(port, process.pid, output)
     try:
-        asyncio.run(until(lambda: b"process.started" in output.read_bytes() or process.poll() is not None, 30))
+        asyncio.run(until(lambda: b"process.started" in output.read_bytes() or process.poll() is not None))
         yield receiver
         process.terminate()
-        assert process.wait(timeout=30) == 0, output.read_text()
+        assert process.wait(timeout=scaled(30)) == 0, output.read_text()
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=scaled(30))
     assert sum(line["event"] == "process.started" for line in receiver.lines) == 1
     assert [line for line in receiver.lines if line["event"] == "library" or line["level"] == "error"] == []
     shown = [line for line in output.read_text().splitlines() if any(secret in line for secret in private)]

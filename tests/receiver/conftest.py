@@ -18,13 +18,17 @@ from router.core.keys import Keys
 from router.receiver.app import create_app
 from router.receiver.connections import connection_factory
 from router.settings.load import load
+from router.streams.client.embedded import free_port
 from router.streams.store.quarantine import list_kept
+from tests.harness.processes import start_process
+from tests.harness.settings import make_environment
 from tests.receiver.samples import PRIVATE, Request, opened_by
 from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from router.core.refused import Refused
+    from tests.harness.processes import ProcessHandle
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,23 @@ async def start(redis, redis_url, output, tmp_path, monkeypatch):
             await runner.cleanup()
     shown = output.getvalue()
     assert not [secret for secret in PRIVATE if secret in shown], "the log shows private data"
+
+
+@pytest.fixture
+async def launch(tmp_path, redis, redis_url):
+    """A function that starts `python -m router receive ...` on a free port; the test leaves no process behind."""
+    running = []
+    environment = make_environment(redis_url, "http://127.0.0.1:9", ROUTER_GRACE="5")
+
+    async def start_one(*arguments: str, **changes: str) -> ProcessHandle:
+        command = ("router", "receive", "--port", str(free_port()), *arguments)
+        running.append(await start_process(tmp_path, *command, **(environment | changes)))
+        return running[-1]
+
+    yield start_one
+    for process in running:
+        await process.kill()
+        assert not [secret for secret in PRIVATE if secret in process.text], "the log shows private data"
 
 
 @pytest.fixture
