@@ -255,7 +255,6 @@ UNUSED = {
     "handlers.replies:replies_to": "for the user's own reply functions",
     "router.conversations.v1:ClassicConversations.delete_participant": "the client has every operation on participants",
     "router.conversations.v2:ConversationsV2.modify_participant": "the client has every operation on participants",
-    "router.inbound.rows:EventTypeRow.is_pattern": "the documentation's table of events",
     "router.inbound.table:to_markdown": "the documentation's table of events",
     "router.receiver.answers:SharedResponse.write_eof": "called by aiohttp",
     "router.receiver.connections:Connection.handle_error": "called by aiohttp",

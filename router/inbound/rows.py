@@ -32,8 +32,3 @@ class EventTypeRow:
     becomes: tuple[str, ...]
     because: str = ""
     kind: str = ""
-
-    @property
-    def is_pattern(self) -> bool:
-        """Tell whether the row stands for several event types; their reasons continue with the word that differs."""
-        return "<" in self.event_type

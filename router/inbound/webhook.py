@@ -1,4 +1,4 @@
-"""What all parsers share: the input and the output of `split`, and two readers of single fields."""
+"""The input and the output of every parser's `split`, and two readers of single fields that parsers share."""
 
 from __future__ import annotations
 
