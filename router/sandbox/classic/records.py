@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 Fields = dict[str, str | None]
 
 
-class View(NamedTuple):
+class ResourceUrls(NamedTuple):
     """The URLs of a request's variant: `base` is scheme and host, `service_sid` is None for the default service."""
 
     base: str
@@ -73,9 +73,9 @@ class ClassicMember:
     last_read_message_index: int | None = None
     last_read_timestamp: str | None = None
 
-    def to_wire(self, account_sid: str, view: View) -> Wire:
+    def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
         """Return the JSON object of the API."""
-        service: Wire = {} if view.service_sid is None else {"chat_service_sid": view.service_sid}
+        service: Wire = {} if urls.service_sid is None else {"chat_service_sid": urls.service_sid}
         return {
             "account_sid": account_sid,
             **service,
@@ -87,7 +87,7 @@ class ClassicMember:
             "role_sid": self.role_sid,
             "date_created": format_time(self.created_at, 0),
             "date_updated": format_time(self.updated_at, 0),
-            "url": f"{view.conversation(self.conversation_sid)}/Participants/{self.id}",
+            "url": f"{urls.conversation(self.conversation_sid)}/Participants/{self.id}",
             "last_read_message_index": self.last_read_message_index,
             "last_read_timestamp": self.last_read_timestamp,
         }
@@ -141,9 +141,9 @@ class ClassicConversationRecord:
         dates = {"date_inactive": self.inactive_at, "date_closed": self.closed_at}
         return {name: format_time(at, 0) for name, at in dates.items() if at is not None}
 
-    def to_wire(self, view: View) -> Wire:
+    def to_wire(self, urls: ResourceUrls) -> Wire:
         """Return the JSON object of the API."""
-        url = view.conversation(self.id)
+        url = urls.conversation(self.id)
         return {
             "account_sid": self.account_sid,
             "chat_service_sid": self.service_sid,
@@ -163,10 +163,10 @@ class ClassicConversationRecord:
 
 
 def membership_wire(
-    conversation: ClassicConversationRecord, member: ClassicMember, user_sid: str | None, view: View
+    conversation: ClassicConversationRecord, member: ClassicMember, user_sid: str | None, urls: ResourceUrls
 ) -> Wire:
     """Return one item of ParticipantConversations."""
-    url = view.conversation(conversation.id)
+    url = urls.conversation(conversation.id)
     return {
         "account_sid": conversation.account_sid,
         "chat_service_sid": conversation.service_sid,
@@ -201,10 +201,10 @@ class ClassicMessageRecord:
     index: int
     created_at: int
 
-    def to_wire(self, account_sid: str, view: View) -> Wire:
+    def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
         """Return the JSON object of the API."""
-        url = f"{view.conversation(self.conversation_sid)}/Messages/{self.id}"
-        service = {} if view.service_sid is None else {"chat_service_sid": view.service_sid}
+        url = f"{urls.conversation(self.conversation_sid)}/Messages/{self.id}"
+        service = {} if urls.service_sid is None else {"chat_service_sid": urls.service_sid}
         return {
             "account_sid": account_sid,
             **service,

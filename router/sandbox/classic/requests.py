@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from router.sandbox.classic.errors import CONVERSATION_NOT_FOUND, missing, refuse
-from router.sandbox.classic.records import View
+from router.sandbox.classic.records import ResourceUrls
 from router.sandbox.classic.webhooks import Origin
 from router.sandbox.middlewares import STATE
 
@@ -23,12 +23,12 @@ def base_of(request: web.Request) -> str:
     return f"{request.scheme}://{request.host}"
 
 
-def view_of(request: web.Request) -> View:
+def urls_of(request: web.Request) -> ResourceUrls:
     """Return the URLs of the request's variant; raises RefusalError (404) for an unknown service."""
     service_sid = request.match_info.get("service")
     if service_sid not in {None, request.app[STATE].options.classic_service_sid}:
         raise missing(20404, f"/Services/{service_sid}", "generic")
-    return View(base_of(request), service_sid)
+    return ResourceUrls(base_of(request), service_sid)
 
 
 def conversation_of(request: web.Request) -> ClassicConversationRecord:

@@ -24,8 +24,8 @@ from router.sandbox.classic.inbound import InboundBody, receive_message
 from router.sandbox.classic.members import add_member, change_member, make_member, remove_member
 from router.sandbox.classic.messages import check_message, find_author, write_message
 from router.sandbox.classic.paging import page_wire, read_query
-from router.sandbox.classic.records import View, membership_wire
-from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark_of, origin_of, view_of
+from router.sandbox.classic.records import ResourceUrls, membership_wire
+from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark_of, origin_of, urls_of
 from router.sandbox.clock import format_time
 from router.sandbox.middlewares import STATE
 from router.sandbox.v2.conversations import full_wire
@@ -45,19 +45,19 @@ _ORDERS: Final = frozenset({"asc", "desc"})
 
 async def post_conversation(request: web.Request) -> web.Response:
     """POST /Conversations."""
-    form, view = await read_form(request, ConversationForm), view_of(request)
+    form, urls = await read_form(request, ConversationForm), urls_of(request)
     state = request.app[STATE]
     if is_asked(request):
         fields = adding_fields(make_conversation(state, form), None)
         form = form.model_copy(update=await ask(request, "onConversationAdd", fields))
     conversation = make_conversation(state, form)
     open_conversation(state, conversation, origin_of(request))
-    return json_response(conversation.to_wire(view), 201)
+    return json_response(conversation.to_wire(urls), 201)
 
 
 async def list_conversations(request: web.Request) -> web.Response:
     """GET /Conversations, optionally of one State, and between StartDate and EndDate."""
-    view, records = view_of(request), request.app[STATE].classic.conversations.ordered
+    urls, records = urls_of(request), request.app[STATE].classic.conversations.ordered
     filters = {name: request.query.get(name) for name in ("StartDate", "EndDate", "State")}
     wanted = filters["State"]
     if wanted is not None and wanted not in _STATES:
@@ -68,31 +68,31 @@ async def list_conversations(request: web.Request) -> web.Response:
         is_between = (filters["StartDate"] or day)[:10] <= day <= (filters["EndDate"] or day)[:10]
         return is_between and wanted in {None, each.state}
 
-    query = read_query(request.query, f"{view.root}/Conversations", "conversations", filters)
+    query = read_query(request.query, f"{urls.root}/Conversations", "conversations", filters)
     is_filtered = any(filters.values())
     return json_response(
-        page_wire(records, query, mark_of, lambda each: each.to_wire(view), accepts if is_filtered else None)
+        page_wire(records, query, mark_of, lambda each: each.to_wire(urls), accepts if is_filtered else None)
     )
 
 
 async def get_conversation(request: web.Request) -> web.Response:
     """GET /Conversations/{CH or unique name}."""
-    view = view_of(request)
-    return json_response(conversation_of(request).to_wire(view))
+    urls = urls_of(request)
+    return json_response(conversation_of(request).to_wire(urls))
 
 
 async def update_conversation(request: web.Request) -> web.Response:
     """POST /Conversations/{CH}."""
-    form, view = await read_form(request, ConversationForm), view_of(request)
+    form, urls = await read_form(request, ConversationForm), urls_of(request)
     changes = await ask(request, "onConversationUpdate", conversation_fields(conversation_of(request)))
     form, conversation = form.model_copy(update=changes), conversation_of(request)
     change_conversation(request.app[STATE], conversation, form, origin_of(request))
-    return json_response(conversation.to_wire(view))
+    return json_response(conversation.to_wire(urls))
 
 
 async def remove_conversation(request: web.Request) -> web.Response:
     """DELETE /Conversations/{CH}."""
-    view_of(request)
+    urls_of(request)
     await ask(request, "onConversationRemove", conversation_fields(conversation_of(request)))
     delete_conversation(request.app[STATE], conversation_of(request), origin_of(request))
     return web.Response(status=204)
@@ -100,7 +100,7 @@ async def remove_conversation(request: web.Request) -> web.Response:
 
 async def post_participant(request: web.Request) -> web.Response:
     """POST Participants."""
-    form, view = await read_form(request, MemberForm), view_of(request)
+    form, urls = await read_form(request, MemberForm), urls_of(request)
     state = request.app[STATE]
     if is_asked(request):
         member = make_member(state, conversation_of(request), form)
@@ -108,38 +108,38 @@ async def post_participant(request: web.Request) -> web.Response:
     conversation = conversation_of(request)
     member = make_member(state, conversation, form)
     add_member(state, conversation, member, origin_of(request))
-    return json_response(member.to_wire(state.options.account_sid, view), 201)
+    return json_response(member.to_wire(state.options.account_sid, urls), 201)
 
 
 async def list_participants(request: web.Request) -> web.Response:
     """GET Participants."""
-    view, conversation = view_of(request), conversation_of(request)
+    urls, conversation = urls_of(request), conversation_of(request)
     account_sid = request.app[STATE].options.account_sid
-    url = f"{view.conversation(request.match_info['conversation'])}/Participants"
+    url = f"{urls.conversation(request.match_info['conversation'])}/Participants"
     query = read_query(request.query, url, "participants", {})
     return json_response(
-        page_wire(conversation.members.ordered, query, mark_of, lambda each: each.to_wire(account_sid, view))
+        page_wire(conversation.members.ordered, query, mark_of, lambda each: each.to_wire(account_sid, urls))
     )
 
 
 async def get_participant(request: web.Request) -> web.Response:
     """GET Participants/{MB or identity}."""
-    view = view_of(request)
-    return json_response(_member(request).to_wire(request.app[STATE].options.account_sid, view))
+    urls = urls_of(request)
+    return json_response(_member(request).to_wire(request.app[STATE].options.account_sid, urls))
 
 
 async def update_participant(request: web.Request) -> web.Response:
     """POST Participants/{MB}."""
-    form, view = await read_form(request, MemberForm), view_of(request)
+    form, urls = await read_form(request, MemberForm), urls_of(request)
     await ask(request, "onParticipantUpdate", member_fields(_member(request), "onParticipantUpdate"))
     state, member = request.app[STATE], _member(request)
     change_member(state, conversation_of(request), member, form, origin_of(request))
-    return json_response(member.to_wire(state.options.account_sid, view))
+    return json_response(member.to_wire(state.options.account_sid, urls))
 
 
 async def remove_participant(request: web.Request) -> web.Response:
     """DELETE Participants/{MB}."""
-    view_of(request)
+    urls_of(request)
     await ask(request, "onParticipantRemove", member_fields(_member(request), "onParticipantRemove"))
     remove_member(request.app[STATE], conversation_of(request), _member(request), origin_of(request))
     return web.Response(status=204)
@@ -147,7 +147,7 @@ async def remove_participant(request: web.Request) -> web.Response:
 
 async def post_message(request: web.Request) -> web.Response:
     """POST Messages."""
-    form, view, state = await read_form(request, MessageForm), view_of(request), request.app[STATE]
+    form, urls, state = await read_form(request, MessageForm), urls_of(request), request.app[STATE]
     check_message(conversation_of(request), form)
     fields = {"ConversationSid": conversation_of(request).id, "Body": form.body, "Author": form.author}
     form = form.model_copy(update=await ask(request, "onMessageAdd", fields))
@@ -155,23 +155,23 @@ async def post_message(request: web.Request) -> web.Response:
     check_message(conversation, form)
     member = find_author(conversation, form.author) if form.author else None
     message = write_message(state, conversation, form, member, origin_of(request))
-    return json_response(message.to_wire(state.options.account_sid, view), 201)
+    return json_response(message.to_wire(state.options.account_sid, urls), 201)
 
 
 async def list_messages(request: web.Request) -> web.Response:
     """GET Messages, the oldest first unless Order is desc."""
-    view, conversation = view_of(request), conversation_of(request)
+    urls, conversation = urls_of(request), conversation_of(request)
     account_sid, order = request.app[STATE].options.account_sid, request.query.get("Order", "asc")
     if order not in _ORDERS:
         raise refuse(20001, "Order is asc or desc")
-    url = f"{view.conversation(request.match_info['conversation'])}/Messages"
+    url = f"{urls.conversation(request.match_info['conversation'])}/Messages"
     query = read_query(request.query, url, "messages", {"Order": request.query.get("Order")})
     return json_response(
         page_wire(
             conversation.messages.ordered,
             query,
             mark_of,
-            lambda each: each.to_wire(account_sid, view),
+            lambda each: each.to_wire(account_sid, urls),
             is_descending=order == "desc",
         )
     )
@@ -179,17 +179,17 @@ async def list_messages(request: web.Request) -> web.Response:
 
 async def get_message(request: web.Request) -> web.Response:
     """GET Messages/{IM}."""
-    view, conversation, sid = view_of(request), conversation_of(request), request.match_info["message"]
+    urls, conversation, sid = urls_of(request), conversation_of(request), request.match_info["message"]
     message = conversation.messages.get(sid)
     if message is None:
         path = f"/Conversations/{conversation.id}/Messages/{sid}"
         raise missing(MESSAGE_NOT_FOUND, path, request.app[STATE].options.classic_not_found)
-    return json_response(message.to_wire(request.app[STATE].options.account_sid, view))
+    return json_response(message.to_wire(request.app[STATE].options.account_sid, urls))
 
 
 async def list_participant_conversations(request: web.Request) -> web.Response:
     """GET ParticipantConversations: exact matches of Address or Identity, in order of conversation SID."""
-    view, state = view_of(request), request.app[STATE]
+    urls, state = urls_of(request), request.app[STATE]
     filters = {name: request.query.get(name) for name in ("Identity", "Address")}
     identity, address = filters["Identity"], filters["Address"]
     if identity and address:
@@ -199,10 +199,10 @@ async def list_participant_conversations(request: web.Request) -> web.Response:
     found = state.classic.memberships("identity", identity) if identity else []
     found = found or (state.classic.memberships("address", address) if address else [])
     maximum = state.options.classic_lookup_page_size
-    query = read_query(request.query, f"{view.root}/ParticipantConversations", "conversations", filters, maximum)
+    query = read_query(request.query, f"{urls.root}/ParticipantConversations", "conversations", filters, maximum)
 
     def make(row: tuple[ClassicConversationRecord, ClassicMember]) -> Wire:
-        return membership_wire(*row, state.classic.users.get(row[1].identity or ""), view)
+        return membership_wire(*row, state.classic.users.get(row[1].identity or ""), urls)
 
     return json_response(page_wire(found, query, lambda row: f"{row[0].id}/{row[1].id}", make))
 
@@ -211,11 +211,11 @@ async def post_inbound(request: web.Request) -> web.Response:
     """POST /sandbox/classic/inbound: 201 if it opened a conversation, else 200."""
     state, body = request.app[STATE], parse_body(await request.read(), InboundBody)
     result = await receive_message(state, body)
-    view = View(base_of(request), state.options.classic_service_sid)
+    urls = ResourceUrls(base_of(request), state.options.classic_service_sid)
     wire = {
         "outcome": result.outcome,
-        "conversation": result.conversation.to_wire(view) if result.conversation else None,
-        "participant": result.member.to_wire(state.options.account_sid, view) if result.member else None,
+        "conversation": result.conversation.to_wire(urls) if result.conversation else None,
+        "participant": result.member.to_wire(state.options.account_sid, urls) if result.member else None,
         "message": result.message,
         "bridged": full_wire(state, result.bridged) if result.bridged else None,
     }
