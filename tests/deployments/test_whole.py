@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.processes, pytest.mark.timeout(240), pytest.mark.promi
 SETTINGS = {"ROUTER_PARTITIONS": "4", "ROUTER_RETRY_DELAY": "0.2"}
 STEPS = (
     tour.test_a_signed_webhook_becomes_one_participant_and_one_entry,
-    tour.test_the_same_webhook_two_hundred_times_doubles_nothing,
-    tour.test_our_own_additions_come_back_as_callbacks_and_cause_nothing,
+    tour.test_two_hundred_copies_of_a_webhook_make_one_participant,
+    tour.test_callbacks_of_our_own_participants_make_no_entry,
     tour.test_nothing_is_sent_to_a_customer_unless_configured,
 )
 
