@@ -252,7 +252,6 @@ def test_event_types_are_told_apart_in_one_table():
 
 #: Public definitions that nothing in the product calls, and why they stay.
 UNUSED = {
-    "handlers.replies:replies_to": "for the user's own reply functions",
     "router.conversations.v1:ClassicConversations.delete_participant": "the client has every operation on participants",
     "router.conversations.v2:ConversationsV2.modify_participant": "the client has every operation on participants",
     "router.inbound.table:to_markdown": "the documentation's table of events",
