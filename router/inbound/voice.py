@@ -9,6 +9,7 @@ Parameters: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -55,6 +56,8 @@ _DURING_CALL: Final = frozenset(
 _FAILED: Final = "failed"
 #: Characters of a SID or a status in keys; real ones are shorter.
 _MAX_LENGTH: Final = 64
+#: What no CallStatus has: the status is in keys, log lines and entries, where a number must not appear.
+_NOT_STATUS: Final = re.compile(r"[^a-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def identify(form: Form, *, default_account: str) -> Identity:
     account_id = account_id or default_account
     if len(call.sid) > _MAX_LENGTH:
         raise UnreadableError("CallSid is too long")
-    key = call_key(account_id, call.sid, call.status[:_MAX_LENGTH])
+    key = call_key(account_id, call.sid, call.status)
     if call.is_during_call:
         params = b"\0".join(b"\1".join(pair) for pair in sorted(form))
         key = f"{key}:{sha256(params).hexdigest()[:32]}"
@@ -130,7 +133,7 @@ def identify(form: Form, *, default_account: str) -> Identity:
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
     call = read_call(parse_form(entry.body))
-    cause = Cause(entry.source, f"call.{call.status[:_MAX_LENGTH]}", call.sid, entry.key, entry.received_at)
+    cause = Cause(entry.source, f"call.{call.status}", call.sid, entry.key, entry.received_at)
     if call.ignored_because:
         return Disregarded(cause, entry.account_id, call.ignored_because)
     return CallReported(
@@ -150,7 +153,7 @@ def read_call(form: Form) -> CallRequest:
     require(params, "CallSid", "CallStatus")
     return CallRequest(
         sid=params["CallSid"],
-        status=params["CallStatus"].lower(),
+        status=_NOT_STATUS.sub("?", params["CallStatus"].lower()[:_MAX_LENGTH]),
         sender=params.get("From", ""),
         recipient=params.get("To", ""),
         direction=params.get("Direction", "").lower(),

@@ -119,6 +119,14 @@ def test_handoff(changes, is_handoff):
     assert read_call(pairs(CallStatus="in-progress", **changes)).is_handoff == is_handoff
 
 
+def test_status_shows_nothing_that_is_no_status():
+    """The status is part of the key and of log lines: a number in its place appears in neither."""
+    odd = pairs(CallStatus="+15551230001 busy")
+    assert identify(odd, default_account=ACCOUNT).key.endswith(":?busy")
+    call = event(CallStatus="+15551230001 busy")
+    assert (call.cause.event_type, call.reason) == ("call.?busy", "unknown CallStatus ?busy")
+
+
 @pytest.mark.parametrize("name", ["CallSid", "CallStatus"])
 @pytest.mark.parametrize("value", [None, "", " "])
 def test_required_parameters(name, value):
