@@ -38,6 +38,8 @@ _PRIVATE: Final = re.compile("|".join([_NUMBER, r"customer\d+@", r"message \d+ o
 _ENDED: Final = frozenset({JoinOutcome.LEFT, JoinOutcome.CLOSED})
 #: Seconds after an outage of Redis within which a process may still fail to start because of it.
 _AFTER_OUTAGE: Final = 15.0
+#: Exit statuses of a process that found no Redis at its start, each with a part of its last line.
+_NO_REDIS: Final = {1: '"event":"process.failed"', 2: "REDIS_URL: "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +270,7 @@ def processes_ended_cleanly(record: RoundRecord) -> Row:
 def _failed_without_redis(end: ProcessEnd, record: RoundRecord) -> bool:
     """Tell whether a process failed, as it should, because Redis was away at its start."""
     was_away = any(one.begun <= end.at <= one.ended + _AFTER_OUTAGE for one in record.redis_outages)
-    return end.status == 1 and '"process.failed"' in end.last_line and (was_away or end.is_redis_away)
+    return _NO_REDIS.get(end.status, "\0") in end.last_line and (was_away or end.is_redis_away)
 
 
 def logs_show_nothing_private(record: RoundRecord) -> Row:

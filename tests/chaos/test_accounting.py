@@ -354,12 +354,13 @@ FAILED = '{"event":"process.failed","reason":"Redis: ConnectionError"}'
     [
         (1, FAILED, 202.0, True),
         (1, FAILED, 217.0, True),
+        (2, "  REDIS_URL: ConnectionError: Error 111", 202.0, True),
         (1, FAILED, 250.0, False),
         (0, '{"event":"process.stopped"}', 202.0, False),
         (1, "KeyError: 'url'", 202.0, False),
         (-11, FAILED, 202.0, False),
     ],
-    ids=["no Redis", "Redis just back", "Redis there", "status 0", "crash", "signal"],
+    ids=["no Redis", "Redis just back", "no Redis at all", "Redis there", "status 0", "crash", "signal"],
 )
 def test_a_process_ends_by_itself_only_without_redis_at_its_start(record, status, last_line, at, is_right):
     """It logs that and ends with status 1; any other end before SIGTERM makes the row false and is shown."""
