@@ -1,23 +1,25 @@
-"""A relay between one process and one of its servers, which stops that process exactly between two steps.
+"""A relay between a process and one of its servers, which stops the process exactly between two steps.
 
-It reads every message that passes (tests.support.wire). A trap names one of them and the side: BEFORE it is passed on
-to the server, or AFTER the server has answered and before the answer is passed back. There it sends the process a
-signal. After SIGKILL the message goes no further; after SIGSTOP (or none) it is held until the trap is resumed. The
-project has no part in it: the process only knows another port.
+It reads every message that passes (tests.support.wire). A breakpoint names one of them and a side: BEFORE the message
+reaches the server, or AFTER the server has answered and before the process gets the answer. There the relay sends the
+process a signal. After SIGKILL the message goes no further; after SIGSTOP (or no signal) it is held until the
+breakpoint is resumed. The project has no part in it: the process only connects to another port.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections import deque
+from collections import Counter, deque
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from yarl import URL
+
 from tests.support import wire
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter
@@ -31,14 +33,14 @@ _ENDINGS = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError)
 
 
 class Side(Enum):
-    """Which side of a step."""
+    """A side of a step."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class Wire(NamedTuple):
-    """How to read what passes."""
+    """Functions that read the messages of a protocol."""
 
     read_request: Callable[[StreamReader], Awaitable[Message]]
     read_reply: Callable[[StreamReader], Awaitable[bytes]]
@@ -51,40 +53,43 @@ HTTP = Wire(wire.read_request, wire.read_response)
 
 
 @dataclass
-class Trap:
-    """Springs once, at the `number`-th step of this name, and sends `signal`, 0 for none."""
+class Breakpoint:
+    """Is reached once, at the `number`-th step of this name, and sends `signal`, 0 for none."""
 
     step: str
     side: Side
     number: int = 1
     signal: int = signal.SIGKILL
-    is_sprung: bool = field(default=False, init=False)
+    is_reached: bool = field(default=False, init=False)
     resumed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    def meets(self, name: str, side: Side) -> bool:
-        """Count a step, and tell whether it is the one."""
-        if self.is_sprung or side is not self.side or name != self.step:
+    def matches(self, name: str, side: Side) -> bool:
+        """Count a step, and tell whether it is the place."""
+        if self.is_reached or side is not self.side or name != self.step:
             return False
         self.number -= 1
-        self.is_sprung = self.number == 0
-        return self.is_sprung
+        self.is_reached = self.number == 0
+        return self.is_reached
 
-    async def sprung(self) -> None:
-        """Return once it has sprung."""
-        await until(lambda: self.is_sprung, timeout=20)
+    async def reached(self) -> None:
+        """Return once it has been reached."""
+        await until(lambda: self.is_reached)
 
 
 class Relay:
-    """Listens on `port` while it runs. `victim` gets the signals; whoever starts it says so."""
+    """Listens on `port` while it runs, in front of the server at `url`; `send_signal` reaches the process."""
 
-    def __init__(self, server: tuple[str, int], kind: Wire) -> None:
+    def __init__(self, url: str, kind: Wire) -> None:
         self.port = 0
-        self.victim: Callable[[int], None] = lambda _: None
-        self.trap: Trap | None = None
-        #: Where given, every request gets this answer and reaches no server.
+        self.send_signal: Callable[[int], object] = lambda _: None
+        self.breakpoint: Breakpoint | None = None
+        #: If set, every request gets this answer and does not reach the server.
         self.refusal: bytes | None = None
         self.refused = 0
-        self._server = server
+        #: Requests that reached the server, by name.
+        self.passed: Counter[str] = Counter()
+        server = URL(url)
+        self._server = (server.host, server.port)
         self._kind = kind
         self._is_cut = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -104,12 +109,13 @@ class Relay:
         """Tell whether anything is connected, or on its way."""
         return bool(self._tasks)
 
-    async def cut(self) -> None:
-        """Break all connections, and each new one at once, until `mend`."""
+    async def disconnect(self) -> None:
+        """Break all connections, and each new one at once, until `reconnect`."""
         self._is_cut = True
         await self._drop()
 
-    def mend(self) -> None:
+    def reconnect(self) -> None:
+        """Let new connections pass again."""
         self._is_cut = False
 
     async def _drop(self) -> None:
@@ -124,7 +130,7 @@ class Relay:
         task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Relay one connection until either end closes, or what passes must go no further."""
+        """Relay one connection until either end closes, or a breakpoint has killed the process."""
         writers = [writer]
         with suppress(*_ENDINGS):
             try:
@@ -152,12 +158,12 @@ class Relay:
             await asyncio.gather(*ways, return_exceptions=True)
 
     async def _let_finish(self, server: _Ends, answering: asyncio.Future[None]) -> None:
-        """Let the server work on all that came before the trap: closing in its face might throw that away."""
+        """Let the server work on all that came before the breakpoint: closing at once might discard that."""
         server.writer.write_eof()
-        await asyncio.wait([answering], timeout=5)
+        await asyncio.wait([answering], timeout=scaled(5))
 
     async def _pass_on(self, process: _Ends, server: _Ends, asked: deque[Message]) -> None:
-        """Pass requests on; returns where a trap has killed."""
+        """Pass requests on; returns where a breakpoint has killed the process."""
         while True:
             message = await self._kind.read_request(process.reader)
             if self.refusal is not None:
@@ -166,12 +172,13 @@ class Relay:
                 continue
             if await self._is_the_end(message.name, Side.BEFORE):
                 return
+            self.passed[message.name] += 1
             asked.append(message)
             server.writer.write(message.raw)
             await server.writer.drain()
 
     async def _pass_back(self, server: _Ends, process: _Ends, asked: deque[Message]) -> None:
-        """Pass answers back; returns where a trap has killed."""
+        """Pass answers back; returns where a breakpoint has killed the process."""
         while True:
             reply = await self._kind.read_reply(server.reader)
             if not self._kind.is_unasked(reply):
@@ -179,18 +186,18 @@ class Relay:
                 if self._kind.is_answer(name, reply) and await self._is_the_end(name, Side.AFTER):
                     return
             process.writer.write(reply)
-            with suppress(OSError):  # whoever asked has died: the rest of what it asked for happens all the same
+            with suppress(OSError):  # the process has died: its other requests take effect all the same
                 await process.writer.drain()
 
     async def _is_the_end(self, name: str, side: Side) -> bool:
-        """Spring the trap if this is the place; returns True if the message goes no further, False once it may."""
-        trap = self.trap
-        if trap is None or not trap.meets(name, side):
+        """Stop at the breakpoint if this is the place; returns whether the message goes no further."""
+        point = self.breakpoint
+        if point is None or not point.matches(name, side):
             return False
-        self.victim(trap.signal)
-        if trap.signal == signal.SIGKILL:
+        self.send_signal(point.signal)
+        if point.signal == signal.SIGKILL:
             return True
-        await trap.resumed.wait()
+        await point.resumed.wait()
         return False
 
 

@@ -1,7 +1,7 @@
-"""What passes between a process and its servers, message by message: Redis commands and replies, HTTP both ways.
+"""Readers of the messages between a process and its servers: Redis commands and replies, HTTP requests and responses.
 
-Each reader returns the bytes of one whole message, so that a relay can pass it on or keep it, and a request's name for
-people and tables: `XACK`, a script's own name (`commit`), `POST /v2/Conversations/*/Participants`.
+Each returns the bytes of one whole message, so that a relay can pass it on or keep it. Requests have a name for tables:
+`XACK`, the name of a script (`commit`), `POST /v2/Conversations/*/Participants`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from asyncio import StreamReader
     from pathlib import Path
 
-#: Scripts whose first argument says which of several operations they are.
+#: Scripts whose first argument names one of several operations.
 MANY_IN_ONE: Final = frozenset({"roster"})
-#: Replies of a read that waited in vain.
+#: Replies of a read that found nothing.
 NOTHING: Final = frozenset({b"*-1\r\n", b"*0\r\n", b"_\r\n", b"$-1\r\n", b"%0\r\n"})
 _ID: Final = re.compile(r"/(conv_[a-z]+_\w+|[A-Z]{2}[0-9a-f]{32})")
 _CHUNKED: Final = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
@@ -36,13 +36,13 @@ class Message:
 
 
 def script_files() -> list[Path]:
-    """Every script of the project."""
+    """Return every Lua script of the project."""
     return [path for folder in ("router", "handlers") for path in (ROOT / folder).rglob("*.lua")]
 
 
 @cache
 def script_names() -> dict[bytes, str]:
-    """The scripts by the hash that Redis knows them by."""
+    """Return the names of the scripts by their SHA-1 hash, which Redis uses."""
     hashes = {path: sha1(path.read_bytes(), usedforsecurity=False).hexdigest() for path in script_files()}
     return {digest.encode(): path.stem for path, digest in hashes.items()}
 
@@ -68,7 +68,7 @@ def _name_command(parts: list[bytes]) -> str:
 
 
 async def read_reply(reader: StreamReader) -> bytes:
-    """Read one reply of Redis, of either version of its protocol, with all that is inside."""
+    """Read one reply of Redis, of either version of its protocol, with nested replies."""
     raw = await reader.readuntil(b"\r\n")
     kind, rest = raw[:1], raw[1:-2]
     if kind in b"$=!" and rest != b"-1":
@@ -80,12 +80,12 @@ async def read_reply(reader: StreamReader) -> bytes:
 
 
 def is_unasked(reply: bytes) -> bool:
-    """Tell whether a reply of Redis answers no command."""
+    """Tell whether a reply of Redis answers no command (a push)."""
     return reply.startswith(b">")
 
 
 def is_answer(name: str, reply: bytes) -> bool:
-    """Tell whether a reply says what a command came to: a read found something, a script was known."""
+    """Tell whether a reply is the result of a command: a read that found something, a script that was loaded."""
     return not reply.startswith(b"-NOSCRIPT") and not (name == "XREADGROUP" and reply in NOTHING)
 
 

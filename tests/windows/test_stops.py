@@ -1,4 +1,4 @@
-"""SIGTERM under load: what is in flight is finished or handed back within the grace, and whoever is there goes on."""
+"""SIGTERM under load: work in flight is finished or handed back within the grace period, and a successor goes on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import signal
 
 import pytest
 
-from tests.support.relay import Side, Trap
+from tests.support.relay import Breakpoint, Side
 from tests.support.waiting import until
-from tests.windows.stories import STORIES
+from tests.windows.scenarios import SCENARIOS
 
 pytestmark = [pytest.mark.processes, pytest.mark.real, pytest.mark.asyncio(loop_scope="module")]
 CUSTOMERS = 30
 OPEN, SEAT = "POST /v2/Conversations", "POST /v2/Conversations/*/Participants"
-#: Each consumer, a story that it works in, what it writes when it is done with an entry, and a call in the middle.
+#: Each consumer, a scenario, the log event of a finished entry, and an API request in the middle of the work.
 CONSUMERS = [
     ("worker", "new customer", "event", OPEN),
     ("ai_agent", "new customer", "consumed", SEAT),
@@ -22,39 +22,45 @@ CONSUMERS = [
 ]
 
 
-@pytest.mark.parametrize(("role", "story", "line", "call"), CONSUMERS)
-async def test_who_is_told_to_stop_under_load_finishes_what_it_has_begun(town, role, story, line, call):
-    """Another one runs already, as in a rolling deployment: status 0, no webhook refused, everything done once."""
-    cases = [await STORIES[story].begin(town, is_quiet=False) for _ in range(CUSTOMERS)]
-    leaver = town.members[role]
-    trap = leaver.set(Trap(call, Side.BEFORE, CUSTOMERS // 3, signal=0))  # something is in flight for certain
-    playing = asyncio.gather(*(case.play() for case in cases))
-    await trap.sprung()
-    await town.start(role)
-    done = len(leaver.process.find(line))
-    leaver.process.send_signal(signal.SIGTERM)
-    trap.resumed.set()
-    assert await leaver.process.wait() == 0
-    assert len(leaver.process.find(line)) > done
-    assert [one["event"] for one in leaver.process.lines[-2:]] == ["process.stopping", "process.stopped"]
-    await playing
+@pytest.mark.parametrize(("role", "scenario", "line", "call"), CONSUMERS)
+async def test_a_process_that_is_stopped_under_load_finishes_what_it_has_begun(deployment, role, scenario, line, call):
+    """Beside a running successor, as in a rolling deployment: status 0, no webhook refused, everything done once."""
+    cases = [await SCENARIOS[scenario].begin(deployment, is_quiet=False) for _ in range(CUSTOMERS)]
+    leaver = deployment.processes[role]
+    point = leaver.break_at(
+        Breakpoint(call, Side.BEFORE, CUSTOMERS // 3, signal=0)
+    )  # so that something is certainly in flight
+    running = asyncio.gather(*(case.run() for case in cases))
+    await point.reached()
+    await deployment.start(role)
+    done = len(leaver.find(line))
+    leaver.send_signal(signal.SIGTERM)
+    point.resumed.set()
+    assert await leaver.wait() == 0
+    assert len(leaver.find(line)) > done
+    assert [one["event"] for one in leaver.lines[-2:]] == ["process.stopping", "process.stopped"]
+    await running
     for case in cases:
-        await case.ended()
+        await case.finish()
 
 
-@pytest.mark.parametrize(("role", "story", "call"), [(role, story, call) for role, story, _, call in CONSUMERS])
-async def test_what_does_not_finish_within_the_grace_is_handed_back_and_done_once(town, role, story, call):
-    """A call that hangs is cut off; whoever goes on does it, and what arrives of it afterwards changes nothing."""
-    await town.members[role].process.stop()
-    leaver = await town.start(role, ROUTER_GRACE="0.3")
-    trap = leaver.set(Trap(call, Side.BEFORE, signal=0))
-    case = await STORIES[story].begin(town)
-    await case.play()
-    await trap.sprung()
-    assert await leaver.process.stop() == 0
-    assert leaver.process.find("process.stopping")[0]["handed_back"] >= 1
-    await town.start(role)
-    await case.ended()
-    trap.resumed.set()
+@pytest.mark.parametrize(
+    ("role", "scenario", "call"), [(role, scenario, call) for role, scenario, _, call in CONSUMERS]
+)
+async def test_work_that_does_not_finish_within_the_grace_period_is_handed_back_and_done_once(
+    deployment, role, scenario, call
+):
+    """A request that hangs is canceled; the successor repeats it, and a late effect of the first changes nothing."""
+    await deployment.processes[role].stop()
+    leaver = await deployment.start(role, ROUTER_GRACE="0.3")
+    point = leaver.break_at(Breakpoint(call, Side.BEFORE, signal=0))
+    case = await SCENARIOS[scenario].begin(deployment)
+    await case.run()
+    await point.reached()
+    assert await leaver.stop() == 0
+    assert leaver.find("process.stopping")[0]["handed_back"] >= 1
+    await deployment.start(role)
+    await case.finish()
+    point.resumed.set()
     await until(lambda: not leaver.api.is_busy)
-    await case.ended()
+    await case.finish()

@@ -1,9 +1,9 @@
-"""Every window between two steps: a process dies exactly there, and what comes after finds all of it once.
+"""Every window between two steps: a process is killed exactly there, and its successor finishes the work once.
 
-A row names who dies, in which story (.stories), and the step: a command or script of Redis, or a call of the API,
-BEFORE it has reached the server or AFTER the server has answered and before the process hears of it. Then another
+A row has the role that is killed, the scenario, and the step: a command or script of Redis, or a request of the API,
+BEFORE it reaches the server or AFTER the server has answered and before the process gets the answer. Then another
 process of the same role starts, and at the end there is one participant in the API, one participant.joined, one
-communication.received for each message, one greeting or one person, no dead letter, and nothing that waits.
+communication.received for each message, one greeting or one human agent, no dead letter, and nothing unfinished.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.relay import Side, Trap
+from tests.support.relay import Breakpoint, Side
 from tests.support.waiting import until
-from tests.windows.stories import STORIES, write_a_letter
+from tests.windows.scenarios import SCENARIOS, write_dead_letter
 
 pytestmark = [
     pytest.mark.processes,
@@ -30,7 +30,7 @@ LONG_ENOUGH = 11
 
 
 class Window(NamedTuple):
-    """A step, the side of it, and which time it happens. `reply` is what the survivor says of the greeting."""
+    """A step, the side of it, and the occurrence. `reply` is what the successor logs about the greeting."""
 
     step: str
     side: Side
@@ -45,7 +45,7 @@ DELIVERED = Window("XREADGROUP", AFTER)
 NOT_COMMITTED, COMMITTED = Window("commit", BEFORE), Window("commit", AFTER)
 NOT_ACKED, ACKED = Window("XACK", BEFORE), Window("XACK", AFTER)
 
-#: Between the three of an effect's marks: joined, what to say, said. The fourth says that the entry has ended.
+#: The marks of an effect, by occurrence: joined, (text chosen,) said, and the end of the entry.
 JOINED_MARK, SAID_MARK, END_MARK = 1, 3, 4
 
 WINDOWS = {
@@ -62,7 +62,7 @@ WINDOWS = {
         NOT_ACKED,
         ACKED,
     ],
-    # A 409 says where the customer is already.
+    # A 409 names the conversation that the customer is in.
     ("worker", "captured customer"): [Window(OPEN, AFTER), Window(SEATS, AFTER), NOT_COMMITTED, COMMITTED],
     ("worker", "known customer"): [NOT_COMMITTED, COMMITTED, NOT_ACKED, ACKED],
     ("worker", "batch"): [Window("commit", AFTER, 2), Window("XACK", AFTER, 2)],
@@ -80,13 +80,13 @@ WINDOWS = {
         Window(SEAT, AFTER),
         Window("finish", BEFORE, JOINED_MARK),
         Window("finish", AFTER, JOINED_MARK),
-        # Begun and never sent: looked for in vain, until it is certain that it will not appear.
+        # Begun and never sent: the successor looks for it until it is certain not to appear.
         Window("begin", AFTER, SAID_MARK, reply="sent"),
         Window(SAY, BEFORE, reply="sent"),
-        # Sent, and nobody knows: found among what was said.
+        # Sent without a mark: found among the communications.
         Window(SAY, AFTER, reply="found"),
         Window("finish", BEFORE, SAID_MARK, reply="found"),
-        # Known to be sent: what was noted is kept.
+        # Marked as sent: the mark is kept.
         Window("finish", AFTER, SAID_MARK, reply="sent"),
         Window("finish", BEFORE, END_MARK, reply="sent"),
         Window("finish", AFTER, END_MARK),
@@ -113,93 +113,93 @@ WINDOWS = {
     ],
     ("human_agent", "closing of the desk"): [Window("roster close", BEFORE), Window("roster close", AFTER)],
 }
-ROWS = [(role, story, window) for (role, story), windows in WINDOWS.items() for window in windows]
+ROWS = [(role, scenario, window) for (role, scenario), windows in WINDOWS.items() for window in windows]
 
 
 def name_of(row):
-    role, story, window = row
-    return f"{role}, {story}: {window.side.value} {window.step}" + (f" {window.number}" if window.number > 1 else "")
+    role, scenario, window = row
+    return f"{role}, {scenario}: {window.side.value} {window.step}" + (f" {window.number}" if window.number > 1 else "")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=name_of)
-async def test_whoever_comes_after_a_death_finishes_it_once(town, row):
+async def test_the_successor_of_a_killed_process_finishes_its_work_once(deployment, row):
     """Promises 1, 2 and 4 in one window: nothing lost, nothing doubled, nothing left over."""
     role, name, window = row
-    case = await STORIES[name].begin(town)
-    victim = town.members[role]
-    trap = victim.set(Trap(window.step, window.side, window.number))
-    playing = asyncio.create_task(case.play())
-    await trap.sprung()
-    assert await victim.died()
-    await town.let_pass(LONG_ENOUGH)
-    survivor = await town.start(role)
-    await playing
-    await case.ended()
+    case = await SCENARIOS[name].begin(deployment)
+    killed = deployment.processes[role]
+    point = killed.break_at(Breakpoint(window.step, window.side, window.number))
+    running = asyncio.create_task(case.run())
+    await point.reached()
+    assert await killed.was_killed()
+    await deployment.age_effects(LONG_ENOUGH)
+    successor = await deployment.start(role)
+    await running
+    await case.finish()
     if window.reply is not None:
-        [line] = [line for line in survivor.process.find("consumed") if line["type"] == "participant.joined"]
+        [line] = [line for line in successor.find("consumed") if line["type"] == "participant.joined"]
         assert line["reply"] == window.reply
 
 
 @pytest.mark.parametrize(
-    ("role", "story"), [("worker", "new customer"), ("ai_agent", "new customer"), ("human_agent", "desk")]
+    ("role", "scenario"), [("worker", "new customer"), ("ai_agent", "new customer"), ("human_agent", "desk")]
 )
-async def test_whoever_dies_with_what_it_took_over_is_succeeded_too(town, role, story):
-    """The first dies with the entry in hand, the second right after it claimed it: the third finishes it, once."""
-    case = await STORIES[story].begin(town)
-    first = town.members[role]
-    first.set(Trap("XREADGROUP", AFTER))
-    playing = asyncio.create_task(case.play())
-    assert await first.died()
-    second = await town.start(role, Trap("take_over", AFTER))
-    assert await second.died()
-    third = await town.start(role)
-    await playing
-    await case.ended()
-    await until(lambda: third.process.find("claimed"))
+async def test_a_process_killed_with_a_claimed_entry_has_a_successor_too(deployment, role, scenario):
+    """The first is killed with the entry pending, the second right after it claimed it: the third finishes it once."""
+    case = await SCENARIOS[scenario].begin(deployment)
+    first = deployment.processes[role]
+    first.break_at(Breakpoint("XREADGROUP", AFTER))
+    running = asyncio.create_task(case.run())
+    assert await first.was_killed()
+    second = await deployment.start(role, Breakpoint("take_over", AFTER))
+    assert await second.was_killed()
+    third = await deployment.start(role)
+    await running
+    await case.finish()
+    await until(lambda: third.find("claimed"))
 
 
 @pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
-async def test_a_replay_that_dies_leaves_the_letter_or_the_entry_and_never_both(town, side):
-    """`dead-letters replay` moves it in one step: killed before or after it, the same command ends in the same."""
-    case = await STORIES["letter"].begin(town)
-    letter = await write_a_letter(case)
+async def test_a_killed_replay_leaves_the_dead_letter_or_the_entry_and_never_both(deployment, side):
+    """`dead-letters replay` is one step: after a kill before or after it, the same command leads to the same state."""
+    case = await SCENARIOS["letter"].begin(deployment)
+    letter = await write_dead_letter(case)
     command = ("router", "dead-letters", "replay", letter)
-    killed = await town.launch(*command, trap=Trap("replay", side))
-    assert await killed.died()
-    again = await town.launch(*command)
-    assert await again.process.wait() == (0 if side is BEFORE else 1)
-    await case.ended()
+    killed = await deployment.launch(*command, point=Breakpoint("replay", side))
+    assert await killed.was_killed()
+    again = await deployment.launch(*command)
+    assert await again.wait() == (0 if side is BEFORE else 1)
+    await case.finish()
 
 
-# --- with Redis away: the spool ------------------------------------------------------------------------------------
+# --- the spool, while Redis is away ----------------------------------------------------------------------------------
 
 
-async def test_a_receiver_that_dies_with_the_event_on_its_disk_has_it_once(town):
-    """Written to the spool, and killed before the 200: Twilio repeats it, the next process feeds it: one entry."""
-    case = await STORIES["new customer"].begin(town)
-    receiver = town.members["receiver"]
-    await receiver.redis.cut()
-    async with town.door(receiver) as door:
-        door.trap = Trap("POST /webhooks/messaging", AFTER)
-        playing = asyncio.create_task(case.play(port=door.port))
-        assert await receiver.died()
-        assert [line["result"] for line in receiver.process.find("webhook")][-1] == "spooled"
-        survivor = await town.start("receiver")
-        await playing
-    assert survivor.process.find("spool.adopted")
-    await case.ended()
+async def test_a_receiver_killed_after_spooling_an_event_has_it_once(deployment):
+    """Killed after spooling, before the 200: Twilio repeats the webhook, the next process drains it: one entry."""
+    case = await SCENARIOS["new customer"].begin(deployment)
+    receiver = deployment.processes["receiver"]
+    await receiver.redis.disconnect()
+    async with deployment.relay_to_receiver() as relay:
+        relay.breakpoint = Breakpoint("POST /webhooks/messaging", AFTER)
+        running = asyncio.create_task(case.run(port=relay.port))
+        assert await receiver.was_killed()
+        assert [line["result"] for line in receiver.find("webhook")][-1] == "spooled"
+        successor = await deployment.start("receiver")
+        await running
+    assert successor.find("spool.adopted")
+    await case.finish()
 
 
 @pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
-async def test_a_receiver_that_dies_while_it_feeds_its_spool_is_succeeded(town, side):
-    """Answered 200 and spooled: whether or not Redis had got it when the process died, it is one entry in the end."""
-    case = await STORIES["new customer"].begin(town)
-    receiver = town.members["receiver"]
-    await receiver.redis.cut()
-    await case.play()
-    receiver.set(Trap("append", side))
-    receiver.redis.mend()
-    assert await receiver.died()
-    survivor = await town.start("receiver")
-    await until(lambda: survivor.process.find("spool.drained"))
-    await case.ended()
+async def test_a_receiver_killed_while_it_drains_its_spool_has_a_successor(deployment, side):
+    """Answered 200 and spooled: whether Redis had the event when the process was killed or not, it is one entry."""
+    case = await SCENARIOS["new customer"].begin(deployment)
+    receiver = deployment.processes["receiver"]
+    await receiver.redis.disconnect()
+    await case.run()
+    receiver.break_at(Breakpoint("append", side))
+    receiver.redis.reconnect()
+    assert await receiver.was_killed()
+    successor = await deployment.start("receiver")
+    await until(lambda: successor.find("spool.drained"))
+    await case.finish()

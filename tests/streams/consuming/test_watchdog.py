@@ -153,7 +153,7 @@ async def test_a_consumer_that_waits_for_redis_stops_at_once(site, lines):
 @pytest.fixture
 async def relay(site, clients):
     """A relay for all commands of the consumer."""
-    async with Relay(("127.0.0.1", site.server.port), REDIS).running() as relay:
+    async with Relay(site.server.url, REDIS).running() as relay:
         site.consumers = clients(f"redis://127.0.0.1:{relay.port}/0", timeout=scaled(1))
         yield relay
 
