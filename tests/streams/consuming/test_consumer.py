@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.errors import AuthenticationError, RateLimitError, ServerError, TransportError, UnusableError
 from router.core.keys import Keys
-from router.streams.consuming.consumer import Limits, Outcome, _Tries
+from router.streams.consuming.consumer import AttemptOutcome, Limits, _Tries
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.store.dead_letters import replay
@@ -92,7 +92,7 @@ async def test_waits_double_up_to_a_limit_of_their_own(bench, tries, later, paus
     """A wait that is sure to end soon is checked often; no wait is shorter than asked for."""
     [entry_id] = await bench.add("a")
     state = _Tries(Delivery(bench.stream, entry_id, {}), tries)
-    assert await bench.make()._settle(state, later) is Outcome.RETRY
+    assert await bench.make()._settle(state, later) is AttemptOutcome.RETRY
     assert state.pause == pytest.approx(pause)
 
 
