@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 
 import pytest
 
@@ -37,9 +38,9 @@ class Site:
         return Done()
 
     def make(self, url=None):
-        return make_consumer(
-            self.consumers, url or self.server.url, self.keys, [self.stream], attempt=self.attempt, limits=LIMITS
-        )
+        limits = replace(LIMITS, retry_delay=scaled(LIMITS.retry_delay))  # pauses double: so many log lines in any time
+        url = url or self.server.url
+        return make_consumer(self.consumers, url, self.keys, [self.stream], attempt=self.attempt, limits=limits)
 
     async def add(self, *names):
         for name in names:
