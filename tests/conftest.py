@@ -37,7 +37,7 @@ def redis_url(tmp_path_factory):
 @pytest.fixture
 async def redis(redis_url):
     """An empty database; afterwards every key left has a TTL, or none because its kind is permanent in core.keys."""
-    client = connect(redis_url)
+    client = connect(redis_url, timeout=scaled(5))
     await client.flushall()
     yield client
     problems = await problems_of(client)
@@ -81,7 +81,7 @@ async def clients():
     async with contextlib.AsyncExitStack() as stack:
 
         def make(url, **options):
-            client = connect(url, **options)
+            client = connect(url, **({"timeout": scaled(5)} | options))
             stack.push_async_callback(client.aclose)
             return client
 

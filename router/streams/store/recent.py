@@ -80,12 +80,12 @@ class Recent:
         They are the name, the time and the first sweep (ms), the lifetime of the sets (s), and 1 if `is_doubtful`: then
         it is swept as soon as a new conversation. Call `unnote` if the commit fails.
         """
-        now, who = self._clock() // 1000, (account_id, conversation_id)
-        if now - self._noted.get(who, 0) < NOTED * 1000 and not is_doubtful:
+        now, key = self._clock() // 1000, (account_id, conversation_id)
+        if now - self._noted.get(key, 0) < NOTED * 1000 and not is_doubtful:
             return []
         if len(self._noted) >= self._most:
             self._noted.clear()
-        self._noted[who] = now
+        self._noted[key] = now
         return [f"{account_id} {conversation_id}", now, now + QUIET * 1000, self._life, int(is_doubtful)]
 
     def unnote(self, account_id: str, conversation_id: str) -> None:

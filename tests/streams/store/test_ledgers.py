@@ -142,7 +142,7 @@ async def test_after_an_error_the_other_ledgers_of_the_call_can_be_repeated(stor
     await redis.set(keys.conversation(ACCOUNT, OTHER), "no hash", px=60_000)
     claim = Claim(("SM1",), 60)
 
-    def said(conversation_id):
+    def make_claiming(conversation_id):
         ledger = make_ledger(conversation_id, status="ACTIVE")
         entry = make_closed(Target.AI_AGENT, conversation_id)
         ledger.entries.append(entry)
@@ -150,10 +150,10 @@ async def test_after_an_error_the_other_ledgers_of_the_call_can_be_repeated(stor
         return ledger
 
     with pytest.raises(RedisError, match="WRONGTYPE"):
-        await store.commit([said(CONVERSATION), said(OTHER), said("conv_last")])
+        await store.commit([make_claiming(CONVERSATION), make_claiming(OTHER), make_claiming("conv_last")])
     for conversation_id in (CONVERSATION, "conv_last"):
         (ledger,) = await store.read_ledgers([LedgerQuery(ACCOUNT, conversation_id, ("rev", "status"))])
-        again = said(conversation_id)
+        again = make_claiming(conversation_id)
         again.fields["rev"] = str(ledger.revision)
         assert await store.commit([again]) == [True]
     rows = await redis.xrange(keys.participants(0, Target.AI_AGENT))
