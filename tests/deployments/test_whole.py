@@ -72,7 +72,7 @@ async def walk_through(dev, redis):
     """Do every step of the walk-through, as on one server."""
     for step in STEPS:
         await step(dev, redis)
-    await tour.test_metrics_and_health_tell_how_it_goes(dev)
+    await tour.test_health_and_metrics_are_served(dev)
 
 
 @asynccontextmanager
