@@ -8,40 +8,36 @@ channel, add a row to CHANNELS.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
-from aiohttp import web
 
 from router import logs
 from router.core.addresses import Address
 from router.receiver.app import create_app as create_receiver
-from router.sandbox import DEFAULT_CONFIGURATION_ID, create_app
 from router.sandbox.v2.grouping import BY_ADDRESSES, BY_ADDRESSES_AND_CHANNEL, BY_PROFILE
 from router.simulator.event_streams import streamed_callback, streamed_message
 from router.simulator.mail import MailSender, mail
 from router.simulator.mail_keys import make_key, public_text
 from router.simulator.messages import SimulatedWebhook, message
 from router.simulator.voice import call, call_sid
-from tests.support.accounts import ACCOUNT, TOKEN
+from tests.harness.deployment import count_unfinished
+from tests.harness.sandbox import running_sandbox
+from tests.harness.serving import serving
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, MAILBOX, OURS, TOKEN, WRITER
 from tests.support.waiting import until
 from tests.support.webhook_shuffler import WebhookShuffler, WireWebhook
-from tests.worker.harness import WorkerHarness, options
+from tests.worker.harness import WorkerHarness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from aiohttp.web import Application
 
     from router.simulator.http import Sender
 
 pytestmark = pytest.mark.promise(2)
 
-PHONE, MAILBOX, OURS = "+15551230001", "ana@example.com", "+15557650000"
-OUR_MAILBOX = "support@inbound.example.com"
 PROFILE = "mem_profile_00000000000000000000000001"
 NOW = 1_767_787_200_000_000
 TIMES = 3
@@ -65,21 +61,21 @@ class Channel:
 
 def a_call() -> Channel:
     """A call, by its form webhook; the sandbox's callbacks name its conversation."""
-    customer, ours = Address("VOICE", PHONE), Address("VOICE", OURS)
-    form = call(account_sid=ACCOUNT, sender=PHONE, recipient=OURS, sid=call_sid(PHONE, OURS))
+    customer, ours = Address("VOICE", CUSTOMER), Address("VOICE", OURS)
+    form = call(account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, sid=call_sid(CUSTOMER, OURS))
     return Channel(customer, ours, (form,), {"body": None, "channelId": form.resource_id}, is_call=True)
 
 
 def a_mail() -> Channel:
     """A mail, as Inbound Parse posts it."""
-    customer, ours = Address("EMAIL", MAILBOX), Address("EMAIL", OUR_MAILBOX)
-    form = mail(sender=MAILBOX, recipients=[OUR_MAILBOX], subject="hello", body="hello by mail")
+    customer, ours = Address("EMAIL", WRITER), Address("EMAIL", MAILBOX)
+    form = mail(sender=WRITER, recipients=[MAILBOX], subject="hello", body="hello by mail")
     return Channel(customer, ours, (form,), {"body": "hello by mail", "resourceId": form.resource_id})
 
 
 def a_message(kind: str, channel: str, prefix: str = "") -> Channel:
     """A message, by its form webhook and by Event Streams."""
-    customer, ours = Address(channel, prefix + PHONE), Address(channel, prefix + OURS)
+    customer, ours = Address(channel, prefix + CUSTOMER), Address(channel, prefix + OURS)
     form = message(kind, account_sid=ACCOUNT, sender=customer.value, recipient=ours.value, body=f"hello by {kind}")
     event = streamed_message(form, event_id=f"EZ{form.resource_id[2:]}", now=NOW)
     said = {"body": "hello", "resourceId": form.resource_id}
@@ -131,33 +127,23 @@ class Deployment:
     async def is_done(self) -> bool:
         """Tell whether nothing is in flight, and nothing more can come: no delivery, callback or entry is left."""
         delivered = self.shuffler.answers.total()
-        groups: Any = await self.harness.redis.xinfo_groups(self.harness.inbound.key)
+        unfinished = await count_unfinished(self.harness.redis, self.harness.inbound.key)
         callbacks = await self.harness.api("GET", "/sandbox/callbacks")
-        is_working = any(group["pending"] or group["lag"] for group in groups) or callbacks["pending"]
+        is_working = unfinished or callbacks["pending"]
         return not is_working and self.shuffler.is_empty and self.shuffler.answers.total() == delivered
 
 
-async def serve(app: Application) -> web.AppRunner:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False, shutdown_timeout=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner
-
-
-def url_of(runner: web.AppRunner) -> str:
-    return f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-
-def sandbox_of(grouping: str, callback_url: str) -> Application:
+def switches_of(grouping: str, callback_url: str) -> dict[str, Any]:
+    """Return the switches of a sandbox that groups in this way and knows the customer's profile."""
     configuration = {
-        "id": DEFAULT_CONFIGURATION_ID,
+        "id": CONFIGURATION,
         "displayName": "sandbox",
         "description": "one customer on all channels",
         "conversationGroupingType": grouping,
         "channelSettings": {},
         "statusCallbacks": [{"url": callback_url, "method": "POST"}],
     }
-    return create_app(options(configurations=(configuration,), profiles={PHONE: PROFILE, MAILBOX: PROFILE}))
+    return {"configurations": (configuration,), "profiles": {CUSTOMER: PROFILE, WRITER: PROFILE}}
 
 
 @asynccontextmanager
@@ -170,22 +156,19 @@ async def running(redis: Any, redis_url: str, grouping: str, seed: int) -> Async
         return [WireWebhook(*sender.sign(event))]
 
     shuffler = WebhookShuffler(seed=seed, times=TIMES, follow_up=follow_up)
-    runners = []
-    async with aiohttp.ClientSession() as session, shuffler.running():
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(shuffler.running())
         key = make_key()
         sender = MailSender(receiver_url="", public_base_url=shuffler.url, auth_token=TOKEN, private_key=key)
-        runners.append(await serve(sandbox_of(grouping, f"{shuffler.url}/webhooks/conversations")))
-        harness = WorkerHarness(redis, redis_url, runners[0], session)
+        switches = switches_of(grouping, f"{shuffler.url}/webhooks/conversations")
+        harness = WorkerHarness(redis, redis_url, await stack.enter_async_context(running_sandbox(**switches)))
+        stack.push_async_callback(harness.close)
         settings = harness.settings(PUBLIC_BASE_URL=shuffler.url, ROUTER_EMAIL_PUBLIC_KEYS=public_text(key))
-        runners.append(await serve(create_receiver(settings)))
-        shuffler.receiver_url = url_of(runners[1])
+        shuffler.receiver_url = await stack.enter_async_context(serving(create_receiver(settings)))
         own = frozenset(channel.ours.key for channel in CHANNELS)  # as the configuration names them
-        one, other = harness.make_resolver(own=own), harness.make_resolver(own=own)
-        async with harness.consuming(one), harness.consuming(other):
-            yield Deployment(harness, shuffler, sender)
-        await harness.close()
-        for runner in reversed(runners):
-            await runner.cleanup()
+        for resolver in (harness.make_resolver(own=own), harness.make_resolver(own=own)):
+            await stack.enter_async_context(harness.consuming(resolver))
+        yield Deployment(harness, shuffler, sender)
 
 
 @pytest.fixture(autouse=True)

@@ -83,9 +83,10 @@ class SandboxClient:
         """Remove a participant as Twilio does it, which no client of the API can."""
         await self.ask("POST", f"/sandbox/participants/{conversation_id}/{participant_id}/remove")
 
-    async def capture(self, channel: str, sender: str, recipient: str, **more: Any) -> dict[str, Any]:
+    async def capture(self, sender: str, recipient: str, **fields: Any) -> dict[str, Any]:
         """Capture a message passively, as Twilio does it: it puts the customer into a conversation itself."""
-        return await self.ask("POST", "/sandbox/capture", {"channel": channel, "from": sender, "to": recipient} | more)
+        body = {"channel": "SMS", "from": sender, "to": recipient, "body": "hi"} | fields
+        return await self.ask("POST", "/sandbox/capture", body)
 
 
 class Sandbox(SandboxClient):

@@ -192,8 +192,7 @@ _NOW = 1_767_787_200_000_000
 
 async def _be_captured(case: Case) -> None:
     """Twilio captures the customer before our webhook comes."""
-    body = {"channel": "SMS", "from": case.address, "to": OURS, "body": "hi"}
-    case.given = await case.deployment.sandbox.ask("POST", "/sandbox/capture", body)
+    case.given = await case.deployment.sandbox.capture(case.address, OURS)
 
 
 # --- callbacks ---------------------------------------------------------------------------------------------
@@ -227,8 +226,8 @@ def _callback(event_type: str, data: dict[str, Any], token: str) -> SimulatedWeb
 
 async def _call(case: Case) -> None:
     """Twilio puts the call into a conversation before its webhook is processed."""
-    body = {"channel": "VOICE", "from": case.address, "to": OURS, "body": None, "channelId": case.call_sid}
-    await case.deployment.sandbox.ask("POST", "/sandbox/capture", body)
+    call_fields = {"channel": "VOICE", "body": None, "channelId": case.call_sid}
+    await case.deployment.sandbox.capture(case.address, OURS, **call_fields)
     who = {"account_sid": ACCOUNT, "sender": case.address, "recipient": OURS, "sid": case.call_sid}
     await case.deliver(call(**who))
 

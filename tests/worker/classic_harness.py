@@ -1,4 +1,4 @@
-"""A harness with classic conversations: the sandbox's own webhooks are caught, and come in as a test likes."""
+"""Classic conversations in a WorkerHarness: the sandbox's webhooks are collected, and a test receives them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import aiohttp
 from aiohttp import web
 
 from router.core.resolution.classic import Bridge
-from router.sandbox import DEFAULT_CONFIGURATION_ID
-from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID as SERVICE
 from router.simulator.classic import PATH, ClassicScene, classic_webhook
 from router.simulator.kinds import KINDS
 from router.simulator.messages import SimulatedWebhook
-from tests.support.accounts import ACCOUNT, CUSTOMER, KEY, OURS, SECRET
+from tests.harness.serving import make_catch_all, serving
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET, SERVICE
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ POST_EVENTS = tuple(
     for how in hows
 )
 BRIDGED = {
-    "id": DEFAULT_CONFIGURATION_ID,
+    "id": CONFIGURATION,
     "displayName": "bridged",
     "description": "for tests",
     "conversationGroupingType": "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
@@ -43,11 +42,11 @@ BRIDGED = {
     "conversationsV1Bridge": {"serviceId": SERVICE},
 }
 NOW = 1_767_787_200_000_000
-TOLD = {"X-Twilio-Webhook-Enabled": "true"}
+WEBHOOKS_ENABLED = {"X-Twilio-Webhook-Enabled": "true"}
 
 
 def classic(kind: str, *, at: float = 0, **changes: Any) -> SimulatedWebhook:
-    """A classic webhook of CUSTOMER at OURS, `at` seconds after NOW; `extra` in changes replaces parameters."""
+    """Return a classic webhook of CUSTOMER at OURS, `at` seconds after NOW; `extra` replaces parameters."""
     extra = changes.pop("extra", {})
     ends = {} if "identity" in changes else {"customer": CUSTOMER, "recipient": OURS}
     scene = ClassicScene(account_sid=ACCOUNT, service_sid=SERVICE, now=NOW + int(at * 1_000_000), **(ends | changes))
@@ -55,7 +54,7 @@ def classic(kind: str, *, at: float = 0, **changes: Any) -> SimulatedWebhook:
 
 
 class Hook:
-    """Catches what the sandbox tells of classic conversations."""
+    """Collects the sandbox's webhooks about classic conversations."""
 
     def __init__(self) -> None:
         self.url = ""
@@ -72,7 +71,7 @@ class Hook:
         return [dict(webhook.pairs)["EventType"] for webhook in self.caught]
 
     async def take_all(self, last: str) -> list[SimulatedWebhook]:
-        """What came up to an event of type `last`, and forget it."""
+        """Wait for an event of type `last`; returns the webhooks up to it, and forgets them."""
         await until(lambda: last in self.kinds)
         caught, self.caught = self.caught, []
         return caught
@@ -80,47 +79,42 @@ class Hook:
 
 async def start_hook() -> AsyncIterator[Hook]:
     hook = Hook()
-    app = web.Application()
-    app.router.add_post("/", hook.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    hook.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    yield hook
-    await runner.cleanup()
+    async with serving(make_catch_all(hook.take)) as url:
+        hook.url = f"{url}/"
+        yield hook
 
 
 class Classic:
-    """Twilio's side of classic conversations in a harness."""
+    """Twilio's side of classic conversations."""
 
     def __init__(self, harness: WorkerHarness, hook: Hook) -> None:
         self.harness, self.hook = harness, hook
 
     async def inbound(self, **fields: str) -> dict[str, Any]:
-        """A message comes in at the classic product."""
+        """Let a customer's message come in."""
         body = fields if "identity" in fields else {"from": CUSTOMER, "to": OURS} | fields
         return await self.harness.api("POST", "/sandbox/classic/inbound", {"body": "hi"} | body)
 
     async def call(self, method: str, path: str, **fields: str) -> Any:
-        """A call of the classic API that asks for its webhooks."""
+        """Call the classic API with the header that requests webhooks."""
         headers = {
             "Authorization": aiohttp.encode_basic_auth(KEY, SECRET),
             "Content-Type": "application/x-www-form-urlencoded",
-        } | TOLD
+        } | WEBHOOKS_ENABLED
         form = urlencode({name.replace("__", "."): value for name, value in fields.items()})
         url = f"{self.harness.url}/v1{path}"
-        async with self.harness.session.request(method, url, data=form, headers=headers) as answer:
+        async with self.harness.sandbox.session.request(method, url, data=form, headers=headers) as answer:
             assert answer.status < 300, await answer.text()
             return await answer.json() if answer.status != 204 else None
 
     async def join(self, sid: str, **fields: str) -> dict[str, Any]:
-        """Add a member; without fields the customer."""
+        """Add a participant, the customer unless there are fields."""
         pair = {"MessagingBinding__Address": CUSTOMER, "MessagingBinding__ProxyAddress": OURS}
         return await self.call("POST", f"/Conversations/{sid}/Participants", **(fields or pair))
 
 
 def shuffled(webhooks: list[SimulatedWebhook], seed: int) -> list[SimulatedWebhook]:
-    """Each three times, in an order that the seed gives."""
+    """Return each webhook three times, in an order drawn from the seed."""
     thrice = webhooks * 3
     random.Random(seed).shuffle(thrice)
     return thrice

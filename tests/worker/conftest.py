@@ -1,43 +1,20 @@
-"""Fixtures: `harness` (defaults), `make_harness` (a sandbox with switches of its own)."""
+"""Fixtures: `harness` (a worker's Redis and sandbox), `make_harness` (the same with switches for the sandbox)."""
 
 from __future__ import annotations
 
-import io
+import contextlib
 
-import aiohttp
-import orjson
 import pytest
-from aiohttp import web
 
-from router import logs
 from router.core.resolution import messages, setbacks
-from router.sandbox import create_app
 from router.worker import singles
-from tests.worker.harness import WorkerHarness, options
-
-
-@pytest.fixture
-def output(monkeypatch):
-    """The log, in memory."""
-    stream = io.StringIO()
-    monkeypatch.setattr(logs._Output, "stream", stream)
-    monkeypatch.setattr(logs._Output, "is_json", True)
-    return stream
-
-
-@pytest.fixture
-def lines(output):
-    """Return a function that gives the log lines of one event so far."""
-
-    def find(event):
-        return [line for text in output.getvalue().splitlines() if (line := orjson.loads(text))["event"] == event]
-
-    return find
+from tests.harness.sandbox import running_sandbox
+from tests.worker.harness import WorkerHarness
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """Waits that are for people and outages last milliseconds here."""
+    """Shorten the waits for people and outages to milliseconds."""
     for module, name in (
         (setbacks, "SHORT_WAIT"),
         (setbacks, "LONG_WAIT"),
@@ -51,26 +28,18 @@ def impatient(monkeypatch):
 
 @pytest.fixture
 async def make_harness(redis, redis_url, output):
-    runners, harnesses = [], []
-    async with aiohttp.ClientSession() as session:
+    """Return a function that starts a sandbox and returns a harness with it; all end with the test."""
+    async with contextlib.AsyncExitStack() as stack:
 
-        async def make(*, policy=None, entropy=None, **switches):
-            app = create_app(options(**switches), entropy=entropy)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-            await runner.setup()
-            runners.append(runner)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
-            harness = WorkerHarness(redis, redis_url, runner, session)
+        async def make(*, policy=None, **switches):
+            sandbox = await stack.enter_async_context(running_sandbox(**switches))
+            harness = WorkerHarness(redis, redis_url, sandbox)
+            stack.push_async_callback(harness.close)
             harness.policy = policy or harness.policy
             harness.resolver = harness.make_resolver()
-            harnesses.append(harness)
             return harness
 
         yield make
-        for harness in harnesses:
-            await harness.close()
-        for runner in runners:
-            await runner.cleanup()
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""A small harness for the worker: real Redis, a sandbox on a loopback port, a real client, and a clock that tests move.
+"""A harness for the worker: a real Redis, a sandbox within this process, and a clock that tests move.
 
-`settle` is the worker without its processes: what goes in is settled as StreamConsumer would, batch first, then one by
-one, but at once and in this task, so that a test sees each verdict. What needs waiting or dying uses real consumers.
+`settle` is the worker without its consumer: webhooks are settled as StreamConsumer does it, in a batch first, then one
+by one, but at once and in the task of the test, so that it sees each result. Tests of waiting and of crashes use real
+consumers (`consuming`) and processes.
 """
 
 from __future__ import annotations
@@ -9,9 +10,6 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
-
-import aiohttp
-from aiohttp import web
 
 from router.conversations import Transport
 from router.core.accounts import Account
@@ -23,9 +21,6 @@ from router.inbound.email.inbound_parse import MailReader
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
 from router.process.apis import Apis
-from router.sandbox import SandboxOptions
-from router.sandbox.faults import Fault
-from router.sandbox.middlewares import FAULTS
 from router.settings.load import load
 from router.settings.policy_file import read_policy
 from router.simulator.messages import SimulatedWebhook, callback, message
@@ -35,7 +30,9 @@ from router.streams.store.append import Appender, InboundFields
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, make_consumer
 from router.worker.work import report
-from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET, TOKEN
+from tests.harness.deployment import count_unfinished
+from tests.harness.settings import make_environment, quick_recovery
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
 from tests.support.policies import PLAIN
 from tests.support.waiting import until
 
@@ -46,13 +43,14 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.delivery import Verdict
     from router.streams.store.recent import Recent
+    from tests.harness.sandbox import Sandbox
 
 CREATE = "POST /v2/Conversations"
 LIST = "GET /v2/Conversations/{conversation}/Participants"
 
 
 class Clock:
-    """µs since 1970: the real time, and what a test lets pass."""
+    """The real time in µs since 1970, plus the seconds by which a test has advanced it."""
 
     def __init__(self) -> None:
         self.passed = 0
@@ -65,22 +63,20 @@ class Clock:
 
 
 def read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
-    """What the door of mails makes of a mail."""
+    """Return the mails of a webhook, as the receiver reads them."""
     reader = MailReader(webhook.content_type)
     reader.feed(webhook.body)
     return reader.finish()
 
 
-def options(**switches: Any) -> SandboxOptions:
-    who = {"account_sid": ACCOUNT, "auth_token": TOKEN, "api_key": KEY, "api_secret": SECRET}
-    return SandboxOptions(**(who | switches))
-
-
 class WorkerHarness:
-    """What a test of the worker acts on and looks at."""
+    """A worker's Redis and API, the webhooks that come in, and the entries that it publishes."""
 
-    def __init__(self, redis: Redis, redis_url: str, sandbox: web.AppRunner, session: aiohttp.ClientSession) -> None:
-        self.redis, self.redis_url, self.sandbox, self.session = redis, redis_url, sandbox, session
+    def __init__(self, redis: Redis, redis_url: str, sandbox: Sandbox) -> None:
+        self.redis, self.redis_url, self.sandbox = redis, redis_url, sandbox
+        self.url, self.api = sandbox.url, sandbox.ask
+        self.fault, self.clear_faults = sandbox.fault, sandbox.clear_faults
+        self.conversations, self.participants = sandbox.conversations, sandbox.participants
         self.keys = Keys()
         self.clock = Clock()
         self.inbound = StreamRef(0, self.keys.inbound(0))
@@ -93,14 +89,10 @@ class WorkerHarness:
         self.resolver: Resolver
         self.last: list[Verdict] = []
 
-    # --- the parts -----------------------------------------------------------------------------------------------
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.sandbox.addresses[0][1]}"
+    # --- components ----------------------------------------------------------------------------------------------
 
     def make_apis(self, *, account: str = ACCOUNT, **options: Any) -> Apis:
-        """Another worker's clients of the API; `options` go to the transport."""
+        """Return the API clients of another worker; `options` go to the transport."""
         given = {"timeout": self.api_timeout, "random": lambda: 0.01} | options
         transport = Transport(self.url, KEY, SECRET, **given)
         self._transports.append(transport)
@@ -116,7 +108,7 @@ class WorkerHarness:
         recent: Recent | None = None,
         **options: Any,
     ) -> Resolver:
-        """Another worker's resolver: nothing is shared but Redis and the API; `options` go to it."""
+        """Return the resolver of another worker, which shares only Redis and the API; `options` go to it."""
         return Resolver(
             store=Store(self.redis, self.keys, marker_ttl=3600, recent=recent),
             apis=apis or self.make_apis(retries=retries),
@@ -131,18 +123,18 @@ class WorkerHarness:
         for transport in self._transports:
             await transport.close()
 
-    # --- what comes in -------------------------------------------------------------------------------------------
+    # --- webhooks ------------------------------------------------------------------------------------------------
 
     def sms(
         self, sender: str = CUSTOMER, to: str = OURS, *, kind: str = "sms", sid: str | None = None
     ) -> SimulatedWebhook:
-        """A message; another one each time, unless it has a `sid`."""
+        """Return a message, a new one each time unless it has a `sid`."""
         self._number += 1
         sid = sid or f"SM{self._number:032x}"
         return message(kind, account_sid=ACCOUNT, sender=sender, recipient=to, body="hi", sid=sid)
 
     async def receive(self, *webhooks: SimulatedWebhook) -> list[Delivery]:
-        """Append webhooks as the receiver does, and return their deliveries."""
+        """Append webhooks as the receiver does; returns their deliveries."""
         for webhook in webhooks:
             await self.append(webhook)
         return await self.deliveries()
@@ -167,14 +159,14 @@ class WorkerHarness:
             )
 
     async def deliveries(self) -> list[Delivery]:
-        """What was appended since the last look."""
+        """Return the deliveries that were appended since the last call."""
         rows = await self.redis.xrange(self.inbound.key, min=f"({self._seen}")
         if rows:
             self._seen = rows[-1][0].decode()
         return [Delivery(self.inbound, entry_id.decode(), fields) for entry_id, fields in rows]
 
     async def settle(self, *webhooks: SimulatedWebhook, by: Resolver | None = None) -> list[Any]:
-        """Let webhooks come in and be settled; returns the outcomes' results, or the verdict of what has none."""
+        """Receive and settle webhooks; returns the result of each, or its verdict if it has no result."""
         return await self.work(await self.receive(*webhooks), by=by)
 
     async def work(self, deliveries: list[Delivery], *, by: Resolver | None = None) -> list[Any]:
@@ -188,7 +180,7 @@ class WorkerHarness:
         return [results[delivery.entry_id] for delivery in deliveries]
 
     async def finish(self, delivery: Delivery, *, by: Resolver | None = None) -> Any:
-        """Work on one delivery until it no longer says Later."""
+        """Work on a delivery until its verdict is no longer Later."""
 
         async def attempt() -> Any:
             (result,) = await self.work([delivery], by=by)
@@ -198,59 +190,38 @@ class WorkerHarness:
 
     # --- Twilio's side -------------------------------------------------------------------------------------------
 
-    async def api(self, method: str, path: str, body: Any = None) -> Any:
-        """A call of the sandbox that is not the worker's (but is counted like one under /v2)."""
-        headers = {"Authorization": aiohttp.encode_basic_auth(KEY, SECRET)}
-        async with self.session.request(method, self.url + path, json=body, headers=headers) as answer:
-            assert answer.status < 300, await answer.text()
-            return await answer.json() if answer.status != 204 else None
-
     async def calls(self) -> dict[str, int]:
-        """Requests of the public API by route, so far."""
+        """Count the requests of the public API so far, by route; those of the test count too."""
         return dict((await self.api("GET", "/sandbox/requests"))["requests"])
 
     async def total(self) -> int:
+        """Count the requests of the public API so far."""
         return sum((await self.calls()).values())
 
-    def fault(self, **fields: Any) -> None:
-        """Arm a fault of the sandbox."""
-        self.sandbox.app[FAULTS].arm(Fault(**fields))
-
-    def clear_faults(self) -> None:
-        self.sandbox.app[FAULTS].clear()
-
-    async def conversations(self) -> list[dict[str, Any]]:
-        return (await self.api("GET", "/v2/Conversations?pageSize=1000"))["conversations"]
-
-    async def participants(self, conversation_id: str) -> list[dict[str, Any]]:
-        path = f"/v2/Conversations/{conversation_id}/Participants?pageSize=1000"
-        return (await self.api("GET", path))["participants"]
-
     async def capture(self, sender: str = CUSTOMER, to: str = OURS, **more: Any) -> dict[str, Any]:
-        """Twilio captures a message by itself."""
-        body = {"channel": "SMS", "from": sender, "to": to, "body": "hi"} | more
-        return await self.api("POST", "/sandbox/capture", body)
+        """Capture a message, as Twilio does by itself."""
+        return await self.sandbox.capture(sender, to, **more)
 
     def callback(
         self, event_type: str, data: dict[str, Any], *, at: str | None = None, token: str | None = None
     ) -> Any:
-        """The status callback that reports a resource as it is in the API; `at` is the event's own time."""
+        """Return the status callback about a resource as it is in the API; `at` is the time of the event."""
         self._number += 1
         timestamp = at or data.get("updatedAt") or data.get("createdAt")
         return callback(event_type, data, timestamp=timestamp, token=token or f"t{self._number}")
 
-    # --- what comes out ------------------------------------------------------------------------------------------
+    # --- entries -------------------------------------------------------------------------------------------------
 
     async def entries(self, target: Target | None = None) -> list[Entry]:
-        """What was published of participants and conversations, in order, for one target or for all."""
+        """Return the entries about participants and conversations, in order, for one target or for all."""
         return [entry for entry in await self.published(target) if entry.type != CommunicationData.type]
 
     async def communications(self) -> list[Entry]:
-        """What was published of what participants said, in order."""
+        """Return the communication.received entries, in order."""
         return [entry for entry in await self.published() if entry.type == CommunicationData.type]
 
     async def published(self, target: Target | None = None) -> list[Entry]:
-        """All entries, in order."""
+        """Return all entries, in order."""
         rows = []
         for one in [target] if target else list(Target):
             rows += await self.redis.xrange(self.keys.participants(0, one))
@@ -266,36 +237,23 @@ class WorkerHarness:
     # --- the real consumer ---------------------------------------------------------------------------------------
 
     def settings(self, **environment: str) -> Any:
-        given = {
-            "REDIS_URL": self.redis_url,
-            "TWILIO_ACCOUNT_SID": ACCOUNT,
-            "TWILIO_AUTH_TOKEN": TOKEN,
-            "TWILIO_API_KEY": KEY,
-            "TWILIO_API_SECRET": SECRET,
-            "TWILIO_CONVERSATIONS_URL": self.url,
-            "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
-            "PUBLIC_BASE_URL": "https://hooks.example.com",
-            "ROUTER_HEARTBEAT_TTL": "1",
-            "ROUTER_RETRY_DELAY": "0.02",
-            "ROUTER_GRACE": "3",
-        }
-        return load(environment=given | environment)
+        changes = quick_recovery(ROUTER_RETRY_DELAY="0.02", **environment)
+        return load(environment=make_environment(self.redis_url, self.url, **changes))
 
     @asynccontextmanager
     async def consuming(self, resolver: Resolver | None = None, **environment: str) -> AsyncIterator[Any]:
-        """A real consumer while the block runs."""
+        """Run a real consumer while the block runs."""
         consumer = make_consumer(self.settings(**environment), self.redis, resolver or self.resolver)
         async with consumer.running():
             yield consumer
 
-    async def finished(self, timeout: float = 20) -> None:  # noqa: ASYNC109 # a limit
-        """Wait until nothing of the inbound stream is unread or pending."""
+    async def finished(self, timeout: float = 30) -> None:  # noqa: ASYNC109 # a limit
+        """Wait until no entry of the inbound stream is unread or pending."""
 
-        async def is_done() -> bool:
-            rows: Any = await self.redis.xinfo_groups(self.inbound.key)
-            return bool(rows) and all(row["pending"] == 0 and row["lag"] == 0 for row in rows)
+        async def is_idle() -> bool:
+            return not await count_unfinished(self.redis, self.inbound.key)
 
-        await until(is_done, timeout)
+        await until(is_idle, timeout)
 
     async def ensure_group(self) -> None:
         await ensure_group(self.redis, self.inbound.key, RESOLVER)

@@ -1,4 +1,4 @@
-"""Where a harness's sandbox posts its status callbacks: they are kept, and come in when a test lets them."""
+"""Status callbacks of a WorkerHarness: collected, and received when a test does so."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from aiohttp import web
 
 from router.sandbox.middlewares import STATE
 from router.simulator.messages import SimulatedWebhook
+from tests.harness.serving import make_catch_all, serving
 from tests.support.accounts import CONFIGURATION
 from tests.support.waiting import until
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class StatusCallbacks:
-    """Takes the status callbacks of one harness."""
+    """Collects the status callbacks of a sandbox."""
 
     def __init__(self, harness: WorkerHarness) -> None:
         self.harness = harness
@@ -31,25 +32,20 @@ class StatusCallbacks:
 
     @property
     def counts(self) -> Any:
-        """What became of the callbacks, by word."""
+        """The number of callbacks by outcome."""
         return self.harness.sandbox.app[STATE].status_callbacks.counts
 
     async def take_all(self) -> list[SimulatedWebhook]:
-        """What the sandbox had to tell so far, in the order in which it came, and forget it."""
+        """Wait until the sandbox has sent all callbacks; returns them in the order of arrival, and forgets them."""
         await until(lambda: self.harness.sandbox.app[STATE].status_callbacks.pending == 0)
         caught, self.caught = self.caught, []
         return caught
 
 
 async def start_status_callbacks(harness: WorkerHarness) -> AsyncIterator[StatusCallbacks]:
-    """Let the sandbox tell of every conversation from now on."""
+    """Let the sandbox send callbacks about every conversation from now on."""
     hook = StatusCallbacks(harness)
-    app = web.Application()
-    app.router.add_post("/", hook.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    callbacks = [{"url": f"http://127.0.0.1:{runner.addresses[0][1]}/", "method": "POST"}]
-    await harness.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", {"statusCallbacks": callbacks})
-    yield hook
-    await runner.cleanup()
+    async with serving(make_catch_all(hook.take)) as url:
+        callbacks = {"statusCallbacks": [{"url": f"{url}/", "method": "POST"}]}
+        await harness.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", callbacks)
+        yield hook

@@ -1,4 +1,4 @@
-"""One worker's reconciler in a harness, step by step: time passes when a test or the reconciler lets it."""
+"""The reconciler of one worker, step by step: time passes when a test or the reconciler advances the clock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOW = 3600
 
 
 class Sweeps:
-    """A resolver that notes events, and the reconciler beside it; `options` go to the resolver."""
+    """A resolver that records events, and the reconciler beside it; `options` go to the resolver."""
 
     def __init__(self, harness: WorkerHarness, *, calls: int = 6000, apis: Apis | None = None, **options: Any) -> None:
         self.harness = harness
@@ -41,11 +41,11 @@ class Sweeps:
         await asyncio.sleep(0)
 
     async def settle(self, *webhooks: Any) -> list[Any]:
-        """Let webhooks come in and be settled by this worker."""
+        """Receive and settle webhooks with this worker."""
         return await self.harness.settle(*webhooks, by=self.resolver)
 
     async def sweep(self, after: float = 61) -> int:
-        """Let `after` seconds pass, then sweep all that is due; returns how many conversations that were."""
+        """Advance the clock by `after` seconds, then sweep all conversations that are due; returns their number."""
         self.harness.clock.advance(after)
         count = 0
         while await self.reconciler.step():

@@ -32,7 +32,7 @@ async def limited(redis, redis_url):
 async def test_webhook_goes_its_whole_way(harness, limited):
     """Taken in, read by a real consumer, published and counted; refused ones are kept."""
     client, url = limited
-    inner = WorkerHarness(client, url, harness.sandbox, harness.session)
+    inner = WorkerHarness(client, url, harness.sandbox)
     inner.resolver = inner.make_resolver()
     assert await make_ping(client)() is None
     async with inner.consuming():

@@ -12,8 +12,9 @@ from router.core.keys import RESOLVER
 from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
 from tests.harness.processes import start_process
+from tests.harness.settings import make_environment, quick_recovery
 from tests.receiver.samples import signed, sms
-from tests.support.accounts import ACCOUNT, CONFIGURATION, KEY, SECRET, TOKEN
+from tests.support.accounts import KEY, SECRET, TOKEN
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -22,20 +23,10 @@ EVENTS = 1000
 
 @pytest.fixture
 async def launch(tmp_path, harness):
-    """Start `python -m router COMMAND ...` in this harness; whatever happens, nothing of it is left running."""
+    """Return a function that starts `python -m router ...` beside the harness; every process ends with the test."""
     running = []
-    environment = {
-        "REDIS_URL": harness.redis_url,
-        "TWILIO_ACCOUNT_SID": ACCOUNT,
-        "TWILIO_AUTH_TOKEN": TOKEN,
-        "TWILIO_API_KEY": KEY,
-        "TWILIO_API_SECRET": SECRET,
-        "TWILIO_CONVERSATIONS_URL": harness.url,
-        "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
-        "PUBLIC_BASE_URL": "https://hooks.example.com",
-        "ROUTER_HOST": "127.0.0.1",
-        "ROUTER_HEARTBEAT_TTL": "1",
-    }
+    settings = quick_recovery(ROUTER_RETRY_DELAY="1", ROUTER_GRACE="10")  # those two as in production
+    environment = make_environment(harness.redis_url, harness.url, **settings)
 
     async def start(*arguments, **changes):
         process = await start_process(tmp_path, "router", *arguments, **(environment | changes))
@@ -195,7 +186,7 @@ async def test_operators_port_of_the_worker(launch, harness):
     await worker.started()
     await enter_many(harness, 2)
     await harness.finished()
-    async with harness.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+    async with harness.sandbox.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
         text = await answer.text()
     assert 'router_events_total{result="joined",source="messaging"} 2.0' in text
     assert 'router_api_calls_total{method="POST",route="/v2/Conversations",status="201"} 2.0' in text
