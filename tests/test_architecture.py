@@ -178,7 +178,6 @@ def test_no_except_is_bare():
 #: Where tests may sleep, and why; a file of its own name below tests/benchmarks measures time and may as well.
 PAUSES = {
     "tests/support/waiting.py": "the one place that polls",
-    "tests/streams/consuming/test_consumer.py": "work that takes a moment",
     "tests/streams/consumer_program.py": "work that takes a moment",
 }
 
