@@ -1,4 +1,4 @@
-"""What a handler is: a reaction for each type of entry that it handles.
+"""Handlers: a reaction for each type of entry.
 
 A reaction gets the entry and its Effect, and returns a HandlerResult. It may be called again with the same entry until
 it has returned once, so it does through `effect.once` what must not happen twice. It may raise anything: an outage of
@@ -50,7 +50,7 @@ class Handler:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a handler may use. The composition root owns and closes all of it.
+    """The ports that a handler may use. The composition root owns and closes all of them.
 
     `apis` holds the API of each account; an entry's account is `data.account_id`.
     """

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Takeover(StrEnum):
-    """What is done with the participant at the address; of several participants the first in this order counts."""
+    """The treatment of the participant at the address; of several participants the first in this order counts."""
 
     ADOPT = "adopt"
     PROMOTE = "promote"

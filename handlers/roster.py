@@ -33,7 +33,7 @@ class Agent:
 
 
 class AssignedAgent(BaseModel):
-    """What a person needs to join; stored with the assignment, so that it survives a change of the roster."""
+    """The data with which a person joins; stored with the assignment, so that it survives a change of the roster."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,7 +43,7 @@ class AssignedAgent(BaseModel):
 
     @classmethod
     def of(cls, agent: Agent) -> AssignedAgent:
-        """Return what this person needs to join."""
+        """Return the data with which this person joins."""
         return cls(identity=agent.identity, name=agent.name, addresses=dict(agent.addresses))
 
     def addresses_on(self, channel: str) -> tuple[Address, ...]:

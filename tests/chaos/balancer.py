@@ -48,7 +48,7 @@ class RawWebhook:
 
 @dataclass(slots=True)
 class DeliveryRecord:
-    """What happened to a webhook and its copies: the receivers tried, and the number of 2xx answers of each."""
+    """The record of a webhook and its copies: the receivers tried, and the number of 2xx answers of each."""
 
     tried: set[int] = field(default_factory=set)
     accepted: Counter[int] = field(default_factory=Counter)

@@ -1,4 +1,4 @@
-"""What the AI agent answers in a chaos run: the id of the entry, so that every answer can be counted."""
+"""The AI agent's answers in a chaos run: the id of the entry, so that every answer can be counted."""
 
 from __future__ import annotations
 

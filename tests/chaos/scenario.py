@@ -100,7 +100,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens to a few customers from the moment `at` (seconds) on."""
+    """The events of a few customers from the moment `at` (seconds) on."""
 
     at: float
     customers: tuple[Customer, ...]

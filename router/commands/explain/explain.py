@@ -188,7 +188,7 @@ _WRITINGS: Final[tuple[tuple[Callable[[Any], str], str], ...]] = (
 
 
 def _body_notes(request: SignedRequest) -> list[str]:
-    """Return what is wrong with the digest of a JSON body; empty if it matches."""
+    """Return the faults of the digest of a JSON body; empty if it matches."""
     query = request.raw_path.partition(b"?")[2]
     stated = next((part[len(_DIGEST) :] for part in query.split(b"&") if part.startswith(_DIGEST)), None)
     if stated is None:

@@ -32,7 +32,7 @@ HELD_BYTES: Final = 64 * 1_048_576
 
 
 class WorkResult(Enum):
-    """What happens to an item after its work."""
+    """The fate of an item after its work."""
 
     FINISHED = "finished"
     #: It goes back to its subject's queue, behind the items that come before it.
