@@ -1,4 +1,4 @@
-"""From an event and a ledger to an outcome, with plain values: what the ledger tells, where the API must be asked."""
+"""Rules for participants, communications and resolved messages, with plain values: outcomes, or None for the API."""
 
 import pytest
 
@@ -27,7 +27,7 @@ def context(policy=PLAIN, own=()):
     return make_context(policy, {address.key for address in own})
 
 
-def ledger(fields=None, known=None):
+def make_ledger(fields=None, known=None):
     return Ledger("router", "AC1", HERE, fields or {}, known)
 
 
@@ -40,99 +40,95 @@ def reported(one, change=Change.ADDED, version=1):
     return ParticipantReported(CAUSE, "AC1", change, one, Version(version, version))
 
 
-def said(**author):
+def communication(**author):
     parts = {"address": ANA.value, "channel": ANA.channel, "participantId": "p1"} | author
     return CommunicationReported(
         CAUSE, "AC1", Communication(id="c1", conversation_id=HERE, author=parts if author != {"none": 1} else None)
     )
 
 
-def types(book):
-    return [entry.type for entry in book.entries]
-
-
 @pytest.mark.parametrize(("own", "result"), [((), Result.JOINED), ((OURS,), Result.IGNORED)], ids=["unknown", "ours"])
-def test_agent_at_one_of_our_addresses_is_our_side(own, result):
-    """Whoever is at one of our own addresses is nobody's to take, whatever the policy says."""
-    book = ledger()
-    outcome = judge(context(EVERYBODY, own), reported(participant(kind="AI_AGENT", address=OURS)), book)
+def test_an_agent_at_one_of_our_addresses_is_ignored(own, result):
+    """An agent is announced where the policy says so, but not at one of our own addresses."""
+    ledger = make_ledger()
+    outcome = judge(context(EVERYBODY, own), reported(participant(kind="AI_AGENT", address=OURS)), ledger)
     assert outcome.result is result
 
 
-def test_customer_at_one_of_our_addresses_is_a_customer():
-    """A number of ours that writes to another of ours is a customer there."""
-    outcome = judge(context(own=(OURS,)), reported(participant(address=OURS)), ledger())
+def test_a_customer_at_one_of_our_addresses_is_announced():
+    """A CUSTOMER is announced even at one of our own addresses."""
+    outcome = judge(context(own=(OURS,)), reported(participant(address=OURS)), make_ledger())
     assert outcome.result is Result.JOINED
 
 
-def test_ignored_agent_is_remembered_as_our_side_of_its_channel():
-    """Who answers on a channel becomes the recipient of whoever joins on it later."""
-    book = ledger()
-    judge(context(), reported(participant("p0", "AGENT", OURS)), book)
-    judge(context(), reported(participant()), book)
-    assert read_draft(book.entries[0]).data.recipient.address == OURS.value
+def test_the_address_of_an_ignored_agent_becomes_the_recipient():
+    """A customer who joins on the channel of an ignored agent has the agent's address as recipient."""
+    ledger = make_ledger()
+    judge(context(), reported(participant("p0", "AGENT", OURS)), ledger)
+    judge(context(), reported(participant()), ledger)
+    assert read_draft(ledger.entries[0]).data.recipient.address == OURS.value
 
 
-def test_human_agent_is_not_our_sides_address():
-    """A person's own phone is not the address that customers write to."""
-    book = ledger()
-    judge(context(), reported(participant("p0", "HUMAN_AGENT", OURS)), book)
-    judge(context(), reported(participant()), book)
-    assert read_draft(book.entries[0]).data.recipient is None
+def test_the_address_of_a_human_agent_is_no_recipient():
+    """A human agent's address does not become the recipient of customers."""
+    ledger = make_ledger()
+    judge(context(), reported(participant("p0", "HUMAN_AGENT", OURS)), ledger)
+    judge(context(), reported(participant()), ledger)
+    assert read_draft(ledger.entries[0]).data.recipient is None
 
 
-def test_target_that_hangs_on_what_the_callback_does_not_say_is_asked_for():
-    """A rule on the recipient leaves it open; with the surroundings it is decided, and with nobody there as well."""
+def test_a_target_that_depends_on_the_recipient_needs_the_surroundings():
+    """A rule on the recipient leaves the target open until the surroundings are known, even if those are empty."""
     policy = context(PLAIN + DESK_RULE)
-    assert judge(policy, reported(participant()), ledger()) is None
+    assert judge(policy, reported(participant()), make_ledger()) is None
     there = Surroundings((participant("p0", "AGENT", Address("SMS", DESK)),), Conversation(id=HERE))
-    book = ledger()
-    assert judge(policy, reported(participant()), book, there).result is Result.JOINED
-    assert read_draft(book.entries[0]).data.target == "human-agent"
-    book = ledger()
-    assert judge(policy, reported(participant()), book, Surroundings()).result is Result.JOINED
-    assert read_draft(book.entries[0]).data.target == "ai-agent"
+    ledger = make_ledger()
+    assert judge(policy, reported(participant()), ledger, there).result is Result.JOINED
+    assert read_draft(ledger.entries[0]).data.target == "human-agent"
+    ledger = make_ledger()
+    assert judge(policy, reported(participant()), ledger, Surroundings()).result is Result.JOINED
+    assert read_draft(ledger.entries[0]).data.target == "ai-agent"
 
 
-def test_surroundings_of_another_channel_say_nothing():
-    """Our side on another channel is not who the participant talks to."""
-    book = ledger()
+def test_surroundings_on_another_channel_give_no_recipient():
+    """An agent on another channel does not become the participant's recipient."""
+    ledger = make_ledger()
     mail = participant("p0", "AGENT", Address("EMAIL", "desk@example.com"))
-    note_surroundings(Surroundings((mail,)), participant(), book)
-    assert book.recipient("SMS") is None
+    note_surroundings(Surroundings((mail,)), participant(), ledger)
+    assert ledger.recipient("SMS") is None
 
 
-def test_removal_is_never_asked_for():
-    """Somebody who leaves needs no decision."""
-    outcome = judge(context(PLAIN + DESK_RULE), reported(participant(), Change.REMOVED), ledger())
+def test_a_removal_needs_no_surroundings():
+    """A removal has an outcome where an addition would need the surroundings."""
+    outcome = judge(context(PLAIN + DESK_RULE), reported(participant(), Change.REMOVED), make_ledger())
     assert outcome.result is Result.NOTED
 
 
 def test_participant_of_a_closed_conversation_is_stale():
-    """What comes after the end changes nothing."""
-    outcome = judge(context(), reported(participant()), ledger({"status": "CLOSED"}))
+    """A participant reported after the conversation closed is stale."""
+    outcome = judge(context(), reported(participant()), make_ledger({"status": "CLOSED"}))
     assert outcome.result is Result.STALE
 
 
-def test_conversation_is_taken_in():
-    """A conversation's state is noted."""
-    book = ledger()
+def test_the_status_of_a_conversation_is_noted():
+    """The reported status of a conversation is stored in its ledger."""
+    ledger = make_ledger()
     event = ConversationReported(CAUSE, "AC1", Conversation(id=HERE, status="ACTIVE"), Version(1, 1))
-    assert judge(context(), event, book).result is Result.NOTED
-    assert book.changes["status"] == "ACTIVE"
+    assert judge(context(), event, ledger).result is Result.NOTED
+    assert ledger.changes["status"] == "ACTIVE"
 
 
-def test_communication_is_known_by_id_by_address_or_not_at_all():
-    """An announced author is known by id or address, our own side is ignored, and of a stranger the API is asked."""
-    book = ledger()
-    assert judge(context(), said(), book) is None
-    judge(context(), reported(participant()), book)
-    judge(context(), reported(participant("p9", "AGENT", OURS)), book)
-    assert judge(context(), said(), book).result is Result.KNOWN
-    assert judge(context(), said(participantId=None), book).result is Result.KNOWN
-    assert judge(context(), said(participantId="p9", address=OURS.value), book).result is Result.IGNORED
-    assert judge(context(), said(none=1), book).result is Result.IGNORED
-    assert judge(context(), said(), ledger({"status": "CLOSED"})).result is Result.STALE
+def test_the_author_of_a_communication_is_found_by_id_or_address():
+    """An announced author is found by id or by address, our side is ignored, and an unknown author needs the API."""
+    ledger = make_ledger()
+    assert judge(context(), communication(), ledger) is None
+    judge(context(), reported(participant()), ledger)
+    judge(context(), reported(participant("p9", "AGENT", OURS)), ledger)
+    assert judge(context(), communication(), ledger).result is Result.KNOWN
+    assert judge(context(), communication(participantId=None), ledger).result is Result.KNOWN
+    assert judge(context(), communication(participantId="p9", address=OURS.value), ledger).result is Result.IGNORED
+    assert judge(context(), communication(none=1), ledger).result is Result.IGNORED
+    assert judge(context(), communication(), make_ledger({"status": "CLOSED"})).result is Result.STALE
 
 
 @pytest.mark.parametrize(
@@ -140,34 +136,34 @@ def test_communication_is_known_by_id_by_address_or_not_at_all():
     [
         reported(participant()),
         reported(participant(), Change.REMOVED),
-        said(),
-        said(none=1),
+        communication(),
+        communication(none=1),
         ConversationReported(CAUSE, "AC1", Conversation(id=HERE, status="CLOSED"), Version(1, 1)),
     ],
     ids=["added", "removed", "communication", "no author", "closed"],
 )
-def test_fields_that_are_named_are_enough(event):
-    """An event applied to a ledger of just the fields that it names needs no other, if nothing is committed yet."""
+def test_the_named_fields_suffice_for_an_empty_ledger(event):
+    """An event reads no ledger fields besides those that it names, if nothing is committed yet."""
     conversation_id, names = needed_fields(context(), event)
     assert conversation_id == HERE
-    judge(context(), event, ledger(known=frozenset(names)))
+    judge(context(), event, make_ledger(known=frozenset(names)))
 
 
-def test_field_that_is_not_named_is_asked_for():
-    """A participant that had another address needs that address' field: it says so instead of guessing."""
-    book = ledger()
-    judge(context(), reported(participant()), book)
+def test_a_missing_field_raises_an_error_with_its_name():
+    """A participant with a new address raises FieldNotReadError, naming the field of the old address."""
+    ledger = make_ledger()
+    judge(context(), reported(participant()), ledger)
     moved = reported(participant(address=Address("SMS", "+15559990000")), Change.UPDATED, version=2)
     names = frozenset(needed_fields(context(), moved)[1])
-    again = ledger({name: value for name, value in book.fields.items() if name in names}, names)
+    again = make_ledger({name: value for name, value in ledger.fields.items() if name in names}, names)
     with pytest.raises(FieldNotReadError) as caught:
         judge(context(), moved, again)
     assert isinstance(caught.value, RouterError)
     assert caught.value.name == f"a:{ANA.key}"
 
 
-def test_resolved_message_announces_the_customer_and_notes_our_side():
-    """What a resolution found is committed as a whole: our side silently, the customer with recipient and origin."""
+def test_a_resolved_message_announces_the_customer_and_not_our_side():
+    """A resolution stores our side without an entry and announces the customer with recipient and origin."""
     message = make_message(ANA, OURS)
     resolved = Resolved(
         HERE,
@@ -177,25 +173,25 @@ def test_resolved_message_announces_the_customer_and_notes_our_side():
         (participant("p0", "AI_AGENT", OURS),),
     )
     work = make_work(message)
-    book = ledger(known=frozenset(resolved_fields(work, resolved)))
-    outcome = work.kind.apply_resolved(context(EVERYBODY), work, resolved, book)
+    ledger = make_ledger(known=frozenset(resolved_fields(work, resolved)))
+    outcome = work.kind.apply_resolved(context(EVERYBODY), work, resolved, ledger)
     assert outcome.result is Result.JOINED
-    entry, _ = map(read_draft, book.entries)
+    entry, _ = map(read_draft, ledger.entries)
     assert (entry.data.origin, entry.data.recipient.address) == ("created", OURS.value)
     assert entry.data.conversation.configuration_id == "cc"
-    assert book.marker("p0").is_ours
+    assert ledger.marker("p0").is_ours
 
 
 def test_resolved_customer_in_a_closed_conversation_is_gone():
-    """The caller must look for the conversation that follows it."""
+    """A resolution into a conversation that has closed has the result GONE."""
     work = make_work(make_message(ANA, OURS))
-    resolved, closed = Resolved(HERE, participant(), "found"), ledger({"status": "CLOSED"})
+    resolved, closed = Resolved(HERE, participant(), "found"), make_ledger({"status": "CLOSED"})
     outcome = work.kind.apply_resolved(context(), work, resolved, closed)
     assert outcome.result is Result.GONE
 
 
-def test_message_is_decided_by_its_recipient_and_the_time():
-    """The policy sees both ends, the configuration and the clock."""
+def test_a_message_is_decided_by_its_recipient_and_type():
+    """The policy decides a message by its recipient and by the type of its sender."""
     policy = context(PLAIN + DESK_RULE)
     for recipient, target in ((OURS, "ai-agent"), (Address("SMS", DESK), "human-agent")):
         decision = decide_sender(policy, make_message(ANA, recipient), kind="CUSTOMER", configuration_id="cc")

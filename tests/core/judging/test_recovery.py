@@ -1,4 +1,4 @@
-"""What a sight adds to a ledger, case by case; what holds for all of them is in test_recovery_properties."""
+"""Recovery, case by case: what a snapshot adds to a ledger. General properties are in test_recovery_properties."""
 
 import pytest
 
@@ -31,12 +31,12 @@ def state():
     return CommittedState()
 
 
-def look(state, *participants, policy=PLAIN, own=frozenset(), gone=(), read_at=READ_AT, creating=(), **conversation):
+def sweep(state, *participants, policy=PLAIN, own=frozenset(), gone=(), read_at=READ_AT, creating=(), **conversation):
     ledger = state.open()
-    people = tuple(Member(one, None, None) for one in participants)
-    sight = ConversationSnapshot(make_conversation(**conversation), people, frozenset(gone))
+    members = tuple(Member(one, None, None) for one in participants)
+    snapshot = ConversationSnapshot(make_conversation(**conversation), members, frozenset(gone))
     context = make_context(policy, own, read_at)
-    recovery = recover(context, sight, ledger, read_at=read_at, creating=creating)
+    recovery = recover(context, snapshot, ledger, read_at=read_at, creating=creating)
     state.commit(ledger)
     return recovery
 
@@ -49,91 +49,91 @@ def call(sid):
     return make_participant(addresses=[{"channel": "VOICE", "address": "+14155550101", "channel_id": sid}])
 
 
-def test_policy_decides_as_of_then(state):
-    """A rule on hours asks when the participant came, not when the sweep did: the callback would have said so."""
-    look(state, at(RECEIVED_AT), policy=BY_DAY)
+def test_the_policy_decides_by_the_time_of_the_change(state):
+    """A rule on hours uses the time at which the participant was added, as its callback would have."""
+    sweep(state, at(RECEIVED_AT), policy=BY_DAY)
     assert state.entries[0].data.reason == "by-day (hours)"
 
 
-def test_policy_decides_as_of_now_where_no_time_is_told(state):
-    """A participant without a time is judged, and dated, by the sweep's."""
-    assert look(state, make_participant(), policy=BY_DAY).published == {Result.JOINED: 1}
+def test_without_a_time_the_policy_decides_by_the_time_of_the_sweep(state):
+    """A participant without a time is judged and dated by the time of the sweep."""
+    assert sweep(state, make_participant(), policy=BY_DAY).published == {Result.JOINED: 1}
     assert state.entries[0].data.reason == "default"
     assert state.marker().version == Version(READ_AT, READ_AT)
 
 
 @pytest.mark.parametrize(("age", "published"), [(QUIET - 1, 0), (QUIET, 1)])
-def test_age_that_counts(state, age, published):
-    """Just under QUIET is left to the callback."""
-    recovery = look(state, at(READ_AT - age * 1_000_000))
+def test_a_change_younger_than_quiet_is_left_to_its_callback(state, age, published):
+    """A participant is announced once it is QUIET seconds old."""
+    recovery = sweep(state, at(READ_AT - age * 1_000_000))
     assert (recovery.published[Result.JOINED], recovery.left_alone) == (published, 1 - published)
 
 
-def test_who_came_a_moment_ago_is_not_gone(state):
-    """A callback that was taken since reading began is newer than the sight, and so is one of a moment before."""
+def test_a_participant_that_was_just_added_is_not_removed(state):
+    """A participant committed after reading began, or just before, is newer than a snapshot that lacks it."""
     state.see(make_participant(), Version(READ_AT - 1, READ_AT - 1))
-    assert look(state, gone=["p1"]).left_alone == 1
+    assert sweep(state, gone=["p1"]).left_alone == 1
     state.see(make_participant(), Version(READ_AT + 1, READ_AT + 1))
-    assert look(state, gone=["p1"]).left_alone == 1
+    assert sweep(state, gone=["p1"]).left_alone == 1
     assert state.types == ["participant.joined"]
 
 
-def test_who_had_left_is_not_gone_again(state):
-    """A removal that was told meanwhile, and somebody never heard of, are nothing to tell."""
+def test_a_participant_that_has_left_does_not_leave_again(state):
+    """Missing participants that have left already, or were never announced, publish nothing."""
     state.see(make_participant(), 1)
     state.lose(make_participant(), 2)
-    assert look(state, gone=["p1", "p9"]).published == {}
+    assert sweep(state, gone=["p1", "p9"]).published == {}
     assert state.types == ["participant.joined", "participant.left"]
 
 
-def test_who_left_is_named_by_what_is_committed(state):
-    """The API does not know it any more: its type and canonical addresses are what is left to tell."""
+def test_a_lost_removal_is_published_from_the_marker(state):
+    """A participant that the API no longer knows leaves with the type and canonical addresses of its marker."""
     state.see(make_participant("p1", name="Ana"), 1)
-    look(state, gone=["p1"])
-    told = state.entries[-1].data
-    assert (told.address, told.participant.type, told.participant.name) == ("+14155550101", "CUSTOMER", None)
-    assert told.cause.event_type == "recovered"
+    sweep(state, gone=["p1"])
+    left = state.entries[-1].data
+    assert (left.address, left.participant.type, left.participant.name) == ("+14155550101", "CUSTOMER", None)
+    assert left.cause.event_type == "recovered"
 
 
-def test_who_is_being_created_is_left_alone(state):
-    """Its creator announces it."""
-    recovery = look(state, make_participant(), creating={"p1"})
+def test_a_participant_that_is_being_created_is_left_to_its_creator(state):
+    """A participant that a worker is creating is left to that worker."""
+    recovery = sweep(state, make_participant(), creating={"p1"})
     assert (recovery.published, recovery.left_alone, state.entries) == ({}, 1, [])
 
 
-def test_own_side_that_nobody_knows(state):
-    """Whoever sits at our own address is ours, and noted as our side of the conversation."""
+def test_a_missed_agent_at_our_address_becomes_the_recipient(state):
+    """An agent at our own address is not announced and becomes the recipient of customers."""
     ours = make_participant("p2", DESK, type="AGENT")
-    assert look(state, ours, make_participant(), own=frozenset({DESK.key})).published == {Result.JOINED: 1}
+    assert sweep(state, ours, make_participant(), own=frozenset({DESK.key})).published == {Result.JOINED: 1}
     assert state.entries[0].data.recipient.address == DESK.value
 
 
-def test_everything_of_a_closed_ledger_is_over(state):
-    """What was told as closed is closed, whatever the API still shows."""
+def test_a_closed_ledger_stays_unchanged(state):
+    """Once a closing is committed, a snapshot changes nothing, whatever it shows."""
     state.report(1, status="CLOSED")
     fields = dict(state.fields)
-    assert look(state, make_participant(), gone=["p1"]).published == {}
+    assert sweep(state, make_participant(), gone=["p1"]).published == {}
     assert state.fields == fields
 
 
-def test_closing_without_a_time(state):
-    """A closed conversation that tells no time has closed by the time of the sweep."""
+def test_a_closing_without_a_time_is_published(state):
+    """A closed conversation without a time is taken as closed at the time of the sweep."""
     state.see(make_participant(), 1)
-    assert look(state, status="CLOSED").published == {Result.CLOSED: 1}
+    assert sweep(state, status="CLOSED").published == {Result.CLOSED: 1}
 
 
-def test_next_call_of_a_participant(state):
-    """A new call of somebody who is there is a stay of its own; a call that is over is none."""
-    assert look(state, call(CALL)).published == {Result.JOINED: 1}
-    assert look(state, call(NEXT_CALL), read_at=READ_AT + 1).published == {Result.JOINED: 1}
+def test_another_call_of_a_present_participant_is_a_new_stay(state):
+    """A new call of a present participant is announced as another stay; a call that is over is not."""
+    assert sweep(state, call(CALL)).published == {Result.JOINED: 1}
+    assert sweep(state, call(NEXT_CALL), read_at=READ_AT + 1).published == {Result.JOINED: 1}
     for sid in (CALL, NEXT_CALL):
         state.hang_up(sid, call(sid), READ_AT)
-    assert look(state, call(NEXT_CALL), read_at=READ_AT + 2).published == {}
+    assert sweep(state, call(NEXT_CALL), read_at=READ_AT + 2).published == {}
     assert state.types == ["participant.joined"] * 2 + ["participant.left"]
 
 
-def test_members_of_the_classic_side_are_not_missed(state):
-    """A classic member that was taken into a conversation of v2 is no participant there: nothing says it is gone."""
+def test_classic_members_are_not_expected_in_v2(state):
+    """A classic member that was announced in a v2 conversation is not expected among its participants."""
     state.see(make_participant(MEMBER), 1)
     state.see(make_participant("p2", DESK, type="UNKNOWN"), 1)
     assert expected_in(state.open()) == {"p2"}

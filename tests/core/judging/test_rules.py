@@ -1,140 +1,130 @@
-"""Judging by what is committed, with plain values: which conversation an event needs, how long a route is trusted."""
+"""The rules of all accounts, with plain values: what an event needs, and how long a route is trusted."""
 
-import orjson
+from dataclasses import dataclass
+
 import pytest
 
-from router.core.errors import RouterError, UnreadableError
+from router.core.events import Change, Disregarded, ParticipantReported, Version
 from router.core.judging.context import AccountRules
 from router.core.judging.routes import Route
 from router.core.judging.rules import EventRules
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Result
 from router.settings.policy_file import read_policy
-from router.simulator.messages import message
-from router.streams.delivery import Delivery, StreamRef
-from router.worker.account_cache import AccountCache
-from router.worker.work import begin, read_inbound, subject_of
-from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.core.builders import CONVERSATION, CUSTOMER, make_cause, make_message, make_participant
+from tests.core.judging.events import NOW, make_work
+from tests.support.accounts import ACCOUNT
 from tests.support.policies import NOBODY, PLAIN
-from tests.worker.test_account_cache import FakeStore
 
-HERE = "conv_conversation_1"
 TTL = 60
 
 
+@dataclass
+class AccountState:
+    own: frozenset[str] = frozenset()
+    callbacks_seen_at: int = 0
+
+
 class Bench:
-    """A judge, its clock, and events for it."""
+    """Rules, the clock and the account's state that they judge by, and events for them."""
 
     def __init__(self, policy=PLAIN):
-        self.now = 1_767_787_200_000_000
-        self.accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: self.now)
+        self.now = NOW
+        self.state = AccountState()
         rules = AccountRules(read_policy(policy), configuration_id="cc", route_ttl=TTL * 1_000_000)
         self.rules = EventRules({ACCOUNT: rules}, rules, clock=lambda: self.now)
 
-    def begin(self, body, source="messaging"):
-        fields = {b"source": source.encode(), b"account": ACCOUNT.encode(), b"body": body, b"received_at": b"1"}
-        return begin(self.rules, self.accounts, Delivery(StreamRef(0, "s"), "1-0", fields))
-
     def apply(self, work):
-        return self.rules.apply(work, self.accounts.state(ACCOUNT))
+        return self.rules.apply(work, self.state)
 
     def is_doubtful(self, work):
-        return self.rules.is_doubtful(work, self.accounts.state(ACCOUNT))
+        return self.rules.is_doubtful(work, self.state)
 
-    def sms(self):
-        sms = message("sms", account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, body="hi")
-        return self.begin(sms.body)
+    def message(self):
+        return make_work(make_message(), begun=self.now)
 
-    def told(self, event_type, **data):
-        body = {"eventType": event_type, "timestamp": "2026-01-01T00:00:00Z", "data": {"id": "x1"} | data}
-        return self.begin(orjson.dumps(body), "conversations")
+    def reported(self, change, **participant):
+        event = ParticipantReported(make_cause(), ACCOUNT, change, make_participant(**participant), Version(1, 1))
+        return make_work(event, make_ledger(), begun=self.now)
 
-    def routed(self, work, *, kind="CUSTOMER", announced=True, **fields):
-        """Give a work a route that was confirmed just now, and a ledger."""
-        work.route = Route(HERE, "p1", kind, self.now)
-        if announced:
-            fields |= {f"a:SMS|{CUSTOMER}": "p1"}
-        work.ledger = Ledger("router", ACCOUNT, HERE, dict(fields))
+    def routed(self, *, kind="CUSTOMER", announced=True, **fields):
+        """A message with a route that was confirmed just now, and a ledger."""
+        work = self.message()
+        work.route = Route(CONVERSATION, "p1", kind, self.now)
+        work.ledger = make_ledger(**fields | ({f"a:{CUSTOMER.key}": "p1"} if announced else {}))
         return work
 
 
+def make_ledger(**fields):
+    return Ledger("router", ACCOUNT, CONVERSATION, fields)
+
+
 @pytest.fixture
-async def bench():
-    bench = Bench()
-    await bench.accounts.know([ACCOUNT])
-    return bench
+def bench():
+    return Bench()
 
 
-async def test_message_needs_the_conversation_of_its_route(bench):
-    """Without a route no conversation is known; with one its ledger is needed, for the customer's address."""
-    work = bench.sms()
-    assert bench.rules.needed(work) is None
-    conversation_id, fields = bench.rules.needed(bench.routed(work))
-    assert conversation_id == HERE
-    assert f"a:SMS|{CUSTOMER}" in fields
+def test_a_message_needs_the_conversation_of_its_route(bench):
+    """A message needs no conversation without a route, else the customer's address in the ledger of the route's."""
+    assert bench.rules.needed(bench.message()) is None
+    conversation_id, fields = bench.rules.needed(bench.routed())
+    assert conversation_id == CONVERSATION
+    assert f"a:{CUSTOMER.key}" in fields
 
 
-async def test_message_is_asked_for_until_its_customer_is_announced(bench):
-    """No route, a closed conversation or an unannounced customer: the API must be asked."""
-    assert bench.apply(bench.sms()) is None
-    assert bench.apply(bench.routed(bench.sms(), status="CLOSED")) is None
-    assert bench.apply(bench.routed(bench.sms(), announced=False)) is None
-    assert bench.apply(bench.routed(bench.sms())).result is Result.KNOWN
+def test_a_message_needs_the_api_unless_its_sender_is_announced(bench):
+    """Without a route, in a closed conversation or without an announced sender, the API must be asked."""
+    assert bench.apply(bench.message()) is None
+    assert bench.apply(bench.routed(status="CLOSED")) is None
+    assert bench.apply(bench.routed(announced=False)) is None
+    assert bench.apply(bench.routed()).result is Result.KNOWN
 
 
-async def test_route_is_trusted_for_its_time(bench):
-    """Until ROUTER_ROUTE_TTL has passed, and not a moment longer."""
-    work = bench.routed(bench.sms())
+def test_a_route_is_trusted_until_its_ttl_has_passed(bench):
+    """A route is trusted for ROUTER_ROUTE_TTL after its confirmation, and not a microsecond longer."""
+    work = bench.routed()
     bench.now += TTL * 1_000_000 - 1
     assert bench.apply(work).result is Result.KNOWN
     bench.now += 1
     assert bench.apply(work) is None
 
 
-async def test_route_is_trusted_while_callbacks_tell(bench):
-    """A conversation that callbacks told of is trusted as long as callbacks of its account keep coming."""
-    work = bench.routed(bench.sms(), told="1")
-    silent = bench.routed(bench.sms())
+def test_a_route_is_trusted_while_callbacks_arrive(bench):
+    """A route is trusted while callbacks of the account arrive, if one was about its conversation."""
+    work = bench.routed(told="1")
+    silent = bench.routed()
     bench.now += TTL * 5_000_000
-    bench.accounts.note_callback(ACCOUNT)
+    bench.state.callbacks_seen_at = bench.now
     assert bench.apply(work).result is Result.KNOWN
-    assert bench.apply(silent) is None, "nobody ever told of this conversation"
+    assert bench.apply(silent) is None, "no callback was ever about this conversation"
 
 
-async def test_customer_who_is_an_agent_there_is_ignored(bench):
-    """The route says what the participant is, and the policy what that means."""
-    outcome = bench.apply(bench.routed(bench.sms(), kind="HUMAN_AGENT", announced=False))
+def test_a_sender_who_is_an_agent_in_its_conversation_is_ignored(bench):
+    """The policy decides about an unannounced sender by the participant type of the route."""
+    outcome = bench.apply(bench.routed(kind="HUMAN_AGENT", announced=False))
     assert outcome.result is Result.IGNORED
 
 
-async def test_message_that_nobody_wants_is_ignored_before_anything_is_read():
-    """The policy needs nothing but the message."""
+def test_a_message_without_a_target_is_ignored_before_anything_is_read():
+    """A message that the policy ignores needs neither route nor ledger."""
     bench = Bench(NOBODY)
-    work = bench.sms()
+    work = bench.message()
     assert bench.apply(work).result is Result.IGNORED
     assert not work.is_wanted
 
 
-async def test_disregarded_event_needs_nothing(bench):
-    """A type that is not known needs no ledger and ends with its reason."""
-    work = bench.told("SOMETHING_NEW")
+def test_a_disregarded_event_needs_no_ledger(bench):
+    """A disregarded event is ignored for the reason that the parser gave."""
+    work = make_work(Disregarded(make_cause(), ACCOUNT, "unknown event type SOMETHING_NEW"))
     assert bench.rules.needed(work) is None
     assert bench.apply(work).reason == "unknown event type SOMETHING_NEW"
 
 
-async def test_new_participant_waits_while_somebody_creates_it(bench):
-    """Whoever creates it knows why; a removal and a participant that is known already do not wait."""
-    data = {
-        "id": "p1",
-        "conversationId": HERE,
-        "type": "CUSTOMER",
-        "addresses": [{"channel": "SMS", "address": CUSTOMER}],
-    }
-    work = bench.told("PARTICIPANT_ADDED", **data)
-    work.ledger, work.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
+def test_a_new_participant_waits_for_its_creator(bench):
+    """A new participant that a worker is creating waits for it; a removal does not."""
+    work, gone = bench.reported(Change.ADDED), bench.reported(Change.REMOVED)
+    work.is_being_created = gone.is_being_created = True
     assert bench.apply(work) is None
-    gone = bench.told("PARTICIPANT_REMOVED", **data)
-    gone.ledger, gone.is_being_created = Ledger("router", ACCOUNT, HERE, {}), True
     assert bench.apply(gone).result is Result.NOTED
     work.is_being_created = False
     assert bench.apply(work).result is Result.JOINED
@@ -145,41 +135,8 @@ async def test_new_participant_waits_while_somebody_creates_it(bench):
     ("kind", "own", "is_doubtful"),
     [("CUSTOMER", (), False), ("AGENT", (), True), (None, (), True), ("AGENT", (CUSTOMER,), False)],
 )
-async def test_doubtful_is_who_may_be_ours_by_now(bench, kind, own, is_doubtful):
-    """Only somebody who is no customer, at an address that is not known to be ours, makes the account be read again."""
-    bench.accounts._accounts[ACCOUNT].own = frozenset(f"SMS|{address}" for address in own)
-    data = {"conversationId": HERE, "type": kind, "addresses": [{"channel": "SMS", "address": CUSTOMER}]}
-    assert bench.is_doubtful(bench.told("PARTICIPANT_ADDED", **data)) is is_doubtful
-    assert not bench.is_doubtful(bench.sms())
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        {b"source": b"fax"},
-        {b"source": b"voice"},
-        {b"source": b"\xff"},
-        {b"source": b"messaging", b"body": b"\xff=%ff"},
-        {b"source": b"messaging", b"body": b"From=%2B1"},
-        {b"source": b"conversations", b"body": b"[" * 100_000},
-        {b"source": b"conversations", b"received_at": b"\xd9\xa1", b"body": b"{}"},
-    ],
-)
-async def test_unreadable_entries_say_so(bench, fields):
-    """Whatever is in an entry, beginning with it ends well or in an error that makes a dead letter."""
-    with pytest.raises(RouterError) as caught:
-        begin(bench.rules, bench.accounts, Delivery(StreamRef(0, "s"), "1-0", fields))
-    assert isinstance(caught.value, UnreadableError)
-
-
-@pytest.mark.parametrize("received", [b"", b"x", b"-1", b"1.5", "²".encode(), b"9" * 5000], ids=lambda value: value[:4])
-def test_time_of_receipt_that_is_no_number_is_nothing(received):
-    """A field that somebody spoiled is 0, never an exception."""
-    entry = read_inbound(Delivery(StreamRef(0, "s"), "1-0", {b"received_at": received}))
-    assert entry.received_at == 0
-
-
-def test_subject_of_a_delivery_is_its_field():
-    """Entries of one subject are worked on in order."""
-    assert subject_of(Delivery(StreamRef(0, "s"), "1-0", {b"subject": b"a|b"})) == "a|b"
+def test_only_a_participant_who_may_be_ours_is_doubtful(bench, kind, own, is_doubtful):
+    """Only a participant that is no CUSTOMER, at an address that is not known to be ours, is doubtful."""
+    bench.state.own = frozenset(address.key for address in own)
+    assert bench.is_doubtful(bench.reported(Change.ADDED, type=kind)) is is_doubtful
+    assert not bench.is_doubtful(bench.message())

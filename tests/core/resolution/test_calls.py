@@ -1,4 +1,4 @@
-"""Resolution of a call: found by its CallSid, or waited for; our own side is never the caller."""
+"""Resolution of a call with plain values: found by its CallSid, or awaited; our side is never the caller."""
 
 import pytest
 
@@ -8,6 +8,7 @@ from router.core.events import CallReported
 from router.core.resolution.calls import FIRST_WAIT, resolve_call
 from router.core.resolution.requests import FindConversations, ListParticipants, Resolved, Unusable, Wait
 from tests.core.builders import CONVERSATION, OTHER, make_cause, make_conversation, make_participant
+from tests.core.resolution.exchanges import drive
 from tests.support.accounts import ACCOUNT
 
 SID = "CA00000000000000000000000000000001"
@@ -24,20 +25,12 @@ def voice(participant_id, address=CUSTOMER, channel_id=None, **changes):
 
 
 def run(event, *answers):
-    """Drive a resolution with these answers; returns its requests and its outcome."""
-    resolution, requests = resolve_call(event), []
-    request = next(resolution)
-    for answer in answers:
-        requests.append(request)
-        try:
-            request = resolution.send(answer)
-        except StopIteration as stop:
-            return requests, stop.value
-    raise AssertionError(f"it still asks for {request}")
+    """Drive the resolution of a call; return its requests and its outcome."""
+    return drive(resolve_call(event), *answers)
 
 
-def test_found():
-    """The conversation that has the call, and in it the participant that is there for it; our side is seen too."""
+def test_the_caller_is_found_in_the_conversation_of_the_call():
+    """The call's conversation is found by its CallSid, and in it the caller and our side."""
     ours = voice("p9", OURS, SID, type="AGENT")
     requests, outcome = run(call(), [make_conversation()], [ours, voice("p1", CUSTOMER, SID)])
     assert requests == [FindConversations(SID), ListParticipants(CONVERSATION)]
@@ -59,14 +52,14 @@ def test_found():
     ],
     ids=["this call", "by address", "by call", "both", "a customer", "the first", "not us"],
 )
-def test_who_calls(participants, who):
-    """Being there for this call counts most, then the caller's address, then being a customer, then age."""
+def test_the_caller_is_chosen_by_call_address_type_and_age(participants, who):
+    """The caller is the participant with this call, then at its address, then a CUSTOMER, then the oldest."""
     _, outcome = run(call(), [make_conversation()], participants)
     assert outcome.participant.id == who
 
 
-def test_a_caller_without_a_number():
-    """Without an address only the call itself tells who it is."""
+def test_a_caller_without_a_number_is_found_by_the_call():
+    """Without an address only the participant with this call is the caller."""
     _, outcome = run(call(None), [make_conversation()], [voice("p1"), voice("p2", channel_id=SID)])
     assert outcome.participant.id == "p2"
     _, outcome = run(call(None), [make_conversation()], [voice("p1")])
@@ -83,15 +76,15 @@ def test_a_caller_without_a_number():
     ],
     ids=["no conversation", "nobody in it", "only our side", "gone"],
 )
-def test_not_yet(answers):
-    """What Twilio has not done yet is waited for; nothing is wrong."""
+def test_a_call_without_conversation_or_caller_waits(answers):
+    """A call waits, as expected, until its conversation and its caller exist."""
     _, outcome = run(call(), *answers)
     assert isinstance(outcome, Wait)
     assert (outcome.delay, outcome.is_usual) == (FIRST_WAIT, True)
 
 
-def test_the_newest_conversation_first():
-    """Where several have the call, the one that was opened last is looked at first, then the others."""
+def test_the_newest_conversation_is_searched_first():
+    """If several conversations have the call, the newest is searched first, then the others."""
     old = make_conversation(OTHER, created_at="2026-01-01T00:00:00Z")
     new = make_conversation(created_at="2026-01-02T00:00:00Z")
     requests, outcome = run(call(), [old, new], [], [voice("p1")])
@@ -110,8 +103,8 @@ def test_the_newest_conversation_first():
     ],
     ids=["429", "500", "401", "400"],
 )
-def test_setbacks(error, kind, is_listing):
-    """An outage makes a call's event wait, and is not usual; a wrong request is its end."""
+def test_an_outage_waits_and_a_refusal_is_final(error, kind, is_listing):
+    """An outage makes a call wait, not as expected; a refused request is final."""
     answers = ([make_conversation()], error) if is_listing else (error,)
     _, outcome = run(call(), *answers)
     assert isinstance(outcome, kind)

@@ -1,4 +1,4 @@
-"""Classic resolution, driven with plain values: what it asks for, what it waits for, and where it ends."""
+"""Resolution of classic events with plain values: requests for given answers, waits, and the outcome."""
 
 import pytest
 
@@ -27,7 +27,7 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
-from tests.core.resolution.test_messages import drive
+from tests.core.resolution.exchanges import drive
 
 SID, OTHER = "CH00000000000000000000000000000001", "CH00000000000000000000000000000002"
 SERVICE, ELSEWHERE = "IS00000000000000000000000000000001", "IS00000000000000000000000000000002"
@@ -59,7 +59,7 @@ def resolve(event, *answers, home=None, age=0.0, bridge=None, service=None):
 
 
 def who(outcome):
-    """Say in short whom a resolution found, and where."""
+    """Return the participant, conversation and origin of a resolution."""
     assert isinstance(outcome, Resolved), outcome
     return outcome.participant.id, outcome.conversation_id, outcome.origin
 
@@ -67,8 +67,8 @@ def who(outcome):
 # --- without a bridge ------------------------------------------------------------------------------
 
 
-def test_event_that_says_everything_asks_for_nothing():
-    """The webhook of a member is the member."""
+def test_a_complete_event_needs_no_request():
+    """An event that describes the member resolves to it without a request."""
     requests, outcome = resolve(ADDED)
     assert requests == []
     assert who(outcome) == (ADDED.participant_sid, SID, "announced")
@@ -76,8 +76,8 @@ def test_event_that_says_everything_asks_for_nothing():
 
 
 @pytest.mark.parametrize(("event", "origin"), [(SILENT, "announced"), (WROTE, "found")])
-def test_member_is_fetched_by_sid(event, origin):
-    """A member that the event does not describe is looked at, in the service that is configured."""
+def test_an_incomplete_member_is_fetched_by_sid(event, origin):
+    """A member that the event does not describe is fetched in the configured service."""
     requests, outcome = drive(ClassicResolver(SERVICE).resolve(event), MEMBER)
     assert requests == [FetchClassicParticipant(SID, event.participant_sid, SERVICE)]
     assert who(outcome) == ("MB1", SID, origin)
@@ -86,15 +86,15 @@ def test_member_is_fetched_by_sid(event, origin):
 @pytest.mark.parametrize(
     ("author", "found"), [("ana", "MB2"), (CUSTOMER.value, "MB1")], ids=["by-identity", "by-address"]
 )
-def test_author_is_looked_for_among_the_members(author, found):
-    """A message without a participant SID names its author by identity or by address."""
+def test_an_author_without_sid_is_found_among_the_members(author, found):
+    """The author of a message without a participant SID is found by identity or by address."""
     event = make_classic(kind="message", author=author, participant_sid=None)
     requests, outcome = resolve(event, [MEMBER, CHAT])
     assert (requests, who(outcome)) == ([LIST_CLASSIC], (found, SID, "found"))
 
 
-def test_author_who_is_no_participant():
-    """Nobody in the conversation wrote it."""
+def test_an_author_who_is_no_member_is_ignored():
+    """A message whose author is not a member is ignored."""
     assert resolve(NAMED, [MEMBER]) == ([LIST_CLASSIC], Ignored("its author is no participant"))
 
 
@@ -109,8 +109,8 @@ def test_author_who_is_no_participant():
         pytest.param(WRONG, Unusable, id="400"),
     ],
 )
-def test_errors_by_their_class(event, answer, expected):
-    """404 is gone, what may recover waits as long as it says, and only a wrong request can never succeed."""
+def test_errors_are_judged_by_their_class(event, answer, expected):
+    """404 means gone, an outage waits as long as the API asks, and only a refusal is final."""
     _, outcome = resolve(event, answer)
     assert type(outcome) is expected
     if isinstance(outcome, Wait):
@@ -122,7 +122,7 @@ def test_errors_by_their_class(event, answer, expected):
 # --- with a bridge ---------------------------------------------------------------------------------
 
 
-def test_bridged_participant():
+def test_a_bridged_member_is_found_in_v2():
     """The v2 conversation is found by the classic SID as channelId, and the participant by its address."""
     requests, outcome = drive(ClassicResolver(None, Bridge(SERVICE)).resolve(ADDED), [V2], [ANA])
     assert requests == [FindConversations(SID), ListParticipants(CONVERSATION)]
@@ -130,15 +130,15 @@ def test_bridged_participant():
     assert (outcome.classic_sid, outcome.recipient, outcome.version) == (SID, DESK, None)
 
 
-def test_known_home_is_not_looked_for():
-    """Where the home is known only the participant is looked for; a classic home needs neither."""
+def test_a_known_home_is_not_looked_up():
+    """With a known v2 home only the participants are listed; with a classic home nothing is requested."""
     bridge = Bridge(SERVICE)
     assert resolve(WROTE, [ANA], home=CONVERSATION, bridge=bridge)[0] == [LIST]
     assert resolve(ADDED, home=SID, bridge=bridge)[0] == []
 
 
-def test_newest_of_several():
-    """Where several open conversations carry the SID, the one that was opened last is it."""
+def test_the_newest_bridged_conversation_is_taken():
+    """Of several open conversations with the classic SID, the newest is taken."""
     old, new = make_conversation("a", created_at="2026-01-01"), make_conversation("b", created_at="2026-01-02")
     assert who(resolve(ADDED, [new, old], [ANA], bridge=Bridge())[1])[1] == "b"
 
@@ -150,8 +150,8 @@ def test_newest_of_several():
         pytest.param(Bridge(), ([],), id="unknown-service"),
     ],
 )
-def test_bridge_is_waited_for(bridge, answers):
-    """A conversation that v2 has not got yet is waited for; after all patience it is the classic one."""
+def test_the_bridged_conversation_is_awaited_until_patience_ends(bridge, answers):
+    """An event waits for the v2 conversation, as expected; after PATIENCE it resolves to the classic member."""
     _, outcome = resolve(ADDED, *answers, bridge=bridge, age=PATIENCE - 1)
     assert outcome == Wait("the bridge has not opened its conversation", BRIDGE_WAIT, is_usual=True)
     _, outcome = resolve(ADDED, [], bridge=bridge, age=PATIENCE)
@@ -159,15 +159,15 @@ def test_bridge_is_waited_for(bridge, answers):
 
 
 @pytest.mark.parametrize("answer", [GONE, ClassicConversation(sid=SID, state="closed")], ids=["elsewhere", "closed"])
-def test_bridge_that_will_not_come_is_not_waited_for(answer):
-    """What is not in the bridged service, or has closed, gets no conversation any more."""
+def test_a_conversation_that_will_not_be_bridged_is_not_awaited(answer):
+    """A conversation that is closed or not in the bridged service resolves to the classic member at once."""
     requests, outcome = resolve(ADDED, [], answer, bridge=Bridge(SERVICE))
     assert requests == [FIND, FETCH]
     assert who(outcome)[1] == SID
 
 
-def test_event_that_names_its_service():
-    """An event of another service asks nothing of v2; one of the bridged service needs no look at classic."""
+def test_an_event_with_a_service_sid_needs_no_classic_request():
+    """An event of another service needs no request; one of the bridged service needs only v2."""
     other = make_classic(customer=CUSTOMER, service_sid=ELSEWHERE)
     assert resolve(other, bridge=Bridge(SERVICE))[0] == []
     same = make_classic(customer=CUSTOMER, service_sid=SERVICE)
@@ -176,8 +176,8 @@ def test_event_that_names_its_service():
     assert isinstance(outcome, Wait)
 
 
-def test_participant_is_waited_for_and_replaced():
-    """A member that v2 has not got is waited for; after all patience it takes its place in the v2 conversation."""
+def test_the_bridged_participant_is_awaited_until_patience_ends():
+    """An event waits for the v2 participant; after PATIENCE the classic member is announced in the v2 conversation."""
     bot = make_participant("p2", DESK, type="AGENT")
     _, outcome = resolve(ADDED, [V2], [bot], bridge=Bridge())
     assert outcome == Wait("the bridge has not added the participant", BRIDGE_WAIT, is_usual=True)
@@ -196,8 +196,8 @@ def test_participant_is_waited_for_and_replaced():
         pytest.param(([V2], WRONG), Unusable, id="list-refused"),
     ],
 )
-def test_errors_of_a_bridge(answers, expected):
-    """An outage waits however old the event is: without an answer nobody knows where it belongs."""
+def test_errors_of_v2_are_judged_by_their_class(answers, expected):
+    """An outage of v2 waits: without an answer the home of the event is unknown."""
     _, outcome = resolve(ADDED, *answers, bridge=Bridge(SERVICE))
     assert type(outcome) is expected
 
@@ -214,7 +214,7 @@ ROW = ParticipantConversation(
 
 
 def otherwise():
-    """What is done without a classic conversation."""
+    """A resolution in v2, for a message without a classic conversation."""
     yield "otherwise"
     return Ignored("opened")
 
@@ -225,7 +225,7 @@ def enter(*answers, age=0.0, bridge=None):
 
 
 def test_lookup_finds_the_newest_conversation():
-    """Among the open conversations of the pair the one that changed last is it."""
+    """Of several open classic conversations between the addresses, the one updated last is taken."""
     newer = ROW.model_copy(update={"conversation_sid": OTHER, "conversation_date_updated": "2026-01-08T12:00:00Z"})
     requests, outcome = drive(ClassicResolver(SERVICE).enter(make_message(), otherwise()), [newer, ROW])
     assert requests == [FindClassicConversations(CUSTOMER.value, DESK, SERVICE)]
@@ -234,14 +234,14 @@ def test_lookup_finds_the_newest_conversation():
     assert (outcome.classic_sid, outcome.recipient) == (OTHER, DESK)
 
 
-def test_lookup_that_finds_nothing():
-    """Without one it goes on as if nobody had looked."""
+def test_a_lookup_without_result_continues_otherwise():
+    """Without a classic conversation the message is resolved in v2."""
     assert enter([], None) == ([FIND_CLASSIC, "otherwise"], Ignored("opened"))
 
 
 @pytest.mark.parametrize(("answer", "delay"), [(GONE, LONG_WAIT), (BUSY, 7.0), (LOCKED, LONG_WAIT)])
-def test_lookup_that_fails(answer, delay):
-    """A failed lookup waits, also where the service does not exist: to open a second conversation would be worse."""
+def test_a_failed_lookup_waits(answer, delay):
+    """A failed lookup waits, even for an unknown service, since a second conversation would be worse."""
     assert enter(answer)[1].delay == delay
 
 
@@ -253,13 +253,13 @@ def test_lookup_that_fails(answer, delay):
         pytest.param(([ROW], []), PATIENCE, ("MB1", SID, "found"), id="classic"),
     ],
 )
-def test_lookup_behind_a_bridge(answers, age, expected):
-    """A classic conversation that is bridged is entered on its v2 side, as far as that exists."""
+def test_a_bridged_conversation_is_entered_in_v2(answers, age, expected):
+    """A bridged classic conversation is entered on its v2 side, as far as that exists."""
     assert who(enter(*answers, age=age, bridge=Bridge())[1]) == expected
 
 
-def test_lookup_waits_for_the_bridge():
-    """A message waits for the v2 side like any event."""
+def test_a_message_waits_for_the_bridge():
+    """A message waits for the v2 side of its conversation, and is not dropped if that closed."""
     assert isinstance(enter([ROW], [], bridge=Bridge())[1], Wait)
     assert isinstance(enter([ROW], [V2], [], bridge=Bridge())[1], Wait)
     assert isinstance(enter([ROW], [V2], GONE, bridge=Bridge())[1], Wait)  # it closed in between: never dropped

@@ -1,4 +1,4 @@
-"""Group messages, driven with plain values: every further member comes into the sender's conversation, or is not."""
+"""Resolution of group messages with plain values: every further member is found, added or left out."""
 
 import pytest
 
@@ -8,17 +8,18 @@ from router.core.resolution.messages import MessageResolver
 from router.core.resolution.requests import GroupMember, Resolved, Wait
 from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
 from tests.core.builders import CONVERSATION, CUSTOMER, MESSAGE_SID, OTHER, make_message, make_participant
-from tests.core.resolution.test_messages import (
+from tests.core.resolution.exchanges import (
     ADD,
     ANA,
     BARE,
     BOT,
     BROKEN,
     CREATE,
-    CROWD,
     EXISTS,
     FETCH,
+    FULL_PAGE,
     GONE,
+    HELD_ELSEWHERE,
     LIST,
     LOCKED,
     LOST,
@@ -28,7 +29,6 @@ from tests.core.resolution.test_messages import (
     UNSENT,
     drive,
 )
-from tests.core.resolution.test_messages import ELSEWHERE as HELD
 from tests.support.accounts import CONFIGURATION
 
 BEN, EVA = Address("SMS", "+14155550102"), Address("SMS", "+1 (415) 555-0103")
@@ -44,12 +44,12 @@ def resolve(*answers, members=(BEN,), **options):
 
 
 def test_message_without_further_members():
-    """Whose message is no group's costs no more than before."""
+    """A message without further members needs no additional request."""
     assert resolve(NEW, members=()) == ([CREATE], Resolved(CONVERSATION, ANA, "created", NEW, (BOT,)))
 
 
 def test_missing_members_are_added():
-    """One list, then one POST for each who is not there, as a customer who can be found by the message's SID."""
+    """Members are listed once; each missing one is added as a CUSTOMER with the message's SID as channelId."""
     generator = resolve_group(MessageResolver(CONFIGURATION), make_message(), (BEN, EVA))
     requests, outcome = drive(generator, NEW, [ANA, BOT], BEN_THERE, EVA_THERE)
     assert [type(request) for request in requests] == [CREATE, LIST, ADD, ADD]
@@ -60,22 +60,22 @@ def test_missing_members_are_added():
     assert outcome.participant == ANA
 
 
-def test_members_who_are_missed_in_a_long_list_are_looked_for_again():
-    """A member is added only after a second look, who is in either list is there."""
-    requests, outcome = resolve(NEW, [*CROWD, BEN_THERE], [*CROWD, EVA_THERE], members=(BEN, EVA))
+def test_a_long_list_that_lacks_members_is_read_again():
+    """A member is added only if it is in neither of two readings of a long list."""
+    requests, outcome = resolve(NEW, [*FULL_PAGE, BEN_THERE], [*FULL_PAGE, EVA_THERE], members=(BEN, EVA))
     assert requests == [CREATE, LIST, LIST]
     assert outcome.members == (GroupMember(BEN, BEN_THERE), GroupMember(EVA, EVA_THERE))
 
 
-def test_members_who_are_there():
-    """Who is found is taken, however the address is written, and nothing is added."""
+def test_present_members_are_not_added():
+    """Present members are found in whatever notation their address is, and nothing is added."""
     requests, outcome = resolve(EXISTS, [ANA, BOT], [ANA, BOT, BEN_THERE, EVA_THERE], members=(BEN, EVA))
     assert requests == [CREATE, LIST, LIST]
     assert outcome.members == (GroupMember(BEN, BEN_THERE), GroupMember(EVA, EVA_THERE))
 
 
-def test_customer_before_others_at_one_address():
-    """Of two participants at a member's address the customer is the one."""
+def test_a_customer_is_preferred_at_a_shared_address():
+    """Of two participants at a member's address, the CUSTOMER is taken."""
     unknown = make_participant("p9", BEN, type="UNKNOWN")
     for there in ([BEN_THERE, unknown], [unknown, BEN_THERE]):
         _, outcome = resolve(NEW, there)
@@ -83,7 +83,7 @@ def test_customer_before_others_at_one_address():
 
 
 def test_unknown_member_is_repaired():
-    """An UNKNOWN becomes the customer that the message proves it to be, or stays what it is where that is refused."""
+    """An UNKNOWN member becomes a CUSTOMER, or stays UNKNOWN if the API refuses that."""
     unknown = make_participant("p3", BEN, type="UNKNOWN", name="Ben")
     requests, outcome = resolve(NEW, [unknown], BEN_THERE)
     assert (requests, outcome.members) == ([CREATE, LIST, PUT], (GroupMember(BEN, BEN_THERE),))
@@ -91,16 +91,18 @@ def test_unknown_member_is_repaired():
     assert outcome.members == (GroupMember(BEN, unknown),)
 
 
-@pytest.mark.parametrize("answer", [EXISTS, HELD, REFUSED, LOST], ids=["409", "409 elsewhere", "400", "no answer"])
-def test_member_who_came_in_between(answer):
-    """Whatever the POST says, the list decides: who is there is adopted."""
+@pytest.mark.parametrize(
+    "answer", [EXISTS, HELD_ELSEWHERE, REFUSED, LOST], ids=["409", "409 elsewhere", "400", "no answer"]
+)
+def test_a_member_added_meanwhile_is_taken(answer):
+    """Whatever the POST was answered with, a member that is then listed is taken."""
     requests, outcome = resolve(NEW, [ANA], answer, [ANA, BEN_THERE])
     assert (requests, outcome.members) == ([CREATE, LIST, ADD, LIST], (GroupMember(BEN, BEN_THERE),))
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(HELD, ELSEWHERE), (REFUSED, "the API refuses it: 400")])
-def test_member_who_may_not_come_in(answer, reason):
-    """Who is held by another conversation, or refused, is left out with the reason; the next one comes in."""
+@pytest.mark.parametrize(("answer", "reason"), [(HELD_ELSEWHERE, ELSEWHERE), (REFUSED, "the API refuses it: 400")])
+def test_a_refused_member_is_left_out(answer, reason):
+    """A member that another conversation holds, or that the API refuses, is left out with the reason."""
     answers = (NEW, [ANA], answer, [ANA], BARE, EVA_THERE)
     requests, outcome = resolve(*answers, members=(BEN, EVA))
     assert requests == [CREATE, LIST, ADD, LIST, FETCH, ADD]
@@ -131,21 +133,21 @@ def test_member_who_may_not_come_in(answer, reason):
         ),
     ],
 )
-def test_what_makes_a_group_message_wait(answers, outcome):
-    """An outage, a closing in between and a lost answer without effect: later, and then all anew."""
+def test_an_outage_or_closing_makes_a_group_message_wait(answers, outcome):
+    """An outage, a closing in between and a lost answer without effect make the message wait."""
     assert resolve(NEW, *answers)[1] == outcome
 
 
-def test_sender_comes_first():
-    """Where the sender's part has no participant, or an agent, nobody else is looked for."""
+def test_members_need_a_resolved_customer_as_sender():
+    """If the sender is not resolved, or is an agent, no members are looked up."""
     assert isinstance(resolve(UNSENT)[1], Wait)
     agent = make_participant("p1", CUSTOMER, type="HUMAN_AGENT")
     requests, outcome = resolve(EXISTS, [agent])
     assert (requests, outcome.participant, outcome.members) == ([CREATE, LIST], agent, ())
 
 
-def test_unsure_try_looks_first():
-    """A redelivered group message is looked up before anything is posted again, as any other."""
+def test_a_redelivered_group_message_is_looked_up_first():
+    """A redelivered group message is looked up before anything is posted."""
     found = BARE.model_copy(update={"id": OTHER})
     requests, outcome = resolve([found], [ANA], [ANA, BEN_THERE], is_unsure=True)
     assert (len(requests), outcome.conversation_id) == (3, OTHER)

@@ -1,33 +1,23 @@
-"""Resolution, driven with plain values: which requests it makes of which answers, and where it ends."""
+"""Resolution of messages and communications with plain values: requests for given answers, and the outcome."""
 
 import pytest
 
 from router.core.addresses import Address
 from router.core.errors import (
-    AuthenticationError,
     ConflictError,
-    NotFoundError,
     RateLimitError,
-    RequestError,
-    ServerError,
-    TransportError,
 )
 from router.core.resolution.messages import (
-    MANY,
     ROUNDS,
     MessageResolver,
     fetch_surroundings,
     resolve_communication,
 )
 from router.core.resolution.requests import (
-    CreateConversation,
-    CreateParticipant,
-    FetchConversation,
     FetchParticipant,
     FindConversations,
     Ignored,
     ListParticipants,
-    ReplaceParticipant,
     Resolved,
     Surroundings,
     Unusable,
@@ -46,48 +36,33 @@ from tests.core.builders import (
     make_message,
     make_participant,
 )
-from tests.support.accounts import CONFIGURATION
-
-ANA = make_participant("p1", CUSTOMER)
-BOT = make_participant("p2", DESK, type="AI_AGENT")
-UNKNOWN_ANA = make_participant("p1", CUSTOMER, type="UNKNOWN", name="+14155550101", profile_id="mem_1")
-UNKNOWN_BOT = make_participant("p2", DESK, type="UNKNOWN", name="+15557650001")
-NEW = make_conversation(CONVERSATION, ANA, BOT)
-BARE = make_conversation()
-
-CREATE = CreateConversation
-FIND, LIST, ADD, FETCH, PUT = (
-    FindConversations,
-    ListParticipants,
-    CreateParticipant,
-    FetchConversation,
-    ReplaceParticipant,
+from tests.core.resolution.exchanges import (
+    ADD,
+    ANA,
+    BARE,
+    BOT,
+    BROKEN,
+    BUSY,
+    CREATE,
+    EXISTS,
+    FETCH,
+    FIND,
+    FULL_PAGE,
+    GONE,
+    HELD_ELSEWHERE,
+    LIST,
+    LOCKED,
+    LOST,
+    NAMELESS,
+    NEW,
+    PUT,
+    REFUSED,
+    UNKNOWN_ANA,
+    UNKNOWN_BOT,
+    UNSENT,
+    drive,
 )
-
-EXISTS = ConflictError("exists", status=409, conflicting_id=CONVERSATION)
-NAMELESS = ConflictError("exists", status=409)
-ELSEWHERE = ConflictError("exists", status=409, conflicting_id=OTHER)
-GONE = NotFoundError("gone", status=404)
-REFUSED = RequestError("no", status=400)
-BROKEN = ServerError("oops", status=503)
-BUSY = RateLimitError("slow down", status=429, retry_after=7.0)
-LOCKED = AuthenticationError("who?", status=401)
-LOST = TransportError("reset")
-UNSENT = TransportError("refused", is_sent=False)
-
-
-def drive(resolution, *answers):
-    """Answer the requests of a resolution in order; return the requests and the outcome, with no answer left over."""
-    requests, remaining = [], list(answers)
-    try:
-        request = next(resolution)
-        while True:
-            requests.append(request)
-            assert remaining, f"one request too many: {request}"
-            request = resolution.send(remaining.pop(0))
-    except StopIteration as stop:
-        assert remaining == []
-        return requests, stop.value
+from tests.support.accounts import CONFIGURATION
 
 
 def resolve(*answers, is_unsure=False, message=None, **options):
@@ -100,8 +75,8 @@ def resolve(*answers, is_unsure=False, message=None, **options):
 # --- a conversation that is new -------------------------------------------------------------------
 
 
-def test_created_with_both_participants():
-    """A new conversation costs one call, which carries both participants, the customer's with the message's SID."""
+def test_a_conversation_is_created_with_both_participants():
+    """A new conversation needs one request with both participants, the customer with the message's SID."""
     requests, outcome = drive(MessageResolver(CONFIGURATION, "AGENT").resolve(make_message()), NEW)
     (request,) = requests
     assert request.configuration_id == CONFIGURATION
@@ -113,27 +88,27 @@ def test_created_with_both_participants():
     assert outcome == Resolved(CONVERSATION, ANA, "created", NEW, (BOT,))
 
 
-def test_our_side_is_an_ai_agent_unless_told():
-    """Without another type our side of a conversation that we open is an AI agent."""
+def test_our_side_is_an_ai_agent_by_default():
+    """Our side of a created conversation is an AI_AGENT unless another type is given."""
     requests, _ = drive(MessageResolver(CONFIGURATION).resolve(make_message()), NEW)
     assert requests[0].participants[1].type == "AI_AGENT"
 
 
-def test_created_with_the_customer_only():
-    """Where our side did not come back with the conversation, it was not seen."""
+def test_an_answer_with_the_customer_only():
+    """Our side is not reported if the created conversation does not contain it."""
     alone = make_conversation(CONVERSATION, ANA)
     assert resolve(alone) == ([CREATE], Resolved(CONVERSATION, ANA, "created", alone, ()))
 
 
-@pytest.mark.parametrize("told", [None, ()], ids=["not-told", "empty"])
-def test_created_without_embedded_participants(told):
-    """Where the answer leaves the participants out they are listed, and it is still we who created them."""
-    bare = make_conversation(participants=told)
+@pytest.mark.parametrize("embedded", [None, ()], ids=["missing", "empty"])
+def test_an_answer_without_participants_is_listed(embedded):
+    """If the answer omits the participants they are listed, and the origin remains "created"."""
+    bare = make_conversation(participants=embedded)
     assert resolve(bare, [ANA, BOT]) == ([CREATE, LIST], Resolved(CONVERSATION, ANA, "created", bare, (BOT,)))
 
 
-def test_matching_is_on_canonical_addresses():
-    """What the API answers in another spelling is the same address, and a CUSTOMER goes before others, then age."""
+def test_participants_are_matched_by_canonical_address():
+    """Addresses match in any notation; a CUSTOMER goes before others, then the oldest."""
     message = make_message(Address("WHATSAPP", "whatsapp:+14155550101"), Address("WHATSAPP", "whatsapp:+15557650001"))
     plain = Address("WHATSAPP", "+14155550101")
     oldest = make_participant("p0", plain, type="UNKNOWN", created_at="2025-01-01T00:00:00Z")
@@ -146,15 +121,15 @@ def test_matching_is_on_canonical_addresses():
 # --- a conversation that exists -------------------------------------------------------------------
 
 
-def test_conflict_names_the_conversation():
-    """A 409 with an id costs one more call: the participants of the conversation that it names."""
+def test_a_conflict_that_names_the_conversation_needs_one_more_request():
+    """After a 409 with an id, the participants of that conversation are listed."""
     requests, outcome = drive(MessageResolver(CONFIGURATION).resolve(make_message()), EXISTS, [BOT, ANA])
     assert requests[1] == ListParticipants(CONVERSATION)
     assert outcome == Resolved(CONVERSATION, ANA, "found", None, (BOT,))
 
 
-def test_conflict_without_a_name():
-    """A 409 without an id is looked up among the open conversations, in which other configurations do not count."""
+def test_a_conflict_without_a_name_searches_open_conversations():
+    """After a 409 without an id, the open conversations of the same configuration are searched."""
     found = [
         make_conversation("c-other", ANA, configuration_id="conv_configuration_other"),
         make_conversation("c-bare"),
@@ -166,15 +141,15 @@ def test_conflict_without_a_name():
     assert outcome == Resolved(CONVERSATION, ANA, "found", found[3], ())
 
 
-def test_conflict_that_nobody_can_explain():
-    """A 409 that names nothing, where nothing open has the address, is nothing that waiting mends."""
+def test_a_conflict_without_any_conversation_is_unusable():
+    """A 409 without an id is unusable if no open conversation has the address."""
     types, outcome = resolve(NAMELESS, [make_conversation(OTHER, BOT)])
     assert types == [CREATE, FIND]
     assert isinstance(outcome, Unusable)
 
 
-def test_both_unknown_are_repaired():
-    """UNKNOWN participants get the type that the message proves, by a PUT that carries all four fields."""
+def test_unknown_participants_are_repaired():
+    """UNKNOWN participants get the type that the message proves, by a PUT with all four fields."""
     repaired = UNKNOWN_ANA.model_copy(update={"type": "CUSTOMER"})
     ours = UNKNOWN_BOT.model_copy(update={"type": "AGENT"})
     requests, outcome = drive(
@@ -197,15 +172,15 @@ def test_both_unknown_are_repaired():
     assert outcome == Resolved(CONVERSATION, repaired, "found", None, (ours,))
 
 
-def test_missing_type_is_repaired_like_unknown():
-    """A participant without a type is as good as an UNKNOWN one."""
+def test_a_missing_type_is_repaired_like_unknown():
+    """A participant without a type is treated as UNKNOWN."""
     untyped = make_participant("p1", CUSTOMER, type=None)
     assert resolve(EXISTS, [untyped, BOT], ANA)[0] == [CREATE, LIST, PUT]
 
 
 @pytest.mark.parametrize("refusal", [EXISTS, REFUSED, GONE], ids=["409", "400", "404"])
-def test_a_repair_that_is_refused_leaves_it_unknown(refusal):
-    """A repair that the API refuses is given up: UNKNOWN participants are announced all the same."""
+def test_a_refused_repair_leaves_the_participant_unknown(refusal):
+    """If the API refuses the repair, the participant is resolved as UNKNOWN."""
     types, outcome = resolve(EXISTS, [UNKNOWN_ANA, UNKNOWN_BOT], refusal, refusal)
     assert types == [CREATE, LIST, PUT, PUT]
     assert outcome == Resolved(CONVERSATION, UNKNOWN_ANA, "found", None, (UNKNOWN_BOT,))
@@ -214,8 +189,8 @@ def test_a_repair_that_is_refused_leaves_it_unknown(refusal):
 # --- a customer who is missing --------------------------------------------------------------------
 
 
-def test_missing_customer_is_added():
-    """A conversation without the customer gets it, findable by the message's SID."""
+def test_a_missing_customer_is_added():
+    """A conversation without the customer gets it, with the message's SID as channelId."""
     requests, outcome = drive(MessageResolver(CONFIGURATION).resolve(make_message()), EXISTS, [BOT], ANA)
     assert requests[2].conversation_id == CONVERSATION
     assert requests[2].participant.type == "CUSTOMER"
@@ -223,44 +198,45 @@ def test_missing_customer_is_added():
     assert outcome == Resolved(CONVERSATION, ANA, "created", None, (BOT,))
 
 
-def test_missing_customer_and_missing_side():
-    """Our side is reported as seen only if it was."""
+def test_our_side_is_reported_only_if_present():
+    """Our side is not reported if the conversation lacks it."""
     assert resolve(EXISTS, [], ANA) == ([CREATE, LIST, ADD], Resolved(CONVERSATION, ANA, "created", None, ()))
 
 
-CROWD = [make_participant(f"x{number}", Address("CHAT", f"user-{number}")) for number in range(MANY)]
-
-
-def test_customer_who_is_missed_in_a_long_list_is_looked_for_again():
-    """A page may have shifted while others came and went: nobody is added before a second look."""
-    requests, outcome = resolve(EXISTS, CROWD, [*CROWD, ANA])
+def test_a_long_list_that_lacks_the_customer_is_read_again():
+    """The customer is added only if it is in neither of two readings of a long list."""
+    requests, outcome = resolve(EXISTS, FULL_PAGE, [*FULL_PAGE, ANA])
     assert requests == [CREATE, LIST, LIST]
     assert (outcome.participant, outcome.origin) == (ANA, "found")
 
 
 @pytest.mark.parametrize(
     ("second", "types"),
-    [(CROWD, [CREATE, LIST, LIST, ADD]), (BROKEN, [CREATE, LIST, LIST]), (CROWD[1:], [CREATE, LIST, LIST, ADD])],
+    [
+        (FULL_PAGE, [CREATE, LIST, LIST, ADD]),
+        (BROKEN, [CREATE, LIST, LIST]),
+        (FULL_PAGE[1:], [CREATE, LIST, LIST, ADD]),
+    ],
     ids=["twice", "an outage", "fewer"],
 )
-def test_second_look_in_vain(second, types):
-    """Who is in neither list is added; where the second one fails nothing is done."""
-    answers = [EXISTS, CROWD, second] + ([ANA] if ADD in types else [])
+def test_a_customer_in_neither_list_is_added(second, types):
+    """A customer in neither list is added; if the second reading fails, nothing is done."""
+    answers = [EXISTS, FULL_PAGE, second] + ([ANA] if ADD in types else [])
     requests, outcome = resolve(*answers)
     assert requests == types
     assert isinstance(outcome, Resolved if ADD in types else Wait)
 
 
-def test_author_who_is_missed_in_a_long_list_is_looked_for_again():
-    """What was said is not ignored for a page that shifted."""
+def test_a_long_list_that_lacks_the_author_is_read_again():
+    """A communication is ignored only if its author is in neither of two readings of a long list."""
     event = make_communication(author={"address": CUSTOMER.value, "channel": "SMS"})
-    requests, outcome = drive(resolve_communication(event), CROWD, [ANA])
+    requests, outcome = drive(resolve_communication(event), FULL_PAGE, [ANA])
     assert ([type(request) for request in requests], outcome.participant) == ([LIST, LIST], ANA)
 
 
 @pytest.mark.parametrize("answer", [EXISTS, LOST, BROKEN, REFUSED], ids=["409", "no-answer", "503", "400"])
-def test_add_then_found(answer):
-    """Whatever the POST of the participant came to, who is in the list afterwards is there."""
+def test_a_customer_listed_after_the_post_is_taken(answer):
+    """Whatever the POST was answered with, a customer that is then listed is taken."""
     assert resolve(EXISTS, [], answer, [ANA]) == (
         [CREATE, LIST, ADD, LIST],
         Resolved(CONVERSATION, ANA, "found", None, ()),
@@ -268,17 +244,23 @@ def test_add_then_found(answer):
 
 
 @pytest.mark.parametrize("fetched", [make_conversation(status="CLOSED"), GONE], ids=["closed", "vanished"])
-def test_add_refused_by_a_conversation_that_has_ended(fetched):
-    """A conversation that closed under our hands is left for the one that follows it."""
+def test_a_refusal_by_a_closed_conversation_creates_another(fetched):
+    """If the conversation has closed or vanished, the message is resolved once more."""
     types, outcome = resolve(EXISTS, [], EXISTS, [], fetched, NEW)
     assert types == [CREATE, LIST, ADD, LIST, FETCH, CREATE]
     assert outcome == Resolved(CONVERSATION, ANA, "created", NEW, (BOT,))
 
 
-def test_add_refused_because_of_another_conversation():
-    """A 409 that names another conversation leads to the customer in it."""
+def test_a_refusal_for_another_conversation_leads_there():
+    """A 409 that names another conversation leads to the customer in that one."""
     requests, outcome = drive(
-        MessageResolver(CONFIGURATION).resolve(make_message()), EXISTS, [], ELSEWHERE, [], make_conversation(), [ANA]
+        MessageResolver(CONFIGURATION).resolve(make_message()),
+        EXISTS,
+        [],
+        HELD_ELSEWHERE,
+        [],
+        make_conversation(),
+        [ANA],
     )
     assert [type(request) for request in requests] == [CREATE, LIST, ADD, LIST, FETCH, LIST]
     assert requests[-1] == ListParticipants(OTHER)
@@ -288,22 +270,24 @@ def test_add_refused_because_of_another_conversation():
 @pytest.mark.parametrize(
     ("answers", "types"),
     [
-        pytest.param([ELSEWHERE, [], make_conversation(), [BOT]], [LIST, FETCH, LIST], id="other-without-the-customer"),
+        pytest.param(
+            [HELD_ELSEWHERE, [], make_conversation(), [BOT]], [LIST, FETCH, LIST], id="other-without-the-customer"
+        ),
         pytest.param([EXISTS, [], make_conversation()], [LIST, FETCH], id="itself"),
         pytest.param([NAMELESS, [], make_conversation()], [LIST, FETCH], id="no-name"),
         pytest.param([REFUSED, [], make_conversation()], [LIST, FETCH], id="400"),
     ],
 )
-def test_add_refused_for_good(answers, types):
-    """An open conversation that refuses the customer, who is in no other either, makes the event unusable."""
+def test_a_refusal_by_an_open_conversation_is_unusable(answers, types):
+    """An event is unusable if an open conversation refuses the customer and no other has it."""
     requests, outcome = resolve(EXISTS, [], *answers)
     assert requests == [CREATE, LIST, ADD, *types]
     assert isinstance(outcome, Unusable)
 
 
-def test_other_conversation_has_vanished():
-    """Where the other conversation that a 409 names is gone by now, it all begins anew."""
-    types, outcome = resolve(EXISTS, [], ELSEWHERE, [], make_conversation(), GONE, NEW)
+def test_a_vanished_other_conversation_starts_over():
+    """If the other conversation that a 409 names is gone, the message is resolved once more."""
+    types, outcome = resolve(EXISTS, [], HELD_ELSEWHERE, [], make_conversation(), GONE, NEW)
     assert types == [CREATE, LIST, ADD, LIST, FETCH, LIST, CREATE]
     assert outcome.origin == "created"
 
@@ -314,8 +298,8 @@ def test_other_conversation_has_vanished():
 @pytest.mark.parametrize(
     "answers", [[EXISTS, GONE], [EXISTS, [], REFUSED, GONE]], ids=["at-the-first-list", "at-the-second-list"]
 )
-def test_vanished_conversation(answers):
-    """A conversation that a 409 names and that is gone by now is resolved once more."""
+def test_a_vanished_conversation_starts_over(answers):
+    """If a conversation that a 409 names is gone, the message is resolved once more."""
     types, outcome = resolve(*answers, NEW)
     assert types[-1] is CREATE
     assert outcome == Resolved(CONVERSATION, ANA, "created", NEW, (BOT,))
@@ -328,12 +312,12 @@ def test_rounds_are_bounded():
     assert outcome == Wait("its conversations keep closing", SHORT_WAIT)
 
 
-# --- POSTs whose fate is unknown ------------------------------------------------------------------
+# --- POSTs whose answer was lost ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("answer", [LOST, BROKEN], ids=["no-answer", "503"])
-def test_unknown_fate_then_found(answer):
-    """A POST whose fate is unknown is looked up by the message's SID, and what is found is what it did."""
+def test_a_lost_post_is_found_by_its_channel_id(answer):
+    """After a lost answer, the conversation is looked up by the message's SID."""
     requests, outcome = drive(
         MessageResolver(CONFIGURATION).resolve(make_message()), answer, [make_conversation()], [ANA, BOT]
     )
@@ -341,22 +325,22 @@ def test_unknown_fate_then_found(answer):
     assert outcome == Resolved(CONVERSATION, ANA, "found", None, (BOT,))
 
 
-def test_unknown_fate_then_not_found():
-    """What left nothing behind had no effect and is repeated, once."""
+def test_a_lost_post_without_effect_is_repeated_once():
+    """A POST that left no conversation behind is repeated once."""
     assert resolve(LOST, [], NEW)[0] == [CREATE, FIND, CREATE]
     types, outcome = resolve(LOST, [], BROKEN)
     assert types == [CREATE, FIND, CREATE]
     assert outcome == Wait("creating the conversation: ServerError 503", SHORT_WAIT, is_unsure=True)
 
 
-def test_unsure_from_before():
-    """An event that was tried before is looked up before anything is created."""
+def test_an_unsure_event_is_looked_up_first():
+    """An event that may have had an effect earlier is looked up before anything is created."""
     assert resolve([], NEW, is_unsure=True)[0] == [FIND, CREATE]
     assert resolve([make_conversation()], [ANA], is_unsure=True)[0] == [FIND, LIST]
 
 
-def test_what_was_found_has_vanished():
-    """What a lookup found and a list no longer does is gone, so that a new one may be created."""
+def test_a_looked_up_conversation_that_vanished_is_created_anew():
+    """If a conversation that was looked up is gone, another one is created."""
     assert resolve([make_conversation()], GONE, NEW, is_unsure=True)[0] == [FIND, LIST, CREATE]
 
 
@@ -369,16 +353,16 @@ def test_what_was_found_has_vanished():
         pytest.param(UNSENT, SHORT_WAIT, id="not-sent"),
     ],
 )
-def test_a_lookup_that_fails_keeps_the_doubt(answer, delay):
-    """While the lookup gets no answer the event waits as long as it must, and the doubt stays."""
+def test_a_failed_lookup_stays_unsure(answer, delay):
+    """If the lookup fails the event waits as long as the API asks, still unsure."""
     types, outcome = resolve(LOST, answer)
     assert types == [CREATE, FIND]
     assert isinstance(outcome, Wait)
     assert (outcome.delay, outcome.is_unsure) == (delay, True)
 
 
-def test_a_lookup_that_is_refused():
-    """A lookup that the API refuses will not become right by waiting."""
+def test_a_refused_lookup_is_unusable():
+    """A lookup that the API refuses makes the event unusable."""
     assert isinstance(resolve(REFUSED, is_unsure=True)[1], Unusable)
 
 
@@ -394,13 +378,13 @@ PATHS = [
     pytest.param([EXISTS, []], ADD, id="add"),
     pytest.param([EXISTS, [], EXISTS], LIST, id="list-again"),
     pytest.param([EXISTS, [], EXISTS, []], FETCH, id="fetch"),
-    pytest.param([EXISTS, [], ELSEWHERE, [], make_conversation()], LIST, id="list-another"),
+    pytest.param([EXISTS, [], HELD_ELSEWHERE, [], make_conversation()], LIST, id="list-another"),
 ]
-#: A lost answer to these is not the end: what the POST did is looked up at once.
+#: After a lost answer to these, the effect of the POST is looked up at once.
 POSTS = {CREATE, ADD}
 
 
-@pytest.mark.parametrize(("answers", "asked"), PATHS)
+@pytest.mark.parametrize(("answers", "expected"), PATHS)
 @pytest.mark.parametrize(
     ("answer", "delay"),
     [
@@ -409,26 +393,26 @@ POSTS = {CREATE, ADD}
         pytest.param(UNSENT, SHORT_WAIT, id="not-sent"),
     ],
 )
-def test_not_processed(answers, asked, answer, delay):
-    """What was certainly not processed makes the event wait, as long as the API or the operator needs."""
+def test_a_request_that_was_not_processed_waits(answers, expected, answer, delay):
+    """A request that was certainly not processed makes the event wait, as long as the API asks."""
     types, outcome = resolve(*answers, answer)
-    assert types[-1] is asked
+    assert types[-1] is expected
     assert isinstance(outcome, Wait)
     assert (outcome.delay, outcome.is_unsure) == (delay, False)
 
 
-@pytest.mark.parametrize(("answers", "asked"), [path for path in PATHS if path.values[1] not in POSTS])
+@pytest.mark.parametrize(("answers", "expected"), [path for path in PATHS if path.values[1] not in POSTS])
 @pytest.mark.parametrize("answer", [BROKEN, LOST], ids=["503", "no-answer"])
-def test_outage(answers, asked, answer):
-    """An outage on any request makes the event wait, never unusable."""
+def test_an_outage_of_any_request_waits(answers, expected, answer):
+    """An outage at any request makes the event wait, never unusable."""
     types, outcome = resolve(*answers, answer)
-    assert types[-1] is asked
+    assert types[-1] is expected
     assert isinstance(outcome, Wait)
     assert outcome.delay == SHORT_WAIT
 
 
-def test_outage_of_the_post_of_a_participant():
-    """A participant whose POST got lost and who is not in the list makes the event wait, in doubt."""
+def test_a_lost_participant_post_without_effect_waits_unsure():
+    """If the POST of a participant got lost and the list lacks it, the event waits, unsure."""
     types, outcome = resolve(EXISTS, [], LOST, [])
     assert types == [CREATE, LIST, ADD, LIST]
     assert outcome == Wait("adding the participant: TransportError", SHORT_WAIT, is_unsure=True)
@@ -439,20 +423,20 @@ def test_outage_of_the_post_of_a_participant():
     [[REFUSED], [GONE], [NAMELESS, REFUSED], [EXISTS, REFUSED], [EXISTS, [], EXISTS, REFUSED]],
     ids=["create", "create-404", "find", "list", "list-again"],
 )
-def test_refusals(answers):
-    """What the API refuses as wrong is the event's own fault, with what was being done in the reason."""
+def test_a_refused_request_is_unusable(answers):
+    """A refusal makes the event unusable, with the request in the reason."""
     _, outcome = resolve(*answers)
     assert isinstance(outcome, Unusable)
     assert ": RequestError 400 no" in outcome.reason or ": NotFoundError 404 gone" in outcome.reason
 
 
-def test_fetch_that_is_refused():
-    """A conversation that may not be looked at cannot explain its refusal."""
+def test_a_refused_fetch_is_unusable():
+    """If fetching the conversation is refused too, the event is unusable."""
     assert isinstance(resolve(EXISTS, [], EXISTS, [], REFUSED)[1], Unusable)
 
 
-def test_waiting_has_a_delay_of_its_own():
-    """Where the API does not say how long to wait, it is a short while."""
+def test_a_wait_without_retry_after_is_short():
+    """If the API does not say how long to wait, SHORT_WAIT applies."""
     assert resolve(RateLimitError("slow down", status=429))[1].delay == SHORT_WAIT
 
 
@@ -469,8 +453,8 @@ def test_waiting_has_a_delay_of_its_own():
         pytest.param([BARE, GONE], [FETCH, LIST], Surroundings(), id="gone-meanwhile"),
     ],
 )
-def test_exploring(answers, types, outcome):
-    """What the policy may want to know of a conversation is its resource and who is in it, or that it is gone."""
+def test_surroundings_are_the_conversation_and_its_participants(answers, types, outcome):
+    """Surroundings are the conversation and its participants, embedded or listed; empty if it is gone."""
     requests, found = drive(fetch_surroundings(CONVERSATION), *answers)
     assert [type(request) for request in requests] == types
     assert all(request.conversation_id == CONVERSATION for request in requests)
@@ -481,8 +465,8 @@ def test_exploring(answers, types, outcome):
 @pytest.mark.parametrize(
     ("answer", "kind"), [(BROKEN, Wait), (BUSY, Wait), (LOST, Wait), (LOCKED, Wait), (REFUSED, Unusable)]
 )
-def test_exploring_in_an_outage(before, answer, kind):
-    """An outage makes exploring wait, a refusal makes it unusable."""
+def test_an_outage_of_fetching_surroundings_waits(before, answer, kind):
+    """An outage makes fetching surroundings wait, a refusal makes the event unusable."""
     _, outcome = drive(fetch_surroundings(CONVERSATION), *before, answer)
     assert isinstance(outcome, kind)
 
@@ -495,8 +479,8 @@ def communicate(event, *answers):
     return drive(resolve_communication(event), *answers)
 
 
-def test_author_by_id():
-    """The author of a communication is one call away."""
+def test_an_author_is_fetched_by_id():
+    """An author with a participant id needs one request."""
     assert communicate(make_communication(), ANA) == (
         [FetchParticipant(CONVERSATION, "p1")],
         Resolved(CONVERSATION, ANA, "found"),
@@ -510,8 +494,8 @@ def test_author_by_id():
         pytest.param({}, [], id="no-id"),
     ],
 )
-def test_author_by_address(author, answers):
-    """An author without an id, or with one that is gone, is looked for at its address."""
+def test_an_author_without_id_is_found_by_address(author, answers):
+    """An author without an id, or with one that is gone, is found by its address."""
     event = make_communication(author={"address": CUSTOMER.value, "channel": "SMS"} | author)
     requests, outcome = communicate(event, *answers, [BOT, ANA])
     assert requests[-1] == ListParticipants(CONVERSATION)
@@ -529,8 +513,8 @@ def test_author_by_address(author, answers):
         pytest.param(make_communication(), [GONE, [BOT]], "its author is no participant", id="not-there"),
     ],
 )
-def test_communication_of_nobody(event, answers, reason):
-    """A communication whose author cannot be there any more is ignored, with the reason."""
+def test_a_communication_without_a_known_author_is_ignored(event, answers, reason):
+    """A communication whose author is not in the conversation is ignored, with the reason."""
     _, outcome = communicate(event, *answers)
     assert isinstance(outcome, Ignored)
     assert reason in outcome.reason
@@ -547,20 +531,20 @@ def test_communication_of_nobody(event, answers, reason):
         pytest.param(REFUSED, Unusable, id="400"),
     ],
 )
-def test_communication_in_an_outage(before, answer, kind):
+def test_an_outage_makes_a_communication_wait(before, answer, kind):
     """An outage makes a communication wait, a refusal makes it unusable."""
     _, outcome = communicate(make_communication(), *before, answer)
     assert isinstance(outcome, kind)
 
 
-def test_what_was_found_keeps_the_doubt_while_it_cannot_be_listed():
-    """A lookup that found the conversation, and then a 429: the next try looks again instead of posting."""
+def test_a_lookup_that_cannot_be_listed_stays_unsure():
+    """If the conversation is found but not listed, the event stays unsure and looks it up again."""
     busy = RateLimitError("busy", status=429, retry_after=2.0)
     _, outcome = resolve([NEW], busy, is_unsure=True)
     assert outcome == Wait(outcome.reason, 2.0, is_unsure=True)
 
 
-def test_a_conflict_that_names_nothing_is_worth_more_tries():
-    """The conversation may have closed in between, so the event is not given up at once."""
+def test_an_unexplained_conflict_is_not_certain():
+    """The conversation may have closed in between, so the event is tried a few more times."""
     _, outcome = resolve(ConflictError("exists", status=409), [])
     assert outcome == Unusable(outcome.reason, is_certain=False)

@@ -1,4 +1,4 @@
-"""What holds for every sequence of answers: an end, and no POST that is repeated blindly."""
+"""Resolution for any sequence of answers: it ends, and repeats no POST without a lookup."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,12 +38,12 @@ from tests.core.builders import (
 )
 from tests.support.accounts import CONFIGURATION
 
-#: Of one round: two POSTs of a conversation with a lookup between, and from the 409 to the other conversation's list.
+#: The most requests of one round: two POSTs of a conversation with a lookup in between, then the way to another one.
 MOST_REQUESTS = ROUNDS * 9
 POSTS = (CreateConversation, CreateParticipant)
 LOOKUPS = (FindConversations, ListParticipants)
 
-PEOPLE = [
+PARTICIPANTS = [
     make_participant("p1", CUSTOMER),
     make_participant("p1", CUSTOMER, type="UNKNOWN"),
     make_participant("p2", DESK, type="AI_AGENT"),
@@ -66,7 +66,7 @@ ERRORS = st.one_of(
         lambda conflicting_id: ConflictError("c", status=409, conflicting_id=conflicting_id)
     ),
 )
-LISTS = st.lists(st.sampled_from(PEOPLE), max_size=3)
+LISTS = st.lists(st.sampled_from(PARTICIPANTS), max_size=3)
 CONVERSATIONS = st.builds(
     lambda conversation_id, people, status: make_conversation(conversation_id, *people, status=status),
     st.sampled_from([CONVERSATION, OTHER]),
@@ -78,14 +78,14 @@ ANSWERS = {
     FetchConversation: CONVERSATIONS,
     FindConversations: st.lists(CONVERSATIONS, max_size=2),
     ListParticipants: LISTS,
-    FetchParticipant: st.sampled_from(PEOPLE),
-    CreateParticipant: st.sampled_from(PEOPLE),
-    ReplaceParticipant: st.sampled_from(PEOPLE),
+    FetchParticipant: st.sampled_from(PARTICIPANTS),
+    CreateParticipant: st.sampled_from(PARTICIPANTS),
+    ReplaceParticipant: st.sampled_from(PARTICIPANTS),
 }
 
 
 def drive(resolution, data):
-    """Answer every request with something that the API may answer; return both, and the outcome."""
+    """Answer each request with a possible answer of the API; return the exchanges and the outcome."""
     exchanges = []
     try:
         request = next(resolution)
@@ -99,20 +99,20 @@ def drive(resolution, data):
 
 
 def is_without_effect(answer):
-    """Tell whether a POST with this answer has certainly done nothing."""
+    """Return whether a POST with this answer certainly had no effect."""
     is_unsent = isinstance(answer, TransportError) and not answer.is_sent
     return is_unsent or isinstance(answer, RateLimitError)
 
 
 @settings(max_examples=500)
 @given(st.data(), st.booleans())
-def test_messages(data, is_unsure):
-    """Any answers lead to an outcome within a bound, and no POST is repeated unless a lookup came between."""
+def test_no_post_is_repeated_without_a_lookup(data, is_unsure):
+    """Any answers lead to an outcome within a bound, and no POST is repeated without a lookup in between."""
     message = make_message()
     exchanges, outcome = drive(MessageResolver(CONFIGURATION).resolve(message, is_unsure=is_unsure), data)
     assert isinstance(outcome, Resolved | Wait | Unusable)
     if isinstance(outcome, Resolved):
-        assert outcome.participant in PEOPLE
+        assert outcome.participant in PARTICIPANTS
         assert outcome.conversation_id in {CONVERSATION, OTHER}
     posted = {CreateConversation: None} if is_unsure else {}
     for request, answer in exchanges:
@@ -127,8 +127,8 @@ def test_messages(data, is_unsure):
 
 @settings(max_examples=500)
 @given(st.data(), st.booleans())
-def test_outages_are_never_poison(data, is_unsure):
-    """If the last answer was an outage, the event waits; it is never the event's fault."""
+def test_an_outage_is_never_unusable(data, is_unsure):
+    """If the last answer was an outage, the event waits."""
     exchanges, outcome = drive(MessageResolver(CONFIGURATION).resolve(make_message(), is_unsure=is_unsure), data)
     outages = (ServerError, TransportError, RateLimitError, AuthenticationError)
     if isinstance(exchanges[-1][1], outages):
@@ -138,8 +138,8 @@ def test_outages_are_never_poison(data, is_unsure):
 
 @settings(max_examples=500)
 @given(st.data())
-def test_a_lost_post_stays_in_doubt(data):
-    """An event that waits after a POST of unknown fate, and no lookup since, is in doubt."""
+def test_a_lost_post_stays_unsure(data):
+    """An event that waits after a lost POST, without a lookup since, is unsure."""
     exchanges, outcome = drive(MessageResolver(CONFIGURATION).resolve(make_message()), data)
     request, answer = exchanges[-1]
     is_lost = isinstance(answer, ServerError) or (isinstance(answer, TransportError) and answer.is_sent)
@@ -148,8 +148,8 @@ def test_a_lost_post_stays_in_doubt(data):
 
 
 @given(st.data(), st.sampled_from([None, "p1"]))
-def test_communications(data, participant_id):
-    """Any answers lead a communication to an outcome within two requests, none of which changes anything."""
+def test_a_communication_needs_two_reads_at_most(data, participant_id):
+    """Any answers lead a communication to an outcome within two requests, neither of them a write."""
     author = {"address": CUSTOMER.value, "channel": "SMS", "participantId": participant_id}
     exchanges, outcome = drive(resolve_communication(make_communication(author=author)), data)
     assert isinstance(outcome, Resolved | Wait | Ignored | Unusable)

@@ -1,4 +1,4 @@
-"""Requests and outcomes are values: equal if they ask the same, and nobody changes them."""
+"""Requests and outcomes of a resolution are values: comparable and immutable."""
 
 from dataclasses import FrozenInstanceError
 
@@ -39,20 +39,20 @@ def new():
     ],
     ids=["create", "fetch", "find", "list", "fetch-participant", "add", "replace"],
 )
-def test_requests_are_values(make):
-    """Two requests that ask the same are equal and count as one, so that a test can name what it expects."""
+def test_equal_requests_are_equal_values(make):
+    """Two equal requests compare equal and have one hash."""
     assert make() == make()
     assert len({make(), make()}) == 1
 
 
 def test_requests_are_frozen():
-    """A request does not change between being asked for and being made."""
+    """A request cannot be changed."""
     with pytest.raises(FrozenInstanceError):
         FetchConversation(CONVERSATION).conversation_id = "other"
 
 
-def test_outcomes_have_sane_blanks():
-    """An outcome that says no more than it must has seen nobody else and is in no doubt."""
+def test_outcomes_have_defaults():
+    """An outcome reports no other participants and no doubt by default."""
     assert Resolved(CONVERSATION, make_participant(), "found").ours == ()
     assert Surroundings().participants == ()
     assert not Wait("an outage", 1.0).is_unsure
