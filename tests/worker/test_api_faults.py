@@ -27,10 +27,9 @@ from router.streams.delivery import Done, Later
 from tests.support.accounts import CUSTOMER, OURS
 from tests.support.waiting import until
 from tests.worker.harness import CREATE
+from tests.worker.payloads import participant_at, redelivered, spoken
 from tests.worker.status_callbacks import start_status_callbacks
 from tests.worker.sweeps import Sweeps
-from tests.worker.test_reconciler import customer_in
-from tests.worker.test_unknown import spoken
 
 pytestmark = [pytest.mark.promise(2), pytest.mark.promise(4)]
 
@@ -77,8 +76,7 @@ async def test_latency_past_the_deadline_waits(make_harness):
     harness.clear_faults()
     await until(harness.conversations)  # what was asked too late is done all the same
     harness.api_timeout = 5.0
-    redelivered = type(delivery)(delivery.stream, delivery.entry_id, delivery.fields, is_redelivered=True)
-    assert await harness.work([redelivered], by=harness.make_resolver()) == [DONE]
+    assert await harness.work([redelivered(delivery)], by=harness.make_resolver()) == [DONE]
     await assert_one_of_each(harness, [CUSTOMER])
 
 
@@ -195,7 +193,7 @@ async def test_late_callbacks_change_nothing(make_told):
     hook = await make_told()
     harness = hook.harness
     conversation = (await harness.capture())["conversation"]
-    customer = customer_in(conversation)
+    customer = participant_at(conversation)
     await harness.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
     body = {"type": "CUSTOMER", "addresses": customer["addresses"]}
     again = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
@@ -240,7 +238,7 @@ async def test_callbacks_that_misbehave(make_told, seed):
 async def happen(harness, sweeps, chance, sender):
     """A customer writes, and then something happens to the conversation."""
     conversation = (await harness.capture(sender))["conversation"]
-    customer, path = customer_in(conversation, sender), f"/v2/Conversations/{conversation['id']}"
+    customer, path = participant_at(conversation, sender), f"/v2/Conversations/{conversation['id']}"
     if chance.random() < 0.5:
         await sweeps.settle(harness.sms(sender))
     kind = chance.choice(["stay", "go", "close", "second", "name"])
@@ -289,7 +287,7 @@ async def test_lost_addition_is_made_good_by_the_next_event(harness, event):
     """The callback about a customer is lost: whatever comes next from or about it announces it, else the sweep does."""
     sweeps = Sweeps(harness)
     conversation = (await harness.capture())["conversation"]
-    customer = customer_in(conversation)
+    customer = participant_at(conversation)
     await sweeps.settle(harness.callback("CONVERSATION_CREATED", conversation))
     if event == "message":
         await sweeps.settle(harness.sms())
@@ -311,7 +309,7 @@ async def test_lost_addition_of_somebody_who_is_written_to(harness):
     """What our own side says is no event of the customer's: the sweep announces who is not known there."""
     sweeps = Sweeps(harness)
     conversation = (await harness.capture())["conversation"]
-    ours, customer = customer_in(conversation, OURS), customer_in(conversation)
+    ours, customer = participant_at(conversation, OURS), participant_at(conversation)
     await sweeps.settle(harness.callback("PARTICIPANT_ADDED", ours), spoken(harness, ours))
     assert await harness.entries() == []
     await sweeps.sweep()

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,7 +17,7 @@ from router.worker.batches import PART, BatchPath, part_works
 from router.worker.singles import SinglePath
 from tests.support.accounts import ACCOUNT, CUSTOMER
 from tests.support.waiting import until
-from tests.worker.test_callbacks import at, conversation, person
+from tests.worker.payloads import at, conversation, person, redelivered
 
 CONVERSATIONS = 100
 
@@ -159,7 +158,7 @@ async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(harness):
     deliveries = await harness.receive(harness.sms("+15551110002"))
     _, (delivery,) = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     newcomers = harness.resolver.singles._misses
-    assert newcomers.take(replace(delivery, is_redelivered=True)) is None
+    assert newcomers.take(redelivered(delivery)) is None
     assert newcomers.take(delivery) is None, "it was tried"
     await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert newcomers.take(delivery).delivery is delivery

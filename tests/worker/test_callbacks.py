@@ -6,48 +6,15 @@ import pytest
 
 from router.core.addresses import Address
 from router.core.ledger.marker import Result
-from router.core.timestamps import to_text
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
 from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, EVERYBODY, PLAIN
 from tests.worker.harness import LIST
+from tests.worker.payloads import at, conversation, participant_of, person
 
 DONE = Done()
-CONVERSATION = "conv_conversation_00000000000000000000000001"
-NOW = 1_767_787_200_000_000
 FETCH = "GET /v2/Conversations/{conversation}/Participants/{participant}"
-
-
-def at(seconds):
-    return to_text(NOW + int(seconds * 1_000_000))
-
-
-def person(number=1, kind="CUSTOMER", *, name=None, updated=0.0, address=None, channel="SMS"):
-    """A participant as a callback carries it."""
-    return {
-        "id": f"conv_participant_{number:026d}",
-        "conversationId": CONVERSATION,
-        "accountId": ACCOUNT,
-        "name": name,
-        "type": kind,
-        "profileId": None,
-        "addresses": [{"channel": channel, "address": address or CUSTOMER, "channelId": None}],
-        "createdAt": at(0),
-        "updatedAt": at(updated),
-    }
-
-
-def conversation(status="ACTIVE", *, updated=0.0, name=None):
-    return {
-        "id": CONVERSATION,
-        "accountId": ACCOUNT,
-        "configurationId": "conv_configuration_00000000000000000000000001",
-        "status": status,
-        "name": name,
-        "createdAt": at(0),
-        "updatedAt": at(updated),
-    }
 
 
 async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses(harness):
@@ -75,7 +42,7 @@ async def test_added_customer_whose_target_hangs_on_the_recipient(make_harness):
     """Where a rule asks for what the callback does not say, one look at the conversation tells it."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     captured = await harness.capture(to=DESK)
-    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    customer = participant_of(captured["conversation"], "CUSTOMER")
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", customer)) == [DONE]
     assert await harness.total() == 1
     (entry,) = await harness.entries()
@@ -95,11 +62,6 @@ async def test_added_agent_at_our_ai_agents_address(make_harness):
     resolver = harness.make_resolver(own=frozenset({f"SMS|{OURS}"}))
     report = harness.callback("PARTICIPANT_ADDED", person(kind="AI_AGENT", address=OURS))
     assert await harness.settle(report, by=resolver) == [Result.IGNORED]
-
-
-async def test_unknown_participant_is_announced(harness):
-    """UNKNOWN may be a customer: the policy gives it a target."""
-    assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN"))) == [Result.JOINED]
 
 
 async def test_update_is_published_where_something_changed(harness):
@@ -205,7 +167,7 @@ async def said(harness, captured, **author):
 async def test_communication_of_somebody_known_costs_nothing(harness):
     """The author is announced: no call, no entry."""
     captured = await harness.capture()
-    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    customer = participant_of(captured["conversation"], "CUSTOMER")
     await harness.settle(harness.callback("PARTICIPANT_ADDED", customer))
     assert await harness.settle(await said(harness, captured)) == [Result.KNOWN]
     assert await harness.total() == 0
@@ -216,7 +178,8 @@ async def test_communication_of_somebody_unknown_costs_one_fetch(harness):
     captured = await harness.capture()
     assert await harness.settle(await said(harness, captured)) == [DONE]
     assert await harness.calls() == {FETCH: 1}
-    (entry,) = await harness.entries()
+    entry, communication = await harness.published()
+    assert (entry.type, communication.type) == ("participant.joined", "communication.received")
     assert (entry.data.origin, entry.data.address, entry.data.recipient.address) == ("found", CUSTOMER, OURS)
 
 
@@ -235,7 +198,7 @@ async def test_communication_of_our_own_side(make_harness):
     await other.singles._accounts.know([ACCOUNT])
     await harness.settle(harness.sms())
     (there,) = await harness.conversations()
-    ours = next(one for one in there["participants"] if one["type"] == "AI_AGENT")
+    ours = participant_of(there, "AI_AGENT")
     data = {
         "id": "conv_communication_00000000000000000000000001",
         "conversationId": there["id"],
@@ -312,7 +275,7 @@ async def test_webhook_and_callback_of_one_participant(make_harness, order):
     """Whichever comes first, and whichever worker gets it, one participant is announced once."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     captured = await harness.capture(to=DESK)
-    customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+    customer = participant_of(captured["conversation"], "CUSTOMER")
     both = [harness.sms(to=DESK), harness.callback("PARTICIPANT_ADDED", customer)]
     other = harness.make_resolver()
     for webhook, by in zip(
@@ -332,7 +295,7 @@ async def test_webhook_and_callback_at_once_from_two_workers(make_harness):
     for number in range(30):
         sender = f"+1555000{number:04d}"
         captured = await harness.capture(sender, DESK)
-        customer = next(one for one in captured["conversation"]["participants"] if one["type"] == "CUSTOMER")
+        customer = participant_of(captured["conversation"], "CUSTOMER")
         deliveries = await harness.receive(harness.sms(sender, DESK), harness.callback("PARTICIPANT_ADDED", customer))
         jobs += [harness.finish(one, by=resolvers[(number + index) % 2]) for index, one in enumerate(deliveries)]
     await asyncio.gather(*jobs)

@@ -13,6 +13,7 @@ from router.worker.startup import find_captured, find_configurations, warn_of_do
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, NOBODY, PLAIN
 from tests.support.waiting import until
+from tests.worker.payloads import participant_at
 
 ONE, TWO = "CA00000000000000000000000000000001", "CA00000000000000000000000000000002"
 DONE = Done()
@@ -36,7 +37,7 @@ def ends(sid=ONE, status="completed", sender=CUSTOMER, to=OURS):
 async def connect(harness, sid=ONE, sender=CUSTOMER, to=OURS, **more):
     """Twilio puts a call into a conversation, as the answer to it says; returns the caller."""
     captured = await harness.capture(sender, to, channel="VOICE", body=None, channelId=sid, **more)
-    return next(one for one in captured["conversation"]["participants"] if one["addresses"][0]["address"] == sender)
+    return participant_at(captured["conversation"], sender)
 
 
 def told(harness, participant, event_type="PARTICIPANT_ADDED"):

@@ -15,6 +15,7 @@ from router.streams.store.ledgers import Store
 from tests.support.accounts import ACCOUNT, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, EVERYBODY, NOBODY, PLAIN
 from tests.support.waiting import until
+from tests.worker import payloads
 from tests.worker.harness import CREATE
 
 DONE = Done()
@@ -33,19 +34,14 @@ async def customer_of(harness):
     return (await harness.entries())[-1].data
 
 
-def spoken(harness, data, text="hi", *, number=1, **changes):
+def spoken(harness, data, text="hi", **changes):
     """The callback of what an announced participant said."""
-    communication = {
-        "id": f"conv_communication_{number:026d}",
+    author = {
+        "id": data.participant.id,
         "conversationId": data.conversation.id,
-        "accountId": ACCOUNT,
-        "author": {"participantId": data.participant.id, "channel": data.channel, "address": data.address},
-        "content": {"type": "TEXT", "text": text},
-        "channelId": None,
-        "recipients": [{"channel": data.channel, "address": OURS}],
-        "createdAt": "2026-01-07T12:00:00Z",
+        "addresses": [{"channel": data.channel, "address": data.address}],
     }
-    return harness.callback("COMMUNICATION_CREATED", communication | changes)
+    return payloads.spoken(harness, author, text, **changes)
 
 
 async def test_first_message_is_joined_then_heard(harness):
@@ -66,6 +62,7 @@ async def test_next_messages_are_heard_without_a_call(harness):
     before = await harness.redis.hgetall(key)
     assert await harness.settle(harness.sms(), harness.sms(), harness.sms()) == [Result.KNOWN] * 3
     assert await harness.total() == 1
+    assert await harness.types() == ["joined"]
     assert await harness.redis.hgetall(key) == before
     assert [entry.data.communication.channel_id for entry in await harness.communications()] == [
         sid(n) for n in range(1, 5)
@@ -139,14 +136,6 @@ async def test_transcript_of_a_call_is_heard_utterance_by_utterance(harness):
     assert results == [Result.KNOWN] * 3 + [Result.IGNORED] * 2
     assert await texts(harness) == ["hello", "is", "anybody"]
     assert {one.data.communication.type for one in await harness.communications()} == {"TRANSCRIPTION"}
-
-
-async def test_communication_that_brings_its_author_in(harness):
-    """The first that is heard of somebody is joined, then what they said."""
-    captured = await harness.capture()
-    report = harness.callback("COMMUNICATION_CREATED", captured["communication"] | {"accountId": ACCOUNT})
-    assert await harness.settle(report) == [DONE]
-    assert [entry.type for entry in await harness.published()] == ["participant.joined", "communication.received"]
 
 
 async def test_holder_hears_and_nobody_else(make_harness):

@@ -11,6 +11,7 @@ from router.streams.delivery import Done, Later
 from tests.support.accounts import CUSTOMER, OURS
 from tests.support.policies import PLAIN
 from tests.worker.harness import LIST
+from tests.worker.payloads import redelivered
 
 DONE = Done()
 BEN, EVA, DAN = "+15551230002", "+15551230003", "+15551230004"
@@ -158,8 +159,7 @@ async def test_outage_in_the_middle_of_a_group(harness):
     assert isinstance(verdict, Later)
     assert await harness.published() == []
     harness.clear_faults()
-    redelivered = [type(one)(one.stream, one.entry_id, one.fields, is_redelivered=True) for one in deliveries]
-    assert await harness.work(redelivered) == [DONE]
+    assert await harness.work([*map(redelivered, deliveries)]) == [DONE]
     assert await joined(harness) == [CUSTOMER, BEN, EVA]
     assert len(await harness.conversations()) == 1
     assert (await harness.calls())[LIST] >= 1

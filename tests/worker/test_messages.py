@@ -11,6 +11,7 @@ from router.worker.singles import SinglePath
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, EVERYBODY, NOBODY, PLAIN
 from tests.worker.harness import CREATE, LIST
+from tests.worker.payloads import participant_of, redelivered
 
 DONE = Done()
 
@@ -34,14 +35,6 @@ async def test_new_customer_costs_one_call(harness):
     customer, ours = sorted(await harness.participants(data.conversation.id), key=lambda one: one["type"], reverse=True)
     assert (customer["id"], customer["type"]) == (data.participant.id, "CUSTOMER")
     assert (ours["type"], ours["addresses"][0]["address"]) == ("AI_AGENT", OURS)
-
-
-async def test_same_customer_again_costs_nothing(harness):
-    """What is known is answered from Redis: no call, no second entry."""
-    await harness.settle(harness.sms())
-    assert await harness.settle(harness.sms(), harness.sms()) == [Result.KNOWN, Result.KNOWN]
-    assert await harness.total() == 1
-    assert await harness.types() == ["joined"]
 
 
 async def test_customer_of_another_workers_conversation_costs_nothing(harness):
@@ -147,7 +140,7 @@ async def test_passive_capture_first_and_the_webhook_later(harness):
     """Twilio told first: the webhook finds everything announced already."""
     captured = await harness.capture()
     conversation = captured["conversation"]
-    customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
+    customer = participant_of(conversation, "CUSTOMER")
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
     assert await harness.settle(harness.sms()) == [DONE]
     (entry,) = await harness.entries()
@@ -173,7 +166,7 @@ async def test_callbacks_of_our_own_additions_before_we_have_committed(make_harn
     await other.singles._accounts.know([ACCOUNT])  # another worker, who read what is ours a moment ago
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
-    ours = next(one for one in conversation["participants"] if one["type"] == "AI_AGENT")
+    ours = participant_of(conversation, "AI_AGENT")
     await harness.redis.delete(harness.keys.conversation(ACCOUNT, conversation["id"]))
     results = await harness.settle(harness.callback("PARTICIPANT_ADDED", ours), by=other)
     assert results == [Result.IGNORED]
@@ -214,8 +207,7 @@ async def test_api_that_does_not_answer_makes_the_event_wait(make_harness, fault
     assert isinstance(verdict, Later)
     assert verdict.is_unsure
     harness.clear_faults()
-    redelivered = [type(one)(one.stream, one.entry_id, one.fields, is_redelivered=True) for one in deliveries]
-    assert await harness.work(redelivered) == [DONE]
+    assert await harness.work([*map(redelivered, deliveries)]) == [DONE]
     assert await harness.types() == ["joined"]
     assert len(await harness.conversations()) == 1
 
@@ -358,7 +350,7 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
                 report = harness.callback("CONVERSATION_UPDATED", closed)
             else:
                 await harness.redis.delete(harness.keys.creating(ACCOUNT, f"SMS|{CUSTOMER}"))  # as if it had expired
-                customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
+                customer = participant_of(conversation, "CUSTOMER")
                 report = harness.callback("PARTICIPANT_ADDED", customer)
             await harness.settle(report, by=other)
         return await end(self, work, outcome)

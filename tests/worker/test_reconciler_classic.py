@@ -2,11 +2,9 @@
 
 import pytest
 
-from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.accounts import ACCOUNT, CUSTOMER, OTHER_CUSTOMER, OURS
 from tests.worker.classic_harness import Classic, bridge, classic
 from tests.worker.sweeps import Sweeps
-
-OTHER_CUSTOMER = "+15551230002"
 
 
 @pytest.fixture

@@ -12,12 +12,29 @@ from router.simulator.messages import message
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, working
 from router.worker.startup import find_captured, find_configurations
-from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, KEY, OURS, SECRET, TOKEN
+from tests.support.accounts import (
+    ACCOUNT,
+    CONFIGURATION,
+    CUSTOMER,
+    DESK,
+    KEY,
+    OTHER_ACCOUNT,
+    OTHER_TOKEN,
+    OURS,
+    SECRET,
+    TOKEN,
+)
 from tests.support.policies import PLAIN
 from tests.support.waiting import until
+from tests.worker.payloads import participant_of
 
-OTHER = f"AC{0x0DD:032x}"
 EVENTS, WINDOW = 200, 5
+ACCOUNTS_FILE = f"""
+[[account]]
+sid = "{OTHER_ACCOUNT}"
+auth_token_env = "OTHER_TOKEN"
+configuration_id = "{CONFIGURATION}"
+"""
 CAPTURING = {
     "id": CONFIGURATION,
     "displayName": "tests",
@@ -33,12 +50,10 @@ class Pair:
 
     def __init__(self, ours, theirs, folder):
         self.ours, self.theirs = ours, theirs
-        (folder / "accounts.toml").write_text(
-            f'[[account]]\nsid = "{OTHER}"\nauth_token_env = "OTHER_TOKEN"\nconfiguration_id = "{CONFIGURATION}"\n'
-        )
+        (folder / "accounts.toml").write_text(ACCOUNTS_FILE)
         self.environment = {
             "ROUTER_CONFIG_DIR": str(folder),
-            "OTHER_TOKEN": "made-up",
+            "OTHER_TOKEN": OTHER_TOKEN,
             "ROUTER_WINDOW": str(WINDOW),
             "ROUTER_BATCH": "50",
             "ROUTER_GRACE": "0.2",
@@ -46,7 +61,7 @@ class Pair:
         self._transports = [
             Transport(one.url, KEY, SECRET, timeout=30.0, random=lambda: 0.01) for one in (ours, theirs)
         ]
-        accounts = [Account(sid, configuration_id=CONFIGURATION) for sid in (ACCOUNT, OTHER)]
+        accounts = [Account(sid, configuration_id=CONFIGURATION) for sid in (ACCOUNT, OTHER_ACCOUNT)]
         self.apis = Apis(zip(accounts, self._transports, strict=True))
         self.resolver = self.resolve_with({})
 
@@ -77,18 +92,19 @@ class Pair:
 
 @pytest.fixture
 async def pair(make_harness, tmp_path):
-    made = Pair(await make_harness(configurations=(CAPTURING,)), await make_harness(account_sid=OTHER), tmp_path)
-    yield made
-    made.theirs.clear_faults()
-    await made.apis.close()
+    ours, theirs = await make_harness(configurations=(CAPTURING,)), await make_harness(account_sid=OTHER_ACCOUNT)
+    pair = Pair(ours, theirs, tmp_path)
+    yield pair
+    theirs.clear_faults()
+    await pair.apis.close()
 
 
 async def test_each_event_is_resolved_in_its_own_account(pair):
     """The same message to two accounts: a conversation and a participant in each, and an entry of each."""
-    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=pair.resolver)
+    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER_ACCOUNT), by=pair.resolver)
     assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
     entries = await pair.ours.entries()
-    assert sorted(entry.data.account_id for entry in entries) == sorted([ACCOUNT, OTHER])
+    assert sorted(entry.data.account_id for entry in entries) == sorted([ACCOUNT, OTHER_ACCOUNT])
     assert len({entry.id for entry in entries}) == 2
 
 
@@ -96,9 +112,9 @@ async def test_a_route_of_one_account_is_none_of_the_other(pair):
     """What is cached for a pair of addresses answers for its account only."""
     await pair.ours.settle(pair.sms(ACCOUNT, 1), by=pair.resolver)
     calls = await pair.ours.total()
-    await pair.ours.settle(pair.sms(OTHER, 2), by=pair.resolver)
+    await pair.ours.settle(pair.sms(OTHER_ACCOUNT, 2), by=pair.resolver)
     assert await pair.theirs.total() > 0
-    await pair.ours.settle(pair.sms(ACCOUNT, 3), pair.sms(OTHER, 4), by=pair.resolver)
+    await pair.ours.settle(pair.sms(ACCOUNT, 3), pair.sms(OTHER_ACCOUNT, 4), by=pair.resolver)
     assert await pair.ours.total() == calls
     assert len(await pair.ours.entries()) == 2
 
@@ -106,27 +122,27 @@ async def test_a_route_of_one_account_is_none_of_the_other(pair):
 async def test_a_captured_address_is_ours_in_its_account_only(pair):
     """UNKNOWN at a number that one account captures is our side there, and somebody in the other."""
     captured = find_captured(await find_configurations(pair.apis))
-    assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER)] == [True, False]
+    assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER_ACCOUNT)] == [True, False]
     resolver = pair.resolve_with(captured)
-    for harness, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER)):
+    for harness, account in ((pair.ours, ACCOUNT), (pair.theirs, OTHER_ACCOUNT)):
         made = await harness.capture(to=DESK, agentType="UNKNOWN")
-        (unknown,) = [one for one in made["conversation"]["participants"] if one["type"] == "UNKNOWN"]
+        unknown = participant_of(made["conversation"], "UNKNOWN")
         await pair.ours.settle(pair.ours.callback("PARTICIPANT_ADDED", unknown | {"accountId": account}), by=resolver)
-    assert [entry.data.account_id for entry in await pair.ours.entries()] == [OTHER]
+    assert [entry.data.account_id for entry in await pair.ours.entries()] == [OTHER_ACCOUNT]
 
 
 async def test_a_rule_may_ask_for_the_account(pair):
     """Messages and callbacks alike: people take the one account's customers, the AI agent the other's."""
-    rule = f'\n[[rule]]\nname = "theirs"\naccount = "{OTHER}"\ntarget = "human-agent"\n'
+    rule = f'\n[[rule]]\nname = "theirs"\naccount = "{OTHER_ACCOUNT}"\ntarget = "human-agent"\n'
     resolver = pair.resolve_with({}, PLAIN + rule)
-    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER), by=resolver)
+    await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER_ACCOUNT), by=resolver)
     made = await pair.theirs.capture(sender="+15551230009")
-    (customer,) = [one for one in made["conversation"]["participants"] if one["type"] == "CUSTOMER"]
-    await pair.ours.settle(pair.ours.callback("PARTICIPANT_ADDED", customer | {"accountId": OTHER}), by=resolver)
+    customer = participant_of(made["conversation"], "CUSTOMER") | {"accountId": OTHER_ACCOUNT}
+    await pair.ours.settle(pair.ours.callback("PARTICIPANT_ADDED", customer), by=resolver)
     decided = sorted(
         (entry.data.account_id, entry.data.target, entry.data.reason) for entry in await pair.ours.entries()
     )
-    theirs = (OTHER, "human-agent", "theirs (account)")
+    theirs = (OTHER_ACCOUNT, "human-agent", "theirs (account)")
     assert decided == sorted([(ACCOUNT, "ai-agent", "default"), theirs, theirs])
 
 
@@ -137,11 +153,11 @@ async def test_one_accounts_outage_does_not_slow_another(pair, fault):
     """More events of the one than fit wait for its API; those of the other, which come later, all go through."""
     await pair.ours.ensure_group()
     pair.theirs.fault(**fault)
-    await pair.enter_many(OTHER, EVENTS)
+    await pair.enter_many(OTHER_ACCOUNT, EVENTS)
     async with pair.consuming():
         await pair.enter_many(ACCOUNT, EVENTS)
         await until(lambda: _count(pair, ACCOUNT, EVENTS))
-        assert await pair.joined(OTHER) == []
+        assert await pair.joined(OTHER_ACCOUNT) == []
         assert await pair.ours.dead_letters() == []
 
 
@@ -149,14 +165,14 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
     """After the outage every event that was set aside comes back: one joined entry each, each customer's in order."""
     await pair.ours.ensure_group()
     pair.theirs.fault(status=503)
-    await pair.enter_many(OTHER, EVENTS)
+    await pair.enter_many(OTHER_ACCOUNT, EVENTS)
     async with pair.consuming() as consumer:
         await pair.enter_many(ACCOUNT, 20)
         await until(lambda: _count(pair, ACCOUNT, 20))
         assert consumer._windows.aside > 0
         pair.theirs.clear_faults()
         await pair.ours.finished(timeout=60)
-    entries = await pair.joined(OTHER)
+    entries = await pair.joined(OTHER_ACCOUNT)
     assert len(entries) == len({entry.data.address for entry in entries}) == EVENTS
     assert len(await pair.theirs.conversations()) == EVENTS
     assert await pair.ours.dead_letters() == []
@@ -165,20 +181,17 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
 async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path, lines):
     """Its settings name both accounts and where each one's API is; who waits says of which account it is."""
     (tmp_path / "routing.toml").write_text(PLAIN)
-    (tmp_path / "accounts.toml").write_text(
-        f'[[account]]\nsid = "{OTHER}"\nauth_token_env = "OTHER_TOKEN"\nconfiguration_id = "{CONFIGURATION}"\n'
-        f'conversations_url = "{pair.theirs.url}"\n'
-    )
+    (tmp_path / "accounts.toml").write_text(f'{ACCOUNTS_FILE}conversations_url = "{pair.theirs.url}"\n')
     async with working(pair.ours.settings(**pair.environment | {"OTHER_TOKEN": TOKEN})):
         pair.theirs.fault(status=503)
-        for account in (ACCOUNT, OTHER):
+        for account in (ACCOUNT, OTHER_ACCOUNT):
             await pair.ours.append(pair.sms(account))
         await until(lambda: lines("event.waiting"))
         pair.theirs.clear_faults()
-        await until(lambda: _count(pair, OTHER, 1))
+        await until(lambda: _count(pair, OTHER_ACCOUNT, 1))
     assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
     assert len(await pair.joined(ACCOUNT)) == 1
-    assert {line["account"] for line in lines("event.waiting")} == {OTHER}
+    assert {line["account"] for line in lines("event.waiting")} == {OTHER_ACCOUNT}
 
 
 async def _count(pair, account, number):

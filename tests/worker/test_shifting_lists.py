@@ -4,8 +4,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
-from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.accounts import CUSTOMER
 from tests.worker.harness import LIST
+from tests.worker.payloads import participant_of, spoken
 from tests.worker.sweeps import Sweeps
 
 DONE = Done()
@@ -57,16 +58,9 @@ async def test_author_is_not_overlooked(crowded):
     """A communication whose author is known by address alone is heard, and not ignored for a page that shifted."""
     (conversation,) = await crowded.conversations()
     shift(crowded)
-    data = {
-        "id": "conv_communication_00000000000000000000000001",
-        "conversationId": conversation["id"],
-        "accountId": ACCOUNT,
-        "author": {"channel": "SMS", "address": CUSTOMER},
-        "recipients": [{"channel": "SMS", "address": OURS}],
-        "content": {"type": "TEXT", "text": "hi"},
-        "createdAt": conversation["createdAt"],
-    }
-    assert await crowded.settle(crowded.callback("COMMUNICATION_CREATED", data)) == [DONE]
+    author = {"channel": "SMS", "address": CUSTOMER}
+    customer = {"id": None, "conversationId": conversation["id"], "addresses": [author]}
+    assert await crowded.settle(spoken(crowded, customer, author=author)) == [DONE]
     assert await crowded.types() == ["joined"]
     assert len(await crowded.communications()) == 1
 
@@ -75,9 +69,10 @@ async def test_nobody_is_taken_for_gone(crowded):
     """A sweep that misses the customer in the list asks for it before it says that it has left."""
     sweeps = Sweeps(crowded)
     (conversation,) = await crowded.conversations()
-    customer = next(one for one in conversation["participants"] if one["type"] == "CUSTOMER")
+    customer = participant_of(conversation, "CUSTOMER")
     assert await sweeps.settle(crowded.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
     shift(crowded)
     assert await sweeps.sweep() == 1
-    assert (await crowded.calls())["GET /v2/Conversations/{conversation}/Participants/{participant}"] == 1
+    calls = await crowded.calls()
+    assert (calls[LIST], calls["GET /v2/Conversations/{conversation}/Participants/{participant}"]) == (PAGES + 1, 1)
     assert await crowded.types() == ["joined"]

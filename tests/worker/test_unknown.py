@@ -6,9 +6,9 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
-from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
+from tests.support.accounts import CUSTOMER, OURS
 from tests.support.policies import PLAIN
-from tests.worker.test_callbacks import at, conversation, person
+from tests.worker.payloads import at, conversation, participant_at, participant_of, person, spoken
 
 DONE = Done()
 SHY = (
@@ -27,20 +27,6 @@ REPAIR = "PUT /v2/Conversations/{conversation}/Participants/{participant}"
 async def shy(make_harness):
     """A harness whose policy ignores UNKNOWN participants."""
     return await make_harness(policy=SHY)
-
-
-def spoken(harness, participant, text="hi", *, number=1):
-    """The callback of what a participant said."""
-    address = participant["addresses"][0]
-    data = {
-        "id": f"conv_communication_{number:026d}",
-        "conversationId": participant["conversationId"],
-        "accountId": ACCOUNT,
-        "author": {"participantId": participant["id"], "channel": address["channel"], "address": address["address"]},
-        "content": {"type": "TEXT", "text": text},
-        "createdAt": at(1),
-    }
-    return harness.callback("COMMUNICATION_CREATED", data)
 
 
 async def kinds(harness):
@@ -97,7 +83,7 @@ async def test_with_the_shipped_policy_the_change_is_an_update(harness):
 async def test_what_is_said_is_heard_from_the_change_on(shy):
     """An ignored UNKNOWN is not heard; the customer that it becomes is."""
     captured = await shy.capture(customerType="UNKNOWN")
-    unknown = next(one for one in captured["conversation"]["participants"] if one["type"] == "UNKNOWN")
+    unknown = participant_of(captured["conversation"], "UNKNOWN")
     await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
     await shy.settle(spoken(shy, unknown, "before"))
     assert await kinds(shy) == []
@@ -112,7 +98,7 @@ async def test_what_is_said_is_heard_from_the_change_on(shy):
 async def test_customer_who_is_seen_by_what_is_said(shy):
     """Where the update's callback is lost, the next communication finds the customer: joined, then heard."""
     captured = await shy.capture(customerType="UNKNOWN")
-    unknown = next(one for one in captured["conversation"]["participants"] if one["type"] == "UNKNOWN")
+    unknown = participant_of(captured["conversation"], "UNKNOWN")
     await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
     path = f"/v2/Conversations/{unknown['conversationId']}/Participants/{unknown['id']}"
     await shy.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
@@ -125,9 +111,7 @@ async def test_customer_who_is_seen_by_what_is_said(shy):
 async def test_message_proves_an_unknown_to_be_a_customer(shy, callback):
     """The message repairs the type and announces; the callback of the repair adds nothing, whenever it comes."""
     captured = await shy.capture(customerType="UNKNOWN", agentType="UNKNOWN")
-    unknown = next(
-        one for one in captured["conversation"]["participants"] if one["addresses"][0]["address"] == CUSTOMER
-    )
+    unknown = participant_at(captured["conversation"])
     added = shy.callback("PARTICIPANT_ADDED", unknown)
     message = shy.sms()
     for webhook in (added, message) if callback == "before" else (message, added):
@@ -142,7 +126,7 @@ async def test_message_proves_an_unknown_to_be_a_customer(shy, callback):
 async def test_message_of_an_unknown_that_cannot_be_repaired(shy):
     """It stays UNKNOWN and ignored, at no further call; once told to be a customer, it is announced and heard."""
     captured = await shy.capture(customerType="UNKNOWN")
-    unknown = next(one for one in captured["conversation"]["participants"] if one["type"] == "UNKNOWN")
+    unknown = participant_of(captured["conversation"], "UNKNOWN")
     shy.fault(method="PUT", status=409)
     await shy.settle(shy.sms())
     before = await shy.total()
