@@ -1,4 +1,4 @@
-"""What the worker remembers of an account, and when it reads it again."""
+"""The cache of account states: when it reads, writes and forgets."""
 
 import pytest
 
@@ -11,7 +11,7 @@ OTHER = Address("SMS", "+15557650009")
 
 
 class FakeStore:
-    """Remembers in a dict what Redis would, and counts the reads."""
+    """A store in a dict, which counts the reads."""
 
     def __init__(self):
         self.own, self.seen_at, self.reads, self.now = {}, {}, [], 1_000_000_000
@@ -27,7 +27,7 @@ class FakeStore:
         self.seen_at[account_id] = seen_at
 
 
-class World:
+class Bench:
     def __init__(self):
         self.now = 1_000_000_000
         self.store = FakeStore()
@@ -38,42 +38,42 @@ class World:
 
 
 @pytest.fixture
-def world():
-    return World()
+def bench():
+    return Bench()
 
 
-async def test_read_once_within_its_life(world):
+async def test_an_account_is_read_once_per_life(bench):
     """An account is read at first use, and again after LIFE."""
-    await world.accounts.know([US, US])
-    world.now += LIFE - 1
-    await world.accounts.know([US])
-    assert world.store.reads == [US]
-    world.now += 1
-    await world.accounts.know([US])
-    assert world.store.reads == [US, US]
+    await bench.accounts.know([US, US])
+    bench.now += LIFE - 1
+    await bench.accounts.know([US])
+    assert bench.store.reads == [US]
+    bench.now += 1
+    await bench.accounts.know([US])
+    assert bench.store.reads == [US, US]
 
 
-async def test_read_at_once_where_it_must_be_fresh(world):
-    """What another process has noted a moment ago is seen where that matters."""
-    await world.accounts.know([US])
-    await world.store.add_own_addresses(US, [DESK])
-    assert DESK.key not in world.accounts.state(US).own
-    await world.accounts.know([US], is_fresh=True)
-    assert DESK.key in world.accounts.state(US).own
+async def test_a_fresh_account_is_read_at_once(bench):
+    """With `is_fresh`, an address that another process has just stored is known."""
+    await bench.accounts.know([US])
+    await bench.store.add_own_addresses(US, [DESK])
+    assert DESK.key not in bench.accounts.state(US).own
+    await bench.accounts.know([US], is_fresh=True)
+    assert DESK.key in bench.accounts.state(US).own
 
 
-async def test_own_addresses_are_of_one_account(world):
-    """What is ours in one account is a stranger's in another; what is always ours is so everywhere."""
-    await world.accounts.know([US, THEM])
-    await world.accounts.add_own(US, DESK)
-    assert world.accounts.state(US).own == {DESK.key, OTHER.key}
-    assert world.accounts.state(THEM).own == world.accounts.state("unknown").own == {OTHER.key}
+async def test_own_addresses_belong_to_one_account(bench):
+    """An address that is ours in one account is not in another, except for those that are always ours."""
+    await bench.accounts.know([US, THEM])
+    await bench.accounts.add_own(US, DESK)
+    assert bench.accounts.state(US).own == {DESK.key, OTHER.key}
+    assert bench.accounts.state(THEM).own == bench.accounts.state("unknown").own == {OTHER.key}
 
 
-async def test_captured_addresses_are_of_one_account(world):
-    """What one account's configuration captures may be a customer of another."""
+async def test_captured_addresses_belong_to_one_account(bench):
+    """A captured address is ours only in the account whose configuration captures it."""
     accounts = AccountCache(
-        world.store, always_own=frozenset({OTHER.key}), captured={US: frozenset({DESK.key})}, clock=lambda: world.now
+        bench.store, always_own=frozenset({OTHER.key}), captured={US: frozenset({DESK.key})}, clock=lambda: bench.now
     )
     assert accounts.state(US).own == {DESK.key, OTHER.key}
     await accounts.know([US, THEM])
@@ -81,48 +81,48 @@ async def test_captured_addresses_are_of_one_account(world):
     assert accounts.state(THEM).own == {OTHER.key}
 
 
-async def test_own_address_is_written_once(world):
-    """An address that is known to be ours costs nothing more."""
-    await world.accounts.know([US])
-    await world.accounts.add_own(US, DESK)
-    world.store.own.clear()
-    await world.accounts.add_own(US, DESK)
-    assert world.store.own == {}
+async def test_an_own_address_is_written_once(bench):
+    """A known address of ours is not written again."""
+    await bench.accounts.know([US])
+    await bench.accounts.add_own(US, DESK)
+    bench.store.own.clear()
+    await bench.accounts.add_own(US, DESK)
+    assert bench.store.own == {}
 
 
-async def test_own_address_that_is_in_use_stays_among_the_newest(world):
-    """Only so many are kept, so one that is used is noted again, now and then and by whoever knows it."""
-    await world.accounts.know([US])
-    await world.accounts.add_own(US, DESK)
-    for accounts in (world.accounts, world.another()):
-        world.now += (NOTED + 1) * 1000
-        world.store.now = world.now
+async def test_an_own_address_in_use_is_written_again_later(bench):
+    """An address in use is written again after NOTED, by any process, since only the newest are kept."""
+    await bench.accounts.know([US])
+    await bench.accounts.add_own(US, DESK)
+    for accounts in (bench.accounts, bench.another()):
+        bench.now += (NOTED + 1) * 1000
+        bench.store.now = bench.now
         await accounts.know([US])
         await accounts.add_own(US, DESK)
-        assert world.store.own[US][DESK.key] == world.now // 1000
+        assert bench.store.own[US][DESK.key] == bench.now // 1000
 
 
-async def test_callback_time_is_shared_sparingly(world):
-    """That callbacks arrive is written at most every LIFE, and read by others."""
-    await world.accounts.know([US])
-    world.accounts.note_callback(US)
-    await world.accounts.share_callbacks()
-    first = world.store.seen_at[US]
-    world.now += LIFE // 2
-    world.accounts.note_callback(US)
-    await world.accounts.share_callbacks()
-    assert world.store.seen_at[US] == first
-    assert world.accounts.state(US).callbacks_seen_at == world.now
-    other = world.another()
+async def test_the_time_of_callbacks_is_shared_once_per_life(bench):
+    """The time of the last callback is written at most once per LIFE, and read by others."""
+    await bench.accounts.know([US])
+    bench.accounts.note_callback(US)
+    await bench.accounts.share_callbacks()
+    first = bench.store.seen_at[US]
+    bench.now += LIFE // 2
+    bench.accounts.note_callback(US)
+    await bench.accounts.share_callbacks()
+    assert bench.store.seen_at[US] == first
+    assert bench.accounts.state(US).callbacks_seen_at == bench.now
+    other = bench.another()
     await other.know([US])
     assert other.state(US).callbacks_seen_at == first
 
 
-async def test_newer_callback_time_survives_reading(world):
-    """Reading an account again never makes the last callback older."""
-    await world.accounts.know([US])
-    world.accounts.note_callback(US)
-    told = world.accounts.state(US).callbacks_seen_at
-    world.now += LIFE
-    await world.accounts.know([US])
-    assert world.accounts.state(US).callbacks_seen_at == told
+async def test_reading_keeps_the_newer_time_of_callbacks(bench):
+    """Reading an account never replaces the time of its last callback by an older one."""
+    await bench.accounts.know([US])
+    bench.accounts.note_callback(US)
+    seen_at = bench.accounts.state(US).callbacks_seen_at
+    bench.now += LIFE
+    await bench.accounts.know([US])
+    assert bench.accounts.state(US).callbacks_seen_at == seen_at

@@ -1,4 +1,4 @@
-"""Redis as SECURITY.md advises it: a user of its own with few rights is enough for everything that processes do."""
+"""The Redis user that SECURITY.md advises: its few rights suffice for the processes."""
 
 import re
 
@@ -20,7 +20,7 @@ REFUSED = Refused(
 
 @pytest.fixture
 async def limited(redis, redis_url):
-    """A connection as the user that is advised, who is gone afterwards."""
+    """A connection as the advised user, which is deleted afterwards."""
     await redis.execute_command("ACL", "SETUSER", *ADVISED[1].replace("PASSWORD", "a-long-one").split())
     url = redis_url.replace("redis://", "redis://router:a-long-one@")
     client = connect(url)
@@ -29,8 +29,8 @@ async def limited(redis, redis_url):
     await redis.execute_command("ACL", "DELUSER", "router")
 
 
-async def test_webhook_goes_its_whole_way(harness, limited):
-    """Taken in, read by a real consumer, published and counted; refused ones are kept."""
+async def test_the_advised_user_can_do_everything_the_processes_do(harness, limited):
+    """The advised user may append, consume, publish, count and quarantine."""
     client, url = limited
     inner = WorkerHarness(client, url, harness.sandbox)
     inner.resolver = inner.make_resolver()
@@ -45,8 +45,8 @@ async def test_webhook_goes_its_whole_way(harness, limited):
     await inner.close()
 
 
-async def test_the_user_can_do_no_more(limited):
-    """Neither other keys nor what ruins a server."""
+async def test_the_advised_user_can_do_no_more(limited):
+    """The advised user has no access to other keys, nor to commands that harm a server."""
     client, _ = limited
     for command in (
         ("GET", "other"),

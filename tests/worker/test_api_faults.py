@@ -1,19 +1,19 @@
-"""Every way in which the Conversations API and its callbacks misbehave, against the worker's real code.
+"""Faults of the Conversations API and of its callbacks, against the worker's real code.
 
-| fault | shown here by | and in |
+| fault | test here | elsewhere |
 |---|---|---|
-| latency, below and past the deadline; hangs | test_latency_... | test_messages: ..._that_does_not_answer_... |
-| resets before and after the effect | test_lost_answers_of_many_... | test_messages: test_lost_answer_... |
-| a POST whose answer was lost | test_lost_answers_of_many_... | test_messages, core/test_resolution_properties |
-| 429 bursts, Retry-After | test_burst_of_429 | conversations/test_limiter, conversations/test_transport |
-| 5xx for a long time | test_long_outage_... | test_batches: test_consumer_waits_out_an_outage |
-| 409 storms from parallel creation | test_storm_of_conflicts | test_callbacks: test_same_message_at_once_... |
-| a list that changes while it is paged | | test_shifting_lists, core/test_resolution |
-| callbacks repeated and in any order | test_callbacks_that_misbehave | core/test_ledger_properties |
-| callbacks a minute late | test_callbacks_a_minute_late | test_reconciler: test_callback_that_comes_after_all_... |
-| callbacks lost | test_lost_addition_..., test_callbacks_that_misbehave | test_reconciler, test_recovery_properties |
-| stale callbacks | test_late_callbacks_change_nothing | test_callbacks, test_recovery_properties |
-| sweeps while the API misbehaves | | test_reconciler: test_api_that_..., test_budget_..., test_sweep_waits_... |
+| latency, hangs | test_latency_..., test_an_answer_... | test_messages: test_a_missing_answer_... |
+| resets before and after the effect | test_lost_answers_... | test_messages: test_a_lost_post_... |
+| a POST whose answer was lost | test_lost_answers_... | test_messages, core/resolution/test_messages_properties |
+| bursts of 429, Retry-After | test_a_burst_of_429_... | conversations/test_limiter, conversations/test_transport |
+| 5xx for a long time | test_a_long_outage_... | test_batches: test_an_outage_holds_up_... |
+| storms of 409 after parallel creation | test_a_storm_... | test_callbacks: test_one_message_in_four_workers_... |
+| a list that changes while it is paged | | test_shifting_lists, core/resolution/test_messages |
+| callbacks repeated and in any order | test_a_sweep_restores_... | core/ledger/test_ledger_properties |
+| callbacks a minute late | test_late_callbacks_... | test_reconciler: test_a_callback_after_the_sweep_... |
+| callbacks lost | test_a_lost_addition_..., test_a_sweep_... | test_reconciler, core/judging/test_recovery_properties |
+| stale callbacks | test_repeated_callbacks_... | test_callbacks, core/judging/test_recovery_properties |
+| sweeps while the API misbehaves | | test_reconciler: test_an_outage_..., test_all_workers_..., test_a_sweep_... |
 """
 
 import asyncio
@@ -43,28 +43,28 @@ def limiter_of(resolver):
 
 
 async def assert_one_of_each(harness, senders):
-    """Each customer has one participant in one conversation and one joined, and nothing was given up."""
+    """Each customer has one participant in one conversation and one joined, and there is no dead letter."""
     entries = await harness.entries()
     assert [entry.type for entry in entries] == ["participant.joined"] * len(senders)
     assert {entry.data.address for entry in entries} == set(senders)
     conversations = await harness.conversations()
-    there = [one["addresses"][0]["address"] for each in conversations for one in each["participants"]]
-    assert sorted(one for one in there if one != OURS) == sorted(senders)
+    created = [one["addresses"][0]["address"] for each in conversations for one in each["participants"]]
+    assert sorted(one for one in created if one != OURS) == sorted(senders)
     assert await harness.dead_letters() == []
 
 
 # --- answers that are late, wrong or none ----------------------------------------------------------
 
 
-async def test_latency_is_waited_for(harness):
-    """An answer that takes its time, but less than the deadline, is an answer."""
+async def test_latency_within_the_timeout_is_awaited(harness):
+    """A slow answer within the timeout is used."""
     harness.fault(latencySeconds=0.2, times=1)
     assert await harness.settle(harness.sms()) == [DONE]
     await assert_one_of_each(harness, [CUSTOMER])
 
 
-async def test_latency_past_the_deadline_waits(make_harness):
-    """An answer that comes too late is none: the event waits, in doubt, and what the call did is found afterwards."""
+async def test_an_answer_after_the_timeout_makes_the_event_wait(make_harness):
+    """An answer after the timeout leaves the event unsure, and the next try finds the effect."""
     harness = await make_harness()
     harness.api_timeout = 0.1
     harness.resolver = harness.make_resolver(retries=0)
@@ -74,14 +74,14 @@ async def test_latency_past_the_deadline_waits(make_harness):
     assert isinstance(verdict, Later)
     assert verdict.is_unsure
     harness.clear_faults()
-    await until(harness.conversations)  # what was asked too late is done all the same
+    await until(harness.conversations)  # the request took effect although its answer came too late
     harness.api_timeout = 5.0
     assert await harness.work([redelivered(delivery)], by=harness.make_resolver()) == [DONE]
     await assert_one_of_each(harness, [CUSTOMER])
 
 
-async def test_lost_answers_of_many_leave_one_participant_each(harness):
-    """Half of all answers to POSTs get lost after their effect: consumers leave one of each all the same."""
+async def test_lost_answers_leave_one_participant_each(harness):
+    """If half of all answers to POSTs are lost, two consumers still create one participant per customer."""
     await harness.ensure_group()
     harness.fault(method="POST", when="after", reset=True, probability=0.5)
     senders = [f"+1555000{number:04d}" for number in range(20)]
@@ -92,8 +92,8 @@ async def test_lost_answers_of_many_leave_one_participant_each(harness):
     await assert_one_of_each(harness, senders)
 
 
-async def test_burst_of_429(harness, lines, monkeypatch):
-    """Refused again and again, with Retry-After: fewer calls at once, no dead letter, and more again afterwards."""
+async def test_a_burst_of_429_lowers_the_concurrency(harness, lines, monkeypatch):
+    """A burst of 429 lowers the concurrency, which recovers, and leads to no dead letter."""
     limiter, caps = limiter_of(harness.resolver), []
     cap, throttle = limiter.window.cap, limiter.throttle
 
@@ -117,8 +117,8 @@ async def test_burst_of_429(harness, lines, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [500, 503])
-async def test_long_outage_is_no_dead_letter(harness, status, lines, monkeypatch):
-    """However many tries an outage costs, far more than would make a dead letter, all goes on when it ends."""
+async def test_a_long_outage_makes_no_dead_letter(harness, status, lines, monkeypatch):
+    """An outage makes no dead letter, however many attempts it takes."""
     monkeypatch.setattr(pauses, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
     harness.resolver = harness.make_resolver(retries=0)
     harness.fault(status=status)
@@ -140,8 +140,8 @@ async def test_long_outage_is_no_dead_letter(harness, status, lines, monkeypatch
     await assert_one_of_each(harness, senders)
 
 
-async def test_storm_of_conflicts(make_harness):
-    """Six workers, six different messages of each of five new customers at once: 409s, and one participant each."""
+async def test_a_storm_of_conflicts_leaves_one_participant_each(make_harness):
+    """Six workers with a message each of the same new customers create one participant per customer."""
     harness = await make_harness()
     workers = [harness.make_resolver() for _ in range(6)]
     senders = [f"+1555000{number:04d}" for number in range(5)]
@@ -160,8 +160,8 @@ async def test_storm_of_conflicts(make_harness):
 
 
 @pytest.fixture
-async def make_told(make_harness):
-    """Return a function that makes a harness whose sandbox tells of its conversations, and the hook that it tells."""
+async def make_hook(make_harness):
+    """Return a function that makes a harness whose sandbox sends status callbacks, and the hook that takes them."""
     hooks = []
 
     async def make(**switches):
@@ -174,9 +174,9 @@ async def make_told(make_harness):
         await anext(starting, None)
 
 
-async def test_callbacks_a_minute_late(make_told):
-    """What is told a minute after it happened is told once, beside the webhook that came at once."""
-    hook = await make_told(callback_delay_seconds=60)
+async def test_late_callbacks_and_webhooks_announce_once(make_hook):
+    """Callbacks that arrive a minute late and a webhook that came at once announce each customer once."""
+    hook = await make_hook(callback_delay_seconds=60)
     harness = hook.harness
     await harness.settle(harness.sms())
     await harness.capture("+15551239999")
@@ -188,45 +188,45 @@ async def test_callbacks_a_minute_late(make_told):
     await assert_one_of_each(harness, [CUSTOMER, "+15551239999"])
 
 
-async def test_late_callbacks_change_nothing(make_told):
-    """Added, gone, come again and closed, all told at last in the opposite order: the end is what it was."""
-    hook = await make_told()
+async def test_repeated_callbacks_in_reverse_change_nothing(make_hook):
+    """Callbacks that are repeated in reverse order after the fact change nothing."""
+    hook = await make_hook()
     harness = hook.harness
     conversation = (await harness.capture())["conversation"]
     customer = participant_at(conversation)
     await harness.api("POST", f"/sandbox/participants/{conversation['id']}/{customer['id']}/remove")
     body = {"type": "CUSTOMER", "addresses": customer["addresses"]}
     again = await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)
-    told = await hook.take_all()
-    await harness.settle(*told)
+    callbacks = await hook.take_all()
+    await harness.settle(*callbacks)
     assert await harness.types() == ["joined", "left", "joined"]
     assert (await harness.entries())[-1].subject == again["id"]
-    await harness.settle(*[webhook_again(webhook, number) for number, webhook in enumerate(reversed(told))])
+    await harness.settle(*[webhook_again(webhook, number) for number, webhook in enumerate(reversed(callbacks))])
     assert await harness.types() == ["joined", "left", "joined"]
     await harness.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
     await harness.settle(*await hook.take_all())
-    await harness.settle(*[webhook_again(webhook, 100 + number) for number, webhook in enumerate(reversed(told))])
+    await harness.settle(*[webhook_again(webhook, 100 + number) for number, webhook in enumerate(reversed(callbacks))])
     assert await harness.types() == ["joined", "left", "joined", "closed"]
 
 
 def webhook_again(webhook, number):
-    """The same callback under another token, so that no key tells that it is a repetition."""
+    """The same callback under another token, so that it is no duplicate."""
     return type(webhook)(webhook.path, "", webhook.content_type, webhook.body, token=f"again-{number}")
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_callbacks_that_misbehave(make_told, seed):
-    """Half of them lost, the others twice and shuffled, while people come, go and write: a sweep ends in the truth."""
-    hook = await make_told(
+async def test_a_sweep_restores_the_truth_after_misbehaving_callbacks(make_hook, seed):
+    """After lost, duplicated and shuffled callbacks a sweep restores the truth."""
+    hook = await make_hook(
         callback_drop_fraction=0.5, callback_duplicates=1, callback_order="shuffled", entropy=random.Random(seed)
     )
     harness, chance = hook.harness, random.Random(seed)
     sweeps = Sweeps(harness)
     for number in range(8):
         await happen(harness, sweeps, chance, f"+1555000{number:04d}")
-        told = await hook.take_all()
-        chance.shuffle(told)
-        await sweeps.settle(*told)
+        callbacks = await hook.take_all()
+        chance.shuffle(callbacks)
+        await sweeps.settle(*callbacks)
     assert hook.counts["dropped"] > 0
     assert await sweeps.sweep() > 0
     await check_truth(harness)
@@ -236,7 +236,7 @@ async def test_callbacks_that_misbehave(make_told, seed):
 
 
 async def happen(harness, sweeps, chance, sender):
-    """A customer writes, and then something happens to the conversation."""
+    """Let a customer write or not, then change the conversation in one of several ways."""
     conversation = (await harness.capture(sender))["conversation"]
     customer, path = participant_at(conversation, sender), f"/v2/Conversations/{conversation['id']}"
     if chance.random() < 0.5:
@@ -255,7 +255,7 @@ async def happen(harness, sweeps, chance, sender):
 
 
 async def check_truth(harness):
-    """Of every conversation that the worker heard of: who is announced and has not left is there, and the reverse."""
+    """In every conversation that the worker knows, exactly the present customers are announced and have not left."""
     stays, closed, names = {}, set(), {}
     for entry in await harness.entries():
         if entry.type == "conversation.closed":
@@ -264,27 +264,27 @@ async def check_truth(harness):
         kind = entry.type.partition(".")[2]
         stays.setdefault(entry.subject, []).append(kind)
         names[entry.subject] = entry.data.participant.name
-    for told in stays.values():
-        assert told[0] == "joined"
-        assert told.count("joined") == 1
-        assert "left" not in told[:-1]
-    heard_of = {key.decode().rpartition(":")[2] for key in await harness.redis.keys("*:conversation:*")}
-    assert heard_of
+    for types in stays.values():
+        assert types[0] == "joined"
+        assert types.count("joined") == 1
+        assert "left" not in types[:-1]
+    known = {key.decode().rpartition(":")[2] for key in await harness.redis.keys("*:conversation:*")}
+    assert known
     for conversation in await harness.conversations():
-        people = {one["id"]: one for one in conversation["participants"] if one["type"] == "CUSTOMER"}
-        if conversation["id"] not in heard_of:
+        customers = {one["id"]: one for one in conversation["participants"] if one["type"] == "CUSTOMER"}
+        if conversation["id"] not in known:
             continue
         if conversation["status"] == "CLOSED":
-            assert conversation["id"] in closed or not people.keys() & stays.keys()
+            assert conversation["id"] in closed or not customers.keys() & stays.keys()
             continue
         assert conversation["id"] not in closed
-        assert {one for one in people if stays.get(one, ["left"])[-1] != "left"} == set(people)
-        assert all(names[one] == person["name"] for one, person in people.items())
+        assert {one for one in customers if stays.get(one, ["left"])[-1] != "left"} == set(customers)
+        assert all(names[one] == person["name"] for one, person in customers.items())
 
 
 @pytest.mark.parametrize("event", ["message", "communication", "update", "sweep"])
-async def test_lost_addition_is_made_good_by_the_next_event(harness, event):
-    """The callback about a customer is lost: whatever comes next from or about it announces it, else the sweep does."""
+async def test_a_lost_addition_is_recovered_by_the_next_event(harness, event):
+    """A customer whose addition was lost is announced once, by the next event or by a sweep."""
     sweeps = Sweeps(harness)
     conversation = (await harness.capture())["conversation"]
     customer = participant_at(conversation)
@@ -305,8 +305,8 @@ async def test_lost_addition_is_made_good_by_the_next_event(harness, event):
     assert len(await harness.entries()) == 1
 
 
-async def test_lost_addition_of_somebody_who_is_written_to(harness):
-    """What our own side says is no event of the customer's: the sweep announces who is not known there."""
+async def test_a_lost_addition_is_not_recovered_by_our_own_message(harness):
+    """A communication of our side does not announce a customer whose addition was lost; the sweep does."""
     sweeps = Sweeps(harness)
     conversation = (await harness.capture())["conversation"]
     ours, customer = participant_at(conversation, OURS), participant_at(conversation)

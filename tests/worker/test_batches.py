@@ -1,4 +1,4 @@
-"""The quick path: whole batches in a handful of round trips, order kept, and the slow path behind it."""
+"""The batch path: whole batches in a few round trips, in order, with the single path for the rest."""
 
 import asyncio
 import random
@@ -24,28 +24,28 @@ CONVERSATIONS = 100
 
 def story(harness, number):
     """Five events of one conversation, in order."""
-    there = f"conv_conversation_{number:026d}"
-    someone = {"conversationId": there, "id": f"conv_participant_{number:026d}"}
+    conversation_id = f"conv_conversation_{number:026d}"
+    ids = {"conversationId": conversation_id, "id": f"conv_participant_{number:026d}"}
     address = f"+1555100{number:04d}"
     return [
-        harness.callback("CONVERSATION_CREATED", conversation() | {"id": there}),
-        harness.callback("PARTICIPANT_ADDED", person(address=address) | someone),
-        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="a", updated=1) | someone),
-        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="b", updated=2) | someone),
-        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=3) | {"id": there}),
+        harness.callback("CONVERSATION_CREATED", conversation() | {"id": conversation_id}),
+        harness.callback("PARTICIPANT_ADDED", person(address=address) | ids),
+        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="a", updated=1) | ids),
+        harness.callback("PARTICIPANT_UPDATED", person(address=address, name="b", updated=2) | ids),
+        harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=3) | {"id": conversation_id}),
     ]
 
 
 def shuffled(stories):
-    """Mix stories, each kept in its own order."""
+    """Mix stories, each in its own order."""
     mixed = [number for number, story in enumerate(stories) for _ in story]
     random.Random(7).shuffle(mixed)
     iterators = [iter(story) for story in stories]
     return [next(iterators[number]) for number in mixed]
 
 
-async def test_five_hundred_events_in_one_batch(harness, monkeypatch):
-    """Five hundred events of a hundred conversations: each read and committed once, all its entries in order."""
+async def test_each_conversation_of_a_batch_is_read_and_committed_once(harness, monkeypatch):
+    """Each of a hundred conversations in a batch is read and committed once, its entries in order."""
     trips, seen = {"read_ledgers": [], "commit": []}, {"read_ledgers": [], "commit": []}
     for name in ("read_ledgers", "commit"):
         method = getattr(Store, name)
@@ -68,15 +68,15 @@ async def test_five_hundred_events_in_one_batch(harness, monkeypatch):
 
 
 def bound(*names):
-    """Return works of a subject each, and where they have one of a conversation."""
+    """Return works with these subjects and conversations (None: without)."""
     works = [SimpleNamespace(entry=SimpleNamespace(subject=subject), account_id="a") for subject, _ in names]
     for one, (_, conversation_id) in zip(works, names, strict=True):
         one.needed = conversation_id and (conversation_id, [])
     return works
 
 
-def test_parts_of_a_batch_keep_together_what_has_an_order():
-    """A subject, and a conversation, are in one part whatever lies between; what has neither fills the parts up."""
+def test_parts_keep_subjects_and_conversations_together():
+    """Works of one subject or conversation are in one part; all others fill the parts up."""
     works = bound(("s", None), *((f"s{number}", f"c{number}") for number in range(3 * PART)), ("s", "c0"), ("t", "c9"))
     parts = part_works(works)
     assert [len(part) for part in parts] == [PART + 2, PART, PART, 1]
@@ -84,15 +84,15 @@ def test_parts_of_a_batch_keep_together_what_has_an_order():
     assert [work for part in parts for work in part if work not in works[-2:]] == works[:-2]
 
 
-def test_what_binds_two_parts_makes_them_one():
-    """An event whose subject is in one part and whose conversation in another leaves all in the order that they had."""
+def test_a_work_that_belongs_to_two_parts_makes_them_one():
+    """A work whose subject and conversation are in different parts makes them one, in order."""
     works = bound(("s", None), *((f"s{number}", f"c{number}") for number in range(PART)), ("s", f"c{PART - 1}"))
     assert part_works(works[:-1]) == [works[:PART], works[PART:-1]]
     assert part_works(works) == [works]
 
 
-async def test_part_that_fails_fails_the_batch_once_all_have_ended(harness, monkeypatch):
-    """No other part is still being committed when the batch is tried again one by one."""
+async def test_a_failed_part_fails_the_batch_after_all_have_ended(harness, monkeypatch):
+    """A batch with a failed part fails only when no other part is being committed."""
     commit, ended = Store.commit, []
 
     async def fail_first(self, ledgers):
@@ -113,8 +113,8 @@ async def test_part_that_fails_fails_the_batch_once_all_have_ended(harness, monk
     assert (await harness.types()).count("joined") == 2 * PART
 
 
-async def test_batch_that_comes_twice_is_silent(harness):
-    """A crash between commit and acknowledgement repeats the batch: nothing is published again."""
+async def test_a_repeated_batch_publishes_nothing(harness):
+    """A batch that is repeated after a crash publishes nothing."""
     deliveries = await harness.receive(*(event for number in range(5) for event in story(harness, number)))
     await harness.work(deliveries)
     before = await harness.types()
@@ -123,8 +123,8 @@ async def test_batch_that_comes_twice_is_silent(harness):
     assert await harness.types() == before
 
 
-async def test_what_needs_the_api_is_left_with_all_that_follows_it(harness):
-    """A customer who is new is left to the slow path, and so is everything later of the same subject, in order."""
+async def test_an_event_that_needs_the_api_is_left_with_its_successors(harness):
+    """A message of a new customer is left to the single path, with all later events of its subject."""
     known, new = harness.sms("+15551110001"), [harness.sms("+15551110002") for _ in range(3)]
     await harness.settle(harness.sms("+15551110001"))
     deliveries = await harness.receive(new[0], known, new[1], new[2])
@@ -133,8 +133,8 @@ async def test_what_needs_the_api_is_left_with_all_that_follows_it(harness):
     assert left == [deliveries[0], deliveries[2], deliveries[3]]
 
 
-async def test_a_newcomer_is_read_of_once(harness, monkeypatch):
-    """The slow path goes on where the quick one ended, for the first of a subject alone: one API call for all."""
+async def test_a_miss_is_not_read_again(harness, monkeypatch):
+    """The single path reads no route for the first message of a new customer, only for the later ones."""
     reads, read = [], Store.read_routes
 
     async def counted(self, wanted):
@@ -153,38 +153,38 @@ async def test_a_newcomer_is_read_of_once(harness, monkeypatch):
     assert await harness.types() == ["joined"]
 
 
-async def test_a_newcomer_that_is_tried_again_begins_at_the_beginning(harness):
-    """What was read for the first try is not used for another, nor for another delivery of the entry."""
+async def test_a_miss_is_used_for_its_first_attempt_only(harness):
+    """A miss serves the first attempt of the same delivery after its batch, and no other."""
     deliveries = await harness.receive(harness.sms("+15551110002"))
     _, (delivery,) = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
-    newcomers = harness.resolver.singles._misses
-    assert newcomers.take(redelivered(delivery)) is None
-    assert newcomers.take(delivery) is None, "it was tried"
+    misses = harness.resolver.singles._misses
+    assert misses.take(redelivered(delivery)) is None
+    assert misses.take(delivery) is None, "its first attempt has been made"
     await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
-    assert newcomers.take(delivery).delivery is delivery
+    assert misses.take(delivery).delivery is delivery
     await harness.resolver.batches.settle([], is_busy=lambda _: False)
-    assert newcomers.take(delivery) is None
+    assert misses.take(delivery) is None
 
 
-async def test_what_is_busy_is_left(harness):
-    """What the window is working on already is not overtaken by a batch."""
+async def test_an_event_of_a_busy_subject_is_left(harness):
+    """An event whose subject is in the window already is left to the single path."""
     deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
     busy = deliveries[0].text("subject")
     settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda subject: subject == busy)
     assert (len(settled), left) == (5, deliveries[:5])
 
 
-async def test_lost_race_falls_to_the_slow_path(harness, monkeypatch):
-    """A conversation that somebody else changed meanwhile is taken back as a whole and settled one by one."""
+async def test_a_lost_race_is_left_to_the_single_path(harness, monkeypatch):
+    """The events of a conversation that another worker changed meanwhile are left to the single path."""
     read = Store.read_ledgers
-    spoiled = []
+    changed = []
 
     async def read_then_change(self, queries):
         ledgers = await read(self, queries)
-        if not spoiled:
-            spoiled.append(queries[0].conversation_id)
-            await harness.redis.hincrby(harness.keys.conversation(ACCOUNT, spoiled[0]), "rev", 1)
-            await harness.redis.expire(harness.keys.conversation(ACCOUNT, spoiled[0]), 60)
+        if not changed:
+            changed.append(queries[0].conversation_id)
+            await harness.redis.hincrby(harness.keys.conversation(ACCOUNT, changed[0]), "rev", 1)
+            await harness.redis.expire(harness.keys.conversation(ACCOUNT, changed[0]), 60)
         return ledgers
 
     monkeypatch.setattr(Store, "read_ledgers", read_then_change)
@@ -198,8 +198,8 @@ async def test_lost_race_falls_to_the_slow_path(harness, monkeypatch):
     assert (await harness.types()).count("closed") == 2
 
 
-async def test_field_that_was_not_read_falls_to_the_slow_path(harness):
-    """A removal that needs an address the event does not carry is read again with it; its neighbors are settled."""
+async def test_a_missing_field_is_left_to_the_single_path(harness):
+    """An event that needs a field that was not read is left to the single path; its neighbors are settled."""
     await harness.settle(harness.callback("PARTICIPANT_ADDED", person()))
     moved = person(updated=1, address="+15559990000")
     other = story(harness, 2)
@@ -211,8 +211,8 @@ async def test_field_that_was_not_read_falls_to_the_slow_path(harness):
     assert (await harness.entries())[-1].data.participant.id == again["id"], "the address that was left is free"
 
 
-async def test_unreadable_entries_pass_their_neighbors(harness):
-    """Entries that nobody can read become dead letters; those around them are settled."""
+async def test_unreadable_entries_do_not_hold_up_others(harness):
+    """Unreadable entries become dead letters, and the entries around them are settled."""
     await harness.ensure_group()
     junk = [
         {"x": "y"},
@@ -230,8 +230,8 @@ async def test_unreadable_entries_pass_their_neighbors(harness):
     assert len(await harness.entries()) == 3
 
 
-async def test_consumer_makes_a_dead_letter_of_a_refusal(harness, lines):
-    """400 through the real consumer: a dead letter with where it came from and why, without the address in it."""
+async def test_a_refusal_becomes_a_dead_letter(harness, lines):
+    """A message that the API refuses becomes a dead letter with the reason and without its address."""
     await harness.ensure_group()
     harness.fault(status=400)
     await harness.receive(harness.sms())
@@ -245,8 +245,8 @@ async def test_consumer_makes_a_dead_letter_of_a_refusal(harness, lines):
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
-async def test_consumer_waits_out_an_outage(harness, status, lines):
-    """However long it lasts, an outage makes no dead letter: events wait, others go on, and then all arrive."""
+async def test_an_outage_holds_up_only_events_that_need_the_api(harness, status, lines):
+    """During an outage events wait, others go on, and none becomes a dead letter."""
     await harness.ensure_group()
     await harness.settle(harness.sms("+15551110000"))
     harness.resolver = harness.make_resolver(retries=0)
@@ -266,8 +266,8 @@ async def has_entry(harness, participant_id):
     return any(entry.subject == participant_id for entry in await harness.entries())
 
 
-async def test_failure_of_a_batch_is_each_entrys_own(harness, monkeypatch, lines):
-    """If the quick path breaks as a whole, every entry of the batch is settled one by one."""
+async def test_a_failed_batch_is_settled_one_by_one(harness, monkeypatch, lines):
+    """If the batch path fails as a whole, each of its events is settled by the single path."""
     await harness.ensure_group()
 
     async def fail(*_, **__):
@@ -281,24 +281,24 @@ async def test_failure_of_a_batch_is_each_entrys_own(harness, monkeypatch, lines
     assert lines("batch.failed")
 
 
-async def test_a_batch_is_told_of_before_it_is_acknowledged(harness, monkeypatch, lines):
-    """Whoever dies in between tells of it again: no event, ignored ones least of all, ends without its log line."""
+async def test_log_lines_are_written_before_the_acknowledgement(harness, monkeypatch, lines):
+    """The log lines of a batch are written before its XACK, so that none is lost in a crash."""
     await harness.ensure_group()
-    acknowledge, told = PendingEntries.acknowledge, []
+    acknowledge, written = PendingEntries.acknowledge, []
 
-    async def look(self, deliveries):
-        told.append(len(lines("event")))
+    async def count_lines(self, deliveries):
+        written.append(len(lines("event")))
         await acknowledge(self, deliveries)
 
-    monkeypatch.setattr(PendingEntries, "acknowledge", look)
+    monkeypatch.setattr(PendingEntries, "acknowledge", count_lines)
     await harness.receive(*story(harness, 1))
     async with harness.consuming():
         await harness.finished()
-    assert told == [5]
+    assert written == [5]
 
 
-async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line(harness, monkeypatch, lines):
-    """It had answered, and then did not: status 1 and the reason, for a supervisor and a person, and no traceback."""
+async def test_a_redis_failure_at_the_start_ends_the_worker(harness, monkeypatch, lines):
+    """A worker that loses Redis during its start ends with status 1 and the reason, without a traceback."""
 
     def stall(_):
         raise RedisTimeoutError("Timeout reading")
@@ -308,8 +308,8 @@ async def test_redis_that_goes_away_during_the_start_ends_the_worker_with_a_line
     assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
 
 
-async def test_event_that_fails_again_and_again_becomes_a_dead_letter(harness, monkeypatch):
-    """A fault of ours that one event brings out costs that event only, after the tries that are allowed."""
+async def test_an_event_that_keeps_failing_becomes_a_dead_letter(harness, monkeypatch):
+    """An event that raises at every attempt becomes a dead letter; the others are settled."""
     await harness.ensure_group()
     attempt = SinglePath.attempt
 
@@ -327,8 +327,8 @@ async def test_event_that_fails_again_and_again_becomes_a_dead_letter(harness, m
     assert len(await harness.entries()) == 2
 
 
-async def test_two_consumers_share_the_work(harness):
-    """Two workers on one stream: every customer is announced once."""
+async def test_two_consumers_announce_each_customer_once(harness):
+    """Two consumers of one stream announce each customer once."""
     await harness.ensure_group()
     await harness.receive(*(harness.sms(f"+1555444{number % 50:04d}") for number in range(200)))
     async with harness.consuming(ROUTER_BATCH="10"), harness.consuming(harness.make_resolver(), ROUTER_BATCH="10"):
@@ -338,8 +338,8 @@ async def test_two_consumers_share_the_work(harness):
     assert len(await harness.conversations()) == 50
 
 
-async def test_callbacks_that_come_while_messages_are_resolved(make_harness):
-    """The sandbox tells of everything that the workers do, twice and out of order: still one joined a customer."""
+async def test_callbacks_during_resolution_announce_once(make_harness):
+    """Duplicated callbacks that arrive while their messages are resolved announce nobody again."""
     harness = await make_harness()
     await harness.ensure_group()
     resolvers = [harness.make_resolver(), harness.make_resolver()]
@@ -348,8 +348,8 @@ async def test_callbacks_that_come_while_messages_are_resolved(make_harness):
         await until(lambda: count_conversations(harness, 20))
         reports = [
             harness.callback("PARTICIPANT_ADDED", one)
-            for there in await harness.conversations()
-            for one in there["participants"]
+            for each in await harness.conversations()
+            for one in each["participants"]
             for _ in range(2)
         ]
         random.Random(3).shuffle(reports)
@@ -362,7 +362,7 @@ async def count_conversations(harness, number):
     return len(await harness.conversations()) == number
 
 
-def test_stories_are_told_in_order():
-    """The helper of this file keeps each story's order."""
+def test_mixing_keeps_the_order_of_each_story():
+    """The mixing helper of this file keeps the order of each story."""
     assert [one for one in shuffled([[1, 2, 3], ["a", "b"]]) if isinstance(one, int)] == [1, 2, 3]
     assert at(1) > at(0)

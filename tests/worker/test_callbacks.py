@@ -1,4 +1,4 @@
-"""What Twilio tells by status callback: each type, every order, and together with the webhook of the same customer."""
+"""Status callbacks: each event type, in any order, and together with the webhook of the same customer."""
 
 import asyncio
 
@@ -17,8 +17,8 @@ DONE = Done()
 FETCH = "GET /v2/Conversations/{conversation}/Participants/{participant}"
 
 
-async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses(harness):
-    """Its creator may have died and its successor be done at any moment: no pause grows beyond a second."""
+async def test_a_participant_that_is_being_created_is_awaited_in_short_pauses(harness):
+    """The callback of a participant that a worker is creating waits in pauses of at most a second."""
     store = Store(harness.redis, harness.keys, marker_ttl=3600)
     await store.begin_creating(ACCOUNT, Address("SMS", CUSTOMER))
     (delivery,) = await harness.receive(harness.callback("PARTICIPANT_ADDED", person(), at=at(0)))
@@ -30,16 +30,16 @@ async def test_a_participant_that_somebody_creates_is_waited_for_in_short_pauses
     assert await harness.work([delivery]) == [Result.JOINED]
 
 
-async def test_added_customer_is_announced_without_a_call(harness):
-    """The payload is the participant: one joined, no request."""
+async def test_an_added_customer_is_announced_without_a_request(harness):
+    """An added customer is announced from the callback alone."""
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person())) == [Result.JOINED]
     assert await harness.total() == 0
     (entry,) = await harness.entries()
     assert (entry.data.origin, entry.data.address, entry.data.recipient) == ("announced", CUSTOMER, None)
 
 
-async def test_added_customer_whose_target_hangs_on_the_recipient(make_harness):
-    """Where a rule asks for what the callback does not say, one look at the conversation tells it."""
+async def test_a_rule_on_the_recipient_needs_one_request(make_harness):
+    """If a rule depends on the recipient, one request finds it."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     captured = await harness.capture(to=DESK)
     customer = participant_of(captured["conversation"], "CUSTOMER")
@@ -50,22 +50,22 @@ async def test_added_customer_whose_target_hangs_on_the_recipient(make_harness):
 
 
 @pytest.mark.parametrize("kind", ["AI_AGENT", "HUMAN_AGENT", "AGENT"])
-async def test_added_agents_are_nobodys_to_take(harness, kind):
-    """The shipped policy ignores agent types."""
+async def test_an_added_agent_is_ignored(harness, kind):
+    """The shipped policy ignores agents of every type."""
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", person(kind=kind))) == [Result.IGNORED]
     assert await harness.entries() == []
 
 
-async def test_added_agent_at_our_ai_agents_address(make_harness):
-    """The AI agent's address is our side from the start, whatever the policy says and nobody has noted yet."""
+async def test_an_agent_at_the_configured_address_is_ignored(make_harness):
+    """An agent at ROUTER_AI_AGENT_ADDRESS is our side, whatever the policy says."""
     harness = await make_harness(policy=EVERYBODY)
     resolver = harness.make_resolver(own=frozenset({f"SMS|{OURS}"}))
     report = harness.callback("PARTICIPANT_ADDED", person(kind="AI_AGENT", address=OURS))
     assert await harness.settle(report, by=resolver) == [Result.IGNORED]
 
 
-async def test_update_is_published_where_something_changed(harness):
-    """A new name is an updated entry; the same again, or what has the same content, is none."""
+async def test_an_update_is_published_if_something_changed(harness):
+    """A new name is published as an update, an unchanged participant is not."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_ADDED", person()),
         harness.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=1)),
@@ -76,8 +76,8 @@ async def test_update_is_published_where_something_changed(harness):
     assert (await harness.entries())[1].data.participant.name == "Ana"
 
 
-async def test_removal_is_published_once(harness):
-    """Left once; what was never announced leaves without a word."""
+async def test_a_removal_is_published_once(harness):
+    """The removal of an announced participant is published once, that of another one never."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_ADDED", person()),
         harness.callback("PARTICIPANT_ADDED", person(2, "AGENT", address=OURS)),
@@ -89,8 +89,8 @@ async def test_removal_is_published_once(harness):
     assert await harness.types() == ["joined", "left"]
 
 
-async def test_second_stay_is_announced_again(harness):
-    """Whoever left and came back has joined twice, with two ids."""
+async def test_a_second_stay_is_announced(harness):
+    """A participant that returns is announced again, with another entry id."""
     await harness.settle(
         harness.callback("PARTICIPANT_ADDED", person()),
         harness.callback("PARTICIPANT_REMOVED", person(updated=1)),
@@ -101,8 +101,8 @@ async def test_second_stay_is_announced_again(harness):
     assert len({entry.id for entry in entries}) == 3
 
 
-async def test_removal_that_overtakes_the_addition(harness):
-    """A participant that is gone already is never announced."""
+async def test_an_addition_after_its_removal_is_stale(harness):
+    """A participant whose removal arrives first is never announced."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_REMOVED", person(updated=0), at=at(5)),
         harness.callback("PARTICIPANT_ADDED", person(), at=at(0)),
@@ -111,8 +111,8 @@ async def test_removal_that_overtakes_the_addition(harness):
     assert await harness.entries() == []
 
 
-async def test_stale_update_changes_nothing(harness):
-    """What is older than what is committed is stale, however late it comes."""
+async def test_an_older_update_is_stale(harness):
+    """An update older than the committed state changes nothing."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_UPDATED", person(name="new", updated=9)),
         harness.callback("PARTICIPANT_UPDATED", person(name="old", updated=5)),
@@ -122,8 +122,8 @@ async def test_stale_update_changes_nothing(harness):
     assert (await harness.entries())[0].data.participant.name == "new"
 
 
-async def test_events_of_the_conversation(harness):
-    """Created and renamed are noted, closed is published to the holder once, and afterwards everything is stale."""
+async def test_a_closing_is_published_once(harness):
+    """Changes of a conversation are noted, its closing is published once, and later events are stale."""
     results = await harness.settle(
         harness.callback("CONVERSATION_CREATED", conversation()),
         harness.callback("PARTICIPANT_ADDED", person()),
@@ -140,14 +140,14 @@ async def test_events_of_the_conversation(harness):
     assert (await harness.entries())[1].data.conversation.configuration_id == conversation()["configurationId"]
 
 
-async def test_closing_without_anybody_announced(harness):
-    """Nobody holds it, so nobody is told."""
+async def test_a_closing_without_a_holder_is_not_published(harness):
+    """The closing of a conversation in which no one was announced is not published."""
     assert await harness.settle(harness.callback("CONVERSATION_UPDATED", conversation("CLOSED"))) == [Result.NOTED]
     assert await harness.entries() == []
 
 
-async def test_closing_that_overtakes_everything(harness):
-    """A conversation that is told of as closed first is closed: what comes later changes nothing."""
+async def test_events_after_an_early_closing_are_stale(harness):
+    """If the closing arrives first, all other events of the conversation change nothing."""
     results = await harness.settle(
         harness.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=9)),
         harness.callback("CONVERSATION_CREATED", conversation()),
@@ -157,64 +157,66 @@ async def test_closing_that_overtakes_everything(harness):
     assert await harness.entries() == []
 
 
-async def said(harness, captured, **author):
-    """The callback of what a captured conversation's customer said."""
+def said(harness, captured, **author):
+    """The callback of a captured customer's communication."""
     communication = captured["communication"] | {"accountId": ACCOUNT}
     communication["author"] = communication["author"] | author
     return harness.callback("COMMUNICATION_CREATED", communication)
 
 
-async def test_communication_of_somebody_known_costs_nothing(harness):
-    """The author is announced: no call, no entry."""
+async def test_a_communication_of_a_known_author_needs_no_request(harness):
+    """A communication of an announced author needs no request."""
     captured = await harness.capture()
     customer = participant_of(captured["conversation"], "CUSTOMER")
     await harness.settle(harness.callback("PARTICIPANT_ADDED", customer))
-    assert await harness.settle(await said(harness, captured)) == [Result.KNOWN]
+    assert await harness.settle(said(harness, captured)) == [Result.KNOWN]
     assert await harness.total() == 0
 
 
-async def test_communication_of_somebody_unknown_costs_one_fetch(harness):
-    """A communication that is the first we hear of its author: one fetch, one joined, with our side as recipient."""
+async def test_a_communication_of_an_unknown_author_needs_one_request(harness):
+    """A communication of an unknown author fetches and announces the author, then is published."""
     captured = await harness.capture()
-    assert await harness.settle(await said(harness, captured)) == [DONE]
+    assert await harness.settle(said(harness, captured)) == [DONE]
     assert await harness.calls() == {FETCH: 1}
     entry, communication = await harness.published()
     assert (entry.type, communication.type) == ("participant.joined", "communication.received")
     assert (entry.data.origin, entry.data.address, entry.data.recipient.address) == ("found", CUSTOMER, OURS)
 
 
-async def test_communication_whose_author_has_no_id(harness):
-    """Its address finds it in the list."""
+async def test_an_author_without_an_id_is_listed(harness):
+    """An author without a participant id is found by address in the list of participants."""
     captured = await harness.capture()
-    assert await harness.settle(await said(harness, captured, participantId=None)) == [DONE]
+    assert await harness.settle(said(harness, captured, participantId=None)) == [DONE]
     assert (await harness.calls())[LIST] == 1
     assert await harness.types() == ["joined"]
 
 
-async def test_communication_of_our_own_side(make_harness):
-    """What our own side wrote is our own echo, even where the policy gives everybody a target."""
+async def test_a_communication_of_our_own_side_announces_nobody(make_harness):
+    """A communication of our side announces nobody, even if the policy gives agents a target."""
     harness = await make_harness(policy=EVERYBODY)
     other = harness.make_resolver()
     await other.singles._accounts.know([ACCOUNT])
     await harness.settle(harness.sms())
-    (there,) = await harness.conversations()
-    ours = participant_of(there, "AI_AGENT")
+    (conversation,) = await harness.conversations()
+    ours = participant_of(conversation, "AI_AGENT")
     data = {
         "id": "conv_communication_00000000000000000000000001",
-        "conversationId": there["id"],
+        "conversationId": conversation["id"],
         "accountId": ACCOUNT,
         "author": {"participantId": ours["id"], "channel": "SMS", "address": OURS},
         "recipients": [{"channel": "SMS", "address": CUSTOMER}],
         "createdAt": ours["createdAt"],
     }
-    await harness.redis.delete(harness.keys.conversation(ACCOUNT, there["id"]))
+    await harness.redis.delete(harness.keys.conversation(ACCOUNT, conversation["id"]))
     await harness.settle(harness.callback("COMMUNICATION_CREATED", data), by=other)
     assert await harness.types() == ["joined"]
 
 
-@pytest.mark.parametrize("author", [None, {"channel": "SMS", "address": "+15550000000"}], ids=["nobody", "a stranger"])
-async def test_communication_whose_author_is_nowhere(harness, author):
-    """Nobody, or nobody who is there: ignored with a reason, no dead letter."""
+@pytest.mark.parametrize(
+    "author", [None, {"channel": "SMS", "address": "+15550000000"}], ids=["no author", "an unknown author"]
+)
+async def test_a_communication_without_a_known_author_is_ignored(harness, author):
+    """A communication without an author, or of an author who is not in the conversation, is ignored."""
     captured = await harness.capture()
     data = captured["communication"] | {"author": author}
     (result,) = await harness.settle(harness.callback("COMMUNICATION_CREATED", data))
@@ -222,17 +224,17 @@ async def test_communication_whose_author_is_nowhere(harness, author):
     assert await harness.entries() == []
 
 
-async def test_communication_of_a_conversation_that_is_gone(harness, lines):
-    """Deleted meanwhile: ignored."""
+async def test_a_communication_in_a_deleted_conversation_is_ignored(harness, lines):
+    """A communication of an unknown author in a deleted conversation is ignored."""
     captured = await harness.capture()
     await harness.api("DELETE", f"/v2/Conversations/{captured['conversation']['id']}")
-    assert await harness.settle(await said(harness, captured)) == [DONE]
+    assert await harness.settle(said(harness, captured)) == [DONE]
     assert lines("event")[-1]["result"] == "ignored"
 
 
 @pytest.mark.parametrize("event_type", ["COMMUNICATION_UPDATED", "SOMETHING_NEW", "x" * 500])
-async def test_other_types_are_disregarded_by_name(harness, event_type, lines):
-    """A delivery state and what nobody knows yet end as ignored, with the type as reason."""
+async def test_other_event_types_are_ignored(harness, event_type, lines):
+    """An event type that is irrelevant or unknown is ignored with a reason, without a request."""
     assert await harness.settle(harness.callback(event_type, {"id": "x", "createdAt": at(0)})) == [Result.IGNORED]
     assert await harness.total() == 0
     assert lines("event")[0]["reason"]
@@ -248,22 +250,22 @@ async def test_other_types_are_disregarded_by_name(harness, event_type, lines):
     ],
     ids=["addresses", "half an address", "no conversation", "type"],
 )
-async def test_payload_that_is_no_participant_is_poison(harness, data):
-    """It can never become an entry: poison at once, naming the field and no value."""
+async def test_an_invalid_participant_is_poison(harness, data):
+    """An invalid participant can never be resolved; the reason names the event type."""
     (verdict,) = await harness.settle(harness.callback("PARTICIPANT_ADDED", data, at=at(0)))
     assert isinstance(verdict, Poison)
     assert "PARTICIPANT_ADDED" in verdict.reason
 
 
-async def test_participant_without_address_is_announced_when_it_gets_one(harness):
-    """Nobody can answer who has no address; the joined comes with it."""
+async def test_a_participant_is_announced_when_it_gets_an_address(harness):
+    """A participant without an address is announced once it has one."""
     bare = person() | {"addresses": None}
     assert await harness.settle(harness.callback("PARTICIPANT_ADDED", bare)) == [Result.IGNORED]
     assert await harness.settle(harness.callback("PARTICIPANT_UPDATED", person(updated=1))) == [Result.JOINED]
 
 
-async def test_second_participant_at_an_announced_address(harness):
-    """One address is announced once in a conversation, under whatever id it comes."""
+async def test_a_second_participant_at_an_announced_address_is_ignored(harness):
+    """Only one participant is announced at an address of a conversation."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_ADDED", person(1)), harness.callback("PARTICIPANT_ADDED", person(2, updated=1))
     )
@@ -271,8 +273,8 @@ async def test_second_participant_at_an_announced_address(harness):
 
 
 @pytest.mark.parametrize("order", ["webhook first", "callback first"])
-async def test_webhook_and_callback_of_one_participant(make_harness, order):
-    """Whichever comes first, and whichever worker gets it, one participant is announced once."""
+async def test_webhook_and_callback_of_one_participant_announce_once(make_harness, order):
+    """A message and a callback about the same customer announce it once, in either order."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     captured = await harness.capture(to=DESK)
     customer = participant_of(captured["conversation"], "CUSTOMER")
@@ -287,8 +289,8 @@ async def test_webhook_and_callback_of_one_participant(make_harness, order):
     assert (entry.data.target, entry.data.participant.id) == ("human-agent", customer["id"])
 
 
-async def test_webhook_and_callback_at_once_from_two_workers(make_harness):
-    """Thirty customers, each reported by a message and by a callback at the same time to two workers: thirty joined."""
+async def test_simultaneous_webhooks_and_callbacks_announce_once(make_harness):
+    """Messages and callbacks about thirty customers at once, in two workers, announce each once."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     jobs = []
     resolvers = [harness.make_resolver(), harness.make_resolver()]
@@ -305,11 +307,11 @@ async def test_webhook_and_callback_at_once_from_two_workers(make_harness):
     assert {entry.data.target for entry in entries} == {"human-agent"}
 
 
-async def test_same_message_at_once_by_two_workers(harness):
-    """Two workers with one message (a redelivery of a slow one): one conversation, one participant, one joined."""
+async def test_one_message_in_four_workers_announces_once(harness):
+    """One message that four workers process at once creates one participant and announces it once."""
     (delivery,) = await harness.receive(harness.sms())
     resolvers = [harness.make_resolver() for _ in range(4)]
     await asyncio.gather(*(harness.finish(delivery, by=resolver) for resolver in resolvers))
     assert await harness.types() == ["joined"]
-    (there,) = await harness.conversations()
-    assert len(there["participants"]) == 2
+    (conversation,) = await harness.conversations()
+    assert len(conversation["participants"]) == 2

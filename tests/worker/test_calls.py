@@ -1,4 +1,4 @@
-"""Calls through the worker: waited for, announced once, whoever told first, and gone when they are over."""
+"""Calls: awaited, announced once whichever event came first, and left when they are over."""
 
 import pytest
 
@@ -22,38 +22,35 @@ CAPTURED = {"from": "*", "to": OURS}
 
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
-    """What Twilio needs seconds for takes milliseconds here."""
+    """Wait milliseconds for Twilio instead of seconds."""
     monkeypatch.setattr(call_resolution, "FIRST_WAIT", 0.01)
 
 
-def begins(sid=ONE, sender=CUSTOMER, to=OURS):
+def ringing(sid=ONE, sender=CUSTOMER, to=OURS):
     return call(account_sid=ACCOUNT, sender=sender, recipient=to, sid=sid)
 
 
-def ends(sid=ONE, status="completed", sender=CUSTOMER, to=OURS):
+def ended(sid=ONE, status="completed", sender=CUSTOMER, to=OURS):
     return call_status(status, account_sid=ACCOUNT, sender=sender, recipient=to, sid=sid)
 
 
 async def connect(harness, sid=ONE, sender=CUSTOMER, to=OURS, **more):
-    """Twilio puts a call into a conversation, as the answer to it says; returns the caller."""
+    """Let Twilio attach a call to a conversation; return the caller."""
     captured = await harness.capture(sender, to, channel="VOICE", body=None, channelId=sid, **more)
     return participant_at(captured["conversation"], sender)
 
 
-def told(harness, participant, event_type="PARTICIPANT_ADDED"):
+def reported(harness, participant, event_type="PARTICIPANT_ADDED"):
+    """The status callback about a participant."""
     return harness.callback(event_type, participant | {"accountId": ACCOUNT})
-
-
-async def kinds(harness):
-    return await harness.types()
 
 
 # --- it begins ------------------------------------------------------------------------------------
 
 
-async def test_a_call_is_waited_for_and_announced(harness):
-    """While Twilio has not opened the conversation the event waits, which is usual; then the caller joins."""
-    (delivery,) = await harness.receive(begins())
+async def test_a_call_waits_for_its_conversation_and_is_announced(harness):
+    """A call waits, as expected, until Twilio has opened its conversation; then the caller is announced."""
+    (delivery,) = await harness.receive(ringing())
     (verdict,) = await harness.work([delivery])
     assert isinstance(verdict, Later)
     assert verdict.is_usual
@@ -69,117 +66,117 @@ async def test_a_call_is_waited_for_and_announced(harness):
     assert data.conversation.configuration_id == CONFIGURATION
 
 
-async def test_later_events_of_a_known_call_cost_no_call_of_the_api(harness):
-    """What goes on is known by its CallSid."""
+async def test_later_events_of_a_known_call_need_no_request(harness):
+    """Once the caller is known, further events of the call need no request."""
     await connect(harness)
-    assert await harness.settle(begins()) == [DONE]
+    assert await harness.settle(ringing()) == [DONE]
     before = await harness.total()
     assert await harness.settle(
         call_status("in-progress", account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, sid=ONE)
     )
-    assert await harness.settle(ends()) == [DONE]
+    assert await harness.settle(ended()) == [DONE]
     assert await harness.total() == before
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_twilio_tells_of_the_participant_first(harness):
-    """The callback announces the caller; the call's own event then has nothing to add."""
+async def test_a_caller_whose_callback_came_first_is_announced_once(harness):
+    """A caller that its callback announced is not announced again by the call's own event."""
     caller = await connect(harness)
-    assert await harness.settle(told(harness, caller)) == [Result.JOINED]
-    assert await harness.settle(begins()) == [DONE]
-    assert await kinds(harness) == ["joined"]
-    assert await harness.settle(ends()) == [DONE]
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.settle(reported(harness, caller)) == [Result.JOINED]
+    assert await harness.settle(ringing()) == [DONE]
+    assert await harness.types() == ["joined"]
+    assert await harness.settle(ended()) == [DONE]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_twilio_tells_of_the_participant_later(harness):
-    """The call's event announces; callbacks about caller and our side are silent."""
+async def test_a_caller_whose_callback_came_later_is_announced_once(harness):
+    """Callbacks about a caller that was announced, and about our side, announce nobody."""
     caller = await connect(harness, agentType="UNKNOWN")
-    assert await harness.settle(begins()) == [DONE]
+    assert await harness.settle(ringing()) == [DONE]
     (conversation,) = await harness.conversations()
     both = await harness.participants(conversation["id"])
     assert len(both) == 2
-    results = [await harness.settle(told(harness, one)) for one in both]
+    results = [await harness.settle(reported(harness, one)) for one in both]
     assert [Result.JOINED] not in results
-    assert await kinds(harness) == ["joined"]
+    assert await harness.types() == ["joined"]
     assert (await harness.entries())[0].subject == caller["id"]
 
 
-async def test_our_side_is_known_before_twilio_tells_of_it(harness):
-    """An UNKNOWN at the number that was called is ours from the first event of the call on."""
-    (delivery,) = await harness.receive(begins())
+async def test_the_called_number_is_our_side_from_the_first_event_on(harness):
+    """An UNKNOWN participant at the called number is our side from the first event of the call on."""
+    (delivery,) = await harness.receive(ringing())
     await harness.work([delivery])
     await connect(harness, agentType="UNKNOWN")
     (conversation,) = await harness.conversations()
     ours = next(one for one in await harness.participants(conversation["id"]) if one["type"] == "UNKNOWN")
-    (result,) = await harness.settle(told(harness, ours))
+    (result,) = await harness.settle(reported(harness, ours))
     assert result in {Result.IGNORED, DONE}
-    assert await kinds(harness) == []
+    assert await harness.types() == []
 
 
 @pytest.mark.parametrize("sender", ["anonymous", "+266696687"])
-async def test_a_caller_without_a_number(harness, sender):
-    """Who withholds the number is found by the call alone."""
+async def test_a_caller_without_a_number_is_announced(harness, sender):
+    """A caller who withholds the number is found by the call."""
     caller = await connect(harness, sender="anonymous")
-    assert await harness.settle(begins(sender=sender)) == [DONE]
+    assert await harness.settle(ringing(sender=sender)) == [DONE]
     (entry,) = await harness.entries()
     assert entry.subject == caller["id"]
 
 
-async def test_an_identity(harness):
-    """A Voice SDK identity is written as participants carry it."""
+async def test_a_voice_sdk_identity_is_announced(harness):
+    """The address of a Voice SDK caller is the identity without its prefix."""
     await connect(harness, sender="ana")
-    assert await harness.settle(begins(sender="client:ana")) == [DONE]
+    assert await harness.settle(ringing(sender="client:ana")) == [DONE]
     (entry,) = await harness.entries()
     assert entry.data.address == "ana"
 
 
-async def test_an_app_that_called_no_number(harness):
-    """Without our side's address the caller is found by the call, and no recipient is told."""
+async def test_a_call_to_no_number_has_no_recipient(harness):
+    """A call to an app without a number is announced without a recipient."""
     caller = await connect(harness, sender="ana")
-    assert await harness.settle(begins(sender="client:ana", to="")) == [DONE]
+    assert await harness.settle(ringing(sender="client:ana", to="")) == [DONE]
     (entry,) = await harness.entries()
     assert (entry.subject, entry.data.recipient) == (caller["id"], None)
 
 
-async def test_the_policy_decides_by_what_was_called(make_harness):
-    """A rule on the recipient gives the caller to people."""
+async def test_the_policy_decides_by_the_called_number(make_harness):
+    """A rule on the recipient decides by the called number."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await connect(harness, to=DESK)
-    assert await harness.settle(begins(to=DESK)) == [DONE]
+    assert await harness.settle(ringing(to=DESK)) == [DONE]
     (entry,) = await harness.entries(Target.HUMAN_AGENT)
     assert entry.data.reason == "service-desk (recipient)"
 
 
-async def test_a_call_that_nobody_takes_costs_nothing(make_harness):
-    """Ignored by the policy: no call of the API, neither at the beginning nor at the end."""
+async def test_a_call_without_a_target_needs_no_request(make_harness):
+    """A call that the policy ignores needs no request, nor does its end."""
     harness = await make_harness(policy=NOBODY)
-    assert await harness.settle(begins()) == [Result.IGNORED]
-    assert await harness.settle(ends()) == [DONE]
+    assert await harness.settle(ringing()) == [Result.IGNORED]
+    assert await harness.settle(ended()) == [DONE]
     assert await harness.total() == 0
 
 
 async def test_an_outage_makes_a_call_wait(harness):
-    """While the API is away a call waits, and nothing is given up."""
+    """An outage makes a call wait, however old it is."""
     await connect(harness)
     harness.fault(status=503)
-    (delivery,) = await harness.receive(begins())
+    (delivery,) = await harness.receive(ringing())
     harness.clock.advance(120)
     (verdict,) = await harness.work([delivery])
     assert isinstance(verdict, Later)
     assert not verdict.is_usual
     harness.clear_faults()
     assert await harness.work([delivery]) == [DONE]
-    assert await kinds(harness) == ["joined"]
+    assert await harness.types() == ["joined"]
 
 
-async def test_others_are_not_held_up(harness):
-    """While one call waits, messages and other calls go on."""
+async def test_a_waiting_call_holds_up_nothing_else(harness):
+    """While one call waits, messages and other calls are processed."""
     await harness.ensure_group()
     async with harness.consuming():
-        await harness.append(begins())
+        await harness.append(ringing())
         await connect(harness, TWO, "+15551230002")
-        await harness.append(begins(TWO, "+15551230002"))
+        await harness.append(ringing(TWO, "+15551230002"))
         await harness.append(harness.sms("+15551230003"))
 
         async def both():
@@ -188,18 +185,18 @@ async def test_others_are_not_held_up(harness):
         await until(both)
         await connect(harness)
         await harness.finished()
-    assert await kinds(harness) == ["joined"] * 3
+    assert await harness.types() == ["joined"] * 3
     assert await harness.dead_letters() == []
 
 
 # --- it never arrives -----------------------------------------------------------------------------
 
 
-async def give_up(harness, *, by=None, and_then=()):
-    """Let a call wait too long; returns its last verdict."""
-    (delivery,) = await harness.receive(begins())
+async def wait_too_long(harness, *, by=None, meanwhile=()):
+    """Let a call wait too long; return its last verdict."""
+    (delivery,) = await harness.receive(ringing())
     assert isinstance((await harness.work([delivery], by=by))[0], Later)
-    for webhook in and_then:
+    for webhook in meanwhile:
         await harness.append(webhook)
     harness.clock.advance(worker_calls.PATIENCE_AFTER + 1)
     (verdict,) = await harness.work([delivery], by=by)
@@ -209,26 +206,26 @@ async def give_up(harness, *, by=None, and_then=()):
     return verdict
 
 
-async def test_a_call_that_was_to_be_in_a_conversation_and_is_not(harness):
-    """After a minute somebody has to look: every call would end like this one."""
-    verdict = await give_up(harness)
+async def test_a_call_that_was_never_attached_is_poison(harness):
+    """A call that our answer attached, and that has no conversation after a minute, needs an operator."""
+    verdict = await wait_too_long(harness)
     assert isinstance(verdict, Poison)
     assert "configuration id" in verdict.reason
     assert CUSTOMER not in verdict.reason
 
 
-async def test_a_caller_who_hung_up_is_nobodys_fault(harness, lines):
-    """The end of the call has come in: nothing more is to be expected, and sooner."""
-    assert await give_up(harness, and_then=[ends(status="canceled")]) == DONE
+async def test_a_call_that_ended_before_its_conversation_is_ignored(harness, lines):
+    """A call that ended before it had a conversation is ignored, sooner than after a minute."""
+    assert await wait_too_long(harness, meanwhile=[ended(status="canceled")]) == DONE
     assert harness.clock.passed < worker_calls.PATIENCE * 1_000_000
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == ("ignored", "the call was over before it was in a conversation")
 
 
-async def test_a_call_that_was_to_go_nowhere(harness, lines):
-    """Where the template puts calls into no conversation, none is missing."""
+async def test_a_call_that_no_answer_attaches_is_ignored(harness, lines):
+    """A call is ignored if its answer attaches calls to no conversation."""
     resolver = harness.make_resolver(attaching=frozenset())
-    assert await give_up(harness, by=resolver) == DONE
+    assert await wait_too_long(harness, by=resolver) == DONE
     assert lines("event")[0]["reason"] == "the answer to the call attaches it to no conversation"
 
 
@@ -236,102 +233,102 @@ async def test_a_call_that_was_to_go_nowhere(harness, lines):
 
 
 @pytest.mark.parametrize("status", ["completed", "busy", "failed", "no-answer", "canceled"])
-async def test_every_end_is_an_end(harness, status):
-    """However a call ends, the caller leaves."""
+async def test_every_final_status_ends_the_stay(harness, status):
+    """The caller leaves at every final status of the call."""
     await connect(harness)
-    assert await harness.settle(begins(), ends(status=status)) == [DONE, DONE]
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.settle(ringing(), ended(status=status)) == [DONE, DONE]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_the_end_of_a_call_that_only_twilio_told_of(harness):
-    """Without a begin, as where the voice URL leads elsewhere, the end looks for the call once."""
+async def test_the_end_of_a_call_without_a_begin_is_looked_up(harness):
+    """Without a begin, the end of a call looks its conversation up once."""
     caller = await connect(harness)
-    await harness.settle(told(harness, caller))
+    await harness.settle(reported(harness, caller))
     before = await harness.total()
-    assert await harness.settle(ends()) == [DONE]
+    assert await harness.settle(ended()) == [DONE]
     assert await harness.total() == before + 2
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_the_end_of_a_call_in_no_conversation(harness, lines):
-    """There is nobody to leave; a begin that another worker still waits with learns that it is over."""
-    assert await harness.settle(ends()) == [DONE]
+async def test_the_end_of_a_call_without_a_conversation_is_ignored(harness, lines):
+    """The end of a call without a conversation is ignored, and a begin after it is stale."""
+    assert await harness.settle(ended()) == [DONE]
     assert lines("event")[0]["reason"] == "the call was in no open conversation"
-    assert await harness.settle(begins()) == [DONE]
+    assert await harness.settle(ringing()) == [DONE]
     assert lines("event")[1]["result"] == "stale"
-    assert await kinds(harness) == []
+    assert await harness.types() == []
 
 
-async def test_nobody_comes_back_after_the_end(harness):
-    """A late callback with a newer version does not announce a caller who has hung up."""
+async def test_a_callback_after_the_end_announces_nobody(harness):
+    """A late callback, even a newer one, does not announce a caller whose call is over."""
     caller = await connect(harness)
-    await harness.settle(begins(), ends())
+    await harness.settle(ringing(), ended())
     newer = caller | {"updatedAt": "2099-01-01T00:00:00Z", "name": "Ana"}
-    assert await harness.settle(told(harness, newer, "PARTICIPANT_UPDATED")) == [Result.STALE]
-    assert await harness.settle(told(harness, caller)) == [Result.STALE]
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.settle(reported(harness, newer, "PARTICIPANT_UPDATED")) == [Result.STALE]
+    assert await harness.settle(reported(harness, caller)) == [Result.STALE]
+    assert await harness.types() == ["joined", "left"]
 
 
 @pytest.mark.parametrize("call_participant", ["reuse", "new"])
-@pytest.mark.parametrize("first_is_over", [True, False], ids=["after the end", "before the end is told"])
-async def test_the_next_call(make_harness, call_participant, first_is_over):
-    """The next call of the same customer is a new stay, whatever the API makes of the participant."""
+@pytest.mark.parametrize("first_is_over", [True, False], ids=["after the end", "before the end is reported"])
+async def test_another_call_is_another_stay(make_harness, call_participant, first_is_over):
+    """Another call of the same customer is another stay, with the same participant or a new one."""
     harness = await make_harness(call_participant=call_participant)
     first = await connect(harness)
-    assert await harness.settle(told(harness, first), begins()) == [Result.JOINED, DONE]
+    assert await harness.settle(reported(harness, first), ringing()) == [Result.JOINED, DONE]
     if first_is_over:
-        await harness.settle(ends())
+        await harness.settle(ended())
     await connect(harness, TWO)
     (conversation,) = await harness.conversations()
     second = next(
         one for one in await harness.participants(conversation["id"]) if one["addresses"][0]["channelId"] == TWO
     )
     assert (second["id"] == first["id"]) == (call_participant == "reuse")
-    await harness.settle(begins(TWO), told(harness, second, "PARTICIPANT_UPDATED"))
-    assert (await kinds(harness)).count("joined") == 2
-    await harness.settle(ends(), ends(TWO))
-    assert (await kinds(harness))[-1] == "left"
-    assert (await kinds(harness)).count("joined") == 2
+    await harness.settle(ringing(TWO), reported(harness, second, "PARTICIPANT_UPDATED"))
+    assert (await harness.types()).count("joined") == 2
+    await harness.settle(ended(), ended(TWO))
+    assert (await harness.types())[-1] == "left"
+    assert (await harness.types()).count("joined") == 2
     assert len({entry.id for entry in await harness.entries()}) == len(await harness.entries())
 
 
-async def test_a_caller_who_also_writes_stays(make_harness):
-    """A participant that has another channel too does not leave with its call."""
+async def test_a_caller_with_another_channel_stays(make_harness):
+    """A caller who has another channel in the conversation does not leave with the call."""
     harness = await make_harness()
     caller = await connect(harness)
     sms = {"channel": "SMS", "address": CUSTOMER, "channelId": None}
-    await harness.settle(told(harness, caller | {"addresses": [*caller["addresses"], sms]}))
-    assert await harness.settle(ends()) == [DONE]
-    assert await kinds(harness) == ["joined"]
+    await harness.settle(reported(harness, caller | {"addresses": [*caller["addresses"], sms]}))
+    assert await harness.settle(ended()) == [DONE]
+    assert await harness.types() == ["joined"]
 
 
-async def test_a_repeat_after_a_crash_is_silent(harness):
-    """What was committed and not acknowledged is repeated without a second entry."""
+async def test_repeated_calls_publish_nothing(harness):
+    """Events of a call that are repeated after a crash publish nothing."""
     await connect(harness)
-    deliveries = await harness.receive(begins(), ends())
+    deliveries = await harness.receive(ringing(), ended())
     await harness.work(deliveries)
     await harness.work(deliveries, by=harness.make_resolver())
-    assert await kinds(harness) == ["joined", "left"]
+    assert await harness.types() == ["joined", "left"]
 
 
-async def test_the_whole_way(harness, redis_url):
-    """Receiver's answer, Twilio's part, worker: a call from ringing to its end, with everything told three times."""
+async def test_a_whole_call_with_repetitions_is_announced_once(harness, redis_url):
+    """From the answer to the end, with everything reported three times, the caller joins and leaves once."""
     answer = (
         b'<Response><Connect><ConversationRelay url="wss://a" conversationConfiguration="%b"/></Connect></Response>'
     )
     attached = read_attachment(answer % CONFIGURATION.encode())
     caller = await connect(harness, configurationId=attached["conversationConfiguration"])
     for _ in range(3):
-        await harness.settle(begins(), told(harness, caller), told(harness, caller, "PARTICIPANT_UPDATED"))
+        await harness.settle(ringing(), reported(harness, caller), reported(harness, caller, "PARTICIPANT_UPDATED"))
     for _ in range(3):
-        await harness.settle(ends(), told(harness, caller, "PARTICIPANT_UPDATED"))
-    assert await kinds(harness) == ["joined", "left"]
+        await harness.settle(ended(), reported(harness, caller, "PARTICIPANT_UPDATED"))
+    assert await harness.types() == ["joined", "left"]
     assert await harness.dead_letters() == []
 
 
 @pytest.mark.parametrize("rules", [[], [CAPTURED]])
-async def test_double_transcription_is_told_at_the_start(harness, lines, rules):
-    """Capture rules for calls and a template that transcribes them too: said once, with the account."""
+async def test_doubled_transcription_is_logged_at_the_start(harness, lines, rules):
+    """Capture rules for calls beside a transcribing template are logged with the account."""
     settings = {"VOICE": {"statusTimeouts": {"inactive": 5, "closed": 30}, "captureRules": rules}}
     await harness.api("PATCH", f"/sandbox/configurations/{CONFIGURATION}", {"channelSettings": settings})
     apis = make_apis(harness.settings())

@@ -1,4 +1,4 @@
-"""Classic conversations without a bridge: who is announced, from which event, and what it costs."""
+"""Classic conversations without a bridge: the members that are announced, by which event, and the requests needed."""
 
 import pytest
 
@@ -24,8 +24,8 @@ async def hook():
 
 
 @pytest.fixture
-async def told(make_harness, hook):
-    """Return a function that makes a harness whose sandbox tells of classic conversations."""
+async def make_side(make_harness, hook):
+    """Return a function that makes Twilio's side of a harness whose sandbox sends classic webhooks."""
 
     async def make(**switches):
         switches = {"classic_post_webhook_url": hook.url, "classic_webhook_filters": POST_EVENTS} | switches
@@ -37,8 +37,8 @@ async def told(make_harness, hook):
 # --- participants ----------------------------------------------------------------------------------
 
 
-async def test_added_customer_is_announced_without_a_call(harness):
-    """The webhook says everything: one joined under the classic SIDs, with both ends, and no request."""
+async def test_an_added_customer_is_announced_without_a_request(harness):
+    """An added customer is announced under its classic SIDs from the webhook alone."""
     assert await harness.settle(classic("participant-added")) == [Result.JOINED]
     assert await harness.total() == 0
     (entry,) = await harness.entries()
@@ -52,23 +52,23 @@ async def test_added_customer_is_announced_without_a_call(harness):
     assert data.cause.source == "classic"
 
 
-async def test_rules_see_our_address(make_harness):
-    """The proxy address is the recipient that rules ask for."""
+async def test_the_proxy_address_is_the_recipient(make_harness):
+    """Rules on the recipient see the proxy address."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(classic("participant-added", recipient=DESK))
     (entry,) = await harness.entries(Target.HUMAN_AGENT)
     assert entry.data.recipient.address == DESK
 
 
-async def test_chat_user_is_unknown_and_announced(harness):
-    """A chat user is known by identity, on CHAT, and may be a customer: the policy decides."""
+async def test_a_chat_user_is_announced_as_unknown(harness):
+    """A chat user is announced on CHAT with its identity, as UNKNOWN."""
     assert await harness.settle(classic("participant-added", identity="ana")) == [Result.JOINED]
     (entry,) = await harness.entries()
     assert (entry.data.channel, entry.data.address, entry.data.participant.type) == ("CHAT", "ana", "UNKNOWN")
 
 
-async def test_chat_user_of_ours_is_not_announced(make_harness):
-    """An identity under which a consumer joined, even a moment ago and in another process, is our own side."""
+async def test_a_chat_user_of_ours_is_ignored(make_harness):
+    """A chat user with an identity of ours is ignored, even if another process has just stored it."""
     harness = await make_harness(policy=EVERYBODY)
     await harness.settle(classic("participant-added"))
     await harness.redis.zadd(harness.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
@@ -78,23 +78,23 @@ async def test_chat_user_of_ours_is_not_announced(make_harness):
     assert await harness.total() == 0
 
 
-async def test_agent_of_a_group_is_nobodys_to_take(harness):
-    """Who writes under a projected number of ours is an agent, and so is its message."""
+async def test_a_projected_number_of_ours_is_an_agent(harness):
+    """A chat user with a projected number of ours is an agent and is ignored, as are its messages."""
     scene = {"identity": "bob", "projected": OURS, "conversation_sid": "CH" + "1" * 32, "participant_sid": "MB1"}
     events = [classic("participant-added", **scene), classic("message-added", **scene)]
     assert await harness.settle(*events) == [Result.IGNORED, Result.IGNORED]
     assert (await harness.entries(), await harness.total()) == ([], 0)
 
 
-async def test_policy_that_ignores_customers(make_harness):
-    """Nobody is announced whom the policy gives to nobody."""
+async def test_a_customer_without_a_target_is_ignored(make_harness):
+    """A customer that the policy gives no target is ignored."""
     harness = await make_harness(policy=NOBODY)
     assert await harness.settle(classic("participant-added")) == [Result.IGNORED]
 
 
-async def test_member_that_the_webhook_does_not_describe(told):
-    """A webhook without binding and identity costs one look at the member."""
-    side = await told()
+async def test_a_member_that_the_webhook_omits_is_fetched(make_side):
+    """A webhook without binding and identity needs one request for the member."""
+    side = await make_side()
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     bare = dict.fromkeys(("MessagingBinding.Address", "MessagingBinding.ProxyAddress"), "null")
@@ -105,8 +105,8 @@ async def test_member_that_the_webhook_does_not_describe(told):
     assert await side.harness.settle(classic("message-added", **sids)) == [Result.KNOWN]
 
 
-async def test_updated_member(harness):
-    """Another address is told of; an attribute is not, and an older update changes nothing."""
+async def test_a_new_address_of_a_member_is_an_update(harness):
+    """A new address is published as an update; another change is not, and an older one is stale."""
     await harness.settle(classic("participant-added"))
     member = dict(classic("participant-added").pairs)
     sids = {"conversation_sid": member["ConversationSid"], "participant_sid": member["ParticipantSid"]}
@@ -117,23 +117,23 @@ async def test_updated_member(harness):
     assert await harness.types() == ["joined", "updated"]
 
 
-async def test_removed_member_leaves_whatever_came_first(harness):
-    """A removal ends the stay and needs no call; what is told of that SID afterwards is stale, even in one second."""
+async def test_a_removed_member_leaves(harness):
+    """A removal ends the stay without a request; an update of the same second is stale."""
     added, removed = classic("participant-added"), classic("participant-removed", at=0)
     assert await harness.settle(added, removed) == [Result.JOINED, Result.LEFT]
     assert await harness.settle(classic("participant-updated", at=0)) == [Result.STALE]
     assert await harness.types() == ["joined", "left"]
 
 
-async def test_removal_before_the_adding(harness):
-    """A removal that comes first is noted, and the adding behind it announces nobody."""
+async def test_an_addition_after_its_removal_is_stale(harness):
+    """A member whose removal arrives first is never announced."""
     results = await harness.settle(classic("participant-removed", at=3), classic("participant-added"))
     assert results == [Result.NOTED, Result.STALE]
     assert await harness.entries() == []
 
 
-async def test_rejoining_is_a_new_stay(harness):
-    """A member that is added again has another SID, and is announced again."""
+async def test_a_member_that_returns_is_announced_again(harness):
+    """A member that is added again has another SID and is announced again."""
     await harness.settle(classic("participant-added"), classic("participant-removed", at=1))
     sid = dict(classic("participant-added").pairs)["ConversationSid"]
     again = classic("participant-added", at=2, conversation_sid=sid, participant_sid="MB" + "9" * 32)
@@ -144,9 +144,9 @@ async def test_rejoining_is_a_new_stay(harness):
 # --- messages --------------------------------------------------------------------------------------
 
 
-async def test_message_of_a_member_that_nobody_told_of(told):
-    """A message announces its author, with one look at the member; the next one costs nothing."""
-    side = await told()
+async def test_a_message_announces_an_unknown_author(make_side):
+    """A message of an unknown member needs one request and announces it; the next one needs none."""
+    side = await make_side()
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     assert await side.harness.settle(classic("message-added", **sids)) == [DONE]
@@ -164,9 +164,9 @@ async def test_message_of_a_member_that_nobody_told_of(told):
 
 
 @pytest.mark.parametrize("identity", ["ana", "ana@example.com", "+15551230001"])
-async def test_message_that_names_its_author_only(told, identity):
-    """Without a participant SID the author is looked for among the members, by identity and by address."""
-    side = await told()
+async def test_an_author_without_sid_is_found_among_the_members(make_side, identity):
+    """The author of a message without a participant SID is found by identity or address."""
+    side = await make_side()
     conversation = await side.call("POST", "/Conversations")
     await side.join(conversation["sid"], Identity=identity)
     message = classic(
@@ -184,12 +184,12 @@ async def test_message_that_names_its_author_only(told, identity):
     assert await side.harness.types() == ["joined"]
 
 
-async def test_message_of_nobody(told):
-    """What a REST call wrote in nobody's name is ignored without a call, an unknown author after a look."""
-    side = await told()
+async def test_a_message_of_no_member_is_ignored(make_side):
+    """A message that no member wrote is ignored; one from the API without a request."""
+    side = await make_side()
     conversation = await side.call("POST", "/Conversations")
-    nobody = {"ParticipantSid": "null", "Author": "system"}
-    message = {"conversation_sid": conversation["sid"], "extra": nobody}
+    no_member = {"ParticipantSid": "null", "Author": "system"}
+    message = {"conversation_sid": conversation["sid"], "extra": no_member}
     assert await side.harness.settle(classic("message-added", origin="API", **message)) == [Result.IGNORED]
     before = await side.harness.total()
     assert await side.harness.settle(classic("message-added", index=1, **message)) == [DONE]
@@ -201,8 +201,8 @@ async def test_message_of_nobody(told):
 
 
 @pytest.mark.parametrize(("kind", "state"), [("state-updated", "closed"), ("conversation-removed", "active")])
-async def test_closing_ends_the_conversation(harness, kind, state):
-    """A state of closed and a removal close the conversation for its holder; nothing joins it any more."""
+async def test_a_closing_is_published(harness, kind, state):
+    """A closed state or a removal closes the conversation; later events are stale."""
     await harness.settle(classic("participant-added"))
     assert await harness.settle(classic(kind, at=5, state=state)) == [Result.CLOSED]
     assert await harness.types() == ["joined", "closed"]
@@ -212,8 +212,8 @@ async def test_closing_ends_the_conversation(harness, kind, state):
     assert (entry.data.conversation.status, entry.data.conversation.classic_sid) == ("CLOSED", entry.subject)
 
 
-async def test_states_that_close_nothing(harness):
-    """An inactive conversation still holds its members, and what is older than the last state is stale."""
+async def test_other_states_are_noted(harness):
+    """Other states are noted, unless they are older than the last one."""
     events = [
         classic("conversation-added", state="initializing"),
         classic("participant-added"),
@@ -226,8 +226,8 @@ async def test_states_that_close_nothing(harness):
     assert await harness.types() == ["joined"]
 
 
-async def test_what_is_disregarded(harness):
-    """Deliveries, users and changes of messages change no participant."""
+async def test_irrelevant_event_types_are_ignored(harness):
+    """Events about deliveries, users and changes of messages are ignored."""
     kinds = ("delivery-updated", "user-added", "user-updated", "message-updated", "message-removed")
     assert await harness.settle(*[classic(kind) for kind in kinds]) == [Result.IGNORED] * len(kinds)
 
@@ -236,9 +236,9 @@ async def test_what_is_disregarded(harness):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_auto_creation_in_any_order(told, seed):
-    """Conversation, member and messages, each told three times in any order: one joined."""
-    side = await told()
+async def test_auto_creation_in_any_order_announces_once(make_side, seed):
+    """The events of an automatic creation, three times each in any order, announce the customer once."""
+    side = await make_side()
     await side.inbound()
     await side.inbound(body="again")
     webhooks = []
@@ -249,9 +249,9 @@ async def test_auto_creation_in_any_order(told, seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_a_whole_life_in_any_order(told, seed):
-    """Whatever the order and however often: who left has left, and nobody is announced twice."""
-    side = await told()
+async def test_a_whole_conversation_in_any_order_announces_once(make_side, seed):
+    """All events of a conversation, three times each in any order, announce each member at most once."""
+    side = await make_side()
     taken = await side.inbound()
     sid, member = taken["conversation"]["sid"], taken["participant"]["sid"]
     await side.join(sid, Identity="bob")
@@ -268,15 +268,15 @@ async def test_a_whole_life_in_any_order(told, seed):
     assert not entries or entries[-1].type == "conversation.closed"
 
 
-async def test_event_streams_tells_the_same(harness):
-    """What Event Streams tells of a member announces it too, and the form webhook is then a duplicate."""
+async def test_a_member_from_event_streams_is_announced_once(harness):
+    """Event Streams announces a member, and the form webhook is then a duplicate."""
     form = dict(classic("participant-added").pairs)
     data = {name: form[name] for name in ("AccountSid", "ConversationSid", "ParticipantSid", "DateCreated")}
     data["MessagingBinding"] = {"Address": CUSTOMER, "ProxyAddress": OURS, "Type": "SMS"}
     event = {"specversion": "1.0", "type": "com.twilio.conversations.participant.added", "id": "EZ1", "data": data}
     streamed = SimulatedWebhook("/webhooks/event-streams", "", "application/json", encode_json([event]))
     assert await harness.settle(streamed) == [Result.JOINED]
-    assert await harness.settle(classic("participant-added")) == []  # the receiver has seen it
+    assert await harness.settle(classic("participant-added")) == []  # it is a duplicate for the receiver
     assert await harness.types() == ["joined"]
 
 
@@ -287,8 +287,8 @@ async def test_event_streams_tells_the_same(harness):
     ("status", "verdict"),
     [(404, Done), (429, Later), (503, Later), (401, Later), (403, Later), (400, Poison)],
 )
-async def test_errors_of_the_api_by_their_class(harness, status, verdict):
-    """What is gone is ignored by name, what may recover waits, and only what can never succeed is given up."""
+async def test_errors_are_judged_by_their_class(harness, status, verdict):
+    """404 ends the event, an outage makes it wait, and only a refusal is poison."""
     harness.resolver = harness.make_resolver(retries=0)
     harness.fault(status=status)
     (result,) = await harness.settle(classic("message-added"))
@@ -297,8 +297,8 @@ async def test_errors_of_the_api_by_their_class(harness, status, verdict):
     assert await harness.entries() == []
 
 
-async def test_gone_is_told_by_name(harness, lines):
-    """A member who is not there any more when its message is worked on is ignored, and the log says why."""
+async def test_a_message_of_a_member_that_is_gone_is_ignored(harness, lines):
+    """A message of a member that is gone is ignored with the reason."""
     assert await harness.settle(classic("message-added")) == [DONE]
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == (

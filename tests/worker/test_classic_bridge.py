@@ -1,4 +1,4 @@
-"""Classic conversations that a bridge tells as conversations of v2 too: the v2 participant is the one, once."""
+"""Classic conversations with a bridge: the v2 participant is announced, once."""
 
 import random
 
@@ -15,6 +15,7 @@ from router.streams.delivery import Done, Later
 from router.worker.startup import find_bridges, find_configurations, find_own
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, KEY, OURS, SECRET
 from tests.support.policies import EVERYBODY
+from tests.support.waiting import until
 from tests.worker.classic_harness import BRIDGED, POST_EVENTS, SERVICE, Classic, bridge, classic, shuffled, start_hook
 
 DONE = Done()
@@ -36,13 +37,13 @@ async def side(make_harness):
         yield Classic(harness, hook)
 
 
-async def test_member_of_a_bridged_conversation(side):
-    """The entry is about the v2 participant, and names the classic conversation; what follows costs no call."""
+async def test_a_bridged_member_is_announced_as_its_v2_participant(side):
+    """The entry is about the v2 participant and has the classic SID; later messages need no request."""
     taken = await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
     before = await side.harness.total()
     await side.harness.settle(*webhooks)
-    assert await side.harness.total() == before + 2  # the conversation, and its participants
+    assert await side.harness.total() == before + 2  # for the conversation, and for its participants
     (entry,) = await side.harness.entries()
     assert entry.data.conversation.id == taken["bridged"]["id"]
     assert entry.data.conversation.classic_sid == taken["conversation"]["sid"]
@@ -54,20 +55,20 @@ async def test_member_of_a_bridged_conversation(side):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_both_products_tell_in_any_order(side, seed):
-    """Classic webhooks and v2 callbacks of one customer, each three times in any order: one joined."""
+async def test_classic_and_v2_events_in_any_order_announce_once(side, seed):
+    """Classic webhooks and v2 callbacks, three times each in any order, announce the customer once."""
     taken = await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
-    people = await side.harness.participants(taken["bridged"]["id"])
-    webhooks += [side.harness.callback("PARTICIPANT_ADDED", one) for one in people]
+    participants = await side.harness.participants(taken["bridged"]["id"])
+    webhooks += [side.harness.callback("PARTICIPANT_ADDED", one) for one in participants]
     order = shuffled(webhooks, seed)
     random.Random(seed).shuffle(order)
     await side.harness.settle(*order)
     assert await side.harness.types() == ["joined"]
 
 
-async def test_v2_that_comes_later_is_waited_for(make_harness):
-    """The bridge takes seconds: an event waits for it, and takes the v2 participant once it is there."""
+async def test_a_classic_event_waits_for_its_v2_side(make_harness):
+    """An event waits, as expected, until v2 has the conversation and the participant."""
     harness = await make_harness(configurations=(BRIDGED,))
     harness.resolver = harness.make_resolver(bridges=bridge())
     side = Classic(harness, None)
@@ -87,8 +88,30 @@ async def test_v2_that_comes_later_is_waited_for(make_harness):
     assert entry.data.conversation.id == captured["conversation"]["id"]
 
 
-async def test_v2_that_does_not_come(make_harness):
-    """Past all patience the classic member itself is announced, and nothing of its conversation waits again."""
+async def test_a_wait_for_the_bridge_logs_no_warning(make_harness, lines, monkeypatch):
+    """A consumer waits for the v2 side of a bridged conversation without a warning, since the wait is expected."""
+    monkeypatch.setattr(classic_resolution, "BRIDGE_WAIT", 0.01)
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    taken = await Classic(harness, None).inbound()
+    sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
+    await harness.ensure_group()
+
+    async def has_waited():
+        return (await harness.calls()).get(FIND, 0) >= 3
+
+    async with harness.consuming():
+        await harness.append(classic("participant-added", **sids))
+        await until(has_waited)
+        captured = await harness.capture(channelId=sids["conversation_sid"])
+        await harness.finished()
+    assert lines("event.waiting") == []
+    (entry,) = await harness.entries()
+    assert entry.data.conversation.id == captured["conversation"]["id"]
+
+
+async def test_a_classic_member_is_announced_when_patience_ends(make_harness):
+    """After PATIENCE the classic member is announced, and later events of its conversation do not wait."""
     harness = await make_harness(configurations=(BRIDGED,))
     harness.resolver = harness.make_resolver(bridges=bridge())
     side = Classic(harness, None)
@@ -105,8 +128,8 @@ async def test_v2_that_does_not_come(make_harness):
     assert first.data.conversation.id == last.data.conversation.id == sids["conversation_sid"]
 
 
-async def test_participant_that_v2_does_not_get(make_harness):
-    """Where v2 has the conversation but never this member, the classic member takes the place in it."""
+async def test_a_member_without_a_v2_participant_is_announced_in_v2(make_harness):
+    """If v2 never adds the member, the classic member is announced in the v2 conversation."""
     harness = await make_harness(configurations=(BRIDGED,))
     harness.resolver = harness.make_resolver(bridges=bridge())
     side = Classic(harness, None)
@@ -124,8 +147,8 @@ async def test_participant_that_v2_does_not_get(make_harness):
     assert first.data.participant.id == sids["participant_sid"]
 
 
-async def test_our_number_is_nobodys_to_take(make_harness):
-    """A bridge may leave both sides UNKNOWN: the proxy address of a classic member is our own side in v2 as well."""
+async def test_the_proxy_address_is_our_side_in_v2(make_harness):
+    """An UNKNOWN v2 participant at the proxy address is our side."""
     harness = await make_harness(configurations=(BRIDGED,), policy=EVERYBODY)
     harness.resolver = harness.make_resolver(bridges=bridge())
     side = Classic(harness, None)
@@ -134,14 +157,14 @@ async def test_our_number_is_nobodys_to_take(make_harness):
     unknown = {"customerType": "UNKNOWN", "agentType": "UNKNOWN"}
     captured = await harness.capture(channelId=sids["conversation_sid"], **unknown)
     assert await harness.settle(classic("participant-added", **sids)) == [DONE]
-    people = await harness.participants(captured["conversation"]["id"])
-    reports = [harness.callback("PARTICIPANT_ADDED", one) for one in people]
+    participants = await harness.participants(captured["conversation"]["id"])
+    reports = [harness.callback("PARTICIPANT_ADDED", one) for one in participants]
     assert Result.JOINED not in await harness.settle(*reports)
     assert [entry.data.address for entry in await harness.entries()] == [CUSTOMER]
 
 
-async def test_v2_tells_of_its_own_end(side):
-    """Who leaves a bridged conversation and that it closes is told by v2, and not once more from here."""
+async def test_departures_and_closings_come_from_v2(side):
+    """Departures and the closing of a bridged conversation are taken from v2 only."""
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
@@ -153,8 +176,8 @@ async def test_v2_tells_of_its_own_end(side):
     assert await side.harness.types() == ["joined", "closed"]
 
 
-async def test_bridge_that_opens_another_conversation(side):
-    """A classic conversation outlives its v2 side: what is said after that closed is of the one that follows it."""
+async def test_a_classic_conversation_continues_in_another_v2_conversation(side):
+    """A message after the closing of the v2 side is announced in the next v2 conversation."""
     taken = await side.inbound()
     await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
     closed = await side.harness.api("PUT", f"/v2/Conversations/{taken['bridged']['id']}", {"status": "CLOSED"})
@@ -168,8 +191,8 @@ async def test_bridge_that_opens_another_conversation(side):
     assert last.data.conversation.classic_sid == taken["conversation"]["sid"]
 
 
-async def test_agents_of_a_bridged_conversation(side):
-    """An identity of ours is nobody's to take, and costs no call once the conversation is known."""
+async def test_our_identity_in_a_bridged_conversation_is_ignored(side):
+    """An identity of ours is ignored without a request once the conversation is known."""
     taken = await side.inbound()
     await side.harness.settle(*await side.hook.take_all("onMessageAdded"))
     await side.harness.redis.zadd(side.harness.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
@@ -180,8 +203,8 @@ async def test_agents_of_a_bridged_conversation(side):
     assert await side.harness.total() == before
 
 
-async def test_conversation_of_another_service(make_harness):
-    """What is not in the bridged service is not waited for: one look tells, and the member is announced."""
+async def test_a_conversation_of_another_service_does_not_wait(make_harness):
+    """A conversation that is not in the bridged service is announced at once."""
     harness = await make_harness(configurations=(BRIDGED,))
     harness.resolver = harness.make_resolver(bridges=bridge())
     elsewhere = {"conversation_sid": "CH" + "e" * 32}
@@ -191,8 +214,8 @@ async def test_conversation_of_another_service(make_harness):
     assert await harness.types() == ["joined"]
 
 
-async def test_outage_of_v2_waits(side):
-    """Without v2 it cannot be told whether a conversation is bridged: the event waits, however old it gets."""
+async def test_an_outage_of_v2_makes_a_classic_event_wait(side):
+    """During an outage of v2 the event waits, however old it is."""
     await side.inbound()
     webhooks = await side.hook.take_all("onMessageAdded")
     side.harness.resolver = side.harness.make_resolver(bridges=bridge(), retries=0)
@@ -206,7 +229,7 @@ async def test_outage_of_v2_waits(side):
 
 
 async def test_configurations_are_read_at_the_start(make_harness):
-    """Each account's configuration is asked for once; what the API does not tell is None, and logged."""
+    """Each account's configuration is fetched once; an unknown one is None."""
     harness = await make_harness(configurations=(BRIDGED,))
     async with (
         Transport(harness.url, KEY, SECRET, retries=0) as transport,
@@ -221,8 +244,8 @@ async def test_configurations_are_read_at_the_start(make_harness):
         assert await find_configurations(apis) == {ACCOUNT: None}
 
 
-def test_bridges_of_the_accounts():
-    """A bridge is read off the configuration; one that is not known may have a bridge, one without has none."""
+def test_an_unknown_configuration_is_assumed_to_have_a_bridge():
+    """Bridges are read from the configurations; an unknown one is assumed to have a bridge."""
     bridged = Configuration.model_validate(BRIDGED)
     plain = Configuration(id="conv_configuration_2")
     found = find_bridges({"AC1": bridged, "AC2": plain, "AC3": None})

@@ -1,4 +1,4 @@
-"""Classic lookup: a customer who is in a classic conversation is found there before a conversation is opened."""
+"""Classic lookup: a customer is looked up in classic conversations before a v2 conversation is created."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.worker.classic_harness import BRIDGED, Classic, bridge, classic
 from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
-LOOK = "GET /v1/ParticipantConversations"
+LOOKUP = "GET /v1/ParticipantConversations"
 FETCH = "GET /v1/Conversations/{conversation}"
 
 
@@ -20,11 +20,11 @@ async def side(make_harness):
     return Classic(harness, None)
 
 
-async def test_customer_in_a_classic_conversation(side):
-    """One call finds the conversation; what was committed is a classic member, and the next message costs nothing."""
+async def test_a_customer_is_found_in_a_classic_conversation(side):
+    """One request finds the classic conversation and announces its member; the next message needs none."""
     taken = await side.inbound()
     assert await side.harness.settle(side.harness.sms()) == [DONE]
-    assert await side.harness.calls() == {LOOK: 1}
+    assert await side.harness.calls() == {LOOKUP: 1}
     (entry,) = await side.harness.entries()
     data = entry.data
     assert data.conversation.id == data.conversation.classic_sid == taken["conversation"]["sid"]
@@ -38,23 +38,23 @@ async def test_customer_in_a_classic_conversation(side):
     assert await side.harness.total() == 1
 
 
-async def test_customer_in_none(side):
-    """Without a classic conversation a new one is opened as before, and later messages look nowhere."""
+async def test_without_a_classic_conversation_one_is_created(side):
+    """Without a classic conversation a v2 one is created, and later messages need no request."""
     assert await side.harness.settle(side.harness.sms()) == [DONE]
-    assert await side.harness.calls() == {LOOK: 1, CREATE: 1}
+    assert await side.harness.calls() == {LOOKUP: 1, CREATE: 1}
     assert await side.harness.settle(side.harness.sms()) == [Result.KNOWN]
     assert await side.harness.total() == 2
 
 
-async def test_without_the_setting_nobody_looks(side):
-    """The lookup costs a call per new customer, so it is off unless asked for."""
+async def test_the_lookup_is_off_by_default(side):
+    """Without the setting no lookup is made."""
     await side.inbound()
     assert await side.harness.settle(side.harness.sms(), by=side.harness.make_resolver()) == [DONE]
     assert await side.harness.calls() == {CREATE: 1}
 
 
 async def test_webhook_and_lookup_announce_once(side):
-    """The classic webhooks of the same customer add nothing to what the lookup has announced."""
+    """A member that the lookup announced is not announced again by its classic webhooks."""
     taken = await side.inbound()
     sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
     dates = {"DateCreated": taken["participant"]["date_created"]}
@@ -67,8 +67,8 @@ async def test_webhook_and_lookup_announce_once(side):
 
 
 @pytest.mark.parametrize("kind", ["whatsapp", "rcs", "messenger"])
-async def test_addresses_are_asked_for_as_twilio_writes_them(side, kind):
-    """The API matches exactly, with the prefix of the channel."""
+async def test_addresses_are_looked_up_with_their_prefix(side, kind):
+    """The lookup uses the address with the prefix of its channel, since the API matches exactly."""
     prefixed = {"from": f"{kind}:{CUSTOMER}", "to": f"{kind}:{OURS}"}
     taken = await side.inbound(**prefixed)
     await side.harness.settle(side.harness.sms(kind=kind))
@@ -76,16 +76,16 @@ async def test_addresses_are_asked_for_as_twilio_writes_them(side, kind):
     assert entry.data.conversation.id == taken["conversation"]["sid"]
 
 
-async def test_another_address_of_ours_is_another_conversation(side):
-    """Our side is compared: who is in a conversation with another number of ours is new at this one."""
+async def test_a_conversation_with_another_address_of_ours_does_not_count(side):
+    """A customer in a classic conversation with another number of ours is new at this one."""
     await side.inbound(to="+15557659999")
     await side.harness.settle(side.harness.sms())
     (entry,) = await side.harness.entries()
     assert entry.data.origin == "created"
 
 
-async def test_inactive_conversation_is_taken_and_closed_one_is_not(side):
-    """Inactive still holds the pair, and traffic wakes it; closed has let it go."""
+async def test_an_inactive_conversation_counts_and_a_closed_one_does_not(side):
+    """The lookup finds an inactive conversation, but not a closed one."""
     taken = await side.inbound()
     sid = taken["conversation"]["sid"]
     await side.call("POST", f"/Conversations/{sid}", State="inactive")
@@ -100,18 +100,18 @@ async def test_inactive_conversation_is_taken_and_closed_one_is_not(side):
     assert last.data.origin == "created"
 
 
-async def test_open_conversation_is_confirmed_by_one_look(side):
-    """After a minute of silence one look at the classic conversation confirms that it is open."""
+async def test_a_classic_route_is_confirmed_by_one_request(side):
+    """After the route's TTL one request confirms that the classic conversation is open."""
     await side.inbound()
     await side.harness.settle(side.harness.sms())
     side.harness.clock.advance(61)
     assert await side.harness.settle(side.harness.sms()) == [DONE]
-    assert await side.harness.calls() == {LOOK: 1, FETCH: 1}
+    assert await side.harness.calls() == {LOOKUP: 1, FETCH: 1}
     assert await side.harness.types() == ["joined"]
 
 
-async def test_bridged_conversation_is_entered_on_its_v2_side(make_harness):
-    """A classic conversation that is bridged is found under its v2 id, with the v2 participant."""
+async def test_a_bridged_conversation_is_entered_in_v2(make_harness):
+    """A bridged classic conversation is found by its v2 id, with the v2 participant."""
     harness = await make_harness(configurations=(BRIDGED,), classic_bridge=True)
     harness.resolver = harness.make_resolver(classic_lookup=True, bridges=bridge())
     side = Classic(harness, None)
@@ -125,10 +125,10 @@ async def test_bridged_conversation_is_entered_on_its_v2_side(make_harness):
 
 
 @pytest.mark.parametrize("status", [401, 404, 429, 503])
-async def test_lookup_that_fails_waits(side, status):
-    """An outage, wrong credentials and a service that does not exist are nobody's message: it waits."""
+async def test_a_failed_lookup_waits(side, status):
+    """A lookup that fails makes the message wait, even for an unknown service."""
     side.harness.resolver = side.harness.make_resolver(classic_lookup=True, retries=0)
-    side.harness.fault(route=LOOK.partition(" ")[2], status=status)
+    side.harness.fault(route=LOOKUP.partition(" ")[2], status=status)
     (delivery,) = await side.harness.receive(side.harness.sms())
     (result,) = await side.harness.work([delivery])
     assert isinstance(result, Later)

@@ -1,4 +1,4 @@
-"""What customers say reaches the holder of their conversation: once, in order, without a call, until it closes."""
+"""Communications reach the holder of their conversation: once, in order, without a request, until it closes."""
 
 import asyncio
 import random
@@ -30,12 +30,12 @@ async def texts(harness):
 
 
 async def customer_of(harness):
-    """The participant who was announced last."""
+    """The data of the last entry about a participant."""
     return (await harness.entries())[-1].data
 
 
 def spoken(harness, data, text="hi", **changes):
-    """The callback of what an announced participant said."""
+    """The callback of a communication by the participant of an entry's data."""
     author = {
         "id": data.participant.id,
         "conversationId": data.conversation.id,
@@ -44,19 +44,23 @@ def spoken(harness, data, text="hi", **changes):
     return payloads.spoken(harness, author, text, **changes)
 
 
-async def test_first_message_is_joined_then_heard(harness):
-    """The message that brings a customer in is what they say first, right behind their joined."""
+async def test_the_first_message_is_published_after_joined(harness):
+    """The message of a new customer is published right after its joined."""
     assert await harness.settle(harness.sms()) == [DONE]
-    joined, heard = await harness.published()
-    assert (joined.type, heard.type) == ("participant.joined", "communication.received")
-    assert heard.subject == joined.subject
-    assert (heard.data.communication.text, heard.data.communication.channel_id) == ("hi", sid(1))
-    assert (heard.data.address, heard.data.recipient.address, heard.data.target) == (CUSTOMER, OURS, "ai-agent")
-    assert heard.data.participant.type == "CUSTOMER"
+    joined, received = await harness.published()
+    assert (joined.type, received.type) == ("participant.joined", "communication.received")
+    assert received.subject == joined.subject
+    assert (received.data.communication.text, received.data.communication.channel_id) == ("hi", sid(1))
+    assert (received.data.address, received.data.recipient.address, received.data.target) == (
+        CUSTOMER,
+        OURS,
+        "ai-agent",
+    )
+    assert received.data.participant.type == "CUSTOMER"
 
 
-async def test_next_messages_are_heard_without_a_call(harness):
-    """Known customers cost no call and leave the revision alone; a batch is heard in its order."""
+async def test_messages_of_a_known_customer_need_no_request(harness):
+    """Messages of a known customer are published in order, without a request or a new revision."""
     await harness.settle(harness.sms())
     key = harness.keys.conversation(ACCOUNT, (await customer_of(harness)).conversation.id)
     before = await harness.redis.hgetall(key)
@@ -69,8 +73,8 @@ async def test_next_messages_are_heard_without_a_call(harness):
     ]
 
 
-async def test_batch_that_comes_twice_is_heard_once(harness, lines):
-    """A crash between commit and acknowledgement repeats nothing; the log says so."""
+async def test_a_repeated_batch_is_published_once(harness, lines):
+    """Messages that are repeated after a crash are published once; the log says that they are known."""
     await harness.settle(harness.sms())
     deliveries = await harness.receive(harness.sms(), harness.sms())
     for _ in range(2):
@@ -81,17 +85,17 @@ async def test_batch_that_comes_twice_is_heard_once(harness, lines):
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_every_source_tells_it_and_it_is_heard_once(harness, seed):
-    """Form webhook, Event Streams and callback, three times each in any order, in two workers: each message once."""
+async def test_a_message_from_several_sources_is_published_once(harness, seed):
+    """Form webhook, Event Streams and callback, repeated in any order in two workers, publish a message once."""
     await harness.settle(harness.sms())
     data = await customer_of(harness)
-    told = []
+    webhooks = []
     for number in (11, 12):
         form = harness.sms(sid=sid(number))
         event = streamed_message(form, event_id=f"EZ{number}", now=harness.clock(), is_batch=False)
-        told += [form, event, spoken(harness, data, number=number, channelId=sid(number))] * 3
-    random.Random(seed).shuffle(told)
-    deliveries = await harness.receive(*told)
+        webhooks += [form, event, spoken(harness, data, number=number, channelId=sid(number))] * 3
+    random.Random(seed).shuffle(webhooks)
+    deliveries = await harness.receive(*webhooks)
     workers = (harness.resolver, harness.make_resolver())
     await asyncio.gather(*(harness.finish(one, by=workers[index % 2]) for index, one in enumerate(deliveries)))
     assert sorted(one.data.communication.channel_id for one in await harness.communications()) == [
@@ -102,8 +106,8 @@ async def test_every_source_tells_it_and_it_is_heard_once(harness, seed):
     assert await harness.types() == ["joined"]
 
 
-async def test_callback_is_heard_by_its_own_id(harness):
-    """A communication that only the API tells of is heard once per id, with what the API knows of it."""
+async def test_a_communication_is_published_once_per_id(harness):
+    """A communication that only callbacks report is published once per id, with the API's fields."""
     await harness.settle(harness.sms())
     data = await customer_of(harness)
     results = await harness.settle(
@@ -118,28 +122,28 @@ async def test_callback_is_heard_by_its_own_id(harness):
     assert await harness.total() == 1
 
 
-async def test_transcript_of_a_call_is_heard_utterance_by_utterance(harness):
-    """A call's utterances share its SID and are all heard; what our side says, fragment by fragment, is not."""
+async def test_each_utterance_of_a_call_is_published(harness):
+    """The utterances of a call share its SID and are all published, except those of our side."""
     captured = await harness.capture(channel="VOICE", body=None)
-    there = {one["type"]: one for one in captured["conversation"]["participants"]}
-    await harness.settle(*(harness.callback("PARTICIPANT_ADDED", one) for one in there.values()))
+    by_type = {one["type"]: one for one in captured["conversation"]["participants"]}
+    await harness.settle(*(harness.callback("PARTICIPANT_ADDED", one) for one in by_type.values()))
     data = await customer_of(harness)
     call = {"channelId": f"CA{1:032x}"}
-    said = [
+    callbacks = [
         spoken(harness, data, word, number=number, content={"type": "TRANSCRIPTION", "text": word}, **call)
         for number, word in enumerate(["hello", "is", "anybody"], 1)
     ]
-    ours = next(one for kind, one in there.items() if kind != "CUSTOMER")
+    ours = next(one for kind, one in by_type.items() if kind != "CUSTOMER")
     author = {"participantId": ours["id"], "channel": "VOICE", "address": OURS}
-    said += [spoken(harness, data, "Yes", number=number, author=author, **call) for number in (8, 9)]
-    results = await harness.settle(*said)
+    callbacks += [spoken(harness, data, "Yes", number=number, author=author, **call) for number in (8, 9)]
+    results = await harness.settle(*callbacks)
     assert results == [Result.KNOWN] * 3 + [Result.IGNORED] * 2
     assert await texts(harness) == ["hello", "is", "anybody"]
     assert {one.data.communication.type for one in await harness.communications()} == {"TRANSCRIPTION"}
 
 
-async def test_holder_hears_and_nobody_else(make_harness):
-    """What is said goes to the stream of the conversation's target."""
+async def test_messages_are_published_to_the_holder_only(make_harness):
+    """Messages go to the stream of the conversation's target only."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(harness.sms(to=DESK), harness.sms(to=DESK))
     assert await harness.published(Target.AI_AGENT) == []
@@ -147,8 +151,8 @@ async def test_holder_hears_and_nobody_else(make_harness):
 
 
 @pytest.mark.parametrize("policy", [NOBODY, PLAIN], ids=["ignored by the policy", "an agent"])
-async def test_who_is_not_announced_is_not_heard(make_harness, policy):
-    """Nobody's customers, and agents at a customer's address, say nothing to anybody."""
+async def test_messages_of_an_unannounced_sender_are_not_published(make_harness, policy):
+    """Messages of a sender who is ignored or an agent are not published."""
     harness = await make_harness(policy=policy)
     await harness.capture(customerType="HUMAN_AGENT")
     await harness.settle(harness.sms())
@@ -156,8 +160,8 @@ async def test_who_is_not_announced_is_not_heard(make_harness, policy):
     assert await harness.published() == []
 
 
-async def test_our_own_message_is_not_heard(make_harness):
-    """What our side writes is our own echo, even where the policy gives everybody a target."""
+async def test_our_own_messages_are_not_published(make_harness):
+    """Messages of our side are not published, even if the policy gives agents a target."""
     harness = await make_harness(policy=EVERYBODY)
     await harness.settle(harness.sms())
     data = await customer_of(harness)
@@ -167,8 +171,8 @@ async def test_our_own_message_is_not_heard(make_harness):
     assert await texts(harness) == ["hi"]
 
 
-async def test_policy_that_turns_against_newcomers_lets_the_announced_speak(harness):
-    """Whoever was announced is heard until their conversation closes: its target is held."""
+async def test_a_stricter_policy_keeps_announced_customers(harness):
+    """Messages of an announced customer are published although the policy now ignores new ones."""
     await harness.settle(harness.sms())
     strict = harness.make_resolver(policy=NOBODY)
     assert await harness.settle(harness.sms(), by=strict) == [Result.KNOWN]
@@ -177,8 +181,8 @@ async def test_policy_that_turns_against_newcomers_lets_the_announced_speak(harn
     assert await harness.total() == 1
 
 
-async def test_nothing_is_heard_after_the_closing(harness):
-    """The closing ends it: late callbacks are stale, and the next message is heard in a new conversation."""
+async def test_nothing_is_published_after_the_closing(harness):
+    """After the closing callbacks are stale, and the next message is published in a new conversation."""
     await harness.settle(harness.sms())
     data = await customer_of(harness)
     path = f"/v2/Conversations/{data.conversation.id}"
@@ -197,8 +201,8 @@ async def test_nothing_is_heard_after_the_closing(harness):
     assert first.data.conversation.id != second.data.conversation.id
 
 
-async def test_message_after_the_route_is_confirmed_is_heard(harness):
-    """One fetch confirms the conversation; then the message is heard there."""
+async def test_a_message_is_published_after_its_route_was_confirmed(harness):
+    """A message whose route has to be confirmed is published in the confirmed conversation."""
     await harness.settle(harness.sms())
     harness.clock.advance(61)
     assert await harness.settle(harness.sms()) == [DONE]
@@ -206,18 +210,18 @@ async def test_message_after_the_route_is_confirmed_is_heard(harness):
     assert (await harness.communications())[1].data.conversation.id == (await customer_of(harness)).conversation.id
 
 
-async def test_closing_that_wins_the_race_keeps_the_message_out(harness, monkeypatch):
-    """A message whose conversation closes between reading and commit is not heard there but in the next one."""
+async def test_a_closing_during_the_commit_moves_the_message(harness, monkeypatch):
+    """A message whose conversation closes between read and commit is published in the next one."""
     await harness.settle(harness.sms())
     data = await customer_of(harness)
     closed = await harness.api("PATCH", f"/v2/Conversations/{data.conversation.id}", {"status": "CLOSED"})
     deliveries = await harness.receive(harness.sms())
-    other, read, is_told = harness.make_resolver(), Store.read_ledgers, []
+    other, read, closings = harness.make_resolver(), Store.read_ledgers, []
 
     async def read_then_close(self, queries):
         ledgers = await read(self, queries)
-        if not is_told:
-            is_told.append(True)
+        if not closings:
+            closings.append(closed)
             assert await harness.settle(harness.callback("CONVERSATION_UPDATED", closed), by=other) == [Result.CLOSED]
         return ledgers
 
@@ -227,8 +231,8 @@ async def test_closing_that_wins_the_race_keeps_the_message_out(harness, monkeyp
     assert types == ["joined", "received", "closed", "joined", "received"]
 
 
-async def test_text_is_cut_at_the_setting(harness):
-    """ROUTER_TEXT_LIMIT bounds what is published, wherever it comes from."""
+async def test_the_text_limit_cuts_the_text(harness):
+    """ROUTER_TEXT_LIMIT limits the published text of every source."""
     await harness.settle(harness.sms(), by=harness.make_resolver(text_limit=1))
     data = await customer_of(harness)
     await harness.settle(spoken(harness, data, "x" * 5_000))
@@ -237,16 +241,16 @@ async def test_text_is_cut_at_the_setting(harness):
     assert (len(second.text), second.is_text_cut) == (4096, True)
 
 
-async def test_media_come_along(harness):
-    """What is attached is named with its type and where Twilio keeps it."""
+async def test_attachments_are_published_with_type_and_url(harness):
+    """An attachment is published with its type and URL."""
     await harness.settle(harness.sms(kind="mms"))
     (medium,) = (await harness.communications())[0].data.communication.media
     assert medium.content_type == "image/jpeg"
     assert medium.url.startswith("https://api.twilio.com/")
 
 
-async def test_second_participant_at_an_announced_address_speaks_for_the_first(harness):
-    """An UNKNOWN that Twilio adds at the customer's address costs no call and is heard as the customer."""
+async def test_a_second_participant_at_an_address_writes_as_the_first(harness):
+    """A communication of a second participant at the customer's address is published as the customer's."""
     await harness.settle(harness.sms())
     data = await customer_of(harness)
     extra = {
@@ -267,20 +271,20 @@ async def test_second_participant_at_an_announced_address_speaks_for_the_first(h
     assert [entry.subject for entry in await harness.communications()] == [data.participant.id] * 2
 
 
-async def test_entry_has_no_more_than_it_needs(harness):
-    """An entry of a short message stays small: streams hold one for each."""
+async def test_an_entry_of_a_short_message_is_small(harness):
+    """The entry of a short message has less than 1600 bytes."""
     await harness.settle(harness.sms(), harness.sms())
     assert len(orjson.dumps((await harness.communications())[1].model_dump())) < 1600
 
 
-async def test_order_of_a_customer_is_kept_over_two_workers(harness):
-    """While one worker waits for the API with the first message, the other does not publish the second before it."""
+async def test_the_order_of_a_customers_messages_is_kept_by_two_workers(harness):
+    """A worker does not publish a later message while another waits for the API with an earlier one."""
     await harness.ensure_group()
     harness.fault(method="POST", route="/v2/Conversations", latency_seconds=0.5, times=1)
     other = harness.make_resolver()
     async with harness.consuming(ROUTER_BATCH="1"):
         await harness.append(harness.sms(sid=sid(1)))
-        await until(lambda: is_asked(harness))
+        await until(lambda: is_requested(harness))
         async with harness.consuming(other, ROUTER_BATCH="1"):
             for number in range(2, 8):
                 await harness.append(harness.sms(sid=sid(number)))
@@ -291,5 +295,5 @@ async def test_order_of_a_customer_is_kept_over_two_workers(harness):
     assert await harness.types() == ["joined"]
 
 
-async def is_asked(harness):
+async def is_requested(harness):
     return (await harness.calls()).get(CREATE)

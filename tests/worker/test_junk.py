@@ -1,4 +1,4 @@
-"""Authentic nonsense: each webhook ends, as entries, as ignored or as a dead letter, and never in a loop."""
+"""Signed junk: each webhook ends as entries, ignored or as a dead letter, and never in a loop."""
 
 import random
 from dataclasses import replace
@@ -19,12 +19,12 @@ from tests.worker.harness import read_mails
 
 pytestmark = pytest.mark.promise(4)
 
-#: Ends of an event, as its log line tells them.
+#: The log lines at the end of an event.
 ENDS = ("event", "event.dead")
 
 
-def is_let_in(name, webhook):
-    """Tell whether the door would take it: it can be read, and is of an account that is configured."""
+def is_accepted(name, webhook):
+    """Return whether the receiver would accept it: it can be read, and its account is configured."""
     try:
         form = parse_form(webhook.body) if SOURCES[name].content_type == FORM else NO_FORM
         mails = read_mails(webhook) if name == SourceName.EMAIL else ()
@@ -36,7 +36,7 @@ def is_let_in(name, webhook):
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_junk_that_is_taken_in_ends(harness, lines, seed):
-    """As many ends as entries were taken in, nothing left unread or pending, and an honest message comes through."""
+    """Every accepted junk entry ends as entries, ignored or as a dead letter, and a valid message gets through."""
     chance = random.Random(seed)
     for name in SOURCES:
         target = TARGETS["mail" if name == SourceName.EMAIL else name.value]
@@ -44,14 +44,14 @@ async def test_junk_that_is_taken_in_ends(harness, lines, seed):
             webhook = replace(SAMPLES[name](), body=mutate_once(target, chance))
             if name == SourceName.EMAIL:
                 webhook = replace(webhook, content_type=CONTENT_TYPE)
-            if is_let_in(name, webhook):
+            if is_accepted(name, webhook):
                 await harness.append(webhook)
     await harness.append(harness.sms())
     taken = await harness.redis.xlen(harness.inbound.key)
     assert taken > 20
 
     async def has_ended():
-        harness.clock.advance(10)  # calls wait a minute for their conversation
+        harness.clock.advance(10)  # a call waits a minute for its conversation
         return sum(len(lines(event)) for event in ENDS) >= taken
 
     async with harness.consuming(ROUTER_DEAD_LETTER_BUDGET="1"):

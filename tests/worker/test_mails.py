@@ -1,4 +1,4 @@
-"""The way of a mail to its participant: that of a message, by mailboxes. Its text is published, its files are not."""
+"""Mails: resolved like messages, by mailboxes; the text is published, the files are not."""
 
 import pytest
 
@@ -6,10 +6,11 @@ from router.core.keys import Target
 from router.core.ledger.marker import Result
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
 from router.streams.delivery import Done
+from tests.support.accounts import MAILBOX, WRITER
 from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
-ANA, SUPPORT, SALES = "ana@example.com", "support@inbound.example.com", "sales@inbound.example.com"
+SALES = "sales@inbound.example.com"
 WORDS, SUBJECT = "the quick brown fox, confidentially", "about a fence"
 FIND = "GET /v2/Conversations"
 SALES_RULE = f"""
@@ -22,11 +23,11 @@ target = "human-agent"
 """
 
 
-def write(number=1, *recipients, sender=ANA, **more):
-    """A mail; another number makes another one."""
+def write(number=1, *recipients, sender=WRITER, **more):
+    """A mail; another number makes another mail."""
     return mail(
         sender=sender,
-        recipients=recipients or [SUPPORT],
+        recipients=recipients or [MAILBOX],
         subject=SUBJECT,
         body=WORDS,
         message_id=f"<{number}@mail.example.com>",
@@ -34,24 +35,24 @@ def write(number=1, *recipients, sender=ANA, **more):
     )
 
 
-async def test_mail_of_a_new_customer(harness):
-    """One call opens a conversation with both mailboxes on the channel EMAIL; the entry says who wrote to whom."""
+async def test_a_mail_of_a_new_customer_needs_one_request(harness):
+    """One request opens a conversation with both mailboxes on EMAIL, and the entry names both."""
     assert await harness.settle(write()) == [DONE]
     assert await harness.calls() == {CREATE: 1}
     (entry,) = await harness.entries()
     data = entry.data
-    assert (data.origin, data.target, data.channel, data.address) == ("created", "ai-agent", "EMAIL", ANA)
-    assert (data.recipient.channel, data.recipient.address) == ("EMAIL", SUPPORT)
+    assert (data.origin, data.target, data.channel, data.address) == ("created", "ai-agent", "EMAIL", WRITER)
+    assert (data.recipient.channel, data.recipient.address) == ("EMAIL", MAILBOX)
     assert (data.cause.source, data.cause.event_type) == ("email", "mail.received")
     assert data.cause.resource_id == "<1@mail.example.com>"
-    people = {one["type"]: one["addresses"][0] for one in await harness.participants(data.conversation.id)}
-    assert (people["CUSTOMER"]["channel"], people["CUSTOMER"]["address"]) == ("EMAIL", ANA)
-    assert (people["AI_AGENT"]["channel"], people["AI_AGENT"]["address"]) == ("EMAIL", SUPPORT)
+    addresses = {one["type"]: one["addresses"][0] for one in await harness.participants(data.conversation.id)}
+    assert (addresses["CUSTOMER"]["channel"], addresses["CUSTOMER"]["address"]) == ("EMAIL", WRITER)
+    assert (addresses["AI_AGENT"]["channel"], addresses["AI_AGENT"]["address"]) == ("EMAIL", MAILBOX)
 
 
 @pytest.mark.parametrize("raw_field", [None, *RAW_FIELDS])
-async def test_text_of_a_mail_is_published_and_nothing_else_of_it(harness, lines, raw_field):
-    """An agent reads the text; subject and file names are in no entry, and no log line has them or the mailbox."""
+async def test_only_the_text_of_a_mail_is_published(harness, lines, raw_field):
+    """The text of a mail is published; its subject and file names are in no entry and no log line."""
     await harness.settle(write(attachments=[Attachment("secret.pdf", b"%PDF")], raw_field=raw_field))
     (said,) = [entry for entry in await harness.published() if entry.type == "communication.received"]
     assert said.data.communication.text.strip() == WORDS
@@ -66,27 +67,27 @@ async def test_text_of_a_mail_is_published_and_nothing_else_of_it(harness, lines
     assert SUBJECT not in str(line)
 
 
-async def test_customer_who_writes_again_costs_nothing(harness):
-    """Another mail of the same customer, whatever its mailbox is spelled like, finds what is there."""
+async def test_another_mail_of_a_known_customer_needs_no_request(harness):
+    """Another mail of a customer, in whatever spelling of the mailboxes, needs no request."""
     await harness.settle(write(1))
-    assert await harness.settle(write(2), write(3, SUPPORT.upper(), sender="Ana@Example.COM")) == [Result.KNOWN] * 2
+    assert await harness.settle(write(2), write(3, MAILBOX.upper(), sender="Ana@Example.COM")) == [Result.KNOWN] * 2
     assert await harness.total() == 1
     assert await harness.types() == ["joined"]
 
 
-async def test_same_mail_again_is_not_even_work(harness):
+async def test_a_mail_that_is_delivered_twice_is_one_entry(harness):
     """A mail that is delivered twice is one entry of the inbound stream."""
     assert len(await harness.receive(write(1))) == 1
     assert await harness.receive(write(1)) == []
     assert await harness.receive(write(1, raw_field="email")) == []
 
 
-async def test_two_mailboxes_are_two_conversations(make_harness):
-    """One mail to two of our mailboxes is two events, each with its own recipient, decision and conversation."""
+async def test_a_mail_to_two_mailboxes_is_two_events(make_harness):
+    """A mail to two of our mailboxes is two events, each with its own recipient, target and conversation."""
     harness = await make_harness(policy=SALES_RULE)
-    assert await harness.settle(write(1, SUPPORT, SALES)) == [DONE, DONE]
+    assert await harness.settle(write(1, MAILBOX, SALES)) == [DONE, DONE]
     support, sales = await harness.entries()
-    assert (support.data.recipient.address, support.data.target) == (SUPPORT, "ai-agent")
+    assert (support.data.recipient.address, support.data.target) == (MAILBOX, "ai-agent")
     assert (sales.data.recipient.address, sales.data.target) == (SALES, "human-agent")
     assert sales.data.reason == "sales (recipient)"
     assert support.data.conversation.id != sales.data.conversation.id
@@ -95,16 +96,16 @@ async def test_two_mailboxes_are_two_conversations(make_harness):
 @pytest.mark.parametrize(
     ("when", "calls"), [("after", {CREATE: 2, FIND: 1, LIST: 1}), ("before", {CREATE: 3, FIND: 1})]
 )
-async def test_lost_answer_is_looked_up_by_the_mail_and_its_recipient(make_harness, when, calls):
-    """What an unanswered POST did, or did not do, is found out, though the mail stands in another conversation too."""
+async def test_a_lost_post_is_looked_up_per_mailbox(make_harness, when, calls):
+    """A POST whose answer was lost is found by the mail and the mailbox, not by the mail alone."""
     harness = await make_harness(policy=SALES_RULE)
-    first, second = await harness.receive(write(1, SUPPORT, SALES))
+    first, second = await harness.receive(write(1, MAILBOX, SALES))
     assert await harness.work([first]) == [DONE]
     harness.fault(method="POST", route="/v2/Conversations", when=when, times=1, reset=True)
     assert await harness.work([second]) == [DONE]
     assert await harness.calls() == calls
     support, sales = await harness.entries()
-    assert (support.data.recipient.address, sales.data.recipient.address) == (SUPPORT, SALES)
+    assert (support.data.recipient.address, sales.data.recipient.address) == (MAILBOX, SALES)
     assert support.data.conversation.id != sales.data.conversation.id
     assert len(await harness.conversations()) == 2
 
@@ -116,8 +117,8 @@ async def test_lost_answer_is_looked_up_by_the_mail_and_its_recipient(make_harne
         pytest.param({"headers": {"Auto-Submitted": "auto-replied"}}, "an automatic reply", id="automatic reply"),
     ],
 )
-async def test_what_machines_answer_is_ignored_by_name(harness, lines, more, reason):
-    """A bounce and an automatic reply cost no call, make no entry, and say in the log what they are."""
+async def test_automatic_mails_are_ignored(harness, lines, more, reason):
+    """Bounces and automatic replies are ignored with the reason, without a request."""
     assert await harness.settle(write(**more)) == [Result.IGNORED]
     assert await harness.total() == 0
     assert await harness.entries() == []

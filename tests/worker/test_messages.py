@@ -1,4 +1,4 @@
-"""A message's way to its participant: what it costs, what it publishes, and whatever else is there already."""
+"""Messages: the requests that they need, the entries that they publish, and conversations that exist already."""
 
 import pytest
 
@@ -16,8 +16,8 @@ from tests.worker.payloads import participant_of, redelivered
 DONE = Done()
 
 
-async def test_new_customer_costs_one_call(harness):
-    """POST /Conversations with both participants is all; the entry says created, with both ends and the reason."""
+async def test_a_new_customer_needs_one_request(harness):
+    """One POST with both participants creates the conversation, and the entry has both addresses and the reason."""
     assert await harness.settle(harness.sms()) == [DONE]
     assert await harness.calls() == {CREATE: 1}
     (entry,) = await harness.entries()
@@ -37,15 +37,15 @@ async def test_new_customer_costs_one_call(harness):
     assert (ours["type"], ours["addresses"][0]["address"]) == ("AI_AGENT", OURS)
 
 
-async def test_customer_of_another_workers_conversation_costs_nothing(harness):
-    """What one worker has found out is known to all."""
+async def test_a_customer_known_to_another_worker_needs_no_request(harness):
+    """A customer that another worker has resolved needs no request."""
     await harness.settle(harness.sms())
     assert await harness.settle(harness.sms(), by=harness.make_resolver()) == [Result.KNOWN]
     assert await harness.total() == 1
 
 
-async def test_customer_who_is_there_already_costs_two_calls(harness):
-    """A 409 names the conversation, its participants are listed, and the customer is found."""
+async def test_an_existing_customer_needs_two_requests(harness):
+    """The 409 names the conversation, and the list of its participants has the customer."""
     captured = await harness.capture()
     assert await harness.settle(harness.sms()) == [DONE]
     assert await harness.calls() == {CREATE: 1, LIST: 1}
@@ -55,8 +55,8 @@ async def test_customer_who_is_there_already_costs_two_calls(harness):
 
 
 @pytest.mark.parametrize("kind", ["sms", "mms", "whatsapp", "rcs", "messenger"])
-async def test_every_channel_of_the_messaging_webhook(harness, kind):
-    """Each channel makes one conversation with both sides on it, and nothing more."""
+async def test_each_messaging_channel_creates_one_conversation(harness, kind):
+    """A message of each channel creates one conversation with both sides on that channel."""
     channel = {"whatsapp": "WHATSAPP", "rcs": "RCS", "messenger": "CHAT"}.get(kind, "SMS")
     await harness.settle(harness.sms(kind=kind), harness.sms(kind=kind))
     (entry,) = await harness.entries()
@@ -66,27 +66,27 @@ async def test_every_channel_of_the_messaging_webhook(harness, kind):
 
 
 @pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "+", "sip:ana@example.com"])
-async def test_address_that_is_neither_phone_nor_mailbox(harness, address):
-    """It is kept as it is, and found again."""
+async def test_an_unusual_address_is_kept(harness, address):
+    """An address that is neither a phone number nor a mailbox is kept as it is and found again."""
     await harness.settle(harness.sms(address))
     assert await harness.settle(harness.sms(address)) == [Result.KNOWN]
     assert (await harness.entries())[0].data.address == address
 
 
-async def test_two_unknown_participants_are_repaired(harness):
-    """What passive capture left as UNKNOWN gets the type that the message proves, with all four fields kept."""
+async def test_unknown_participants_are_repaired(harness):
+    """UNKNOWN participants get the type that the message proves, and keep their other fields."""
     await harness.capture(customerType="UNKNOWN", agentType="UNKNOWN")
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
-    people = {one["addresses"][0]["address"]: one for one in conversation["participants"]}
-    assert (people[CUSTOMER]["type"], people[OURS]["type"]) == ("CUSTOMER", "AI_AGENT")
-    assert people[CUSTOMER]["name"] == CUSTOMER
+    participants = {one["addresses"][0]["address"]: one for one in conversation["participants"]}
+    assert (participants[CUSTOMER]["type"], participants[OURS]["type"]) == ("CUSTOMER", "AI_AGENT")
+    assert participants[CUSTOMER]["name"] == CUSTOMER
     (entry,) = await harness.entries()
     assert entry.data.participant.type == "CUSTOMER"
 
 
-async def test_customer_who_is_missing_in_the_conversation_is_added(make_harness):
-    """A conversation without the customer's participant gets one: list, add, done."""
+async def test_a_missing_customer_is_added(make_harness):
+    """A conversation without the customer gets a participant for it."""
     harness = await make_harness()
     captured = await harness.capture(customerType=None)
     assert await harness.settle(harness.sms()) == [DONE]
@@ -94,8 +94,8 @@ async def test_customer_who_is_missing_in_the_conversation_is_added(make_harness
     assert (entry.data.origin, entry.data.conversation.id) == ("created", captured["conversation"]["id"])
 
 
-async def test_customer_who_is_there_as_an_agent_is_ignored(harness):
-    """The policy sees the type that the participant has: an agent is nobody's to take, now and the next time."""
+async def test_a_sender_who_is_an_agent_is_ignored(harness):
+    """A sender who is an agent in the conversation is ignored, the second time without a request."""
     await harness.capture(customerType="HUMAN_AGENT")
     assert await harness.settle(harness.sms()) == [DONE]
     before = await harness.total()
@@ -103,8 +103,8 @@ async def test_customer_who_is_there_as_an_agent_is_ignored(harness):
     assert (await harness.entries(), await harness.total()) == ([], before)
 
 
-async def test_human_agent_rule_has_its_own_stream(make_harness):
-    """Another target is another stream, and our side is created as AGENT: people answer there."""
+async def test_a_rule_for_people_uses_their_stream(make_harness):
+    """A rule for human agents publishes to their stream, and our side is created as AGENT."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(harness.sms(to=DESK))
     (entry,) = await harness.entries(Target.HUMAN_AGENT)
@@ -114,8 +114,8 @@ async def test_human_agent_rule_has_its_own_stream(make_harness):
     assert {one["type"] for one in conversation["participants"]} == {"CUSTOMER", "AGENT"}
 
 
-async def test_policy_that_ignores_costs_no_call(make_harness, lines):
-    """Nobody's message is no call, no entry and no conversation; the log says which rule."""
+async def test_a_message_without_a_target_needs_no_request(make_harness, lines):
+    """A message that the policy ignores creates nothing, and the log names the rule."""
     harness = await make_harness(policy=NOBODY)
     assert await harness.settle(harness.sms()) == [Result.IGNORED]
     assert (await harness.total(), await harness.entries()) == (0, [])
@@ -123,8 +123,8 @@ async def test_policy_that_ignores_costs_no_call(make_harness, lines):
     assert (line["result"], line["reason"]) == ("ignored", "default")
 
 
-async def test_holder_of_a_conversation_holds_a_second_participant(make_harness):
-    """Whoever got the first participant of a conversation gets the others, whatever the policy would say of them."""
+async def test_a_second_participant_gets_the_holder(make_harness):
+    """A second participant of a conversation gets the target of the first."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     await harness.settle(harness.sms(to=DESK))
     (conversation,) = await harness.conversations()
@@ -136,8 +136,8 @@ async def test_holder_of_a_conversation_holds_a_second_participant(make_harness)
     assert other.data.reason == first.data.reason
 
 
-async def test_passive_capture_first_and_the_webhook_later(harness):
-    """Twilio told first: the webhook finds everything announced already."""
+async def test_a_message_after_its_callback_announces_nobody(harness):
+    """A message whose customer a callback announced publishes no second joined."""
     captured = await harness.capture()
     conversation = captured["conversation"]
     customer = participant_of(conversation, "CUSTOMER")
@@ -147,8 +147,8 @@ async def test_passive_capture_first_and_the_webhook_later(harness):
     assert (entry.data.origin, entry.data.participant.id) == ("announced", customer["id"])
 
 
-async def test_webhook_first_and_its_callbacks_later(make_harness):
-    """Our own additions come back as callbacks and cause nothing, even where the policy would give agents a target."""
+async def test_callbacks_after_the_message_announce_nobody(make_harness):
+    """Callbacks about participants that we created announce nobody, even if agents have a target."""
     harness = await make_harness(policy=EVERYBODY)
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
@@ -159,11 +159,11 @@ async def test_webhook_first_and_its_callbacks_later(make_harness):
     assert await harness.types() == ["joined"]
 
 
-async def test_callbacks_of_our_own_additions_before_we_have_committed(make_harness):
-    """The same where the callbacks overtake the answer: what we create is ours from before it is created."""
+async def test_our_side_is_known_before_it_is_created(make_harness):
+    """The callback of our side is ignored even if it arrives before the creator has committed."""
     harness = await make_harness(policy=EVERYBODY)
     other = harness.make_resolver()
-    await other.singles._accounts.know([ACCOUNT])  # another worker, who read what is ours a moment ago
+    await other.singles._accounts.know([ACCOUNT])  # another worker, which read our addresses just before
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
     ours = participant_of(conversation, "AI_AGENT")
@@ -173,8 +173,8 @@ async def test_callbacks_of_our_own_additions_before_we_have_committed(make_harn
     assert await harness.types() == ["joined"]
 
 
-async def test_api_that_refuses_makes_a_dead_letter(harness):
-    """400 is the event's own fault: poison at once, with the reason and without the address."""
+async def test_a_refusal_is_poison(harness):
+    """A refusal of the API is poison, with the reason and without the address."""
     harness.fault(status=400)
     (verdict,) = await harness.settle(harness.sms())
     assert isinstance(verdict, Poison)
@@ -183,8 +183,8 @@ async def test_api_that_refuses_makes_a_dead_letter(harness):
 
 
 @pytest.mark.parametrize("status", [401, 403, 429, 500, 502, 503])
-async def test_api_that_cannot_now_makes_the_event_wait(harness, status):
-    """Credentials, limits and outages are nobody's fault: later, never poison; then it works."""
+async def test_an_error_that_may_pass_makes_the_message_wait(harness, status):
+    """Refused credentials, limits and outages make the message wait, then it is resolved."""
     harness.resolver = harness.make_resolver(retries=0)
     harness.fault(status=status)
     deliveries = await harness.receive(harness.sms())
@@ -196,8 +196,8 @@ async def test_api_that_cannot_now_makes_the_event_wait(harness, status):
 
 
 @pytest.mark.parametrize("fault", [{"hang": True}, {"reset": True}, {"body": "broken"}, {"body": "empty"}], ids=str)
-async def test_api_that_does_not_answer_makes_the_event_wait(make_harness, fault):
-    """No answer, or half of one: later; the next try looks first what the unanswered one did."""
+async def test_a_missing_answer_makes_the_message_wait_unsure(make_harness, fault):
+    """Without an answer, or with half of one, the message waits, unsure, and creates nothing twice."""
     harness = await make_harness()
     harness.api_timeout = 0.1
     harness.resolver = harness.make_resolver(retries=0)
@@ -213,8 +213,8 @@ async def test_api_that_does_not_answer_makes_the_event_wait(make_harness, fault
 
 
 @pytest.mark.parametrize("fault", [{"reset": True}, {"status": 500}, {"body": "broken"}], ids=str)
-async def test_lost_answer_is_looked_up_in_the_same_try(harness, fault):
-    """A POST whose answer was lost after its effect: it is found by its channelId and never posted twice."""
+async def test_a_lost_post_is_looked_up_in_the_same_attempt(harness, fault):
+    """A POST whose answer was lost after its effect is found by its channelId and not repeated."""
     harness.fault(method="POST", when="after", times=1, **fault)
     assert await harness.settle(harness.sms()) == [DONE]
     assert (await harness.calls())[CREATE] == 1
@@ -223,20 +223,20 @@ async def test_lost_answer_is_looked_up_in_the_same_try(harness, fault):
     assert len(await harness.participants(entry.data.conversation.id)) == 2
 
 
-async def test_lost_answer_to_an_added_participant(harness):
-    """The same for a participant that is added to a conversation."""
+async def test_a_lost_participant_post_is_found_in_the_list(harness):
+    """A participant whose POST got no answer is found in the list and not added twice."""
     await harness.capture(customerType=None)
     harness.fault(
         method="POST", route="/v2/Conversations/{conversation}/Participants", when="after", times=1, reset=True
     )
     assert await harness.settle(harness.sms()) == [DONE]
     (entry,) = await harness.entries()
-    there = await harness.participants(entry.data.conversation.id)
-    assert [one["addresses"][0]["address"] for one in there].count(CUSTOMER) == 1
+    participants = await harness.participants(entry.data.conversation.id)
+    assert [one["addresses"][0]["address"] for one in participants].count(CUSTOMER) == 1
 
 
-async def test_participant_on_the_last_of_many_pages(harness):
-    """A conversation of 3,000: every page is read, and the customer among them is found."""
+async def test_a_participant_on_the_last_page_is_found(harness):
+    """A customer on the last page of 3,000 participants is found."""
     captured = await harness.capture()
     conversation_id = captured["conversation"]["id"]
     path = f"/v2/Conversations/{conversation_id}/Participants"
@@ -250,8 +250,8 @@ async def test_participant_on_the_last_of_many_pages(harness):
     assert (entry.data.origin, entry.data.address) == ("found", CUSTOMER)
 
 
-async def test_conversation_that_closed_is_followed_by_another(harness):
-    """CLOSED is final: its holder is told, and the next message opens a new conversation with a joined of its own."""
+async def test_a_closed_conversation_is_followed_by_another(harness):
+    """The closing is published to the holder, and the next message creates another conversation."""
     await harness.settle(harness.sms())
     (old,) = await harness.conversations()
     closed = await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
@@ -263,8 +263,8 @@ async def test_conversation_that_closed_is_followed_by_another(harness):
     assert entries[1].data.target == entries[0].data.target
 
 
-async def test_route_is_confirmed_after_its_time(harness):
-    """Without a sign of life for ROUTER_ROUTE_TTL one fetch confirms a conversation, which holds again for so long."""
+async def test_a_route_is_confirmed_after_its_ttl(harness):
+    """After ROUTER_ROUTE_TTL one fetch confirms the conversation, for the same time again."""
     await harness.settle(harness.sms())
     harness.clock.advance(61)
     before = await harness.calls()
@@ -278,8 +278,8 @@ async def test_route_is_confirmed_after_its_time(harness):
     assert await harness.calls() == after
 
 
-async def test_route_is_trusted_while_callbacks_arrive(harness):
-    """Where status callbacks reach us a closing would be announced: no confirmation is needed."""
+async def test_a_route_is_trusted_while_callbacks_arrive(harness):
+    """While callbacks of the conversation's account arrive, no confirmation is needed."""
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
     await harness.settle(harness.callback("CONVERSATION_CREATED", conversation))
@@ -291,8 +291,8 @@ async def test_route_is_trusted_while_callbacks_arrive(harness):
     assert await harness.total() == before
 
 
-async def test_closing_that_was_never_announced_is_found_by_the_confirmation(harness):
-    """A conversation that closed without a callback is published as closed and replaced, in that order."""
+async def test_a_confirmation_publishes_a_lost_closing(harness):
+    """A conversation that closed without a callback is published as closed and then replaced."""
     await harness.settle(harness.sms())
     (old,) = await harness.conversations()
     await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
@@ -303,8 +303,8 @@ async def test_closing_that_was_never_announced_is_found_by_the_confirmation(har
     assert await harness.types() == ["joined", "closed", "joined"]
 
 
-async def test_closing_found_by_two_at_once_is_published_once(harness, monkeypatch):
-    """A confirmation that loses the race to commit a closing reads again, and neither loses nor doubles it."""
+async def test_a_lost_closing_is_published_once(harness, monkeypatch):
+    """A confirmation that loses the race to commit the closing neither loses nor doubles it."""
     await harness.settle(harness.sms())
     (old,) = await harness.conversations()
     await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
@@ -322,8 +322,8 @@ async def test_closing_found_by_two_at_once_is_published_once(harness, monkeypat
     assert await harness.types() == ["joined", "closed", "joined"]
 
 
-async def test_nothing_is_read_of_a_conversation_that_was_just_created(harness, monkeypatch):
-    """There can hardly be anything, and the commit sees to it."""
+async def test_the_ledger_of_a_new_conversation_is_not_read(harness, monkeypatch):
+    """The ledger of a conversation that was just created is not read."""
     read, reads = Store.read_ledgers, []
 
     async def counting(self, queries):
@@ -336,16 +336,16 @@ async def test_nothing_is_read_of_a_conversation_that_was_just_created(harness, 
     assert await harness.types() == ["joined"]
 
 
-@pytest.mark.parametrize("told", ["its customer's coming", "its closing"])
-async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_counts(harness, monkeypatch, told):
-    """The creator's commit fails then, it reads what there is, and nothing is published twice or in the wrong place."""
-    other, end, is_told = harness.make_resolver(), SinglePath._end, []
+@pytest.mark.parametrize("change", ["addition", "closing"])
+async def test_callbacks_before_the_creators_commit_count(harness, monkeypatch, change):
+    """If a callback commits first, the creator reads the ledger, and nothing is doubled or misplaced."""
+    other, end, reported = harness.make_resolver(), SinglePath._end, []
 
-    async def tell_first(self, work, outcome):
-        if not is_told:
-            is_told.append(True)
+    async def report_first(self, work, outcome):
+        if not reported:
+            reported.append(change)
             (conversation,) = await harness.conversations()
-            if told == "its closing":
+            if change == "closing":
                 closed = await harness.api("PATCH", f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
                 report = harness.callback("CONVERSATION_UPDATED", closed)
             else:
@@ -355,11 +355,11 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
             await harness.settle(report, by=other)
         return await end(self, work, outcome)
 
-    monkeypatch.setattr(SinglePath, "_end", tell_first)
+    monkeypatch.setattr(SinglePath, "_end", report_first)
     (delivery,) = await harness.receive(harness.sms())
     await harness.finish(delivery)
     published = [entry.type.partition(".")[2] for entry in await harness.published()]
-    if told == "its closing":
+    if change == "closing":
         assert sorted(published) == ["joined", "received"]
         assert len(await harness.conversations()) == 2
     else:
@@ -367,8 +367,8 @@ async def test_what_is_told_of_a_new_conversation_before_its_creator_commits_cou
         assert len(await harness.conversations()) == 1
 
 
-async def test_conversation_that_does_not_exist_any_more_is_replaced(harness):
-    """A route to a conversation that was deleted leads to a new one."""
+async def test_a_deleted_conversation_is_replaced(harness):
+    """A route to a deleted conversation leads to a new one."""
     await harness.settle(harness.sms())
     (old,) = await harness.conversations()
     await harness.api("DELETE", f"/v2/Conversations/{old['id']}")
@@ -378,8 +378,8 @@ async def test_conversation_that_does_not_exist_any_more_is_replaced(harness):
     assert first.data.conversation.id != second.data.conversation.id
 
 
-async def test_confirmation_during_an_outage_waits(harness):
-    """A conversation that cannot be confirmed just now is neither trusted nor given up."""
+async def test_a_confirmation_during_an_outage_waits(harness):
+    """A message whose conversation cannot be confirmed waits."""
     await harness.settle(harness.sms())
     harness.clock.advance(61)
     harness.resolver = harness.make_resolver(retries=0)
@@ -391,14 +391,14 @@ async def test_confirmation_during_an_outage_waits(harness):
     assert await harness.work(deliveries) == [DONE]
 
 
-async def test_two_of_our_addresses_are_two_conversations(harness):
-    """The pair of addresses decides: the same customer at two of our numbers is in two conversations."""
+async def test_each_of_our_addresses_has_its_own_conversation(harness):
+    """One customer at two of our numbers is in two conversations."""
     await harness.settle(harness.sms(), harness.sms(to=DESK))
     assert len({entry.data.conversation.id for entry in await harness.entries()}) == 2
 
 
-async def test_status_callback_of_an_outgoing_message_is_disregarded(harness, lines):
-    """What Twilio says of our own messages on the same URL costs nothing and is ignored by name."""
+async def test_a_message_status_is_ignored(harness, lines):
+    """The status of a message that we sent is ignored without a request."""
     webhook = harness.sms()
     params = dict(webhook.pairs) | {"MessageStatus": "delivered", "SmsStatus": "delivered"}
     assert await harness.settle(form(webhook.path, webhook.resource_id, params)) == [Result.IGNORED]
@@ -406,8 +406,8 @@ async def test_status_callback_of_an_outgoing_message_is_disregarded(harness, li
     assert lines("event")[0]["type"] == "message.delivered"
 
 
-async def test_log_line_of_an_event_is_whole_and_masked(harness, output, lines):
-    """One line: result, reason, masked address, ids and milliseconds; nobody's number in any line."""
+async def test_the_log_line_of_an_event_is_complete_and_masked(harness, output, lines):
+    """The log line has result, target, ids and duration, and no line has an address in clear."""
     await harness.settle(harness.sms())
     (line,) = lines("event")
     (entry,) = await harness.entries()

@@ -1,4 +1,4 @@
-"""The worker as a real process: killed, stopped, robbed of its group, and together with real receivers."""
+"""The worker as a real process: killed, stopped, without its group, and together with real receivers."""
 
 import asyncio
 import os
@@ -39,7 +39,7 @@ async def launch(tmp_path, harness):
 
 
 async def enter_many(harness, number):
-    """Let so many customers write, each once."""
+    """Append one message each of so many customers."""
     await harness.ensure_group()
     webhooks = [harness.sms(f"+1555{index:07d}") for index in range(number)]
     for index in range(0, number, 200):
@@ -61,8 +61,8 @@ async def assert_one_of_each(harness, number):
     assert await harness.dead_letters() == []
 
 
-async def test_killed_worker_is_replaced_within_seconds(launch, harness):
-    """kill -9 in the middle of a thousand events: the survivor takes over, and nothing is lost or doubled."""
+async def test_a_killed_worker_is_replaced_within_seconds(launch, harness):
+    """After kill -9 amid a thousand events the survivor takes over; nothing is lost or doubled."""
     await enter_many(harness, EVENTS)
     victim = await launch("work", ROUTER_BATCH="50", ROUTER_WINDOW="50", ROUTER_API_CONCURRENCY="8")
     await until(lambda: published(harness, EVENTS // 4), 30)
@@ -79,8 +79,8 @@ async def test_killed_worker_is_replaced_within_seconds(launch, harness):
     assert sum(line["entries"] for line in survivor.find("claimed")) >= pending
 
 
-async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, harness):
-    """Killed while all of its calls hang: the survivor, which knows it by its heartbeat, does every one once."""
+async def test_hundreds_of_entries_in_flight_are_claimed_once(launch, harness):
+    """The survivor claims all entries of a worker that was killed while its requests hung."""
     number = 200
     harness.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
     victim = await launch("work", ROUTER_API_CONCURRENCY=str(number))
@@ -96,13 +96,13 @@ async def test_hundreds_in_flight_are_taken_over_by_who_is_there(launch, harness
     await until(lambda: sum(line["entries"] for line in survivor.find("claimed")) == number)
 
 
-async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, harness):
-    """SIGTERM under load: exit status 0, what was begun is finished, and a survivor has the rest at once."""
+async def test_sigterm_under_load_leaves_nothing_stranded(launch, harness):
+    """After SIGTERM under load a worker ends with status 0, and a survivor has the rest at once."""
     await enter_many(harness, 400)
-    leaver = await launch("work", ROUTER_BATCH="20", ROUTER_WINDOW="20", ROUTER_API_CONCURRENCY="4")
+    stopped = await launch("work", ROUTER_BATCH="20", ROUTER_WINDOW="20", ROUTER_API_CONCURRENCY="4")
     await until(lambda: published(harness, 50), 30)
-    assert await leaver.stop() == 0
-    assert leaver.lines[-1]["event"] == "process.stopped"
+    assert await stopped.stop() == 0
+    assert stopped.lines[-1]["event"] == "process.stopped"
     assert not [key async for key in harness.redis.scan_iter(f"{harness.keys.namespace}:*heartbeat*")]
     assert len(await harness.entries()) < 400, "stopped too late to prove anything"
     survivor = await launch("work")
@@ -111,13 +111,13 @@ async def test_sigterm_in_the_middle_leaves_nothing_stranded(launch, harness):
     assert await survivor.stop() == 0
 
 
-async def test_sigterm_during_an_outage_hands_back(launch, harness):
-    """Events that wait for the API when the worker must go stay pending, and a survivor takes them when it is back."""
+async def test_sigterm_during_an_outage_leaves_entries_pending(launch, harness):
+    """Entries that wait for the API at SIGTERM stay pending, and a survivor settles them."""
     harness.fault(status=503)
     await enter_many(harness, 5)
-    leaver = await launch("work", ROUTER_GRACE="0.5")
-    await until(lambda: leaver.find("event.waiting"), 20)
-    assert await leaver.stop() == 0
+    stopped = await launch("work", ROUTER_GRACE="0.5")
+    await until(lambda: stopped.find("event.waiting"), 20)
+    assert await stopped.stop() == 0
     harness.clear_faults()
     survivor = await launch("work")
     await survivor.started()
@@ -125,8 +125,8 @@ async def test_sigterm_during_an_outage_hands_back(launch, harness):
     await assert_one_of_each(harness, 5)
 
 
-async def test_worker_without_its_group_makes_it_again_and_works_on(launch, harness):
-    """A group that is destroyed begins anew in the same process: what was done stays silent, what is new is done."""
+async def test_a_destroyed_group_is_created_again(launch, harness):
+    """A worker whose group is destroyed creates it again and goes on, without repeating old events."""
     worker = await launch("work")
     await worker.started()
     await enter_many(harness, 2)
@@ -139,8 +139,8 @@ async def test_worker_without_its_group_makes_it_again_and_works_on(launch, harn
     assert await worker.stop() == 0
 
 
-async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, harness):
-    """The process says so and ends with 1; once somebody has mended the key, its successor works."""
+async def test_a_stream_of_another_type_ends_the_worker(launch, harness):
+    """A worker whose stream is another type ends with status 1; after the correction its successor works."""
     worker = await launch("work")
     await worker.started()
     await harness.redis.delete(harness.inbound.key)
@@ -157,8 +157,8 @@ async def test_worker_whose_stream_is_another_type_ends_with_a_failure(launch, h
     await assert_one_of_each(harness, 3)
 
 
-async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, harness):
-    """One webhook, two hundred times at once, on everything twice: one conversation, one participant, one joined."""
+async def test_two_hundred_duplicates_announce_one_participant(launch, harness):
+    """Two hundred copies of a webhook, over two receivers and two workers, announce one participant."""
     ports = [free_port(), free_port()]
     processes = [await launch("receive", "--port", str(port)) for port in ports]
     processes += [await launch("work"), await launch("work")]
@@ -179,8 +179,8 @@ async def test_two_hundred_copies_over_two_receivers_and_two_workers(launch, har
     assert await asyncio.gather(*(process.stop() for process in processes)) == [0, 0, 0, 0]
 
 
-async def test_operators_port_of_the_worker(launch, harness):
-    """With ROUTER_METRICS_PORT a worker shows what it counted."""
+async def test_the_metrics_port_shows_the_counts(launch, harness):
+    """With ROUTER_METRICS_PORT a worker serves its counts."""
     port = free_port()
     worker = await launch("work", ROUTER_METRICS_PORT=str(port))
     await worker.started()
@@ -193,8 +193,8 @@ async def test_operators_port_of_the_worker(launch, harness):
     assert await worker.stop() == 0
 
 
-async def test_log_of_a_worker_names_nobody(launch, harness):
-    """No address, token or secret in any line of a worker's life."""
+async def test_the_log_of_a_worker_has_no_secrets(launch, harness):
+    """No log line of a worker has an address, a token or a secret."""
     worker = await launch("work")
     await worker.started()
     await enter_many(harness, 3)
@@ -204,8 +204,8 @@ async def test_log_of_a_worker_names_nobody(launch, harness):
         assert secret not in worker.text
 
 
-async def test_settings_that_are_missing_are_all_named(tmp_path):
-    """Exit status 2, and every variable in one message."""
+async def test_missing_settings_are_all_named(tmp_path):
+    """Missing and invalid settings end the worker with status 2, all in one message."""
     process = await start_process(tmp_path, "router", "work", ROUTER_WINDOW="0")
     assert await process.wait() == 2
     for name in (
@@ -219,8 +219,8 @@ async def test_settings_that_are_missing_are_all_named(tmp_path):
     assert "Traceback" not in process.text
 
 
-async def test_policy_that_cannot_be_meant_stops_the_start(tmp_path, launch):
-    """A misspelt rule is named with its line, before anything is read."""
+async def test_an_invalid_policy_ends_the_worker(tmp_path, launch):
+    """A misspelled target ends the worker with status 2 and the line of routing.toml."""
     (tmp_path / "routing.toml").write_text('[default]\ntarget = "ai-agnet"\n')
     process = await launch("work", ROUTER_CONFIG_DIR=str(tmp_path))
     assert await process.wait() == 2
@@ -229,8 +229,8 @@ async def test_policy_that_cannot_be_meant_stops_the_start(tmp_path, launch):
 
 
 @pytest.mark.parametrize("problem", ["no folder", "no routing.toml"])
-async def test_policy_that_is_missing_stops_the_start(tmp_path, launch, problem):
-    """A configuration folder that is not there is a setting that is wrong, not a crash."""
+async def test_a_missing_policy_ends_the_worker(tmp_path, launch, problem):
+    """A missing configuration folder or routing.toml ends the worker with status 2."""
     folder = tmp_path / "nowhere" if problem == "no folder" else tmp_path
     process = await launch("work", ROUTER_CONFIG_DIR=str(folder))
     assert await process.wait() == 2

@@ -1,4 +1,4 @@
-"""The reconciler: what lost callbacks did not tell is found by looking, once, within its budget, in nobody's way."""
+"""The reconciler: changes whose callbacks were lost are found by sweeps, once, within a budget, behind real work."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ def sweeps(harness):
 
 
 async def opened(sweeps, **capture):
-    """A conversation that Twilio captured, of which only its own creation was told."""
+    """A conversation that Twilio captured, with the callback of its creation only."""
     conversation = (await sweeps.harness.capture(**capture))["conversation"]
     await sweeps.settle(sweeps.harness.callback("CONVERSATION_CREATED", conversation))
     return conversation
@@ -61,8 +61,8 @@ def counted(name, *labels):
     return metrics._counts[name].get(labels, 0)
 
 
-async def test_lost_addition_is_recovered(harness, sweeps, lines):
-    """A minute after the conversation was told of, two calls find its customer: joined, counted, and one line."""
+async def test_a_lost_addition_is_recovered(harness, sweeps, lines):
+    """A minute after its conversation was reported, two requests find a customer whose callback was lost."""
     await opened(sweeps)
     before, calls = counted("router_recovered", "joined"), counted("router_sweep_calls", "GET")
     assert await sweeps.sweep(after=50) == 0
@@ -78,43 +78,43 @@ async def test_lost_addition_is_recovered(harness, sweeps, lines):
     assert CUSTOMER not in str(line)
 
 
-async def test_callback_that_comes_after_all_changes_nothing(harness, sweeps):
-    """What was recovered is newer than its callback, which comes at last."""
+async def test_a_callback_after_the_sweep_is_stale(harness, sweeps):
+    """A callback that arrives after its change was recovered is stale."""
     conversation = await opened(sweeps)
     await sweeps.sweep()
-    told = harness.callback("PARTICIPANT_ADDED", participant_at(conversation))
-    assert await sweeps.settle(told) == [Result.STALE]
+    callback = harness.callback("PARTICIPANT_ADDED", participant_at(conversation))
+    assert await sweeps.settle(callback) == [Result.STALE]
     assert await harness.types() == ["joined"]
 
 
-async def test_callback_and_two_sweeps_at_once(harness):
-    """Whoever commits first publishes; the others find it done."""
+async def test_simultaneous_callbacks_and_sweeps_announce_once(harness):
+    """Callbacks and three workers' sweeps at once announce each customer once."""
     workers = [Sweeps(harness) for _ in range(3)]
     for number in range(20):
         conversation = (await harness.capture(f"+1555000{number:04d}"))["conversation"]
         await workers[0].settle(harness.callback("CONVERSATION_CREATED", conversation))
     harness.clock.advance(61)
-    told = [
+    callbacks = [
         harness.callback("PARTICIPANT_ADDED", participant_at(one, one["participants"][0]["addresses"][0]["address"]))
         for one in await harness.conversations()
     ]
-    await asyncio.gather(*(worker.sweep(after=0) for worker in workers), workers[0].settle(*told))
+    await asyncio.gather(*(worker.sweep(after=0) for worker in workers), workers[0].settle(*callbacks))
     entries = await harness.entries()
     assert [entry.type for entry in entries] == [JoinedData.type] * 20
     assert len({entry.id for entry in entries}) == 20
 
 
-async def test_lost_race_reads_again(harness, sweeps, monkeypatch):
-    """A sweep whose commit came too late takes what it saw on what is committed by then."""
+async def test_a_sweep_that_loses_a_race_reads_again(harness, sweeps, monkeypatch):
+    """A sweep whose commit comes too late applies its snapshot to what is committed by then."""
     conversation = await opened(sweeps)
-    commit, told = (
+    commit, callback = (
         type(sweeps.reconciler._store).commit,
         harness.callback("PARTICIPANT_ADDED", participant_at(conversation)),
     )
 
     async def overtaken(store, ledgers):
         monkeypatch.setattr(type(store), "commit", commit)
-        await sweeps.settle(told)
+        await sweeps.settle(callback)
         return await commit(store, ledgers)
 
     monkeypatch.setattr(type(sweeps.reconciler._store), "commit", overtaken)
@@ -123,8 +123,8 @@ async def test_lost_race_reads_again(harness, sweeps, monkeypatch):
     assert entry.data.origin == "announced"
 
 
-async def test_lost_removal_is_recovered(harness, sweeps):
-    """Who is not listed is asked for; whom the API does not know has left, once, whatever comes late."""
+async def test_a_lost_removal_is_recovered(harness, sweeps):
+    """An announced participant that the API no longer knows has left, once, whatever arrives late."""
     _, customer = await known(sweeps)
     removed = await remove(harness, customer)
     assert await sweeps.sweep() == 1
@@ -136,8 +136,8 @@ async def test_lost_removal_is_recovered(harness, sweeps):
     assert await harness.types() == ["joined", "left"]
 
 
-async def test_lost_closing_is_recovered_and_final(harness, sweeps):
-    """A conversation that has closed is published as closed to its holder, and never looked at again."""
+async def test_a_lost_closing_is_recovered(harness, sweeps):
+    """A lost closing is published once, and the conversation is not swept again."""
     conversation, _ = await known(sweeps)
     closed = await close(harness, conversation)
     assert await sweeps.sweep() == 1
@@ -146,8 +146,8 @@ async def test_lost_closing_is_recovered_and_final(harness, sweeps):
     assert await sweeps.sweep(after=WINDOW / 2) == 0
 
 
-async def test_lost_update_is_recovered(harness, sweeps):
-    """A name that nobody told is an update, once."""
+async def test_a_lost_update_is_recovered(harness, sweeps):
+    """A new name whose callback was lost is published once."""
     conversation, customer = await known(sweeps)
     path = f"/v2/Conversations/{conversation['id']}/Participants/{customer['id']}"
     await harness.api("PUT", path, {"type": "CUSTOMER", "name": "Ana", "addresses": customer["addresses"]})
@@ -156,8 +156,8 @@ async def test_lost_update_is_recovered(harness, sweeps):
     assert await harness.types() == ["joined", "updated"]
 
 
-async def test_customer_who_came_back_before_the_leaving_was_told(harness, sweeps):
-    """Removed, added anew, told the other way round: a sweep a minute later announces whose address was held."""
+async def test_a_return_reported_before_the_departure_is_recovered(harness, sweeps):
+    """If a return is reported before the departure, the next sweep announces the returned customer."""
     conversation, customer = await known(sweeps)
     await sweeps.sweep()
     removed, again = await remove(harness, customer), await add(harness, conversation, CUSTOMER)
@@ -168,8 +168,8 @@ async def test_customer_who_came_back_before_the_leaving_was_told(harness, sweep
     assert (await harness.entries())[2].subject == again["id"]
 
 
-async def test_customer_who_came_back_without_a_word(harness, sweeps):
-    """Left and joined again, and both callbacks lost: both are published, in that order."""
+async def test_a_lost_departure_and_return_are_recovered(harness, sweeps):
+    """If both callbacks are lost, the departure and the return are published in that order."""
     conversation, customer = await known(sweeps)
     await remove(harness, customer)
     await add(harness, conversation, CUSTOMER)
@@ -177,8 +177,8 @@ async def test_customer_who_came_back_without_a_word(harness, sweeps):
     assert await harness.types() == ["joined", "left", "joined"]
 
 
-async def test_nothing_is_missed_costs_two_calls_and_writes_nothing(harness, sweeps):
-    """A conversation that is as announced is left as it is."""
+async def test_a_sweep_without_changes_writes_nothing(harness, sweeps):
+    """A sweep of an unchanged conversation needs two requests and writes nothing."""
     conversation, _ = await known(sweeps)
     ours = participant_at(conversation, OURS)
     await sweeps.settle(harness.callback("PARTICIPANT_ADDED", ours))
@@ -189,21 +189,21 @@ async def test_nothing_is_missed_costs_two_calls_and_writes_nothing(harness, swe
     assert await harness.calls() == {FETCH: 1, LIST: 1}
 
 
-async def test_what_is_young_is_left_to_its_callback(harness, sweeps, lines):
-    """What happened within the last minute may still be told; a minute later it is lost."""
+async def test_a_young_addition_is_left_to_its_callback(harness, sweeps, lines):
+    """An addition younger than a minute is left to its callback, and recovered a minute later."""
     conversation, _ = await known(sweeps)
     await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
-    newcomer = await add(harness, conversation)
+    added = await add(harness, conversation)
     assert await sweeps.sweep() == 1
     assert await harness.types() == ["joined"]
     assert await sweeps.sweep(after=59) == 0
     assert await sweeps.sweep(after=2) == 1
-    assert (await harness.entries())[1].subject == newcomer["id"]
+    assert (await harness.entries())[1].subject == added["id"]
     assert len(lines("reconciler.recovered")) == 1
 
 
-async def test_young_closing_is_left_to_its_callback(harness, sweeps):
-    """The same for a conversation that has just closed."""
+async def test_a_young_closing_is_left_to_its_callback(harness, sweeps):
+    """A closing younger than a minute is left to its callback, and recovered a minute later."""
     conversation, _ = await known(sweeps)
     await harness.api("POST", "/sandbox/clock", {"advanceSeconds": 50})
     await close(harness, conversation)
@@ -213,11 +213,11 @@ async def test_young_closing_is_left_to_its_callback(harness, sweeps):
     assert await harness.types() == ["joined", "closed"]
 
 
-async def test_participant_who_is_just_being_created_is_left_to_its_creator(harness, sweeps):
-    """A worker that creates somebody knows the message; the sweep waits for it like a callback does."""
+async def test_a_participant_that_is_being_created_is_left_to_its_creator(harness, sweeps):
+    """A sweep leaves a participant that a worker is creating to that worker."""
     conversation, _ = await known(sweeps)
-    newcomer = await add(harness, conversation)
-    store, address = sweeps.reconciler._store, newcomer["addresses"][0]
+    added = await add(harness, conversation)
+    store, address = sweeps.reconciler._store, added["addresses"][0]
     key = f"{address['channel']}|{address['address']}"
     await harness.redis.set(harness.keys.creating(ACCOUNT, key), "1", ex=60)
     await sweeps.sweep()
@@ -228,8 +228,8 @@ async def test_participant_who_is_just_being_created_is_left_to_its_creator(harn
     assert await harness.types() == ["joined", "joined"]
 
 
-async def test_agents_that_nobody_told_of_are_nobodys_to_take(harness, sweeps):
-    """The policy decides as for a callback; whoever sits at our own address is ours."""
+async def test_a_lost_agent_is_not_announced(harness, sweeps):
+    """An agent whose callback was lost is not announced."""
     conversation, _ = await known(sweeps)
     await add(harness, conversation, "+15557650009", "HUMAN_AGENT")
     await sweeps.resolver.accounts.know([ACCOUNT])
@@ -238,8 +238,8 @@ async def test_agents_that_nobody_told_of_are_nobodys_to_take(harness, sweeps):
     assert await harness.types() == ["joined"]
 
 
-async def test_policy_sees_our_side(make_harness):
-    """A rule on our address decides by who is there."""
+async def test_a_rule_on_the_recipient_decides_a_recovery(make_harness):
+    """A rule on the recipient decides by our side in the snapshot."""
     harness = await make_harness(policy=PLAIN + DESK_RULE)
     sweeps = Sweeps(harness)
     await opened(sweeps, to=DESK)
@@ -248,8 +248,8 @@ async def test_policy_sees_our_side(make_harness):
     assert (entry.data.target, entry.data.recipient.address) == ("human-agent", DESK)
 
 
-async def test_deleted_conversation_is_forgotten(harness, sweeps):
-    """Nothing is published of what does not exist any more, and nobody looks again."""
+async def test_a_deleted_conversation_is_forgotten(harness, sweeps):
+    """Nothing is published about a deleted conversation, and it is not swept again."""
     conversation, _ = await known(sweeps)
     await harness.api("DELETE", f"/v2/Conversations/{conversation['id']}")
     before = counted("router_sweeps", "gone")
@@ -259,8 +259,8 @@ async def test_deleted_conversation_is_forgotten(harness, sweeps):
     assert await harness.types() == ["joined"]
 
 
-async def test_rare_sweeps_until_the_window_ends(harness, sweeps):
-    """After the first minute every ten minutes, until an hour after the last event; a new event begins anew."""
+async def test_sweeps_become_rare_and_end_with_the_window(harness, sweeps):
+    """After the first minute sweeps follow every ten minutes until the window ends; a new event starts over."""
     conversation, _ = await known(sweeps)
     assert sum([await sweeps.sweep(after=30) for _ in range(2 * 120)]) == 7
     assert await harness.total() == 12
@@ -273,8 +273,8 @@ async def test_rare_sweeps_until_the_window_ends(harness, sweeps):
 @pytest.mark.parametrize(
     "fault", [{"status": 429, "retryAfter": 1}, {"status": 503}, {"reset": True}, {"status": 401}], ids=str
 )
-async def test_api_that_refuses_rests(harness, sweeps, fault, lines):
-    """One call that fails, no repetition, and a minute of rest; then what was lost is recovered all the same."""
+async def test_an_outage_pauses_the_account(harness, sweeps, fault, lines):
+    """One failed request pauses the account for a minute; then the losses are recovered."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
     harness.fault(**fault)
@@ -287,8 +287,8 @@ async def test_api_that_refuses_rests(harness, sweeps, fault, lines):
     assert await harness.types() == ["joined", "joined"]
 
 
-async def test_api_that_hangs_rests(harness, lines):
-    """A call that gets no answer ends at its deadline."""
+async def test_a_request_that_hangs_pauses_the_account(harness, lines):
+    """A request without an answer ends at its timeout and pauses the account."""
     harness.api_timeout = 0.1
     sweeps = Sweeps(harness)
     await opened(sweeps)
@@ -297,8 +297,8 @@ async def test_api_that_hangs_rests(harness, lines):
     assert lines("reconciler.paused")[0]["reason"] == "TransportError"
 
 
-async def test_refusal_is_put_off_and_told(harness, sweeps, lines):
-    """An answer that is nobody's outage concerns its conversation only."""
+async def test_a_refusal_concerns_its_conversation_only(harness, sweeps, lines):
+    """A refused request is logged and put off; other conversations are swept."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
     harness.fault(status=400, times=1)
@@ -309,8 +309,8 @@ async def test_refusal_is_put_off_and_told(harness, sweeps, lines):
     assert await harness.types() == ["joined", "joined"]
 
 
-async def test_account_that_rests_keeps_no_other_waiting(harness, make_harness):
-    """One account's API is away: its conversations are put off without a call, those of the other are swept."""
+async def test_a_paused_account_holds_up_no_other(harness, make_harness):
+    """The conversations of a paused account need no request, those of another are swept."""
     theirs = await make_harness(account_sid=OTHER_ACCOUNT)
     pairs = [*harness.make_apis()._transports, *theirs.make_apis(account=OTHER_ACCOUNT)._transports]
     sweeps = Sweeps(harness, apis=Apis(pairs))
@@ -329,8 +329,8 @@ async def test_account_that_rests_keeps_no_other_waiting(harness, make_harness):
     assert len(await harness.entries()) == 6
 
 
-async def test_budget_is_that_of_all_workers(harness):
-    """Ten calls a minute, three workers: ten conversations take two calls each, and two minutes."""
+async def test_all_workers_share_one_budget(harness):
+    """Three workers with a budget of ten requests a minute need two minutes for twenty."""
     workers = [Sweeps(harness, calls=10) for _ in range(3)]
     for number in range(10):
         await opened(workers[0], sender=f"+1555000{number:04d}")
@@ -345,8 +345,8 @@ async def test_budget_is_that_of_all_workers(harness):
     assert min(counts) > 0
 
 
-async def test_sweep_waits_while_real_work_fills_the_slots(harness, sweeps):
-    """Half of the slots taken, or anybody waiting, and no call is made; with room there is one."""
+async def test_a_sweep_waits_for_spare_capacity(harness, sweeps):
+    """A sweep makes no request while events use half of the API's slots."""
     await opened(sweeps)
     (transport,) = [transport for _, transport in sweeps.apis._transports]
     transport.limiter.in_flight = transport.limiter.window.cap // 2
@@ -359,8 +359,8 @@ async def test_sweep_waits_while_real_work_fills_the_slots(harness, sweeps):
     assert await harness.types() == ["joined"]
 
 
-async def test_events_are_noted_by_default_and_not_without_a_budget(harness):
-    """A worker notes its conversations for the reconciler, and with ROUTER_RECONCILE_CALLS=0 leaves nothing behind."""
+async def test_without_a_budget_no_conversation_is_noted(harness):
+    """A worker notes its conversations for sweeps, unless ROUTER_RECONCILE_CALLS is 0."""
     await harness.ensure_group()
     for calls, is_noted in (("0", False), ("60", True)):
         async with working(harness.settings(ROUTER_RECONCILE_CALLS=calls)):
@@ -369,18 +369,18 @@ async def test_events_are_noted_by_default_and_not_without_a_budget(harness):
         assert bool(await harness.redis.exists(harness.keys.active(0))) is is_noted
 
 
-async def test_failure_is_logged_and_tried_again(harness, sweeps, monkeypatch, lines):
-    """Whatever a sweep fails of, the next one comes; what was claimed is due again when its claim ends."""
+async def test_a_failed_sweep_is_logged_and_tried_again(harness, sweeps, monkeypatch, lines):
+    """A sweep that fails is logged; the conversation is due again when its claim ends."""
     await opened(sweeps)
     await opened(sweeps, sender=OTHER_CUSTOMER)
     harness.clock.advance(61)
     read_whole, failed = type(sweeps.reconciler._store).read_whole, []
 
-    async def fail_once(store, *who):
+    async def fail_once(store, *ids):
         if not failed:
-            failed.append(who)
+            failed.append(ids)
             raise RuntimeError("made up")
-        return await read_whole(store, *who)
+        return await read_whole(store, *ids)
 
     monkeypatch.setattr(type(sweeps.reconciler._store), "read_whole", fail_once)
     running = asyncio.create_task(sweeps.reconciler.run())

@@ -1,4 +1,4 @@
-"""The reconciler in classic conversations: those on their own are looked at through v1, bridged ones through v2."""
+"""The reconciler in classic conversations: those without a bridge are read through v1, bridged ones through v2."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.worker.sweeps import Sweeps
 
 @pytest.fixture
 def side(harness):
-    """Twilio's side, whose webhooks are all lost unless a test tells them."""
+    """Twilio's side, whose webhooks are all lost unless a test settles them."""
     return Classic(harness, None)
 
 
@@ -19,17 +19,17 @@ def sweeps(harness):
 
 
 async def opened(side, sweeps):
-    """A classic conversation of the sandbox with a customer, of which only its creation was told."""
+    """A classic conversation with a customer, with the webhook of its creation only."""
     conversation = await side.call("POST", "/Conversations")
     sid = conversation["sid"]
-    told = {"ConversationSid": sid, "DateCreated": conversation["date_created"]}
-    await sweeps.settle(classic("conversation-added", extra=told))
+    parameters = {"ConversationSid": sid, "DateCreated": conversation["date_created"]}
+    await sweeps.settle(classic("conversation-added", extra=parameters))
     member = await side.join(sid)
     return sid, member
 
 
-async def test_lost_member_is_recovered(harness, side, sweeps):
-    """The member is announced under its classic SIDs with both ends, once."""
+async def test_a_lost_member_is_recovered(harness, side, sweeps):
+    """A member whose webhook was lost is announced once under its classic SIDs, with both addresses."""
     sid, member = await opened(side, sweeps)
     assert await sweeps.sweep() == 1
     assert await sweeps.sweep(after=601) == 1
@@ -44,8 +44,8 @@ async def test_lost_member_is_recovered(harness, side, sweeps):
     assert (data.conversation.id, data.conversation.classic_sid, data.participant.id) == (sid, sid, member["sid"])
 
 
-async def test_lost_leaving_and_another_member(harness, side, sweeps):
-    """Who is gone has left, who is new has joined, in that order."""
+async def test_a_lost_departure_and_addition_are_recovered(harness, side, sweeps):
+    """A lost departure and a lost addition are published in that order."""
     sid, member = await opened(side, sweeps)
     await sweeps.sweep()
     await side.call("DELETE", f"/Conversations/{sid}/Participants/{member['sid']}")
@@ -56,8 +56,8 @@ async def test_lost_leaving_and_another_member(harness, side, sweeps):
     assert (left.subject, joined.data.address) == (member["sid"], OTHER_CUSTOMER)
 
 
-async def test_lost_closing_is_recovered(harness, side, sweeps):
-    """A classic conversation that has closed is published as closed, and not looked at again."""
+async def test_a_lost_closing_is_recovered(harness, side, sweeps):
+    """A lost closing of a classic conversation is published, and it is not swept again."""
     sid, _ = await opened(side, sweeps)
     await sweeps.sweep()
     await side.call("POST", f"/Conversations/{sid}", State="closed")
@@ -66,8 +66,8 @@ async def test_lost_closing_is_recovered(harness, side, sweeps):
     assert await sweeps.sweep(after=601) == 0
 
 
-async def test_chat_user_of_ours_is_not_announced(harness, side, sweeps):
-    """An identity under which a consumer joined is our own side, whoever finds it there."""
+async def test_a_chat_user_of_ours_is_not_announced(harness, side, sweeps):
+    """A chat user with an identity of ours is not announced by a sweep."""
     sid, _ = await opened(side, sweeps)
     await side.join(sid, Identity="ai-agent")
     await harness.redis.zadd(harness.keys.own_addresses(ACCOUNT), {"CHAT|ai-agent": 1})
@@ -76,8 +76,8 @@ async def test_chat_user_of_ours_is_not_announced(harness, side, sweeps):
     assert (await harness.entries())[0].data.address == CUSTOMER
 
 
-async def test_bridged_account_is_looked_at_through_v2_only(harness, side):
-    """Where the service is bridged, what is classic is left to its v2 side: nobody is announced twice."""
+async def test_a_bridged_conversation_is_not_swept_as_classic(harness, side):
+    """Classic conversations of an account with a bridge are not swept."""
     sweeps = Sweeps(harness, bridges=bridge())
     await opened(side, sweeps)
     before = await harness.total()

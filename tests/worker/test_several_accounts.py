@@ -1,4 +1,4 @@
-"""One worker, two accounts, each with a sandbox of its own: nothing of one gets into the other, nor in its way."""
+"""One worker with two accounts, each with its own sandbox: neither affects the other."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CAPTURING = {
 
 
 class Pair:
-    """Both accounts' harnesses, and what resolves the events of both."""
+    """The harnesses of two accounts, and one resolver for both."""
 
     def __init__(self, ours, theirs, folder):
         self.ours, self.theirs = ours, theirs
@@ -100,7 +100,7 @@ async def pair(make_harness, tmp_path):
 
 
 async def test_each_event_is_resolved_in_its_own_account(pair):
-    """The same message to two accounts: a conversation and a participant in each, and an entry of each."""
+    """The same message to two accounts leads to a conversation, a participant and an entry in each."""
     await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER_ACCOUNT), by=pair.resolver)
     assert [len(await one.conversations()) for one in (pair.ours, pair.theirs)] == [1, 1]
     entries = await pair.ours.entries()
@@ -108,8 +108,8 @@ async def test_each_event_is_resolved_in_its_own_account(pair):
     assert len({entry.id for entry in entries}) == 2
 
 
-async def test_a_route_of_one_account_is_none_of_the_other(pair):
-    """What is cached for a pair of addresses answers for its account only."""
+async def test_a_route_is_used_in_its_account_only(pair):
+    """A route of one account is not used in another."""
     await pair.ours.settle(pair.sms(ACCOUNT, 1), by=pair.resolver)
     calls = await pair.ours.total()
     await pair.ours.settle(pair.sms(OTHER_ACCOUNT, 2), by=pair.resolver)
@@ -120,7 +120,7 @@ async def test_a_route_of_one_account_is_none_of_the_other(pair):
 
 
 async def test_a_captured_address_is_ours_in_its_account_only(pair):
-    """UNKNOWN at a number that one account captures is our side there, and somebody in the other."""
+    """A captured address is our side in its account; in another one it may be a customer's."""
     captured = find_captured(await find_configurations(pair.apis))
     assert [bool(captured[sid]) for sid in (ACCOUNT, OTHER_ACCOUNT)] == [True, False]
     resolver = pair.resolve_with(captured)
@@ -132,7 +132,7 @@ async def test_a_captured_address_is_ours_in_its_account_only(pair):
 
 
 async def test_a_rule_may_ask_for_the_account(pair):
-    """Messages and callbacks alike: people take the one account's customers, the AI agent the other's."""
+    """A rule on the account decides for messages and callbacks alike."""
     rule = f'\n[[rule]]\nname = "theirs"\naccount = "{OTHER_ACCOUNT}"\ntarget = "human-agent"\n'
     resolver = pair.resolve_with({}, PLAIN + rule)
     await pair.ours.settle(pair.sms(ACCOUNT), pair.sms(OTHER_ACCOUNT), by=resolver)
@@ -149,8 +149,8 @@ async def test_a_rule_may_ask_for_the_account(pair):
 @pytest.mark.parametrize(
     "fault", [{"hang": True}, {"status": 429}, {"status": 429, "retryAfter": 60}, {"status": 503}], ids=str
 )
-async def test_one_accounts_outage_does_not_slow_another(pair, fault):
-    """More events of the one than fit wait for its API; those of the other, which come later, all go through."""
+async def test_an_outage_of_one_account_does_not_slow_another(pair, fault):
+    """While more events than fit wait for one account's API, those of another account go through."""
     await pair.ours.ensure_group()
     pair.theirs.fault(**fault)
     await pair.enter_many(OTHER_ACCOUNT, EVENTS)
@@ -161,8 +161,8 @@ async def test_one_accounts_outage_does_not_slow_another(pair, fault):
         assert await pair.ours.dead_letters() == []
 
 
-async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(pair):
-    """After the outage every event that was set aside comes back: one joined entry each, each customer's in order."""
+async def test_events_set_aside_are_settled_once_after_the_outage(pair):
+    """After the outage every event that was set aside is settled once."""
     await pair.ours.ensure_group()
     pair.theirs.fault(status=503)
     await pair.enter_many(OTHER_ACCOUNT, EVENTS)
@@ -178,8 +178,8 @@ async def test_what_waited_for_its_account_is_done_once_and_in_order_afterwards(
     assert await pair.ours.dead_letters() == []
 
 
-async def test_the_worker_is_put_together_from_the_accounts_file(pair, tmp_path, lines):
-    """Its settings name both accounts and where each one's API is; who waits says of which account it is."""
+async def test_the_worker_reads_its_accounts_from_the_accounts_file(pair, tmp_path, lines):
+    """The worker uses both accounts' APIs, and a waiting event's log line names its account."""
     (tmp_path / "routing.toml").write_text(PLAIN)
     (tmp_path / "accounts.toml").write_text(f'{ACCOUNTS_FILE}conversations_url = "{pair.theirs.url}"\n')
     async with working(pair.ours.settings(**pair.environment | {"OTHER_TOKEN": TOKEN})):

@@ -1,4 +1,4 @@
-"""Lists whose pages shift while others come and go: nobody is added twice, overlooked or taken for gone."""
+"""Lists whose pages shift while they are read: no participant is added twice, overlooked or taken for gone."""
 
 import pytest
 
@@ -15,14 +15,14 @@ PAGE, PAGES = 20, 3
 
 
 @pytest.fixture
-async def crowded(make_harness):
-    """A harness with one conversation, in which the customer is the first of the fourth page; duplicates are let in."""
+async def long_list(make_harness):
+    """A harness with one conversation whose customer is the first of the fourth page; the API allows duplicates."""
     harness = await make_harness(list_page_limit=PAGE, page_tokens="count", duplicate_address="allow")
     conversation = (await harness.capture(customerType=None))["conversation"]
     path = f"/v2/Conversations/{conversation['id']}/Participants"
-    people = [("CUSTOMER", "SMS", CUSTOMER)]
-    people += [("HUMAN_AGENT", "CHAT", f"user-{number}") for number in range(PAGE * PAGES)]
-    for kind, channel, address in people:
+    participants = [("CUSTOMER", "SMS", CUSTOMER)]
+    participants += [("HUMAN_AGENT", "CHAT", f"user-{number}") for number in range(PAGE * PAGES)]
+    for kind, channel, address in participants:
         await harness.api("POST", path, {"type": kind, "addresses": [{"channel": channel, "address": address}]})
     return harness
 
@@ -33,7 +33,7 @@ def shift(harness, change="removal"):
     harness.fault(method="GET", route=ROUTE, times=1, churn=change)
 
 
-async def everybody(harness):
+async def all_addresses(harness):
     """The addresses of all participants of the one conversation, read while nothing changes."""
     (conversation,) = await harness.conversations()
     token, found = "", []
@@ -45,34 +45,34 @@ async def everybody(harness):
 
 
 @pytest.mark.parametrize("change", ["removal", "addition"])
-async def test_customer_is_not_added_twice(crowded, change):
-    """Somebody goes or comes between two pages, and even an API that refuses no duplicate gets none."""
-    shift(crowded, change)
-    assert await crowded.settle(crowded.sms()) == [DONE]
-    (entry,) = await crowded.entries()
+async def test_a_customer_is_not_added_twice(long_list, change):
+    """A customer whose page shifted is not added again, even if the API allows duplicates."""
+    shift(long_list, change)
+    assert await long_list.settle(long_list.sms()) == [DONE]
+    (entry,) = await long_list.entries()
     assert (entry.data.origin, entry.data.address) == ("found", CUSTOMER)
-    assert (await everybody(crowded)).count(CUSTOMER) == 1
+    assert (await all_addresses(long_list)).count(CUSTOMER) == 1
 
 
-async def test_author_is_not_overlooked(crowded):
-    """A communication whose author is known by address alone is heard, and not ignored for a page that shifted."""
-    (conversation,) = await crowded.conversations()
-    shift(crowded)
+async def test_an_author_is_not_overlooked(long_list):
+    """A communication whose author's page shifted is published."""
+    (conversation,) = await long_list.conversations()
+    shift(long_list)
     author = {"channel": "SMS", "address": CUSTOMER}
     customer = {"id": None, "conversationId": conversation["id"], "addresses": [author]}
-    assert await crowded.settle(spoken(crowded, customer, author=author)) == [DONE]
-    assert await crowded.types() == ["joined"]
-    assert len(await crowded.communications()) == 1
+    assert await long_list.settle(spoken(long_list, customer, author=author)) == [DONE]
+    assert await long_list.types() == ["joined"]
+    assert len(await long_list.communications()) == 1
 
 
-async def test_nobody_is_taken_for_gone(crowded):
-    """A sweep that misses the customer in the list asks for it before it says that it has left."""
-    sweeps = Sweeps(crowded)
-    (conversation,) = await crowded.conversations()
+async def test_a_participant_is_not_taken_for_gone(long_list):
+    """A sweep fetches an announced participant that the list lacks before it would publish a departure."""
+    sweeps = Sweeps(long_list)
+    (conversation,) = await long_list.conversations()
     customer = participant_of(conversation, "CUSTOMER")
-    assert await sweeps.settle(crowded.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
-    shift(crowded)
+    assert await sweeps.settle(long_list.callback("PARTICIPANT_ADDED", customer)) == [Result.JOINED]
+    shift(long_list)
     assert await sweeps.sweep() == 1
-    calls = await crowded.calls()
+    calls = await long_list.calls()
     assert (calls[LIST], calls["GET /v2/Conversations/{conversation}/Participants/{participant}"]) == (PAGES + 1, 1)
-    assert await crowded.types() == ["joined"]
+    assert await long_list.types() == ["joined"]

@@ -1,4 +1,4 @@
-"""UNKNOWN participants that become CUSTOMER, and stays that begin anew, in every order in which they may be told."""
+"""UNKNOWN participants that become CUSTOMER, and later stays, with callbacks in any order."""
 
 import itertools
 
@@ -11,11 +11,11 @@ from tests.support.policies import PLAIN
 from tests.worker.payloads import at, conversation, participant_at, participant_of, person, spoken
 
 DONE = Done()
-SHY = (
+STRICT = (
     PLAIN
     + """
 [[rule]]
-name = "nobody-yet"
+name = "not-yet"
 participant_type = ["UNKNOWN"]
 target = "ignore"
 """
@@ -24,54 +24,54 @@ REPAIR = "PUT /v2/Conversations/{conversation}/Participants/{participant}"
 
 
 @pytest.fixture
-async def shy(make_harness):
+async def strict(make_harness):
     """A harness whose policy ignores UNKNOWN participants."""
-    return await make_harness(policy=SHY)
+    return await make_harness(policy=STRICT)
 
 
-async def kinds(harness):
+async def published(harness):
     return [entry.type.partition(".")[2] for entry in await harness.published()]
 
 
-async def test_unknown_is_announced_when_it_becomes_a_customer(shy):
-    """Ignored first, joined with the update, and not updated: for the holder the stay begins there."""
-    results = await shy.settle(
-        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
+async def test_an_unknown_is_announced_when_it_becomes_a_customer(strict):
+    """An ignored UNKNOWN joins with the update to CUSTOMER, without an updated entry."""
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        strict.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        strict.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        strict.callback("PARTICIPANT_UPDATED", person(name="Ana", updated=2)),
     )
     assert results == [Result.IGNORED, Result.JOINED, Result.KNOWN, Result.UPDATED]
-    assert await kinds(shy) == ["joined", "updated"]
-    assert (await shy.entries())[0].data.participant.type == "CUSTOMER"
-    assert await shy.total() == 0
+    assert await published(strict) == ["joined", "updated"]
+    assert (await strict.entries())[0].data.participant.type == "CUSTOMER"
+    assert await strict.total() == 0
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
-async def test_every_order_of_the_change_announces_once(shy, order):
-    """Added as UNKNOWN, updated to CUSTOMER, and the update again: whatever overtakes what, one joined."""
-    told = [
-        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.callback("PARTICIPANT_UPDATED", person(updated=1)),
-        shy.callback("PARTICIPANT_UPDATED", person(updated=1), at=at(2)),
+async def test_every_order_of_the_change_announces_once(strict, order):
+    """The callbacks of the change announce the customer once, in any order."""
+    callbacks = [
+        strict.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        strict.callback("PARTICIPANT_UPDATED", person(updated=1)),
+        strict.callback("PARTICIPANT_UPDATED", person(updated=1), at=at(2)),
     ]
     for index in order:
-        await shy.settle(told[index])
-    assert await kinds(shy) == ["joined"]
+        await strict.settle(callbacks[index])
+    assert await published(strict) == ["joined"]
 
 
-async def test_stale_customer_does_not_undo_what_is_newer(shy):
-    """Whoever is UNKNOWN by now is not announced for having been a customer before."""
-    results = await shy.settle(
-        shy.callback("PARTICIPANT_UPDATED", person(kind="UNKNOWN", updated=5)),
-        shy.callback("PARTICIPANT_ADDED", person(updated=1)),
+async def test_an_older_customer_type_is_stale(strict):
+    """A participant that is UNKNOWN now is not announced for having been a CUSTOMER before."""
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_UPDATED", person(kind="UNKNOWN", updated=5)),
+        strict.callback("PARTICIPANT_ADDED", person(updated=1)),
     )
     assert results == [Result.IGNORED, Result.STALE]
-    assert await kinds(shy) == []
+    assert await published(strict) == []
 
 
-async def test_with_the_shipped_policy_the_change_is_an_update(harness):
-    """Where UNKNOWN has a target the stay has begun already."""
+async def test_an_unknown_is_announced_by_the_shipped_policy(harness):
+    """The shipped policy announces an UNKNOWN, so that its change to CUSTOMER is an update."""
     results = await harness.settle(
         harness.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
         harness.callback("PARTICIPANT_UPDATED", person(updated=1)),
@@ -80,96 +80,103 @@ async def test_with_the_shipped_policy_the_change_is_an_update(harness):
     assert (await harness.entries())[1].data.participant.type == "CUSTOMER"
 
 
-async def test_what_is_said_is_heard_from_the_change_on(shy):
-    """An ignored UNKNOWN is not heard; the customer that it becomes is."""
-    captured = await shy.capture(customerType="UNKNOWN")
+async def test_messages_are_published_from_the_change_on(strict):
+    """Communications of an ignored UNKNOWN are not published, those of the later CUSTOMER are."""
+    captured = await strict.capture(customerType="UNKNOWN")
     unknown = participant_of(captured["conversation"], "UNKNOWN")
-    await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
-    await shy.settle(spoken(shy, unknown, "before"))
-    assert await kinds(shy) == []
+    await strict.settle(strict.callback("PARTICIPANT_ADDED", unknown))
+    await strict.settle(spoken(strict, unknown, "before"))
+    assert await published(strict) == []
     path = f"/v2/Conversations/{unknown['conversationId']}/Participants/{unknown['id']}"
-    customer = await shy.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
-    results = await shy.settle(shy.callback("PARTICIPANT_UPDATED", customer), spoken(shy, customer, "after", number=2))
+    customer = await strict.api(
+        "PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]}
+    )
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_UPDATED", customer), spoken(strict, customer, "after", number=2)
+    )
     assert results == [Result.JOINED, Result.KNOWN]
-    assert await kinds(shy) == ["joined", "received"]
-    assert (await shy.communications())[0].data.communication.text == "after"
+    assert await published(strict) == ["joined", "received"]
+    assert (await strict.communications())[0].data.communication.text == "after"
 
 
-async def test_customer_who_is_seen_by_what_is_said(shy):
-    """Where the update's callback is lost, the next communication finds the customer: joined, then heard."""
-    captured = await shy.capture(customerType="UNKNOWN")
+async def test_a_communication_shows_a_change_whose_callback_was_lost(strict):
+    """If the callback of the change is lost, the next communication announces the customer."""
+    captured = await strict.capture(customerType="UNKNOWN")
     unknown = participant_of(captured["conversation"], "UNKNOWN")
-    await shy.settle(shy.callback("PARTICIPANT_ADDED", unknown))
+    await strict.settle(strict.callback("PARTICIPANT_ADDED", unknown))
     path = f"/v2/Conversations/{unknown['conversationId']}/Participants/{unknown['id']}"
-    await shy.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
-    assert await shy.settle(spoken(shy, unknown)) == [DONE]
-    assert await kinds(shy) == ["joined", "received"]
-    assert await shy.settle(spoken(shy, unknown, number=2)) == [Result.KNOWN]
+    await strict.api("PUT", path, {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER}]})
+    assert await strict.settle(spoken(strict, unknown)) == [DONE]
+    assert await published(strict) == ["joined", "received"]
+    assert await strict.settle(spoken(strict, unknown, number=2)) == [Result.KNOWN]
 
 
 @pytest.mark.parametrize("callback", ["before", "after"])
-async def test_message_proves_an_unknown_to_be_a_customer(shy, callback):
-    """The message repairs the type and announces; the callback of the repair adds nothing, whenever it comes."""
-    captured = await shy.capture(customerType="UNKNOWN", agentType="UNKNOWN")
+async def test_a_message_repairs_an_unknown(strict, callback):
+    """A message repairs the type and announces; the callback of the repair adds nothing."""
+    captured = await strict.capture(customerType="UNKNOWN", agentType="UNKNOWN")
     unknown = participant_at(captured["conversation"])
-    added = shy.callback("PARTICIPANT_ADDED", unknown)
-    message = shy.sms()
+    added = strict.callback("PARTICIPANT_ADDED", unknown)
+    message = strict.sms()
     for webhook in (added, message) if callback == "before" else (message, added):
-        await shy.settle(webhook)
-    (repaired,) = [one for one in await shy.participants(unknown["conversationId"]) if one["id"] == unknown["id"]]
+        await strict.settle(webhook)
+    (repaired,) = [one for one in await strict.participants(unknown["conversationId"]) if one["id"] == unknown["id"]]
     assert repaired["type"] == "CUSTOMER"
-    await shy.settle(shy.callback("PARTICIPANT_UPDATED", repaired), added)
-    assert await kinds(shy) == ["joined", "received"]
-    assert (await shy.calls())[REPAIR] == 2
+    await strict.settle(strict.callback("PARTICIPANT_UPDATED", repaired), added)
+    assert await published(strict) == ["joined", "received"]
+    assert (await strict.calls())[REPAIR] == 2
 
 
-async def test_message_of_an_unknown_that_cannot_be_repaired(shy):
-    """It stays UNKNOWN and ignored, at no further call; once told to be a customer, it is announced and heard."""
-    captured = await shy.capture(customerType="UNKNOWN")
+async def test_a_refused_repair_leaves_an_unknown_ignored(strict):
+    """An UNKNOWN whose repair is refused stays ignored until it is reported as CUSTOMER."""
+    captured = await strict.capture(customerType="UNKNOWN")
     unknown = participant_of(captured["conversation"], "UNKNOWN")
-    shy.fault(method="PUT", status=409)
-    await shy.settle(shy.sms())
-    before = await shy.total()
-    assert await shy.settle(shy.sms()) == [Result.IGNORED]
-    assert (await shy.total(), await kinds(shy)) == (before, [])
+    strict.fault(method="PUT", status=409)
+    await strict.settle(strict.sms())
+    before = await strict.total()
+    assert await strict.settle(strict.sms()) == [Result.IGNORED]
+    assert (await strict.total(), await published(strict)) == (before, [])
     later = unknown | {"type": "CUSTOMER", "updatedAt": at(10**8)}
-    assert await shy.settle(shy.callback("PARTICIPANT_UPDATED", later), shy.sms()) == [Result.JOINED, Result.KNOWN]
-    assert await kinds(shy) == ["joined", "received"]
+    assert await strict.settle(strict.callback("PARTICIPANT_UPDATED", later), strict.sms()) == [
+        Result.JOINED,
+        Result.KNOWN,
+    ]
+    assert await published(strict) == ["joined", "received"]
 
 
-async def test_unknown_at_our_own_address_is_nobodys_customer(shy):
-    """Our side that Twilio does not know is our side, also when it turns into an agent."""
-    await shy.settle(shy.sms())
+async def test_an_unknown_at_our_own_address_is_ignored(strict):
+    """An UNKNOWN at our own address is ignored, also when it becomes an agent."""
+    await strict.settle(strict.sms())
     ours = person(9, "UNKNOWN", address=OURS)
-    results = await shy.settle(
-        shy.callback("PARTICIPANT_ADDED", ours),
-        shy.callback("PARTICIPANT_UPDATED", person(9, "AGENT", address=OURS, updated=1)),
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_ADDED", ours),
+        strict.callback("PARTICIPANT_UPDATED", person(9, "AGENT", address=OURS, updated=1)),
     )
     assert results == [Result.IGNORED] * 2
 
 
-async def test_customer_who_comes_back_after_leaving(shy):
-    """Another stay with a joined of its own, here by the next message, which adds a participant anew."""
-    there = (await shy.capture(customerType=None))["conversation"]["id"]
-    results = await shy.settle(
-        shy.callback("PARTICIPANT_ADDED", person() | {"conversationId": there}),
-        shy.callback("PARTICIPANT_REMOVED", person(updated=1) | {"conversationId": there}),
+async def test_a_customer_who_returns_is_announced_again(strict):
+    """A customer who left is announced again by the next message, in the same conversation."""
+    conversation_id = (await strict.capture(customerType=None))["conversation"]["id"]
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_ADDED", person() | {"conversationId": conversation_id}),
+        strict.callback("PARTICIPANT_REMOVED", person(updated=1) | {"conversationId": conversation_id}),
     )
     assert results == [Result.JOINED, Result.LEFT]
-    assert await shy.settle(shy.sms()) == [DONE]
-    assert await kinds(shy) == ["joined", "left", "joined", "received"]
-    first, second = [entry for entry in await shy.entries() if entry.type == "participant.joined"]
+    assert await strict.settle(strict.sms()) == [DONE]
+    assert await published(strict) == ["joined", "left", "joined", "received"]
+    first, second = [entry for entry in await strict.entries() if entry.type == "participant.joined"]
     assert first.id != second.id
-    assert first.data.conversation.id == second.data.conversation.id == there
+    assert first.data.conversation.id == second.data.conversation.id == conversation_id
 
 
-async def test_closed_is_final_for_the_change_too(shy):
-    """An UNKNOWN of a conversation that has closed never becomes anybody's customer."""
-    results = await shy.settle(
-        shy.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
-        shy.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=1)),
-        shy.callback("PARTICIPANT_UPDATED", person(updated=2)),
-        spoken(shy, person(updated=2)),
+async def test_a_change_after_the_closing_is_stale(strict):
+    """An UNKNOWN of a closed conversation is not announced when it becomes a CUSTOMER."""
+    results = await strict.settle(
+        strict.callback("PARTICIPANT_ADDED", person(kind="UNKNOWN")),
+        strict.callback("CONVERSATION_UPDATED", conversation("CLOSED", updated=1)),
+        strict.callback("PARTICIPANT_UPDATED", person(updated=2)),
+        spoken(strict, person(updated=2)),
     )
     assert results == [Result.IGNORED, Result.NOTED, Result.STALE, Result.STALE]
-    assert await kinds(shy) == []
+    assert await published(strict) == []
