@@ -125,7 +125,8 @@ def log(event: str, *, level: str = "info", **fields: Any) -> None:
 def log_soon(event: str, *, level: str = "info", **fields: Any) -> None:
     """Write one line together with all others of this turn of the event loop; without a loop, at once.
 
-    A process that is killed (SIGKILL) may lose the lines of its last turn.
+    A process that is killed (SIGKILL) may lose the lines of its last turn. Gain, by the profile: single writes were 7 %
+    of the receiver's time.
     """
     if _LEVELS[level] < _Output.threshold:
         return

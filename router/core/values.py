@@ -12,6 +12,6 @@ T = TypeVar("T")
 def value(cls: type[T]) -> type[T]:
     """Make a dataclass with slots that is frozen for the type checker, but not at run time.
 
-    Instances of a frozen dataclass take three times as long to create: that was a twentieth of the worker's time.
+    Instances of a frozen dataclass take three times as long to create. Gain, by `make bench`: 5 % of the worker's time.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)

@@ -71,7 +71,7 @@ def identify(form: Form, *, default_account: str) -> Identity:
     return Identity(account_id, ":".join(filter(None, parts)), _subject(params["From"], params["To"]))
 
 
-@remembering(8_192)  # a customer writes more than once
+@remembering(8_192)  # a customer writes more than once; 2.5 of 86 µs a webhook, by a timer
 def _subject(sender: str, recipient: str) -> str:
     """Return the subject: the pair of customer and our address, whatever their spelling."""
     customer, ours = _parse_ends(sender, recipient)

@@ -26,6 +26,7 @@ class SharedResponse(web.Response):
     The callers of one turn of the event loop are answered together at the beginning of the next. By then the log lines
     of their webhooks have been written, which were scheduled before (router.logs.log_soon). aiohttp has not yet gone on
     with any of their connections: that waits for a task which ends after this response has been scheduled.
+    Gain, by tests.benchmarks.steps: 600 of the 3,500 steps of a webhook, nearly all of them aiohttp's.
     """
 
     def __init__(self, body: bytes, content_type: str) -> None:

@@ -110,7 +110,7 @@ def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> li
 def bypass_routing(app: web.Application, application: AnyHandler) -> AnyHandler:
     """Return a handler that passes webhooks to their handlers directly, and all other requests to `application`.
 
-    aiohttp's router would cost each webhook a twentieth of its time.
+    Gain, by `make bench`: 4 to 5 % of a webhook's time, which aiohttp's router takes.
     """
     webhook_handlers = app[WEBHOOK_HANDLERS]
 

