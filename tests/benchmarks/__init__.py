@@ -1,24 +1,25 @@
-"""Benchmarks: what the receiver and the worker cost, measured beside the limit of the machine.
+"""Benchmarks: the cost of receiver and worker, measured beside the limit of the machine.
 
-`make bench` runs all of them and ends with the table of `targets`. `frame` takes turns and reckons, `report` shows,
-`processes` starts and ends. The measurements:
+`make bench` runs all of them and ends with the table of `targets`. `frame` takes turns and computes the figures,
+`report` prints them, `processes` starts and ends what is measured. The measurements:
 
     receiver    one receiver process beside the limit and the straightforward way
     scaling     one, two and three receivers, and workers (`receivers`, `workers`)
     worker      one worker whose customers are all known
     customers   one worker whose customers are all new, with an API that answers at once and one that takes 100 ms
     whole       receiver and worker beside a pair written by hand, from the first request to the last acknowledgement
-    latency     from a webhook's moment to its entry, at a light load and at half load
+    latency     from a webhook's scheduled moment to its entry, at a light load and at half load
     start       from the start of a process until it can work
 
-`rivals` are the programs that ours are compared with: `pair` is a worker written by hand, `lean_api` an API that costs
-little. `filled` fills a stream in advance. `load` generates requests as fast as answers come, `open_loop` at fixed
-moments; `webhooks` is what they send. `simulation` carries the costs on to many machines and partitions. NOTES.md says
-what is measured how, and how to read it.
+`baselines` are the programs that ours are compared with: `handwritten_worker` is a worker written by hand, `lean_api`
+an API that costs little. `filled_stream` fills a stream in advance. `load` generates requests as fast as answers come,
+`open_loop` at fixed moments; both send `webhooks`. `simulation` extrapolates the costs to many machines and partitions.
+NOTES.md describes how everything is measured, and how to read it.
 
-`make soak` is a program of its own: `soak` samples what processes hold over very many events, in the `town` that runs
-them; `memory` reckons slopes and counts the keys of each kind; `backlog` lets a worker drain very many at once.
+`make soak` is a program of its own: `soak` samples the memory of processes over very many events, in the `deployment`
+that runs them; `memory` computes slopes and counts the keys of each kind; `backlog` lets a worker drain very many
+events at once.
 
 Add a measurement: a module with a `Measurement` (its contenders, columns and figures), one line in
-`__main__.MEASUREMENTS`, a row in `targets.TARGETS` where something was promised, and its section in NOTES.md.
+`__main__.MEASUREMENTS`, a row in `targets.TARGETS` if there is a target, and its section in NOTES.md.
 """

@@ -1,6 +1,6 @@
 """`python -m tests.benchmarks`: run the measurements, print tables and ratios.
 
-Exit status: 0 measured (whatever the figures are), 1 a measurement was worth nothing, 130 interrupted.
+Exit status: 0 measured (whatever the figures are), 1 a measurement was invalid, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -28,6 +27,7 @@ from tests.benchmarks.start import START
 from tests.benchmarks.targets import render_targets, rows
 from tests.benchmarks.whole import WHOLE
 from tests.benchmarks.worker import WORKER
+from tests.support.signals import cancel_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,11 +47,11 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="measurements: " + "; ".join(f"{one.name} ({one.title})" for one in MEASUREMENTS),
     )
     parser.add_argument("--rounds", type=_positive, help=f"turns of each contender (default: {usual.rounds})")
-    parser.add_argument("--seconds", type=_seconds, help=f"how long a turn is, about (default: {usual.seconds:g})")
+    parser.add_argument("--seconds", type=_seconds, help=f"approximate seconds of a turn (default: {usual.seconds:g})")
     names = [one.name for one in MEASUREMENTS]
     parser.add_argument("--only", choices=names, action="append", metavar="NAME", help="measure only this; may repeat")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write all samples and figures there")
-    parser.add_argument("--quick", action="store_true", help="a look in two minutes; its figures are rough")
+    parser.add_argument("--quick", action="store_true", help="two minutes in all; the figures are rough")
     return parser
 
 
@@ -70,14 +70,14 @@ def _seconds(text: str) -> float:
 
 
 def scale_of(arguments: argparse.Namespace) -> Scale:
-    """Return how long everything shall take."""
+    """Return the scale that the command line asks for."""
     given = {name: getattr(arguments, name) for name in ("rounds", "seconds") if getattr(arguments, name) is not None}
     return replace(QUICK if arguments.quick else Scale(), **given)
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Run what is asked for, and show it."""
-    _end_on_signals()
+    """Run the chosen measurements and print them."""
+    cancel_on_signals()
     pin(os.getpid(), GENERATOR)
     scale, begun = scale_of(arguments), time.monotonic()
     results: dict[str, Any] = {"machine": machine(), "rounds": scale.rounds, "seconds": scale.seconds}
@@ -99,13 +99,6 @@ async def run(arguments: argparse.Namespace) -> None:
     sys.stdout.write(render_targets(results["targets"]) + "\n")
     if arguments.json:
         arguments.json.write_bytes(orjson.dumps(results, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
-def _end_on_signals() -> None:
-    """Leave everything in order at the first Ctrl-C or SIGTERM; a second one must not cut that short."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: task is None or task.cancelling() or task.cancel())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

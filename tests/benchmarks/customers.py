@@ -1,7 +1,7 @@
-"""How many new customers one worker process takes in, with an API that answers at once and one that takes 100 ms.
+"""New customers per second of one worker process, with an API that answers at once and one that takes 100 ms.
 
-Every entry is the first message of somebody who never wrote. The worker has a core to itself; the API is the lean one
-(lean_api.py), on the generator's core, and all of them live at once: a worker each, in a namespace of its own.
+Every entry is the first message of a new customer. The worker has a core to itself; the API is the lean one
+(lean_api.py), on the generator's core. All contenders run at the same time, each worker in a namespace of its own.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from router.core.entries import JoinedData
 from router.core.keys import Keys, Target
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
-from tests.benchmarks.filled import Stream
+from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.lean_api import COUNTS
-from tests.benchmarks.processes import GENERATOR, Processes, clean_environment, cpu_seconds, real_redis
-from tests.benchmarks.worker import environment_of
+from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_redis, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,14 +31,14 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
 
-#: New customers for each second of a turn. More than a worker gets through: a turn begins and ends with an answer's
-#: time, in which a worker has little to do, and that shall not be what is measured.
+#: New customers for each second of a turn, more than a worker can process: a turn begins and ends with the latency of a
+#: response, in which a worker has little to do, and which must not dominate the figure.
 PACE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One worker with its API: seconds of an answer, calls at once, and whether the API knows everybody."""
+    """One worker with its API: seconds of a response, requests per customer, and whether all customers exist."""
 
     label: str
     latency: float = 0.0
@@ -54,8 +53,8 @@ CASES: Final = {
 }
 
 
-class Entrance:
-    """Lets new customers write to one worker."""
+class NewCustomers:
+    """Sends messages of new customers to one worker."""
 
     def __init__(self, stream: Stream, keys: Keys, worker: Child, api: str, session: aiohttp.ClientSession) -> None:
         self._stream = stream
@@ -63,21 +62,21 @@ class Entrance:
         self._worker = worker
         self._api = api
         self._session = session
-        self._met = 0
+        self._seen = 0
 
-    async def is_open(self) -> bool:
-        """Tell whether the worker reads: it asks the API for its configuration before it does."""
+    async def is_reading(self) -> bool:
+        """Tell whether the worker reads: before that it requests its configuration from the API."""
         return await self._stream.has_reader(self._keys)
 
     async def take_turn(self, seconds: float, calls: int) -> Sample:
-        """Let so many write who never did, and see that each of them is announced, by so many calls.
+        """Send the first messages of new customers; each must be announced, with so many requests of the API.
 
-        The time runs from the release: those who come first may all be done together, so that between the first
-        acknowledgement and the last there would be less than the work.
+        The time runs from the release, because the first entries may all be acknowledged together: between the first
+        acknowledgment and the last there would be less than the work.
         """
         count = max(100, int(PACE * seconds))
-        await self._stream.prepare(webhooks.Crowd(count, first=self._met), count)
-        self._met += count
+        await self._stream.prepare(webhooks.Senders(count, first=self._seen), count)
+        self._seen += count
         asked, used, begun = await self._requests(), cpu_seconds(self._worker.pid), time.perf_counter()
         await self._stream.release()
         await self._stream.until_acknowledged([self._worker], count)
@@ -99,7 +98,7 @@ class Entrance:
             return int(orjson.loads(await response.read())["total"])
 
     async def _announced(self) -> int:
-        """Count the customers who have joined since the last turn, each once, and forget them."""
+        """Count the customers who joined since the last turn, and delete their entries; -1 if one joined twice."""
         participants = self._keys.participants(0, Target.AI_AGENT)
         rows: Any = await self._stream.redis.xrange(participants)
         await self._stream.redis.xtrim(participants, maxlen=0, approximate=False)
@@ -114,29 +113,31 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
         async with (
-            real_redis(directory / "redis") as (server, redis),
+            running_redis(directory / "redis") as (server, redis),
             Processes(directory) as processes,
             aiohttp.ClientSession() as session,
         ):
-            entrances = [await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()]
-            for entrance in entrances:  # only now: all of them start at once
-                await processes.until("the workers read", entrance.is_open)
+            all_new_customers = [
+                await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()
+            ]
+            for new_customers in all_new_customers:  # only now, so that all of them start at once
+                await processes.until("the workers read", new_customers.is_reading)
             yield [
-                _contender(name, case, entrance)
-                for (name, case), entrance in zip(CASES.items(), entrances, strict=True)
+                _contender(name, case, new_customers)
+                for (name, case), new_customers in zip(CASES.items(), all_new_customers, strict=True)
             ]
 
 
 async def _open(
     name: str, case: Case, redis: Redis, redis_url: str, processes: Processes, session: aiohttp.ClientSession
-) -> Entrance:
+) -> NewCustomers:
     keys = Keys(name.replace("_", "-"))
     stream = Stream.inbound(redis, keys)
     await stream.create()
     api = await start_api(processes, f"api-{name}", case.latency, has_all=case.has_all)
-    environment = environment_of(redis_url, api, keys.namespace)
+    environment = settings_of(redis_url, api, keys.namespace)
     worker = await processes.start(f"worker-{name}", "-m", "router", "work", environment=environment)
-    return Entrance(stream, keys, worker, api, session)
+    return NewCustomers(stream, keys, worker, api, session)
 
 
 async def start_api(
@@ -145,16 +146,14 @@ async def start_api(
     """Start a lean API and return its URL once it listens."""
     port = free_port()
     options = ["--port", str(port), "--latency", str(latency), *(["--has-all"] if has_all else [])]
-    child = await processes.start(
-        name, "-m", "tests.benchmarks.rivals", "api", *options, environment=clean_environment({}), place=place
-    )
+    child = await processes.start(name, "-m", "tests.benchmarks.baselines", "api", *options, place=place)
     await processes.until_listening(child, port)
     return f"http://127.0.0.1:{port}"
 
 
-def _contender(name: str, case: Case, entrance: Entrance) -> Contender:
+def _contender(name: str, case: Case, new_customers: NewCustomers) -> Contender:
     async def take_turn(seconds: float) -> Sample:
-        return await entrance.take_turn(seconds, case.calls)
+        return await new_customers.take_turn(seconds, case.calls)
 
     return Contender(name, case.label, take_turn)
 

@@ -1,8 +1,8 @@
-"""The frame of all measurements: contenders alive at once, taking turns in interleaved rounds of one run.
+"""The frame of all measurements: contenders run at the same time and take turns in interleaved rounds of one run.
 
-A machine that others use is never the same twice, so nothing here is compared with a number from another run: a ratio
-is taken within each round, from turns that lie seconds apart, and the median over the rounds is what counts. The order
-of turns moves on by one each round, so that nobody is always first. What a turn is, a measurement decides.
+A shared machine is never the same twice, so nothing is compared with a number from another run: a ratio is computed
+within each round, from turns that lie seconds apart, and the median over the rounds counts. The order of turns moves on
+by one each round, so that no contender is always first. A measurement decides what a turn is.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-#: What one turn measured: a value for each metric; a metric that this machine cannot tell is left out.
+#: The values of one turn by metric; a metric that this machine cannot measure is left out.
 Sample = dict[str, float]
 
 
 class BenchmarkError(Exception):
-    """A measurement is worth nothing: something did not start, died, or gave wrong answers."""
+    """A measurement is invalid: a process did not start, crashed, or gave wrong results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How long everything takes: `rounds` of turns of about `seconds` each, `customers` who write."""
+    """The length of a run: `rounds` of turns of about `seconds` each, with so many `customers`."""
 
     rounds: int = 5
     seconds: float = 3.0
@@ -35,7 +35,7 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Somebody who is measured; `take_turn(seconds)` raises BenchmarkError if the turn is worth nothing."""
+    """A measured program; `take_turn(seconds)` raises BenchmarkError if the turn is invalid."""
 
     name: str
     label: str
@@ -53,7 +53,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A number that a run is made for: a metric of `of`, divided by that of `over` where there is one."""
+    """A result of a run: a metric of the contender `of`, divided by that of `over` if there is one."""
 
     name: str
     label: str
@@ -65,18 +65,18 @@ class Figure:
 
     @property
     def target(self) -> str:
-        """The bound as text, empty where there is none."""
+        """The bound as text, empty if there is none."""
         if self.at_least is not None:
             return f">= {self.at_least:g}"
         return f"<= {self.at_most:g}" if self.at_most is not None else ""
 
     def is_met(self, value: float) -> bool:
-        """Tell whether a value keeps to the bounds."""
+        """Tell whether a value is within the bounds."""
         return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
 
 
 class Opener(Protocol):
-    """Starts the contenders of a measurement and ends them when its block is left."""
+    """Starts the contenders of a measurement, and ends them when its block is left."""
 
     def __call__(self, scale: Scale, /) -> AbstractAsyncContextManager[Sequence[Contender]]:
         """Return the context manager; nothing is started before it is entered."""
@@ -84,7 +84,7 @@ class Opener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One measurement: how its contenders are brought up, and what is made of their turns."""
+    """One measurement: how its contenders are started, and what is printed of their turns."""
 
     name: str
     title: str
@@ -107,20 +107,20 @@ class Spread:
         return cls(median(values), min(values), max(values))
 
     def as_json(self) -> dict[str, float]:
-        """Return it as JSON has it."""
+        """Return it as JSON."""
         return {"median": self.median, "min": self.minimum, "max": self.maximum}
 
 
 @dataclass(slots=True)
 class Report:
-    """What a measurement gave: for each contender (by name) its samples, one a round."""
+    """The result of a measurement: the samples of each contender (by name), one per round."""
 
     measurement: Measurement
     labels: dict[str, str]
     samples: dict[str, list[Sample]] = field(default_factory=dict)
 
     def spread(self, contender: str, metric: str) -> Spread | None:
-        """Return a contender's values of a metric, None where it has none."""
+        """Return the values of a contender for a metric, None if it has none."""
         values = [sample[metric] for sample in self.samples[contender] if metric in sample]
         return Spread.of(values) if values else None
 
@@ -136,7 +136,7 @@ class Report:
         return Spread.of(ratios) if ratios else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return everything, the single samples included."""
+        """Return everything, each sample included."""
         return {
             "title": self.measurement.title,
             "contenders": {name: self._contender(name) for name in self.samples},
@@ -159,7 +159,7 @@ class Report:
 
 
 async def measure(measurement: Measurement, scale: Scale, say: Callable[[str], None]) -> Report:
-    """Run one measurement; `say` gets a line for whatever is going on. Raises BenchmarkError."""
+    """Run one measurement; `say` gets lines of progress. Raises BenchmarkError."""
     say(f"{measurement.name}: starting")
     async with measurement.opened(scale) as opened:
         _end_if_cancelled()

@@ -1,7 +1,7 @@
-"""From a webhook's scheduled moment to the entry that a consumer can read, at a light load and at half of what goes.
+"""The time from a webhook's scheduled moment to the entry that a consumer can read, at a light load and at half load.
 
 Known customers write; one receiver, one worker, Redis, the generator and the reading consumer share the cores. Half
-load is half of what the same processes were through with a moment before, as fast as it went.
+load is half of the throughput that the same processes reached just before.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import orjson
 from router.core.keys import Keys
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
+from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import PATIENCE, SHARED, Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_redis
 from tests.benchmarks.receiver import CONNECTIONS
 from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
@@ -31,53 +31,53 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from tests.benchmarks.processes import Child
-    from tests.benchmarks.whole import Way
+    from tests.benchmarks.whole import Pair
 
 LIGHT: Final = 200.0
-#: Webhooks as fast as they go, to find out what half load is, for each second of a turn.
+#: Webhooks for each second of a turn that are sent at full speed to determine half load.
 PACE: Final = 3_000
-#: Seconds until the first scheduled moment: both processes are ready by then, and all webhooks signed.
+#: Seconds until the first scheduled moment: time for both processes to get ready and to sign all webhooks.
 LEAD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
-    """Runs schedules: what sends, what reads, and the way between the two."""
+class LatencyBench:
+    """Runs schedules: the sender, the reader, and the pair of processes between them."""
 
     sender: Child
     reader: Child
     load: Child
-    way: Way
-    crowd: webhooks.Crowd
+    pair: Pair
+    senders: webhooks.Senders
 
     async def throughput(self, count: int) -> float:
         """Return events/s from the first request to the last acknowledgement, with so many webhooks at once."""
-        stream = self.way.inbound
+        stream = self.pair.inbound
         row: Any = await stream.redis.xinfo_stream(stream.name)
         order: dict[str, Any] = {
-            "port": self.way.port,
+            "port": self.pair.port,
             "connections": CONNECTIONS,
             "seconds": PATIENCE,
             "run": secrets.randbits(60),
         }
-        order |= {"requests": count, "crowd": asdict(self.crowd)}
+        order |= {"requests": count, "senders": asdict(self.senders)}
         answer: dict[str, float] = orjson.loads(await self.load.ask(orjson.dumps(order)))
         if answer["refused"] or answer["requests"] != count:
             raise BenchmarkError(f"{answer['requests']} of {count} answered, {answer['refused']} refused")
-        return count / (await until_done(self.way, row["entries-added"] + count) - answer["begun"])
+        return count / (await until_done(self.pair, row["entries-added"] + count) - answer["begun"])
 
     async def take_turn(self, rate: float, seconds: float) -> Sample:
         """Run a schedule; raises BenchmarkError unless every message is published, once."""
-        redis, participants = self.way.inbound.redis, self.way.participants
+        redis, participants = self.pair.inbound.redis, self.pair.participants
         count = max(20, int(rate * seconds))
         info: Any = await redis.xinfo_stream(participants)
-        order = {"run": secrets.randbits(60), "requests": count, "rate": rate, "crowd": asdict(self.crowd)}
-        order |= {"begin": time.monotonic() + LEAD + count / 50_000, "port": self.way.port}
+        order = {"run": secrets.randbits(60), "requests": count, "rate": rate, "senders": asdict(self.senders)}
+        order |= {"begin": time.monotonic() + LEAD + count / 50_000, "port": self.pair.port}
         order |= {"stream": participants, "after": info["last-generated-id"].decode()}
         line, before = orjson.dumps(order), self._used()
         sent, found = (orjson.loads(one) for one in await asyncio.gather(self.sender.ask(line), self.reader.ask(line)))
-        self.way.receiver.check()
-        self.way.worker.check()
+        self.pair.receiver.check()
+        self.pair.worker.check()
         if sent["refused"] or (found["published"], found["entries"]) != (count, count):
             raise BenchmarkError(f"of {count} webhooks {sent['refused']} refused; published: {found}")
         sample = {"rate": rate, **{name: found[name] for name in ("p50_ms", "p99_ms", "max_ms")}}
@@ -87,33 +87,31 @@ class Clock:
         return sample
 
     def _used(self) -> dict[str, float]:
-        """Return the CPU seconds of each process that matters, where the system tells."""
-        children = {"receiver": self.way.receiver, "worker": self.way.worker, "reader": self.reader}
+        """Return the CPU seconds of each measured process, if the system has them."""
+        children = {"receiver": self.pair.receiver, "worker": self.pair.worker, "reader": self.reader}
         used = {name: cpu_seconds(child.pid) for name, child in children.items()}
         return {name: seconds for name, seconds in used.items() if seconds is not None}
 
 
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start everything, have all customers announced, and find out what half load is."""
+    """Start everything, have all customers announced, and determine half load."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            environment, children = clean_environment({}), {}
+        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
+            children = {}
             for name, command in {
                 "load": ("tests.benchmarks.load",),
                 "send": ("tests.benchmarks.open_loop", "send", "--redis", server.url),
                 "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
             }.items():
-                children[name] = await processes.start(
-                    name, "-m", *command, environment=environment, place=SHARED, has_pipes=True
-                )
+                children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
             api = await start_api(processes, "api", 0.0, place=SHARED)
             inbound = Stream.inbound(redis, Keys())
-            way = await start_ours(processes, inbound, server.url, api)
-            crowd = webhooks.Crowd(scale.customers)
-            await announce(inbound, Keys(), [way.worker], crowd)
-            clock = Clock(children["send"], children["read"], children["load"], way, crowd)
+            pair = await start_ours(processes, inbound, server.url, api)
+            senders = webhooks.Senders(scale.customers)
+            await announce(inbound, Keys(), [pair.worker], senders)
+            clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
             half = await clock.throughput(max(200, int(PACE * scale.seconds))) / 2
             yield [
                 _contender("light", f"{LIGHT:g} events/s", clock, LIGHT),
@@ -121,7 +119,7 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
             ]
 
 
-def _contender(name: str, label: str, clock: Clock, rate: float) -> Contender:
+def _contender(name: str, label: str, clock: LatencyBench, rate: float) -> Contender:
     async def take_turn(seconds: float) -> Sample:
         return await clock.take_turn(rate, seconds)
 

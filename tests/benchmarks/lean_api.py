@@ -1,11 +1,10 @@
 """A Conversations API that answers the two requests of a new customer and nothing else, after a given time.
 
-POST /v2/Conversations answers 201 with both participants, or 409 with the name of the open conversation that has them;
-GET /v2/Conversations/{id}/Participants lists them. The answers are the sandbox's, which a test compares. The sandbox
-itself keeps books of everything and so costs many times as much: a measurement that wants to know what the worker
-costs would know what the sandbox does.
+POST /v2/Conversations answers 201 with both participants, or 409 with the id of the open conversation that has them;
+GET /v2/Conversations/{id}/Participants lists them. The responses are those of the sandbox, which a test compares. The
+sandbox itself does much more and costs many times as much: a measurement with it would measure the sandbox.
 
-A conversation's id ends with the digits of its customer's number, so that nothing has to be remembered but who has one.
+The id of a conversation ends with the digits of its customer's number, so that only the set of customers is stored.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from router.process.loop import until_stopped
-from tests.benchmarks import webhooks
+from tests.support.accounts import ACCOUNT, OURS
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +26,7 @@ COUNTS: Final = "/sandbox/requests"
 _CONVERSATIONS: Final = "/v2/Conversations"
 _TIME: Final = "2026-01-01T00:00:00.000Z"
 _CONVERSATION, _PARTICIPANT = "conv_conversation_", "conv_participant_"
-#: What the API shows of a conversation's configuration.
+#: The configuration of a conversation, as the API returns it.
 _SETTINGS: Final = {
     "displayName": "lean",
     "description": "",
@@ -42,7 +41,7 @@ _SETTINGS: Final = {
 
 
 class LeanApi:
-    """Answers after `latency` seconds; `has_all`: everybody has a conversation already, and all POSTs conflict."""
+    """Answers after `latency` seconds; with `has_all` every customer has a conversation, and all POSTs conflict."""
 
     def __init__(self, latency: float = 0.0, *, has_all: bool = False) -> None:
         self._latency = latency
@@ -74,7 +73,7 @@ class LeanApi:
         self._open.add(digits)
         conversation = {
             "id": _CONVERSATION + digits,
-            "accountId": webhooks.ACCOUNT_SID,
+            "accountId": ACCOUNT,
             "configurationId": body["configurationId"],
             "status": "ACTIVE",
             "name": None,
@@ -88,12 +87,12 @@ class LeanApi:
 
 
 def _participants(digits: str, channel_id: str | None = None) -> list[dict[str, Any]]:
-    sides = (("CUSTOMER", "0", f"+{digits.lstrip('0')}", channel_id), ("AI_AGENT", "1", webhooks.RECIPIENT, None))
+    sides = (("CUSTOMER", "0", f"+{digits.lstrip('0')}", channel_id), ("AI_AGENT", "1", OURS, None))
     return [
         {
             "id": _PARTICIPANT + side + digits[1:],
             "conversationId": _CONVERSATION + digits,
-            "accountId": webhooks.ACCOUNT_SID,
+            "accountId": ACCOUNT,
             "name": None,
             "type": kind,
             "profileId": None,

@@ -1,12 +1,12 @@
-"""The load generator: many connections, each with one request at a time, as fast as the answers come.
+"""The load generator: many connections, each with one request at a time, as fast as the responses come.
 
-`wrk` would need a Lua script that walks through a file of prepared requests, and a machine may not have it; tried, it
-costs 11.5 us a request, nearly all of it system calls, where this one costs 12. This one signs all requests before the
-clock starts, needs nothing but Python, and leaves asyncio out: a selector, sockets and bytes cost about a third of the
-cheapest server's work per request, and the table shows how busy it was.
+`wrk` would need a Lua script that walks through a file of prepared requests, and a machine may not have it; it costs
+11.5 us a request, nearly all of it system calls, and this program 12. It signs all requests before the clock starts,
+needs only Python, and does not use asyncio: a selector, sockets and bytes cost about a third of the cheapest server's
+work per request, and the table shows how busy it was.
 
-A process: reads a line of JSON (port, connections, seconds, run, requests, crowd) from standard input, does it, answers
-with a line of JSON, and ends with its input.
+It reads orders from standard input, a line of JSON each (port, connections, seconds, run, requests, senders), answers
+each with a line of JSON, and ends with its input.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.benchmarks import webhooks
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Seconds without any answer after which the server is taken to be dead.
+#: Seconds without any response after which the server counts as dead.
 SILENCE: Final = 10.0
 _OK: Final = b"HTTP/1.1 2"
 
@@ -41,23 +41,23 @@ class _Connection:
 
 @dataclass(slots=True)
 class _Tally:
-    """What came back: seconds of each answer, and how many were none of 2xx."""
+    """The responses: seconds of each, and the number of those that were not 2xx."""
 
     seconds: list[float] = field(default_factory=list)
     refused: int = 0
-    length: int = 0  # of the last whole answer: the next one is most likely as long
+    length: int = 0  # of the last complete response: the next one most likely has the same
 
 
 def run(order: dict[str, Any]) -> dict[str, float]:
-    """Do what the order says.
+    """Carry out an order.
 
-    `begun` is when the first request went out (of `time.monotonic`), `busy` the part of the time that this process
-    computed; `refused` counts answers that are none of 2xx.
+    In the result, `begun` is the time of the first request (of `time.monotonic`), `busy` the fraction of the time that
+    this process computed; `refused` counts responses other than 2xx.
     """
-    prepared = list(webhooks.requests(order["run"], order["requests"], webhooks.Crowd(**order["crowd"])))
+    prepared = list(webhooks.requests(order["run"], order["requests"], webhooks.Senders(**order["senders"])))
     tally = _Tally()
     with _connect(order["port"], order["connections"]) as (selector, connections):
-        gc.disable()  # nothing here makes cycles, and a collection of so many lists would be measured
+        gc.disable()  # nothing here makes cycles, and a collection would be measured
         try:
             moment, begun, used = time.monotonic(), time.perf_counter(), time.process_time()
             _drive(selector, connections, iter(prepared), begun + order["seconds"], tally)
@@ -97,7 +97,7 @@ def _drive(
     deadline: float,
     tally: _Tally,
 ) -> None:
-    """Send until the deadline (or the last request), then wait for the answers that are still to come."""
+    """Send until the deadline (or the last request), then wait for the responses that are still missing."""
     clock = time.perf_counter
     waiting = 0
     for connection in connections:
@@ -105,7 +105,7 @@ def _drive(
     while waiting:
         ready = selector.select(SILENCE)
         if not ready:
-            raise TimeoutError("no answer any more")
+            raise TimeoutError("the server does not answer any more")
         for key, _ in ready:
             connection = key.data
             if not _receive(connection, tally):
@@ -118,7 +118,7 @@ def _drive(
 
 
 def _send(connection: _Connection, request: bytes | None, now: float) -> int:
-    """Send a request whole; returns how many were sent."""
+    """Send a complete request; returns the number of requests sent, 0 or 1."""
     if request is None:
         return 0
     connection.sent_at = now
@@ -128,13 +128,13 @@ def _send(connection: _Connection, request: bytes | None, now: float) -> int:
 
 
 def _receive(connection: _Connection, tally: _Tally) -> bool:
-    """Read what is there; returns True once the answer is whole, which it nearly always is at once."""
+    """Read the available bytes; returns True once the response is complete, which it usually is at once."""
     data = connection.socket.recv(65536)
     if not data:
         raise ConnectionResetError("the server has closed a connection")
     if connection.received:
         data = connection.received + data
-    if len(data) != tally.length and not _is_whole(data):
+    if len(data) != tally.length and not _is_complete(data):
         connection.received = data
         return False
     connection.received, tally.length = b"", len(data)
@@ -142,14 +142,14 @@ def _receive(connection: _Connection, tally: _Tally) -> bool:
     return True
 
 
-def _is_whole(data: bytes) -> bool:
+def _is_complete(data: bytes) -> bool:
     head, end, body = data.partition(b"\r\n\r\n")
     lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
     return bool(end) and len(body) >= (int(lengths[0]) if lengths else 0)
 
 
 def main() -> None:
-    """Take orders until the input ends."""
+    """Carry out orders until the input ends."""
     for line in sys.stdin.buffer:
         sys.stdout.buffer.write(orjson.dumps(run(orjson.loads(line)), option=orjson.OPT_APPEND_NEWLINE))
         sys.stdout.buffer.flush()

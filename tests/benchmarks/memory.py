@@ -1,4 +1,4 @@
-"""Memory over events: what a process holds, how that grows, and what is in Redis by kind."""
+"""Memory over events: the resident memory of a process, its growth, and the keys in Redis by kind."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 #: MiB for each 100,000 events that a process may grow by once it is warm: ten bytes an event.
 TOLERANCE: Final = 1.0
-#: MiB that it may grow by however short the run is: pages and pools move by so much.
+#: MiB that it may grow by in a run of any length: pages and pools vary by so much.
 NOISE: Final = 4.0
 _MIB: Final = 1_048_576
 _UNIT: Final = 100_000
-#: Keys of one kind that are measured; more would only make the mean more exact.
+#: Keys of one kind that are measured; the mean of more would only be more exact.
 _MEASURED: Final = 100
 
 
 def can_measure() -> bool:
-    """Tell whether this system says what a process holds."""
+    """Tell whether this system shows the memory of a process."""
     return Path("/proc/self/status").exists()
 
 
@@ -38,7 +38,7 @@ def resident(pid: int) -> float:
 
 @dataclass(slots=True)
 class Series:
-    """What one process held after how many events; one with a `target` (MiB to stay below) must not grow."""
+    """The memory of one process over events; one with a `target` (MiB to stay below) must not grow."""
 
     name: str
     target: float | None = None
@@ -46,22 +46,22 @@ class Series:
     warm_at: int | None = None
 
     def add(self, events: int, held: float) -> None:
-        """Note a sample."""
+        """Add a sample."""
         self.samples.append((events, held))
 
     def warm(self) -> list[tuple[int, float]]:
-        """Return the samples since it was warm."""
+        """Return the samples since the process was warm."""
         return [one for one in self.samples if self.warm_at is not None and one[0] >= self.warm_at]
 
     @property
     def growth(self) -> float:
-        """MiB by which it grew since it was warm."""
+        """The growth in MiB since the process was warm."""
         warm = self.warm()
         return warm[-1][1] - warm[0][1] if warm else 0.0
 
     @property
     def slope(self) -> float:
-        """MiB by which it grows with each 100,000 events since it was warm: the line that fits best."""
+        """The growth in MiB per 100,000 events since the process was warm: the slope of the best line."""
         warm = self.warm()
         if len({events for events, _ in warm}) < 2:
             return 0.0
@@ -69,11 +69,11 @@ class Series:
 
     @property
     def is_flat(self) -> bool:
-        """Tell whether it keeps to the tolerance, where it has to."""
+        """Whether the growth is within the tolerance, if there is a target."""
         return self.target is None or self.slope <= TOLERANCE or self.growth <= NOISE
 
     def row(self) -> list[str]:
-        """Return its row of the last table: at the start, warm, at the end, slope, target, verdict."""
+        """Return the row of the last table: at the start, warm, at the end, slope, target, verdict."""
         start, end, warm = self.samples[0][1], self.samples[-1][1], self.warm()
         row = [self.name, *(f"{value:.1f}" for value in (start, warm[0][1] if warm else end, end))]
         row.append(f"{self.slope:+.2f}")
@@ -85,7 +85,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """The keys of one kind: how many, bytes of one and seconds that it has left (means of a few; -1: for good)."""
+    """The keys of one kind: their number, and means of a few: bytes, and seconds to live (-1: permanent)."""
 
     name: str
     keys: int
@@ -117,6 +117,6 @@ async def _measure(redis: Redis, kind: str, number: int, some: list[bytes]) -> K
 
 
 async def used(redis: Redis) -> float:
-    """Return what Redis holds in MiB."""
+    """Return the memory that Redis uses, in MiB."""
     info: dict[str, Any] = await redis.info("memory")
     return float(info["used_memory"]) / _MIB

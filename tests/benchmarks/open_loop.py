@@ -1,11 +1,11 @@
-"""Webhooks at fixed moments, and the entries that come of them: two processes that share a clock and a schedule.
+"""Webhooks at fixed moments, and the entries that result: two processes that share a clock and a schedule.
 
 `send` posts webhook `number` of a run at `begin + number / rate` (of `time.monotonic`, which all processes of a system
-share), however long answers take: it has many connections and does not wait. `read` blocks on the participants stream
-and notes when the entry of a message became readable. What counts is from the scheduled moment to that one, so that
-nothing is left out where somebody stalls, the generator included.
+share), however long responses take: it has many connections and does not wait. `read` blocks on the participants stream
+and notes when the entry of a message became readable. The measured time begins at the scheduled moment, so that a stall
+of any process counts, the generator's included.
 
-Both read lines of JSON from standard input, answer with a line each, and end with their input.
+Both read orders from standard input, a line of JSON each, answer with a line each, and end with their input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 CONNECTIONS: Final = 64
 #: Seconds after the last scheduled moment within which everything must have been answered and read.
 PATIENCE: Final = 20.0
-#: Where a run and a number are in a MessageSid (webhooks.py).
+#: The run and the number in a MessageSid (webhooks.py).
 _SID: Final = re.compile(rb"SM([0-9a-f]{16})([0-9a-f]{16})")
 _OK: Final = b"HTTP/1.1 2"
 
@@ -48,7 +48,7 @@ def spread(seconds: Sequence[float]) -> dict[str, float]:
 
 
 class Sender:
-    """Sends on whichever connection is free; where none is, the next answer makes room."""
+    """Sends on any free connection; if there is none, it waits for the next response."""
 
     def __init__(self, requests: Sequence[bytes], begin: float, rate: float) -> None:
         self._requests = requests
@@ -61,7 +61,7 @@ class Sender:
         self.late: list[float] = []
 
     def run(self, port: int) -> None:
-        """Send all and wait for all answers; raises TimeoutError."""
+        """Send everything and wait for all responses; raises TimeoutError."""
         end = self._begin + len(self._requests) / self._rate + PATIENCE
         with self._selector, ExitStack() as stack:
             for _ in range(CONNECTIONS):
@@ -100,15 +100,15 @@ class Sender:
 
 
 def send(order: dict[str, Any], _: Redis) -> dict[str, float]:
-    """Post webhooks on schedule; `late_ms` is by how much the generator itself was late (99th percentile)."""
-    requests = list(webhooks.requests(order["run"], order["requests"], webhooks.Crowd(**order["crowd"])))
+    """Post webhooks on schedule; `late_ms` is the delay of the generator itself (99th percentile)."""
+    requests = list(webhooks.requests(order["run"], order["requests"], webhooks.Senders(**order["senders"])))
     sender = Sender(requests, order["begin"], order["rate"])
     sender.run(order["port"])
     return {"refused": sender.refused, "late_ms": spread(sender.late)["p99_ms"]}
 
 
 def read(order: dict[str, Any], redis: Redis) -> dict[str, float]:
-    """Read until every message of the run has been published; `entries` says how many entries that were."""
+    """Read until every message of the run has been published; `entries` is the number of entries."""
     stream, last = order["stream"], order["after"]
     deadline = order["begin"] + order["requests"] / order["rate"] + PATIENCE
     seconds: dict[int, float] = {}
@@ -132,7 +132,7 @@ ROLES: Final[dict[str, Callable[[dict[str, Any], Redis], dict[str, float]]]] = {
 
 
 def main() -> None:
-    """Take orders until the input ends."""
+    """Carry out orders until the input ends."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.open_loop", description=__doc__)
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--redis", required=True, help="URL of the server")

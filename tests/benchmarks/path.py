@@ -22,9 +22,8 @@ from router.settings.load import load
 from router.worker.app import working
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
-from tests.benchmarks.processes import Processes, real_redis
-from tests.benchmarks.worker import environment_of
+from tests.benchmarks.filled_stream import Stream
+from tests.benchmarks.processes import Processes, running_redis, settings_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -72,14 +71,14 @@ async def main() -> int:
     path = FilesPassed()
     with tempfile.TemporaryDirectory(prefix="path-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
+        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
             api = await start_api(processes, "api", 0.0)
             stream = Stream.inbound(redis, Keys())
             await stream.create()
-            environment = environment_of(server.url, api) | {"ROUTER_RECONCILE_CALLS": "0"}
+            environment = settings_of(server.url, api) | {"ROUTER_RECONCILE_CALLS": "0"}
             async with working(load(environment=environment)):
                 await _work(stream, WARM_UP)
-                await stream.prepare(webhooks.Crowd(1), 1)
+                await stream.prepare(webhooks.Senders(1), 1)
                 sys.setprofile(path.trace)
                 await _finish(stream, 1)
                 sys.setprofile(None)
@@ -90,7 +89,7 @@ async def main() -> int:
 
 
 async def _work(stream: Stream, count: int) -> None:
-    await stream.prepare(webhooks.Crowd(count, first=count), count)
+    await stream.prepare(webhooks.Senders(count, first=count), count)
     await _finish(stream, count)
 
 

@@ -1,4 +1,4 @@
-"""How many signed webhooks one receiver process makes durable, beside the limit and the straightforward way."""
+"""Signed webhooks per second that one receiver process makes durable, beside the limit and the straightforward way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from router.core.keys import Keys
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import GENERATOR, Processes, clean_environment, cpu_seconds, real_redis
+from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_redis, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.processes import Child
 
 CONNECTIONS: Final = 64
-#: Webhooks signed in advance for each second of a turn: more than the bare handler takes. A turn ends with them.
+#: Webhooks signed in advance for each second of a turn, more than the bare handler can answer; a turn ends with them.
 PREPARED: Final = 45_000
 LABELS: Final = {
     "bare": "bare aiohttp handler (limit)",
@@ -32,8 +32,8 @@ LABELS: Final = {
 }
 
 
-class Field:
-    """The servers, the generator and the Redis server of one run."""
+class ReceiverBench:
+    """The generator and the Redis server of one run, for all servers."""
 
     def __init__(self, load: Child, redis: Redis, redis_pid: int, scale: Scale) -> None:
         self._load = load
@@ -42,14 +42,14 @@ class Field:
         self._customers = scale.customers
 
     def contender(self, name: str, label: str, server: Child, port: int) -> Contender:
-        """Return a server as contender."""
+        """Return a server as a contender."""
 
         async def take_turn(seconds: float) -> Sample:
-            return await self._shoot(server, port, seconds)
+            return await self._send(server, port, seconds)
 
         return Contender(name, label, take_turn)
 
-    async def _shoot(self, server: Child, port: int, seconds: float) -> Sample:
+    async def _send(self, server: Child, port: int, seconds: float) -> Sample:
         await self._redis.flushdb()
         order = {
             "port": port,
@@ -57,7 +57,7 @@ class Field:
             "seconds": seconds,
             "run": secrets.randbits(60),
             "requests": int(PREPARED * seconds),
-            "crowd": {"customers": self._customers},
+            "senders": {"customers": self._customers},
         }
         pids = {"cpu_us": server.pid, "redis_us": self._redis_pid}
         before = {metric: cpu_seconds(pid) for metric, pid in pids.items()}
@@ -89,39 +89,26 @@ async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the three servers, the generator and Redis."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
-            environment = clean_environment({})
+        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
             commands = {
-                "bare": ("tests.benchmarks.rivals", "bare"),
+                "bare": ("tests.benchmarks.baselines", "bare"),
                 "ours": ("router", "receive", "--host", "127.0.0.1"),
-                "straightforward": ("tests.benchmarks.rivals", "straightforward", "--redis", server.url),
+                "straightforward": ("tests.benchmarks.baselines", "straightforward", "--redis", server.url),
             }
-            load = await processes.start(
-                "load", "-m", "tests.benchmarks.load", environment=environment, place=GENERATOR, has_pipes=True
-            )
-            field = Field(load, redis, server.process.pid, scale)
+            load = await processes.start("load", "-m", "tests.benchmarks.load", place=GENERATOR, has_pipes=True)
+            field = ReceiverBench(load, redis, server.pid, scale)
             contenders = []
             for name, command in commands.items():
                 port = free_port()
-                values = environment | settings_of(server.url) if name == "ours" else environment
+                values = settings_of(server.url) if name == "ours" else None
                 child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
                 await processes.until_listening(child, port)
                 contenders.append(field.contender(name, LABELS[name], child, port))
             yield [checked(one) for one in contenders]
 
 
-def settings_of(redis_url: str) -> dict[str, str]:
-    """Return the settings of a receiver."""
-    return {
-        "TWILIO_ACCOUNT_SID": webhooks.ACCOUNT_SID,
-        "TWILIO_AUTH_TOKEN": webhooks.AUTH_TOKEN,
-        "PUBLIC_BASE_URL": webhooks.PUBLIC_BASE_URL,
-        "REDIS_URL": redis_url,
-    }
-
-
 def checked(contender: Contender) -> Contender:
-    """What answers 200 without storing is not faster but broken."""
+    """Return a contender that fails if it answers 200 without storing: that would be broken, not fast."""
     if contender.name == "bare":
         return contender
 

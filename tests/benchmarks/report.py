@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def machine() -> str:
-    """Return what the figures were taken on."""
+    """Describe the machine on which the figures were measured."""
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
@@ -60,7 +60,7 @@ def _figure_row(report: Report, figure: Figure) -> list[str]:
 
 
 def table(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> list[str]:
-    """Return rows as lines: the first column to the left, the others to the right, but for a last one of text."""
+    """Return rows as lines: the first column aligned left, the others right, except a last one of text."""
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     if last_is_text:
         widths[-1] = 0

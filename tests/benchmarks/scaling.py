@@ -1,7 +1,7 @@
 """One, two and three processes: receivers that share a port, workers that share a stream.
 
-Nobody has a core: the generator and Redis take their part of the same two, as they would on one machine. So two
-processes on two cores cannot be twice one; what they are is what is measured.
+No process has a core of its own: the generator and Redis share the same two, as on a small machine. So two processes on
+two cores cannot be twice as fast as one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from router.core.keys import Keys
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
+from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import SHARED, Processes, clean_environment, cpu_seconds, real_redis
-from tests.benchmarks.receiver import CONNECTIONS, Field, checked, settings_of
-from tests.benchmarks.worker import announce, environment_of
+from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.receiver import CONNECTIONS, ReceiverBench, checked
+from tests.benchmarks.worker import announce
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from tests.benchmarks.processes import Child
 
 NAMES: Final = {"one": 1, "two": 2, "three": 3}
-#: Entries for each second of a turn of the workers, and how many times the usual customers write: workers that hold
-#: entries of one customer wait for each other, which would be the rule where fewer write than three of them hold.
+#: Entries for each second of a turn of the workers, and the factor for the number of customers: workers that hold
+#: entries of one customer wait for each other, which would be the rule with fewer customers than three workers hold.
 PACE: Final = 8_000
-CROWDS: Final = 4
-#: Seconds between two looks at what is acknowledged: seldom, because looking takes from the same cores.
+MORE_SENDERS: Final = 4
+#: Seconds between two checks of the acknowledged entries: few, because they use the same cores.
 LOOK: Final = 0.01
 
 
@@ -40,17 +40,14 @@ async def opened_receivers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the receivers, the generator and Redis."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            environment = clean_environment({})
-            load = await processes.start(
-                "load", "-m", "tests.benchmarks.load", environment=environment, place=SHARED, has_pipes=True
-            )
-            field = Field(load, redis, server.process.pid, scale)
+        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
+            load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
+            field = ReceiverBench(load, redis, server.pid, scale)
             contenders = []
             for name, number in NAMES.items():
                 port = free_port()
                 command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port), "--processes", str(number))
-                values = environment | settings_of(server.url)
+                values = settings_of(server.url)
                 child = await processes.start(name, "-m", *command, environment=values, place=SHARED)
                 await processes.until_listening(child, port)
                 contenders.append(checked(field.contender(name, _label(number), child, port)))
@@ -83,38 +80,40 @@ RECEIVERS: Final = Measurement(
 
 @asynccontextmanager
 async def opened_workers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start three crews of workers, each in a namespace of its own, and have all customers announced."""
-    crowd = webhooks.Crowd(scale.customers * CROWDS)
+    """Start one, two and three workers, each group in a namespace of its own, and have all customers announced."""
+    senders = webhooks.Senders(scale.customers * MORE_SENDERS)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            crews = {}
+        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
+            all_workers = {}
             for name, number in NAMES.items():
                 await Stream.inbound(redis, Keys(name)).create()
                 api = await start_api(processes, f"api-{name}", 0.0, place=SHARED)
-                environment = environment_of(server.url, api, name)
-                crews[name] = [
+                environment = settings_of(server.url, api, name)
+                all_workers[name] = [
                     await processes.start(
                         f"{name}-{place}", "-m", "router", "work", environment=environment, place=SHARED
                     )
                     for place in range(number)
                 ]
-            for name, crew in crews.items():
-                await announce(Stream.inbound(redis, Keys(name)), Keys(name), crew, crowd)
+            for name, workers in all_workers.items():
+                await announce(Stream.inbound(redis, Keys(name)), Keys(name), workers, senders)
             yield [
-                _crew(name, Stream.inbound(redis, Keys(name)), crew, crowd, server.process.pid)
-                for name, crew in crews.items()
+                _workers_contender(name, Stream.inbound(redis, Keys(name)), workers, senders, server.pid)
+                for name, workers in all_workers.items()
             ]
 
 
-def _crew(name: str, stream: Stream, crew: Sequence[Child], crowd: webhooks.Crowd, redis_pid: int) -> Contender:
+def _workers_contender(
+    name: str, stream: Stream, workers: Sequence[Child], senders: webhooks.Senders, redis_pid: int
+) -> Contender:
     async def take_turn(seconds: float) -> Sample:
         count = max(200, int(PACE * seconds))
-        await stream.prepare(crowd, count)
-        pids = {"cpu_us": [child.pid for child in crew], "redis_us": [redis_pid]}
+        await stream.prepare(senders, count)
+        pids = {"cpu_us": [child.pid for child in workers], "redis_us": [redis_pid]}
         before = {metric: cpu_seconds(*some) for metric, some in pids.items()}
         await stream.release()
-        rate = await stream.until_acknowledged(crew, count, look=LOOK)
+        rate = await stream.until_acknowledged(workers, count, look=LOOK)
         sample = {"events": float(count), "per_second": rate}
         for metric, some in pids.items():
             used, now = before[metric], cpu_seconds(*some)
@@ -124,7 +123,7 @@ def _crew(name: str, stream: Stream, crew: Sequence[Child], crowd: webhooks.Crow
             sample["busy"] = sample["cpu_us"] * rate / 10_000
         return sample
 
-    return Contender(name, _label(len(crew)), take_turn)
+    return Contender(name, _label(len(workers)), take_turn)
 
 
 WORKERS: Final = Measurement(

@@ -1,4 +1,4 @@
-"""How long a process takes from its start until it can work: `/readyz` answers 200, a consumer of the group reads."""
+"""The time from the start of a process until it can work: `/readyz` answers 200, or the worker reads its stream."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ import aiohttp
 from router.core.keys import Keys
 from router.streams.client.embedded import free_port
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
+from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import SHARED, Processes, clean_environment, cpu_seconds, real_redis
-from tests.benchmarks.receiver import settings_of
-from tests.benchmarks.worker import environment_of
+from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_redis, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 LOOK: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Starter:
-    """Starts a process, sees it ready, and ends it."""
+    """Starts a process, waits until it is ready, and ends it."""
 
     processes: Processes
     name: str
@@ -50,37 +48,31 @@ class Starter:
 
 @asynccontextmanager
 async def opened(_: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start Redis; everything else is started in a turn. Compiled modules are kept, as they usually are."""
+    """Start Redis; everything else is started in a turn. Compiled modules are kept between turns, as usual."""
     numbers = count()
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
         async with (
-            real_redis(directory / "redis", SHARED) as (server, redis),
+            running_redis(directory / "redis", SHARED) as (server, redis),
             Processes(directory) as processes,
             aiohttp.ClientSession() as session,
         ):
-            api = await start_api(processes, "api", 0.0, place=SHARED)  # a worker asks for its configuration first
+            api = await start_api(processes, "api", 0.0, place=SHARED)  # a worker requests its configuration first
 
             async def start_receiver(_: float) -> Sample:
                 port = free_port()
                 command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port))
-                receive = Starter(processes, "receive", _kept(settings_of(server.url)))
+                receive = Starter(processes, "receive", settings_of(server.url))
                 return await receive.take_turn(command, partial(_answers, session, f"http://127.0.0.1:{port}/readyz"))
 
             async def start_worker(_: float) -> Sample:
-                keys = Keys(f"start-{next(numbers)}")  # where no worker has left anything
+                keys = Keys(f"start-{next(numbers)}")  # in which no worker has run
                 inbound = Stream.inbound(redis, keys)
                 await inbound.create()
-                work = Starter(processes, "work", _kept(environment_of(server.url, api, keys.namespace)))
+                work = Starter(processes, "work", settings_of(server.url, api, keys.namespace))
                 return await work.take_turn(("router", "work"), partial(inbound.has_reader, keys))
 
             yield [Contender("receive", "receive", start_receiver), Contender("work", "work", start_worker)]
-
-
-def _kept(settings: Mapping[str, str]) -> dict[str, str]:
-    values = clean_environment(settings)
-    values.pop("PYTHONDONTWRITEBYTECODE", None)
-    return values
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

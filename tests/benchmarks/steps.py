@@ -1,7 +1,7 @@
-"""How many steps (bytecodes) the interpreter takes for a webhook, a new customer and a known one, by function.
+"""The steps (bytecodes) of the interpreter for a webhook, a new customer and a known one, by function.
 
-On a machine that others use, times of one run are up to twice those of the next; this is the same everywhere, to a few
-steps. It is not the whole cost: what C code does within a step (HMAC, JSON, sockets) is not in it. `python -m
+On a shared machine the times of one run are up to twice those of the next; the steps are the same everywhere, up to a
+few. They are not the whole cost: C code within a step (HMAC, JSON, sockets) is not counted. `python -m
 tests.benchmarks.steps` runs receiver and worker in this process, one after the other, traced: about a minute.
 """
 
@@ -29,11 +29,9 @@ from router.settings.load import load
 from router.worker.app import working
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
-from tests.benchmarks.processes import Processes, real_redis
-from tests.benchmarks.receiver import settings_of
+from tests.benchmarks.filled_stream import Stream
+from tests.benchmarks.processes import Processes, running_redis, settings_of
 from tests.benchmarks.report import table
-from tests.benchmarks.worker import environment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +65,7 @@ class Steps:
         return self._trace
 
     def rows(self, events: int, most: int) -> list[tuple[str, str]]:
-        """Return steps for each of so many events: all, by package, and of the functions that take most."""
+        """Return the steps per event: all, by package, and of the functions with the most."""
         functions: Counter[str] = Counter()
         packages: Counter[str] = Counter()
         for code, steps in self.taken.items():
@@ -88,7 +86,7 @@ def _package_of(path: Path) -> str:
 
 
 class _Caller(asyncio.Transport):
-    """A connection without a socket: takes the answer, and is ready for the next request."""
+    """A connection without a socket, which counts responses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +113,7 @@ class _Caller(asyncio.Transport):
 
 
 async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
-    """Have the receiver take `count` webhooks, CALLERS at once."""
+    """Let the receiver process `count` webhooks, CALLERS at once."""
     settings = load(environment=settings_of(redis_url) | {"ROUTER_SPOOL_DIR": str(spool)})
     runner = web.AppRunner(create_app(settings), access_log=None, handle_signals=False)
     await runner.setup()
@@ -125,15 +123,15 @@ async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
     callers = [(make(), _Caller()) for _ in range(CALLERS)]
     for connection, caller in callers:
         connection.connection_made(caller)
-    requests = list(webhooks.requests(time.time_ns() >> 12, count + CALLERS, webhooks.Crowd(CALLERS)))
+    requests = list(webhooks.requests(time.time_ns() >> 12, count + CALLERS, webhooks.Senders(CALLERS)))
 
     async def ask(first: int) -> None:
         for (connection, _), request in zip(callers, requests[first : first + CALLERS], strict=False):
             connection.data_received(request)
-        while sum(caller.answers for _, caller in callers) < first + CALLERS:  # noqa: ASYNC110 - nobody tells
+        while sum(caller.answers for _, caller in callers) < first + CALLERS:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
 
-    await ask(0)  # what is only done once
+    await ask(0)  # work that is done only once
     steps = Steps()
     with steps.counting():
         for first in range(CALLERS, count + CALLERS, CALLERS):
@@ -143,22 +141,22 @@ async def count_webhooks(redis_url: str, spool: Path, count: int) -> Steps:
 
 
 async def count_events(redis: Redis, environment: dict[str, str], count: int) -> tuple[Steps, Steps]:
-    """Have the worker work on the first messages of `count` customers, and then on one more of each."""
+    """Let the worker process the first messages of `count` customers, and then one more of each."""
     stream, new, known = Stream.inbound(redis, Keys()), Steps(), Steps()
     await stream.create()
     async with working(load(environment=environment)):
 
-        async def work(crowd: webhooks.Crowd, steps: Steps) -> None:
-            await stream.prepare(crowd, crowd.customers)
+        async def work(senders: webhooks.Senders, steps: Steps) -> None:
+            await stream.prepare(senders, senders.customers)
             with steps.counting():
                 await stream.release()
-                while await stream.acknowledged(crowd.customers) < crowd.customers:  # noqa: ASYNC110 - nobody tells
+                while await stream.acknowledged(senders.customers) < senders.customers:  # noqa: ASYNC110 - there is no event
                     await asyncio.sleep(0.1)
 
-        await work(webhooks.Crowd(count, first=count), Steps())  # what is only done once
-        crowd = webhooks.Crowd(count)
-        await work(crowd, new)
-        await work(crowd, known)
+        await work(webhooks.Senders(count, first=count), Steps())  # work that is done only once
+        senders = webhooks.Senders(count)
+        await work(senders, new)
+        await work(senders, known)
     return new, known
 
 
@@ -167,11 +165,11 @@ async def main(count: int, most: int) -> int:
     logs.setup(process="steps", stream=io.StringIO())
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
+        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
             counted = {"a webhook": await count_webhooks(server.url, directory / "spool", count)}
             await redis.flushdb()
             api = await start_api(processes, "api", 0.0)
-            new, known = await count_events(redis, environment_of(server.url, api), count)
+            new, known = await count_events(redis, settings_of(server.url, api), count)
             counted |= {"a new customer's message": new, "a known customer's message": known}
     for name, steps in counted.items():
         rows = [(f"steps for {name}", "each"), *steps.rows(count, most)]

@@ -1,6 +1,6 @@
-"""The table that a run is made for: what was promised of speed, what was measured, and whether it is met.
+"""The table of targets at the end of a run: the bound, the measured value, and whether the target is met.
 
-A row names a figure of a measurement, which has the bound. What was not measured says so: a run of a part is no run.
+A row names a figure of a measurement, which has the bound. A figure that was left out of the run is "not measured".
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NOT_MEASURED: Final = "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A row: what it says, and where its number is; `soak` if only `make soak` can tell whether it is met."""
+    """A row: its text, and the figure; `soak` if only `make soak` can tell whether it is met."""
 
     what: str
     measurement: str
@@ -49,9 +49,9 @@ TARGETS: Final = (
 
 
 def rows(reports: Mapping[str, Report], measurements: Sequence[Measurement]) -> list[dict[str, Any]]:
-    """Return a row for each target: what, target, the spread that was measured (or None), and whether it is met.
+    """Return a row for each target: text, target, the measured spread (or None), and whether it is met.
 
-    `met` is None where that was not measured or cannot be told by a run like this; `note` says which.
+    `met` is None if it was not measured or only a soak can tell; `note` says which.
     """
     figures = {(one.name, figure.name): figure for one in measurements for figure in one.figures}
     return [_row(target, figures[target.measurement, target.figure], reports) for target in TARGETS]
@@ -65,14 +65,14 @@ def _row(target: Target, figure: Figure, reports: Mapping[str, Report]) -> dict[
     if report is None or spread is None:
         row["note"] = NOT_MEASURED
     elif target.soak:
-        row["note"] = f"after {_events(report):,} events; `make soak` tells of a million, and whether it is flat"
+        row["note"] = f"after {_events(report):,} events; `make soak` measures a million, and whether it is flat"
     else:
         row["met"] = figure.is_met(spread.median)
     return row
 
 
 def _events(report: Report) -> int:
-    """Return how many events a process had had at the end."""
+    """Return the number of events that a process had at the end."""
     figure = next(one for one in report.measurement.figures if one.name == "so_far")
     spread: Spread | None = report.figure(figure)
     return int(spread.maximum) if spread else 0

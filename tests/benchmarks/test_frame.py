@@ -1,6 +1,6 @@
-"""The benchmarks work: every measurement at its smallest, what its frame reckons, and that nothing stays behind.
+"""The benchmarks work: every measurement at its smallest, the frame's figures, and no process is left behind.
 
-No speed is asserted: that is what `make bench` is for, on a machine that does nothing else.
+No speed is asserted: that is the purpose of `make bench`, on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -24,21 +23,22 @@ from tests.benchmarks.__main__ import MEASUREMENTS, make_parser, scale_of
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Report, Scale, measure
 from tests.benchmarks.processes import (
     MEASURED,
-    ROOT,
     SHARED,
     Processes,
-    clean_environment,
     cpu_seconds,
     shared_cores,
 )
 from tests.benchmarks.report import render
 from tests.benchmarks.targets import NOT_MEASURED, TARGETS, render_targets, rows
+from tests.support.accounts import TOKEN
+from tests.support.source import ROOT
+from tests.support.waiting import deadline, scaled, until
 
 TINY = Scale(rounds=1, seconds=0.1, customers=20)
 
 
 def measurement_of(speeds):
-    """A measurement of contenders whose turns give these values one after the other, and the order of its turns."""
+    """Return a measurement of contenders whose turns have these values one after the other, and the order of turns."""
     turns = []
 
     def contender(name):
@@ -68,15 +68,15 @@ async def test_a_ratio_is_divided_within_each_round_before_the_median():
     assert report.as_json()["contenders"]["ours"]["metrics"]["speed"]["median"] == 50.0
 
 
-async def test_turns_are_interleaved_and_everybody_is_first_once():
-    """Two rounds of two contenders begin with another one each, after a turn each that is not counted."""
+async def test_turns_are_interleaved_and_each_contender_is_first_once():
+    """Two rounds of two contenders begin with a different one each, after one turn each that does not count."""
     measurement, turns = measurement_of({"ours": [1.0, 1.0], "limit": [1.0, 1.0]})
     await measure(measurement, Scale(rounds=2), lambda _: None)
     assert turns == ["ours", "limit", "ours", "limit", "limit", "ours"]
 
 
 async def test_the_table_names_contenders_ratios_and_targets():
-    """What is printed says who was measured, and whether a target is met."""
+    """The output has the contenders, their values, and whether a target is met."""
     measurement, _ = measurement_of({"ours": [30.0], "limit": [100.0]})
     text = render(await measure(measurement, Scale(rounds=1), lambda _: None))
     assert "LIMIT" in text
@@ -85,30 +85,30 @@ async def test_the_table_names_contenders_ratios_and_targets():
 
 
 @pytest.mark.parametrize(
-    "crowd",
+    "senders",
     [
-        pytest.param(webhooks.Crowd(20), id="usual"),
-        pytest.param(webhooks.Crowd(20, 7_000, "15557650002", "http://127.0.0.1:8080"), id="another"),
+        pytest.param(webhooks.Senders(20), id="usual"),
+        pytest.param(webhooks.Senders(20, 7_000, "15557650002", "http://127.0.0.1:8080"), id="another"),
     ],
 )
-def test_prepared_webhooks_are_authentic_and_all_different(crowd):
-    """Each has a MessageSid of its own, its crowd's addresses, and the signature that the router expects."""
-    verifier = Verifier(base_urls(crowd.base), (webhooks.AUTH_TOKEN,))
+def test_prepared_webhooks_are_authentic_and_all_different(senders):
+    """Each has a MessageSid of its own, the addresses of its senders, and the signature that the router expects."""
+    verifier = Verifier(base_urls(senders.base), (TOKEN,))
     seen, customers = set(), set()
     for number in range(50):
-        body = crowd.form(7, number)
+        body = senders.form(7, number)
         pairs = parse_form(body)
-        verifier.verify_form(webhooks.PATH.encode(), pairs, crowd.signature(7, number).decode())
+        verifier.verify_form(webhooks.PATH.encode(), pairs, senders.signature(7, number).decode())
         seen.add(dict(pairs)[b"MessageSid"])
         customers.add(int(dict(pairs)[b"From"][5:]))
-        assert dict(pairs)[b"To"] == b"+" + crowd.recipient.encode()
+        assert dict(pairs)[b"To"] == b"+" + senders.recipient.encode()
         assert len(body) == webhooks.SIZE
     assert len(seen) == 50
-    assert customers == set(range(crowd.first, crowd.first + 20))
+    assert customers == set(range(senders.first, senders.first + 20))
 
 
-async def test_the_generator_counts_what_is_refused_and_reads_answers_in_pieces():
-    """An answer that is none of 2xx is counted, also where it comes in two parts."""
+async def test_the_generator_counts_refusals_and_reads_responses_in_pieces():
+    """A response other than 2xx is counted, even if it comes in two parts."""
 
     async def refuse(reader, writer):
         while await reader.read(65536):
@@ -121,18 +121,18 @@ async def test_the_generator_counts_what_is_refused_and_reads_answers_in_pieces(
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     order = {"port": port, "connections": 2, "seconds": 5, "run": 1, "requests": 10}
-    order |= {"crowd": {"customers": 1}}
+    order |= {"senders": {"customers": 1}}
     async with server:
         result = await asyncio.to_thread(load.run, order)
     assert (result["requests"], result["refused"]) == (10, 10)
     assert 0 < result["p50_ms"] <= result["p99_ms"]
 
 
-async def test_a_process_that_dies_fails_the_run_with_the_end_of_its_log(tmp_path):
-    """Waiting for something does not outlive the process that should have brought it."""
+async def test_a_process_that_ends_fails_the_run_with_the_end_of_its_log(tmp_path):
+    """A wait ends with the process that it depends on."""
     async with Processes(tmp_path) as processes:
         command = ("-c", "import sys; sys.exit('out of luck')")
-        await processes.start("unlucky", *command, environment=clean_environment({}))
+        await processes.start("unlucky", *command)
         with pytest.raises(BenchmarkError, match=r"unlucky ended with status 1:\nout of luck"):
             await processes.until("it works", lambda: False)
 
@@ -144,11 +144,11 @@ _PARENT = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {_SPIN
 @pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
 async def test_the_cpu_time_of_a_process_is_that_of_its_children_too(tmp_path):
-    """A supervisor computes nothing; what it has started does."""
+    """A parent that computes nothing has the CPU time of its child."""
     async with Processes(tmp_path) as processes:
-        parent = await processes.start("parent", "-c", _PARENT, environment=clean_environment({}), has_pipes=True)
+        parent = await processes.start("parent", "-c", _PARENT, has_pipes=True)
         assert await parent.process.stdout.readline() == b"spun\n"
-        assert cpu_seconds(parent.pid) > 0.3  # ticks of 10 ms, and a parent that needs a few of them
+        assert cpu_seconds(parent.pid) > 0.3  # in ticks of 10 ms; the parent uses a few of them
         parent.process.stdin.close()
         await parent.process.wait()
         assert cpu_seconds(parent.pid) is None
@@ -158,34 +158,38 @@ async def test_the_cpu_time_of_a_process_is_that_of_its_children_too(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system cannot keep a process on a core")
 @pytest.mark.parametrize(("place", "cores"), [(MEASURED, 1), (SHARED, shared_cores()), (None, None)])
 async def test_a_process_has_the_cores_of_its_place(tmp_path, place, cores):
-    """One of its own, the shared ones, or all that this program was started with."""
+    """One core of its own, the shared ones, or all cores of this program."""
     all_cores = os.sched_getaffinity(0)
     async with Processes(tmp_path) as processes:
         command = ("-c", "input()")
-        child = await processes.start("child", *command, environment=clean_environment({}), place=place, has_pipes=True)
+        child = await processes.start("child", *command, place=place, has_pipes=True)
         found = os.sched_getaffinity(child.pid)
     assert found <= all_cores
     assert len(found) == (cores or len(all_cores))
 
 
-def test_settings_of_the_shell_are_not_measured(monkeypatch):
-    """A variable that would change the router does not reach what is started."""
+@pytest.mark.processes
+async def test_settings_of_the_shell_are_not_measured(tmp_path, monkeypatch):
+    """A variable of this process that would change the router does not reach the processes of a measurement."""
     monkeypatch.setenv("ROUTER_BATCH", "1")
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere")
-    environment = clean_environment({"PORT": "1"})
-    assert {"ROUTER_BATCH", "REDIS_URL"}.isdisjoint(environment)
-    assert environment["PORT"] == "1"
+    async with Processes(tmp_path) as processes:
+        child = await processes.start("child", "-c", "import os; print(dict(os.environ))", environment={"PORT": "1"})
+        assert await child.wait() == 0
+    assert "'PORT': '1'" in child.text
+    assert "ROUTER_BATCH" not in child.text
+    assert "REDIS_URL" not in child.text
 
 
-def test_what_is_asked_for_wins_over_quick():
-    """`--quick` sets what is not said."""
+def test_explicit_options_win_over_quick():
+    """`--quick` sets only the options that are not given."""
     scale = scale_of(make_parser().parse_args(["--quick", "--rounds", "7"]))
     assert scale.rounds == 7
     assert scale.seconds < Scale().seconds
 
 
-async def test_a_swallowed_cancellation_ends_the_run_all_the_same():
-    """A library that eats a cancellation cannot make Ctrl-C wait for the end of a turn."""
+async def test_a_swallowed_cancellation_ends_the_run_anyway():
+    """A library that swallows a cancellation cannot delay Ctrl-C until the end of a turn."""
     begun = asyncio.Event()
 
     async def take_turn(_):
@@ -202,13 +206,13 @@ async def test_a_swallowed_cancellation_ends_the_run_all_the_same():
     measuring = asyncio.create_task(measure(Measurement("fake", "Fake", (), (), opened), Scale(), lambda _: None))
     await begun.wait()
     measuring.cancel()
-    async with asyncio.timeout(5):
+    async with deadline(5):
         with pytest.raises(asyncio.CancelledError):
             await measuring
 
 
-async def test_targets_tell_what_is_met_and_what_was_not_measured():
-    """Each target has its row, in order; a figure of a run that left it out is neither met nor missed."""
+async def test_a_figure_that_was_not_measured_is_neither_met_nor_missed():
+    """Each target has its row, in order, with a note for figures that the run left out."""
     found = rows({}, MEASUREMENTS)
     assert [row["what"] for row in found] == [target.what for target in TARGETS]
     assert {row["note"] for row in found} == {NOT_MEASURED}
@@ -218,7 +222,7 @@ async def test_targets_tell_what_is_met_and_what_was_not_measured():
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1.4, "met"), (1.6, "NOT MET")])
 async def test_a_target_is_judged_by_the_median(seconds, verdict):
-    """The row has the figure's spread, and says so in words; what `make soak` judges is not judged here."""
+    """The row has the spread of the figure and a verdict, except for targets that only `make soak` can judge."""
     start = next(one for one in MEASUREMENTS if one.name == "start")
     whole = next(one for one in MEASUREMENTS if one.name == "whole")
     samples = [{"ready_s": value} for value in (0.1, seconds, 9.0)]
@@ -240,7 +244,7 @@ async def test_a_target_is_judged_by_the_median(seconds, verdict):
 @pytest.mark.real
 @pytest.mark.parametrize("measurement", MEASUREMENTS, ids=lambda one: one.name)
 async def test_every_measurement_runs(measurement):
-    """At its smallest, all contenders give all metrics of the table, and all figures are there."""
+    """At its smallest, all contenders have all metrics of the table, and all figures exist."""
     report = await measure(measurement, TINY, lambda _: None)
     result = orjson.loads(orjson.dumps(report.as_json()))
     assert set(result["contenders"]) == set(report.labels)
@@ -257,7 +261,7 @@ async def test_every_measurement_runs(measurement):
 @pytest.mark.processes
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the children in /proc")
 def test_an_interrupted_run_leaves_no_process_behind():
-    """Ctrl-C in the middle of a turn ends every process that was started, and says so with its status."""
+    """Ctrl-C in the middle of a turn ends every process that was started; the exit status is 130."""
     command = [sys.executable, "-m", "tests.benchmarks", "--only", "receiver", "--seconds", "20"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
@@ -265,20 +269,9 @@ def test_an_interrupted_run_leaves_no_process_behind():
             assert process.poll() is None
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, output = process.communicate(timeout=scaled(30))
     finally:
-        process.terminate()  # does nothing where it has ended; never kill, which would leave its children behind
-    assert process.returncode == 130, said
+        process.terminate()  # nothing happens if it has ended; a kill would leave its children behind
+    assert process.returncode == 130, output
     assert len(children) == 5  # Redis, the generator and three receivers
-    assert not [pid for pid in children if is_alive(int(pid))]
-
-
-def is_alive(pid):
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        time.sleep(0.05)
-    return True
+    asyncio.run(until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children)))

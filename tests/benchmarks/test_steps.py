@@ -1,4 +1,4 @@
-"""Counting steps: all of a function's, and nobody else's."""
+"""Counting steps: all of a function, and only those in the block."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ def double(number):
     return number + number
 
 
-def test_steps_of_what_is_called():
-    """So many calls are so many times the steps of one, and what is not called in the block is not there."""
+def test_the_steps_of_a_function():
+    """Ten calls have ten times the steps of one, and calls outside the block do not count."""
     one, ten = Steps(), Steps()
     with one.counting():
         double(1)
@@ -24,8 +24,8 @@ def test_steps_of_what_is_called():
     assert rows["double (test_steps.py)"] == str(one.taken[double.__code__])
 
 
-def test_packages():
-    """A library's steps are its own, wherever it lies."""
+def test_the_package_of_a_path():
+    """A library in site-packages, this project, or Python's own library."""
     assert _package_of(Path("/x/lib/python3.11/site-packages/aiohttp/web.py")) == "[aiohttp]"
     assert _package_of(Path("/x/router/streams/append.py")) == "[router]"
     assert _package_of(Path("/x/lib/python3.11/hmac.py")) == "[Python's own]"

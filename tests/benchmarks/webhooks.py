@@ -1,8 +1,7 @@
 """Signed SMS webhooks by the thousand: one form of 475 bytes, filled in with other MessageSids and customers.
 
-The form is the simulator's. Only the two ids differ from one webhook to the next, so signing one costs a few
-microseconds here, where router.core.signing.twilio would sort the same names again and again; that both agree is
-tested.
+The form is the simulator's. Only the two ids differ from one webhook to the next, so that signing one costs a few
+microseconds; router.core.signing.twilio would sort the same names every time. A test compares both signatures.
 """
 
 from __future__ import annotations
@@ -15,19 +14,16 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from router.simulator.messages import message
+from tests.support.accounts import ACCOUNT, BASE_URL, OURS, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ACCOUNT_SID: Final = "AC0000000000000000000000000000beef"
-AUTH_TOKEN: Final = "0123456789abcdef0123456789abcdef"
-#: What the API takes for the account.
-BASIC: Final = aiohttp.encode_basic_auth(ACCOUNT_SID, AUTH_TOKEN)
-PUBLIC_BASE_URL: Final = "https://hooks.example.com"
+#: The credentials that the API accepts for the account.
+BASIC: Final = aiohttp.encode_basic_auth(ACCOUNT, TOKEN)
 PATH: Final = "/webhooks/messaging"
-RECIPIENT: Final = "+15557650000"
-_RECIPIENT: Final = RECIPIENT[1:].encode()
-#: Bytes of the form: a usual SMS webhook.
+_RECIPIENT: Final = OURS[1:].encode()
+#: Bytes of the form, as of a usual SMS webhook.
 SIZE: Final = 475
 _SID: Final = "SM" + "f" * 32
 _CUSTOMER: Final = "15559999999"
@@ -35,12 +31,10 @@ _TEXT: Final = "Is my order on its way?"
 
 
 def _template() -> tuple[bytes, bytes]:
-    """Return the form, and what is signed of it after the base, both with the two ids to be filled in."""
+    """Return the form, and its signed text after the base URL, both with ids to be replaced."""
     text = _TEXT
     while True:
-        webhook = message(
-            "sms", account_sid=ACCOUNT_SID, sender=f"+{_CUSTOMER}", recipient=RECIPIENT, body=text, sid=_SID
-        )
+        webhook = message("sms", account_sid=ACCOUNT, sender=f"+{_CUSTOMER}", recipient=OURS, body=text, sid=_SID)
         if len(webhook.body) >= SIZE:
             break
         text += "."
@@ -52,16 +46,16 @@ _BODY, _SIGNED = _template()
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
-    """Who writes to whom: customers from number `first` on, to `recipient` (digits), signed for `base`."""
+class Senders:
+    """So many customers from number `first` on, who write to `recipient` (digits); signed for the URL `base`."""
 
     customers: int
     first: int = 0
-    recipient: str = RECIPIENT[1:]
-    base: str = PUBLIC_BASE_URL
+    recipient: str = OURS[1:]
+    base: str = BASE_URL
 
     def fill(self, template: bytes, run: int, number: int) -> bytes:
-        """Return a template with the ids of webhook `number` of a run: another SID for every pair of numbers."""
+        """Return a template with the ids of webhook `number` of a run, whose SID contains both numbers."""
         customer = b"1555%07d" % (self.first + number % self.customers)
         filled = template.replace(_SID.encode(), b"SM%016x%016x" % (run, number)).replace(_CUSTOMER.encode(), customer)
         return filled.replace(_RECIPIENT, self.recipient.encode())
@@ -73,16 +67,11 @@ class Crowd:
     def signature(self, run: int, number: int) -> bytes:
         """Return the signature of one webhook."""
         text = self.base.encode() + self.fill(_SIGNED, run, number)
-        return b64encode(hmac.digest(AUTH_TOKEN.encode(), text, "sha1"))
+        return b64encode(hmac.digest(TOKEN.encode(), text, "sha1"))
 
 
-def form(run: int, number: int, customers: int) -> bytes:
-    """Return the body of one webhook of the usual crowd."""
-    return Crowd(customers).form(run, number)
-
-
-def requests(run: int, count: int, crowd: Crowd) -> Iterator[bytes]:
-    """Yield webhooks as whole HTTP requests, with the headers that Twilio sends."""
+def requests(run: int, count: int, senders: Senders) -> Iterator[bytes]:
+    """Yield webhooks as complete HTTP requests, with the headers that Twilio sends."""
     head = (
         f"POST {PATH} HTTP/1.1\r\n"
         "Host: hooks.example.com\r\n"
@@ -95,5 +84,5 @@ def requests(run: int, count: int, crowd: Crowd) -> Iterator[bytes]:
         "\r\n"
     ).encode()
     for number in range(count):
-        body = crowd.form(run, number)
-        yield head % (len(body), crowd.signature(run, number)) + body
+        body = senders.form(run, number)
+        yield head % (len(body), senders.signature(run, number)) + body

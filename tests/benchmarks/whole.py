@@ -1,8 +1,8 @@
-"""The whole way: signed webhooks of customers who never wrote, from the first request to the last event settled.
+"""The whole path: signed webhooks of new customers, from the first request to the last event settled.
 
 One receiver and one worker of ours beside a receiver and a worker written by hand (`straightforward` and `pair`), each
 with an API of its own that answers in 5 ms, all on the same cores with Redis and the generator. Every turn has new
-customers, each of whom writes five times, and begins with empty streams; afterwards the books are made.
+customers, each of whom writes five times, and begins with empty streams; afterwards every event is accounted for.
 """
 
 from __future__ import annotations
@@ -24,30 +24,29 @@ from router.core.keys import Keys, Target
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
-from tests.benchmarks.filled import Stream
+from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
+from tests.benchmarks.handwritten_worker import PARTICIPANTS
 from tests.benchmarks.memory import can_measure, resident
-from tests.benchmarks.pair import PARTICIPANTS
-from tests.benchmarks.processes import PATIENCE, SHARED, Processes, clean_environment, cpu_seconds, real_redis
-from tests.benchmarks.receiver import CONNECTIONS, settings_of
-from tests.benchmarks.worker import environment_of
+from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.receiver import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.benchmarks.processes import Child
 
-#: Seconds in which the API answers, webhooks of a customer, and webhooks for each second of a turn: 20,000 of 4,000.
+#: Seconds of a response of the API, webhooks of a customer, webhooks for each second of a turn (20,000 of 4,000).
 LATENCY: Final = 0.005
 EACH: Final = 5
 PACE: Final = 20_000 / 3
-#: Seconds between two looks at what is acknowledged: seldom, because looking takes from the same cores.
+#: Seconds between two checks of the acknowledged entries: few, because they use the same cores.
 LOOK: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """A receiver with its worker: where webhooks go in, the stream between the two, and where entries come out."""
+class Pair:
+    """A receiver with its worker: the port for webhooks, the stream between the two, and the stream of entries."""
 
     label: str
     receiver: Child
@@ -59,25 +58,25 @@ class Way:
     message_of: Callable[[dict[str, Any]], str]
 
 
-class Road:
-    """Lets new customers write, and makes the books."""
+class WholeBench:
+    """Sends messages of new customers, and accounts for every event."""
 
     def __init__(self, load: Child, redis_pid: int) -> None:
         self._load = load
         self._redis_pid = redis_pid
-        self._met = 0
+        self._seen = 0
         self._events: Counter[str] = Counter()
 
-    async def take_turn(self, way: Way, seconds: float) -> Sample:
-        """Send so many webhooks as fast as they are answered, and wait for the last acknowledgement."""
+    async def take_turn(self, pair: Pair, seconds: float) -> Sample:
+        """Send webhooks as fast as they are answered, and wait for the last acknowledgment."""
         customers = max(40, round(PACE * seconds / EACH))
-        count, first = customers * EACH, self._met
-        self._met += customers
-        pids = {"receiver_us": way.receiver.pid, "worker_us": way.worker.pid, "redis_us": self._redis_pid}
+        count, first = customers * EACH, self._seen
+        self._seen += customers
+        pids = {"receiver_us": pair.receiver.pid, "worker_us": pair.worker.pid, "redis_us": self._redis_pid}
         before = {metric: cpu_seconds(pid) for metric, pid in pids.items()}
-        added = await _added(way.inbound)
-        answer = await self._shoot(way, count, webhooks.Crowd(customers, first))
-        elapsed = await until_done(way, added + count) - answer["begun"]
+        added = await _added(pair.inbound)
+        answer = await self._send(pair, count, webhooks.Senders(customers, first))
+        elapsed = await until_done(pair, added + count) - answer["begun"]
         sample = {
             "events": float(count),
             "per_second": count / elapsed,
@@ -89,25 +88,25 @@ class Road:
                 sample[metric] = (now - used) / count * 1_000_000
         if {"receiver_us", "worker_us"} <= sample.keys():
             sample["cpu_seconds"] = (sample["receiver_us"] + sample["worker_us"]) / 100
-        await _make_books(way, count, customers)
-        self._events[way.label] += count
-        sample["so_far"] = float(self._events[way.label])
+        await _check_results(pair, count, customers)
+        self._events[pair.label] += count
+        sample["so_far"] = float(self._events[pair.label])
         if can_measure():
-            sample |= {"receiver_mib": resident(way.receiver.pid), "worker_mib": resident(way.worker.pid)}
+            sample |= {"receiver_mib": resident(pair.receiver.pid), "worker_mib": resident(pair.worker.pid)}
         return sample
 
-    async def _shoot(self, way: Way, count: int, crowd: webhooks.Crowd) -> dict[str, float]:
+    async def _send(self, pair: Pair, count: int, senders: webhooks.Senders) -> dict[str, float]:
         order: dict[str, Any] = {
-            "port": way.port,
+            "port": pair.port,
             "connections": CONNECTIONS,
             "seconds": PATIENCE,
             "run": secrets.randbits(60),
         }
-        order |= {"requests": count, "crowd": asdict(crowd)}
+        order |= {"requests": count, "senders": asdict(senders)}
         answer: dict[str, float] = orjson.loads(await self._load.ask(orjson.dumps(order)))
-        way.receiver.check()
+        pair.receiver.check()
         if answer["refused"] or answer["requests"] != count:
-            raise BenchmarkError(f"{way.label}: {answer['requests']} of {count} answered, {answer['refused']} refused")
+            raise BenchmarkError(f"{pair.label}: {answer['requests']} of {count} answered, {answer['refused']} refused")
         return answer
 
 
@@ -116,84 +115,81 @@ async def _added(stream: Stream) -> int:
     return int(row["entries-added"])
 
 
-async def until_done(way: Way, added: int) -> float:
-    """Return when (of `time.monotonic`) so many entries have ever been added, and all of them are acknowledged."""
+async def until_done(pair: Pair, added: int) -> float:
+    """Return the time (of `time.monotonic`) at which all of `added` entries ever added are acknowledged."""
     deadline = time.monotonic() + PATIENCE
     while True:
         now = time.monotonic()
-        rows: Any = await way.inbound.redis.xinfo_groups(way.inbound.name)
-        row = next(row for row in rows if row["name"].decode() == way.inbound.group)
+        rows: Any = await pair.inbound.redis.xinfo_groups(pair.inbound.name)
+        row = next(row for row in rows if row["name"].decode() == pair.inbound.group)
         if row["entries-read"] == added and not row["pending"]:
             return now
         if now > deadline:
-            raise BenchmarkError(f"{way.label}: {row['entries-read']} of {added} read, {row['pending']} pending")
-        way.worker.check()
+            raise BenchmarkError(f"{pair.label}: {row['entries-read']} of {added} read, {row['pending']} pending")
+        pair.worker.check()
         await asyncio.sleep(LOOK)
 
 
-async def _make_books(way: Way, count: int, customers: int) -> None:
-    """See that every webhook is one entry, every customer joined once, every message was published once; then empty."""
-    redis = way.inbound.redis
-    stored = await redis.xlen(way.inbound.name)
+async def _check_results(pair: Pair, count: int, customers: int) -> None:
+    """Check that each webhook is one entry, each customer joined once, each message was published once; then empty."""
+    redis = pair.inbound.redis
+    stored = await redis.xlen(pair.inbound.name)
     joined: Counter[str] = Counter()
     said: Counter[str] = Counter()
-    rows: Any = await redis.xrange(way.participants)
+    rows: Any = await redis.xrange(pair.participants)
     for _, fields in rows:
         data = orjson.loads(fields[b"event"])["data"]
         if fields[b"type"] == JoinedData.type.encode():
-            joined[way.address_of(data)] += 1
+            joined[pair.address_of(data)] += 1
         elif fields[b"type"] == CommunicationData.type.encode():
-            said[way.message_of(data)] += 1
-    books = (stored, joined.total(), len(joined), said.total(), len(said))
-    if books != (count, customers, customers, count, count):
-        raise BenchmarkError(f"{way.label}: of {count} webhooks of {customers}: stored, joined, said: {books}")
-    for stream in (way.inbound.name, way.participants):
+            said[pair.message_of(data)] += 1
+    counts = (stored, joined.total(), len(joined), said.total(), len(said))
+    if counts != (count, customers, customers, count, count):
+        raise BenchmarkError(f"{pair.label}: of {count} webhooks of {customers}: stored, joined, said: {counts}")
+    for stream in (pair.inbound.name, pair.participants):
         await redis.xtrim(stream, maxlen=0, approximate=False)
 
 
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
-    """Start both ways, their APIs, the generator and Redis."""
+    """Start both pairs, their APIs, the generator and Redis."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
         directory = Path(temporary)
-        async with real_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            environment = clean_environment({})
-            load = await processes.start(
-                "load", "-m", "tests.benchmarks.load", environment=environment, place=SHARED, has_pipes=True
-            )
+        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
+            load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
             keys = Keys()
-            rival = Stream(redis, "straightforward", "rival")
+            baseline = Stream(redis, "straightforward", "baseline")
             apis = [await start_api(processes, f"api-{name}", LATENCY, place=SHARED) for name in ("ours", "pair")]
-            ways = {
+            pairs = {
                 "ours": await start_ours(processes, Stream.inbound(redis, keys), server.url, apis[0]),
-                "pair": await _start_pair(processes, rival, server.url, apis[1]),
+                "pair": await _start_pair(processes, baseline, server.url, apis[1]),
             }
-            road = Road(load, server.process.pid)
-            yield [_contender(name, way, road) for name, way in ways.items()]
+            bench = WholeBench(load, server.pid)
+            yield [_contender(name, pair, bench) for name, pair in pairs.items()]
 
 
-def _contender(name: str, way: Way, road: Road) -> Contender:
+def _contender(name: str, pair: Pair, bench: WholeBench) -> Contender:
     async def take_turn(seconds: float) -> Sample:
-        return await road.take_turn(way, seconds)
+        return await bench.take_turn(pair, seconds)
 
-    return Contender(name, way.label, take_turn)
+    return Contender(name, pair.label, take_turn)
 
 
-async def start_ours(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Way:
-    """Start a receiver and a worker of ours, on the shared cores, and return them once both can work."""
+async def start_ours(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Pair:
+    """Start a receiver and a worker of ours, on the shared cores; returns them once both can work."""
     port = free_port()
     await inbound.create()
     receiver = await processes.start(
         "receiver",
         *("-m", "router", "receive", "--host", "127.0.0.1", "--port", str(port)),
-        environment=clean_environment(settings_of(redis_url)),
+        environment=settings_of(redis_url),
         place=SHARED,
     )
     worker = await processes.start(
-        "worker", "-m", "router", "work", environment=environment_of(redis_url, api), place=SHARED
+        "worker", "-m", "router", "work", environment=settings_of(redis_url, api), place=SHARED
     )
     await processes.until_listening(receiver, port)
-    return Way(
+    return Pair(
         label="receiver + worker",
         receiver=receiver,
         worker=worker,
@@ -205,24 +201,22 @@ async def start_ours(processes: Processes, inbound: Stream, redis_url: str, api:
     )
 
 
-async def _start_pair(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Way:
-    port, environment = free_port(), clean_environment({})
+async def _start_pair(processes: Processes, inbound: Stream, redis_url: str, api: str) -> Pair:
+    port = free_port()
     await inbound.create()
-    rivals = ("-m", "tests.benchmarks.rivals")
+    program = ("-m", "tests.benchmarks.baselines")
     receiver = await processes.start(
         "pair-receiver",
-        *(*rivals, "straightforward", "--port", str(port), "--redis", redis_url),
-        environment=environment,
+        *(*program, "straightforward", "--port", str(port), "--redis", redis_url),
         place=SHARED,
     )
     worker = await processes.start(
         "pair-worker",
-        *(*rivals, "pair", "--redis", redis_url, "--api", api, "--stream", inbound.name, "--group", inbound.group),
-        environment=environment,
+        *(*program, "pair", "--redis", redis_url, "--api", api, "--stream", inbound.name, "--group", inbound.group),
         place=SHARED,
     )
     await processes.until_listening(receiver, port)
-    return Way(
+    return Pair(
         label="hand-written pair",
         receiver=receiver,
         worker=worker,
@@ -236,7 +230,7 @@ async def _start_pair(processes: Processes, inbound: Stream, redis_url: str, api
 
 WHOLE: Final = Measurement(
     name="whole",
-    title=f"The whole way: new customers, {EACH} SMS each, API of {LATENCY * 1000:g} ms, all on the same cores",
+    title=f"The whole path: new customers, {EACH} SMS each, API of {LATENCY * 1000:g} ms, all on the same cores",
     columns=(
         Column("per_second", "events/s"),
         Column("taken", "webhooks/s"),

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import secrets
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.chaos.run import Round
 from tests.chaos.schedule import FULL, SHORT, make_schedule
+from tests.support.signals import cancel_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +52,7 @@ def _positive(text: str) -> int:
 
 async def run(arguments: argparse.Namespace) -> bool:
     """Run all rounds; returns whether every row was true."""
-    _end_on_signals()
+    cancel_on_signals()
     first = secrets.randbelow(_SEEDS) if arguments.seed is None else arguments.seed
     scale = SHORT if arguments.short else FULL
     return all([await _round(first + number, scale, arguments) for number in range(arguments.rounds)])
@@ -77,13 +77,6 @@ async def _round(seed: int, scale: Scale, arguments: argparse.Namespace) -> bool
         say(f"all logs, and the data of every false row as JSON lines, are in {directory}")
     say(f"seed {seed}, schedule {schedule.digest}: {'every row is true' if report.is_true else 'NOT TRUE'}")
     return report.is_true
-
-
-def _end_on_signals() -> None:
-    """Stop everything that was started at the first Ctrl-C or SIGTERM; a second one does not cut that short."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: task is None or task.cancelling() or task.cancel())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

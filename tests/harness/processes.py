@@ -15,6 +15,7 @@ from tests.support.source import ROOT
 from tests.support.waiting import deadline, until
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -93,20 +94,27 @@ class ProcessHandle:
 
 
 async def start_process(directory: Path, *arguments: str, **environment: str) -> ProcessHandle:
-    """Start `python -m ARGUMENTS` with its log and its spool in a directory.
+    """Start `python -m ARGUMENTS` with its log and its spool in a directory."""
+    return await spawn(directory / f"{time.monotonic_ns()}.log", "-m", *arguments, environment=environment)
+
+
+async def spawn(
+    output: Path, *arguments: str, environment: Mapping[str, str], has_pipes: bool = False
+) -> ProcessHandle:
+    """Start this Python with `arguments` and its log in `output`; `has_pipes` for standard input and output.
 
     It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
     """
-    output = directory / f"{time.monotonic_ns()}.log"
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    with output.open("wb") as sink:
+    pipe = asyncio.subprocess.PIPE if has_pipes else None
+    with output.open("ab") as sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
             *arguments,
             cwd=ROOT,
-            env=inherited | {"ROUTER_SPOOL_DIR": str(directory / "spool")} | environment,
-            stdout=sink,
+            env=inherited | {"ROUTER_SPOOL_DIR": str(output.parent / "spool")} | environment,
+            stdin=pipe or asyncio.subprocess.DEVNULL,
+            stdout=pipe or sink,
             stderr=sink,
             start_new_session=True,
         )

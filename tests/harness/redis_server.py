@@ -68,7 +68,9 @@ class RedisServer:
     def launch(self) -> None:
         """Start it, without waiting for anything."""
         # Python ignores SIGXFSZ, and the server has to as well: then a limit on its files is a full disk (`fill_disk`).
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, restore_signals=False)
+        self._process = subprocess.Popen(
+            self._command, stdout=subprocess.DEVNULL, restore_signals=False, start_new_session=True
+        )
 
     async def start(self) -> None:
         """Start it and wait until it has loaded its data and answers."""

@@ -66,7 +66,12 @@ async def deadline(seconds: float) -> AsyncIterator[None]:
             timer.cancel()
 
 
-async def until(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:  # noqa: ASYNC109 # a limit, not a wait
+async def until(
+    predicate: Callable[[], Any],
+    timeout: float = 30.0,  # noqa: ASYNC109 # a limit, not a wait
+    *,
+    pause: float = 0.01,
+) -> Any:
     """Return the first true answer of `predicate` (sync or async); TimeoutError after `timeout` scaled seconds."""
     async with deadline(timeout):
         while True:
@@ -75,7 +80,7 @@ async def until(predicate: Callable[[], Any], timeout: float = 30.0) -> Any:  # 
                 answer = await answer
             if answer:
                 return answer
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(pause)
 
 
 async def let_tasks_run() -> None:

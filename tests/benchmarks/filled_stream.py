@@ -1,7 +1,7 @@
-"""A stream that is filled where nobody reads, put in place at once, and watched until all of it is acknowledged.
+"""A stream that is filled under another name, put in place at once, and watched until all of it is acknowledged.
 
-Filling it while somebody reads would measure the filling. So entries are written under another name, consumer group
-included, and put in place by one RENAME; a reader is timed from outside, from its first acknowledgement to its last.
+Filling it while a consumer reads would measure the filling. So entries are written to a draft, consumer group included,
+which one RENAME puts in place; a reader is timed from outside, from its first acknowledgment to its last.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from router.inbound.messaging import identify
 from router.streams.consuming.groups import ensure_group
 from router.streams.store.append import FIELDS, InboundFields
 from router.streams.store.inspect import has_consumer
-from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import PATIENCE
+from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from router.streams.client.connection import Redis
     from tests.benchmarks.processes import Child
-    from tests.benchmarks.webhooks import Crowd
+    from tests.benchmarks.webhooks import Senders
 
-#: Seconds between two looks at what is acknowledged.
+#: Seconds between two checks of the acknowledged entries.
 LOOK: Final = 0.002
 _CHUNK: Final = 5_000
 
@@ -48,33 +48,33 @@ class Stream:
         return cls(redis, keys.inbound(0), RESOLVER)
 
     async def create(self) -> None:
-        """Create it, empty, with its group: a reader can be started."""
+        """Create it, empty, with its group, so that a reader can be started."""
         await ensure_group(self.redis, self.name, self.group)
 
     async def has_reader(self, keys: Keys) -> bool:
-        """Tell whether a worker reads it, so that all that comes before has been done."""
+        """Tell whether a worker reads it, which means that its start is complete."""
         return await has_consumer(self.redis, keys, self.name, self.group)
 
-    async def prepare(self, crowd: Crowd, count: int) -> None:
-        """Write `count` messages where nobody reads yet; the customers write in turn."""
+    async def prepare(self, senders: Senders, count: int) -> None:
+        """Write `count` messages to the draft; the customers write in turn."""
         run, draft = secrets.randbits(60), f"{self.name}:draft"
         now = time.time_ns() // 1_000_000
         await ensure_group(self.redis, draft, self.group)
         for start in range(0, count, _CHUNK):
             pipeline = self.redis.pipeline(transaction=False)
             for number in range(start + 1, min(start + _CHUNK, count) + 1):
-                fields = _fields(crowd, run, number)
-                if number > crowd.customers:  # as the receiver names it
-                    fields += [b"after", f"{now}-{number - crowd.customers}"]
+                fields = _fields(senders, run, number)
+                if number > senders.customers:  # as the receiver adds it
+                    fields += [b"after", f"{now}-{number - senders.customers}"]
                 pipeline.execute_command("XADD", draft, f"{now}-{number}", *fields)
             await pipeline.execute()
 
     async def release(self) -> None:
-        """Let what is prepared, and nothing else, be in the stream from now on."""
+        """Replace the stream by the draft."""
         await self.redis.rename(f"{self.name}:draft", self.name)
 
     async def acknowledged(self, count: int) -> int:
-        """Return how many of the last `count` entries are read and not pending any more."""
+        """Return how many of the last `count` entries are read and no longer pending."""
         rows: Any = await self.redis.xinfo_groups(self.name)
         row = next(row for row in rows if row["name"].decode() == self.group)
         return count - int(row["lag"] or 0) - int(row["pending"])
@@ -98,9 +98,9 @@ class Stream:
             await asyncio.sleep(look)
 
 
-def _fields(crowd: Crowd, run: int, number: int) -> list[Any]:
-    body = crowd.form(run, number)
-    identity = identify(parse_form(body), default_account=webhooks.ACCOUNT_SID)
+def _fields(senders: Senders, run: int, number: int) -> list[Any]:
+    body = senders.form(run, number)
+    identity = identify(parse_form(body), default_account=ACCOUNT)
     received_at = time.time_ns() // 1000
     return fields_of(
         InboundFields("messaging", identity.account_id, identity.key, identity.subject, received_at, body, ttl=0)

@@ -1,4 +1,4 @@
-"""What ours is measured beside and with does what it is said to do."""
+"""The baselines, the lean API and the open-loop generator do what they are described to do."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from aiohttp import ClientSession, web
 from tests.benchmarks import open_loop, webhooks
 from tests.benchmarks.lean_api import CONFIGURATION, COUNTS, LeanApi
 from tests.harness.sandbox import running_sandbox
+from tests.support.accounts import OURS
 
 CUSTOMER = "+15550000017"
 BODY = {
     "configurationId": CONFIGURATION,
     "participants": [
         {"type": "CUSTOMER", "addresses": [{"channel": "SMS", "address": CUSTOMER, "channelId": "SM1"}]},
-        {"type": "AI_AGENT", "addresses": [{"channel": "SMS", "address": webhooks.RECIPIENT}]},
+        {"type": "AI_AGENT", "addresses": [{"channel": "SMS", "address": OURS}]},
     ],
 }
 
 
 def shape(value):
-    """The names of a JSON value, and its types."""
+    """Return the names and types of a JSON value."""
     if isinstance(value, dict):
         return {name: shape(one) for name, one in value.items() if name not in {"displayName", "description"}}
     if isinstance(value, list):
@@ -32,7 +33,7 @@ def shape(value):
 
 
 async def converse(session, url):
-    """Open a conversation twice, and list who is in it."""
+    """Create a conversation twice, and list its participants."""
     async with session.post(f"{url}/v2/Conversations", json=BODY) as answer:
         created = answer.status, await answer.json()
     conversation_id = created[1]["id"]
@@ -62,23 +63,24 @@ async def lean():
 
 
 async def test_the_lean_api_answers_as_the_sandbox_does(lean):
-    """Both open, refuse with the same name in the same header, and list, with the same fields everywhere."""
+    """Both create, conflict with the same id in the same header, and list, with the same fields everywhere."""
     session, start = lean
-    sid, token = webhooks.ACCOUNT_SID, webhooks.AUTH_TOKEN
     async with (
-        running_sandbox(account_sid=sid, auth_token=token) as sandbox,
+        running_sandbox() as sandbox,
         ClientSession(headers={"Authorization": webhooks.BASIC}) as authorized,
     ):
         wanted = await converse(authorized, sandbox.url)
     found = await converse(session, await start(LeanApi()))
     assert shape(list(found)) == shape(list(wanted))
     assert (found[0][0], found[1], found[2][0]) == (wanted[0][0], wanted[1], wanted[2][0]) == (201, 409, 200)
-    addresses = [sorted(one["addresses"][0]["address"] for one in way[2][1]["participants"]) for way in (found, wanted)]
-    assert addresses[0] == addresses[1] == sorted([CUSTOMER, webhooks.RECIPIENT])
+    addresses = [
+        sorted(one["addresses"][0]["address"] for one in pair[2][1]["participants"]) for pair in (found, wanted)
+    ]
+    assert addresses[0] == addresses[1] == sorted([CUSTOMER, OURS])
 
 
-async def test_the_lean_api_can_know_everybody_and_counts_what_it_is_asked(lean):
-    """Where all have a conversation, the first POST is a conflict too; asking for the count is not counted."""
+async def test_the_lean_api_can_have_all_customers_and_counts_requests(lean):
+    """With all customers, the first POST is a conflict too; a request for the count does not count."""
     session, start = lean
     url = await start(LeanApi(has_all=True))
     async with session.post(f"{url}/v2/Conversations", json=BODY) as answer:
@@ -90,9 +92,9 @@ async def test_the_lean_api_can_know_everybody_and_counts_what_it_is_asked(lean)
             assert await answer.json() == {"total": 2}
 
 
-async def test_a_schedule_is_kept_while_answers_are_missing():
-    """Nobody is answered until all have come, so a generator that waits for answers would wait for ever."""
-    requests = list(webhooks.requests(1, 8, webhooks.Crowd(4)))
+async def test_a_schedule_is_kept_while_responses_are_missing():
+    """The server answers once all requests have come, so that a generator that waits for responses would hang."""
+    requests = list(webhooks.requests(1, 8, webhooks.Senders(4)))
     arrived, all_here = [], asyncio.Event()
 
     async def answer_late(reader, writer):
@@ -112,11 +114,11 @@ async def test_a_schedule_is_kept_while_answers_are_missing():
     assert sorted(arrived) == sorted(requests)
     assert sender.refused == 1
     assert len(sender.late) == 8
-    assert min(sender.late) >= 0  # nothing goes out before its moment
+    assert min(sender.late) >= 0  # no request is sent before its moment
 
 
 def test_times_are_ranked():
-    """The 99th of 100 values is the 99th percentile; one value is everything."""
+    """The 99th of 100 values is the 99th percentile; a single value is median, percentile and maximum."""
     assert open_loop.spread([number / 1000 for number in range(100, 0, -1)]) == {
         "p50_ms": 51.0,
         "p99_ms": 100.0,

@@ -1,24 +1,24 @@
-"""The programs that ours are measured beside: two receivers, three consumers and an API, each a process of its own.
+"""The programs that ours are compared with: two receivers, three consumers and an API, each a process of its own.
 
-`bare` and `raw` do nothing but what nobody can leave out: they are the limit. `straightforward` is a receiver as the
-documentation of its libraries would have it, `single` FastStream as its tutorial shows it. `pair` does a worker's work
-for it (pair.py), and `api` answers both, ours and that (lean_api.py). Kept as plain as that on purpose; all run on
-uvloop and none of them logs.
+`bare` and `raw` do only what no program can leave out: they are the limit. `straightforward` is a receiver as in the
+documentation of its libraries, `single` is FastStream as in its tutorial. `pair` is the worker for `straightforward`
+(handwritten_worker.py), and `api` serves both that worker and ours (lean_api.py). They are this plain on purpose; all
+run on uvloop and none of them logs.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from router.process.loop import run, until_stopped
+from router.process.loop import run, until_stopped, until_stopped_or
 from router.streams.client.connection import connect
 from tests.benchmarks import webhooks
+from tests.benchmarks.handwritten_worker import BATCH, BLOCK, CONSUMER, handwritten_worker
 from tests.benchmarks.lean_api import lean_api
-from tests.benchmarks.pair import BATCH, BLOCK, CONSUMER, pair_worker
+from tests.support.accounts import BASE_URL, TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,15 +38,15 @@ async def bare(arguments: argparse.Namespace) -> int:
 
 
 async def straightforward(arguments: argparse.Namespace) -> int:
-    """Do it as the libraries' own examples do: the SDK's validator, then a SET NX and an XADD for each request."""
+    """Do what the libraries' own examples do: the SDK's validator, then a SET NX and an XADD for each request."""
     from redis.asyncio import Redis
     from twilio.request_validator import RequestValidator
 
-    validator, redis = RequestValidator(webhooks.AUTH_TOKEN), Redis.from_url(arguments.redis)
+    validator, redis = RequestValidator(TOKEN), Redis.from_url(arguments.redis)
 
     async def handle(request: web.Request) -> web.Response:
         form = await request.post()
-        url = webhooks.PUBLIC_BASE_URL + request.path_qs
+        url = BASE_URL + request.path_qs
         if not validator.validate(url, form, request.headers.get("X-Twilio-Signature", "")):
             return web.Response(status=403)
         fields: Any = dict(form)
@@ -84,16 +84,9 @@ async def raw(arguments: argparse.Namespace) -> int:
             for _, entries in rows or ():
                 await redis.xack(arguments.stream, arguments.group, *[entry_id for entry_id, _ in entries])
 
-    consuming = asyncio.create_task(consume())
-    stopping = asyncio.create_task(until_stopped())
     try:
-        await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if consuming.done():
-            consuming.result()  # it never ends but by an error
+        await until_stopped_or(consume())
     finally:
-        consuming.cancel()
-        stopping.cancel()
-        await asyncio.gather(consuming, stopping, return_exceptions=True)
         await redis.aclose()
     return 0
 
@@ -109,7 +102,7 @@ async def single(arguments: argparse.Namespace) -> int:
         arguments.stream, group=arguments.group, consumer=CONSUMER, max_records=BATCH, polling_interval=BLOCK
     )
 
-    # The annotation is how FastStream knows what to pass; as text it could not be resolved in here.
+    # FastStream reads the annotation; as text it could not be resolved here.
     async def handle(message):
         await message.ack()
 
@@ -123,29 +116,29 @@ async def single(arguments: argparse.Namespace) -> int:
     return 0
 
 
-RIVALS: Final = {
+BASELINES: Final = {
     "bare": bare,
     "straightforward": straightforward,
     "raw": raw,
     "single": single,
-    "pair": pair_worker,
+    "pair": handwritten_worker,
     "api": lean_api,
 }
 
 
 def main() -> int:
     """Run one of them until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.rivals", description=__doc__)
-    parser.add_argument("rival", choices=RIVALS)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.baselines", description=__doc__)
+    parser.add_argument("baseline", choices=BASELINES)
     parser.add_argument("--port", type=int, help="receivers and the API: listen there")
     parser.add_argument("--redis", help="URL of the server")
-    parser.add_argument("--stream", help="consumers: read this")
-    parser.add_argument("--group", help="consumers: as this group, which exists")
+    parser.add_argument("--stream", help="consumers: read this stream")
+    parser.add_argument("--group", help="consumers: as a member of this group, which exists")
     parser.add_argument("--api", help="pair: URL of the API")
     parser.add_argument("--latency", type=float, default=0.0, help="API: seconds until it answers")
     parser.add_argument("--has-all", action="store_true", help="API: every customer has a conversation already")
     arguments = parser.parse_args()
-    return run(RIVALS[arguments.rival](arguments))
+    return run(BASELINES[arguments.baseline](arguments))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""The worker of the hand-written pair: what an engineer who knows redis-py and aiohttp writes in a day.
+"""The worker of the hand-written pair: a day's work of an engineer who knows redis-py and aiohttp.
 
-Its receiver is `straightforward` (rivals.py). It does the same as ours for a message, and nothing of what ours does
-besides: no order within a subject, no repeats, no dead letters, no policy, no log, no metrics; and what a dead process
-had read stays pending. It reads 100 entries at once, works on all of them at once, and leaves to one SET NX who
-announces a customer.
+Its receiver is `straightforward` (baselines.py). It does the same as ours for a message, and none of the rest: no order
+within a subject, no retries, no dead letters, no policy, no log, no metrics; entries of a crashed process stay pending.
+It reads 100 entries at once, processes all of them concurrently, and a SET NX decides who announces a customer.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 from redis.asyncio import Redis
 
-from router.process.loop import until_stopped
+from router.process.loop import until_stopped_or
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.lean_api import CONFIGURATION
@@ -24,17 +23,17 @@ from tests.benchmarks.lean_api import CONFIGURATION
 if TYPE_CHECKING:
     import argparse
 
-#: Entries of one XREADGROUP, and the milliseconds it waits.
+#: Entries of one XREADGROUP, and the milliseconds that it blocks.
 BATCH: Final = 100
 BLOCK: Final = 200
-CONSUMER: Final = "rival"
+CONSUMER: Final = "baseline"
 PARTICIPANTS: Final = "straightforward:participants"
 _ROUTE_SECONDS: Final = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class PairWorker:
-    """What a message needs: Redis, the API's session, and where the messages come from."""
+class HandwrittenWorker:
+    """A consumer of a stream of messages, with Redis and a session of the API."""
 
     redis: Redis
     api: aiohttp.ClientSession
@@ -42,19 +41,19 @@ class PairWorker:
     group: str
 
     async def consume(self) -> None:
-        """Work on batches for ever."""
+        """Process batches until canceled."""
         streams: Any = {self.stream: ">"}
         while True:
             rows: Any = await self.redis.xreadgroup(self.group, CONSUMER, streams, count=BATCH, block=BLOCK)
             for _, entries in rows or ():
-                await asyncio.gather(*[self._take(entry_id, fields) for entry_id, fields in entries])
+                await asyncio.gather(*[self._process(entry_id, fields) for entry_id, fields in entries])
 
-    async def _take(self, entry_id: bytes, raw: dict[bytes, bytes]) -> None:
+    async def _process(self, entry_id: bytes, raw: dict[bytes, bytes]) -> None:
         form = {name.decode(): value.decode() for name, value in raw.items()}
         route = f"route:{form['From']}:{form['To']}"
         known = await self.redis.get(route)
         if known is None:
-            participant = await self._enter(form)
+            participant = await self._open_conversation(form)
             if await self.redis.set(route, json.dumps(participant), nx=True, ex=_ROUTE_SECONDS):
                 await self._publish("participant.joined", form, participant)
         else:
@@ -62,7 +61,7 @@ class PairWorker:
         await self._publish("communication.received", form, participant)
         await self.redis.xack(self.stream, self.group, entry_id)
 
-    async def _enter(self, form: dict[str, str]) -> dict[str, Any]:
+    async def _open_conversation(self, form: dict[str, str]) -> dict[str, Any]:
         """Open a conversation with the customer, or find the one that is open."""
         customer = {"channel": "SMS", "address": form["From"], "channelId": form["MessageSid"]}
         ours = {"channel": "SMS", "address": form["To"]}
@@ -88,7 +87,7 @@ class PairWorker:
         for participant in participants:
             if any(one["address"] == form["From"] for one in participant["addresses"]):
                 return participant
-        raise BenchmarkError("a conversation without its customer")
+        raise BenchmarkError("a conversation has no customer")
 
     async def _publish(self, kind: str, form: dict[str, str], participant: dict[str, Any]) -> None:
         event = {
@@ -111,20 +110,11 @@ class PairWorker:
         await self.redis.xadd(PARTICIPANTS, fields)
 
 
-async def pair_worker(arguments: argparse.Namespace) -> int:
+async def handwritten_worker(arguments: argparse.Namespace) -> int:
     """Consume until SIGTERM."""
     async with (
         Redis.from_url(arguments.redis) as redis,
         aiohttp.ClientSession(arguments.api, headers={"Authorization": webhooks.BASIC}) as api,
     ):
-        consuming = asyncio.create_task(PairWorker(redis, api, arguments.stream, arguments.group).consume())
-        stopping = asyncio.create_task(until_stopped())
-        try:
-            await asyncio.wait({consuming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if consuming.done():
-                consuming.result()  # it never ends but by an error
-        finally:
-            consuming.cancel()
-            stopping.cancel()
-            await asyncio.gather(consuming, stopping, return_exceptions=True)
+        await until_stopped_or(HandwrittenWorker(redis, api, arguments.stream, arguments.group).consume())
     return 0
