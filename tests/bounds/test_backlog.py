@@ -25,7 +25,7 @@ from router.streams.consuming.window import HELD_PER_SLOT
 from router.streams.delivery import Done, StreamRef
 from router.streams.store.append import Appender, InboundFields
 from tests.benchmarks.backlog import FILL, PAGE
-from tests.benchmarks.filled import fields_of
+from tests.benchmarks.filled_stream import fields_of
 from tests.bounds.deployment import NUMBER
 from tests.streams.bench import GROUP, LIMITS, Bench
 from tests.support.accounts import ACCOUNT, OURS
