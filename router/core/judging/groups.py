@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 
 def wanted_members(context: Context, message: MessageReceived) -> tuple[Address, ...]:
     """Return the further members of a message to whom the policy gives a target; never an address of our own."""
+    ours = context.own | {message.recipient.key}
     return tuple(
         other
         for other in message.others
-        if other.key not in context.own and _is_wanted(context, replace(message, customer=other))
+        if other.key not in ours and _is_wanted(context, replace(message, customer=other))
     )
 
 
