@@ -121,15 +121,14 @@ class SinglePath:
 
     async def _apply(self, work: AnyWork) -> Outcome | None:
         """Judge the event by the committed state."""
-        needed, state = self._rules.needed(work), self._accounts.state(work.account_id)
-        if needed is None:
-            work.ledger = None
-            return self._rules.apply(work, state)
+        needed = self._rules.needed(work)
 
-        def apply(ledger: Ledger) -> Outcome | None:
+        def apply(ledger: Ledger | None) -> Outcome | None:
             work.ledger = ledger
-            return self._rules.apply(work, state)
+            return self._rules.apply(work, self._accounts.state(work.account_id))
 
+        if needed is None:
+            return apply(None)
         _, outcome = await read_and_apply(self._store, work.account_id, *needed, apply)
         return outcome
 
@@ -208,21 +207,19 @@ class SinglePath:
     async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
         """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
-        state = self._accounts.state(account_id)
+
+        def apply(ledger: Ledger) -> Outcome:
+            return self._rules.apply_resolved(work, self._accounts.state(account_id), resolved, ledger)
+
         for number in range(RACES):
             # The ledger of a new conversation is not read but taken for empty; if it is not, the commit fails.
             is_assumed = resolved.is_new and number == 0
             if is_assumed:
                 ledger = self._store.make_ledger(account_id, conversation_id)
-                outcome = self._rules.apply_resolved(work, state, resolved, ledger)
+                outcome = apply(ledger)
             else:
-                ledger, outcome = await read_and_apply(
-                    self._store,
-                    account_id,
-                    conversation_id,
-                    resolved_fields(work, resolved),
-                    lambda ledger: self._rules.apply_resolved(work, state, resolved, ledger),
-                )
+                fields = resolved_fields(work, resolved)
+                ledger, outcome = await read_and_apply(self._store, account_id, conversation_id, fields, apply)
             if outcome.result is Result.GONE:
                 return await self._gone(work)
             if (ledger.has_news or not is_assumed) and await self._commit(ledger):

@@ -6,7 +6,8 @@ import pytest
 
 from router.core.ledger.marker import Result
 from router.streams.delivery import Done
-from tests.support.accounts import CUSTOMER, OURS
+from router.streams.store.ledgers import Store
+from tests.support.accounts import ACCOUNT, CUSTOMER, OURS
 from tests.support.policies import PLAIN
 from tests.worker.payloads import at, conversation, participant_at, participant_of, person, spoken
 
@@ -153,6 +154,21 @@ async def test_an_unknown_at_our_own_address_is_ignored(strict):
         strict.callback("PARTICIPANT_UPDATED", person(9, "AGENT", address=OURS, updated=1)),
     )
     assert results == [Result.IGNORED] * 2
+
+
+async def test_an_address_that_becomes_ours_during_the_read_is_ours(harness, monkeypatch):
+    """A participant is ours if its address was noted as ours until its ledger had been read."""
+    read, accounts = Store.read_ledgers, harness.resolver.accounts
+
+    async def note_then_read(self, queries):
+        await harness.redis.zadd(harness.keys.own_addresses(ACCOUNT), {f"SMS|{OURS}": 1})
+        await accounts.know([ACCOUNT], is_fresh=True)
+        return await read(self, queries)
+
+    monkeypatch.setattr(Store, "read_ledgers", note_then_read)
+    (delivery,) = await harness.receive(harness.callback("PARTICIPANT_ADDED", person(9, "UNKNOWN", address=OURS)))
+    assert await harness.resolver.singles.attempt(delivery) == DONE
+    assert await published(harness) == []
 
 
 async def test_a_customer_who_returns_is_announced_again(strict):
