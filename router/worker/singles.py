@@ -140,7 +140,7 @@ class SinglePath:
         if isinstance(answer, NotFoundError):
             return await self._resolve(work)
         if isinstance(answer, ApiError):
-            return after_failed_read(answer, "fetching the conversation")
+            return after_failed_read(answer, "fetching the conversation", pause=STEP_BACK)
         if answer.status == ConversationStatus.CLOSED:
             # The closing's callback was lost or is late: publish the closing to the holder now.
             query = LedgerQuery(work.account_id, route.conversation_id, tuple(fields_for((), ())))

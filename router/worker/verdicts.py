@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from router.core.errors import UnusableError
-from router.core.resolution.requests import Unusable, Wait
+from router.core.errors import UnavailableError, UnusableError
+from router.core.resolution.requests import Wait
 from router.core.resolution.setbacks import setback_of
 from router.streams.delivery import Later, Poison
 
 if TYPE_CHECKING:
     from router.core.errors import ApiError
+    from router.core.resolution.requests import Unusable
     from router.streams.delivery import Verdict
 
 
@@ -27,7 +27,12 @@ def to_verdict(outcome: Wait | Unusable) -> Verdict:
     return Poison(outcome.reason)
 
 
-def after_failed_read(error: ApiError, doing: str) -> Verdict:
-    """Return the verdict on an event whose GET request failed; a GET has no effect that would have to be looked up."""
+def after_failed_read(error: ApiError, doing: str, *, pause: float) -> Verdict:
+    """Return the verdict on an event whose GET request failed; a GET has no effect that would have to be looked up.
+
+    `pause`: seconds to wait in an outage if the API does not say how long.
+    """
     setback = setback_of(error, doing)
-    return to_verdict(replace(setback, is_unsure=False) if isinstance(setback, Wait) else setback)
+    if isinstance(error, UnavailableError):
+        return Later(setback.reason, error.retry_after or pause)
+    return to_verdict(setback)

@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from router.core.errors import RateLimitError, RequestError, ServerError, UnusableError
+from router.core.errors import AuthenticationError, RateLimitError, RequestError, ServerError, UnusableError
 from router.core.resolution.requests import Unusable, Wait
 from router.streams.delivery import Later, Poison
 from router.worker.verdicts import after_failed_read, to_verdict
@@ -45,11 +45,13 @@ def test_an_uncertain_refusal_is_a_failed_attempt():
     ("error", "verdict"),
     [
         (ServerError("down", status=503, retry_after=3.0), Later("fetching: ServerError 503", 3.0)),
+        (ServerError("down", status=500), Later("fetching: ServerError 500", 0.5)),
+        (AuthenticationError("no", status=401), Later("fetching: AuthenticationError 401", 0.01)),
         (RateLimitError("slow down", status=429, retry_after=7.0), Later("fetching: RateLimitError 429", 7.0)),
         (RequestError("no", status=400), Poison("fetching: RequestError 400 no")),
     ],
-    ids=["503", "429", "400"],
+    ids=["503", "500", "401", "429", "400"],
 )
 def test_a_failed_read_is_never_unsure(error, verdict):
-    """An outage of a GET request makes the event wait without an effect to look up; a refusal is poison."""
-    assert after_failed_read(error, "fetching") == verdict
+    """An outage of a GET request makes the event wait as the API says, or for the pause; a refusal is poison."""
+    assert after_failed_read(error, "fetching", pause=0.5) == verdict
