@@ -22,7 +22,7 @@ from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
 from router.simulator.outcome import OutcomeReader
 from router.simulator.scenario import make_steps, send_steps
-from router.streams.client.connection import connect
+from router.streams.client.connection import RedisError, connect
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 _NEEDED: Final = ("ROUTER_URL", "PUBLIC_BASE_URL", "TWILIO_AUTH_TOKEN", "TWILIO_ACCOUNT_SID")
 #: Generated seeds are below this: people type them again.
 _SEEDS: Final = 1_000_000
+_HINT: Final = "is `make run` running?"
 
 
 async def simulate(arguments: argparse.Namespace) -> int:
@@ -49,7 +50,10 @@ async def simulate(arguments: argparse.Namespace) -> int:
     try:
         return await _run(arguments, environment, steps, redis)
     except OSError as error:
-        print(f"no response from {environment['ROUTER_URL']}: {error}", file=sys.stderr)
+        print(f"no response from {environment['ROUTER_URL']}: {error}; {_HINT}", file=sys.stderr)
+        return 1
+    except RedisError as error:
+        print(f"no response from Redis (REDIS_URL): {error}; {_HINT}", file=sys.stderr)
         return 1
     finally:
         if redis is not None:
@@ -92,7 +96,8 @@ def _print_responses(steps: Sequence[ScenarioStep], duplicates: Sequence[bool]) 
     for step, is_duplicate in zip(steps, duplicates, strict=True):
         counts = [f"{count} x {status}" if count > 1 else str(status) for status, count in step.statuses.items()]
         line = f"{step.kind} {step.webhook.resource_id} -> {step.webhook.path}: {', '.join(counts)}"
-        print(line + (" (a duplicate)" if is_duplicate else ""), *step.reports, sep="\n  ")
+        is_shown = is_duplicate and HTTPStatus.OK in step.statuses
+        print(line + (" (a duplicate)" if is_shown else ""), *step.reports, sep="\n  ")
     total = sum((step.statuses for step in steps), Counter[int]())
     if len(steps) > 1:
         print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
@@ -124,7 +129,7 @@ async def _print_outcome(outcome: OutcomeReader, steps: Sequence[ScenarioStep]) 
     if not caused:
         known = await outcome.find_known(customers)
         for entry in known:
-            print("  nothing doubled; already there: " + describe(entry))
+            print("  nothing was published twice; already published: " + describe(entry))
         if not known:
             print(f"  no entry {outcome.waited}: see the worker's log for the reason")
 

@@ -14,23 +14,25 @@ ENVIRONMENT = {
     "TWILIO_ACCOUNT_SID": ACCOUNT,
     "TWILIO_AUTH_TOKEN": TOKEN,
 }
+#: Port 1 of this machine serves nothing.
+UNREACHABLE = {"ROUTER_URL": {}, "REDIS_URL": {"REDIS_URL": "redis://127.0.0.1:1/0"}}
 
 
 @pytest.fixture
 def fail(monkeypatch, capsys, tmp_path):
-    """Run `simulate` in this process with an environment of its own; it must end with status 2. Returns the error."""
+    """Run `simulate` in this process, with an environment of its own, to its `expected` status; returns the error."""
     monkeypatch.chdir(tmp_path)
     for name in (*ENVIRONMENT, "REDIS_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
 
-    def fail(*arguments, **environment):
+    def fail(*arguments, expected=2, **environment):
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         try:
             status = main(["simulate", *arguments])
         except SystemExit as end:
             status = end.code
-        assert status == 2
+        assert status == expected
         return capsys.readouterr().err
 
     return fail
@@ -79,6 +81,15 @@ def test_a_missing_mail_key_or_attachment_is_named(fail, tmp_path):
     assert "No such file" in error
 
 
+@pytest.mark.parametrize("server", ["ROUTER_URL", "REDIS_URL"])
+def test_a_server_that_is_not_running_is_named_in_one_line(fail, server):
+    """After `make run` has stopped its dev.env is still there: one line says so, without a traceback."""
+    error = fail("sms", expected=1, **ENVIRONMENT, **UNREACHABLE[server])
+    assert error.count("\n") == 1
+    assert error.startswith("no response from ")
+    assert "is `make run` running?" in error
+
+
 @pytest.mark.processes
 async def test_the_entries_of_a_message_are_printed_once(run):
     """The first message makes a participant, the same again is a duplicate, --new is a further message."""
@@ -88,7 +99,7 @@ async def test_the_entries_of_a_message_are_printed_once(run):
     assert "participant.joined" in output
     assert "+15552220001" not in output  # masked
     status, output = await run(*message)
-    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True)
+    assert (status, "(a duplicate)" in output, "already published" in output) == (0, True, True)
     status, output = await run(*message, "--new")
     assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False)
     assert "communication.received" in output
@@ -113,7 +124,7 @@ async def test_a_mail_parsed_or_raw_is_the_same(run, tmp_path):
     assert (status, "participant.joined" in output, "EMAIL" in output) == (0, True, True), output
     assert "eva@example.com" not in output  # masked
     status, output = await run(*letter, "--raw")
-    assert (status, "(a duplicate)" in output, "nothing doubled" in output) == (0, True, True), output
+    assert (status, "(a duplicate)" in output, "already published" in output) == (0, True, True), output
     status, output = await run(*letter, "--new")
     assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False), output
     assert "communication.received" in output
@@ -159,7 +170,7 @@ async def test_a_scenario_is_repeatable(run):
     assert sum("WHATSAPP" in line for line in joined) == 1
     assert sum(" SMS " in line for line in joined) == 2, output  # one by message, one in the callback's conversation
     status, output = await run(*scenario[:3], *scenario[4:], *faults)  # without --seed one is chosen and printed
-    assert (status, "--seed " in output, "nothing doubled" in output) == (0, True, True), output
+    assert (status, "--seed " in output, "already published" in output) == (0, True, True), output
 
 
 @pytest.mark.processes
@@ -169,7 +180,7 @@ async def test_a_stale_callback_changes_nothing(run):
     status, output = await run("participant-added", *who)
     assert (status, "participant.joined" in output) == (0, True), output
     status, output = await run("participant-removed", *who, "--age", "3600")
-    assert (status, "participant.left" in output, "nothing doubled" in output) == (0, False, True), output
+    assert (status, "participant.left" in output, "already published" in output) == (0, False, True), output
 
 
 @pytest.mark.processes
@@ -191,7 +202,7 @@ async def test_a_classic_member_is_announced_once(run):
     status, output = await run(*member)
     assert (status, "participant.joined" in output) == (0, True), output
     status, output = await run(*member)
-    assert (status, "nothing doubled" in output) == (0, True), output
+    assert (status, "already published" in output) == (0, True), output
 
 
 @pytest.mark.processes
