@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support.secrecy import PRIVATE, Secrecy, whatever_is_private
+from tests.support.secrecy import PRIVATE, Secrecy, find_private
 from tests.support.source import ROOT
 
 pytestmark = pytest.mark.promise(5)
@@ -30,7 +30,7 @@ HIDDEN = [
 @pytest.mark.parametrize(("what", "line"), [(what, line) for what, lines in SHOWN.items() for line in lines])
 def test_private_data_is_found(what, line):
     """Each kind is found by its name, in JSON and in text lines."""
-    assert what in whatever_is_private(line)
+    assert what in find_private(line)
 
 
 def test_every_kind_has_an_example():
@@ -41,19 +41,19 @@ def test_every_kind_has_an_example():
 @pytest.mark.parametrize("line", HIDDEN)
 def test_masked_data_is_accepted(line):
     """Lines may hold masked addresses, ids and settings."""
-    assert whatever_is_private(line) == []
+    assert find_private(line) == []
 
 
 def test_lines_are_found_among_other_output(tmp_path):
     """Only log lines count, in files too, and a finding in a file names the directory of its test."""
     watch = Secrecy()
-    watch.look_at_text("sent from +15551230001\n", "here")
+    watch.check_text("sent from +15551230001\n", "here")
     assert watch.findings == {}
     log = tmp_path / "test_of_somebody0" / "1.log"
     log.parent.mkdir()
     log.write_text('started\n{"time":"2026","reason":"+15551230001"}\n12:00:00.000 web  webhook to=ana@example.com\n')
     (tmp_path / "spool.sqlite").write_text('{"time":"2026","reason":"+15551230001"}\n')
-    watch.look_at_files(tmp_path)
+    watch.check_files(tmp_path)
     assert {what for what, _ in watch.findings} == {"a phone number", "a mailbox"}
     assert {where for _, where in watch.findings} == {"test_of_somebody0/1.log"}
     log.unlink()  # the check of this run would find it too

@@ -1,4 +1,4 @@
-"""Fixtures: real deployments of Redis, and clients for any URL."""
+"""Fixtures: several Redis servers, each module with its own, and keys of several partitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.harness.redis_topologies import Cluster, Sentinels
 
 
 def pytest_collection_modifyitems(items):
-    """All of these run against real servers."""
+    """Mark all of these as `real`."""
     for item in items:
         if "tests/deployments" in str(item.path):
             item.add_marker(pytest.mark.real)
@@ -41,5 +41,5 @@ def sentinels(tmp_path_factory):
 
 @pytest.fixture
 def keys():
-    """Keys of four partitions: in a Cluster of three nodes each has one of them at least."""
+    """Keys of four partitions: each node of a Cluster of three has one of them at least."""
     return Keys(partitions=4)

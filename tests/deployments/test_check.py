@@ -1,4 +1,4 @@
-"""`check` against real deployments: what each server says of itself, node by node."""
+"""`check` against several servers: the findings of each node."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.waiting import until
 
 
 async def findings(url, **changes):
-    """What is said of Redis, by subject."""
+    """Return the findings about Redis, by subject."""
     found = await _check_redis(load(environment={"REDIS_URL": url} | changes))
     return {one.subject: (one.level, one.text) for one in found}
 
 
 async def test_each_node_of_a_cluster_is_read(cluster):
-    """Findings carry the node's address; a setting of one node is that node's only."""
+    """Findings have the address of the node, and only a node with a wrong setting has one about it."""
     node = cluster.nodes[1]
     await node.ask("CONFIG SET", "appendfsync", "everysec", "cluster-require-full-coverage", "yes")
     try:
@@ -31,14 +31,14 @@ async def test_each_node_of_a_cluster_is_read(cluster):
     assert "ROUTER_PARTITIONS" not in await findings(cluster.url, ROUTER_PARTITIONS="6")
 
 
-async def test_node_of_a_cluster_that_is_taken_for_a_server(cluster):
-    """REDIS_URL must say that it is one."""
+async def test_node_of_a_cluster_in_the_url_of_a_server(cluster):
+    """It is a failure: REDIS_URL must name the Cluster."""
     found = await findings(cluster.nodes[0].url)
     assert found["Redis cluster-enabled"][0] == "FAIL"
 
 
-async def test_replicas_are_held_against_what_is_waited_for(tmp_path):
-    """One replica is enough for one and too few for two; without waiting a failover loses something."""
+async def test_replicas_are_compared_with_the_setting(tmp_path):
+    """One replica is enough to wait for one and too few for two; without waiting a failover may lose entries."""
     pair = PrimaryAndReplica(tmp_path)
     sentinel = make_sentinel(tmp_path, pair.primary, quorum=1)
     url = f"redis+sentinel://127.0.0.1:{sentinel.port},127.0.0.1:1/{SERVICE}"
@@ -49,7 +49,7 @@ async def test_replicas_are_held_against_what_is_waited_for(tmp_path):
         async def knows_the_replica():
             return (await sentinel.ask("SENTINEL MASTERS"))[SERVICE]["num-slaves"] == 1
 
-        await until(knows_the_replica, timeout=30)
+        await until(knows_the_replica)
         levels = [(await findings(url, ROUTER_REDIS_WAIT=str(wait)))["Redis replicas"][0] for wait in (0, 1, 2)]
         assert levels == ["warn", "ok", "FAIL"]
         assert (await findings(url))["Sentinels"][0] == "warn"
@@ -60,6 +60,6 @@ async def test_replicas_are_held_against_what_is_waited_for(tmp_path):
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/x", "redis+cluster://127.0.0.1:1"])
-async def test_deployment_that_does_not_answer(url):
-    """One line says so, and names the variable."""
+async def test_servers_that_do_not_answer(url):
+    """The only finding names the variable."""
     assert [(subject, level) for subject, (level, _) in (await findings(url)).items()] == [("REDIS_URL", "FAIL")]

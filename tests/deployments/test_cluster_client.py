@@ -1,4 +1,4 @@
-"""The client of a Cluster: commands find their node, slots may move, one node's trouble is nobody else's."""
+"""The client of a Cluster: commands find their node, slots may move, and a failing node affects only its own keys."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from router.streams.store.watch import last_ids, watch
 from tests.harness.redis_topologies import SLOTS
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_watch import make, publish
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 ADD = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
 
 
 @pytest.fixture
 async def redis(cluster, clients):
-    """An empty cluster, and a client for it."""
+    """A client of an empty Cluster."""
     for node in cluster.nodes:
         await node.ask("FLUSHALL")
         await node.ask("SCRIPT FLUSH")
@@ -37,12 +37,12 @@ async def redis(cluster, clients):
 
 
 def names(count=8):
-    """Keys of so many partitions."""
+    """Return keys of so many partitions."""
     return [f"router:{{{number}}}:x" for number in range(count)]
 
 
-async def test_keys_lie_on_all_nodes_and_each_command_finds_its_own(cluster, redis):
-    """A client that knows one node only reaches all."""
+async def test_keys_are_on_all_nodes_and_each_command_finds_its_node(cluster, redis):
+    """A client that knows one node reaches all."""
     for name in names():
         await redis.set(name, name)
     assert [await redis.get(name) for name in names()] == [name.encode() for name in names()]
@@ -50,7 +50,7 @@ async def test_keys_lie_on_all_nodes_and_each_command_finds_its_own(cluster, red
 
 
 async def test_pipeline_over_several_nodes_answers_in_order(redis):
-    """One pipeline, several servers; a transaction stays on the one of its keys."""
+    """One pipeline for several servers; a transaction is sent to the server of its keys."""
     pipeline = redis.pipeline(transaction=False)
     for name in names():
         pipeline.set(name, name)
@@ -64,15 +64,15 @@ async def test_pipeline_over_several_nodes_answers_in_order(redis):
 
 
 async def test_scripts_are_loaded_where_they_are_missing(cluster, redis):
-    """Alone and in a pipeline over all nodes, also after a node has forgotten them."""
+    """Alone and in a pipeline over all nodes, and after a node has lost them."""
     assert await ADD.run(redis, [names()[0]], [1]) == 1
     assert await run_all(redis, ADD, [([name], [1]) for name in names()]) == [2, 1, 1, 1, 1, 1, 1, 1]
     await cluster.nodes[2].ask("SCRIPT FLUSH")
     assert await run_all(redis, ADD, [([name], [1]) for name in names()]) == [3, 2, 2, 2, 2, 2, 2, 2]
 
 
-async def test_error_of_one_command_is_its_own(redis):
-    """The others of the pipeline are done; who wants errors raised gets the first."""
+async def test_error_of_one_command_does_not_affect_the_others(redis):
+    """The other commands of the pipeline are executed; errors are returned or the first is raised."""
     await redis.set(names()[0], "text")
     pipeline = redis.pipeline(transaction=False)
     for name in names(4):
@@ -85,8 +85,8 @@ async def test_error_of_one_command_is_its_own(redis):
         await pipeline.execute()
 
 
-async def test_command_without_a_key_is_for_a_node(redis, cluster):
-    """It is refused loudly; nodes can be asked one by one."""
+async def test_command_without_a_key_needs_a_node(redis, cluster):
+    """It is an error; each node has a client of its own."""
     with pytest.raises(RedisError, match="has no key"):
         await redis.info()
     with pytest.raises(RedisError, match="has no key"):
@@ -97,7 +97,7 @@ async def test_command_without_a_key_is_for_a_node(redis, cluster):
 
 
 async def test_slot_that_has_moved_is_followed(cluster, redis):
-    """MOVED leads to the new node at once, in commands and pipelines, and the map is read again."""
+    """MOVED leads to the new node at once, in commands and pipelines, and the slots are read again."""
     name = names()[3]
     await redis.set(name, "1")
     slot, old, new = 1584, cluster.nodes[0], cluster.nodes[1]
@@ -105,7 +105,7 @@ async def test_slot_that_has_moved_is_followed(cluster, redis):
     await move_begins(slot, old, new)
     await old.ask("MIGRATE", "127.0.0.1", new.port, name, 0, 5000)
 
-    # On the way: the old node asks for the key at the new one, in a command, a pipeline and a script.
+    # During the move the old node answers ASK, to a command, a pipeline and a script.
     assert await redis.get(name) == b"1"
     pipeline = redis.pipeline(transaction=False)
     for one in names(4):
@@ -135,8 +135,8 @@ async def move_ends(slot, new, *nodes):
         await node.ask("CLUSTER SETSLOT", slot, "NODE", owner)
 
 
-async def test_people_watch_all_partitions_at_once(redis, keys):
-    """Streams on several servers are read in parts; each entry comes once."""
+async def test_watch_reads_all_partitions_at_once(redis, keys):
+    """Streams on several servers are read in turn; each entry comes once."""
     position = await last_ids(redis, keys)
     assert len(position) == 8
     for partition in range(4):
@@ -150,8 +150,8 @@ async def test_people_watch_all_partitions_at_once(redis, keys):
     assert sorted(subjects) == ["p0", "p1", "p2", "p3"]
 
 
-async def test_node_that_is_away_fails_its_own_commands_only(cluster, redis):
-    """The others of a pipeline are done and those after it too; when it is back it is found again."""
+async def test_node_that_is_down_fails_only_its_own_commands(cluster, redis):
+    """The other commands of a pipeline and later ones are executed; when the node is back it is found again."""
     owner = await cluster.node_of(names()[0])
     away = [name for name in names() if await cluster.node_of(name) is owner]
     assert 0 < len(away) < len(names())
@@ -182,9 +182,9 @@ async def results_of(redis):
         return [error]
 
 
-async def test_node_that_hangs_costs_the_others_nothing(cluster, clients):
-    """A command for it runs into its timeout; meanwhile the others are answered."""
-    redis = clients(cluster.url, timeout=1)
+async def test_node_that_hangs_does_not_affect_the_others(cluster, clients):
+    """A command for it times out; meanwhile the others answer."""
+    redis = clients(cluster.url, timeout=scaled(1))
     owner = await cluster.node_of(names()[0])
     others = [name for name in names() if await cluster.node_of(name) is not owner]
     await results_of(redis)
@@ -201,15 +201,15 @@ async def test_node_that_hangs_costs_the_others_nothing(cluster, clients):
         owner.resume()
 
 
-async def test_node_that_hangs_costs_neither_webhooks_nor_heartbeats_of_the_others(cluster, clients, keys):
-    """Its own webhooks go elsewhere, those of the other partitions are in Redis; and nobody looks dead there."""
-    redis = clients(cluster.url, timeout=0.5)
+async def test_node_that_hangs_affects_neither_webhooks_nor_heartbeats_of_the_others(cluster, clients, keys):
+    """Its own webhooks are not durable, those of the other partitions are in Redis, and their heartbeats live on."""
+    redis = clients(cluster.url, timeout=scaled(0.5))
     owner = await cluster.node_of(keys.inbound(0))
     beats = {number: keys.heartbeat(number, "g", "me") for number in range(4)}
     living = [number for number in range(4) if await cluster.node_of(keys.inbound(number)) is not owner]
     subjects = {keys.partition_of(f"s{number}"): f"s{number}" for number in range(50)}
-    appender = Appender(redis, keys, patience=2.0)
-    async with Heartbeat(redis, beats.values(), ttl=0.4):
+    appender = Appender(redis, keys, patience=scaled(2))
+    async with Heartbeat(redis, beats.values(), ttl=scaled(0.4)):
         owner.stall()
         try:
             for _ in range(2):  # longer than a heartbeat lives
@@ -223,15 +223,15 @@ async def test_node_that_hangs_costs_neither_webhooks_nor_heartbeats_of_the_othe
 
 
 async def test_no_node_answers(clients):
-    """It is an error of Redis like any other outage, which everybody expects."""
+    """It is a connection error, like any other outage."""
     redis = clients("redis+cluster://127.0.0.1:1,127.0.0.1:2")
     for attempt in (redis.ping, lambda: redis.get("x"), lambda: load_script("append").run(redis, ["x"], [])):
         with pytest.raises(RedisConnectionError):
             await attempt()
 
 
-async def test_what_the_librarys_own_client_does_instead(cluster):
-    """Why it is not used: a node that is away fails a whole pipeline, and no node is no RedisError."""
+async def test_why_the_librarys_own_client_is_not_used(cluster):
+    """With it a node that is down fails a whole pipeline, and a missing Cluster is not a RedisError."""
     node = cluster.nodes[0]
     client = RedisCluster(host="127.0.0.1", port=node.port, retry=Retry(NoBackoff(), 0))
     owner = await cluster.node_of(names()[0])
@@ -241,7 +241,7 @@ async def test_what_the_librarys_own_client_does_instead(cluster):
     assert len(await pipeline.execute()) == len(names())
     owner.kill()
     try:
-        for name in names():  # on connections that were open, whose end is told
+        for name in names():  # on open connections, whose end is noticed
             pipeline.get(name)
         await pipeline.execute(raise_on_error=False)
         for name in names():
@@ -257,14 +257,14 @@ async def test_what_the_librarys_own_client_does_instead(cluster):
     assert not isinstance(raised.value, RedisError | OSError)
 
 
-async def test_why_readers_are_no_clients_of_the_whole_cluster(cluster):
-    """The library asks one node where the keys of an XREADGROUP are; without it nothing is read from the others."""
+async def test_why_readers_have_a_client_for_each_node(cluster):
+    """The library asks one node for the keys of an XREADGROUP; if that is down, the others cannot be read either."""
     stream = "router:{0}:inbound"
     owner = await cluster.node_of(stream)
     client = RedisCluster(host="127.0.0.1", port=owner.port, retry=Retry(NoBackoff(), 0))
     await client.initialize()
     asked = client.commands_parser.node
-    while asked.port == owner.port:  # whichever the library has chosen, it shall be another one
+    while asked.port == owner.port:  # it must be another one than the stream's node
         await client.commands_parser.initialize(next(n for n in client.get_primaries() if n.port != owner.port))
         asked = client.commands_parser.node
     await client.xgroup_create(stream, "g", id="0", mkstream=True)
@@ -282,7 +282,7 @@ async def test_why_readers_are_no_clients_of_the_whole_cluster(cluster):
 
 
 def test_keys_of_commands():
-    """Where each command has its key."""
+    """The position of the key in each command."""
     assert key_of(("EVALSHA", "sha", 1, "a", "b")) == b"a"
     assert key_of(("XREADGROUP", "GROUP", "g", "c", b"STREAMS", "a", ">")) == b"a"
     assert key_of(("XREAD", b"COUNT", 1, b"STREAMS", b"a", "0")) == b"a"
@@ -293,8 +293,8 @@ def test_keys_of_commands():
         key_of(("TIME",))
 
 
-def test_slots_without_a_host_are_of_the_node_that_was_asked():
-    """As an unfinished cluster answers, or one behind a proxy."""
+def test_slots_without_a_host_belong_to_the_node_that_was_asked():
+    """An unfinished cluster answers so, or one behind a proxy."""
     owners = read_slots([[0, 99, [b"", 7001, b"id"]], [100, 101, [None, 7002, b"id"], [b"r", 1, b"id"]]], ("here", 1))
     assert (owners[0], owners[99], owners[100], owners[102]) == (("here", 7001), ("here", 7001), ("here", 7002), None)
     assert len(owners) == SLOTS

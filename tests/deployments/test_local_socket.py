@@ -1,4 +1,4 @@
-"""A server behind a socket of the file system (`unix://`): commands and the reader reach it as they reach a port."""
+"""A server behind a socket in the file system (`unix://`), for commands and for the reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.harness.redis_server import RedisServer
 
 @pytest.fixture
 async def local(tmp_path):
-    """The URL of a server that listens on a socket file; its path is short, because the system wants it so."""
+    """The URL of a server that listens on a socket file, whose path must be short."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "redis.sock"
         server = RedisServer(tmp_path, f"unixsocket {place}")
@@ -25,7 +25,7 @@ async def local(tmp_path):
 
 
 async def test_commands_and_the_reader_reach_it(local, clients):
-    """Both write to the database that the URL names."""
+    """Both use the database that the URL names."""
     redis = clients(local)
     await redis.set("told", "here")
     broker = make_broker(local)

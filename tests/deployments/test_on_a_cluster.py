@@ -1,4 +1,4 @@
-"""What is done beside the streams' main path, on a Cluster: no command and no script spans two of its slots."""
+"""Everything besides the main path of the streams, on a Cluster: no command and no script spans two of its slots."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ PARTITIONS = range(4)
 
 @pytest.fixture
 async def redis(cluster, clients):
-    """An empty cluster, and a client for it."""
+    """A client of an empty Cluster."""
     for node in cluster.nodes:
         await node.ask("FLUSHALL")
     return clients(cluster.url)
 
 
-async def test_dead_letters_are_made_listed_and_replayed(redis, keys):
-    """Each in the partition of its stream."""
+async def test_dead_letters_are_written_listed_and_replayed(redis, keys):
+    """Each is in the partition of its stream."""
     for partition in PARTITIONS:
         (delivery,) = await deliver(redis, StreamRef(partition, keys.inbound(partition)))
         assert await make_letter(redis, keys, delivery)
@@ -50,8 +50,8 @@ async def test_dead_letters_are_made_listed_and_replayed(redis, keys):
     assert await letters_of(redis, keys) == []
 
 
-async def test_quarantine_lies_in_one_slot(redis, keys):
-    """Kept, counted, found and removed."""
+async def test_the_quarantine_is_in_one_slot(redis, keys):
+    """Webhooks are kept, counted, found and removed."""
     await keep(redis, keys, refused(), BOUNDS)
     await keep(redis, keys, refused(2, "account"), BOUNDS)
     first, second = await kept_in(redis, keys)
@@ -61,7 +61,7 @@ async def test_quarantine_lies_in_one_slot(redis, keys):
 
 
 async def test_ledgers_routes_and_accounts_of_all_partitions(redis, keys):
-    """What a worker reads and writes in one round trip goes to every node."""
+    """Reads and writes of one round trip go to every node."""
     store = Store(redis, keys, marker_ttl=3600)
     names = [f"conv_{number}" for number in range(20)]
     ledgers = [make_ledger(name, status="ACTIVE") for name in names]
@@ -81,8 +81,8 @@ async def test_ledgers_routes_and_accounts_of_all_partitions(redis, keys):
     assert not await calls.is_end_received(ACCOUNT, "CA1")
 
 
-async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis, keys):
-    """A consumer beats in every partition and says goodbye in every one; a claimer takes over in each."""
+async def test_heartbeats_and_claims_in_all_partitions(redis, keys):
+    """A consumer has a heartbeat in every partition while it runs; a claimer takes over pending entries in each."""
     beats = [keys.heartbeat(partition, GROUP, "me") for partition in PARTITIONS]
     streams = [StreamRef(partition, keys.inbound(partition)) for partition in PARTITIONS]
     async with Heartbeat(redis, beats, ttl=5):
@@ -116,7 +116,7 @@ async def test_heartbeats_of_all_partitions_and_what_a_dead_consumer_left(redis,
 
 
 async def test_assignments_effects_gauges_and_trimming(redis, keys):
-    """The rest: the human agents' assignments in partition 0, effects beside their entry, and what operators see."""
+    """Assignments of human agents are in partition 0, effects beside their entry; gauges cover all partitions."""
     assignments = Assignments(redis, keys, Roster((Agent("dana", "Dana", 1),)))
     assert (await assignments.add_customer("AC1", "conv_1", "p", "SMS", 1)).outcome == "assigned"
     assert (await assignments.close("AC1", "conv_1")).outcome == "released"
@@ -131,7 +131,7 @@ async def test_assignments_effects_gauges_and_trimming(redis, keys):
     assert (await find_joined(redis, keys, "SMS", "+14155550101")).subject == "p3"
 
 
-async def test_hundreds_of_commands_at_once_all_succeed(redis):
-    """A full window of attempts may call at the same moment: they wait for a connection, as with one server."""
+async def test_hundreds_of_concurrent_commands_succeed(redis):
+    """Commands of a full window of attempts wait for a connection, as with one server."""
     answers = await asyncio.gather(*[redis.incr(f"{{{number % 4}}}:n") for number in range(1000)])
     assert sorted(answers) == sorted(list(range(1, 251)) * 4)

@@ -1,4 +1,4 @@
-"""Promise 1 with ROUTER_REDIS_WAIT: what replicas have not confirmed is not durable, and says so until they have."""
+"""Promise 1 with ROUTER_REDIS_WAIT: a write that the replicas have not confirmed is not durable, and fails."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from router.streams.store.ledgers import LedgerQuery, Store
 from tests.harness.redis_topologies import PrimaryAndReplica
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_ledgers import ACCOUNT, CONVERSATION, make_closed, make_ledger
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
-PATIENT = Replication(1, 1.5)
+PATIENT = Replication(1, scaled(1.5))
 HASTY = Replication(1, 0.2)
 
 
@@ -42,21 +42,21 @@ async def redis(pair, clients):
 
 @pytest.fixture
 async def stalled(pair, redis):
-    """The replica is connected, and hangs."""
+    """A replica that is connected, and hangs."""
     pair.replica.stall()
     yield pair.replica
     pair.replica.resume()
 
 
 async def test_append_is_durable_once_the_replica_has_it(redis, keys):
-    """Both are answered: the new one and its duplicate."""
+    """A new event is appended and its duplicate is not, both with a result."""
     appender = Appender(redis, keys, replication=PATIENT)
     assert await appender.append(make_fields()) is True
     assert await appender.append(make_fields()) is False
 
 
-async def test_append_without_confirmation_goes_elsewhere_and_comes_again_as_a_duplicate(redis, keys, pair, stalled):
-    """The primary has it, which is not enough; fed back later it waits for the replica too, and is there once."""
+async def test_append_without_confirmation_fails_and_is_a_duplicate_when_repeated(redis, keys, pair, stalled):
+    """The primary alone is not enough; a repetition waits for the replica too, and the event is there once."""
     hasty = Appender(redis, keys, replication=HASTY)
     with pytest.raises(NotDurableError, match="ROUTER_REDIS_WAIT") as raised:
         await hasty.append(make_fields())
@@ -69,7 +69,7 @@ async def test_append_without_confirmation_goes_elsewhere_and_comes_again_as_a_d
 
 
 async def test_duplicate_is_not_confirmed_by_a_replica_that_lags(redis, keys, stalled, pair, clients):
-    """It writes nothing, and a server may count every replica that is connected: so something is written first."""
+    """WAIT counts replicas up to the last write of its connection, so a duplicate writes a key of its own first."""
     hasty = Appender(redis, keys, replication=HASTY)
     other = Appender(clients(pair.primary.url), keys, replication=HASTY)
     for appender in (hasty, other, hasty):
@@ -77,8 +77,8 @@ async def test_duplicate_is_not_confirmed_by_a_replica_that_lags(redis, keys, st
             await appender.append(make_fields())
 
 
-async def test_all_of_a_pipeline_wait_once(redis, keys):
-    """A WAIT is of a pipeline, not of a webhook; what is written for it expires."""
+async def test_a_pipeline_waits_once(redis, keys):
+    """There is one WAIT for each pipeline, not for each webhook; its key expires."""
     before = await waits(redis)
     appender = Appender(redis, keys, replication=PATIENT)
     await asyncio.gather(*[appender.append(make_fields(f"k{number}")) for number in range(500)])
@@ -87,8 +87,8 @@ async def test_all_of_a_pipeline_wait_once(redis, keys):
     assert 0 < await redis.ttl(confirmation(keys.inbound(partition))) <= 60
 
 
-async def test_without_the_setting_nobody_waits(redis, keys, stalled):
-    """The hot path sends no command more than before."""
+async def test_without_the_setting_nothing_waits(redis, keys, stalled):
+    """The append sends no further command."""
     before = await waits(redis)
     assert await Appender(redis, keys).append(make_fields()) is True
     assert await waits(redis) == before
@@ -100,7 +100,7 @@ async def waits(redis):
 
 
 async def test_commit_counts_once_the_replica_has_it(redis, keys, stalled):
-    """Until then it is an error, and so is reading it: whoever found it there would acknowledge what may be undone."""
+    """Until then the commit is an error, and so is a read, because its caller would acknowledge what may be undone."""
     store = Store(redis, keys, marker_ttl=3600, replication=HASTY)
     ledger = make_ledger(status="CLOSED")
     ledger.entries.append(make_closed("ai-agent"))
@@ -126,8 +126,8 @@ async def test_commit_counts_once_the_replica_has_it(redis, keys, stalled):
     assert await Store(redis, keys, marker_ttl=3600, replication=PATIENT).commit([again]) == [True]
 
 
-async def test_effect_does_not_begin_before_the_replica_knows_of_it(redis, keys, stalled):
-    """What nobody would remember after a failover is not done; later it is done, in doubt whether it had been."""
+async def test_effect_does_not_begin_before_the_replica_has_its_mark(redis, keys, stalled):
+    """An effect without a mark is not done; later it is done, in doubt whether it had been."""
     doubts = []
 
     async def do(doubt):

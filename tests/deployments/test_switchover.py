@@ -1,4 +1,4 @@
-"""A consumer whose primary becomes a replica while it reads, as for maintenance: READONLY, and it reads on."""
+"""A consumer whose primary becomes a replica while it reads, as for maintenance, reads on after READONLY errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 
 async def test_consumer_reads_on_after_a_switchover(tmp_path, clients):
-    """Commands and reader find the new primary in the same process; what was appended before and after comes once."""
+    """Commands and reader find the new primary; the entries from before and after it come once each."""
     sentinels, keys, taken = Sentinels(tmp_path), Keys(), []
     stream = StreamRef(0, keys.inbound(0))
 
@@ -40,10 +40,10 @@ async def test_consumer_reads_on_after_a_switchover(tmp_path, clients):
             assert await Appender(redis, keys).append(make_fields("before"))
             await until(lambda: taken == ["before"])
             await sentinels.sentinels[0].ask("SENTINEL FAILOVER", SERVICE)
-            await until(sentinels.has_failed_over, timeout=30)
-            await sentinels.demote()  # until then it takes what will be lost
-            await until(lambda: is_taken(redis, keys), timeout=30)
-            await until(lambda: "after" in taken, timeout=30)
+            await until(sentinels.has_failed_over)
+            await sentinels.demote()  # until then it accepts writes that will be lost
+            await until(lambda: is_taken(redis, keys))
+            await until(lambda: "after" in taken)
 
             async def is_finished():
                 return (await redis.xpending(stream.key, "g"))["pending"] == 0
@@ -55,7 +55,7 @@ async def test_consumer_reads_on_after_a_switchover(tmp_path, clients):
 
 
 async def is_taken(redis, keys):
-    """Append until it is taken; the moment of the switch is an outage like any other."""
+    """Try to append; the moment of the switchover is an outage like any other."""
     try:
         await Appender(redis, keys).append(make_fields("after"))
     except NotDurableError:

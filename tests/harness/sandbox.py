@@ -28,13 +28,16 @@ AUTHORIZATION: Final = {"Authorization": aiohttp.encode_basic_auth(KEY, SECRET)}
 class SandboxClient:
     """Calls the public APIs and the admin API of a sandbox."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, *, authorization: str = AUTHORIZATION["Authorization"]
+    ) -> None:
         self.url, self.session = url, session
+        self._headers = {"Authorization": authorization}
 
     async def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
         """Send a request; returns the JSON of a 2xx, None if it is empty; raises aiohttp.ClientResponseError."""
         async with self.session.request(
-            method, self.url + path, json=body, params=query, headers=AUTHORIZATION
+            method, self.url + path, json=body, params=query, headers=self._headers
         ) as answer:
             text = await answer.read()
             if not answer.ok:

@@ -1,9 +1,9 @@
-"""What grows within this process: containers and numbers of objects, each time that something is done many times.
+"""Growth within this process: containers, and numbers of objects, over rounds of the same work.
 
-Nothing has to be named: every container that the garbage collector knows or can reach from what it knows is looked
-at, module tables, closures and caches without bounds included, and every type's number of instances. A cache that has
-a bound is emptied first: what it may hold is not what leaks. Of what was frozen (gc.freeze) before, only the tables of
-modules are looked at: whatever else a long test run has loaded would take seconds.
+Nothing has to be named: every container that the garbage collector knows or can reach is measured, with module tables,
+closures and unbounded caches, and the number of instances of every type. A bounded cache is emptied first, because what
+it may hold is no leak. Of the objects that were frozen before (gc.freeze), only the tables of modules are measured: the
+rest of what a long test run has loaded would take seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CACHE = type(lru_cache(lambda: None))
 
 
 class Snapshot:
-    """Containers by their identity, and instances by their type, as they are now."""
+    """The sizes of containers by identity, and the numbers of instances by type, at one moment."""
 
     __slots__ = ("sizes", "types")
 
@@ -32,14 +32,14 @@ class Snapshot:
         in_modules = [one for module in [*sys.modules.values()] for one in [*getattr(module, "__dict__", {}).values()]]
         functions = [one for one in in_modules if isinstance(one, FunctionType)]
         in_closures = [cell.cell_contents for one in functions for cell in one.__closure__ or ()]
-        for one in gc.get_objects() + in_modules + in_closures:  # what was frozen is in its module only
+        for one in gc.get_objects() + in_modules + in_closures:  # frozen objects are found through their module only
             if isinstance(one, _CACHE) and one.cache_parameters()["maxsize"] is not None:
                 one.cache_clear()
         gc.collect()
         objects = gc.get_objects()
         self.types: Counter[type] = Counter(map(type, objects))
-        del self.types[tuple]  # known to the collector for a while only: their number says nothing
-        objects += gc.get_referents(*objects)  # a dict of texts alone is not tracked, but referred to
+        del self.types[tuple]  # the collector forgets them after a while, so that their number means nothing
+        objects += gc.get_referents(*objects)  # a dict of strings only is not tracked, but referred to
         objects += in_modules
         self.sizes: dict[int, int] = {id(one): len(one) for one in objects if type(one) in _CONTAINERS}
         for ours in (objects, in_modules):
@@ -47,9 +47,9 @@ class Snapshot:
 
 
 def grown(snapshots: Sequence[Snapshot], least: int) -> list[str]:
-    """Tell what has grown by `least` or more from each snapshot to the next: what leaks does so every time.
+    """Describe what has grown by `least` or more from each snapshot to the next: a leak grows in every round.
 
-    What fills a pool, or waits for a timer that was canceled, grows once and not again.
+    A pool that fills up, or an object that waits for a canceled timer, grows only once.
     """
     pairs = list(pairwise(snapshots))
     last = snapshots[-1]
@@ -69,7 +69,7 @@ def grown(snapshots: Sequence[Snapshot], least: int) -> list[str]:
 
 
 def _describe(large: dict[int, int]) -> list[str]:
-    """Say of containers whose they are; for people, so it is enough where it is right most of the time."""
+    """Describe containers by the type of their owner; for people, so that an approximation is enough."""
     found = {}
     for one in gc.get_objects():
         for each in gc.get_referents(one):

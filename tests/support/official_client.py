@@ -1,4 +1,4 @@
-"""Twilio's own Python client, pointed at a sandbox: the independent judge of what the sandbox answers.
+"""Twilio's own Python client, directed at a sandbox: an independent check of the sandbox's responses.
 
 Synchronous only (its asynchronous side posts forms to this API): run calls with `asyncio.to_thread`.
 """
@@ -18,12 +18,12 @@ API_BASE = "https://conversations.twilio.com"
 
 
 class SandboxHttpClient(TwilioHttpClient):
-    """Sends what is meant for the Conversations API to `base_url` instead, and nothing anywhere else."""
+    """Sends requests of the Conversations API to `base_url` instead, and no others."""
 
     def __init__(self, base_url: str, timeout: float = 30.0) -> None:
         super().__init__(timeout=timeout)
         self._base_url = base_url.rstrip("/")
-        self.session.trust_env = False  # a proxy of the environment must not see loopback traffic
+        self.session.trust_env = False  # loopback traffic must not go through a proxy of the environment
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
         if not url.startswith(f"{API_BASE}/"):

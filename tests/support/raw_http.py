@@ -1,4 +1,4 @@
-"""HTTP as bytes on a socket, for what no client would send, and answers read without a client's forgiveness."""
+"""HTTP as bytes on a socket, for requests that no client would send, and strictly parsed responses."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tests.support.waiting import deadline
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """One answer; names of `headers` in lower case."""
+    """One response; the names of `headers` are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -27,14 +29,14 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     async def send(self, data: bytes) -> None:
-        """Send bytes; that the other side has hung up meanwhile is for `answer` to tell."""
+        """Send bytes; if the other side has closed the connection, `answer` returns None."""
         with suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
 
     async def answer(self, *, limit: float = 20.0) -> RawAnswer | None:
-        """Return the next answer, or None once the connection is closed; TimeoutError if it goes on in silence."""
-        async with asyncio.timeout(limit):
+        """Return the next response, None once the connection is closed; TimeoutError after `limit` scaled seconds."""
+        async with deadline(limit):
             try:
                 head = await self.reader.readuntil(b"\r\n\r\n")
                 lines = head.decode("latin-1").split("\r\n")
@@ -48,28 +50,28 @@ class Wire:
                 return None
 
     async def answers(self) -> list[RawAnswer]:
-        """Return all answers until the connection is closed."""
+        """Return all responses until the connection is closed."""
         found = []
         while (answer := await self.answer()) is not None:
             found.append(answer)
         return found
 
     async def is_closed(self) -> bool:
-        """Wait until the other side closes; what it still says does not matter."""
+        """Wait until the other side closes the connection, whatever it still sends."""
         with suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
         return True
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.writer.close()
         with suppress(ConnectionError):
             await self.writer.wait_closed()
 
 
 async def dial(port: int) -> Wire:
-    """Open a connection that the caller closes."""
+    """Open a connection, which the caller closes."""
     return Wire(*await asyncio.open_connection("127.0.0.1", port))
 
 
@@ -84,7 +86,7 @@ async def on_wire(port: int) -> AsyncIterator[Wire]:
 
 
 def framed(path: bytes, body: bytes, headers: dict[str, str], *framing: str, version: str = "HTTP/1.1") -> bytes:
-    """Return a POST as bytes; `framing` are further header lines, in place of a Content-Length."""
+    """Return a POST as bytes; `framing` are further header lines, such as a Content-Length."""
     named = [f"{name}: {value}" for name, value in headers.items()]
     lines = [b"POST %s %s" % (path, version.encode()), b"Host: x", *(line.encode() for line in (*named, *framing))]
     return b"\r\n".join(lines) + b"\r\n\r\n" + body

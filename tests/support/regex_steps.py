@@ -1,7 +1,7 @@
-"""Counts the steps of a backtracking regular expression, so that a test can see how they grow without a clock.
+"""Counts the steps of a backtracking regular expression, so that a test can measure their growth without a clock.
 
-A plain interpreter of what `re` parses: the same choices in the same order as its engine makes, each one counted. Its
-optimizations are left out, so the count is an upper bound. It is for short texts.
+A plain interpreter of the tree that `re` parses: the same choices in the same order as its engine, each one counted.
+The engine's optimizations are left out, so that the count is an upper bound. It is for short texts.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
 
-#: What may stand for a class of characters.
+#: Samples of character classes.
 _SAMPLES = "{}a0 .:-@<>?=;\n\tZ_+/\"'(\x01é"
 
 
 class Counter:
-    """Matches one pattern; `steps` grows with every element that is tried at a position."""
+    """Matches one pattern; `steps` counts the elements that were tried at a position."""
 
     def __init__(self, pattern: re.Pattern[Any]) -> None:
         source = pattern.pattern
@@ -27,7 +27,7 @@ class Counter:
         self.steps = 0
 
     def search(self, text: str) -> None:
-        """Try every position, as a search does that finds nothing."""
+        """Try every position, like a search without a match."""
         for start in range(len(text) + 1):
             if next(self._sequence(list(self.tree), start, text), None) is not None:
                 return
@@ -61,7 +61,7 @@ class Counter:
             yield at
 
     def _holds(self, kind: str, value: Any, at: int, text: str) -> bool:
-        """Tell whether what takes no character holds; what looks behind counts as true, for the most steps."""
+        """Tell whether an assertion holds; one that looks behind counts as true, which gives the most steps."""
         if kind in {"ASSERT", "ASSERT_NOT"}:
             direction, inner = value
             found = next(self._sequence(list(inner), at, text), None) is not None
@@ -107,7 +107,7 @@ def _is_in(item: Any, character: str) -> bool:
 
 
 def pumps(pattern: re.Pattern[Any]) -> list[str]:
-    """Return short texts whose repetition may cost the pattern much: what it names, alone and in pairs."""
+    """Return short texts whose repetition may be expensive: characters of the pattern, alone and in pairs."""
     source = pattern.pattern.decode("latin-1") if isinstance(pattern.pattern, bytes) else pattern.pattern
     named = [character for character in _SAMPLES if character in source]
     alike = [character for character in "a0 <" if character not in named]
@@ -116,7 +116,7 @@ def pumps(pattern: re.Pattern[Any]) -> list[str]:
 
 
 def growth(pattern: re.Pattern[Any], pump: str, *, is_searched: bool, size: int = 24) -> float:
-    """Return by how much the steps grow when the text doubles: 2 is linear, 4 quadratic, more is worse."""
+    """Return the factor by which the steps grow when the text doubles: 2 is linear, 4 quadratic."""
     counts = []
     for length in (size, 2 * size):
         counter = Counter(pattern)

@@ -1,4 +1,4 @@
-"""The project's own source, read as syntax trees: for tests that compare tables with what the code does."""
+"""The project's own source as syntax trees, for tests that compare documents and tables with the code."""
 
 from __future__ import annotations
 
