@@ -35,7 +35,7 @@ from router.settings.policy_file import read_policy
 from tests.benchmarks.targets import TARGETS
 from tests.support.entries import fields_of, make_entry
 from tests.support.source import ROOT
-from tests.support.waiting import until
+from tests.support.waiting import deadline, until
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -384,7 +384,8 @@ async def test_python_consumer_prints_entries_and_acknowledges_them(redis, redis
             sys.executable, str(script), env={**os.environ, "REDIS_URL": redis_url}, stdout=subprocess.PIPE
         )
         try:
-            line = await asyncio.wait_for(process.stdout.readline(), 20)
+            async with deadline(20):
+                line = await process.stdout.readline()
             assert line.decode().split() == [entry.type, entry.id, entry.subject]
 
             async def is_acknowledged():

@@ -21,7 +21,7 @@ from cloudevents.core.formats.json import JSONFormat
 
 from router.streams.client.connection import connect
 from tests.support.official_client import official_client
-from tests.support.waiting import until
+from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
 STRUCTURED = {"content-type": "application/cloudevents+json"}
@@ -49,7 +49,7 @@ def post(env, path, params, signature):
     request = urllib.request.Request(env["ROUTER_URL"] + path, data=urlencode(params).encode())
     request.add_header("X-Twilio-Signature", signature)
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with urllib.request.urlopen(request, timeout=scaled(15)) as answer:
             return answer.status, answer.headers.get_content_type(), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers.get_content_type(), error.read()
@@ -200,7 +200,7 @@ async def test_health_and_metrics_are_served(dev):
     """/healthz and /readyz answer 200, and /metrics has the consumer groups."""
 
     def get(path):
-        with urllib.request.urlopen(dev["ROUTER_URL"] + path, timeout=10) as answer:
+        with urllib.request.urlopen(dev["ROUTER_URL"] + path, timeout=scaled(10)) as answer:
             return answer.status, answer.read().decode()
 
     assert (await asyncio.to_thread(get, "/healthz"))[0] == 200

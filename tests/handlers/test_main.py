@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from redis.exceptions import ResponseError
@@ -17,9 +16,9 @@ from router.core.keys import Target
 from tests.handlers.harness import HELLO
 from tests.support.accounts import ACCOUNT
 from tests.support.entries import fields_of
-from tests.support.waiting import until
+from tests.support.source import ROOT
+from tests.support.waiting import scaled, until
 
-ROOT = Path(__file__).parent.parent.parent
 BARE = {name: value for name, value in os.environ.items() if not name.startswith(("ROUTER_", "TWILIO_", "REDIS_"))}
 
 pytestmark = pytest.mark.processes
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.processes
 def run(*arguments, **environment):
     command = [sys.executable, "-m", "handlers", *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=BARE | environment, timeout=60
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env=BARE | environment, timeout=scaled(60)
     )
 
 
@@ -75,7 +74,7 @@ async def test_a_killed_consumer_is_succeeded_and_sigterm_ends_one_cleanly(harne
     """After SIGKILL another process takes over the entries; after SIGTERM it leaves no consumer in the group."""
     environment |= BARE | {
         "ROUTER_AI_AGENT_GREETING": HELLO,
-        "ROUTER_HEARTBEAT_TTL": "0.5",
+        "ROUTER_HEARTBEAT_TTL": f"{scaled(0.5):.1f}",
         "PYTHONPATH": str(ROOT),
     }
     stream = harness.keys.participants(0, Target.AI_AGENT)

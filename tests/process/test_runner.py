@@ -13,6 +13,7 @@ from router.process.runner import metrics_port, run_consumer
 from router.settings.model import Settings
 from router.streams.client.connection import RedisError
 from router.streams.client.embedded import free_port, is_free
+from tests.support.waiting import scaled
 
 
 class Consumer:
@@ -65,7 +66,7 @@ async def test_a_redis_failure_during_the_start_ends_the_process_with_status_1(s
 
 
 def fetch(url):
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=10) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=scaled(10)) as answer:
         return answer.status, answer.read()
 
 

@@ -14,6 +14,7 @@ from router.receiver.spool import journal as journals
 from router.receiver.spool.journal import Journal, UnreadableJournalError, size_of
 from router.streams.store.append import InboundFields
 from tests.support.source import ROOT
+from tests.support.waiting import scaled
 
 OTHER_PROCESS = """
 import sys
@@ -60,7 +61,9 @@ def read_all(journal):
 def try_elsewhere(path):
     """Open the file in another process: "held" or "free"."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(path)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=scaled(60)
+    ).stdout.strip()
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
