@@ -39,7 +39,7 @@ def make_environment(redis_url: str, api_url: str, **changes: str) -> dict[str, 
 def quick_recovery(**changes: str) -> dict[str, str]:
     """Return settings with which processes retry and take over soon, yet not sooner than this machine can bear."""
     return {
-        "ROUTER_HEARTBEAT_TTL": f"{min(scaled(1), 60):.1f}",
+        "ROUTER_HEARTBEAT_TTL": f"{min(scaled(1), 5):.1f}",  # tests wait until it has expired
         "ROUTER_RETRY_DELAY": "0.05",
         "ROUTER_GRACE": f"{scaled(5):.1f}",
     } | changes

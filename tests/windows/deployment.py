@@ -145,7 +145,7 @@ class RelayedDeployment(Deployment):
             ROUTER_VOICE_RELAY_URL="wss://agent.example.com/relay",
             ROUTER_AI_AGENT_ADDRESS=AGENT,
             ROUTER_AI_AGENT_GREETING=GREETING,
-            **quick_recovery(ROUTER_HEARTBEAT_TTL=f"{scaled(0.8):.1f}"),
+            **quick_recovery(ROUTER_HEARTBEAT_TTL=f"{min(scaled(0.8), 4):.1f}"),
         )
 
     async def deliver(self, *webhooks: SimulatedWebhook, port: int = 0) -> None:
