@@ -6,11 +6,9 @@ Every entry is the first message of a new customer. The worker has a core to its
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -23,7 +21,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.lean_api import COUNTS
-from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_processes, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -110,22 +108,16 @@ class NewCustomers:
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start Redis, and a worker with its API for each case."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with (
-            running_redis(directory / "redis") as (server, redis),
-            Processes(directory) as processes,
-            aiohttp.ClientSession() as session,
-        ):
-            all_new_customers = [
-                await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()
-            ]
-            for new_customers in all_new_customers:  # only now, so that all of them start at once
-                await processes.until("the workers read", new_customers.is_reading)
-            yield [
-                _contender(name, case, new_customers)
-                for (name, case), new_customers in zip(CASES.items(), all_new_customers, strict=True)
-            ]
+    async with running_processes() as (server, redis, processes), aiohttp.ClientSession() as session:
+        all_new_customers = [
+            await _open(name, case, redis, server.url, processes, session) for name, case in CASES.items()
+        ]
+        for new_customers in all_new_customers:  # only now, so that all of them start at once
+            await processes.until("the workers read", new_customers.is_reading)
+        yield [
+            _contender(name, case, new_customers)
+            for (name, case), new_customers in zip(CASES.items(), all_new_customers, strict=True)
+        ]
 
 
 async def _open(

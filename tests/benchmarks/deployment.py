@@ -150,7 +150,7 @@ async def running_deployment(directory: Path) -> AsyncIterator[SoakDeployment]:
     commands["receiver"] += ("--port", str(receiver_port))
     commands["sandbox"] += ("--port", str(sandbox_port), "--callback-url", f"{base_url}/webhooks/conversations")
     async with (
-        running_redis(directory / "redis") as (server, redis),
+        running_redis(directory) as (server, redis),
         Processes(directory) as processes,
         aiohttp.ClientSession() as session,
     ):

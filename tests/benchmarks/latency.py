@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -22,7 +20,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_redis
+from tests.benchmarks.processes import PATIENCE, SHARED, cpu_seconds, running_processes
 from tests.benchmarks.receiver import CONNECTIONS
 from tests.benchmarks.whole import start_ours, until_done
 from tests.benchmarks.worker import announce
@@ -96,27 +94,25 @@ class LatencyBench:
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start everything, have all customers announced, and determine half load."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            children = {}
-            for name, command in {
-                "load": ("tests.benchmarks.load",),
-                "send": ("tests.benchmarks.open_loop", "send", "--redis", server.url),
-                "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
-            }.items():
-                children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
-            api = await start_api(processes, "api", 0.0, place=SHARED)
-            inbound = Stream.inbound(redis, Keys())
-            pair = await start_ours(processes, inbound, server.url, api)
-            senders = webhooks.Senders(scale.customers)
-            await announce(inbound, Keys(), [pair.worker], senders)
-            clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
-            half = await clock.throughput(max(200, int(PACE * scale.seconds))) / 2
-            yield [
-                _contender("light", f"{LIGHT:g} events/s", clock, LIGHT),
-                _contender("half", "half load", clock, half),
-            ]
+    async with running_processes(SHARED) as (server, redis, processes):
+        children = {}
+        for name, command in {
+            "load": ("tests.benchmarks.load",),
+            "send": ("tests.benchmarks.open_loop", "send", "--redis", server.url),
+            "read": ("tests.benchmarks.open_loop", "read", "--redis", server.url),
+        }.items():
+            children[name] = await processes.start(name, "-m", *command, place=SHARED, has_pipes=True)
+        api = await start_api(processes, "api", 0.0, place=SHARED)
+        inbound = Stream.inbound(redis, Keys())
+        pair = await start_ours(processes, inbound, server.url, api)
+        senders = webhooks.Senders(scale.customers)
+        await announce(inbound, Keys(), [pair.worker], senders)
+        clock = LatencyBench(children["send"], children["read"], children["load"], pair, senders)
+        half = await clock.throughput(max(200, int(PACE * scale.seconds))) / 2
+        yield [
+            _contender("light", f"{LIGHT:g} events/s", clock, LIGHT),
+            _contender("half", "half load", clock, half),
+        ]
 
 
 def _contender(name: str, label: str, clock: LatencyBench, rate: float) -> Contender:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import io
 import sys
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -23,7 +22,7 @@ from router.worker.app import working
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
-from tests.benchmarks.processes import Processes, running_redis, settings_of
+from tests.benchmarks.processes import running_processes, settings_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -69,19 +68,17 @@ async def main() -> int:
     """Print the files."""
     logs.setup(process="path", stream=io.StringIO())
     path = FilesPassed()
-    with tempfile.TemporaryDirectory(prefix="path-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
-            api = await start_api(processes, "api", 0.0)
-            stream = Stream.inbound(redis, Keys())
-            await stream.create()
-            environment = settings_of(server.url, api) | {"ROUTER_RECONCILE_CALLS": "0"}
-            async with working(load(environment=environment)):
-                await _work(stream, WARM_UP)
-                await stream.prepare(webhooks.Senders(1), 1)
-                sys.setprofile(path.trace)
-                await _finish(stream, 1)
-                sys.setprofile(None)
+    async with running_processes() as (server, redis, processes):
+        api = await start_api(processes, "api", 0.0)
+        stream = Stream.inbound(redis, Keys())
+        await stream.create()
+        environment = settings_of(server.url, api) | {"ROUTER_RECONCILE_CALLS": "0"}
+        async with working(load(environment=environment)):
+            await _work(stream, WARM_UP)
+            await stream.prepare(webhooks.Senders(1), 1)
+            sys.setprofile(path.trace)
+            await _finish(stream, 1)
+            sys.setprofile(None)
     first = dict.fromkeys(path.files)
     print(f"{len(first)} files, {path.borders} folder borders, {path.returns} returns from a rule to the worker")  # noqa: T201
     print(*first, sep="\n")  # noqa: T201 - a tool talks to a person

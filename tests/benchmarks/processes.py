@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import inspect
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -130,7 +131,7 @@ class Processes:
     """An async context manager; leaving it ends all processes that it has started."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         self._children: list[Child] = []
 
     async def __aenter__(self) -> Self:
@@ -150,7 +151,7 @@ class Processes:
         has_pipes: bool = False,
     ) -> Child:
         """Start this Python with `arguments`; without a `place` it runs on whatever core is free."""
-        output = self._directory / f"{name}.log"
+        output = self.directory / f"{name}.log"
         handle = await spawn(output, *arguments, environment=environment or {}, has_pipes=has_pipes)
         child = Child(name, handle)
         self._children.append(child)
@@ -209,3 +210,12 @@ async def running_redis(directory: Path, place: int | None = REDIS) -> AsyncIter
     finally:
         await redis.aclose()
         server.kill()
+
+
+@contextlib.asynccontextmanager
+async def running_processes(place: int | None = REDIS) -> AsyncIterator[tuple[RedisServer, Redis, Processes]]:
+    """Run a server in a temporary directory, and yield it with a client and with what starts processes there."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
+        directory = Path(temporary)
+        async with running_redis(directory, place) as (server, redis), Processes(directory) as processes:
+            yield server, redis, processes

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -14,7 +12,7 @@ from router.core.keys import Keys
 from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import GENERATOR, cpu_seconds, running_processes, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -87,24 +85,22 @@ class ReceiverBench:
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the three servers, the generator and Redis."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
-            commands = {
-                "bare": ("tests.benchmarks.baselines", "bare"),
-                "ours": ("router", "receive", "--host", "127.0.0.1"),
-                "straightforward": ("tests.benchmarks.baselines", "straightforward", "--redis", server.url),
-            }
-            load = await processes.start("load", "-m", "tests.benchmarks.load", place=GENERATOR, has_pipes=True)
-            field = ReceiverBench(load, redis, server.pid, scale)
-            contenders = []
-            for name, command in commands.items():
-                port = free_port()
-                values = settings_of(server.url) if name == "ours" else None
-                child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
-                await processes.until_listening(child, port)
-                contenders.append(field.contender(name, LABELS[name], child, port))
-            yield [checked(one) for one in contenders]
+    async with running_processes() as (server, redis, processes):
+        commands = {
+            "bare": ("tests.benchmarks.baselines", "bare"),
+            "ours": ("router", "receive", "--host", "127.0.0.1"),
+            "straightforward": ("tests.benchmarks.baselines", "straightforward", "--redis", server.url),
+        }
+        load = await processes.start("load", "-m", "tests.benchmarks.load", place=GENERATOR, has_pipes=True)
+        field = ReceiverBench(load, redis, server.pid, scale)
+        contenders = []
+        for name, command in commands.items():
+            port = free_port()
+            values = settings_of(server.url) if name == "ours" else None
+            child = await processes.start(name, "-m", *command, "--port", str(port), environment=values)
+            await processes.until_listening(child, port)
+            contenders.append(field.contender(name, LABELS[name], child, port))
+        yield [checked(one) for one in contenders]
 
 
 def checked(contender: Contender) -> Contender:

@@ -6,9 +6,7 @@ two cores cannot be twice as fast as one.
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from router.core.keys import Keys
@@ -17,7 +15,7 @@ from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import SHARED, cpu_seconds, running_processes, settings_of
 from tests.benchmarks.receiver import CONNECTIONS, ReceiverBench, checked
 from tests.benchmarks.worker import announce
 
@@ -38,20 +36,18 @@ LOOK: Final = 0.01
 @asynccontextmanager
 async def opened_receivers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the receivers, the generator and Redis."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
-            field = ReceiverBench(load, redis, server.pid, scale)
-            contenders = []
-            for name, number in NAMES.items():
-                port = free_port()
-                command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port), "--processes", str(number))
-                values = settings_of(server.url)
-                child = await processes.start(name, "-m", *command, environment=values, place=SHARED)
-                await processes.until_listening(child, port)
-                contenders.append(checked(field.contender(name, _label(number), child, port)))
-            yield contenders
+    async with running_processes(SHARED) as (server, redis, processes):
+        load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
+        field = ReceiverBench(load, redis, server.pid, scale)
+        contenders = []
+        for name, number in NAMES.items():
+            port = free_port()
+            command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port), "--processes", str(number))
+            values = settings_of(server.url)
+            child = await processes.start(name, "-m", *command, environment=values, place=SHARED)
+            await processes.until_listening(child, port)
+            contenders.append(checked(field.contender(name, _label(number), child, port)))
+        yield contenders
 
 
 def _label(number: int) -> str:
@@ -82,26 +78,22 @@ RECEIVERS: Final = Measurement(
 async def opened_workers(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start one, two and three workers, each group in a namespace of its own, and have all customers announced."""
     senders = webhooks.Senders(scale.customers * MORE_SENDERS)
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            all_workers = {}
-            for name, number in NAMES.items():
-                await Stream.inbound(redis, Keys(name)).create()
-                api = await start_api(processes, f"api-{name}", 0.0, place=SHARED)
-                environment = settings_of(server.url, api, name)
-                all_workers[name] = [
-                    await processes.start(
-                        f"{name}-{place}", "-m", "router", "work", environment=environment, place=SHARED
-                    )
-                    for place in range(number)
-                ]
-            for name, workers in all_workers.items():
-                await announce(Stream.inbound(redis, Keys(name)), Keys(name), workers, senders)
-            yield [
-                _workers_contender(name, Stream.inbound(redis, Keys(name)), workers, senders, server.pid)
-                for name, workers in all_workers.items()
+    async with running_processes(SHARED) as (server, redis, processes):
+        all_workers = {}
+        for name, number in NAMES.items():
+            await Stream.inbound(redis, Keys(name)).create()
+            api = await start_api(processes, f"api-{name}", 0.0, place=SHARED)
+            environment = settings_of(server.url, api, name)
+            all_workers[name] = [
+                await processes.start(f"{name}-{place}", "-m", "router", "work", environment=environment, place=SHARED)
+                for place in range(number)
             ]
+        for name, workers in all_workers.items():
+            await announce(Stream.inbound(redis, Keys(name)), Keys(name), workers, senders)
+        yield [
+            _workers_contender(name, Stream.inbound(redis, Keys(name)), workers, senders, server.pid)
+            for name, workers in all_workers.items()
+        ]
 
 
 def _workers_contender(

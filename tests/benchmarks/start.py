@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -18,7 +16,7 @@ from router.streams.client.embedded import free_port
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import SHARED, Processes, cpu_seconds, running_processes, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -50,29 +48,23 @@ class Starter:
 async def opened(_: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start Redis; everything else is started in a turn. Compiled modules are kept between turns, as usual."""
     numbers = count()
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with (
-            running_redis(directory / "redis", SHARED) as (server, redis),
-            Processes(directory) as processes,
-            aiohttp.ClientSession() as session,
-        ):
-            api = await start_api(processes, "api", 0.0, place=SHARED)  # a worker requests its configuration first
+    async with running_processes(SHARED) as (server, redis, processes), aiohttp.ClientSession() as session:
+        api = await start_api(processes, "api", 0.0, place=SHARED)  # a worker requests its configuration first
 
-            async def start_receiver(_: float) -> Sample:
-                port = free_port()
-                command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port))
-                receive = Starter(processes, "receive", settings_of(server.url))
-                return await receive.take_turn(command, partial(_answers, session, f"http://127.0.0.1:{port}/readyz"))
+        async def start_receiver(_: float) -> Sample:
+            port = free_port()
+            command = ("router", "receive", "--host", "127.0.0.1", "--port", str(port))
+            receive = Starter(processes, "receive", settings_of(server.url))
+            return await receive.take_turn(command, partial(_answers, session, f"http://127.0.0.1:{port}/readyz"))
 
-            async def start_worker(_: float) -> Sample:
-                keys = Keys(f"start-{next(numbers)}")  # in which no worker has run
-                inbound = Stream.inbound(redis, keys)
-                await inbound.create()
-                work = Starter(processes, "work", settings_of(server.url, api, keys.namespace))
-                return await work.take_turn(("router", "work"), partial(inbound.has_reader, keys))
+        async def start_worker(_: float) -> Sample:
+            keys = Keys(f"start-{next(numbers)}")  # in which no worker has run
+            inbound = Stream.inbound(redis, keys)
+            await inbound.create()
+            work = Starter(processes, "work", settings_of(server.url, api, keys.namespace))
+            return await work.take_turn(("router", "work"), partial(inbound.has_reader, keys))
 
-            yield [Contender("receive", "receive", start_receiver), Contender("work", "work", start_worker)]
+        yield [Contender("receive", "receive", start_receiver), Contender("work", "work", start_worker)]
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

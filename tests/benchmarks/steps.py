@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import io
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from router.worker.app import working
 from tests.benchmarks import webhooks
 from tests.benchmarks.customers import start_api
 from tests.benchmarks.filled_stream import Stream
-from tests.benchmarks.processes import Processes, running_redis, settings_of
+from tests.benchmarks.processes import running_processes, settings_of
 from tests.benchmarks.report import table
 
 if TYPE_CHECKING:
@@ -163,14 +162,12 @@ async def count_events(redis: Redis, environment: dict[str, str], count: int) ->
 async def main(count: int, most: int) -> int:
     """Print the tables."""
     logs.setup(process="steps", stream=io.StringIO())
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis") as (server, redis), Processes(directory) as processes:
-            counted = {"a webhook": await count_webhooks(server.url, directory / "spool", count)}
-            await redis.flushdb()
-            api = await start_api(processes, "api", 0.0)
-            new, known = await count_events(redis, settings_of(server.url, api), count)
-            counted |= {"a new customer's message": new, "a known customer's message": known}
+    async with running_processes() as (server, redis, processes):
+        counted = {"a webhook": await count_webhooks(server.url, processes.directory / "spool", count)}
+        await redis.flushdb()
+        api = await start_api(processes, "api", 0.0)
+        new, known = await count_events(redis, settings_of(server.url, api), count)
+        counted |= {"a new customer's message": new, "a known customer's message": known}
     for name, steps in counted.items():
         rows = [(f"steps for {name}", "each"), *steps.rows(count, most)]
         print("\n".join(["", *table(rows)]))  # noqa: T201 - a tool talks to a person

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import tempfile
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -28,7 +26,7 @@ from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
 from tests.benchmarks.handwritten_worker import PARTICIPANTS
 from tests.benchmarks.memory import can_measure, resident
-from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_processes, settings_of
 from tests.benchmarks.receiver import CONNECTIONS
 
 if TYPE_CHECKING:
@@ -153,19 +151,17 @@ async def _check_results(pair: Pair, count: int, customers: int) -> None:
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start both pairs, their APIs, the generator and Redis."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with running_redis(directory / "redis", SHARED) as (server, redis), Processes(directory) as processes:
-            load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
-            keys = Keys()
-            baseline = Stream(redis, "straightforward", "baseline")
-            apis = [await start_api(processes, f"api-{name}", LATENCY, place=SHARED) for name in ("ours", "pair")]
-            pairs = {
-                "ours": await start_ours(processes, Stream.inbound(redis, keys), server.url, apis[0]),
-                "pair": await _start_pair(processes, baseline, server.url, apis[1]),
-            }
-            bench = WholeBench(load, server.pid)
-            yield [_contender(name, pair, bench) for name, pair in pairs.items()]
+    async with running_processes(SHARED) as (server, redis, processes):
+        load = await processes.start("load", "-m", "tests.benchmarks.load", place=SHARED, has_pipes=True)
+        keys = Keys()
+        baseline = Stream(redis, "straightforward", "baseline")
+        apis = [await start_api(processes, f"api-{name}", LATENCY, place=SHARED) for name in ("ours", "pair")]
+        pairs = {
+            "ours": await start_ours(processes, Stream.inbound(redis, keys), server.url, apis[0]),
+            "pair": await _start_pair(processes, baseline, server.url, apis[1]),
+        }
+        bench = WholeBench(load, server.pid)
+        yield [_contender(name, pair, bench) for name, pair in pairs.items()]
 
 
 def _contender(name: str, pair: Pair, bench: WholeBench) -> Contender:

@@ -5,9 +5,7 @@ All three read the same entries, each from a stream of its own that is filled in
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -19,7 +17,7 @@ from router.streams.client.embedded import free_port
 from tests.benchmarks import webhooks
 from tests.benchmarks.filled_stream import Stream
 from tests.benchmarks.frame import BenchmarkError, Column, Contender, Figure, Measurement, Sample, Scale
-from tests.benchmarks.processes import GENERATOR, Processes, cpu_seconds, running_redis, settings_of
+from tests.benchmarks.processes import GENERATOR, cpu_seconds, running_processes, settings_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -89,40 +87,37 @@ async def announce(stream: Stream, keys: Keys, workers: Sequence[Child], senders
 @asynccontextmanager
 async def opened(scale: Scale) -> AsyncIterator[Sequence[Contender]]:
     """Start the sandbox, the worker, both baselines and Redis, and have all customers announced."""
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as temporary:
-        directory = Path(temporary)
-        async with (
-            running_redis(directory / "redis") as (server, redis),
-            Processes(directory) as processes,
-            aiohttp.ClientSession(headers={"Authorization": webhooks.BASIC}) as session,
-        ):
-            port = free_port()
-            url = f"http://127.0.0.1:{port}"
-            environment = settings_of(server.url, url)
-            sandbox = await processes.start(
-                "sandbox", "-m", "router", "sandbox", "--port", str(port), environment=environment, place=GENERATOR
+    async with (
+        running_processes() as (server, redis, processes),
+        aiohttp.ClientSession(headers={"Authorization": webhooks.BASIC}) as session,
+    ):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        environment = settings_of(server.url, url)
+        sandbox = await processes.start(
+            "sandbox", "-m", "router", "sandbox", "--port", str(port), environment=environment, place=GENERATOR
+        )
+        await processes.until_listening(sandbox, port)
+        bench = WorkerBench(url, session, scale)
+        contenders = []
+        for baseline in ("raw", "single"):
+            stream = Stream(redis, f"baseline:{baseline}", "baseline")
+            await stream.create()
+            arguments = ("--redis", server.url, "--stream", stream.name, "--group", stream.group)
+            child = await processes.start(
+                baseline,
+                "-m",
+                "tests.benchmarks.baselines",
+                baseline,
+                *arguments,
             )
-            await processes.until_listening(sandbox, port)
-            bench = WorkerBench(url, session, scale)
-            contenders = []
-            for baseline in ("raw", "single"):
-                stream = Stream(redis, f"baseline:{baseline}", "baseline")
-                await stream.create()
-                arguments = ("--redis", server.url, "--stream", stream.name, "--group", stream.group)
-                child = await processes.start(
-                    baseline,
-                    "-m",
-                    "tests.benchmarks.baselines",
-                    baseline,
-                    *arguments,
-                )
-                contenders.append(bench.contender(baseline, stream, child))
-            inbound = Stream.inbound(redis, Keys())
-            await inbound.create()
-            worker = await processes.start("worker", "-m", "router", "work", environment=environment)
-            await bench.announce(inbound, worker)
-            contenders.insert(1, bench.contender("ours", inbound, worker))
-            yield contenders
+            contenders.append(bench.contender(baseline, stream, child))
+        inbound = Stream.inbound(redis, Keys())
+        await inbound.create()
+        worker = await processes.start("worker", "-m", "router", "work", environment=environment)
+        await bench.announce(inbound, worker)
+        contenders.insert(1, bench.contender("ours", inbound, worker))
+        yield contenders
 
 
 WORKER: Final = Measurement(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from router.core.keys import Keys
-from tests.harness.redis_topologies import Cluster, Sentinels
+from tests.harness.redis_topologies import Cluster, running
 
 
 def pytest_collection_modifyitems(items):
@@ -20,23 +18,8 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Cluster of three nodes without replicas, whole at the beginning of each module."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        asyncio.run(cluster.start())
+    with running(Cluster(tmp_path_factory.mktemp("cluster"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
-
-
-@pytest.fixture(scope="module")
-def sentinels(tmp_path_factory):
-    """A primary, a replica and three Sentinels; a test that fails over is the last of its module."""
-    sentinels = Sentinels(tmp_path_factory.mktemp("sentinels"))
-    try:
-        asyncio.run(sentinels.start())
-        yield sentinels
-    finally:
-        sentinels.stop()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from router.core.keys import confirmation
 from router.streams.client.scripts import NotReplicatedError, Replication
 from router.streams.store.append import Appender, is_outage
 from router.streams.store.ledgers import LedgerQuery, Store
-from tests.harness.redis_topologies import PrimaryAndReplica
+from tests.harness.redis_topologies import PrimaryAndReplica, running
 from tests.streams.store.test_append import make_fields
 from tests.streams.store.test_ledgers import ACCOUNT, CONVERSATION, make_closed, make_ledger
 from tests.support.waiting import scaled, until
@@ -25,12 +25,8 @@ HASTY = Replication(1, 0.2)
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
     """A primary and its replica."""
-    pair = PrimaryAndReplica(tmp_path_factory.mktemp("pair"))
-    try:
-        asyncio.run(pair.start())
+    with running(PrimaryAndReplica(tmp_path_factory.mktemp("pair"))) as pair:
         yield pair
-    finally:
-        pair.stop()
 
 
 @pytest.fixture

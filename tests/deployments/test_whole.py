@@ -15,7 +15,7 @@ from router.streams.client.connection import RedisError, connect
 from tests import test_walkthrough as tour
 from tests.deployments.traffic import GREETING, Traffic, deployment_of
 from tests.harness.dev import running_dev
-from tests.harness.redis_topologies import Cluster, Sentinels
+from tests.harness.redis_topologies import Cluster, Sentinels, running
 from tests.support.waiting import until
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(240), pytest.mark.promise(1), pytest.mark.promise(2)]
@@ -33,23 +33,15 @@ STEPS = (
 @pytest.fixture
 def sentinels(tmp_path):
     """A primary, a replica and three Sentinels of this test's own."""
-    deployment = Sentinels(tmp_path / "redis")
-    try:
-        asyncio.run(deployment.start())
-        yield deployment
-    finally:
-        deployment.stop()
+    with running(Sentinels(tmp_path / "redis")) as sentinels:
+        yield sentinels
 
 
 @pytest.fixture
 def cluster(tmp_path):
     """A Cluster of this test's own."""
-    deployment = Cluster(tmp_path / "redis")
-    try:
-        asyncio.run(deployment.start())
-        yield deployment
-    finally:
-        deployment.stop()
+    with running(Cluster(tmp_path / "redis")) as cluster:
+        yield cluster
 
 
 @pytest.fixture

@@ -6,14 +6,18 @@ They are set up by commands to the servers themselves. A server that was killed 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from router.streams.client.connection import RedisError
 from tests.harness.redis_server import RedisServer
 from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+Servers = TypeVar("Servers", "PrimaryAndReplica", "Sentinels", "Cluster")
 
 #: Seconds of silence after which Sentinels, or the nodes of a Cluster, take a server for dead; scaled.
 DOWN_AFTER = 0.7
@@ -41,6 +45,16 @@ class PrimaryAndReplica:
         """End both."""
         self.replica.kill()
         self.primary.kill()
+
+
+@contextmanager
+def running(servers: Servers) -> Iterator[Servers]:
+    """Run servers, started and ready, while the block runs; for fixtures without an event loop of their own."""
+    try:
+        asyncio.run(servers.start())
+        yield servers
+    finally:
+        servers.stop()
 
 
 async def is_replica_in_step(replica: RedisServer) -> bool:
