@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -67,6 +68,13 @@ class ProcessHandle:
         await until(lambda: len(self.find("process.started")) >= times or self.returncode is not None)
         assert self.returncode is None, self.text
         return self.find("process.started")
+
+    @property
+    def children(self) -> list[int]:
+        """The process ids of its children."""
+        rows = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+        pairs = (row.split() for row in rows.splitlines())
+        return [int(child) for child, parent in pairs if int(parent) == self.pid]
 
     def send_signal(self, number: int) -> bool:
         """Send a signal; returns False if it has ended already."""
