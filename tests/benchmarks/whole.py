@@ -133,17 +133,17 @@ async def _check_results(pair: Pair, count: int, customers: int) -> None:
     redis = pair.inbound.redis
     stored = await redis.xlen(pair.inbound.name)
     joined: Counter[str] = Counter()
-    said: Counter[str] = Counter()
+    messages: Counter[str] = Counter()
     rows: Any = await redis.xrange(pair.participants)
     for _, fields in rows:
         data = orjson.loads(fields[b"event"])["data"]
         if fields[b"type"] == JoinedData.type.encode():
             joined[pair.address_of(data)] += 1
         elif fields[b"type"] == CommunicationData.type.encode():
-            said[pair.message_of(data)] += 1
-    counts = (stored, joined.total(), len(joined), said.total(), len(said))
+            messages[pair.message_of(data)] += 1
+    counts = (stored, joined.total(), len(joined), messages.total(), len(messages))
     if counts != (count, customers, customers, count, count):
-        raise BenchmarkError(f"{pair.label}: of {count} webhooks of {customers}: stored, joined, said: {counts}")
+        raise BenchmarkError(f"{pair.label}: of {count} webhooks of {customers}: stored, joined, messages: {counts}")
     for stream in (pair.inbound.name, pair.participants):
         await redis.xtrim(stream, maxlen=0, approximate=False)
 

@@ -22,7 +22,7 @@ from tests.chaos.deployment import SECRETS
 from tests.chaos.order import check_arrivals, check_departures, check_stays
 from tests.chaos.record import arrivals_of, settled_of
 from tests.chaos.replies import MARK
-from tests.chaos.watcher import CLOSED, JOINED, LEFT, SAID
+from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -90,7 +90,7 @@ def events_settled(record: RoundRecord) -> Row:
 
 def messages_published(record: RoundRecord) -> Row:
     """Promises 2 and 4: every message of a customer is one communication.received of that customer."""
-    published = Counter((one.owner, one.message) for one in record.entries(SAID))
+    published = Counter((one.owner, one.message) for one in record.entries(RECEIVED))
     sent = {(owner, message) for message, owner in record.messages.items()}
     return _once("messages sent = communication.received", sent, published)
 
@@ -174,7 +174,7 @@ def entries_answered(record: RoundRecord) -> Row:
         one.id
         for one in record.state.published
         if one.target == Target.AI_AGENT
-        and one.type in {JOINED, SAID}
+        and one.type in {JOINED, RECEIVED}
         and (one.channel in SENDING or is_classic(one.conversation))
     }
     late = {line.fields["entry"] for line in record.lines("consumed") if _ENDED & {*line.fields.values()}} & _ended(

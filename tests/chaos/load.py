@@ -14,7 +14,7 @@ import aiohttp
 from router.simulator.voice import attach_call, read_attachment
 from tests.chaos.replies import MARK
 from tests.chaos.scenario import CloseConversation, PlaceCall, RemoveCustomer, SandboxRequest, SendWebhooks, WaitUntil
-from tests.chaos.watcher import CLOSED, JOINED, LEFT, SAID
+from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
 from tests.support.accounts import KEY, SECRET
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Load:
         await self._deployment.sandbox.ask("POST", step.path, dict(step.body))
 
     async def _wait_until(self, step: WaitUntil) -> None:
-        counts = {JOINED: step.joined, LEFT: step.left, CLOSED: step.closed, SAID: step.messages}
+        counts = {JOINED: step.joined, LEFT: step.left, CLOSED: step.closed, RECEIVED: step.messages}
         seen = await self._watcher.until(
             step.customer, lambda seen: all(seen.entries[kind] >= count for kind, count in counts.items())
         )

@@ -19,7 +19,7 @@ from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
 from tests.chaos.deployment import RECEIVER_ROLES
 from tests.chaos.order import Arrival, Settled, group_by_owner
-from tests.chaos.watcher import SAID
+from tests.chaos.watcher import RECEIVED
 from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def arrivals_of(record: RoundRecord) -> list[list[Arrival]]:
         entry.message: Arrival(
             entry.message, places[twin], frozenset(tried[twin]), twin in accepted, frozenset(spooled[twin])
         )
-        for entry in record.entries(SAID)
+        for entry in record.entries(RECEIVED)
         if (twin := twins.get(entry.cause, entry.cause)) in places and tried[twin]
     }
     return group_by_owner(_direct_messages(record), arrivals)
@@ -156,7 +156,7 @@ def settled_of(record: RoundRecord) -> list[list[Settled]]:
     arrived = {one.key: one for one in record.state.inbound}
     settled = {
         entry.message: Settled(entry.message, inbound.place, entry.place, inbound.subject)
-        for entry in record.entries(SAID)
+        for entry in record.entries(RECEIVED)
         if (inbound := arrived.get(entry.cause)) is not None
     }
     return group_by_owner(_direct_messages(record), settled)

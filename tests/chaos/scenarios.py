@@ -156,8 +156,8 @@ def is_captured(builder: Builder) -> Scenario:
     for text in customer.messages:
         form = _message("sms", customer, text)
         ends = (("channel", "SMS"), ("from", customer.address.value), ("to", customer.ours.value))
-        said = (("body", text), ("channelId", form.resource_id), ("resourceId", form.resource_id))
-        steps.append(builder.step(SandboxRequest("/sandbox/capture", ends + said)))
+        fields = (("body", text), ("channelId", form.resource_id), ("resourceId", form.resource_id))
+        steps.append(builder.step(SandboxRequest("/sandbox/capture", ends + fields)))
         if builder.chance.random() < 0.4:
             steps.append(Step(0.0, SendWebhooks(builder.copies(form))))
     return Scenario(0, (customer,), tuple(steps))

@@ -21,7 +21,7 @@ from tests.chaos.replies import MARK
 from tests.chaos.report import Report, dump, recovery_times, summarize
 from tests.chaos.scenario import Customer, Scenario
 from tests.chaos.schedule import SHORT, make_schedule
-from tests.chaos.watcher import CLOSED, JOINED, LEFT, SAID
+from tests.chaos.watcher import CLOSED, JOINED, LEFT, RECEIVED
 from tests.support.accounts import ACCOUNT, OURS
 
 CUSTOMER = Address("SMS", "+15580000010")
@@ -55,10 +55,10 @@ def a_record() -> RoundRecord:
     keys = [read(one)[0].key for one in webhooks]
     entries = [
         published(0, JOINED, WRITER, CONVERSATION, PARTICIPANT, cause=keys[0]),
-        published(1, SAID, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[0], keys[0]),
-        published(2, SAID, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[1], keys[1]),
+        published(1, RECEIVED, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[0], keys[0]),
+        published(2, RECEIVED, WRITER, CONVERSATION, PARTICIPANT, MESSAGES[1], keys[1]),
         published(0, JOINED, DESK_CUSTOMER, OLD, "conv_participant_3", cause=keys[2]),
-        published(1, SAID, DESK_CUSTOMER, OLD, "conv_participant_3", DESK_CUSTOMER.messages[0], keys[2]),
+        published(1, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", DESK_CUSTOMER.messages[0], keys[2]),
         published(2, LEFT, DESK_CUSTOMER, OLD, "conv_participant_3"),
         Published(3, "entry-closed", CLOSED, Target.HUMAN_AGENT, OLD),
         published(4, JOINED, DESK_CUSTOMER, NEXT, "conv_participant_5"),
@@ -218,7 +218,7 @@ def publish_before_joining(record):
 
 
 def publish_after_closing(record):
-    record.state.published.append(published(9, SAID, DESK_CUSTOMER, OLD, "conv_participant_3", "late"))
+    record.state.published.append(published(9, RECEIVED, DESK_CUSTOMER, OLD, "conv_participant_3", "late"))
 
 
 def swap_arrivals(record):

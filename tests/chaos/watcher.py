@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _PAUSE: Final = 0.2
 #: Types of entries that are counted.
-JOINED, LEFT, CLOSED, SAID = (
+JOINED, LEFT, CLOSED, RECEIVED = (
     "participant.joined",
     "participant.left",
     "conversation.closed",

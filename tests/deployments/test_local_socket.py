@@ -27,11 +27,11 @@ async def local(tmp_path):
 async def test_commands_and_the_reader_reach_it(local, clients):
     """Both use the database that the URL names."""
     redis = clients(local)
-    await redis.set("told", "here")
+    await redis.set("key", "here")
     broker = make_broker(local)
     reading = await broker.connect()
     try:
-        assert await reading.get("told") == b"here"
+        assert await reading.get("key") == b"here"
     finally:
         await broker.stop()
     assert (await redis.client_info())["db"] == 1

@@ -1,4 +1,4 @@
-"""What starts and stops the project for tests: one way for each part, whoever needs it.
+"""Starting and stopping the project for tests: one implementation of each part.
 
     processes.py         a process with a log of its own: start, wait until it is up, stop, kill
     fork_server.py       the same for many short-lived processes, in a fraction of the time
@@ -8,6 +8,7 @@
     serving.py           any web application within this process, on a free port
     settings.py          the environment and the configuration folder of a deployment
     deployment.py        what a deployment has published and what it has still to do
+    commands.py          one command, run to its end
     dev.py               `python -m router dev`: all processes at once
 
 Tests that need more build on these: tests/worker/harness.py and tests/handlers/harness.py (one component in this

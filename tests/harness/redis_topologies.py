@@ -138,13 +138,13 @@ class Cluster:
 
     async def start(self) -> None:
         """Start all, give each primary its slots, and wait until every node agrees."""
-        everybody = [*self.nodes, *self.replicas]
-        await asyncio.gather(*[one.start() for one in everybody])
+        servers = [*self.nodes, *self.replicas]
+        await asyncio.gather(*[one.start() for one in servers])
         bounds = [round(SLOTS * number / 3) for number in range(4)]
         for number, node in enumerate(self.nodes):
             await node.ask("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
             await node.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for other in everybody[1:]:
+        for other in servers[1:]:
             await self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", other.port)
         await until(self.is_whole)
         ids = [await node.ask("CLUSTER", "MYID") for node in self.nodes]
@@ -154,11 +154,11 @@ class Cluster:
 
     async def is_whole(self) -> bool:
         """Tell whether every node knows of all others and of all slots."""
-        everybody = (*self.nodes, *self.replicas)
-        for node in everybody:
+        servers = (*self.nodes, *self.replicas)
+        for node in servers:
             state = await node.ask("CLUSTER", "INFO")
             fields = state if isinstance(state, dict) else _parse_rows(state)
-            if (fields["cluster_state"], int(fields["cluster_known_nodes"])) != ("ok", len(everybody)):
+            if (fields["cluster_state"], int(fields["cluster_known_nodes"])) != ("ok", len(servers)):
                 return False
         return True
 

@@ -13,7 +13,7 @@ name = "our-side"
 participant_type = ["AI_AGENT", "HUMAN_AGENT", "AGENT"]
 target = "ignore"
 """
-#: A further rule: whoever writes to the desk gets a human agent.
+#: A further rule: customers who write to the desk get a human agent.
 DESK_RULE: Final = f"""
 [[rule]]
 name = "service-desk"

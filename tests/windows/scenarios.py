@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
     from tests.windows.deployment import RelayedDeployment
 
-JOINED, HEARD, LEFT, CLOSED = "participant.joined", "communication.received", "participant.left", "conversation.closed"
+JOINED, RECEIVED, LEFT, CLOSED = (
+    "participant.joined",
+    "communication.received",
+    "participant.left",
+    "conversation.closed",
+)
 
 
 @dataclass
@@ -136,7 +141,7 @@ class Scenario:
 
     run: Callable[[Case], Awaitable[None]]
     before: Callable[[Case], Awaitable[None]] = _nothing
-    entries: dict[str, int] = field(default_factory=lambda: {JOINED: 1, HEARD: 1})
+    entries: dict[str, int] = field(default_factory=lambda: {JOINED: 1, RECEIVED: 1})
     conversations: int = 1
     ai_agents: int = 1
     greetings: int = 1
@@ -280,12 +285,12 @@ async def _append_unreadable(case: Case) -> None:
 
 SCENARIOS = {
     "new customer": Scenario(_write),
-    "known customer": Scenario(_write_again, before=_write, entries={JOINED: 1, HEARD: 2}, inbound=2),
+    "known customer": Scenario(_write_again, before=_write, entries={JOINED: 1, RECEIVED: 2}, inbound=2),
     "captured customer": Scenario(_write, before=_be_captured),
-    "batch": Scenario(_stream_three, entries={JOINED: 1, HEARD: 3}, inbound=3),
+    "batch": Scenario(_stream_three, entries={JOINED: 1, RECEIVED: 3}, inbound=3),
     "mail": Scenario(_send_a_mail, is_mail=True, ai_agents=0, greetings=0),
     "callback": Scenario(_report_participant, before=_open, entries={JOINED: 1}),
-    "closing": Scenario(_close, before=_write, entries={JOINED: 1, HEARD: 1, CLOSED: 1}),
+    "closing": Scenario(_close, before=_write, entries={JOINED: 1, RECEIVED: 1, CLOSED: 1}),
     "call": Scenario(_call, entries={JOINED: 1}, greetings=0),
     "end of a call": Scenario(_hang_up, before=_call, entries={JOINED: 1, LEFT: 1}, greetings=0, inbound=2),
     "classic": Scenario(_report_classic_participant, before=_write_to_classic, entries={JOINED: 1}, is_classic=True),
@@ -293,11 +298,11 @@ SCENARIOS = {
     "closing of the desk": Scenario(
         _close,
         before=_write_to_the_desk,
-        entries={JOINED: 1, HEARD: 1, CLOSED: 1},
+        entries={JOINED: 1, RECEIVED: 1, CLOSED: 1},
         ai_agents=0,
         greetings=0,
         people=1,
     ),
-    "letter": Scenario(_nothing),  # the test replays it
+    "dead letter": Scenario(_nothing),  # the test replays it
     "poison": Scenario(_append_unreadable, entries={}, conversations=0, dead_letters=1, inbound=0),
 }

@@ -161,7 +161,7 @@ async def test_a_process_killed_with_a_claimed_entry_has_a_successor_too(deploym
 @pytest.mark.parametrize("side", Side, ids=lambda side: side.value)
 async def test_a_killed_replay_leaves_the_dead_letter_or_the_entry_and_never_both(deployment, side):
     """`dead-letters replay` is one step: after a kill before or after it, the same command leads to the same state."""
-    case = await SCENARIOS["letter"].begin(deployment)
+    case = await SCENARIOS["dead letter"].begin(deployment)
     letter = await write_dead_letter(case)
     command = ("router", "dead-letters", "replay", letter)
     killed = await deployment.launch(*command, point=Breakpoint("replay", side))
