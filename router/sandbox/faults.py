@@ -1,8 +1,8 @@
 """Fault injection: chosen requests are delayed, refused or cut off, before or after they had their effect.
 
-A fault matches a method and a route template (`*` matches all), for the next `times` requests, with a `probability`,
-or both; the first fault that matches is applied. A hanging request ends when faults are cleared, when its caller
-disconnects, or when the sandbox ends; it never has an effect.
+A fault matches a method, a route template (`*` matches all) and a text that occurs in the request, for the next
+`times` requests, with a `probability`, or both; the first fault that matches is applied. A hanging request ends when
+faults are cleared, when its caller disconnects, or when the sandbox ends; it never has an effect.
 """
 
 from __future__ import annotations
@@ -38,14 +38,16 @@ _NO_LINGER: Final = struct.pack("ii", 1, 0)
 class Fault(Body):
     """The body of POST /sandbox/faults.
 
-    `status` and `reset` come before the effect or after it (`when`). A broken or empty `body` replaces the response to
-    a request that had its effect. `latencySeconds` delays all of these. `churn` changes the conversation right after a
-    request about it (a page of its participants, say): it removes the participant that the list shows first, or adds
-    an agent.
+    `containing` is a text in the URL or the body of the request: with an address the API fails for one customer, with
+    `"EMAIL"` for one channel. `status` and `reset` come before the effect or after it (`when`). A broken or empty
+    `body` replaces the response to a request that had its effect. `latencySeconds` delays all of these. `churn` changes
+    the conversation right after a request about it (a page of its participants, say): it removes the participant that
+    the list shows first, or adds an agent.
     """
 
     method: str = "*"
     route: str = "*"
+    containing: str = ""
     status: int | None = Field(default=None, ge=400, le=599)
     retry_after: int | None = Field(default=None, ge=0)
     latency_seconds: float = Field(default=0.0, ge=0.0)
@@ -62,6 +64,7 @@ class Fault(Body):
 class _ArmedFault:
     fault: Fault
     left: int | None
+    applied: int = 0
 
 
 class Faults:
@@ -71,6 +74,11 @@ class Faults:
         self._entropy = entropy
         self._armed: list[_ArmedFault] = []
         self._released = asyncio.Event()
+
+    @property
+    def is_armed(self) -> bool:
+        """Whether any fault may match a request."""
+        return bool(self._armed)
 
     def arm(self, fault: Fault) -> None:
         """Apply `fault` to requests from now on."""
@@ -83,17 +91,23 @@ class Faults:
         self._released = asyncio.Event()
 
     def to_wire(self) -> list[dict[str, object]]:
-        """Return the armed faults, each with the number of requests `left` for it (null: no limit)."""
-        return [each.fault.model_dump(mode="json", by_alias=True) | {"left": each.left} for each in self._armed]
+        """Return the armed faults, with the requests `left` for each (null: no limit) and those it was `applied` to."""
+        return [
+            each.fault.model_dump(mode="json", by_alias=True) | {"left": each.left, "applied": each.applied}
+            for each in self._armed
+        ]
 
-    def take(self, method: str, route: str) -> Fault | None:
-        """Return the fault for a request, and count it down."""
+    def take(self, method: str, route: str, text: str = "") -> Fault | None:
+        """Return the fault for a request with this `text`, its URL and its body, and count it down."""
         for armed in self._armed:
             fault = armed.fault
             if fault.method.upper() not in {"*", method} or fault.route not in {"*", route}:
                 continue
+            if fault.containing not in text:
+                continue
             if fault.probability < 1.0 and self._entropy.random() >= fault.probability:
                 continue
+            armed.applied += 1
             if armed.left is not None:
                 armed.left -= 1
                 if not armed.left:

@@ -85,10 +85,13 @@ async def count_and_inject(request: web.Request, handler: Handler) -> web.Stream
         return await handler(request)
     faults, route = request.app[FAULTS], route_of(request)
     request.app[COUNTS][f"{request.method} {route}"] += 1
-    fault = faults.take(request.method, route)
+    if not faults.is_armed:
+        return await handler(request)
+    body = await request.read()  # a request that was sent has its effect, even if its caller disconnects meanwhile
+    text = " ".join((request.path, *request.query.values(), body.decode(errors="replace")))
+    fault = faults.take(request.method, route, text)
     if fault is None:
         return await handler(request)
-    await request.read()  # a request that was sent has its effect, even if its caller disconnects meanwhile
     response = await apply_fault(faults, fault, request, lambda: handler(request))
     if fault.churn is not None:
         churn(request.app[STATE], request.match_info.get("conversation", ""), fault.churn)

@@ -9,6 +9,7 @@ import pytest
 
 from router.sandbox.middlewares import COUNTS
 from tests.sandbox.harness import opening, pair
+from tests.support.accounts import CUSTOMER, OTHER_CUSTOMER
 from tests.support.waiting import until
 
 CONVERSATIONS = "/v2/Conversations"
@@ -113,6 +114,16 @@ async def test_times_and_templates(sandbox):
     assert statuses == [500, 500, 201]
     assert (await sandbox.get(f"{CONVERSATIONS}/x")).status == 429
     assert (await sandbox.get(f"{CONVERSATIONS}/x/Participants")).status == 404
+
+
+async def test_a_text_in_the_request(sandbox):
+    """A fault with a text hits requests with that text in their URL or body, such as those about one customer."""
+    await arm(sandbox, method="*", route="*", containing=CUSTOMER, status=500)
+    ours, theirs = opening(*pair()), opening(*pair(customer=OTHER_CUSTOMER))
+    assert (await sandbox.post(CONVERSATIONS, ours)).status == 500
+    assert (await sandbox.post(CONVERSATIONS, theirs)).status == 201
+    assert (await sandbox.get(CONVERSATIONS, params={"channelId": CUSTOMER})).status == 500
+    assert [each["applied"] for each in (await sandbox.get("/sandbox/faults")).body["faults"]] == [2]
 
 
 @pytest.mark.parametrize(("probability", "status"), [(0.0, 200), (1.0, 500)])
