@@ -9,7 +9,7 @@ To add a handler:
    target, independently of other groups.
 3. Run `python -m handlers <name>`. A new group begins with the oldest entry of its stream.
 
-The group of a handler that no longer runs keeps its stream from being trimmed: remove it with XGROUP DESTROY.
+The group of a handler that no longer runs keeps its stream from being trimmed: `python -m router groups remove NAME`.
 """
 
 from __future__ import annotations

@@ -70,6 +70,11 @@ COMMANDS: Final[dict[str, Command]] = {
         "router.commands.quarantine:run_quarantine",
         options.add_quarantine_options,
     ),
+    "groups": Command(
+        "list the consumer groups of all streams, and remove one that is not used any more",
+        "router.commands.groups:run_groups",
+        options.add_group_options,
+    ),
     "explain-signature": Command(
         "say why a signature does not match, and what to change",
         "router.commands.explain.command:explain_signature",

@@ -56,7 +56,7 @@ EVENTS: Final = {
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
     "voice.note": "a note about the voice templates at the start, such as a missing setting",
     "voice.doubled": "the configuration captures calls that a voice template transcribes too: paid and reported twice",
-    "group.created": "a consumer group was created, at the beginning of its stream",
+    "group.created": "a consumer group was created: a new one at the stream's beginning, a lost one where it stood",
     "reading.lost": "a consumer has stopped reading (its group or stream is gone, or Redis refuses); it starts again",
     "reading.waiting": "a consumer cannot start to read again yet: the reason; it is tried until it can",
     "reading.resumed": "a consumer reads again",

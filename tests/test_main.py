@@ -16,6 +16,7 @@ NAMES = {
     "simulate",
     "check",
     "dead-letters",
+    "groups",
     "quarantine",
     "explain-signature",
     "schemas",

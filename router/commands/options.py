@@ -89,6 +89,12 @@ def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="list as JSON lines, with the raw fields")
 
 
+def add_group_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `groups`."""
+    parser.add_argument("action", choices=("list", "remove"))
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the group to remove from all streams")
+
+
 def add_quarantine_options(parser: argparse.ArgumentParser) -> None:
     """Add the actions of `quarantine` and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|show|replay")

@@ -45,6 +45,12 @@ def confirmation(key: str) -> str:
     return f"{key.partition('}')[0]}}}:confirmation"
 
 
+def progress(stream: str, group: str) -> str:
+    """Hash: how far a group of ours has come in a stream, beside the stream; expires a year after its last consumer."""
+    partition, _, name = stream.partition("}:")
+    return f"{partition}}}:progress:{name}:{group}"
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one namespace. Partition numbers go from 0 to `partitions` - 1."""

@@ -130,6 +130,38 @@ async def test_an_outage_makes_entries_wait_and_no_dead_letters(harness, setting
     assert await harness.types(opened.id) == ["AI_AGENT", "CUSTOMER"]
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "results"),
+    [("ai_agent", Target.AI_AGENT, ["joined"] * 3), ("human_agent", Target.HUMAN_AGENT, ["joined"] * 3)],
+)
+async def test_a_destroyed_group_of_ours_continues_where_it_stood(harness, settings, lines, name, target, results):
+    """What it had finished is not handled again, even once the effects of that are forgotten."""
+    stream, group = harness.keys.participants(0, target), HANDLERS[name].group
+    opened = [await harness.open() for _ in results]
+    async with consuming(name, settings):
+        for one in opened[:2]:
+            await publish(harness, one.entry(), target)
+        await until(lambda: len(lines("consumed")) == 2)
+        await until(lambda: is_finished(harness, target, group))
+    forgotten = [key async for key in harness.redis.scan_iter("*:effect:*")]
+    assert len(forgotten) == 2
+    await harness.redis.delete(*forgotten)
+    await harness.redis.xgroup_destroy(stream, group)
+    async with consuming(name, settings):
+        await publish(harness, opened[2].entry(), target)
+        await until(lambda: len(lines("consumed")) == 3)
+        await until(lambda: is_finished(harness, target, group))
+    assert [line["result"] for line in lines("consumed")] == results
+    if name == "ai_agent":
+        for one in opened:
+            await until(lambda one=one: harness.texts(one.id))
+            assert await harness.texts(one.id) == [HELLO]
+
+
+async def is_finished(harness, target, group):
+    return await pending(harness, target, group) == 0
+
+
 async def test_two_processes_share_the_work(harness, settings, lines):
     """Every entry is consumed by one of them, and every customer is greeted once."""
     opened = [await harness.open() for _ in range(40)]

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from router.core.keys import RESOLVER
+from router.core.keys import RESOLVER, progress
 from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
 from tests.harness.processes import start_process
@@ -137,6 +137,64 @@ async def test_a_destroyed_group_is_created_again(launch, harness):
     await harness.finished()
     await assert_one_of_each(harness, 3)
     assert await worker.stop() == 0
+
+
+async def close_all(harness):
+    """Close every conversation, and let the worker know."""
+    for conversation in await harness.conversations():
+        closed = await harness.sandbox.close_conversation(conversation["id"])
+        await harness.append(harness.callback("CONVERSATION_UPDATED", closed))
+
+
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["while it runs", "while it is stopped"])
+async def test_a_destroyed_group_opens_no_closed_conversation_again(launch, harness, is_stopped):
+    """What the group had finished does not come again, even though its conversations have closed since."""
+    worker = await launch("work")
+    await worker.started()
+    await enter_many(harness, 5)
+    await harness.finished()
+    await close_all(harness)
+    await harness.finished()
+    if is_stopped:
+        assert await worker.stop() == 0
+    else:
+        await until(lambda: is_noted(harness))
+    await harness.redis.xgroup_destroy(harness.inbound.key, RESOLVER)
+    worker = await launch("work") if is_stopped else worker
+    await until(lambda: worker.find("group.created"), 20)
+    await harness.append(harness.sms("+15559990001"))
+    await harness.finished()
+    types = sorted(entry.type for entry in await harness.entries())
+    assert types == ["conversation.closed"] * 5 + ["participant.joined"] * 6
+    assert (await harness.api("GET", "/healthz"))["conversations"] == 6
+
+
+async def is_noted(harness):
+    """Tell whether the last note of the group's progress is of the end of the stream."""
+    newest = await harness.redis.xrevrange(harness.inbound.key, count=1)
+    noted = await harness.redis.hmget(progress(harness.inbound.key, RESOLVER), "last", "pending")
+    return noted == [newest[0][0], b""]
+
+
+async def test_a_group_that_is_destroyed_while_entries_wait_continues_with_them(launch, harness):
+    """Events that wait for the API are done once it is back, exactly once, and finished ones do not come again."""
+    worker = await launch("work")
+    await worker.started()
+    await enter_many(harness, 3)
+    await harness.finished()
+    await close_all(harness)
+    await harness.finished()
+    harness.fault(status=503)
+    for number in range(5):
+        await harness.append(harness.sms(f"+155599900{number:02}"))
+    await until(lambda: len(worker.find("event.waiting")) == 5, 20)
+    await harness.redis.xgroup_destroy(harness.inbound.key, RESOLVER)
+    await until(lambda: worker.find("reading.resumed"), 20)
+    harness.clear_faults()
+    await harness.finished()
+    types = sorted(entry.type for entry in await harness.entries())
+    assert types == ["conversation.closed"] * 3 + ["participant.joined"] * 8
+    assert (await harness.api("GET", "/healthz"))["conversations"] == 8
 
 
 async def test_a_stream_of_another_type_ends_the_worker(launch, harness):

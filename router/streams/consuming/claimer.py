@@ -7,7 +7,8 @@ Redis can then be read but not written. A live consumer keeps its entries howeve
 An entry that is pending for us but not in our window is a stray: its delivery was lost on the way (the connection broke
 after XREADGROUP). It is taken up again once it has been idle for two heartbeats. Claims carry a minimum idle time, so
 only one of two survivors gets an entry (https://redis.io/docs/latest/commands/xclaim/). The same step counts the crash
-for the entries that may have caused it (router.streams.consuming.poison_isolation).
+for the entries that may have caused it (router.streams.consuming.poison_isolation). Each scan also notes how far the
+group has come (router.streams.consuming.groups).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from redis.exceptions import ResponseError
 
 from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError
+from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
 
 if TYPE_CHECKING:
@@ -93,6 +95,7 @@ class Claimer:
         if ours > sum(key == stream.key for key, _ in self._held):  # otherwise there are no strays to page through
             await self._claim_all(stream, self._consumer, int(self._ttl * 2000))
         self._missed[stream.key] = set(silent)
+        await note_progress(self._redis, stream.key, self._group)
 
     async def _consumers(self, stream: StreamRef) -> dict[str, int]:
         """Return the number of pending entries of each consumer of the group."""

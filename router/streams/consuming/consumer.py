@@ -20,7 +20,7 @@ from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, split_by_server
 from router.streams.consuming.account_windows import AccountWindows, read_aside
 from router.streams.consuming.claimer import Claimer
-from router.streams.consuming.groups import Heartbeat, name_consumer
+from router.streams.consuming.groups import Heartbeat, name_consumer, note_progress
 from router.streams.consuming.pending import PendingEntries
 from router.streams.consuming.poison_isolation import SUSPECT_AFTER, PoisonIsolation
 from router.streams.consuming.reading import Reading
@@ -174,6 +174,7 @@ class StreamConsumer:
         """Leave each group, or note that the entries still pending for this consumer are handed back to survivors."""
         for stream in self._streams:
             with contextlib.suppress(RedisError, OSError):
+                await note_progress(self._redis, stream.key, self.group, every=0)
                 if not await self._pending.crashes.forget_consumer(stream, self.name):
                     await self._pending.crashes.note_leaving(stream)
 

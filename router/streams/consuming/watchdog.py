@@ -3,14 +3,13 @@
 FastStream's subscriber stops silently when its group is gone, and restarts without a pause on a reply such as READONLY
 (tests/redis/test_framework_facts.py). The watchdog notices either within INTERVAL seconds, stops that reader for good
 and starts a new one:
-- The group, its stream or all data is gone: both are created, the group at 0, and reading goes on.
+- The group, its stream or all data is gone: both are created, and reading goes on (router.streams.consuming.groups).
 - Redis refuses (READONLY after a failover, LOADING, no connection): it retries with growing pauses, after READONLY on
   new connections, which is how a new primary behind the same name is found.
 - A key of another type is in the stream's place: that needs operator action. It is logged, `failed` returns and the
   process ends.
 
-A group that starts at 0 again is delivered everything that its stream still holds; consumers make repeated effects
-harmless. Known gap: between creating the group here and FastStream's own attempt (at `$`) lie a few milliseconds, in
+Known gap: between creating the group here and FastStream's own attempt (at `$`) lie a few milliseconds, in
 which a second loss would skip what was appended meanwhile.
 """
 

@@ -9,8 +9,10 @@ import os
 import pytest
 from redis.exceptions import OutOfMemoryError
 
+from router.core.keys import progress
 from router.streams.client.connection import RedisError
-from router.streams.consuming.groups import Heartbeat, ensure_group, name_consumer
+from router.streams.consuming import groups
+from router.streams.consuming.groups import Heartbeat, ensure_group, name_consumer, note_progress
 from tests.support.waiting import deadline, scaled, until
 
 pytestmark = pytest.mark.real
@@ -44,6 +46,103 @@ async def test_a_key_of_another_type_is_an_error(redis, stream):
     await redis.set(stream.key, "no stream", px=60_000)
     with pytest.raises(RedisError, match="WRONGTYPE"):
         await ensure_group(redis, stream.key, "resolver")
+
+
+async def deliver(redis, stream, count, consumer="me"):
+    """Deliver so many new entries to a consumer; returns their ids."""
+    [[_, rows]] = await redis.xreadgroup("resolver", consumer, {stream.key: ">"}, count=count)
+    return [entry_id for entry_id, _ in rows]
+
+
+async def pending(redis, stream):
+    """Return consumer and delivery count of each pending entry, by id."""
+    rows = await redis.xpending_range(stream.key, "resolver", "-", "+", 100)
+    return {row["message_id"]: (row["consumer"], row["times_delivered"]) for row in rows}
+
+
+async def add(redis, stream, count):
+    return [await redis.xadd(stream.key, {"n": "1"}) for _ in range(count)]
+
+
+async def test_a_lost_group_continues_where_it_stood(redis, stream):
+    """What it had finished does not come again; what was pending is pending for the same consumers, counts kept."""
+    await ensure_group(redis, stream.key, "resolver")
+    ids = await add(redis, stream, 6)
+    await deliver(redis, stream, 3, "one")
+    await deliver(redis, stream, 1, "two")
+    await redis.xack(stream.key, "resolver", ids[0], ids[2])
+    await redis.xclaim(stream.key, "resolver", "one", 0, [ids[1]], retrycount=4, justid=True)
+    before = await pending(redis, stream)
+    await note_progress(redis, stream.key, "resolver", every=0)
+    await redis.xgroup_destroy(stream.key, "resolver")
+    assert await ensure_group(redis, stream.key, "resolver") is True
+    assert before == {ids[1]: (b"one", 4), ids[3]: (b"two", 1)}
+    assert await pending(redis, stream) == before
+    [group] = await redis.xinfo_groups(stream.key)
+    assert group["lag"] == 2
+    assert await deliver(redis, stream, 9) == ids[4:]
+    assert await ensure_group(redis, stream.key, "resolver") is False
+
+
+async def test_an_entry_that_is_gone_is_not_pending_again(redis, stream):
+    """Somebody deleted it after the note."""
+    await ensure_group(redis, stream.key, "resolver")
+    ids = await add(redis, stream, 2)
+    await deliver(redis, stream, 2)
+    await note_progress(redis, stream.key, "resolver", every=0)
+    await redis.xdel(stream.key, ids[0])
+    await redis.xgroup_destroy(stream.key, "resolver")
+    await ensure_group(redis, stream.key, "resolver")
+    assert [*await pending(redis, stream)] == ids[1:]
+
+
+@pytest.mark.parametrize("loss", ["stream", "stream and new events", "everything"])
+async def test_a_group_of_a_new_stream_begins_at_its_beginning(redis, stream, loss):
+    """The note of the old stream does not count, though its ids are higher than those of the new one."""
+    await ensure_group(redis, stream.key, "resolver")
+    await redis.xadd(stream.key, {"n": "1"}, id="9000000000000-0")
+    await deliver(redis, stream, 1)
+    await note_progress(redis, stream.key, "resolver", every=0)
+    await (redis.flushall() if loss == "everything" else redis.delete(stream.key))
+    ids = await add(redis, stream, 2) if loss == "stream and new events" else []
+    assert await ensure_group(redis, stream.key, "resolver") is True
+    ids += await add(redis, stream, 1)
+    assert await deliver(redis, stream, 9) == ids
+    assert not await redis.exists(progress(stream.key, "resolver"))
+
+
+@pytest.mark.parametrize("first", ["5-0", "5-3"])
+async def test_of_too_many_pending_entries_the_rest_is_delivered_again(redis, stream, monkeypatch, first):
+    """The group begins before the first that the note has no room for, so that none is lost."""
+    monkeypatch.setattr(groups, "MOST_NOTED", 2)
+    await ensure_group(redis, stream.key, "resolver")
+    for entry_id in ("3-0", "4-0", first, "6-0"):
+        await redis.xadd(stream.key, {"n": "1"}, id=entry_id)
+    await deliver(redis, stream, 4)
+    await note_progress(redis, stream.key, "resolver", every=0)
+    await redis.xgroup_destroy(stream.key, "resolver")
+    await ensure_group(redis, stream.key, "resolver")
+    assert [*await pending(redis, stream)] == [b"3-0", b"4-0"]
+    assert await deliver(redis, stream, 9) == [first.encode(), b"6-0"]
+
+
+async def test_consumers_share_their_notes(redis, stream):
+    """Of several consumers one notes the progress within the interval, and a lost group is not noted."""
+    note = progress(stream.key, "resolver")
+    await note_progress(redis, stream.key, "resolver", every=0)
+    assert not await redis.exists(note)
+    await ensure_group(redis, stream.key, "resolver")
+    await add(redis, stream, 1)
+    await note_progress(redis, stream.key, "resolver", every=3600)
+    await deliver(redis, stream, 1)
+    await note_progress(redis, stream.key, "resolver", every=3600)
+    assert await redis.hget(note, "pending") == b""
+    await note_progress(redis, stream.key, "resolver", every=0)
+    assert await redis.hget(note, "pending") != b""
+    await redis.xgroup_destroy(stream.key, "resolver")
+    await note_progress(redis, stream.key, "resolver", every=0)
+    assert await redis.hget(note, "pending") != b""
+    assert await redis.ttl(note) > 300 * 86_400
 
 
 def test_consumer_names_are_unique():

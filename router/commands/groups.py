@@ -1,0 +1,81 @@
+"""`python -m router groups list|remove`: the consumer groups of all streams, and removing one that nobody needs.
+
+A group that never reads keeps everything behind its position from being trimmed. The groups of the shipped processes
+are refused: without its group a process would begin anew, and what the group has not finished would never be done.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from router.commands.connected import connected
+from router.commands.redaction import plain
+from router.core.keys import RESOLVER, Target
+from router.streams.store.inspect import all_streams, has_consumer, read_stream
+
+if TYPE_CHECKING:
+    import argparse
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+    from router.streams.store.inspect import GroupState
+
+#: The group of each shipped process, and the process.
+OURS: Final = {
+    RESOLVER: "the workers (`python -m router work`)",
+    Target.AI_AGENT: "the AI agent (`python -m handlers ai_agent`)",
+    Target.HUMAN_AGENT: "the human agents (`python -m handlers human_agent`)",
+}
+
+
+async def run_groups(arguments: argparse.Namespace) -> int:
+    """Run the action that was asked for; returns the exit status."""
+    if arguments.action == "list":
+        return await list_groups()
+    if arguments.name is None:
+        print("name the group to remove (see `groups list`)", file=sys.stderr)
+        return 2
+    return await remove_group(arguments.name)
+
+
+async def list_groups() -> int:
+    """Print each group of each stream: what it has not read, what is pending, and its consumers."""
+    async with connected() as (redis, settings):
+        for stream in all_streams(settings.keys):
+            for group in (await read_stream(redis, stream)).groups:
+                owner = f"  of {OURS[group.name]}" if group.name in OURS else ""
+                print(f"{stream}  {plain(group.name)}  {_describe(group)}{owner}")
+    return 0
+
+
+async def remove_group(name: str) -> int:
+    """Remove a group from every stream that has it; status 1 if it is one of ours, is in use, or does not exist."""
+    if name in OURS:
+        problem = "it would begin anew, and what it has not finished would never be done; start that process instead"
+        print(f"{plain(name)}: is the group of {OURS[name]}, so it is not removed: {problem}", file=sys.stderr)
+        return 1
+    async with connected() as (redis, settings):
+        found = await _find(redis, settings.keys, name)
+        for stream, _ in found:
+            if await has_consumer(redis, settings.keys, stream, name):
+                print(f"{plain(name)}: a process of it is running: stop that first", file=sys.stderr)
+                return 1
+        for stream, group in found:
+            await redis.xgroup_destroy(stream, name)
+            print(f"{stream}: {plain(name)} removed  {_describe(group)}")
+    if not found:
+        print(f"{plain(name)}: no such group", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _find(redis: Redis, keys: Keys, name: str) -> list[tuple[str, GroupState]]:
+    """Return the streams that have the group, and its state in each."""
+    states = [await read_stream(redis, stream) for stream in all_streams(keys)]
+    return [(state.key, group) for state in states for group in state.groups if group.name == name]
+
+
+def _describe(group: GroupState) -> str:
+    unread = "?" if group.lag is None else group.lag
+    return f"unread {unread}, pending {group.pending}, consumers {group.consumers}"

@@ -1,0 +1,74 @@
+"""`groups`: what holds the streams, and removing it; the groups of the shipped processes are refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from handlers.app import HANDLERS
+from router.__main__ import make_parser
+from router.commands.groups import OURS, run_groups
+from router.core.keys import RESOLVER, Keys, Target
+from router.streams.consuming.groups import Heartbeat, ensure_group
+
+KEYS = Keys()
+STREAM = KEYS.participants(0, Target.AI_AGENT)
+
+
+async def groups_of(redis):
+    return [row["name"].decode() for row in await redis.xinfo_groups(STREAM)]
+
+
+async def run(*arguments):
+    return await run_groups(make_parser().parse_args(["groups", *arguments]))
+
+
+@pytest.fixture
+async def streams(redis, environment):
+    """The AI agent's stream with an entry and two groups, one of them a stranger's."""
+    await redis.xadd(STREAM, {"type": "x"})
+    for group in ("ai-agent", "reports"):
+        await ensure_group(redis, STREAM, group)
+
+
+async def test_all_groups_are_listed_with_their_owners(redis, streams, capsys):
+    """Each has a line with what it has still to do."""
+    assert await run("list") == 0
+    ours, theirs = capsys.readouterr().out.splitlines()
+    assert ours == f"{STREAM}  ai-agent  unread 1, pending 0, consumers 0  of {OURS[Target.AI_AGENT]}"
+    assert theirs == f"{STREAM}  reports  unread 1, pending 0, consumers 0"
+
+
+@pytest.mark.parametrize("name", [RESOLVER, *(row.group for row in HANDLERS.values())])
+async def test_a_group_of_ours_is_not_removed(redis, streams, capsys, name):
+    """The reason names the process that it belongs to."""
+    await ensure_group(redis, KEYS.inbound(0), RESOLVER)
+    assert await run("remove", name) == 1
+    reason = capsys.readouterr().err
+    assert reason.startswith(f"{name}: is the group of the ")
+    assert "python -m " in reason
+    assert reason.count("\n") == 1
+    assert await groups_of(redis) == ["ai-agent", "reports"]
+
+
+async def test_a_group_that_nobody_needs_is_removed(redis, streams, capsys):
+    """What it had not done is said."""
+    assert await run("remove", "reports") == 0
+    assert capsys.readouterr().out == f"{STREAM}: reports removed  unread 1, pending 0, consumers 0\n"
+    assert await groups_of(redis) == ["ai-agent"]
+    assert await run("remove", "reports") == 1
+    assert capsys.readouterr().err == "reports: no such group\n"
+
+
+async def test_a_group_in_use_is_not_removed(redis, streams, capsys):
+    """A handler of somebody's own is running."""
+    await redis.xgroup_createconsumer(STREAM, "reports", "me")
+    async with Heartbeat(redis, [KEYS.heartbeat(0, "reports", "me")], ttl=60):
+        assert await run("remove", "reports") == 1
+    assert "is running" in capsys.readouterr().err
+    assert await groups_of(redis) == ["ai-agent", "reports"]
+
+
+async def test_a_name_is_needed(capsys):
+    """Without one nothing is removed."""
+    assert await run("remove") == 2
+    assert "groups list" in capsys.readouterr().err
