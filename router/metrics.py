@@ -52,6 +52,11 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "age of the oldest entry that a group has not finished, 0 if there is none",
         ("stream", "group"),
     ),
+    "router_parked": ("entries that wait outside the pending ones for something to recover", ("stream", "group")),
+    "router_parked_oldest_seconds": (
+        "age of the oldest parked entry of a group, 0 if there is none",
+        ("stream", "group"),
+    ),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),
 }
 

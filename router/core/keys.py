@@ -32,6 +32,7 @@ PERMANENT: Final[dict[str, str]] = {
     "inbound": "the trimmer removes entries that every group has finished, by age and by number",
     "participants": "the trimmer, likewise; it reports a group that never reads",
     "dead-letters": "only people replay or delete them; `check` and the metrics show the number",
+    "parked": "as its stream: each parked entry is in it (streams.store.parking)",
     "our-addresses": "a maximum per account, the newest stay (streams.store)",
     "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
@@ -141,6 +142,19 @@ class Keys:
     def deaths(self, partition: int, group: str) -> str:
         """Hash: the entries that may have crashed processes of a group; expires a day after the last crash."""
         return self._key(partition, "deaths", group)
+
+    def parked(self, stream: str, group: str, part: str) -> str:
+        """Sorted sets and hashes: the entries of a stream that a group has parked (streams.store.parking)."""
+        return self._beside(stream, "parked", group, part)
+
+    def trim_cursor(self, stream: str) -> str:
+        """String: the entry up to which finished entries between parked ones were removed; expires in a day."""
+        return self._beside(stream, "trim-cursor")
+
+    def _beside(self, stream: str, kind: str, *parts: str) -> str:
+        """Return a key in the partition of a stream."""
+        partition, _, name = stream.removeprefix(f"{self.namespace}:{{").partition("}:")
+        return self._key(int(partition), kind, name, *parts)
 
     def effect(self, partition: int, group: str, entry_id: str) -> str:
         """Hash: a handler's progress with an entry, so that its effect happens once; expires."""

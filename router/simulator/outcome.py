@@ -65,11 +65,11 @@ class OutcomeReader:
         return [entry for entry in found if entry is not None]
 
     async def _has_settled(self) -> bool:
-        """Tell whether the workers have no inbound entry left to read and none pending."""
+        """Tell whether the workers have no inbound entry left to read, none pending and none parked."""
         for partition in range(self._keys.partitions):
-            state = await read_stream(self._redis, self._keys.inbound(partition))
+            state = await read_stream(self._redis, self._keys, self._keys.inbound(partition))
             groups = [group for group in state.groups if group.name == RESOLVER]
-            if not groups or any(group.pending or group.lag != 0 for group in groups):
+            if not groups or any(group.pending or group.parked or group.lag != 0 for group in groups):
                 return False
         return True
 

@@ -23,7 +23,8 @@ class Delivery:
     """An entry as raw fields.
 
     `is_redelivered`: another consumer, or this one earlier, may have begun to work on it. `crashes`: processes that
-    died with the entry in flight (router.streams.consuming.poison_isolation).
+    died with the entry in flight (router.streams.consuming.poison_isolation). Of an entry that was parked: `tries`, the
+    attempts that did not succeed; `waiting_since` (ms since 1970, else 0); `is_kept`: the dead-letter budget keeps it.
     """
 
     stream: StreamRef
@@ -31,6 +32,9 @@ class Delivery:
     fields: dict[bytes, bytes] = field(repr=False)
     is_redelivered: bool = False
     crashes: int = 0
+    tries: int = 0
+    waiting_since: int = 0
+    is_kept: bool = False
 
     def text(self, name: str) -> str:
         """Return a field as text, empty if it is missing; bytes that are not UTF-8 are escaped."""

@@ -109,8 +109,9 @@ async def _waiting(deployment: ChaosDeployment, redis: Redis) -> dict[str, int]:
     """Count what still waits, by place."""
     found: dict[str, int] = {}
     for key in all_streams(Keys()):
-        for group in (await read_stream(redis, key)).groups:
+        for group in (await read_stream(redis, Keys(), key)).groups:
             found[f"pending in {key}"] = group.pending
+            found[f"parked in {key}"] = group.parked
             found[f"not read in {key}"] = 1 if group.lag is None else group.lag
     return found | {f"spool of {url}": await deployment.spooled(url) for url in deployment.receivers}
 

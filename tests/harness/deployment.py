@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from router.core.keys import RESOLVER, Keys, Target
+from router.streams.store import parking
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
@@ -21,13 +22,19 @@ GROUPS: Final = (
 
 
 async def count_unfinished(redis: Redis, *streams: str) -> int:
-    """Count the entries that are unread or pending in any group; a stream without a group counts as one."""
+    """Count the entries that are unread, pending or parked in any group; a stream without a group counts as one."""
     count = 0
     for stream in streams:
         groups: Any = await redis.xinfo_groups(stream)
         count += sum(group["pending"] + (1 if group["lag"] is None else group["lag"]) for group in groups)
+        count += sum([await count_parked(redis, stream, group["name"].decode()) for group in groups])
         count += not groups
     return count
+
+
+async def count_parked(redis: Redis, stream: str, group: str = RESOLVER) -> int:
+    """Count the parked entries of a group of any namespace."""
+    return await parking.count_parked(redis, Keys(stream.partition(":{")[0]), stream, group)
 
 
 class Deployment:

@@ -10,6 +10,7 @@ from redis.exceptions import ResponseError
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done
 from router.streams.store.dead_letters import list_letters
+from tests.harness.deployment import count_parked
 from tests.support.waiting import scaled
 
 GROUP = "resolver"
@@ -17,9 +18,10 @@ LIMITS = Limits(window=20, batch=10, max_deliveries=3, retry_delay=0.01, heartbe
 
 
 async def is_settled(redis, stream, group=GROUP):
-    """Return whether every entry of a stream was delivered to its group and none is pending."""
+    """Return whether every entry of a stream was delivered to its group and none is pending or parked."""
     groups = await redis.xinfo_groups(stream.key)
-    return bool(groups) and groups[0]["lag"] == 0 and groups[0]["pending"] == 0
+    is_read = bool(groups) and groups[0]["lag"] == 0 and groups[0]["pending"] == 0
+    return is_read and not await count_parked(redis, stream.key, group)
 
 
 def make_consumer(redis, url, keys, streams, *, attempt, limits=LIMITS, group=GROUP, **options):

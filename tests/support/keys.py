@@ -26,9 +26,8 @@ def one_of_each(keys: Keys) -> list[str]:
     public = [getattr(keys, name) for name in dir(keys) if name[0] != "_"]  # 3.11.2 cannot be asked for the others
     makers = [make for make in public if inspect.ismethod(make)]
     makers.remove(keys.partition_of)
-    return [
-        make(*(0 if name == "partition" else "x" for name in inspect.signature(make).parameters)) for make in makers
-    ]
+    given = {"partition": 0, "stream": keys.inbound(0)}
+    return [make(*(given.get(name, "x") for name in inspect.signature(make).parameters)) for make in makers]
 
 
 #: All kinds that there are.

@@ -23,7 +23,7 @@ LATE: Final = 3600
 async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
     """Return the findings about the streams of a namespace; raises RedisError."""
     letters = {settings.keys.dead_letters(partition) for partition in range(settings.partitions)}
-    states = [await read_stream(redis, stream) for stream in all_streams(settings.keys)]
+    states = [await read_stream(redis, settings.keys, stream) for stream in all_streams(settings.keys)]
     late = max(settings.stream_retention, LATE)
     found = [finding for state in states if state.key not in letters for finding in _late_groups(state, late)]
     if not found:
@@ -38,7 +38,12 @@ def _late_groups(state: StreamState, late: int) -> list[Finding]:
     found = []
     for group in state.groups:
         age = time.time() - group.oldest / 1000 if group.oldest is not None else 0.0
-        if age > late:
+        if age > late and group.oldest == group.oldest_parked:
+            text = (
+                f"group {group.name} has {group.parked} parked events, the oldest {_span(age)} old: see `event.waiting`"
+            )
+            found.append(Finding("warn", state.key, text))
+        elif age > late:
             text = (
                 f"group {group.name} has not finished an entry {_span(age)} old ({group.pending} pending, "
                 f"{'?' if group.lag is None else group.lag} unread, {group.consumers} consumers), so nothing newer can "

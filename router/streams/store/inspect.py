@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from router.core.keys import Keys, Target
 from router.metrics import forget_gauges, gauge
-from router.streams.store import quarantine
+from router.streams.store import parking, quarantine
 
 if TYPE_CHECKING:
     from router.streams.client.connection import Redis
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class GroupState:
     """A consumer group; `lag` is the number of entries that it has not read (None if the server does not know).
 
-    `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none.
+    `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none. `parked` entries wait
+    outside the pending ones; `oldest_parked` is the time of the oldest of them.
     """
 
     name: str
@@ -28,6 +29,8 @@ class GroupState:
     pending: int
     lag: int | None
     oldest: int | None = None
+    parked: int = 0
+    oldest_parked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,28 +56,33 @@ def all_streams(keys: Keys) -> list[str]:
     ]
 
 
-async def read_stream(redis: Redis, key: str) -> StreamState:
+async def read_stream(redis: Redis, keys: Keys, key: str) -> StreamState:
     """Return the state of a stream; a stream that does not exist is empty."""
     length = await redis.xlen(key)
     try:
         rows: Any = await redis.xinfo_groups(key)
     except ResponseError:
         rows = []
-    groups = [
-        GroupState(
-            row["name"].decode("utf-8", "backslashreplace"),
-            row["consumers"],
-            row["pending"],
-            row.get("lag"),
-            await _oldest(redis, key, row),
-        )
-        for row in rows
-    ]
-    return StreamState(key, length, tuple(groups))
+    return StreamState(key, length, tuple([await _read_group(redis, keys, key, row) for row in rows]))
+
+
+async def _read_group(redis: Redis, keys: Keys, key: str, row: Any) -> GroupState:
+    name = row["name"].decode("utf-8", "backslashreplace")
+    parked = await parking.oldest_parked(redis, keys, key, name)
+    unfinished = [time for time in (await _oldest(redis, key, row), parked) if time is not None]
+    return GroupState(
+        name,
+        row["consumers"],
+        row["pending"],
+        row.get("lag"),
+        min(unfinished, default=None),
+        await parking.count_parked(redis, keys, key, name) if parked is not None else 0,
+        parked,
+    )
 
 
 async def _oldest(redis: Redis, key: str, row: Any) -> int | None:
-    """Return the time of the oldest entry that a group needs: pending, or not read yet."""
+    """Return the time of the oldest entry that a group has pending, or has not read yet."""
     summary: Any = await redis.xpending(key, row["name"])
     if summary["pending"]:
         return _time(summary["min"])
@@ -86,9 +94,13 @@ def _time(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
+def _age(time_ms: int | None) -> float:
+    return max(0.0, time.time() - time_ms / 1000) if time_ms else 0.0
+
+
 async def update_gauges(redis: Redis, keys: Keys) -> None:
     """Set the stream gauges of router.metrics from Redis."""
-    states = [await read_stream(redis, key) for key in all_streams(keys)]
+    states = [await read_stream(redis, keys, key) for key in all_streams(keys)]
     quarantined = await quarantine.count(redis, keys)
     forget_gauges()
     for reason, number in quarantined.items():
@@ -98,8 +110,9 @@ async def update_gauges(redis: Redis, keys: Keys) -> None:
         for group in state.groups:
             gauge("router_group_pending", state.key, group.name, value=group.pending)
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)
-            age = time.time() - group.oldest / 1000 if group.oldest else 0.0
-            gauge("router_group_oldest_seconds", state.key, group.name, value=max(0.0, age))
+            gauge("router_group_oldest_seconds", state.key, group.name, value=_age(group.oldest))
+            gauge("router_parked", state.key, group.name, value=group.parked)
+            gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked))
             if group.lag is not None:
                 gauge("router_group_lag", state.key, group.name, value=group.lag)
 

@@ -78,7 +78,7 @@ class Store:
         self._unconfirmed: set[str] = set()
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
-        self.subject_order = SubjectOrder(redis, RESOLVER)
+        self.subject_order = SubjectOrder(redis, keys, RESOLVER)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
         """Read ledgers in one round trip, in the order of the queries."""

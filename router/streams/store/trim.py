@@ -4,6 +4,9 @@ Finished entries are kept for the retention, but only as many as make the stream
 group is left alone: one may still be created to read it from the beginning. A group that reads nothing, or never
 finishes an entry, holds everything after it. That is logged once while it lasts, because only an operator knows whether
 the group will continue. Dead letters are never trimmed.
+
+A parked entry (router.streams.store.parking) holds only itself: finished entries between parked ones are deleted one by
+one, up to ROUND entries looked at in a round, from where the last round ended.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from redis.exceptions import ResponseError
+
 from router.logs import log
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.store.inspect import consumed_streams
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from router.core.keys import Keys
 
@@ -27,6 +32,13 @@ PAUSE: Final = 30.0
 LATE: Final = 3_600_000
 #: Entries trimmed per step: bounds its time; Redis itself would stop at this number.
 STEP: Final = 10_000
+#: Entries between parked ones looked at per step, and in a round: a millisecond of Redis each step.
+STEP_BETWEEN: Final = 200
+ROUND: Final = 40_000
+#: Seconds for which the place is remembered where a round between parked entries ended.
+CURSOR_LIFE: Final = 86_400
+#: An id above all others.
+LAST: Final = "18446744073709551615-18446744073709551615"
 
 
 class Trimmer:
@@ -45,6 +57,7 @@ class Trimmer:
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._redis = redis
+        self._keys = keys
         self._streams = [stream for partition in range(keys.partitions) for stream in consumed_streams(keys, partition)]
         self._retention = retention * 1000
         self._most = most
@@ -63,14 +76,41 @@ class Trimmer:
 
     async def trim(self, stream: str) -> int:
         """Trim one stream, step by step; returns the number of entries removed."""
-        args = [f"{max(0, self._clock() - self._retention)}-0", self._most, STEP]
+        groups = await self._groups(stream)
+        names = [stream, *(self._keys.parked(stream, group, "order") for group in groups)]
+        oldest = f"{max(0, self._clock() - self._retention)}-0"
         removed: int = 0
         while True:
-            reply: Any = await load_script("trim").run(self._redis, [stream], args)
+            reply: Any = await load_script("trim").run(self._redis, names, [oldest, self._most, STEP, *groups])
             removed += reply[0]
             if not reply[0]:  # a step removes whole nodes only, so a small number does not mean that it is the last
                 self._report(stream, reply[1], reply[2].decode("utf-8", "backslashreplace"), reply[3].decode())
+                if reply[4]:
+                    is_long = 0 < self._most < reply[1]
+                    removed += await self._trim_between(names, groups, LAST if is_long else oldest)
                 return removed
+
+    async def _groups(self, stream: str) -> list[str]:
+        try:
+            rows: Any = await self._redis.xinfo_groups(stream)
+        except ResponseError:  # there is no such stream
+            return []
+        return [row["name"].decode("utf-8", "surrogateescape") for row in rows]
+
+    async def _trim_between(self, names: Sequence[str], groups: Sequence[str], before: str) -> int:
+        """Delete finished entries older than `before` that are between parked ones; returns their number."""
+        stream, *orders = names
+        removed: int = 0
+        for _ in range(0, ROUND, STEP_BETWEEN):
+            reply: Any = await load_script("trim_between").run(
+                self._redis,
+                [stream, self._keys.trim_cursor(stream), *orders],
+                [before, STEP_BETWEEN, CURSOR_LIFE, *groups],
+            )
+            removed += reply[0]
+            if reply[1] == b"1":
+                break
+        return removed
 
     def _report(self, stream: str, entries: int, group: str, oldest: str) -> None:
         """Log the group that holds entries older than the retention, or more than `most`; once while it lasts."""

@@ -9,6 +9,8 @@ import pytest
 from router.commands.check.streams import check_streams
 from router.core.keys import RESOLVER, Target
 from router.settings.load import load
+from router.streams.delivery import Delivery, StreamRef
+from router.streams.store.parking import Parking, Waiting
 
 pytestmark = pytest.mark.real
 HOUR = 3_600_000
@@ -52,3 +54,15 @@ async def test_dead_letters_are_counted_and_never_late(redis, settings):
     (finding,) = await warnings(redis, settings)
     assert finding.subject == settings.keys.dead_letters(0)
     assert finding.text.startswith("1 dead letters, kept until")
+
+
+async def test_events_that_are_parked_for_long_are_named(redis, settings):
+    """They hold back no trimming; what they wait for is in the log."""
+    inbound = StreamRef(0, settings.keys.inbound(0))
+    await enter(redis, inbound.key, 100)
+    await redis.xgroup_create(inbound.key, RESOLVER, id="0")
+    [[_, [(entry_id, fields)]]] = await redis.xreadgroup(RESOLVER, "me", {inbound.key: ">"}, count=1)
+    parking = Parking(redis, settings.keys, group=RESOLVER, consumer="me")
+    await parking.park(inbound, [("S", Delivery(inbound, entry_id.decode(), fields))], Waiting("lane", "away"))
+    (waiting,) = await warnings(redis, settings)
+    assert waiting.text.startswith("group resolver has 1 parked events, the oldest 4.2 days old")

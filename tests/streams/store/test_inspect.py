@@ -27,19 +27,19 @@ async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
 
     The oldest entry that a group needs is its first pending one, else the first that it has not read.
     """
-    assert await read_stream(redis, stream.key) == StreamState(stream.key, 0, ())
+    assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 0, ())
     for number in range(1, 6):
         await redis.xadd(stream.key, {"n": number}, id=f"{number * 100}-7")
     await ensure_group(redis, stream.key, "resolver")
     for pending, lag, oldest in ((0, 5, 100), (2, 3, 100), (1, 3, 200), (0, 3, 300)):
         state = GroupState("resolver", int(lag < 5), pending, lag, oldest)
-        assert await read_stream(redis, stream.key) == StreamState(stream.key, 5, (state,))
+        assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 5, (state,))
         if lag == 5:
             await redis.xreadgroup("resolver", "me", {stream.key: ">"}, count=2)
         else:
             await redis.xack(stream.key, "resolver", f"{oldest}-7")
     await redis.xgroup_setid(stream.key, "resolver", "500-7")
-    assert (await read_stream(redis, stream.key)).groups[0].oldest is None
+    assert (await read_stream(redis, Keys(), stream.key)).groups[0].oldest is None
 
 
 async def test_gauges_follow_the_streams_and_their_groups(redis, keys, stream):

@@ -81,7 +81,7 @@ async def test_an_entry_waits_while_its_predecessor_is_pending_elsewhere(enter, 
     mine = await enter("S", 2)
     (free,) = await enter("U")
     ours = await read(redis, stream, "us", 3)
-    order = SubjectOrder(redis, RESOLVER)
+    order = SubjectOrder(redis, Keys(), RESOLVER)
     assert await order.waiting(ours) == {mine[0]}  # the second waits for the first, which is in the batch
     assert await order.waiting(ours[1:]) == {mine[1]}
     assert await order.waiting([one for one in ours if one.entry_id == free]) == set()
@@ -94,19 +94,19 @@ async def test_entries_without_a_predecessor_cost_no_round_trip(enter, redis, st
     await enter("S", 3)
     ours = await read(redis, stream, "us", 3)
     nowhere = clients("redis://127.0.0.1:1/0")
-    assert await SubjectOrder(nowhere, RESOLVER).waiting(ours) == set()
+    assert await SubjectOrder(nowhere, Keys(), RESOLVER).waiting(ours) == set()
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"no id", b""], ids=repr)
 async def test_an_invalid_predecessor_is_not_waited_for(redis, stream, name):
     """An entry that was written by hand holds up nothing."""
     await ensure_group(redis, stream.key, RESOLVER)
-    assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
+    assert await SubjectOrder(redis, Keys(), RESOLVER).waiting([Delivery(stream, "1-0", {b"after": name})]) == set()
 
 
 async def test_without_its_group_no_entry_waits(redis, stream):
     """A group that was lost is delivered everything again, in the order of the stream."""
-    assert await SubjectOrder(redis, RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
+    assert await SubjectOrder(redis, Keys(), RESOLVER).waiting([Delivery(stream, "2-0", {b"after": b"1-0"})]) == set()
 
 
 class Ordered:
@@ -114,7 +114,7 @@ class Ordered:
 
     def __init__(self, redis, url, stream):
         self.redis, self.url, self.stream = redis, url, stream
-        self.order = SubjectOrder(redis, RESOLVER)
+        self.order = SubjectOrder(redis, Keys(), RESOLVER)
         self.done = []
 
     async def attempt(self, delivery):

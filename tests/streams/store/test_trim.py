@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.core.keys import Keys
+from router.streams.client.connection import load_script
+from router.streams.delivery import Delivery
 from router.streams.store import trim
+from router.streams.store.parking import Parking, Waiting
 from router.streams.store.trim import Trimmer
 from tests.support.waiting import until
 
@@ -238,3 +241,89 @@ async def test_rounds_go_on_after_a_failure_and_cover_every_stream(redis, monkey
         for stream in (keys.inbound(number), *(keys.participants(number, name) for name in ("ai-agent", "human-agent")))
     }
     assert {line["stream"] for line in lines("trim.failed")} == {keys.inbound(0)}
+
+
+class Parked:
+    """A stream of which one group has read everything, parked every `step`-th entry and finished the rest."""
+
+    def __init__(self, redis, keys, stream):
+        self.redis, self.keys, self.stream = redis, keys, stream
+        self.parking = Parking(redis, keys, group="one", consumer="me")
+
+    async def park(self, count, step):
+        await fill(self.redis, self.stream, count)
+        await self.redis.xgroup_create(self.stream.key, "one", id="0")
+        await read(self.redis, self.stream, "one", count)
+        parked = {number for number in range(1, count + 1) if number % step == 0}
+        done = [f"{number}-0" for number in range(1, count + 1) if number not in parked]
+        await self.redis.xack(self.stream.key, "one", *done)
+        items = [(f"S{number % 5}", Delivery(self.stream, f"{number}-0", {})) for number in sorted(parked)]
+        await self.parking.park(self.stream, items, Waiting("lane", "away"))
+        return sorted(parked)
+
+
+@pytest.fixture
+def parked(redis, keys, stream):
+    return Parked(redis, keys, stream)
+
+
+async def test_parked_entries_hold_only_themselves(parked, redis, keys, stream, lines):
+    """Finished entries between them are removed, whatever their number; parked ones stay and come back."""
+    kept = await parked.park(10 * NODE, 97)
+    removed = await make_trimmer(redis, keys).trim(stream.key)
+    assert await ids(redis, stream) == kept
+    assert removed == 10 * NODE - len(kept)
+    assert not lines("trim.held")
+    back = await parked.parking.bring_back(stream, "lane", most=100, of_subject=100)
+    assert sorted(int(one.delivery.entry_id.split("-")[0]) for one in back) == kept
+    assert (await redis.xinfo_groups(stream.key))[0]["lag"] == 0
+
+
+async def test_entries_after_a_parked_one_are_kept_for_the_retention(parked, redis, keys, stream):
+    """Only above the maximum length do younger finished entries go."""
+    await parked.park(10 * NODE, 500)
+    trimmer = Trimmer(redis, keys, retention=0, clock=lambda: 700)
+    await trimmer.trim(stream.key)
+    assert await ids(redis, stream) == [500, *range(701, 1001)]
+    await make_trimmer(redis, keys, retention=NOW, most=100).trim(stream.key)
+    assert await ids(redis, stream) == [500, 1000]
+
+
+async def test_a_round_between_parked_entries_is_bounded_and_the_next_one_goes_on(
+    parked, redis, keys, stream, monkeypatch
+):
+    """However many entries wait, a round looks at so many only; the place is kept, and expires by itself."""
+    monkeypatch.setattr(trim, "ROUND", 3 * NODE)
+    monkeypatch.setattr(trim, "STEP_BETWEEN", NODE)
+    kept = await parked.park(10 * NODE, 50)
+    trimmer, left = make_trimmer(redis, keys), []
+    for _ in range(5):
+        await trimmer.trim(stream.key)
+        left.append(await redis.xlen(stream.key))
+    assert left[0] > left[1] > left[2] >= left[3] == left[4] == len(kept)
+    assert await redis.ttl(keys.trim_cursor(stream.key)) != -1
+
+
+async def test_entries_that_another_group_needs_stay_between_parked_ones(parked, redis, keys, stream):
+    """Unread and pending entries of any group are needed."""
+    kept = await parked.park(4 * NODE, 100)
+    await redis.xgroup_create(stream.key, "other", id="0")
+    await read(redis, stream, "other", 2 * NODE)
+    await redis.xack(stream.key, "other", *[f"{number}-0" for number in range(1, 2 * NODE + 1) if number != 150])
+    await make_trimmer(redis, keys).trim(stream.key)
+    left = await ids(redis, stream)
+    assert {150, *kept, *range(2 * NODE + 1, 4 * NODE + 1)} <= set(left)
+    assert not {149, 151} & set(left)
+
+
+async def test_nothing_is_trimmed_in_a_step_that_finds_a_group_it_does_not_know(parked, redis, keys, stream):
+    """A group that was created since the names were read may have parked entries: the next round knows it."""
+    await parked.park(5 * NODE, 100)
+    await redis.xgroup_create(stream.key, "new", id="$")
+    names = [stream.key, keys.parked(stream.key, "one", "order")]
+    reply = await load_script("trim").run(redis, names, [f"{NOW}-0", 0, 10_000, "one"])
+    assert reply[0] == 0
+    reply = await load_script("trim_between").run(
+        redis, [stream.key, keys.trim_cursor(stream.key), *names[1:]], [f"{NOW}-0", 100, 60, "one"]
+    )
+    assert reply == [0, b"1"]
