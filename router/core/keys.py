@@ -100,7 +100,10 @@ class Keys:
         return self._key(self.partition_of(conversation_id), "conversation", account_id, conversation_id)
 
     def communication(self, account_id: str, conversation_id: str, name: str) -> str:
-        """String: says that a communication has been published; expires after its longest redelivery."""
+        """String: says that a communication has been published, and how certainly it belongs there (marker.Hearing).
+
+        Expires after its longest redelivery.
+        """
         return self._key(self.partition_of(conversation_id), "communication", account_id, conversation_id, name)
 
     def route(self, account_id: str, pair: str) -> str:

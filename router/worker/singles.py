@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from router.core.errors import ApiError, NotFoundError, RouterError
 from router.core.events import Version
 from router.core.judging.resolved import resolved_fields
+from router.core.ledger.communications import was_heard
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resources import ConversationStatus
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from router.worker.calls import CallPath
     from router.worker.work import BatchMisses
 
+_HEARD: Final = Outcome(Result.KNOWN, "published in its conversation, which has closed since")
 #: How many commits an event may lose to other workers before it waits.
 RACES: Final = 20
 #: Seconds of that wait.
@@ -114,10 +116,9 @@ class SinglePath:
         if work.is_being_created:
             # Its creator knows the message that led to it, and will announce it.
             return Later("its participant is being created", CREATION, is_usual=True, longest=SOON)
-        is_open = work.ledger is not None and not work.ledger.is_closed
-        if work.kind.apply_confirmed is not None and work.route is not None and is_open:
-            return await self._confirm(work, work.route)
-        return await self._resolve(work)
+        if work.ledger is None or work.route is None or work.kind.apply_confirmed is None:
+            return await self._resolve(work)
+        return await (self._follow(work) if work.ledger.is_closed else self._confirm(work, work.route))
 
     async def _apply(self, work: AnyWork) -> Outcome | None:
         """Judge the event by the committed state."""
@@ -138,7 +139,7 @@ class SinglePath:
         api = self._apis.of(work.account_id)
         answer = await fetch_conversation(api, route.conversation_id, service_sid)
         if isinstance(answer, NotFoundError):
-            return await self._resolve(work)
+            return await self._follow(work)
         if isinstance(answer, ApiError):
             return after_failed_read(answer, "fetching the conversation", pause=STEP_BACK)
         if answer.status == ConversationStatus.CLOSED:
@@ -147,7 +148,8 @@ class SinglePath:
             (closing,) = await self._store.read_ledgers([query])
             version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
             closing.take_conversation(answer, version, work.event.cause)
-            return await self._resolve(work) if await self._commit(closing) else Progress.JUDGE_AGAIN
+            await self._commit(closing)
+            return Progress.JUDGE_AGAIN
         return await self._apply_confirmed(work, replace(route, confirmed_at=work.begun))
 
     async def _apply_confirmed(self, work: AnyWork, route: Route) -> Step:
@@ -174,6 +176,25 @@ class SinglePath:
                 await self._store.begin_creating(work.account_id, address)
         api = self._apis.of(work.account_id)
         return await self._end(work, await drive(api, kind.resolve(context, work)))
+
+    async def _follow(self, work: AnyWork) -> Step:
+        """Resolve an event whose known conversation has closed or is gone, unless it was published there before."""
+        if await self._was_heard(work):
+            work.outcome = _HEARD
+            return await self._finish(work)
+        return await self._resolve(work)
+
+    async def _was_heard(self, work: AnyWork) -> bool:
+        """Return whether a repeated event was published in the conversation of its route, before that closed.
+
+        The worker may have died after the commit and before the XACK. A communication that was published there on trust
+        but received after the closing does not count: it is published again, in the next conversation.
+        """
+        if work.kind.names is None or work.ledger is None:
+            return False
+        names = work.kind.names(work.event)
+        claims = await self._store.read_claims(work.account_id, work.ledger.conversation_id, names)
+        return any(was_heard(work.ledger, claim, received_at=work.entry.received_at) for claim in claims)
 
     async def _resolve_call(self, work: AnyWork) -> Step:
         found = await self._calls.settle(work)
@@ -208,6 +229,9 @@ class SinglePath:
         """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
 
+        # Before the commit: a successor must find the conversation, or it would open another once that has closed.
+        await self._remember(work, resolved)
+
         def apply(ledger: Ledger) -> Outcome:
             return self._rules.apply_resolved(work, self._accounts.state(account_id), resolved, ledger)
 
@@ -224,7 +248,7 @@ class SinglePath:
                 return await self._gone(work)
             if (ledger.has_news or not is_assumed) and await self._commit(ledger):
                 work.ledger, work.outcome, work.published = ledger, outcome, ledger.entries
-                await self._remember(work, resolved)
+                await self._end_creating(work)
                 return await self._finish(work)
         return Progress.JUDGE_AGAIN
 
@@ -243,10 +267,7 @@ class SinglePath:
         if work.kind.remember is None:
             return
         memory = work.kind.remember(self._rules.of(work.account_id), work, resolved)
-        if memory.created:
-            name, route = memory.name or "", memory.route
-            await self._store.end_creating(work.account_id, memory.created, pair=name, route=route)
-        elif memory.name is not None:
+        if memory.name is not None:
             await self._store.write_routes([(work.account_id, memory.name, memory.route)])
         if memory.call_sid is not None:
             await self._calls.remember(work.account_id, memory.call_sid, resolved)

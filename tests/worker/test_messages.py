@@ -4,6 +4,7 @@ import pytest
 
 from router.core.keys import Target
 from router.core.ledger.marker import Result
+from router.core.timestamps import to_text
 from router.simulator.messages import form
 from router.streams.delivery import Done, Later, Poison
 from router.streams.store.ledgers import Store
@@ -279,16 +280,33 @@ async def test_a_route_is_confirmed_after_its_ttl(harness):
 
 
 async def test_a_route_is_trusted_while_callbacks_arrive(harness):
-    """While callbacks of the conversation's account arrive, no confirmation is needed."""
+    """While callbacks about the conversation itself arrive, no confirmation is needed."""
     await harness.settle(harness.sms())
     (conversation,) = await harness.conversations()
     await harness.settle(harness.callback("CONVERSATION_CREATED", conversation))
     harness.clock.advance(50)
-    await harness.settle(harness.callback("CONVERSATION_UPDATED", conversation))
+    at = to_text(harness.clock())
+    await harness.settle(harness.callback("CONVERSATION_UPDATED", conversation, at=at))
     harness.clock.advance(50)
     before = await harness.total()
     assert await harness.settle(harness.sms()) == [Result.KNOWN]
     assert await harness.total() == before
+
+
+async def test_callbacks_about_other_conversations_are_no_evidence(harness):
+    """A lost closing is found after ROUTER_ROUTE_TTL although callbacks about other customers go on."""
+    await harness.settle(harness.sms())
+    (old,) = await harness.conversations()
+    await harness.settle(harness.callback("CONVERSATION_CREATED", old))
+    await harness.settle(harness.sms("+15550000002"))
+    other = next(one for one in await harness.conversations() if one["id"] != old["id"])
+    await harness.api("PATCH", f"/v2/Conversations/{old['id']}", {"status": "CLOSED"})
+    harness.clock.advance(61)
+    await harness.settle(harness.callback("CONVERSATION_UPDATED", other, at=to_text(harness.clock())))
+    assert await harness.settle(harness.sms()) == [DONE]
+    (_, last) = [entry for entry in await harness.communications() if entry.data.address == CUSTOMER]
+    assert last.data.conversation.id not in {old["id"], other["id"]}
+    assert await harness.types() == ["joined", "joined", "closed", "joined"]
 
 
 async def test_a_confirmation_publishes_a_lost_closing(harness):

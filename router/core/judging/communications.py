@@ -12,6 +12,7 @@ from router.core.ledger.communications import from_communication, take_communica
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.messages import resolve_communication
 from router.core.resources import AGENT_TYPES
+from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -35,7 +36,7 @@ def apply(context: Context, work: Work[CommunicationReported]) -> Outcome | None
     event, ledger = work.event, work.ledger
     if ledger is None:
         return None
-    ledger.touch(context.now, callbacks_seen=True)
+    ledger.touch(context.now, open_at=_time_of(event))
     fact = from_communication(event)
     if ledger.is_closed:
         return Outcome(Result.STALE, "the conversation is closed")
@@ -47,6 +48,12 @@ def apply(context: Context, work: Work[CommunicationReported]) -> Outcome | None
     if marker is not None and marker.is_present and (marker.is_ours or marker.type in AGENT_TYPES):
         return Outcome(Result.IGNORED, "our own side wrote it")
     return None
+
+
+def _time_of(event: CommunicationReported) -> int:
+    """Return when the communication was made (µs): its conversation was open then."""
+    created_at = to_microseconds(event.communication.created_at)
+    return min(created_at or event.cause.received_at, event.cause.received_at)
 
 
 def resolve(_: Context, work: Work[CommunicationReported]) -> Resolution:

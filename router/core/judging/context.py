@@ -29,8 +29,8 @@ class AccountRules:
 
     `configuration_id`: the configuration of conversations that the router opens. `classic` resolves classic
     conversations; with `is_classic_lookup` a customer is looked up in those before a conversation is opened.
-    `text_limit`: the published length of a text, in characters. `route_ttl` (µs): how long a route is trusted without
-    further evidence that its conversation is open.
+    `text_limit`: the published length of a text, in characters. `route_ttl` (µs): how long a route is trusted after the
+    newest evidence that its own conversation is open.
     """
 
     policy: Policy
@@ -45,14 +45,12 @@ class AccountRules:
 class Context:
     """The input of a judgment besides the event and its ledger: the account's rules and its current state.
 
-    `own`: the keys of our own addresses. `now`: µs since 1970. `callbacks_seen_at`: the time of the account's last
-    status callback (µs, 0 if there was none).
+    `own`: the keys of our own addresses. `now`: µs since 1970.
     """
 
     rules: AccountRules
     own: frozenset[str]
     now: int
-    callbacks_seen_at: int = 0
 
 
 def decide_sender(context: Context, message: MessageReceived, *, kind: str, configuration_id: str | None) -> Decision:

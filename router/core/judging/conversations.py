@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.ledger.marker import fields_for
+from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
     from router.core.events import ConversationReported
@@ -26,5 +27,7 @@ def apply(context: Context, work: Work[ConversationReported]) -> Outcome | None:
     event, ledger = work.event, work.ledger
     if ledger is None:
         return None
-    ledger.touch(context.now, callbacks_seen=True)
+    is_open = event.conversation.status not in {None, ConversationStatus.CLOSED}
+    open_at = min(event.version.reported_at, event.cause.received_at) if is_open else 0
+    ledger.touch(context.now, open_at=open_at)
     return ledger.take_conversation(event.conversation, event.version, event.cause)

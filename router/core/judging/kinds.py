@@ -37,6 +37,7 @@ KINDS: Final[dict[type[Event], EventKind[Any]]] = {
         prepare=messages.prepare,
         apply_confirmed=messages.apply_confirmed,
         route=messages.route,
+        names=messages.names,
         has_customer=True,
     ),
     ParticipantReported: EventKind(

@@ -11,8 +11,8 @@ from router.core.judging.resolved import announce
 from router.core.judging.routes import Route, pair_of
 from router.core.judging.work import Memory, Preparation
 from router.core.keys import Target
-from router.core.ledger.communications import from_message, take_communication
-from router.core.ledger.marker import Outcome, Result, fields_for, member_field
+from router.core.ledger.communications import from_message, name_of, take_communication
+from router.core.ledger.marker import Outcome, Result, fields_for, member_field, subject_field
 from router.core.resolution.groups import resolve_group
 from router.core.resolution.messages import MessageResolver
 from router.core.resources import ParticipantType
@@ -52,7 +52,7 @@ def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
     if route is not None and ledger is not None and not ledger.is_closed:
         if not _is_trusted(context, route, ledger) and decide(context, work).target is not None:
             return None
-        if (outcome := _apply_open(context, work, route, ledger)) is not None:
+        if (outcome := _apply_open(context, work, route, ledger, is_certain=False)) is not None:
             return outcome
     decision = decide(context, work)
     return Outcome(Result.IGNORED, decision.reason) if decision.target is None else None
@@ -62,7 +62,12 @@ def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route,
     """Publish the message if its sender is announced in the conversation that the API has just confirmed as open."""
     if ledger.announced_at(work.event.customer) is None:
         return None
-    return _apply_open(context, work, route, ledger)
+    return _apply_open(context, work, route, ledger, is_certain=True)
+
+
+def names(message: MessageReceived) -> tuple[str]:
+    """Return the name under which the message is claimed in its conversation."""
+    return (name_of(message),)
 
 
 def decide(context: Context, work: Work[MessageReceived]) -> Decision:
@@ -105,6 +110,7 @@ def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Reso
     outcome = announce(context, work, resolved, ledger)
     if outcome.result is Result.GONE:
         return outcome
+    ledger.put(subject_field(work.entry.subject), "1")
     if resolved.members:
         left_out = announce_members(context, resolved, ledger, message=message, read_at=work.begun)
         outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
@@ -113,20 +119,26 @@ def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Reso
 
 
 def remember(rules: AccountRules, work: Work[MessageReceived], resolved: Resolved) -> Memory:
-    """Return the route between both addresses, and the addresses whose creation has ended."""
+    """Return the route between both addresses."""
     message, participant = work.event, resolved.participant
     found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
-    return Memory(route(rules, message), found, work.creating)
+    return Memory(route(rules, message), found)
 
 
-def _apply_open(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
-    """Return the outcome of a message whose conversation is open; None if the API must be asked."""
+def _apply_open(
+    context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger, *, is_certain: bool
+) -> Outcome | None:
+    """Return the outcome of a message whose conversation is open; None if the API must be asked.
+
+    Not `is_certain`: that the conversation is open is trusted, not known.
+    """
     message = work.event
     if ledger.announced_at(message.customer) is not None:
         # Nearly all messages have no further members and need no decision.
         if message.others and not _are_settled(context, work, ledger):
             return None
-        if not take_communication(ledger, from_message(message), text_limit=context.rules.text_limit):
+        fact = from_message(message, is_certain=is_certain)
+        if not take_communication(ledger, fact, text_limit=context.rules.text_limit):
             return None
         ledger.touch(context.now)
         return Outcome(Result.KNOWN, "announced in its conversation")
@@ -149,8 +161,9 @@ def _members(context: Context, work: Work[MessageReceived]) -> tuple[Address, ..
 
 
 def _is_trusted(context: Context, route: Route, ledger: Ledger) -> bool:
-    """Return whether a route was confirmed within its TTL, or callbacks arrive that would report a closing."""
-    rules = context.rules
-    if context.now - route.confirmed_at < rules.route_ttl:
-        return True
-    return ledger.get("told") is not None and context.now - context.callbacks_seen_at < rules.route_ttl
+    """Return whether its own conversation was shown as open within the TTL: by the API, or by a callback about it.
+
+    Callbacks about other conversations prove nothing: the one about this closing may be lost.
+    """
+    ttl = context.rules.route_ttl
+    return context.now - route.confirmed_at < ttl or context.now - ledger.open_at < ttl

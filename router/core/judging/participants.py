@@ -36,7 +36,7 @@ def apply(context: Context, work: Work[ParticipantReported]) -> Outcome | None:
     event, ledger, surroundings = work.event, work.ledger, work.surroundings
     if ledger is None or (work.is_being_created and _is_new(event, ledger)):
         return None
-    ledger.touch(context.now, callbacks_seen=True)
+    ledger.touch(context.now, open_at=min(event.version.reported_at, event.cause.received_at))
     if surroundings is not None:
         note_surroundings(surroundings, event.participant, ledger)
     fact = make_fact(context, event.participant, ledger, cause=event.cause, version=event.version)

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
 
 class AccountState(Protocol):
-    """The current state of an account: the keys of our addresses, and the time of its last status callback (µs)."""
+    """The current state of an account: the keys of our addresses."""
 
     own: frozenset[str]
-    callbacks_seen_at: int
 
 
 class EventRules:
@@ -42,7 +41,7 @@ class EventRules:
     def context(self, account_id: str, state: AccountState) -> Context:
         """Return the context in which events of an account are judged now."""
         rules = self._rules.get(account_id, self._default)
-        return Context(rules, state.own, self.clock(), state.callbacks_seen_at)
+        return Context(rules, state.own, self.clock())
 
     def decide(self, work: AnyWork, state: AccountState) -> None:
         """Store the policy's decision on `work`, for kinds of events where it is made before anything is read."""

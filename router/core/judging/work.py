@@ -40,15 +40,13 @@ class Preparation(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """Facts that are stored once a resolved event is committed, so that the next event needs no API request.
+    """Facts that are stored before a resolved event is committed, so that the next event needs no API request.
 
-    `route` is stored under `name`. `created`: the addresses whose creation has ended (see Preparation). `call_sid`:
-    the call that led to the conversation.
+    `route` is stored under `name`. `call_sid`: the call that led to the conversation.
     """
 
     name: str | None = None
     route: Route | None = None
-    created: tuple[Address, ...] = ()
     call_sid: str | None = None
 
 
@@ -106,7 +104,7 @@ class EventKind(Generic[EventT]):
 
     resolve         the API requests that find the participant
     apply_resolved  applies their result to the ledger, then publishes the communication
-    remember        the facts to store once that is committed, so that the next event needs no request
+    remember        the facts to store before that is committed, so that the next event needs no request
     on_gone         the outcome if the conversation closed meanwhile; without one the event is resolved once more
     prepare         the facts to store before the API is asked
     apply_confirmed the outcome if the API confirmed the conversation as open; None if the event must be resolved
@@ -118,6 +116,8 @@ class EventKind(Generic[EventT]):
     decide          the policy's decision that is made before anything is read
     is_doubtful     whether a participant may be at an address that became ours since the account was read
     arriving        the address keys of a participant that a worker may be creating now
+    names           the names under which the event's communication is claimed in the conversation of its route: one
+                    that was published there before the closing is not published again in the next conversation
     call_sid        the call that the participant is there for: such events wait until Twilio has opened a conversation
     has_customer    the event has a `customer`, whose address the log line shows masked
     is_callback     the event shows that status callbacks of the account arrive
@@ -134,6 +134,7 @@ class EventKind(Generic[EventT]):
     prepare: Callable[[Context, Work[EventT]], Preparation] | None = None
     apply_confirmed: Callable[[Context, Work[EventT], Route, Ledger], Outcome | None] | None = None
     route: Callable[[AccountRules, EventT], str | None] | None = None
+    names: Callable[[EventT], tuple[str, ...]] | None = None
     decide: Callable[[Context, EventT], Decision] | None = None
     is_doubtful: Callable[[Context, EventT], bool] | None = None
     arriving: Callable[[EventT], list[str]] | None = None

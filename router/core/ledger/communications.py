@@ -15,7 +15,7 @@ from router.core.addresses import Address, Channel
 from router.core.entries import show_address
 from router.core.events import Content, MessageReceived
 from router.core.ids import SID_DIGITS
-from router.core.ledger.marker import Claim, Marker, participant_field, read_marker
+from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
 
@@ -36,7 +36,7 @@ class CommunicationFact:
     """A communication as one source reports it.
 
     `names` identify it; the first is the one that most sources know. `author_id` is the author's participant id, if the
-    source gives it; an `author` with an empty value is identified by that alone.
+    source gives it; an `author` with an empty value is identified by that alone. `is_certain`: see Claim.
     """
 
     cause: Cause
@@ -48,16 +48,22 @@ class CommunicationFact:
     communication_id: str | None = None
     channel_id: str | None = None
     created_at: str | None = None
+    is_certain: bool = True
 
     @property
     def claim(self) -> Claim:
-        """Its claim: the names, and how long they stay claimed."""
-        return Claim(self.names, MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE)
+        """Its claim: the names, how long they stay claimed, and whether the conversation is certain."""
+        return Claim(self.names, MAIL_LIFE if self.author.channel == Channel.EMAIL else LIFE, self.is_certain)
 
 
-def from_message(message: MessageReceived) -> CommunicationFact:
-    """Make the fact of a received message; other sources know it by its resource id."""
-    name = message.cause.resource_id or message.message_sid
+def name_of(message: MessageReceived) -> str:
+    """Return the name of a message as a communication; other sources know it by its resource id."""
+    return message.cause.resource_id or message.message_sid
+
+
+def from_message(message: MessageReceived, *, is_certain: bool = True) -> CommunicationFact:
+    """Make the fact of a received message; not `is_certain`: that its conversation is open is trusted, not known."""
+    name = name_of(message)
     return CommunicationFact(
         cause=message.cause,
         names=(name,),
@@ -66,6 +72,7 @@ def from_message(message: MessageReceived) -> CommunicationFact:
         recipient=message.recipient,
         channel_id=name,
         created_at=message.sent_at,
+        is_certain=is_certain,
     )
 
 
@@ -109,6 +116,17 @@ def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
 def _names_one(name: str, channel: str) -> bool:
     """Return whether a channelId or resourceId identifies a single message: by its SID or Message-ID."""
     return bool(_MESSAGE_SID.fullmatch(name)) or (channel == Channel.EMAIL and "@" in name)
+
+
+def was_heard(ledger: Ledger, claim: str | None, *, received_at: int) -> bool:
+    """Return whether a communication that is claimed in a conversation was rightly published there.
+
+    It was, unless it was published on trust and received (µs) after the closing that became known later.
+    """
+    if claim is None or claim == Hearing.CERTAIN:
+        return claim is not None
+    closed_at = ledger.closed_at
+    return closed_at is None or received_at <= closed_at
 
 
 def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _DAY: Final = 86_400_000_000
+#: µs: evidence that a conversation is open is noted if it is this much newer than the one noted before.
+EVIDENCE_STEP: Final = 10_000_000
 
 
 class FieldNotReadError(RouterError):
@@ -52,6 +54,17 @@ class LedgerFields:
         """Whether the conversation is known to be closed, which is final."""
         return self.fields.get("status") == ConversationStatus.CLOSED
 
+    @property
+    def closed_at(self) -> int | None:
+        """The time of the closing by the API's clock (µs); None if it is not closed, or if the time is not known."""
+        version = self.fields.get("version")
+        return int(version.partition(".")[0]) if version and self.is_closed else None
+
+    @property
+    def open_at(self) -> int:
+        """The newest time at which a status callback showed the conversation as open (µs, 0 if none did)."""
+        return int(self.fields.get("told", "0"))
+
     def get(self, name: str) -> str | None:
         """Return a field's value after the commit; raises FieldNotReadError if it was not read."""
         value = self.fields.get(name)
@@ -78,11 +91,11 @@ class LedgerFields:
         """Return the id of the participant announced at `address`."""
         return self.get(address_field(address.key))
 
-    def touch(self, now: int, *, callbacks_seen: bool = False) -> None:
-        """Keep the hash alive, by at most one write a day; `callbacks_seen` notes that status callbacks arrive."""
+    def touch(self, now: int, *, open_at: int = 0) -> None:
+        """Keep the hash alive, by at most one write a day; `open_at` (µs) is when the API showed it as open."""
         self.put("day", str(now // _DAY))
-        if callbacks_seen and now - int(self.fields.get("told", "0")) > _DAY // 24:
-            self.put("told", str(now))
+        if open_at and open_at - self.open_at >= EVIDENCE_STEP:
+            self.put("told", str(open_at))
 
     def note_conversation(self, conversation: Conversation, version: Version | None = None) -> None:
         """Note configuration and status of a conversation; without a version only those that are not known yet."""

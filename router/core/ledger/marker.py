@@ -5,13 +5,14 @@ The fields of a conversation's hash:
     rev                                       revision: the number of commits
     status version configuration_id classic_sid   the conversation
     target reason                             its holder, decided once and kept until it closes
-    told                                      time of the last status callback, in µs
+    told                                      newest time at which a status callback showed it as open, in µs
     day                                       day of the last event; keeps the hash alive
     r:<CHANNEL>                               our side's address on a channel
     p:<participant id>                        a Marker
     a:<CHANNEL>|<canonical address>           the participant announced there: one address, one participant
     m:<CHANNEL>|<canonical address>           a group member that was looked up and is not announced
     c:<CallSid>                               a call that is over
+    s:<subject>                               a subject whose messages are heard here
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from router.core.policy import Decision
     from router.core.resources import Participant
 
+#: Begins the names of the fields that name a subject.
+SUBJECT: Final = "s:"
 #: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",
@@ -71,6 +74,11 @@ def recipient_field(channel: str) -> str:
 def call_field(call_sid: str) -> str:
     """Return the hash field saying that a call is over."""
     return f"c:{call_sid}"
+
+
+def subject_field(subject: str) -> str:
+    """Return the hash field saying that messages of an inbound subject are heard in this conversation."""
+    return f"{SUBJECT}{subject}"
 
 
 class Result(StrEnum):
@@ -192,13 +200,26 @@ def make_marker(
     )
 
 
+class Hearing(StrEnum):
+    """The value of a claim: how certain it is that a communication belongs to the conversation it was published in."""
+
+    ON_TRUST = "1"  # the conversation had been open shortly before; earlier versions wrote this for all
+    CERTAIN = "2"  # the API said so: a callback about the communication, or an answer later than its receipt
+
+
 @value
 class Claim:
-    """The names of a communication: its entry is published if none was claimed before; `life` is in seconds."""
+    """The names of a communication: its entry is published if none was claimed before; `life` is in seconds.
+
+    `is_certain` if the API says that the communication belongs to this conversation, by a callback about it or by an
+    answer later than its receipt. One that was published on trust may turn out to be later than the closing.
+    """
 
     names: tuple[str, ...]
     life: int
+    is_certain: bool = True
 
     def also(self, other: Claim) -> Claim:
         """Return one claim to the names of both, `other`'s first."""
-        return Claim(tuple(dict.fromkeys(other.names + self.names)), max(self.life, other.life))
+        names = tuple(dict.fromkeys(other.names + self.names))
+        return Claim(names, max(self.life, other.life), self.is_certain or other.is_certain)

@@ -4,11 +4,12 @@
 -- ARGV: for each conversation: index of its hash in KEYS, revision that was read, TTL in seconds,
 --       number of sets, (field, value)..., number of removals, field...,
 --       number of entries, (index of the stream in KEYS, type, id, event,
---                           lifetime of its claims in seconds, their number, index of each in KEYS...)...,
+--                           lifetime of its claims in seconds, their value, their number, index of each in KEYS...)...,
 --       and to note it: index of the set of active conversations in KEYS (0: do not note), its name, the time, the time
 --       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful.
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
+-- A claim with the value '2' is certain: it replaces the value of one that exists.
 -- An error ends the whole run. Conversations before it are committed; repeating them changes nothing.
 local at = 0
 local function take()
@@ -25,7 +26,7 @@ local function take_list(width)
   return list
 end
 local function publish(is_ours, repeated)
-  local stream, kind, id, event, life = KEYS[tonumber(take())], take(), take(), take(), take()
+  local stream, kind, id, event, life, value = KEYS[tonumber(take())], take(), take(), take(), take(), take()
   local claims = take_list(1)
   if not is_ours then
     return
@@ -40,7 +41,11 @@ local function publish(is_ours, repeated)
     repeated[#repeated + 1] = id
   end
   for _, claim in ipairs(claims) do -- after the entry: if XADD fails, a retry must not find the claims
-    redis.call('SET', KEYS[tonumber(claim)], '1', 'NX', 'EX', life)
+    if value == '2' then
+      redis.call('SET', KEYS[tonumber(claim)], value, 'EX', life)
+    else
+      redis.call('SET', KEYS[tonumber(claim)], value, 'NX', 'EX', life)
+    end
   end
 end
 local function change(hash, life, sets, removals)

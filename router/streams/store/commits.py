@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.keys import Target
+from router.core.ledger.marker import Hearing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -100,9 +101,9 @@ class CommitCalls:
         """Add the keys of an entry's claims and the script's arguments for them."""
         claim = ledger.claims.get(entry_id)
         if claim is None:
-            args += (0, 0)
+            args += (0, "", 0)
             return
-        args += (claim.life, len(claim.names))
+        args += (claim.life, Hearing.CERTAIN if claim.is_certain else Hearing.ON_TRUST, len(claim.names))
         for name in claim.names:
             keys.append(self._keys.communication(ledger.account_id, ledger.conversation_id, name))
             args.append(len(keys))

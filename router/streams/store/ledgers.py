@@ -25,8 +25,6 @@ from router.streams.store.subject_order import SubjectOrder
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from redis.asyncio.client import Pipeline
-
     from router.core.addresses import Address
     from router.streams.store.recent import Recent
 
@@ -153,6 +151,12 @@ class Store:
             self._unnote(ledger for ledger in ledgers if not ledger.is_committed)
         return [ledger.is_committed for ledger in ledgers]
 
+    async def read_claims(self, account_id: str, conversation_id: str, names: Iterable[str]) -> list[str | None]:
+        """Return the value of each claim to a communication in a conversation (marker.Hearing); None: not published."""
+        keys = [self._keys.communication(account_id, conversation_id, name) for name in names]
+        claims: Any = await self._redis.mget(keys)
+        return [claim.decode() if claim else None for claim in claims]
+
     async def _confirm(self, names: set[str]) -> None:
         """Wait until replicas have the commits of these conversations; raises NotReplicatedError."""
         for name in names & self._unconfirmed:
@@ -179,34 +183,22 @@ class Store:
         return routes
 
     async def write_routes(self, routes: Iterable[tuple[str, str, Route | None]]) -> None:
-        """Write (account, pair, route)s in one round trip; None deletes the route."""
-        pipeline = self._redis.pipeline(transaction=False)
+        """Write (account, pair, route)s; None deletes the route."""
         for account_id, pair, route in routes:
-            self._write_route(pipeline, account_id, pair, route)
-        if len(pipeline):
-            await pipeline.execute()
-
-    def _write_route(self, pipeline: Pipeline, account_id: str, pair: str, route: Route | None) -> None:
-        key = self._keys.route(account_id, pair)
-        if route is None:
-            pipeline.delete(key)
-        else:
-            _set(pipeline, key, orjson.dumps(route), ROUTE_LIFE)
+            key = self._keys.route(account_id, pair)
+            if route is None:
+                await self._redis.delete(key)
+            else:
+                await _set(self._redis, key, orjson.dumps(route), ROUTE_LIFE)
 
     async def begin_creating(self, account_id: str, address: Address) -> None:
         """Note that a participant is being created at `address`: its callback waits for the creator's commit."""
         await _set(self._redis, self._keys.creating(account_id, address.key), "1", CREATING_LIFE)
 
-    async def end_creating(
-        self, account_id: str, addresses: Iterable[Address], *, pair: str = "", route: Route | None = None
-    ) -> None:
-        """Note that participants have been created and committed, or will not be; stores their route, if any."""
-        pipeline = self._redis.pipeline(transaction=False)
-        if route is not None:
-            self._write_route(pipeline, account_id, pair, route)
-        for address in addresses:
-            pipeline.delete(self._keys.creating(account_id, address.key))
-        await pipeline.execute()
+    async def end_creating(self, account_id: str, addresses: Iterable[Address]) -> None:
+        """Note that participants have been created and committed, or will not be."""
+        for address in addresses:  # hardly ever more than one
+            await self._redis.execute_command("DEL", self._keys.creating(account_id, address.key))
 
     async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
         """Return for each (account, address keys) whether a participant is being created at one of them."""

@@ -22,7 +22,6 @@ TTL = 60
 @dataclass
 class AccountState:
     own: frozenset[str] = frozenset()
-    callbacks_seen_at: int = 0
 
 
 class Bench:
@@ -89,14 +88,24 @@ def test_a_route_is_trusted_until_its_ttl_has_passed(bench):
     assert bench.apply(work) is None
 
 
-def test_a_route_is_trusted_while_callbacks_arrive(bench):
-    """A route is trusted while callbacks of the account arrive, if one was about its conversation."""
-    work = bench.routed(told="1")
+def test_a_route_is_trusted_while_callbacks_about_its_conversation_arrive(bench):
+    """A route is trusted for ROUTER_ROUTE_TTL after a callback about its own conversation, and not longer."""
+    work = bench.routed(told=str(bench.now + TTL * 1_000_000))
     silent = bench.routed()
-    bench.now += TTL * 5_000_000
-    bench.state.callbacks_seen_at = bench.now
+    bench.now += TTL * 2_000_000 - 1
+    assert bench.apply(silent) is None, "no callback was about this conversation"
     assert bench.apply(work).result is Result.KNOWN
-    assert bench.apply(silent) is None, "no callback was ever about this conversation"
+    bench.now += 1
+    assert bench.apply(work) is None
+
+
+def test_only_a_message_on_trust_is_uncertain(bench):
+    """The claim of a message whose conversation is trusted to be open is not certain; a confirmed one's is."""
+    trusted, confirmed = bench.routed(), bench.routed()
+    bench.apply(trusted)
+    bench.rules.apply_confirmed(confirmed, bench.state, confirmed.route)
+    claims = [claim.is_certain for work in (trusted, confirmed) for claim in work.ledger.claims.values()]
+    assert claims == [False, True]
 
 
 def test_a_sender_who_is_an_agent_in_its_conversation_is_ignored(bench):

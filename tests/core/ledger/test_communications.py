@@ -16,8 +16,10 @@ from router.core.ledger.communications import (
     from_communication,
     from_message,
     take_communication,
+    was_heard,
 )
-from router.core.ledger.marker import Claim, fields_for
+from router.core.ledger.ledger import Ledger
+from router.core.ledger.marker import Claim, Hearing, fields_for
 from router.core.timestamps import to_text
 from tests.core.builders import (
     CUSTOMER,
@@ -233,6 +235,33 @@ def test_names_of_a_mail_stay_claimed_for_longer():
     mail = make_message(Address("EMAIL", "ana@example.com"), Address("EMAIL", "desk@example.com"), "<m1@example.com>")
     assert from_message(mail).claim == Claim(("<m1@example.com>",), MAIL_LIFE)
     assert message().claim == Claim((MESSAGE_SID,), LIFE)
+
+
+@pytest.mark.parametrize(
+    ("claim", "received_at", "closed_at", "expected"),
+    [
+        (None, 1, 5, False),
+        (Hearing.CERTAIN, 9, 5, True),
+        (Hearing.ON_TRUST, 5, 5, True),
+        (Hearing.ON_TRUST, 6, 5, False),
+        (Hearing.ON_TRUST, 6, None, True),
+    ],
+    ids=["never", "certain", "before the closing", "after the closing", "closing unknown"],
+)
+def test_a_message_on_trust_counts_if_it_came_before_the_closing(claim, received_at, closed_at, expected):
+    """A message that was published on trust was rightly published if it was received before the closing."""
+    fields = {"status": "CLOSED"} | ({"version": f"{closed_at}.7"} if closed_at else {})
+    ledger = Ledger("router", "AC1", "c1", fields)
+    assert was_heard(ledger, claim, received_at=received_at) is expected
+
+
+def test_one_certain_report_makes_a_claim_certain(state):
+    """Of two reports of one communication in one commit, a certain one makes the claim certain."""
+    ledger = state.open()
+    for fact in (replace(message(), is_certain=False), reported(channel_id=MESSAGE_SID)):
+        assert take_communication(ledger, fact, text_limit=100)
+    (claim,) = ledger.claims.values()
+    assert claim.is_certain
 
 
 def test_resource_id_names_a_message():

@@ -5,7 +5,7 @@ import pytest
 from router.core.addresses import Address
 from router.core.entries import ClosedData, EntryAddress, JoinedData, LeftData, UpdatedData
 from router.core.events import Version
-from router.core.ledger.fields import FieldNotReadError
+from router.core.ledger.fields import EVIDENCE_STEP, FieldNotReadError
 from router.core.ledger.marker import Result, address_field, fields_for, participant_field, recipient_field
 from tests.core.builders import (
     CONVERSATION,
@@ -426,7 +426,7 @@ def test_changes_are_changes_only(state):
 
 
 def test_touch_writes_once_a_day(state):
-    """Keeping a conversation alive costs one write a day, noting callbacks one an hour."""
+    """Keeping a conversation alive costs one write a day, evidence that it is open one in EVIDENCE_STEP."""
     now = 400 * 24 * HOUR
     ledger = state.open()
     ledger.touch(now)
@@ -435,12 +435,14 @@ def test_touch_writes_once_a_day(state):
     ledger = state.open()
     ledger.touch(now + HOUR)
     assert ledger.changes == {}
-    ledger.touch(now, callbacks_seen=True)
+    ledger.touch(now, open_at=now)
     assert ledger.changes == {"told": str(now)}
-    ledger.touch(now + HOUR, callbacks_seen=True)
+    ledger.touch(now, open_at=now + EVIDENCE_STEP - 1)
     assert ledger.changes == {"told": str(now)}
-    ledger.touch(now + HOUR + 1, callbacks_seen=True)
-    assert ledger.changes == {"told": str(now + HOUR + 1)}
+    ledger.touch(now, open_at=now + EVIDENCE_STEP)
+    assert ledger.changes == {"told": str(now + EVIDENCE_STEP)}
+    ledger.touch(now, open_at=now)
+    assert ledger.changes == {"told": str(now + EVIDENCE_STEP)}, "older evidence"
     ledger.touch(now + 24 * HOUR)
     assert ledger.changes["day"] == "401"
 

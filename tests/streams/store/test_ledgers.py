@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -12,7 +13,7 @@ from router.core.entries import ClosedData, EntryCause, EntryConversation, draft
 from router.core.judging.routes import Route, pair_of
 from router.core.keys import Keys, Target
 from router.core.ledger.ledger import Ledger
-from router.core.ledger.marker import Claim, Result, fields_for
+from router.core.ledger.marker import Claim, Hearing, Result, fields_for
 from router.streams.client.connection import RedisError
 from router.streams.store.commits import CLOSED_LIFE, MAX_LEDGERS
 from router.streams.store.ledgers import ROUTE_LIFE, LedgerQuery, Store
@@ -244,6 +245,19 @@ async def test_a_commit_of_entries_alone_keeps_the_revision(store, redis, keys):
     assert not late.is_committed
     assert await published(redis, keys) == ["c1", "c2"]
     assert not await redis.exists(keys.communication(ACCOUNT, CONVERSATION, "SM3"))
+
+
+async def test_a_certain_report_replaces_a_claim_on_trust(store, redis, keys):
+    """A claim on trust becomes certain with the first certain report, and stays so."""
+    values = []
+    for number, is_certain in enumerate((False, True, False), 1):
+        ledger = make_claimed("SM1", revision=0, number=number)
+        ledger.claims = {name: replace(claim, is_certain=is_certain) for name, claim in ledger.claims.items()}
+        assert await store.commit([ledger]) == [True]
+        values += await store.read_claims(ACCOUNT, CONVERSATION, ["SM1"])
+    assert values == [Hearing.ON_TRUST, Hearing.CERTAIN, Hearing.CERTAIN]
+    assert await published(redis, keys) == ["c1"]
+    assert await store.read_claims(ACCOUNT, CONVERSATION, ["SM2"]) == [None]
 
 
 async def test_a_claimed_entry_is_published_once(store, redis, keys):
