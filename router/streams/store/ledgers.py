@@ -198,7 +198,7 @@ class Store:
     async def end_creating(self, account_id: str, addresses: Iterable[Address]) -> None:
         """Note that participants have been created and committed, or will not be."""
         for address in addresses:  # hardly ever more than one
-            await self._redis.execute_command("DEL", self._keys.creating(account_id, address.key))
+            await self._redis.delete(self._keys.creating(account_id, address.key))
 
     async def are_being_created(self, wanted: Sequence[tuple[str, Sequence[str]]]) -> list[bool]:
         """Return for each (account, address keys) whether a participant is being created at one of them."""
