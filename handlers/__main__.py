@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from handlers.app import HANDLERS, consume, load_settings
 from router.core.errors import SettingsError
-from router.logs import setup
 from router.process.loop import run
+from router.process.output import set_up_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name: str = make_parser().parse_args(argv).name
     try:
         settings = load_settings()
-        setup(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
+        set_up_log(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
         return run(consume(name, settings))
     except SettingsError as error:
         print(error.report(), file=sys.stderr)

@@ -4,18 +4,23 @@
 core.addresses.mask, and never pass bodies or secrets. Lines of libraries are written in the same form. Writing a line
 takes a system call, which costs twice as much as making the line: `log_soon` and `lines_together` share one among many.
 `EVENTS` lists every event name with its meaning; a test compares it with the code.
+
+A log that cannot be written changes nothing for the work: nothing here raises. The lines are dropped and counted, and
+reported in a line of their own once one can be written (`log.dropped`). That no reader is waited for either is the
+job of the stream (router.process.output).
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
+import errno
 import json
 import logging
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -70,6 +75,7 @@ EVENTS: Final = {
     "trim.held": "entries above the retention or the maximum of a stream cannot be trimmed, because a group has not"
     " read or finished them; which group, and its oldest entry",
     "redis.failed": "Redis did not answer; it is tried again",
+    "log.dropped": "log lines were dropped: how many since the last such line, and why the log could not be written",
     "library": "a line of a library",
 }
 
@@ -78,9 +84,19 @@ _RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2
 #: Characters of a line; in a longer one each field is cut to MAX_FIELD.
 MAX_LINE: Final = 16_384
 MAX_FIELD: Final = 1000
+#: Seconds until the next attempt to report dropped lines, or to write those that the stream keeps.
+RETRY_INTERVAL: Final = 1.0
 #: Libraries whose warnings any caller can trigger; the refused webhook has its own line.
 _NOISY_LIBRARIES: Final = ("python_multipart",)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+class LinesLostError(Exception):
+    """Raised by a stream that keeps lines: `lines` is how many are lost, earlier ones included; its cause says why."""
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(lines)
+        self.lines = lines
 
 
 class _Output:
@@ -89,7 +105,12 @@ class _Output:
     is_json = True
     threshold = 20
     process = "router"
+    #: Where lines go; None: to the standard output of the moment.
     stream: Any = None
+    #: Lines dropped since the last `log.dropped`, the reason, and the next attempt to report and write what is left.
+    dropped = 0
+    problem = ""
+    retry: asyncio.TimerHandle | None = None
     #: Lines that wait to be written together, and the event loop that will write them at the end of its turn.
     lines: ClassVar[list[str]] = []
     loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +122,11 @@ class _Output:
 
 
 def setup(*, process: str, log_format: str = "json", level: str = "info", stream: Any = None) -> None:
-    """Set form and threshold for this process, and route the log lines of libraries here."""
+    """Set form and threshold for this process, and route the log lines of libraries here.
+
+    `stream` has `write` and `flush`, which may raise. One that keeps lines for later raises LinesLostError, and has an
+    attribute `is_behind`, true as long as `flush` must be called again.
+    """
     _Output.is_json = log_format == "json"
     _Output.threshold = _LEVELS[level]
     _Output.process = process
@@ -157,13 +182,63 @@ def flush() -> None:
     """Write all waiting lines."""
     lines, _Output.lines, _Output.loop = _Output.lines, [], None
     if lines:
-        stream = _Output.stream or sys.stdout
-        stream.write("".join(lines))
+        _write("".join(lines))
+
+
+def _write(text: str) -> None:
+    """Write whole lines; never raises."""
+    stream = _Output.stream or sys.stdout
+    try:
+        if stream is None:
+            raise OSError(errno.EBADF, "standard output is closed")  # noqa: TRY301 - dropped like any other failure
+        if _Output.dropped:
+            _report_dropped(stream, text)
+        stream.write(text)
         stream.flush()
+    except LinesLostError as error:
+        _drop(error.lines, error.__cause__)
+    except Exception as error:  # noqa: BLE001 - no work may fail for its log line, whatever stands for the output
+        _drop(text.count("\n"), error)
+    if _Output.dropped or getattr(stream, "is_behind", False):
+        _retry_later()
+
+
+def _report_dropped(stream: Any, text: str) -> None:
+    """Write how many lines were dropped before `text`; raises LinesLostError, which counts `text`, or OSError."""
+    number = _Output.dropped
+    try:
+        stream.write(_line("log.dropped", "error", {"lines": number, "reason": _Output.problem}))
+        stream.flush()
+    except LinesLostError as error:
+        raise LinesLostError(error.lines - 1 + text.count("\n")) from error.__cause__
+    _Output.dropped -= number
+
+
+def _drop(lines: int, error: BaseException | None) -> None:
+    _Output.dropped += lines
+    _Output.problem = f"{type(error).__name__}: {getattr(error, 'strerror', None) or 'cannot be written'}"
+    with suppress(Exception):
+        from router.metrics import count  # noqa: PLC0415 - commands that never drop a line start faster without it
+
+        count("router_log_lines_dropped", by=lines)
+
+
+def _retry_later() -> None:
+    """Try again soon even if no further line is logged; without an event loop the next line or the end does it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    if _Output.retry is None or _Output.retry.when() <= loop.time():
+        _Output.retry = loop.call_later(RETRY_INTERVAL, _write, "")
 
 
 def _line(event: str, level: str, fields: dict[str, Any]) -> str:
-    return _as_json(event, level, fields) if _Output.is_json else _as_text(event, level, fields)
+    """Return one line; never raises, because a webhook or an event must not fail for its log line."""
+    try:
+        return _as_json(event, level, fields) if _Output.is_json else _as_text(event, level, fields)
+    except Exception as error:  # noqa: BLE001 - a value whose text cannot be made, for one
+        return _as_json(event, level, {"unprintable": describe(error)})
 
 
 def _as_json(event: str, level: str, fields: dict[str, Any]) -> str:
@@ -180,7 +255,7 @@ def _shortened(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dumps(value: Any) -> str:
-    """Return JSON on one line; never raises, because a webhook or an event must not fail for its log line."""
+    """Return JSON on one line."""
     try:
         text = orjson.dumps(value, default=str).decode()
     except TypeError:  # text that is not UTF-8, or a number outside JSON's range
@@ -223,4 +298,8 @@ class _LibraryHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         level = record.levelname.lower() if record.levelname.lower() in _LEVELS else "error"
         error = describe(record.exc_info[1]) if record.exc_info and record.exc_info[1] else None
-        log("library", level=level, logger=record.name, message=record.getMessage(), error=error)
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - arguments that do not fit the message
+            message = str(record.msg)
+        log("library", level=level, logger=record.name, message=message, error=error)

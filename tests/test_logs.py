@@ -2,18 +2,21 @@
 
 import ast
 import asyncio
+import errno
 import io
 import json
 import logging
 import re
+import sys
 from contextlib import suppress
 from functools import partial
 
 import pytest
 
-from router import logs
+from router import logs, metrics
 from router.logs import EVENTS, describe, lines_together, log, log_soon, setup
 from tests.support.source import modules, name_of
+from tests.support.waiting import until
 
 CODE = modules("router", "handlers")
 NASTY = [
@@ -37,7 +40,7 @@ NASTY = [
 @pytest.fixture
 def written(monkeypatch):
     """A function that sets logging up and returns a reader of what is written; restored afterwards."""
-    for name in ("is_json", "threshold", "process", "stream"):
+    for name in ("is_json", "threshold", "process", "stream", "dropped", "problem", "retry"):
         monkeypatch.setattr(logs._Output, name, getattr(logs._Output, name))
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", root.handlers[:])
@@ -243,12 +246,105 @@ def test_lines_of_a_block_are_written_together_at_its_end(written):
     assert results(stream) == ["a", "b", "c"]
 
 
+class Broken(io.StringIO):
+    """An output that cannot be written while it has a `problem`."""
+
+    problem = OSError(errno.ENOSPC, "No space left on device")
+
+    def write(self, text):
+        if self.problem:
+            raise self.problem
+        return super().write(text)
+
+
+def dropped_lines():
+    return metrics.REGISTRY.get_sample_value("router_log_lines_dropped_total")
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        ValueError("I/O operation on closed file"),
+        UnicodeEncodeError("ascii", "x", 0, 1, "ordinal not in range"),
+    ],
+    ids=lambda problem: type(problem).__name__,
+)
+def test_a_log_that_cannot_be_written_raises_nothing_and_counts_its_lines(written, problem):
+    """All ways to log go on; the first line that can be written again says how many were dropped, and why."""
+    stream = Broken()
+    stream.problem = problem
+    written(stream=stream)
+    before = dropped_lines()
+    log("event")
+    log_soon("webhook")
+    with lines_together():
+        log("event")
+        log("event")
+    logging.getLogger("some.library").warning("careful")
+    assert dropped_lines() == before + 5
+    stream.problem = None
+    log("event", result="written")
+    log("event", result="written")
+    report, *others = map(json.loads, stream.getvalue().splitlines())
+    assert (report["event"], report["level"], report["lines"]) == ("log.dropped", "error", 5)
+    assert report["reason"].startswith(type(problem).__name__)
+    assert [line["result"] for line in others] == ["written", "written"]
+    assert dropped_lines() == before + 5
+
+
+def test_a_closed_standard_output_raises_nothing(written, monkeypatch):
+    """A process that was started without one works all the same."""
+    written(stream=None)
+    monkeypatch.setattr(sys, "stdout", None)
+    before = dropped_lines()
+    log("event")
+    assert dropped_lines() == before + 1
+
+
+async def test_dropped_lines_are_reported_even_if_nothing_else_is_logged(written, monkeypatch):
+    """The report does not wait for the next line of a process that has little to say."""
+    monkeypatch.setattr(logs, "RETRY_INTERVAL", 0.01)
+    stream = Broken()
+    written(stream=stream)
+    log("event")
+    stream.problem = None
+    await until(stream.getvalue)
+    assert json.loads(stream.getvalue())["lines"] == 1
+
+
+class Mute:
+    def __str__(self):
+        raise RuntimeError
+
+
+def test_a_value_without_a_text_does_not_cost_the_line(written):
+    """The line is written without its fields, and says that one of them cannot be shown."""
+    output = written()
+    log("event", value=Mute())
+    line = json.loads(output())
+    assert line["event"] == "event"
+    assert line["unprintable"].startswith("RuntimeError at test_logs.py")
+
+
+def test_a_library_that_logs_wrong_arguments_is_logged(written):
+    """Its message is written as it stands: no work of ours fails for it."""
+    output = written()
+    logging.getLogger("some.library").warning("%d of %d", "one")
+    assert json.loads(output())["message"] == "%d of %d"
+
+
+#: Functions that pass an event's name on.
+PASSING = ("_log", "log", "log_soon", "_line")
+
+
 def events_in_code():
-    """Return every event name given to `log` or `log_soon`, or to a `_log` that passes it on."""
+    """Return every event name given to `log` or `log_soon`, or to a function that passes it on."""
     found, unnamed = set(), []
     for module in CODE:
-        passing = {id(call) for one in module.functions() if one.name == "_log" for call in ast.walk(one)}
-        for call in module.calls("log", "log_soon", "_log"):
+        passing = {id(call) for one in module.functions() if one.name in PASSING for call in ast.walk(one)}
+        for call in module.calls("log", "log_soon", "_log", "_line"):
             if isinstance(call.func, ast.Attribute) and call.func.attr == "log":
                 continue  # another object's method
             if isinstance(call.args[0], ast.Constant):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.logs import setup
+from router.process.output import set_up_log
 from router.settings.load import load
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def run_receiver(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
     from router.receiver.serve import REQUIRED, serve, serve_many
 
     settings = load(require=REQUIRED, overrides={"port": arguments.port, "host": arguments.host})
-    setup(process="web", log_format=settings.log_format, level=settings.log_level)
+    set_up_log(process="web", log_format=settings.log_format, level=settings.log_level)
     if arguments.processes > 1:
         return serve_many(settings, arguments.processes)
     return serve(settings, share_port=arguments.share_port)
@@ -29,5 +29,5 @@ def run_worker(_: argparse.Namespace) -> Coroutine[Any, Any, int]:
     from router.worker.app import REQUIRED, work
 
     settings = load(require=REQUIRED)
-    setup(process="worker", log_format=settings.log_format, level=settings.log_level)
+    set_up_log(process="worker", log_format=settings.log_format, level=settings.log_level)
     return work(settings)

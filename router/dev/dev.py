@@ -23,8 +23,8 @@ from router.core.keys import RESOLVER, Keys, Target
 from router.dev.demo import Demo
 from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
-from router.logs import setup
 from router.process.loop import until_stopped_or
+from router.process.output import set_up_log
 from router.process.supervisor import Supervisor
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
@@ -80,7 +80,7 @@ async def run_dev(arguments: argparse.Namespace) -> int:
         has_demo=not arguments.no_demo,
         is_once=arguments.once,
     )
-    setup(process="dev", log_format="text", level="warning")
+    set_up_log(process="dev", log_format="text", level="warning")
     options.state_dir.mkdir(parents=True, exist_ok=True)
     (options.state_dir / "log").mkdir(exist_ok=True)
     async with AsyncExitStack() as stack:
