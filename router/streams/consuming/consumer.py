@@ -189,18 +189,26 @@ class StreamConsumer:
             await self.take(fresh)
 
     async def take(self, deliveries: list[Delivery]) -> None:
-        """Take a batch in; returns once the window has room for more, which holds up the reader."""
+        """Take a batch in; returns once the window has room for more, which holds up the reader.
+
+        However it ends (the window closes, the reader is canceled, an exception), no entry stays held that did not
+        reach the window: it is pending, and the claimer of this consumer or of a survivor takes it up.
+        """
         self._pending.hold(deliveries)
-        left = deliveries
-        if self._intake is not None and all(one.crashes < SUSPECT_AFTER for one in deliveries):
-            try:
-                left = await self._intake(deliveries)
-            except Exception as error:  # noqa: BLE001 - the batch is not lost: each entry is attempted by itself
-                log("batch.failed", level="warning", error=describe(error))
-        for position, delivery in enumerate(left):
-            if not await self._windows.admit(self._account_of(delivery), self._subject_of(delivery), delivery):
-                self._pending.release(left[position:])  # closing: they stay pending, and a survivor takes them over
-                return
+        left, taken = deliveries, 0
+        try:
+            if self._intake is not None and all(one.crashes < SUSPECT_AFTER for one in deliveries):
+                try:
+                    left = await self._intake(deliveries)
+                except Exception as error:  # noqa: BLE001 - the batch is not lost: each entry is attempted by itself
+                    log("batch.failed", level="warning", error=describe(error))
+            for delivery in left:
+                if not await self._windows.admit(self._account_of(delivery), self._subject_of(delivery), delivery):
+                    return
+                taken += 1
+        finally:
+            if taken < len(left):
+                self._pending.release(left[taken:])
         await self._windows.wait_for_room()
 
     async def _bring_back(self) -> None:
@@ -253,6 +261,19 @@ class StreamConsumer:
         return result
 
     async def _try(self, tries: _Tries) -> AttemptOutcome:
+        """Attempt an entry once; if even settling the result fails, it is attempted again and keeps its place."""
+        try:
+            return await self._try_once(tries)
+        except asyncio.CancelledError:
+            if _is_canceled():
+                raise
+            reason = "settling was canceled"
+        except Exception as error:  # noqa: BLE001 - the entries behind it must not wait for ever, nor overtake it
+            reason = describe(error)
+        log("event.failed", level="error", entry=tries.delivery.entry_id, reason=reason)
+        return AttemptOutcome.RETRY
+
+    async def _try_once(self, tries: _Tries) -> AttemptOutcome:
         """Attempt an entry once and settle the result."""
         if tries.is_begun and not tries.delivery.is_redelivered:
             tries.delivery = replace(tries.delivery, is_redelivered=True)
@@ -267,7 +288,7 @@ class StreamConsumer:
             tries.pause = error.retry_after or None
             return await self._wait(tries, f"{type(error).__name__}: {error}")
         except asyncio.CancelledError as error:
-            if (task := asyncio.current_task()) is not None and task.cancelling():
+            if _is_canceled():
                 raise
             return await self._fail(tries, error)  # something that the attempt awaited was canceled, not this task
         except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
@@ -322,3 +343,9 @@ class StreamConsumer:
     ) -> AttemptOutcome:
         is_over = await self._pending.give_up(tries.delivery, reason, deliveries=deliveries, shown=shown)
         return AttemptOutcome.ENDED if is_over else AttemptOutcome.RETRY
+
+
+def _is_canceled() -> bool:
+    """Return whether this task is to end, and not only something that it awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
