@@ -25,3 +25,9 @@ async def end(*tasks: asyncio.Task[Any], patience: float = PATIENCE) -> None:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=patience)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def is_canceled() -> bool:
+    """Return whether the current task is to end; False if only something that it awaited was canceled."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -331,7 +331,7 @@ def test_a_value_without_a_text_does_not_cost_the_line(written):
 def test_a_library_that_logs_wrong_arguments_is_logged(written):
     """Its message is written as it stands: no work of ours fails for it."""
     output = written()
-    logging.getLogger("some.library").warning("%d of %d", "one")
+    logging.getLogger("some.library").warning("%d of %d", "one")  # noqa: PLE1206 - that is the point
     assert json.loads(output())["message"] == "%d of %d"
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+STANDARD_ERROR: Final = 2
 #: Seconds between two checks that the supervisor is alive.
 ORPHAN_CHECK: Final = 1.0
 #: New objects that trigger a collection of the youngest generation: a few megabytes. Python's default is 700.
@@ -33,11 +34,22 @@ CANCEL_PATIENCE: Final = 5.0
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run the main coroutine of a process, on uvloop where it is installed; returns the exit status."""
+    _occupy_standard_descriptors()
     try:
         import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in place of standard input, output or error if this process was started without it.
+
+    Otherwise the next socket would get its number, and libuv aborts the process when such a descriptor is closed.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        pass
+    os.close(descriptor)
 
 
 def settle_heap() -> None:

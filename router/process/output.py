@@ -23,6 +23,7 @@ MAX_KEPT: Final = 1_048_576
 #: Seconds for a reader that is behind when the process ends.
 LAST_ATTEMPT: Final = 0.5
 STANDARD_OUTPUT: Final = 1
+LINE_FEED: Final = 10
 
 
 def set_up_log(*, process: str, log_format: str, level: str) -> None:
@@ -63,7 +64,10 @@ class LogStream:
         return bool(self._kept)
 
     def write(self, text: str) -> None:
-        """Take whole lines, for `flush`; raises OSError, having taken nothing, if too much is kept already."""
+        """Take whole lines, and write as much as the reader takes; the rest is written by `flush`.
+
+        Raises LinesLostError if they can never be written, and OSError, having taken nothing, if too much is kept.
+        """
         if len(self._kept) >= MAX_KEPT:
             self.flush()
             if len(self._kept) >= MAX_KEPT:
@@ -71,19 +75,21 @@ class LogStream:
         if self._is_cut and not self._kept:
             self._kept += b"\n"
         self._kept += text.encode("utf-8", "replace")
+        self.flush()
 
     def flush(self) -> None:
-        """Write as much as the reader takes; raises LinesLostError if the rest can never be written."""
+        """Write as much of what is kept as the reader takes; raises LinesLostError if the rest can never be written."""
+        kept = self._kept
         try:
-            while self._kept:
-                written = os.write(self._descriptor, self._kept)
-                self._is_cut = self._kept[written - 1 : written] != b"\n"
-                del self._kept[:written]
+            while kept:
+                written = os.write(self._descriptor, kept)
+                self._is_cut = kept[written - 1] != LINE_FEED
+                del kept[:written]
         except BlockingIOError:
             return
         except OSError as error:
-            lost = self._kept.count(b"\n") - self._kept.startswith(b"\n")
-            self._kept.clear()
+            lost = kept.count(LINE_FEED) - kept.startswith(b"\n")
+            kept.clear()
             raise LinesLostError(lost) from error
 
     def finish(self) -> None:

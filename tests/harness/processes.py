@@ -107,9 +107,15 @@ async def start_process(directory: Path, *arguments: str, **environment: str) ->
 
 
 async def spawn(
-    output: Path, *arguments: str, environment: Mapping[str, str], has_pipes: bool = False
+    output: Path,
+    *arguments: str,
+    environment: Mapping[str, str],
+    has_pipes: bool = False,
+    standard_output: int | None = None,
 ) -> ProcessHandle:
     """Start this Python with `arguments` and its log in `output`; `has_pipes` for standard input and output.
+
+    With a `standard_output` (a file descriptor) the log goes there, and only standard error to `output`.
 
     It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
     """
@@ -122,7 +128,7 @@ async def spawn(
             cwd=ROOT,
             env=inherited | {"ROUTER_SPOOL_DIR": str(output.parent / "spool")} | environment,
             stdin=pipe or asyncio.subprocess.DEVNULL,
-            stdout=pipe or sink,
+            stdout=pipe or (sink if standard_output is None else standard_output),
             stderr=sink,
             start_new_session=True,
         )

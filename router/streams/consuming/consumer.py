@@ -27,7 +27,7 @@ from router.streams.consuming.reading import Reading
 from router.streams.consuming.window import WorkResult
 from router.streams.delivery import LONGEST_PAUSE, Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_of
 from router.streams.store.dead_letters import reason_of
-from router.tasks import end
+from router.tasks import end, is_canceled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -265,7 +265,7 @@ class StreamConsumer:
         try:
             return await self._try_once(tries)
         except asyncio.CancelledError:
-            if _is_canceled():
+            if is_canceled():
                 raise
             reason = "settling was canceled"
         except Exception as error:  # noqa: BLE001 - the entries behind it must not wait for ever, nor overtake it
@@ -288,7 +288,7 @@ class StreamConsumer:
             tries.pause = error.retry_after or None
             return await self._wait(tries, f"{type(error).__name__}: {error}")
         except asyncio.CancelledError as error:
-            if _is_canceled():
+            if is_canceled():
                 raise
             return await self._fail(tries, error)  # something that the attempt awaited was canceled, not this task
         except Exception as error:  # noqa: BLE001 - the composition root of an attempt: it counts, and is logged
@@ -343,9 +343,3 @@ class StreamConsumer:
     ) -> AttemptOutcome:
         is_over = await self._pending.give_up(tries.delivery, reason, deliveries=deliveries, shown=shown)
         return AttemptOutcome.ENDED if is_over else AttemptOutcome.RETRY
-
-
-def _is_canceled() -> bool:
-    """Return whether this task is to end, and not only something that it awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
