@@ -43,7 +43,7 @@ async def list_groups() -> int:
     """Print each group of each stream: what it has not read, what is pending, and its consumers."""
     async with connected() as (redis, settings):
         for stream in all_streams(settings.keys):
-            for group in (await read_stream(redis, stream)).groups:
+            for group in (await read_stream(redis, settings.keys, stream)).groups:
                 owner = f"  of {OURS[group.name]}" if group.name in OURS else ""
                 print(f"{stream}  {plain(group.name)}  {_describe(group)}{owner}")
     return 0
@@ -72,7 +72,7 @@ async def remove_group(name: str) -> int:
 
 async def _find(redis: Redis, keys: Keys, name: str) -> list[tuple[str, GroupState]]:
     """Return the streams that have the group, and its state in each."""
-    states = [await read_stream(redis, stream) for stream in all_streams(keys)]
+    states = [await read_stream(redis, keys, stream) for stream in all_streams(keys)]
     return [(state.key, group) for state in states for group in state.groups if group.name == name]
 
 
