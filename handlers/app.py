@@ -30,6 +30,7 @@ from router.process.apis import make_apis, make_limits, make_replication
 from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
+from router.streams.client.clock import RedisClock
 from router.streams.client.connection import connect, ensure_answering
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
@@ -79,16 +80,23 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
 async def consuming(name: str, settings: Settings, row: HandlerRow | None = None) -> AsyncIterator[StreamConsumer]:
     """Consume while the block runs; raises SettingsError if the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
-    redis = connect(settings.redis)
+    redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     apis = make_apis(settings)
-    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=make_replication(settings))
-    ports = Ports(settings, settings.keys, redis, apis, store)
+    store = Store(
+        redis, settings.keys, marker_ttl=settings.marker_ttl, replication=make_replication(settings), clock=clock
+    )
+    ports = Ports(settings, settings.keys, redis, apis, store, clock)
     try:
         handler = row.make(ports)
         await ensure_answering(redis)
+        await clock.measure(redis)
         consumer = make_consumer(name, row, ports, handler)
-        async with consumer.running(), _in_background(handler, pause=settings.retry_delay):
-            yield consumer
+        measuring = asyncio.create_task(clock.run(redis), name="clock")
+        try:
+            async with consumer.running(), _in_background(handler, pause=settings.retry_delay):
+                yield consumer
+        finally:
+            await end(measuring)
     finally:
         await apis.close()
         await redis.aclose()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from router.core.keys import Keys
     from router.process.apis import Apis
     from router.settings.model import Settings
+    from router.streams.client.clock import RedisClock
     from router.streams.client.connection import Redis
     from router.streams.store.ledgers import Store
 
@@ -52,7 +53,7 @@ class Handler:
 class Ports:
     """The ports that a handler may use. The composition root owns and closes all of them.
 
-    `apis` holds the API of each account; an entry's account is `data.account_id`.
+    `apis` holds the API of each account; an entry's account is `data.account_id`. `clock` is the time of Redis.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class Ports:
     redis: Redis
     apis: Apis
     store: Store
+    clock: RedisClock
 
 
 def data_of(entry: Entry, model: type[DataT]) -> DataT:

@@ -90,7 +90,8 @@ def _time(entry: Entry) -> int:
 
 def make_human_agent(ports: Ports) -> Handler:
     """Assign a person of the roster to every conversation, least busy first, and let them join."""
-    assignments = Assignments(ports.redis, ports.keys, load_roster(ports.settings.config_dir))
+    roster = load_roster(ports.settings.config_dir)
+    assignments = Assignments(ports.redis, ports.keys, roster, clock=ports.clock.milliseconds)
     joiners = Joiners(ports.apis, ports.store)
     sweeper = Sweeper(assignments=assignments, joiners=joiners)
     agents = HumanAgents(assignments=assignments, joiners=joiners, sweeper=sweeper)

@@ -154,16 +154,17 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         return min(float(text), _MAX_RETRY_AFTER)
-    moment = _parse_date(text)
+    moment = parse_date(text)
     return None if moment is None else min(max(0.0, moment - now), _MAX_RETRY_AFTER)
 
 
 def _server_time(raw: RawResponse) -> float | None:
     """Return the server's own time, because a date in Retry-After is relative to it and our clock may be wrong."""
-    return _parse_date(raw.headers.get("Date", ""))
+    return parse_date(raw.headers.get("Date", ""))
 
 
-def _parse_date(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
+    """Return an HTTP date as seconds since 1970, None if it is none."""
     try:
         moment: datetime = parsedate_to_datetime(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import orjson
 
 from router.conversations.limiter import Limiter
-from router.conversations.responses import ApiResponse, RawResponse, to_error, to_response
+from router.conversations.responses import ApiResponse, RawResponse, parse_date, to_error, to_response
 from router.conversations.retry import REPEATABLE_METHODS, RetryPolicy
 from router.conversations.session import OK, Request, Session
 from router.conversations.urls import encode_query, fill_path, follow_link, generalize, trim_base
@@ -100,6 +100,7 @@ class Transport:
         self._policy = RetryPolicy(retries)
         self._clock, self._wall_clock, self._sleep, self._random = clock, wall_clock, sleep, random
         self._on_call = on_call
+        self._date = ""
         self._ask: Callable[[Limiter], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
@@ -121,6 +122,11 @@ class Transport:
         background._policy = RetryPolicy(0)  # noqa: SLF001 - an instance of this class
         background._ask = ask  # noqa: SLF001 - an instance of this class
         return background
+
+    @property
+    def server_time(self) -> float | None:
+        """The API's own time as of its latest response: seconds since 1970 without fraction; None if it gave none."""
+        return parse_date(self._date)
 
     async def close(self) -> None:
         """Close the session; calls in progress end with TransportError."""
@@ -212,6 +218,7 @@ class Transport:
 
     def _evaluate(self, raw: RawResponse, started: float) -> ApiResponse:
         """Report a response to the limiter, and return it as a value or raise it as an exception."""
+        self._date = raw.headers.get("Date", "")
         if raw.status in OK:
             self.limiter.succeed()
             return to_response(raw, hide=self._session.hide)

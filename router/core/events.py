@@ -59,6 +59,15 @@ class InboundEntry:
     body: bytes
     is_redelivered: bool = False
 
+    @property
+    def appended_at(self) -> int:
+        """When the entry was appended, by the clock of Redis (µs since 1970): the first part of its id is that in ms.
+
+        Ages are measured from here and not from `received_at`, which is the time of another host, and of an event that
+        was spooled also long before any worker could see it.
+        """
+        return int(self.entry_id.partition("-")[0]) * 1000
+
 
 class Version(NamedTuple):
     """The age of a fact about a resource: its `updatedAt`, then the time of the event that reported it, both in µs.

@@ -25,10 +25,12 @@ from router.receiver.spool.drainer import Drainer
 from router.receiver.spool.spool import Spool
 from router.receiver.voice import VoiceResponder
 from router.settings.files import load_policy, load_voice
+from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import update_gauges
+from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,27 +54,30 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[REDIS] = redis or connect(settings.redis, node_timeout=NODE_TIMEOUT)
     app[STOPPING] = asyncio.Event()
-    spool = _make_spool(settings)
+    spool, clock = _make_spool(settings), RedisClock(settings.keys.inbound(0))
     patience, replication = REDIS_TIMEOUT if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
-    responders = {SourceName.VOICE: _make_voice(settings, app[REDIS])}
-    authenticators = make_authenticators(settings, responders=responders, shadow=settings.shadow)
+    responders = {SourceName.VOICE: _make_voice(settings, app[REDIS], clock)}
+    authenticators = make_authenticators(settings, responders=responders, shadow=settings.shadow, clock=clock.seconds)
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
-    ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool)
+    ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, clock=clock)
     app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
     for path, handle in app[WEBHOOK_HANDLERS].items():
         app.router.add_post(path, handle)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", make_readyz(ping, spool))
-    app.router.add_get("/metrics", _metrics(settings, spool))
+    app.router.add_get("/metrics", _metrics(settings, spool, clock))
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        drainer = Drainer(spool, appender, ping, keys=settings.keys) if spool else None
+        await clock.begin(app[REDIS])
+        measuring = asyncio.create_task(clock.run(app[REDIS]), name="clock")
+        drainer = Drainer(spool, appender, ping, keys=settings.keys, clock=clock) if spool else None
         if drainer is not None:
             await drainer.start()
         yield
+        await end(measuring)
         if drainer is not None:
             await drainer.close()
         await appender.close()
@@ -91,13 +96,13 @@ def _make_spool(settings: Settings) -> Spool | None:
     return Spool(Path(settings.spool_dir), settings.namespace, settings.spool_max_bytes)
 
 
-def _make_voice(settings: Settings, redis: Redis) -> VoiceResponder:
+def _make_voice(settings: Settings, redis: Redis, clock: RedisClock) -> VoiceResponder:
     """Return the responder for calls; raises SettingsError for a wrong policy or wrong templates."""
     templates = load_voice(settings)
     for note in (*templates.notes, *_unknown_configurations(settings, templates)):
         log("voice.note", note=note)
     url = f"{settings.public_base_url or ''}{SOURCES[SourceName.VOICE].path}"
-    return VoiceResponder(load_policy(settings), templates, CallStore(redis, settings.keys), url=url)
+    return VoiceResponder(load_policy(settings), templates, CallStore(redis, settings.keys), url=url, clock=clock)
 
 
 def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> list[str]:
@@ -150,12 +155,13 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-def _metrics(settings: Settings, spool: Spool | None) -> RouteHandler:
+def _metrics(settings: Settings, spool: Spool | None, clock: RedisClock) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            await update_gauges(request.app[REDIS], settings.keys)
+            await update_gauges(request.app[REDIS], settings.keys, clock=clock.milliseconds)
         except (RedisError, OSError):
             metrics.forget_gauges()
+        clock.show()
         if spool is not None:
             spool.update_gauges()
         return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})

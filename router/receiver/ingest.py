@@ -47,8 +47,9 @@ def make_authenticators(
     *,
     responders: Mapping[SourceName, Responder] | None = None,
     shadow: Collection[SourceName] = (),
+    clock: Callable[[], float] = time.time,
 ) -> dict[SourceName, Authenticator]:
-    """Return the authenticator of each event source."""
+    """Return the authenticator of each event source; `clock` gives seconds since 1970."""
     signed = SignatureAuthenticator(
         settings.accounts,
         base_urls(settings.public_base_url or ""),
@@ -56,14 +57,14 @@ def make_authenticators(
         responders=responders,
         shadow=shadow,
     )
-    return {**dict.fromkeys(SOURCES, signed), SourceName.EMAIL: make_mail_authenticator(settings)}
+    return {**dict.fromkeys(SOURCES, signed), SourceName.EMAIL: make_mail_authenticator(settings, clock=clock)}
 
 
 class Ingest:
     """Handles the webhooks of all sources; `authenticators` has one for each.
 
     Refused webhooks go to the `quarantine`, and events that Redis cannot take to the `spool`; both are optional.
-    `clock` gives microseconds since 1970.
+    `clock` gives microseconds since 1970: the time of Redis, so that the times of all receivers can be compared.
     """
 
     def __init__(

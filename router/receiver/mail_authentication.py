@@ -207,12 +207,13 @@ async def _keep_small(headers: Mapping[str, str], chunks: AsyncIterable[bytes], 
     context.body = bytes(kept[:MAX_KEPT])
 
 
-def make_mail_authenticator(settings: Settings) -> MailAuthenticator:
-    """Return the authenticator that the settings describe."""
+def make_mail_authenticator(settings: Settings, *, clock: Callable[[], float] = time.time) -> MailAuthenticator:
+    """Return the authenticator that the settings describe; `clock` gives seconds since 1970."""
     keys, credentials = settings.email_public_keys, settings.email_credentials
     return MailAuthenticator(
         settings.accounts,
         verifier=MailVerifier(keys, max_age=settings.email_max_age or None) if keys else None,
         credentials=BasicVerifier(tuple(one.get_secret_value() for one in credentials)) if credentials else None,
         max_mail_bytes=settings.max_mail_bytes,
+        clock=clock,
     )

@@ -59,7 +59,7 @@ class AccountCache:
         now = self._clock()
         for account_id in account_ids:
             known = self._accounts.get(account_id)
-            if known is not None and now - known.read_at < LIFE and not is_fresh:
+            if known is not None and 0 <= now - known.read_at < LIFE and not is_fresh:  # below 0: Redis' clock was set
                 continue
             noted_at, seen_at = await self._store.read_account(account_id)
             seen_at, written_at = (max(seen_at, known.callbacks_seen_at), known.written_at) if known else (seen_at, 0)

@@ -18,6 +18,7 @@ from router.process.apis import make_apis, make_limits, make_replication
 from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
+from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, connect, ensure_answering
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
@@ -60,7 +61,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         settled, left = await resolver.batches.settle(deliveries, is_busy=consumer.is_busy)
         with lines_together():
             for work in settled:  # before the XACK: a process that dies in between leads to two log lines, not to none
-                report(work)
+                report(work, resolver.rules.clock())
         if settled:
             await consumer.acknowledge([work.delivery for work in settled])
         return left
@@ -81,19 +82,34 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     return consumer
 
 
-def make_store(settings: Settings, redis: Redis, recent: Recent | None = None) -> Store:
+def make_store(settings: Settings, redis: Redis, clock: Callable[[], int], recent: Recent | None = None) -> Store:
     """Return the store of ledgers; with `recent`, each commit marks its conversation as active there."""
     replication = make_replication(settings)
     redis = redis if replication.replicas else make_gathering_client(redis)  # with replicas each commit waits for them
-    return Store(redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication)
+    return Store(
+        redis, settings.keys, marker_ttl=settings.marker_ttl, recent=recent, replication=replication, clock=clock
+    )
+
+
+def make_recent(settings: Settings, redis: Redis, clock: RedisClock) -> Recent | None:
+    """Return the recently active conversations, None if the settings switch the reconciler off."""
+    if not settings.reconcile_calls:
+        return None
+    return Recent(redis, settings.keys, window=settings.reconcile_window, clock=clock)
+
+
+def make_trimmer(settings: Settings, redis: Redis, clock: RedisClock) -> Trimmer:
+    """Return the trimmer of all streams; it compares stream ids, so its clock is that of Redis."""
+    retention, most = settings.stream_retention, settings.stream_most
+    return Trimmer(redis, settings.keys, retention=retention, most=most, clock=clock.milliseconds)
 
 
 def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:
     """Return the reconciler that runs beside `resolver`; the resolver's commits must be noted in `recent`."""
     return Reconciler(
-        store=make_store(settings, redis),
+        store=make_store(settings, redis, resolver.rules.clock),
         recent=recent,
-        pace=Pace(redis, settings.keys, calls=settings.reconcile_calls),
+        pace=Pace(redis, settings.keys, calls=settings.reconcile_calls, clock=resolver.rules.clock),
         apis=apis,
         accounts=resolver.accounts,
         rules=resolver.rules,
@@ -104,16 +120,18 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
 async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     """Consume and resolve inbound entries while the block runs."""
     policy, attaching = load_policy(settings), load_voice(settings).attaching
-    redis = connect(settings.redis)
+    redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     apis = make_apis(settings)
     try:
         await ensure_answering(redis)
+        await clock.measure(redis)
         configurations = await find_configurations(apis)
         if attaching:
             warn_of_doubled_calls(configurations)
-        recent = Recent(redis, settings.keys, window=settings.reconcile_window) if settings.reconcile_calls else None
+        recent = make_recent(settings, redis, clock)
         resolver = Resolver(
-            store=make_store(settings, redis, recent),
+            store=make_store(settings, redis, clock, recent),
+            clock=clock,
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
@@ -125,9 +143,12 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             classic_lookup=settings.classic_lookup,
         )
         consumer = make_consumer(settings, redis, resolver)
-        trimmer = Trimmer(redis, settings.keys, retention=settings.stream_retention, most=settings.stream_most)
+        trimmer = make_trimmer(settings, redis, clock)
         async with consumer.running():
-            background = [asyncio.create_task(trimmer.run(), name="trim")]
+            background = [
+                asyncio.create_task(trimmer.run(), name="trim"),
+                asyncio.create_task(clock.run(redis), name="clock"),
+            ]
             if recent is not None:
                 reconciler = make_reconciler(settings, redis, resolver, recent, apis)
                 background.append(asyncio.create_task(reconciler.run(), name="reconcile"))
@@ -152,7 +173,7 @@ class Resolver:
     rules of each account's configuration name. `route_ttl` is in seconds, `text_limit` in characters. `attaching`: the
     targets whose answer attaches a call to a conversation. `bridges`: the bridges of accounts whose classic service has
     one. With `classic_lookup`, a customer is looked up in classic conversations before a conversation is opened.
-    `clock` returns µs since 1970.
+    `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
     """
 
     def __init__(

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
 
-#: Seconds from a call's receipt for which its conversation is awaited, and the same once the caller has hung up.
+#: Seconds from a call's append for which its conversation is awaited, and the same once the caller has hung up.
 PATIENCE: Final = 60
 PATIENCE_AFTER: Final = 15
-_SECOND: Final = 1_000_000
 
 #: The result of a call's event: its participant, its outcome, or a verdict if it must wait or is unusable.
 Finding = Resolved | Outcome | Verdict
@@ -99,8 +98,7 @@ class CallPath:
     async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
         """Wait again, unless the caller has hung up, no conversation was asked for, or the wait is too long."""
         has_ended = await self._calls.is_end_received(work.account_id, event.call_sid)
-        age = self._rules.clock() - work.entry.received_at
-        if age < (PATIENCE_AFTER if has_ended else PATIENCE) * _SECOND:
+        if work.age(self._rules.clock()) < (PATIENCE_AFTER if has_ended else PATIENCE):
             return to_verdict(wait)
         if has_ended:
             return Outcome(Result.IGNORED, "the call was over before it was in a conversation")

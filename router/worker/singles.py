@@ -275,7 +275,7 @@ class SinglePath:
     async def _finish(self, work: AnyWork) -> Step:
         if work.ledger is not None and not await self._commit(work.ledger):
             return Progress.JUDGE_AGAIN
-        report(work)
+        report(work, self._rules.clock())
         return Done()
 
     async def _commit(self, ledger: Ledger) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -98,12 +97,12 @@ def read_inbound(delivery: Delivery) -> InboundEntry:
     )
 
 
-def report(work: AnyWork) -> None:
-    """Write the log line and the metrics of a settled event."""
+def report(work: AnyWork, now: int) -> None:
+    """Write the log line and the metrics of an event that was settled at `now` (µs since 1970)."""
     outcome, entry = work.outcome, work.entry
     if outcome is None:
         return
-    age = time.time_ns() // 1000 - entry.received_at
+    age = now - entry.received_at
     metrics.count("router_events", entry.source, outcome.result)
     metrics.EVENT_SECONDS.observe(max(0, age) / 1_000_000)
     log("event", **summarize(work, outcome), ms=round(age / 1000, 2))

@@ -244,7 +244,7 @@ async def test_content_types_of_other_routes(receiver, source, sample):
         request = signed(sample()).but(content_type=f"{other}; boundary=x")
         assert (await receiver.send(request)).status == 415
     assert {line["result"] for line in receiver.webhooks()} == {"content-type"}
-    assert await receiver.redis.keys() == []
+    assert await receiver.has_nothing_else()
 
 
 async def test_content_type_with_parameters_and_other_case(receiver, sample):

@@ -24,6 +24,7 @@ from router.process.apis import Apis
 from router.settings.load import load
 from router.settings.policy_file import read_policy
 from router.simulator.messages import SimulatedWebhook, callback, message
+from router.streams.client.clock import RedisClock
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Later, StreamRef
 from router.streams.store.append import Appender, InboundFields
@@ -62,6 +63,13 @@ class Clock:
         self.passed += int(seconds * 1_000_000)
 
 
+async def skewed_clock(harness: WorkerHarness, ahead: float) -> RedisClock:
+    """Return the clock of a process whose host is so many seconds ahead of Redis."""
+    clock = RedisClock(harness.inbound.key, wall=lambda: time.time_ns() // 1000 + int(ahead * 1_000_000))
+    await clock.measure(harness.redis)
+    return clock
+
+
 def read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
     """Return the mails of a webhook, as the receiver reads them."""
     reader = MailReader(webhook.content_type)
@@ -78,7 +86,7 @@ class WorkerHarness:
         self.fault, self.clear_faults = sandbox.fault, sandbox.clear_faults
         self.conversations, self.participants = sandbox.conversations, sandbox.participants
         self.keys = Keys()
-        self.clock = Clock()
+        self.clock: Any = Clock()
         self.inbound = StreamRef(0, self.keys.inbound(0))
         self.policy = PLAIN
         self.api_timeout = 5.0
@@ -139,7 +147,8 @@ class WorkerHarness:
             await self.append(webhook)
         return await self.deliveries()
 
-    async def append(self, webhook: SimulatedWebhook) -> None:
+    async def append(self, webhook: SimulatedWebhook, *, behind: float = 0.0) -> None:
+        """Append a webhook as a receiver does whose clock is so many seconds behind."""
         source = next(source for source in SOURCES.values() if source.path == webhook.path)
         form = parse_form(webhook.body) if source.content_type == FORM else NO_FORM
         mails = read_mails(webhook) if source.name == SourceName.EMAIL else ()
@@ -151,7 +160,7 @@ class WorkerHarness:
                     account_id=identity.account_id,
                     key=identity.key,
                     subject=identity.subject,
-                    received_at=self.clock(),
+                    received_at=self.clock() - int(behind * 1_000_000),
                     body=piece.body,
                     ttl=600,
                     aliases=identity.aliases,
@@ -173,7 +182,7 @@ class WorkerHarness:
         resolver = by or self.resolver
         settled, left = await resolver.batches.settle(deliveries, is_busy=lambda _: False)
         for work in settled:
-            report(work)
+            report(work, resolver.rules.clock())
         results: dict[str, Any] = {work.delivery.entry_id: work.outcome.result for work in settled}
         for delivery in left:
             results[delivery.entry_id] = await resolver.singles.attempt(delivery)

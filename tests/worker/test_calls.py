@@ -13,6 +13,7 @@ from router.worker.startup import find_captured, find_configurations, warn_of_do
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, NOBODY, PLAIN
 from tests.support.waiting import until
+from tests.worker.harness import skewed_clock
 from tests.worker.payloads import participant_at
 
 ONE, TWO = "CA00000000000000000000000000000001", "CA00000000000000000000000000000002"
@@ -227,6 +228,36 @@ async def test_a_call_that_no_answer_attaches_is_ignored(harness, lines):
     resolver = harness.make_resolver(attaching=frozenset())
     assert await wait_too_long(harness, by=resolver) == DONE
     assert lines("event")[0]["reason"] == "the answer to the call attaches it to no conversation"
+
+
+# --- clocks disagree ------------------------------------------------------------------------------
+
+#: Seconds by which a host's clock is wrong.
+SKEWS = [61, -61, 30, -30, 3600, -3600]
+
+
+@pytest.mark.parametrize("behind", SKEWS)
+async def test_a_call_waits_as_long_whatever_the_receivers_clock(harness, behind):
+    """A receiver that is behind, or ahead, makes no call look older or younger than it is."""
+    await harness.append(ringing(), behind=behind)
+    (delivery,) = await harness.deliveries()
+    assert isinstance((await harness.work([delivery]))[0], Later)
+    harness.clock.advance(worker_calls.PATIENCE - 30)
+    assert isinstance((await harness.work([delivery]))[0], Later)
+    harness.clock.advance(31)
+    assert isinstance((await harness.work([delivery]))[0], Poison)
+
+
+@pytest.mark.parametrize("behind", SKEWS)
+async def test_a_call_waits_whatever_the_workers_clock(harness, behind):
+    """A worker goes by the time of Redis, not by that of its host."""
+    harness.clock = await skewed_clock(harness, -behind)
+    harness.resolver = harness.make_resolver()
+    (delivery,) = await harness.receive(ringing())
+    assert isinstance((await harness.work([delivery]))[0], Later)
+    await connect(harness)
+    assert await harness.work([delivery]) == [DONE]
+    assert await harness.types() == ["joined"]
 
 
 # --- it is over -----------------------------------------------------------------------------------

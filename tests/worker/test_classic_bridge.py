@@ -128,6 +128,22 @@ async def test_a_classic_member_is_announced_when_patience_ends(make_harness):
     assert first.data.conversation.id == last.data.conversation.id == sids["conversation_sid"]
 
 
+@pytest.mark.parametrize("behind", [31, -31, 3600, -3600])
+async def test_the_bridge_is_awaited_as_long_whatever_the_receivers_clock(make_harness, behind):
+    """Patience is measured by the clock of Redis, so a receiver that is behind does not end it at first look."""
+    harness = await make_harness(configurations=(BRIDGED,))
+    harness.resolver = harness.make_resolver(bridges=bridge())
+    taken = await Classic(harness, None).inbound()
+    sids = {"conversation_sid": taken["conversation"]["sid"], "participant_sid": taken["participant"]["sid"]}
+    await harness.append(classic("participant-added", **sids), behind=behind)
+    (delivery,) = await harness.deliveries()
+    assert isinstance((await harness.work([delivery]))[0], Later)
+    harness.clock.advance(PATIENCE + 1)
+    assert await harness.work([delivery]) == [DONE]
+    (entry,) = await harness.entries()
+    assert entry.data.participant.id == sids["participant_sid"]
+
+
 async def test_a_member_without_a_v2_participant_is_announced_in_v2(make_harness):
     """If v2 never adds the member, the classic member is announced in the v2 conversation."""
     harness = await make_harness(configurations=(BRIDGED,))

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import re
 import signal
+from urllib.parse import parse_qsl
 
 import aiohttp
 import pytest
@@ -13,8 +15,9 @@ from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
 from tests.harness.processes import start_process
 from tests.harness.settings import make_environment, quick_recovery
-from tests.receiver.samples import signed, sms
+from tests.receiver.samples import incoming_call, signed, sms
 from tests.support.accounts import KEY, SECRET, TOKEN
+from tests.support.source import ROOT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.processes
@@ -234,6 +237,41 @@ async def test_two_hundred_duplicates_announce_one_participant(launch, harness):
     await assert_one_of_each(harness, 1)
     assert await harness.redis.xlen(harness.inbound.key) == 1
     assert await asyncio.gather(*(process.stop() for process in processes)) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("receiving", "working"), [(-61, 0), (0, 61), (3600, -3600)])
+async def test_hosts_may_disagree_about_the_time(launch, harness, receiving, working):
+    """A call waits for its conversation whatever the clocks of receiver and worker say, and both show their skew."""
+    port, metrics_port = free_port(), free_port()
+    receiver = await launch("receive", "--port", str(port), **shifted(receiving))
+    worker = await launch("work", ROUTER_METRICS_PORT=str(metrics_port), **shifted(working))
+    for process in (receiver, worker):
+        await process.started()
+    request = signed(incoming_call())
+    url = URL(f"http://127.0.0.1:{port}{request.path}", encoded=True)
+    async with harness.sandbox.session.post(url, data=request.body, headers=request.headers()) as answer:
+        assert answer.status == 200
+
+    async def has_looked():
+        return (await harness.calls()).get("GET /v2/Conversations", 0) >= 1
+
+    await until(has_looked)
+    sid = dict(parse_qsl(request.body.decode()))["CallSid"]
+    await harness.capture(channel="VOICE", body=None, channelId=sid)
+    await harness.finished()
+    assert (await harness.types(), await harness.dead_letters()) == (["joined"], [])
+    ((entry_id, fields),) = await harness.redis.xrange(harness.inbound.key)
+    assert abs(int(fields[b"received_at"]) // 1000 - int(entry_id.split(b"-")[0])) < 30_000
+    for process, shift in ((receiver, receiving), (worker, working)):
+        assert [round(line["seconds"], -1) for line in process.find("clock.skewed")] == [round(shift, -1)][: abs(shift)]
+    async with harness.sandbox.session.get(f"http://127.0.0.1:{metrics_port}/metrics") as answer:
+        (shown,) = re.findall(r'^router_clock_skew_seconds\{against="redis"\} (\S+)', await answer.text(), re.MULTILINE)
+    assert round(float(shown)) == working
+
+
+def shifted(seconds):
+    """Return the environment of a host whose clock is so many seconds ahead."""
+    return {"PYTHONPATH": str(ROOT / "tests/support/shifted_clock"), "CLOCK_SHIFT": str(seconds)}
 
 
 async def test_the_metrics_port_shows_the_counts(launch, harness):

@@ -6,6 +6,7 @@ With several accounts every finding names its account.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from router.commands.check.redis import Finding
@@ -13,6 +14,7 @@ from router.conversations import ConversationsV2, Transport
 from router.core.addresses import Channel
 from router.core.errors import ApiError, SettingsError
 from router.settings.files import load_voice
+from router.streams.client.clock import MOST_SKEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,13 +47,13 @@ def check_rules(settings: Settings, policy: Policy) -> list[Finding]:
     ]
 
 
-async def check_apis(settings: Settings) -> list[Finding]:
-    """Return the findings about the APIs of all accounts, asked concurrently."""
-    found = await asyncio.gather(*[_check_api(settings, account) for account in settings.accounts])
+async def check_apis(settings: Settings, *, clock: Callable[[], float] = time.time) -> list[Finding]:
+    """Return the findings about the APIs of all accounts, asked concurrently; `clock` gives seconds since 1970."""
+    found = await asyncio.gather(*[_check_api(settings, account, clock) for account in settings.accounts])
     return [finding for of_one in found for finding in of_one]
 
 
-async def _check_api(settings: Settings, account: Account) -> list[Finding]:
+async def _check_api(settings: Settings, account: Account, clock: Callable[[], float]) -> list[Finding]:
     """Fetch the configuration: one call checks URL, credentials and configuration id."""
     (user, password), configuration_id = account.credentials, account.configuration_id
     if not user or not password or not configuration_id:
@@ -63,11 +65,22 @@ async def _check_api(settings: Settings, account: Account) -> list[Finding]:
             configuration = await ConversationsV2(transport).fetch_configuration(configuration_id)
         except ApiError as error:
             return [Finding("FAIL", name, f"{url}: {type(error).__name__}: {error}")]
+        findings = _check_clock(transport.server_time, clock(), _suffix(settings, account))
     grouping = configuration.conversation_grouping_type
     return [
         Finding("ok", name, f"{url}, configuration groups by {grouping}"),
+        *findings,
         *_check_configuration(settings, configuration, _suffix(settings, account)),
     ]
+
+
+def _check_clock(server_time: float | None, now: float, suffix: str) -> list[Finding]:
+    """Compare this host's clock with the API's, which gives whole seconds."""
+    ahead = 0.0 if server_time is None else now - server_time
+    if abs(ahead) < MOST_SKEW:
+        return []
+    text = f"is {abs(ahead):.0f} s {'behind' if ahead > 0 else 'ahead of'} that of this host: set the latter by NTP"
+    return [Finding("warn", f"clock of the API{suffix}", text)]
 
 
 def _suffix(settings: Settings, account: Account) -> str:

@@ -17,6 +17,7 @@ from router.core.errors import PolicyError, SettingsError
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.settings.load import load
+from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.client.servers import read_deployment
 from router.streams.client.url import parse_redis_url
@@ -122,7 +123,9 @@ async def _check_redis(settings: Settings) -> list[Finding]:
 
 async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
     """Return the findings about the streams; a failure here leaves those about the servers valid."""
+    clock = RedisClock(settings.keys.inbound(0))
     try:
-        return await check_streams(redis, settings)
+        await clock.measure(redis)
+        return await check_streams(redis, settings, clock=clock.seconds)
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "streams", f"{type(error).__name__}: {error}")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from router.streams.client.clock import MOST_SKEW
 from router.streams.client.findings import judge_deployment, judge_kind, judge_node
 
 if TYPE_CHECKING:
@@ -101,6 +102,17 @@ def _role(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[str, str
         yield "FAIL", "role", "is a replica, which refuses writes; REDIS_URL must lead to the primary"
 
 
+def _clock(facts: ServerFacts, _: int, __: ServerKind) -> Iterator[tuple[str, str, str]]:
+    """Compare clocks: ages are measured by that of Redis, yet logs, and a receiver without Redis, go by the host's."""
+    if facts.skew is None:
+        return
+    text = f"is {abs(facts.skew):.1f} s {'behind' if facts.skew > 0 else 'ahead of'} that of this host"
+    if abs(facts.skew) >= MOST_SKEW:
+        yield "warn", "clock", f"{text}: set both by NTP, and compare router_clock_skew_seconds of all processes"
+    else:
+        yield "ok", "clock", text
+
+
 def _replication(facts: ServerFacts, wait: int, _: ServerKind) -> Iterator[tuple[str, str, str]]:
     replicas = int(facts.info.get("connected_slaves", 0))
     if replicas < wait:
@@ -123,6 +135,7 @@ JUDGMENTS: Final[tuple[Callable[[ServerFacts, int, ServerKind], Iterator[tuple[s
     judge_kind,
     _persistence,
     _memory,
+    _clock,
     _replication,
     judge_node,
 )

@@ -12,6 +12,8 @@ from router.commands.check.redis import Finding
 from router.streams.store.inspect import all_streams, read_stream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
     from router.streams.store.inspect import StreamState
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
 LATE: Final = 3600
 
 
-async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
-    """Return the findings about the streams of a namespace; raises RedisError."""
+async def check_streams(redis: Redis, settings: Settings, *, clock: Callable[[], float] = time.time) -> list[Finding]:
+    """Return the findings about the streams of a namespace; raises RedisError. `clock` gives seconds since 1970."""
     letters = {settings.keys.dead_letters(partition) for partition in range(settings.partitions)}
     states = [await read_stream(redis, settings.keys, stream) for stream in all_streams(settings.keys)]
     late = max(settings.stream_retention, LATE)
-    found = [finding for state in states if state.key not in letters for finding in _late_groups(state, late)]
+    now = clock()
+    found = [finding for state in states if state.key not in letters for finding in _late_groups(state, late, now)]
     if not found:
         entries = sum(state.length for state in states if state.key not in letters)
         found.append(Finding("ok", "streams", f"{entries} entries, no group is late"))
@@ -33,11 +36,11 @@ async def check_streams(redis: Redis, settings: Settings) -> list[Finding]:
     return found
 
 
-def _late_groups(state: StreamState, late: int) -> list[Finding]:
-    """Return a finding for each group with an unfinished entry older than `late` seconds."""
+def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
+    """Return a finding for each group with an unfinished entry older than `late` seconds at `now`."""
     found = []
     for group in state.groups:
-        age = time.time() - group.oldest / 1000 if group.oldest is not None else 0.0
+        age = now - group.oldest / 1000 if group.oldest is not None else 0.0
         if age > late and group.oldest == group.oldest_parked:
             text = (
                 f"group {group.name} has {group.parked} parked events, the oldest {_span(age)} old: see `event.waiting`"

@@ -77,8 +77,8 @@ class Work(Generic[EventT]):
     creating: tuple[Address, ...] = ()
 
     def age(self, now: int) -> float:
-        """Return the seconds from the receipt of the webhook to `now` (µs)."""
-        return (now - self.entry.received_at) / 1_000_000
+        """Return the seconds from the append of the entry to `now` (µs, by the clock of Redis as well)."""
+        return (now - self.entry.appended_at) / 1_000_000
 
     @property
     def is_wanted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,14 @@ class ServerFacts:
     """One server that holds data.
 
     `name` is its address in a Cluster, else empty; `config` is None if CONFIG is refused; `cluster` is CLUSTER INFO.
+    `skew`: seconds by which this host's clock is ahead of the server's, None if the server does not tell its time.
     """
 
     name: str
     info: Mapping[str, Any]
     config: Mapping[str, str] | None
     cluster: Mapping[str, str] = field(default_factory=dict)
+    skew: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ async def read_deployment(redis: Redis) -> DeploymentFacts:
 
 async def _read(name: str, redis: Redis) -> ServerFacts:
     info: dict[str, Any] = await redis.info()
+    server_time = info.get("server_time_usec")
+    skew = None if server_time is None else time.time() - int(server_time) / 1_000_000
     cluster: dict[str, str] = {}
     if info.get("cluster_enabled"):
         client: Any = redis  # redis-py's method has no types
@@ -62,8 +67,8 @@ async def _read(name: str, redis: Redis) -> ServerFacts:
     try:
         raw: Any = await redis.config_get("*")
     except RedisError:  # managed servers refuse CONFIG
-        return ServerFacts(name, info, None, cluster)
-    return ServerFacts(name, info, {_text(key): _text(value) for key, value in raw.items()}, cluster)
+        return ServerFacts(name, info, None, cluster, skew)
+    return ServerFacts(name, info, {_text(key): _text(value) for key, value in raw.items()}, cluster, skew)
 
 
 async def _read_sentinels(redis: Redis) -> SentinelFacts | None:

@@ -13,6 +13,8 @@ from router.metrics import forget_gauges, gauge
 from router.streams.store import parking, quarantine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.streams.client.connection import Redis
 
 
@@ -94,14 +96,16 @@ def _time(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _age(time_ms: int | None) -> float:
-    return max(0.0, time.time() - time_ms / 1000) if time_ms else 0.0
+def _age(time_ms: int | None, now: int) -> float:
+    return max(0, now - time_ms) / 1000 if time_ms else 0.0
 
 
-async def update_gauges(redis: Redis, keys: Keys) -> None:
-    """Set the stream gauges of router.metrics from Redis."""
+async def update_gauges(
+    redis: Redis, keys: Keys, *, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+) -> None:
+    """Set the stream gauges of router.metrics from Redis; `clock` returns ms since 1970."""
     states = [await read_stream(redis, keys, key) for key in all_streams(keys)]
-    quarantined = await quarantine.count(redis, keys)
+    quarantined, now = await quarantine.count(redis, keys), clock()
     forget_gauges()
     for reason, number in quarantined.items():
         gauge("router_quarantine_entries", reason, value=number)
@@ -110,9 +114,9 @@ async def update_gauges(redis: Redis, keys: Keys) -> None:
         for group in state.groups:
             gauge("router_group_pending", state.key, group.name, value=group.pending)
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)
-            gauge("router_group_oldest_seconds", state.key, group.name, value=_age(group.oldest))
+            gauge("router_group_oldest_seconds", state.key, group.name, value=_age(group.oldest, now))
             gauge("router_parked", state.key, group.name, value=group.parked)
-            gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked))
+            gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked, now))
             if group.lag is not None:
                 gauge("router_group_lag", state.key, group.name, value=group.lag)
 

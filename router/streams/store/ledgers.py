@@ -23,7 +23,7 @@ from router.streams.store.commits import CommitCalls
 from router.streams.store.subject_order import SubjectOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from router.core.addresses import Address
     from router.streams.store.recent import Recent
@@ -51,7 +51,7 @@ class LedgerQuery:
 
 
 class Store:
-    """The committed state of one namespace; `marker_ttl` is in seconds.
+    """The committed state of one namespace; `marker_ttl` is in seconds, `clock` returns µs since 1970.
 
     `calls` has the facts by CallSid, `subject_order` the order of events over all workers. With a `recent` each commit
     notes its conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read,
@@ -67,9 +67,11 @@ class Store:
         marker_ttl: int,
         recent: Recent | None = None,
         replication: Replication = NO_REPLICATION,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._redis = redis
         self._keys = keys
+        self._clock = clock
         self._commits = CommitCalls(keys, marker_ttl=marker_ttl, recent=recent)
         self._recent = recent
         self._replication = replication
@@ -211,7 +213,7 @@ class Store:
 
     async def add_own_addresses(self, account_id: str, addresses: Iterable[Address]) -> None:
         """Remember own addresses, of too many the latest ones; participants at them are never announced."""
-        now = time.time_ns() // 1_000_000
+        now = self._clock() // 1000
         if own := {address.key: now for address in addresses}:
             key = self._keys.own_addresses(account_id)
             pipeline = self._redis.pipeline(transaction=True)

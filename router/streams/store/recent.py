@@ -81,7 +81,7 @@ class Recent:
         it is swept as soon as a new conversation. Call `unnote` if the commit fails.
         """
         now, key = self._clock() // 1000, (account_id, conversation_id)
-        if now - self._noted.get(key, 0) < NOTED * 1000 and not is_doubtful:
+        if 0 <= now - self._noted.get(key, 0) < NOTED * 1000 and not is_doubtful:  # below 0: Redis' clock was set
             return []
         if len(self._noted) >= self._most:
             self._noted.clear()
@@ -129,8 +129,8 @@ class Recent:
 class Pace:
     """The budget of API calls that the reconcilers of all workers share: `calls` a minute, evenly spaced.
 
-    Unused calls are not saved up, so that a quiet night is not followed by a burst. `clock` returns µs since 1970;
-    clocks that differ make the pace slower, never faster.
+    Unused calls are not saved up, so that a quiet night is not followed by a burst. `clock` returns µs since 1970, the
+    time of Redis; clocks that differ make the pace slower, never faster.
     """
 
     def __init__(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
@@ -107,3 +109,12 @@ async def test_findings_about_the_only_account_do_not_name_it(settings_of):
     """Account SIDs appear only where there are several accounts."""
     findings = await check_apis(settings_of(ROUTER_ACCOUNTS_FILE="none"))
     assert shown(findings) == [("ok", "Conversations API"), ("ok", "status callbacks")]
+
+
+@pytest.mark.parametrize(("ahead", "words"), [(61, "behind that of this host"), (-61, "ahead of that of this host")])
+async def test_a_clock_that_differs_from_the_apis_is_a_warning(settings_of, ahead, words):
+    """Times of Twilio are compared with ours too; the API of each account tells its own."""
+    findings = await check_apis(settings_of(), clock=lambda: time.time() + ahead)
+    warned = [one for one in findings if one.subject.startswith("clock of the API")]
+    assert [one.level for one in warned] == ["warn", "warn"]
+    assert all(words in one.text for one in warned)

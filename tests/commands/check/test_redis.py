@@ -71,6 +71,23 @@ def test_a_setting_that_breaks_a_promise_is_named(level, setting, words, facts):
     assert words in text
 
 
+@pytest.mark.parametrize(
+    ("skew", "level", "words"),
+    [
+        (5.0, "warn", "is 5.0 s behind that of this host: set both by NTP"),
+        (-61.0, "warn", "is 61.0 s ahead of that of this host"),
+        (4.9, "ok", "is 4.9 s behind"),
+        (-0.01, "ok", "is 0.0 s ahead"),
+    ],
+)
+def test_clocks_that_differ_by_five_seconds_are_a_warning(skew, level, words):
+    """In either direction; a server that does not tell its time has no finding."""
+    facts = ServerFacts("", INFO, CONFIG, skew=skew)
+    (found,) = [one for one in judge_server(facts, wait=0, kind=ServerKind.SERVER) if one.subject == "Redis clock"]
+    assert found.level == level
+    assert words in found.text
+
+
 def test_a_finding_names_the_node_of_a_cluster():
     """The address of the node follows the setting."""
     ((_, subject, _),) = judge(config={"appendfsync": "everysec"}, kind=ServerKind.CLUSTER, name="10.0.0.1:6379")
