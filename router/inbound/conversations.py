@@ -13,7 +13,6 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from pydantic import ValidationError
 
 from router.core.errors import UnreadableError, UnusableError
@@ -31,6 +30,7 @@ from router.core.events import (
 )
 from router.core.resources import Communication, Conversation, Participant
 from router.core.timestamps import to_microseconds
+from router.inbound.json_body import read_json, require_exact
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 from router.inbound.webhook import Piece, get_text
 
@@ -133,12 +133,11 @@ def _version(data: dict[str, Any], reported_at: str | None, received_at: int) ->
 
 
 def _read(body: bytes) -> tuple[str, dict[str, Any], str | None]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableError("the body is not JSON") from error
+    document, is_exact = read_json(body)
     if not isinstance(document, dict):
         raise UnreadableError("the body is not a JSON object")
+    if not is_exact:
+        require_exact(document)
     event_type, data = document.get("eventType"), document.get("data")
     if not isinstance(event_type, str) or not event_type:
         raise UnreadableError("eventType is missing")

@@ -29,6 +29,7 @@ from router.inbound import conversations, messaging
 from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, read_cloud_event
+from router.inbound.json_body import read_json, require_exact
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, get_text
 
@@ -79,17 +80,19 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
     A bad element is accepted too, under a key of its own: it becomes a dead letter in the worker, with its reason.
     Raises UnreadableError only if the body is not JSON.
     """
-    document = _read_json(webhook.body)
+    document, is_exact = read_json(webhook.body)
     elements = document if isinstance(document, list) else [document]
-    return [_take(index, element, webhook.body, account_id) for index, element in enumerate(elements)]
+    return [_take(index, element, webhook.body, account_id, is_exact) for index, element in enumerate(elements)]
 
 
-def _take(index: int, element: Any, body: bytes, account_id: str) -> Piece:
+def _take(index: int, element: Any, body: bytes, account_id: str, is_exact: bool) -> Piece:  # noqa: FBT001 - private
     try:
         raw = orjson.dumps(element)
     except orjson.JSONEncodeError:  # nested too deeply to be written again
         return _take_bad(index, b"", body, account_id)
     try:
+        if not is_exact:
+            require_exact(element)
         return Piece(_identify(read_cloud_event(element, account_id)), raw)
     except UnreadableError:  # the worker raises it again, and keeps its reason in the dead letter
         return _take_bad(index, raw, raw, account_id)
@@ -125,7 +128,10 @@ def normalize(entry: InboundEntry) -> Event:
 
     Raises UnreadableError or UnusableError (naming fields, never values) if the data does not fit its type.
     """
-    event = replace(read_cloud_event(_read_json(entry.body), ""), account_id=entry.account_id)
+    element, is_exact = read_json(entry.body)
+    if not is_exact:
+        require_exact(element)
+    event = replace(read_cloud_event(element, ""), account_id=entry.account_id)
     cause = Cause(entry.source, event.type, get_text(event.data, "id"), entry.key, entry.received_at)
     if _is_test(event):
         test_id = get_text(event.data, "test_id")
@@ -139,13 +145,6 @@ def normalize(entry: InboundEntry) -> Event:
     if get_text(event.data, "id"):
         return _reported(event, entry, change)
     return _classic(event, cause)
-
-
-def _read_json(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UnreadableError("the body is not JSON") from error
 
 
 def _message(event: CloudEvent, entry: InboundEntry, cause: Cause) -> Event:

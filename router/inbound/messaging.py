@@ -29,6 +29,8 @@ _MAX_MEDIA: Final = 20
 #: Digits of NumMedia that are read.
 _MAX_DIGITS: Final = 9
 _OUTGOING: Final = "status callback of an outgoing message"
+#: Parameters that must be UTF-8; in all others a wrong byte is replaced.
+_EXACT: Final = frozenset({"AccountSid", "From", "To", "MessageSid"})
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
     EventTypeRow(MESSAGE, (JOINED, SAID), kind="SMS, MMS"),
@@ -64,7 +66,7 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 def identify(form: Form, *, default_account: str) -> Identity:
     """Return a message's account, key and subject; raises UnreadableError naming the missing parameters."""
-    params = form.read()
+    params = form.read(exact=_EXACT)
     require(params, "From", "To", "MessageSid")
     account_id = params.get("AccountSid", "").strip() or default_account
     parts = (account_id, "messaging", params["MessageSid"].strip(), _outgoing_status(params))
@@ -80,7 +82,7 @@ def _subject(sender: str, recipient: str) -> str:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
-    params = parse_form(entry.body).read()
+    params = parse_form(entry.body).read(exact=_EXACT)
     require(params, "From", "To", "MessageSid")
     sid, status = params["MessageSid"].strip(), _outgoing_status(params)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)

@@ -2,8 +2,7 @@
 
 All of them may arrive at one route, as Twilio's console allows. An incoming call and its status callbacks are named by
 CallSid and CallStatus. A request during the call (a `<Connect>` or `<Dial>` has ended, a digit was pressed) repeats the
-current CallStatus, so its key also contains a digest of its parameters. Outgoing calls and child legs are disregarded
-by name. Only the needed parameters are decoded: a caller's name in an unknown charset must not make a call unreadable.
+current CallStatus, so its key also contains a digest of its parameters. Outgoing calls and child legs are disregarded.
 Parameters: https://www.twilio.com/docs/usage/webhooks/voice-webhooks
 """
 
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 _NAMES: Final = frozenset(
     {"CallSid", "AccountSid", "From", "To", "CallStatus", "Direction", "ParentCallSid", "SessionStatus", "HandoffData"}
 )
+#: Those of them that must be UTF-8; in all others a wrong byte is replaced.
+_EXACT: Final = frozenset({"CallSid", "AccountSid", "From", "To", "ParentCallSid"})
 _OUTGOING: Final = "an outgoing call"
 _LEG: Final = "a leg of another call"
 _UNKNOWN: Final = "unknown CallStatus"
@@ -149,7 +150,7 @@ def normalize(entry: InboundEntry) -> Event:
 
 def read_call(form: Form) -> CallRequest:
     """Return the parameters of a call's webhook; raises UnreadableError naming the missing ones."""
-    params = {name: value.strip() for name, value in form.read(_NAMES).items()}
+    params = {name: value.strip() for name, value in form.read(_NAMES, exact=_EXACT).items()}
     require(params, "CallSid", "CallStatus")
     return CallRequest(
         sid=params["CallSid"],

@@ -214,7 +214,7 @@ def test_unusable_data(event_type, changes, reason):
     [
         pytest.param(b"", "not JSON", id="empty"),
         pytest.param(b'{"eventType":', "not JSON", id="cut-off"),
-        pytest.param(b'{"eventType":"PARTICIPANT_ADDED","data":{"id":"\xff"}}', "not JSON", id="not-utf-8"),
+        pytest.param(b'{"eventType":"PARTICIPANT_ADDED","data":{"id":"\xff"}}', "data.id is not UTF-8", id="not-utf-8"),
         pytest.param(b'{"eventType":"PARTICIPANT_ADDED","data":{"id":"\\ud800"}}', "not JSON", id="lone-surrogate"),
         pytest.param(b"[" * 100_000, "not JSON", id="deeply-nested"),
         pytest.param(b"From=%2B14155550101&Body=hi", "not JSON", id="form"),

@@ -190,13 +190,21 @@ def test_empty_form(parse):
         parse([])
 
 
-def test_not_utf_8():
-    """A parameter that is not UTF-8 is refused by receiver and worker."""
-    body = encode_form(load_form("sms"))
-    with pytest.raises(UnreadableError, match="Body2"):
-        identify(parse_form(body + b"&Body2=%ff"), default_account=ACCOUNT)
-    with pytest.raises(UnreadableError, match="MediaUrl7"):
-        normalize(make_entry(body + b"&MediaUrl7=%ff"))
+def test_a_parameter_in_another_charset():
+    """A city's name, or one character of the text, that is not UTF-8 costs no message; the character is replaced."""
+    body = encode_form(load_form("sms", Body=None, FromCity=None)) + b"&FromCity=S%E3O+PAULO&Body=Ol%E1"
+    assert identify(parse_form(body), default_account=ACCOUNT) == identity_of(load_form("sms"))
+    assert normalize(make_entry(body)).content.text == "Ol\ufffd"
+
+
+@pytest.mark.parametrize("name", ["From", "To", "MessageSid", "AccountSid"])
+def test_an_id_or_address_in_another_charset(name):
+    """An id or address that is not UTF-8 is refused by its name: with another character it would be another one."""
+    body = encode_form(load_form("sms", **{name: None})) + f"&{name}=%E9".encode()
+    with pytest.raises(UnreadableError, match=f"parameter {name} is not UTF-8"):
+        identify(parse_form(body), default_account=ACCOUNT)
+    with pytest.raises(UnreadableError, match=f"parameter {name} is not UTF-8"):
+        normalize(make_entry(body))
 
 
 def test_repeated_parameters():

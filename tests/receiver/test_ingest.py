@@ -90,9 +90,16 @@ async def test_an_empty_form_is_unreadable(receiver):
 
 
 @pytest.mark.parametrize("bad", [b"&Note=%FF%FE", b"&%C3%28=x", b"&Note=\xff"], ids=["value", "name", "raw byte"])
-async def test_a_form_that_is_not_utf8_is_unreadable(receiver, bad):
-    """Authentic bytes that are not UTF-8 are refused as unreadable, not as a forgery."""
-    await assert_unreadable(receiver, raw_form(form() + bad), "UTF-8")
+async def test_a_parameter_that_is_not_utf8_costs_no_message(receiver, bad):
+    """Bytes that are not UTF-8, in a parameter that nobody needs, are stored as they came."""
+    assert (await receiver.send(raw_form(form() + bad))).status == 200
+    assert (await receiver.entries())[0][b"body"] == form() + bad
+
+
+async def test_an_address_that_is_not_utf8_is_unreadable(receiver):
+    """Authentic bytes that are not UTF-8, in an address, are refused as unreadable, not as a forgery."""
+    body = form().replace(b"From=", b"From=%FF")
+    await assert_unreadable(receiver, raw_form(body), "parameter From is not UTF-8")
 
 
 @pytest.mark.parametrize(

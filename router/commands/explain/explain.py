@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from router.commands.explain.variants import Secret, Variant, bases, forms, paths, queries, secrets
 from router.core.errors import UnreadableError
 from router.core.signing.form import parse_form
-from router.core.signing.twilio import SETTINGS_HEADER
+from router.core.signing.twilio import SETTINGS_HEADER, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,13 +108,10 @@ def _pairs(request: SignedRequest) -> list[Pair]:
 
 
 def _named_key(request: SignedRequest, accounts: Accounts) -> list[str]:
-    settings = request.headers.get(SETTINGS_HEADER.lower())
-    if settings is None:
+    key = read_settings(request.headers.get(SETTINGS_HEADER.lower())).key
+    if not key or any(key in account.shared_keys for account in accounts):
         return []
-    key = dict(part.strip().partition("=")[::2] for part in settings.split(",")).get("key", "")
-    if any(key in account.shared_keys for account in accounts):
-        return []
-    return [f"{SETTINGS_HEADER} names shared key {key[:64] or '(none)'}, which is not configured: add its secret."]
+    return [f"{SETTINGS_HEADER} names shared key {key[:64]}, which is not configured: add its secret."]
 
 
 #: Damage to the header itself, and the advice for it.

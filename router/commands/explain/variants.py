@@ -13,8 +13,8 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit
 
-from router.core.signing.form import signed
-from router.core.signing.twilio import base_urls
+from router.core.signing.form import replace_bytes, signed
+from router.core.signing.twilio import base_urls, read_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -218,7 +218,7 @@ _FORMS: Final[tuple[tuple[Callable[[Pairs], Pairs], str], ...]] = (
 
 def forms(pairs: Pairs) -> list[Variant]:
     """Return the variants of a form, each as it enters the signature."""
-    found = {signed(pairs): ""}
+    found = {signed(pairs): "", signed(replace_bytes(pairs)): ""}
     for change, advice in _FORMS:
         found.setdefault(signed(change(pairs)), advice)
     return [Variant(tail, advice, int(bool(advice))) for tail, advice in found.items()]
@@ -227,9 +227,10 @@ def forms(pairs: Pairs) -> list[Variant]:
 def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> Iterator[Secret]:
     """Yield the keys that may have signed a webhook of account `named` (None: of any), given its settings header.
 
-    Weight 0 have those that the receiver tries: the shared key that the header names, else the account's tokens.
+    Weight 0 have those that the receiver tries: the shared key that the header names, else the account's tokens, with
+    the algorithm that the header states.
     """
-    stated = dict(part.strip().partition("=")[::2] for part in (settings or "").split(","))
+    stated = read_settings(settings)
     for account in accounts:
         is_ours = named is None or account.sid == named.sid
         foreign = "" if is_ours else ", but the webhook names another account, whose own token must sign"
@@ -237,19 +238,21 @@ def secrets(accounts: Accounts, named: Account | None, settings: str | None) -> 
             label = f"auth token {position} of account {account.sid}"
             for algorithm, digest in _ALGORITHMS.items():
                 problems = [f"it was signed with {label}{foreign}"] if foreign else []
-                if settings is not None:
+                if stated.key:
                     problems.append(f"its header names a shared key, but {label} signed it")
-                elif digest != "sha1":
+                elif stated.algorithm != algorithm:
                     problems.append(
                         f"it was signed by {algorithm} with {label}, but auth tokens sign by HMAC_SHA1 only"
+                        if settings is None
+                        else f"{label} signed it by {algorithm}, but its header names another algorithm"
                     )
                 yield Secret(label, token.encode(), digest, "; ".join(problems), len(problems))
         for key_id, secret in account.shared_keys.items():
             label = f"shared key {key_id} of account {account.sid}"
             for algorithm, digest in _ALGORITHMS.items():
                 problems = [f"it was signed with {label}{foreign}"] if foreign else []
-                if stated.get("key") != key_id:
+                if stated.key != key_id:
                     problems.append(f"{label} signed it, but no header names that key: the header was lost on the way")
-                elif stated.get("algorithm") != algorithm:
+                elif stated.algorithm != algorithm:
                     problems.append(f"{label} signed it by {algorithm}, but its header names another algorithm")
                 yield Secret(label, secret.encode(), digest, "; ".join(problems), len(problems))

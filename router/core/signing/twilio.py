@@ -6,8 +6,9 @@ no user info, no fragment) and, for forms, each distinct parameter name in code 
 values in order; base64. A JSON body is not part of it, but its URL carries `bodySHA256`, which must equal the hash of
 the raw body.
 
-Works on bytes: percent-decoded names and values are compared as they came, so that a form that is not UTF-8 can be
-proven authentic before it is refused as unreadable. Code point order equals the order of UTF-8 bytes.
+Works on bytes: percent-decoded names and values are compared as they came. Code point order equals the order of UTF-8
+bytes. The official validator takes texts, in which web frameworks have replaced bytes that are not UTF-8 by U+FFFD; a
+form with such bytes may be signed either way.
 Known limit of the scheme: it covers no time, so a captured request stays valid forever; the idempotency key makes a
 repetition harmless.
 """
@@ -32,10 +33,14 @@ if TYPE_CHECKING:
     from router.core.signing.form import Form, Pair
 
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
+#: Characters of a signature by its digest: base64 of 20 and of 32 bytes.
+_LENGTHS: Final = {"sha1": 28, "sha256": 44}
 #: Names the shared key and the algorithm of a webhook that is not signed with the auth token.
 #: https://www.twilio.com/docs/usage/webhooks/webhook-rules
 SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
+#: What is signed behind the URL of a JSON webhook.
+_NOTHING: Final = (b"",)
 
 
 def sign(token: str, url: bytes, pairs: Iterable[Pair] = (), algorithm: str = "HMAC_SHA1") -> str:
@@ -47,6 +52,47 @@ def sign(token: str, url: bytes, pairs: Iterable[Pair] = (), algorithm: str = "H
     if digest is None:
         raise ValueError(f"no such signature algorithm: {algorithm}")
     return b64encode(hmac.digest(token.encode(), url + signed(pairs), digest)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureSettings:
+    """The stated `key` (empty: the auth token) and `algorithm` (in upper case, HMAC_SHA1 if none is stated)."""
+
+    key: str = ""
+    algorithm: str = "HMAC_SHA1"
+
+
+_DEFAULT: Final = SignatureSettings()
+
+
+def read_settings(header: str | None) -> SignatureSettings:
+    """Read the value of SETTINGS_HEADER as the official helper library does; None and a blank one state nothing.
+
+    Of each name the first part with a value counts; blanks around names and values do not.
+    """
+    if header is None:
+        return _DEFAULT
+    stated: dict[str, str] = {}
+    for part in header.split(","):
+        name, _, value = part.partition("=")
+        if value.strip():
+            stated.setdefault(name.strip(), value.strip())
+    return SignatureSettings(stated.get("key", ""), stated.get("algorithm", _DEFAULT.algorithm).upper())
+
+
+def require_shape(signature: str | None, settings: SignatureSettings) -> str:
+    """Return the digest of a signature that may be valid; raises SignatureError if it is missing or of another length.
+
+    That takes neither the body nor a secret, so nothing else need be done for a request that can only be refused.
+    """
+    if not signature:
+        raise SignatureError("X-Twilio-Signature is missing")
+    digest = _DIGESTS.get(settings.algorithm)
+    if digest is None:
+        raise SignatureError("the signature algorithm is not one that Twilio uses")
+    if len(signature.strip()) != _LENGTHS[digest]:
+        raise SignatureError("X-Twilio-Signature does not match")
+    return digest
 
 
 @lru_cache(maxsize=1024)  # a few per account
@@ -85,8 +131,9 @@ class Verifier:
     """Verifies webhooks for the URLs that Twilio calls (`bases`, from base_urls) and the tokens that may have signed.
 
     There are several tokens during a rotation: the primary one signs, so the old and the new one are valid for a while.
-    A request that names one of the `shared_keys` (id to secret) in SETTINGS_HEADER must be signed with it: an unknown
-    key, or an algorithm that Twilio does not use, never falls back to a token.
+    A request that names a shared key (`shared_keys`, id to secret) in SETTINGS_HEADER must be signed with it: an
+    unknown key, or an algorithm that Twilio does not use, never falls back to a token. If none is named, a token signs,
+    with the stated algorithm.
     """
 
     bases: tuple[bytes, ...]
@@ -99,7 +146,7 @@ class Verifier:
         `settings` is the value of SETTINGS_HEADER. Raises SignatureError, which says whether the signature is missing
         or wrong. Compares in constant time.
         """
-        self._verify(raw_path, form.signed(), signature, settings)
+        self._verify(raw_path, form.signed_ways(), signature, settings)
 
     def verify_json(self, raw_path: bytes, body: bytes, signature: str | None, settings: str | None = None) -> None:
         """Verify `signature`, and the body by its `bodySHA256`.
@@ -109,7 +156,7 @@ class Verifier:
         stated = _body_hash(raw_path)
         if stated is None:
             raise SignatureError("bodySHA256 is missing")
-        self._verify(raw_path, b"", signature, settings)
+        self._verify(raw_path, _NOTHING, signature, settings)
         if not hmac.compare_digest(stated.lower(), sha256(body).hexdigest().encode()):
             raise SignatureError("bodySHA256 is not the hash of the body")
 
@@ -119,33 +166,33 @@ class Verifier:
         For choosing among accounts. It does not cover the body: that takes `verify_json`.
         """
         try:
-            self._verify(raw_path, b"", signature, settings)
+            self._verify(raw_path, _NOTHING, signature, settings)
         except SignatureError:
             return False
         return True
 
-    def _verify(self, raw_path: bytes, tail: bytes, signature: str | None, settings: str | None) -> None:
-        if not signature:
-            raise SignatureError("X-Twilio-Signature is missing")
-        given = signature.strip().encode("utf-8", "surrogatepass")
-        tokens, digest = (self.tokens, "sha1") if settings is None else self._shared(settings)
-        for token in tokens:
-            for base in self.bases:
-                mac = _keyed(token, digest).copy()
-                mac.update(base + raw_path + tail)
-                if hmac.compare_digest(b2a_base64(mac.digest(), newline=False), given):
-                    return
+    def _verify(self, raw_path: bytes, tails: Iterable[bytes], signature: str | None, header: str | None) -> None:
+        settings = read_settings(header)
+        secrets = self._secrets(settings) if signature else ()
+        digest = require_shape(signature, settings)
+        given = (signature or "").strip().encode("utf-8", "surrogatepass")
+        for tail in tails:
+            for secret in secrets:
+                for base in self.bases:
+                    mac = _keyed(secret, digest).copy()
+                    mac.update(base + raw_path + tail)
+                    if hmac.compare_digest(b2a_base64(mac.digest(), newline=False), given):
+                        return
         raise SignatureError("X-Twilio-Signature does not match")
 
-    def _shared(self, settings: str) -> tuple[tuple[str, ...], str]:
-        """Return the secret and the digest that a request names; raises SignatureError if either is unknown."""
-        stated = dict(part.strip().partition("=")[::2] for part in settings.split(","))
-        secret, digest = self.shared_keys.get(stated.get("key", "")), _DIGESTS.get(stated.get("algorithm", ""))
+    def _secrets(self, settings: SignatureSettings) -> tuple[str, ...]:
+        """Return the secrets that may have signed; raises SignatureError for an unknown shared key."""
+        if not settings.key:
+            return self.tokens
+        secret = self.shared_keys.get(settings.key)
         if secret is None:
             raise SignatureError("the shared key is unknown")
-        if digest is None:
-            raise SignatureError("the signature algorithm is not one that Twilio uses")
-        return (secret,), digest
+        return (secret,)
 
 
 def _body_hash(raw_path: bytes) -> bytes | None:

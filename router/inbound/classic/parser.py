@@ -64,6 +64,20 @@ ROWS: Final = (
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 _BINDING: Final = "MessagingBinding."
+#: Parameters that must be UTF-8; in all others a wrong byte is replaced.
+_EXACT: Final = frozenset(
+    {
+        "EventType",
+        "AccountSid",
+        "ConversationSid",
+        "ParticipantSid",
+        "MessageSid",
+        "ChatServiceSid",
+        "Identity",
+        "Author",
+        *(f"{_BINDING}{name}" for name in ("Address", "ProxyAddress", "ProjectedAddress")),
+    }
+)
 
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
@@ -106,7 +120,7 @@ def normalize(entry: InboundEntry) -> Event:
 
 def _read(form: Form) -> dict[str, str]:
     """Return the parameters that have a value."""
-    params = form.read()
+    params = form.read(exact=_EXACT)
     require(params, "EventType")
     found = {name: text for name, value in params.items() if (text := value.strip()) and text != "null"}
     if "EventType" not in found:

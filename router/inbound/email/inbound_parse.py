@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError
+from router.core.signing.form import REPLACEMENT
 from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
 from router.inbound.email.multipart import MultipartReader, PartHeader
 from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
 from router.inbound.email.text import decode, decode_header, html_to_text
+from router.inbound.json_body import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,13 +161,15 @@ class MailReader:
         recipients: dict[str, str] = {}
         for recipient in listed:
             canonical = Address(Channel.EMAIL, recipient).canonical if isinstance(recipient, str) else ""
-            if canonical:
+            if canonical and REPLACEMENT not in recipient:
                 recipients.setdefault(canonical, recipient.strip())
         if not recipients:
             raise UnreadableError("the envelope is missing or names no recipient")
         if len(recipients) > MAX_RECIPIENTS:
             raise UnreadableError(f"the envelope names more than {MAX_RECIPIENTS} recipients")
         has_sender = isinstance(sender, str) and Address(Channel.EMAIL, sender).canonical
+        if has_sender and REPLACEMENT in str(sender):
+            raise UnreadableError("the envelope's sender is not UTF-8")
         return (str(sender).strip() if has_sender else ""), list(recipients.values())
 
     def _headers(self, message: Message[str, str]) -> MailHeaders:
@@ -268,10 +270,14 @@ class MailReader:
     def _json(self, name: str) -> dict[str, Any]:
         """Return the JSON object of a field; anything else counts as an empty one, and is noted as a doubt."""
         data = self._bytes(name)
-        try:
-            value = orjson.loads(data) if data.strip() else {}
-        except orjson.JSONDecodeError:
-            value = None
+        value: Any = {}
+        if data.strip():
+            try:
+                value, is_exact = read_json(data)
+            except UnreadableError:
+                value, is_exact = None, True
+            if isinstance(value, dict) and not is_exact:
+                self._doubts.append(f"{name}: not UTF-8")
         if not isinstance(value, dict):
             self._doubts.append(f"{name}: not a JSON object")
         return value if isinstance(value, dict) else {}

@@ -3,17 +3,17 @@
 import json
 from hashlib import sha256
 from pathlib import Path
-from urllib.parse import quote_plus, urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from multidict import MultiDict
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import RequestValidator, get_signature_algorithm
 
 from router.core.errors import SignatureError
 from router.core.signing.form import NO_FORM, parse_form
-from router.core.signing.twilio import Verifier, base_urls, sign
+from router.core.signing.twilio import Verifier, base_urls, read_settings, require_shape, sign
 
 VECTORS = json.loads(Path(__file__).with_name("signature_vectors.json").read_text("utf-8"))
 SMS_URL = "https://example.com/twilio/sms"
@@ -317,6 +317,7 @@ def test_verify_json_agrees_with_twilio(token, body, is_changed):
 KEYED = {"webhooks_sharedkey_1": "sharedsecret"}
 SMS_URL, SMS_PAIRS = b"https://example.com/twilio/sms", [(b"From", b"+15550001111"), (b"Body", b"Hello")]
 SMS_FORM = parse_form(encode(SMS_PAIRS))
+SMS_TEXTS = [(name.decode(), value.decode()) for name, value in SMS_PAIRS]
 
 
 def named(key="webhooks_sharedkey_1", algorithm="HMAC_SHA256"):
@@ -341,7 +342,10 @@ def test_a_shared_key_signs_with_the_named_algorithm(algorithm):
     [
         pytest.param("12345", "HMAC_SHA1", named(key="other"), "unknown", id="unknown key, signed with the token"),
         pytest.param("12345", "HMAC_SHA1", named(), "does not match", id="known key, signed with the token"),
-        pytest.param("12345", "HMAC_SHA1", "", "unknown", id="empty header, signed with the token"),
+        pytest.param("12345", "HMAC_SHA1", "key=other", "unknown", id="unknown key without an algorithm"),
+        pytest.param("12345", "HMAC_SHA256", " key = other , algorithm=HMAC_SHA256", "unknown", id="blanks"),
+        pytest.param("12345", "HMAC_SHA1", "algorithm=HMAC_MD5", "algorithm", id="other, signed with the token"),
+        pytest.param("12345", "HMAC_SHA1", "algorithm=HMAC_SHA256", "does not match", id="another one than stated"),
         pytest.param("sharedsecret", "HMAC_SHA256", named(algorithm="HMAC_MD5"), "algorithm", id="other algorithm"),
         pytest.param("sharedsecret", "HMAC_SHA256", named(algorithm="HMAC_SHA1"), "does not match", id="mixed up"),
         pytest.param("sharedsecret", "HMAC_SHA256", None, "does not match", id="not named"),
@@ -352,3 +356,68 @@ def test_a_token_never_replaces_a_shared_key(token, algorithm, header, word):
     verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
     with pytest.raises(SignatureError, match=word):
         verifier.verify_form(b"/twilio/sms", SMS_FORM, sign(token, SMS_URL, SMS_PAIRS, algorithm), header)
+
+
+BLANKS = st.sampled_from(["", " ", "\t", "  "])
+PARTS = st.tuples(
+    BLANKS,
+    st.sampled_from(["algorithm", "key", "Algorithm", "", "x"]),
+    BLANKS,
+    st.sampled_from(["=", "", "=="]),
+    BLANKS,
+    st.sampled_from(["HMAC_SHA1", "hmac_sha1", "HMAC_SHA256", "Hmac_Sha256", "HMAC_MD5", ""]),
+    BLANKS,
+).map("".join)
+HEADERS = st.one_of(st.none(), st.lists(PARTS, max_size=4).map(",".join), st.text(max_size=20))
+
+
+@given(HEADERS)
+@example("")
+@example(" ")
+@example("algorithm=,algorithm = hmac_sha256 ")
+def test_the_stated_algorithm_is_the_one_that_twilio_reads(header):
+    """Twilio's library reads the same algorithm: blanks, case, parts without a value, no part at all."""
+    assert read_settings(header).algorithm == get_signature_algorithm(header).upper()
+
+
+@given(HEADERS, st.sampled_from(["HMAC_SHA1", "HMAC_SHA256"]))
+def test_verify_agrees_with_twilio_about_the_settings(header, algorithm):
+    """With a header that names no key, a token's signature is valid exactly if Twilio's library finds it valid."""
+    assume(not read_settings(header).key)
+    signature = sign("12345", SMS_URL, SMS_PAIRS, algorithm)
+    judge = RequestValidator("12345")
+    expected = judge.validate(SMS_URL.decode(), MultiDict(SMS_TEXTS), signature, get_signature_algorithm(header))
+    verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
+    if expected:
+        verifier.verify_form(b"/twilio/sms", SMS_FORM, signature, header)
+    else:
+        with pytest.raises(SignatureError):
+            verifier.verify_form(b"/twilio/sms", SMS_FORM, signature, header)
+
+
+@pytest.mark.parametrize("header", ["key=webhooks_sharedkey_1", " key = webhooks_sharedkey_1 ,algorithm="])
+def test_a_shared_key_without_an_algorithm_signs_with_sha1(header):
+    """A named key is read with blanks around it; the algorithm is HMAC_SHA1 if none is stated."""
+    verifier = Verifier(base_urls("https://example.com"), ("12345",), KEYED)
+    verifier.verify_form(b"/twilio/sms", SMS_FORM, sign("sharedsecret", SMS_URL, SMS_PAIRS), header)
+    with pytest.raises(SignatureError, match="does not match"):
+        verifier.verify_form(b"/twilio/sms", SMS_FORM, sign("12345", SMS_URL, SMS_PAIRS), header)
+
+
+@pytest.mark.parametrize("signature", ["x", "=" * 27, "=" * 29, "=" * 44, "Zürich→" * 4 + "x"])
+def test_a_signature_of_another_length_is_refused_without_the_form(signature):
+    """A signature that no content can have is recognized without the form and without a secret."""
+    with pytest.raises(SignatureError, match="does not match"):
+        require_shape(signature, read_settings(None))
+
+
+@pytest.mark.parametrize("body", [b"FromCity=S%E3O+PAULO&Body=hi", b"Body=%F0%9F&B%ffdy=x", b"Body=%EF%BF%BD&City=%ff"])
+def test_forms_that_are_not_utf_8(body):
+    """A form is valid if its bytes are signed, or the text that Twilio's validator gets from a web framework."""
+    verifier = Verifier(base_urls("https://example.com"), ("12345",))
+    verifier.verify_form(b"/twilio/sms", parse_form(body), sign("12345", SMS_URL, parse_form(body)))
+    texts = MultiDict(parse_qsl(body.decode(), keep_blank_values=True))
+    signature = RequestValidator("12345").compute_signature(SMS_URL.decode(), texts)
+    verifier.verify_form(b"/twilio/sms", parse_form(body), signature)
+    with pytest.raises(SignatureError, match="does not match"):
+        verifier.verify_form(b"/twilio/sms", parse_form(body + b"%ff"), signature)

@@ -77,6 +77,23 @@ def test_missing_envelope(envelope):
         read(make_body(envelope=envelope))
 
 
+def test_an_envelope_in_another_charset():
+    """A mailbox that is not UTF-8 is left out; a mail without another one, or with such a sender, is refused."""
+    mail = read(make_body(envelope=b'{"to":["caf\xe9@x.io","a@x.io"],"from":"ana@x.io","note":"\xe9"}'))
+    assert (mail.recipient, mail.envelope_from, mail.doubts) == ("a@x.io", "ana@x.io", ("envelope: not UTF-8",))
+    with pytest.raises(UnreadableError, match="names no recipient"):
+        read(make_body(envelope=b'{"to":["caf\xe9@x.io"],"from":"ana@x.io"}'))
+    with pytest.raises(UnreadableError, match="sender is not UTF-8"):
+        read(make_body(envelope=b'{"to":["a@x.io"],"from":"caf\xe9@x.io"}'))
+
+
+def test_a_file_name_in_another_charset():
+    """Attachments are described with a replaced character."""
+    file = part("attachment1", b"x", filename="other.png")
+    mail = read(make_body(file, **{"attachment-info": b'{"attachment1":{"filename":"caf\xe9.png"}}'}))
+    assert (mail.parts[0].name, mail.doubts) == ("caf\ufffd.png", ("attachment-info: not UTF-8",))
+
+
 def test_too_many_recipients():
     """The number of recipients has a bound."""
     to = [f"{number}@x.io" for number in range(MAX_RECIPIENTS + 1)]

@@ -1,0 +1,59 @@
+"""JSON bodies of signed webhooks, read even if a name or a text in them is cut or in another charset.
+
+RFC 8259 demands UTF-8, and orjson refuses everything else, half of a surrogate pair included. One such byte in a name
+that nobody needs would lose the whole event, because a refused webhook is not sent again. It is therefore replaced by
+U+FFFD. An id, a type or an address with a replaced character would be another one: `require_exact` refuses it.
+https://www.rfc-editor.org/rfc/rfc8259#section-8.1
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import orjson
+
+from router.core.errors import UnreadableError
+from router.core.signing.form import REPLACEMENT
+
+_REPLACED: Final = REPLACEMENT.encode()
+#: A surrogate pair, half of one (group 1), or another escape.
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+#: Members that hold an id, a type or an address, by the end of their name in lower case, or by the whole name.
+_ID_ENDINGS: Final = ("id", "type", "address", "identity")
+_ID_NAMES: Final = frozenset({"from", "to", "author"})
+
+
+def read_json(body: bytes) -> tuple[Any, bool]:
+    """Return the document, and whether all its texts are as they were sent; raises UnreadableError for other bodies.
+
+    If it is False, something was replaced, perhaps before it reached us: check with `require_exact`.
+    """
+    try:
+        return orjson.loads(body), _REPLACED not in body
+    except orjson.JSONDecodeError as error:
+        text = _ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], body.decode("utf-8", "replace"))
+        try:
+            return orjson.loads(text), False
+        except orjson.JSONDecodeError:
+            raise UnreadableError("the body is not JSON") from error
+
+
+def require_exact(document: Any) -> None:
+    """Raise UnreadableError, naming the member, if an id, a type or an address has a replaced character."""
+    waiting = [("", document, False)]
+    while waiting:
+        path, found, is_id = waiting.pop()
+        if isinstance(found, dict):
+            waiting += [(f"{path}.{name}".lstrip("."), each, _is_id(name)) for name, each in found.items()]
+        elif isinstance(found, list):
+            waiting += [(path, each, is_id) for each in found]
+        elif is_id and isinstance(found, str) and REPLACEMENT in found:
+            raise UnreadableError(f"not JSON: {path[:64]} is not UTF-8")
+
+
+def _is_id(name: str) -> bool:
+    lower = name.lower()
+    return lower.endswith(_ID_ENDINGS) or lower in _ID_NAMES
