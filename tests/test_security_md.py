@@ -40,7 +40,7 @@ def test_numbers_are_those_of_the_code():
 
     assert f"{connections.HEAD_TIMEOUT:.0f} s for a first request" in TEXT
     assert f"{bodies.BODY_TIMEOUT:.0f} s for a body, {bodies.MAIL_TIMEOUT:.0f} s for a mail" in TEXT
-    assert f"{bodies.MAILS_AT_ONCE} slow mails at once" in TEXT
+    assert f"or {bodies.MAILS_AT_ONCE} mails arrive, the slowest gives way" in TEXT
     assert f"{connections.MAX_HEADERS * connections.MAX_HEADER_SIZE // 1024} KiB for each connection" in TEXT
     assert f"default of {Settings.model_fields['max_connections'].default}" in TEXT
     assert f"at most {MAX_TEXT // 1024} KiB" in TEXT

@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
+#: Bytes of a form that real webhooks never reach. The largest documented one is of classic Conversations: 32 Ki
+#: characters of text and 16 Ki of attributes, 590 kB if each of them is an emoji (12 bytes percent-encoded).
+#: https://www.twilio.com/docs/conversations-classic/conversations-limits
+#: A message has at most 1,600 characters, WhatsApp's 4,096; a call's largest parameter is the HandoffData of its agent.
+FORM_BYTES: Final = 640 * 1024
+#: Bytes of a JSON body. The parts of a callback have the limits of a form's; of a batch of Event Streams no limit is
+#: documented. JSON is not decoded before its proof, so a forged body costs its reading only.
+JSON_BYTES: Final = 1_048_576
 _DAY: Final = 86_400
 EMPTY_TWIML: Final = b'<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
@@ -33,7 +41,8 @@ class Source:
 
     `split` runs in the receiver on an authentic webhook and returns one Piece for each of its events (a batch has
     several); `normalize` runs in the worker on each durable entry. Both raise UnreadableError. `key_ttl`, in seconds,
-    is longer than the source's longest redelivery. `answer` and `answer_type` are the response to an event and to its
+    is longer than the source's longest redelivery. `max_bytes` is more than any of its real webhooks has (of mails
+    ROUTER_MAX_MAIL_BYTES decides). `answer` and `answer_type` are the response to an event and to its
     duplicates. `also` are further content types that are accepted. `empty` is the result of a webhook without events.
     """
 
@@ -42,6 +51,7 @@ class Source:
     content_type: str
     split: Callable[[Webhook, str], list[Piece]]
     normalize: Callable[[InboundEntry], Event]
+    max_bytes: int = FORM_BYTES
     key_ttl: int = 2 * _DAY
     answer: bytes = b""
     answer_type: str | None = None
@@ -76,6 +86,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             content_type=JSON,
             split=conversations.split,
             normalize=conversations.normalize,
+            max_bytes=JSON_BYTES,
         ),
         Source(
             name=SourceName.CLASSIC,
@@ -93,6 +104,7 @@ SOURCES: Final[dict[SourceName, Source]] = {
             content_type=JSON,
             split=event_streams.split,
             normalize=event_streams.normalize,
+            max_bytes=JSON_BYTES,
             also=frozenset({"application/cloudevents+json", "application/cloudevents-batch+json"}),
         ),
         Source(

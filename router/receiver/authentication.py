@@ -1,8 +1,9 @@
 """Authentication of the webhooks that Twilio signs: size, content type, signature, account, events.
 
-The size is checked before the body is read, the signature before the body is parsed
-(https://www.twilio.com/docs/usage/webhooks/webhooks-security). A RefusalContext collects what is known so far, so that
-a refused webhook can be stored in the quarantine together with its bytes.
+The size is checked before the body is read, the presence and length of the signature before the body is decoded, the
+signature before the body is parsed (https://www.twilio.com/docs/usage/webhooks/webhooks-security). Work on an unproven
+body is done in steps, within a share of the event loop. A RefusalContext collects what is known so far, so that a
+refused webhook can be stored in the quarantine together with its bytes.
 
 The check itself works on a RawRequest, which is made from an HTTP request or from a quarantine entry: once a wrong
 setting has been corrected, `recheck` checks a stored webhook again. A new kind of authenticator implements both
@@ -14,20 +15,28 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router import metrics
-from router.core.errors import AccountError, SignatureError, WebhookError, WrongTypeError
-from router.core.signing.form import NO_FORM, parse_form
-from router.core.signing.twilio import SETTINGS_HEADER, Verifier
+from router.core.errors import (
+    AccountError,
+    SignatureError,
+    TooLargeError,
+    UnreadableError,
+    WebhookError,
+    WrongTypeError,
+)
+from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
+from router.core.signing.twilio import SETTINGS_HEADER, Verifier, read_settings, require_shape
 from router.core.values import value
 from router.inbound.sources import FORM, Source
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
-from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes, read_body
+from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes, LoopShare, read_body
 
+T = TypeVar("T")
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 
     from aiohttp import web
 
@@ -35,6 +44,8 @@ if TYPE_CHECKING:
     from router.core.events import SourceName
     from router.core.signing.form import Form
 
+    #: Work in steps that each take at most a millisecond or two (bodies.LoopShare), and its result.
+    Steps = Generator[None, None, T]
     #: Makes the answer of a source whose answers depend on the webhook; called once its event is durable.
     Responder = Callable[[Webhook, Account], Awaitable[bytes]]
 
@@ -42,8 +53,12 @@ _SIGNATURE: Final = "X-Twilio-Signature"
 #: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 _TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 _SID: Final = re.compile(rb"AC[0-9a-fA-F]{32}")
-#: Bytes at the beginning of a JSON body that are searched for account SIDs.
+#: Bytes at the beginning of a body that are searched for account SIDs.
 SEARCHED_BYTES: Final = 65_536
+#: Bytes of a form that is parsed at once: nearly every one. Of the worst kind that takes half a millisecond.
+PARSED_AT_ONCE: Final = 4096
+#: Accounts whose secrets are tried at once for a JSON webhook; genuine ones name theirs, which is tried first.
+TRIED_AT_ONCE: Final = 50
 
 
 @dataclass(slots=True)
@@ -118,67 +133,96 @@ class SignatureAuthenticator:
         self._accounts = accounts
         self._verifiers = {account.sid: Verifier(bases, account.tokens, account.shared_keys) for account in accounts}
         self._max_body_bytes = max_body_bytes
+        self._shared_keys = frozenset(name for account in accounts for name in account.shared_keys)
         self._in_flight = InFlightBytes(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
+        self._share = LoopShare()
         self._responders = responders or {}
         self._shadow = frozenset(shadow)
 
     async def authenticate(self, request: web.Request, source: Source, context: RefusalContext) -> AcceptedWebhook:
         """Return the events of an authentic webhook; raises WebhookError for any other."""
-        context.body = await read_body(request, self._max_body_bytes, self._in_flight)  # before its type: to be kept
-        return self._check(RawRequest(raw_path_of(request), request.headers, context.body), source, context)
+        limit = min(self._max_body_bytes, source.max_bytes)
+        context.body = await read_body(request, limit, self._in_flight)  # before its type: to be kept
+        raw = RawRequest(raw_path_of(request), request.headers, context.body)
+        return await self._share.run(self._check(raw, source, context))
 
     async def recheck(
         self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
     ) -> AcceptedWebhook:
         """Check a stored request again; raises WebhookError, with `is_trusted` never for its signature."""
-        return self._check(raw, source, context, is_trusted=is_trusted)
+        return await self._share.run(self._check(raw, source, context, is_trusted=is_trusted))
 
     def _check(
         self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
-    ) -> AcceptedWebhook:
+    ) -> Steps[AcceptedWebhook]:
+        """Check a whole request; ends with the first step unless that would take long."""
         _require_type(raw, source)
+        verify = self._verify_form if source.content_type == FORM else self._verify_json
         try:
-            account, webhook = self._verify(raw, source, context)
+            account, webhook = yield from verify(raw, context)
         except SignatureError as error:
             if not (is_trusted or source.name in self._shadow):
                 raise
-            account, webhook = self._read_unverified(raw, source, context)
+            account, webhook = yield from self._read_unverified(raw, source, context)
             if not is_trusted:
                 _log_shadow(source, account, error)
         pieces, note = self._split(webhook, source, account)
         respond = self._responders.get(source.name)
         return AcceptedWebhook(pieces, None if respond is None else lambda: respond(webhook, account), note)
 
-    def _verify(self, raw: RawRequest, source: Source, context: RefusalContext) -> tuple[Account, Webhook]:
-        raw_path, body = raw.raw_path, raw.body
-        signature, settings = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
-        token = raw.headers.get(_TOKEN)
-        if source.content_type == FORM:
-            form = parse_form(body)
-            account = self._account_of_form(form, context)
-            self._verifiers[account.sid].verify_form(raw_path, form, signature, settings)
-            return account, Webhook(body, form, token)
+    def _verify_form(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
+        signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
+        try:
+            self._require_shape(signature, header)
+        except SignatureError as error:
+            raise self._explain(error, raw.body, context) from error
+        form = yield from _parse(raw.body)
+        account = self._account_of_form(form, context)
+        verifier = self._verifiers[account.sid]
+        try:
+            verifier.verify_form(raw.raw_path, form, signature, header)
+        except SignatureError:
+            replaced = form.replaced()
+            if replaced is None:
+                raise
+            yield
+            verifier.verify_form(raw.raw_path, replaced, signature, header)
+        return account, Webhook(raw.body, form, raw.headers.get(_TOKEN))
+
+    def _require_shape(self, signature: str | None, header: str | None) -> None:
+        """Refuse, without the body, what no account can have signed; raises SignatureError."""
+        settings = read_settings(header)
+        if signature and settings.key and settings.key not in self._shared_keys:
+            raise SignatureError("the shared key is unknown")
+        require_shape(signature, settings)
+
+    def _verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
+        signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
         account = self._accounts.default
         if len(self._accounts) > 1:
-            account = self._find_signer(raw_path, body, signature, settings)
+            account = yield from self._find_signer(raw, signature, header)
         try:
-            self._verifiers[account.sid].verify_json(raw_path, body, signature, settings)
+            self._verifiers[account.sid].verify_json(raw.raw_path, raw.body, signature, header)
         except SignatureError as error:
-            raise self._explain(error, body, context) from error
+            raise self._explain(error, raw.body, context) from error
         context.account_id = account.sid
-        return account, Webhook(body, NO_FORM, token)
+        return account, Webhook(raw.body, NO_FORM, raw.headers.get(_TOKEN))
 
-    def _find_signer(self, raw_path: bytes, body: bytes, signature: str | None, settings: str | None) -> Account:
+    def _find_signer(self, raw: RawRequest, signature: str | None, header: str | None) -> Steps[Account]:
         """Return the account whose secret made the signature, trying those first that the body names.
 
         If no secret fits, returns the first account that was tried.
         """
-        named = set(_find_account_sids(body))
+        named = set(_find_account_sids(raw.body))
         likely = sorted(self._accounts, key=lambda account: account.sid not in named)
         if not signature:
             return likely[0]
-        fits = (one for one in likely if self._verifiers[one.sid].has_signed(raw_path, signature, settings))
-        return next(fits, likely[0])
+        for number, one in enumerate(likely):
+            if number >= TRIED_AT_ONCE and number % TRIED_AT_ONCE == 0:
+                yield
+            if self._verifiers[one.sid].has_signed(raw.raw_path, signature, header):
+                return one
+        return likely[0]
 
     def _explain(self, error: SignatureError, body: bytes, context: RefusalContext) -> WebhookError:
         """Return the reason to refuse JSON without a valid signature: the account if only unknown ones are named."""
@@ -188,11 +232,13 @@ class SignatureAuthenticator:
             return AccountError(f"account {context.account_id} is not configured")
         return error
 
-    def _read_unverified(self, raw: RawRequest, source: Source, context: RefusalContext) -> tuple[Account, Webhook]:
+    def _read_unverified(
+        self, raw: RawRequest, source: Source, context: RefusalContext
+    ) -> Steps[tuple[Account, Webhook]]:
         """Return the account that the webhook names, unproven; raises AccountError if it is not configured."""
         token = raw.headers.get(_TOKEN)
         if source.content_type == FORM:
-            form = parse_form(raw.body)
+            form = yield from _parse(raw.body)
             return self._account_of_form(form, context), Webhook(raw.body, form, token)
         webhook = Webhook(raw.body, NO_FORM, token)
         for account in self._accounts:
@@ -234,6 +280,16 @@ class SignatureAuthenticator:
         if self._accounts.get(sid) is None:
             return f"account {sid[:34]} is not configured"
         return f"the body says account {sid}, the signature is of account {signer.sid}"
+
+
+def _parse(body: bytes) -> Steps[Form]:
+    """Parse a form, a large one in steps; raises TooLargeError for too many parameters, before any is decoded."""
+    try:
+        if len(body) <= PARSED_AT_ONCE:
+            return parse_form(body)
+        return (yield from parse_in_steps(body))
+    except UnreadableError as error:
+        raise TooLargeError(str(error)) from error
 
 
 def _find_account_sids(body: bytes) -> list[str]:

@@ -1,22 +1,31 @@
-"""Reading request bodies within limits of size, time and memory.
+"""Reading request bodies within limits of size, time and memory, and working on large ones within a share of the loop.
 
 Nothing about a body is proven while it is being received, and each one takes memory meanwhile. A genuine webhook is
-small, or arrives together with its head. Large bodies therefore share a bounded number of bytes, and one that does not
-fit is answered 503, to be sent again; small bodies are not counted.
+small, or arrives together with its head. Large bodies therefore share a bounded number of bytes; small ones are not
+counted. If a large one does not fit, the slowest of those that have been arriving for a while gives way to it: senders
+that drip cannot keep out others for as long as they like. If there is none, the new one is answered 503, to be sent
+again.
+
+A whole body is unproven too until its signature has been compared, which takes milliseconds if it is large. LoopShare
+does such work in slices, so that small webhooks pass in between.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import web
 
 from router.core.errors import NotDurableError, TooLargeError, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
+
+T = TypeVar("T")
 
 #: Bytes of a body that is not counted as large.
 SMALL: Final = 16 * 1024
@@ -29,6 +38,61 @@ BODY_TIMEOUT: Final = 15.0
 #: Seconds that a mail may take in all (30 MB at 2 Mbit/s), and between two of its chunks.
 MAIL_TIMEOUT: Final = 120.0
 STALL_TIMEOUT: Final = 15.0
+#: Seconds after which a body that is still arriving may have to give way to another one.
+PATIENCE: Final = 2.0
+#: Seconds of work on large bodies between two looks at everything else.
+SLICE: Final = 0.001
+_INCOMPLETE: Final = "the body did not arrive whole"
+
+
+class LoopShare:
+    """Work that takes long, of any number of requests: one after the other, in slices of about SLICE seconds.
+
+    The rest of the loop goes on between two slices, so this work delays it by about a slice, however much there is.
+    """
+
+    def __init__(self) -> None:
+        self._turn = asyncio.Lock()
+
+    async def run(self, steps: Generator[None, None, T]) -> T:
+        """Return what `steps` return. The first step is done at once, all others wait for their turn."""
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return] # the type of a generator's value is not known here
+        async with self._turn:
+            while True:
+                try:
+                    _work(steps)
+                except StopIteration as end:
+                    await asyncio.sleep(0)  # the next one's turn begins in the next turn of the loop
+                    return end.value  # type: ignore[no-any-return]
+                await asyncio.sleep(0)
+
+
+def _work(steps: Generator[None, None, object]) -> None:
+    """Do steps for about SLICE seconds, at least one; raises StopIteration with the last one."""
+    end = time.perf_counter() + SLICE
+    next(steps)
+    while time.perf_counter() < end:
+        next(steps)
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """A body that is being received: the `size` reserved for it, the bytes received, and the limit of the next read."""
+
+    size: int
+    began: float
+    received: int = 0
+    limit: asyncio.Timeout | None = None
+    is_displaced: bool = False
+
+    def displace(self) -> None:
+        """End it in favor of another one: its next or present read raises NotDurableError."""
+        self.size, self.is_displaced = 0, True
+        if self.limit is not None:
+            self.limit.reschedule(asyncio.get_running_loop().time())
 
 
 class InFlightBytes:
@@ -37,66 +101,96 @@ class InFlightBytes:
     def __init__(self, size: int, *, small: int = 0) -> None:
         self._free = size
         self._small = small
+        self._transfers: set[Transfer] = set()
 
     @contextmanager
-    def reserve(self, size: int) -> Iterator[None]:
-        """Reserve `size` while the block runs; raises NotDurableError if that is more than is free.
+    def reserve(self, size: int) -> Iterator[Transfer]:
+        """Reserve `size` while the block runs; raises NotDurableError if that is more than can be had.
 
         A `size` up to `small` is not counted.
         """
-        taken = 0 if size <= self._small else size
-        if taken > self._free:
-            raise NotDurableError("too many bodies are being received at once")
-        self._free -= taken
+        transfer = Transfer(0 if size <= self._small else size, time.monotonic())
+        if transfer.size > self._free:
+            self._make_room(transfer.size)
+        self._free -= transfer.size
+        self._transfers.add(transfer)
         try:
-            yield
+            yield transfer
         finally:
-            self._free += taken
+            self._transfers.discard(transfer)
+            self._free += transfer.size
+
+    def _make_room(self, size: int) -> None:
+        """Displace the slowest transfers until `size` is free; raises NotDurableError, displacing none, if in vain."""
+        now = time.monotonic()
+        slow = [one for one in self._transfers if one.limit is not None and now - one.began >= PATIENCE]
+        slow.sort(key=lambda one: one.received / (now - one.began or 1))
+        chosen: list[Transfer] = []
+        for one in slow:
+            if self._free + sum(each.size for each in chosen) >= size:
+                break
+            chosen.append(one)
+        if self._free + sum(each.size for each in chosen) < size:
+            raise NotDurableError("too many bodies are being received at once")
+        for one in chosen:
+            self._free += one.size
+            one.displace()
 
 
 async def read_body(request: web.Request, limit: int, in_flight: InFlightBytes) -> bytes:
     """Return the raw body.
 
     Raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole and in time, and
-    NotDurableError if `in_flight` cannot reserve its size.
+    NotDurableError if `in_flight` cannot reserve its size, or needs it for another one.
     """
-    if (request.content_length or 0) > limit:
-        raise TooLargeError(f"{request.content_length} bytes")
+    _require_length(request, limit)
     try:
         if request.content.is_eof():  # it arrived with its head: no timer, no coroutine (- 3 % by make bench)
             body = request.content.read_nowait()
             if len(body) > limit:
                 raise TooLargeError(f"more than {limit} bytes")
             return body
-        size = request.content_length
-        with in_flight.reserve(limit if size is None else size):
-            async with asyncio.timeout(BODY_TIMEOUT):
-                return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLargeError(f"more than {limit} bytes") from error
-    except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
-        raise UnreadableError("the body did not arrive whole") from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise UnreadableError(_INCOMPLETE) from error
+    size = request.content_length
+    with in_flight.reserve(limit if size is None else size) as transfer:
+        return b"".join([chunk async for chunk in _read(request, limit, transfer, BODY_TIMEOUT, BODY_TIMEOUT)])
 
 
-async def read_chunks(request: web.Request, limit: int) -> AsyncGenerator[bytes, None]:
+def read_chunks(request: web.Request, limit: int, transfer: Transfer) -> AsyncGenerator[bytes, None]:
     """Yield the raw body of a mail in chunks as they arrive.
 
     Raises TooLargeError over `limit` bytes, before the first chunk if the length is announced; UnreadableError if the
-    body does not arrive whole and in time.
+    body does not arrive whole and in time; NotDurableError if its `transfer` is displaced.
     """
-    if (request.content_length or 0) > limit:
-        raise TooLargeError(f"{request.content_length} bytes")
+    return _read(request, limit, transfer, MAIL_TIMEOUT, STALL_TIMEOUT)
+
+
+async def _read(
+    request: web.Request, limit: int, transfer: Transfer, total: float, stall: float
+) -> AsyncGenerator[bytes, None]:
+    _require_length(request, limit)
     clock = asyncio.get_running_loop().time
-    deadline, size = clock() + MAIL_TIMEOUT, 0
+    deadline = clock() + total
     while True:
         try:
-            async with asyncio.timeout_at(min(deadline, clock() + STALL_TIMEOUT)):
+            async with asyncio.timeout_at(min(deadline, clock() + stall)) as transfer.limit:
                 chunk = await request.content.readany()
         except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
-            raise UnreadableError("the body did not arrive whole") from error
+            if not transfer.is_displaced:
+                raise UnreadableError(_INCOMPLETE) from error
+        finally:
+            transfer.limit = None
+        if transfer.is_displaced:
+            raise NotDurableError("too many bodies are being received at once, and this one is the slowest")
         if not chunk:
             return
-        size += len(chunk)
-        if size > limit:
+        transfer.received += len(chunk)
+        if transfer.received > limit:
             raise TooLargeError(f"more than {limit} bytes")
         yield chunk
+
+
+def _require_length(request: web.Request, limit: int) -> None:
+    if (request.content_length or 0) > limit:
+        raise TooLargeError(f"{request.content_length} bytes, the limit is {limit}")

@@ -70,8 +70,8 @@ class MailAuthenticator:
 
         Raises NotDurableError while too many mails are being received.
         """
-        with self._in_flight.reserve(1):
-            async with aclosing(read_chunks(request, self._max_mail_bytes)) as chunks:
+        with self._in_flight.reserve(1) as transfer:
+            async with aclosing(read_chunks(request, self._max_mail_bytes, transfer)) as chunks:
                 return await self.authenticate_stream(request.headers, chunks, source, context)
 
     async def authenticate_stream(

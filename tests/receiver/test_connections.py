@@ -152,6 +152,7 @@ async def test_large_bodies_in_transfer_share_a_memory_limit(monkeypatch, start)
     """Half-sent large bodies fill the limit: another large one is answered 503, and small ones pass."""
     monkeypatch.setattr(authentication, "LARGE_AT_ONCE", 2048)
     monkeypatch.setattr(authentication, "SMALL", 1000)
+    monkeypatch.setattr(bodies, "PATIENCE", 600.0)
     receiver = await start(ROUTER_MAX_BODY_BYTES="2000")
     async with on_wire(receiver.port) as wire:
         await wire.send(head(GOOD, length=1900) + b"x" * 1000)
@@ -178,6 +179,7 @@ async def sends_large(receiver, request):
 async def test_mails_in_transfer_are_limited(monkeypatch, start):
     """While unfinished mails fill the limit another one is answered 503, and webhooks pass."""
     monkeypatch.setattr(mail_authentication, "MAILS_AT_ONCE", 1)
+    monkeypatch.setattr(bodies, "PATIENCE", 600.0)
     receiver = await start()
     mail = signed(mail_received())
     async with on_wire(receiver.port) as wire:

@@ -8,6 +8,7 @@ import pytest
 from router import metrics
 from router.core.events import SourceName
 from router.core.keys import Keys
+from router.core.signing import form as form_module
 from router.core.signing.form import parse_form
 from router.core.signing.twilio import sign
 from router.inbound.sources import EMPTY_TWIML, FORM, SOURCES
@@ -139,14 +140,34 @@ async def test_very_long_identifiers(receiver):
     assert len(await receiver.entries()) == 1
 
 
-@pytest.mark.parametrize(("count", "status"), [(1000, 200), (1001, 400)])
-async def test_number_of_parameters(receiver, count, status):
-    """A form of a thousand parameters is accepted; a larger one is refused before its signature is checked."""
-    body = form() + b"".join(b"&p%d=1" % number for number in range(count - 5))
-    request = Request(MESSAGING, FORM, body, "x")
-    if status == 200:
-        request = raw_form(body)
+def many_parameters(count):
+    return form() + b"".join(b"&p%d=1" % number for number in range(count - 5))
+
+
+async def test_a_thousand_parameters_are_accepted(receiver):
+    """No real form has as many."""
+    assert (await receiver.send(raw_form(many_parameters(1000)))).status == 200
+
+
+@pytest.mark.parametrize(("signature", "status"), [("x" * 28, 413), ("x", 403)])
+async def test_too_many_parameters(receiver, signature, status, monkeypatch):
+    """A form of more parameters is too large; none of them is decoded, and its bytes are kept."""
+    monkeypatch.setattr(form_module, "_unquote", None)
+    request = Request(MESSAGING, FORM, many_parameters(1001), signature)
     assert (await receiver.send(request)).status == status
+    (refused,) = await receiver.refused()
+    assert (refused.body, refused.is_whole) == (request.body, True)
+
+
+@pytest.mark.parametrize("signature", [None, "", "x", "x" * 27, "x" * 44])
+@pytest.mark.parametrize("size", [1, 200_000], ids=["small", "large"])
+async def test_a_form_that_nobody_can_have_signed_is_not_decoded(receiver, monkeypatch, signature, size):
+    """Without a signature, or with one of another length, nothing of the body is decoded; it is kept all the same."""
+    monkeypatch.setattr(form_module, "_unquote", None)
+    request = Request(MESSAGING, FORM, form(Body="%" * size), signature)
+    assert (await receiver.send(request)).status == 403
+    (refused,) = await receiver.refused()
+    assert (refused.body, refused.is_whole, refused.account_id) == (request.body, True, ACCOUNT)
 
 
 @pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "sip:ana@host", "client:x", "whatsapp:@ana", "+", "€"])

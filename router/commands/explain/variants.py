@@ -13,7 +13,7 @@ from itertools import permutations, product
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit
 
-from router.core.signing.form import replace_bytes, signed
+from router.core.signing.form import Form, signed
 from router.core.signing.twilio import base_urls, read_settings
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ _FORMS: Final[tuple[tuple[Callable[[Pairs], Pairs], str], ...]] = (
 
 def forms(pairs: Pairs) -> list[Variant]:
     """Return the variants of a form, each as it enters the signature."""
-    found = {signed(pairs): "", signed(replace_bytes(pairs)): ""}
+    found = {signed(pairs): "", signed(Form(None, pairs).replaced() or pairs): ""}
     for change, advice in _FORMS:
         found.setdefault(signed(change(pairs)), advice)
     return [Variant(tail, advice, int(bool(advice))) for tail, advice in found.items()]

@@ -77,14 +77,15 @@ class Form:
             return signed(self._pairs)
         return "".join(chain.from_iterable(sorted(self._texts.items()))).encode()
 
-    def signed_ways(self) -> Iterator[bytes]:
-        """Yield all signed bytes that the form may have: its own, and those with bytes that are not UTF-8 replaced."""
-        own = self.signed()
-        yield own
-        if self._texts is None:
-            replaced = signed(replace_bytes(self._pairs))
-            if replaced != own:
-                yield replaced
+    def replaced(self) -> Form | None:
+        """Return the form with bytes that are not UTF-8 replaced, as web frameworks hand it to Twilio's validator.
+
+        None if there are no such bytes.
+        """
+        if self._texts is not None:
+            return None
+        pairs = [(_clean(name), _clean(value)) for name, value in self._pairs]
+        return None if pairs == self._pairs else Form(None, pairs)
 
 
 #: The form of a body that is not one.
@@ -94,11 +95,6 @@ NO_FORM: Final = Form({})
 def signed(pairs: Iterable[Pair]) -> bytes:
     """Return the signed bytes of these pairs: the distinct ones, sorted."""
     return b"".join(chain.from_iterable(sorted(set(pairs))))
-
-
-def replace_bytes(pairs: Iterable[Pair]) -> list[Pair]:
-    """Return the pairs with bytes that are not UTF-8 replaced, as web frameworks hand them to Twilio's validator."""
-    return [(_clean(name), _clean(value)) for name, value in pairs]
 
 
 def _clean(text: bytes) -> bytes:

@@ -6,9 +6,9 @@ no user info, no fragment) and, for forms, each distinct parameter name in code 
 values in order; base64. A JSON body is not part of it, but its URL carries `bodySHA256`, which must equal the hash of
 the raw body.
 
-Works on bytes: percent-decoded names and values are compared as they came. Code point order equals the order of UTF-8
-bytes. The official validator takes texts, in which web frameworks have replaced bytes that are not UTF-8 by U+FFFD; a
-form with such bytes may be signed either way.
+Works on bytes: percent-decoded names and values are compared as they came, so that a form that is not UTF-8 can be
+proven authentic too. Code point order equals the order of UTF-8 bytes. The official validator takes texts, in which web
+frameworks have replaced such bytes by U+FFFD (`Form.replaced`).
 Known limit of the scheme: it covers no time, so a captured request stays valid forever; the idempotency key makes a
 repetition harmless.
 """
@@ -39,8 +39,6 @@ _LENGTHS: Final = {"sha1": 28, "sha256": 44}
 #: https://www.twilio.com/docs/usage/webhooks/webhook-rules
 SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
 _DEFAULT_PORTS: Final = {"https": "443", "http": "80"}
-#: What is signed behind the URL of a JSON webhook.
-_NOTHING: Final = (b"",)
 
 
 def sign(token: str, url: bytes, pairs: Iterable[Pair] = (), algorithm: str = "HMAC_SHA1") -> str:
@@ -146,7 +144,7 @@ class Verifier:
         `settings` is the value of SETTINGS_HEADER. Raises SignatureError, which says whether the signature is missing
         or wrong. Compares in constant time.
         """
-        self._verify(raw_path, form.signed_ways(), signature, settings)
+        self._verify(raw_path, form.signed(), signature, settings)
 
     def verify_json(self, raw_path: bytes, body: bytes, signature: str | None, settings: str | None = None) -> None:
         """Verify `signature`, and the body by its `bodySHA256`.
@@ -156,7 +154,7 @@ class Verifier:
         stated = _body_hash(raw_path)
         if stated is None:
             raise SignatureError("bodySHA256 is missing")
-        self._verify(raw_path, _NOTHING, signature, settings)
+        self._verify(raw_path, b"", signature, settings)
         if not hmac.compare_digest(stated.lower(), sha256(body).hexdigest().encode()):
             raise SignatureError("bodySHA256 is not the hash of the body")
 
@@ -166,23 +164,22 @@ class Verifier:
         For choosing among accounts. It does not cover the body: that takes `verify_json`.
         """
         try:
-            self._verify(raw_path, _NOTHING, signature, settings)
+            self._verify(raw_path, b"", signature, settings)
         except SignatureError:
             return False
         return True
 
-    def _verify(self, raw_path: bytes, tails: Iterable[bytes], signature: str | None, header: str | None) -> None:
+    def _verify(self, raw_path: bytes, tail: bytes, signature: str | None, header: str | None) -> None:
         settings = read_settings(header)
         secrets = self._secrets(settings) if signature else ()
         digest = require_shape(signature, settings)
         given = (signature or "").strip().encode("utf-8", "surrogatepass")
-        for tail in tails:
-            for secret in secrets:
-                for base in self.bases:
-                    mac = _keyed(secret, digest).copy()
-                    mac.update(base + raw_path + tail)
-                    if hmac.compare_digest(b2a_base64(mac.digest(), newline=False), given):
-                        return
+        for secret in secrets:
+            for base in self.bases:
+                mac = _keyed(secret, digest).copy()
+                mac.update(base + raw_path + tail)
+                if hmac.compare_digest(b2a_base64(mac.digest(), newline=False), given):
+                    return
         raise SignatureError("X-Twilio-Signature does not match")
 
     def _secrets(self, settings: SignatureSettings) -> tuple[str, ...]:

@@ -413,11 +413,13 @@ def test_a_signature_of_another_length_is_refused_without_the_form(signature):
 
 @pytest.mark.parametrize("body", [b"FromCity=S%E3O+PAULO&Body=hi", b"Body=%F0%9F&B%ffdy=x", b"Body=%EF%BF%BD&City=%ff"])
 def test_forms_that_are_not_utf_8(body):
-    """A form is valid if its bytes are signed, or the text that Twilio's validator gets from a web framework."""
-    verifier = Verifier(base_urls("https://example.com"), ("12345",))
-    verifier.verify_form(b"/twilio/sms", parse_form(body), sign("12345", SMS_URL, parse_form(body)))
+    """Their bytes are signed, or the text that Twilio's validator gets from a web framework."""
+    verifier, form = Verifier(base_urls("https://example.com"), ("12345",)), parse_form(body)
+    verifier.verify_form(b"/twilio/sms", form, sign("12345", SMS_URL, form))
     texts = MultiDict(parse_qsl(body.decode(), keep_blank_values=True))
     signature = RequestValidator("12345").compute_signature(SMS_URL.decode(), texts)
-    verifier.verify_form(b"/twilio/sms", parse_form(body), signature)
     with pytest.raises(SignatureError, match="does not match"):
-        verifier.verify_form(b"/twilio/sms", parse_form(body + b"%ff"), signature)
+        verifier.verify_form(b"/twilio/sms", form, signature)
+    verifier.verify_form(b"/twilio/sms", form.replaced(), signature)
+    assert form.replaced().replaced() is None
+    assert parse_form(b"a=%C3%A3&a=b").replaced() is parse_form(b"a=b").replaced() is None
