@@ -9,6 +9,7 @@
     │   └── WrongTypeError 415   TooLargeError 413
     ├── NotDurableError          us: nothing durable can take the event now (503, retry later)
     ├── FieldNotReadError        us, inside the worker: read the ledger again with one more field (core.ledger)
+    ├── OtherFormatError         a process of another release: it reads this version of the data (core.formats)
     ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
     └── ApiError                 the Conversations API's answer, by HTTP status
         ├── RequestError 4xx     NotFoundError 404   ConflictError 409

@@ -8,6 +8,7 @@ outcomes; both carry a reason.
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.core.values import value
@@ -44,10 +45,24 @@ class Identity:
 
 
 @value
+class SharedBody:
+    """The part of the bodies of one webhook's events that is the same in all of them, and therefore stored once."""
+
+    name: str
+    data: bytes
+
+
+def share(data: bytes) -> SharedBody:
+    """Return `data` under a name that only the same data has."""
+    return SharedBody(sha256(data).hexdigest()[:32], data)
+
+
+@value
 class InboundEntry:
     """One entry of the inbound stream: the raw body and what the receiver determined about it.
 
     `received_at` is in microseconds since 1970; `is_redelivered` is True if another consumer may have started on it.
+    `shared` is the part of the body that the entry shares with others (None: it shares none).
     """
 
     entry_id: str
@@ -58,6 +73,7 @@ class InboundEntry:
     received_at: int
     body: bytes
     is_redelivered: bool = False
+    shared: bytes | None = None
 
     @property
     def appended_at(self) -> int:

@@ -34,6 +34,9 @@ PERMANENT: Final[dict[str, str]] = {
     "dead-letters": "only people replay or delete them; `check` and the metrics show the number",
     "parked": "as its stream: each parked entry is in it (streams.store.parking)",
     "our-addresses": "a maximum per account, the newest stay (streams.store)",
+    "shared": "the trimmer removes a body once no entry and no dead letter refers to it",
+    "shared-inbound": "the trimmer, likewise",
+    "shared-dead": "the trimmer, likewise",
     "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
 
@@ -83,6 +86,18 @@ class Keys:
     def dead_letters(self, partition: int) -> str:
         """Stream: entries given up, with their origin and the reason."""
         return self._key(partition, "dead-letters")
+
+    def shared(self, partition: int) -> str:
+        """Hash: bodies that several inbound entries share, by their names (streams.store.shared_bodies)."""
+        return self._key(partition, "shared")
+
+    def shared_inbound(self, partition: int) -> str:
+        """Sorted set: the names of shared bodies by the last inbound entry that refers to each (ms)."""
+        return self._key(partition, "shared-inbound")
+
+    def shared_dead(self, partition: int) -> str:
+        """Sorted set: the names of shared bodies by the last dead letter that refers to each (ms)."""
+        return self._key(partition, "shared-dead")
 
     def seen(self, partition: int, key: str) -> str:
         """String: the claim of an idempotency key; expires after the source's longest redelivery."""

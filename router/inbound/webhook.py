@@ -10,7 +10,7 @@ from router.core.values import value
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from router.core.events import Identity
+    from router.core.events import Identity, SharedBody
     from router.core.signing.form import Form
     from router.inbound.email.mail import ReceivedMail
 
@@ -30,10 +30,11 @@ class Webhook:
 
 @value
 class Piece:
-    """One event of a webhook: its identity, and the body of its inbound entry."""
+    """One event of a webhook: its identity, and the body of its inbound entry, without the part that is `shared`."""
 
     identity: Identity
     body: bytes
+    shared: SharedBody | None = None
 
 
 def require(texts: Mapping[str, str], *names: str) -> None:

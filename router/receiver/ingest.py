@@ -170,4 +170,5 @@ def to_fields(piece: Piece, source: Source, received_at: int, replayed_at: str =
         ttl=source.key_ttl,
         aliases=identity.aliases,
         replayed_at=replayed_at,
+        shared=piece.shared,
     )

@@ -136,11 +136,14 @@ class MailAuthenticator:
         self, mails: tuple[ReceivedMail, ...], source: Source, context: RefusalContext
     ) -> tuple[list[Piece], str | None]:
         """Return the events of a mail, and a note about recipients without a configured account, which are left out."""
-        pieces: list[Piece] = []
+        by_account: dict[str, list[ReceivedMail]] = {}
         for mail in mails:
             account = self._accounts.of_mailbox(mail.recipient)
             if account is not None:
-                pieces += source.split(Webhook(b"", NO_FORM, None, mails=(mail,)), account.sid)
+                by_account.setdefault(account.sid, []).append(mail)
+        pieces: list[Piece] = []
+        for sid, own in by_account.items():
+            pieces += source.split(Webhook(b"", NO_FORM, None, mails=tuple(own)), sid)
         if not pieces:
             raise AccountError("none of its mailboxes is of an account that is configured")
         context.account_id = pieces[0].identity.account_id

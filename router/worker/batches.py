@@ -11,12 +11,13 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import RouterError
+from router.core.formats import OtherFormatError
 from router.core.ledger.fields import FieldNotReadError
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.work import begin, subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from router.core.judging.rules import EventRules
     from router.streams.delivery import Delivery
@@ -46,7 +47,8 @@ class BatchPath:
         """Settle a batch; return the committed works, which may be acknowledged, and the deliveries left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         waiting = await self._store.subject_order.waiting(deliveries)
-        works, behind = self._begin(deliveries, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
+        bodies = await self._store.shared_bodies.read(deliveries)
+        works, behind = self._begin(deliveries, bodies, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
         await self._accounts.know({work.account_id for work in works if self._is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         for work in works:
@@ -64,7 +66,7 @@ class BatchPath:
         return self._rules.is_doubtful(work, self._accounts.state(work.account_id))
 
     def _begin(
-        self, deliveries: Sequence[Delivery], is_behind: Callable[[Delivery], bool]
+        self, deliveries: Sequence[Delivery], bodies: Mapping[bytes, bytes], is_behind: Callable[[Delivery], bool]
     ) -> tuple[list[DeliveredWork], set[str]]:
         works: list[DeliveredWork] = []
         behind: set[str] = set()
@@ -74,7 +76,7 @@ class BatchPath:
                 behind.add(subject)
                 continue
             try:
-                work = begin(self._rules, self._accounts, delivery)
+                work = begin(self._rules, self._accounts, delivery, bodies)
             except RouterError:  # the single path turns it into a dead letter
                 behind.add(subject)
                 continue
@@ -97,13 +99,13 @@ class BatchPath:
 
     async def _settle_parts(self, parts: Sequence[Sequence[DeliveredWork]], behind: set[str]) -> None:
         """Read, apply and commit part by part; Redis reads the next part and commits the last while one is applied."""
-        reading = await _begin_now(self._read_ledgers(parts[0]))
+        reading = await _begin_now(self._read_ledgers(parts[0], behind))
         under_way = [reading]
         try:
             for number, part in enumerate(parts, 1):
                 await reading
                 if number < len(parts):
-                    reading = await _begin_now(self._read_ledgers(parts[number]))
+                    reading = await _begin_now(self._read_ledgers(parts[number], behind))
                     under_way.append(reading)
                 self._apply(part, behind)
                 under_way.append(await _begin_now(self._commit(part)))
@@ -113,8 +115,11 @@ class BatchPath:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _read_ledgers(self, works: Sequence[DeliveredWork]) -> None:
-        """Read each conversation's ledger once, with the fields that all its events need."""
+    async def _read_ledgers(self, works: Sequence[DeliveredWork], behind: set[str]) -> None:
+        """Read each conversation's ledger once, with the fields that all its events need.
+
+        An event whose ledger another release wrote stays unsettled.
+        """
         fields: dict[tuple[str, str], list[str]] = {}
         wanted: list[tuple[DeliveredWork, tuple[str, str]]] = []
         for work in works:
@@ -126,9 +131,13 @@ class BatchPath:
         if not fields:
             return
         queries = [LedgerQuery(*conversation, tuple(names)) for conversation, names in fields.items()]
-        ledgers = dict(zip(fields, await self._store.read_ledgers(queries), strict=True))
+        ledgers = dict(zip(fields, await self._store.find_ledgers(queries), strict=True))
         for work, conversation in wanted:
-            work.ledger = ledgers[conversation]
+            ledger = ledgers[conversation]
+            if isinstance(ledger, OtherFormatError):
+                behind.add(work.entry.subject)
+            else:
+                work.ledger = ledger
 
     def _apply(self, works: Sequence[DeliveredWork], behind: set[str]) -> None:
         """Apply events in order; an event that stays unsettled leaves all later ones of its subject unsettled."""
@@ -138,7 +147,7 @@ class BatchPath:
                 continue
             try:
                 work.outcome = self._rules.apply(work, self._accounts.state(work.account_id))
-            except FieldNotReadError:
+            except (FieldNotReadError, OtherFormatError):
                 spoiled.add(id(work.ledger))
             if work.outcome is None:
                 behind.add(work.entry.subject)

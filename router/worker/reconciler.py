@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.classic.members import is_classic
 from router.core.errors import ApiError, AuthenticationError, UnavailableError
+from router.core.formats import OtherFormatError
 from router.core.judging.recovery import QUIET, Recovery, expected_in, recover
 from router.core.resolution.reconciliation import read_snapshot
 from router.logs import describe, log
@@ -99,7 +100,10 @@ class Reconciler:
                 if (seconds := self._pause_left(claim.account_id)) > 0:
                     await self._recent.put_back(claim, seconds)
                     continue
-                await self._settle(claim)
+                try:
+                    await self._settle(claim)
+                except OtherFormatError:  # a worker of the release that wrote it sweeps it
+                    await self._recent.put_back(claim, REST)
                 return True
         return False
 

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import ApiError, NotFoundError, RouterError
 from router.core.events import Version
+from router.core.formats import OtherFormatError
 from router.core.judging.resolved import resolved_fields
 from router.core.ledger.communications import was_heard
 from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resources import ConversationStatus
 from router.core.timestamps import to_microseconds
+from router.logs import log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.ledgers import read_and_apply
@@ -47,6 +49,8 @@ TURN: Final = 0.05
 #: Seconds of the longest such wait: the other worker may have died, and its successor is done much sooner than the
 #: doubling waits would end.
 SOON: Final = 1.0
+#: Seconds of the first wait for a process of another release, which reads what this one does not.
+OTHER_RELEASE: Final = 2.0
 
 
 class Progress(Enum):
@@ -78,9 +82,22 @@ class SinglePath:
         self._rules = rules
         self._calls = calls
         self._misses = misses
+        self._others: set[tuple[str, str]] = set()  # formats of other releases that were logged
 
     async def attempt(self, delivery: Delivery) -> Verdict:
-        """Settle one event; on Done, its entries are committed and its log line is written."""
+        """Settle one event; on Done, its entries are committed and its log line is written.
+
+        An event that needs data of another release waits until a process of that release takes it.
+        """
+        try:
+            return await self._attempt(delivery)
+        except OtherFormatError as error:
+            if (error.kind, error.found) not in self._others:
+                self._others.add((error.kind, error.found))
+                log("format.other", level="warning", entry=delivery.entry_id, reason=str(error))
+            return Later(str(error), OTHER_RELEASE, is_unsure=True, is_usual=True)
+
+    async def _attempt(self, delivery: Delivery) -> Verdict:
         if (missed := self._misses.take(delivery)) is not None:
             step = await self._resolve(missed)
             if step is not Progress.JUDGE_AGAIN:
@@ -88,8 +105,11 @@ class SinglePath:
         if await self._store.subject_order.waiting([delivery]):
             reason = "another worker has an earlier event of its subject"
             return Later(reason, TURN, is_usual=True, is_queued=True, longest=SOON)
+        bodies = await self._store.shared_bodies.read([delivery])
         try:
-            work = begin(self._rules, self._accounts, delivery)
+            work = begin(self._rules, self._accounts, delivery, bodies)
+        except OtherFormatError:
+            raise
         except RouterError as error:
             return Poison(f"{type(error).__name__}: {error}")
         is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work, self._accounts.state(work.account_id))

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
 from router.core.events import InboundEntry
+from router.core.formats import FIRST, FORMAT, INBOUND_ENTRY
 from router.core.judging.kinds import KINDS
 from router.core.judging.summary import summarize
 from router.core.judging.work import Work
 from router.inbound.sources import normalize
 from router.logs import log
+from router.streams.store.shared_bodies import SHARED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from router.core.judging.rules import EventRules
     from router.core.judging.work import AnyWork
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 #: The most digits of a time in µs that is still a valid date.
 _LONGEST_TIME: Final = 17
+#: The name of the version in the fields of an entry, and the versions that are read.
+_FORMAT: Final = FORMAT.encode()
+_FIRST: Final = FIRST.encode()
+_READABLE: Final = frozenset(map(str.encode, INBOUND_ENTRY.readable))
 
 
 @dataclass(slots=True)
@@ -32,9 +38,14 @@ class DeliveredWork(Work[Any]):
     delivery: Delivery = field(kw_only=True)
 
 
-def begin(rules: EventRules, accounts: AccountCache, delivery: Delivery) -> DeliveredWork:
-    """Read and normalize a delivery; raises UnreadableError or UnusableError if that can never succeed."""
-    entry = read_inbound(delivery)
+def begin(
+    rules: EventRules, accounts: AccountCache, delivery: Delivery, bodies: Mapping[bytes, bytes]
+) -> DeliveredWork:
+    """Read and normalize a delivery; `bodies` are the shared ones, by name.
+
+    Raises UnreadableError or UnusableError if that can never succeed, OtherFormatError if another release wrote it.
+    """
+    entry = read_inbound(delivery, bodies)
     event = normalize(entry)
     kind = KINDS[type(event)]
     work = DeliveredWork(entry, event, kind, rules.clock(), entry.account_id, delivery=delivery)
@@ -81,8 +92,13 @@ def account_of(delivery: Delivery) -> str:
     return delivery.text("account")
 
 
-def read_inbound(delivery: Delivery) -> InboundEntry:
-    """Build an inbound entry from a delivery's fields; a missing field is empty, so that the parser refuses it."""
+def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEntry:
+    """Build an inbound entry from a delivery's fields; a missing field is empty, so that the parser refuses it.
+
+    Raises OtherFormatError if another release wrote it.
+    """
+    if delivery.fields.get(_FORMAT, _FIRST) not in _READABLE:
+        raise INBOUND_ENTRY.error(delivery.text(FORMAT))
     received_at = delivery.fields.get(b"received_at", b"")
     is_time = received_at.isdigit() and len(received_at) <= _LONGEST_TIME
     return InboundEntry(
@@ -94,6 +110,7 @@ def read_inbound(delivery: Delivery) -> InboundEntry:
         received_at=int(received_at) if is_time else 0,
         body=delivery.fields.get(b"body", b""),
         is_redelivered=delivery.is_redelivered,
+        shared=bodies.get(delivery.fields[SHARED], b"") if SHARED in delivery.fields else None,
     )
 
 

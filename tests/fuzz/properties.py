@@ -38,7 +38,7 @@ from router.core.signing.twilio import Verifier
 from router.core.timestamps import to_microseconds
 from router.core.voice.templates import NAMES, read_templates
 from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MAX_TEXT, MailReader
-from router.inbound.email.mail import ReceivedMail
+from router.inbound.email.mail import ReceivedMail, read_mail
 from router.inbound.email.multipart import MultipartReader, boundary_of
 from router.inbound.email.parser import identify
 from router.inbound.email.raw_mail import RawMailReader
@@ -122,7 +122,8 @@ def mail(data: bytes) -> None:
     assert 0 < len(whole) <= MAX_RECIPIENTS
     for one in whole:
         assert len(one.text.encode()) <= MAX_TEXT
-        assert ReceivedMail.model_validate_json(one.to_body()) == one
+        assert read_mail(one.to_body(), None) == one
+        assert read_mail(one.to_own_body(), one.to_shared_body()) == one
         _check_identity(identify(one, account_id=ACCOUNT))
         settle("email", one.to_body())
 
@@ -263,7 +264,7 @@ def inbound(data: bytes) -> None:
     """An inbound entry with any fields becomes an event or a declared error."""
     names = (b"source", b"account", b"key", b"subject", b"received_at", b"body")
     fields = dict(zip(names, data.split(b"\n", len(names) - 1), strict=False))
-    entry = read_inbound(Delivery(StreamRef(0, "s"), "1-0", fields))
+    entry = read_inbound(Delivery(StreamRef(0, "s"), "1-0", fields), {})
     _check_written(entry.source, entry.account_id, entry.key, entry.subject)
     settle(entry.source, entry.body)
 

@@ -68,14 +68,14 @@ async def test_json_is_answered_with_an_empty_body(receiver):
 
 
 async def test_an_entry_has_exactly_the_fields_that_the_worker_needs(receiver):
-    """Source, account, key, subject, time of receipt and the raw body."""
+    """Format, source, account, key, subject, time of receipt and the raw body."""
     await receiver.send(signed(sms(7)))
     (entry,) = await receiver.entries()
     assert entry[b"account"] == ACCOUNT.encode()
     assert entry[b"key"] == f"{ACCOUNT}:messaging:SM{7:032x}".encode()
     assert entry[b"subject"] == f"SMS|{CUSTOMER}|{OURS}".encode()
     assert int(entry[b"received_at"]) > 1_700_000_000_000_000
-    assert set(entry) == {b"source", b"account", b"key", b"subject", b"received_at", b"body"}
+    assert set(entry) == {b"format", b"source", b"account", b"key", b"subject", b"received_at", b"body"}
 
 
 @pytest.mark.parametrize("name", ["From", "To", "MessageSid"])

@@ -164,6 +164,7 @@ class WorkerHarness:
                     body=piece.body,
                     ttl=600,
                     aliases=identity.aliases,
+                    shared=piece.shared,
                 )
             )
 

@@ -46,8 +46,8 @@ def shuffled(stories):
 
 async def test_each_conversation_of_a_batch_is_read_and_committed_once(harness, monkeypatch):
     """Each of a hundred conversations in a batch is read and committed once, its entries in order."""
-    trips, seen = {"read_ledgers": [], "commit": []}, {"read_ledgers": [], "commit": []}
-    for name in ("read_ledgers", "commit"):
+    trips, seen = {"find_ledgers": [], "commit": []}, {"find_ledgers": [], "commit": []}
+    for name in ("find_ledgers", "commit"):
         method = getattr(Store, name)
 
         async def counted(self, ones, method=method, name=name):
@@ -58,8 +58,8 @@ async def test_each_conversation_of_a_batch_is_read_and_committed_once(harness, 
         monkeypatch.setattr(Store, name, counted)
     webhooks = shuffled([story(harness, number) for number in range(CONVERSATIONS)])
     results = await harness.settle(*webhooks)
-    assert len(trips["read_ledgers"]) == len(trips["commit"]) <= len(webhooks) // PART
-    assert len(seen["read_ledgers"]) == len(seen["commit"]) == len(set(seen["commit"])) == CONVERSATIONS
+    assert len(trips["find_ledgers"]) == len(trips["commit"]) <= len(webhooks) // PART
+    assert len(seen["find_ledgers"]) == len(seen["commit"]) == len(set(seen["commit"])) == CONVERSATIONS
     assert results.count(Result.JOINED) == results.count(Result.CLOSED) == CONVERSATIONS
     by_conversation = {}
     for entry in await harness.entries():
@@ -176,7 +176,7 @@ async def test_an_event_of_a_busy_subject_is_left(harness):
 
 async def test_a_lost_race_is_left_to_the_single_path(harness, monkeypatch):
     """The events of a conversation that another worker changed meanwhile are left to the single path."""
-    read = Store.read_ledgers
+    read = Store.find_ledgers
     changed = []
 
     async def read_then_change(self, queries):
@@ -187,7 +187,7 @@ async def test_a_lost_race_is_left_to_the_single_path(harness, monkeypatch):
             await harness.redis.expire(harness.keys.conversation(ACCOUNT, changed[0]), 60)
         return ledgers
 
-    monkeypatch.setattr(Store, "read_ledgers", read_then_change)
+    monkeypatch.setattr(Store, "find_ledgers", read_then_change)
     deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
     settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda _: False)
     assert [work.delivery for work in settled] == deliveries[5:]

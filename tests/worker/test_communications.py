@@ -216,7 +216,7 @@ async def test_a_closing_during_the_commit_moves_the_message(harness, monkeypatc
     data = await customer_of(harness)
     closed = await harness.api("PATCH", f"/v2/Conversations/{data.conversation.id}", {"status": "CLOSED"})
     deliveries = await harness.receive(harness.sms())
-    other, read, closings = harness.make_resolver(), Store.read_ledgers, []
+    other, read, closings = harness.make_resolver(), Store.find_ledgers, []
 
     async def read_then_close(self, queries):
         ledgers = await read(self, queries)
@@ -225,7 +225,7 @@ async def test_a_closing_during_the_commit_moves_the_message(harness, monkeypatc
             assert await harness.settle(harness.callback("CONVERSATION_UPDATED", closed), by=other) == [Result.CLOSED]
         return ledgers
 
-    monkeypatch.setattr(Store, "read_ledgers", read_then_close)
+    monkeypatch.setattr(Store, "find_ledgers", read_then_close)
     assert await harness.work(deliveries) == [DONE]
     types = [entry.type.partition(".")[2] for entry in await harness.published()]
     assert types == ["joined", "received", "closed", "joined", "received"]

@@ -342,13 +342,13 @@ async def test_a_lost_closing_is_published_once(harness, monkeypatch):
 
 async def test_the_ledger_of_a_new_conversation_is_not_read(harness, monkeypatch):
     """The ledger of a conversation that was just created is not read."""
-    read, reads = Store.read_ledgers, []
+    read, reads = Store.find_ledgers, []
 
     async def counting(self, queries):
         reads.extend(queries)
         return await read(self, queries)
 
-    monkeypatch.setattr(Store, "read_ledgers", counting)
+    monkeypatch.setattr(Store, "find_ledgers", counting)
     assert await harness.settle(harness.sms()) == [DONE]
     assert not reads
     assert await harness.types() == ["joined"]

@@ -158,14 +158,14 @@ async def test_an_unknown_at_our_own_address_is_ignored(strict):
 
 async def test_an_address_that_becomes_ours_during_the_read_is_ours(harness, monkeypatch):
     """A participant is ours if its address was noted as ours until its ledger had been read."""
-    read, accounts = Store.read_ledgers, harness.resolver.accounts
+    read, accounts = Store.find_ledgers, harness.resolver.accounts
 
     async def note_then_read(self, queries):
         await harness.redis.zadd(harness.keys.own_addresses(ACCOUNT), {f"SMS|{OURS}": 1})
         await accounts.know([ACCOUNT], is_fresh=True)
         return await read(self, queries)
 
-    monkeypatch.setattr(Store, "read_ledgers", note_then_read)
+    monkeypatch.setattr(Store, "find_ledgers", note_then_read)
     (delivery,) = await harness.receive(harness.callback("PARTICIPANT_ADDED", person(9, "UNKNOWN", address=OURS)))
     assert await harness.resolver.singles.attempt(delivery) == DONE
     assert await published(harness) == []

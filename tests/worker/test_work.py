@@ -35,14 +35,14 @@ def test_an_unreadable_entry_is_refused(fields):
     rules = EventRules({}, AccountRules(read_policy(PLAIN)), clock=lambda: 0)
     accounts = AccountCache(FakeStore(), always_own=frozenset(), clock=lambda: 0)
     with pytest.raises(RouterError) as caught:
-        begin(rules, accounts, make_delivery(fields))
+        begin(rules, accounts, make_delivery(fields), {})
     assert isinstance(caught.value, UnreadableError)
 
 
 @pytest.mark.parametrize("received", [b"", b"x", b"-1", b"1.5", "²".encode(), b"9" * 5000], ids=lambda value: value[:4])
 def test_a_time_of_receipt_that_is_no_number_is_zero(received):
     """A `received_at` that is not a number is read as 0."""
-    assert read_inbound(make_delivery({b"received_at": received})).received_at == 0
+    assert read_inbound(make_delivery({b"received_at": received}), {}).received_at == 0
 
 
 def test_the_subject_of_a_delivery_is_its_field():

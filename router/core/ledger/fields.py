@@ -83,7 +83,7 @@ class LedgerFields:
             self.fields[name] = value
 
     def marker(self, participant_id: str) -> Marker | None:
-        """Return a participant's marker."""
+        """Return a participant's marker; raises OtherFormatError if another release wrote it."""
         text = self.get(participant_field(participant_id))
         return read_marker(text) if text else None
 

@@ -3,6 +3,7 @@
 The fields of a conversation's hash:
 
     rev                                       revision: the number of commits
+    format                                    version of the format (core.formats)
     status version configuration_id classic_sid   the conversation
     target reason                             its holder, decided once and kept until it closes
     told                                      newest time at which a status callback showed it as open, in µs
@@ -22,9 +23,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+import orjson
 from pydantic import BaseModel, ConfigDict
 
 from router.core.events import Version
+from router.core.formats import FIRST, FORMAT, MARKER
 from router.core.values import value
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ SUBJECT: Final = "s:"
 #: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",
+    FORMAT,
     "status",
     "version",
     "configuration_id",
@@ -111,6 +115,7 @@ class Marker(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    format: str = MARKER.current
     version: Version
     digest: str = ""
     type: str = ""
@@ -130,8 +135,9 @@ class Marker(BaseModel):
 
 @lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
 def read_marker(text: str) -> Marker:
-    """Parse a marker's field."""
-    return Marker.model_validate_json(text)
+    """Parse a marker's field; raises OtherFormatError if another release wrote it."""
+    MARKER.require(str(orjson.loads(text).get(FORMAT, FIRST)))  # first: the other fields may have other types there
+    return Marker.model_validate_json(text).model_copy(update={FORMAT: MARKER.current})
 
 
 @value

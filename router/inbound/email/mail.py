@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,33 @@ class ReceivedMail(_Frozen):
         return digest((self.mail_id, Address(Channel.EMAIL, self.recipient).canonical))
 
     def to_body(self) -> bytes:
-        """Return the body of the inbound entry."""
+        """Return the body of the inbound entry of a mail to one mailbox."""
         return self.model_dump_json(exclude_defaults=True).encode()
+
+    def to_shared_body(self) -> bytes:
+        """Return the part of the body that is equal for all recipients."""
+        return self.model_copy(update={"recipient": ""}).to_body()
+
+    def to_own_body(self) -> bytes:
+        """Return the part of the body that is this recipient's own."""
+        return _OwnPart(recipient=self.recipient).model_dump_json().encode()
+
+
+class _OwnPart(_Frozen):
+    recipient: str
+
+
+def read_mail(body: bytes, shared: bytes | None) -> ReceivedMail:
+    """Read the body of an inbound entry and the part that it shares, if any; raises ValidationError."""
+    if shared is None:
+        return ReceivedMail.model_validate_json(body)
+    own = _OwnPart.model_validate_json(body)
+    return _read_shared(shared).model_copy(update={"recipient": own.recipient})
+
+
+@lru_cache(maxsize=4)  # the entries of a mail come one after another
+def _read_shared(shared: bytes) -> ReceivedMail:
+    return ReceivedMail.model_validate_json(shared)
 
 
 def digest(parts: Iterable[str]) -> str:

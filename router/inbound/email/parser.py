@@ -1,11 +1,12 @@
 """Source `email`: mails posted by SendGrid Inbound Parse, parsed or raw.
 
 The receiver reads a mail as a stream into one small `ReceivedMail` for each recipient of the envelope. Its JSON is the
-body of the inbound entry, so neither attachments nor long texts enter Redis. Sender and recipient are those of the
-envelope, never of the headers: `To` may name a mailing list, may be forged, and omits blind copies. The provider gives
-a delivery no id, so the key is a digest of Message-ID and recipient. The digest is also the message's `channelId`: if
-one mail goes to two of our mailboxes, it finds the conversation of each. Automatic replies and bounces are disregarded
-by name, because answering them could make a loop (https://www.rfc-editor.org/rfc/rfc3834).
+body of the inbound entry, so neither attachments nor long texts enter Redis; the entries of a mail to several mailboxes
+share all of it but the recipient. Sender and recipient are those of the envelope, never of the headers: `To` may name a
+mailing list, may be forged, and omits blind copies. The provider gives a delivery no id, so the key is a digest of
+Message-ID and recipient. The digest is also the message's `channelId`: if one mail goes to two of our mailboxes, it
+finds the conversation of each. Automatic replies and bounces are disregarded by name, because answering them could make
+a loop (https://www.rfc-editor.org/rfc/rfc3834).
 Webhook: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
@@ -17,12 +18,23 @@ from pydantic import ValidationError
 
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError, UnusableError
-from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
-from router.inbound.email.mail import ReceivedMail
+from router.core.events import (
+    Cause,
+    Content,
+    Disregarded,
+    Event,
+    Identity,
+    InboundEntry,
+    Medium,
+    MessageReceived,
+    share,
+)
+from router.inbound.email.mail import read_mail
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece
 
 if TYPE_CHECKING:
+    from router.inbound.email.mail import ReceivedMail
     from router.inbound.webhook import Webhook
 
 MAIL: Final = "mail.received"
@@ -37,8 +49,12 @@ ROWS: Final = (
 
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
-    """Return one event for each recipient of a mail."""
-    return [Piece(identify(mail, account_id=account_id), mail.to_body()) for mail in webhook.mails]
+    """Return one event for each recipient of a mail; several share what is equal for all of them."""
+    mails = webhook.mails
+    if len(mails) < 2:  # noqa: PLR2004 - nothing is shared
+        return [Piece(identify(mail, account_id=account_id), mail.to_body()) for mail in mails]
+    shared = share(mails[0].to_shared_body())
+    return [Piece(identify(mail, account_id=account_id), mail.to_own_body(), shared) for mail in mails]
 
 
 def identify(mail: ReceivedMail, *, account_id: str) -> Identity:
@@ -53,8 +69,10 @@ def normalize(entry: InboundEntry) -> Event:
 
     Raises UnreadableError if the entry holds no mail, UnusableError if the mail has no sender or no recipient.
     """
+    if entry.shared == b"":
+        raise UnreadableError("the part of the mail that it shares with other entries is gone")
     try:
-        mail = ReceivedMail.model_validate_json(entry.body)
+        mail = read_mail(entry.body, entry.shared)
     except ValidationError as error:
         raise UnreadableError("the entry does not hold a mail") from error
     cause = Cause(entry.source, MAIL, mail.mail_id, entry.key, entry.received_at)

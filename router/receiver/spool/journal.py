@@ -3,7 +3,10 @@
 Once `add` has returned, its events are on disk: write-ahead log, synchronous FULL, one transaction for all of them
 (https://www.sqlite.org/pragma.html#pragma_synchronous). Locking mode EXCLUSIVE keeps other processes out while the file
 is open, by a lock that the kernel releases when the process ends in any way; `lock_folder` makes creating and locking a
-file one step.
+file one step. A body that several events share is in the file once, and removed with the last of them.
+
+A file has the version of its format in `user_version` (router.core.formats). One of the version before is read and
+emptied, and not changed otherwise.
 
 All calls block and know nothing of event loops; all calls of one journal come from one thread.
 """
@@ -15,9 +18,10 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from router.core.events import SharedBody
+from router.core.formats import SPOOL_FILE
 from router.streams.store.append import InboundFields
 
 if TYPE_CHECKING:
@@ -31,12 +35,24 @@ ASIDE: Final = ".unreadable"
 READ_BYTES: Final = 4 * 1_048_576
 #: Bytes of the write-ahead log that stay on disk between two transactions.
 _LOG_BYTES: Final = 4 * 1_048_576
-_VERSION: Final = 1
-_TABLE: Final = (
+_EVENT: Final = (
     "CREATE TABLE IF NOT EXISTS event"
-    " (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, head BLOB NOT NULL, body BLOB NOT NULL)"
+    " (id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, head BLOB NOT NULL, body BLOB NOT NULL{more})"
 )
-_INSERT: Final = "INSERT OR IGNORE INTO event (key, head, body) VALUES (?, ?, ?)"
+#: The table of events in each version.
+_EVENTS: Final = {"1": _EVENT.format(more=""), "2": _EVENT.format(more=", shared TEXT")}
+#: Made with the first shared body: nearly all files need none of it, and it takes 12 KiB.
+_SHARED: Final = (
+    "CREATE TABLE IF NOT EXISTS shared (name TEXT PRIMARY KEY, data BLOB NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS event_shared ON event (shared) WHERE shared IS NOT NULL",
+)
+_IS_SHARING: Final = "SELECT count(*) FROM sqlite_master WHERE name = 'shared'"
+_INSERT: Final = "INSERT OR IGNORE INTO event (key, head, body, shared) VALUES (?, ?, ?, ?)"
+_SHARE: Final = "INSERT OR IGNORE INTO shared (name, data) VALUES (?, ?)"
+_READ: Final = "SELECT id, head, body, {shared} FROM event WHERE id > ? ORDER BY id LIMIT ?"
+_UNSHARE: Final = "DELETE FROM shared WHERE NOT EXISTS (SELECT 1 FROM event WHERE event.shared = shared.name)"
+#: The fields of an event that are in `head`, as JSON.
+_HEAD: Final = ("source", "account_id", "key", "subject", "received_at", "ttl", "aliases", "replayed_at")
 
 
 class Stored(NamedTuple):
@@ -47,11 +63,11 @@ class Stored(NamedTuple):
 
 
 class UnreadableJournalError(Exception):
-    """A file is damaged or was written by another version; waiting or retrying does not help."""
+    """A file is damaged; waiting or retrying does not help."""
 
 
 def size_of(fields: InboundFields) -> int:
-    """Return the approximate number of bytes that an event takes in a journal."""
+    """Return the approximate number of bytes that an event takes in a journal, without the body that it shares."""
     return len(fields.body) + 2 * len(fields.key) + len(fields.subject) + 512
 
 
@@ -69,9 +85,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open or create the file.
 
-        Raises BlockingIOError if the process that owns it is alive, UnreadableJournalError if it is damaged.
+        Raises BlockingIOError if the process that owns it is alive, UnreadableJournalError if it is damaged, and
+        OtherFormatError if another release wrote it.
         """
         self.path = path
+        self._version = SPOOL_FILE.current
         if not path.exists():
             _create(path)
         self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -85,15 +103,13 @@ class Journal:
             raise
 
     def _prepare(self) -> None:
-        for pragma in (
-            "locking_mode = EXCLUSIVE",  # before the first access, so that the log needs no shared memory
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            f"journal_size_limit = {_LOG_BYTES}",
-        ):
+        # before the first access, so that the log needs no shared memory
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        if version := self._number("PRAGMA user_version"):  # 0: it is new
+            self._version = str(version)
+            SPOOL_FILE.require(self._version)
+        for pragma in ("journal_mode = WAL", "synchronous = FULL", f"journal_size_limit = {_LOG_BYTES}"):
             self._connection.execute(f"PRAGMA {pragma}").fetchall()
-        if self._number("PRAGMA user_version") not in {0, _VERSION}:
-            raise UnreadableJournalError("written by another version")
         if (report := self._connection.execute("PRAGMA quick_check(1)").fetchone()) != ("ok",):
             raise UnreadableJournalError(f"damaged: {report}")
         self.probe()
@@ -101,29 +117,49 @@ class Journal:
     def probe(self) -> None:
         """Write almost nothing, to find out whether writing is possible."""
         with self._transaction():
-            self._connection.execute(_TABLE)
-            self._connection.execute(f"PRAGMA user_version = {_VERSION}")
+            self._connection.execute(_EVENTS[self._version])
+            self._connection.execute(f"PRAGMA user_version = {self._version}")
 
     def add(self, events: Iterable[InboundFields]) -> list[bool]:
         """Add events; returns, once all are on disk, True for each new one and False for each known key."""
         with self._transaction():
-            return [self._connection.execute(_INSERT, _to_row(one)).rowcount == 1 for one in events]
+            return [self._add(one) for one in events]
+
+    def _add(self, fields: InboundFields) -> bool:
+        is_new = self._connection.execute(_INSERT, _to_row(fields)).rowcount == 1
+        if is_new and fields.shared is not None:
+            for statement in _SHARED:
+                self._connection.execute(statement)
+            self._connection.execute(_SHARE, (fields.shared.name, fields.shared.data))
+        return is_new
 
     def read(self, after: int, limit: int) -> list[Stored]:
         """Return up to `limit` of the oldest events with a number above `after`."""
         found, size = [], 0
-        query = "SELECT id, head, body FROM event WHERE id > ? ORDER BY id LIMIT ?"
-        for number, head, body in self._connection.execute(query, (after, limit)):
-            found.append(Stored(number, _from_row(head, body)))
+        bodies: dict[str | None, SharedBody | None] = {None: None}
+        query = _READ.format(shared="NULL" if self._version == "1" else "shared")
+        for number, head, body, name in self._connection.execute(query, (after, limit)):
+            if name not in bodies:
+                bodies[name] = shared = self._shared(name)
+                size += len(shared.data)
+            found.append(Stored(number, _from_row(head, body, bodies[name])))
             size += len(body)
             if size >= READ_BYTES:
                 break
         return found
 
+    def _shared(self, name: str) -> SharedBody:
+        row = self._connection.execute("SELECT data FROM shared WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            raise UnreadableJournalError("the body that events in it share is missing")
+        return SharedBody(name, row[0])
+
     def remove(self, numbers: Iterable[int]) -> None:
         """Delete events; once the file is empty, its space is returned to the disk."""
         with self._transaction():
             self._connection.executemany("DELETE FROM event WHERE id = ?", [(number,) for number in numbers])
+            if self._number(_IS_SHARING):
+                self._connection.execute(_UNSHARE)
         if self._connection.execute("SELECT 1 FROM event LIMIT 1").fetchone() is None:
             with suppress(sqlite3.OperationalError):  # no space for a copy: the events are deleted all the same
                 self._connection.execute("VACUUM")
@@ -201,14 +237,15 @@ def _translate(error: sqlite3.Error, path: Path) -> Exception:
     return UnreadableJournalError(str(error)) if is_damage(error) else error
 
 
-def _to_row(fields: InboundFields) -> tuple[bytes, bytes, bytes]:
-    head = {name: value for name, value in asdict(fields).items() if name != "body"}
-    return fields.key.encode(), json.dumps(head).encode(), fields.body
+def _to_row(fields: InboundFields) -> tuple[bytes, bytes, bytes, str | None]:
+    head = {name: getattr(fields, name) for name in _HEAD}
+    shared = fields.shared.name if fields.shared is not None else None
+    return fields.key.encode(), json.dumps(head).encode(), fields.body, shared
 
 
-def _from_row(head: bytes, body: bytes) -> InboundFields:
+def _from_row(head: bytes, body: bytes, shared: SharedBody | None) -> InboundFields:
     try:
-        values = json.loads(head)
-        return InboundFields(**{**values, "aliases": tuple(values["aliases"])}, body=body)
+        values: dict[str, Any] = json.loads(head)
+        return InboundFields(**{**values, "aliases": tuple(values["aliases"])}, body=body, shared=shared)
     except (ValueError, TypeError, KeyError) as error:
         raise UnreadableJournalError(f"an event in it is damaged: {type(error).__name__}") from error

@@ -12,6 +12,7 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
+from router.core.formats import OtherFormatError
 from router.receiver.spool.journal import SUFFIX, Journal, UnreadableJournalError, lock_folder, set_aside
 
 if TYPE_CHECKING:
@@ -151,8 +152,13 @@ class Journals:
             return ""
         except UnreadableJournalError as error:
             return f"{set_aside(path).name}: {error}"
-        except (sqlite3.Error, OSError) as error:  # the disk or its permissions: retried later, reported once
-            is_new = path not in self._reported
-            self._reported.add(path)
-            return f"{path.name}: {type(error).__name__}: {error}" if is_new else ""
+        except OtherFormatError as error:  # left for a receiver of the release that wrote it
+            return self._report_once(path, str(error))
+        except (sqlite3.Error, OSError) as error:  # the disk or its permissions: retried later
+            return self._report_once(path, f"{type(error).__name__}: {error}")
         return ""
+
+    def _report_once(self, path: Path, problem: str) -> str:
+        is_new = path not in self._reported
+        self._reported.add(path)
+        return f"{path.name}: {problem}" if is_new else ""

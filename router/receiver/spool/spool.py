@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from router.core.events import SharedBody
     from router.receiver.spool.journal import Journal, Stored
     from router.streams.store.append import InboundFields
 
@@ -50,6 +51,7 @@ class Spool:
         self._state = JournalState()
         self._waiting: list[_Waiting] = []
         self._in_flight, self._in_flight_bytes = 0, 0  # given to `put` and not answered yet
+        self._last_shared: SharedBody | None = None
         self._writer: asyncio.Task[None] | None = None
         self._problem: str | None = "not opened yet"
         self._is_full, self._is_closed = False, False
@@ -95,7 +97,9 @@ class Spool:
     async def put(self, fields: InboundFields) -> bool:
         """Return True once the event is on disk, False if its key already was; raises NotDurableError."""
         fields.to_values()  # text that cannot be encoded fails now, for its own caller, and not when it is drained
-        size = size_of(fields)
+        size, shared = size_of(fields), fields.shared
+        if shared is not None and shared is not self._last_shared:  # the events of one webhook come one after another
+            size, self._last_shared = size + len(shared.data), shared
         if self._state.size + self._in_flight_bytes + size > self._max_bytes:
             self._refuse(is_full=self.own_entries > 0)
         waiting = _Waiting(fields, size, asyncio.get_running_loop().create_future())

@@ -1,15 +1,24 @@
 -- Append inbound entries, each once, naming the entry before it of the same subject. One run appends many events, so
 -- that the fixed cost of a command is paid once.
--- KEYS: for each event the inbound stream, the subject's latest entry, the claim of the idempotency key, the claims of
+-- KEYS: if events share bodies, the hash of the shared bodies and the set of those that inbound entries refer to; then
+--       for each event the inbound stream, the subject's latest entry, the claim of the idempotency key, the claims of
 --       its aliases (keys under which another source reports the same event).
--- ARGV: lifetime of the latest entry in seconds; then for each event the number of its keys, the TTL of its claims in
---       seconds, and its fields: source, account, key, subject, received_at, body, replayed (empty if not a replay).
+-- ARGV: lifetime of the latest entry in seconds; the entries' format; the number of shared bodies, and name and content
+--       of each; then for each event the number of its keys, the TTL of its claims in seconds, its fields: source,
+--       account, key, subject, received_at, body, replayed (empty if not a replay), and the position of its shared body
+--       (0: none).
 -- Returns for each event the entry id, false for a duplicate (one of its claims existed; the missing ones are added),
 -- or an error that concerns this event only.
--- The entry is written before its claims: if XADD fails, nothing is marked as seen that is not in the stream.
-local FIELDS = 7
+-- The entry is written before its claims: if XADD fails, nothing is marked as seen that is not in the stream. A shared
+-- body is written before the entries that refer to it.
+local VALUES = 10
+local shared, at = {}, 4
+for number = 1, tonumber(ARGV[3]) do
+  shared[number], at = { ARGV[at], ARGV[at + 1] }, at + 2
+end
+local first = #shared > 0 and 3 or 1
 
-local function append(first, last, at)
+local function append(last)
   local missing = {}
   for index = first + 2, last do
     if redis.call('EXISTS', KEYS[index]) == 0 then
@@ -23,16 +32,31 @@ local function append(first, last, at)
       return before
     end
     if ARGV[at + 8] ~= '' then
-      more = {'replayed', ARGV[at + 8]}
+      more = { 'replayed', ARGV[at + 8] }
     end
     if before then
       more[#more + 1] = 'after'
       more[#more + 1] = before
     end
-    id = redis.pcall('XADD', KEYS[first], '*', 'source', ARGV[at + 2], 'account', ARGV[at + 3], 'key', ARGV[at + 4],
-      'subject', ARGV[at + 5], 'received_at', ARGV[at + 6], 'body', ARGV[at + 7], unpack(more))
+    local body, stored = shared[tonumber(ARGV[at + 9])], 0
+    if body then
+      stored = redis.pcall('HSETNX', KEYS[1], body[1], body[2])
+      if type(stored) == 'table' then
+        return stored
+      end
+      more[#more + 1] = 'shared'
+      more[#more + 1] = body[1]
+    end
+    id = redis.pcall('XADD', KEYS[first], '*', 'format', ARGV[2], 'source', ARGV[at + 2], 'account', ARGV[at + 3],
+      'key', ARGV[at + 4], 'subject', ARGV[at + 5], 'received_at', ARGV[at + 6], 'body', ARGV[at + 7], unpack(more))
     if type(id) == 'table' then
+      if stored == 1 then
+        redis.call('HDEL', KEYS[1], body[1])
+      end
       return id
+    end
+    if body then
+      redis.call('ZADD', KEYS[2], 'GT', string.match(id, '^%d+'), body[1])
     end
     redis.call('SET', KEYS[first + 1], id, 'EX', ARGV[1])
   end
@@ -42,10 +66,10 @@ local function append(first, last, at)
   return id
 end
 
-local results, first, at = {}, 1, 2
+local results = {}
 while first <= #KEYS do
   local after = first + tonumber(ARGV[at])
-  results[#results + 1] = append(first, after - 1, at)
-  first, at = after, at + 2 + FIELDS
+  results[#results + 1] = append(after - 1)
+  first, at = after, at + VALUES
 end
 return results

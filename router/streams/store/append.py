@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - redis-py's, which is not an OSError
 
 from router.core.errors import NotDurableError
+from router.core.formats import INBOUND_ENTRY
 from router.core.values import value
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.client.error_replies import is_temporary
 from router.streams.client.scripts import NO_REPLICATION, Call, Replication, run_all
 
 if TYPE_CHECKING:
+    from router.core.events import SharedBody
     from router.core.keys import Keys
 
 #: Entries per pipeline: bounds the time that a pipeline takes.
@@ -47,8 +49,9 @@ MAX_WAITING_BYTES: Final = 64 * 1_048_576
 
 #: The fields of every entry, in the order in which the script takes them.
 FIELDS: Final = ("source", "account", "key", "subject", "received_at", "body")
-#: A waiting entry: its partition, its keys and arguments for the script, the size of its body, its caller's future.
-_Waiting = tuple[int, list[str], list[Any], int, "asyncio.Future[bool]"]
+#: A waiting entry: its partition, its keys and arguments for the script, the size of its body, its shared body, its
+#: caller's future.
+_Waiting = tuple[int, list[str], list[Any], int, "SharedBody | None", "asyncio.Future[bool]"]
 
 #: Seconds for which the last entry of a subject is remembered. An entry that waits for longer than this, without
 #: another entry of its subject meanwhile, may be overtaken by the next one.
@@ -68,7 +71,8 @@ def is_outage(error: NotDurableError) -> bool:
 class InboundFields:
     """An entry to append; `ttl` is the lifetime of the claims of `key` and its `aliases` in seconds.
 
-    `replayed_at` (ISO 8601) marks a replay; it is empty for a webhook that arrives now.
+    `replayed_at` (ISO 8601) marks a replay; it is empty for a webhook that arrives now. `shared` is the part of the
+    body that is stored once for several entries (router.streams.store.shared_bodies).
     """
 
     source: str
@@ -80,6 +84,7 @@ class InboundFields:
     ttl: int
     aliases: tuple[str, ...] = ()
     replayed_at: str = ""
+    shared: SharedBody | None = None
 
     def to_values(self) -> list[Any]:
         """Return the values of FIELDS and `replayed_at`.
@@ -122,6 +127,7 @@ class Appender:
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bytes = 0  # of bodies waiting or under way
+        self._last_shared: SharedBody | None = None
         self._flusher: asyncio.Task[None] | None = None
 
     async def append(self, fields: InboundFields) -> bool:
@@ -130,7 +136,9 @@ class Appender:
         Raises NotDurableError if Redis refuses it or does not answer. It may have been appended even so; then the same
         webhook again is a duplicate.
         """
-        size = len(fields.body)
+        size, shared = len(fields.body), fields.shared
+        if shared is not None and shared is not self._last_shared:  # the entries of one webhook come one after another
+            size, self._last_shared = size + len(shared.data), shared
         if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
         partition, values = self._keys.partition_of(fields.subject), fields.to_values()
@@ -144,7 +152,7 @@ class Appender:
         ]
         if fields.aliases:
             keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
-        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values], size, done))
+        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values, 0], size, shared, done))
         self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")
@@ -169,7 +177,7 @@ class Appender:
                 batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 runs = _runs(batch)
                 async with asyncio.timeout(self._patience):
-                    answers = await self._append_all([_call(run) for run in runs])
+                    answers = await self._append_all([self._call(run) for run in runs])
                 for run, answer in zip(runs, answers, strict=True):
                     for one, result in zip(run, _results(answer, len(run)), strict=True):
                         _resolve(one[-1], result)
@@ -195,8 +203,23 @@ class Appender:
             count = min(count, max(MIN_BATCH, len(self._waiting) // 2))
         if self._bytes <= MAX_BATCH_BYTES:  # nearly always
             return count
-        sizes = accumulate(size for _, _, _, size, _ in self._waiting[:count])
+        sizes = accumulate(one[3] for one in self._waiting[:count])
         return max(1, sum(size <= MAX_BATCH_BYTES for size in sizes))
+
+    def _call(self, run: list[_Waiting]) -> Call:
+        """Return the keys and arguments of one run; each shared body is sent once."""
+        keys: list[str] = []
+        bodies: dict[str, SharedBody] = {one[4].name: one[4] for one in run if one[4] is not None}
+        if bodies:
+            positions = {name: position for position, name in enumerate(bodies, 1)}
+            keys += (self._keys.shared(run[0][0]), self._keys.shared_inbound(run[0][0]))
+            for _, _, args, _, shared, _ in run:
+                args[-1] = positions[shared.name] if shared is not None else 0
+        keys += chain.from_iterable([one[1] for one in run])
+        head: list[Any] = [LATEST_LIFE, INBOUND_ENTRY.current, len(bodies)]
+        for body in bodies.values():
+            head += (body.name, body.data)
+        return keys, [*head, *chain.from_iterable([one[2] for one in run])]
 
     async def _append_all(self, calls: list[Call]) -> list[Any]:
         """Run one pipeline, and repeat once the runs without an answer: the script is repeatable.
@@ -223,12 +246,6 @@ def _runs(batch: list[_Waiting]) -> list[list[_Waiting]]:
     for one in batch:
         parts.setdefault(one[0], []).append(one)
     return [part[first : first + MAX_RUN] for part in parts.values() for first in range(0, len(part), MAX_RUN)]
-
-
-def _call(run: list[_Waiting]) -> Call:
-    """Return the keys and arguments of one run."""
-    keys = chain.from_iterable([one[1] for one in run])
-    return list(keys), [LATEST_LIFE, *chain.from_iterable([one[2] for one in run])]
 
 
 def _results(answer: Any, count: int) -> list[Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.formats import FORMAT, LEDGER
 from router.core.keys import Target
 from router.core.ledger.marker import Hearing
 
@@ -86,6 +87,8 @@ class CommitCalls:
                 removals.append(field_name)
             else:
                 sets += (field_name, value)
+        if ledger.changes and ledger.fields.get(FORMAT) != LEDGER.current:
+            sets += (FORMAT, LEDGER.current)
         args += (len(sets) // 2, *sets, len(removals), *removals, len(ledger.entries))
         for entry in ledger.entries:
             fields = entry.to_fields()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import flatten
+from router.streams.store.shared_bodies import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,8 +77,10 @@ async def give_up(
         FAILED_AT: failed_at,
     }
     letter = [*flatten(delivery.fields), *flatten(origin)]
-    stream_keys = [delivery.stream.key, keys.dead_letters(delivery.stream.partition)]
-    return await load_script("give_up").run(redis, stream_keys, [group, delivery.entry_id, *letter]) is not None
+    partition = delivery.stream.partition
+    names = [delivery.stream.key, keys.dead_letters(partition), keys.shared_dead(partition)]
+    args = [group, delivery.entry_id, delivery.fields.get(SHARED, b""), *letter]
+    return await load_script("give_up").run(redis, names, args) is not None
 
 
 async def list_letters(redis: Redis, keys: Keys) -> AsyncIterator[DeadLetter]:
@@ -120,6 +123,7 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
 async def replay(redis: Redis, keys: Keys, letter: DeadLetter, *, replayed_at: str) -> str | None:
     """Put a letter's entry back on its stream; returns the new entry id, or None if the letter was gone."""
     fields = {**letter.fields, b"replayed": replayed_at.encode()}
-    stream_keys = [keys.dead_letters(letter.partition), letter.stream]
-    entry_id = await load_script("replay").run(redis, stream_keys, [letter.letter_id, *flatten(fields)])
+    names = [keys.dead_letters(letter.partition), letter.stream, keys.shared_inbound(letter.partition)]
+    args = [letter.letter_id, letter.fields.get(SHARED, b""), *flatten(fields)]
+    entry_id = await load_script("replay").run(redis, names, args)
     return entry_id.decode() if entry_id else None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from router.core.formats import FIRST, FORMAT, LEDGER, OtherFormatError
 from router.core.judging.routes import Route
 from router.core.keys import RESOLVER, Keys
 from router.core.ledger.ledger import Ledger
@@ -20,6 +21,7 @@ from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
 from router.streams.store.commits import CommitCalls
+from router.streams.store.shared_bodies import SharedBodies
 from router.streams.store.subject_order import SubjectOrder
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class LedgerQuery:
 class Store:
     """The committed state of one namespace; `marker_ttl` is in seconds, `clock` returns µs since 1970.
 
-    `calls` has the facts by CallSid, `subject_order` the order of events over all workers. With a `recent` each commit
+    `calls` has the facts by CallSid, `subject_order` the order of events over all workers, `shared_bodies` the mails to
+    several mailboxes. With a `recent` each commit
     notes its conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read,
     but a failover may undo it; so reading its ledger here waits for the replicas first, and no event is acknowledged
     because of it.
@@ -79,9 +82,14 @@ class Store:
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
         self.subject_order = SubjectOrder(redis, keys, RESOLVER)
+        self.shared_bodies = SharedBodies(redis, keys)
 
     async def read_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger]:
-        """Read ledgers in one round trip, in the order of the queries."""
+        """Read ledgers in one round trip, in the order of the queries; raises OtherFormatError."""
+        return [_require(ledger) for ledger in await self.find_ledgers(queries)]
+
+    async def find_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger | OtherFormatError]:
+        """Read ledgers like `read_ledgers`; in the place of one that another release wrote is the error."""
         names = [self._keys.conversation(one.account_id, one.conversation_id) for one in queries]
         if self._unconfirmed:
             await self._confirm(set(names))
@@ -111,20 +119,20 @@ class Store:
             calls.append(([names[position] for position in piece], args))
         return calls, pieces
 
-    def _ledger(self, query: LedgerQuery, row: Sequence[bytes | None]) -> Ledger:
+    def _ledger(self, query: LedgerQuery, row: Sequence[bytes | None]) -> Ledger | OtherFormatError:
         fields = {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None}
         known = frozenset(query.fields)
-        return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
+        return _checked(Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known))
 
     def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
         """Return an empty ledger; committing it fails if the conversation has one already."""
         return Ledger(self._keys.namespace, account_id, conversation_id, {})
 
     async def read_whole(self, account_id: str, conversation_id: str) -> Ledger:
-        """Read the whole ledger of a conversation."""
+        """Read the whole ledger of a conversation; raises OtherFormatError."""
         rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))
         fields = {name.decode(): value.decode() for name, value in rows.items()}
-        return Ledger(self._keys.namespace, account_id, conversation_id, fields)
+        return _require(_checked(Ledger(self._keys.namespace, account_id, conversation_id, fields)))
 
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
         """Commit changed ledgers in one round trip; False where another worker was first: read again and repeat.
@@ -235,6 +243,21 @@ class Store:
     async def write_callback_time(self, account_id: str, seen_at: int) -> None:
         """Remember when the account's last status callback arrived (µs)."""
         await self._redis.set(self._keys.callbacks(account_id), seen_at, ex=CALLBACKS_LIFE)
+
+
+def _checked(ledger: Ledger) -> Ledger | OtherFormatError:
+    """Return the ledger, or the error if another release wrote it.
+
+    Checking what is read is enough to overwrite nothing: a commit fails if the revision has changed since.
+    """
+    found = ledger.fields.get(FORMAT, FIRST)
+    return ledger if found in LEDGER.readable else LEDGER.error(found)
+
+
+def _require(ledger: Ledger | OtherFormatError) -> Ledger:
+    if isinstance(ledger, OtherFormatError):
+        raise ledger
+    return ledger
 
 
 def _set(redis: Any, key: str, text: str | bytes, life: int) -> Any:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.events import SharedBody, share
+from router.core.formats import OtherFormatError
 from router.receiver.spool import journal as journals
 from router.receiver.spool.journal import Journal, UnreadableJournalError, size_of
 from router.streams.store.append import InboundFields
@@ -186,9 +188,114 @@ def test_every_transaction_waits_for_the_disk(journal):
     assert ask("PRAGMA locking_mode").fetchone() == ("exclusive",)
 
 
-@pytest.mark.parametrize("damage", ["text", "page", "version", "head"])
+#: A file of version 1, as the first release wrote it.
+FIRST_VERSION = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, head BLOB NOT NULL, body BLOB NOT NULL
+);
+INSERT INTO event (key, head, body) VALUES (
+    CAST('AC1:messaging:SM1' AS BLOB),
+    CAST('{"source": "messaging", "account_id": "AC1", "key": "AC1:messaging:SM1", "subject": "SMS|+14155550101",
+    "received_at": 1767787200000001, "ttl": 86400, "aliases": ["AC1:other:1"], "replayed_at": ""}' AS BLOB),
+    CAST('Body=hi' AS BLOB)
+);
+PRAGMA user_version = 1;
+"""
+#: The rows of a file of version 2: a body that two events share, and one that has its own.
+SECOND_VERSION = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL UNIQUE, head BLOB NOT NULL, body BLOB NOT NULL, shared TEXT
+);
+CREATE INDEX event_shared ON event (shared) WHERE shared IS NOT NULL;
+CREATE TABLE shared (name TEXT PRIMARY KEY, data BLOB NOT NULL);
+INSERT INTO shared VALUES ('5f3a', CAST('the mail' AS BLOB));
+INSERT INTO event (key, head, body, shared) VALUES (
+    CAST('AC1:messaging:SM1' AS BLOB),
+    CAST('{"source": "messaging", "account_id": "AC1", "key": "AC1:messaging:SM1", "subject": "SMS|+14155550101",
+    "received_at": 1767787200000001, "ttl": 86400, "aliases": ["AC1:other:1"], "replayed_at": ""}' AS BLOB),
+    CAST('Body=hi' AS BLOB), NULL
+), (
+    CAST('AC1:messaging:SM2' AS BLOB),
+    CAST('{"source": "messaging", "account_id": "AC1", "key": "AC1:messaging:SM2", "subject": "SMS|+14155550101",
+    "received_at": 1767787200000002, "ttl": 86400, "aliases": [], "replayed_at": ""}' AS BLOB),
+    CAST('one' AS BLOB), '5f3a'
+), (
+    CAST('AC1:messaging:SM3' AS BLOB),
+    CAST('{"source": "messaging", "account_id": "AC1", "key": "AC1:messaging:SM3", "subject": "SMS|+14155550101",
+    "received_at": 1767787200000003, "ttl": 86400, "aliases": [], "replayed_at": ""}' AS BLOB),
+    CAST('two' AS BLOB), '5f3a'
+);
+PRAGMA user_version = 2;
+"""
+MAIL = SharedBody("5f3a", b"the mail")
+EXPECTED = {
+    FIRST_VERSION: [event(1, aliases=("AC1:other:1",))],
+    SECOND_VERSION: [
+        event(1, aliases=("AC1:other:1",)),
+        event(2, body=b"one", shared=MAIL),
+        event(3, body=b"two", shared=MAIL),
+    ],
+}
+
+
+def write_file(path, script):
+    """Write a file as another release has left it."""
+    other = sqlite3.connect(path)
+    other.executescript(script)
+    other.close()
+
+
+@pytest.mark.parametrize("script", [FIRST_VERSION, SECOND_VERSION], ids=["1", "2"])
+def test_files_of_the_last_two_versions_are_read_and_emptied(path, script):
+    """A file that the release before has left is read, emptied and then removed."""
+    write_file(path, script)
+    journal = Journal(path)
+    assert read_all(journal) == EXPECTED[script]
+    journal.remove([stored.number for stored in journal.read(0, 1000)])
+    journal.close()
+    assert not path.exists()
+
+
+def test_a_file_of_the_version_before_keeps_its_version(path):
+    """Reading it does not convert it: a receiver of the release before may adopt it again."""
+    write_file(path, FIRST_VERSION)
+    Journal(path).close()
+    other = sqlite3.connect(path)
+    assert other.execute("PRAGMA user_version").fetchone() == (1,)
+    other.close()
+
+
+@pytest.mark.parametrize("version", [3, 99])
+def test_a_file_of_a_later_version_is_refused_and_not_changed(path, version):
+    """A later release wrote it, and reads it again."""
+    write_file(path, SECOND_VERSION.replace("user_version = 2", f"user_version = {version}"))
+    before = path.read_bytes()
+    with pytest.raises(OtherFormatError, match=f"spool file in format {version}; this release reads 1 and 2"):
+        Journal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_body_that_events_share_is_stored_once(journal):
+    """It is read back with each of them, and is gone with the last."""
+    shared = share(bytes(100_000))
+    events = [event(number, body=b"own", shared=shared) for number in range(50)] + [event(60)]
+    assert journal.add(events) == [True] * 51
+    assert journal.used() < 200_000
+    found = journal.read(0, 1000)
+    assert [stored.fields for stored in found] == events
+    assert len({id(stored.fields.shared) for stored in found[:50]}) == 1
+    journal.remove([stored.number for stored in found[:49]])
+    assert read_all(journal) == events[49:]
+    journal.remove([found[49].number])
+    assert read_all(journal) == [event(60)]
+    assert journal.used() < 100_000
+
+
+@pytest.mark.parametrize("damage", ["text", "page", "head"])
 def test_damage_is_detected(path, damage):
-    """A file that is no database, is torn, has another version or holds no event raises UnreadableJournalError."""
+    """A file that is no database, is torn or holds no event raises UnreadableJournalError."""
     if damage == "text":
         path.write_text("this is no database, and never was one\n" * 200)
     else:
@@ -201,7 +308,7 @@ def test_damage_is_detected(path, damage):
             path.write_bytes(content)
         else:
             other = sqlite3.connect(path, isolation_level=None)
-            other.execute("PRAGMA user_version = 99" if damage == "version" else "UPDATE event SET head = '{}'")
+            other.execute("UPDATE event SET head = '{}'")
             other.close()
     with pytest.raises(UnreadableJournalError):
         Journal(path).read(0, 100)

@@ -11,7 +11,7 @@ from router import metrics
 from router.core.errors import NotDurableError
 from router.receiver.spool.journal import ASIDE, Journal, UnreadableJournalError
 from router.receiver.spool.spool import Spool
-from tests.receiver.spool.test_journal import event
+from tests.receiver.spool.test_journal import SECOND_VERSION, event, write_file
 
 
 @pytest.fixture
@@ -201,6 +201,21 @@ async def test_a_file_that_cannot_be_read_is_set_aside(make_spool, tmp_path, out
     assert (folder / f"router@1-7.sqlite{ASIDE}").exists()
     assert "router@1-7.sqlite" in output.getvalue()
     assert '"spool.failed"' in output.getvalue()
+
+
+async def test_a_file_of_a_later_release_is_left_alone(make_spool, tmp_path, output):
+    """It stays where it is, is said once, and a process of its release finds it again."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    path = folder / "router@1-1.sqlite"
+    write_file(path, SECOND_VERSION.replace("user_version = 2", "user_version = 3"))
+    spool = await make_spool()
+    await spool.maintain()
+    assert await spool.put(event(9))
+    assert output.getvalue().count("spool file in format 3; this release reads 1 and 2") == 1
+    await spool.close()
+    assert path.exists()
+    assert not list(folder.glob(f"*{ASIDE}*"))
 
 
 async def test_damage_found_later_sets_the_file_aside_too(make_spool, tmp_path, output):

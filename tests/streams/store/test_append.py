@@ -55,6 +55,7 @@ async def test_a_new_webhook_is_in_the_stream_unchanged(appender, redis, keys):
     assert await appender.append(make_fields(body=body)) is True
     [(_, fields)] = await redis.xrange(keys.inbound(0))
     assert fields == {
+        b"format": b"2",
         b"source": b"messaging",
         b"account": ACCOUNT.encode(),
         b"key": b"k1",

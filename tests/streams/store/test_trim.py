@@ -8,12 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.core.events import share
 from router.core.keys import Keys
 from router.streams.client.connection import load_script
 from router.streams.delivery import Delivery
 from router.streams.store import trim
 from router.streams.store.parking import Parking, Waiting
+from router.streams.store.append import Appender
 from router.streams.store.trim import Trimmer
+from tests.streams.store.test_shared_bodies import make_fields
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -35,8 +38,8 @@ async def ids(redis, stream):
     return [int(entry_id.decode().partition("-")[0]) for entry_id, _ in await redis.xrange(stream.key)]
 
 
-def make_trimmer(redis, keys, retention=0, most=0):
-    return Trimmer(redis, keys, retention=retention, most=most, clock=lambda: NOW)
+def make_trimmer(redis, keys, retention=0, most=0, most_bytes=0):
+    return Trimmer(redis, keys, retention=retention, most=most, most_bytes=most_bytes, clock=lambda: NOW)
 
 
 async def read(redis, stream, group, count):
@@ -123,6 +126,57 @@ async def test_no_maximum_length_removes_entries_that_a_group_needs(redis, keys,
     await make_trimmer(redis, keys, most=NODE).trim(stream.key)
     assert (await ids(redis, stream))[0] <= NODE
     assert await redis.xlen(stream.key) >= 9 * NODE
+
+
+async def fill_with(redis, stream, count, size, *, at):
+    """Add `count` entries of `size` bytes."""
+    pipeline = redis.pipeline(transaction=False)
+    for number in range(count):
+        pipeline.xadd(stream.key, {"body": bytes(size)}, id=f"{at + number}-0")
+    await pipeline.execute()
+
+
+@pytest.mark.parametrize("sizes", [(20_000, 100), (100, 20_000), (5_000, 5_000)], ids=["falling", "rising", "equal"])
+async def test_above_its_maximum_size_finished_entries_are_removed_early(redis, keys, stream, sizes):
+    """Whatever the order of large and small entries, the newest ones that fit stay, and not many fewer."""
+    for number, size in enumerate(sizes):
+        await fill_with(redis, stream, 5 * NODE, size, at=1 + number * 5 * NODE)
+    await redis.xgroup_create(stream.key, "one", id="$")
+    before = await redis.memory_usage(stream.key, samples=0)
+    await make_trimmer(redis, keys, retention=NOW, most_bytes=before // 4).trim(stream.key)
+    after = await redis.memory_usage(stream.key, samples=0)
+    assert before // 40 < after <= before // 4
+    assert (await ids(redis, stream))[-1] == 10 * NODE
+    assert await make_trimmer(redis, keys, retention=NOW, most_bytes=before).trim(stream.key) == 0
+
+
+async def test_no_maximum_size_removes_entries_that_a_group_needs(redis, keys, stream, lines):
+    """Unread and pending entries stay, even ten times the maximum; that is logged once."""
+    await fill_with(redis, stream, 10 * NODE, 5_000, at=1)
+    await redis.xgroup_create(stream.key, "one", id="0")
+    await read(redis, stream, "one", 2 * NODE)
+    await redis.xack(stream.key, "one", *[f"{number}-0" for number in range(1, 2 * NODE + 1) if number != NODE])
+    trimmer = make_trimmer(redis, keys, retention=NOW, most_bytes=500_000)
+    for _ in range(2):
+        await trimmer.trim(stream.key)
+    left = await ids(redis, stream)
+    assert left == list(range(NODE, 10 * NODE + 1))
+    assert [(line["group"], line["entries"]) for line in lines("trim.held")] == [("one", len(left))]
+
+
+async def test_shared_bodies_count_to_the_size_of_the_inbound_stream(redis, keys, stream):
+    """A few small entries that refer to large bodies are trimmed, and the bodies with them."""
+    appender = Appender(redis, keys)
+    for number in range(50):
+        shared = share(b"%d" % number * 50_000)
+        await appender.append(make_fields(number, shared))
+    await redis.xgroup_create(stream.key, "one", id="$")
+    assert await redis.memory_usage(keys.shared(0), samples=0) > 2_500_000
+    trimmer = Trimmer(redis, keys, retention=3600, most_bytes=1_000_000)
+    await trimmer.trim(stream.key)
+    assert 300_000 < await redis.memory_usage(keys.shared(0), samples=0) < 1_000_000
+    names = {fields[b"shared"] for _, fields in await redis.xrange(stream.key)}
+    assert set(await redis.hkeys(keys.shared(0))) == names
 
 
 async def test_a_group_that_is_created_later_or_set_back_holds_the_rest(redis, keys, stream):

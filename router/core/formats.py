@@ -1,0 +1,58 @@
+"""Format versions of what is stored, so that processes of two releases can share one Redis and one disk.
+
+A release writes the newest version of each kind of data and reads that and the one before. Data in any other version
+is left alone: it is not overwritten, and an event that needs it waits, as in an outage, until a process of the other
+release takes it. Data without a version is version 1, which was written before there were versions.
+
+In an inbound entry the fields `format`, `account`, `subject` and `after` keep their meaning in all versions: a release
+that cannot read an entry still keeps the order of its subject.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from router.core.errors import RouterError
+
+#: The name of the version in an inbound entry, a ledger's hash, a marker and a parked event.
+FORMAT: Final = "format"
+#: The version of data without one.
+FIRST: Final = "1"
+
+
+class OtherFormatError(RouterError):
+    """Data in a version that this release does not read: the process of another release has to take it."""
+
+    def __init__(self, kind: str, found: str, reads: str) -> None:
+        super().__init__(f"{kind} in format {found[:20]}; this release reads {reads}")
+        self.kind = kind
+        self.found = found
+
+
+class Format:
+    """The versions of one `kind` of data: `current` is written, the ones in `readable` are read."""
+
+    __slots__ = ("current", "kind", "readable")
+
+    def __init__(self, kind: str, current: int) -> None:
+        self.kind = kind
+        self.current = str(current)
+        self.readable = frozenset(str(number) for number in (current - 1, current) if number)
+
+    def require(self, found: str) -> None:
+        """Raise OtherFormatError unless this release reads the version `found`."""
+        if found not in self.readable:
+            raise self.error(found)
+
+    def error(self, found: str) -> OtherFormatError:
+        """Return the error for data in the version `found`, which this release does not read."""
+        return OtherFormatError(self.kind, found, " and ".join(sorted(self.readable, key=int)))
+
+
+#: Version 2 names its version; the entries of a mail to several mailboxes share a body (streams.store.shared_bodies).
+INBOUND_ENTRY: Final = Format("inbound entry", 2)
+#: Version 2 names its version.
+LEDGER: Final = Format("ledger", 2)
+MARKER: Final = Format("marker", 2)
+#: Version 2 stores the body that several events share once.
+SPOOL_FILE: Final = Format("spool file", 2)
