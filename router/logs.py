@@ -37,6 +37,7 @@ EVENTS: Final = {
     "process.failed": "a process ends because something that it needs has failed; its exit status is not 0",
     "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or why it was refused), key,"
     " milliseconds",
+    "mail.cut": "a mail has more recipients than are served: how many are served, and how many were left out",
     "webhook.shadow": "a webhook with a wrong signature was accepted, as its source is in shadow mode; the reason",
     "shadow.on": "these sources are in shadow mode: anyone who knows their URLs can send webhooks",
     "quarantine.failed": "refused webhooks could not be kept for inspection and replay: the reason, and how many",

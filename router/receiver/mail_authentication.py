@@ -21,8 +21,9 @@ from router import metrics
 from router.core.errors import AccountError, SignatureError, UnreadableError, WebhookError
 from router.core.signing.form import NO_FORM
 from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVerifier, MailVerifier
-from router.inbound.email.inbound_parse import MailReader
+from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MailReader
 from router.inbound.webhook import Piece, Webhook
+from router.logs import log
 from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
 from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes, read_chunks
 
@@ -104,6 +105,10 @@ class MailAuthenticator:
             context.body = bytes(reading.kept)  # of a mail that broke off, as much as arrived
         context.is_cut = reading.is_cut
         pieces, note = self._split(await reading.finish(), source, context)
+        if reading.left_out:
+            metrics.count("router_events", source.name, "cut", by=reading.left_out)
+            key, served = pieces[0].identity.key, len(pieces)
+            log("mail.cut", level="warning", key=key, served=served, left_out=reading.left_out, most=MAX_RECIPIENTS)
         return AcceptedWebhook(pieces, note=note)
 
     async def recheck(
@@ -162,6 +167,11 @@ class _Reading:
         self._reader = _open(content_type)
         self.kept = bytearray()
         self.is_cut = False
+
+    @property
+    def left_out(self) -> int:
+        """The number of recipients that are not served because there are too many, known once it is finished."""
+        return self._reader.left_out if isinstance(self._reader, MailReader) else 0
 
     def feed(self, chunk: bytes) -> None:
         """Add the next bytes of the body."""

@@ -84,6 +84,7 @@ class Settings(BaseModel):
     marker_ttl: int = Field(default=180 * 86_400, ge=3600)
     stream_retention: int = Field(default=86_400, ge=0)
     stream_most: int = Field(default=200_000, ge=0)
+    stream_max_bytes: int = Field(default=128 * 1_048_576, ge=0)
     window: int = Field(default=500, ge=1, le=100_000)
     batch: int = Field(default=200, ge=1, le=10_000)
     max_deliveries: int = Field(default=5, ge=1)

@@ -100,8 +100,14 @@ def make_recent(settings: Settings, redis: Redis, clock: RedisClock) -> Recent |
 
 def make_trimmer(settings: Settings, redis: Redis, clock: RedisClock) -> Trimmer:
     """Return the trimmer of all streams; it compares stream ids, so its clock is that of Redis."""
-    retention, most = settings.stream_retention, settings.stream_most
-    return Trimmer(redis, settings.keys, retention=retention, most=most, clock=clock.milliseconds)
+    return Trimmer(
+        redis,
+        settings.keys,
+        retention=settings.stream_retention,
+        most=settings.stream_most,
+        most_bytes=settings.stream_max_bytes,
+        clock=clock.milliseconds,
+    )
 
 
 def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent: Recent, apis: Apis) -> Reconciler:

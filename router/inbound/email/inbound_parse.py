@@ -1,8 +1,9 @@
 """Reads one webhook of SendGrid Inbound Parse, chunk by chunk, into one ReceivedMail for each recipient.
 
 Each field has a bound (`_KEPT`), whatever the size of the mail: attachments are counted and dropped, texts are cut. If
-a field is repeated, the first one counts. If a charset is wrong, the text is decoded as well as possible. Both are
-noted in `doubts`. A mail is unreadable only if its body is not complete multipart or its envelope has no recipient.
+a field is repeated, the first one counts. If a charset is wrong, the text is decoded as well as possible. If there are
+too many recipients, the first ones are served. All this is noted in `doubts`. A mail is unreadable only if its body is
+not complete multipart or its envelope has no recipient.
 Fields: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Bytes of text in an inbound entry.
 MAX_TEXT: Final = 64 * 1024
-#: Recipients of one envelope; each becomes one inbound entry.
+#: Recipients of one envelope that are served; each becomes one inbound entry.
 MAX_RECIPIENTS: Final = 100
 #: Characters of a header value.
 MAX_VALUE: Final = 2048
@@ -38,7 +39,7 @@ MAX_NAME: Final = 256
 _KIB: Final = 1024
 #: The fields that are read, and the bytes that are kept of each; all other fields are dropped.
 _KEPT: Final = {
-    "envelope": 32 * _KIB,
+    "envelope": 512 * _KIB,  # must be whole: 15,000 recipients of usual length
     "charsets": 4 * _KIB,
     "headers": MAX_HEADERS,
     "from": 8 * _KIB,
@@ -95,6 +96,7 @@ class MailReader:
         self._raw: RawMailReader | None = None
         self._charsets: dict[str, Any] = {}
         self._doubts: list[str] = []
+        self.left_out = 0  # recipients after the first MAX_RECIPIENTS, known once it is finished
         self._reader = MultipartReader(content_type, self._open)
 
     def feed(self, chunk: bytes) -> None:
@@ -102,7 +104,7 @@ class MailReader:
         self._reader.feed(chunk)
 
     def finish(self) -> tuple[ReceivedMail, ...]:
-        """Return the mail once for each recipient of its envelope, otherwise equal."""
+        """Return the mail once for each of the first recipients of its envelope, otherwise equal."""
         self._reader.finish()
         sender, recipients = self._envelope()
         self._charsets = self._json("charsets")
@@ -154,19 +156,22 @@ class MailReader:
         return _drop
 
     def _envelope(self) -> tuple[str, list[str]]:
-        """Return the sender (empty for a bounce) and the recipients, each once."""
+        """Return the sender (empty for a bounce) and the first recipients, each once."""
         envelope = self._json("envelope")
         to, sender = envelope.get("to"), envelope.get("from")
         listed = [to] if isinstance(to, str) else to if isinstance(to, list) else []
         recipients: dict[str, str] = {}
-        for recipient in listed:
+        for position, recipient in enumerate(listed):
             canonical = Address(Channel.EMAIL, recipient).canonical if isinstance(recipient, str) else ""
-            if canonical and REPLACEMENT not in recipient:
-                recipients.setdefault(canonical, recipient.strip())
+            if not canonical or REPLACEMENT in recipient or canonical in recipients:
+                continue
+            if len(recipients) == MAX_RECIPIENTS:
+                self.left_out = len(listed) - position
+                self._doubts.append(f"envelope: {len(listed)} recipients, the first {MAX_RECIPIENTS} are served")
+                break
+            recipients[canonical] = recipient.strip()
         if not recipients:
             raise UnreadableError("the envelope is missing or names no recipient")
-        if len(recipients) > MAX_RECIPIENTS:
-            raise UnreadableError(f"the envelope names more than {MAX_RECIPIENTS} recipients")
         has_sender = isinstance(sender, str) and Address(Channel.EMAIL, sender).canonical
         if has_sender and REPLACEMENT in str(sender):
             raise UnreadableError("the envelope's sender is not UTF-8")

@@ -1,9 +1,10 @@
 """Trims streams up to what every group has finished; never by length alone, which could drop unread entries.
 
-Finished entries are kept for the retention, but only as many as make the stream `most` entries long. A stream without a
-group is left alone: one may still be created to read it from the beginning. A group that reads nothing, or never
-finishes an entry, holds everything after it. That is logged once while it lasts, because only an operator knows whether
-the group will continue. Dead letters are never trimmed.
+Finished entries are kept for the retention, but only as many as make the stream `most` entries long or `most_bytes`
+large; the bodies that inbound entries share count too, and go when nothing refers to them. A stream without a group is
+left alone: one may still be created to read it from the beginning. A group that reads nothing, or never finishes an
+entry, holds everything after it. That is logged once while it lasts, because only an operator knows whether the group
+will continue. Dead letters are never trimmed.
 
 A parked entry (router.streams.store.parking) holds only itself: finished entries between parked ones are deleted one by
 one, up to ROUND entries looked at in a round, from where the last round ended.
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
 from router.logs import log
 from router.streams.client.connection import Redis, RedisError, load_script
-from router.streams.store.inspect import consumed_streams
+from router.streams.store.inspect import consumed_streams, measure_stream
+from router.streams.store.shared_bodies import remove_unused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,12 +42,26 @@ ROUND: Final = 40_000
 CURSOR_LIFE: Final = 86_400
 #: An id above all others.
 LAST: Final = "18446744073709551615-18446744073709551615"
+#: The parts of its surplus that a stream that is too large loses in one round, measured anew before each: halves first,
+#: because the oldest entries may be much larger than the others.
+PARTS: Final = (2, 2, 2, 2, 1, 1, 1)
+
+
+class _Trimmed(NamedTuple):
+    """The numbers of entries removed and left, the bound, the group that holds back the most, and what it needs."""
+
+    removed: int
+    entries: int
+    most: int
+    holder: str
+    oldest: str
 
 
 class Trimmer:
     """Trims the streams of all partitions; finished entries are kept for `retention` seconds.
 
-    Above a length of `most` entries they go earlier; 0: no such limit. `clock` returns ms since 1970.
+    Above a length of `most` entries or a size of `most_bytes` they go earlier; 0: no such limit. `clock` returns ms
+    since 1970.
     """
 
     def __init__(
@@ -54,13 +71,16 @@ class Trimmer:
         *,
         retention: int,
         most: int = 0,
+        most_bytes: int = 0,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._redis = redis
         self._keys = keys
         self._streams = [stream for partition in range(keys.partitions) for stream in consumed_streams(keys, partition)]
+        self._inbound = {keys.inbound(partition): partition for partition in range(keys.partitions)}
         self._retention = retention * 1000
         self._most = most
+        self._most_bytes = most_bytes
         self._clock = clock
         self._reported: dict[str, str] = {}  # by stream: the group that was logged
 
@@ -76,19 +96,45 @@ class Trimmer:
 
     async def trim(self, stream: str) -> int:
         """Trim one stream, step by step; returns the number of entries removed."""
+        trimmed = await self._trim(stream, self._most)
+        removed = trimmed.removed
+        for part in PARTS if self._most_bytes else ():
+            most = await self._fitting(stream, part)
+            if not most:
+                break
+            trimmed = await self._trim(stream, most)
+            removed += trimmed.removed
+            if part == 1 and not trimmed.removed:
+                break
+        self._report(stream, trimmed)
+        return removed
+
+    async def _fitting(self, stream: str, part: int) -> int:
+        """Return the number of entries without a `part` of the surplus in bytes; 0 if the stream is not too large."""
+        shared = [self._keys.shared(self._inbound[stream])] if stream in self._inbound else []
+        entries, size = await measure_stream(self._redis, [stream, *shared])
+        if size <= self._most_bytes:
+            return 0
+        surplus = entries * (size - self._most_bytes) / size
+        return max(1, entries - ceil(surplus / part))
+
+    async def _trim(self, stream: str, most: int) -> _Trimmed:
+        """Trim a stream to its retention and to `most` entries, and remove the shared bodies that are unused then."""
         groups = await self._groups(stream)
         names = [stream, *(self._keys.parked(stream, group, "order") for group in groups)]
         oldest = f"{max(0, self._clock() - self._retention)}-0"
         removed: int = 0
         while True:
-            reply: Any = await load_script("trim").run(self._redis, names, [oldest, self._most, STEP, *groups])
+            reply: Any = await load_script("trim").run(self._redis, names, [oldest, most, STEP, *groups])
             removed += reply[0]
             if not reply[0]:  # a step removes whole nodes only, so a small number does not mean that it is the last
-                self._report(stream, reply[1], reply[2].decode("utf-8", "backslashreplace"), reply[3].decode())
-                if reply[4]:
-                    is_long = 0 < self._most < reply[1]
-                    removed += await self._trim_between(names, groups, LAST if is_long else oldest)
-                return removed
+                break
+        if reply[4]:
+            is_long = 0 < most < reply[1]
+            removed += await self._trim_between(names, groups, LAST if is_long else oldest)
+        if stream in self._inbound:
+            await remove_unused(self._redis, self._keys, self._inbound[stream])
+        return _Trimmed(removed, reply[1], most, reply[2].decode("utf-8", "backslashreplace"), reply[3].decode())
 
     async def _groups(self, stream: str) -> list[str]:
         try:
@@ -112,10 +158,11 @@ class Trimmer:
                 break
         return removed
 
-    def _report(self, stream: str, entries: int, group: str, oldest: str) -> None:
-        """Log the group that holds entries older than the retention, or more than `most`; once while it lasts."""
+    def _report(self, stream: str, trimmed: _Trimmed) -> None:
+        """Log the group that holds entries older than the retention, or too many of them; once while it lasts."""
+        entries, group, oldest = trimmed.entries, trimmed.holder, trimmed.oldest
         is_late = bool(group) and self._clock() - int(oldest.partition("-")[0]) > max(self._retention, LATE)
-        is_long = bool(group) and 0 < self._most < entries
+        is_long = bool(group) and 0 < trimmed.most < entries
         holder = group if is_late or is_long else ""
         if holder and holder != self._reported.get(stream):
             log("trim.held", level="warning", stream=stream, group=group, entries=entries, oldest=oldest)

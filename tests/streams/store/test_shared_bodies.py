@@ -1,4 +1,4 @@
-"""Bodies that entries share: stored once, there for as long as an entry or a dead letter refers to them, and no longer."""
+"""Bodies that entries share: stored once, and kept while an entry or a dead letter refers to them, no longer."""
 
 from __future__ import annotations
 
