@@ -18,12 +18,12 @@ The fields of a conversation's hash:
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-import orjson
 from pydantic import BaseModel, ConfigDict
 
 from router.core.events import Version
@@ -136,7 +136,7 @@ class Marker(BaseModel):
 @lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
 def read_marker(text: str) -> Marker:
     """Parse a marker's field; raises OtherFormatError if another release wrote it."""
-    MARKER.require(str(orjson.loads(text).get(FORMAT, FIRST)))  # first: the other fields may have other types there
+    MARKER.require(str(json.loads(text).get(FORMAT, FIRST)))  # first: the other fields may have other types there
     return Marker.model_validate_json(text).model_copy(update={FORMAT: MARKER.current})
 
 
