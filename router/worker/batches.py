@@ -14,6 +14,7 @@ from router.core.errors import RouterError
 from router.core.formats import OtherFormatError
 from router.core.ledger.fields import FieldNotReadError
 from router.streams.store.ledgers import LedgerQuery
+from router.worker.closings import Closings
 from router.worker.work import begin, subject_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class BatchPath:
 
     def __init__(self, *, store: Store, accounts: AccountCache, rules: EventRules, misses: BatchMisses) -> None:
         self._store = store
+        self._closings = Closings(store)
         self._accounts = accounts
         self._rules = rules
         self._misses = misses
@@ -158,6 +160,9 @@ class BatchPath:
         changed = [ledger for ledger in ledgers.values() if ledger.has_news]
         results = await self._store.commit(changed)
         _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
+        for ledger in ledgers.values():
+            if ledger.is_closing and not ledger.has_news:
+                await self._closings.follow(ledger)
 
 
 def part_works(works: Sequence[DeliveredWork]) -> list[list[DeliveredWork]]:

@@ -19,6 +19,7 @@ from router.core.judging.recovery import QUIET, Recovery, expected_in, recover
 from router.core.resolution.reconciliation import read_snapshot
 from router.logs import describe, log
 from router.streams.store.recent import LEASE, REST
+from router.worker.closings import Closings
 from router.worker.requests import drive
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Reconciler:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
+        self._closings = Closings(store)
         self._recent = recent
         self._pace = pace
         self._apis = apis.in_background(self._ask)
@@ -114,6 +116,8 @@ class Reconciler:
             return
         ledger = await self._store.read_whole(claim.account_id, claim.conversation_id)
         is_bridged = is_classic(claim.conversation_id) and self._rules.of(claim.account_id).classic.is_bridged
+        if ledger.is_closed:
+            await self._closings.follow(ledger)  # again: whoever committed the closing may have died before it did
         if ledger.is_closed or not ledger.fields or is_bridged:
             await self._recent.forget(claim, is_final=True)
             return
@@ -156,6 +160,8 @@ class Reconciler:
                 creating=creating,
             )
             if not ledger.has_news or (await self._store.commit([ledger]))[0]:
+                if ledger.is_closing:
+                    await self._closings.follow(ledger)
                 return recovery
             ledger = await self._store.read_whole(account_id, conversation_id)
         return None

@@ -21,6 +21,7 @@ from router.core.timestamps import to_microseconds
 from router.logs import log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store.ledgers import LedgerQuery
+from router.worker.closings import Closings
 from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive, fetch_conversation
 from router.worker.verdicts import after_failed_read, to_verdict
@@ -77,6 +78,7 @@ class SinglePath:
         misses: BatchMisses,
     ) -> None:
         self._store = store
+        self._closings = Closings(store)
         self._apis = apis
         self._accounts = accounts
         self._rules = rules
@@ -168,7 +170,8 @@ class SinglePath:
             (closing,) = await self._store.read_ledgers([query])
             version = Version(to_microseconds(answer.updated_at) or work.begun, work.begun)
             closing.take_conversation(answer, version, work.event.cause)
-            await self._commit(closing)
+            if await self._commit(closing):
+                await self._closings.follow(closing)
             return Progress.JUDGE_AGAIN
         return await self._apply_confirmed(work, replace(route, confirmed_at=work.begun))
 
@@ -208,13 +211,13 @@ class SinglePath:
         """Return whether a repeated event was published in the conversation of its route, before that closed.
 
         The worker may have died after the commit and before the XACK. A communication that was published there on trust
-        but received after the closing does not count: it is published again, in the next conversation.
+        but appended after the closing does not count: it is published again, in the next conversation.
         """
         if work.kind.names is None or work.ledger is None:
             return False
         names = work.kind.names(work.event)
         claims = await self._store.read_claims(work.account_id, work.ledger.conversation_id, names)
-        return any(was_heard(work.ledger, claim, received_at=work.entry.received_at) for claim in claims)
+        return any(was_heard(work.ledger, claim, arrived_at=work.entry.appended_at) for claim in claims)
 
     async def _resolve_call(self, work: AnyWork) -> Step:
         found = await self._calls.settle(work)
@@ -293,8 +296,11 @@ class SinglePath:
             await self._calls.remember(work.account_id, memory.call_sid, resolved)
 
     async def _finish(self, work: AnyWork) -> Step:
-        if work.ledger is not None and not await self._commit(work.ledger):
-            return Progress.JUDGE_AGAIN
+        if work.ledger is not None:
+            if not await self._commit(work.ledger):
+                return Progress.JUDGE_AGAIN
+            if work.ledger.is_closing:
+                await self._closings.follow(work.ledger)
         report(work, self._rules.clock())
         return Done()
 

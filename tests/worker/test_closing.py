@@ -8,8 +8,11 @@ from router.simulator.mail import mail
 from router.simulator.voice import call
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
+from router.worker.closings import Closings
 from tests.support.accounts import ACCOUNT, CUSTOMER, MAILBOX, OURS, WRITER
-from tests.worker.payloads import redelivered
+from tests.support.waiting import until
+from tests.worker.payloads import participant_of, redelivered, spoken
+from tests.worker.sweeps import Sweeps
 
 DONE = Done()
 CALL = "CA00000000000000000000000000000001"
@@ -108,3 +111,184 @@ async def test_the_conversation_is_known_before_the_commit(harness, monkeypatch,
     assert await harness.work([redelivered(one) for one in deliveries], by=harness.make_resolver()) == [DONE]
     assert [kind for kind in await kinds(harness) if kind != "received"] == ["joined", "closed"]
     assert len(await harness.conversations()) == 1
+
+
+# --- a message that is received after the closing, and published before the closing is known ------
+
+
+async def everything(harness):
+    """Settle what is in the stream, and what that appends, until nothing is left; like a consumer does."""
+    while deliveries := await harness.deliveries():
+        for delivery in deliveries:
+            await harness.finish(delivery)
+
+
+async def heard_in(harness, conversation_id):
+    """The channelIds of the communications that were published in a conversation."""
+    found = [one.data for one in await harness.communications() if one.data.conversation.id == conversation_id]
+    return [one.communication.channel_id for one in found]
+
+
+async def write_after_the_closing(harness, source="sms", number=1):
+    """Let a known customer write after the closing, of which nothing is known; return the closed conversation."""
+    make = SOURCES[source]
+    assert await harness.settle(harness.sms() if source == "event-streams" else make(harness)) == [DONE]
+    (conversation_id,) = await open_ones(harness)
+    callback = await close(harness, conversation_id)
+    for _ in range(number):
+        assert await harness.settle(make(harness)) == [Result.KNOWN]
+    return conversation_id, callback
+
+
+@every_source
+async def test_a_late_closing_moves_the_message_to_the_next_conversation(harness, source):
+    """A message after the closing is heard once more, in the next conversation, once the closing is reported."""
+    old, callback = await write_after_the_closing(harness, source)
+    assert await harness.settle(callback) == [Result.CLOSED]
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[1:]
+
+
+async def test_all_late_messages_move_in_order(harness):
+    """Of several messages after the closing all move, in their order, and further ones follow them."""
+    old, callback = await write_after_the_closing(harness, number=3)
+    await harness.settle(callback)
+    await everything(harness)
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[1:]
+    assert await harness.settle(harness.sms()) == [Result.KNOWN]
+    assert len(await heard_in(harness, new)) == 4
+    assert await harness.types() == ["joined", "closed", "joined"]
+
+
+async def test_a_closing_that_is_reported_twice_moves_the_message_once(harness):
+    """Repeated reports of the closing, by several workers, append the message again once."""
+    old, callback = await write_after_the_closing(harness)
+    (closed,) = [one for one in await harness.conversations() if one["id"] == old]
+    for _ in range(3):
+        again = harness.callback("CONVERSATION_UPDATED", closed)
+        await harness.settle(again, by=harness.make_resolver())
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+    before = await harness.redis.xlen(harness.inbound.key)
+    await harness.settle(callback)
+    assert await harness.redis.xlen(harness.inbound.key) == before + 1, "only the callback itself"
+
+
+async def test_a_message_before_the_closing_stays(harness):
+    """A message that was received before the closing is not heard again, whenever the closing is reported."""
+    await harness.settle(harness.sms())
+    await harness.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    assert await harness.settle(await close(harness, old)) == [Result.CLOSED]
+    assert await harness.deliveries() == []
+    assert len(await heard_in(harness, old)) == 2
+
+
+async def test_a_message_that_twilio_recorded_there_stays(harness):
+    """A callback about the message itself is proof, whatever the clocks say: it is not heard again."""
+    await harness.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    customer = participant_of((await harness.conversations())[0], "CUSTOMER")
+    callback = await close(harness, old)
+    assert await harness.settle(harness.sms(sid=f"SM{77:032x}")) == [Result.KNOWN]
+    recorded = spoken(harness, customer, channelId=f"SM{77:032x}", number=7)
+    assert await harness.settle(recorded) == [Result.KNOWN]
+    assert await harness.settle(callback) == [Result.CLOSED]
+    assert await harness.deliveries() == []
+    assert await kinds(harness) == ["joined", "received", "received", "closed"]
+
+
+async def test_a_conversation_that_twilio_opened_for_the_message_is_joined(harness):
+    """If Twilio has opened the next conversation for the message, it is heard there once, whoever reports it."""
+    old, callback = await write_after_the_closing(harness)
+    sid = (await heard_in(harness, old))[-1]
+    captured = await harness.capture(channelId=sid)
+    new, customer = captured["conversation"]["id"], participant_of(captured["conversation"], "CUSTOMER")
+    reports = [harness.callback("PARTICIPANT_ADDED", customer), spoken(harness, customer, channelId=sid)]
+    await harness.settle(*reports, callback)
+    await everything(harness)
+    assert await heard_in(harness, new) == [sid]
+    assert await harness.types() == ["joined", "joined", "closed"]
+    assert await open_ones(harness) == [new]
+
+
+async def test_a_closing_without_a_callback_moves_the_message(harness):
+    """The next message after ROUTER_ROUTE_TTL finds the closing; the one before it moves as well."""
+    old, _ = await write_after_the_closing(harness)
+    harness.clock.advance(61)
+    assert await harness.settle(harness.sms(sid=f"SM{77:032x}")) == [DONE]
+    await everything(harness)
+    (new,) = await open_ones(harness)
+    assert sorted(await heard_in(harness, new)) == [*(await heard_in(harness, old))[1:], f"SM{77:032x}"]
+    assert await harness.types() == ["joined", "closed", "joined"]
+
+
+async def test_a_sweep_that_finds_the_closing_moves_the_message(harness):
+    """A sweep of the reconciler finds the closing, and the message moves."""
+    sweeps = Sweeps(harness)
+    await sweeps.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    await close(harness, old)
+    await sweeps.settle(harness.sms())
+    assert await sweeps.sweep(601) == 1
+    await everything(harness)
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[1:]
+
+
+async def test_a_worker_that_dies_before_it_follows_a_closing_has_a_successor(harness, monkeypatch):
+    """If the worker dies between the closing's commit and the moving, the redelivered callback moves the message."""
+    _, callback = await write_after_the_closing(harness)
+    deliveries = await harness.receive(callback)
+
+    async def die(*_):
+        raise ConnectionError("the worker died")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Closings, "follow", die)
+        with pytest.raises(ConnectionError):
+            await harness.work(deliveries)
+    assert await harness.work([redelivered(one) for one in deliveries]) == [Result.KNOWN]
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+
+
+async def test_a_redelivered_late_message_moves_once(harness):
+    """A message after the closing whose worker died is heard once in the next conversation, also if it moves too."""
+    await harness.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    callback = await close(harness, old)
+    deliveries = await harness.receive(harness.sms())
+    assert await harness.work(deliveries) == [Result.KNOWN]
+    await harness.settle(callback)
+    assert await harness.work([redelivered(one) for one in deliveries]) == [DONE]
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+    (new,) = await open_ones(harness)
+    again = [redelivered(one) for one in deliveries]
+    await harness.settle(await close(harness, new))
+    assert await harness.work(again) == [DONE]
+    assert await open_ones(harness) == [], "it was rightly heard in the second one"
+
+
+async def test_a_real_worker_moves_the_message(harness):
+    """With a real consumer nothing is left over, and the message is heard in an open conversation."""
+    await harness.ensure_group()
+    async with harness.consuming():
+        await harness.append(harness.sms())
+        await harness.finished()
+        (old,) = await open_ones(harness)
+        callback = await close(harness, old)
+        await harness.append(harness.sms())
+        await harness.finished()
+        await harness.append(callback)
+        await until(lambda: is_followed(harness))
+        await harness.finished()
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+
+
+async def is_followed(harness):
+    return await open_ones(harness)

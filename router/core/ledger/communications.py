@@ -118,15 +118,16 @@ def _names_one(name: str, channel: str) -> bool:
     return bool(_MESSAGE_SID.fullmatch(name)) or (channel == Channel.EMAIL and "@" in name)
 
 
-def was_heard(ledger: Ledger, claim: str | None, *, received_at: int) -> bool:
+def was_heard(ledger: Ledger, claim: str | None, *, arrived_at: int) -> bool:
     """Return whether a communication that is claimed in a conversation was rightly published there.
 
-    It was, unless it was published on trust and received (µs) after the closing that became known later.
+    It was, unless it was published on trust and its entry appended (`arrived_at`, µs) after the closing, which became
+    known later.
     """
     if claim is None or claim == Hearing.CERTAIN:
         return claim is not None
     closed_at = ledger.closed_at
-    return closed_at is None or received_at <= closed_at
+    return closed_at is None or arrived_at <= closed_at
 
 
 def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address
 from router.core.errors import RouterError
-from router.core.ledger.marker import address_field, participant_field, read_marker, recipient_field
+from router.core.ledger.marker import SUBJECT, address_field, participant_field, read_marker, recipient_field
 from router.core.resources import ConversationStatus
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class LedgerFields:
     def open_at(self) -> int:
         """The newest time at which a status callback showed the conversation as open (µs, 0 if none did)."""
         return int(self.fields.get("told", "0"))
+
+    @property
+    def subjects(self) -> list[str]:
+        """The inbound subjects whose messages are published here, of a ledger that was read with all its fields."""
+        return [name.removeprefix(SUBJECT) for name in self.fields if name.startswith(SUBJECT)]
 
     def get(self, name: str) -> str | None:
         """Return a field's value after the commit; raises FieldNotReadError if it was not read."""

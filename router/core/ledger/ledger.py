@@ -52,7 +52,8 @@ class Ledger(LedgerFields):
     """The committed state of one conversation, and what the facts taken so far add to it.
 
     `claims` belong to entries (by id) that are published once, whichever source reports them; the commit sets
-    `repeated` to those that were published before. `is_doubtful` if a participant came to an address at which another
+    `repeated` to those that were published before. `is_closing` if one of the facts was the closing, known before or
+    not. `is_doubtful` if a participant came to an address at which another
     is announced, whose departure may be reported late or never.
     """
 
@@ -61,6 +62,7 @@ class Ledger(LedgerFields):
     repeated: frozenset[str] = frozenset()
     is_committed: bool = False
     is_doubtful: bool = False
+    is_closing: bool = False
 
     @property
     def has_news(self) -> bool:
@@ -190,9 +192,10 @@ class Ledger(LedgerFields):
 
     def take_conversation(self, conversation: Conversation, version: Version, cause: Cause) -> Outcome:
         """Take a conversation's state; its closing ends all stays and is published to its holder."""
+        is_closing = conversation.status == ConversationStatus.CLOSED
+        self.is_closing = self.is_closing or is_closing
         if self.is_closed:
             return Outcome(Result.KNOWN, "already closed")
-        is_closing = conversation.status == ConversationStatus.CLOSED
         known = self.get("version")
         if known is not None and version < _read_version(known) and not is_closing:
             return Outcome(Result.STALE, _OLDER)

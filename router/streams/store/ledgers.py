@@ -21,6 +21,7 @@ from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
 from router.streams.store.commits import CommitCalls
+from router.streams.store.repeats import Repeats
 from router.streams.store.shared_bodies import SharedBodies
 from router.streams.store.subject_order import SubjectOrder
 
@@ -55,11 +56,11 @@ class LedgerQuery:
 class Store:
     """The committed state of one namespace; `marker_ttl` is in seconds, `clock` returns µs since 1970.
 
-    `calls` has the facts by CallSid, `subject_order` the order of events over all workers, `shared_bodies` the mails to
-    several mailboxes. With a `recent` each commit
-    notes its conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read,
-    but a failover may undo it; so reading its ledger here waits for the replicas first, and no event is acknowledged
-    because of it.
+    `calls` has the facts by CallSid, `repeats` the entries that are processed again, `subject_order` the order of
+    events over all workers, `shared_bodies` the mails to several mailboxes. With a `recent` each commit notes its
+    conversation there as active. A commit that too few replicas have confirmed (`replication`) can be read, but a
+    failover may undo it; so reading its ledger here waits for the replicas first, and no event is acknowledged because
+    of it.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Store:
         self._unconfirmed: set[str] = set()
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
+        self.repeats = Repeats(redis, keys)
         self.subject_order = SubjectOrder(redis, keys, RESOLVER)
         self.shared_bodies = SharedBodies(redis, keys)
 

@@ -238,7 +238,7 @@ def test_names_of_a_mail_stay_claimed_for_longer():
 
 
 @pytest.mark.parametrize(
-    ("claim", "received_at", "closed_at", "expected"),
+    ("claim", "arrived_at", "closed_at", "expected"),
     [
         (None, 1, 5, False),
         (Hearing.CERTAIN, 9, 5, True),
@@ -248,11 +248,11 @@ def test_names_of_a_mail_stay_claimed_for_longer():
     ],
     ids=["never", "certain", "before the closing", "after the closing", "closing unknown"],
 )
-def test_a_message_on_trust_counts_if_it_came_before_the_closing(claim, received_at, closed_at, expected):
-    """A message that was published on trust was rightly published if it was received before the closing."""
+def test_a_message_on_trust_counts_if_it_came_before_the_closing(claim, arrived_at, closed_at, expected):
+    """A message that was published on trust was rightly published if it arrived before the closing."""
     fields = {"status": "CLOSED"} | ({"version": f"{closed_at}.7"} if closed_at else {})
     ledger = Ledger("router", "AC1", "c1", fields)
-    assert was_heard(ledger, claim, received_at=received_at) is expected
+    assert was_heard(ledger, claim, arrived_at=arrived_at) is expected
 
 
 def test_one_certain_report_makes_a_claim_certain(state):
