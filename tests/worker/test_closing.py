@@ -1,5 +1,7 @@
 """Messages around the closing of their conversation: each is heard once, in a conversation that can be answered."""
 
+import time
+
 import pytest
 
 from router.core.ledger.marker import Result
@@ -40,8 +42,16 @@ every_source = pytest.mark.parametrize("source", SOURCES)
 
 async def close(harness, conversation_id):
     """Close a conversation by the API; return the callback about it."""
+    await next_millisecond()
     closed = await harness.api("PATCH", f"/v2/Conversations/{conversation_id}", {"status": "CLOSED"})
+    await next_millisecond()
     return harness.callback("CONVERSATION_UPDATED", closed)
+
+
+async def next_millisecond():
+    """Let the time of stream ids and of the API, which has whole milliseconds, go on."""
+    now = time.time_ns() // 1_000_000
+    await until(lambda: time.time_ns() // 1_000_000 > now + 1)
 
 
 async def open_ones(harness):

@@ -122,12 +122,12 @@ def was_heard(ledger: Ledger, claim: str | None, *, arrived_at: int) -> bool:
     """Return whether a communication that is claimed in a conversation was rightly published there.
 
     It was, unless it was published on trust and its entry appended (`arrived_at`, µs) after the closing, which became
-    known later.
+    known later. Within the same millisecond it counts as later: better heard twice than by nobody.
     """
     if claim is None or claim == Hearing.CERTAIN:
         return claim is not None
     closed_at = ledger.closed_at
-    return closed_at is None or arrived_at <= closed_at
+    return closed_at is None or arrived_at < closed_at
 
 
 def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:

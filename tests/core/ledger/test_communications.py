@@ -242,8 +242,8 @@ def test_names_of_a_mail_stay_claimed_for_longer():
     [
         (None, 1, 5, False),
         (Hearing.CERTAIN, 9, 5, True),
-        (Hearing.ON_TRUST, 5, 5, True),
-        (Hearing.ON_TRUST, 6, 5, False),
+        (Hearing.ON_TRUST, 4, 5, True),
+        (Hearing.ON_TRUST, 5, 5, False),
         (Hearing.ON_TRUST, 6, None, True),
     ],
     ids=["never", "certain", "before the closing", "after the closing", "closing unknown"],
