@@ -1,19 +1,24 @@
 -- Append a copy of an inbound entry behind the newest one of its subject, once.
--- KEYS: the inbound stream, the subject's latest entry, the claim of this repetition.
+-- KEYS: the inbound stream, the subject's latest entry, the sorted set of the shared bodies that inbound entries refer
+--       to, the claim of this repetition.
 -- ARGV: id of the entry, lifetime of the latest entry, lifetime of the claim, both in seconds.
 -- Returns the new entry id; false if it was appended before, or if the entry has been trimmed.
-if redis.call('EXISTS', KEYS[3]) == 1 then
+if redis.call('EXISTS', KEYS[4]) == 1 then
   return false
 end
 local entry = redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1])[1]
 if not entry then
   return false
 end
-local fields, before = {}, redis.call('GET', KEYS[2])
+local fields, before, shared = {}, redis.call('GET', KEYS[2]), nil
 for position = 1, #entry[2], 2 do
-  if entry[2][position] ~= 'after' then
-    fields[#fields + 1] = entry[2][position]
-    fields[#fields + 1] = entry[2][position + 1]
+  local name, value = entry[2][position], entry[2][position + 1]
+  if name ~= 'after' then
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if name == 'shared' then
+    shared = value
   end
 end
 if before then
@@ -21,6 +26,9 @@ if before then
   fields[#fields + 1] = before
 end
 local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
+if shared then
+  redis.call('ZADD', KEYS[3], 'GT', string.match(id, '^%d+'), shared)
+end
 redis.call('SET', KEYS[2], id, 'EX', ARGV[2])
-redis.call('SET', KEYS[3], id, 'EX', ARGV[3]) -- after the entry: if XADD fails, a retry must not find the claim
+redis.call('SET', KEYS[4], id, 'EX', ARGV[3]) -- after the entry: if XADD fails, a retry must not find the claim
 return id

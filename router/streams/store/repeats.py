@@ -42,7 +42,8 @@ class Repeats:
         stream, names = self._locate(entry.text("account"), entry.text("subject"))
         claim = self._keys.seen(stream.partition, f"{entry.text('key')}:{because}")
         args = [entry.entry_id, LATEST_LIFE, LIFE]
-        return await load_script("append_again").run(self._redis, [*names, claim], args) is not None
+        names += [self._keys.shared_inbound(stream.partition), claim]
+        return await load_script("append_again").run(self._redis, names, args) is not None
 
     def _locate(self, account_id: str, subject: str) -> tuple[StreamRef, list[str]]:
         partition = self._keys.partition_of(subject)
