@@ -6,16 +6,17 @@ To add a command, add a row to COMMANDS. The function that it names is imported 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.commands import options
 from router.core.errors import SettingsError
+from router.process.terminal import OutputLostError, Parser, complain
 from router.simulator.options import add_simulate_options
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
 
@@ -86,9 +87,9 @@ COMMANDS: Final[dict[str, Command]] = {
 }
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="python -m router", description=DESCRIPTION)
+    parser = Parser(prog="python -m router", description=DESCRIPTION)
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_options(
@@ -112,12 +113,14 @@ def run_command(command: Command, arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
-    arguments = make_parser().parse_args(argv)
     try:
+        arguments = make_parser().parse_args(argv)
         return run_command(COMMANDS[arguments.command], arguments)
     except SettingsError as error:
-        print(error.report(), file=sys.stderr)
+        complain(*error.report(), unmasked=True)
         return 2
+    except OutputLostError as error:
+        return error.end()
     except KeyboardInterrupt:
         return 130
 

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
+from router.core.printable import visible_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -84,8 +86,6 @@ EVENTS: Final = {
     "library": "a line of a library",
 }
 
-#: Characters that JSON leaves raw although they end a line or control a terminal: DEL, C1, line separators.
-_RAW: Final = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 #: Characters of a line; in a longer one each field is cut to MAX_FIELD.
 MAX_LINE: Final = 16_384
 MAX_FIELD: Final = 1000
@@ -265,7 +265,7 @@ def _dumps(value: Any) -> str:
         text = orjson.dumps(value, default=str).decode()
     except TypeError:  # text that is not UTF-8, or a number outside JSON's range
         text = json.dumps(value, default=str, ensure_ascii=False).encode("utf-8", "replace").decode()
-    return text if text.isascii() and "\x7f" not in text else text.translate(_RAW)
+    return text if text.isascii() and "\x7f" not in text else visible_json(text)
 
 
 def describe(error: BaseException) -> str:

@@ -22,8 +22,8 @@ FLOORS = (
     ("router.inbound", "router.logs", "router.metrics", "router.tasks"),
     ("router.conversations", "router.streams", "router.sandbox"),
     ("router.settings",),
-    ("router.process", "router.simulator"),
-    ("router.receiver", "router.worker"),
+    ("router.process",),
+    ("router.simulator", "router.receiver", "router.worker"),
     ("router.commands", "router.dev"),
     ("router.__main__", "handlers"),
 )
@@ -144,6 +144,38 @@ def test_imports_only_go_down(floors):
                 if other != room and other_floor >= floor and (module.name, name) not in COMMON:
                     wrong.append((module.path, name))
     assert not wrong
+
+
+#: Where a process may write to its standard streams: the log, what stands for its output, and what commands print.
+WRITERS = {"router.logs", "router.process.output", "router.process.terminal"}
+
+
+def test_only_one_module_prints():
+    """All that commands print goes through router.process.terminal, which makes it safe for a terminal."""
+    found = [
+        f"{module.name}:{node.lineno}"
+        for module in CODE
+        if module.name not in WRITERS
+        for node in ast.walk(module.tree)
+        if prints(node)
+    ]
+    assert found == []
+
+
+def prints(node: ast.AST) -> bool:
+    """Tell whether a node writes to a standard stream, or makes a parser that would."""
+    if isinstance(node, ast.Call) and name_of(node.func) in {"print", "pprint", "ArgumentParser"}:
+        return True
+    is_stream = isinstance(node, ast.Attribute) and node.attr in {"stdout", "stderr", "__stdout__", "__stderr__"}
+    return is_stream and name_of(node.value) == "sys"
+
+
+@pytest.mark.parametrize(
+    "code", ["print(1)", "print(1, file=f)", "sys.stdout.write('')", "sys.stderr.buffer", "argparse.ArgumentParser()"]
+)
+def test_printing_is_found(code):
+    """Each way of writing to a standard stream is seen."""
+    assert any(prints(node) for node in ast.walk(ast.parse(code)))
 
 
 def test_only_five_files_stand_directly_in_router():

@@ -17,7 +17,6 @@ LINEAR = 2.6
 _SEARCHES = r"\.(?:search|findall|finditer|sub|subn|split)\b"
 #: Patterns whose steps grow with the square, and the bound on their text.
 SQUARE = {
-    "router.conversations.responses._PERSONAL": "a thousand characters of an API's message",
     "router.core.voice.templates._VARIABLE": "an operator's template, read at the start",
 }
 

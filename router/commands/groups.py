@@ -6,12 +6,12 @@ are refused: without its group a process would begin anew, and what the group ha
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
 from router.commands.redaction import plain
 from router.core.keys import RESOLVER, Target
+from router.process.terminal import complain, show
 from router.streams.store.inspect import all_streams, has_consumer, read_stream
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ async def run_groups(arguments: argparse.Namespace) -> int:
     if arguments.action == "list":
         return await list_groups()
     if arguments.name is None:
-        print("name the group to remove (see `groups list`)", file=sys.stderr)
+        complain("name the group to remove (see `groups list`)")
         return 2
     return await remove_group(arguments.name)
 
@@ -45,7 +45,7 @@ async def list_groups() -> int:
         for stream in all_streams(settings.keys):
             for group in (await read_stream(redis, settings.keys, stream)).groups:
                 owner = f"  of {OURS[group.name]}" if group.name in OURS else ""
-                print(f"{stream}  {plain(group.name)}  {_describe(group)}{owner}")
+                show(f"{stream}  {plain(group.name)}  {_describe(group)}{owner}")
     return 0
 
 
@@ -53,19 +53,19 @@ async def remove_group(name: str) -> int:
     """Remove a group from every stream that has it; status 1 if it is one of ours, is in use, or does not exist."""
     if name in OURS:
         problem = "it would begin anew, and what it has not finished would never be done; start that process instead"
-        print(f"{plain(name)}: is the group of {OURS[name]}, so it is not removed: {problem}", file=sys.stderr)
+        complain(f"{plain(name)}: is the group of {OURS[name]}, so it is not removed: {problem}")
         return 1
     async with connected() as (redis, settings):
         found = await _find(redis, settings.keys, name)
         for stream, _ in found:
             if await has_consumer(redis, settings.keys, stream, name):
-                print(f"{plain(name)}: a process of it is running: stop that first", file=sys.stderr)
+                complain(f"{plain(name)}: a process of it is running: stop that first")
                 return 1
         for stream, group in found:
             await redis.xgroup_destroy(stream, name)
-            print(f"{stream}: {plain(name)} removed  {_describe(group)}")
+            show(f"{stream}: {plain(name)} removed  {_describe(group)}")
     if not found:
-        print(f"{plain(name)}: no such group", file=sys.stderr)
+        complain(f"{plain(name)}: no such group")
         return 1
     return 0
 

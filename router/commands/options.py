@@ -86,7 +86,8 @@ def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("list", "replay"))
     parser.add_argument("ids", nargs="*", metavar="ID", help="dead letters to replay, as `list` shows them")
     parser.add_argument("--all", action="store_true", help="replay all of them")
-    parser.add_argument("--json", action="store_true", help="list as JSON lines, with the raw fields")
+    parser.add_argument("--json", action="store_true", help="list as JSON lines, with the entry's fields")
+    parser.add_argument("--unmasked", action="store_true", help="list numbers, mailboxes and bodies as they are")
 
 
 def add_group_options(parser: argparse.ArgumentParser) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import orjson
+from typing import TYPE_CHECKING, Any
 
 from router.commands.connected import connected
 from router.commands.redaction import masked_body, masked_path, plain
 from router.core.timestamps import to_text
+from router.process.terminal import complain, show, show_bytes, show_json
 from router.receiver.replay import QuarantineReplay
 from router.receiver.serve import REQUIRED
 from router.streams.store.quarantine import Kept, find, list_kept
@@ -25,8 +23,8 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
 
 _TRUST_WARNING = (
-    "WARNING: --trust accepts webhooks whose signature does not match, although anybody can have sent them.\n"
-    "Account, content type and body are still checked. Look at each with `quarantine show` first."
+    "WARNING: --trust accepts webhooks whose signature does not match, although anybody can have sent them.",
+    "Account, content type and body are still checked. Look at each with `quarantine show` first.",
 )
 
 
@@ -47,10 +45,13 @@ async def list_quarantine(arguments: argparse.Namespace) -> int:
             if not is_selected(kept, arguments):
                 continue
             reasons[kept.refused.reason] += 1
-            print(_as_json(kept) if arguments.json else _as_line(kept))
+            if arguments.json:
+                show_json(_as_object(kept))
+            else:
+                show(*_as_lines(kept))
     if not arguments.json:
         shown = ", ".join(f"{count} {plain(reason)}" for reason, count in sorted(reasons.items()))
-        print(f"{reasons.total()} in the quarantine" + (f": {shown}" if shown else ""))
+        show(f"{reasons.total()} in the quarantine" + (f": {shown}" if shown else ""))
     return 0
 
 
@@ -60,18 +61,18 @@ def is_selected(kept: Kept, arguments: argparse.Namespace) -> bool:
     return arguments.reason in {None, refused.reason} and arguments.source in {None, refused.source}
 
 
-def _as_line(kept: Kept) -> str:
+def _as_lines(kept: Kept) -> list[str]:
     refused = kept.refused
     again = f"  repeated {kept.repeats} times" if kept.repeats else ""
     kind = f"{plain(refused.source)}  {refused.status} {plain(refused.reason)}"
     head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {plain(refused.account_id) or '-'}{again}"
-    return f"{head}\n    {plain(refused.detail)}"
+    return [head, f"    {plain(refused.detail)}"]
 
 
-def _as_json(kept: Kept) -> str:
+def _as_object(kept: Kept) -> dict[str, Any]:
     shown = asdict(kept.refused) | {"path": masked_path(kept.refused.raw_path), "size": kept.refused.size}
     shown = {name: value for name, value in shown.items() if name not in {"body", "raw_path", "headers"}}
-    return orjson.dumps({"id": kept.entry_id, "repeats": kept.repeats} | shown).decode()
+    return {"id": kept.entry_id, "repeats": kept.repeats} | shown
 
 
 async def show_quarantined(entry_id: str, *, raw: str | None = None) -> int:
@@ -79,12 +80,16 @@ async def show_quarantined(entry_id: str, *, raw: str | None = None) -> int:
     async with connected() as (redis, settings):
         kept = await find(redis, settings.keys, entry_id)
     if kept is None:
-        print(f"{entry_id}: no such entry in the quarantine", file=sys.stderr)
+        complain(f"{entry_id}: no such entry in the quarantine")
         return 1
     if raw is None:
-        print("\n".join(_describe(kept)))
-    else:
+        show(*_describe(kept))
+        return 0
+    try:
         _write_request(kept, raw)
+    except (OSError, ValueError) as error:
+        complain(f"{raw}: cannot be written: {error}")
+        return 1
     return 0
 
 
@@ -95,10 +100,10 @@ def _write_request(kept: Kept, path: str) -> None:
     lines = [f"{name}: {value}\r\n".encode("utf-8", "surrogateescape") for name, value in refused.headers]
     request = b"".join([head, *lines, b"\r\n", refused.body])
     if path == "-":
-        sys.stdout.buffer.write(request)
+        show_bytes(request)
         return
     Path(path).write_bytes(request)
-    print(f"{path}: the whole request, nothing masked")
+    show(f"{path}: the whole request, nothing masked")
 
 
 def _describe(kept: Kept) -> list[str]:
@@ -122,22 +127,22 @@ async def replay_quarantined(arguments: argparse.Namespace) -> int:
     """Check entries again and accept them; status 1 if one stays or does not exist, 2 for wrong usage."""
     problem = _wrong_usage(arguments)
     if problem:
-        print(problem, file=sys.stderr)
+        complain(problem)
         return 2
     if arguments.trust:
-        print(_TRUST_WARNING, file=sys.stderr)
+        complain(*_TRUST_WARNING)
     replayed, left = 0, 0
     async with connected(REQUIRED) as (redis, settings):
         replay = QuarantineReplay(settings, redis)
         async for name, kept in _chosen(redis, settings, arguments):
             if kept is None:
-                print(f"{name}: no such entry in the quarantine", file=sys.stderr)
+                complain(f"{name}: no such entry in the quarantine")
                 left += 1
                 continue
             outcome = await replay.replay(kept, is_trusted=arguments.trust)
-            print(f"{name}: {plain(outcome.text)}")
+            show(f"{name}: {plain(outcome.text)}")
             replayed, left = replayed + outcome.is_accepted, left + (not outcome.is_accepted)
-    print(f"{replayed} replayed" + (f", {left} not" if left else ""))
+    show(f"{replayed} replayed" + (f", {left} not" if left else ""))
     return 1 if left else 0
 
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from router.core.addresses import mask
 from router.core.errors import UnreadableError
+from router.core.printable import visible
 from router.core.signing.form import parse_form
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ def masked_body(content_type: str, body: bytes) -> list[str]:
         return ["(cannot be read as its content type)"]
 
 
+def masked_content(body: bytes) -> list[str]:
+    """Return the lines of `masked_body` for the body of an entry, which is JSON or a form."""
+    is_json = body.lstrip()[:1] in {b"{", b"["}
+    return masked_body("application/json" if is_json else "application/x-www-form-urlencoded", body)
+
+
 def masked_path(raw_path: bytes) -> str:
     """Return path and query, with the values of the query masked except the digest of the body."""
     path, question, query = raw_path.partition(b"?")
@@ -53,8 +60,7 @@ def plain(value: bytes | str) -> str:
     """Return one printable line: control characters and bytes that are not UTF-8 are escaped."""
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
-    text = value.decode("utf-8", "backslashreplace")
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+    return visible(value.decode("utf-8", "backslashreplace"))
 
 
 def _masked_part(part: bytes) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -10,6 +9,7 @@ from pydantic import ValidationError
 
 from router.core.errors import SettingsError
 from router.process.loop import until_stopped_or
+from router.process.terminal import complain, show
 from router.sandbox import DEFAULT_CONFIGURATION_ID, SandboxOptions, serve
 from router.settings.load import load
 
@@ -33,13 +33,16 @@ async def run_sandbox(arguments: argparse.Namespace) -> int:
     host, port = arguments.host, arguments.port
 
     def on_ready(url: str) -> None:
-        print(f"sandbox of the Conversations API: {url}", f"TWILIO_ACCOUNT_SID={options.account_sid}", sep="\n")
-        print(f"TWILIO_CONVERSATIONS_URL={url}", flush=True)
+        show(
+            f"sandbox of the Conversations API: {url}",
+            f"TWILIO_ACCOUNT_SID={options.account_sid}",
+            f"TWILIO_CONVERSATIONS_URL={url}",
+        )
 
     try:
         await until_stopped_or(serve(options, host, port, on_ready=on_ready))
     except OSError as error:
-        print(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)", file=sys.stderr)
+        complain(f"the sandbox cannot listen on {host}:{port}: {error} (choose another --port)")
         return 1
     return 0
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from router.core.entries import DATA_TYPES, json_schema
+from router.process.terminal import show
 
 if TYPE_CHECKING:
     import argparse
@@ -25,5 +26,5 @@ def write_schemas(arguments: argparse.Namespace) -> int:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in schema_files().items():
         (directory / name).write_bytes(text)
-        print(directory / name)
+        show(str(directory / name))
     return 0

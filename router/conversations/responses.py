@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import orjson
 from pydantic import ValidationError
 
-from router.core.addresses import mask
 from router.core.errors import (
     ApiError,
     AuthenticationError,
@@ -29,6 +28,7 @@ from router.core.errors import (
     ServerError,
 )
 from router.core.ids import find_conversation_id
+from router.core.printable import masked
 from router.core.resources import Resource
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ _CLASSES: Final[dict[int, type[ApiError]]] = {
 _CLIENT_ERRORS: Final = range(400, 500)
 _NO_CONTENT: Final = 204
 _RFC_9457: Final = frozenset({"type", "title", "status", "code"})
-_PERSONAL: Final = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+|(?<![\w+])(?:\+\d[\d ().\-]{6,18}\d|\d{8,15})(?!\w)")
 _SECONDS: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 
 
@@ -118,7 +117,7 @@ def to_error(raw: RawResponse, *, now: float, hide: Callable[[str], str] = str) 
     default = RequestError if raw.status in _CLIENT_ERRORS else ServerError
     error_class = _CLASSES.get(raw.status, default)
     code = "" if problem.code is None else f" (code {problem.code})"
-    reason = _PERSONAL.sub(_mask, problem.message[: 2 * _MAX_MESSAGE])[:_MAX_MESSAGE]
+    reason = masked(problem.message[: 2 * _MAX_MESSAGE], has_ids=False)[:_MAX_MESSAGE]
     text = hide(reason) or "no reason given"
     return error_class(
         f"{raw.route}: HTTP {raw.status}, {text}{code}",
@@ -128,10 +127,6 @@ def to_error(raw: RawResponse, *, now: float, hide: Callable[[str], str] = str) 
         retry_after=parse_retry_after(raw.headers.get("Retry-After"), _server_time(raw) or now),
         body=_cut(raw.body, hide),
     )
-
-
-def _mask(match: re.Match[str]) -> str:
-    return mask(match.group())
 
 
 def _conflicting_id(raw: RawResponse, problem: ApiProblem) -> str | None:

@@ -37,9 +37,9 @@ class SettingsError(RouterError):
         self.problems = problems
         super().__init__("\n".join(problems))
 
-    def report(self) -> str:
+    def report(self) -> list[str]:
         """Return all problems as lines for standard error."""
-        return "\n".join(["Wrong or missing settings:", *(f"  {problem}" for problem in self.problems)])
+        return ["Wrong or missing settings:", *(f"  {problem}" for problem in self.problems)]
 
 
 class PolicyError(SettingsError):

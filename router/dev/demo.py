@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
+from router.process.terminal import show
 from router.simulator.command import describe
 from router.simulator.http import post_json
 from router.simulator.options import parse_simulate
@@ -100,10 +101,10 @@ class Demo:
             async for entry in entries:
                 if entry is not None:
                     self._note(entry)
-                    print(describe(entry), flush=True)
+                    show(describe(entry))
                 for tail in tails:
                     for line in await asyncio.to_thread(tail.read):
-                        print(line, flush=True)
+                        show(line)
 
     def _note(self, entry: Entry) -> None:
         if entry.type == "participant.joined":
@@ -160,15 +161,18 @@ class Demo:
         await asyncio.sleep(1.0)  # for the consumers' log lines, and for duplicates, which must not appear
         return all(self._joined[address] == 1 for address in wanted)
 
-    def summary(self, python: str) -> str:
+    def summary(self, python: str) -> list[str]:
         """Return the numbers of the demo, and a command to try next."""
         joined = sum(self._joined.values())
-        return (
-            f"\n{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox: "
-            f"{self._participants} customers, {joined} participant.joined\n\n"
-            "send one message, then the same again to see that nothing is published twice:\n"
-            f'  {python} -m router simulate sms --from +15551230001 --to {OUR_NUMBER} --body "hi"\n'
-        )
+        sent = f"{self._sent} webhooks, duplicates among them, and two messages captured by the sandbox"
+        return [
+            "",
+            f"{sent}: {self._participants} customers, {joined} participant.joined",
+            "",
+            "send one message, then the same again to see that nothing is published twice:",
+            f'  {python} -m router simulate sms --from +15551230001 --to {OUR_NUMBER} --body "hi"',
+            "",
+        ]
 
 
 class _Tail:

@@ -26,6 +26,7 @@ from router.inbound.sources import SOURCES
 from router.process.loop import until_stopped_or
 from router.process.output import set_up_log
 from router.process.supervisor import Supervisor
+from router.process.terminal import complain, show
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
 from router.settings.environment import child_environment, own_environment, read_dotenv
@@ -88,10 +89,10 @@ async def run_dev(arguments: argparse.Namespace) -> int:
         try:
             return await until_stopped_or(_run(options, stack)) or 0
         except ServerStartError as error:
-            print(f"\n{error}", file=sys.stderr)
+            complain("", str(error))
             return 1
         except _StartError as error:
-            print(f"\n{error}; the logs are in {options.state_dir / 'log'}", file=sys.stderr)
+            complain("", f"{error}; the logs are in {options.state_dir / 'log'}")
             for path in sorted((options.state_dir / "log").glob("*.log")):
                 _show_last_lines(path)
             return 1
@@ -101,7 +102,7 @@ def _show_last_lines(path: Path) -> None:
     """Print the last output of a process, without its log lines: a traceback or a list of wrong settings."""
     last = path.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
     for line in dict.fromkeys(line for line in last if not line.startswith("{")):
-        print(f"  {path.stem}: {line}", file=sys.stderr)
+        complain(f"  {path.stem}: {line}")
 
 
 @contextmanager
@@ -122,7 +123,7 @@ class _StartError(Exception):
 async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     environment = _make_environment(options)
     load_policy(load(environment=child_environment(environment | {"REDIS_URL": ""})))  # raises before anything starts
-    print("starting: ", end="", flush=True)
+    show("starting: ", end="")
     environment["REDIS_URL"] = await _start_redis(options, stack)
     settings = load(environment=child_environment(environment))
     supervisor = await stack.enter_async_context(
@@ -132,7 +133,7 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     stack.push_async_callback(redis.aclose)
     await _start_all(options, supervisor, redis, environment, settings.keys)
     _write_dev_env(options.state_dir / "dev.env", environment)
-    print("\n" + _describe(environment, options))
+    show("", *_describe(environment, options))
     demo = Demo(environment, redis, settings.keys, log_dir=options.state_dir / "log")
     return await _follow(options, supervisor, demo)
 
@@ -149,16 +150,18 @@ async def _follow(options: DevOptions, supervisor: Supervisor, demo: Demo) -> in
             await asyncio.wait({*ends, playing}, return_when=asyncio.FIRST_COMPLETED)
         if playing is not None and playing.done():
             has_arrived = playing.result()
-            print(demo.summary(_python()), flush=True)
+            show(*demo.summary(_python()), unmasked=True)
             if options.is_once:
                 return 0 if has_arrived and not failing.done() else 1
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if following.done():
+            following.result()  # raises: there is no terminal left, for one
         return 1
     finally:
         if failing.done():
-            print(supervisor.failure, file=sys.stderr)
+            complain(supervisor.failure)
         await end(following, failing, *([playing] if playing else []))
-        print("stopping", flush=True)
+        show("stopping")
 
 
 def _python() -> str:
@@ -212,11 +215,11 @@ def _choose_port(wanted: int | None, default: int, option: str, *, taken: int = 
 async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
     url = options.redis_url or own_environment().get("REDIS_URL", "")
     if url:
-        print("redis (external) ", end="", flush=True)
+        show("redis (external) ", end="")
         return url
     server = await start_embedded(options.state_dir / "redis")
     stack.push_async_callback(server.stop)
-    print("redis (embedded) ", end="", flush=True)
+    show("redis (embedded) ", end="")
     return server.url
 
 
@@ -275,7 +278,7 @@ async def _until_up(name: str, supervisor: Supervisor, is_ready: Any) -> None:
                 await asyncio.sleep(0.05)
     except TimeoutError as error:
         raise _StartError(f"{name} is not up after {START_TIMEOUT:.0f} s") from error
-    print(f"{name} ", end="", flush=True)
+    show(f"{name} ", end="")
 
 
 async def _probe(is_ready: Any) -> bool:
@@ -294,7 +297,7 @@ def _write_dev_env(path: Path, environment: dict[str, str]) -> None:
     draft.replace(path)
 
 
-def _describe(environment: dict[str, str], options: DevOptions) -> str:
+def _describe(environment: dict[str, str], options: DevOptions) -> list[str]:
     rows = (
         ("receiver", environment["ROUTER_URL"] + "/webhooks/..."),
         ("metrics", environment["ROUTER_URL"] + "/metrics"),
@@ -302,4 +305,4 @@ def _describe(environment: dict[str, str], options: DevOptions) -> str:
         ("redis", environment["REDIS_URL"]),
         ("settings", f"{options.state_dir / 'dev.env'} (for other programs), logs in {options.state_dir / 'log'}"),
     )
-    return "\n".join(f"  {name:<9} {value}" for name, value in rows)
+    return [f"  {name:<9} {value}" for name, value in rows]

@@ -8,7 +8,6 @@ customer.
 from __future__ import annotations
 
 import secrets
-import sys
 from collections import Counter
 from http import HTTPStatus
 from pathlib import Path
@@ -18,6 +17,7 @@ from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
+from router.process.terminal import complain, show
 from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
 from router.simulator.outcome import OutcomeReader
@@ -50,10 +50,10 @@ async def simulate(arguments: argparse.Namespace) -> int:
     try:
         return await _run(arguments, environment, steps, redis)
     except OSError as error:
-        print(f"no response from {environment['ROUTER_URL']}: {error}; {_HINT}", file=sys.stderr)
+        complain(f"no response from {environment['ROUTER_URL']}: {error}; {_HINT}")
         return 1
     except RedisError as error:
-        print(f"no response from Redis (REDIS_URL): {error}; {_HINT}", file=sys.stderr)
+        complain(f"no response from Redis (REDIS_URL): {error}; {_HINT}")
         return 1
     finally:
         if redis is not None:
@@ -97,10 +97,10 @@ def _print_responses(steps: Sequence[ScenarioStep], duplicates: Sequence[bool]) 
         counts = [f"{count} x {status}" if count > 1 else str(status) for status, count in step.statuses.items()]
         line = f"{step.kind} {step.webhook.resource_id} -> {step.webhook.path}: {', '.join(counts)}"
         is_shown = is_duplicate and HTTPStatus.OK in step.statuses
-        print(line + (" (a duplicate)" if is_shown else ""), *step.reports, sep="\n  ")
+        show(line + (" (a duplicate)" if is_shown else ""), *(f"  {report}" for report in step.reports))
     total = sum((step.statuses for step in steps), Counter[int]())
     if len(steps) > 1:
-        print("all:", ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
+        show("all: " + ", ".join(f"{count} x {status}" for status, count in sorted(total.items())))
     return total
 
 
@@ -109,7 +109,7 @@ def _choose_seed(arguments: argparse.Namespace) -> int | None:
     if not arguments.shuffle:
         return None
     seed = secrets.randbelow(_SEEDS) if arguments.seed is None else int(arguments.seed)
-    print(f"in random order, --seed {seed}")
+    show(f"in random order, --seed {seed}")
     return seed
 
 
@@ -125,13 +125,13 @@ async def _print_outcome(outcome: OutcomeReader, steps: Sequence[ScenarioStep]) 
     customers = {(step.customer.channel, step.customer.value) for step in steps}
     caused = await outcome.collect({step.webhook.resource_id for step in steps}, customers)
     for entry in caused:
-        print("  " + describe(entry))
+        show("  " + describe(entry))
     if not caused:
         known = await outcome.find_known(customers)
         for entry in known:
-            print("  nothing was published twice; already published: " + describe(entry))
+            show("  nothing was published twice; already published: " + describe(entry))
         if not known:
-            print(f"  no entry {outcome.waited}: see the worker's log for the reason")
+            show(f"  no entry {outcome.waited}: see the worker's log for the reason")
 
 
 def describe(entry: Entry) -> str:

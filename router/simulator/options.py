@@ -6,6 +6,7 @@ import argparse
 from textwrap import fill
 from typing import TYPE_CHECKING, Final
 
+from router.process.terminal import Parser
 from router.simulator.kinds import KINDS, Family
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
 
 def parse_simulate(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line of `simulate`, without the command's name."""
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_simulate_options(parser)
     return parser.parse_args(arguments)
 

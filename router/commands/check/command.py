@@ -14,6 +14,7 @@ from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.core.errors import PolicyError, SettingsError
+from router.process.terminal import show
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.settings.load import load
@@ -42,16 +43,16 @@ async def check(arguments: argparse.Namespace) -> int:
     """Print the effective configuration and all findings; returns 1 if one is FAIL. Raises SettingsError."""
     settings = load()
     for name, value in settings.masked().items():
-        print(f"  {name}={value}")
+        show(f"  {name}={value}")
     findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings), *check_spool(settings)]
     if not arguments.offline:
         findings += await _check_redis(settings)
         findings += await check_apis(settings)
     for finding in findings:
-        print(f"{finding.level:<5} {finding.subject}: {finding.text}")
+        show(f"{finding.level:<5} {finding.subject}: {finding.text}")
     failed = sum(finding.level == "FAIL" for finding in findings)
     warned = sum(finding.level == "warn" for finding in findings)
-    print(f"{len(findings)} checked, {failed} failed, {warned} warnings")
+    show(f"{len(findings)} checked, {failed} failed, {warned} warnings")
     return 1 if failed else 0
 
 

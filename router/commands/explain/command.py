@@ -10,6 +10,7 @@ from router.commands.connected import connected
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
 from router.commands.redaction import plain
+from router.process.terminal import complain, show
 from router.settings.load import load
 from router.streams.store.quarantine import find
 
@@ -28,13 +29,13 @@ async def explain_signature(arguments: argparse.Namespace) -> int:
     if arguments.id:
         request = await _from_quarantine(arguments.id)
         if request is None:
-            print(f"{arguments.id}: no such entry in the quarantine", file=sys.stderr)
+            complain(f"{arguments.id}: no such entry in the quarantine")
             return 2
     else:
         try:
             request = _from_options(arguments)
         except (OSError, ValueError) as error:
-            print(f"the request cannot be read: {error}", file=sys.stderr)
+            complain(f"the request cannot be read: {error}")
             return 2
     return _report(request, settings, arguments.id)
 
@@ -43,9 +44,11 @@ def _report(request: RequestText, settings: Settings, entry_id: str | None) -> i
     signed = SignedRequest(request.raw_path, request.headers, request.body, _is_form(request))
     explanation = explain(signed, settings.public_base_url or "", settings.accounts)
     for line in explanation.lines:
-        print(plain(line))
+        show(plain(line))
     if explanation.is_right and entry_id:
-        print(f"To accept it: python -m router quarantine replay {entry_id}")
+        show(f"To accept it: python -m router quarantine replay {entry_id}")
+    elif entry_id and not explanation.is_explained:
+        show(f"What was sent: python -m router quarantine show {entry_id}")
     return 0 if explanation.is_explained else 1
 
 
@@ -56,7 +59,7 @@ async def _from_quarantine(entry_id: str) -> RequestText | None:
         return None
     refused = kept.refused
     if not refused.is_whole:
-        print("The body was not kept; only what does not need it is tried.")
+        show("The body was not kept; only what does not need it is tried.")
     headers: dict[str, str] = {}
     for name, value in refused.headers:
         headers.setdefault(name.lower(), value)

@@ -143,7 +143,7 @@ def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin:
             continue
         root, wrong, unset = _read(raw, given)
         if unset and not wrong and name == Target.AI_AGENT:
-            notes += [f"{where}:{one.line}: {one.text}; until then people take the AI agent's calls" for one in unset]
+            notes += [_choice(where, one) for one in unset]
         else:
             problems += [f"{where}:{one.line}: {one.text}" for one in (*wrong, *unset)]
             templates[name] = Template(root)
@@ -151,6 +151,15 @@ def read_templates(files: Mapping[str, bytes], given: Mapping[str, str], origin:
         raise TemplateError(problems)
     templates.setdefault(Target.AI_AGENT, templates[Target.HUMAN_AGENT])
     return VoiceTemplates(templates, given, (*notes, *_unused(templates, given, notes)))
+
+
+def _choice(where: str, unset: TemplateProblem) -> str:
+    """Return the note about an AI agent that is not to take calls; that is a choice, and no mistake."""
+    (name,) = _names(unset.text)
+    return (
+        f"people take the AI agent's calls; {OPERATOR_VARIABLES[name]} would change that ({{{{{name}}}}} on line "
+        f"{unset.line} of {where})"
+    )
 
 
 def _unused(templates: Mapping[str, Template], given: Mapping[str, str], notes: list[str]) -> list[str]:

@@ -55,7 +55,10 @@ def test_shipped_templates_start_out_of_the_box():
     """Without settings people take all calls, in a queue; a note names what the AI agent lacks."""
     templates = read_templates(SHIPPED, QUEUE)
     (note,) = templates.notes
-    assert note.startswith("voice/ai-agent.xml:13: {{relay_url}} has no value: set ROUTER_VOICE_RELAY_URL")
+    assert note == (
+        "people take the AI agent's calls; ROUTER_VOICE_RELAY_URL would change that ({{relay_url}} on line 13 of "
+        "voice/ai-agent.xml)"
+    )
     for target in Target:
         root = answer(templates, target)
         assert [one.tag for one in root] == ["Start", "Enqueue"]
