@@ -1,12 +1,17 @@
 """Mails: resolved like messages, by mailboxes; the text is published, the files are not."""
 
+import asyncio
+
 import pytest
 
 from router.core.keys import Target
 from router.core.ledger.marker import Result
 from router.simulator.mail import RAW_FIELDS, Attachment, mail
-from router.streams.delivery import Done
+from router.streams.delivery import Done, Poison
+from router.streams.store.dead_letters import list_letters, replay
+from router.streams.store.trim import Trimmer
 from tests.support.accounts import MAILBOX, WRITER
+from tests.support.waiting import until
 from tests.worker.harness import CREATE, LIST
 
 DONE = Done()
@@ -124,3 +129,117 @@ async def test_automatic_mails_are_ignored(harness, lines, more, reason):
     assert await harness.entries() == []
     (line,) = lines("event")
     assert (line["result"], line["reason"]) == ("ignored", reason)
+
+
+# --- one mail to many mailboxes ----------------------------------------------------------------------------------
+
+BOXES = [f"box-{number}@inbound.example.com" for number in range(60)]
+LONG = "a long text, " * 4_000
+
+
+def write_to_all(number=1):
+    return mail(sender=WRITER, recipients=BOXES, subject="news", body=LONG, message_id=f"<{number}@mail.example.com>")
+
+
+async def served(harness):
+    """Return the mailboxes that got the mail, each as often as it did."""
+    entries = await harness.communications()
+    assert {len(entry.data.communication.text) for entry in entries} <= {4096}
+    return sorted(entry.data.recipient.address for entry in entries)
+
+
+async def trim_everything(harness):
+    """Remove every finished entry, as if its retention had passed."""
+    later = lambda: harness.clock() // 1000 + 86_400_000  # noqa: E731 - ms
+    await Trimmer(harness.redis, harness.keys, retention=0, most=1, clock=later).trim(harness.inbound.key)
+
+
+async def size_of_inbound(harness):
+    keys = (harness.inbound.key, harness.keys.shared(0), harness.keys.shared_inbound(0), harness.keys.dead_letters(0))
+    return sum([await harness.redis.memory_usage(key, samples=0) or 0 for key in keys])
+
+
+async def test_a_mail_to_many_mailboxes_is_stored_once_and_each_gets_it_once(harness):
+    """Redis holds the text once; every mailbox has its own conversation, and a repeated mail changes nothing."""
+    for number in (1, 2, 1):
+        await harness.append(write_to_all(number))
+    assert await size_of_inbound(harness) < 2 * len(LONG) + 120 * 1_000
+    await harness.ensure_group()
+    async with harness.consuming():
+        await harness.finished()
+    assert await served(harness) == sorted(BOXES * 2)
+    assert len(await harness.entries()) == len(BOXES)
+
+
+async def test_an_outage_keeps_the_mail_until_every_mailbox_is_served(harness):
+    """While the mailboxes wait, trimming leaves the mail's text; once the API is back, each is served once."""
+    harness.fault(status=503)
+    await harness.ensure_group()
+    async with harness.consuming():
+        await harness.append(write_to_all())
+
+        async def is_tried():
+            return await harness.total() > 0
+
+        await until(is_tried)
+        await trim_everything(harness)
+    async with harness.consuming():
+        await trim_everything(harness)
+        harness.clear_faults()
+        await harness.finished()
+    assert await served(harness) == sorted(BOXES)
+    assert await harness.dead_letters() == []
+    await trim_everything(harness)
+    await harness.redis.delete(harness.inbound.key)
+    await trim_everything(harness)
+    assert not await harness.redis.exists(harness.keys.shared(0), harness.keys.shared_inbound(0))
+
+
+async def test_dead_letters_of_a_mail_share_its_text_and_can_be_replayed(harness):
+    """Every letter has its text when it is replayed, long after the stream has been trimmed."""
+    await harness.ensure_group()
+    harness.fault(status=400)
+    async with harness.consuming(ROUTER_MAX_DELIVERIES="1", ROUTER_DEAD_LETTER_BUDGET="1"):
+        await harness.append(write_to_all())
+
+        async def are_dead():
+            return len(await harness.dead_letters()) == len(BOXES)
+
+        await until(are_dead, 60)
+    await harness.redis.delete(harness.inbound.key)
+    await trim_everything(harness)
+    assert await size_of_inbound(harness) < len(LONG) + 60 * 1_500
+    harness.clear_faults()
+    await harness.ensure_group()
+    async for letter in list_letters(harness.redis, harness.keys):
+        await replay(harness.redis, harness.keys, letter, replayed_at="2026-01-08T12:00:00Z")
+    async with harness.consuming():
+        await harness.finished()
+    assert await served(harness) == sorted(BOXES)
+
+
+async def test_a_mail_whose_text_is_gone_is_a_dead_letter_that_says_so(harness):
+    """Somebody has deleted what the entries share: they do not wait forever."""
+    deliveries = await harness.receive(write(1, MAILBOX, SALES))
+    await harness.redis.delete(harness.keys.shared(0), harness.keys.shared_inbound(0))
+    reason = "UnreadableError: the part of the mail that it shares with other entries is gone"
+    assert await harness.work(deliveries) == [Poison(reason)] * 2
+
+
+async def test_mailboxes_of_one_mail_are_appended_at_once(harness):
+    """Concurrent appends of several mails mix no texts."""
+    texts = {number: f"text of mail {number}" for number in range(20)}
+    await asyncio.gather(
+        *(
+            harness.append(mail(sender=f"writer-{number}@example.com", recipients=BOXES[:5], subject="", body=text))
+            for number, text in texts.items()
+        )
+    )
+    await harness.ensure_group()
+    async with harness.consuming():
+        await harness.finished()
+    found = {(entry.data.address, entry.data.communication.text) for entry in await harness.communications()}
+    assert {(address, text.strip()) for address, text in found} == {
+        (f"writer-{number}@example.com", text) for number, text in texts.items()
+    }
+    assert len(await harness.communications()) == 100

@@ -14,6 +14,7 @@ from yarl import URL
 from router.core.keys import Keys
 from router.receiver.readiness import REDIS_TIMEOUT
 from router.receiver.spool import drainer
+from router.simulator.mail import mail
 from router.streams.client.embedded import free_port
 from tests.receiver.samples import signed, sms
 from tests.support.waiting import scaled, until
@@ -98,6 +99,25 @@ async def test_a_spooled_event_keeps_its_time_of_receipt_and_claim(start, server
     assert before <= int(fields[b"received_at"]) <= after
     assert fields[b"body"] == sms(1).body
     assert await server.redis.ttl(Keys().seen(0, fields[b"key"].decode())) > 80_000
+
+
+async def test_a_mail_to_many_mailboxes_is_in_the_spool_once(start, server):
+    """It takes little more space than to one mailbox; afterwards each mailbox has its entry, and all share the text."""
+    receiver = await start(server_url=server.url)
+    server.kill()
+    boxes = [f"box-{number}@inbound.example.com" for number in range(50)]
+    one = mail(sender="ana@example.com", recipients=boxes, subject="news", body="a long text, " * 4_000)
+    assert (await receiver.send(signed(one))).status == 200
+    spool = await spool_of(receiver)
+    assert spool["entries"] == 50
+    assert spool["bytes"] < len(one.body) + 50 * 1_500
+    await server.start()
+    await drained(receiver)
+    rows = await server.redis.xrange(Keys().inbound(0))
+    assert [orjson.loads(fields[b"body"])["recipient"] for _, fields in rows] == boxes
+    (name,) = {fields[b"shared"] for _, fields in rows}
+    assert await server.redis.hkeys(Keys().shared(0)) == [name]
+    assert "a long text" in orjson.loads(await server.redis.hget(Keys().shared(0), name))["text"]
 
 
 async def test_repeats_within_the_spool_make_one_entry(start, server):
