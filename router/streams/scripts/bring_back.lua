@@ -4,8 +4,9 @@
 -- ARGV: group, consumer, lane, maximum number of entries, of entries of one subject, and of bytes; the time in ms after
 --       which the rest of a subject is due again, if nobody resumes it before.
 -- Returns {id, fields, crashes, '1' if an attempt may have had an effect, '1' if the budget keeps it, subject, tries,
--- since, number of its entries left} for each entry; fields are false if the stream no longer has it.
--- A subject whose last attempt did not succeed brings one entry. Records of a newer version are left alone.
+-- since, number of its entries left} for each entry, fields are false if the stream no longer has it; and the version of
+-- a record that was left alone because it is newer, or an empty text.
+-- A subject whose last attempt did not succeed brings one entry.
 local VERSION = 1
 local stream, queue, order, subjects, entries, due, deaths = unpack(KEYS)
 local group, consumer, lane = ARGV[1], ARGV[2], ARGV[3]
@@ -27,9 +28,15 @@ local function fields_of(id)
   end
   return found[1][2]
 end
-local function unpark(member, subject, tries, since)
+local function is_newer(record)
+  return tonumber(record and string.match(record, '^%d+') or 0) > VERSION
+end
+local function id_of(member)
   local millis, number = string.match(string.sub(member, -41), '^0*(%d+)-0*(%d+)$')
-  local id = millis .. '-' .. number
+  return millis .. '-' .. number
+end
+local function unpark(member, subject, tries, since)
+  local id = id_of(member)
   local version, count, is_begun, is_kept = string.match(redis.call('HGET', entries, id) or '1 1 0 0', '^(%d+) (%d+) (%d) (%d)')
   local fields = false
   -- An entry that is pending was delivered again because its group was lost: whoever has it goes on with it.
@@ -46,7 +53,7 @@ local function unpark(member, subject, tries, since)
   return { id, fields, tonumber(redis.call('HGET', deaths, id) or 0), is_begun, is_kept, subject, tonumber(tries), since }
 end
 
-local taken = {}
+local taken, newer = {}, ''
 local rows = redis.call('ZRANGEBYLEX', due, '[' .. lane .. '\n', '(' .. at_time(now + 1), 'LIMIT', 0, room)
 for _, row in ipairs(rows) do
   if room <= 0 or bytes <= 0 then
@@ -55,13 +62,20 @@ for _, row in ipairs(rows) do
   local subject = string.sub(row, #lane + 18)
   local record = redis.call('HGET', subjects, subject) or ''
   local version, since, _, tries, rest = string.match(record, '^(%d+)\n(%d+)\n(%d+)\n(%d+)\n(.*)$')
-  if not version then
+  if is_newer(record) then
+    newer = string.match(record, '^%d+')
+  elseif not version then
     redis.call('ZREM', due, row)
-  elseif tonumber(version) <= VERSION then
+  else
     local from, to = '[' .. subject .. '\n', '(' .. subject .. '\n:'
     local number = tonumber(tries) > 0 and 1 or math.min(of_one, room)
     local first = #taken + 1
     for _, member in ipairs(redis.call('ZRANGEBYLEX', queue, from, to, 'LIMIT', 0, number)) do
+      local state = redis.call('HGET', entries, id_of(member))
+      if is_newer(state) then
+        newer = string.match(state, '^%d+')
+        break
+      end
       if bytes > 0 then
         taken[#taken + 1] = unpark(member, subject, tries, since)
         room = room - 1
@@ -81,4 +95,4 @@ for _, row in ipairs(rows) do
     end
   end
 end
-return taken
+return { taken, newer }

@@ -20,6 +20,9 @@ local function first_of(subject)
 end
 local function write(subject) -- when its first entry was parked: the subject waits as that entry does
   local old = redis.call('HGET', subjects, subject)
+  if old and tonumber(string.match(old, '^%d+') or 0) > tonumber(VERSION) then
+    return -- a process of a later release has written it, and brings the subject back
+  end
   local since = ARGV[6] == '0' and string.format('%d', now) or ARGV[6]
   if old then
     local _, old_since, old_due, _, old_lane = string.match(old, '^(%d+)\n(%d+)\n(%d+)\n(%d+)\n([^\n]*)\n')

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.formats import PARKED_EVENT
+from router.logs import log
 from router.streams.client.connection import load_script
 from router.streams.delivery import Delivery
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from router.streams.client.connection import Redis
     from router.streams.delivery import StreamRef
 
-#: The version of the records that this release writes; newer ones are left alone.
-VERSION: Final = 1
 #: The parts of a group's parked entries, in the order of the scripts.
 PARTS: Final = ("queue", "order", "subjects", "entries", "due")
 #: Characters of a subject, a lane and a reason; a longer subject is replaced by its digest.
@@ -117,6 +117,7 @@ class Parking:
         self._keys = keys
         self._group = group
         self._consumer = consumer
+        self._others: set[bytes] = set()  # later versions of records that were logged
 
     def _parts(self, stream: str, *parts: str) -> list[str]:
         return [self._keys.parked(stream, self._group, part) for part in parts or PARTS]
@@ -170,7 +171,11 @@ class Parking:
         """
         keys = [stream.key, *self._parts(stream.key), self._keys.deaths(stream.partition, self._group)]
         args = [self._group, self._consumer, lane, most, of_subject, max_bytes, LEASE]
-        rows: Any = await load_script("bring_back").run(self._redis, keys, args)
+        rows, newer = await load_script("bring_back").run(self._redis, keys, args)
+        if newer and newer not in self._others:
+            self._others.add(newer)
+            reason = str(PARKED_EVENT.error(newer.decode()))
+            log("format.other", level="warning", stream=stream.key, group=self._group, reason=reason)
         return [_returned(stream, row) for row in rows]
 
     async def resume(self, stream: StreamRef, subjects: Iterable[str]) -> None:

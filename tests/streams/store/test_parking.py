@@ -237,16 +237,38 @@ async def test_an_entry_that_a_new_group_has_read_again_is_left_to_its_reader(pl
     assert await place.is_clean()
 
 
-async def test_records_of_a_newer_version_are_left_alone(place):
-    """They are neither brought back nor resumed, and hold up no other subject."""
+@pytest.mark.parametrize("later", ["2", "2 {another form}"], ids=["same form", "another form"])
+async def test_records_of_a_newer_version_are_left_alone(place, lines, later):
+    """They are neither brought back nor resumed nor overwritten, hold up no other subject, and are said once."""
     newer, usual = await place.read("S", "T")
     await place.parking().park(place.stream, [newer, usual], NOW)
     key = place.keys.parked(place.stream.key, RESOLVER, "subjects")
     record = (await place.redis.hget(key, "S")).decode()
-    await place.redis.hset(key, "S", "2" + record[1:])
+    newer_record = later + record[1:] if later == "2" else later
+    await place.redis.hset(key, "S", newer_record)
     await place.parking().resume(place.stream, ["S", "T"])
-    assert [one.subject for one in await place.bring()] == ["T"]
-    assert [one.subject for one in await place.listed()] == ["S"]
+    parking = place.parking()
+    due = place.keys.parked(place.stream.key, RESOLVER, "due")
+    waiting = await place.redis.zcard(due)
+    for expected in (["T"], []):
+        found = await parking.bring_back(place.stream, LANE, most=100, of_subject=100)
+        assert [one.subject for one in found] == expected
+    assert await place.redis.zcard(due) == waiting - 1
+    assert (await place.redis.hget(key, "S")).decode() == newer_record
+    (line,) = lines("format.other")
+    assert line["reason"] == "parked event in format 2; this release reads 1"
+
+
+async def test_an_entry_parked_before_a_newer_record_does_not_overwrite_it(place):
+    """It is recorded in the queue of its subject, whose record belongs to a later release."""
+    first, second = await place.read("S", "S")
+    await place.parking().park(place.stream, [second], NOW)
+    key = place.keys.parked(place.stream.key, RESOLVER, "subjects")
+    await place.redis.hset(key, "S", "2 {another form}")
+    await place.parking().park(place.stream, [first], NOW)
+    assert await place.redis.hget(key, "S") == b"2 {another form}"
+    assert await place.bring() == []
+    assert await place.pending() == {}
 
 
 async def test_dropped_entries_are_finished_and_leave_no_record(place):
