@@ -8,9 +8,9 @@ SECONDS ?= 60
 EVENTS ?= 1000000
 
 # The tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE set, each would compile all modules again.
-test bench soak chaos: export PYTHONDONTWRITEBYTECODE =
+test bench soak chaos siege: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run test install lint types bench soak chaos fuzz audit schemas clean
+.PHONY: help run test install lint types bench soak chaos siege fuzz audit schemas clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ soak: $(VENV)/.development  ## check that no process grows over EVENTS=1000000 e
 
 chaos: $(VENV)/.development  ## kill everything at random under load and account for every event (ROUNDS=n SEED=n repeat a schedule)
 	$(BIN)/python -m tests.chaos $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+siege: $(VENV)/.development  ## keep something broken and show that others are served (ARGS='--quick NAME ...' for some)
+	$(BIN)/python -m tests.siege $(ARGS)
 
 fuzz: $(VENV)/.fuzz  ## fuzz every parser, guided by coverage, SECONDS=60 each (ARGS='TARGET ...' for some)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(ARGS)

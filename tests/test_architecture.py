@@ -175,7 +175,8 @@ def test_no_except_is_bare():
     assert not bare
 
 
-#: Where tests may sleep, and why; a file of its own name below tests/benchmarks measures time and may as well.
+#: Where tests may sleep, and why; the programs below these folders measure time and may as well.
+MEASURING = ("tests/benchmarks/", "tests/siege/")
 PAUSES = {
     "tests/support/waiting.py": "the one place that polls",
     "tests/streams/consumer_program.py": "work that takes a moment",
@@ -184,7 +185,7 @@ PAUSES = {
 
 def test_tests_do_not_sleep():
     """A test waits for what it waits for; a pause is too short on a slow machine and too long on a fast one."""
-    sleeping = {module.path for module in TESTS if not module.path.startswith("tests/benchmarks/") and sleeps(module)}
+    sleeping = {module.path for module in TESTS if not module.path.startswith(MEASURING) and sleeps(module)}
     assert sleeping <= set(PAUSES)
 
 
