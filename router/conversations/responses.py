@@ -23,6 +23,7 @@ from router.core.errors import (
     AuthenticationError,
     ConflictError,
     NotFoundError,
+    NotProcessedError,
     RateLimitError,
     RequestError,
     ServerError,
@@ -41,12 +42,20 @@ MAX_ERROR_BODY: Final = 2048
 _MAX_MESSAGE: Final = 300
 _MAX_RETRY_AFTER: Final = 86_400.0
 
+#: The exception of a status. An event is at fault only for what its own content can cause: 400, 404, 409, 410, 413,
+#: 414, 422 and 4xx that nobody knows. https://www.iana.org/assignments/http-status-codes
 _CLASSES: Final[dict[int, type[ApiError]]] = {
     401: AuthenticationError,
+    402: AuthenticationError,  # the account is suspended
     403: AuthenticationError,
     404: NotFoundError,
+    407: AuthenticationError,  # a proxy in between
+    408: ServerError,  # the request was not read in time; by what is unknown
     409: ConflictError,
     429: RateLimitError,
+    **dict.fromkeys((421, 423, 424, 425), NotProcessedError),
+    **dict.fromkeys((405, 406, 411, 415, 417, 426, 428, 431), NotProcessedError),
+    **dict.fromkeys((444, 460, 499), ServerError),  # written by load balancers that gave up
 }
 _CLIENT_ERRORS: Final = range(400, 500)
 _NO_CONTENT: Final = 204

@@ -12,7 +12,7 @@ import random as randomness
 import time
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -32,8 +32,6 @@ from router.core.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-_SERVER_ERRORS: Final = range(500, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +223,7 @@ class Transport:
         error = to_error(raw, now=self._wall_clock(), hide=self._session.hide)
         if isinstance(error, RateLimitError):
             self.limiter.throttle(started=started)
-        elif raw.status not in _SERVER_ERRORS:
+        elif not isinstance(error, UnavailableError):
             self.limiter.succeed()
         if isinstance(error, UnavailableError) and error.retry_after:
             self.limiter.hold(error.retry_after)

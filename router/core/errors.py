@@ -13,10 +13,11 @@
     ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
     └── ApiError                 the Conversations API's answer, by HTTP status
         ├── RequestError 4xx     NotFoundError 404   ConflictError 409
-        ├── AuthenticationError  401/403: needs operator action; the event waits
+        ├── AuthenticationError  401 402 403 407: needs operator action; the event waits
         └── UnavailableError     wait and retry: the event is not at fault
             ├── RateLimitError 429
-            └── ServerError 5xx  TransportError (no answer; `is_sent` says whether it may have had an effect)
+            ├── NotProcessedError (421 423 424 425, and what refuses the way of asking: 405 406 411 415 417 426 428 431)
+            └── ServerError 5xx 408  TransportError (no answer; `is_sent` says whether it may have had an effect)
 
 The names follow the *reason*, because the reason decides what happens next: a `WebhookError` is answered and
 quarantined; `UnavailableError` and `AuthenticationError` make the event wait (an outage never makes a dead letter);
@@ -131,7 +132,10 @@ class RequestError(ApiError):
 
 
 class AuthenticationError(ApiError):
-    """401 or 403: wrong credentials or a missing permission. Needs operator action; the event waits as in an outage."""
+    """Wrong credentials, a missing permission or payment, a proxy's login: 401, 402, 403 or 407.
+
+    Needs operator action; the event waits as in an outage.
+    """
 
 
 class NotFoundError(ApiError):
@@ -150,8 +154,16 @@ class RateLimitError(UnavailableError):
     """429: not processed, safe to repeat after `retry_after`."""
 
 
+class NotProcessedError(UnavailableError):
+    """Refused before it was processed, for a reason that is not in the event: safe to repeat.
+
+    Now (locked, too early, misdirected), or in the way of asking, which is the same for all events: method, headers,
+    content type. https://www.rfc-editor.org/rfc/rfc9110#section-15.5
+    """
+
+
 class ServerError(UnavailableError):
-    """5xx: a POST may or may not have had an effect."""
+    """5xx, or a 408 and other signs of a request that was not answered: a POST may or may not have had an effect."""
 
 
 class TransportError(UnavailableError):
@@ -170,4 +182,4 @@ def had_no_effect(error: ApiError) -> bool:
     """
     if isinstance(error, TransportError):
         return not error.is_sent
-    return isinstance(error, RateLimitError) or not isinstance(error, UnavailableError)
+    return isinstance(error, RateLimitError | NotProcessedError) or not isinstance(error, UnavailableError)

@@ -93,6 +93,7 @@ class Settings(BaseModel):
     heartbeat_ttl: float = Field(default=2.0, ge=0.2, le=60)
     grace: float = Field(default=10.0, ge=0)
     route_ttl: float = Field(default=60.0, ge=0)
+    not_found_wait: float = Field(default=3600.0, ge=0)
     text_limit: int = Field(default=4096, ge=0, le=1_048_576)
     classic_lookup: bool = False
     reconcile_calls: int = Field(default=60, ge=0, le=6000)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from router import metrics
 from router.core.judging.context import AccountRules
@@ -33,6 +33,7 @@ from router.worker.calls import CallPath
 from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
+from router.worker.verdicts import Patience
 from router.worker.work import BatchMisses, account_of, report, subject_of
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
+            not_found_wait=settings.not_found_wait,
             text_limit=settings.text_limit,
             always_own=find_own(settings),
             captured=find_captured(configurations),
@@ -172,13 +174,22 @@ async def work(settings: Settings) -> int:
     return await run_consumer(working(settings), settings)
 
 
+class _Parts(TypedDict):
+    """What all paths share."""
+
+    store: Store
+    accounts: AccountCache
+    rules: EventRules
+
+
 class Resolver:
     """Resolves the events of all accounts: the batch path, the single path, and what they share.
 
     `always_own`: address keys that are our side in every account (the AI agent's). `captured`: those that the capture
-    rules of each account's configuration name. `route_ttl` is in seconds, `text_limit` in characters. `attaching`: the
-    targets whose answer attaches a call to a conversation. `bridges`: the bridges of accounts whose classic service has
-    one. With `classic_lookup`, a customer is looked up in classic conversations before a conversation is opened.
+    rules of each account's configuration name. `route_ttl` and `not_found_wait` (verdicts.Patience) are in seconds,
+    `text_limit` in characters. `attaching`: the targets whose answer attaches a call to a conversation. `bridges`: the
+    bridges of accounts whose classic service has one. With `classic_lookup`, a customer is looked up in classic
+    conversations before a conversation is opened.
     `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
     """
 
@@ -189,6 +200,7 @@ class Resolver:
         apis: Apis,
         policy: Policy,
         route_ttl: float,
+        not_found_wait: float = 3600.0,
         text_limit: int = 4096,
         always_own: frozenset[str] = frozenset(),
         captured: Mapping[str, frozenset[str]] | None = None,
@@ -203,10 +215,11 @@ class Resolver:
         )
         by_account = {api.account.sid: _account_rules(default, api.account, bridges or {}) for api in apis}
         self.rules = rules = EventRules(by_account, default, clock=clock)
-        misses = BatchMisses()
-        calls = CallPath(store=store, apis=apis, accounts=accounts, rules=rules, attaching=attaching)
-        self.batches = BatchPath(store=store, accounts=accounts, rules=rules, misses=misses)
-        self.singles = SinglePath(store=store, apis=apis, accounts=accounts, rules=rules, calls=calls, misses=misses)
+        misses, patience = BatchMisses(), Patience(not_found_wait, clock=clock)
+        parts: _Parts = {"store": store, "accounts": accounts, "rules": rules}
+        calls = CallPath(**parts, apis=apis, attaching=attaching, patience=patience)
+        self.batches = BatchPath(**parts, misses=misses)
+        self.singles = SinglePath(**parts, apis=apis, calls=calls, misses=misses, patience=patience)
 
 
 def _account_rules(default: AccountRules, account: Account, bridges: Mapping[str, Bridge]) -> AccountRules:

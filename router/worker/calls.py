@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from router.streams.store.calls import CallRecord
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
+    from router.worker.verdicts import Patience
 
 #: Seconds from a call's append for which its conversation is awaited, and the same once the caller has hung up.
 PATIENCE: Final = 60
@@ -58,8 +59,10 @@ class CallPath:
         accounts: AccountCache,
         rules: EventRules,
         attaching: frozenset[Target],
+        patience: Patience,
     ) -> None:
         self._store = store
+        self._patience = patience
         self._calls = store.calls
         self._apis = apis
         self._accounts = accounts
@@ -93,7 +96,7 @@ class CallPath:
         outcome = await self._find(work, event)
         if isinstance(outcome, Wait) and outcome.is_usual:
             return await self._wait(work, event, outcome)
-        return self._finding(outcome)
+        return self._finding(work, outcome)
 
     async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
         """Wait again, unless the caller has hung up, no conversation was asked for, or the wait is too long."""
@@ -121,7 +124,7 @@ class CallPath:
             return await self._leave(work, event, outcome.conversation_id, outcome.participant)
         if isinstance(outcome, Wait) and outcome.is_usual:
             return Outcome(Result.IGNORED, "the call was in no open conversation")
-        return self._finding(outcome)
+        return self._finding(work, outcome)
 
     async def _leave(
         self, work: AnyWork, event: CallReported, conversation_id: str, participant: Participant
@@ -155,10 +158,12 @@ class CallPath:
         (ledger,) = await self._store.read_ledgers([query])
         return ledger
 
-    def _finding(self, outcome: ResolutionOutcome) -> Finding:
+    def _finding(self, work: AnyWork, outcome: ResolutionOutcome) -> Finding:
         if isinstance(outcome, Resolved):
             return outcome
-        if isinstance(outcome, Wait | Unusable):
+        if isinstance(outcome, Wait):
+            return self._patience.judge(work, outcome)
+        if isinstance(outcome, Unusable):
             return to_verdict(outcome)
         raise TypeError(f"the resolution of a call returned {type(outcome).__name__}")
 

@@ -24,7 +24,7 @@ from router.streams.store.ledgers import LedgerQuery
 from router.worker.closings import Closings
 from router.worker.ledgers import read_and_apply
 from router.worker.requests import drive, fetch_conversation
-from router.worker.verdicts import after_failed_read, to_verdict
+from router.worker.verdicts import Patience, after_failed_read, to_verdict
 from router.worker.work import begin, report
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class SinglePath:
         rules: EventRules,
         calls: CallPath,
         misses: BatchMisses,
+        patience: Patience,
     ) -> None:
         self._store = store
         self._closings = Closings(store)
@@ -84,6 +85,7 @@ class SinglePath:
         self._rules = rules
         self._calls = calls
         self._misses = misses
+        self._patience = patience
         self._others: set[tuple[str, str]] = set()  # formats of other releases that were logged
 
     async def attempt(self, delivery: Delivery) -> Verdict:
@@ -239,7 +241,7 @@ class SinglePath:
                 work.ledger, work.outcome = None, Outcome(Result.IGNORED, reason)
                 return await self._finish(work)
             case Wait():
-                return to_verdict(outcome)
+                return self._patience.judge(work, outcome)
             case Unusable():
                 await self._end_creating(work)
                 return to_verdict(outcome)
@@ -251,7 +253,7 @@ class SinglePath:
     async def _take(self, work: AnyWork, resolved: Resolved) -> Step:
         """Commit a resolution, again after each lost race; if its conversation has closed meanwhile, start over."""
         account_id, conversation_id = work.account_id, resolved.conversation_id
-
+        self._patience.note_found(account_id)
         # Before the commit: a successor must find the conversation, or it would open another once that has closed.
         await self._remember(work, resolved)
 

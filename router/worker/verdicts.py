@@ -10,7 +10,10 @@ from router.core.resolution.setbacks import setback_of
 from router.streams.delivery import Later, Poison
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from router.core.errors import ApiError
+    from router.core.judging.work import AnyWork
     from router.core.resolution.requests import Unusable
     from router.streams.delivery import Verdict
 
@@ -25,6 +28,34 @@ def to_verdict(outcome: Wait | Unusable) -> Verdict:
     if not outcome.is_certain:
         raise UnusableError(outcome.reason)
     return Poison(outcome.reason)
+
+
+class Patience:
+    """Bounds the wait for what the API does not know although it is configured: a configuration, a service.
+
+    An event gives up once it has waited for `limit` seconds and the API has not known the same thing for as long, as
+    far as this process saw: neither a new event nor one that was late for another reason is given up at once.
+    """
+
+    def __init__(self, limit: float, *, clock: Callable[[], int]) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._missing_since: dict[tuple[str, str], int] = {}
+
+    def judge(self, work: AnyWork, wait: Wait) -> Verdict:
+        """Return the verdict on an event whose resolution asks for a wait."""
+        if not wait.missing:
+            return to_verdict(wait)
+        now = self._clock()
+        since = self._missing_since.setdefault((work.account_id, wait.missing), now)
+        if min(work.age(now), (now - since) / 1_000_000) < self._limit:
+            return to_verdict(wait)
+        return Poison(f"{wait.reason}, for {self._limit:.0f} s (ROUTER_NOT_FOUND_WAIT)")
+
+    def note_found(self, account_id: str) -> None:
+        """Note that an event of the account was resolved: the waits begin anew."""
+        if self._missing_since:
+            self._missing_since = {key: at for key, at in self._missing_since.items() if key[0] != account_id}
 
 
 def after_failed_read(error: ApiError, doing: str, *, pause: float) -> Verdict:

@@ -22,9 +22,10 @@ import random
 import pytest
 
 from router.core.ledger.marker import Result
+from router.simulator.voice import call
 from router.streams import delivery as pauses
-from router.streams.delivery import Done, Later
-from tests.support.accounts import CUSTOMER, OURS
+from router.streams.delivery import Done, Later, Poison
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, OURS
 from tests.support.waiting import until
 from tests.worker.harness import CREATE
 from tests.worker.payloads import participant_at, redelivered, spoken
@@ -314,3 +315,74 @@ async def test_a_lost_addition_is_not_recovered_by_our_own_message(harness):
     assert await harness.entries() == []
     await sweeps.sweep()
     assert [entry.subject for entry in await harness.entries()] == [customer["id"]]
+
+
+# --- an id that the API does not know --------------------------------------------------------------
+
+
+async def test_an_unknown_configuration_makes_events_wait_and_then_dead_letters_that_name_it(harness):
+    """A 404 of POST /Conversations is not the event's fault: it waits for ROUTER_NOT_FOUND_WAIT, then names the id."""
+    harness.resolver = harness.make_resolver(not_found_wait=600)
+    harness.fault(method="POST", route="/v2/Conversations", status=404)
+    deliveries = await harness.receive(harness.sms(), harness.sms("+15550000002"))
+    assert all(isinstance(verdict, Later) for verdict in await harness.work(deliveries))
+    harness.clock.advance(599)
+    assert all(isinstance(verdict, Later) for verdict in await harness.work(deliveries))
+    harness.clock.advance(2)
+    for verdict in await harness.work(deliveries):
+        assert isinstance(verdict, Poison)
+        assert CONFIGURATION in verdict.reason
+        assert "600 s" in verdict.reason
+
+
+async def test_an_event_that_is_late_already_waits_for_an_unknown_configuration_too(harness):
+    """An event that an outage has delayed for longer is not given up at the first 404."""
+    harness.resolver = harness.make_resolver(not_found_wait=600)
+    deliveries = await harness.receive(harness.sms())
+    harness.clock.advance(3600)
+    harness.fault(method="POST", route="/v2/Conversations", status=404)
+    (verdict,) = await harness.work(deliveries)
+    assert isinstance(verdict, Later)
+
+
+async def test_once_the_configuration_is_there_the_events_are_resolved(harness):
+    """Events that waited for a configuration are resolved once the API knows it, and the wait begins anew."""
+    harness.resolver = harness.make_resolver(not_found_wait=600)
+    harness.fault(method="POST", route="/v2/Conversations", status=404)
+    first = await harness.receive(harness.sms())
+    await harness.work(first)
+    harness.clock.advance(590)
+    harness.clear_faults()
+    assert await harness.work(first) == [DONE]
+    harness.fault(method="POST", route="/v2/Conversations", status=404)
+    second = await harness.receive(harness.sms("+15550000002"))
+    harness.clock.advance(20)
+    assert all(isinstance(verdict, Later) for verdict in await harness.work(second))
+
+
+@pytest.mark.parametrize("kind", ["message", "call"])
+async def test_a_list_of_conversations_that_is_not_found_makes_events_wait(harness, kind):
+    """A 404 of a list of conversations means that the URL or the account is wrong, not the event."""
+    harness.resolver = harness.make_resolver(retries=0)
+    harness.fault(method="GET", route="/v2/Conversations", status=404)
+    event = (
+        harness.sms()
+        if kind == "message"
+        else call(account_sid=ACCOUNT, sender=CUSTOMER, recipient=OURS, sid=f"CA{1:032x}")
+    )
+    (verdict,) = await harness.work([redelivered(one) for one in await harness.receive(event)])
+    assert isinstance(verdict, Later)
+    assert "TWILIO_CONVERSATIONS_URL" in verdict.reason
+
+
+async def test_an_unknown_classic_service_makes_events_wait_and_then_names_it(harness):
+    """A 404 for the configured classic service is bounded in the same way."""
+    harness.resolver = harness.make_resolver(not_found_wait=600, classic_lookup=True)
+    harness.fault(status=404)
+    deliveries = await harness.receive(harness.sms())
+    (verdict,) = await harness.work(deliveries)
+    assert isinstance(verdict, Later)
+    harness.clock.advance(601)
+    (verdict,) = await harness.work(deliveries)
+    assert isinstance(verdict, Poison)
+    assert "classic service" in verdict.reason

@@ -183,7 +183,9 @@ async def test_a_refusal_is_poison(harness):
     assert CUSTOMER not in verdict.reason
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 500, 502, 503])
+@pytest.mark.parametrize(
+    "status", [401, 402, 403, 405, 407, 408, 415, 421, 423, 424, 425, 426, 429, 431, 499, 500, 502, 503]
+)
 async def test_an_error_that_may_pass_makes_the_message_wait(harness, status):
     """Refused credentials, limits and outages make the message wait, then it is resolved."""
     harness.resolver = harness.make_resolver(retries=0)

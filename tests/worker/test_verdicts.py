@@ -9,7 +9,8 @@ from router.core.resolution.requests import Unusable, Wait
 from router.streams.delivery import Later, Poison
 from router.worker.verdicts import after_failed_read, to_verdict
 
-FIELDS = [field.name for field in fields(Wait)]
+#: `missing` is judged before (Patience).
+FIELDS = [field.name for field in fields(Wait) if field.name != "missing"]
 WAIT = Wait("an outage", 2.5)
 
 

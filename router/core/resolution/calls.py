@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import ApiError, NotFoundError
 from router.core.resolution.requests import FindConversations, ListParticipants, Resolved, Wait
-from router.core.resolution.setbacks import setback_of
+from router.core.resolution.setbacks import COLLECTION, setback_of
 from router.core.resources import AGENT_TYPES, ParticipantType
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def resolve_call(event: CallReported) -> Resolution:
     """Find the caller's participant in the conversation of the call; of several conversations, in the newest first."""
     found = yield FindConversations(event.call_sid)
     if isinstance(found, ApiError):
-        return setback_of(found, "looking for the conversation of a call")
+        return setback_of(found, "looking for the conversation of a call", needs=COLLECTION)
     for conversation in sorted(found, key=lambda one: (one.created_at or "", one.id), reverse=True):
         participants = yield ListParticipants(conversation.id)
         if isinstance(participants, NotFoundError):

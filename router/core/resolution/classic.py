@@ -6,8 +6,8 @@ it is no longer expected and the classic member is announced; without a bridge t
 customer of a conversation that v2 reports even later is announced twice, once for each.)
 Bridge: https://www.twilio.com/docs/conversations/orchestrator/guides/classic-bridge
 
-Errors for a classic SID are judged by their class, not by their code: 404 means gone; 429, 5xx and concurrent changes
-wait; refused credentials need operator action, the event waits; anything else can never succeed.
+Errors for a classic SID are judged by their class, not by their code: 404 means gone; for the rest see
+core.resolution.setbacks.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from router.core.resolution.requests import (
     Resolved,
     Wait,
 )
-from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT, setback_of
+from router.core.resolution.setbacks import COLLECTION, SHORT_WAIT, setback_of
 from router.core.resources import Conversation
 
 if TYPE_CHECKING:
@@ -99,10 +99,9 @@ class ClassicResolver:
     def enter(self, message: MessageReceived, otherwise: Resolution, *, age: float = 0.0) -> Resolution:
         """Find the open classic conversation between a customer and our address; if there is none, run `otherwise`."""
         found = yield FindClassicConversations(spell(message.customer), message.recipient, self.service_sid)
-        if isinstance(found, NotFoundError):
-            return Wait("looking for classic conversations: there is no such service", LONG_WAIT)
         if isinstance(found, ApiError):
-            return setback_of(found, "looking for classic conversations")
+            service = f"classic service {self.service_sid}" if self.service_sid else "a default classic service"
+            return setback_of(found, "looking for classic conversations", needs=service)
         if not found:
             return (yield from otherwise)
         return (yield from self._join(message, max(found, key=_recency_of), age))
@@ -127,7 +126,7 @@ class ClassicResolver:
             return lookup.sid
         found = yield FindConversations(lookup.sid)
         if isinstance(found, ApiError):
-            return setback_of(found, "looking for the bridged conversation")
+            return setback_of(found, "looking for the bridged conversation", needs=COLLECTION)
         if found:
             return str(max(found, key=lambda one: (one.created_at or "", one.id)).id)
         if lookup.age >= PATIENCE:

@@ -42,7 +42,7 @@ from router.core.resolution.requests import (
     Unusable,
     Wait,
 )
-from router.core.resolution.setbacks import SHORT_WAIT, setback_of
+from router.core.resolution.setbacks import COLLECTION, SHORT_WAIT, setback_of
 from router.core.resources import (
     Conversation,
     ConversationStatus,
@@ -112,7 +112,7 @@ class MessageResolver:
         if is_unsure:
             found = yield FindConversations(message.message_sid)
             if isinstance(found, ApiError):
-                setback = setback_of(found, "looking for what an unanswered POST did")
+                setback = setback_of(found, "looking for what an unanswered POST did", needs=COLLECTION)
                 return replace(setback, is_unsure=True) if isinstance(setback, Wait) else setback
             if found:
                 return (yield from self._join(message, found[0].id))
@@ -121,7 +121,7 @@ class MessageResolver:
             return (yield from self._opened(message, answer))
         if isinstance(answer, ConflictError):
             return (yield from self._conflict(message, answer))
-        setback = setback_of(answer, "creating the conversation")
+        setback = setback_of(answer, "creating the conversation", needs=f"configuration {self.configuration_id}")
         if isinstance(setback, Wait) and setback.is_unsure and not is_unsure:
             return (yield from self._enter(message, is_unsure=True))
         return setback
@@ -140,7 +140,7 @@ class MessageResolver:
             return (yield from self._join(message, conflict.conflicting_id))
         found = yield FindConversations()
         if isinstance(found, ApiError):
-            return setback_of(found, "looking for the conversation that a 409 did not name")
+            return setback_of(found, "looking for the conversation that a 409 did not name", needs=COLLECTION)
         for conversation in found:
             is_ours = conversation.configuration_id in {None, self.configuration_id}
             if is_ours and _at(message.customer, conversation.participants):

@@ -129,12 +129,14 @@ class Wait:
     """Try again after `delay` seconds.
 
     `is_unsure`: a POST may have had an effect that must be looked up first. `is_usual`: the wait is expected.
+    `missing`: what the API does not know although it is configured; the worker bounds the wait for it.
     """
 
     reason: str
     delay: float
     is_unsure: bool = False
     is_usual: bool = False
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)

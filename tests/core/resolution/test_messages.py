@@ -23,7 +23,7 @@ from router.core.resolution.requests import (
     Unusable,
     Wait,
 )
-from router.core.resolution.setbacks import LONG_WAIT, SHORT_WAIT
+from router.core.resolution.setbacks import COLLECTION, LONG_WAIT, SHORT_WAIT
 from router.core.resources import ParticipantAddress
 from tests.core.builders import (
     CONVERSATION,
@@ -420,14 +420,26 @@ def test_a_lost_participant_post_without_effect_waits_unsure():
 
 @pytest.mark.parametrize(
     "answers",
-    [[REFUSED], [GONE], [NAMELESS, REFUSED], [EXISTS, REFUSED], [EXISTS, [], EXISTS, REFUSED]],
-    ids=["create", "create-404", "find", "list", "list-again"],
+    [[REFUSED], [NAMELESS, REFUSED], [EXISTS, REFUSED], [EXISTS, [], EXISTS, REFUSED]],
+    ids=["create", "find", "list", "list-again"],
 )
 def test_a_refused_request_is_unusable(answers):
     """A refusal makes the event unusable, with the request in the reason."""
     _, outcome = resolve(*answers)
     assert isinstance(outcome, Unusable)
-    assert ": RequestError 400 no" in outcome.reason or ": NotFoundError 404 gone" in outcome.reason
+    assert ": RequestError 400 no" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("answers", "missing"),
+    [([GONE], f"configuration {CONFIGURATION}"), ([NAMELESS, GONE], COLLECTION)],
+    ids=["create", "find"],
+)
+def test_what_is_configured_and_not_found_makes_the_event_wait(answers, missing):
+    """A 404 for what the event did not name is a wait for that, which the reason names."""
+    _, outcome = resolve(*answers)
+    assert outcome == Wait(outcome.reason, LONG_WAIT, missing=missing)
+    assert missing in outcome.reason
 
 
 def test_a_refused_fetch_is_unusable():
