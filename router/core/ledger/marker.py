@@ -133,9 +133,15 @@ class Marker(BaseModel):
         return self.is_present and self.target is not None
 
 
+#: The beginning of every marker that this release writes.
+_CURRENT: Final = f'{{"{FORMAT}":"{MARKER.current}",'
+
+
 @lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
 def read_marker(text: str) -> Marker:
     """Parse a marker's field; raises OtherFormatError if another release wrote it."""
+    if text.startswith(_CURRENT):
+        return Marker.model_validate_json(text)
     MARKER.require(str(json.loads(text).get(FORMAT, FIRST)))  # first: the other fields may have other types there
     return Marker.model_validate_json(text).model_copy(update={FORMAT: MARKER.current})
 

@@ -91,7 +91,10 @@ class Store:
         return [_require(ledger) for ledger in await self.find_ledgers(queries)]
 
     async def find_ledgers(self, queries: Sequence[LedgerQuery]) -> list[Ledger | OtherFormatError]:
-        """Read ledgers like `read_ledgers`; in the place of one that another release wrote is the error."""
+        """Read ledgers like `read_ledgers`; in the place of one that another release wrote is the error.
+
+        Checking what is read is enough to overwrite nothing: a commit fails if the revision has changed since.
+        """
         names = [self._keys.conversation(one.account_id, one.conversation_id) for one in queries]
         if self._unconfirmed:
             await self._confirm(set(names))
@@ -123,8 +126,10 @@ class Store:
 
     def _ledger(self, query: LedgerQuery, row: Sequence[bytes | None]) -> Ledger | OtherFormatError:
         fields = {name: value.decode() for name, value in zip(query.fields, row, strict=True) if value is not None}
+        if fields.get(FORMAT, FIRST) not in LEDGER.readable:
+            return LEDGER.error(fields[FORMAT])
         known = frozenset(query.fields)
-        return _checked(Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known))
+        return Ledger(self._keys.namespace, query.account_id, query.conversation_id, fields, known)
 
     def make_ledger(self, account_id: str, conversation_id: str) -> Ledger:
         """Return an empty ledger; committing it fails if the conversation has one already."""
@@ -134,7 +139,8 @@ class Store:
         """Read the whole ledger of a conversation; raises OtherFormatError."""
         rows: Any = await self._redis.hgetall(self._keys.conversation(account_id, conversation_id))
         fields = {name.decode(): value.decode() for name, value in rows.items()}
-        return _require(_checked(Ledger(self._keys.namespace, account_id, conversation_id, fields)))
+        LEDGER.require(fields.get(FORMAT, FIRST))
+        return Ledger(self._keys.namespace, account_id, conversation_id, fields)
 
     async def commit(self, ledgers: Sequence[Ledger]) -> list[bool]:
         """Commit changed ledgers in one round trip; False where another worker was first: read again and repeat.
@@ -245,15 +251,6 @@ class Store:
     async def write_callback_time(self, account_id: str, seen_at: int) -> None:
         """Remember when the account's last status callback arrived (µs)."""
         await self._redis.set(self._keys.callbacks(account_id), seen_at, ex=CALLBACKS_LIFE)
-
-
-def _checked(ledger: Ledger) -> Ledger | OtherFormatError:
-    """Return the ledger, or the error if another release wrote it.
-
-    Checking what is read is enough to overwrite nothing: a commit fails if the revision has changed since.
-    """
-    found = ledger.fields.get(FORMAT, FIRST)
-    return ledger if found in LEDGER.readable else LEDGER.error(found)
 
 
 def _require(ledger: Ledger | OtherFormatError) -> Ledger:
