@@ -26,16 +26,15 @@ from handlers.human_agent import make_human_agent
 from router import metrics
 from router.core.keys import Target
 from router.logs import describe, log
-from router.process.apis import make_apis, make_limits, make_replication
+from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
 from router.streams.client.clock import RedisClock
-from router.streams.client.connection import connect, ensure_answering
+from router.streams.client.connection import connect
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import StreamRef
 from router.streams.store.ledgers import Store
-from router.tasks import end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -88,34 +87,19 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
     ports = Ports(settings, settings.keys, redis, apis, store, clock)
     try:
         handler = row.make(ports)
-        await ensure_answering(redis)
         await clock.measure(redis)
         consumer = make_consumer(name, row, ports, handler)
-        measuring = asyncio.create_task(clock.run(redis), name="clock")
-        try:
-            async with consumer.running(), _in_background(handler, pause=settings.retry_delay):
-                yield consumer
-        finally:
-            await end(measuring)
+        async with consumer.running():
+            consumer.run_beside(clock.run(redis), "clock")
+            if handler.background is not None:
+                consumer.run_beside(_restart(handler.background, settings.retry_delay), "background")
+            yield consumer
     finally:
-        await apis.close()
-        await redis.aclose()
-
-
-@asynccontextmanager
-async def _in_background(handler: Handler, *, pause: float) -> AsyncIterator[None]:
-    """Run the handler's background while the block runs; if it fails it is started again after `pause` seconds."""
-    if handler.background is None:
-        yield
-        return
-    task = asyncio.create_task(_restart(handler.background, pause), name="background")
-    try:
-        yield
-    finally:
-        await end(task)
+        await close_clients(apis, redis)
 
 
 async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> None:
+    """Run a handler's background for ever; if it fails it is started again after `pause` seconds."""
     while True:
         try:
             await background()
@@ -126,7 +110,7 @@ async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> N
 
 async def consume(name: str, settings: Settings) -> int:
     """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.runner)."""
-    return await run_consumer(consuming(name, settings), settings, handler=name)
+    return await run_consumer(lambda: consuming(name, settings), settings, handler=name)
 
 
 #: The handlers by name.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 EVENTS: Final = {
     "process.started": "a process is up; its effective configuration, masked",
+    "start.waiting": "a process waits at its start, because Redis does not answer or is not ready: the reason",
     "process.stopping": "SIGTERM or SIGINT was received; work in progress is being finished",
     "process.stopped": "a process has ended cleanly",
     "process.restarted": "a supervised process died and is restarted",

@@ -59,6 +59,10 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ("stream", "group"),
     ),
     "router_group_consumers": ("consumers of a group", ("stream", "group")),
+    "router_heartbeat_age_seconds": (
+        "seconds since this consumer renewed its heartbeat; above ROUTER_HEARTBEAT_TTL others take its entries over",
+        ("group",),
+    ),
     "router_clock_skew_seconds": (
         "by how much the clock of this process' host is ahead of that of Redis",
         ("against",),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.conversations import CallDetails, ClassicConversations, ConversationsV2, Transport
 from router.core.errors import AuthenticationError
+from router.streams.client.connection import RedisError
 from router.streams.client.scripts import Replication
 from router.streams.delivery import Limits
+from router.tasks import finish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from router.conversations.limiter import Limiter
     from router.core.accounts import Account
     from router.settings.model import Settings
+    from router.streams.client.connection import Redis
+
+#: Seconds to close the connections to the API, and those to Redis.
+CLOSING: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,13 @@ class Apis:
 def make_apis(settings: Settings) -> Apis:
     """Return the clients of every account."""
     return Apis([(account, make_transport(settings, account)) for account in settings.accounts])
+
+
+async def close_clients(apis: Apis, redis: Redis) -> None:
+    """Close all connections at the end of a process; one that hangs is left to the operating system."""
+    for closing in (apis.close(), redis.aclose()):
+        with suppress(RedisError, OSError):
+            await finish(closing, CLOSING)
 
 
 def make_transport(settings: Settings, account: Account) -> Transport:

@@ -1,8 +1,11 @@
-"""The life of a process: a fast event loop, a settled heap, the request to stop, and the exit status.
+"""The life of a process: a fast event loop, a settled heap, the request to stop, the exit status, and the last resort.
 
 A process stops at SIGTERM, at SIGINT, and when the supervisor that started it has died. An asyncio event loop gives
 signals one handler each (https://docs.python.org/3.11/library/asyncio-eventloop.html#unix-signals), so a process
 listens once, here, for as long as it runs.
+
+Each step of an orderly end has a limit of its own. In case one of them lasts all the same, such as the close of a file
+on a disk that does not answer, a thread ends the process (`Stop`): everything that must survive survives a kill.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import gc
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from router.logs import log
@@ -28,18 +32,49 @@ STANDARD_ERROR: Final = 2
 ORPHAN_CHECK: Final = 1.0
 #: New objects that trigger a collection of the youngest generation: a few megabytes. Python's default is 700.
 GC_THRESHOLD: Final = 50_000
+#: Seconds beyond the grace after which a process that is to stop is ended; an orderly end takes about half of it.
+LEEWAY: Final = 0.95
+#: Seconds for all that is left once a process has done everything.
+TEARDOWN: Final = 2.0
 #: Seconds that canceled work may take to clean up before it is canceled again; the sandbox takes up to two.
 CANCEL_PATIENCE: Final = 5.0
+
+
+class _LastResort:
+    """What a process that does not end by itself is ended with; only in processes that `run` runs."""
+
+    is_armed = False
+    status = 1
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run the main coroutine of a process, on uvloop where it is installed; returns the exit status."""
     _occupy_standard_descriptors()
+    _LastResort.is_armed = True
     try:
         import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+        return asyncio.run(_run(main))
+    return uvloop.run(_run(main))
+
+
+async def _run(main: Coroutine[Any, Any, int]) -> int:
+    _LastResort.status = status = await main
+    _end_within(TEARDOWN)  # of tasks and threads that are left
+    return status
+
+
+def _end_within(seconds: float) -> None:
+    """End this process after `seconds` unless it has ended by then; a process that does something else goes on."""
+
+    def kill() -> None:
+        log("process.failed", level="error", reason=f"it did not end by itself within {seconds:.1f} s")
+        os._exit(_LastResort.status)
+
+    if _LastResort.is_armed:
+        timer = threading.Timer(seconds, kill)
+        timer.daemon = True
+        timer.start()
 
 
 def _occupy_standard_descriptors() -> None:
@@ -65,32 +100,51 @@ def settle_heap() -> None:
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])
 
 
-async def until_stopped() -> None:
-    """Wait for SIGTERM, SIGINT or the death of the supervisor; further signals are ignored while the process stops."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
-    supervisor = supervisor_pid()
-    while not stopped.is_set():
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None if supervisor is None else ORPHAN_CHECK):
-                await stopped.wait()
-        if supervisor is not None and os.getppid() != supervisor:
-            return  # no supervisor is left to stop this process or to restart it
+class Stop:
+    """The request to stop, noticed from now on: make it before anything that an orderly end must undo.
+
+    With a `grace` (seconds) the process ends that long and LEEWAY after the request, whatever it waits for.
+    """
+
+    def __init__(self, grace: float | None = None) -> None:
+        self._grace = grace
+        self._requested = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._request)
+
+    def _request(self) -> None:
+        """Note the first request; further signals are ignored while the process stops."""
+        if not self._requested.is_set() and self._grace is not None:
+            _end_within(self._grace + LEEWAY)
+        self._requested.set()
+
+    async def wait(self) -> None:
+        """Wait for SIGTERM, SIGINT or the death of the supervisor."""
+        supervisor = supervisor_pid()
+        while not self._requested.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if supervisor is None else ORPHAN_CHECK):
+                    await self._requested.wait()
+            if supervisor is not None and os.getppid() != supervisor:
+                self._request()  # no supervisor is left to stop this process or to restart it
+
+    async def or_end_of(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """Run `work` until it ends, and return its result; None if the process is to stop first.
+
+        In that case `work` has been canceled and has ended. Raises whatever `work` raises.
+        """
+        stopping, working = asyncio.create_task(self.wait()), asyncio.create_task(work)
+        try:
+            await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
+            return None if stopping.done() else working.result()
+        finally:
+            await end(stopping, working, patience=CANCEL_PATIENCE)
 
 
 async def until_stopped_or(work: Coroutine[Any, Any, Result]) -> Result | None:
-    """Run `work` until it ends, and return its result; None if the process is to stop first.
-
-    In that case `work` has been canceled and has ended. Raises whatever `work` raises.
-    """
-    stopping, working = asyncio.create_task(until_stopped()), asyncio.create_task(work)
-    try:
-        await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
-        return None if stopping.done() else working.result()
-    finally:
-        await end(stopping, working, patience=CANCEL_PATIENCE)
+    """Run `work` until it ends, or the process is to stop (`Stop.or_end_of`)."""
+    return await Stop().or_end_of(work)
 
 
 def fail(reason: str) -> int:

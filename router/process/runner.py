@@ -1,62 +1,88 @@
 """The run of a stream consumer as a process, for the worker and for every handler.
 
-Start, log lines, metrics port, stop and exit status are the same for all of them.
+Start, log lines, metrics port, stop and exit status are the same for all of them. A Redis that does not answer at the
+start is waited for; one that refuses for a reason that does not pass ends the process with one line.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import start_http_server
-
+from router import metrics
+from router.core.backoff import backoff
 from router.logs import log
-from router.metrics import REGISTRY
-from router.process.loop import fail, settle_heap, until_stopped_or
+from router.process.loop import Stop, fail, settle_heap
+from router.process.metrics_port import metrics_port
 from router.streams.client.connection import RedisError
+from router.streams.client.error_replies import passes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from router.settings.model import Settings
     from router.streams.consuming.consumer import StreamConsumer
 
+    Consuming = Callable[[], AbstractAsyncContextManager[StreamConsumer]]
 
-async def run_consumer(
-    consuming: AbstractAsyncContextManager[StreamConsumer], settings: Settings, **details: str
-) -> int:
+#: Seconds between two attempts to start: at first, and at most.
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 5.0
+
+
+async def run_consumer(consuming: Consuming, settings: Settings, **details: str) -> int:
     """Consume until SIGTERM or SIGINT; entries in flight are finished or handed back, then returns 0.
 
-    Returns 1 if Redis fails during the start, or if reading ends for good because a stream's key holds another type:
-    that needs operator action. `details` are further fields of the line `process.started`.
+    Returns 1 if Redis refuses during the start, if the metrics port is in use, or if the consumer fails: then something
+    needs operator action, or a new process. `details` are further fields of the line `process.started`.
     """
+    stop = Stop(settings.grace)  # before the consumer has a name in its group
+    watched = _Watched()
+    failure = None
     try:
-        async with consuming as consumer, metrics_port(settings):
-            settle_heap()
-            log("process.started", consumer=consumer.name, **details, settings=settings.masked())
-            failure = await until_stopped_or(consumer.failed())
-    except RedisError as error:  # after the start, an outage is waited out
+        async with AsyncExitStack() as stack:
+            stack.enter_context(metrics_port(settings, watched.find_problem))
+            watched.consumer = consumer = await stop.or_end_of(_start(stack, consuming))
+            if consumer is not None:
+                settle_heap()
+                log("process.started", consumer=consumer.name, **details, settings=settings.masked())
+                failure = await stop.or_end_of(consumer.failed())
+    except RedisError as error:
         return fail(f"Redis: {type(error).__name__}: {error}")
+    except OSError as error:
+        return fail(f"{type(error).__name__}: {error}")
     if failure is not None:
         return fail(failure)
     log("process.stopped")
     return 0
 
 
-@asynccontextmanager
-async def metrics_port(settings: Settings) -> AsyncIterator[None]:
-    """Serve `/metrics` on ROUTER_METRICS_PORT while the block runs; port 0 serves nothing.
+async def _start(stack: AsyncExitStack, consuming: Consuming) -> StreamConsumer:
+    """Return the running consumer, which `stack` ends; raises RedisError unless waiting may help."""
+    failures, logged = 0, ""
+    while True:
+        try:
+            return await stack.enter_async_context(consuming())
+        except (RedisError, OSError) as error:
+            if not passes(error):
+                raise
+            reason = f"{type(error).__name__}: {error}"
+        if reason != logged:
+            log("start.waiting", level="warning", reason=reason)
+        failures, logged = failures + 1, reason
+        await asyncio.sleep(backoff(FIRST_PAUSE, failures - 1, ceiling=LONGEST_PAUSE))
 
-    The server runs in a thread of prometheus_client.
-    """
-    if not settings.metrics_port:
-        yield
-        return
-    server, thread = start_http_server(settings.metrics_port, addr=settings.host, registry=REGISTRY)
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+
+class _Watched:
+    """What the metrics port says about the consumer."""
+
+    consumer: StreamConsumer | None = None
+
+    def find_problem(self) -> str | None:
+        """Return why the process does no work now, None if it does; sets the gauge of the heartbeat."""
+        if self.consumer is None:
+            return "it waits for Redis to start"
+        metrics.gauge("router_heartbeat_age_seconds", self.consumer.group, value=self.consumer.liveness.heartbeat_age)
+        return self.consumer.liveness.problem

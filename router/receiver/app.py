@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +18,7 @@ from router.core.events import SourceName
 from router.core.keys import Target
 from router.inbound.sources import SOURCES, Source
 from router.logs import log
-from router.process.apis import make_replication
+from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
 from router.receiver.ingest import Ingest, make_authenticators
 from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
@@ -30,7 +32,7 @@ from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
 from router.streams.store.inspect import update_gauges
-from router.tasks import end
+from router.tasks import end, finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,14 +40,33 @@ if TYPE_CHECKING:
     from router.core.voice.templates import VoiceTemplates
     from router.settings.model import Settings
 
+
+class Stopping(asyncio.Event):
+    """Set when the process is to stop; `seconds` is for how long it has been set."""
+
+    _since = 0.0
+
+    def set(self) -> None:
+        """Begin to stop."""
+        self._since = self._since or time.monotonic()
+        super().set()
+
+    @property
+    def seconds(self) -> float:
+        """How long ago that was, 0 if it was not."""
+        return time.monotonic() - self._since if self._since else 0.0
+
+
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 REDIS: Final = web.AppKey("redis", Redis)
 #: Set once no new connections are accepted: from then on every answer is the last one of its connection.
-STOPPING: Final = web.AppKey("stopping", asyncio.Event)
+STOPPING: Final = web.AppKey("stopping", Stopping)
 #: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
 WEBHOOK_HANDLERS: Final = web.AppKey("webhook_handlers", dict[str, RouteHandler])
+#: Seconds, once the grace is over, for writes that nobody waits for.
+SETTLING: Final = 0.2
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
@@ -53,7 +74,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     """Return the receiver; `redis` replaces the connection to REDIS_URL (in tests) and is then not closed here."""
     app = web.Application(client_max_size=settings.max_body_bytes)
     app[REDIS] = redis or connect(settings.redis, node_timeout=NODE_TIMEOUT)
-    app[STOPPING] = asyncio.Event()
+    app[STOPPING] = Stopping()
     spool, clock = _make_spool(settings), RedisClock(settings.keys.inbound(0))
     patience, replication = REDIS_TIMEOUT if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
@@ -80,13 +101,19 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         await end(measuring)
         if drainer is not None:
             await drainer.close()
-        await appender.close()
-        await quarantine.close()
+        await finish(_settle(appender, quarantine), max(SETTLING, settings.grace - app[STOPPING].seconds))
         if redis is None:
-            await app[REDIS].aclose()
+            with suppress(RedisError, OSError):
+                await finish(app[REDIS].aclose(), CLOSING)
 
     app.cleanup_ctx.append(lifespan)
     return app
+
+
+async def _settle(appender: Appender, quarantine: Quarantine) -> None:
+    """Wait for the writes that are under way; all webhooks have been answered by now."""
+    await appender.close()
+    await quarantine.close()
 
 
 def _make_spool(settings: Settings) -> Spool | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from router.logs import log
-from router.process.loop import fail, settle_heap, until_stopped, until_stopped_or
+from router.process.loop import Stop, fail, settle_heap
 from router.process.supervisor import Supervisor
 from router.receiver.app import STOPPING, bypass_routing, create_app
 from router.receiver.connections import allow_files, connection_factory
@@ -24,46 +24,63 @@ if TYPE_CHECKING:
 REQUIRED: Final = ("redis_url", "twilio_account_sid", "twilio_auth_token", "public_base_url")
 #: Connections that the kernel accepts while the event loop is busy.
 BACKLOG: Final = 128
-#: Seconds after SIGTERM for open connections to send their requests.
+#: Seconds after SIGTERM for open connections to send their requests, at most half of the grace.
 DRAIN_TIMEOUT: Final = 1.0
+AIOHTTP_CEILING: Final = 5.0
+#: Seconds beyond the grace after which the supervisor kills a process that has not ended by itself.
+KILL_AFTER: Final = 1.0
 
 
 async def serve(settings: Settings, *, share_port: bool = False) -> int:
-    """Serve until SIGTERM or SIGINT, then answer the requests in progress and return 0.
+    """Serve until SIGTERM or SIGINT, then answer the requests in progress and return 0; 1 if the port is in use.
 
     `share_port` lets several processes listen on the same port.
     """
+    stop = Stop(settings.grace)
     runner = web.AppRunner(
         create_app(settings),
         access_log=None,
         handle_signals=False,
-        shutdown_timeout=settings.grace,
+        shutdown_timeout=_shutdown_timeout(settings.grace),
     )
-    stopped = asyncio.create_task(until_stopped())
     await runner.setup()
     try:
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
         runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
         loop = asyncio.get_running_loop()
         connect = connection_factory(runner.server, loop, allow_files(settings.max_connections))
-        listener = await loop.create_server(
-            connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
-        )
+        try:
+            listener = await loop.create_server(
+                connect, settings.host, settings.port, backlog=BACKLOG, reuse_port=share_port or None
+            )
+        except OSError as error:
+            return fail(f"cannot listen on {settings.host}:{settings.port}: {error}")
         port = listener.sockets[0].getsockname()[1]
         settle_heap()
         log("process.started", port=port, pid=os.getpid(), mails=settings.mail_proof, settings=settings.masked())
         if settings.shadow:
             log("shadow.on", level="warning", sources=",".join(settings.shadow))
-        await stopped
+        await stop.wait()
         log("process.stopping")
         runner.app[STOPPING].set()
         for connection in _stop_listening(listener):
             await loop.connect_accepted_socket(connect, connection)
-        await _drain(runner.server)
+        await _drain(runner.server, _drain_timeout(settings.grace))
     finally:
         await runner.cleanup()
     log("process.stopped")
     return 0
+
+
+def _drain_timeout(grace: float) -> float:
+    """Return the part of the grace that open connections get to send a request."""
+    return min(DRAIN_TIMEOUT, grace / 2)
+
+
+def _shutdown_timeout(grace: float) -> float:
+    """Return the rest of the grace, for aiohttp, which rounds a timeout above AIOHTTP_CEILING up to a whole second."""
+    rest = grace - _drain_timeout(grace)
+    return rest - 1 if rest > AIOHTTP_CEILING else rest
 
 
 def _stop_listening(listener: asyncio.Server) -> list[socket.socket]:
@@ -82,26 +99,30 @@ def _stop_listening(listener: asyncio.Server) -> list[socket.socket]:
     return pending
 
 
-async def _drain(server: web.Server) -> None:
+async def _drain(server: web.Server, seconds: float) -> None:
     """Give open connections time to send a request.
 
     aiohttp closes idle connections at once, which cuts off callers that have connected but not sent yet.
     """
     with suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT):
+        async with asyncio.timeout(seconds):
             while server.connections:  # noqa: ASYNC110 - aiohttp gives no event
                 await asyncio.sleep(0.01)
 
 
 async def serve_many(settings: Settings, processes: int) -> int:
-    """Run `processes` receivers on one port: restart those that die, and stop all together."""
+    """Run `processes` receivers on one port: restart those that die, and stop all together; 1 if the port is in use."""
+    stop = Stop()
     with socket.socket() as reserved:
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((settings.host, settings.port))  # bound but not listening: port 0 becomes one port for all
+        try:
+            reserved.bind((settings.host, settings.port))  # bound, not listening: port 0 becomes one port for all
+        except OSError as error:
+            return fail(f"cannot listen on {settings.host}:{settings.port}: {error}")
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
-        async with Supervisor(grace=settings.grace + 2, is_ordered=False) as supervisor:
-            await until_stopped_or(_keep_running(supervisor, processes, command))
+        async with Supervisor(grace=settings.grace + KILL_AFTER, is_ordered=False) as supervisor:
+            await stop.or_end_of(_keep_running(supervisor, processes, command))
             return fail(supervisor.failure) if supervisor.failure else 0
 
 

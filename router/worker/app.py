@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,19 +13,18 @@ from router.core.judging.rules import EventRules
 from router.core.keys import RESOLVER, Target
 from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
-from router.process.apis import make_apis, make_limits, make_replication
+from router.process.apis import close_clients, make_apis, make_limits, make_replication
 from router.process.runner import run_consumer
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.streams.client.clock import RedisClock
-from router.streams.client.connection import Redis, connect, ensure_answering
+from router.streams.client.connection import Redis, connect
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.ledgers import Store
 from router.streams.store.recent import Pace, Recent
 from router.streams.store.trim import Trimmer
-from router.tasks import end
 from router.worker.account_cache import AccountCache
 from router.worker.batches import BatchPath
 from router.worker.calls import CallPath
@@ -130,7 +128,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
     redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     apis = make_apis(settings)
     try:
-        await ensure_answering(redis)
+        await redis.ping()  # before the API is asked
         await clock.measure(redis)
         configurations = await find_configurations(apis)
         if attaching:
@@ -153,25 +151,18 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         consumer = make_consumer(settings, redis, resolver)
         trimmer = make_trimmer(settings, redis, clock)
         async with consumer.running():
-            background = [
-                asyncio.create_task(trimmer.run(), name="trim"),
-                asyncio.create_task(clock.run(redis), name="clock"),
-            ]
+            consumer.run_beside(trimmer.run(), "trim")
+            consumer.run_beside(clock.run(redis), "clock")
             if recent is not None:
-                reconciler = make_reconciler(settings, redis, resolver, recent, apis)
-                background.append(asyncio.create_task(reconciler.run(), name="reconcile"))
-            try:
-                yield consumer
-            finally:
-                await end(*background)
+                consumer.run_beside(make_reconciler(settings, redis, resolver, recent, apis).run(), "reconcile")
+            yield consumer
     finally:
-        await apis.close()
-        await redis.aclose()
+        await close_clients(apis, redis)
 
 
 async def work(settings: Settings) -> int:
     """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.runner)."""
-    return await run_consumer(working(settings), settings)
+    return await run_consumer(lambda: working(settings), settings)
 
 
 class _Parts(TypedDict):

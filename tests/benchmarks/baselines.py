@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from router.process.loop import run, until_stopped, until_stopped_or
+from router.process.loop import Stop, run, until_stopped_or
 from router.streams.client.connection import connect
 from tests.benchmarks import webhooks
 from tests.benchmarks.handwritten_worker import BATCH, BLOCK, CONSUMER, handwritten_worker
@@ -67,7 +67,7 @@ async def _serve(handle: Callable[[web.Request], Awaitable[web.StreamResponse]],
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        await until_stopped()
+        await Stop().wait()
     finally:
         await runner.cleanup()
     return 0
@@ -110,7 +110,7 @@ async def single(arguments: argparse.Namespace) -> int:
     broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL)(handle)
     await broker.start()
     try:
-        await until_stopped()
+        await Stop().wait()
     finally:
         await broker.stop()
     return 0

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiohttp import web
 
-from router.process.loop import until_stopped
+from router.process.loop import Stop
 from tests.support.accounts import ACCOUNT, OURS
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ async def lean_api(arguments: argparse.Namespace) -> int:
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", arguments.port).start()
-        await until_stopped()
+        await Stop().wait()
     finally:
         await runner.cleanup()
     return 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -220,15 +222,21 @@ async def test_a_background_that_fails_is_started_again(harness, settings, lines
     assert await harness.redis.xinfo_consumers(harness.keys.participants(0, Target.AI_AGENT), "archive") == []
 
 
-async def test_an_outage_of_redis_during_the_start_ends_the_process(settings, lines, monkeypatch):
-    """The process ends with status 1 and a log line with the reason."""
+async def test_an_outage_of_redis_during_the_start_is_waited_for(settings, lines, monkeypatch):
+    """The reason is logged once, and the consumer starts when Redis is back."""
+    problems, running = [RedisTimeoutError("Timeout reading")] * 2, StreamConsumer.running
 
-    def stall(_):
-        raise RedisTimeoutError("Timeout reading")
+    def stall(consumer):
+        if problems:
+            raise problems.pop()
+        return running(consumer)
 
     monkeypatch.setattr(StreamConsumer, "running", stall)
-    assert await consume("ai_agent", settings) == 1
-    assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
+    consuming = asyncio.create_task(consume("ai_agent", settings))
+    await until(lambda: lines("process.started"))
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await consuming == 0
+    assert [line["reason"] for line in lines("start.waiting")] == ["TimeoutError: Timeout reading"]
 
 
 async def test_a_stream_key_of_another_type_ends_the_process(harness, settings, lines):

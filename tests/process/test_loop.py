@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from router.process.loop import GC_THRESHOLD, run, settle_heap, until_stopped, until_stopped_or
+from router.process.loop import GC_THRESHOLD, Stop, run, settle_heap, until_stopped_or
 from tests.support.waiting import deadline, until
 
 
@@ -22,7 +23,7 @@ async def begun(task):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_both_signals_stop(signals, number):
     """SIGTERM and SIGINT have the same effect, and a second one while stopping has none."""
-    task = await begun(asyncio.create_task(until_stopped()))
+    task = await begun(asyncio.create_task(Stop().wait()))
     os.kill(os.getpid(), number)
     os.kill(os.getpid(), number)
     async with deadline(5):
@@ -66,6 +67,53 @@ async def test_work_that_fails_first_raises(signals):
     async with deadline(5):
         with pytest.raises(OSError, match="port in use"):
             await until_stopped_or(work())
+
+
+async def test_signals_are_noticed_from_the_start(signals):
+    """A signal that comes before anybody waits for it is not lost."""
+    stop = Stop()
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with deadline(5):
+        assert await stop.or_end_of(asyncio.Event().wait()) is None
+
+
+#: A process whose end hangs where no cancellation helps; it prints when it has been asked to stop.
+STUBBORN = """
+import asyncio, threading
+from router.process.loop import Stop, run
+
+async def main():
+    stop = Stop(grace=0.1)
+    print("up", flush=True)
+    await stop.wait()
+    {}
+    return 0
+
+raise SystemExit(run(main()))
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("hanging", "status"),
+    [
+        ("threading.Event().wait()", 1),
+        ("await asyncio.shield(asyncio.Event().wait())", 1),
+        ("threading.Thread(target=threading.Event().wait).start()", 0),
+    ],
+    ids=["the event loop", "a task", "a thread at the end"],
+)
+async def test_a_process_ends_whatever_hangs(hanging, status):
+    """Its own thread ends it, a second after the grace at the latest; the status is that of its work, if that ended."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STUBBORN.format(hanging), stdout=subprocess.PIPE
+    )
+    assert await process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGTERM)
+    async with deadline(10):
+        output, _ = await process.communicate()
+    assert process.returncode == status
+    assert json.loads(output)["event"] == "process.failed"
 
 
 def test_run_returns_the_exit_status():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ from router.logs import describe, log
 from router.receiver.spool.spool import DISK_ERRORS
 from router.streams.client.connection import RedisError
 from router.streams.store.append import is_outage
+from router.tasks import end, finish
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -40,7 +42,7 @@ MAINTENANCE_INTERVAL: Final = 5.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 #: Seconds for a last attempt when the process ends.
-LAST_ATTEMPT: Final = 1.0
+LAST_ATTEMPT: Final = 0.3
 #: Seconds that a claim lives at least, however old the webhook is: it must outlast this process' own retries.
 SHORTEST_CLAIM: Final = 600
 
@@ -77,13 +79,9 @@ class Drainer:
     async def close(self) -> None:
         """Make one last short attempt to drain; events that remain stay on disk for the next start."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        try:
-            async with asyncio.timeout(LAST_ATTEMPT):
-                await self.drain()
-        except (NotDurableError, RedisError, *DISK_ERRORS):  # a TimeoutError is an OSError
-            pass
+            await end(self._task)
+        with suppress(NotDurableError, RedisError, *DISK_ERRORS):
+            await finish(self.drain(), LAST_ATTEMPT)
         await self._spool.close()
 
     async def drain(self) -> None:

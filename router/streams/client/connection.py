@@ -12,7 +12,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from router.core.errors import SettingsError
 from router.streams.client.cluster import Address, ClusterClient
 from router.streams.client.fast_connections import with_fast_connections
 from router.streams.client.scripts import Script, load_script, run_all
@@ -32,7 +31,7 @@ MAX_CONNECTIONS: Final = 50
 #: Seconds before the next Sentinel is asked.
 SENTINEL_TIMEOUT: Final = 0.5
 
-__all__ = ["Redis", "RedisError", "Script", "connect", "ensure_answering", "load_script", "run_all"]
+__all__ = ["Redis", "RedisError", "Script", "connect", "load_script", "run_all"]
 
 
 def connect(url: str, *, timeout: float = SOCKET_TIMEOUT, node_timeout: float | None = None) -> Redis:
@@ -130,11 +129,3 @@ def _connect_to_cluster(place: RedisUrl, options: dict[str, Any]) -> Redis:
         return Redis.from_pool(with_fast_connections(BlockingConnectionPool(**options, **login, **tls)))
 
     return ClusterClient(place.nodes, make)
-
-
-async def ensure_answering(redis: Redis) -> None:
-    """Return if the server answers; otherwise raise SettingsError that names the variable and the reason."""
-    try:
-        await redis.ping()
-    except (RedisError, OSError) as error:
-        raise SettingsError([f"REDIS_URL: {type(error).__name__}: {error}"]) from error

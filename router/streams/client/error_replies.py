@@ -1,4 +1,4 @@
-"""Redis's error replies: which ones describe a passing state of the server, not the command that was sent."""
+"""Redis's errors: which ones describe a passing state of the server, not the command that was sent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from typing import Final
 
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     ClusterDownError,
+    ConnectionError,  # noqa: A004 - redis-py's, and so is TimeoutError
     MasterDownError,
     NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     ResponseError,
+    TimeoutError,  # noqa: A004
     TryAgainError,
 )
 
@@ -34,3 +37,12 @@ _TEMPORARY_PREFIXES: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
 def is_temporary(error: ResponseError) -> bool:
     """Return whether the same command may succeed later; False for errors such as WRONGTYPE."""
     return isinstance(error, _TEMPORARY) or str(error).startswith(_TEMPORARY_PREFIXES)
+
+
+def passes(error: Exception) -> bool:
+    """Return whether an error is an outage of Redis, or a state that Redis leaves again: the same may succeed later."""
+    if isinstance(error, ResponseError):
+        return is_temporary(error)
+    if isinstance(error, OSError):
+        return error.filename is None  # else it is about a file of ours
+    return isinstance(error, ConnectionError | TimeoutError) and not isinstance(error, AuthenticationError)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
@@ -20,17 +21,18 @@ from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, split_by_server
 from router.streams.consuming.account_windows import AccountWindows, read_aside
 from router.streams.consuming.claimer import Claimer
-from router.streams.consuming.groups import Heartbeat, name_consumer, note_progress
+from router.streams.consuming.groups import Heartbeat, name_consumer
+from router.streams.consuming.liveness import Liveness
 from router.streams.consuming.pending import PendingEntries
 from router.streams.consuming.poison_isolation import SUSPECT_AFTER, PoisonIsolation
 from router.streams.consuming.reading import Reading
 from router.streams.consuming.window import WorkResult
 from router.streams.delivery import LONGEST_PAUSE, Delivery, Later, Limits, Poison, StreamRef, Verdict, pause_of
 from router.streams.store.dead_letters import reason_of
-from router.tasks import end, is_canceled
+from router.tasks import end, finish, is_canceled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from router.core.keys import Keys
@@ -89,8 +91,7 @@ class StreamConsumer:
         account: Callable[[Delivery], str] | None = None,
         on_result: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.name = name_consumer()
-        self.group = group
+        self.name, self.group = name_consumer(), group
         self._redis = redis
         self._keys = keys
         self._streams = list(streams)
@@ -108,6 +109,8 @@ class StreamConsumer:
             on_result=on_result,
         )
         self.acknowledge = self._pending.acknowledge
+        beats = [keys.heartbeat(stream.partition, group, self.name) for stream in self._streams]
+        self.liveness = Liveness(Heartbeat(redis, beats, ttl=limits.heartbeat_ttl), self._pending.held)
         crashes = self._pending.crashes
         isolation = PoisonIsolation(crashes, limit=limits.max_deliveries, attempt=attempt, parked=self._parked)
         self._attempt = isolation.attempt
@@ -127,35 +130,37 @@ class StreamConsumer:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Consume while the block runs; then stop reading, finish or hand back what is held, and leave the group."""
-        beats = [self._keys.heartbeat(stream.partition, self.group, self.name) for stream in self._streams]
         try:
-            async with Heartbeat(self._redis, beats, ttl=self._limits.heartbeat_ttl):
-                background = [asyncio.create_task(self._claimer(part).run(), name="claimer") for part in self._parts]
-                if self._account is not None:
-                    background.append(asyncio.create_task(self._bring_back(), name="bring back"))
-                try:
-                    await self._reading.start()
-                    background.append(asyncio.create_task(self._reading.run(), name="watchdog"))
-                    yield
-                finally:
-                    await self._shut_down(background)
+            await self.liveness.heartbeat.start()
+            for part in self._parts:
+                self.run_beside(self._claimer(part).run(), "claimer")
+            if self._account is not None:
+                self.run_beside(self._bring_back(), "bring back")
+            await self._reading.start()
+            self.run_beside(self._reading.run(), "watchdog")
+            yield
         finally:
-            await self._leave()
+            last = time.monotonic() + self._limits.grace
+            await self._shut_down()
+            await self._pending.leave(self.liveness.heartbeat, self._streams, left=last - time.monotonic())
 
-    async def _shut_down(self, background: list[asyncio.Task[None]]) -> None:
+    async def _shut_down(self) -> None:
         """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
-        for task in background:
+        for task in self.liveness.tasks:
             task.cancel()
         closing = asyncio.create_task(self._windows.close(self._limits.grace))
-        await end(*background)  # before reading stops: the watchdog must not restart it
-        await self._reading.stop()
+        await end(*self.liveness.tasks)  # before reading stops: the watchdog must not restart it
+        await finish(self._reading.stop(), self._limits.grace)
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
+    def run_beside(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run `work` until this consumer ends; if it ends before, this consumer has failed."""
+        self.liveness.tasks.append(asyncio.create_task(work, name=name))
+
     async def failed(self) -> str:
-        """Wait until reading has failed for good, and return the reason for the log."""
-        await self._reading.failed()
-        return "the key of a stream holds another type: see reading.failed"
+        """Return why this consumer can do nothing more, once that is so."""
+        return await self.liveness.failed(self._reading.failed())
 
     def _claimer(self, part: Sequence[StreamRef]) -> Claimer:
         return Claimer(
@@ -169,14 +174,6 @@ class StreamConsumer:
             held=self._pending.held,
             take=self.take,
         )
-
-    async def _leave(self) -> None:
-        """Leave each group, or note that the entries still pending for this consumer are handed back to survivors."""
-        for stream in self._streams:
-            with contextlib.suppress(RedisError, OSError):
-                await note_progress(self._redis, stream.key, self.group, every=0)
-                if not await self._pending.crashes.forget_consumer(stream, self.name):
-                    await self._pending.crashes.note_leaving(stream)
 
     def is_busy(self, subject: str) -> bool:
         """Return whether an entry of this subject is held: a later one must queue behind it."""
@@ -196,6 +193,7 @@ class StreamConsumer:
         """
         self._pending.hold(deliveries)
         left, taken = deliveries, 0
+        self.liveness.begin()
         try:
             if self._intake is not None and all(one.crashes < SUSPECT_AFTER for one in deliveries):
                 try:
@@ -207,6 +205,7 @@ class StreamConsumer:
                     return
                 taken += 1
         finally:
+            self.liveness.end()
             if taken < len(left):
                 self._pending.release(left[taken:])
         await self._windows.wait_for_room()
@@ -247,6 +246,7 @@ class StreamConsumer:
         tries = _Tries(delivery)
         window, subject = self._windows.of(self._account_of(delivery)), self._subject_of(delivery)
         result = WorkResult.FINISHED
+        self.liveness.begin()
         try:
             while result is WorkResult.FINISHED and await self._try(tries) is AttemptOutcome.RETRY:
                 pause = self._back_off(tries) if tries.pause is None else tries.pause
@@ -256,6 +256,7 @@ class StreamConsumer:
                 if tries.is_queued and window.has_earlier(subject, delivery):
                     result = WorkResult.REQUEUE
         finally:
+            self.liveness.end()
             if result is WorkResult.FINISHED:
                 self._pending.release([delivery])
         return result

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import time
@@ -18,7 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Self
 
 from router.core.keys import progress
-from router.logs import log
+from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, load_script, split_by_server
 from router.tasks import end
 
@@ -66,19 +67,36 @@ class Heartbeat:
     def __init__(self, redis: Redis, keys: Iterable[str], *, ttl: float) -> None:
         self._redis = redis
         self._keys = list(keys)
-        self._ttl = ttl
-        self._tasks: list[asyncio.Task[None]] = []
+        self.ttl = ttl
+        self._beaten_at = dict.fromkeys(self._keys, -math.inf)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def beaten_at(self) -> float:
+        """The time (time.monotonic) since which all keys have been renewed."""
+        return min(self._beaten_at.values(), default=-math.inf)
 
     async def __aenter__(self) -> Self:
-        """Beat once before anything is read, so that no entry belongs to a consumer that looks dead."""
-        await self.beat()
-        parts = split_by_server(self._redis, self._keys)
-        self._tasks = [asyncio.create_task(self._run(part), name="heartbeat") for part in parts]
+        """Start beating."""
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Stop beating and delete the keys."""
-        await end(*self._tasks)
+        await self.stop()
+
+    async def start(self) -> None:
+        """Beat once before anything is read, so that no entry belongs to a consumer that looks dead, then go on.
+
+        Raises RedisError or OSError.
+        """
+        await self.beat()
+        parts = split_by_server(self._redis, self._keys)
+        self.tasks = [asyncio.create_task(self._run(part), name="heartbeat") for part in parts]
+
+    async def stop(self) -> None:
+        """Stop beating and delete the keys, if Redis answers."""
+        await end(*self.tasks)
         pipeline = self._redis.pipeline(transaction=False)  # keys of several partitions may lie on several servers
         for key in self._keys:
             pipeline.delete(key)
@@ -92,26 +110,29 @@ class Heartbeat:
         consumers would look dead to each other.
         """
         keys = self._keys if keys is None else keys
-        ttl = int(self._ttl * 1000)
+        ttl = int(self.ttl * 1000)
         pipeline = self._redis.pipeline(transaction=False)
         for key in keys:
             pipeline.pexpire(key, ttl)
+        begun = time.monotonic()
         renewed = await pipeline.execute()
-        if all(renewed):
-            return
-        for key, is_renewed in zip(keys, renewed, strict=True):
-            if not is_renewed:
-                pipeline.set(key, "1", px=ttl)
-        await pipeline.execute()
+        if not all(renewed):
+            for key, is_renewed in zip(keys, renewed, strict=True):
+                if not is_renewed:
+                    pipeline.set(key, "1", px=ttl)
+            await pipeline.execute()
+        self._beaten_at.update(dict.fromkeys(keys, begun))
 
     async def _run(self, part: Sequence[str]) -> None:
         logged = ""
         while True:
-            await asyncio.sleep(self._ttl / 6)
+            await asyncio.sleep(self.ttl / 6)
             try:
                 await self.beat(part)
-            except (RedisError, OSError) as error:
-                reason = f"{type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001 - a consumer without a heartbeat loses its entries to others
+                reason = (
+                    f"{type(error).__name__}: {error}" if isinstance(error, RedisError | OSError) else describe(error)
+                )
                 if reason != logged:  # once per outage, not once per beat
                     log("heartbeat.failed", level="warning", error=reason)
                 logged = reason

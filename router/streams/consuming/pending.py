@@ -6,23 +6,31 @@ counted in the entry's delivery count, so that they survive a restart.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.timestamps import to_text
 from router.logs import log
-from router.streams.client.connection import load_script
+from router.streams.client.connection import RedisError, load_script
 from router.streams.client.gathering import make_gathering_client
 from router.streams.consuming.budget import Budget
+from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.store.dead_letters import give_up
+from router.tasks import finish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
-    from router.streams.delivery import Delivery
+    from router.streams.consuming.groups import Heartbeat
+    from router.streams.delivery import Delivery, StreamRef
+
+#: Seconds beyond the grace in which a consumer leaves its groups, and the most that it takes in all.
+LEAVING: Final = 0.5
+LONGEST_LEAVING: Final = 2.0
 
 
 class PendingEntries:
@@ -59,6 +67,21 @@ class PendingEntries:
     def release(self, deliveries: Iterable[Delivery]) -> None:
         """Note that the consumer no longer works on these."""
         self.held.difference_update((one.stream.key, one.entry_id) for one in deliveries)
+
+    async def leave(self, heartbeat: Heartbeat, streams: Iterable[StreamRef], *, left: float) -> None:
+        """Leave the group of each stream, within `left` seconds of the grace and LEAVING if Redis hangs.
+
+        Entries that are still pending are noted as handed back to survivors; without a note they take over a dead one.
+        """
+        await finish(self._leave(heartbeat, streams), min(max(0.0, left) + LEAVING, LONGEST_LEAVING))
+
+    async def _leave(self, heartbeat: Heartbeat, streams: Iterable[StreamRef]) -> None:
+        await heartbeat.stop()
+        for stream in streams:
+            with contextlib.suppress(RedisError, OSError):
+                await note_progress(self._redis, stream.key, self._group, every=0)
+                if not await self.crashes.forget_consumer(stream, self._consumer):
+                    await self.crashes.note_leaving(stream)
 
     async def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge finished deliveries in one round trip; after a RedisError they may be repeated."""

@@ -7,6 +7,7 @@ max_records a consumer takes the whole backlog, and nack has no effect.
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -71,18 +72,27 @@ class Reader:
         )
 
     async def start(self) -> None:
-        """Begin to read; the groups must exist. Raises RedisError or OSError."""
+        """Begin to read; the groups must exist. Raises RedisError or OSError.
+
+        FastStream gives a subscriber three seconds to begin, and leaves it running after that: a server that answers
+        more slowly is read from all the same.
+        """
         broker = await self._connection.open()
         self._subscribers = [self._make_subscriber(broker, stream) for stream in self._streams]
-        await broker.start()
+        for subscriber in self._subscribers:
+            with contextlib.suppress(TimeoutError):
+                await subscriber.start()
 
     async def stop(self) -> None:
         """Stop reading, after the batch that is being taken."""
         tasks = [task for one in self._subscribers for task in one.tasks]
-        await self._connection.close()
-        for task in tasks:
-            if task.done() and not task.cancelled():
-                task.exception()  # FastStream does not retrieve it, and asyncio would log each one
+        try:
+            await self._connection.close()
+        finally:
+            for task in tasks:
+                task.cancel()  # if this is cut off, FastStream has not done it
+                if task.done() and not task.cancelled():
+                    task.exception()  # FastStream does not retrieve it, and asyncio would log each one
 
 
 def _subscribe(

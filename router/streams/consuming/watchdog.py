@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import ReadOnlyError
 
 from router.core.backoff import backoff
-from router.logs import log
+from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError
 from router.streams.consuming.groups import ensure_group
 
@@ -72,9 +72,12 @@ class Watchdog:
             await self._redis.xgroup_createconsumer(stream.key, self._group, self._consumer)
 
     async def stop(self) -> None:
-        """Stop reading, after the batch that is being taken."""
+        """Stop reading, after the batch that is being taken; a connection that cannot be closed is given up."""
         if self._reader is not None:
-            await self._reader.stop()
+            try:
+                await self._reader.stop()
+            except Exception as error:  # noqa: BLE001 - a new reader must be able to take its place
+                log("redis.failed", level="warning", error=describe(error))
 
     async def failed(self) -> None:
         """Return once reading has failed for good."""
@@ -95,8 +98,9 @@ class Watchdog:
         while True:
             try:
                 await self.start()
-            except (RedisError, OSError) as error:
-                reason = f"{type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, a consumer that does not read must try to
+                is_usual = isinstance(error, RedisError | OSError)
+                reason = f"{type(error).__name__}: {error}" if is_usual else describe(error)
                 if "WRONGTYPE" in reason:
                     log("reading.failed", level="error", group=self._group, reason=reason)
                     self._has_failed.set()

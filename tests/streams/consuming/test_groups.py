@@ -203,6 +203,23 @@ async def test_a_failed_beat_is_logged_and_the_next_one_tries_again(own_server, 
         own_server.kill()
 
 
+async def test_a_heartbeat_survives_an_error_that_nobody_foresaw(redis, lines, ttl, monkeypatch):
+    """Without it the consumer would lose its entries to others while it works on them; its age shows the failure."""
+    problems = [RuntimeError()]
+    heartbeat = Heartbeat(redis, ["beat"], ttl=ttl)
+    async with heartbeat:
+        begun, beat = heartbeat.beaten_at, heartbeat.beat
+
+        async def fail_once(*keys):
+            if problems:
+                raise problems.pop()
+            await beat(*keys)
+
+        monkeypatch.setattr(heartbeat, "beat", fail_once)
+        await until(lambda: lines("heartbeat.failed"))
+        await until(lambda: heartbeat.beaten_at > begun)
+
+
 async def test_a_heartbeat_ends_although_a_cancellation_gets_lost(redis, monkeypatch):
     """Leaving does not hang on a task whose cancellation a command has swallowed."""
     heartbeat = Heartbeat(redis, ["{0}:beat"], ttl=0.04)
@@ -217,4 +234,4 @@ async def test_a_heartbeat_ends_although_a_cancellation_gets_lost(redis, monkeyp
     monkeypatch.setattr(heartbeat, "beat", swallow_once)
     async with deadline(5), heartbeat:
         await until(lambda: len(beats) == 2)
-    assert all(task.done() for task in heartbeat._tasks)
+    assert all(task.done() for task in heartbeat.tasks)
