@@ -27,7 +27,7 @@ from router.core.errors import (
     WrongTypeError,
 )
 from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
-from router.core.signing.twilio import SETTINGS_HEADER, Verifier, read_settings, require_shape
+from router.core.signing.twilio import SETTINGS_HEADER, USUAL_LENGTH, Verifier, read_settings, require_shape
 from router.core.values import value
 from router.inbound.sources import FORM, Source
 from router.inbound.webhook import Piece, Webhook
@@ -172,10 +172,8 @@ class SignatureAuthenticator:
 
     def _verify_form(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
         signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
-        try:
-            self._require_shape(signature, header)
-        except SignatureError as error:
-            raise self._explain(error, raw.body, context) from error
+        if header is not None or not signature or len(signature) != USUAL_LENGTH:
+            self._require_shape(signature, header, raw.body, context)
         form = yield from _parse(raw.body)
         account = self._account_of_form(form, context)
         verifier = self._verifiers[account.sid]
@@ -189,12 +187,15 @@ class SignatureAuthenticator:
             verifier.verify_form(raw.raw_path, replaced, signature, header)
         return account, Webhook(raw.body, form, raw.headers.get(_TOKEN))
 
-    def _require_shape(self, signature: str | None, header: str | None) -> None:
-        """Refuse, without the body, what no account can have signed; raises SignatureError."""
+    def _require_shape(self, signature: str | None, header: str | None, body: bytes, context: RefusalContext) -> None:
+        """Refuse, without decoding the body, what no account can have signed; raises SignatureError or AccountError."""
         settings = read_settings(header)
-        if signature and settings.key and settings.key not in self._shared_keys:
-            raise SignatureError("the shared key is unknown")
-        require_shape(signature, settings)
+        try:
+            if signature and settings.key and settings.key not in self._shared_keys:
+                raise SignatureError("the shared key is unknown")
+            require_shape(signature, settings)
+        except SignatureError as error:
+            raise self._explain(error, body, context) from error
 
     def _verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
         signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
