@@ -190,9 +190,9 @@ class SignatureAuthenticator:
     def _require_shape(self, signature: str | None, header: str | None, body: bytes, context: RefusalContext) -> None:
         """Refuse, without decoding the body, what no account can have signed; raises SignatureError or AccountError."""
         settings = read_settings(header)
+        if signature and settings.key and settings.key not in self._shared_keys:
+            raise self._explain(SignatureError("the shared key is unknown"), body, context)
         try:
-            if signature and settings.key and settings.key not in self._shared_keys:
-                raise SignatureError("the shared key is unknown")
             require_shape(signature, settings)
         except SignatureError as error:
             raise self._explain(error, body, context) from error

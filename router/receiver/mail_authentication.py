@@ -1,10 +1,11 @@
 """Authentication of mails: proof and content type by the headers, then the body, hashed and parsed as it arrives.
 
-The headers are checked before the body is read. If they refuse the mail, its body is still read for the quarantine, as
-long as it is small enough to be kept whole. Nothing that was read counts before the signature over the whole body has
-been verified; a body that cannot be parsed is hashed to its end all the same, so a forged mail gets 403 and no other
-answer. A request with a signature, or half of one, is never checked by Basic credentials instead: otherwise anyone who
-knows the password in the webhook's URL could bypass the security policy
+The headers are checked before the body is read, a signature for its form too. If they refuse the mail, its body is
+still read for the quarantine, as long as it is small enough to be kept whole. Nothing that was read counts before the
+signature over the whole body has been verified; a body that cannot be parsed is hashed to its end all the same, so a
+forged mail gets 403 and no other answer. Until then it is parsed in small steps, within a share of the event loop. A
+request with a signature, or half of one, is never checked by Basic credentials instead: otherwise anyone who knows the
+password in the webhook's URL could bypass the security policy
 (https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/securing-your-parse-webhooks).
 
 The beginning of a refused mail is kept. Replaying it takes the whole body and its headers.
@@ -25,10 +26,10 @@ from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MailReader
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
 from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
-from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes, read_chunks
+from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes, LoopShare, read_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator, Mapping
 
     from aiohttp import web
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a refused mail that are kept.
 MAX_KEPT: Final = 256 * 1024
+#: Bytes of a mail that are parsed in one step: at most about three milliseconds, whatever they are.
+PIECE: Final = 2048
 _OFF: Final = "neither ROUTER_EMAIL_PUBLIC_KEYS nor ROUTER_EMAIL_CREDENTIALS is set"
 _NO_KEYS: Final = "ROUTER_EMAIL_PUBLIC_KEYS is not set, so a signed mail cannot be verified"
 
@@ -65,6 +68,7 @@ class MailAuthenticator:
         self._max_mail_bytes = max_mail_bytes
         self._clock = clock
         self._in_flight = InFlightBytes(MAILS_AT_ONCE)
+        self._share = LoopShare()
 
     async def authenticate(self, request: web.Request, source: Source, context: RefusalContext) -> AcceptedWebhook:
         """Return one event per recipient of an authentic mail; raises WebhookError for any other.
@@ -100,7 +104,7 @@ class MailAuthenticator:
             raise
         try:
             async for chunk in chunks:
-                reading.feed(chunk)
+                await self._share.run(reading.feed(chunk))
         finally:
             context.body = bytes(reading.kept)  # of a mail that broke off, as much as arrived
         context.is_cut = reading.is_cut
@@ -173,16 +177,20 @@ class _Reading:
         """The number of recipients that are not served because there are too many, known once it is finished."""
         return self._reader.left_out if isinstance(self._reader, MailReader) else 0
 
-    def feed(self, chunk: bytes) -> None:
-        """Add the next bytes of the body."""
+    def feed(self, chunk: bytes) -> Generator[None, None, None]:
+        """Add the next bytes of the body, in steps: what they hold is unproven, and may be made to be expensive."""
         free = MAX_KEPT - len(self.kept)
         self.kept += chunk[:free]
         self.is_cut = self.is_cut or len(chunk) > free
         if self._proof is not None:
             self._proof.update(chunk)
-        if isinstance(self._reader, MailReader):
+        for start in range(0, len(chunk), PIECE):
+            if isinstance(self._reader, UnreadableError):
+                return
+            if len(chunk) > PIECE:
+                yield
             try:
-                self._reader.feed(chunk)
+                self._reader.feed(chunk[start : start + PIECE])
             except UnreadableError as error:
                 self._reader = error
 

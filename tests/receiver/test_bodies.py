@@ -8,6 +8,7 @@ import pytest
 
 from router.core.signing import form as form_module
 from router.core.signing.form import PIECE
+from router.inbound.email.inbound_parse import MailReader
 from router.receiver import authentication, bodies, mail_authentication
 from router.receiver.bodies import InFlightBytes, LoopShare
 from tests.receiver.samples import mail_received, signed, sms
@@ -185,3 +186,18 @@ def test_nothing_gives_way_in_vain():
         with pytest.raises(bodies.NotDurableError), in_flight.reserve(1):
             raise AssertionError("nothing was free, and nothing waits for its sender")
         assert not first.is_displaced
+
+
+async def test_an_expensive_mail_is_read_in_slices(receiver, slices, monkeypatch):
+    """In no turn of the loop more than two pieces of a mail are parsed before its proof; it is refused in the end."""
+    read, feed = Counter(), MailReader.feed
+    mail = signed(mail_received())
+    part = b'--b\r\nContent-Disposition: form-data; name="x"\r\n' + b"a:\r\n" * 15 + b"\r\n\r\n"
+    forged = mail.but(body=part * 400 + b"--b--\r\n", content_type="multipart/form-data; boundary=b")
+    async with turns() as turn:
+        monkeypatch.setattr(
+            MailReader, "feed", lambda self, data: read.update({turn[0]: len(data)}) or feed(self, data)
+        )
+        assert (await receiver.send(forged)).status == 403
+    assert max(read.values()) <= 2 * mail_authentication.PIECE
+    assert sum(read.values()) == len(forged.body)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -35,6 +35,8 @@ _MAX_SIGNATURE: Final = 128
 _MAX_CREDENTIALS: Final = 1024
 _SECONDS: Final = re.compile(r"[0-9]{1,12}", re.ASCII)
 _ALGORITHM: Final = ec.ECDSA(Prehashed(SHA256()))
+#: The order of P-256 (SEC 2, section 2.4.2): the numbers of a signature are below it.
+_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class MailVerifier:
@@ -60,8 +62,8 @@ class MailVerifier:
     def begin(self, timestamp: str | None, signature: str | None, *, now: float | None) -> RunningMailVerifier:
         """Start the check of a body that follows; `now` is in seconds since 1970, None to skip the age check.
 
-        Raises SignatureError before any of the body is read if a header is missing or malformed, or the time is too
-        far from now.
+        Raises SignatureError before any of the body is read if a header is missing or malformed, the signature is none
+        of a P-256 key, or the time is too far from now.
         """
         if not signature or not timestamp:
             raise SignatureError(f"{SIGNATURE_HEADER if not signature else TIMESTAMP_HEADER} is missing")
@@ -70,13 +72,16 @@ class MailVerifier:
         age = 0.0 if now is None else now - int(timestamp)
         if self._max_age is not None and abs(age) > self._max_age:
             raise SignatureError(f"signed {abs(age):.0f} s {'ago' if age > 0 else 'ahead'}, outside the window")
-        return RunningMailVerifier(tuple(self._keys), timestamp.encode(), _decode(signature.strip(), _MAX_SIGNATURE))
+        decoded = _decode(signature.strip(), _MAX_SIGNATURE)
+        if decoded is None or not _is_signature(decoded):
+            raise SignatureError(f"{SIGNATURE_HEADER} does not match")
+        return RunningMailVerifier(tuple(self._keys), timestamp.encode(), decoded)
 
 
 class RunningMailVerifier:
     """The running check of one body: `update` with each chunk in order, then `finish`."""
 
-    def __init__(self, keys: tuple[ec.EllipticCurvePublicKey, ...], timestamp: bytes, signature: bytes | None) -> None:
+    def __init__(self, keys: tuple[ec.EllipticCurvePublicKey, ...], timestamp: bytes, signature: bytes) -> None:
         self._keys = keys
         self._hash = sha256(timestamp)
         self._signature = signature
@@ -88,9 +93,9 @@ class RunningMailVerifier:
     def finish(self) -> None:
         """Verify that one of the keys signed exactly this time and body; raises SignatureError otherwise."""
         digest = self._hash.digest()
-        for key in self._keys if self._signature else ():
+        for key in self._keys:
             try:
-                key.verify(self._signature or b"", digest, _ALGORITHM)
+                key.verify(self._signature, digest, _ALGORITHM)
             except InvalidSignature:
                 continue
             return
@@ -133,6 +138,15 @@ def _load(text: str) -> ec.EllipticCurvePublicKey | None:
     except (ValueError, UnsupportedAlgorithm):
         return None
     return key if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) else None
+
+
+def _is_signature(der: bytes) -> bool:
+    """Tell whether these bytes are two numbers below the order of P-256: a signature of another message, at least."""
+    try:
+        numbers = decode_dss_signature(der)
+    except ValueError:
+        return False
+    return all(0 < number < _ORDER for number in numbers)
 
 
 def _decode(text: str, limit: int) -> bytes | None:

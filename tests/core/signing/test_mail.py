@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
@@ -137,6 +138,11 @@ def test_one_signature_has_one_spelling(body, end):
     assert end.isspace() or not is_accepted(body, signature=signature + end, **options)
 
 
+def encode_numbers(*numbers):
+    """Return a signature of these numbers."""
+    return b64encode(encode_dss_signature(*numbers)).decode()
+
+
 @pytest.mark.parametrize(
     ("timestamp", "signature", "reason"),
     [
@@ -149,6 +155,12 @@ def test_one_signature_has_one_spelling(body, end):
         pytest.param("9" * 5000, SIGNATURE, "not a time in seconds", id="huge"),
         pytest.param("1767220000", SIGNATURE, "signed 5600 s ago, outside", id="old"),
         pytest.param("1767229999", SIGNATURE, "signed 4399 s ahead, outside", id="ahead"),
+        pytest.param(TIMESTAMP, "x", "does not match", id="no-base64"),
+        pytest.param(TIMESTAMP, "A" * 100_000, "does not match", id="too-long"),
+        pytest.param(TIMESTAMP, SIGNATURE[:-4], "does not match", id="cut"),
+        pytest.param(TIMESTAMP, b64encode(b"\0" * 64).decode(), "does not match", id="no-der"),
+        pytest.param(TIMESTAMP, encode_numbers(0, 1), "does not match", id="zero"),
+        pytest.param(TIMESTAMP, encode_numbers(1, 2**256), "does not match", id="beyond-the-order"),
     ],
 )
 def test_bad_headers_are_refused_before_the_body(timestamp, signature, reason):

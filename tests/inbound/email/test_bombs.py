@@ -2,12 +2,21 @@
 
 import encodings
 import itertools
+from email.parser import HeaderParser
 
 import pytest
 
 from router.inbound.email.multipart import MAX_PARAMETERS as MAX_FORM_PARAMETERS
 from router.inbound.email.multipart import MultipartReader, parse_options_header
-from router.inbound.email.raw_mail import MAX_PARAMETERS, MAX_PATTERNS, RawMailReader, read_headers
+from router.inbound.email.raw_mail import (
+    MAX_DEPTH,
+    MAX_LINES,
+    MAX_PARAMETERS,
+    MAX_PART_LINES,
+    MAX_PATTERNS,
+    RawMailReader,
+    read_headers,
+)
 from router.inbound.email.text import decode, decode_header, html_to_text
 
 HEADERS = ("Content-Type: multipart/mixed", "Content-Disposition: attachment")
@@ -49,13 +58,13 @@ def test_flood_of_parameters_in_a_part_of_the_form_is_cut(monkeypatch):
 
 
 def nested(inner):
-    """Return a mail of 19 nested multiparts, with `inner` more in the innermost one."""
-    names = [f"{depth}_".ljust(250, "x") for depth in range(19)]
+    """Return a mail of multiparts nested as deep as is read but one, with `inner` more in the innermost one."""
+    names = [f"{depth}_".ljust(120, "x") for depth in range(MAX_DEPTH - 1)]
     lines = [f"Content-Type: multipart/mixed; boundary={names[0]}\n\n"]
     for outer, name in itertools.pairwise(names):
         lines.append(f"\n--{outer}\nContent-Type: multipart/mixed; boundary={name}\n\n")
     for number in range(inner):
-        name = f"i{number}_".ljust(250, "y")
+        name = f"i{number}_".ljust(120, "y")
         lines.append(f"\n--{names[-1]}\nContent-Type: multipart/mixed; boundary={name}\n\n")
     return "".join(lines).encode()
 
@@ -67,6 +76,29 @@ def test_boundaries_that_cost_too_much_are_given_up():
     reader.finish()
     assert reader.is_given_up
     assert reader._patterns < MAX_PATTERNS + 20 * 300
+
+
+def test_no_pattern_is_long():
+    """However deep a mail nests and however long its boundaries are, a pattern has about a kilobyte."""
+    reader, lengths = RawMailReader(1000), []
+    for byte in nested(20).replace(b"x" * 110, b"x" * 500):
+        reader.write(bytes([byte]))
+        lengths.append(len(reader._pattern.pattern))
+    assert max(lengths) < 2000
+
+
+def test_header_lines_are_cut_before_they_are_parsed(monkeypatch):
+    """Of a header block of very many lines the first ones are parsed, of a part's fewer."""
+    parsed, parse = [], HeaderParser.parsestr
+    monkeypatch.setattr(
+        HeaderParser, "parsestr", lambda self, text: parsed.append(text.count("\n") + 1) or parse(self, text)
+    )
+    reader = RawMailReader(1000)
+    reader.write(b"Subject: s\nContent-Type: multipart/mixed; boundary=b\n" + b"a:\n" * 50_000 + b"\n")
+    reader.write(b"\n--b\nContent-Type: image/png\n" + b"a:\n" * 5000 + b"\nx\n--b--\n")
+    reader.finish()
+    assert parsed == [MAX_LINES, MAX_PART_LINES]
+    assert (reader.headers["subject"], [part.content_type for part in reader.parts]) == ("s", ["image/png"])
 
 
 def test_mail_with_many_parts_is_read_to_its_end():
