@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.replies import MARK
 from tests.siege.deployment import Siege, besieged
-from tests.siege.figures import Figure, exactly
+from tests.siege.figures import Figure, exactly, shown
 from tests.siege.gate import AT_ONCE, LOST, is_closing
 from tests.siege.probe import new_customers, serve, write
 from tests.siege.sizes import Size
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 CASES: Final = {"report 5 s late": 5.0, "report lost": LOST}
 #: Seconds from the closing until the customer writes again.
 AFTER: Final = 1.0
+#: Scaled seconds in which a lost report is made up for: the reconciler looks after a minute for the first time.
+RECONCILED: Final = 150.0
 #: Others, whose callbacks go on meanwhile.
 OTHERS: Final = 5
 HANDLERS: Final = ("receiver", "worker", "ai_agent")
@@ -39,6 +42,7 @@ class _Outcome:
     heard: int
     answered: int
     doubled: int
+    seconds: float
 
 
 async def around_the_closing(directory: Path, start: Start, size: Size, say: Callable[[str], None]) -> list[Figure]:
@@ -47,7 +51,7 @@ async def around_the_closing(directory: Path, start: Start, size: Size, say: Cal
     async with besieged(directory, start, size, processes=HANDLERS) as siege:
         before = await _close_and_write(siege, number, AT_ONCE, size)
         say(f"reports at once: {before}")
-        for case, delay in CASES.items():
+        for case, delay in size.some(CASES):
             during = await _close_and_write(siege, number, delay, size)
             say(f"{case}: {during}")
             found = [
@@ -55,6 +59,7 @@ async def around_the_closing(directory: Path, start: Start, size: Size, say: Cal
                 exactly("messages heard there", before.heard, during.heard, number),
                 exactly("messages answered there", before.answered, during.answered, number),
                 exactly("joined, heard or answered twice", before.doubled, during.doubled, 0),
+                Figure("all heard within, s", shown(before.seconds), shown(during.seconds)),
             ]
             figures += [replace(one, what=f"{case}: {one.what}") for one in found]
     return figures
@@ -77,18 +82,20 @@ async def _close_and_write(siege: Siege, number: int, delay: float | None, size:
     siege.gate.delay = rule
     await asyncio.gather(*[siege.sandbox.close_conversation(one) for one in old.values()])
     await asyncio.sleep(AFTER * scale)
+    begun = time.monotonic()
     sids = dict(zip(customers, await asyncio.gather(*[write(siege, one, "again") for one in customers]), strict=True))
     others = await serve(siege, new_customers(OTHERS), rate=OTHERS, patience=PATIENCE)
     assert others.number == OTHERS, "others are not served"
     await watcher.until(
-        lambda: all(watcher.heard[sid][-1:] == watcher.joined[one][1:2] for one, sid in sids.items()), PATIENCE
+        lambda: all(watcher.heard[sid][-1:] == watcher.joined[one][1:2] for one, sid in sids.items()), RECONCILED
     )
     await until(lambda: not siege.gate.pending, PATIENCE)
+    seconds = time.monotonic() - begun
     await siege.until_idle()
-    return await _look(siege, old, sids)
+    return await _look(siege, old, sids, seconds)
 
 
-async def _look(siege: Siege, old: dict[str, str], sids: dict[str, str]) -> _Outcome:
+async def _look(siege: Siege, old: dict[str, str], sids: dict[str, str], seconds: float) -> _Outcome:
     """Count what became of each customer's message in the conversation after the closed one."""
     found: Counter[str] = Counter()
     for customer, sid in sids.items():
@@ -102,4 +109,4 @@ async def _look(siege: Siege, old: dict[str, str], sids: dict[str, str]) -> _Out
             answers = sum(text.startswith(MARK) for text in texts)
         found["answered"] += answers >= 2  # the announcement and the message
         found["doubled"] += len(following) > 1 or heard.total() > 1 or answers > 2
-    return _Outcome(found["joined"], found["heard"], found["answered"], found["doubled"])
+    return _Outcome(found["joined"], found["heard"], found["answered"], found["doubled"], seconds)
