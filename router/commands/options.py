@@ -24,6 +24,13 @@ the admin API, for what no client of the public API can do (router/sandbox/admin
   POST  /sandbox/faults   {"status": 503, "times": 3}  the next three requests fail (also: hang, reset, latencySeconds)
   GET   /sandbox/options                               every switch with its value; PATCH or --set changes one
 
+switches for what the API may refuse although its description allows it (all off; router/sandbox/options.py has all):
+  --set 'refused_channels=["EMAIL"]'   no address on these channels
+  --set strict_addresses=true          numbers must be E.164, mailboxes mailboxes, 254 characters at most
+  --set chat_needs_channel_id=true     CHAT needs a channelId, in participants and in messages that are sent
+  --set action_needs_content=true      SEND_MESSAGE needs a text, a contentId or media
+  --set validation_status=422          the status of these refusals instead of 400
+
 examples:
   sandbox --callback-url http://127.0.0.1:8080/webhooks/conversations --set callback_duplicates=2
   sandbox --set callback_order=shuffled --set inactive_blocks=false

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass
 
+from router.core.addresses import Channel
 from router.core.resources import Configuration, ParticipantType
 from router.sandbox.bodies import Url
 
@@ -84,6 +85,18 @@ class SandboxOptions:
     action_delay_seconds: float = Seconds
     #: a sent message is reported as INITIATED, then as DELIVERED
     delivery_updates: bool = True
+
+    # what the API may refuse although its description allows it (v2/validation.py); off: it is taken
+    #: channels on which no address is taken, such as EMAIL
+    refused_channels: tuple[Channel, ...] = ()
+    #: numbers must be E.164, mailboxes mailboxes, and no address longer than 254 characters
+    strict_addresses: bool = False
+    #: a CHAT address of a participant needs a channelId, and so does a message that is sent there
+    chat_needs_channel_id: bool = False
+    #: SEND_MESSAGE needs a text, a contentId or media
+    action_needs_content: bool = False
+    #: the status of these refusals
+    validation_status: Literal[400, 422] = 400
 
     # answers
     #: auto: shape A, but B for a 401 of v2

@@ -48,7 +48,9 @@ def test_the_help(capsys):
     shown = capsys.readouterr().out
     routes = set(re.findall(r"^  (GET|POST) +(/sandbox/\w+)", shown, re.MULTILINE))
     assert ("POST", "/sandbox/clock") in routes <= {(route.method, route.path) for route in ROUTES}
-    for switch in re.findall(r"--set ([a-z_]+=\w+)", shown):
+    switches = re.findall(r"--set '?([a-z_]+=[^\s']+)", shown)
+    assert 'refused_channels=["EMAIL"]' in switches
+    for switch in switches:
         options(switch)
 
 

@@ -22,10 +22,11 @@ import random
 import pytest
 
 from router.core.ledger.marker import Result
+from router.simulator.mail import mail
 from router.simulator.voice import call
 from router.streams import delivery as pauses
 from router.streams.delivery import Done, Later, Poison
-from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, OURS
+from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, MAILBOX, OURS
 from tests.support.waiting import until
 from tests.worker.harness import CREATE
 from tests.worker.payloads import participant_at, redelivered, spoken
@@ -386,3 +387,32 @@ async def test_an_unknown_classic_service_makes_events_wait_and_then_names_it(ha
     (verdict,) = await harness.work(deliveries)
     assert isinstance(verdict, Poison)
     assert "classic service" in verdict.reason
+
+
+# --- what the API may refuse (switches of the sandbox) ---------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_channel_that_the_api_does_not_offer_ends_as_dead_letters_and_stops_nobody(make_harness, status):
+    """If the API refuses EMAIL, each mail becomes a dead letter with the reason, and messages go on."""
+    harness = await make_harness(refused_channels=["EMAIL"], validation_status=status)
+    letters = [
+        mail(
+            sender=f"ana{n}@example.com", recipients=[MAILBOX], subject="x", body="hi", message_id=f"<{n}@example.com>"
+        )
+        for n in range(3)
+    ]
+    *refused, last = await harness.settle(*letters, harness.sms())
+    assert last == DONE
+    assert all(isinstance(one, Poison) and "EMAIL is not supported" in one.reason for one in refused)
+    await assert_one_of_each(harness, [CUSTOMER])
+
+
+async def test_a_malformed_address_ends_as_a_dead_letter_that_hides_it(make_harness):
+    """If the API refuses an address, the message becomes a dead letter with the reason and without the address."""
+    harness = await make_harness(strict_addresses=True)
+    malformed, usual = await harness.settle(harness.sms("15551239999"), harness.sms())
+    assert usual == DONE
+    assert isinstance(malformed, Poison)
+    assert "is no address of SMS" in malformed.reason
+    assert "15551239999" not in malformed.reason

@@ -41,6 +41,7 @@ from router.sandbox.v2.conversations import (
 )
 from router.sandbox.v2.paging import PageQuery, read_query, take_page
 from router.sandbox.v2.participants import add_participant, replace_participant
+from router.sandbox.v2.validation import check_action, check_participants, check_parties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,6 +63,7 @@ OPERATIONS: Final = "/v2/ControlPlane/Operations"
 async def post_conversation(request: web.Request) -> web.Response:
     """POST /Conversations."""
     state, body = request.app[STATE], await _body(request, NewConversation)
+    check_participants(state.options, body.participants or ())
     return json_response(full_wire(state, create_conversation(state, body)), 201)
 
 
@@ -121,6 +123,7 @@ async def post_participant(request: web.Request) -> web.Response:
     """POST Participants."""
     body = await _body(request, NewParticipantBody)
     state = request.app[STATE]
+    check_participants(state.options, [body])
     return json_response(add_participant(state, _open_conversation(request), body).to_wire(state.text), 201)
 
 
@@ -142,6 +145,7 @@ async def put_participant(request: web.Request) -> web.Response:
     """PUT Participants/{id}."""
     body = await _body(request, InlineParticipant)
     state, conversation = request.app[STATE], _open_conversation(request)
+    check_participants(state.options, [body])
     participant = state.find_participant(conversation, request.match_info["participant"])
     return json_response(replace_participant(state, conversation, participant, body).to_wire(state.text))
 
@@ -150,6 +154,7 @@ async def post_communication(request: web.Request) -> web.Response:
     """POST Communications."""
     body = await _body(request, NewCommunication)
     state = request.app[STATE]
+    check_parties(state.options, (body.author, *body.recipients))
     return json_response(create_communication(state, _open_conversation(request), body).to_wire(state.text), 201)
 
 
@@ -178,6 +183,7 @@ async def post_action(request: web.Request) -> web.Response:
     """POST Actions: 202; the action completes right after the response (switch: later)."""
     body = await _body(request, NewAction)
     state, conversation = request.app[STATE], _open_conversation(request)
+    check_action(state.options, body.payload)
     action, utterance = create_action(state, conversation, body)
     delay = state.options.action_delay_seconds
     asyncio.get_running_loop().call_later(delay, complete_action, state, conversation, action, utterance)
