@@ -44,6 +44,10 @@ COUNTERS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 #: name: (meaning, labels)
 GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_stream_entries": ("entries in a stream", ("stream",)),
+    "router_stream_bytes": (
+        "bytes that a stream takes in Redis, with the bodies that its entries share; estimated if it is large",
+        ("stream",),
+    ),
     "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
     "router_spool_entries": ("events in the spool of this process: own and adopted", ("journal",)),
     "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),

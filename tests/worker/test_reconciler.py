@@ -42,6 +42,22 @@ async def known(sweeps):
     return conversation, customer
 
 
+async def test_a_conversation_of_a_later_release_is_left_to_its_workers(sweeps, lines):
+    """It is swept again later, costs no request and is not changed; others are swept."""
+    conversation, _ = await known(sweeps)
+    redis, key = sweeps.harness.redis, sweeps.harness.keys.conversation(ACCOUNT, conversation["id"])
+    await redis.hset(key, "format", "3")
+    before, calls = await redis.hgetall(key), await sweeps.harness.total()
+    assert await sweeps.sweep() == 1
+    assert await sweeps.sweep() == 0
+    assert await sweeps.sweep(700) == 1
+    assert (await redis.hgetall(key), await sweeps.harness.total()) == (before, calls)
+    assert lines("reconciler.failed") == []
+    await redis.hset(key, "format", "2")
+    assert await sweeps.sweep(700) == 1
+    assert await sweeps.harness.total() > calls
+
+
 async def add(harness, conversation, address=OTHER_CUSTOMER, kind="CUSTOMER"):
     body = {"type": kind, "addresses": [{"channel": "SMS", "address": address}]}
     return await harness.api("POST", f"/v2/Conversations/{conversation['id']}/Participants", body)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 #: Nodes of a stream that are measured: all of about 250,000 ordinary entries. Redis does nothing else meanwhile, for
 #: some 10 ms at most.
 MEASURED: Final = 50_000
+#: The same for the metrics, which every receiver reads: some 0.2 ms.
+ESTIMATED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class GroupState:
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """A stream's length and groups."""
+    """A stream's length, its bytes (estimated if it is large) and its groups."""
 
     key: str
     length: int
+    size: int
     groups: tuple[GroupState, ...]
 
 
@@ -66,12 +69,13 @@ def all_streams(keys: Keys) -> list[str]:
 
 async def read_stream(redis: Redis, keys: Keys, key: str) -> StreamState:
     """Return the state of a stream; a stream that does not exist is empty."""
-    length = await redis.xlen(key)
+    shared = [keys.shared(partition) for partition in range(keys.partitions) if key == keys.inbound(partition)]
+    length, size = await measure_stream(redis, [key, *shared], nodes=ESTIMATED)
     try:
         rows: Any = await redis.xinfo_groups(key)
     except ResponseError:
         rows = []
-    return StreamState(key, length, tuple([await _read_group(redis, keys, key, row) for row in rows]))
+    return StreamState(key, length, size, tuple([await _read_group(redis, keys, key, row) for row in rows]))
 
 
 async def _read_group(redis: Redis, keys: Keys, key: str, row: Any) -> GroupState:
@@ -117,6 +121,7 @@ async def update_gauges(
         gauge("router_quarantine_entries", reason, value=number)
     for state in states:
         gauge("router_stream_entries", state.key, value=state.length)
+        gauge("router_stream_bytes", state.key, value=state.size)
         for group in state.groups:
             gauge("router_group_pending", state.key, group.name, value=group.pending)
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)

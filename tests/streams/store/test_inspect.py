@@ -27,13 +27,14 @@ async def test_a_streams_state_is_its_length_and_its_groups(redis, stream):
 
     The oldest entry that a group needs is its first pending one, else the first that it has not read.
     """
-    assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 0, ())
+    assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 0, 0, ())
     for number in range(1, 6):
         await redis.xadd(stream.key, {"n": number}, id=f"{number * 100}-7")
     await ensure_group(redis, stream.key, "resolver")
     for pending, lag, oldest in ((0, 5, 100), (2, 3, 100), (1, 3, 200), (0, 3, 300)):
         state = GroupState("resolver", int(lag < 5), pending, lag, oldest)
-        assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 5, (state,))
+        size = await redis.memory_usage(stream.key)
+        assert await read_stream(redis, Keys(), stream.key) == StreamState(stream.key, 5, size, (state,))
         if lag == 5:
             await redis.xreadgroup("resolver", "me", {stream.key: ">"}, count=2)
         else:
@@ -49,6 +50,7 @@ async def test_gauges_follow_the_streams_and_their_groups(redis, keys, stream):
     await update_gauges(redis, keys)
     text = metrics.render().decode()
     assert f'router_stream_entries{{stream="{stream.key}"}} 1.0' in text
+    assert f'router_stream_bytes{{stream="{stream.key}"}} {await redis.memory_usage(stream.key)}.0' in text
     assert f'router_group_lag{{group="resolver",stream="{stream.key}"}} 1.0' in text
     assert f'router_group_pending{{group="resolver",stream="{stream.key}"}} 0.0' in text
     assert f'router_group_consumers{{group="resolver",stream="{stream.key}"}} 0.0' in text
