@@ -27,7 +27,7 @@ from router import metrics
 from router.core.keys import Target
 from router.logs import describe, log
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
-from router.process.runner import run_consumer
+from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.load import load
 from router.streams.client.clock import RedisClock
@@ -109,8 +109,8 @@ async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> N
 
 
 async def consume(name: str, settings: Settings) -> int:
-    """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.runner)."""
-    return await run_consumer(lambda: consuming(name, settings), settings, handler=name)
+    """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.partitions)."""
+    return await run_partitioned(lambda current: consuming(name, current), settings, handler=name)
 
 
 #: The handlers by name.

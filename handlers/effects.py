@@ -63,11 +63,14 @@ class _Finished:
 
 
 class Effect:
-    """The steps of one entry."""
+    """The steps of one entry; `fence` is the key of its partition's fence, and the number of partitions."""
 
-    def __init__(self, redis: Redis, key: str, replication: Replication = NO_REPLICATION) -> None:
+    def __init__(
+        self, redis: Redis, key: str, fence: tuple[str, int], replication: Replication = NO_REPLICATION
+    ) -> None:
         self._redis = redis
         self._key = key
+        self._fence, self._partitions = fence
         self._replication = replication
 
     async def outcome(self) -> str | None:
@@ -102,8 +105,9 @@ class Effect:
         await self._begin(step, is_again=True)
 
     async def _begin(self, step: str, *, is_again: bool = False) -> _FirstTry | _Finished | Doubt:
-        args = [step, LIFE, "1" if is_again else "0"]
-        word, detail = await run_confirmed(self._redis, load_script("begin"), [self._key], args, self._replication)
+        args = [step, LIFE, "1" if is_again else "0", self._partitions]
+        names = [self._key, self._fence]
+        word, detail = await run_confirmed(self._redis, load_script("begin"), names, args, self._replication)
         if word == b"done":
             return _Finished(str(detail, "utf-8"))
         return _FirstTry(detail) if word == b"new" else Doubt(max(0, int(detail)) / 1000)
@@ -123,7 +127,8 @@ class Effects:
 
     def of(self, partition: int, entry_id: str) -> Effect:
         """Return the effect of an entry by its CloudEvents id, which is the same over redeliveries and replays."""
-        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), self._replication)
+        fence = (self._keys.fence(partition), self._keys.partitions)
+        return Effect(self._redis, self._keys.effect(partition, self._group, entry_id), fence, self._replication)
 
 
 @cache

@@ -67,6 +67,9 @@ EVENTS: Final = {
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
     "voice.note": "a note about the voice templates at the start, such as a missing setting",
     "voice.doubled": "the configuration captures calls that a voice template transcribes too: paid and reported twice",
+    "partitions.moving": "`repartition` moves the data: this process waits, and then goes on with the new number",
+    "partitions.changed": "the number of partitions has changed, and this process goes on with it; before its next"
+    " start ROUTER_PARTITIONS must be set to it",
     "group.created": "a consumer group was created: a new one at the stream's beginning, a lost one where it stood",
     "reading.lost": "a consumer has stopped reading (its group or stream is gone, or Redis refuses); it starts again",
     "reading.waiting": "a consumer cannot start to read again yet: the reason; it is tried until it can",

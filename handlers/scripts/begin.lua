@@ -1,8 +1,14 @@
 -- Begin a step of an entry's effect, unless it is done.
--- KEYS: the effect's hash.   ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished.
+-- KEYS: the effect's hash, the partition's fence.
+-- ARGV: step, TTL in seconds, '1' to begin a step again that was begun and not finished, number of partitions.
 -- Returns {'new', its state}, {'done', value} or {'unsure', milliseconds since it was begun}.
 -- A step's field holds 'd' and its value, or 'b' and the time in ms at which it was begun; 'u' instead of 'b' after the
 -- step was begun a second time.
+-- A process that missed a move of the partitions begins nothing: the effects are elsewhere by now.
+local fence = redis.call('GET', KEYS[2])
+if fence and fence ~= ARGV[4] then
+  return redis.error_reply('FENCED the partitions are being moved, or their number has changed')
+end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local state = redis.call('HGET', KEYS[1], ARGV[1])

@@ -33,6 +33,8 @@ PERMANENT: Final[dict[str, str]] = {
     "participants": "the trimmer, likewise; it reports a group that never reads",
     "dead-letters": "only people replay or delete them; `check` and the metrics show the number",
     "parked": "as its stream: each parked entry is in it (streams.store.parking)",
+    "partitions": "one per namespace: the number of partitions (streams.store.partitions)",
+    "fence": "one per partition that there is or was: which processes may write there",
     "our-addresses": "a maximum per account, the newest stay (streams.store)",
     "shared": "the trimmer removes a body once no entry and no dead letter refers to it",
     "shared-inbound": "the trimmer, likewise",
@@ -47,6 +49,11 @@ MAX_KEY: Final = 512
 def confirmation(key: str) -> str:
     """String: written before waiting for replicas, in the partition of `key`; expires within a minute."""
     return f"{key.partition('}')[0]}}}:confirmation"
+
+
+def checksum(subject: str) -> int:
+    """Return the number from which the partition of a subject follows, whatever the number of partitions."""
+    return crc32(subject.encode("utf-8", "surrogatepass"))
 
 
 def progress(stream: str, group: str) -> str:
@@ -64,7 +71,7 @@ class Keys:
 
     def partition_of(self, subject: str) -> int:
         """Return the partition of a subject or conversation; the same in every process and version."""
-        return 0 if self.partitions == 1 else crc32(subject.encode("utf-8", "surrogatepass")) % self.partitions
+        return 0 if self.partitions == 1 else checksum(subject) % self.partitions
 
     def _key(self, partition: int, *parts: str) -> str:
         key = f"{self.namespace}:{{{partition}}}:{':'.join(parts)}"
@@ -74,6 +81,14 @@ class Keys:
         """Return the key for names that are too long: of the same kind, with a digest in their place."""
         text = "\0".join(parts).encode("utf-8", "surrogatepass")
         return ":".join((self.namespace, f"{{{partition}}}", kind, f"~{sha256(text).hexdigest()}"))
+
+    def layout(self) -> str:
+        """String: the number of partitions, and the state of a repartition (streams.store.partitions)."""
+        return self._key(0, "partitions")
+
+    def fence(self, partition: int) -> str:
+        """String: the number of partitions with which processes may write to this one; scripts compare it."""
+        return self._key(partition, "fence")
 
     def inbound(self, partition: int) -> str:
         """Stream: the webhooks that the receiver accepted."""

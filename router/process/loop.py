@@ -119,6 +119,11 @@ class Stop:
             _end_within(self._grace + LEEWAY)
         self._requested.set()
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether the process is to stop."""
+        return self._requested.is_set()
+
     async def wait(self) -> None:
         """Wait for SIGTERM, SIGINT or the death of the supervisor."""
         supervisor = supervisor_pid()

@@ -17,10 +17,12 @@ from router.process.loop import Stop, fail, settle_heap
 from router.process.metrics_port import metrics_port
 from router.streams.client.connection import RedisError
 from router.streams.client.error_replies import passes
+from router.tasks import end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
+    from typing import Any
 
     from router.settings.model import Settings
     from router.streams.consuming.consumer import StreamConsumer
@@ -32,9 +34,16 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
 
 
-async def run_consumer(consuming: Consuming, settings: Settings, **details: str) -> int:
+async def run_consumer(
+    consuming: Consuming,
+    settings: Settings,
+    *,
+    moved: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    **details: str,
+) -> int | None:
     """Consume until SIGTERM or SIGINT; entries in flight are finished or handed back, then returns 0.
 
+    If `moved` returns first, returns None after the same orderly end: the partitions are being moved.
     Returns 1 if Redis refuses during the start, if the metrics port is in use, or if the consumer fails: then something
     needs operator action, or a new process. `details` are further fields of the line `process.started`.
     """
@@ -48,15 +57,29 @@ async def run_consumer(consuming: Consuming, settings: Settings, **details: str)
             if consumer is not None:
                 settle_heap()
                 log("process.started", consumer=consumer.name, **details, settings=settings.masked())
-                failure = await stop.or_end_of(consumer.failed())
+                failure = await stop.or_end_of(_failed_or_moved(consumer, moved))
     except RedisError as error:
         return fail(f"Redis: {type(error).__name__}: {error}")
     except OSError as error:
         return fail(f"{type(error).__name__}: {error}")
-    if failure is not None:
+    if failure:
         return fail(failure)
+    if failure is not None and not stop.is_requested:
+        return None
     log("process.stopped")
     return 0
+
+
+async def _failed_or_moved(consumer: StreamConsumer, moved: Callable[[], Coroutine[Any, Any, None]] | None) -> str:
+    """Return why the consumer has failed; empty if the partitions are being moved."""
+    if moved is None:
+        return await consumer.failed()
+    failing, moving = asyncio.create_task(consumer.failed()), asyncio.create_task(moved())
+    try:
+        await asyncio.wait({failing, moving}, return_when=asyncio.FIRST_COMPLETED)
+        return failing.result() if failing.done() else ""
+    finally:
+        await end(failing, moving)
 
 
 async def _start(stack: AsyncExitStack, consuming: Consuming) -> StreamConsumer:

@@ -21,6 +21,7 @@ from router.logs import log
 from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
 from router.receiver.ingest import Ingest, make_authenticators
+from router.receiver.partitions import PartitionWatch
 from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
 from router.receiver.refusals import Quarantine
 from router.receiver.spool.drainer import Drainer
@@ -61,6 +62,8 @@ RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 REDIS: Final = web.AppKey("redis", Redis)
+#: The number of partitions, once the application has started.
+PARTITIONS: Final = web.AppKey("partitions", PartitionWatch)
 #: Set once no new connections are accepted: from then on every answer is the last one of its connection.
 STOPPING: Final = web.AppKey("stopping", Stopping)
 #: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
@@ -79,7 +82,8 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     patience, replication = REDIS_TIMEOUT if spool else None, make_replication(settings)
     appender = Appender(app[REDIS], settings.keys, patience=patience, replication=replication)
     ping = make_ping(app[REDIS])
-    responders = {SourceName.VOICE: _make_voice(settings, app[REDIS], clock)}
+    calls = CallStore(app[REDIS], settings.keys)
+    responders = {SourceName.VOICE: _make_voice(settings, calls, clock)}
     authenticators = make_authenticators(settings, responders=responders, shadow=settings.shadow, clock=clock.seconds)
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
     ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, clock=clock)
@@ -88,17 +92,20 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         app.router.add_post(path, handle)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", make_readyz(ping, spool))
-    app.router.add_get("/metrics", _metrics(settings, spool, clock))
+    app.router.add_get("/metrics", _metrics(spool, clock))
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
         await clock.begin(app[REDIS])
         measuring = asyncio.create_task(clock.run(app[REDIS]), name="clock")
         drainer = Drainer(spool, appender, ping, keys=settings.keys, clock=clock) if spool else None
+        app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
+        await watch.start([calls, drainer] if drainer is not None else [calls])
         if drainer is not None:
             await drainer.start()
         yield
         await end(measuring)
+        await watch.close()
         if drainer is not None:
             await drainer.close()
         await finish(_settle(appender, quarantine), max(SETTLING, settings.grace - app[STOPPING].seconds))
@@ -123,13 +130,13 @@ def _make_spool(settings: Settings) -> Spool | None:
     return Spool(Path(settings.spool_dir), settings.namespace, settings.spool_max_bytes)
 
 
-def _make_voice(settings: Settings, redis: Redis, clock: RedisClock) -> VoiceResponder:
+def _make_voice(settings: Settings, calls: CallStore, clock: RedisClock) -> VoiceResponder:
     """Return the responder for calls; raises SettingsError for a wrong policy or wrong templates."""
     templates = load_voice(settings)
     for note in (*templates.notes, *_unknown_configurations(settings, templates)):
         log("voice.note", note=note)
     url = f"{settings.public_base_url or ''}{SOURCES[SourceName.VOICE].path}"
-    return VoiceResponder(load_policy(settings), templates, CallStore(redis, settings.keys), url=url, clock=clock)
+    return VoiceResponder(load_policy(settings), templates, calls, url=url, clock=clock)
 
 
 def _unknown_configurations(settings: Settings, templates: VoiceTemplates) -> list[str]:
@@ -182,10 +189,10 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
-def _metrics(settings: Settings, spool: Spool | None, clock: RedisClock) -> RouteHandler:
+def _metrics(spool: Spool | None, clock: RedisClock) -> RouteHandler:
     async def handle(request: web.Request) -> web.StreamResponse:
         try:
-            await update_gauges(request.app[REDIS], settings.keys, clock=clock.milliseconds)
+            await update_gauges(request.app[REDIS], request.app[PARTITIONS].keys, clock=clock.milliseconds)
         except (RedisError, OSError):
             metrics.forget_gauges()
         clock.show()

@@ -14,7 +14,7 @@ from aiohttp import web
 from router.logs import log
 from router.process.loop import Stop, fail, settle_heap
 from router.process.supervisor import Supervisor
-from router.receiver.app import STOPPING, bypass_routing, create_app
+from router.receiver.app import PARTITIONS, STOPPING, bypass_routing, create_app
 from router.receiver.connections import allow_files, connection_factory
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ KILL_AFTER: Final = 1.0
 
 async def serve(settings: Settings, *, share_port: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, then answer the requests in progress and return 0; 1 if the port is in use.
+
+    If it turns out that the setting is not the number of partitions, it ends too, with 1; raises SettingsError if that
+    is known at the start.
 
     `share_port` lets several processes listen on the same port.
     """
@@ -60,7 +63,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         log("process.started", port=port, pid=os.getpid(), mails=settings.mail_proof, settings=settings.masked())
         if settings.shadow:
             log("shadow.on", level="warning", sources=",".join(settings.shadow))
-        await stop.wait()
+        problem = await stop.or_end_of(runner.app[PARTITIONS].refused())
         log("process.stopping")
         runner.app[STOPPING].set()
         for connection in _stop_listening(listener):
@@ -68,6 +71,8 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         await _drain(runner.server, _drain_timeout(settings.grace))
     finally:
         await runner.cleanup()
+    if problem is not None:
+        return fail(problem)
     log("process.stopped")
     return 0
 

@@ -14,7 +14,7 @@ from router.core.keys import RESOLVER, Target
 from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
-from router.process.runner import run_consumer
+from router.process.partitions import run_partitioned
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
 from router.streams.client.clock import RedisClock
@@ -161,8 +161,8 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 
 
 async def work(settings: Settings) -> int:
-    """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.runner)."""
-    return await run_consumer(lambda: working(settings), settings)
+    """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.partitions)."""
+    return await run_partitioned(working, settings)
 
 
 class _Parts(TypedDict):

@@ -233,7 +233,7 @@ async def test_a_process_stopped_before_it_sends_leaves_it_to_its_successor(harn
 
     effects = Effects(SleepyRedis(harness.redis, "send", sleep), harness.keys, "ai-agent")
     sleeper = harness.ai_agent(HELLO, effects=effects, settle=SETTLE, clock=lambda: passed[0])
-    await load_script("begin").run(harness.redis, ["scratch"], ["step", 60, "0"])  # loads the script
+    await load_script("begin").run(harness.redis, ["scratch", "fence"], ["step", 60, "0", 1])  # loads the script
     assert isinstance(await sleeper.attempt(entry), Later)
     assert isinstance(await sleeper.attempt(entry), Done)
     await until(lambda: harness.texts(opened.id))

@@ -71,6 +71,10 @@ class Drainer:
         self._unavailable: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
         self._task: asyncio.Task[None] | None = None
 
+    def use(self, keys: Keys) -> None:
+        """Tell partitions by these keys from now on."""
+        self._keys, self._unavailable = keys, {}
+
     async def start(self) -> None:
         """Open the spool, adopt files, and drain in the background from then on; `close` must follow."""
         await self._spool.maintain()

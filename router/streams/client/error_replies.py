@@ -30,8 +30,8 @@ _TEMPORARY: Final = (
     ReadOnlyError,
     TryAgainError,
 )
-#: The same, for replies without an exception class in redis-py.
-_TEMPORARY_PREFIXES: Final = ("BUSY ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
+#: The same, for replies without an exception class in redis-py. FENCED is our scripts' (streams.store.partitions).
+_TEMPORARY_PREFIXES: Final = ("BUSY ", "FENCED ", "MISCONF ", "NOREPLICAS ", "UNBLOCKED ")
 
 
 def is_temporary(error: ResponseError) -> bool:

@@ -1,22 +1,28 @@
 -- Append inbound entries, each once, naming the entry before it of the same subject. One run appends many events, so
 -- that the fixed cost of a command is paid once.
--- KEYS: if events share bodies, the hash of the shared bodies and the set of those that inbound entries refer to; then
---       for each event the inbound stream, the subject's latest entry, the claim of the idempotency key, the claims of
---       its aliases (keys under which another source reports the same event).
--- ARGV: lifetime of the latest entry in seconds; the entries' format; the number of shared bodies, and name and content
---       of each; then for each event the number of its keys, the TTL of its claims in seconds, its fields: source,
---       account, key, subject, received_at, body, replayed (empty if not a replay), and the position of its shared body
+-- KEYS: the partition's fence; if events share bodies, the hash of the shared bodies and the set of those that inbound
+--       entries refer to; then for each event the inbound stream, the subject's latest entry, the claim of the
+--       idempotency key, the claims of its aliases (keys under which another source reports the same event).
+-- ARGV: lifetime of the latest entry in seconds; the entries' format; number of partitions; the number of shared bodies,
+--       and name and content of each; then for each event the number of its keys, the TTL of its claims in seconds, its
+--       fields: source, account, key, subject, received_at, body, replayed (empty if not a replay), its subject's
+--       checksum (core.keys), by which a claim can be moved to another partition, and the position of its shared body
 --       (0: none).
 -- Returns for each event the entry id, false for a duplicate (one of its claims existed; the missing ones are added),
--- or an error that concerns this event only.
+-- or an error that concerns this event only. An error FENCED concerns all: the partitions are being moved, or their
+-- number is another one by now.
 -- The entry is written before its claims: if XADD fails, nothing is marked as seen that is not in the stream. A shared
 -- body is written before the entries that refer to it.
-local VALUES = 10
-local shared, at = {}, 4
-for number = 1, tonumber(ARGV[3]) do
+local VALUES = 11
+local fence = redis.call('GET', KEYS[1])
+if fence and fence ~= ARGV[3] then
+  return redis.error_reply('FENCED the partitions are being moved, or their number has changed')
+end
+local shared, at = {}, 5
+for number = 1, tonumber(ARGV[4]) do
   shared[number], at = { ARGV[at], ARGV[at + 1] }, at + 2
 end
-local first = #shared > 0 and 3 or 1
+local first = #shared > 0 and 4 or 2
 
 local function append(last)
   local missing = {}
@@ -38,9 +44,9 @@ local function append(last)
       more[#more + 1] = 'after'
       more[#more + 1] = before
     end
-    local body, stored = shared[tonumber(ARGV[at + 9])], 0
+    local body, stored = shared[tonumber(ARGV[at + 10])], 0
     if body then
-      stored = redis.pcall('HSETNX', KEYS[1], body[1], body[2])
+      stored = redis.pcall('HSETNX', KEYS[2], body[1], body[2])
       if type(stored) == 'table' then
         return stored
       end
@@ -51,17 +57,17 @@ local function append(last)
       'key', ARGV[at + 4], 'subject', ARGV[at + 5], 'received_at', ARGV[at + 6], 'body', ARGV[at + 7], unpack(more))
     if type(id) == 'table' then
       if stored == 1 then
-        redis.call('HDEL', KEYS[1], body[1])
+        redis.call('HDEL', KEYS[2], body[1])
       end
       return id
     end
     if body then
-      redis.call('ZADD', KEYS[2], 'GT', string.match(id, '^%d+'), body[1])
+      redis.call('ZADD', KEYS[3], 'GT', string.match(id, '^%d+'), body[1])
     end
     redis.call('SET', KEYS[first + 1], id, 'EX', ARGV[1])
   end
   for _, claim in ipairs(missing) do
-    redis.call('SET', claim, id or 'alias', 'EX', ARGV[at + 1])
+    redis.call('SET', claim, (id or 'alias') .. ' ' .. ARGV[at + 9], 'EX', ARGV[at + 1])
   end
   return id
 end

@@ -1,8 +1,13 @@
 -- Append a copy of an inbound entry behind the newest one of its subject, once.
 -- KEYS: the inbound stream, the subject's latest entry, the sorted set of the shared bodies that inbound entries refer
---       to, the claim of this repetition.
--- ARGV: id of the entry, lifetime of the latest entry, lifetime of the claim, both in seconds.
+--       to, the claim of this repetition, the partition's fence.
+-- ARGV: id of the entry, lifetime of the latest entry, lifetime of the claim, both in seconds, number of partitions, the
+--       subject's checksum (core.keys).
 -- Returns the new entry id; false if it was appended before, or if the entry has been trimmed.
+local fence = redis.call('GET', KEYS[5])
+if fence and fence ~= ARGV[4] then
+  return redis.error_reply('FENCED the partitions are being moved, or their number has changed')
+end
 if redis.call('EXISTS', KEYS[4]) == 1 then
   return false
 end
@@ -30,5 +35,5 @@ if shared then
   redis.call('ZADD', KEYS[3], 'GT', string.match(id, '^%d+'), shared)
 end
 redis.call('SET', KEYS[2], id, 'EX', ARGV[2])
-redis.call('SET', KEYS[4], id, 'EX', ARGV[3]) -- after the entry: if XADD fails, a retry must not find the claim
+redis.call('SET', KEYS[4], id .. ' ' .. ARGV[5], 'EX', ARGV[3]) -- after the entry: if XADD fails, a retry must not find the claim
 return id

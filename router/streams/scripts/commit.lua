@@ -1,7 +1,7 @@
 -- Commit the changes of one or more conversations, each only if its revision is still the one that was read.
--- KEYS: the streams; if conversations are noted for the reconciler, the sets of active conversations and of their
+-- KEYS: the partition's fence; the streams; if conversations are noted for the reconciler, the sets of active conversations and of their
 --       sweeps; then for each conversation its hash and the claims of its entries.
--- ARGV: for each conversation: index of its hash in KEYS, revision that was read, TTL in seconds,
+-- ARGV: number of partitions; for each conversation: index of its hash in KEYS, revision that was read, TTL in seconds,
 --       number of sets, (field, value)..., number of removals, field...,
 --       number of entries, (index of the stream in KEYS, type, id, event,
 --                           lifetime of its claims in seconds, their value, their number, index of each in KEYS...)...,
@@ -10,8 +10,13 @@
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
 -- A claim with the value '2' is certain: it replaces the value of one that exists.
--- An error ends the whole run. Conversations before it are committed; repeating them changes nothing.
-local at = 0
+-- An error ends the whole run. Conversations before it are committed; repeating them changes nothing. FENCED: nothing
+-- is committed, as the partitions are being moved, or their number is another one by now.
+local fence = redis.call('GET', KEYS[1])
+if fence and fence ~= ARGV[1] then
+  return redis.error_reply('FENCED the partitions are being moved, or their number has changed')
+end
+local at = 1
 local function take()
   at = at + 1
   return ARGV[at]

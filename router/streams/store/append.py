@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - redi
 
 from router.core.errors import NotDurableError
 from router.core.formats import INBOUND_ENTRY
+from router.core.keys import checksum
 from router.core.values import value
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.client.error_replies import is_temporary
@@ -56,6 +57,7 @@ _Waiting = tuple[int, list[str], list[Any], int, "SharedBody | None", "asyncio.F
 #: Seconds for which the last entry of a subject is remembered. An entry that waits for longer than this, without
 #: another entry of its subject meanwhile, may be overtaken by the next one.
 LATEST_LIFE: Final = 86_400
+_UNKNOWN: Final = "the number of partitions is not known yet, or has just changed"
 
 
 def is_outage(error: NotDurableError) -> bool:
@@ -107,7 +109,8 @@ class Appender:
 
     `patience` is the time in seconds that a pipeline may take, its repeat included; None: as long as the client's
     timeouts allow. An entry that too few replicas confirm (`replication`) is not durable, although the primary has it:
-    the same webhook again is a duplicate, and waits for the replicas too.
+    the same webhook again is a duplicate, and waits for the replicas too. A number of partitions that is not Redis' own
+    is refused by the script (FENCED), which is an outage here.
     """
 
     def __init__(
@@ -123,12 +126,30 @@ class Appender:
         self._patience = patience
         self._replication = replication
         self._script = load_script("append")
-        self._streams = [keys.inbound(partition) for partition in range(keys.partitions)]
         self._waiting: list[_Waiting] = []
+        self._is_held = False
+        self._note_partitions()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._bytes = 0  # of bodies waiting or under way
         self._last_shared: SharedBody | None = None
         self._flusher: asyncio.Task[None] | None = None
+
+    def _note_partitions(self) -> None:
+        numbers = range(self._keys.partitions)
+        self._streams = [self._keys.inbound(partition) for partition in numbers]
+        self._fences = [self._keys.fence(partition) for partition in numbers]
+
+    def hold(self) -> None:
+        """Append nothing until `use` is called: the number of partitions is not known."""
+        self._is_held = True
+
+    def use(self, keys: Keys) -> None:
+        """Append with this number of partitions from now on; entries that wait raise NotDurableError."""
+        waiting, self._waiting = self._waiting, []  # their partition is that of the other number
+        for *_, done in waiting:
+            _resolve(done, NotDurableError(_UNKNOWN))
+        self._keys, self._is_held = keys, False
+        self._note_partitions()
 
     async def append(self, fields: InboundFields) -> bool:
         """Return True once the entry is in Redis, False if its key was claimed before (a duplicate: also durable).
@@ -141,7 +162,8 @@ class Appender:
             size, self._last_shared = size + len(shared.data), shared
         if len(self._waiting) >= MAX_WAITING or (self._bytes and self._bytes + size > MAX_WAITING_BYTES):
             raise NotDurableError("too many webhooks wait for Redis")
-        partition, values = self._keys.partition_of(fields.subject), fields.to_values()
+        owner, values = checksum(fields.subject), fields.to_values()
+        partition = owner % self._keys.partitions
         if self._loop is None:
             self._loop = asyncio.get_running_loop()  # a system call, once: all such calls - 7 %, by the profile
         done: asyncio.Future[bool] = self._loop.create_future()
@@ -152,7 +174,7 @@ class Appender:
         ]
         if fields.aliases:
             keys += [self._keys.seen(partition, alias) for alias in fields.aliases]
-        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values, 0], size, shared, done))
+        self._waiting.append((partition, keys, [len(keys), fields.ttl, *values, owner, 0], size, shared, done))
         self._bytes += size
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush(), name="append")
@@ -173,6 +195,9 @@ class Appender:
         try:
             while self._waiting:
                 await self._wait_for_more()
+                if self._is_held:
+                    problem = NotDurableError(_UNKNOWN)
+                    return
                 count = self._batch_size()
                 batch, self._waiting = self._waiting[:count], self._waiting[count:]
                 runs = _runs(batch)
@@ -208,7 +233,7 @@ class Appender:
 
     def _call(self, run: list[_Waiting]) -> Call:
         """Return the keys and arguments of one run; each shared body is sent once."""
-        keys: list[str] = []
+        keys: list[str] = [self._fences[run[0][0]]]
         bodies: dict[str, SharedBody] = {one[4].name: one[4] for one in run if one[4] is not None}
         if bodies:
             positions = {name: position for position, name in enumerate(bodies, 1)}
@@ -216,7 +241,7 @@ class Appender:
             for _, _, args, _, shared, _ in run:
                 args[-1] = positions[shared.name] if shared is not None else 0
         keys += chain.from_iterable([one[1] for one in run])
-        head: list[Any] = [LATEST_LIFE, INBOUND_ENTRY.current, len(bodies)]
+        head: list[Any] = [LATEST_LIFE, INBOUND_ENTRY.current, self._keys.partitions, len(bodies)]
         for body in bodies.values():
             head += (body.name, body.data)
         return keys, [*head, *chain.from_iterable([one[2] for one in run])]

@@ -36,6 +36,10 @@ class CallStore:
         self._redis = redis
         self._keys = keys
 
+    def use(self, keys: Keys) -> None:
+        """Use these keys from now on: the number of partitions has changed."""
+        self._keys = keys
+
     async def read(self, account_id: str, call_sid: str) -> CallRecord:
         """Read the facts about a call."""
         key = self._keys.call(account_id, call_sid)

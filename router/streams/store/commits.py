@@ -27,7 +27,7 @@ MAX_LEDGERS: Final = 32
 #: quarantined webhook may be replayed for two weeks), but limited, because most conversations are closed ones.
 CLOSED_LIFE: Final = 30 * 86_400
 #: Index of each target's stream in the keys of a call.
-_STREAMS: Final = {str(target): position for position, target in enumerate(Target, 1)}
+_STREAMS: Final = {str(target): position for position, target in enumerate(Target, 2)}
 
 
 @dataclass(slots=True)
@@ -61,7 +61,9 @@ class CommitCalls:
             partition = self._keys.partition_of(ledger.conversation_id)
             call = open_calls.get(partition)
             if call is None or len(call.ledgers) >= MAX_LEDGERS:
-                call = open_calls[partition] = CommitCall(partition, [*self._shared_keys(partition)])
+                call = open_calls[partition] = CommitCall(
+                    partition, [*self._shared_keys(partition)], [self._keys.partitions]
+                )
                 calls.append(call)
             self._add(call, ledger)
         return calls
@@ -69,7 +71,8 @@ class CommitCalls:
     def _shared_keys(self, partition: int) -> list[str]:
         if partition not in self._shared:
             streams = [self._keys.participants(partition, target) for target in Target]
-            self._shared[partition] = streams + (self._recent.keys(partition) if self._recent is not None else [])
+            sets = self._recent.keys(partition) if self._recent is not None else []
+            self._shared[partition] = [self._keys.fence(partition), *streams, *sets]
         return self._shared[partition]
 
     def _add(self, call: CommitCall, ledger: Ledger) -> None:
@@ -95,7 +98,7 @@ class CommitCalls:
             args += (_STREAMS[entry.target], fields["type"], fields["id"], fields["event"])
             self._claim(ledger, entry.id, keys, args)
         note = [] if self._recent is None else self._note(self._recent, ledger)
-        args += (len(_STREAMS) + 1, *note) if note else (0,)
+        args += (len(_STREAMS) + 2, *note) if note else (0,)
 
     def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)

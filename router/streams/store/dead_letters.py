@@ -123,7 +123,12 @@ def _read(partition: int, letter_id: str, fields: dict[bytes, bytes]) -> DeadLet
 async def replay(redis: Redis, keys: Keys, letter: DeadLetter, *, replayed_at: str) -> str | None:
     """Put a letter's entry back on its stream; returns the new entry id, or None if the letter was gone."""
     fields = {**letter.fields, b"replayed": replayed_at.encode()}
-    names = [keys.dead_letters(letter.partition), letter.stream, keys.shared_inbound(letter.partition)]
-    args = [letter.letter_id, letter.fields.get(SHARED, b""), *flatten(fields)]
+    names = [
+        keys.dead_letters(letter.partition),
+        letter.stream,
+        keys.shared_inbound(letter.partition),
+        keys.fence(letter.partition),
+    ]
+    args = [letter.letter_id, letter.fields.get(SHARED, b""), keys.partitions, *flatten(fields)]
     entry_id = await load_script("replay").run(redis, names, args)
     return entry_id.decode() if entry_id else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.keys import checksum
 from router.streams.client.connection import Redis, load_script
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.append import LATEST_LIFE
@@ -41,8 +42,8 @@ class Repeats:
         """Append an entry behind the newest one of its subject; False if that was done before `because` of the same."""
         stream, names = self._locate(entry.text("account"), entry.text("subject"))
         claim = self._keys.seen(stream.partition, f"{entry.text('key')}:{because}")
-        args = [entry.entry_id, LATEST_LIFE, LIFE]
-        names += [self._keys.shared_inbound(stream.partition), claim]
+        args = [entry.entry_id, LATEST_LIFE, LIFE, self._keys.partitions, checksum(entry.text("subject"))]
+        names += [self._keys.shared_inbound(stream.partition), claim, self._keys.fence(stream.partition)]
         return await load_script("append_again").run(self._redis, names, args) is not None
 
     def _locate(self, account_id: str, subject: str) -> tuple[StreamRef, list[str]]:

@@ -8,7 +8,7 @@ import pytest
 from redis.exceptions import ReadOnlyError, ResponseError
 
 from router.core.errors import NotDurableError
-from router.core.keys import Keys
+from router.core.keys import Keys, checksum
 from router.streams.client.connection import run_all
 from router.streams.store import append
 from router.streams.store.append import Appender, InboundFields, is_outage
@@ -42,7 +42,7 @@ def pipelines(monkeypatch):
     sizes = []
 
     async def counting(redis, script, calls, *more):
-        sizes.append(sum(len(keys) for keys, _ in calls) // 3)  # an event without aliases has three keys
+        sizes.append(sum(len(keys) - 1 for keys, _ in calls) // 3)  # a fence, and three keys of each event
         return await run_all(redis, script, calls, *more)
 
     monkeypatch.setattr(append, "run_all", counting)
@@ -74,10 +74,10 @@ async def test_a_duplicate_returns_false_and_adds_nothing(appender, redis, keys)
 
 
 async def test_the_claim_names_its_entry_and_expires(appender, redis, keys):
-    """The claim of a key holds its entry's id and lives exactly as long as its source asks."""
+    """The claim of a key holds its entry's id and its subject's checksum, and lives as long as its source asks."""
     await appender.append(make_fields(ttl=1234))
     [(entry_id, _)] = await redis.xrange(keys.inbound(0))
-    assert await redis.get(keys.seen(0, "k1")) == entry_id
+    assert await redis.get(keys.seen(0, "k1")) == b"%s %d" % (entry_id, checksum(make_fields().subject))
     assert 1230 <= await redis.ttl(keys.seen(0, "k1")) <= 1234
 
 
