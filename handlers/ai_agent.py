@@ -48,7 +48,7 @@ SENDING: Final = frozenset({Channel.SMS, Channel.RCS, Channel.WHATSAPP, Channel.
 SETTLE: Final = 10.0
 #: Seconds after the step was begun in which the message may be sent: well before a successor stops waiting for it.
 SEND_WITHIN: Final = SETTLE / 2
-#: µs by which our clock may be ahead of the API's.
+#: µs by which our clock may be ahead of the API's without that being noticed.
 CLOCK_SKEW: Final = 60_000_000
 
 
@@ -62,7 +62,10 @@ class ReplyOutcome(StrEnum):
 
 
 class AiAgent:
-    """Reacts to participant.joined and communication.received. `settle` and `clock` are in seconds."""
+    """Reacts to participant.joined and communication.received. `settle` and `clock` are in seconds.
+
+    `api_ahead` tells by how much (µs) the clock of an account's API is ahead of that of entries.
+    """
 
     def __init__(
         self,
@@ -74,6 +77,7 @@ class AiAgent:
         name: str = "AI agent",
         settle: float = SETTLE,
         clock: Callable[[], float] = time.monotonic,
+        api_ahead: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._apis = apis
         self._joiners = joiners
@@ -82,6 +86,7 @@ class AiAgent:
         self._name = name
         self._settle = settle
         self._clock = clock
+        self._api_ahead = api_ahead
 
     @property
     def reactions(self) -> dict[str, Reaction]:
@@ -151,14 +156,18 @@ class AiAgent:
 
     def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
         api = self._apis.of(data.account_id)
+
+        def since() -> int:  # asked after an answer of the API, which tells its time
+            return (to_microseconds(entry.time) or 0) + self._api_ahead(data.account_id) - CLOCK_SKEW
+
         if not is_classic(data.conversation.id):
-            return V2Text(api.v2, entry, data, participant_id, text)
+            return V2Text(api.v2, data, participant_id, text, since=since)
         return ClassicText(
             api.classic,
             data.conversation.id,
             author=AI_IDENTITY,
             text=text,
-            since=_earliest(entry),
+            since=since,
             service_sid=api.account.classic_service_sid,
         )
 
@@ -182,22 +191,26 @@ def _can_send(data: ParticipantData) -> bool:
     return data.channel in SENDING or is_classic(data.conversation.id)
 
 
-def _earliest(entry: Entry) -> int:
-    """Return the earliest time at which an answer to the entry can have been sent, in µs by the API's clock."""
-    return (to_microseconds(entry.time) or 0) - CLOCK_SKEW
-
-
 class V2Text:
-    """One text from our participant to the customer of an entry, in a v2 conversation."""
+    """One text from our participant to the customer of an entry, in a v2 conversation.
+
+    `since()` is the earliest time at which it can have been sent, in µs by the API's clock.
+    """
 
     def __init__(
-        self, client: ConversationsV2, entry: Entry, data: ParticipantData, participant_id: str, text: str
+        self,
+        client: ConversationsV2,
+        data: ParticipantData,
+        participant_id: str,
+        text: str,
+        *,
+        since: Callable[[], int],
     ) -> None:
         self._client = client
         self._data = data
         self._text = text
         self._author_id = participant_id
-        self._since = _earliest(entry)
+        self._since = since
 
     async def send(self) -> None:
         """Start the action that sends it."""
@@ -234,7 +247,7 @@ class V2Text:
         if text.strip() != self._text.strip() or (receivers and self._data.participant.id not in receivers):
             return False
         created_at = to_microseconds(communication.created_at)
-        return created_at is None or created_at >= self._since
+        return created_at is None or created_at >= self._since()
 
 
 def _chat_id(addresses: Iterable[EntryParticipantAddress | ParticipantAddress]) -> str | None:
@@ -251,5 +264,6 @@ def make_ai_agent(ports: Ports) -> Handler:
         reply=load_reply(dotted) if dotted else make_greeting(settings.ai_agent_greeting),
         address=settings.ai_agent_address,
         name=settings.ai_agent_name,
+        api_ahead=lambda account_id: ports.apis.ahead_of(account_id, ports.clock),
     )
     return Handler(agent.reactions)

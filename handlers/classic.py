@@ -19,6 +19,8 @@ from router.core.errors import ConflictError, NotFoundError, RequestError, Unava
 from router.core.timestamps import to_microseconds
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from handlers.joins import JoinRequest
     from router.conversations import ClassicConversations
     from router.core.classic.resources import ClassicMessage
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 #: The identity as which the AI agent joins and writes.
 AI_IDENTITY: Final = "ai-agent"
+#: In µs.
+_SECOND: Final = 1_000_000
 
 
 class ClassicJoiner:
@@ -84,7 +88,7 @@ class ClassicJoiner:
 class ClassicText:
     """One text from `author`, an identity of ours, to all others in a classic conversation.
 
-    `since` (µs) is the earliest time at which it can have been sent.
+    `since()` is the earliest time at which it can have been sent, in µs by the API's clock.
     """
 
     def __init__(
@@ -94,14 +98,14 @@ class ClassicText:
         *,
         author: str,
         text: str,
-        since: int,
+        since: Callable[[], int],
         service_sid: str | None = None,
     ) -> None:
         self._client = client
         self._conversation_id = conversation_id
         self._author = author
         self._text = text
-        self._since = since // 1_000_000 * 1_000_000  # the API's times have whole seconds
+        self._since = since
         self._service_sid = service_sid
 
     async def send(self) -> None:
@@ -114,7 +118,7 @@ class ClassicText:
         """Tell whether the conversation contains the message; messages are read from the newest back to `since`."""
         async for message in self._client.list_messages(self._conversation_id, service_sid=self._service_sid):
             created_at = to_microseconds(message.date_created)
-            if created_at is not None and created_at < self._since:
+            if created_at is not None and created_at < self._since() // _SECOND * _SECOND:  # the API has whole seconds
                 return False
             if self._is_ours(message):
                 return True

@@ -12,7 +12,7 @@ import random as randomness
 import time
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
@@ -32,6 +32,10 @@ from router.core.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+
+#: Seconds within which a response must come for its Date to tell the API's time.
+PROMPT: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Transport:
         self._policy = RetryPolicy(retries)
         self._clock, self._wall_clock, self._sleep, self._random = clock, wall_clock, sleep, random
         self._on_call = on_call
-        self._date = ""
+        self._dated = "", 0.0
         self._ask: Callable[[Limiter], Awaitable[None]] | None = None
 
     def __repr__(self) -> str:
@@ -123,8 +127,10 @@ class Transport:
 
     @property
     def server_time(self) -> float | None:
-        """The API's own time as of its latest response: seconds since 1970 without fraction; None if it gave none."""
-        return parse_date(self._date)
+        """The API's own time by the Date of a response: seconds since 1970, within a second; None if it gave none."""
+        text, received_at = self._dated
+        date = parse_date(text)  # without its fraction of a second
+        return None if date is None else date + 0.5 + self._clock() - received_at
 
     async def close(self) -> None:
         """Close the session; calls in progress end with TransportError."""
@@ -216,7 +222,8 @@ class Transport:
 
     def _evaluate(self, raw: RawResponse, started: float) -> ApiResponse:
         """Report a response to the limiter, and return it as a value or raise it as an exception."""
-        self._date = raw.headers.get("Date", "")
+        if (now := self._clock()) - started < PROMPT:
+            self._dated = raw.headers.get("Date", ""), now
         if raw.status in OK:
             self.limiter.succeed()
             return to_response(raw, hide=self._session.hide)

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 CLOSING: Final = 0.1
 
 
+#: µs by which clocks differ at least if a Date header, which has whole seconds, shows it.
+LEAST_SKEW: Final = 2_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class Api:
     """The clients of one account for the Conversations API: with its own connection, limits and credentials."""
@@ -54,6 +58,16 @@ class Apis:
         if api is None:
             raise AuthenticationError(f"account {account_id[:34]} is not configured in this process")
         return api
+
+    def ahead_of(self, account_id: str, clock: Callable[[], int]) -> int:
+        """Return by how much (µs) the clock of an account's API is ahead of `clock` (µs since 1970).
+
+        0 if that is unknown, or less than a date in whole seconds can tell.
+        """
+        times = [transport.server_time for account, transport in self._transports if account.sid == account_id]
+        now = times[0] if times else None
+        ahead = 0 if now is None else int(now * 1_000_000) - clock()
+        return ahead if abs(ahead) >= LEAST_SKEW else 0
 
     def __iter__(self) -> Iterator[Api]:
         """Iterate over the accounts, the default one first."""

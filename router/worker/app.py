@@ -137,6 +137,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
         resolver = Resolver(
             store=make_store(settings, redis, clock, recent),
             clock=clock,
+            api_ahead=lambda account_id: apis.ahead_of(account_id, clock),
             apis=apis,
             policy=policy,
             route_ttl=settings.route_ttl,
@@ -182,6 +183,7 @@ class Resolver:
     bridges of accounts whose classic service has one. With `classic_lookup`, a customer is looked up in classic
     conversations before a conversation is opened.
     `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
+    `api_ahead` tells by how much (µs) the clock of an account's API is ahead of it.
     """
 
     def __init__(
@@ -199,13 +201,14 @@ class Resolver:
         bridges: Mapping[str, Bridge] | None = None,
         classic_lookup: bool = False,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        api_ahead: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self.accounts = accounts = AccountCache(store, always_own=always_own, captured=captured, clock=clock)
         default = AccountRules(
             policy, is_classic_lookup=classic_lookup, text_limit=text_limit, route_ttl=int(route_ttl * 1_000_000)
         )
         by_account = {api.account.sid: _account_rules(default, api.account, bridges or {}) for api in apis}
-        self.rules = rules = EventRules(by_account, default, clock=clock)
+        self.rules = rules = EventRules(by_account, default, clock=clock, api_ahead=api_ahead)
         misses, patience = BatchMisses(), Patience(not_found_wait, clock=clock)
         parts: _Parts = {"store": store, "accounts": accounts, "rules": rules}
         calls = CallPath(**parts, apis=apis, attaching=attaching, patience=patience)

@@ -38,7 +38,7 @@ class BatchPath:
 
     def __init__(self, *, store: Store, accounts: AccountCache, rules: EventRules, misses: BatchMisses) -> None:
         self._store = store
-        self._closings = Closings(store)
+        self._closings = Closings(store, rules)
         self._accounts = accounts
         self._rules = rules
         self._misses = misses

@@ -3,9 +3,10 @@
 Such a message was published on trust: the conversation had been open shortly before, and its closing was reported late
 or not at all. When the closing becomes known, by whichever way, the inbound entries that were appended after it are
 appended again. Their messages find the closing committed, and open or join the next conversation; one that is published
-there already is not published twice. The times of the closing (Twilio's clock) and of the append (Redis') are compared.
+there already is not published twice. The times of the closing (Twilio's clock) and of the append (Redis') are compared,
+after the difference of the two clocks, if it is seconds, has been taken off.
 Known gaps: a message that is processed again comes after those that its customer wrote meanwhile; an inbound entry that
-has been trimmed is not found; clocks that differ count messages within the difference to the wrong side.
+has been trimmed is not found; clocks that differ by less count messages within the difference to the wrong side.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from router.logs import log
 from router.worker.work import read_inbound
 
 if TYPE_CHECKING:
+    from router.core.judging.rules import EventRules
     from router.core.ledger.ledger import Ledger
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 class Closings:
     """Follows the closings that one worker learns of."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, rules: EventRules) -> None:
         self._store = store
+        self._rules = rules
 
     async def follow(self, closed: Ledger) -> None:
         """Append again what was published too late in a conversation whose closing is committed.
@@ -41,6 +44,7 @@ class Closings:
         closed_at = ledger.closed_at
         if closed_at is None:
             return
+        closed_at -= self._rules.api_ahead(ledger.account_id)
         for subject in ledger.subjects:
             for entry in await self._store.repeats.appended_after(ledger.account_id, subject, closed_at):
                 if await self._is_too_late(entry, ledger):
@@ -58,7 +62,8 @@ class Closings:
             return False
         claims = await self._store.read_claims(ledger.account_id, ledger.conversation_id, names(event))
         found = [claim for claim in claims if claim is not None]
-        return bool(found) and not any(was_heard(ledger, one, arrived_at=inbound.appended_at) for one in found)
+        arrived_at = inbound.appended_at + self._rules.api_ahead(ledger.account_id)
+        return bool(found) and not any(was_heard(ledger, one, arrived_at=arrived_at) for one in found)
 
     async def _append_again(self, entry: Delivery, ledger: Ledger) -> None:
         if await self._store.repeats.append_again(entry, because=ledger.conversation_id):

@@ -71,7 +71,7 @@ class Reconciler:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
-        self._closings = Closings(store)
+        self._closings = Closings(store, rules)
         self._recent = recent
         self._pace = pace
         self._apis = apis.in_background(self._ask)
@@ -128,7 +128,7 @@ class Reconciler:
             await self._put_off(claim, error)
 
     async def _sweep(self, claim: SweepClaim, ledger: Ledger) -> None:
-        read_at = self._rules.clock()
+        read_at = self._rules.clock() + self._rules.api_ahead(claim.account_id)  # it is compared with the API's times
         service_sid = self._rules.of(claim.account_id).classic.service_sid
         reading = read_snapshot(claim.conversation_id, expected_in(ledger), service_sid)
         snapshot = await drive(self._apis.of(claim.account_id), reading)

@@ -79,7 +79,7 @@ class SinglePath:
         patience: Patience,
     ) -> None:
         self._store = store
-        self._closings = Closings(store)
+        self._closings = Closings(store, rules)
         self._apis = apis
         self._accounts = accounts
         self._rules = rules
@@ -219,7 +219,8 @@ class SinglePath:
             return False
         names = work.kind.names(work.event)
         claims = await self._store.read_claims(work.account_id, work.ledger.conversation_id, names)
-        return any(was_heard(work.ledger, claim, arrived_at=work.entry.appended_at) for claim in claims)
+        arrived_at = work.entry.appended_at + self._rules.api_ahead(work.account_id)
+        return any(was_heard(work.ledger, claim, arrived_at=arrived_at) for claim in claims)
 
     async def _resolve_call(self, work: AnyWork) -> Step:
         found = await self._calls.settle(work)

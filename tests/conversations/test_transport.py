@@ -259,3 +259,30 @@ async def test_many_concurrent_calls(api, connect):
     answers = await asyncio.gather(*(transport.request("GET", PATH, query={"n": str(n)}) for n in range(100)))
     assert [answer.data["n"] for answer in answers] == [str(n) for n in range(100)]
     assert most <= 5
+
+
+async def test_the_apis_own_time_is_known_from_its_answers(api, transport, time):
+    """By the Date of a prompt response, within a second, and carried on by our monotonic clock."""
+    assert transport.server_time is None
+    api.reply(200, {}, headers={"Date": formatdate(5000, usegmt=True)})
+    await transport.request("GET", PATH)
+    assert transport.server_time == 5000.5
+    time.now += 61
+    assert transport.server_time == 5061.5
+    api.reply(200, {}, headers={"Date": "no date"})
+    await transport.request("GET", PATH)
+    assert transport.server_time is None
+
+
+async def test_a_late_answer_does_not_tell_the_time(api, transport, time):
+    """A response that took long may have been dated long ago."""
+    api.reply(200, {}, headers={"Date": formatdate(5000, usegmt=True)})
+    await transport.request("GET", PATH)
+
+    async def late(_):
+        time.now += 2
+        return web.json_response({}, headers={"Date": formatdate(1000, usegmt=True)})
+
+    api.steps.append(late)
+    await transport.request("GET", PATH)
+    assert transport.server_time == 5002.5

@@ -10,7 +10,7 @@ from handlers.replies import make_greeting
 from router.core.entries import EntryAddress, EntryParticipant, JoinedData, show_participant
 from router.core.errors import ApiError, RequestError, ServerError, UnavailableError
 from router.streams.delivery import Done, Later
-from tests.handlers.harness import HELLO, CrashError, OneApi, crashing, delivery_of, number, participant
+from tests.handlers.harness import HELLO, NOW, CrashError, OneApi, crashing, delivery_of, number, participant
 from tests.support.accounts import ACCOUNT, OURS
 from tests.support.waiting import until
 
@@ -187,6 +187,20 @@ async def test_a_greeting_whose_response_was_lost_is_found_not_repeated(harness,
     await agent.attempt(delivery_of(opened.entry()))
     assert await harness.texts(opened.id) == [HELLO]
     assert lines("consumed")[0]["reply"] == "found"
+
+
+@pytest.mark.parametrize("behind", [61, 3600])
+async def test_a_greeting_is_found_if_the_apis_clock_is_behind(harness, behind):
+    """Its time there is before that of the entry, by which nothing would be found."""
+    opened = await harness.open()
+    entry = opened.entry(at=NOW + (behind + 60) * 1_000_000)
+    await harness.fault("POST", ACTIONS, status=500, when="after")
+    agent = harness.ai_agent(HELLO, api_ahead=lambda _: -(behind + 60) * 1_000_000)
+    with pytest.raises(UnavailableError):
+        await agent.attempt(delivery_of(entry))
+    await until(lambda: harness.texts(opened.id))
+    await agent.attempt(delivery_of(entry))
+    assert await harness.texts(opened.id) == [HELLO]
 
 
 async def test_a_greeting_in_doubt_gets_time_to_appear(harness):

@@ -190,9 +190,9 @@ async def test_only_a_later_message_of_ours_is_the_answer(side):
     await side.client.create_message(side.sid, author=AI_IDENTITY, body=HELLO)
     await side.client.create_message(side.sid, author="somebody", body=HELLO)
     text = {"author": AI_IDENTITY, "text": HELLO}
-    assert await ClassicText(side.client, side.sid, since=0, **text).is_recorded()
-    assert not await ClassicText(side.client, side.sid, since=9_000_000_000_000_000, **text).is_recorded()
-    assert not await ClassicText(side.client, side.sid, since=0, author="bob", text=HELLO).is_recorded()
+    assert await ClassicText(side.client, side.sid, since=lambda: 0, **text).is_recorded()
+    assert not await ClassicText(side.client, side.sid, since=lambda: 9_000_000_000_000_000, **text).is_recorded()
+    assert not await ClassicText(side.client, side.sid, since=lambda: 0, author="bob", text=HELLO).is_recorded()
 
 
 async def test_a_conversation_that_closes_before_the_answer_gets_none(side, lines):

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from router.core.ledger.marker import Result
+from router.sandbox.clock import system_clock
 from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
 from router.simulator.voice import call
@@ -282,6 +283,21 @@ async def test_a_redelivered_late_message_moves_once(harness):
     await harness.settle(await close(harness, new))
     assert await harness.work(again) == [DONE]
     assert await open_ones(harness) == [], "it was rightly heard in the second one"
+
+
+@pytest.mark.parametrize("ahead", [61, -61, 3600, -3600])
+async def test_the_clock_of_the_api_may_be_wrong(make_harness, ahead):
+    """A message before the closing stays and one after it moves, whatever time the API says it is."""
+    harness = await make_harness(clock=lambda: system_clock() + ahead * 1_000_000)
+    harness.resolver = harness.make_resolver(api_ahead=lambda _: ahead * 1_000_000)
+    assert await harness.settle(harness.sms(), harness.sms()) == [DONE, DONE]
+    (old,) = await open_ones(harness)
+    callback = await close(harness, old)
+    assert await harness.settle(harness.sms()) == [Result.KNOWN]
+    await harness.settle(callback)
+    await everything(harness)
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[2:]
 
 
 async def test_a_real_worker_moves_the_message(harness):

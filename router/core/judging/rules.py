@@ -27,10 +27,19 @@ class EventRules:
     """Judges events by the rules of their kind and of their account, and by the account's state.
 
     `rules` maps account SIDs to rules, `default` is for any other account; `clock` returns µs since 1970.
+    `api_ahead` tells by how much (µs) the clock of an account's API is ahead of it.
     """
 
-    def __init__(self, rules: Mapping[str, AccountRules], default: AccountRules, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        rules: Mapping[str, AccountRules],
+        default: AccountRules,
+        *,
+        clock: Callable[[], int],
+        api_ahead: Callable[[str], int] = lambda _: 0,
+    ) -> None:
         self.clock = clock
+        self.api_ahead = api_ahead
         self._rules = rules
         self._default = default
 
