@@ -28,6 +28,7 @@ NASTY = [
     "\x85next line",
     "\x9b31m",
     "\u2028\u2029",
+    "\u202egnp.exe\u200b",
     "\ud800 alone",
     "\udcff\udcfe from bytes",
     "",

@@ -12,6 +12,7 @@ from handlers.roster import Agent, Roster
 from router import metrics
 from router.core.judging.routes import Route
 from router.core.keys import Target
+from router.streams.client.clock import RedisClock
 from router.streams.consuming.claimer import Claimer
 from router.streams.consuming.groups import Heartbeat
 from router.streams.consuming.poison_isolation import CrashCounts
@@ -123,6 +124,10 @@ async def test_assignments_effects_gauges_and_trimming(redis, keys):
     for partition in PARTITIONS:
         await Effects(redis, keys, "g").of(partition, "e").end("done")
         await publish(redis, keys, make(f"p{partition}"), partition)
+    clock = RedisClock(keys.inbound(0))
+    await clock.measure(redis)
+    await clock.measure(redis)
+    assert abs(clock.skew) < 60  # one machine; it is found at all, by the node of partition 0
     await update_gauges(redis, keys)
     shown = metrics.render().decode()
     assert all(f'router_stream_entries{{stream="{stream}"}}' in shown for stream in all_streams(keys))
