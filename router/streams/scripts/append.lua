@@ -63,6 +63,12 @@ local function append(last)
     end
     if body then
       redis.call('ZADD', KEYS[3], 'GT', string.match(id, '^%d+'), body[1])
+      local count = body[1] .. ' entries'
+      if stored == 1 then
+        redis.call('HSET', KEYS[2], count, 1)
+      elseif redis.call('HEXISTS', KEYS[2], count) == 1 then
+        redis.call('HINCRBY', KEYS[2], count, 1)
+      end
     end
     redis.call('SET', KEYS[first + 1], id, 'EX', ARGV[1])
   end

@@ -1,6 +1,6 @@
 -- Append a copy of an inbound entry behind the newest one of its subject, once.
 -- KEYS: the inbound stream, the subject's latest entry, the sorted set of the shared bodies that inbound entries refer
---       to, the claim of this repetition, the partition's fence.
+--       to, the claim of this repetition, the partition's fence, the hash of the shared bodies.
 -- ARGV: id of the entry, lifetime of the latest entry, lifetime of the claim, both in seconds, number of partitions, the
 --       subject's checksum (core.keys).
 -- Returns the new entry id; false if it was appended before, or if the entry has been trimmed.
@@ -33,6 +33,9 @@ end
 local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
 if shared then
   redis.call('ZADD', KEYS[3], 'GT', string.match(id, '^%d+'), shared)
+  if redis.call('HEXISTS', KEYS[6], shared .. ' entries') == 1 then
+    redis.call('HINCRBY', KEYS[6], shared .. ' entries', 1)
+  end
 end
 redis.call('SET', KEYS[2], id, 'EX', ARGV[2])
 redis.call('SET', KEYS[4], id .. ' ' .. ARGV[5], 'EX', ARGV[3]) -- after the entry: if XADD fails, a retry must not find the claim

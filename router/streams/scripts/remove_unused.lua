@@ -19,6 +19,7 @@ for pair = 2, 4, 2 do
       redis.call('ZREM', set, name)
       if not redis.call('ZSCORE', other, name) then
         removed = removed + redis.call('HDEL', KEYS[1], name)
+        redis.call('HDEL', KEYS[1], name .. ' entries')
       end
     end
   end

@@ -1,5 +1,7 @@
 -- Remove finished entries between parked ones: XTRIM removes only what is before the first of them.
--- KEYS: the stream; the cursor of this stream's rounds; for each known group the order of its parked entries.
+-- KEYS: the stream; the cursor of this stream's rounds; for each known group the order of its parked entries; of an
+--       inbound stream the hash of the shared bodies, and the sorted sets of those that inbound entries and dead letters
+--       refer to (router/streams/store/shared_bodies.py).
 -- ARGV: an entry id: only older entries may go; the number of entries to look at; the lifetime of the cursor in seconds;
 --       the names of the known groups.
 -- Returns {number removed, '1' if the round is over}. The cursor is where the next run goes on.
@@ -49,10 +51,27 @@ local function is_needed(id)
 end
 local from = redis.call('GET', KEYS[2])
 local found = redis.call('XRANGE', KEYS[1], from and '(' .. from or '-', limit, 'COUNT', ARGV[2])
+local shared = #KEYS - (#ARGV - 3) > 2 and #KEYS - 2
+local function release(fields) -- remove the shared body with the last entry that refers to it
+  for position = 1, shared and #fields or 0, 2 do
+    if fields[position] == 'shared' then
+      local name = fields[position + 1]
+      local count = name .. ' entries'
+      if redis.call('HEXISTS', KEYS[shared], count) == 1 and redis.call('HINCRBY', KEYS[shared], count, -1) <= 0 then
+        redis.call('ZREM', KEYS[shared + 1], name)
+        redis.call('HDEL', KEYS[shared], count)
+        if not redis.call('ZSCORE', KEYS[shared + 2], name) then
+          redis.call('HDEL', KEYS[shared], name)
+        end
+      end
+    end
+  end
+end
 local gone = {}
 for _, row in ipairs(found) do
   if not is_needed(row[1]) then
     gone[#gone + 1] = row[1]
+    release(row[2])
   end
 end
 if #gone > 0 then

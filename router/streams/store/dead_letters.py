@@ -128,6 +128,7 @@ async def replay(redis: Redis, keys: Keys, letter: DeadLetter, *, replayed_at: s
         letter.stream,
         keys.shared_inbound(letter.partition),
         keys.fence(letter.partition),
+        keys.shared(letter.partition),
     ]
     args = [letter.letter_id, letter.fields.get(SHARED, b""), keys.partitions, *flatten(fields)]
     entry_id = await load_script("replay").run(redis, names, args)

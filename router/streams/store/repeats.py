@@ -44,6 +44,7 @@ class Repeats:
         claim = self._keys.seen(stream.partition, f"{entry.text('key')}:{because}")
         args = [entry.entry_id, LATEST_LIFE, LIFE, self._keys.partitions, checksum(entry.text("subject"))]
         names += [self._keys.shared_inbound(stream.partition), claim, self._keys.fence(stream.partition)]
+        names.append(self._keys.shared(stream.partition))
         return await load_script("append_again").run(self._redis, names, args) is not None
 
     def _locate(self, account_id: str, subject: str) -> tuple[StreamRef, list[str]]:

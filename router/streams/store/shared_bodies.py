@@ -4,11 +4,12 @@ The entries of one webhook refer (`shared`) to the body by its name, a digest of
 stored once, by the script that appends the first of them. It is kept as long as anything may need it: a body is removed
 once the inbound stream begins after the last entry that refers to it, and the dead letters begin after the last letter
 that does. So an entry that is unread, pending, parked or only kept for the retention always has its body, and so does
-a dead letter until it is replayed.
+a dead letter until it is replayed. Where finished entries are deleted one by one, because older ones are parked, their
+count (`<name> entries` in the same hash) tells the last one; a body without a count is removed as described above.
 
-Whoever moves inbound entries to another partition copies `Keys.shared` and both of its sorted sets there first (adding
-to what is there), and removes the old ones afterwards. Known gap: a letter that somebody deletes by hand holds its body
-until the letters before it are gone too.
+Whoever moves inbound entries to another partition copies the bodies of `Keys.shared` and both of its sorted sets there
+first (adding to what is there, without the counts), and removes the old ones afterwards. Known gap: a letter that
+somebody deletes by hand holds its body until the letters before it are gone too.
 """
 
 from __future__ import annotations
@@ -66,15 +67,15 @@ class SharedBodies:
         return found
 
 
+def shared_keys(keys: Keys, partition: int) -> list[str]:
+    """Return the keys of a partition's shared bodies: the hash, and the sorted sets of inbound entries and letters."""
+    return [keys.shared(partition), keys.shared_inbound(partition), keys.shared_dead(partition)]
+
+
 async def remove_unused(redis: Redis, keys: Keys, partition: int) -> int:
     """Remove the bodies of a partition that nothing refers to any more; returns their number."""
-    names = [
-        keys.shared(partition),
-        keys.inbound(partition),
-        keys.shared_inbound(partition),
-        keys.dead_letters(partition),
-        keys.shared_dead(partition),
-    ]
+    bodies, of_inbound, of_letters = shared_keys(keys, partition)
+    names = [bodies, keys.inbound(partition), of_inbound, keys.dead_letters(partition), of_letters]
     removed: int = 0
     while True:
         reply: Any = await load_script("remove_unused").run(redis, names, [STEP])

@@ -22,7 +22,7 @@ from redis.exceptions import ResponseError
 from router.logs import describe, log
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.store.inspect import consumed_streams, measure_stream
-from router.streams.store.shared_bodies import remove_unused
+from router.streams.store.shared_bodies import remove_unused, shared_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,11 +148,12 @@ class Trimmer:
     async def _trim_between(self, names: Sequence[str], groups: Sequence[str], before: str) -> int:
         """Delete finished entries older than `before` that are between parked ones; returns their number."""
         stream, *orders = names
+        shared = shared_keys(self._keys, self._inbound[stream]) if stream in self._inbound else []
         removed: int = 0
         for _ in range(0, ROUND, STEP_BETWEEN):
             reply: Any = await load_script("trim_between").run(
                 self._redis,
-                [stream, self._keys.trim_cursor(stream), *orders],
+                [stream, self._keys.trim_cursor(stream), *orders, *shared],
                 [before, STEP_BETWEEN, CURSOR_LIFE, *groups],
             )
             removed += reply[0]

@@ -14,6 +14,8 @@ from router.streams.delivery import Delivery, StreamRef
 from router.streams.store import shared_bodies
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.dead_letters import give_up, list_letters, replay
+from router.streams.store.parking import Parking, Waiting, drop_parked, list_parked
+from router.streams.store.repeats import Repeats
 from router.streams.store.shared_bodies import SharedBodies
 from router.streams.store.trim import Trimmer
 from tests.support.accounts import ACCOUNT
@@ -68,8 +70,10 @@ async def make_letter(redis, keys, delivery):
 
 
 async def stored(redis, keys, partition=0):
-    """Return the names of the bodies in Redis; each is in one of the sorted sets too."""
-    names = set(await redis.hkeys(keys.shared(partition)))
+    """Return the names of the bodies in Redis; each is in one of the sorted sets too, and no other has a count."""
+    fields = {name.decode(): value for name, value in (await redis.hgetall(keys.shared(partition))).items()}
+    names = {name.encode() for name in fields if not name.endswith(" entries")}
+    assert {name for name in fields if name.endswith(" entries")} <= {f"{name.decode()} entries" for name in names}
     referred = await redis.zrange(keys.shared_inbound(partition), 0, -1)
     assert names == {*referred, *await redis.zrange(keys.shared_dead(partition), 0, -1)}
     return {name.decode() for name in names}
@@ -127,6 +131,54 @@ async def test_a_body_goes_with_the_last_entry_that_refers_to_it(redis, keys, st
     assert await stored(redis, keys) == set()
 
 
+async def test_an_old_parked_entry_does_not_keep_later_bodies(redis, keys, stream, appender):
+    """Entries behind a parked one are deleted one by one; a body goes with the last of its own, and not before."""
+    await append(appender, make_fields(0, share(b"parked")), *(make_fields(number) for number in range(5)))
+    parked, *mail = await deliver(redis, stream)
+    parking = Parking(redis, keys, group=RESOLVER, consumer="me")
+    assert await parking.park(stream, [("S", parked), ("T", mail[1])], Waiting("lane", "reason", 3600)) == []
+    for one in mail[2:]:
+        await finish(redis, [one])
+    await trim(redis, keys)
+    assert await redis.xlen(stream.key) == 3
+    assert await stored(redis, keys) == {share(b"parked").name, MAIL.name}
+    await finish(redis, mail[:1])
+    await trim(redis, keys)
+    assert await redis.xlen(stream.key) == 2
+    assert await stored(redis, keys) == {share(b"parked").name, MAIL.name}, "an entry of the mail is parked"
+    await drop_parked(redis, keys, stream.key, RESOLVER, [one async for one in listed(redis, keys, stream, mail[1])])
+    await append(appender, make_fields(9, None))
+    await finish(redis, await deliver(redis, stream))
+    await trim(redis, keys)
+    assert await stored(redis, keys) == {share(b"parked").name}
+
+
+async def listed(redis, keys, stream, delivery):
+    async for one in list_parked(redis, keys, stream.key, RESOLVER):
+        if one.entry_id == delivery.entry_id:
+            yield one
+
+
+@pytest.mark.parametrize("position", ["replayed", "appended again"])
+async def test_an_entry_that_comes_again_counts_too(redis, keys, stream, appender, position):
+    """Its body stays when the first entry is deleted between parked ones."""
+    await append(appender, make_fields(0, share(b"parked")), make_fields(1))
+    parked, first = await deliver(redis, stream)
+    parking = Parking(redis, keys, group=RESOLVER, consumer="me")
+    await parking.park(stream, [("S", parked)], Waiting("lane", "reason", 3600))
+    if position == "replayed":
+        await make_letter(redis, keys, first)
+        (letter,) = [one async for one in list_letters(redis, keys)]
+        await replay(redis, keys, letter, replayed_at="2026-01-08T12:00:00Z")
+    else:
+        assert await Repeats(redis, keys).append_again(first, "its conversation closed")
+        await finish(redis, [first])
+    (again,) = await deliver(redis, stream)
+    await trim(redis, keys)
+    assert await redis.xlen(stream.key) == 2
+    assert await SharedBodies(redis, keys).read([again]) == {MAIL.name.encode(): MAIL.data}
+
+
 async def test_a_mail_that_comes_again_is_stored_again(redis, keys, stream, appender):
     """If a body has been removed and a further mailbox gets the same mail, its entry has its body."""
     await append(appender, make_fields(1))
@@ -174,7 +226,7 @@ async def test_an_entry_that_cannot_be_appended_leaves_no_body(redis, keys, stre
     await redis.set(stream.key, "no stream", ex=600)
     with pytest.raises(NotDurableError):
         await appender.append(make_fields(1))
-    assert await redis.hlen(keys.shared(0)) == 0
+    assert not await redis.exists(keys.shared(0))
 
 
 async def test_each_partition_has_the_bodies_of_its_entries(redis):
