@@ -130,8 +130,8 @@ async def post_fault(request: web.Request) -> web.Response:
 
 
 async def delete_faults(request: web.Request) -> web.Response:
-    """Disarm all faults."""
-    request.app[FAULTS].clear()
+    """Disarm all faults, or those with the text `containing`."""
+    request.app[FAULTS].clear(request.query.get("containing"))
     return web.Response(status=204)
 
 

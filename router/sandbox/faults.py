@@ -84,9 +84,9 @@ class Faults:
         """Apply `fault` to requests from now on."""
         self._armed.append(_ArmedFault(fault, fault.times))
 
-    def clear(self) -> None:
-        """Disarm all faults and end hanging requests."""
-        self._armed.clear()
+    def clear(self, containing: str | None = None) -> None:
+        """Disarm all faults, or those of a text, and end hanging requests."""
+        self._armed = [] if containing is None else [one for one in self._armed if one.fault.containing != containing]
         self._released.set()
         self._released = asyncio.Event()
 

@@ -4,8 +4,9 @@
 
 One round: customers come in over every source through two receivers behind a balancer; three workers and four
 consumers work; a seed has drawn up front who sends what when (scenarios), who is killed when, when Redis dies or
-stalls, and how the API misbehaves (schedule). Afterwards everything that was answered with a 2xx is compared with what
-is in Redis, in the sandbox and in the logs (accounting, order). The sandbox itself is never killed: it is the truth.
+stalls, how the API misbehaves, and what fails for longer (schedule, lasting). Afterwards everything that was answered
+with a 2xx is compared with what is in Redis, in the sandbox and in the logs (accounting, order). The sandbox itself is
+never killed: it is the truth.
 
     scenarios.py     customers, what they do, and what must come of it: plain data
     schedule.py      scenarios, kills, outages and API faults of one seed: plain data
@@ -13,10 +14,11 @@ is in Redis, in the sandbox and in the logs (accounting, order). The sandbox its
     balancer.py      in front of the receivers: picks one, tries the other, and knows what was answered 2xx
     watcher.py       follows the participants streams, through every outage
     load.py          runs the scenarios
-    disturbances.py  kills, stalls and API faults by the schedule
+    disturbances.py  kills, stalls, API faults and outages that last, by the schedule
+    lasting.py       outages of an account, a channel, a customer and of disks, and their rows in the table
     final_state.py   what is there afterwards, read from Redis, the sandbox and the logs
     record.py        all that a round left behind, and what follows from it
-    accounting.py    the rows of the table: expected, found, and what does not fit; order.py has those about order
+    accounting.py    the rows of the table: expected, found, and what does not fit (row); order.py has those about order
     report.py        the table as text, and, where a row is false, everything that is known, on disk
     run.py           one round
 

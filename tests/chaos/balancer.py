@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 import aiohttp
+import orjson
 from aiohttp import web
 from yarl import URL
 
@@ -55,11 +56,16 @@ class DeliveryRecord:
 
 
 class Balancer:
-    """`deliveries` has every webhook; `refused` counts answers that are neither 2xx nor 503."""
+    """`deliveries` has every webhook; `refused` counts answers that are neither 2xx nor 503, `accepted` those with 2xx.
+
+    `unavailable` counts answers with 503 by receiver.
+    """
 
     def __init__(self, deployment: ChaosDeployment) -> None:
         self.deliveries: dict[RawWebhook, DeliveryRecord] = {}
         self.refused: Counter[int] = Counter()
+        self.unavailable: Counter[int] = Counter()
+        self.accepted = 0
         self.on_the_way = 0
         self._deployment = deployment
         self._session: aiohttp.ClientSession
@@ -76,9 +82,9 @@ class Balancer:
         ):
             yield
 
-    async def send(self, webhook: SimulatedWebhook, first: int) -> bytes:
-        """Sign a webhook and deliver it; returns the answer's body."""
-        path, headers, body = self._deployment.sender.sign(webhook)
+    async def send(self, webhook: SimulatedWebhook, first: int, account: str = "") -> bytes:
+        """Sign a webhook, as `account` or as the account that it names, and deliver it; returns the answer's body."""
+        path, headers, body = self._deployment.sign(webhook, account)
         kept = tuple((name, headers[name]) for name in sorted(headers) if not name.startswith("User"))
         return await self.deliver(RawWebhook(path, kept, body), first)
 
@@ -93,7 +99,9 @@ class Balancer:
                     status, body = await self._post(webhook, number)
                     if status is not None and 200 <= status < 300:
                         delivery.accepted[number] += 1
+                        self.accepted += 1
                         return body
+                    self.unavailable[number] += status == 503
                     if status not in {None, 503}:
                         self.refused[status] += 1
                         return body
@@ -119,8 +127,9 @@ class Balancer:
         if kind == 0:
             sends.append(self.deliver(webhook, 1 - first))
         if kind == 1 and request.path == "/webhooks/conversations":
-            event = streamed_callback(SimulatedWebhook(webhook.path, "", "", webhook.body), account_sid=ACCOUNT)
-            sends.append(self.send(event, first))
+            account = orjson.loads(webhook.body)["data"].get("accountId") or ACCOUNT
+            event = streamed_callback(SimulatedWebhook(webhook.path, "", "", webhook.body), account_sid=account)
+            sends.append(self.send(event, first, account))
         answers = await asyncio.gather(*sends)
         return web.Response(body=answers[0])
 

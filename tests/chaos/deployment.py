@@ -9,6 +9,7 @@ next start finds it.
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import time
 from contextlib import suppress
@@ -28,12 +29,13 @@ from tests.harness.processes import start_process
 from tests.harness.redis_server import RedisServer
 from tests.harness.sandbox import SandboxClient
 from tests.harness.settings import make_environment, write_config
-from tests.support.accounts import SECRET, SERVICE, TOKEN
+from tests.support.accounts import ACCOUNT, CONFIGURATION, OTHER_ACCOUNT, OTHER_TOKEN, SECRET, SERVICE, TOKEN
 from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from router.simulator.messages import SimulatedWebhook
     from tests.chaos.timeline import Timeline
     from tests.harness.processes import ProcessHandle
 
@@ -47,7 +49,15 @@ PATIENCE: Final = 60.0
 #: one is killed every few seconds, an entry may be in progress in three of them by chance.
 MAX_CRASHES: Final = 20
 #: The secrets that no log line may show.
-SECRETS: Final = (TOKEN, SECRET)
+SECRETS: Final = (TOKEN, SECRET, OTHER_TOKEN)
+TOKENS: Final = {ACCOUNT: TOKEN, OTHER_ACCOUNT: OTHER_TOKEN}
+_ACCOUNTS: Final = f"""
+[[account]]
+sid = "{OTHER_ACCOUNT}"
+auth_token_env = "OTHER_TOKEN"
+configuration_id = "{CONFIGURATION}"
+conversations_url = "{{url}}"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,14 @@ class RestartedProcess:
         self.down = down
         return True
 
+    async def fill_disk(self) -> ProcessHandle:
+        """Let no file of the process grow any more, as on a full disk, once it is up; returns it."""
+        await until(lambda: self.running is not None, PATIENCE)
+        process = self.running
+        await process.started()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        return process
+
     async def stop(self) -> int:
         """Send SIGTERM once it is up, and return its exit status."""
         await until(lambda: self.running is not None, PATIENCE)
@@ -124,6 +142,7 @@ class ChaosDeployment:
     fsync: str = "always"
     balancer_port: int = field(default_factory=free_port)
     sandbox_port: int = field(default_factory=free_port)
+    other_sandbox_port: int = field(default_factory=free_port)
     receiver_ports: tuple[int, ...] = field(default_factory=lambda: tuple(free_port() for _ in RECEIVER_ROLES))
     ends: list[ProcessEnd] = field(default_factory=list)
     redis_outages: list[RedisOutage] = field(default_factory=list)
@@ -134,9 +153,14 @@ class ChaosDeployment:
         self.sandbox_url = f"http://127.0.0.1:{self.sandbox_port}"
         self.public_url = f"http://127.0.0.1:{self.balancer_port}"
         self.receivers = [f"http://127.0.0.1:{port}" for port in self.receiver_ports]
-        self.sender = MailSender(
-            receiver_url=self.public_url, public_base_url=self.public_url, auth_token=TOKEN, private_key=self.key
-        )
+        self._senders = {
+            account: MailSender(
+                receiver_url=self.public_url, public_base_url=self.public_url, auth_token=token, private_key=self.key
+            )
+            for account, token in TOKENS.items()
+        }
+        self.sandboxes: list[SandboxClient] = []
+        self._sandbox_processes: list[ProcessHandle] = []
         self.processes: dict[str, RestartedProcess] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -144,9 +168,11 @@ class ChaosDeployment:
         """Start everything, and return once it works."""
         self.redis = RedisServer(self.directory, fsync=self.fsync)
         self.environment = self._make_environment()
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=scaled(10)))
         try:
             await self.redis.start()
-            await self._start_sandbox()
+            for account, port in ((ACCOUNT, self.sandbox_port), (OTHER_ACCOUNT, self.other_sandbox_port)):
+                await self._start_sandbox(account, port)
             self.processes = {role: self._make_process(role) for role in ROLES}
             self._tasks = [asyncio.create_task(one.keep(), name=role) for role, one in self.processes.items()]
             for url in self.receivers:
@@ -167,10 +193,20 @@ class ChaosDeployment:
         for one in self.processes.values():
             if one.running is not None:
                 await one.running.kill()
-        if hasattr(self, "_sandbox_process"):
-            await self._session.close()
-            await self._sandbox_process.kill()
+        await self._session.close()
+        for process in self._sandbox_processes:
+            await process.kill()
         self.redis.kill()
+
+    @property
+    def sandbox(self) -> SandboxClient:
+        """The API of the first account, which nearly everything happens in."""
+        return self.sandboxes[0]
+
+    def sign(self, webhook: SimulatedWebhook, account: str = "") -> tuple[str, dict[str, str], bytes]:
+        """Sign a webhook as its account does, or as another one; returns path, headers and body."""
+        account = account or dict(webhook.pairs).get("AccountSid", ACCOUNT)
+        return self._senders[account].sign(webhook)
 
     def _make_process(self, role: str) -> RestartedProcess:
         environment = dict(self.environment)
@@ -179,13 +215,16 @@ class ChaosDeployment:
         return RestartedProcess(role, _made(self.directory / role), environment, self)
 
     def _make_environment(self) -> dict[str, str]:
+        config = write_config(self.directory, *HUMAN_AGENTS)
+        accounts = _ACCOUNTS.format(url=f"http://127.0.0.1:{self.other_sandbox_port}")
+        (config / "accounts.toml").write_text(accounts, encoding="utf-8")
         return make_environment(
             self.redis.url,
             self.sandbox_url,
             PUBLIC_BASE_URL=self.public_url,
             TWILIO_CLASSIC_SERVICE_SID=SERVICE,
-            ROUTER_CONFIG_DIR=str(write_config(self.directory, *HUMAN_AGENTS)),
-            ROUTER_ACCOUNTS_FILE="none",
+            ROUTER_CONFIG_DIR=str(config),
+            OTHER_TOKEN=OTHER_TOKEN,
             ROUTER_EMAIL_PUBLIC_KEYS=public_text(self.key),
             ROUTER_VOICE_RELAY_URL="wss://agent.example.com/relay",
             ROUTER_AI_AGENT_REPLY="tests.chaos.replies:answer",
@@ -194,7 +233,7 @@ class ChaosDeployment:
             PYTHONUNBUFFERED="1",
         )
 
-    async def _start_sandbox(self) -> None:
+    async def _start_sandbox(self, account: str, port: int) -> None:
         """Start it with long timeouts: an event that Twilio gave up delivering would have no 2xx to account for."""
         switches = {
             "classic_post_webhook_url": f"{self.public_url}/webhooks/conversations-classic",
@@ -202,16 +241,20 @@ class ChaosDeployment:
             "classic_webhook_timeout_seconds": PATIENCE,
             "callback_timeout_seconds": PATIENCE,
         }
-        self._sandbox_process = await start_process(
-            _made(self.directory / "sandbox"),
-            *("router", "sandbox", "--port", str(self.sandbox_port)),
-            *("--callback-url", f"{self.public_url}/webhooks/conversations"),
-            *(part for name, value in switches.items() for part in ("--set", f"{name}={orjson.dumps(value).decode()}")),
-            **self.environment,
+        identity = {"TWILIO_ACCOUNT_SID": account, "TWILIO_AUTH_TOKEN": TOKENS[account], "ROUTER_ACCOUNTS_FILE": "none"}
+        self._sandbox_processes.append(
+            await start_process(
+                _made(self.directory / "sandbox"),
+                *("router", "sandbox", "--port", str(port)),
+                *("--callback-url", f"{self.public_url}/webhooks/conversations"),
+                *(part for name, value in switches.items() for part in ("--set", f"{name}={to_json(value)}")),
+                **(self.environment | identity),
+            )
         )
-        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=scaled(10)))
-        self.sandbox = SandboxClient(self.sandbox_url, self._session)
-        await until(lambda: is_up(f"{self.sandbox_url}/healthz"), PATIENCE)
+        url = f"http://127.0.0.1:{port}"
+        authorization = aiohttp.encode_basic_auth(account, TOKENS[account])
+        self.sandboxes.append(SandboxClient(url, self._session, authorization=authorization))
+        await until(lambda: is_up(f"{url}/healthz"), PATIENCE)
 
     def note_end(self, role: str, process: ProcessHandle, status: int, *, is_kill: bool) -> None:
         """Record the end of a process; one that had ended by itself when it was to be killed counts as such."""
@@ -251,11 +294,23 @@ class ChaosDeployment:
     async def stop_all(self) -> dict[str, int]:
         """Stop every process; returns the exit statuses by role."""
         statuses = await asyncio.gather(*[one.stop() for one in self.processes.values()])
-        with suppress(aiohttp.ClientError, OSError):
-            await self.sandbox.ask("DELETE", "/sandbox/faults")
+        for sandbox in self.sandboxes:
+            with suppress(aiohttp.ClientError, OSError):
+                await sandbox.ask("DELETE", "/sandbox/faults")
         return dict(zip(self.processes, statuses, strict=True))
+
+
+def to_json(value: object) -> str:
+    """Return a value as the sandbox's command line takes it."""
+    return orjson.dumps(value).decode()
 
 
 def _made(directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     return directory
+
+
+def free_disk(process: ProcessHandle) -> None:
+    """Let the files of a process grow again; nothing happens if it has ended."""
+    with suppress(ProcessLookupError):
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from router.streams.client.connection import Redis
     from tests.chaos.deployment import ChaosDeployment
+    from tests.harness.sandbox import SandboxClient
 
 #: Requests to the sandbox at the same time.
 _AT_ONCE: Final = 16
@@ -39,7 +41,10 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An entry of a participants stream; `owner` is the key of its address, `message` the text or Message-ID in it."""
+    """An entry of a participants stream; `owner` is the key of its address, `message` the text or Message-ID in it.
+
+    `at` is when it was written, in seconds since 1970.
+    """
 
     place: int
     id: str
@@ -51,6 +56,7 @@ class Published:
     owner: str = ""
     message: str = ""
     cause: str = ""
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,15 @@ async def is_idle(deployment: ChaosDeployment, redis: Redis) -> bool:
     """Tell whether no process has anything left to do."""
     if any((await _waiting(deployment, redis)).values()):
         return False
-    callbacks = await deployment.sandbox.ask("GET", "/sandbox/callbacks")
-    return not callbacks["pending"]
+    return not (await _callbacks(deployment))["pending"]
+
+
+async def _callbacks(deployment: ChaosDeployment) -> Counter[str]:
+    """Count the callbacks of all accounts by what became of them."""
+    found: Counter[str] = Counter()
+    for sandbox in deployment.sandboxes:
+        found.update(await sandbox.ask("GET", "/sandbox/callbacks"))
+    return found
 
 
 async def _waiting(deployment: ChaosDeployment, redis: Redis) -> dict[str, int]:
@@ -119,14 +132,14 @@ async def _waiting(deployment: ChaosDeployment, redis: Redis) -> dict[str, int]:
 async def collect(deployment: ChaosDeployment) -> FinalState:
     """Read everything but the logs, while the deployment still runs."""
     redis, keys = connect(deployment.redis.url), Keys()
-    callbacks = await deployment.sandbox.ask("GET", "/sandbox/callbacks")
-    found = FinalState(waiting=await _waiting(deployment, redis), callbacks=callbacks)
+    found = FinalState(waiting=await _waiting(deployment, redis), callbacks=dict(await _callbacks(deployment)))
     rows = await redis.xrange(keys.inbound(0))
     found.inbound = [_inbound(place, entry_id, fields) for place, (entry_id, fields) in enumerate(rows)]
     for target in Target:
         rows = await redis.xrange(keys.participants(0, target))
         found.published += [
-            _published(place, target, orjson.loads(fields[b"event"])) for place, (_, fields) in enumerate(rows)
+            replace(_published(place, target, orjson.loads(fields[b"event"])), at=_seconds(entry_id))
+            for place, (entry_id, fields) in enumerate(rows)
         ]
     for _, fields in await redis.xrange(keys.dead_letters(0)):
         found.dead_letters.append(repr({name.decode(): value[:300] for name, value in fields.items()}))
@@ -135,14 +148,19 @@ async def collect(deployment: ChaosDeployment) -> FinalState:
     found.roster = {name.decode().partition("|")[2]: orjson.loads(assignment) for name, assignment in roster.items()}
     found.load = {name.decode(): int(count) for name, count in (await redis.hgetall(keys.roster("load"))).items()}
     await redis.aclose()
-    await _read_sandbox(deployment, found)
+    for sandbox in deployment.sandboxes:
+        await _read_sandbox(sandbox, found)
     await _read_classic(deployment, found)
     return found
 
 
 def _inbound(place: int, entry_id: bytes, fields: dict[bytes, bytes]) -> Inbound:
     names = [fields[name].decode() for name in (b"source", b"key", b"subject")]
-    return Inbound(place, int(entry_id.partition(b"-")[0]) / 1000, *names, fields[b"body"])
+    return Inbound(place, _seconds(entry_id), *names, fields[b"body"])
+
+
+def _seconds(entry_id: bytes) -> float:
+    return int(entry_id.partition(b"-")[0]) / 1000
 
 
 def _published(place: int, target: str, event: dict[str, Any]) -> Published:
@@ -162,9 +180,9 @@ def _published(place: int, target: str, event: dict[str, Any]) -> Published:
     )
 
 
-async def _read_sandbox(deployment: ChaosDeployment, found: FinalState) -> None:
-    """Read all v2 conversations with their participants and communications."""
-    conversations = await deployment.sandbox.conversations()
+async def _read_sandbox(sandbox: SandboxClient, found: FinalState) -> None:
+    """Read all v2 conversations of an account with their participants and communications."""
+    conversations = await sandbox.conversations()
     for conversation in conversations:
         if conversation["status"] == "CLOSED":
             found.closed.add(conversation["id"])
@@ -176,7 +194,7 @@ async def _read_sandbox(deployment: ChaosDeployment, found: FinalState) -> None:
 
     async def read(conversation_id: str) -> None:
         async with slots:
-            found.texts += [(conversation_id, text) for text in await deployment.sandbox.texts(conversation_id)]
+            found.texts += [(conversation_id, text) for text in await sandbox.texts(conversation_id)]
 
     await asyncio.gather(*[read(one["id"]) for one in conversations])
 

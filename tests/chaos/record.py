@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tests.chaos.balancer import DeliveryRecord, RawWebhook
     from tests.chaos.deployment import ProcessEnd, RedisOutage
     from tests.chaos.final_state import FinalState, Line, Published
+    from tests.chaos.lasting import LastedOutage
     from tests.chaos.scenario import Customer, Scenario
 
 
@@ -46,7 +47,7 @@ class RoundRecord:
 
     `statuses` are the exit statuses of processes that were told to stop, `private` has log lines that show too much,
     `tracebacks` names logs that have one; `unfinished` scenarios did not come to their end; with fewer than `least`
-    events the round shows too little.
+    events the round shows too little; within `part` seconds of an outage that was `lasting` others have to be served.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -60,6 +61,8 @@ class RoundRecord:
     tracebacks: tuple[str, ...] = ()
     unfinished: tuple[str, ...] = ()
     least: int = 0
+    lasting: tuple[LastedOutage, ...] = ()
+    part: float = 5.0
 
     @cached_property
     def customers(self) -> tuple[Customer, ...]:

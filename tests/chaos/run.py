@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds, scaled, that the load may go on after the last disturbance, and that everything may take to become idle.
 PATIENCE: Final = 180.0
+#: Seconds, scaled, of a part of an outage that lasts, in which others have to be served.
+PART: Final = 5.0
 #: Seconds between two lines of progress, and between two looks whether everything is idle.
 PROGRESS_EVERY: Final = 10.0
 LOOK: Final = 1.0
@@ -52,7 +54,7 @@ class Round:
             timeline.restart()
             self._balancer, self._watcher = Balancer(deployment), Watcher(deployment.redis.url, timeline)
             self._load = Load(deployment, self._balancer, self._watcher, self._schedule.scenarios)
-            self._disturbances = Disturbances(deployment, self._schedule)
+            self._disturbances = Disturbances(deployment, self._balancer, self._schedule)
             beside = [asyncio.create_task(self._watcher.follow()), asyncio.create_task(self._report_progress())]
             try:
                 async with self._balancer.open():
@@ -97,6 +99,8 @@ class Round:
             tracebacks=tuple(str(log.relative_to(self._directory)) for log in logs if TRACEBACK in _read(log)),
             unfinished=self._load.unfinished,
             least=self._schedule.scale.least,
+            lasting=tuple(self._disturbances.lasting),
+            part=scaled(PART),
         )
 
     async def _wait_until_idle(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from router.core.keys import Target
+from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
@@ -29,6 +30,7 @@ class Customer:
     left: int = 0
     closed: int = 0
     is_direct: bool = True
+    account: str = ACCOUNT
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from tests.chaos.scenario import (
     Step,
     WaitUntil,
 )
-from tests.support.accounts import ACCOUNT, DESK, MAILBOX, OURS
+from tests.support.accounts import ACCOUNT, DESK, MAILBOX, OTHER_ACCOUNT, OURS
 
 if TYPE_CHECKING:
     import random
@@ -81,7 +81,8 @@ class Builder:
 
 
 def _message(kind: str, customer: Customer, text: str) -> SimulatedWebhook:
-    return message(kind, account_sid=ACCOUNT, sender=customer.address.value, recipient=customer.ours.value, body=text)
+    ends = {"sender": customer.address.value, "recipient": customer.ours.value}
+    return message(kind, account_sid=customer.account, body=text, **ends)
 
 
 def _event(form: SimulatedWebhook, *, is_batch: bool) -> SimulatedWebhook:
@@ -114,11 +115,11 @@ def _sent(builder: Builder, kind: str, customer: Customer, texts: Iterable[str])
     return steps
 
 
-def writes(kind: str, target: Target | None = None) -> Callable[[Builder], Scenario]:
+def writes(kind: str, target: Target | None = None, account: str = ACCOUNT) -> Callable[[Builder], Scenario]:
     """A customer writes a few messages, to `target` if it is not the usual one."""
 
     def build(builder: Builder) -> Scenario:
-        expected = {"target": target} if target else {}
+        expected = {"account": account} | ({"target": target} if target else {})
         customer = _writer(builder, kind, builder.count(), **expected)
         return Scenario(0, (customer,), tuple(_sent(builder, kind, customer, customer.messages)))
 
@@ -242,7 +243,8 @@ def is_removed(builder: Builder) -> Scenario:
 
 #: Kinds of scenarios, with the share of each in percent.
 KINDS: Final[dict[str, tuple[int, Callable[[Builder], Scenario]]]] = {
-    "sms": (24, writes("sms")),
+    "sms": (20, writes("sms")),
+    "sms to another account": (4, writes("sms", account=OTHER_ACCOUNT)),
     "sms to people": (12, writes("sms", Target.HUMAN_AGENT)),
     "mms": (5, writes("mms")),
     "whatsapp": (8, writes("whatsapp")),

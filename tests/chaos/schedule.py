@@ -1,4 +1,4 @@
-"""The schedule of one seed: who writes when, which process is killed when, when Redis is away, how the API fails.
+"""The schedule of one seed: who writes when, who is killed when, when Redis is away, how the API fails, what lasts.
 
 All of it is drawn up front from `random.Random(seed)`, so that a seed is the same schedule on every machine. Moments
 are seconds from the beginning of the round.
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.chaos.lasting import draw_lasting, is_spared
 from tests.chaos.scenarios import make_scenarios
 
 if TYPE_CHECKING:
+    from tests.chaos.lasting import Lasting
     from tests.chaos.scenario import Scenario
 
 #: Every process that is killed: its name, and the arguments of `python -m`.
@@ -47,7 +49,7 @@ FAULTS: Final[tuple[dict[str, Any], ...]] = (
 class Scale:
     """The size of a round: scenarios, seconds, mean pauses between kills and API faults, and outages of Redis.
 
-    A round with fewer than `least` events shows too little.
+    A round with fewer than `least` events shows too little; outages that last take `lasting` seconds.
     """
 
     scenarios: int
@@ -57,13 +59,21 @@ class Scale:
     redis_kills: int
     redis_stalls: int
     least: int
+    lasting: float
 
 
 FULL: Final = Scale(
-    scenarios=1500, seconds=240, kill_pause=2.2, fault_pause=6.0, redis_kills=3, redis_stalls=2, least=20_000
+    scenarios=1500,
+    seconds=240,
+    kill_pause=2.2,
+    fault_pause=6.0,
+    redis_kills=3,
+    redis_stalls=2,
+    least=20_000,
+    lasting=30.0,
 )
 SHORT: Final = Scale(
-    scenarios=60, seconds=15, kill_pause=1.5, fault_pause=3.0, redis_kills=1, redis_stalls=1, least=300
+    scenarios=60, seconds=15, kill_pause=1.5, fault_pause=3.0, redis_kills=1, redis_stalls=1, least=300, lasting=5.0
 )
 
 
@@ -104,6 +114,7 @@ class Schedule:
     kills: tuple[Kill, ...]
     outages: tuple[Outage, ...]
     api_faults: tuple[ApiFault, ...]
+    lasting: tuple[Lasting, ...]
 
     @property
     def digest(self) -> str:
@@ -114,13 +125,23 @@ class Schedule:
 def make_schedule(seed: int, scale: Scale) -> Schedule:
     """Return the schedule of a seed."""
     chance = random.Random(seed)
+    scenarios = make_scenarios(chance, scale.scenarios, scale.seconds * 0.7)
+    outages = _outages(chance, scale)
+    lasting = draw_lasting(
+        chance,
+        seconds=scale.seconds,
+        length=scale.lasting,
+        scenarios=scenarios,
+        redis_kills=[(one.at, one.seconds) for one in outages if one.is_kill],
+    )
     return Schedule(
         seed=seed,
         scale=scale,
-        scenarios=make_scenarios(chance, scale.scenarios, scale.seconds * 0.7),
-        kills=_kills(chance, scale),
-        outages=_outages(chance, scale),
+        scenarios=scenarios,
+        kills=_kills(chance, scale, lasting),
+        outages=outages,
         api_faults=_api_faults(chance, scale),
+        lasting=lasting,
     )
 
 
@@ -132,12 +153,14 @@ def _moments(chance: random.Random, pause: float, seconds: float) -> list[float]
     return moments
 
 
-def _kills(chance: random.Random, scale: Scale) -> tuple[Kill, ...]:
-    """Draw kills of every process, again and again, but never of one that was just started."""
+def _kills(chance: random.Random, scale: Scale, lasting: tuple[Lasting, ...]) -> tuple[Kill, ...]:
+    """Draw kills of every process, again and again, but never of one that was just started, or whose disk fails."""
     free = dict.fromkeys(ROLES, 0.0)
     kills = []
     for at in _moments(chance, scale.kill_pause, scale.seconds):
-        role = chance.choice([name for name, since in free.items() if since <= at] or [min(free, key=free.__getitem__)])
+        spared = {role for role in ROLES if is_spared(lasting, role, at)}
+        ready = [name for name, since in free.items() if since <= at and name not in spared]
+        role = chance.choice(ready or [min(free.keys() - spared, key=lambda name: (free[name], name))])
         kill = Kill(at, role, chance.uniform(0.1, 2.0))
         free[role] = at + kill.down + WORKING
         kills.append(kill)

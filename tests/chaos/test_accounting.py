@@ -16,6 +16,7 @@ from tests.chaos.accounting import ROWS, find_private, make_table
 from tests.chaos.balancer import DeliveryRecord, RawWebhook
 from tests.chaos.deployment import ProcessEnd, RedisOutage
 from tests.chaos.final_state import FinalState, Inbound, Line, Member, Published
+from tests.chaos.lasting import LastedOutage, Lasting, Scope
 from tests.chaos.record import RoundRecord, read
 from tests.chaos.replies import MARK
 from tests.chaos.report import Report, dump, recovery_times, summarize
@@ -43,9 +44,18 @@ def line(role, place, name, **fields):
 
 
 def published(place, kind, customer, conversation, participant, message="", cause=""):
-    name = f"entry-{conversation[-1]}-{place}"
     return Published(
-        place, name, kind, customer.target, conversation, participant, "SMS", customer.address.key, message, cause
+        place=place,
+        id=f"entry-{conversation[-1]}-{place}",
+        type=kind,
+        target=customer.target,
+        conversation=conversation,
+        participant=participant,
+        channel="SMS",
+        owner=customer.address.key,
+        message=message,
+        cause=cause,
+        at=100.0 + 2 * place,
     )
 
 
@@ -89,6 +99,7 @@ def a_record() -> RoundRecord:
             *(line("web-1", place, "webhook", key=key, result="accepted") for place, key in enumerate(keys)),
             *(line("ai-agent-1", place, "consumed", entry=one.id) for place, one in enumerate(entries)),
             line("worker-2", 9, "claimed", from_consumer="host-77-1a-1", entries=4),
+            line("worker-1", 10, "log.dropped", lines=1),
         ],
         waiting={"pending in inbound": 0},
         roster={NEXT: {"agent": "ada"}},
@@ -98,9 +109,14 @@ def a_record() -> RoundRecord:
     deliveries = {one: DeliveryRecord({0}, Counter({0: 2})) for one in webhooks}
     ends = (ProcessEnd("worker-1", 77, 105.0, -9, is_kill=True, is_redis_away=False),)
     scenarios = (Scenario(0.0, (WRITER,), ()), Scenario(0.0, (DESK_CUSTOMER,), ()))
-    return RoundRecord(
+    record = RoundRecord(
         scenarios, deliveries, Counter(), found, ends, (RedisOutage(200.0, 203.0, is_kill=True),), {"web-1": 0}
     )
+    affected = frozenset({WRITER.address.key})
+    record.lasting = tuple(
+        LastedOutage(Lasting(scope, 10.0, 10.0, "", affected), 100.0, 110.0, hits=3, accepted=2) for scope in Scope
+    )
+    return record
 
 
 @pytest.fixture
@@ -134,8 +150,8 @@ def double_inbound(record):
     record.state.inbound.append(replace(record.state.inbound[1], place=9))
 
 
-def lose_line(record):
-    record.state.lines = [one for one in record.state.lines if one.event != "event" or one.place != 1]
+def lose_more_lines_than_were_dropped(record):
+    record.state.lines = [one for one in record.state.lines if one.event != "event" or one.place == 0]
 
 
 def lose_message(record):
@@ -244,6 +260,33 @@ def dead_letter_an_entry(record):
     record.state.dead_letters.append("why")
 
 
+def serve_only_the_affected(scope):
+    def spoil(record):
+        record.state.published = [
+            one if one.owner == WRITER.address.key else replace(one, at=99.0) for one in record.state.published
+        ]
+        record.lasting = tuple(replace(one, accepted=0) for one in record.lasting)
+
+    spoil.__name__ = f"serve_only_the_affected_{scope.name.lower()}"
+    return spoil
+
+
+def serve_in_one_part_only(record):
+    record.state.published[-1] = replace(record.state.published[-1], at=101.0)
+
+
+def hit_nothing(record):
+    record.lasting = tuple(replace(one, hits=0) for one in record.lasting)
+
+
+def drop_no_line(record):
+    record.state.lines = [one for one in record.state.lines if one.event != "log.dropped"]
+
+
+def last_not(record):
+    record.lasting = ()
+
+
 def end_badly(record):
     record.statuses = {"web-1": 1}
 
@@ -267,7 +310,7 @@ def log_an_address(record):
         (send_too_little, "events_arrived"),
         (lose_inbound, "events_arrived"),
         (double_inbound, "events_arrived"),
-        (lose_line, "events_settled"),
+        (lose_more_lines_than_were_dropped, "events_settled"),
         (lose_message, "messages_published"),
         (double_message, "messages_published"),
         (invent_message, "messages_published"),
@@ -293,6 +336,11 @@ def log_an_address(record):
         (leave_pending, "nothing_left_over"),
         (refuse_webhook, "nothing_left_over"),
         (dead_letter_an_entry, "no_dead_letters"),
+        *((serve_only_the_affected(scope), f"served_in_spite_of_{scope.name.lower()}") for scope in Scope),
+        *((last_not, f"served_in_spite_of_{scope.name.lower()}") for scope in Scope),
+        *((hit_nothing, f"served_in_spite_of_{scope.name.lower()}") for scope in Scope if scope is not Scope.LOG),
+        (drop_no_line, "served_in_spite_of_log"),
+        (serve_in_one_part_only, "served_in_spite_of_account"),
         (end_badly, "processes_ended_cleanly"),
         (end_by_itself, "processes_ended_cleanly"),
         (leave_traceback, "processes_ended_cleanly"),

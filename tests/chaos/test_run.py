@@ -13,6 +13,7 @@ import pytest
 
 from tests.chaos import accounting
 from tests.chaos.accounting import ROWS
+from tests.chaos.lasting import LASTING_ROWS
 from tests.chaos.run import Round
 from tests.chaos.schedule import SHORT, make_schedule
 
@@ -54,6 +55,7 @@ PROMISES = {
         accounting.events_settled,
         accounting.nothing_left_over,
         accounting.no_dead_letters,
+        *LASTING_ROWS,
         accounting.processes_ended_cleanly,
     ),
     "5: no address, body or secret in a log line": (accounting.logs_show_nothing_private,),

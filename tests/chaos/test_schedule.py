@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.__main__ import make_parser
 from tests.chaos.balancer import RawWebhook
+from tests.chaos.lasting import Scope
 from tests.chaos.record import read
 from tests.chaos.scenario import SandboxRequest, Scenario, SendWebhooks
 from tests.chaos.scenarios import KINDS, RECEIVERS
@@ -51,6 +52,23 @@ def test_redis_has_all_its_outages_and_is_back_in_between(schedule):
     assert Counter(outage.is_kill for outage in schedule.outages) == {True: 3, False: 2}
     assert all(two.at > one.at + one.seconds for one, two in pairwise(schedule.outages))
     assert schedule.outages[-1].at + schedule.outages[-1].seconds < FEWER.seconds
+
+
+@pytest.mark.parametrize("scale", [FEWER, SHORT], ids=["full", "short"])
+@pytest.mark.parametrize("seed", range(5))
+def test_one_outage_of_each_scope_lasts_and_its_process_is_spared(seed, scale):
+    """It begins before its first customer writes, within the round; nothing kills a process whose disk fails."""
+    schedule = make_schedule(seed, scale)
+    assert [one.scope for one in schedule.lasting] == list(Scope)
+    owners = {one.address.key: one for scenario in schedule.scenarios for one in scenario.customers}
+    for outage in schedule.lasting:
+        assert 0 <= outage.at < scale.seconds
+        if outage.scope.is_disk:
+            kills = [kill.at for kill in schedule.kills if kill.role == outage.about]
+            assert not [at for at in kills if outage.at - 5 < at < outage.at + outage.seconds + 5]
+        else:
+            assert outage.affected
+            assert outage.affected < owners.keys()
 
 
 def test_the_api_fails_in_every_way(schedule):

@@ -123,7 +123,10 @@ async def test_a_text_in_the_request(sandbox):
     assert (await sandbox.post(CONVERSATIONS, ours)).status == 500
     assert (await sandbox.post(CONVERSATIONS, theirs)).status == 201
     assert (await sandbox.get(CONVERSATIONS, params={"channelId": CUSTOMER})).status == 500
-    assert [each["applied"] for each in (await sandbox.get("/sandbox/faults")).body["faults"]] == [2]
+    await arm(sandbox, status=429)
+    assert [each["applied"] for each in (await sandbox.get("/sandbox/faults")).body["faults"]] == [2, 0]
+    assert (await sandbox.call("DELETE", "/sandbox/faults", params={"containing": CUSTOMER})).status == 204
+    assert (await sandbox.post(CONVERSATIONS, ours)).status == 429
 
 
 @pytest.mark.parametrize(("probability", "status"), [(0.0, 200), (1.0, 500)])
