@@ -101,5 +101,5 @@ async def _read(siege: Siege, without: set[str]) -> _State:
         found["open"] += conversation["status"] != "CLOSED"
         found["answers"] += sum(text.startswith(MARK) for text in await siege.sandbox.texts(conversation["id"]))
     joined = sum(len(places) for one, places in siege.watcher.joined.items() if one not in without)
-    heard = sum(len(sids) for one, sids in siege.watcher.order.items() if one not in without)
+    heard = sum(len(siege.watcher.order_of(one)) for one in siege.watcher.joined if one not in without)
     return _State(found["conversations"], found["open"], found["answers"], joined, heard)

@@ -12,6 +12,7 @@ from tests.siege.figures import Report
 from tests.siege.groups import destroyed_groups
 from tests.siege.logs import unwritable_log
 from tests.siege.mails import mail_bytes
+from tests.siege.partitions import repartitioned
 from tests.siege.waiting import a_million, mail_alone, one_account, one_customer
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ RUNS: Final = (
     Run("million", "a million events wait for one account, one channel, one customer", a_million),
     Run("budget", "the dead-letter budget is spent", dead_letter_budget),
     Run("closing", "messages around the closing of their conversation", around_the_closing),
+    Run("partitions", "another number of partitions, under load", repartitioned),
     Run("groups", "the consumer groups are destroyed", destroyed_groups),
     Run("mail-bytes", "mails to many mailboxes", mail_bytes),
 )

@@ -136,7 +136,7 @@ async def arrived(siege: Siege, sids: list[str]) -> list[str]:
 
 def count_misplaced(siege: Siege, customer: str, sids: list[str]) -> int:
     """Count messages of one customer that were published before one that was sent earlier."""
-    places = {sid: place for place, sid in enumerate(siege.watcher.order[customer])}
+    places = {sid: place for place, sid in enumerate(siege.watcher.order_of(customer))}
     found = [places[sid] for sid in sids if sid in places]
     return sum(one > other for one, other in pairwise(found))
 

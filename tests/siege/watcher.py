@@ -25,9 +25,8 @@ class Watcher:
     """What was published so far. An entry that a repartition moves keeps its id, and counts once.
 
     `heard`: the conversations in which each message (its MessageSid or Message-ID) was published, in order; `at`: when
-    it was first readable, in seconds since 1970 by the server's clock; `order`: the messages of each address in order;
-    `joined`: the conversations in which each address was announced, in order; `closed`: how often each conversation was
-    reported as closed.
+    it was first readable, in seconds since 1970 by the server's clock; `joined`: the conversations in which each
+    address was announced, in order; `closed`: how often each conversation was reported as closed.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,7 +34,7 @@ class Watcher:
         self.at: dict[str, float] = {}
         self.joined: defaultdict[str, list[str]] = defaultdict(list)
         self.closed: Counter[str] = Counter()
-        self.order: defaultdict[str, list[str]] = defaultdict(list)
+        self._places: defaultdict[str, list[tuple[int, int, str]]] = defaultdict(list)
         self._ids: set[str] = set()
         self._redis = connect(url, timeout=30)
         self._position = {
@@ -58,26 +57,31 @@ class Watcher:
         rows: Any = await self._redis.xread(dict(self._position), count=1000, block=_BLOCK)
         for stream, entries in rows or ():
             for entry_id, fields in entries:
-                self._note(int(entry_id.partition(b"-")[0]) / 1000, orjson.loads(fields[b"event"]))
+                self._note(entry_id, orjson.loads(fields[b"event"]))
                 self._position[stream.decode()] = entry_id.decode()
         if rows:
             self._news.set()
             self._news = asyncio.Event()
 
-    def _note(self, at: float, event: dict[str, Any]) -> None:
+    def _note(self, entry_id: bytes, event: dict[str, Any]) -> None:
         if event["id"] in self._ids:
             return
         self._ids.add(event["id"])
         data, kind = event["data"], event["type"]
         conversation = data["conversation"]["id"]
+        millis, number = map(int, entry_id.split(b"-"))
         if kind == "conversation.closed":
             self.closed[conversation] += 1
         elif kind == "participant.joined":
             self.joined[data["address"]].append(conversation)
         elif kind == "communication.received" and (message := data["communication"]["channel_id"]):
             self.heard[message].append(conversation)
-            self.at.setdefault(message, at)
-            self.order[data["address"]].append(message)
+            self.at.setdefault(message, millis / 1000)
+            self._places[data["address"]].append((millis, number, message))
+
+    def order_of(self, address: str) -> list[str]:
+        """Return the messages of an address in the order of their entries, whatever streams these are in."""
+        return [message for _, _, message in sorted(self._places[address])]
 
     async def until(self, is_so: Callable[[], object], seconds: float) -> bool:
         """Wait until something is true of what was published; returns False after so many scaled seconds."""
