@@ -139,11 +139,19 @@ _CURRENT: Final = f'{{"{FORMAT}":"{MARKER.current}",'
 
 @lru_cache(maxsize=1024)  # customers write more than once, and markers rarely change
 def read_marker(text: str) -> Marker:
-    """Parse a marker's field; raises OtherFormatError if another release wrote it."""
+    """Parse a marker's field; raises OtherFormatError if another release wrote it, ValidationError if it is none."""
     if text.startswith(_CURRENT):
         return Marker.model_validate_json(text)
-    MARKER.require(str(json.loads(text).get(FORMAT, FIRST)))  # first: the other fields may have other types there
+    MARKER.require(_format_of(text))  # first: the other fields may have other types there
     return Marker.model_validate_json(text).model_copy(update={FORMAT: MARKER.current})
+
+
+def _format_of(text: str) -> str:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):  # it is no marker
+        return FIRST
+    return str(found.get(FORMAT, FIRST)) if isinstance(found, dict) else FIRST
 
 
 @value
