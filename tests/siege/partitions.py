@@ -85,6 +85,16 @@ async def repartitioned(directory: Path, start: Start, size: Size, say: Callable
         ]
 
 
+async def _let_some_wait(siege: Siege, load: _Load) -> None:
+    """Let customers write two messages each that wait for the API while everything is moved."""
+    await siege.fault(containing=WAITING, status=503)
+    waiting = [f"{WAITING}{number:07d}" for number in range(len(load.customers))]
+    for _ in range(2):
+        sids = await asyncio.gather(*[write(siege, one) for one in waiting])
+        for customer, sid in zip(waiting, sids, strict=True):
+            load.sent.setdefault(customer, []).append(sid)
+
+
 async def _move(siege: Siege, number: int, load: _Load, say: Callable[[str], None], *, is_killed: bool) -> list[Figure]:
     """Move everything to so many partitions; returns how long that took, and whether all is served afterwards."""
     begun = time.monotonic()
