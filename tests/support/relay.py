@@ -86,6 +86,8 @@ class Relay:
         #: If set, every request gets this answer and does not reach the server.
         self.refusal: bytes | None = None
         self.refused = 0
+        #: Seconds by which every answer is late.
+        self.latency = 0.0
         #: Requests that reached the server, by name.
         self.passed: Counter[str] = Counter()
         server = URL(url)
@@ -185,6 +187,9 @@ class Relay:
                 name = asked.popleft().name
                 if self._kind.is_answer(name, reply) and await self._is_the_end(name, Side.AFTER):
                     return
+            if self.latency:
+                asyncio.get_running_loop().call_later(self.latency, process.writer.write, reply)
+                continue
             process.writer.write(reply)
             with suppress(OSError):  # the process has died: its other requests take effect all the same
                 await process.writer.drain()
