@@ -134,17 +134,18 @@ class Stop:
             if supervisor is not None and os.getppid() != supervisor:
                 self._request()  # no supervisor is left to stop this process or to restart it
 
-    async def or_end_of(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+    async def or_end_of(self, work: Coroutine[Any, Any, Result], *, patience: float = CANCEL_PATIENCE) -> Result | None:
         """Run `work` until it ends, and return its result; None if the process is to stop first.
 
-        In that case `work` has been canceled and has ended. Raises whatever `work` raises.
+        In that case `work` has been canceled, again after every `patience` seconds, and has ended. Raises whatever
+        `work` raises.
         """
         stopping, working = asyncio.create_task(self.wait()), asyncio.create_task(work)
         try:
             await asyncio.wait({stopping, working}, return_when=asyncio.FIRST_COMPLETED)
             return None if stopping.done() else working.result()
         finally:
-            await end(stopping, working, patience=CANCEL_PATIENCE)
+            await end(stopping, working, patience=patience)
 
 
 async def until_stopped_or(work: Coroutine[Any, Any, Result]) -> Result | None:

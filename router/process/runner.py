@@ -17,7 +17,7 @@ from router.process.loop import Stop, fail, settle_heap
 from router.process.metrics_port import metrics_port
 from router.streams.client.connection import RedisError
 from router.streams.client.error_replies import passes
-from router.tasks import end
+from router.tasks import PATIENCE, end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Seconds between two attempts to start: at first, and at most.
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
+#: Seconds for a start that was cut off to leave the group again.
+LEAVING: Final = 0.5
 
 
 async def run_consumer(
@@ -53,11 +55,11 @@ async def run_consumer(
     try:
         async with AsyncExitStack() as stack:
             stack.enter_context(metrics_port(settings, watched.find_problem))
-            watched.consumer = consumer = await stop.or_end_of(_start(stack, consuming))
+            watched.consumer = consumer = await stop.or_end_of(_start(stack, consuming), patience=LEAVING)
             if consumer is not None:
                 settle_heap()
                 log("process.started", consumer=consumer.name, **details, settings=settings.masked())
-                failure = await stop.or_end_of(_failed_or_moved(consumer, moved))
+                failure = await stop.or_end_of(_failed_or_moved(consumer, moved), patience=PATIENCE)
     except RedisError as error:
         return fail(f"Redis: {type(error).__name__}: {error}")
     except OSError as error:

@@ -69,7 +69,7 @@ STOPPING: Final = web.AppKey("stopping", Stopping)
 #: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
 WEBHOOK_HANDLERS: Final = web.AppKey("webhook_handlers", dict[str, RouteHandler])
 #: Seconds, once the grace is over, for writes that nobody waits for.
-SETTLING: Final = 0.2
+SETTLING: Final = 0.1
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 

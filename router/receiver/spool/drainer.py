@@ -42,7 +42,7 @@ MAINTENANCE_INTERVAL: Final = 5.0
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0
 #: Seconds for a last attempt when the process ends.
-LAST_ATTEMPT: Final = 0.3
+LAST_ATTEMPT: Final = 0.2
 #: Seconds that a claim lives at least, however old the webhook is: it must outlast this process' own retries.
 SHORTEST_CLAIM: Final = 600
 
