@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from router import metrics
 from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
+from router.core.judging.unconfirmed import Unconfirmed
 from router.core.keys import RESOLVER, Target
 from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
@@ -118,6 +119,7 @@ def make_reconciler(settings: Settings, redis: Redis, resolver: Resolver, recent
         apis=apis,
         accounts=resolver.accounts,
         rules=resolver.rules,
+        unconfirmed=resolver.unconfirmed,
     )
 
 
@@ -212,8 +214,11 @@ class Resolver:
         misses, patience = BatchMisses(), Patience(not_found_wait, clock=clock)
         parts: _Parts = {"store": store, "accounts": accounts, "rules": rules}
         calls = CallPath(**parts, apis=apis, attaching=attaching, patience=patience)
-        self.batches = BatchPath(**parts, misses=misses)
-        self.singles = SinglePath(**parts, apis=apis, calls=calls, misses=misses, patience=patience)
+        self.unconfirmed = unconfirmed = Unconfirmed()
+        self.batches = BatchPath(**parts, misses=misses, unconfirmed=unconfirmed)
+        self.singles = SinglePath(
+            **parts, apis=apis, calls=calls, misses=misses, patience=patience, unconfirmed=unconfirmed
+        )
 
 
 def _account_rules(default: AccountRules, account: Account, bridges: Mapping[str, Bridge]) -> AccountRules:

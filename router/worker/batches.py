@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
     from router.core.judging.rules import EventRules
+    from router.core.judging.unconfirmed import Unconfirmed
     from router.streams.delivery import Delivery
     from router.streams.store.ledgers import Store
     from router.worker.account_cache import AccountCache
@@ -36,12 +37,21 @@ TURNS: Final = 5
 class BatchPath:
     """Settles batches."""
 
-    def __init__(self, *, store: Store, accounts: AccountCache, rules: EventRules, misses: BatchMisses) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        accounts: AccountCache,
+        rules: EventRules,
+        misses: BatchMisses,
+        unconfirmed: Unconfirmed,
+    ) -> None:
         self._store = store
         self._closings = Closings(store, rules)
         self._accounts = accounts
         self._rules = rules
         self._misses = misses
+        self._unconfirmed = unconfirmed
 
     async def settle(
         self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
@@ -59,6 +69,7 @@ class BatchPath:
         await self._accounts.share_callbacks()
         self._misses.note(works)
         settled = [work for work in works if work.outcome is not None]
+        self._unconfirmed.note(settled)
         done = {id(work.delivery) for work in settled}
         return settled, [delivery for delivery in deliveries if id(delivery) not in done]
 

@@ -4,6 +4,9 @@ Each worker sweeps one conversation at a time, the longest due first; a claim ke
 one budget of API requests, spread evenly. Requests of a sweep never queue among those of events, and an account whose
 API refuses or fails is paused. A change that is found is taken like an event (core/judging/recovery.py). Known gaps: a
 conversation of which no event arrived is not found, nor is a classic one of an account whose service is bridged.
+
+Beside the sweeps it confirms the conversations in which this worker published messages on trust
+(core/judging/unconfirmed.py).
 """
 
 from __future__ import annotations
@@ -13,14 +16,17 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.classic.members import is_classic
-from router.core.errors import ApiError, AuthenticationError, UnavailableError
+from router.core.errors import ApiError, AuthenticationError, NotFoundError, UnavailableError
 from router.core.formats import OtherFormatError
-from router.core.judging.recovery import QUIET, Recovery, expected_in, recover
+from router.core.judging.recovery import QUIET, Recovery, expected_in, recover, take_closing
+from router.core.ledger.marker import Hearing, fields_for
 from router.core.resolution.reconciliation import read_snapshot
+from router.core.resources import ConversationStatus
 from router.logs import describe, log
+from router.streams.store.ledgers import LedgerQuery
 from router.streams.store.recent import LEASE, REST
 from router.worker.closings import Closings
-from router.worker.requests import drive
+from router.worker.requests import drive, fetch_conversation
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
     from router.conversations.limiter import Limiter
     from router.core.judging.rules import EventRules
+    from router.core.judging.unconfirmed import Unconfirmed, UnconfirmedConversation
     from router.core.ledger.ledger import Ledger
     from router.core.ledger.marker import Result
     from router.core.resolution.reconciliation import ConversationSnapshot
@@ -68,6 +75,7 @@ class Reconciler:
         apis: Apis,
         accounts: AccountCache,
         rules: EventRules,
+        unconfirmed: Unconfirmed,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
@@ -77,6 +85,7 @@ class Reconciler:
         self._apis = apis.in_background(self._ask)
         self._accounts = accounts
         self._rules = rules
+        self._unconfirmed = unconfirmed
         self._sleep = sleep
         self._paused_until: dict[str, int] = {}
         self._partition = 0
@@ -85,7 +94,8 @@ class Reconciler:
         """Sweep forever; a failure is logged, and the next step tries again."""
         while True:
             try:
-                pause = 0.0 if await self.step() else IDLE_PAUSE
+                is_busy = await self.confirm()
+                pause = 0.0 if await self.step() or is_busy else IDLE_PAUSE
             except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                 log("reconciler.failed", level="warning", error=describe(error))
                 pause = FAILURE_PAUSE
@@ -108,6 +118,50 @@ class Reconciler:
                     await self._recent.put_back(claim, REST)
                 return True
         return False
+
+    async def confirm(self) -> bool:
+        """Confirm the longest due conversation; return False if none is due. Raises RedisError."""
+        while (unsure := self._unconfirmed.take(self._rules.clock())) is not None:
+            seconds = self._pause_left(unsure.account_id)
+            if not seconds:
+                await self._confirm(unsure)
+                return True
+            self._unconfirmed.put_back(unsure, self._rules.clock() + int(seconds * 1_000_000) + 1)
+        return False
+
+    async def _confirm(self, unsure: UnconfirmedConversation) -> None:
+        """Ask the API about a conversation, unless its closing or later evidence that it is open is known by now."""
+        query = LedgerQuery(unsure.account_id, unsure.conversation_id, tuple(fields_for((), ())))
+        (ledger,) = await self._store.read_ledgers([query])
+        if ledger.is_closed:
+            await self._closings.follow(ledger)
+        elif ledger.open_at <= unsure.arrived_at:
+            claims = await self._store.read_claims(unsure.account_id, unsure.conversation_id, unsure.names)
+            if Hearing.CERTAIN not in claims:
+                await self._ask_about(unsure, ledger)
+
+    async def _ask_about(self, unsure: UnconfirmedConversation, ledger: Ledger) -> None:
+        """Fetch a conversation: note that it is open, or take its closing; after a lost race, confirm it again."""
+        read_at, account_id = self._rules.clock(), unsure.account_id
+        service_sid = self._rules.of(account_id).classic.service_sid
+        answer = await fetch_conversation(self._apis.of(account_id), unsure.conversation_id, service_sid)
+        if isinstance(answer, NotFoundError):
+            return  # its next message finds out
+        if isinstance(answer, ApiError):
+            pause = int(self._pause(account_id, answer) * 1_000_000)
+            self._unconfirmed.put_back(unsure, self._rules.clock() + pause)
+            return
+        recovery = Recovery()
+        if answer.status == ConversationStatus.CLOSED:
+            recovery = take_closing(ledger, answer, read_at=read_at + self._rules.api_ahead(account_id))
+        else:
+            ledger.touch(read_at, open_at=read_at)
+        (is_committed,) = await self._store.commit([ledger]) if ledger.has_news else (True,)
+        if not is_committed:
+            self._unconfirmed.put_back(unsure, self._rules.clock())
+        elif ledger.is_closing:
+            self._report(account_id, unsure.conversation_id, recovery)
+            await self._closings.follow(ledger)
 
     async def _settle(self, claim: SweepClaim) -> None:
         """Sweep a claimed conversation, and store when it is due again."""
@@ -141,10 +195,10 @@ class Reconciler:
         if recovery is None:
             await self._recent.put_back(claim, QUIET)
         elif snapshot.is_closed and not recovery.left_alone:
-            await self._end(claim, self._report(claim, recovery))
+            await self._end(claim, self._report(claim.account_id, claim.conversation_id, recovery))
         else:
             await self._recent.put_back(claim, QUIET if recovery.left_alone else REST)
-            metrics.count("router_sweeps", self._report(claim, recovery))
+            metrics.count("router_sweeps", self._report(claim.account_id, claim.conversation_id, recovery))
 
     async def _commit(self, ledger: Ledger, snapshot: ConversationSnapshot, read_at: int) -> Recovery | None:
         """Apply a snapshot and commit, again after each lost race; None if other workers keep committing first."""
@@ -184,27 +238,31 @@ class Reconciler:
             log("reconciler.failed", level="warning", conversation=claim.conversation_id, error=describe(error))
             await self._recent.put_back(claim, REST)
             return
+        await self._recent.put_back(claim, self._pause(claim.account_id, error))
+
+    def _pause(self, account_id: str, error: ApiError) -> float:
+        """Pause an account after a failed request; return for how many seconds."""
         seconds = min(max(ACCOUNT_PAUSE, error.retry_after or 0.0), LONGEST_ACCOUNT_PAUSE)
-        self._paused_until[claim.account_id] = self._rules.clock() + int(seconds * 1_000_000)
-        log("reconciler.paused", account=claim.account_id, reason=type(error).__name__, seconds=seconds)
-        await self._recent.put_back(claim, seconds)
+        self._paused_until[account_id] = self._rules.clock() + int(seconds * 1_000_000)
+        log("reconciler.paused", account=account_id, reason=type(error).__name__, seconds=seconds)
+        return seconds
 
     def _pause_left(self, account_id: str) -> float:
         """Return the seconds for which an account is still paused, or 0."""
         return max(0.0, (self._paused_until.get(account_id, 0) - self._rules.clock()) / 1_000_000)
 
-    def _report(self, claim: SweepClaim, recovery: Recovery) -> str:
+    def _report(self, account_id: str, conversation_id: str, recovery: Recovery) -> str:
         """Count and log the recovered entries; return the result of the sweep."""
         if not recovery.published:
             return "unchanged"
         for result, number in recovery.published.items():
             metrics.count("router_recovered", result, by=number)
-        has_callbacks = self._accounts.state(claim.account_id).callbacks_seen_at > 0
+        has_callbacks = self._accounts.state(account_id).callbacks_seen_at > 0
         log(
             "reconciler.recovered",
             level="warning" if has_callbacks else "info",
-            account=claim.account_id,
-            conversation=claim.conversation_id,
+            account=account_id,
+            conversation=conversation_id,
             **_counted(recovery.published),
             reason="status callbacks get lost" if has_callbacks else "no status callbacks arrive",
         )

@@ -30,6 +30,7 @@ from router.worker.work import begin, report
 if TYPE_CHECKING:
     from router.core.judging.routes import Route
     from router.core.judging.rules import EventRules
+    from router.core.judging.unconfirmed import Unconfirmed
     from router.core.judging.work import AnyWork
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.requests import ResolutionOutcome
@@ -77,6 +78,7 @@ class SinglePath:
         calls: CallPath,
         misses: BatchMisses,
         patience: Patience,
+        unconfirmed: Unconfirmed,
     ) -> None:
         self._store = store
         self._closings = Closings(store, rules)
@@ -86,6 +88,7 @@ class SinglePath:
         self._calls = calls
         self._misses = misses
         self._patience = patience
+        self._unconfirmed = unconfirmed
         self._others: set[tuple[str, str]] = set()  # formats of other releases that were logged
 
     async def attempt(self, delivery: Delivery) -> Verdict:
@@ -304,6 +307,7 @@ class SinglePath:
                 return Progress.JUDGE_AGAIN
             if work.ledger.is_closing:
                 await self._closings.follow(work.ledger)
+            self._unconfirmed.note([work])
         report(work, self._rules.clock())
         return Done()
 

@@ -32,6 +32,7 @@ class Sweeps:
             apis=self.apis,
             accounts=self.resolver.accounts,
             rules=self.resolver.rules,
+            unconfirmed=self.resolver.unconfirmed,
             sleep=self._sleep,
         )
 

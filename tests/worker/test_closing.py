@@ -4,7 +4,9 @@ import time
 
 import pytest
 
+from router.core.judging.unconfirmed import DELAY
 from router.core.ledger.marker import Result
+from router.core.timestamps import to_text
 from router.sandbox.clock import system_clock
 from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
@@ -318,3 +320,89 @@ async def test_a_real_worker_moves_the_message(harness):
 
 async def is_followed(harness):
     return await open_ones(harness)
+
+
+# --- the confirmation of a message on trust ------------------------------------------------------
+
+
+async def confirm(sweeps, after=DELAY + 1):
+    """Let time pass, then confirm what is due; return the number of conversations and of requests."""
+    before = await sweeps.harness.total()
+    sweeps.harness.clock.advance(after)
+    count = 0
+    while await sweeps.reconciler.confirm():
+        count += 1
+    return count, await sweeps.harness.total() - before
+
+
+async def test_a_lost_closing_is_found_by_a_confirmation(harness):
+    """Seconds after a message on trust, one request finds that its conversation had closed, and the message moves."""
+    sweeps = Sweeps(harness)
+    await sweeps.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    await close(harness, old)
+    await sweeps.settle(harness.sms())
+    assert await confirm(sweeps, DELAY - 1) == (0, 0)
+    assert await confirm(sweeps, 2) == (1, 1)
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[1:]
+
+
+async def test_a_confirmation_costs_one_request_and_is_evidence(harness):
+    """Messages of one burst are confirmed by one request, which is evidence for the next messages."""
+    sweeps = Sweeps(harness)
+    await sweeps.settle(harness.sms())
+    assert await confirm(sweeps) == (0, 0), "it was created just now"
+    await sweeps.settle(harness.sms(), harness.sms(), harness.sms())
+    assert await confirm(sweeps, 30) == (1, 1)
+    assert await confirm(sweeps, 30) == (0, 0)
+    before = await harness.total()
+    assert await sweeps.settle(harness.sms()) == [Result.KNOWN], "the creation is too long ago, the confirmation is not"
+    assert await harness.total() == before
+
+
+@pytest.mark.parametrize("evidence", ["about the message", "about a later one"])
+async def test_a_callback_spares_the_confirmation(harness, evidence):
+    """A callback about the message, or about anything later in the conversation, spares the request."""
+    sweeps = Sweeps(harness)
+    await sweeps.settle(harness.sms())
+    customer = participant_of((await harness.conversations())[0], "CUSTOMER")
+    await sweeps.settle(harness.sms(sid=f"SM{77:032x}"))
+    await next_millisecond()
+    about = (
+        {"channelId": f"SM{77:032x}"} if evidence == "about the message" else {"createdAt": to_text(harness.clock())}
+    )
+    await sweeps.settle(spoken(harness, customer, number=7, **about))
+    assert await confirm(sweeps) == (1, 0)
+
+
+async def test_a_confirmation_waits_while_the_api_is_down(harness):
+    """An outage delays the confirmation and pauses the account; then the message moves all the same."""
+    sweeps = Sweeps(harness, apis=harness.make_apis(retries=0))
+    await sweeps.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    await close(harness, old)
+    await sweeps.settle(harness.sms())
+    harness.fault(status=503)
+    assert (await confirm(sweeps))[0] == 1
+    assert await confirm(sweeps, 1) == (0, 0)
+    harness.clear_faults()
+    assert await confirm(sweeps, 61) == (1, 1)
+    await everything(harness)
+    assert await harness.types() == ["joined", "closed", "joined"]
+
+
+async def test_a_known_closing_needs_no_confirmation(harness):
+    """If the callback came meanwhile, nothing is asked and nothing moves twice."""
+    sweeps = Sweeps(harness)
+    await sweeps.settle(harness.sms())
+    (old,) = await open_ones(harness)
+    callback = await close(harness, old)
+    await sweeps.settle(harness.sms())
+    await sweeps.settle(callback)
+    await everything(harness)
+    assert await confirm(sweeps) == (1, 0)
+    await everything(harness)
+    assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]

@@ -7,5 +7,6 @@ resolved.py   applies the result of a resolution to a ledger
 context.py    what every rule may consult: policy, own addresses, time
 work.py       one event in progress, and the shape of a row
 rules.py      the rules of all accounts: what the worker calls
+unconfirmed.py    conversations in which messages were published on trust, to be confirmed afterwards
 recovery.py   applies a snapshot of the API to a ledger, to make up for lost callbacks
 """

@@ -140,7 +140,8 @@ def _apply_open(
         fact = from_message(message, is_certain=is_certain)
         if not take_communication(ledger, fact, text_limit=context.rules.text_limit):
             return None
-        ledger.touch(context.now)
+        work.is_on_trust = not is_certain
+        ledger.touch(context.now, open_at=work.begun if is_certain else 0)
         return Outcome(Result.KNOWN, "announced in its conversation")
     decision = decide_sender(
         context, message, kind=route.participant_type, configuration_id=ledger.get("configuration_id")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from router.core.judging.context import Context
     from router.core.ledger.ledger import Ledger
     from router.core.resolution.reconciliation import ConversationSnapshot
+    from router.core.resources import Conversation
 
 #: Seconds: a fact that is younger than this is left to its callback.
 QUIET: Final = 60
@@ -78,6 +79,21 @@ def recover(
     return Recovery(published, results.count(None) + waiting)
 
 
+def take_closing(ledger: Ledger, conversation: Conversation, *, read_at: int) -> Recovery:
+    """Take the closing of a conversation that the API shows as closed, however young it is."""
+    updated = to_microseconds(conversation.updated_at)
+    version = Version(read_at if updated is None else updated, read_at)
+    outcome = ledger.take_conversation(conversation, version, _make_cause(ledger, conversation.id, read_at))
+    return Recovery(Counter({outcome.result} & _PUBLISHING))
+
+
+def _make_cause(ledger: Ledger, resource_id: str, read_at: int) -> Cause:
+    """Return the cause in the place of a lost event, with its source, since rules of the policy may depend on that."""
+    source = SourceName.CLASSIC if is_classic(ledger.conversation_id) else SourceName.CONVERSATIONS
+    key = f"{ledger.account_id}:{RECOVERED}:{resource_id}"
+    return Cause(source, RECOVERED, resource_id, key, read_at)
+
+
 @dataclass(frozen=True, slots=True)
 class _Sweep:
     """One snapshot being applied to a ledger; the result None means that a change is too young."""
@@ -87,14 +103,8 @@ class _Sweep:
     ledger: Ledger
     read_at: int
 
-    @property
-    def _source(self) -> str:
-        """The source whose event was lost, since rules of the policy may depend on it."""
-        return SourceName.CLASSIC if is_classic(self.ledger.conversation_id) else SourceName.CONVERSATIONS
-
     def _cause(self, resource_id: str) -> Cause:
-        key = f"{self.ledger.account_id}:{RECOVERED}:{resource_id}"
-        return Cause(self._source, RECOVERED, resource_id, key, self.read_at)
+        return _make_cause(self.ledger, resource_id, self.read_at)
 
     def _is_young(self, at: int) -> bool:
         return at > self.read_at - QUIET * 1_000_000
@@ -104,9 +114,7 @@ class _Sweep:
         updated = to_microseconds(conversation.updated_at)
         if updated is not None and self._is_young(updated):
             return Recovery(left_alone=1)
-        version = Version(self.read_at if updated is None else updated, self.read_at)
-        outcome = self.ledger.take_conversation(conversation, version, self._cause(conversation.id))
-        return Recovery(Counter({outcome.result} & _PUBLISHING))
+        return take_closing(self.ledger, conversation, read_at=self.read_at)
 
     def remove(self, participant_id: str) -> Result | None:
         marker = self.ledger.marker(participant_id)

@@ -58,7 +58,8 @@ class Work(Generic[EventT]):
     webhook came from. `decision`: the policy's decision for the sender of a message or a caller. `route`, `ledger`:
     what was read. `outcome`: None until it is known. `published`: the entries that the event added to the ledger.
     `is_being_created`: another event's worker is creating this participant now. `needed`: what the batch path reads.
-    `surroundings`: fetched because the policy depends on them. `creating`: see Preparation.
+    `surroundings`: fetched because the policy depends on them. `creating`: see Preparation. `is_on_trust`: the message
+    was published in a conversation that had been open shortly before; whether it was still is not known.
     """
 
     entry: InboundEntry
@@ -75,6 +76,7 @@ class Work(Generic[EventT]):
     needed: Needed | None = None
     surroundings: Surroundings | None = None
     creating: tuple[Address, ...] = ()
+    is_on_trust: bool = False
 
     def age(self, now: int) -> float:
         """Return the seconds from the append of the entry to `now` (µs, by the clock of Redis as well)."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86_400_000_000
 #: µs: evidence that a conversation is open is noted if it is this much newer than the one noted before.
-EVIDENCE_STEP: Final = 10_000_000
+EVIDENCE_STEP: Final = 1_000_000
 
 
 class FieldNotReadError(RouterError):
