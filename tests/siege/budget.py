@@ -12,6 +12,7 @@ from router.simulator.messages import message
 from router.streams.consuming.budget import WINDOW
 from tests.siege.deployment import Siege, besieged
 from tests.siege.figures import Figure, at_most, exactly
+from tests.siege.gate import LOST
 from tests.siege.probe import Served, new_customers, serve
 from tests.siege.waiting import AFTERWARDS, PATIENCE
 from tests.support.accounts import ACCOUNT, OURS
@@ -53,6 +54,7 @@ async def dead_letter_budget(directory: Path, start: Start, size: Size, say: Cal
 
 async def _run(siege: Siege, size: Size, say: Callable[[str], None], *, is_restarted: bool) -> list[Figure]:
     poison, rate = size.pick(150, 150, 30), size.pick(2, 10, 50)
+    siege.gate.delay = lambda _: LOST  # callbacks would be successes, too
     before = await serve(siege, new_customers(BATCH), rate=rate, patience=PATIENCE)
     await siege.fault(containing=_REFUSED, status=400)
     worker = siege.processes["worker"]
