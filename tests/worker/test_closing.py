@@ -19,6 +19,7 @@ from tests.support.waiting import until
 from tests.worker.payloads import participant_of, redelivered, spoken
 from tests.worker.sweeps import Sweeps
 
+pytestmark = [pytest.mark.promise(2), pytest.mark.promise(4)]
 DONE = Done()
 CALL = "CA00000000000000000000000000000001"
 
