@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 CASES: Final = {"report 5 s late": 5.0, "report lost": LOST}
 #: Seconds from the closing until the customer writes again.
 AFTER: Final = 1.0
-#: Scaled seconds in which a lost report is made up for: the reconciler looks after a minute for the first time.
-RECONCILED: Final = 150.0
+#: Scaled seconds in which a lost report is made up for.
+RECONCILED: Final = 60.0
 #: Others, whose callbacks go on meanwhile.
 OTHERS: Final = 5
 HANDLERS: Final = ("receiver", "worker", "ai_agent")
