@@ -87,7 +87,7 @@ class CallPath:
         if record.conversation_id and record.participant:
             ledger = await self._read(work, record.conversation_id, record.participant, event)
             marker = ledger.marker(record.participant.id)
-            if marker is not None and marker.is_announced:
+            if marker is not None and marker.is_announced and not await self._goes_on(work, event, ledger):
                 work.ledger = ledger
                 return Outcome(Result.KNOWN, "its caller is announced")
         # A participant that Twilio adds at our number from now on is our side: its callback must not announce it.
@@ -97,6 +97,13 @@ class CallPath:
         if isinstance(outcome, Wait) and outcome.is_usual:
             return await self._wait(work, event, outcome)
         return self._finding(work, outcome)
+
+    async def _goes_on(self, work: AnyWork, event: CallReported, ledger: Ledger) -> bool:
+        """Return whether the call's conversation closed during the call, and the call is in the next one by now."""
+        closed_at = ledger.closed_at
+        if closed_at is None or work.entry.appended_at < closed_at:
+            return False
+        return isinstance(await self._find(work, event), Resolved)
 
     async def _wait(self, work: AnyWork, event: CallReported, wait: Wait) -> Finding:
         """Wait again, unless the caller has hung up, no conversation was asked for, or the wait is too long."""
@@ -115,15 +122,19 @@ class CallPath:
     async def _end(self, work: AnyWork, event: CallReported, record: CallRecord) -> Finding:
         """End the caller's stay, and note the end for events that still wait for the call's conversation."""
         await self._calls.note_end(work.account_id, event.call_sid)
+        known: Outcome | None = None
         if record.conversation_id and record.participant:
-            return await self._leave(work, event, record.conversation_id, record.participant)
+            known = await self._leave(work, event, record.conversation_id, record.participant)
+            if known.result is not Result.STALE:
+                return known
+            # The conversation closed during the call; Twilio then puts the call into the next one.
         if not work.is_wanted:
-            return Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
+            return known or Outcome(Result.IGNORED, work.decision.reason if work.decision else "no decision")
         outcome = await self._find(work, event)
         if isinstance(outcome, Resolved):
             return await self._leave(work, event, outcome.conversation_id, outcome.participant)
         if isinstance(outcome, Wait) and outcome.is_usual:
-            return Outcome(Result.IGNORED, "the call was in no open conversation")
+            return known or Outcome(Result.IGNORED, "the call was in no open conversation")
         return self._finding(work, outcome)
 
     async def _leave(

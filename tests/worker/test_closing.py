@@ -6,16 +6,18 @@ import pytest
 
 from router.core.judging.unconfirmed import DELAY
 from router.core.ledger.marker import Result
+from router.core.resolution.classic import PATIENCE
 from router.core.timestamps import to_text
 from router.sandbox.clock import system_clock
 from router.simulator.event_streams import streamed_message
 from router.simulator.mail import mail
-from router.simulator.voice import call
+from router.simulator.voice import call, call_status
 from router.streams.delivery import Done
 from router.streams.store.ledgers import Store
 from router.worker.closings import Closings
 from tests.support.accounts import ACCOUNT, CUSTOMER, MAILBOX, OURS, WRITER
 from tests.support.waiting import until
+from tests.worker.classic_harness import BRIDGED, POST_EVENTS, Classic, bridge, classic, start_hook
 from tests.worker.payloads import participant_of, redelivered, spoken
 from tests.worker.sweeps import Sweeps
 
@@ -407,3 +409,97 @@ async def test_a_known_closing_needs_no_confirmation(harness):
     assert await confirm(sweeps) == (1, 0)
     await everything(harness)
     assert await kinds(harness) == ["joined", "received", "received", "closed", "joined", "received"]
+
+
+# --- calls, chats and classic conversations ------------------------------------------------------
+
+
+async def attach(harness):
+    """Let Twilio put the call into an open conversation, the next one if the last has closed; return the caller."""
+    captured = await harness.capture(channel="VOICE", body=None, channelId=CALL)
+    return participant_of(captured["conversation"], "CUSTOMER")
+
+
+@pytest.mark.parametrize("is_reported", [True, False], ids=["reported", "callbacks lost"])
+async def test_a_call_whose_conversation_closes_goes_on_in_the_next_one(harness, is_reported):
+    """The caller is announced in the conversation that the call is in, and leaves that one when it is over."""
+    ends = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS, "sid": CALL}
+    first = await attach(harness)
+    assert await harness.settle(call(**ends)) == [DONE]
+    assert await harness.settle(await close(harness, first["conversationId"])) == [Result.CLOSED]
+    second = await attach(harness)
+    if is_reported:
+        assert await harness.settle(harness.callback("PARTICIPANT_ADDED", second)) == [Result.JOINED]
+    else:
+        assert await harness.settle(call_status("in-progress", **ends)) == [DONE]
+    assert await harness.settle(call_status("completed", **ends)) == [DONE]
+    entries = await harness.entries()
+    assert [entry.type.partition(".")[2] for entry in entries] == ["joined", "closed", "joined", "left"]
+    assert entries[-2].subject == entries[-1].subject == second["id"]
+
+
+async def test_the_end_of_a_call_after_its_conversation_is_stale(harness):
+    """A call that ends after its conversation has closed, and is in no other, changes nothing."""
+    ends = {"account_sid": ACCOUNT, "sender": CUSTOMER, "recipient": OURS, "sid": CALL}
+    caller = await attach(harness)
+    await harness.settle(call(**ends))
+    await harness.settle(await close(harness, caller["conversationId"]))
+    deliveries = await harness.receive(call_status("completed", **ends))
+    for _ in range(2):
+        assert await harness.work(deliveries) == [DONE]
+    assert await harness.types() == ["joined", "closed"]
+
+
+@pytest.mark.parametrize("kind", ["rcs", "messenger"])
+async def test_other_channels_move_alike(harness, kind):
+    """RCS and Messenger messages after the closing are heard in the next conversation too."""
+    ends = (f"{kind}:{CUSTOMER}", f"{kind}:{OURS}")
+    await harness.settle(harness.sms(*ends, kind=kind))
+    (old,) = await open_ones(harness)
+    callback = await close(harness, old)
+    assert await harness.settle(harness.sms(*ends, kind=kind)) == [Result.KNOWN]
+    await harness.settle(callback)
+    await everything(harness)
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, old))[1:]
+
+
+async def test_a_classic_conversation_that_closes_late_gives_its_message_to_the_next(harness):
+    """A message that the lookup put into a classic conversation moves once that is known to be closed."""
+    harness.resolver = harness.make_resolver(classic_lookup=True)
+    side = Classic(harness, None)
+    sid = (await side.inbound())["conversation"]["sid"]
+    assert await harness.settle(harness.sms()) == [DONE]
+    await side.call("POST", f"/Conversations/{sid}", State="closed")
+    closed = await side.call("GET", f"/Conversations/{sid}")
+    await next_millisecond()
+    assert await harness.settle(harness.sms()) == [Result.KNOWN]
+    date = {"DateUpdated": closed["date_updated"]}
+    report = classic("state-updated", conversation_sid=sid, state="closed", extra=date)
+    assert await harness.settle(report) == [Result.CLOSED]
+    await everything(harness)
+    assert await harness.types() == ["joined", "closed", "joined"]
+    (new,) = await open_ones(harness)
+    assert await heard_in(harness, new) == (await heard_in(harness, sid))[1:]
+
+
+async def test_a_redelivered_classic_message_announces_nobody_after_the_closing(make_harness):
+    """A bridged message whose worker died is not announced again when its conversation closes within the second."""
+    async for hook in start_hook():
+        harness = await make_harness(
+            classic_post_webhook_url=hook.url,
+            classic_webhook_filters=POST_EVENTS,
+            classic_bridge=True,
+            configurations=(BRIDGED,),
+        )
+        harness.resolver = harness.make_resolver(bridges=bridge())
+        side = Classic(harness, hook)
+        bridged = (await side.inbound())["bridged"]["id"]
+        deliveries = await harness.receive(*await hook.take_all("onMessageAdded"))
+        for delivery in deliveries:
+            await harness.finish(delivery)
+        assert await harness.settle(await close(harness, bridged)) == [Result.CLOSED]
+        harness.clock.advance(PATIENCE + 1)
+        for delivery in deliveries:
+            await harness.finish(redelivered(delivery))
+        assert await harness.types() == ["joined", "closed"]

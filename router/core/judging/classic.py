@@ -58,11 +58,10 @@ def apply(context: Context, work: Work[ClassicReported]) -> Outcome | None:
     ledger.touch(context.now)
     ledger.put("classic_sid", event.conversation_sid)
     if event.kind == "message":
-        return _apply_message(context, event, ledger)
+        return _apply_message(context, work, ledger)
     is_bridged = ledger.conversation_id != event.conversation_sid
     if event.kind == "participant":
-        apply_member = _apply_bridged if is_bridged else _apply_participant
-        return apply_member(context, event, ledger)
+        return _apply_bridged(context, work, ledger) if is_bridged else _apply_participant(context, event, ledger)
     if is_bridged:
         return Outcome(Result.IGNORED, _REPORTED_BY_V2)
     status = "CLOSED" if event.change is Change.REMOVED else to_status(event.state)
@@ -129,22 +128,24 @@ def _apply_participant(context: Context, event: ClassicReported, ledger: Ledger)
     return Outcome(Result.STALE, outcome.reason) if outcome.result is Result.GONE else outcome
 
 
-def _apply_bridged(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
+def _apply_bridged(context: Context, work: Work[ClassicReported], ledger: Ledger) -> Outcome | None:
     """Apply an event about a member of a bridged conversation, where v2 has a participant of its own for it."""
+    event = work.event
     if ledger.marker(event.participant_sid or "") is not None:  # v2 never added one: the member itself was announced
         return _apply_participant(context, event, ledger)
     if event.change is Change.REMOVED:
         return Outcome(Result.IGNORED, _REPORTED_BY_V2)
-    return _judge_by_address(context, event, ledger)
+    return _judge_by_address(context, work, ledger)
 
 
-def _apply_message(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
+def _apply_message(context: Context, work: Work[ClassicReported], ledger: Ledger) -> Outcome | None:
+    event = work.event
     if not ledger.is_closed and _publish(context, event, ledger):
         return Outcome(Result.KNOWN, "its author is announced")
     marker = ledger.marker(event.participant_sid) if event.participant_sid else None
     if not ledger.is_closed and marker is not None and (outcome := _judge_by_marker(marker)) is not None:
         return outcome
-    outcome = _judge_by_address(context, event, ledger)
+    outcome = _judge_by_address(context, work, ledger)
     if outcome is None and event.participant_sid is None and (event.is_by_api or event.author is None):
         return Outcome(Result.IGNORED, "its author is no participant")
     return outcome
@@ -167,20 +168,24 @@ def _judge_by_marker(marker: Marker) -> Outcome | None:
     return Outcome(Result.IGNORED, "our own side wrote it") if is_ours else None
 
 
-def _begins_anew(event: ClassicReported, ledger: Ledger) -> bool:
+def _begins_anew(work: Work[ClassicReported], ledger: Ledger) -> bool:
     """Return whether the event is later than the closing of the v2 side: the bridge then opens another conversation.
 
-    Classic times may be whole seconds, so an event within the second of the closing counts as later.
+    Classic times may be whole seconds, so an event within the second of the closing counts as later. A redelivered one
+    does not: it may have been applied before the closing, and then would be announced twice.
     """
+    event = work.event
     is_bridged = ledger.conversation_id != event.conversation_sid
     closed_at = int((ledger.get("version") or "0").partition(".")[0])
-    return is_bridged and event.change is Change.ADDED and event.version.updated_at + _SECOND > closed_at
+    tolerance = 0 if work.entry.is_redelivered else _SECOND
+    return is_bridged and event.change is Change.ADDED and event.version.updated_at + tolerance > closed_at
 
 
-def _judge_by_address(context: Context, event: ClassicReported, ledger: Ledger) -> Outcome | None:
+def _judge_by_address(context: Context, work: Work[ClassicReported], ledger: Ledger) -> Outcome | None:
     """Judge an event by the participants at its addresses; return None if none is known there."""
+    event = work.event
     if ledger.is_closed:
-        return None if _begins_anew(event, ledger) else Outcome(Result.STALE, "the conversation is closed")
+        return None if _begins_anew(work, ledger) else Outcome(Result.STALE, "the conversation is closed")
     addresses = addresses_of(event)
     if any(ledger.announced_at(address) is not None for address in addresses):
         return Outcome(Result.KNOWN, "it is announced")
