@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import Consumption, account_of, subject_of
+from handlers.consume import Consumption, account_of, lane_of, subject_of
 from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
@@ -70,7 +70,8 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
         limits=make_limits(settings),
         attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings))).attempt,
         subject=subject_of,
-        account=account_of if len(settings.accounts) > 1 else None,
+        account=account_of,
+        lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
     )
 

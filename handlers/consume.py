@@ -40,6 +40,12 @@ def account_of(delivery: Delivery) -> str:
     return str(orjson.loads(delivery.fields[b"event"])["data"]["account_id"])
 
 
+def lane_of(delivery: Delivery) -> str:
+    """Return the lane of an entry: its account, its channel where it has one, and its type; raises as `account_of`."""
+    event = orjson.loads(delivery.fields[b"event"])
+    return f"{event['data']['account_id']} {event['data'].get('channel', '')} {event['type']}"
+
+
 def _describe(error: ValidationError) -> str:
     """Return the problems and their places, without the values, which are people's addresses."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)

@@ -63,6 +63,8 @@ EVENTS: Final = {
     "roster.released": "a human agent was released from a conversation that closed without an entry",
     "roster.failed": "a human agent could not join a conversation that had waited; it is tried again",
     "background.failed": "a handler's background task failed; it is restarted",
+    "parking.failed": "entries could not be parked or brought back, as Redis did not answer; it is tried again",
+    "parked.gone": "parked entries are no longer in their stream: somebody has deleted them; how many",
     "claimed": "entries of a dead consumer were claimed",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",
     "voice.note": "a note about the voice templates at the start, such as a missing setting",

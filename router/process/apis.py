@@ -121,6 +121,7 @@ def make_limits(settings: Settings) -> Limits:
     """Return a consumer's limits from the settings of the same names."""
     return Limits(
         window=settings.window,
+        api_calls=settings.api_concurrency,
         batch=settings.batch,
         max_deliveries=settings.max_deliveries,
         dead_letter_budget=settings.dead_letter_budget,

@@ -80,9 +80,13 @@ Verdict = Done | Later | Poison
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A consumer's limits, named like the settings; durations are in seconds."""
+    """A consumer's limits, named like the settings; durations are in seconds.
+
+    `api_calls`: calls to the API of one account at once (ROUTER_API_CONCURRENCY).
+    """
 
     window: int = 500
+    api_calls: int = 256
     batch: int = 200
     max_deliveries: int = 5
     dead_letter_budget: float = 0.5

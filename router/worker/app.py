@@ -33,7 +33,7 @@ from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.verdicts import Patience
-from router.worker.work import BatchMisses, account_of, report, subject_of
+from router.worker.work import BatchMisses, account_of, lane_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -76,7 +76,8 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         attempt=resolver.singles.attempt,
         subject=subject_of,
         intake=intake,
-        account=account_of if len(settings.accounts) > 1 else None,
+        account=account_of,
+        lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
     )
     return consumer

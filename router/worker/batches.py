@@ -54,13 +54,13 @@ class BatchPath:
         self._unconfirmed = unconfirmed
 
     async def settle(
-        self, deliveries: Sequence[Delivery], *, is_busy: Callable[[str], bool]
+        self, deliveries: Sequence[Delivery], *, is_busy: Callable[[Delivery], bool]
     ) -> tuple[list[DeliveredWork], list[Delivery]]:
         """Settle a batch; return the committed works, which may be acknowledged, and the deliveries left, in order."""
         await self._accounts.know({delivery.text("account") for delivery in deliveries})
         waiting = await self._store.subject_order.waiting(deliveries)
         bodies = await self._store.shared_bodies.read(deliveries)
-        works, behind = self._begin(deliveries, bodies, lambda one: one.entry_id in waiting or is_busy(subject_of(one)))
+        works, behind = self._begin(deliveries, bodies, lambda one: one.entry_id in waiting or is_busy(one))
         await self._accounts.know({work.account_id for work in works if self._is_doubtful(work)}, is_fresh=True)
         await self._read_routes(works)
         for work in works:

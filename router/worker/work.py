@@ -92,6 +92,12 @@ def account_of(delivery: Delivery) -> str:
     return delivery.text("account")
 
 
+def lane_of(delivery: Delivery) -> str:
+    """Return the lane of an inbound entry: its account, and its channel as far as the subject names it."""
+    channel, bar, _ = subject_of(delivery).partition("|")
+    return f"{account_of(delivery)} {channel if bar else delivery.text('source')}"
+
+
 def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEntry:
     """Build an inbound entry from a delivery's fields; a missing field is empty, so that the parser refuses it.
 

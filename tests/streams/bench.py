@@ -10,18 +10,17 @@ from redis.exceptions import ResponseError
 from router.streams.consuming.consumer import Limits, StreamConsumer
 from router.streams.delivery import Done
 from router.streams.store.dead_letters import list_letters
-from tests.harness.deployment import count_parked
+from router.streams.store.parking import list_parked
+from tests.harness.deployment import count_parked, count_unfinished
 from tests.support.waiting import scaled
 
 GROUP = "resolver"
 LIMITS = Limits(window=20, batch=10, max_deliveries=3, retry_delay=0.01, heartbeat_ttl=0.6, grace=2)
 
 
-async def is_settled(redis, stream, group=GROUP):
-    """Return whether every entry of a stream was delivered to its group and none is pending or parked."""
-    groups = await redis.xinfo_groups(stream.key)
-    is_read = bool(groups) and groups[0]["lag"] == 0 and groups[0]["pending"] == 0
-    return is_read and not await count_parked(redis, stream.key, group)
+async def is_settled(redis, stream):
+    """Return whether every entry of a stream was delivered to its groups and none is pending or parked."""
+    return not await count_unfinished(redis, stream.key)
 
 
 def make_consumer(redis, url, keys, streams, *, attempt, limits=LIMITS, group=GROUP, **options):
@@ -86,6 +85,14 @@ class Bench:
         except ResponseError:  # no group yet
             return {}
         return {row["message_id"].decode(): row["times_delivered"] for row in rows}
+
+    async def parked(self):
+        """Return the parked entries."""
+        return [one async for one in list_parked(self.redis, self.keys, self.stream.key, GROUP)]
+
+    async def is_parked(self, number):
+        """Return whether so many entries are parked."""
+        return await count_parked(self.redis, self.stream.key, GROUP) == number
 
     async def is_settled(self):
         return await is_settled(self.redis, self.stream)

@@ -25,6 +25,7 @@ from router.core.ledger.marker import Result
 from router.simulator.mail import mail
 from router.simulator.voice import call
 from router.streams import delivery as pauses
+from router.streams.consuming import lanes
 from router.streams.delivery import Done, Later, Poison
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, MAILBOX, OURS
 from tests.support.waiting import until
@@ -122,6 +123,7 @@ async def test_a_burst_of_429_lowers_the_concurrency(harness, lines, monkeypatch
 async def test_a_long_outage_makes_no_dead_letter(harness, status, lines, monkeypatch):
     """An outage makes no dead letter, however many attempts it takes."""
     monkeypatch.setattr(pauses, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
+    monkeypatch.setattr(lanes, "PROBE_EVERY", 0)
     harness.resolver = harness.make_resolver(retries=0)
     harness.fault(status=status)
     await harness.ensure_group()

@@ -170,7 +170,7 @@ async def test_an_event_of_a_busy_subject_is_left(harness):
     """An event whose subject is in the window already is left to the single path."""
     deliveries = await harness.receive(*story(harness, 1), *story(harness, 2))
     busy = deliveries[0].text("subject")
-    settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda subject: subject == busy)
+    settled, left = await harness.resolver.batches.settle(deliveries, is_busy=lambda one: one.text("subject") == busy)
     assert (len(settled), left) == (5, deliveries[:5])
 
 

@@ -12,6 +12,7 @@ from router.simulator.messages import message
 from router.streams.store.ledgers import Store
 from router.worker.app import Resolver, working
 from router.worker.startup import find_captured, find_configurations
+from tests.harness.deployment import count_parked
 from tests.support.accounts import (
     ACCOUNT,
     CONFIGURATION,
@@ -161,15 +162,15 @@ async def test_an_outage_of_one_account_does_not_slow_another(pair, fault):
         assert await pair.ours.dead_letters() == []
 
 
-async def test_events_set_aside_are_settled_once_after_the_outage(pair):
-    """After the outage every event that was set aside is settled once."""
+async def test_events_that_were_parked_are_settled_once_after_the_outage(pair):
+    """After the outage every event that was parked is settled once."""
     await pair.ours.ensure_group()
     pair.theirs.fault(status=503)
     await pair.enter_many(OTHER_ACCOUNT, EVENTS)
-    async with pair.consuming() as consumer:
+    async with pair.consuming():
         await pair.enter_many(ACCOUNT, 20)
         await until(lambda: _count(pair, ACCOUNT, 20))
-        assert consumer._windows.aside > 0
+        assert await count_parked(pair.ours.redis, pair.ours.inbound.key)
         pair.theirs.clear_faults()
         await pair.ours.finished(timeout=60)
     entries = await pair.joined(OTHER_ACCOUNT)

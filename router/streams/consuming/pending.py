@@ -36,8 +36,8 @@ LONGEST_LEAVING: Final = 2.0
 class PendingEntries:
     """The pending entries of one consumer; `dead_letter_budget` is a share (router.streams.consuming.budget).
 
-    `held` are the (stream, entry id) that the consumer works on or has set aside. `on_result` is called with "dead" for
-    a dead letter and "kept" for an entry that the budget keeps.
+    `held` are the (stream, entry id) that the consumer works on. `on_result` is called with "dead" for
+    a dead letter and "kept" each time that the budget keeps one.
     """
 
     def __init__(
@@ -113,11 +113,11 @@ class PendingEntries:
         return None if count is None else int(count)
 
     async def give_up(self, delivery: Delivery, reason: str, *, deliveries: int, shown: str | None = None) -> bool:
-        """Make a dead letter of an entry; returns False if the budget keeps it pending.
+        """Make a dead letter of an entry; returns False if the budget keeps it: then it is to be parked.
 
         `shown` replaces the reason in the log. An entry that belongs to another consumer by now is left alone.
         """
-        if not self._budget.spend():
+        if not self._budget.spend(is_kept=delivery.is_kept):
             self._on_result("kept")
             return False
         is_ours = await give_up(

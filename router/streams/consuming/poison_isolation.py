@@ -109,7 +109,7 @@ class CrashCounts:
 class PoisonIsolation:
     """Wraps `attempt`: suspects run one at a time, others unhindered; at `limit` crashes an entry is poison.
 
-    `parked(delivery)` gives up the entry's slot in the window while the block runs.
+    `paused(delivery)` gives up the entry's slot in the window while the block runs.
     """
 
     def __init__(
@@ -118,12 +118,12 @@ class PoisonIsolation:
         *,
         limit: int,
         attempt: Callable[[Delivery], Awaitable[Verdict]],
-        parked: Callable[[Delivery], AbstractAsyncContextManager[None]],
+        paused: Callable[[Delivery], AbstractAsyncContextManager[None]],
     ) -> None:
         self._crashes = crashes
         self._limit = max(limit, LEAST_CRASHES)
         self._attempt = attempt
-        self._parked = parked
+        self._paused = paused
         self._lock = PriorityLock()
 
     async def attempt(self, delivery: Delivery) -> Verdict:
@@ -145,7 +145,7 @@ class PoisonIsolation:
         is_held = self._lock.try_acquire()
         try:
             if not is_held:
-                async with self._parked(delivery):
+                async with self._paused(delivery):
                     await self._lock.acquire(delivery.crashes)
                     is_held = True
             yield

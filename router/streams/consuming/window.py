@@ -3,10 +3,8 @@
 Order is that of the stream, not of arrival: an entry taken over from a dead process goes before entries read meanwhile,
 even before one that has begun to wait for it.
 
-An entry that waits for something to recover is *parked*: it keeps its place in its subject and gives its slot to
-others, so that an outage of the API does not stop entries that need no API. Then it waits for a slot again, in turn.
-Reading stops when all slots are taken, or when the entries held, parked ones included, reach a bound in number or in
-bytes.
+An entry that pauses between two attempts keeps its place in its subject and gives its slot to others. That is for short
+waits only: whatever waits for longer is parked in Redis (router.streams.store.parking) and leaves the window.
 """
 
 from __future__ import annotations
@@ -26,9 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: Entries held at most, as a multiple of the slots.
-HELD_PER_SLOT: Final = 20
-#: Bytes held, above which nothing more is admitted. Ten thousand usual entries take a tenth of it; mails take more.
-HELD_BYTES: Final = 64 * 1_048_576
+HELD_PER_SLOT: Final = 4
+#: Bytes held, above which nothing more should be put in. Two thousand usual entries take a third of it.
+HELD_BYTES: Final = 8 * 1_048_576
 
 
 class WorkResult(Enum):
@@ -40,10 +38,11 @@ class WorkResult(Enum):
 
 
 class Window(Generic[T]):
-    """Runs `work(item)` for admitted items, `limit` at a time; `work` must not raise.
+    """Runs `work(item)` for the items put in, `limit` at a time; `work` must not raise.
 
     `order` is the sort key of an item within its subject; items with equal keys run as they came. `weigh` returns the
-    bytes of an item. Only for use within one event loop.
+    bytes of an item. `on_idle(subject)` is called when nothing of a subject is held any more. Only for use within one
+    event loop.
     """
 
     def __init__(
@@ -53,11 +52,13 @@ class Window(Generic[T]):
         *,
         order: Callable[[T], Any] = lambda _: 0,
         weigh: Callable[[T], int] = lambda _: 0,
+        on_idle: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._limit = limit
         self._work = work
         self._order = order
         self._weigh = weigh
+        self._on_idle = on_idle
         self._bytes = 0
         self._numbers = count()
         self._queues: dict[str, list[tuple[Any, int, T]]] = {}  # a heap by subject, without the item at work
@@ -65,55 +66,38 @@ class Window(Generic[T]):
         self._slots = asyncio.Semaphore(limit)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._working: set[asyncio.Task[Any] | None] = set()
-        self._parked: set[asyncio.Task[Any] | None] = set()
-        self._without_slot = 0
+        self._paused: set[asyncio.Task[Any] | None] = set()
         self._held = 0
-        self._changed = asyncio.Event()
         self._finished = 0
         self._closing = False
 
     @property
     def held(self) -> int:
-        """Number of entries held, parked ones included."""
+        """Number of entries held, pausing ones included."""
         return self._held
 
     def is_busy(self, subject: str) -> bool:
         """Return whether an entry of this subject is held: a later one must queue behind it."""
         return subject in self._queues
 
+    def queued(self, subject: str) -> int:
+        """Return the number of entries that queue behind the one at work."""
+        return len(self._queues.get(subject, ()))
+
     @property
     def room(self) -> int:
-        """Number of further entries that may begin; negative while parked ones return to a full window."""
-        if self._bytes >= HELD_BYTES:
-            return 0
-        running = len(self._queues) - self._without_slot
-        return min(self._limit - running, self._limit * HELD_PER_SLOT - self._held)
+        """Number of further entries that may be held; 0 at the bound in bytes."""
+        return 0 if self._bytes >= HELD_BYTES else max(0, self._limit * HELD_PER_SLOT - self._held)
 
     @property
-    def is_at_capacity(self) -> bool:
-        """Whether the entries held reach a bound, so that nothing more is admitted even if slots are free."""
-        return self._bytes >= HELD_BYTES or self._held >= self._limit * HELD_PER_SLOT
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another entry may begin."""
-        return self.room > 0
-
-    async def wait_for_room(self) -> bool:
-        """Return True once there is room, False if the window closes first."""
-        while not self._closing and not self.has_room:
-            self._changed.clear()
-            await self._changed.wait()
-        return not self._closing
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken in."""
+        return self._closing
 
     def has_earlier(self, subject: str, item: T) -> bool:
         """Return whether an item that comes before `item`, which is at work, waits in the queue of its subject."""
         queue = self._queues.get(subject)
         return bool(queue and queue[0][0] < self._order(item))
-
-    async def admit(self, subject: str, item: T) -> bool:
-        """Take an item in once there is room; returns False, without taking it, if the window closes first."""
-        return await self.wait_for_room() and self.put(subject, item)
 
     def put(self, subject: str, item: T) -> bool:
         """Take an item in regardless of room: it waits for its slot in here. Returns False once the window closes."""
@@ -134,40 +118,52 @@ class Window(Generic[T]):
         task.add_done_callback(self._tasks.discard)
         return True
 
+    def take_queued(self, subject: str) -> list[T]:
+        """Take the items out that queue behind the one at work, in order: they are no longer held."""
+        queue = self._queues.get(subject, [])
+        items = [item for _, _, item in sorted(queue, key=lambda row: row[:2])]
+        queue.clear()
+        self._let_go(items)
+        return items
+
+    def _let_go(self, items: list[T]) -> None:
+        self._held -= len(items)
+        self._bytes -= sum(map(self._weigh, items))
+
     @asynccontextmanager
-    async def parked(self) -> AsyncIterator[None]:
+    async def paused(self) -> AsyncIterator[None]:
         """Give the slot to others while the block runs, then wait for one; for use inside `work`."""
-        self._without_slot += 1
         self._release_slot()
         task = asyncio.current_task()
         try:
             if self._closing and task is not None:
-                task.cancel()  # a closing window does not wait for parked items
-            self._parked.add(task)
+                task.cancel()  # a closing window does not wait for pausing items
+            self._paused.add(task)
             yield
-            self._parked.discard(task)
+            self._paused.discard(task)
             await self._take_slot()
         finally:
-            self._parked.discard(task)
-            self._without_slot -= 1
+            self._paused.discard(task)
 
     async def _take_slot(self) -> None:
         await self._slots.acquire()  # first come, first served
         self._working.add(asyncio.current_task(self._loop))
 
     def _release_slot(self) -> None:
-        """Give the slot up, if this task has one: a task that is cut off while parked has none."""
+        """Give the slot up, if this task has one: a task that is cut off while it pauses has none."""
         task = asyncio.current_task(self._loop)
         if task in self._working:
             self._working.remove(task)
             self._slots.release()
-        self._changed.set()
 
     async def _run(self, subject: str) -> None:
         queue = self._queues[subject]
         try:
             while queue:
                 await self._take_slot()
+                if not queue:  # taken out meanwhile
+                    self._release_slot()
+                    break
                 row = heappop(queue)
                 is_back = False
                 try:
@@ -177,24 +173,21 @@ class Window(Generic[T]):
                     if is_back:
                         heappush(queue, row)
                     else:
-                        self._held -= 1
-                        self._bytes -= self._weigh(row[2])
+                        self._let_go([row[2]])
                     self._release_slot()
         finally:
-            self._held -= len(queue)
-            self._bytes -= sum(self._weigh(item) for _, _, item in queue)
+            self._let_go([item for _, _, item in queue])
             del self._queues[subject]
-            self._changed.set()
+            self._on_idle(subject)
 
     async def close(self, grace: float) -> int:
-        """Admit nothing more, cut off parked items, give the rest `grace` seconds; returns how many were cut off."""
+        """Take nothing more in, cut off pausing items, give the rest `grace` seconds; returns how many were cut off."""
         expected = self._held + self._finished
         self._closing = True
-        self._changed.set()
-        for task in self._parked:
+        for task in self._paused:
             if task is not None:
                 task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=grace)
         await end(*self._tasks)
-        return expected - self._finished
+        return max(0, expected - self._finished)

@@ -1,8 +1,8 @@
 -- Bring parked entries of a lane back: the longest due subjects first, each entry pending for this consumer again.
 -- KEYS: the stream; the group's parked entries (router/streams/store/parking.py): queue, order, subjects, entries, due;
 --       the group's crash counts (router/streams/consuming/poison_isolation.py).
--- ARGV: group, consumer, lane, maximum number of entries, of entries of one subject, and of bytes; the time in ms after
---       which the rest of a subject is due again, if nobody resumes it before.
+-- ARGV: group, consumer, lane, maximum number of subjects, of entries, of entries of one subject, and of bytes; the time
+--       in ms after which the rest of a subject is due again, if nobody resumes it before.
 -- Returns {id, fields, crashes, '1' if an attempt may have had an effect, '1' if the budget keeps it, subject, tries,
 -- since, number of its entries left} for each entry, fields are false if the stream no longer has it; and the version of
 -- a record that was left alone because it is newer, or an empty text.
@@ -10,7 +10,7 @@
 local VERSION = 1
 local stream, queue, order, subjects, entries, due, deaths = unpack(KEYS)
 local group, consumer, lane = ARGV[1], ARGV[2], ARGV[3]
-local room, of_one, bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local room, of_one, bytes = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
@@ -54,9 +54,11 @@ local function unpark(member, subject, tries, since)
 end
 
 local taken, newer = {}, ''
-local rows = redis.call('ZRANGEBYLEX', due, '[' .. lane .. '\n', '(' .. at_time(now + 1), 'LIMIT', 0, room)
+local subjects_left = tonumber(ARGV[4])
+-- Some more rows than subjects: those of newer versions are passed over.
+local rows = redis.call('ZRANGEBYLEX', due, '[' .. lane .. '\n', '(' .. at_time(now + 1), 'LIMIT', 0, subjects_left + 100)
 for _, row in ipairs(rows) do
-  if room <= 0 or bytes <= 0 then
+  if room <= 0 or bytes <= 0 or subjects_left <= 0 then
     break
   end
   local subject = string.sub(row, #lane + 18)
@@ -70,6 +72,7 @@ for _, row in ipairs(rows) do
     local from, to = '[' .. subject .. '\n', '(' .. subject .. '\n:'
     local number = tonumber(tries) > 0 and 1 or math.min(of_one, room)
     local first = #taken + 1
+    subjects_left = subjects_left - 1
     for _, member in ipairs(redis.call('ZRANGEBYLEX', queue, from, to, 'LIMIT', 0, number)) do
       local state = redis.call('HGET', entries, id_of(member))
       if is_newer(state) then
@@ -89,7 +92,7 @@ for _, row in ipairs(rows) do
     if left == 0 then
       redis.call('HDEL', subjects, subject)
     else
-      local later = string.format('%d', now + tonumber(ARGV[7]))
+      local later = string.format('%d', now + tonumber(ARGV[8]))
       redis.call('HSET', subjects, subject, table.concat({ version, since, later, tries, rest }, '\n'))
       redis.call('ZADD', due, 0, at_time(later) .. subject)
     end

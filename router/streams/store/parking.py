@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.formats import PARKED_EVENT
 from router.logs import log
-from router.streams.client.connection import load_script
+from router.streams.client.connection import load_script, run_all
 from router.streams.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -162,15 +162,16 @@ class Parking:
         return results
 
     async def bring_back(
-        self, stream: StreamRef, lane: str, *, most: int, of_subject: int, max_bytes: int = MAX_BYTES
+        self, stream: StreamRef, lane: str, *, subjects: int, most: int, of_subject: int, max_bytes: int = MAX_BYTES
     ) -> list[Returned]:
-        """Make due entries of a lane pending for this consumer, the longest due subjects first; at most `most`.
+        """Make due entries of a lane pending for this consumer, the longest due subjects first.
 
-        Of a subject come at most `of_subject` entries, one if its last attempt did not succeed. The rest of it is due
+        At most `most` of at most `subjects`, and of one subject at most `of_subject`, one if its last attempt did not
+        succeed. The rest of it is due
         again once `resume` is called, or after LEASE. Entries that the stream no longer has come without fields.
         """
         keys = [stream.key, *self._parts(stream.key), self._keys.deaths(stream.partition, self._group)]
-        args = [self._group, self._consumer, lane, most, of_subject, max_bytes, LEASE]
+        args = [self._group, self._consumer, lane, subjects, most, of_subject, max_bytes, LEASE]
         rows, newer = await load_script("bring_back").run(self._redis, keys, args)
         if newer and newer not in self._others:
             self._others.add(newer)
@@ -182,10 +183,14 @@ class Parking:
         """Make the rest of these subjects due now: an entry of theirs has succeeded."""
         await load_script("resume").run(self._redis, self._parts(stream.key, "subjects", "due"), list(subjects))
 
-    async def lanes(self, stream: StreamRef) -> list[Lane]:
-        """Return the lanes that have parked subjects; empty if nothing is parked."""
-        rows: Any = await load_script("parked_lanes").run(self._redis, self._parts(stream.key, "due"), [MAX_LANES])
-        return [Lane(name.decode(), subjects, due_in / 1000) for name, subjects, due_in in rows]
+    async def lanes(self, streams: Sequence[StreamRef]) -> list[list[Lane]]:
+        """Return for each stream the lanes that have parked subjects, in one round trip; raises RedisError."""
+        calls = [(self._parts(stream.key, "due"), [MAX_LANES]) for stream in streams]
+        answers = await run_all(self._redis, load_script("parked_lanes"), calls)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return [[Lane(name.decode(), subjects, due / 1000) for name, subjects, due in rows] for rows in answers]
 
 
 #: The result of the park script for an entry before which nothing is parked.

@@ -118,9 +118,45 @@ def test_no_more_than_the_share_is_ever_given_up(ends, share):
             assert number < MIN_ENDED or letters <= share * number
 
 
+def test_a_kept_entry_counts_once(budget, clock):
+    """However often kept entries fail again, the minute after the last new failure has none: one success recovers."""
+    kept = [budget.spend() for _ in range(150)].count(False)
+    assert kept == 150 - (MIN_ENDED - 1)
+    for _ in range(3):
+        clock.now += WINDOW / 2
+        assert not any(budget.spend(is_kept=True) for _ in range(kept))
+    budget.note_done(1)
+    assert not budget._is_spent
+
+
+def test_kept_entries_become_dead_letters_within_the_share_of_what_succeeds(budget, clock, lines):
+    """Of 100 entries that succeed in a minute, as many kept ones may end; they never spend the budget again."""
+    for _ in range(500):
+        budget.spend()
+    clock.now += WINDOW
+    for _ in range(100):
+        budget.note_done(1)
+    assert [budget.spend(is_kept=True) for _ in range(300)].count(True) == 100
+    clock.now += WINDOW
+    budget.note_done(7)
+    assert [budget.spend(is_kept=True) for _ in range(300)].count(True) == 7
+    assert [line["event"] for line in lines()] == ["budget.spent", "budget.recovered"]
+
+
+def test_a_fresh_budget_has_no_allowance_for_kept_entries():
+    """A restart alone turns no kept entry into a dead letter."""
+    budget = Budget(0.5, group=GROUP, clock=Clock())
+    assert not budget.spend(is_kept=True)
+    assert budget.spend()
+
+
+@pytest.mark.parametrize("window", [2, 500])
 @pytest.mark.parametrize("kind", ["poison", "failure"])
-async def test_a_consumer_keeps_entries_pending_until_things_succeed(bench, lines, kind):
-    """After a broken deployment there are few dead letters; once it is fixed the same process does the rest."""
+async def test_a_consumer_keeps_entries_until_things_succeed(bench, lines, kind, window):
+    """After a broken deployment there are few dead letters; once it is fixed the same process does the rest.
+
+    Whatever the window: kept entries hold no place in it.
+    """
     is_broken, done = True, []
 
     async def attempt(delivery):
@@ -134,13 +170,49 @@ async def test_a_consumer_keeps_entries_pending_until_things_succeed(bench, line
     number = 3 * MIN_ENDED
     kept = number - (MIN_ENDED - 1)
     await bench.add(*map(str, range(number)))
-    limits = Limits(max_deliveries=1, retry_delay=0.01, heartbeat_ttl=0.6, grace=1)
+    limits = Limits(window=window, max_deliveries=1, retry_delay=0.01, heartbeat_ttl=0.6, grace=1)
     async with bench.make(limits=limits, attempt=attempt).running():
-        await until(lambda: bench.results["dead"] == MIN_ENDED - 1 and bench.results["kept"] >= 2 * number)
+        await until(lambda: bench.results["dead"] == MIN_ENDED - 1 and bench.results["kept"])
         assert len(await bench.letters()) == MIN_ENDED - 1
-        assert len(await bench.pending()) == kept
         assert len(lines("budget.spent")) == 1
         is_broken = False
         await until(lambda: len(done) == kept)
+        await until(bench.is_settled)
+    assert len(await bench.letters()) == MIN_ENDED - 1
+
+
+async def test_kept_entries_hold_up_no_good_one_and_end_as_dead_letters(bench):
+    """More poison than the window has slots, then good entries: all of those are done, and the poison ends in time."""
+
+    async def attempt(delivery):
+        return Poison("never") if delivery.text("n").startswith("bad") else Done()
+
+    await bench.add(*[f"bad{number}" for number in range(3 * MIN_ENDED)])
+    limits = Limits(window=2, batch=10, retry_delay=0.01, heartbeat_ttl=0.6, grace=1)
+    async with bench.make(limits=limits, attempt=attempt).running():
+        await until(lambda: bench.results["kept"])
+        await bench.add(*[f"good{number}" for number in range(4 * MIN_ENDED)])
+        await until(bench.is_settled)
+    assert len(await bench.letters()) == 3 * MIN_ENDED
+
+
+async def test_after_a_restart_kept_entries_are_kept_still(bench):
+    """The next process does not begin to make dead letters of them before something succeeds."""
+    is_broken = True
+
+    async def attempt(_):
+        return Poison("never") if is_broken else Done()
+
+    number = 2 * MIN_ENDED
+    await bench.add(*map(str, range(number)))
+    limits = Limits(retry_delay=0.01, heartbeat_ttl=0.6, grace=1)
+    async with bench.make(limits=limits, attempt=attempt).running():
+        await until(lambda: bench.results["dead"] == MIN_ENDED - 1)
+        await until(lambda: bench.results["kept"] >= number - (MIN_ENDED - 1))
+    bench.results.clear()
+    async with bench.make(limits=limits, attempt=attempt).running():
+        await until(lambda: bench.results["kept"] >= MIN_ENDED)
+        assert len(await bench.letters()) == MIN_ENDED - 1
+        is_broken = False
         await until(bench.is_settled)
     assert len(await bench.letters()) == MIN_ENDED - 1

@@ -13,7 +13,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.errors import AuthenticationError, RateLimitError, ServerError, TransportError, UnusableError
 from router.core.keys import Keys
-from router.streams.consuming.consumer import AttemptOutcome, Limits, _Tries
+from router.streams.consuming import admission
+from router.streams.consuming.attempts import AttemptOutcome, Tries
+from router.streams.consuming.consumer import Limits
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.store.dead_letters import replay
@@ -91,8 +93,8 @@ async def test_an_unusual_wait_is_logged_once_and_a_usual_one_never(bench, lines
 async def test_waits_double_up_to_a_limit_of_their_own(bench, tries, later, pause):
     """A wait that is sure to end soon is checked often; no wait is shorter than asked for."""
     [entry_id] = await bench.add("a")
-    state = _Tries(Delivery(bench.stream, entry_id, {}), tries)
-    assert await bench.make()._settle(state, later) is AttemptOutcome.RETRY
+    state = Tries(Delivery(bench.stream, entry_id, {}), tries)
+    assert await bench.make()._attempts._settle(state, later) is AttemptOutcome.RETRY
     assert state.pause == pytest.approx(pause)
 
 
@@ -267,23 +269,26 @@ async def test_neighbors_pass_an_entry_that_fails(bench):
     assert await bench.letters() == []
 
 
-async def test_pauses_double_with_each_failure(bench, monkeypatch):
-    """The pause doubles from `retry_delay`, so that an entry that stays broken is tried less and less often."""
-    pauses, yield_only = [], asyncio.sleep
-
-    async def sleep(seconds):
-        pauses.append(seconds)
-        await yield_only(0)
-
-    bench.script["a"] = [ServerError("500", status=500)] * 5
-    consumer = bench.make(limits=replace(LIMITS, retry_delay=0.5))
-    [entry_id] = await bench.add("a")
-    await ensure_group(bench.redis, bench.stream.key, GROUP)
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    consumer._windows.of("").put("a", Delivery(bench.stream, entry_id, {b"n": b"a"}))
-    await until(lambda: len(bench.attempts) == 6)
-    assert await consumer._windows.close(scaled(1)) == 0
-    assert [pause for pause in pauses if pause >= 0.5] == [0.5, 1.0, 2.0, 4.0, 8.0]
+async def test_pauses_double_with_each_failure_and_only_short_ones_are_spent_in_the_window(bench):
+    """The pause doubles from `retry_delay`; once all pauses together exceed STAY the entry is parked, and goes on."""
+    bench.script["a"] = [ServerError("500", status=500)] * 9
+    [entry_id] = await bench.add("a", subject="s")
+    async with bench.make(limits=replace(LIMITS, retry_delay=0.5)).running():
+        await until(bench.parked)
+        [parked] = await bench.parked()
+        assert (parked.entry_id, parked.tries, parked.is_begun) == (entry_id, 3, True)
+        assert parked.due - parked.since == 2_000
+        assert "500" in parked.reason
+        assert await bench.pending() == {}
+        assert len(bench.attempts) == 3
+        await until(lambda: len(bench.attempts) == 4)
+        await until(bench.parked)
+        [parked] = await bench.parked()
+        assert parked.tries == 4
+        bench.script["a"].clear()
+        await until(bench.is_settled)
+    assert len(bench.attempts) == 5
+    assert bench.deliveries[-1].is_redelivered
 
 
 async def test_entries_of_one_subject_are_done_in_order(bench):
@@ -346,8 +351,9 @@ async def test_an_entry_whose_subject_or_account_cannot_be_read_is_attempted(ben
     assert sorted(bench.attempts) == ["a", "b", "odd"]
 
 
-async def test_a_full_window_stops_the_reading(bench):
-    """No more is taken than the window and the batch on its way: the rest stays for other consumers."""
+async def test_what_finds_no_room_is_parked_and_comes_back(bench, monkeypatch):
+    """One lane takes half of the window at most; the rest waits outside it, and no entry is done twice."""
+    monkeypatch.setattr(admission, "PATIENCE", 0.01)
     gate = asyncio.Event()
 
     async def wait(_):
@@ -357,13 +363,12 @@ async def test_a_full_window_stops_the_reading(bench):
     names = [f"n{number}" for number in range(100)]
     bench.script = {name: [wait] for name in names}
     await bench.add(*names)
-    async with bench.make(limits=replace(LIMITS, window=8)).running():
-        await until(lambda: len(bench.attempts) == 8)
-        taken = len(await bench.pending())
+    async with bench.make(limits=replace(LIMITS, window=12)).running():
+        await until(lambda: bench.is_parked(94))
+        assert len(bench.attempts) == len(await bench.pending()) == 6
         gate.set()
         await until(bench.is_settled)
-    assert 8 <= taken <= 18
-    assert len(bench.attempts) == 100
+    assert sorted(bench.attempts) == sorted(names)
 
 
 async def test_entries_of_a_slow_consumer_are_not_attempted_twice(bench):
@@ -394,7 +399,7 @@ async def test_stopping_finishes_what_runs_and_hands_back_the_rest(bench, lines)
     """An attempt that ends within the grace is done; the rest stays pending for a survivor, and the log counts it."""
 
     async def finish(_):
-        await until(lambda: consumer._windows._is_closing)
+        await until(lambda: consumer._window.is_closing)
         return Done()
 
     async def wait(_):

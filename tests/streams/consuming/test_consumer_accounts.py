@@ -1,4 +1,4 @@
-"""A consumer of several accounts: one that is stuck holds up no other, and loses no entry itself."""
+"""A consumer of several accounts and channels: what lasts in one holds up no other, and loses nothing itself."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 
 from router.core.errors import ServerError
+from router.streams.consuming import admission
 from router.streams.delivery import Done
 from tests.streams.bench import LIMITS
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
-SMALL = replace(LIMITS, window=2, batch=5, grace=0.1)
+SMALL = replace(LIMITS, window=4, batch=5, grace=0.1)
 
 
 def account_of(delivery):
@@ -23,8 +24,9 @@ def account_of(delivery):
 
 
 @pytest.fixture
-def stuck(bench):
+def stuck(bench, monkeypatch):
     """An event that attempts of account a wait for; attempts of other accounts are done at once."""
+    monkeypatch.setattr(admission, "PATIENCE", 0.01)
     freed = asyncio.Event()
     done = []
 
@@ -57,34 +59,35 @@ async def test_other_accounts_pass_and_the_stuck_one_loses_nothing(bench, stuck)
         assert of_one == sorted(of_one)
 
 
-async def test_setting_an_entry_aside_is_not_a_delivery(bench, stuck):
-    """Reading it again leaves its delivery count at one, and it is not marked as redelivered."""
+async def test_parking_an_entry_without_an_attempt_is_not_a_delivery(bench, stuck):
+    """Its delivery count stays at one, and it is not marked as redelivered."""
     await bench.add(*[f"a{number}" for number in range(20)])
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
         await bench.add("b0")
         await until(lambda: stuck.done == ["b0"])
-        assert set((await bench.pending()).values()) == {1}
+        await until(bench.parked)
         stuck.set()
         await until(bench.is_settled)
     assert not any(delivery.is_redelivered for delivery in bench.deliveries)
 
 
-async def test_entries_aside_are_handed_back_and_a_survivor_does_them(bench, stuck, lines):
-    """Stopping counts them as handed back; they stay pending, and the next process claims them."""
+async def test_parked_entries_outlive_their_consumer_and_a_survivor_does_them(bench, stuck, lines):
+    """Only entries in the window are handed back; the others are parked, and the next process brings them back."""
     await bench.add(*[f"a{number}" for number in range(20)])
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
         await bench.add("b0")
         await until(lambda: stuck.done == ["b0"])
-    assert [line["handed_back"] for line in lines("process.stopping")] == [20]
-    assert len(await bench.pending()) == 20
+        await until(lambda: bench.is_parked(18))
+    assert [line["handed_back"] for line in lines("process.stopping")] == [2]
+    assert len(await bench.pending()) == 2
     stuck.set()
     async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
         await until(bench.is_settled)
     assert sorted(stuck.done[1:]) == sorted(f"a{number}" for number in range(20))
 
 
-async def test_parked_entries_of_one_account_leave_room_for_others(bench):
-    """An outage parks more entries than an account may hold: the rest is set aside, and other accounts go on."""
+async def test_an_outage_of_one_account_leaves_the_window_to_others(bench):
+    """Waiting entries are parked, whatever their number: others go on, and after the outage each is done once."""
     freed = asyncio.Event()
 
     async def attempt(delivery):
@@ -93,36 +96,109 @@ async def test_parked_entries_of_one_account_leave_room_for_others(bench):
         bench.attempts.append(delivery.text("n"))
         return Done()
 
-    await bench.add(*[f"a{number}" for number in range(100)])
+    await bench.add(*[f"a{number}" for number in range(300)])
     consumer = bench.make(limits=SMALL, attempt=attempt, account=account_of)
     async with consumer.running():
-        await until(lambda: consumer._windows.aside > 0)
+        await until(bench.parked)
         await bench.add(*[f"b{number}" for number in range(30)])
         await until(lambda: len(bench.attempts) == 30)
+        await until(lambda: consumer._window.held == 0)
+        assert not await bench.is_settled()
         freed.set()
         await until(bench.is_settled)
-    assert len(bench.attempts) == len(set(bench.attempts)) == 130
+    assert len(bench.attempts) == len(set(bench.attempts)) == 330
     assert await bench.letters() == []
 
 
-async def test_an_intake_settles_no_entry_behind_one_that_is_aside(bench, stuck):
-    """The subject of an entry aside is busy, and an intake leaves busy subjects alone."""
-    settled = []
+async def test_one_customer_of_many_events_waits_for_itself_only(bench):
+    """Its calls fail for ever: it takes one place for a moment now and then, and other customers are served."""
+
+    async def attempt(delivery):
+        if delivery.text("s") == "hot":
+            raise ServerError("500", status=500)
+        bench.attempts.append(delivery.text("n"))
+        return Done()
+
+    await bench.add(*[f"h{number}" for number in range(500)], subject="hot")
+    limits = replace(SMALL, retry_delay=0.5)
+    consumer = bench.make(limits=limits, attempt=attempt)
+    async with consumer.running():
+        await until(lambda: bench.is_parked(500))
+        await until(lambda: consumer._window.held == 0)
+        for number in range(20):
+            await bench.add(f"o{number}", subject=f"other{number}")
+        await until(lambda: len(bench.attempts) == 20)
+        assert not consumer._lanes.of("").is_closed
+    assert len(await bench.parked()) >= 499
+
+
+async def test_a_customer_that_is_well_again_is_drained_in_order(bench):
+    """After the first success the rest comes in whole batches, in the order of the stream."""
+    is_well = False
+
+    async def attempt(delivery):
+        if not is_well:
+            raise ServerError("500", status=500)
+        bench.attempts.append(int(delivery.text("n")))
+        return Done()
+
+    await bench.add(*map(str, range(300)), subject="hot")
+    async with bench.make(limits=replace(SMALL, retry_delay=0.5), attempt=attempt).running():
+        await until(lambda: bench.is_parked(300))
+        is_well = True
+        await until(bench.is_settled)
+    assert bench.attempts == list(range(300))
+
+
+async def test_of_two_channels_of_an_account_one_that_hangs_leaves_room_for_the_other(bench, stuck):
+    """A lane is an account and a channel."""
+
+    def lane_of(delivery):
+        return f"one {account_of(delivery)}"
+
+    await bench.add(*[f"a{number}" for number in range(50)])
+    consumer = bench.make(limits=SMALL, attempt=stuck.attempt, account=lambda _: "one", lane=lane_of)
+    async with consumer.running():
+        await bench.add(*[f"b{number}" for number in range(30)])
+        await until(lambda: len(stuck.done) == 30)
+        assert consumer._lanes.of("one a").running < SMALL.window
+        stuck.set()
+        await until(bench.is_settled)
+
+
+async def test_an_intake_settles_no_entry_behind_one_that_is_parked(bench, stuck):
+    """An entry behind a parked one is parked before the intake sees it."""
+    seen = []
 
     async def intake(deliveries):
-        mine = [one for one in deliveries if one.text("n") == "a-last" and not consumer.is_busy(one.text("s"))]
-        settled.extend(mine)
-        await consumer.acknowledge(mine)
-        return [one for one in deliveries if one not in mine]
+        seen.extend(delivery.text("n") for delivery in deliveries)
+        return deliveries
 
     consumer = bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of, intake=intake)
     for number in range(10):
         await bench.add(f"a{number}", subject=f"s{number}")
-    await bench.add("a-last", subject="s9")
     async with consumer.running():
+        await until(bench.parked)
+        parked = (await bench.parked())[-1]
+        [(_, fields)] = await bench.redis.xrange(bench.stream.key, parked.entry_id, parked.entry_id)
+        await bench.add("a-last", subject=fields[b"s"].decode())
         await bench.add("b0")
         await until(lambda: stuck.done == ["b0"])
+        assert "a-last" not in seen
         stuck.set()
         await until(bench.is_settled)
-    assert settled == []
-    assert stuck.done.index("a9") < stuck.done.index("a-last")
+    assert stuck.done.index(fields[b"n"].decode()) < stuck.done.index("a-last")
+    assert len(stuck.done) == 12
+
+
+async def test_entries_that_were_deleted_while_parked_are_logged(bench, stuck, lines):
+    """Somebody emptied the stream: what comes back is nothing, and is said."""
+    await bench.add(*[f"a{number}" for number in range(20)])
+    async with bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of).running():
+        await until(lambda: bench.is_parked(18))
+        for one in await bench.parked():
+            await bench.redis.xdel(bench.stream.key, one.entry_id)
+        stuck.set()
+        await until(bench.is_settled)
+    assert sum(line["entries"] for line in lines("parked.gone")) == 18
+    assert len(stuck.done) == 2

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from router.streams.consuming import admission
 from router.streams.delivery import Done, Later
 from router.tasks import end
 from tests.streams.bench import LIMITS
@@ -43,8 +44,9 @@ async def test_a_batch_that_was_cut_off_in_intake_is_taken_up_again(bench):
     assert sorted(bench.attempts) == NAMES
 
 
-async def test_a_batch_that_was_cut_off_on_its_way_into_a_full_window_is_taken_up_again(bench):
+async def test_a_batch_that_was_cut_off_on_its_way_into_a_full_window_is_taken_up_again(bench, monkeypatch):
     """What had reached the window is attempted once, and the rest when the claimer finds it."""
+    monkeypatch.setattr(admission, "PATIENCE", 3_600)
     gate = asyncio.Event()
 
     async def wait(_):
@@ -53,7 +55,7 @@ async def test_a_batch_that_was_cut_off_on_its_way_into_a_full_window_is_taken_u
 
     bench.script = {name: [wait] for name in NAMES}
     await bench.add(*NAMES)
-    consumer = bench.make(limits=replace(LIMITS, window=4))
+    consumer = bench.make(limits=replace(LIMITS, window=8))
     async with consumer.running():
         await until(lambda: len(bench.attempts) == 4)
         await until(lambda: len(consumer._pending.held) == len(NAMES))
@@ -77,7 +79,7 @@ async def test_an_error_while_a_result_is_settled_keeps_the_entry_and_those_behi
     bench.script["n0"] = [verdict]
     await bench.add(*NAMES, subject="same")
     consumer = bench.make()
-    consumer._on_result = on_result
+    consumer._attempts._on_result = on_result
     async with consumer.running():
         await until(bench.is_settled)
     assert bench.attempts == ["n0", *NAMES]

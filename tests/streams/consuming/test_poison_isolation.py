@@ -152,7 +152,7 @@ class Isolation:
         self.stream, self.at_work, self.began = stream, [], []
         self.gates = {}
         self.isolation = PoisonIsolation(
-            crashes, limit=limit, attempt=self.attempt, parked=lambda _: contextlib.nullcontext()
+            crashes, limit=limit, attempt=self.attempt, paused=lambda _: contextlib.nullcontext()
         )
 
     async def attempt(self, delivery):

@@ -1,4 +1,4 @@
-"""The in-flight window: order within a subject, bounds on slots and memory, parking, and closing."""
+"""The in-flight window: order within a subject, bounds on slots and memory, pauses, and closing."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_subjects_run_concurrently_and_entries_of_one_in_turn(make_gate):
     """Two subjects begin together; the second entry of a subject begins when the first has ended."""
     gate = make_gate(5)
     for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
-        assert await gate.window.admit(subject, item)
+        assert gate.window.put(subject, item)
     await until(lambda: len(gate.begun) == 2)
     assert gate.begun == ["a1", "b1"]
     assert gate.window.is_busy("a")
@@ -63,8 +63,8 @@ async def test_subjects_run_concurrently_and_entries_of_one_in_turn(make_gate):
     assert not gate.window.is_busy("a")
 
 
-async def test_a_window_is_bounded_in_bytes_too(monkeypatch):
-    """Many large entries of few subjects wait in Redis and not here, although slots are free."""
+async def test_room_is_bounded_in_entries_and_in_bytes(monkeypatch):
+    """Many large entries of few subjects leave no room, although slots are free; what is put in all the same counts."""
     monkeypatch.setattr(window, "HELD_BYTES", 100)
     go_on = asyncio.Event()
 
@@ -73,32 +73,48 @@ async def test_a_window_is_bounded_in_bytes_too(monkeypatch):
         return WorkResult.FINISHED
 
     heavy = Window(10, work, weigh=lambda size: size)
-    for subject, size in (("a", 60), ("a", 30), ("b", 20)):
-        assert heavy.has_room
-        assert await heavy.admit(subject, size)
-    assert not heavy.has_room
-    assert heavy.put("c", 50)  # counts too, although there is no room
+    for subject, size, room in (("a", 60, 39), ("a", 30, 38), ("b", 20, 0), ("c", 50, 0)):
+        assert heavy.put(subject, size)
+        assert heavy.room == room
     go_on.set()
     await until(lambda: heavy.held == 0)
-    assert heavy.has_room
+    assert heavy.room == 10 * HELD_PER_SLOT
     assert heavy._bytes == 0
+    for number in range(10 * HELD_PER_SLOT + 5):
+        heavy.put(f"s{number}", 0)
+    assert heavy.room == 0
     await heavy.close(0)
 
 
-async def test_a_full_window_holds_up_the_reader(make_gate):
-    """With all slots taken `admit` and `wait_for_room` wait until an entry ends."""
+async def test_queued_entries_can_be_taken_out_in_order(make_gate):
+    """They are no longer held, the one at work goes on, and a subject without any other is idle afterwards."""
+    idle = []
     gate = make_gate(2)
-    for subject in "ab":
-        await gate.window.admit(subject, subject)
-    assert not gate.window.has_room
-    admitting = asyncio.create_task(gate.window.admit("c", "c"))
-    waiting = asyncio.create_task(gate.window.wait_for_room())
-    await let_tasks_run()
-    assert not admitting.done()
-    assert not waiting.done()
+    gate.window._on_idle = idle.append
+    for item in ("a3", "a1", "a2"):
+        gate.window.put("a", item)
+    await until(lambda: gate.begun)
+    assert gate.window.queued("a") == 2
+    assert gate.window.take_queued("a") == ["a1", "a2"]
+    assert gate.window.take_queued("no such subject") == []
+    assert (gate.window.held, gate.window.queued("a"), idle) == (1, 0, [])
     gate.open.set()
-    assert await admitting
-    assert await waiting
+    await until(lambda: idle == ["a"])
+    assert gate.done == ["a3"]
+
+
+async def test_entries_taken_out_while_their_subject_waits_for_a_slot_are_not_run(make_gate):
+    """A subject whose entries have gone ends without work."""
+    gate = make_gate(1)
+    gate.window.put("a", "a1")
+    await until(lambda: gate.begun)
+    gate.window.put("b", "b1")
+    await let_tasks_run()
+    assert gate.window.take_queued("b") == ["b1"]
+    gate.open.set()
+    await until(lambda: not gate.window.is_busy("b"))
+    assert gate.done == ["a1"]
+    assert await gate.window.close(0) == 0
 
 
 @pytest.mark.parametrize("readers", [1, 3])
@@ -109,7 +125,7 @@ async def test_no_more_entries_run_than_there_are_slots(make_gate, readers):
 
     async def read(number):
         for item in range(50):
-            await gate.window.admit(f"{number}-{item}", item)
+            gate.window.put(f"{number}-{item}", item)
 
     await asyncio.gather(*[read(number) for number in range(readers)])
     await until(lambda: gate.window.held == 0)
@@ -117,20 +133,20 @@ async def test_no_more_entries_run_than_there_are_slots(make_gate, readers):
     assert gate.most <= 4
 
 
-class Parking:
-    """Work in which items named "parks..." park until the test wakes them, and then need a slot for a moment."""
+class Pausing:
+    """Work in which items named "pauses..." pause until the test wakes them, and then need a slot for a moment."""
 
     def __init__(self, limit):
         self.window = Window(limit, self.work)
         self.awake = asyncio.Event()
-        self.parked, self.running, self.most, self.done = [], 0, 0, []
+        self.paused, self.running, self.most, self.done = [], 0, 0, []
 
     async def work(self, item):
         self._enter()
-        if item.startswith("parks"):
+        if item.startswith("pauses"):
             self.running -= 1
-            self.parked.append(item)
-            async with self.window.parked():
+            self.paused.append(item)
+            async with self.window.paused():
                 await self.awake.wait()
             self._enter()
         await asyncio.sleep(0)
@@ -143,46 +159,31 @@ class Parking:
         self.most = max(self.most, self.running)
 
 
-async def test_a_parked_entry_gives_its_slot_to_other_subjects_and_keeps_its_place_in_its_own():
+async def test_a_pausing_entry_gives_its_slot_to_other_subjects_and_keeps_its_place_in_its_own():
     """While one waits for an outage to end, other subjects run; later entries of its own subject wait with it."""
-    parking = Parking(1)
-    await parking.window.admit("a", "parks")
-    await until(lambda: parking.parked)
-    await parking.window.admit("a", "behind")
+    pausing = Pausing(1)
+    pausing.window.put("a", "pauses")
+    await until(lambda: pausing.paused)
+    pausing.window.put("a", "behind")
     for number in range(5):
-        await parking.window.admit(f"s{number}", f"flows{number}")
-    await until(lambda: len(parking.done) == 5)
-    assert "behind" not in parking.done
-    parking.awake.set()
-    await until(lambda: parking.window.held == 0)
-    assert parking.done[5:] == ["parks", "behind"]
+        pausing.window.put(f"s{number}", f"flows{number}")
+    await until(lambda: len(pausing.done) == 5)
+    assert "behind" not in pausing.done
+    pausing.awake.set()
+    await until(lambda: pausing.window.held == 0)
+    assert pausing.done[5:] == ["pauses", "behind"]
 
 
-async def test_entries_that_return_from_parking_wait_for_a_slot():
-    """After an outage parked entries go on as slots become free, never more at once than there are slots."""
-    parking = Parking(3)
+async def test_entries_that_return_from_a_pause_wait_for_a_slot():
+    """After an outage pausing entries go on as slots become free, never more at once than there are slots."""
+    pausing = Pausing(3)
     for number in range(30):
-        await parking.window.admit(f"s{number}", f"parks{number}")
-    await until(lambda: len(parking.parked) == 30)
-    parking.awake.set()
-    await until(lambda: parking.window.held == 0)
-    assert len(parking.done) == 30
-    assert parking.most <= 3
-
-
-async def test_parked_entries_are_bounded_too():
-    """At the bound reading stops although slots are free, and goes on as soon as an entry leaves."""
-    parking = Parking(2)
-    for number in range(2 * HELD_PER_SLOT):
-        assert await parking.window.admit(f"s{number}", f"parks{number}")
-    await until(lambda: len(parking.parked) == 2 * HELD_PER_SLOT)
-    assert not parking.window.has_room
-    waiting = asyncio.create_task(parking.window.wait_for_room())
-    await let_tasks_run()
-    assert not waiting.done()
-    parking.awake.set()
-    assert await waiting
-    await until(lambda: parking.window.held == 0)
+        pausing.window.put(f"s{number}", f"pauses{number}")
+    await until(lambda: len(pausing.paused) == 30)
+    pausing.awake.set()
+    await until(lambda: pausing.window.held == 0)
+    assert len(pausing.done) == 30
+    assert pausing.most <= 3
 
 
 async def test_earlier_items_go_first_whenever_they_arrive():
@@ -211,7 +212,7 @@ async def test_a_requeued_item_that_is_cut_off_is_counted_once():
     async def work(item):
         if item == 2 and window.has_earlier("s", item):
             return WorkResult.REQUEUE
-        async with window.parked():
+        async with window.paused():
             await until(lambda: window.has_earlier("s", item))
         return WorkResult.FINISHED
 
@@ -227,7 +228,7 @@ async def test_close_lets_running_entries_finish_within_the_grace(make_gate):
     """If the time suffices everything admitted is done, and nothing is cut off."""
     gate = make_gate(2)
     for item in ("a1", "a2"):
-        await gate.window.admit("a", item)
+        gate.window.put("a", item)
     closing = asyncio.create_task(gate.window.close(scaled(5)))
     await asyncio.sleep(0)
     gate.open.set()
@@ -236,43 +237,41 @@ async def test_close_lets_running_entries_finish_within_the_grace(make_gate):
 
 
 async def test_close_cuts_off_unfinished_entries_and_counts_them(make_gate):
-    """After the grace running, parked and queued entries are cut off; their number is returned."""
+    """After the grace running, pausing and queued entries are cut off; their number is returned."""
     gate = make_gate(3)
     for subject, item in (("a", "a1"), ("a", "a2"), ("b", "b1")):
-        await gate.window.admit(subject, item)
+        gate.window.put(subject, item)
     await until(lambda: len(gate.begun) == 2)
     assert await gate.window.close(0.05) == 3
     assert gate.window.held == 0
     assert gate.done == []
 
 
-async def test_a_closing_window_admits_nothing_and_releases_waiting_readers(make_gate):
-    """Readers that wait for room get False at once."""
+async def test_a_closing_window_takes_nothing_in(make_gate):
+    """What it has is finished within the grace."""
     gate = make_gate(1)
-    await gate.window.admit("a", "a1")
-    admitting = asyncio.create_task(gate.window.admit("b", "b1"))
-    waiting = asyncio.create_task(gate.window.wait_for_room())
-    await asyncio.sleep(0)
+    gate.window.put("a", "a1")
+    await until(lambda: gate.begun)
     closing = asyncio.create_task(gate.window.close(scaled(5)))
-    assert await admitting is False
-    assert await waiting is False
+    await asyncio.sleep(0)
+    assert gate.window.is_closing
+    assert gate.window.put("b", "b1") is False
     gate.open.set()
     assert await closing == 0
-    assert await gate.window.admit("a", "late") is False
     assert gate.done == ["a1"]
 
 
-async def test_close_does_not_wait_for_parked_entries():
+async def test_close_does_not_wait_for_pausing_entries():
     """They are cut off at once: a survivor claims them."""
-    parking = Parking(1)
+    pausing = Pausing(1)
     for number in range(3):
-        await parking.window.admit(f"s{number}", f"parks{number}")
-    await until(lambda: len(parking.parked) == 3)
+        pausing.window.put(f"s{number}", f"pauses{number}")
+    await until(lambda: len(pausing.paused) == 3)
     async with deadline(5):
-        assert await parking.window.close(3_600) == 3
+        assert await pausing.window.close(3_600) == 3
 
 
-entries = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["works", "parks", "yields"])), max_size=60)
+entries = st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["works", "pauses", "yields"])), max_size=60)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -290,9 +289,9 @@ async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
         _, subject, kind = item
         enter(subject)
         await asyncio.sleep(0)
-        if kind == "parks":
+        if kind == "pauses":
             running[subject] -= 1
-            async with window.parked():
+            async with window.paused():
                 await asyncio.sleep(0)
             enter(subject)
         if kind == "yields":
@@ -306,7 +305,7 @@ async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
     given_items = [(number, subject, kind) for number, (subject, kind) in enumerate(entries)]
     async with deadline(10):
         for item in given_items:
-            assert await window.admit(item[1], item)
+            assert window.put(item[1], item)
         await until(lambda: window.held == 0)
         assert await window.close(scaled(10)) == 0
     assert sorted(done) == given_items

@@ -65,7 +65,14 @@ class Place:
         return [one async for one in list_parked(self.redis, self.keys, self.stream.key, RESOLVER)]
 
     async def bring(self, lane=LANE, *, consumer="me", most=100, of_subject=100):
-        return await self.parking(consumer).bring_back(self.stream, lane, most=most, of_subject=of_subject)
+        return await self.parking(consumer).bring_back(
+            self.stream, lane, subjects=most, most=most, of_subject=of_subject
+        )
+
+    async def lanes(self):
+        """Return the names of the lanes that have parked subjects."""
+        (lanes,) = await self.parking().lanes([self.stream])
+        return [lane.name for lane in lanes]
 
     async def is_clean(self):
         """Return whether no record is left."""
@@ -142,7 +149,7 @@ async def test_a_subject_waits_as_its_first_entry_does(place):
     head, _ = await place.listed()
     assert (head.lane, head.reason, head.tries, head.since) == ("other lane", "two lines", 4, behind.since)
     assert await place.bring() == []
-    lanes = await place.parking().lanes(place.stream)
+    (lanes,) = await place.parking().lanes([place.stream])
     assert [(lane.name, lane.subjects) for lane in lanes] == [("other lane", 1)]
     assert 0 < lanes[0].due_in <= 30
 
@@ -178,10 +185,10 @@ async def test_lanes_are_brought_back_by_themselves_and_in_the_order_of_their_du
     for (subject, delivery), delay in zip(items, (-1, -3, -2, -4), strict=True):
         lane = "other" if subject == "d" else LANE
         await place.parking().park(place.stream, [(subject, delivery)], Waiting(lane, "away", delay=delay))
-    assert [lane.name for lane in await place.parking().lanes(place.stream)] == [LANE, "other"]
+    assert await place.lanes() == [LANE, "other"]
     assert [one.subject for one in await place.bring(most=2)] == ["b", "c"]
     assert [one.subject for one in await place.bring()] == ["a"]
-    assert [lane.name for lane in await place.parking().lanes(place.stream)] == ["other"]
+    assert await place.lanes() == ["other"]
 
 
 async def test_what_an_attempt_may_have_done_is_remembered(place):
@@ -209,7 +216,7 @@ async def test_bytes_are_bounded(place):
     for _ in range(5):
         await place.redis.xadd(place.stream.key, {"subject": "S", "body": "x" * 1_000})
     await place.parking().park(place.stream, await place.read(), NOW)
-    back = await place.parking().bring_back(place.stream, LANE, most=100, of_subject=100, max_bytes=2_500)
+    back = await place.parking().bring_back(place.stream, LANE, subjects=9, most=100, of_subject=100, max_bytes=2_500)
     assert [len(back), back[0].left] == [3, 2]
 
 

@@ -328,7 +328,7 @@ async def test_parked_entries_hold_only_themselves(parked, redis, keys, stream, 
     assert await ids(redis, stream) == kept
     assert removed == 10 * NODE - len(kept)
     assert not lines("trim.held")
-    back = await parked.parking.bring_back(stream, "lane", most=100, of_subject=100)
+    back = await parked.parking.bring_back(stream, "lane", subjects=100, most=100, of_subject=100)
     assert sorted(int(one.delivery.entry_id.split("-")[0]) for one in back) == kept
     assert (await redis.xinfo_groups(stream.key))[0]["lag"] == 0
 

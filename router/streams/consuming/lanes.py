@@ -1,0 +1,133 @@
+"""Lanes: which entries may begin, so that those that wait or are slow leave room for all others.
+
+A lane is what tends to fail together: `<account> <channel>`. Each process judges by what it sees itself; nothing of
+this is stored. Two rules:
+
+- *Shares*: a lane may hold as many slots as leave enough free ones: at most half of those that its account leaves,
+  and an account at most two thirds of all. So however many lanes hang, the next one finds free slots.
+- *Gates*: after CLOSE_AFTER different subjects have failed in a row the lane is *closed*. Then only probes begin, one
+  every PROBE_EVERY seconds, until one succeeds. A subject that goes on failing counts no more after OWN_FAILURES tries:
+  it says nothing about the others.
+
+Entries that may not begin are parked (router.streams.store.parking). Those that are brought back begin at the lane's
+`allowance`, which grows by one with each success and halves with each failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Different subjects that fail one after the other, without a success between them, to close a lane.
+CLOSE_AFTER: Final = 5
+#: Seconds between two probes of a closed lane.
+PROBE_EVERY: Final = 1.0
+#: Tries after which the failures of a subject are its own and say nothing about its lane.
+OWN_FAILURES: Final = 3
+#: Lanes without entries that are remembered at most.
+MAX_IDLE: Final = 1_000
+
+
+@dataclass(slots=True)
+class LaneState:
+    """What this process knows of a lane; `running` is the number of its subjects in the window."""
+
+    account: str
+    running: int = 0
+    failed: set[str] = field(default_factory=set)
+    probed_at: float = -inf
+    allowance: float = inf
+    is_crowded: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether only probes may begin."""
+        return len(self.failed) >= CLOSE_AFTER
+
+
+class Lanes:
+    """The lanes of one consumer: `slots` in its window, `calls` to the API of one account at once.
+
+    `clock` returns seconds. For use within one event loop.
+    """
+
+    def __init__(self, slots: int, calls: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._slots = slots
+        self._calls = min(slots, calls)
+        self._clock = clock
+        self._lanes: dict[str, LaneState] = {}
+        self._accounts: Counter[str] = Counter()
+        self._total = 0
+        self.changed = asyncio.Event()
+
+    def of(self, name: str) -> LaneState:
+        """Return the state of a lane."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            if len(self._lanes) >= MAX_IDLE:
+                self._lanes = {name: lane for name, lane in self._lanes.items() if lane.running or lane.failed}
+            lane = self._lanes[name] = LaneState(name.partition(" ")[0])
+        return lane
+
+    def room(self, name: str) -> int:
+        """Return how many further subjects of a lane may begin now."""
+        lane = self.of(name)
+        of_account = self._accounts[lane.account]
+        by_lane = self._calls - of_account - lane.running
+        by_account = 2 * (self._slots - self._total) - of_account
+        of_lane = max(by_lane // 2, by_lane > 0 and not lane.running)  # one can always begin where there is a slot
+        room = min(of_lane, -(-by_account // 3))
+        if lane.is_closed and room > 0:
+            return int(self._clock() - lane.probed_at >= PROBE_EVERY)
+        return max(0, room)
+
+    def room_to_return(self, name: str) -> int:
+        """Return how many parked subjects of a lane may be brought back now: half of the room, within the allowance."""
+        room, lane = self.room(name), self.of(name)
+        return min((room + 1) // 2, max(0, int(min(lane.allowance, self._slots)) - lane.running)) if room else 0
+
+    def begin(self, name: str) -> None:
+        """Note that a subject of the lane begins; in a closed lane it is a probe."""
+        lane = self.of(name)
+        lane.running += 1
+        self._accounts[lane.account] += 1
+        self._total += 1
+        if lane.is_closed:
+            lane.probed_at = self._clock()
+
+    def end(self, name: str) -> None:
+        """Note that nothing of a subject is in the window any more."""
+        lane = self.of(name)
+        lane.running -= 1
+        self._total -= 1
+        self._accounts[lane.account] -= 1
+        if not self._accounts[lane.account]:
+            del self._accounts[lane.account]
+        if lane.is_crowded and 2 * lane.running <= self.room(name):
+            lane.is_crowded = False
+        self.changed.set()
+
+    def note_success(self, name: str) -> None:
+        """Note that an entry of the lane is done: an open lane stays open, a closed one opens."""
+        lane = self._lanes.get(name)
+        if lane is None or (not lane.failed and lane.allowance == inf):
+            return
+        lane.failed.clear()
+        lane.allowance = inf if lane.allowance >= self._slots else lane.allowance + 1
+        self.changed.set()
+
+    def note_failure(self, name: str, subject: str, *, tries: int) -> None:
+        """Note that an attempt did not succeed; `tries` is the number of those before it."""
+        if tries >= OWN_FAILURES:
+            return
+        lane = self.of(name)
+        if len(lane.failed) < CLOSE_AFTER:
+            lane.failed.add(subject)
+        lane.allowance = max(1, min(lane.allowance, self._slots) // 2)
