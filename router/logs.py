@@ -37,6 +37,7 @@ EVENTS: Final = {
     "process.stopping": "SIGTERM or SIGINT was received; work in progress is being finished",
     "process.stopped": "a process has ended cleanly",
     "process.restarted": "a supervised process died and is restarted",
+    "restart.failed": "a supervised process that died cannot be started again yet: the reason; it is tried again",
     "process.failed": "a process ends because something that it needs has failed; its exit status is not 0",
     "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or why it was refused), key,"
     " milliseconds",
@@ -279,6 +280,14 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
+
+
+def describe_end(task: asyncio.Task[Any]) -> str | None:
+    """Return for the log that a task which should run has ended, and why; None while it runs."""
+    if not task.done():
+        return None
+    error = None if task.cancelled() else task.exception()
+    return f"its task {task.get_name()} has ended" + (f": {describe(error)}" if error else "")
 
 
 def _as_text(event: str, level: str, fields: dict[str, Any]) -> str:

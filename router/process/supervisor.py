@@ -12,6 +12,7 @@ import signal
 import time
 from typing import IO, TYPE_CHECKING, Final, Self
 
+from router.core.backoff import backoff
 from router.logs import log
 from router.settings.environment import SUPERVISOR, own_environment
 
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 #: A process that dies so many times in a row, within so many seconds of its start, is not restarted again.
 MAX_EARLY_DEATHS: Final = 3
 EARLY: Final = 5.0
-#: Seconds before a process that died is restarted.
+#: Seconds before a process that died is restarted, and at most between two attempts that fail.
 RESTART_DELAY: Final = 0.2
+LONGEST_DELAY: Final = 5.0
 
 
 class Supervisor:
@@ -101,8 +103,22 @@ class Supervisor:
                 self._failed.set()
                 return
             log("process.restarted", level="warning", name=name, status=status)
-            await asyncio.sleep(RESTART_DELAY)
-            await self._spawn(name, command, environment)
+            await self._restart(name, command, environment)
+
+    async def _restart(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
+        """Start a process again; a machine that lacks memory, processes or disk for it may have some later."""
+        failures, logged = 0, ""
+        while True:
+            await asyncio.sleep(backoff(RESTART_DELAY, failures, ceiling=LONGEST_DELAY))
+            try:
+                await self._spawn(name, command, environment)
+            except OSError as error:
+                failures, reason = failures + 1, f"{type(error).__name__}: {error}"
+                if reason != logged:
+                    log("restart.failed", level="error", name=name, reason=reason)
+                logged = reason
+            else:
+                return
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         if process.returncode is not None:

@@ -17,7 +17,7 @@ from router import metrics
 from router.core.events import SourceName
 from router.core.keys import Target
 from router.inbound.sources import SOURCES, Source
-from router.logs import log
+from router.logs import describe_end, log
 from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
 from router.receiver.ingest import Ingest, make_authenticators
@@ -58,12 +58,26 @@ class Stopping(asyncio.Event):
         return time.monotonic() - self._since if self._since else 0.0
 
 
+class Background:
+    """Tasks that never end while the receiver works."""
+
+    def __init__(self, *tasks: asyncio.Task[None]) -> None:
+        self._tasks = tasks
+
+    async def failed(self) -> str:
+        """Wait until one has ended, and return the reason for the log."""
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(filter(None, map(describe_end, self._tasks)))
+
+
 RouteHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 
 REDIS: Final = web.AppKey("redis", Redis)
 #: The number of partitions, once the application has started.
 PARTITIONS: Final = web.AppKey("partitions", PartitionWatch)
+#: Set once the application has started.
+BACKGROUND: Final = web.AppKey("background", Background)
 #: Set once no new connections are accepted: from then on every answer is the last one of its connection.
 STOPPING: Final = web.AppKey("stopping", Stopping)
 #: The handlers of webhooks by their path, for `bypass_routing`; they are in aiohttp's router as well.
@@ -103,6 +117,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         await watch.start([calls, drainer] if drainer is not None else [calls])
         if drainer is not None:
             await drainer.start()
+        app[BACKGROUND] = Background(measuring, *watch.tasks, *(drainer.tasks if drainer else []))
         yield
         await end(measuring)
         await watch.close()
@@ -115,6 +130,16 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(lifespan)
     return app
+
+
+async def failed(app: web.Application) -> str:
+    """Wait until the receiver can no longer do its work, and return the reason for the log."""
+    tasks = [asyncio.create_task(one.failed()) for one in (app[PARTITIONS], app[BACKGROUND])]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(iter(done)).result()
+    finally:
+        await end(*tasks)
 
 
 async def _settle(appender: Appender, quarantine: Quarantine) -> None:

@@ -41,7 +41,7 @@ class PartitionWatch:
         self._appender = appender
         self._parts: list[Partitioned] = [appender]
         self._is_known = False
-        self._task: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
         self._refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.keys = settings.keys
 
@@ -57,14 +57,13 @@ class PartitionWatch:
                 await self._look()
         except (RedisError, OSError):
             pass
-        self._task = asyncio.create_task(self._run(), name="partitions")
+        self.tasks = [asyncio.create_task(self._run(), name="partitions")]
 
     async def close(self) -> None:
         """Stop watching."""
-        if self._task is not None:
-            await end(self._task)
+        await end(*self.tasks)
 
-    async def refused(self) -> str:
+    async def failed(self) -> str:
         """Wait until it turns out that the setting is wrong; returns the reason."""
         return await asyncio.shield(self._refusal)
 
@@ -77,7 +76,7 @@ class PartitionWatch:
                 continue
             except SettingsError as error:
                 self._refusal.set_result("; ".join(error.problems))
-                return
+                await asyncio.Event().wait()  # the process ends
 
     async def _look(self) -> None:
         if not self._is_known:

@@ -14,7 +14,7 @@ from aiohttp import web
 from router.logs import log
 from router.process.loop import Stop, fail, settle_heap
 from router.process.supervisor import Supervisor
-from router.receiver.app import PARTITIONS, STOPPING, bypass_routing, create_app
+from router.receiver.app import STOPPING, bypass_routing, create_app, failed
 from router.receiver.connections import allow_files, connection_factory
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ KILL_AFTER: Final = 1.0
 async def serve(settings: Settings, *, share_port: bool = False) -> int:
     """Serve until SIGTERM or SIGINT, then answer the requests in progress and return 0; 1 if the port is in use.
 
-    If it turns out that the setting is not the number of partitions, it ends too, with 1; raises SettingsError if that
-    is known at the start.
+    If it turns out that the setting is not the number of partitions, or a background task ends, it ends too, with 1;
+    raises SettingsError if the setting is known to be wrong at the start.
 
     `share_port` lets several processes listen on the same port.
     """
@@ -63,7 +63,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         log("process.started", port=port, pid=os.getpid(), mails=settings.mail_proof, settings=settings.masked())
         if settings.shadow:
             log("shadow.on", level="warning", sources=",".join(settings.shadow))
-        problem = await stop.or_end_of(runner.app[PARTITIONS].refused())
+        problem = await stop.or_end_of(failed(runner.app))
         log("process.stopping")
         runner.app[STOPPING].set()
         for connection in _stop_listening(listener):
@@ -127,11 +127,16 @@ async def serve_many(settings: Settings, processes: int) -> int:
         port = reserved.getsockname()[1]
         command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
         async with Supervisor(grace=settings.grace + KILL_AFTER, is_ordered=False) as supervisor:
-            await stop.or_end_of(_keep_running(supervisor, processes, command))
-            return fail(supervisor.failure) if supervisor.failure else 0
+            problem = await stop.or_end_of(_keep_running(supervisor, processes, command))
+            return fail(problem) if problem else 0
 
 
-async def _keep_running(supervisor: Supervisor, processes: int, command: list[str]) -> None:
-    for number in range(processes):
-        await supervisor.start(f"web.{number + 1}", command)
+async def _keep_running(supervisor: Supervisor, processes: int, command: list[str]) -> str:
+    """Return why the processes cannot be kept running."""
+    try:
+        for number in range(processes):
+            await supervisor.start(f"web.{number + 1}", command)
+    except OSError as error:
+        return f"cannot start a process: {error}"
     await supervisor.failed()
+    return supervisor.failure

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from router.process import supervisor as supervisor_module
 from router.process.supervisor import MAX_EARLY_DEATHS, Supervisor
 from tests.support.waiting import deadline, until
 
@@ -73,6 +74,28 @@ async def test_a_process_that_keeps_dying_is_given_up(lines):
         assert supervisor.failure.startswith(f"broken ended {MAX_EARLY_DEATHS} times")
         assert supervisor.failure.endswith("status 7")
     assert len(lines("process.restarted")) == MAX_EARLY_DEATHS - 1
+
+
+async def test_a_restart_that_fails_is_tried_again(journal, lines, monkeypatch):
+    """The machine may have no memory, no process or no disk for it at that moment; the reason is logged once."""
+    spawn, problems = asyncio.create_subprocess_exec, [BlockingIOError(11, "Resource temporarily unavailable")] * 3
+
+    async def fail(*arguments, **options):
+        if journal.read_text() and problems:
+            raise problems.pop()
+        return await spawn(*arguments, **options)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail)
+    monkeypatch.setattr(supervisor_module, "RESTART_DELAY", 0.01)
+    async with Supervisor(grace=10) as supervisor:
+        process = await supervisor.start("a", program(POLITE, "a", journal))
+        await has(journal, "a up")
+        process.kill()
+        await has(journal, "a up", 2)
+    assert problems == []
+    (line,) = lines("restart.failed")
+    assert line["name"] == "a"
+    assert line["reason"].startswith("BlockingIOError: ")
 
 
 async def test_a_process_that_ignores_sigterm_is_killed(journal):

@@ -1,15 +1,19 @@
 """The application around the sources: the public URL, operators' routes, and requests without a route."""
 
+import asyncio
+
 import pytest
 from aiohttp import web
 
 from router import metrics
 from router.core.keys import RESOLVER
-from router.receiver.app import REDIS, create_app
+from router.receiver.app import REDIS, create_app, failed
 from router.streams.client.embedded import free_port
 from router.streams.consuming.groups import ensure_group
+from router.tasks import end
 from tests.receiver.conftest import settings_of
 from tests.receiver.samples import URL_SAMPLES, signed, sms
+from tests.support.waiting import deadline
 
 
 @pytest.mark.parametrize("sample", URL_SAMPLES.values(), ids=list(URL_SAMPLES))
@@ -132,3 +136,20 @@ async def test_a_connection_that_was_passed_in_stays_open(redis, output, tmp_pat
     assert runner.app[REDIS] is redis
     await runner.cleanup()
     assert await redis.ping()
+
+
+async def test_a_background_task_that_ends_is_noticed(redis_url):
+    """A receiver whose drainer has died would never move its spool to Redis: its process ends, and says why."""
+    app = create_app(settings_of(redis_url))
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        failing = asyncio.create_task(failed(app))
+        await asyncio.sleep(0)
+        assert not failing.done()
+        (drainer,) = [task for task in asyncio.all_tasks() if task.get_name() == "drainer"]
+        await end(drainer)
+        async with deadline(10):
+            assert await failing == "its task drainer has ended"
+    finally:
+        await runner.cleanup()

@@ -258,3 +258,14 @@ async def test_bypassing_aiohttps_router_changes_no_route(launch, line, more, st
     assert [int(status) for status in re.findall(r"HTTP/1\.1 (\d+)", answered)] == statuses
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_port_in_use_is_one_line_and_status_1(launch):
+    """Of one process and of several; no traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for options in ([], ["--processes", "2"]):
+            process = await launch(*options, "--port", str(taken.getsockname()[1]))
+            assert await process.wait() == 1
+            [line] = process.find("process.failed")
+            assert line["reason"].startswith("cannot listen on 127.0.0.1:")
+            assert "Traceback" not in process.text

@@ -69,7 +69,7 @@ class Drainer:
         self._clock = clock
         self._drained, self._refused = 0, 0
         self._unavailable: dict[int, NotDurableError] = {}  # partitions that took nothing in the last drain, and why
-        self._task: asyncio.Task[None] | None = None
+        self.tasks: list[asyncio.Task[None]] = []
 
     def use(self, keys: Keys) -> None:
         """Tell partitions by these keys from now on."""
@@ -78,12 +78,11 @@ class Drainer:
     async def start(self) -> None:
         """Open the spool, adopt files, and drain in the background from then on; `close` must follow."""
         await self._spool.maintain()
-        self._task = asyncio.create_task(self._run(), name="drainer")
+        self.tasks = [asyncio.create_task(self._run(), name="drainer")]
 
     async def close(self) -> None:
         """Make one last short attempt to drain; events that remain stay on disk for the next start."""
-        if self._task is not None:
-            await end(self._task)
+        await end(*self.tasks)
         with suppress(NotDurableError, RedisError, *DISK_ERRORS):
             await finish(self.drain(), LAST_ATTEMPT)
         await self._spool.close()

@@ -11,7 +11,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from router.logs import describe
+from router.logs import describe_end
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Liveness:
                 if reading.done():
                     self._failure = "the key of a stream holds another type: see reading.failed"
                 else:
-                    self._failure = next(filter(None, map(_describe_end, watched)), None) or self._find_idleness()
+                    self._failure = next(filter(None, map(describe_end, watched)), None) or self._find_idleness()
         finally:
             await end(reading)
         return self._failure
@@ -89,10 +89,3 @@ class Liveness:
         if now - self._seen_at < LONGEST_IDLE:
             return None
         return f"{len(self._held)} entries are held, and nothing has worked on them for {LONGEST_IDLE:.0f} s"
-
-
-def _describe_end(task: asyncio.Task[None]) -> str | None:
-    if not task.done():
-        return None
-    error = None if task.cancelled() else task.exception()
-    return f"its task {task.get_name()} has ended" + (f": {describe(error)}" if error else "")
