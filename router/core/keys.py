@@ -205,9 +205,9 @@ class Keys:
         """Stream: webhooks that the receiver refused; expires after the last one, like the keys below."""
         return f"{self.namespace}:quarantine"
 
-    def quarantine_order(self, reason: str) -> str:
-        """List: the quarantine's entries of one reason, oldest first, with their sizes."""
-        return self._quarantined("order", reason)
+    def quarantine_order(self, name: str) -> str:
+        """List: the quarantine's entries of one class (a reason, or its large ones), oldest first, with their sizes."""
+        return self._quarantined("order", name)
 
     def quarantine_known(self) -> str:
         """Hash: the digest of each webhook in the quarantine, and its entry."""

@@ -24,10 +24,16 @@ from router.core.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: The reasons for a refusal. Each has its own bound, so that junk of one reason cannot displace another's webhooks.
+#: The reasons for a refusal. Each has its own bounds, so that junk of one reason cannot displace another's webhooks.
 REASONS: Final = tuple(
     error.reason for error in (SignatureError, AccountError, UnreadableError, WrongTypeError, TooLargeError)
 )
+#: Bytes of a webhook above which it counts as large. Large ones have bounds of their own within a reason, because a few
+#: forged ones would displace a thousand real webhooks, of which hardly any is large.
+LARGE: Final = 16 * 1024
+_LARGE_SUFFIX: Final = "-large"
+#: The names of all classes of entries that have bounds of their own.
+CLASSES: Final = (*REASONS, *(reason + _LARGE_SUFFIX for reason in REASONS))
 HIDDEN: Final = frozenset({"authorization", "proxy-authorization", "cookie"})
 #: Replaces a value that is not kept.
 NOT_KEPT: Final = "(not kept)"
@@ -40,11 +46,19 @@ _MAX_DIGITS: Final = 19
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits of each reason: entries, bytes, and seconds since receipt."""
+    """The limits of each reason: entries, bytes, and seconds since receipt.
+
+    Large webhooks have half as many bytes of their own, on top.
+    """
 
     entries: int
     size: int
     ttl: int
+
+    @property
+    def large_size(self) -> int:
+        """The bytes of all large webhooks of a reason."""
+        return self.size // 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +95,19 @@ class Refused:
         """Its approximate size in bytes, which the bound on bytes counts."""
         return len(self.body) + len(self.raw_path) + sum(len(name) + len(value) for name, value in self.headers)
 
-    def within(self, limit: int) -> Refused:
-        """Return it unchanged, or without its body if it is larger than `limit` bytes."""
+    @property
+    def is_large(self) -> bool:
+        """Tell whether it has the bounds of large ones."""
+        return self.size > LARGE
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class, whose entries have bounds together: one of CLASSES."""
+        return self.reason + _LARGE_SUFFIX if self.is_large else self.reason
+
+    def within(self, bounds: Bounds) -> Refused:
+        """Return it unchanged, or without its body if it alone exceeds the bytes of its class."""
+        limit = bounds.large_size if self.is_large else bounds.size
         return self if self.size <= limit else replace(self, body=b"", is_whole=False)
 
     def to_fields(self) -> dict[str, bytes]:

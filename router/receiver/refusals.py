@@ -1,13 +1,15 @@
 """Refused webhooks are written to the quarantine in the background, after the response has been sent.
 
-Writing can neither delay an answer nor change it. It is best effort and bounded: by the number and the bytes of the
-webhooks that wait, and by the time that Redis may take. Each one that cannot be kept is counted and logged. They are
-written one at a time, because the connections and the time of Redis belong to accepted webhooks.
+Writing can neither delay an answer nor change it. It is best effort and bounded: by the bytes of each second, by the
+number and the bytes of the webhooks that wait, and by the time that Redis may take. Each one that cannot be kept is
+counted and logged. They are written one at a time, because the connections and the time of Redis belong to accepted
+webhooks.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +21,8 @@ from router.streams.client.connection import Redis, RedisError
 from router.streams.store.quarantine import keep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp import web
 
     from router.core.errors import WebhookError
@@ -29,8 +33,15 @@ if TYPE_CHECKING:
 #: Webhooks that may wait to be written, and their bytes in all.
 MAX_WAITING: Final = 1000
 MAX_WAITING_BYTES: Final = 16 * 1_048_576
+#: Bytes of refused webhooks that are hashed and written in a second, and as many seconds' worth at once. Large ones
+#: (core.refused) have an allowance of their own: they are rarely real, and must not use up that of the others.
+SMALL_RATE: Final = 4 * 1_048_576
+LARGE_RATE: Final = 2 * 1_048_576
+BURST: Final = 4.0
 #: Seconds that Redis may take to write one.
 WRITE_TIMEOUT: Final = 2.0
+#: Seconds between two log lines about webhooks that were not kept while nothing is being written.
+REPORT_EVERY: Final = 10.0
 
 
 def make_refused(
@@ -53,25 +64,52 @@ def make_refused(
     )
 
 
-class Quarantine:
-    """Writes refused webhooks in the background; one per process and event loop."""
+class _Allowance:
+    """So many bytes a second, and those of the last BURST seconds if they were not used."""
 
-    def __init__(self, redis: Redis, keys: Keys, bounds: Bounds) -> None:
+    def __init__(self, rate: int, clock: Callable[[], float]) -> None:
+        self._rate, self._clock = rate, clock
+        self._left, self._counted_at = rate * BURST, clock()
+
+    def take(self, size: int) -> bool:
+        """Take bytes; returns False, taking none, if fewer are left."""
+        now = self._clock()
+        self._left = min(self._rate * BURST, self._left + (now - self._counted_at) * self._rate)
+        self._counted_at = now
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+
+class Quarantine:
+    """Writes refused webhooks in the background; one per process and event loop. `clock` gives seconds."""
+
+    def __init__(
+        self, redis: Redis, keys: Keys, bounds: Bounds, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._redis = redis
         self._keys = keys
         self._bounds = bounds
+        self._clock = clock
+        self._small, self._large = _Allowance(SMALL_RATE, clock), _Allowance(LARGE_RATE, clock)
         self._waiting: deque[Refused] = deque()
         self._size, self._dropped = 0, 0
+        self._reported_at = -REPORT_EVERY
         self._writer: asyncio.Task[None] | None = None
 
     def put(self, refused: Refused) -> None:
         """Schedule a webhook to be written; returns at once and never raises."""
         if not self._bounds.entries:
             return
-        refused = refused.within(self._bounds.size)
-        if len(self._waiting) >= MAX_WAITING or (self._waiting and self._size + refused.size > MAX_WAITING_BYTES):
+        refused = refused.within(self._bounds)
+        allowance = self._large if refused.is_large else self._small
+        is_full = len(self._waiting) >= MAX_WAITING or (self._waiting and self._size + refused.size > MAX_WAITING_BYTES)
+        if is_full or not allowance.take(refused.size):
             metrics.count("router_quarantined", refused.reason, "failed")
             self._dropped += 1
+            if self._writer is None and self._clock() - self._reported_at >= REPORT_EVERY:
+                self._report()
             return
         self._waiting.append(refused)
         self._size += refused.size
@@ -82,6 +120,7 @@ class Quarantine:
         """Wait until everything is written or given up; each write has its own timeout."""
         while self._writer is not None:
             await asyncio.wait([self._writer])
+        self._report()
 
     async def _write(self) -> None:
         """Write one by one; if Redis does not answer, give up all that wait: they would only wait in vain."""
@@ -97,10 +136,15 @@ class Quarantine:
                 metrics.count("router_quarantined", refused.reason, "failed")
             _log_failure(type(error).__name__, len(self._waiting))
         finally:
-            if self._dropped:  # one line for a whole flood
-                _log_failure("too many waited", self._dropped)
+            self._report()
             self._waiting.clear()
-            self._size, self._dropped, self._writer = 0, 0, None
+            self._size, self._writer = 0, None
+
+    def _report(self) -> None:
+        """Log what was dropped since the last line: one line for a whole flood."""
+        if self._dropped:
+            _log_failure("too many at once", self._dropped)
+            self._dropped, self._reported_at = 0, self._clock()
 
 
 def _log_failure(problem: str, webhooks: int) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core import errors
-from router.core.refused import NOT_KEPT, REASONS, Refused, from_fields, shown_headers
+from router.core.refused import CLASSES, LARGE, NOT_KEPT, REASONS, Bounds, Refused, from_fields, shown_headers
 from tests.support.accounts import ACCOUNT
 
 REFUSED = Refused(
@@ -80,9 +80,20 @@ def test_parts_cannot_be_shifted_into_each_other():
 
 def test_body_over_the_bound_is_left_out():
     """A webhook over the size limit is kept without its body and is marked as such."""
-    assert REFUSED.within(REFUSED.size) == REFUSED
-    small = REFUSED.within(REFUSED.size - 1)
+    assert REFUSED.within(Bounds(1, REFUSED.size, 60)) == REFUSED
+    small = REFUSED.within(Bounds(1, REFUSED.size - 1, 60))
     assert (small.body, small.is_whole, small.headers) == (b"", False, REFUSED.headers)
+
+
+def test_large_ones_are_a_class_of_their_own():
+    """Of each reason they have bounds of their own, half as many bytes."""
+    large = replace(REFUSED, body=b"x" * LARGE)
+    assert (REFUSED.class_name, large.class_name) == ("signature", "signature-large")
+    assert large.within(Bounds(1, 2 * large.size, 60)) == large
+    assert large.within(Bounds(1, 2 * large.size - 1, 60)).body == b""
+    assert {
+        replace(REFUSED, reason=reason, body=body).class_name for reason in REASONS for body in (b"", large.body)
+    } == {*CLASSES}
 
 
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "Proxy-Authorization", "COOKIE"])

@@ -130,7 +130,7 @@ async def test_the_queue_is_bounded(redis, keys, lines, monkeypatch):
     await one.close()
     assert await redis.xlen(keys.quarantine()) == 3
     assert counted("failed") == before + 2
-    assert [(line["problem"], line["webhooks"]) for line in lines("quarantine.failed")] == [("too many waited", 2)]
+    assert [(line["problem"], line["webhooks"]) for line in lines("quarantine.failed")] == [("too many at once", 2)]
     monkeypatch.setattr(refusals, "MAX_WAITING_BYTES", 1000)
     for number in range(10, 15):
         one.put(_numbered(number, 400))
@@ -140,6 +140,41 @@ async def test_the_queue_is_bounded(redis, keys, lines, monkeypatch):
 
 def _numbered(number, size=0):
     return replace(REFUSED, body=b"%d" % number + b"x" * size)
+
+
+async def test_the_bytes_of_a_second_are_bounded(redis, keys, lines):
+    """Large ones have an allowance of their own; what is beyond is counted, and logged once in a while."""
+    now = [0.0]
+    one = Quarantine(redis, keys, Bounds(entries=10_000, size=200_000_000, ttl=3600), clock=lambda: now[0])
+    before, size = counted("failed"), 500_000
+    allowed = int(refusals.LARGE_RATE * refusals.BURST) // size
+    for number in range(50):
+        one.put(_numbered(number, size))
+    one.put(_numbered(50))
+    await until(lambda: one._writer is None)
+    assert await redis.xlen(keys.quarantine()) == allowed + 1
+    now[0] += 1.0
+    for number in range(100, 150):
+        one.put(_numbered(number, size))
+        await one.close()
+    assert await redis.xlen(keys.quarantine()) == allowed + 1 + refusals.LARGE_RATE // size
+    assert counted("failed") == before + 100 - allowed - refusals.LARGE_RATE // size
+    assert sum(line["webhooks"] for line in lines("quarantine.failed")) == counted("failed") - before
+
+
+async def test_a_flood_that_is_not_kept_is_logged_now_and_then(redis, keys, lines):
+    """While nothing is written, dropped webhooks are logged at most once in REPORT_EVERY seconds."""
+    now = [0.0]
+    one = Quarantine(redis, keys, Bounds(entries=10, size=200_000_000, ttl=3600), clock=lambda: now[0])
+    huge = int(refusals.LARGE_RATE * refusals.BURST) + 1
+    for _ in range(50):
+        one.put(_numbered(1, huge))
+    assert [line["webhooks"] for line in lines("quarantine.failed")] == [1]
+    now[0] += refusals.REPORT_EVERY
+    one.put(_numbered(1, huge))
+    await one.close()
+    assert [line["webhooks"] for line in lines("quarantine.failed")] == [1, 50]
+    assert await redis.keys() == []
 
 
 async def test_closing_waits_for_pending_writes(redis, keys, output):

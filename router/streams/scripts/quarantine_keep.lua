@@ -1,9 +1,9 @@
--- Keep a refused webhook, once, within the bounds of its reason.
+-- Keep a refused webhook, once, within the bounds of its class: its reason, or the large ones of that reason.
 -- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; then the order lists of
---       all reasons, the webhook's own first. All are in the stream's slot.
--- ARGV: now (ms), TTL (s), maximum number and maximum bytes of a reason's entries, digest, size, then field, value, ...
+--       all classes, the webhook's own first. All are in the stream's slot.
+-- ARGV: now (ms), TTL (s), maximum number and maximum bytes of the class' entries, digest, size, then field, value, ...
 -- Returns the new entry's id, or false for a repeat, which is counted.
--- An order list has "<id> <size> <digest>" for each entry of its reason, oldest first. All keys get the TTL together,
+-- An order list has "<id> <size> <digest>" for each entry of its class, oldest first. All keys get the TTL together,
 -- so none outlives another; entries older than the TTL are removed one by one.
 local stream, known, repeats, bytes, own = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local oldest = tonumber(ARGV[1]) - tonumber(ARGV[2]) * 1000

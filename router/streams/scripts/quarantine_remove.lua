@@ -1,5 +1,5 @@
 -- Remove a webhook from the quarantine, with its digest, repeats and size.
--- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; its reason's order
+-- KEYS: the quarantine stream; hash digest -> id; hash id -> repeats; hash order list -> bytes; its class' order
 --       list.
 -- ARGV: its id, size and digest.
 -- Returns the number of entries removed: 0 if it was gone.

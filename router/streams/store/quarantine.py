@@ -1,6 +1,7 @@
-"""The quarantine: refused webhooks on one stream, with separate bounds for each reason.
+"""The quarantine: refused webhooks on one stream, with separate bounds for each reason, and for large ones within it.
 
-Redis can bound a stream only as a whole, so for each reason there is a list of its entries, in order, with their sizes.
+Redis can bound a stream only as a whole, so for each of these classes there is a list of its entries, in order, with
+their sizes.
 All keys are in one slot and change in one script. If somebody deletes an entry by hand, a repeat of its webhook is kept
 again, and the list drops the entry when it becomes the oldest. All keys expire a TTL after the last refused webhook.
 """
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.refused import REASONS, Refused, from_fields
+from router.core.refused import CLASSES, REASONS, Refused, from_fields
 from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import flatten
 
@@ -40,11 +41,11 @@ async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds) -> st
 
     A body that alone exceeds the bound in bytes is left out.
     """
-    refused = refused.within(bounds.size)
-    others = [reason for reason in REASONS if reason != refused.reason]
-    names = [*_shared_keys(keys), *(keys.quarantine_order(reason) for reason in (refused.reason, *others))]
-    now = refused.received_at // 1000
-    arguments = [now, bounds.ttl, bounds.entries, bounds.size, refused.digest, refused.size]
+    refused = refused.within(bounds)
+    own = refused.class_name
+    names = [*_shared_keys(keys), *(keys.quarantine_order(name) for name in (own, *(set(CLASSES) - {own})))]
+    now, size = refused.received_at // 1000, bounds.large_size if refused.is_large else bounds.size
+    arguments = [now, bounds.ttl, bounds.entries, size, refused.digest, refused.size]
     script = load_script("quarantine_keep")
     entry_id = await script.run(redis, names, [*arguments, *flatten(refused.to_fields())])
     return entry_id.decode() if entry_id else None
@@ -53,7 +54,7 @@ async def keep(redis: Redis, keys: Keys, refused: Refused, bounds: Bounds) -> st
 async def remove(redis: Redis, keys: Keys, kept: Kept) -> bool:
     """Remove an entry; returns False if it was gone."""
     refused = kept.refused
-    names = [*_shared_keys(keys), keys.quarantine_order(refused.reason)]
+    names = [*_shared_keys(keys), keys.quarantine_order(refused.class_name)]
     script = load_script("quarantine_remove")
     return bool(await script.run(redis, names, [kept.entry_id, refused.size, refused.digest]))
 
@@ -81,9 +82,11 @@ async def find(redis: Redis, keys: Keys, entry_id: str) -> Kept | None:
 async def count(redis: Redis, keys: Keys) -> dict[str, int]:
     """Return the number of entries by reason."""
     pipeline = redis.pipeline(transaction=False)
-    for reason in REASONS:
-        pipeline.llen(keys.quarantine_order(reason))
-    return dict(zip(REASONS, await pipeline.execute(), strict=True))
+    for name in CLASSES:
+        pipeline.llen(keys.quarantine_order(name))
+    numbers = await pipeline.execute()
+    half = len(REASONS)
+    return {reason: numbers[at] + numbers[half + at] for at, reason in enumerate(REASONS)}
 
 
 async def _read(redis: Redis, keys: Keys, rows: list[Any]) -> list[Kept]:

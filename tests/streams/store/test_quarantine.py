@@ -82,6 +82,23 @@ async def test_each_reason_has_its_own_bound_in_bytes(redis, keys):
     assert await bodies(redis, keys) == [2, 3, 4]
 
 
+async def test_large_ones_displace_no_others(redis, keys):
+    """Forged megabytes displace each other, and no small webhook of their reason; all are listed and removed alike."""
+    bounds = Bounds(entries=3, size=80_000, ttl=3600)
+    for number in range(3):
+        await keep(redis, keys, refused(number), bounds)
+    for number in range(3, 9):
+        await keep(redis, keys, refused(number, size=19_000), bounds)
+    assert await bodies(redis, keys) == [0, 1, 2, 7, 8]
+    await keep(redis, keys, refused(9), bounds)
+    assert await bodies(redis, keys) == [1, 2, 7, 8, 9]
+    assert (await count(redis, keys))["signature"] == 5
+    for kept in await kept_in(redis, keys):
+        assert await remove(redis, keys, kept)
+    assert await count(redis, keys) == dict.fromkeys(REASONS, 0)
+    assert {int(size) for size in await redis.hvals(keys.quarantine_bytes())} == {0}
+
+
 async def test_a_webhook_beyond_the_bound_is_kept_without_its_body(redis, keys):
     """It drops no other entry, and its headers are there to be explained."""
     await keep(redis, keys, refused(1), BOUNDS)
