@@ -7,7 +7,7 @@ that drip cannot keep out others for as long as they like. If there is none, the
 again.
 
 Comparing the signature of a large one takes milliseconds. LoopShare does such work in slices, so that small webhooks
-pass in between.
+pass in between; Pace limits how much is received in a second.
 """
 
 from __future__ import annotations
@@ -42,47 +42,70 @@ STALL_TIMEOUT: Final = 15.0
 PATIENCE: Final = 2.0
 #: Seconds of work on large bodies between two looks at everything else.
 SLICE: Final = 0.001
+#: How long everything else has the loop for itself after a slice, in slices.
+REST: Final = 3
+#: Bytes of large bodies that are received in a second.
+RATE: Final = 64 * 1_048_576
+#: Seconds of a pause that is not worth a timer.
+IMMEDIATE: Final = 0.001
 _INCOMPLETE: Final = "the body did not arrive whole"
 
 
 class LoopShare:
     """Work that takes long, of any number of requests: they take turns, in slices of about SLICE seconds.
 
-    In each turn of the loop there is at most one slice, so this work delays everything else by about a slice, however
-    much of it there is.
+    A slice is followed by REST times as long without one. So this work takes a quarter of the loop's time at most,
+    however much of it there is, and delays everything else by about a slice.
     """
 
     def __init__(self) -> None:
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Lock()  # it is fair: whoever has waited longest is next
 
     async def run(self, steps: Generator[None, None, T]) -> T:
         """Return what `steps` return. The first step is done at once, all others wait for their turns."""
         try:
             next(steps)
             while True:
-                async with self._turn:  # it is fair: whoever has waited longest is next
-                    try:
-                        _work(steps)
-                    finally:
-                        await asyncio.sleep(0)
+                await self._turn.acquire()
+                self._work(steps)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return] # the type of a generator's value is not known here
 
+    def _work(self, steps: Generator[None, None, object]) -> None:
+        """Do a slice, at least one step, and end this turn later; raises StopIteration with the last step."""
+        begun = time.perf_counter()
+        try:
+            next(steps)
+            while time.perf_counter() - begun < SLICE:
+                next(steps)
+        finally:
+            rest = (time.perf_counter() - begun) * REST
+            asyncio.get_running_loop().call_later(rest, self._turn.release)
 
-def _work(steps: Generator[None, None, object]) -> None:
-    """Do steps for about SLICE seconds, at least one; raises StopIteration with the last one."""
-    end = time.perf_counter() + SLICE
-    next(steps)
-    while time.perf_counter() < end:
-        next(steps)
+
+class Pace:
+    """The rate at which the bytes of large bodies are taken from their connections, of all of them together.
+
+    More is left to the senders' side. Receiving a megabyte takes a millisecond, whatever becomes of it.
+    """
+
+    def __init__(self) -> None:
+        self._free_at = 0.0
+
+    def delay(self, size: int) -> float:
+        """Return the seconds to wait after `size` bytes were taken."""
+        now = time.monotonic()
+        self._free_at = max(now, self._free_at) + size / RATE
+        return self._free_at - now
 
 
 @dataclass(slots=True, eq=False)
 class Transfer:
-    """A body that is being received: the `size` reserved for it, the bytes received, and the limit of the next read."""
+    """A body that is being received: its reserved `size`, what has arrived, and the limit of the present read."""
 
     size: int
     began: float
+    pace: Pace
     received: int = 0
     limit: asyncio.Timeout | None = None
     is_displaced: bool = False
@@ -101,6 +124,7 @@ class InFlightBytes:
         self._free = size
         self._small = small
         self._transfers: set[Transfer] = set()
+        self._pace = Pace()
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[Transfer]:
@@ -108,7 +132,7 @@ class InFlightBytes:
 
         A `size` up to `small` is not counted.
         """
-        transfer = Transfer(0 if size <= self._small else size, time.monotonic())
+        transfer = Transfer(0 if size <= self._small else size, time.monotonic(), self._pace)
         if transfer.size > self._free:
             self._make_room(transfer.size)
         self._free -= transfer.size
@@ -193,6 +217,10 @@ async def _read(
         transfer.received += len(chunk)
         if transfer.received > limit:
             raise TooLargeError(f"more than {limit} bytes")
+        pause = transfer.pace.delay(len(chunk))
+        if pause > IMMEDIATE:
+            deadline += pause
+            await asyncio.sleep(pause)
         yield chunk
 
 

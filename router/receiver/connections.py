@@ -5,12 +5,15 @@ and send nothing, or one byte a minute. Here a new connection has HEAD_TIMEOUT f
 is reached, each new connection closes the one that has been idle longest. A webhook takes milliseconds, so that one is
 idle or hostile; a proxy whose idle connection is closed opens another.
 
+The rest of a body that is answered before it has arrived is discarded at a pace, for its sender to read the answer.
+
 Requests that are not HTTP, or that fail, are answered with a status and no body: aiohttp's own error pages repeat parts
 of the request, and Twilio may pass a body on to a customer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -19,10 +22,12 @@ from aiohttp import web
 
 from router import metrics
 from router.logs import describe, log
+from router.receiver.bodies import Pace
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine
+
+    from aiohttp.streams import StreamReader
 
 #: Seconds that a new connection may take to send the head of its first request.
 HEAD_TIMEOUT: Final = 20.0
@@ -40,11 +45,15 @@ _OTHER_FILES: Final = 256
 
 
 class ConnectionLimit:
-    """The open connections of one process, at most `limit`, in the order in which they became idle."""
+    """The open connections of one process, at most `limit`, in the order in which they became idle.
+
+    `pace` is that at which they discard bodies.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._idle: dict[Connection, None] = {}
+        self.pace = Pace()
 
     def __len__(self) -> int:
         """Count the open connections."""
@@ -99,6 +108,8 @@ class Connection(web.RequestHandler):
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send the answer; from now on the connection is idle."""
         self._limit.touch(self)
+        if resp.status != HTTPStatus.OK:
+            self._discard_slowly(request)
         if isinstance(resp, web.HTTPException):  # aiohttp's own, such as 417: its body is text
             _log_rejected(resp.status, None)
             resp = web.Response(status=resp.status)
@@ -119,6 +130,12 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def _discard_slowly(self, request: web.BaseRequest) -> None:
+        """Pace the rest of a body that is answered already: aiohttp would read it as fast as it comes."""
+        transport: Any = self.transport
+        if transport is not None and not request.content.is_eof():
+            transport.set_protocol(_Discarding(self, transport, self._limit.pace, request.content))
+
     def drop(self) -> None:
         """Close at once and discard data that the caller has not read."""
         transport: Any = self.transport  # uvloop's transport has no base class in asyncio
@@ -130,6 +147,39 @@ class Connection(web.RequestHandler):
         if self._request_count == 0:
             metrics.count("router_connections_closed", "silent")
             self.drop()
+
+
+class _Discarding(asyncio.Protocol):
+    """Stands before a connection while the rest of a body is discarded: reading pauses after each of its pieces."""
+
+    def __init__(self, connection: Connection, transport: Any, pace: Pace, body: StreamReader) -> None:
+        self._connection, self._transport, self._pace, self._body = connection, transport, pace, body
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on the data, and pause; once the body has ended the connection is as before."""
+        self._connection.data_received(data)
+        if self._body.is_eof():
+            self._transport.set_protocol(self._connection)
+        else:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_later(self._pace.delay(len(data)), self._resume)
+
+    def eof_received(self) -> None:
+        """Pass it on, as the events below."""
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+    def _resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
 
 def _log_rejected(status: int, error: BaseException | None) -> None:

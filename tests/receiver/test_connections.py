@@ -8,7 +8,7 @@ import uvloop
 from aiohttp import web
 
 from router.receiver import authentication, bodies, connections, mail_authentication
-from router.receiver.bodies import InFlightBytes
+from router.receiver.bodies import InFlightBytes, Pace
 from router.receiver.connections import allow_files
 from tests.receiver.samples import mail_received, participant_added, signed, sms
 from tests.receiver.wire import head, whole
@@ -226,3 +226,20 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_host_allows(files):
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 956
     if hard != resource.RLIM_INFINITY:
         assert allow_files(hard * 2) == hard - 256
+
+
+async def test_the_rest_of_a_refused_body_is_discarded_at_a_pace(monkeypatch, start):
+    """A caller that sends megabytes gets its answer at once, is read slowly, and can use its connection again."""
+    taken, pauses = [], Pace.delay
+    monkeypatch.setattr(Pace, "delay", lambda self, size: taken.append(size) or pauses(self, size))
+    receiver = await start()
+    async with on_wire(receiver.port) as wire:
+        await wire.send(head(GOOD, length=2_000_000))
+        assert (await wire.answer()).status == 413
+        await wire.send(b"x" * 2_000_000)
+        await wire.send(whole(GOOD))
+        assert (await wire.answer()).status == 200
+        await wire.send(whole(signed(sms(2))))
+        assert (await wire.answer()).status == 200
+    assert len(taken) > 2
+    assert 1_000_000 < sum(taken) < 2_100_000
