@@ -150,19 +150,21 @@ class Connection(web.RequestHandler):
 
 
 class _Discarding(asyncio.Protocol):
-    """Stands before a connection while the rest of a body is discarded: reading pauses after each of its pieces."""
+    """Stands before a connection while the rest of a body is discarded: each piece of it is passed on after a pause.
+
+    Nothing more is read during the pause. Once the body has ended, the connection is as before.
+    """
 
     def __init__(self, connection: Connection, transport: Any, pace: Pace, body: StreamReader) -> None:
         self._connection, self._transport, self._pace, self._body = connection, transport, pace, body
+        self._held = b""
 
     def data_received(self, data: bytes) -> None:
-        """Pass on the data, and pause; once the body has ended the connection is as before."""
-        self._connection.data_received(data)
-        if self._body.is_eof():
-            self._transport.set_protocol(self._connection)
-        else:
-            self._transport.pause_reading()
-            asyncio.get_running_loop().call_later(self._pace.delay(len(data)), self._resume)
+        """Hold the data for as long as the pace says."""
+        self._transport.pause_reading()
+        if not self._held:
+            asyncio.get_running_loop().call_later(self._pace.delay(len(data)), self._pass_on)
+        self._held += data
 
     def eof_received(self) -> None:
         """Pass it on, as the events below."""
@@ -177,9 +179,14 @@ class _Discarding(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._connection.resume_writing()
 
-    def _resume(self) -> None:
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+    def _pass_on(self) -> None:
+        if self._transport.is_closing():
+            return
+        held, self._held = self._held, b""
+        self._connection.data_received(held)
+        if self._body.is_eof():
+            self._transport.set_protocol(self._connection)
+        self._transport.resume_reading()
 
 
 def _log_rejected(status: int, error: BaseException | None) -> None:

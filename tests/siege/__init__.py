@@ -7,7 +7,7 @@ measures the others: how many are served, how soon, and with how much memory, un
 Then the fault ends, and what had waited is accounted for.
 
     runs.py        all runs, in one table
-    door.py        forged forms at the door
+    door.py        forged requests at the door; flood.py sends them
     logs.py        a log that cannot be written
     waiting.py     events that wait for one customer, channel or account
     budget.py      the dead-letter budget

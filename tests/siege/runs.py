@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.siege.budget import dead_letter_budget
 from tests.siege.closing import around_the_closing
+from tests.siege.door import forged_requests
 from tests.siege.figures import Report
 from tests.siege.groups import destroyed_groups
 from tests.siege.logs import unwritable_log
@@ -43,6 +44,7 @@ class Run:
 
 
 RUNS: Final = (
+    Run("door", "strangers send forged requests without pause", forged_requests),
     Run("log", "a log that cannot be written", unwritable_log),
     Run("customer", "one customer whose API calls answer 500 for ever", one_customer),
     Run("mail-down", "the API fails for e-mail alone", mail_alone),
