@@ -7,7 +7,7 @@ that drip cannot keep out others for as long as they like. If there is none, the
 again.
 
 Comparing the signature of a large one takes milliseconds. LoopShare does such work in slices, so that small webhooks
-pass in between; Pace limits how much is received in a second.
+pass in between; ReadingPace limits how much is received in a second.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class LoopShare:
             asyncio.get_running_loop().call_later(rest, self._turn.release)
 
 
-class Pace:
+class ReadingPace:
     """The rate at which the bytes of large bodies are taken from their connections, of all of them together.
 
     More is left to the senders' side. Receiving a megabyte takes a millisecond, whatever becomes of it.
@@ -105,7 +105,7 @@ class Transfer:
 
     size: int
     began: float
-    pace: Pace
+    pace: ReadingPace
     received: int = 0
     limit: asyncio.Timeout | None = None
     is_displaced: bool = False
@@ -124,7 +124,7 @@ class InFlightBytes:
         self._free = size
         self._small = small
         self._transfers: set[Transfer] = set()
-        self._pace = Pace()
+        self._pace = ReadingPace()
 
     @contextmanager
     def reserve(self, size: int) -> Iterator[Transfer]:

@@ -22,7 +22,7 @@ from aiohttp import web
 
 from router import metrics
 from router.logs import describe, log
-from router.receiver.bodies import Pace
+from router.receiver.bodies import ReadingPace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -53,7 +53,7 @@ class ConnectionLimit:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._idle: dict[Connection, None] = {}
-        self.pace = Pace()
+        self.pace = ReadingPace()
 
     def __len__(self) -> int:
         """Count the open connections."""
@@ -155,7 +155,7 @@ class _Discarding(asyncio.Protocol):
     Nothing more is read during the pause. Once the body has ended, the connection is as before.
     """
 
-    def __init__(self, connection: Connection, transport: Any, pace: Pace, body: StreamReader) -> None:
+    def __init__(self, connection: Connection, transport: Any, pace: ReadingPace, body: StreamReader) -> None:
         self._connection, self._transport, self._pace, self._body = connection, transport, pace, body
         self._held = b""
 

@@ -8,7 +8,7 @@ import uvloop
 from aiohttp import web
 
 from router.receiver import authentication, bodies, connections, mail_authentication
-from router.receiver.bodies import InFlightBytes, Pace
+from router.receiver.bodies import InFlightBytes, ReadingPace
 from router.receiver.connections import allow_files
 from tests.receiver.samples import mail_received, participant_added, signed, sms
 from tests.receiver.wire import head, whole
@@ -230,8 +230,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_host_allows(files):
 
 async def test_the_rest_of_a_refused_body_is_discarded_at_a_pace(monkeypatch, start):
     """A caller that sends megabytes gets its answer at once, is read slowly, and can use its connection again."""
-    taken, pauses = [], Pace.delay
-    monkeypatch.setattr(Pace, "delay", lambda self, size: taken.append(size) or pauses(self, size))
+    taken, pauses = [], ReadingPace.delay
+    monkeypatch.setattr(ReadingPace, "delay", lambda self, size: taken.append(size) or pauses(self, size))
     receiver = await start()
     async with on_wire(receiver.port) as wire:
         await wire.send(head(GOOD, length=2_000_000))
