@@ -119,6 +119,7 @@ class RelayedDeployment(Deployment):
 
     async def recover(self) -> None:
         """Undo what a failed test has left behind, so that later tests do not fail as well."""
+        self.sandbox.clear_faults()
         for role, process in [*self.processes.items()]:
             for relay in (process.redis, process.api):
                 if relay.breakpoint is not None:

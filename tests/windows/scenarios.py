@@ -18,6 +18,7 @@ from router.simulator.mail import mail
 from router.simulator.messages import SimulatedWebhook, callback, message
 from router.simulator.voice import call, call_status
 from router.streams.store.dead_letters import CONSUMER, DELIVERIES, ENTRY, FAILED_AT, GROUP, REASON, STREAM
+from tests.harness.deployment import count_parked
 from tests.support.accounts import ACCOUNT, AGENT, CONFIGURATION, DESK, MAILBOX, OURS, SERVICE
 from tests.support.waiting import until
 from tests.windows.deployment import GREETING
@@ -175,6 +176,20 @@ async def _write_again(case: Case) -> None:
     await case.deliver(case.sms(2))
 
 
+async def _be_refused(case: Case) -> None:
+    """The API fails for this customer until `_write_and_wait` has seen that the worker parks the events."""
+    case.deployment.sandbox.fault(status=503, containing=case.digits)
+
+
+async def _write_and_wait(case: Case) -> None:
+    """Three messages, of which the first waits for the API until it is parked with the others; then the API is well."""
+    for number in (1, 2, 3):
+        await case.deliver(case.sms(number))
+    stream = case.deployment.keys.inbound(0)
+    await until(lambda: count_parked(case.deployment.redis, stream), 60)
+    case.deployment.sandbox.clear_faults()
+
+
 async def _write_to_the_desk(case: Case) -> None:
     await case.deliver(case.sms(to=DESK))
 
@@ -286,6 +301,7 @@ async def _append_unreadable(case: Case) -> None:
 SCENARIOS = {
     "new customer": Scenario(_write),
     "known customer": Scenario(_write_again, before=_write, entries={JOINED: 1, RECEIVED: 2}, inbound=2),
+    "waiting customer": Scenario(_write_and_wait, before=_be_refused, entries={JOINED: 1, RECEIVED: 3}, inbound=3),
     "captured customer": Scenario(_write, before=_be_captured),
     "batch": Scenario(_stream_three, entries={JOINED: 1, RECEIVED: 3}, inbound=3),
     "mail": Scenario(_send_a_mail, is_mail=True, ai_agents=0, greetings=0),

@@ -65,6 +65,15 @@ WINDOWS = {
     # A 409 names the conversation that the customer is in.
     ("worker", "captured customer"): [Window(OPEN, AFTER), Window(SEATS, AFTER), NOT_COMMITTED, COMMITTED],
     ("worker", "known customer"): [NOT_COMMITTED, COMMITTED, NOT_ACKED, ACKED],
+    # Out of the pending list, back into it, and the rest of the subject behind it.
+    ("worker", "waiting customer"): [
+        Window("park", BEFORE),
+        Window("park", AFTER),
+        Window("bring_back", BEFORE),
+        Window("bring_back", AFTER),
+        Window("resume", BEFORE),
+        Window("resume", AFTER),
+    ],
     ("worker", "batch"): [Window("commit", AFTER, 2), Window("XACK", AFTER, 2)],
     ("worker", "callback"): [Window("GET /v2/Conversations/*", AFTER), NOT_COMMITTED, COMMITTED],
     ("worker", "closing"): [NOT_COMMITTED, COMMITTED],
