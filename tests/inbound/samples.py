@@ -39,6 +39,6 @@ def encode_json(document):
     return json.dumps(document, ensure_ascii=False).encode()
 
 
-def make_entry(body, source="messaging"):
-    """Return the inbound entry that the worker gets for a body."""
-    return InboundEntry("1-0", source, ACCOUNT, "k1", "s1", RECEIVED_AT, body)
+def make_entry(body, source="messaging", *, shared=None):
+    """Return the inbound entry that the worker gets for a body, and for the part that it shares."""
+    return InboundEntry("1-0", source, ACCOUNT, "k1", "s1", RECEIVED_AT, body, shared=shared)

@@ -73,12 +73,16 @@ def test_identify(name):
 
 
 def test_a_mail_has_a_piece_for_each_recipient():
-    """A mail has one piece for each recipient, with its own key and the recipient in its entry."""
+    """A mail has one piece for each recipient, with its own key; they share all of it but the recipient."""
     mails = tuple(MAIL.model_copy(update={"recipient": one}) for one in ("a@example.com", "b@example.com"))
     pieces = SOURCES[SourceName.EMAIL].split(Webhook(b"", NO_FORM, None, mails=mails), ACCOUNT)
-    events = [normalize(make_entry(piece.body, "email")) for piece in pieces]
+    (shared,) = {piece.shared for piece in pieces}
+    events = [normalize(make_entry(piece.body, "email", shared=shared.data)) for piece in pieces]
     assert [event.recipient.value for event in events] == ["a@example.com", "b@example.com"]
     assert len({piece.identity.key for piece in pieces}) == 2
+    assert all(len(piece.body) < 50 for piece in pieces)
+    with pytest.raises(UnreadableError, match="that it shares with other entries is gone"):
+        normalize(make_entry(pieces[0].body, "email", shared=b""))
 
 
 def test_keys_of_mails_outlive_the_age_that_a_mail_may_have():
