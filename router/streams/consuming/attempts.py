@@ -116,6 +116,8 @@ class Attempts:
                     result = WorkResult.REQUEUE
         except (RedisError, OSError) as error:  # it is unknown whether it is parked: if it is not, it is a stray now
             log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - the same; the window would let go of all that waits behind it
+            log("parking.failed", level="error", error=describe(error))
         finally:
             self._liveness.end()
             if result is WorkResult.FINISHED:

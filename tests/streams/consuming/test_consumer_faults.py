@@ -85,3 +85,22 @@ async def test_an_error_while_a_result_is_settled_keeps_the_entry_and_those_behi
     assert bench.attempts == ["n0", *NAMES]
     assert consumer._pending.held == set()
     assert len(lines("event.failed")) == 1
+
+
+async def test_an_error_while_an_entry_is_parked_leaves_nothing_held(bench, lines, monkeypatch):
+    """The entry comes back as a stray, and those behind it are not lost."""
+    consumer = bench.make()
+    problems, park_behind = [RuntimeError()], consumer._parker.park_behind
+
+    async def fail_once(deliveries):
+        if len(deliveries) == 1 and problems:
+            raise problems.pop()
+        return await park_behind(deliveries)
+
+    monkeypatch.setattr(consumer._parker, "park_behind", fail_once)
+    await bench.add(*NAMES, subject="same")
+    async with consumer.running():
+        await until(bench.is_settled)
+        await until(lambda: not consumer._pending.held)
+    assert sorted(bench.attempts) == NAMES
+    assert [line["level"] for line in lines("parking.failed")] == ["error"]
