@@ -236,6 +236,20 @@ async def _close(case: Case) -> None:
     await case.deliver(_callback("CONVERSATION_UPDATED", closed, f"t{case.number}"))
 
 
+async def _write_after_an_unknown_closing(case: Case) -> None:
+    """The conversation closes, which nobody reports, and the customer writes into it."""
+    await case.deliver(case.sms(1))
+    await case.deployment.until_idle()
+    [conversation] = await case.conversations()
+    path = f"/v2/Conversations/{conversation['id']}"
+    case.given = await case.deployment.sandbox.ask("PATCH", path, {"status": "CLOSED"})
+    await case.deliver(case.sms(2))
+
+
+async def _report_the_closing(case: Case) -> None:
+    await case.deliver(_callback("CONVERSATION_UPDATED", case.given, f"t{case.number}"))
+
+
 def _callback(event_type: str, data: dict[str, Any], token: str) -> SimulatedWebhook:
     data = {name: value for name, value in data.items() if name != "participants"} | {"accountId": ACCOUNT}
     return callback(event_type, data, timestamp=data["updatedAt"], token=token)
@@ -307,6 +321,13 @@ SCENARIOS = {
     "mail": Scenario(_send_a_mail, is_mail=True, ai_agents=0, greetings=0),
     "callback": Scenario(_report_participant, before=_open, entries={JOINED: 1}),
     "closing": Scenario(_close, before=_write, entries={JOINED: 1, RECEIVED: 1, CLOSED: 1}),
+    "late closing": Scenario(
+        _report_the_closing,
+        before=_write_after_an_unknown_closing,
+        entries={JOINED: 2, RECEIVED: 3, CLOSED: 1},
+        conversations=2,
+        inbound=3,  # the second message is appended again
+    ),
     "call": Scenario(_call, entries={JOINED: 1}, greetings=0),
     "end of a call": Scenario(_hang_up, before=_call, entries={JOINED: 1, LEFT: 1}, greetings=0, inbound=2),
     "classic": Scenario(_report_classic_participant, before=_write_to_classic, entries={JOINED: 1}, is_classic=True),

@@ -77,6 +77,15 @@ WINDOWS = {
     ("worker", "batch"): [Window("commit", AFTER, 2), Window("XACK", AFTER, 2)],
     ("worker", "callback"): [Window("GET /v2/Conversations/*", AFTER), NOT_COMMITTED, COMMITTED],
     ("worker", "closing"): [NOT_COMMITTED, COMMITTED],
+    # The message that came after the closing is appended again, and opens the next conversation.
+    ("worker", "late closing"): [
+        COMMITTED,
+        Window("append_again", BEFORE),
+        Window("append_again", AFTER),
+        Window(OPEN, AFTER),
+        Window("commit", AFTER, 2),
+        Window("XACK", BEFORE, 2),
+    ],
     ("worker", "call"): [Window(LOOK, AFTER), NOT_COMMITTED, COMMITTED, Window("EXEC", AFTER)],
     ("worker", "end of a call"): [Window("EXEC", AFTER), NOT_COMMITTED, COMMITTED],
     ("worker", "mail"): [Window(OPEN, AFTER)],
