@@ -175,7 +175,7 @@ async def test_a_server_that_is_still_loading_is_waited_for(site, relay, lines):
         await site.add("later")
         await site.has_done("slow", "after", "later")
     events = [line["event"] for line in lines() if line["level"] != "info"]
-    assert set(events) <= {*names, "reading.lost"}
+    assert set(events) <= {*names, "parking.failed", "reading.lost"}
     assert len(events) <= 12
 
 

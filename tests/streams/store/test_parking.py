@@ -258,7 +258,7 @@ async def test_records_of_a_newer_version_are_left_alone(place, lines, later):
     due = place.keys.parked(place.stream.key, RESOLVER, "due")
     waiting = await place.redis.zcard(due)
     for expected in (["T"], []):
-        found = await parking.bring_back(place.stream, LANE, most=100, of_subject=100)
+        found = await parking.bring_back(place.stream, LANE, subjects=2, most=100, of_subject=100)
         assert [one.subject for one in found] == expected
     assert await place.redis.zcard(due) == waiting - 1
     assert (await place.redis.hget(key, "S")).decode() == newer_record
