@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from router import metrics
 from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
-from router.core.judging.unconfirmed import Unconfirmed
+from router.core.judging.unconfirmed import MOST, Unconfirmed
 from router.core.keys import RESOLVER, Target
 from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
@@ -151,6 +151,7 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
             attaching=attaching,
             bridges=find_bridges(configurations),
             classic_lookup=settings.classic_lookup,
+            is_confirming=recent is not None,
         )
         consumer = make_consumer(settings, redis, resolver)
         trimmer = make_trimmer(settings, redis, clock)
@@ -185,6 +186,7 @@ class Resolver:
     `text_limit` in characters. `attaching`: the targets whose answer attaches a call to a conversation. `bridges`: the
     bridges of accounts whose classic service has one. With `classic_lookup`, a customer is looked up in classic
     conversations before a conversation is opened.
+    `is_confirming`: a reconciler confirms afterwards what was published on trust.
     `clock` returns the time of Redis (µs since 1970): workers compare times that others wrote, and stream ids.
     `api_ahead` tells by how much (µs) the clock of an account's API is ahead of it.
     """
@@ -203,6 +205,7 @@ class Resolver:
         attaching: frozenset[Target] = frozenset(Target),
         bridges: Mapping[str, Bridge] | None = None,
         classic_lookup: bool = False,
+        is_confirming: bool = True,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
         api_ahead: Callable[[str], int] = lambda _: 0,
     ) -> None:
@@ -215,7 +218,7 @@ class Resolver:
         misses, patience = BatchMisses(), Patience(not_found_wait, clock=clock)
         parts: _Parts = {"store": store, "accounts": accounts, "rules": rules}
         calls = CallPath(**parts, apis=apis, attaching=attaching, patience=patience)
-        self.unconfirmed = unconfirmed = Unconfirmed()
+        self.unconfirmed = unconfirmed = Unconfirmed(MOST if is_confirming else 0)
         self.batches = BatchPath(**parts, misses=misses, unconfirmed=unconfirmed)
         self.singles = SinglePath(
             **parts, apis=apis, calls=calls, misses=misses, patience=patience, unconfirmed=unconfirmed

@@ -10,7 +10,7 @@ its budget. Known gap: they are kept in memory; of a worker that dies, and above
 from __future__ import annotations
 
 from dataclasses import dataclass
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class UnconfirmedConversation:
 
 
 class Unconfirmed:
-    """The conversations that one worker has to confirm, by when they are due."""
+    """The conversations that one worker has to confirm, by when they are due; `most` 0: none, for nobody takes them."""
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
@@ -46,7 +46,7 @@ class Unconfirmed:
 
     def note(self, works: Iterable[AnyWork]) -> None:
         """Remember the conversations of committed messages that were published on trust."""
-        for work in works:
+        for work in works if self._most else ():
             if work.is_on_trust and work.ledger is not None and work.kind.names is not None:
                 self._note(work, work.ledger.conversation_id, work.kind.names(work.event))
 
@@ -64,6 +64,9 @@ class Unconfirmed:
         key = (conversation.account_id, conversation.conversation_id)
         self._unconfirmed[key] = conversation
         heappush(self._due, (conversation.due, key))
+        if len(self._due) > 2 * self._most:
+            self._due = [(one.due, key) for key, one in self._unconfirmed.items()]
+            heapify(self._due)
 
     def take(self, now: int) -> UnconfirmedConversation | None:
         """Remove and return a conversation that is due at `now` (µs), the longest due first."""

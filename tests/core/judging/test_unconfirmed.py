@@ -74,3 +74,19 @@ def test_a_conversation_that_waits_holds_up_no_other():
     unconfirmed.note([work("c2", 20 * SECOND)])
     assert taken(unconfirmed, 30) == ["c2"]
     assert taken(unconfirmed, 90) == ["c1"]
+
+
+def test_without_a_reconciler_nothing_is_kept():
+    """With a bound of 0 no conversation is remembered: nobody would take it."""
+    unconfirmed = Unconfirmed(most=0)
+    unconfirmed.note([work("c1")])
+    assert taken(unconfirmed, 100) == []
+
+
+def test_what_is_forgotten_takes_no_memory():
+    """The queue is bounded too, however many conversations are noted before one is taken."""
+    unconfirmed = Unconfirmed(most=10)
+    for number in range(1000):
+        unconfirmed.note([work(f"c{number}", number * SECOND)])
+    assert len(unconfirmed._due) <= 20
+    assert taken(unconfirmed, 2000) == [f"c{number}" for number in range(990, 1000)]
