@@ -81,8 +81,8 @@ class Receiver:
         return found
 
     async def has_nothing_else(self) -> bool:
-        """Tell whether Redis holds nothing except the quarantine."""
-        return all(b"quarantine" in key for key in await self.redis.keys())
+        """Tell whether Redis holds nothing except the quarantine and the number of partitions."""
+        return all(b"quarantine" in key or key == self.keys.layout().encode() for key in await self.redis.keys())
 
     @property
     def lines(self) -> list[dict[str, Any]]:
