@@ -27,7 +27,7 @@ Rooms, from the ground up; a test holds that imports only go down:
     inbound/        one parser for each event source, and their table; no I/O either
     logs.py  metrics.py  tasks.py     every name of a log event or metric in one table
     conversations/  the client of the Conversations API, v2 and v1
-    streams/        Redis: client/ (one server, Sentinel, Cluster) store/ (scripts) consuming/
+    streams/        Redis: client/ (one server, Sentinel, Cluster) store/ (scripts) consuming/ repartition/
     sandbox/        the offline Conversations API: v2/ classic/
     settings/       the only reader of the environment and of the configuration folder
     process/        event loop, signals, API clients, metrics port, supervisor

@@ -76,6 +76,11 @@ COMMANDS: Final[dict[str, Command]] = {
         "router.commands.groups:run_groups",
         options.add_group_options,
     ),
+    "repartition": Command(
+        "move all data to another number of partitions, while the processes run",
+        "router.commands.repartition:run_repartition",
+        options.add_repartition_options,
+    ),
     "explain-signature": Command(
         "say why a signature does not match, and what to change",
         "router.commands.explain.command:explain_signature",

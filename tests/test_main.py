@@ -17,6 +17,7 @@ NAMES = {
     "check",
     "dead-letters",
     "groups",
+    "repartition",
     "quarantine",
     "explain-signature",
     "schemas",

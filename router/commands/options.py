@@ -9,6 +9,8 @@ from typing import Final
 from router.core.events import SourceName
 from router.core.refused import REASONS
 
+#: The bound of ROUTER_PARTITIONS.
+MOST_PARTITIONS: Final = 1024
 GROUPING_TYPES: Final = (
     "GROUP_BY_PARTICIPANT_ADDRESSES_AND_CHANNEL_TYPE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
@@ -101,6 +103,19 @@ def add_group_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `groups`."""
     parser.add_argument("action", choices=("list", "remove"))
     parser.add_argument("name", nargs="?", metavar="NAME", help="the group to remove from all streams")
+
+
+def add_repartition_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `repartition`."""
+    parser.add_argument("number", type=_partitions, metavar="N", help="number of partitions, 1 to 1024")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be moved, and move nothing")
+
+
+def _partitions(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MOST_PARTITIONS:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {MOST_PARTITIONS}")
+    return number
 
 
 def add_quarantine_options(parser: argparse.ArgumentParser) -> None:

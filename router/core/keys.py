@@ -35,6 +35,7 @@ PERMANENT: Final[dict[str, str]] = {
     "parked": "as its stream: each parked entry is in it (streams.store.parking)",
     "partitions": "one per namespace: the number of partitions (streams.store.partitions)",
     "fence": "one per partition that there is or was: which processes may write there",
+    "moving": "only during a repartition, which ends by deleting them",
     "our-addresses": "a maximum per account, the newest stay (streams.store)",
     "shared": "the trimmer removes a body once no entry and no dead letter refers to it",
     "shared-inbound": "the trimmer, likewise",
@@ -89,6 +90,10 @@ class Keys:
     def fence(self, partition: int) -> str:
         """String: the number of partitions with which processes may write to this one; scripts compare it."""
         return self._key(partition, "fence")
+
+    def moving(self, partition: int, name: str) -> str:
+        """Stream or sorted set: a divided one that `repartition` is going to put in its place, or deletes."""
+        return self._key(partition, "moving", name)
 
     def inbound(self, partition: int) -> str:
         """Stream: the webhooks that the receiver accepted."""

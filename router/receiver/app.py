@@ -110,11 +110,11 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
-        await clock.begin(app[REDIS])
-        measuring = asyncio.create_task(clock.run(app[REDIS]), name="clock")
         drainer = Drainer(spool, appender, ping, keys=settings.keys, clock=clock) if spool else None
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
-        await watch.start([calls, drainer] if drainer is not None else [calls])
+        await watch.start([calls, drainer] if drainer is not None else [calls])  # raises before anything else runs
+        await clock.begin(app[REDIS])
+        measuring = asyncio.create_task(clock.run(app[REDIS]), name="clock")
         if drainer is not None:
             await drainer.start()
         app[BACKGROUND] = Background(measuring, *watch.tasks, *(drainer.tasks if drainer else []))

@@ -17,6 +17,7 @@ KEYS = Keys("acme")
     [
         pytest.param(KEYS.layout(), "acme:{0}:partitions", id="layout"),
         pytest.param(KEYS.fence(2), "acme:{2}:fence", id="fence"),
+        pytest.param(KEYS.moving(2, "inbound"), "acme:{2}:moving:inbound", id="moving"),
         pytest.param(KEYS.inbound(0), "acme:{0}:inbound", id="inbound"),
         pytest.param(KEYS.participants(0, Target.AI_AGENT), "acme:{0}:participants:ai-agent", id="ai-agent"),
         pytest.param(KEYS.participants(3, "human-agent"), "acme:{3}:participants:human-agent", id="human-agent"),
