@@ -65,6 +65,8 @@ EVENTS: Final = {
     "roster.failed": "a human agent could not join a conversation that had waited; it is tried again",
     "background.failed": "a handler's background task failed; it is restarted",
     "parking.failed": "entries could not be parked or brought back, as Redis did not answer; it is tried again",
+    "lane.closed": "the last events of an account and channel failed: they are parked, and one is tried each second",
+    "lane.opened": "an event of a closed account and channel succeeded: its parked events come back",
     "parked.gone": "parked entries are no longer in their stream: somebody has deleted them; how many",
     "claimed": "entries of a dead consumer were claimed",
     "configuration.unknown": "the configuration could not be fetched at the start: its numbers are not known as ours",

@@ -58,6 +58,10 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ("stream", "group"),
     ),
     "router_parked": ("entries that wait outside the pending ones for something to recover", ("stream", "group")),
+    "router_parked_subjects": (
+        "customers, conversations and calls with parked entries, by account and channel",
+        ("stream", "group", "lane"),
+    ),
     "router_parked_oldest_seconds": (
         "age of the oldest parked entry of a group, 0 if there is none",
         ("stream", "group"),

@@ -28,7 +28,7 @@ PATIENCE: Final = 0.5
 CLOSED: Final = Waiting("", "the last events of its account and channel failed")
 CROWDED: Final = Waiting("", "its account and channel have no room")
 #: The subject has as many entries in the window as fit: the others come back after them, or after so many seconds.
-FULL: Final = Waiting("", "many events of its subject", delay=1.0)
+FULL: Final = Waiting("", "many events of its subject", delay=5.0)
 
 
 class Admission:
@@ -90,9 +90,18 @@ class Admission:
         finally:  # whatever happens, no entry is held that is in neither of the two places
             self._pending.release([*left, *(one for parked in refused.values() for one in parked)])
 
-    def put(self, delivery: Delivery) -> None:
-        """Put a delivery into the window regardless of room: the caller has asked the lanes."""
-        self._begin(self._names.subject(delivery), delivery)
+    async def admit_returned(self, deliveries: Sequence[Delivery]) -> None:
+        """Put deliveries into the window for which the caller has asked the lanes, unless their subject is full."""
+        refused: list[Delivery] = []
+        for delivery in deliveries:
+            subject = self._names.subject(delivery)
+            if self.window.queued(subject) < 2 * self._behind:
+                self._begin(subject, delivery)
+            else:
+                refused.append(delivery)
+                self._rests[subject] = delivery
+        if refused:
+            await self._parker.park(refused, FULL)
 
     def note_rest(self, delivery: Delivery) -> None:
         """Note that further entries of a delivery's subject are parked: `on_rest` follows once it left the window."""

@@ -88,7 +88,7 @@ class StreamConsumer:
         self.liveness = Liveness(Heartbeat(redis, beats, ttl=limits.heartbeat_ttl), self._pending.held)
         self._parking = Parking(redis, keys, group=group, consumer=self.name)
         self._lanes = Lanes(limits.window, limits.api_calls)
-        self._parker = Parker(self._parking, self._names, self._pending)
+        self._parker = Parker(self._parking, self._streams, names=self._names, pending=self._pending)
         self._admission = self._make_admission()
         self._attempts = self._make_attempts(attempt, on_result)
         self._window = Window(
@@ -253,8 +253,7 @@ class StreamConsumer:
         except BaseException:
             self._pending.release(deliveries)
             raise
-        for delivery in left:
-            self._admission.put(delivery)
+        await self._admission.admit_returned(left)
         for one in there:
             if one.left:
                 self._admission.note_rest(one.delivery)

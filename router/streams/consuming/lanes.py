@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from router.logs import log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -119,6 +121,8 @@ class Lanes:
         lane = self._lanes.get(name)
         if lane is None or (not lane.failed and lane.allowance == inf):
             return
+        if lane.is_closed:
+            log("lane.opened", lane=name)
         lane.failed.clear()
         lane.allowance = inf if lane.allowance >= self._slots else lane.allowance + 1
         self.changed.set()
@@ -128,6 +132,8 @@ class Lanes:
         if tries >= OWN_FAILURES:
             return
         lane = self.of(name)
-        if len(lane.failed) < CLOSE_AFTER:
+        if not lane.is_closed:
             lane.failed.add(subject)
+            if lane.is_closed:
+                log("lane.closed", level="warning", lane=name)
         lane.allowance = max(1, min(lane.allowance, self._slots) // 2)

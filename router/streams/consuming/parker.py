@@ -14,7 +14,7 @@ from router.streams.client.connection import RedisError
 from router.streams.store.parking import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from router.streams.consuming.names import EntryNames
     from router.streams.consuming.pending import PendingEntries
@@ -26,16 +26,18 @@ BEHIND: Final = Waiting("", "behind an earlier event")
 
 
 class Parker:
-    """Parks deliveries; `streams` are those known to have parked entries, kept up to date by the returner too.
+    """Parks deliveries; `streams` are those that may have parked entries, all until the returner has looked.
 
     `begun` counts what was asked to be parked.
     """
 
-    def __init__(self, parking: Parking, names: EntryNames, pending: PendingEntries) -> None:
+    def __init__(
+        self, parking: Parking, streams: Iterable[StreamRef], *, names: EntryNames, pending: PendingEntries
+    ) -> None:
         self._parking = parking
         self._names = names
         self._pending = pending
-        self.streams: set[StreamRef] = set()
+        self.streams = set(streams)
         self.begun = 0
 
     async def park(self, deliveries: Sequence[Delivery], waiting: Waiting, *, lane: str | None = None) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.streams.client.connection import Redis
+    from router.streams.store.parking import Lane
 
 
 #: Nodes of a stream that are measured: all of about 250,000 ordinary entries. Redis does nothing else meanwhile, for
@@ -31,7 +32,7 @@ class GroupState:
     """A consumer group; `lag` is the number of entries that it has not read (None if the server does not know).
 
     `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none. `parked` entries wait
-    outside the pending ones; `oldest_parked` is the time of the oldest of them.
+    outside the pending ones; `oldest_parked` is the time of the oldest of them, `lanes` what they wait in.
     """
 
     name: str
@@ -41,6 +42,7 @@ class GroupState:
     oldest: int | None = None
     parked: int = 0
     oldest_parked: int | None = None
+    lanes: tuple[Lane, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ async def _read_group(redis: Redis, keys: Keys, key: str, row: Any) -> GroupStat
         min(unfinished, default=None),
         await parking.count_parked(redis, keys, key, name) if parked is not None else 0,
         parked,
+        tuple(await parking.list_lanes(redis, keys, key, name)) if parked is not None else (),
     )
 
 
@@ -127,6 +130,8 @@ async def update_gauges(
             gauge("router_group_consumers", state.key, group.name, value=group.consumers)
             gauge("router_group_oldest_seconds", state.key, group.name, value=_age(group.oldest, now))
             gauge("router_parked", state.key, group.name, value=group.parked)
+            for lane in group.lanes:
+                gauge("router_parked_subjects", state.key, group.name, lane.name, value=lane.subjects)
             gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked, now))
             if group.lag is not None:
                 gauge("router_group_lag", state.key, group.name, value=group.lag)

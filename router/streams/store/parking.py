@@ -190,7 +190,7 @@ class Parking:
         for answer in answers:
             if isinstance(answer, Exception):
                 raise answer
-        return [[Lane(name.decode(), subjects, due / 1000) for name, subjects, due in rows] for rows in answers]
+        return [[_lane(row) for row in rows] for rows in answers]
 
 
 #: The result of the park script for an entry before which nothing is parked.
@@ -200,6 +200,11 @@ _NOT_BEHIND: Final = 2
 def _on_one_line(text: str, most: int) -> str:
     shown = " ".join(text.split())[:most]
     return shown.encode("utf-8", "replace").decode()
+
+
+def _lane(row: Any) -> Lane:
+    name, subjects, due_in = row
+    return Lane(name.decode(), subjects, due_in / 1000)
 
 
 def _returned(stream: StreamRef, row: Any) -> Returned:
@@ -227,6 +232,12 @@ async def oldest_parked(redis: Redis, keys: Keys, stream: str, group: str) -> in
     """Return the time (ms) of the oldest parked entry of a group, None if there is none."""
     rows: Any = await redis.zrange(keys.parked(stream, group, "order"), 0, 0, withscores=True)
     return int(rows[0][1]) if rows else None
+
+
+async def list_lanes(redis: Redis, keys: Keys, stream: str, group: str) -> list[Lane]:
+    """Return the lanes of a group's parked subjects."""
+    rows: Any = await load_script("parked_lanes").run(redis, [keys.parked(stream, group, "due")], [MAX_LANES])
+    return [_lane(row) for row in rows]
 
 
 async def list_parked(redis: Redis, keys: Keys, stream: str, group: str) -> AsyncIterator[ParkedEntry]:

@@ -10,8 +10,10 @@ import pytest
 
 from router.core.errors import ServerError
 from router.streams.consuming import admission
-from router.streams.delivery import Done
-from tests.streams.bench import LIMITS
+from router.streams.consuming.groups import ensure_group
+from router.streams.delivery import Delivery, Done
+from router.streams.store.parking import Parking, Waiting
+from tests.streams.bench import GROUP, LIMITS
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
@@ -202,3 +204,29 @@ async def test_entries_that_were_deleted_while_parked_are_logged(bench, stuck, l
         await until(bench.is_settled)
     assert sum(line["entries"] for line in lines("parked.gone")) == 18
     assert len(stuck.done) == 2
+
+
+async def test_entries_behind_one_that_hangs_do_not_gather_in_the_window(bench, stuck):
+    """One customer's entries fill two batches of its queue at most; the rest is parked, and follows in order."""
+    await bench.add(*[f"a{number}" for number in range(60)], subject="hot")
+    consumer = bench.make(limits=SMALL, attempt=stuck.attempt, account=account_of)
+    async with consumer.running():
+        await until(lambda: bench.is_parked(60 - 1 - SMALL.batch))
+        await bench.add(*[f"b{number}" for number in range(10)])
+        await until(lambda: len(stuck.done) == 10)
+        assert consumer._window.held <= 1 + 3 * SMALL.batch
+        stuck.set()
+        await until(bench.is_settled)
+    assert [name for name in stuck.done if name.startswith("a")] == [f"a{number}" for number in range(60)]
+
+
+async def test_a_new_consumer_overtakes_no_entry_that_was_parked_before_it_began(bench, redis, keys):
+    """It parks what is behind from its first batch on, before it has looked for parked entries."""
+    ids = await bench.add("first", "second", subject="s")
+    await ensure_group(redis, bench.stream.key, GROUP)
+    await redis.xreadgroup(GROUP, "gone", {bench.stream.key: ">"}, count=1)
+    parking = Parking(redis, keys, group=GROUP, consumer="gone")
+    await parking.park(bench.stream, [(" s", Delivery(bench.stream, ids[0], {}))], Waiting("", "away", delay=1))
+    async with bench.make().running():
+        await until(bench.is_settled)
+    assert bench.attempts == ["first", "second"]

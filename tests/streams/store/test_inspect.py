@@ -8,8 +8,10 @@ from router import metrics
 from router.core.keys import Keys
 from router.core.refused import Bounds
 from router.streams.consuming.groups import Heartbeat, ensure_group
+from router.streams.delivery import Delivery
 from router.streams.store import quarantine
 from router.streams.store.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
+from router.streams.store.parking import Parking, Waiting
 from tests.core.test_refused import REFUSED
 
 pytestmark = pytest.mark.real
@@ -84,3 +86,20 @@ async def test_a_consumer_is_alive_while_its_heartbeat_is(redis):
     async with Heartbeat(redis, [keys.heartbeat(1, "resolver", "me")], ttl=3_600):
         assert await has_consumer(redis, keys, stream, "resolver")
     assert not await has_consumer(redis, keys, stream, "resolver")
+
+
+async def test_gauges_show_what_is_parked(redis, keys, stream):
+    """The number of entries, the age of the oldest, and the subjects of each account and channel."""
+    await redis.xadd(stream.key, {"n": 1}, id="100-1")
+    await redis.xadd(stream.key, {"n": 2}, id="200-1")
+    await ensure_group(redis, stream.key, "resolver")
+    [[_, rows]] = await redis.xreadgroup("resolver", "me", {stream.key: ">"})
+    items = [("S", Delivery(stream, entry_id.decode(), fields)) for entry_id, fields in rows]
+    await Parking(redis, keys, group="resolver", consumer="me").park(stream, items, Waiting("AC1 SMS", "away"))
+    (state,) = (await read_stream(redis, keys, stream.key)).groups
+    assert (state.pending, state.parked, state.oldest, state.oldest_parked) == (0, 2, 100, 100)
+    await update_gauges(redis, keys)
+    text = metrics.render().decode()
+    assert f'router_parked{{group="resolver",stream="{stream.key}"}} 2.0' in text
+    assert f'router_parked_subjects{{group="resolver",lane="AC1 SMS",stream="{stream.key}"}} 1.0' in text
+    assert f'router_parked_oldest_seconds{{group="resolver",stream="{stream.key}"}} 1.' in text
