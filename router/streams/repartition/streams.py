@@ -21,7 +21,7 @@ from router.streams.repartition.merging import EntryId, SourceEntry, SourceGroup
 from router.streams.store.append import LATEST_LIFE
 from router.streams.store.dead_letters import STREAM
 from router.streams.store.parking import PARTS
-from router.streams.store.shared_bodies import SHARED
+from router.streams.store.shared_bodies import SHARED, count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -178,11 +178,16 @@ class Division:
         return {field_name: value for field_name, value in fields.items() if field_name != b"after"}
 
     async def _share(self, partition: int, name: str, origin: int, body: bytes, millis: int) -> None:
-        """Let an entry's shared body live in its new partition, for as long as the entry."""
+        """Let an entry's shared body live in its new partition, for as long as the entry.
+
+        The count of the body's entries there does not know this one: without a count it is kept until the stream begins
+        after all of them.
+        """
         if partition != origin:
             content: Any = await self._redis.hget(self._old.shared(origin), body)
             if content is not None:
                 await self._guard.put(partition, "HSETNX", self._new.shared(partition), body, content)
+            await self._guard.put(partition, "HDEL", self._new.shared(partition), count_of(body))
         names = self._new.shared_dead if name == "dead-letters" else self._new.shared_inbound
         await self._guard.put(partition, "ZADD", names(partition), "GT", millis, body)
 

@@ -67,6 +67,11 @@ class SharedBodies:
         return found
 
 
+def count_of(name: bytes) -> bytes:
+    """Return the field of the hash with the number of inbound entries that refer to a body."""
+    return name + b" entries"
+
+
 def shared_keys(keys: Keys, partition: int) -> list[str]:
     """Return the keys of a partition's shared bodies: the hash, and the sorted sets of inbound entries and letters."""
     return [keys.shared(partition), keys.shared_inbound(partition), keys.shared_dead(partition)]

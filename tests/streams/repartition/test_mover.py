@@ -25,7 +25,7 @@ from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting, count_parked
 from router.streams.store.partitions import Phase, parse_layout, read_layout
 from router.streams.store.recent import Recent
-from router.streams.store.shared_bodies import SharedBodies
+from router.streams.store.shared_bodies import SharedBodies, count_of
 from tests.support.accounts import ACCOUNT
 from tests.support.keys import KINDS
 
@@ -400,6 +400,19 @@ async def test_a_shared_body_goes_with_its_entries(redis):
         assert {*(await SharedBodies(redis, new).read(deliveries)).values()} == {b"a mail to many"}
         assert await redis.zcard(new.shared_inbound(partition)) == 1
     assert len(found) == len(SUBJECTS)
+
+
+async def test_the_count_of_a_partition_is_not_taken_for_that_of_the_moved_entries(redis):
+    """A body that entries of several partitions share is not removed with the last one of those that did not move."""
+    old, new = Keys(partitions=4), Keys()
+    appender, body = Appender(redis, old), share(b"a mail to many")
+    for subject in SUBJECTS:
+        assert await appender.append(make_fields(subject, 0, shared=body))
+    count = count_of(body.name.encode())
+    stayed = int(await redis.hget(old.shared(0), count))
+    assert 0 < stayed < len(SUBJECTS)
+    await make_mover(redis, old).move(1)
+    assert await redis.hgetall(new.shared(0)) == {body.name.encode(): body.data}
 
 
 def test_every_kind_of_key_has_its_place():
