@@ -82,9 +82,9 @@ class Balancer:
         ):
             yield
 
-    async def send(self, webhook: SimulatedWebhook, first: int, account: str = "") -> bytes:
-        """Sign a webhook, as `account` or as the account that it names, and deliver it; returns the answer's body."""
-        path, headers, body = self._deployment.sign(webhook, account)
+    async def send(self, webhook: SimulatedWebhook, first: int) -> bytes:
+        """Sign a webhook and deliver it; returns the answer's body."""
+        path, headers, body = self._deployment.sign(webhook)
         kept = tuple((name, headers[name]) for name in sorted(headers) if not name.startswith("User"))
         return await self.deliver(RawWebhook(path, kept, body), first)
 
@@ -129,7 +129,7 @@ class Balancer:
         if kind == 1 and request.path == "/webhooks/conversations":
             account = orjson.loads(webhook.body)["data"].get("accountId") or ACCOUNT
             event = streamed_callback(SimulatedWebhook(webhook.path, "", "", webhook.body), account_sid=account)
-            sends.append(self.send(event, first, account))
+            sends.append(self.send(event, first))
         answers = await asyncio.gather(*sends)
         return web.Response(body=answers[0])
 

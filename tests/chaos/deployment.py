@@ -203,9 +203,9 @@ class ChaosDeployment:
         """The API of the first account, which nearly everything happens in."""
         return self.sandboxes[0]
 
-    def sign(self, webhook: SimulatedWebhook, account: str = "") -> tuple[str, dict[str, str], bytes]:
-        """Sign a webhook as its account does, or as another one; returns path, headers and body."""
-        account = account or dict(webhook.pairs).get("AccountSid", ACCOUNT)
+    def sign(self, webhook: SimulatedWebhook) -> tuple[str, dict[str, str], bytes]:
+        """Sign a webhook as the account that it is about; returns path, headers and body."""
+        account = OTHER_ACCOUNT if OTHER_ACCOUNT.encode() in webhook.body else ACCOUNT
         return self._senders[account].sign(webhook)
 
     def _make_process(self, role: str) -> RestartedProcess:

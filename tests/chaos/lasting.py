@@ -10,6 +10,7 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from tests.chaos.row import Row
@@ -30,6 +31,8 @@ AROUND: Final = 1.0
 SPARED: Final = 8.0
 #: Seconds after an outage of Redis in which nobody needs to be served yet.
 AFTER_REDIS: Final = 10.0
+#: Seconds of an outage in which others are served even if Redis is away for half of it.
+ENOUGH: Final = 20.0
 #: The roles whose disks fail.
 LOGGING, SPOOLING = "worker-1", "web-1"
 #: Whether a disk of a process can be made to fail here, without any privilege.
@@ -156,11 +159,19 @@ def _parts(over: LastedOutage, record: RoundRecord) -> list[tuple[float, float]]
     """Return the parts of an outage, each long enough for something to be published, without those without Redis."""
     if over.outage.scope is Scope.SPOOL:  # it begins and ends with an outage of Redis
         return [(over.begun, over.ended)]
-    number = max(1, int((over.ended - over.begun) / record.part))
-    length = (over.ended - over.begun) / number
-    parts = [(over.begun + place * length, over.begun + (place + 1) * length) for place in range(number)]
     away = [(one.begun, one.ended + AFTER_REDIS) for one in record.redis_outages]
-    return [(begun, end) for begun, end in parts if not any(begun < until and end > since for since, until in away)]
+    lasted = over.ended - over.begun
+    number = max(1, int(lasted / record.part))
+    ends = [over.begun + place * lasted / number for place in range(number + 1)]
+    parts = [part for part in pairwise(ends) if not _covered(part, away)]
+    if not parts and lasted >= ENOUGH and _covered((over.begun, over.ended), away) <= lasted / 2:
+        return [(over.begun, over.ended)]  # a slow machine, with parts as long as all of it
+    return parts
+
+
+def _covered(part: tuple[float, float], away: Iterable[tuple[float, float]]) -> float:
+    """Return how many seconds of a part Redis was away, or has just come back."""
+    return sum(max(0.0, min(part[1], until) - max(part[0], since)) for since, until in away)
 
 
 def _is_served(over: LastedOutage, part: tuple[float, float], record: RoundRecord) -> bool:

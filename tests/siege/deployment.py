@@ -135,6 +135,15 @@ class Siege(Deployment):
 
         await until(is_idle, PATIENCE)
 
+    async def until_settled(self) -> None:
+        """Wait until no callback is on its way and nothing is left to do."""
+
+        async def is_settled() -> bool:
+            pending = [(await one.ask("GET", "/sandbox/callbacks"))["pending"] for one in self.sandboxes]
+            return not any(pending) and not self.gate.pending and not await self.count_unfinished()
+
+        await until(is_settled, PATIENCE)
+
     async def post(self, webhook: SimulatedWebhook, account: str = ACCOUNT) -> int | None:
         """Send a webhook as Twilio does, once; returns the status, None without an answer within Twilio's patience."""
         path, headers, body = self._senders[account].sign(webhook)

@@ -10,7 +10,7 @@ from tests.siege.runs import RUNS
 from tests.siege.sizes import Size
 
 #: Runs that fail before their part is done.
-NOT_YET = {"customer", "mail-down", "account", "million", "budget", "partitions"}
+NOT_YET = {"partitions"}
 
 
 @pytest.mark.processes
