@@ -9,14 +9,11 @@ from tests.siege.__main__ import make_parser
 from tests.siege.runs import RUNS
 from tests.siege.sizes import Size
 
-#: Runs that fail before their part is done.
-NOT_YET = {"partitions"}
-
 
 @pytest.mark.processes
 @pytest.mark.real
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("run", [run for run in RUNS if run.name not in NOT_YET], ids=lambda run: run.name)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
 async def test_others_are_served(run, tmp_path):
     """Every number of the run's table is as it should be; times and sizes of memory are for `make siege` to judge."""
     async with ForkServer(tmp_path) as server:
