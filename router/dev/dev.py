@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import sys
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +37,7 @@ from router.simulator.mail_keys import make_key, public_text, read_key, write_ke
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.client.embedded import ServerStartError, free_port, is_free, start_embedded
 from router.streams.store.inspect import has_consumer
+from router.streams.store.partitions import ensure_partitions
 from router.tasks import end
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     )
     redis = connect(environment["REDIS_URL"])
     stack.push_async_callback(redis.aclose)
+    with suppress(RedisError, OSError):  # an outage is found by the processes
+        await ensure_partitions(redis, settings.keys)  # once, before each process is refused
     await _start_all(options, supervisor, redis, environment, settings.keys)
     _write_dev_env(options.state_dir / "dev.env", environment)
     show("", *_describe(environment, options))

@@ -13,6 +13,7 @@ from yarl import URL
 from router.core.keys import RESOLVER, progress
 from router.sandbox.middlewares import FAULTS
 from router.streams.client.embedded import free_port
+from router.streams.store.parking import count_parked
 from tests.harness.processes import start_process
 from tests.harness.settings import make_environment, quick_recovery
 from tests.receiver.samples import incoming_call, signed, sms
@@ -172,6 +173,10 @@ async def test_a_destroyed_group_opens_no_closed_conversation_again(launch, harn
     assert (await harness.api("GET", "/healthz"))["conversations"] == 6
 
 
+async def are_parked(harness, number):
+    return await count_parked(harness.redis, harness.keys, harness.inbound.key, RESOLVER) == number
+
+
 async def is_noted(harness):
     """Tell whether the last note of the group's progress is of the end of the stream."""
     newest = await harness.redis.xrevrange(harness.inbound.key, count=1)
@@ -179,7 +184,8 @@ async def is_noted(harness):
     return noted == [newest[0][0], b""]
 
 
-async def test_a_group_that_is_destroyed_while_entries_wait_continues_with_them(launch, harness):
+@pytest.mark.parametrize("is_parked", [False, True], ids=["pending", "parked"])
+async def test_a_group_that_is_destroyed_while_entries_wait_continues_with_them(launch, harness, is_parked):
     """Events that wait for the API are done once it is back, exactly once, and finished ones do not come again."""
     worker = await launch("work")
     await worker.started()
@@ -191,6 +197,8 @@ async def test_a_group_that_is_destroyed_while_entries_wait_continues_with_them(
     for number in range(5):
         await harness.append(harness.sms(f"+155599900{number:02}"))
     await until(lambda: len(worker.find("event.waiting")) == 5, 20)
+    if is_parked:
+        await until(lambda: are_parked(harness, 5), 30)
     await harness.redis.xgroup_destroy(harness.inbound.key, RESOLVER)
     await until(lambda: worker.find("reading.resumed"), 20)
     harness.clear_faults()

@@ -22,6 +22,7 @@ from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.client.servers import read_deployment
 from router.streams.client.url import parse_redis_url
+from router.streams.store.partitions import ensure_partitions
 
 if TYPE_CHECKING:
     import argparse
@@ -122,11 +123,20 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         await redis.aclose()
 
 
+async def _check_partitions(redis: Redis, settings: Settings) -> Finding:
+    try:
+        await ensure_partitions(redis, settings.keys)
+    except SettingsError as error:
+        return Finding("FAIL", "partitions", "; ".join(error.problems))
+    return Finding("ok", "partitions", str(settings.partitions))
+
+
 async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
     """Return the findings about the streams; a failure here leaves those about the servers valid."""
     clock = RedisClock(settings.keys.inbound(0))
     try:
         await clock.measure(redis)
-        return await check_streams(redis, settings, clock=clock.seconds)
+        found = await check_streams(redis, settings, clock=clock.seconds)
+        return [await _check_partitions(redis, settings), *found]
     except (RedisError, OSError) as error:
         return [Finding("FAIL", "streams", f"{type(error).__name__}: {error}")]
