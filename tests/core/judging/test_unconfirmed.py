@@ -52,7 +52,7 @@ def test_above_the_bound_the_oldest_are_forgotten():
     assert taken(unconfirmed, 100) == ["c2", "c3"]
 
 
-def test_a_newer_doubt_is_not_replaced_by_an_older_one():
+def test_a_newer_message_is_not_replaced_by_an_older_one():
     """A confirmation that failed is put back unless a newer message has been noted."""
     unconfirmed = Unconfirmed()
     unconfirmed.note([work("c1", name="SM1")])
@@ -83,10 +83,10 @@ def test_without_a_reconciler_nothing_is_kept():
     assert taken(unconfirmed, 100) == []
 
 
-def test_what_is_forgotten_takes_no_memory():
-    """The queue is bounded too, however many conversations are noted before one is taken."""
-    unconfirmed = Unconfirmed(most=10)
-    for number in range(1000):
+def test_what_is_put_back_is_bounded():
+    """Conversations that are put back above the bound are left to the sweep."""
+    unconfirmed = Unconfirmed(most=2)
+    for number in range(4):
         unconfirmed.note([work(f"c{number}", number * SECOND)])
-    assert len(unconfirmed._due) <= 20
-    assert taken(unconfirmed, 2000) == [f"c{number}" for number in range(990, 1000)]
+        unconfirmed.put_back(unconfirmed.take(100 * SECOND), (200 + number) * SECOND)
+    assert taken(unconfirmed, 1000) == ["c0", "c1"]
