@@ -42,7 +42,7 @@ class Unconfirmed:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         # By account and conversation, in the order of their first messages: when that is due, when the last message
-        # arrived, and its names. Every message on trust comes by here: 67 steps, of the interpreter each.
+        # arrived, and its names. Every message on trust comes by here, so this has to cost little.
         self._noted: dict[tuple[str, str], tuple[int, int, tuple[str, ...]]] = {}
         self._again: list[UnconfirmedConversation] = []
 
