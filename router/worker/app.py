@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from router import metrics
@@ -57,8 +58,8 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
     """Return the consumer of the inbound streams that feeds `resolver`."""
     keys = settings.keys
 
-    async def intake(deliveries: list[Delivery]) -> list[Delivery]:
-        settled, left = await resolver.batches.settle(deliveries, is_busy=consumer.is_busy)
+    async def settle(deliveries: list[Delivery], *, is_busy: Callable[[Delivery], bool]) -> list[Delivery]:
+        settled, left = await resolver.batches.settle(deliveries, is_busy=is_busy)
         with lines_together():
             for work in settled:  # before the XACK: a process that dies in between leads to two log lines, not to none
                 report(work, resolver.rules.clock())
@@ -75,7 +76,8 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         limits=make_limits(settings),
         attempt=resolver.singles.attempt,
         subject=subject_of,
-        intake=intake,
+        intake=lambda deliveries: settle(deliveries, is_busy=consumer.is_busy),
+        intake_queued=partial(settle, is_busy=lambda _: False),  # they are next
         account=account_of,
         lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),

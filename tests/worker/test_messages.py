@@ -11,6 +11,7 @@ from router.streams.store.ledgers import Store
 from router.worker.singles import SinglePath
 from tests.support.accounts import ACCOUNT, CONFIGURATION, CUSTOMER, DESK, OURS
 from tests.support.policies import DESK_RULE, EVERYBODY, NOBODY, PLAIN
+from tests.support.waiting import until
 from tests.worker.harness import CREATE, LIST
 from tests.worker.payloads import participant_of, redelivered
 
@@ -437,3 +438,29 @@ async def test_the_log_line_of_an_event_is_complete_and_masked(harness, output, 
     assert line["ms"] >= 0
     assert CUSTOMER not in output.getvalue()
     assert OURS not in output.getvalue()
+
+
+async def test_a_hot_customer_drains_in_batches_after_a_slow_call(harness):
+    """What queued behind a message that waited for the API goes the batch path again: heard in order, once each."""
+    number, calls, attempt = 600, [], harness.resolver.singles.attempt
+
+    async def counted(delivery):
+        calls.append(delivery.entry_id)
+        return await attempt(delivery)
+
+    harness.resolver.singles.attempt = counted
+    await harness.ensure_group()
+    await harness.settle(harness.sms())
+    harness.clock.advance(61)  # the conversation must be confirmed, by one call
+    harness.fault(method="GET", hang=True, times=1)
+    async with harness.consuming():
+        webhooks = [harness.sms() for _ in range(number)]
+        await harness.append(webhooks[0])
+        await until(lambda: calls)
+        for webhook in webhooks[1:]:
+            await harness.append(webhook)
+        harness.clear_faults()
+        await harness.finished()
+    heard = [entry.data.communication.channel_id for entry in await harness.communications()]
+    assert heard[1:] == [webhook.resource_id for webhook in webhooks]
+    assert len(calls) < number / 10

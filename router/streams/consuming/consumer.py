@@ -42,12 +42,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Limits", "StreamConsumer"]
 
+if TYPE_CHECKING:
+    #: Settles deliveries as a batch; returns those left to be attempted one by one.
+    Intake = Callable[[list[Delivery]], Awaitable[list[Delivery]]]
+
 
 class StreamConsumer:
     """One consumer of `group` on `streams`.
 
     `attempt(delivery)` does the work; `subject(delivery)` names what must stay in order. `intake`, if given, gets whole
-    batches first and returns the deliveries left to attempt one by one. `account(delivery)` names the account of an
+    batches first and returns the deliveries left to attempt one by one; so does `intake_queued`, with entries of one
+    subject that queued behind another and are next now. `account(delivery)` names the account of an
     entry, and `lane(delivery)` what tends to fail together: the account, a blank, the channel. These three may raise
     for an entry that cannot be read.
     """
@@ -63,7 +68,8 @@ class StreamConsumer:
         limits: Limits,
         attempt: Callable[[Delivery], Awaitable[Verdict]],
         subject: Callable[[Delivery], str],
-        intake: Callable[[list[Delivery]], Awaitable[list[Delivery]]] | None = None,
+        intake: Intake | None = None,
+        intake_queued: Intake | None = None,
         account: Callable[[Delivery], str] = lambda _: "",
         lane: Callable[[Delivery], str] | None = None,
         on_result: Callable[[str], None] = lambda _: None,
@@ -74,6 +80,7 @@ class StreamConsumer:
         self._streams = list(streams)
         self._limits = limits
         self._intake = intake
+        self._intake_queued = intake_queued
         self._names = EntryNames(subject=subject, account=account, lane=lane or account)
         self._pending = PendingEntries(
             redis,
@@ -91,9 +98,7 @@ class StreamConsumer:
         self._parker = Parker(self._parking, self._streams, names=self._names, pending=self._pending)
         self._admission = self._make_admission()
         self._attempts = self._make_attempts(attempt, on_result)
-        self._window = Window(
-            limits.window, self._attempts.work, order=_position, weigh=size_of, on_idle=self._admission.end
-        )
+        self._window = self._make_window()
         self._attempts.window = self._admission.window = self._window
         self._parts = split_by_server(redis, self._streams)
         self._returners = [self._returner(part) for part in self._parts]
@@ -168,6 +173,17 @@ class StreamConsumer:
             take=self._receive,
         )
 
+    def _make_window(self) -> Window[Delivery]:
+        return Window(
+            self._limits.window,
+            self._attempts.work,
+            order=_position,
+            weigh=size_of,
+            on_idle=self._admission.end,
+            together=self._work_together,
+            most=1 if self._intake_queued is None else self._limits.batch,
+        )
+
     def _make_admission(self) -> Admission:
         return Admission(
             lanes=self._lanes,
@@ -219,7 +235,7 @@ class StreamConsumer:
         try:
             try:
                 left = await self._parker.park_behind(deliveries)
-                left = await self._settle(left)
+                left = await self._settle(left, self._intake)
             except BaseException:
                 self._pending.release(left)
                 raise
@@ -231,13 +247,21 @@ class StreamConsumer:
                 if delivery.is_redelivered:  # its consumer has died, and cannot resume the rest of the subject
                     self._admission.note_rest(delivery)
 
-    async def _settle(self, deliveries: list[Delivery]) -> list[Delivery]:
+    async def _settle(self, deliveries: list[Delivery], intake: Intake | None) -> list[Delivery]:
         """Settle a batch as a whole, as far as that is possible; returns the deliveries left to attempt one by one."""
-        if self._intake is None or not deliveries or any(one.crashes >= SUSPECT_AFTER for one in deliveries):
+        if intake is None or not deliveries or any(one.crashes >= SUSPECT_AFTER for one in deliveries):
             return deliveries
         try:
-            return await self._intake(deliveries)
+            return await intake(deliveries)
         except Exception as error:  # noqa: BLE001 - the batch is not lost: each entry is attempted by itself
+            log("batch.failed", level="warning", error=describe(error))
+            return deliveries
+
+    async def _work_together(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Settle entries that have queued behind another of their subject; returns those left to be attempted."""
+        try:
+            return await self._settle(await self._parker.park_behind(deliveries), self._intake_queued)
+        except Exception as error:  # noqa: BLE001 - as for a batch
             log("batch.failed", level="warning", error=describe(error))
             return deliveries
 
@@ -249,7 +273,7 @@ class StreamConsumer:
         deliveries = [one.delivery for one in there]
         self._pending.hold(deliveries)
         try:
-            left = await self._settle(deliveries)
+            left = await self._settle(deliveries, self._intake)
         except BaseException:
             self._pending.release(deliveries)
             raise

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.streams.consuming import window
-from router.streams.consuming.window import HELD_PER_SLOT, Window, WorkResult
+from router.streams.consuming.window import FIRST_RUN, HELD_PER_SLOT, MOST_ALONE, RunPace, Window, WorkResult
 from tests.support.waiting import deadline, let_tasks_run, scaled, until
 
 
@@ -313,3 +313,122 @@ async def test_order_bound_and_completeness_hold_for_any_load(entries, limit):
         assert [item for item in done if item[1] == subject] == [item for item in given_items if item[1] == subject]
     assert most <= limit
     assert window.held == 0
+
+
+class Lane:
+    """A window whose first item waits for the gate; notes what was worked on alone, and which runs together."""
+
+    def __init__(self, *, settles=lambda items: items, most=100):
+        self.window = Window(5, self.work, together=self.together, most=most)
+        self.settles = settles
+        self.alone, self.runs, self.done = [], [], []
+        self.open = asyncio.Event()
+
+    async def work(self, item):
+        self.alone.append(item)
+        await self.open.wait()
+        self.done.append(item)
+        return WorkResult.FINISHED
+
+    async def together(self, items):
+        self.runs.append(items)
+        settled = self.settles(items)
+        self.done += settled
+        return [item for item in items if item not in settled]
+
+    async def drain(self, count):
+        for item in range(count):
+            assert self.window.put("a", item)
+        self.open.set()
+        await until(lambda: not self.window.is_busy("a"))
+        assert self.window.held == 0
+        assert self.window.room == Window(5, self.work).room
+        assert await self.window.close(0) == 0
+
+
+async def test_items_that_queued_behind_another_go_together():
+    """Alone goes the first one only, and order is kept."""
+    lane = Lane()
+    await lane.drain(200)
+    assert lane.alone == [0]
+    assert lane.done == list(range(200))
+    assert [len(run) for run in lane.runs] == [8, 16, 32, 64, 79]
+
+
+@pytest.mark.parametrize(
+    "settles",
+    [lambda _: [], lambda items: items[:1], lambda items: [one for one in items if one % 7], lambda items: items[:-1]],
+    ids=["none", "first", "others", "all but the last"],
+)
+async def test_items_that_a_run_leaves_are_worked_on_alone(settles):
+    """Each item is worked on once, whatever a run settles."""
+    lane = Lane(settles=settles)
+    await lane.drain(200)
+    assert sorted(lane.done) == list(range(200))
+
+
+async def test_a_run_that_is_cut_off_leaves_no_item_held():
+    """A closing window begins no run, and one that is under way counts as cut off."""
+    begun = asyncio.Event()
+
+    async def together(_):
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def work(_):
+        return WorkResult.FINISHED
+
+    window = Window(5, work, together=together, most=10)
+    for item in range(10):
+        assert window.put("a", item)
+    await begun.wait()
+    assert await window.close(0) == 9
+    assert window.held == 0
+
+
+# --- how many go together -------------------------------------------------------------------------
+
+
+def drain(pace, queued, settle):
+    """Drain a queue; `settle(tried)` returns how many of a run are settled. Returns the number of steps."""
+    runs, alone = [], 0
+    while queued:
+        tried = pace.next_run(queued)
+        if not tried:
+            queued, alone = queued - 1, alone + 1
+            continue
+        settled = settle(tried)
+        runs.append(tried)
+        pace.note(tried, settled)
+        queued -= settled
+    return runs, alone
+
+
+def test_a_long_queue_drains_in_growing_runs():
+    """Ten thousand entries take some fifty runs, and one entry alone."""
+    runs, alone = drain(RunPace(200), 10_000, lambda tried: tried)
+    assert (runs[:6], alone) == ([8, 16, 32, 64, 128, 200], 1)
+    assert len(runs) < 60
+
+
+def test_runs_in_vain_get_rare():
+    """Where every entry needs a call of its own, few are tried twice."""
+    runs, alone = drain(RunPace(200), 10_000, lambda _: 0)
+    assert alone == 10_000
+    assert set(runs) <= set(range(2, FIRST_RUN + 1))
+    assert sum(runs) < 10_000 / MOST_ALONE * FIRST_RUN + 100
+
+
+def test_one_call_in_many_costs_one_entry_alone():
+    """An entry that needs a call ends its run; the next run follows after it."""
+    runs, alone = drain(RunPace(200), 1000, lambda tried: tried - 1)
+    assert alone < 160
+    assert max(runs) == FIRST_RUN
+
+
+@given(st.integers(1, 300), st.integers(0, 500), st.data())
+def test_every_entry_is_worked_on(most, queued, data):
+    """Whatever the runs settle, the queue ends, and no run is larger than allowed."""
+    runs, alone = drain(RunPace(most), queued, lambda tried: data.draw(st.integers(0, tried)))
+    assert all(2 <= tried <= most for tried in runs)
+    assert alone <= queued
