@@ -23,7 +23,6 @@ from router.core.errors import (
     SignatureError,
     TooLargeError,
     UnreadableError,
-    WebhookError,
     WrongTypeError,
 )
 from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from router.core.accounts import Account, Accounts
     from router.core.events import SourceName
     from router.core.signing.form import Form
+    from router.core.signing.twilio import SignatureSettings
 
     #: Work in steps that each take at most a millisecond or two (bodies.LoopShare), and its result.
     Steps = Generator[None, None, T]
@@ -202,12 +202,17 @@ class SignatureAuthenticator:
     def _require_shape(self, signature: str | None, header: str | None, body: bytes, context: RefusalContext) -> None:
         """Refuse, without decoding the body, what no account can have signed; raises SignatureError or AccountError."""
         settings = read_settings(header)
-        if signature and settings.key and settings.key not in self._shared_keys:
-            raise self._explain(SignatureError("the shared key is unknown"), body, context)
         try:
+            if signature:
+                self._require_known_key(settings)
             require_shape(signature, settings)
         except SignatureError as error:
-            raise self._explain(error, body, context) from error
+            self._note_account(body, context, error)
+            raise
+
+    def _require_known_key(self, settings: SignatureSettings) -> None:
+        if settings.key and settings.key not in self._shared_keys:
+            raise SignatureError("the shared key is unknown")
 
     def _verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
         signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
@@ -217,7 +222,8 @@ class SignatureAuthenticator:
         try:
             self._verifiers[account.sid].verify_json(raw.raw_path, raw.body, signature, header)
         except SignatureError as error:
-            raise self._explain(error, raw.body, context) from error
+            self._note_account(raw.body, context, error)
+            raise
         context.account_id = account.sid
         return account, Webhook(raw.body, NO_FORM, raw.headers.get(_TOKEN))
 
@@ -237,13 +243,12 @@ class SignatureAuthenticator:
                 return one
         return likely[0]
 
-    def _explain(self, error: SignatureError, body: bytes, context: RefusalContext) -> WebhookError:
-        """Return the reason to refuse JSON without a valid signature: the account if only unknown ones are named."""
+    def _note_account(self, body: bytes, context: RefusalContext, error: SignatureError) -> None:
+        """Note the account that a body without a valid signature names; raises AccountError if it is not configured."""
         named = _find_account_sids(body)
         context.account_id = next((sid for sid in named if self._accounts.get(sid)), "".join(named[:1]))
         if named and self._accounts.get(context.account_id) is None:
-            return AccountError(f"account {context.account_id} is not configured")
-        return error
+            raise AccountError(f"account {context.account_id} is not configured") from error
 
     def _read_unverified(
         self, raw: RawRequest, source: Source, context: RefusalContext

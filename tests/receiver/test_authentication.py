@@ -1,5 +1,8 @@
 """The authenticator without an HTTP request: a stored webhook is checked again, and an operator can trust it."""
 
+import gc
+from contextlib import suppress
+
 import pytest
 from multidict import CIMultiDict
 
@@ -71,3 +74,23 @@ async def test_a_trusted_webhook_belongs_to_the_account_that_it_names(source):
     both = authenticator(accounts=(ACCOUNT, OTHER_ACCOUNT))
     (piece,) = (await both.recheck(request, source, context, is_trusted=True)).pieces
     assert (piece.identity.account_id, context.account_id) == (OTHER_ACCOUNT, OTHER_ACCOUNT)
+
+
+@pytest.mark.parametrize("signature", [None, "x", "x" * 28], ids=["missing", "short", "wrong"])
+async def test_a_refused_webhook_is_forgotten_at_once(source, signature):
+    """Nothing of it waits for the garbage collector: a flood of large forgeries would fill the memory until then."""
+    request = raw(signed(SAMPLES[source.name]()).but(signature=signature))
+    door, context = authenticator(), RefusalContext()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(10):
+            with suppress(SignatureError):
+                await door.recheck(request, source, context)
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        assert [one for one in gc.garbage if isinstance(one, RawRequest | BaseException)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
