@@ -103,17 +103,24 @@ class MailAuthenticator:
             await _keep_small(folded, chunks, context)
             raise
         try:
-            async for chunk in chunks:
-                await self._share.run(reading.feed(chunk))
+            await self._read(reading, chunks, context)
+            mails = await reading.finish()
         finally:
-            context.body = bytes(reading.kept)  # of a mail that broke off, as much as arrived
-        context.is_cut = reading.is_cut
-        pieces, note = self._split(await reading.finish(), source, context)
+            reading.close()
+        pieces, note = self._split(mails, source, context)
         if reading.left_out:
             metrics.count("router_events", source.name, "cut", by=reading.left_out)
             key, served = pieces[0].identity.key, len(pieces)
             log("mail.cut", level="warning", key=key, served=served, left_out=reading.left_out, most=MAX_RECIPIENTS)
         return AcceptedWebhook(pieces, note=note)
+
+    async def _read(self, reading: _Reading, chunks: AsyncIterable[bytes], context: RefusalContext) -> None:
+        try:
+            async for chunk in chunks:
+                await self._share.run(reading.feed(chunk))
+        finally:
+            context.body = bytes(reading.kept)  # of a mail that broke off, as much as arrived
+        context.is_cut = reading.is_cut
 
     async def recheck(
         self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
@@ -192,7 +199,13 @@ class _Reading:
             try:
                 self._reader.feed(chunk[start : start + PIECE])
             except UnreadableError as error:
-                self._reader = error
+                self.close()
+                self._reader = error.with_traceback(None)  # it refers to this object
+
+    def close(self) -> None:
+        """Let go of the parser."""
+        if isinstance(self._reader, MailReader):
+            self._reader.close()
 
     async def finish(self) -> tuple[ReceivedMail, ...]:
         """Return the mail, once for each recipient, after its proof; raises SignatureError or UnreadableError."""

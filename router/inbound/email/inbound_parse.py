@@ -131,6 +131,10 @@ class MailReader:
         )
         return tuple(mail.model_copy(update={"recipient": recipient}) for recipient in recipients)
 
+    def close(self) -> None:
+        """Let go of what was read; not needed, but a flood of large mails would fill the memory until it is found."""
+        self._reader.close()
+
     def _open(self, header: PartHeader) -> Callable[[bytes], None]:
         """Return the sink for a part's content."""
         name = header.name

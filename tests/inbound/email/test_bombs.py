@@ -1,11 +1,16 @@
 """Crafted mails that would be expensive to read: bounds apply before the work is done. No test uses a clock."""
 
 import encodings
+import gc
 import itertools
+import weakref
+from contextlib import suppress
 from email.parser import HeaderParser
 
 import pytest
 
+from router.core.errors import UnreadableError
+from router.inbound.email.inbound_parse import MailReader
 from router.inbound.email.multipart import MAX_PARAMETERS as MAX_FORM_PARAMETERS
 from router.inbound.email.multipart import MultipartReader, parse_options_header
 from router.inbound.email.raw_mail import (
@@ -146,3 +151,20 @@ def test_huge_character_reference(digits):
     shown = html_to_text(f"<p>a &amp; b</p>&#{'9' * digits};")
     assert shown.startswith("a & b")
     assert shown.endswith("9;")
+
+
+@pytest.mark.parametrize("parts", [1, 600], ids=["complete", "refused"])
+def test_a_closed_reader_is_forgotten_at_once(parts):
+    """Nothing of a mail waits for the garbage collector: a flood of forged ones would fill the memory until then."""
+    part = b'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n' + b"x" * 1000 + b"\r\n"
+    reader = MailReader("multipart/form-data; boundary=b")
+    with suppress(UnreadableError):
+        reader.feed(part * parts + b"--b--\r\n")
+    reader.close()
+    forgotten = weakref.ref(reader._reader)
+    gc.disable()
+    try:
+        del reader
+        assert forgotten() is None
+    finally:
+        gc.enable()
