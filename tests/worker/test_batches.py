@@ -5,6 +5,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from router.core.ledger.marker import Result
@@ -297,15 +298,19 @@ async def test_log_lines_are_written_before_the_acknowledgement(harness, monkeyp
     assert written == [5]
 
 
-async def test_a_redis_failure_at_the_start_ends_the_worker(harness, monkeypatch, lines):
-    """A worker that loses Redis during its start ends with status 1 and the reason, without a traceback."""
+async def test_a_redis_that_refuses_at_the_start_ends_the_worker(harness, monkeypatch, lines):
+    """A worker that Redis refuses during its start ends with status 1 and the reason, without a traceback.
 
-    def stall(_):
-        raise RedisTimeoutError("Timeout reading")
+    An outage is waited for instead (tests/process/test_runner.py).
+    """
 
-    monkeypatch.setattr(StreamConsumer, "running", stall)
+    def refuse(_):
+        raise ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+    monkeypatch.setattr(StreamConsumer, "running", refuse)
     assert await work(harness.settings()) == 1
-    assert [line["reason"] for line in lines("process.failed")] == ["Redis: TimeoutError: Timeout reading"]
+    (line,) = lines("process.failed")
+    assert line["reason"].startswith("Redis: ResponseError: WRONGTYPE")
 
 
 async def test_an_event_that_keeps_failing_becomes_a_dead_letter(harness, monkeypatch):
