@@ -101,7 +101,9 @@ class Attempts:
         subject, result = self._names.subject(delivery), WorkResult.FINISHED
         self._liveness.begin()
         try:
-            if not await self._parker.park_behind([delivery]):
+            # What names its predecessor finds out by itself, and what was brought back was the first of its subject.
+            may_be_behind = b"after" not in delivery.fields and not delivery.waiting_since
+            if may_be_behind and not await self._parker.park_behind([delivery]):
                 return result
             while result is WorkResult.FINISHED and await self._try(tries) is AttemptOutcome.RETRY:
                 pause = self._pause_of(tries)
