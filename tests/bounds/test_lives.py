@@ -9,11 +9,15 @@ import pytest
 from handlers.assignments import Assignments
 from handlers.roster import Agent, Roster
 from router.core.addresses import Address
+from router.core.events import share
 from router.core.keys import PERMANENT, RESOLVER
 from router.simulator.messages import Scene, scene_callback
+from router.streams.consuming.groups import NOTE_LIFE, note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
 from router.streams.delivery import StreamRef
+from router.streams.repartition.mover import Mover
 from router.streams.store import trim
+from router.streams.store.append import Appender, InboundFields
 from router.streams.store.commits import CLOSED_LIFE
 from router.streams.store.ledgers import Store
 from router.streams.store.parking import Parking, Waiting
@@ -32,6 +36,12 @@ LIVES = {
     "participants": None,
     "dead-letters": None,
     "parked": None,
+    "shared": None,
+    "shared-inbound": None,
+    "shared-dead": None,
+    "partitions": None,
+    "fence": None,
+    "moving": None,
     "our-addresses": None,
     "roster": None,
     "seen": (2 * DAY,),
@@ -50,6 +60,7 @@ LIVES = {
     "effect": (7 * DAY,),
     "trim-cursor": (DAY,),
     "gone": (DAY,),
+    "progress": (NOTE_LIFE,),
     "quarantine": (14 * DAY,),
 }
 #: Seconds that a test may take, scaled.
@@ -116,6 +127,12 @@ async def write_rare_keys(deployment):
     await assignments.add_customer(ACCOUNT, "one", "customer", "SMS", 1)
     await assignments.close(ACCOUNT, "two")
     await assignments.remove_customer(ACCOUNT, "three", "customer", 2)
+    await note_progress(redis, stream.key, RESOLVER, every=0)
+    await Mover(redis, keys, patience=0, say=lambda *_: None).move(keys.partitions)
+    await redis.xadd(keys.moving(0, "inbound"), {"n": "1"})
+    mail = InboundFields("nobody", ACCOUNT, "k", "s", 1, b"x", 2 * DAY, shared=share(b"a mail"))
+    assert await Appender(redis, keys).append(mail)
+    await until(lambda: redis.exists(keys.shared_dead(0)))
 
 
 async def test_every_key_lives_as_long_as_its_kind(redis, redis_url, make_deployment, monkeypatch):

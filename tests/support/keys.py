@@ -6,7 +6,7 @@ import inspect
 import re
 from typing import TYPE_CHECKING
 
-from router.core.keys import PERMANENT, Keys
+from router.core.keys import PERMANENT, Keys, progress
 
 if TYPE_CHECKING:
     from router.streams.client.connection import Redis
@@ -31,7 +31,7 @@ def one_of_each(keys: Keys) -> list[str]:
 
 
 #: All kinds that there are.
-KINDS = frozenset(kind_of(key) for key in one_of_each(Keys()))
+KINDS = frozenset(kind_of(key) for key in one_of_each(Keys())) | {kind_of(progress(Keys().inbound(0), "x"))}
 
 
 async def problems_of(redis: Redis) -> list[str]:

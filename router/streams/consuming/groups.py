@@ -2,9 +2,9 @@
 
 FastStream creates a group at `$`, which skips entries from before the first start. So groups are created here first
 (tests/redis/test_framework_facts.py): a new one at the beginning of its stream, and a lost one (XGROUP DESTROY) where
-it stood. For that its consumers note every NOTE_EVERY seconds what it has been delivered and which of these entries are
-pending. Known gap: what a group finishes between the last note and its loss comes again; the claims of communications
-and handlers' effects make that harmless.
+it stood. For that its consumers note with each scan of the claimer, and not more often than every NOTE_EVERY seconds,
+what it has been delivered and which of these entries are pending. Known gap: what a group finishes between the last
+note and its loss comes again; the claims of communications and handlers' effects make that harmless.
 """
 
 from __future__ import annotations

@@ -417,4 +417,4 @@ async def test_the_count_of_a_partition_is_not_taken_for_that_of_the_moved_entri
 
 def test_every_kind_of_key_has_its_place():
     """A new kind of key must say where it goes."""
-    assert {*PLACES} == (KINDS - {"quarantine"}) | {"progress", "confirmation"}
+    assert {*PLACES} == (KINDS - {"quarantine"}) | {"confirmation"}
