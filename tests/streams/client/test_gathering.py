@@ -6,6 +6,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from router.core.keys import RESOLVER
 from router.streams.client import gathering as module
 from router.streams.client.connection import connect, load_script
 from router.streams.client.gathering import make_gathering_client
@@ -72,7 +73,8 @@ async def test_a_script_that_the_server_has_forgotten_is_loaded(redis, keys):
     """NOSCRIPT is an exception as usual, after which the text of the script is sent."""
     await redis.script_flush()
     shared = make_gathering_client(redis)
-    assert await load_script("unfinished").run(shared, [keys.inbound(0)], ["resolver", "1-1"]) == []
+    names = [keys.inbound(0), keys.parked(keys.inbound(0), RESOLVER, "order")]
+    assert await load_script("unfinished").run(shared, names, [RESOLVER, "1-1"]) == []
 
 
 async def test_a_server_that_is_down_is_an_error_for_every_caller(redis):
