@@ -251,11 +251,14 @@ class StreamConsumer:
         """Settle a batch as a whole, as far as that is possible; returns the deliveries left to attempt one by one."""
         if intake is None or not deliveries or any(one.crashes >= SUSPECT_AFTER for one in deliveries):
             return deliveries
+        self.liveness.begin()
         try:
             return await intake(deliveries)
         except Exception as error:  # noqa: BLE001 - the batch is not lost: each entry is attempted by itself
             log("batch.failed", level="warning", error=describe(error))
             return deliveries
+        finally:
+            self.liveness.end()
 
     async def _work_together(self, deliveries: list[Delivery]) -> list[Delivery]:
         """Settle entries that have queued behind another of their subject; returns those left to be attempted."""

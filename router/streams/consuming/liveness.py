@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: Seconds between two looks.
 INTERVAL: Final = 1.0
 #: Seconds for which entries may be held without a step, although no batch is being taken in and no attempt runs.
-LONGEST_IDLE: Final = 15.0
+LONGEST_IDLE: Final = 30.0
 
 
 class Liveness:

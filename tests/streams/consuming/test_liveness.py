@@ -43,7 +43,7 @@ def watch():
 def test_entries_that_nothing_works_on_are_a_failure(watch):
     """They would be held for ever."""
     assert watch.look(LONGEST_IDLE - 1) is None
-    assert watch.look(1) == "1 entries are held, and nothing has worked on them for 15 s"
+    assert watch.look(1) == "1 entries are held, and nothing has worked on them for 30 s"
 
 
 def test_an_attempt_that_runs_is_none_however_long_it_takes(watch):
