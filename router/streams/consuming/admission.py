@@ -2,7 +2,7 @@
 
 An entry begins if its subject is in the window already and has room there, or if its lane has room
 (router.streams.consuming.lanes). A lane that has no room gets PATIENCE seconds for each batch to make some, so that
-fast work is never parked; after that the lane is *crowded*: its entries are parked at once until half of it is free.
+short bursts are not parked; after that the lane is *crowded*: its entries are parked at once until half of it is free.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from router.streams.consuming.window import Window
     from router.streams.delivery import Delivery
 
-#: Seconds that a batch may wait for room in lanes that are not crowded yet.
-PATIENCE: Final = 0.5
+#: Seconds that a batch may wait for room in lanes that are not crowded yet. Entries of other lanes wait as long.
+PATIENCE: Final = 0.03
 CLOSED: Final = Waiting("", "the last events of its account and channel failed")
 CROWDED: Final = Waiting("", "its account and channel have no room")
 #: The subject has as many entries in the window as fit: the others come back after them, or after so many seconds.

@@ -102,6 +102,7 @@ class StreamConsumer:
         self._attempts.window = self._admission.window = self._window
         self._parts = split_by_server(redis, self._streams)
         self._returners = [self._returner(part) for part in self._parts]
+        self._parker.on_due = self._wake
         self._reading = self._make_reading(url)
 
     @contextlib.asynccontextmanager
@@ -284,6 +285,10 @@ class StreamConsumer:
         for one in there:
             if one.left:
                 self._admission.note_rest(one.delivery)
+
+    def _wake(self) -> None:
+        for returner in self._returners:
+            returner.wake()
 
     def _resume(self, delivery: Delivery) -> None:
         """Bring the rest of a subject back: what was in the window of it is finished."""

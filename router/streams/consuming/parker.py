@@ -14,7 +14,7 @@ from router.streams.client.connection import RedisError
 from router.streams.store.parking import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from router.streams.consuming.names import EntryNames
     from router.streams.consuming.pending import PendingEntries
@@ -28,7 +28,7 @@ BEHIND: Final = Waiting("", "behind an earlier event")
 class Parker:
     """Parks deliveries; `streams` are those that may have parked entries, all until the returner has looked.
 
-    `begun` counts what was asked to be parked.
+    `begun` counts what was asked to be parked. `on_due` is called when something was parked that is due at once.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Parker:
         self._pending = pending
         self.streams = set(streams)
         self.begun = 0
+        self.on_due: Callable[[], None] = lambda: None
 
     async def park(self, deliveries: Sequence[Delivery], waiting: Waiting, *, lane: str | None = None) -> None:
         """Park deliveries in order, in `lane` or each in its own; the consumer lets them go, whatever happens."""
@@ -55,6 +56,8 @@ class Parker:
             log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
         finally:
             self._pending.release(deliveries)
+        if waiting.delay <= 0:
+            self.on_due()
 
     async def park_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Park those deliveries that are behind a parked one of their subject; returns the others, in order.

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from router.streams.delivery import StreamRef
     from router.streams.store.parking import Parking, Returned
 
-#: Seconds between two looks: while nothing is parked, while something is, and after something was brought back.
+#: Seconds between two looks: while nothing is parked, while nothing is due, while what is due has no room, and after
+#: something was brought back.
 IDLE: Final = 0.5
 WAITING: Final = 0.2
+CROWDED: Final = 0.05
 BUSY: Final = 0.02
 
 
@@ -79,6 +81,10 @@ class Returner:
             pass
         self._wake.clear()
 
+    def wake(self) -> None:
+        """Look soon: something was parked that is due."""
+        self._wake.set()
+
     def resume(self, stream: StreamRef, subject: str) -> None:
         """Bring the rest of a subject back soon: nothing of it is in the window any more."""
         if stream in self._streams:
@@ -100,8 +106,8 @@ class Returner:
             pause = min(pause, WAITING)
             self._first = (self._first + 1) % len(lanes)
             for lane in lanes[self._first :] + lanes[: self._first]:
-                if lane.due_in <= 0 and await self._bring_back(stream, lane.name):
-                    pause = BUSY
+                if lane.due_in <= 0:
+                    pause = min(pause, BUSY if await self._bring_back(stream, lane.name) else CROWDED)
         return pause
 
     async def _bring_back(self, stream: StreamRef, lane: str) -> bool:

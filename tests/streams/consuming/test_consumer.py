@@ -117,12 +117,8 @@ async def test_waiting_resets_the_delivery_count_of_a_claimed_entry(bench):
     await bench.redis.xclaim(bench.stream.key, GROUP, "dead", 0, [entry_id], idle=3_600_000, retrycount=9, justid=True)
     bench.script["a"] = [Later("not yet", 60)]
     async with bench.make(limits=Limits(heartbeat_ttl=0.4, grace=0)).running():
-        await until(lambda: bench.results["waiting"])
-        await until(lambda: _has_counts(bench, {entry_id: 1}))
-
-
-async def _has_counts(bench, counts):
-    return await bench.pending() == counts
+        [parked] = await until(bench.parked)
+    assert (parked.entry_id, parked.deliveries) == (entry_id, 1)
 
 
 async def test_poison_is_a_dead_letter_at_once(bench, lines):
