@@ -33,6 +33,7 @@ from router.metrics import COUNTERS, GAUGES
 from router.settings.model import Settings, variable_of
 from router.settings.policy_file import read_policy
 from tests.benchmarks.targets import TARGETS
+from tests.siege.runs import RUNS
 from tests.support.entries import fields_of, make_entry
 from tests.support.source import ROOT
 from tests.support.waiting import deadline, until
@@ -249,6 +250,11 @@ def test_routes_are_those_of_the_sources():
     shown = set(re.findall(r"`<PUBLIC_BASE_URL>(/[^`]+)`", README))
     assert shown
     assert shown <= {one.path for one in SOURCES.values()}
+
+
+def test_siege_table_names_every_run():
+    """The figures of the guarantees page are those of `make siege`, in its order."""
+    assert [row[0] for row in table("siege", "docs/guarantees.md")] == [run.name for run in RUNS]
 
 
 def test_sources_table_is_the_one_of_the_code():
