@@ -43,19 +43,27 @@ CANCEL_PATIENCE: Final = 5.0
 class _LastResort:
     """What a process that does not end by itself is ended with; only in processes that `run` runs."""
 
-    is_armed = False
+    #: The number of the run that is under way, 0 between two; a process of ours has one.
+    run = 0
+    runs = 0
     status = 1
 
 
 def run(main: Coroutine[Any, Any, int]) -> int:
     """Run the main coroutine of a process, on uvloop where it is installed; returns the exit status."""
     _occupy_standard_descriptors()
-    _LastResort.is_armed = True
     try:
         import uvloop  # noqa: PLC0415 - not available on every platform
     except ImportError:
-        return asyncio.run(_run(main))
-    return uvloop.run(_run(main))
+        run_loop = asyncio.run
+    else:
+        run_loop = uvloop.run
+    _LastResort.runs += 1
+    _LastResort.run, _LastResort.status = _LastResort.runs, 1
+    try:
+        return run_loop(_run(main))
+    finally:
+        _LastResort.run = 0
 
 
 async def _run(main: Coroutine[Any, Any, int]) -> int:
@@ -66,12 +74,15 @@ async def _run(main: Coroutine[Any, Any, int]) -> int:
 
 def _end_within(seconds: float) -> None:
     """End this process after `seconds` unless it has ended by then; a process that does something else goes on."""
+    run = _LastResort.run
 
     def kill() -> None:
+        if _LastResort.run != run and threading.main_thread().is_alive():
+            return  # what was to end has ended, and the process was not to end with it
         log("process.failed", level="error", reason=f"it did not end by itself within {seconds:.1f} s")
         os._exit(_LastResort.status)
 
-    if _LastResort.is_armed:
+    if run:
         timer = threading.Timer(seconds, kill)
         timer.daemon = True
         timer.start()

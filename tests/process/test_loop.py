@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from router.process import loop
 from router.process.loop import GC_THRESHOLD, Stop, run, settle_heap, until_stopped_or
 from tests.support.waiting import deadline, until
 
@@ -123,6 +125,20 @@ def test_run_returns_the_exit_status():
     blocked = "import sys\nsys.modules['uvloop'] = None\n" + code
     assert subprocess.run([sys.executable, "-c", blocked], check=False).returncode == 3
     assert callable(run)
+
+
+def test_the_last_resort_spares_a_process_that_goes_on(monkeypatch):
+    """What `run` ran has ended, so the threads that were to end the process do nothing, also in a further run."""
+    monkeypatch.setattr(loop, "TEARDOWN", 0.05)
+
+    async def wait_for_timers() -> int:
+        for one in threading.enumerate():
+            if isinstance(one, threading.Timer):
+                one.join()  # ends this process if it is about this run
+        return 3
+
+    assert run(wait_for_timers()) == 3
+    assert run(wait_for_timers()) == 3
 
 
 def test_the_objects_of_the_start_are_not_collected_again():
