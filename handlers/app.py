@@ -80,12 +80,8 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
 async def consuming(name: str, settings: Settings, row: HandlerRow | None = None) -> AsyncIterator[StreamConsumer]:
     """Consume while the block runs; raises SettingsError if the handler's own configuration is wrong."""
     row = HANDLERS[name] if row is None else row
-    redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
-    apis = make_apis(settings)
-    store = Store(
-        redis, settings.keys, marker_ttl=settings.marker_ttl, replication=make_replication(settings), clock=clock
-    )
-    ports = Ports(settings, settings.keys, redis, apis, store, clock)
+    ports = make_ports(settings)
+    redis, clock = ports.redis, ports.clock
     try:
         handler = row.make(ports)
         await clock.measure(redis)
@@ -96,7 +92,15 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
                 consumer.run_beside(_restart(handler.background, settings.retry_delay), "background")
             yield consumer
     finally:
-        await close_clients(apis, redis)
+        await close_clients(ports.apis, redis)
+
+
+def make_ports(settings: Settings) -> Ports:
+    """Return what a handler works with; nothing is connected before it is used."""
+    redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
+    replication = make_replication(settings)
+    store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=replication, clock=clock)
+    return Ports(settings, settings.keys, redis, make_apis(settings), store, clock)
 
 
 async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> None:
@@ -110,7 +114,15 @@ async def _restart(background: Callable[[], Awaitable[None]], pause: float) -> N
 
 
 async def consume(name: str, settings: Settings) -> int:
-    """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.partitions)."""
+    """Run one handler until SIGTERM or SIGINT; returns the exit status (router.process.partitions).
+
+    Raises SettingsError if the handler's own configuration is wrong, whether Redis answers or not.
+    """
+    ports = make_ports(settings)
+    try:
+        HANDLERS[name].make(ports)
+    finally:
+        await close_clients(ports.apis, ports.redis)
     return await run_partitioned(lambda current: consuming(name, current), settings, handler=name)
 
 

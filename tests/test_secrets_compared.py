@@ -28,6 +28,9 @@ VERIFIERS = {
 HARMLESS = {
     "stated is None": "whether it is present",
     "settings is None": "whether it is present",
+    "len(signature) == USUAL_LENGTH": "the length is public",
+    "len(signature) != USUAL_LENGTH": "the length is public",
+    "len(signature.strip()) != _LENGTHS[digest]": "the length is public",
 }
 BY_NAME = {module.name: module for module in modules("router", "handlers")}
 #: The modules that open HTTP connections, and their destinations.

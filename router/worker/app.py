@@ -168,7 +168,11 @@ async def working(settings: Settings) -> AsyncIterator[StreamConsumer]:
 
 
 async def work(settings: Settings) -> int:
-    """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.partitions)."""
+    """Run the worker until SIGTERM or SIGINT; return the exit status (router.process.partitions).
+
+    Raises SettingsError if a file of the configuration is wrong, whether Redis answers or not.
+    """
+    load_policy(settings), load_voice(settings)
     return await run_partitioned(working, settings)
 
 

@@ -87,7 +87,7 @@ async def test_hundreds_of_entries_in_flight_are_claimed_once(launch, harness):
     """The survivor claims all entries of a worker that was killed while its requests hung."""
     number = 200
     harness.fault(route="/v2/Conversations", method="POST", hang=True, times=number)
-    victim = await launch("work", ROUTER_API_CONCURRENCY=str(number))
+    victim = await launch("work", ROUTER_API_CONCURRENCY=str(3 * number))  # one channel gets at most half
     await victim.started()
     await enter_many(harness, number)
     faults = harness.sandbox.app[FAULTS]
