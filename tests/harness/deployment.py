@@ -48,7 +48,9 @@ async def count_unfinished(redis: Redis, *streams: str) -> int:
 
 
 async def count_parked(redis: Redis, stream: str, group: str = RESOLVER) -> int:
-    """Count the parked entries of a group of any namespace."""
+    """Count the parked entries of a group of any namespace; the stream of a baseline has none."""
+    if ":{" not in stream:
+        return 0
     return await parking.count_parked(redis, Keys(stream.partition(":{")[0]), stream, group)
 
 

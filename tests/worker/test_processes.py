@@ -322,10 +322,11 @@ async def test_missing_settings_are_all_named(tmp_path):
     assert "Traceback" not in process.text
 
 
-async def test_an_invalid_policy_ends_the_worker(tmp_path, launch):
-    """A misspelled target ends the worker with status 2 and the line of routing.toml."""
+@pytest.mark.parametrize("redis_away", [{}, {"REDIS_URL": "redis://127.0.0.1:1"}], ids=["Redis", "no Redis"])
+async def test_an_invalid_policy_ends_the_worker(tmp_path, launch, redis_away):
+    """A misspelled target ends the worker with status 2 and the line of routing.toml, before it waits for Redis."""
     (tmp_path / "routing.toml").write_text('[default]\ntarget = "ai-agnet"\n')
-    process = await launch("work", ROUTER_CONFIG_DIR=str(tmp_path))
+    process = await launch("work", ROUTER_CONFIG_DIR=str(tmp_path), **redis_away)
     assert await process.wait() == 2
     assert "routing.toml:2" in process.text
     assert "Traceback" not in process.text
