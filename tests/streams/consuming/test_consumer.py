@@ -19,6 +19,7 @@ from router.streams.consuming.consumer import Limits
 from router.streams.consuming.groups import ensure_group
 from router.streams.delivery import Delivery, Done, Later, Poison, StreamRef
 from router.streams.store.dead_letters import replay
+from router.streams.store.parking import Parking
 from tests.streams.bench import GROUP, LIMITS, Bench
 from tests.support.waiting import deadline, scaled, until
 
@@ -173,6 +174,8 @@ async def test_the_count_of_failures_survives_a_restart(bench):
             await until(lambda attempts=attempts: len(bench.attempts) == attempts)
             await until(lambda attempts=attempts: bench.results["failed"] == attempts)
             await until(lambda: _has_counted(bench, 2))
+        parking = Parking(bench.redis, bench.keys, group=GROUP, consumer="nobody")
+        await parking.resume(bench.stream, [one.subject for one in await bench.parked()])  # it need not wait until due
     async with bench.make(limits=limits).running():
         await until(bench.letters)
     assert len(bench.attempts) <= limits.max_deliveries
