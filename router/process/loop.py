@@ -41,7 +41,7 @@ CANCEL_PATIENCE: Final = 5.0
 
 
 class _LastResort:
-    """What a process that does not end by itself is ended with; only in processes that `run` runs."""
+    """The exit status and the current run of a process, for the thread that ends it if it hangs."""
 
     #: The number of the run that is under way, 0 between two; a process of ours has one.
     run = 0

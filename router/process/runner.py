@@ -101,7 +101,7 @@ async def _start(stack: AsyncExitStack, consuming: Consuming) -> StreamConsumer:
 
 
 class _Watched:
-    """What the metrics port says about the consumer."""
+    """The state of the consumer as the metrics port shows it."""
 
     consumer: StreamConsumer | None = None
 

@@ -62,7 +62,7 @@ class LoopShare:
         self._turn = asyncio.Lock()  # it is fair: whoever has waited longest is next
 
     async def run(self, steps: Generator[None, None, T]) -> T:
-        """Return what `steps` return. The first step is done at once, all others wait for their turns."""
+        """Run `steps` and return their result. The first step is done at once, all others wait for their turns."""
         try:
             next(steps)
             while True:

@@ -177,7 +177,7 @@ async def work(settings: Settings) -> int:
 
 
 class _Parts(TypedDict):
-    """What all paths share."""
+    """The parts that all paths share."""
 
     store: Store
     accounts: AccountCache

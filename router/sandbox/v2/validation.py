@@ -1,4 +1,4 @@
-"""What the API may refuse and the sandbox takes unless a switch says otherwise: no source shows which of it holds.
+"""Refusals that no source confirms; the sandbox accepts all of this unless a switch is set.
 
     refused_channels       EMAIL is in the newest channel enum only, and no page offers it
     strict_addresses       whether numbers must be E.164 and mailboxes mailboxes, and how long they may be
