@@ -2,7 +2,9 @@
 
 An entry begins if its subject is in the window already and has room there, or if its lane has room
 (router.streams.consuming.lanes). A lane that has no room gets PATIENCE seconds for each batch to make some, so that
-short bursts are not parked; after that the lane is *crowded*: its entries are parked at once until half of it is free.
+short bursts are not parked; after that the lane is *crowded*: its entries are parked at once until half of it is free,
+or nothing of it that is parked is due any more. In a crowded lane no entry queues behind another of its subject: a
+subject that is never finished would keep its place, and those that wait for one would come after all of its backlog.
 """
 
 from __future__ import annotations
@@ -135,7 +137,8 @@ class Admission:
         if self.window.is_closing:
             return None
         if self.window.is_busy(subject):
-            return None if self.window.queued(subject) < self._behind and self.window.room else FULL
+            behind = 0 if self._lanes.of(self.lane_of(delivery)).is_crowded else self._behind
+            return None if self.window.queued(subject) < behind and self.window.room else FULL
         lane = self._names.lane(delivery)
         if self._lanes.room(lane) and self.window.room:
             return None

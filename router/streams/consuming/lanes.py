@@ -116,6 +116,10 @@ class Lanes:
             lane.is_crowded = False
         self.changed.set()
 
+    def note_nothing_due(self, name: str) -> None:
+        """Note that all that was parked of a lane and is due was brought back: entries may wait for room again."""
+        self.of(name).is_crowded = False
+
     def note_success(self, name: str) -> None:
         """Note that an entry of the lane is done: an open lane stays open, a closed one opens."""
         lane = self._lanes.get(name)

@@ -52,6 +52,7 @@ class Returner:
         self._batch = batch
         self._take_back = take_back
         self._rests: dict[StreamRef, set[str]] = {}
+        self._due: set[str] = set()  # lanes of which something was due at the last look
         self._first = 0  # the lane with which a round begins, so that none is always the last
         self._wake = asyncio.Event()
 
@@ -96,7 +97,7 @@ class Returner:
         for stream in self._streams:
             if subjects := self._rests.pop(stream, None):
                 await self._parking.resume(stream, subjects)
-        pause, begun = IDLE, self._parker.begun
+        pause, begun, due = IDLE, self._parker.begun, set()
         for stream, lanes in zip(self._streams, await self._parking.lanes(self._streams), strict=True):
             if not lanes:
                 if begun == self._parker.begun:  # else something may have been parked since they were listed
@@ -107,7 +108,11 @@ class Returner:
             self._first = (self._first + 1) % len(lanes)
             for lane in lanes[self._first :] + lanes[: self._first]:
                 if lane.due_in <= 0:
+                    due.add(lane.name)
                     pause = min(pause, BUSY if await self._bring_back(stream, lane.name) else CROWDED)
+        for name in self._due - due:
+            self._lanes.note_nothing_due(name)
+        self._due = due
         return pause
 
     async def _bring_back(self, stream: StreamRef, lane: str) -> bool:

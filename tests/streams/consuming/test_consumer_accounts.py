@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 from dataclasses import replace
 
@@ -132,6 +133,31 @@ async def test_one_customer_of_many_events_waits_for_itself_only(bench):
         await until(lambda: len(bench.attempts) == 20)
         assert not consumer._lanes.of("").is_closed
     assert len(await bench.parked()) >= 499
+
+
+async def test_customers_who_never_stop_writing_share_their_places(bench):
+    """Two of them have all places of their channel and always a further event: a third one is served soon."""
+    names = itertools.count(2)
+
+    async def attempt(delivery):
+        bench.attempts.append(delivery.text("n"))
+        if delivery.text("s") != "third":
+            await bench.add(f"h{next(names)}", subject=delivery.text("s"))
+            await until(lambda: has_next(consumer._names.subject(delivery)))
+        return Done()
+
+    async def has_next(subject):
+        return consumer._window.queued(subject) or any(one.subject == subject for one in await bench.parked())
+
+    for number in range(2):
+        await bench.add(f"h{number}", subject=f"hot{number}")
+    consumer = bench.make(limits=SMALL, attempt=attempt)
+    async with consumer.running():
+        await until(lambda: len(bench.attempts) >= 10)
+        begun = len(bench.attempts)
+        await bench.add("t", subject="third")
+        await until(lambda: "t" in bench.attempts or len(bench.attempts) > begun + 200)
+    assert "t" in bench.attempts
 
 
 async def test_a_customer_that_is_well_again_is_drained_in_order(bench):

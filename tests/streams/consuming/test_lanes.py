@@ -124,6 +124,15 @@ def test_a_crowded_lane_recovers_when_half_of_it_is_free():
     assert count // 3 <= freed <= count
 
 
+def test_a_crowded_lane_recovers_when_nothing_of_it_is_due():
+    """However many places it has, none of its entries waits for one."""
+    lanes = Lanes(30, 30)
+    fill(lanes, SMS)
+    lanes.of(SMS).is_crowded = True
+    lanes.note_nothing_due(SMS)
+    assert not lanes.of(SMS).is_crowded
+
+
 @pytest.mark.parametrize("slots", [2, 3, 4, 10])
 def test_a_small_window_has_room_for_a_second_channel_and_a_second_account(slots):
     """As long as there is more than one slot, a lane that hangs does not have them all."""
