@@ -29,7 +29,7 @@ from tests.benchmarks.memory import can_measure, resident
 from tests.benchmarks.report import machine
 from tests.benchmarks.soak import say
 from tests.benchmarks.webhooks import Senders
-from tests.harness.deployment import count_parked
+from tests.harness.deployment import count_unfinished
 from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ async def drain(running: SoakDeployment, total: int, customers: int) -> Drain:
     while done < total:
         running.check()
         rows: Any = await redis.xinfo_groups(stream)
-        done = rows[0]["entries-read"] - rows[0]["pending"] - await count_parked(redis, stream)
+        done = total - await count_unfinished(redis, stream)
         seen.seconds, seen.most = time.monotonic() - begun, max(seen.most, resident(worker))
         if done and not seen.read:
             seen.first, seen.read = seen.seconds, rows[0]["entries-read"]

@@ -24,7 +24,7 @@ from router.streams.store.inspect import has_consumer
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import Processes, running_redis
 from tests.benchmarks.webhooks import Senders
-from tests.harness.deployment import GROUPS, Deployment, count_parked
+from tests.harness.deployment import GROUPS, Deployment, count_unfinished
 from tests.harness.sandbox import SandboxClient
 from tests.harness.settings import COMMANDS, make_environment, write_config
 
@@ -117,12 +117,8 @@ class SoakDeployment(Deployment):
         self.webhooks += answer["requests"]
 
     async def _has_settled(self, waiting: int) -> bool:
-        number = 0
-        for stream in (*self.inbound_streams, *self.participants_streams):
-            rows: Any = await self.redis.xinfo_groups(stream)
-            number += sum(row["pending"] + (row["lag"] or 0) for row in rows)
-            number += sum([await count_parked(self.redis, stream, row["name"].decode()) for row in rows])
-        return number <= waiting
+        streams = (*self.inbound_streams, *self.participants_streams)
+        return await count_unfinished(self.redis, *streams) <= waiting
 
     async def _close_old(self) -> None:
         """Close the oldest conversations of new customers, so that no more than OPEN are open."""

@@ -20,7 +20,7 @@ from router.streams.store.append import FIELDS, InboundFields
 from router.streams.store.inspect import has_consumer
 from tests.benchmarks.frame import BenchmarkError
 from tests.benchmarks.processes import PATIENCE
-from tests.harness.deployment import count_parked
+from tests.harness.deployment import count_unfinished
 from tests.support.accounts import ACCOUNT
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ class Stream:
 
     async def acknowledged(self, count: int) -> int:
         """Return how many of the last `count` entries are read, and neither pending nor parked any more."""
-        rows: Any = await self.redis.xinfo_groups(self.name)
-        row = next(row for row in rows if row["name"].decode() == self.group)
-        parked = await count_parked(self.redis, self.name, self.group)
-        return count - int(row["lag"] or 0) - int(row["pending"]) - parked
+        return count - await count_unfinished(self.redis, self.name)
 
     async def until_acknowledged(self, readers: Sequence[Child], count: int, *, look: float = LOOK) -> float:
         """Wait until all `count` entries are acknowledged; returns events/s from the first to the last of them."""

@@ -28,7 +28,7 @@ from tests.benchmarks.handwritten_worker import PARTICIPANTS
 from tests.benchmarks.memory import can_measure, resident
 from tests.benchmarks.processes import PATIENCE, SHARED, Processes, cpu_seconds, running_processes, settings_of
 from tests.benchmarks.receiver import CONNECTIONS
-from tests.harness.deployment import count_parked
+from tests.harness.deployment import count_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -121,8 +121,7 @@ async def until_done(pair: Pair, added: int) -> float:
         now = time.monotonic()
         rows: Any = await pair.inbound.redis.xinfo_groups(pair.inbound.name)
         row = next(row for row in rows if row["name"].decode() == pair.inbound.group)
-        parked = await count_parked(pair.inbound.redis, pair.inbound.name, pair.inbound.group)
-        if row["entries-read"] == added and not row["pending"] and not parked:
+        if row["entries-read"] == added and not await count_unfinished(pair.inbound.redis, pair.inbound.name):
             return now
         if now > deadline:
             raise BenchmarkError(f"{pair.label}: {row['entries-read']} of {added} read, {row['pending']} pending")

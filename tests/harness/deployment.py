@@ -34,7 +34,7 @@ for _, row in ipairs(groups) do
   for at = 1, #row, 2 do
     group[row[at]] = row[at + 1]
   end
-  local parked = redis.call('ZCARD', prefix .. ':parked:' .. name .. ':' .. group.name .. ':order')
+  local parked = prefix and redis.call('ZCARD', prefix .. ':parked:' .. name .. ':' .. group.name .. ':order') or 0
   count = count + group.pending + (group.lag or 1) + parked
 end
 return count
@@ -42,15 +42,16 @@ return count
 
 
 async def count_unfinished(redis: Redis, *streams: str) -> int:
-    """Count the entries that are unread, pending or parked in any group; a stream without a group counts as one."""
+    """Count the entries that are unread, pending or parked in any group; a stream without a group counts as one.
+
+    The stream of a baseline has no parked ones.
+    """
     numbers: list[Any] = [await redis.eval(_COUNT, 1, stream) for stream in streams]
     return sum(numbers)
 
 
 async def count_parked(redis: Redis, stream: str, group: str = RESOLVER) -> int:
-    """Count the parked entries of a group of any namespace; the stream of a baseline has none."""
-    if ":{" not in stream:
-        return 0
+    """Count the parked entries of a group of any namespace."""
     return await parking.count_parked(redis, Keys(stream.partition(":{")[0]), stream, group)
 
 

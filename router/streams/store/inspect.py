@@ -77,28 +77,42 @@ async def read_stream(redis: Redis, keys: Keys, key: str) -> StreamState:
         rows: Any = await redis.xinfo_groups(key)
     except ResponseError:
         rows = []
-    return StreamState(key, length, size, tuple([await _read_group(redis, keys, key, row) for row in rows]))
+    groups = [await _read_group(redis, keys, key, row["name"]) for row in rows]
+    return StreamState(key, length, size, tuple([group for group in groups if group is not None]))
 
 
-async def _read_group(redis: Redis, keys: Keys, key: str, row: Any) -> GroupState:
-    name = row["name"].decode("utf-8", "backslashreplace")
-    parked = await parking.oldest_parked(redis, keys, key, name)
-    unfinished = [time for time in (await _oldest(redis, key, row), parked) if time is not None]
+async def _read_group(redis: Redis, keys: Keys, key: str, raw_name: bytes) -> GroupState | None:
+    """Return the state of a group, None if it is gone; in one step: no entry may be seen neither pending nor parked."""
+    name = raw_name.decode("utf-8", "backslashreplace")
+    order = keys.parked(key, name, "order")
+    pipeline = redis.pipeline(transaction=True)
+    pipeline.xinfo_groups(key)
+    pipeline.xpending(key, raw_name)
+    pipeline.zcard(order)
+    pipeline.zrange(order, 0, 0, withscores=True)
+    try:
+        rows, summary, parked, first = await pipeline.execute()
+    except ResponseError as error:
+        if "NOGROUP" in str(error) or "no such key" in str(error):
+            return None
+        raise
+    row = next(row for row in rows if row["name"] == raw_name)
+    oldest_parked = int(first[0][1]) if first else None
+    unfinished = [time for time in (await _oldest(redis, key, row, summary), oldest_parked) if time is not None]
     return GroupState(
         name,
         row["consumers"],
         row["pending"],
         row.get("lag"),
         min(unfinished, default=None),
-        await parking.count_parked(redis, keys, key, name) if parked is not None else 0,
         parked,
-        tuple(await parking.list_lanes(redis, keys, key, name)) if parked is not None else (),
+        oldest_parked,
+        tuple(await parking.list_lanes(redis, keys, key, name)) if parked else (),
     )
 
 
-async def _oldest(redis: Redis, key: str, row: Any) -> int | None:
+async def _oldest(redis: Redis, key: str, row: Any, summary: Any) -> int | None:
     """Return the time of the oldest entry that a group has pending, or has not read yet."""
-    summary: Any = await redis.xpending(key, row["name"])
     if summary["pending"]:
         return _time(summary["min"])
     unread: Any = await redis.xrange(key, min=b"(" + row["last-delivered-id"], count=1)

@@ -228,12 +228,6 @@ async def count_parked(redis: Redis, keys: Keys, stream: str, group: str) -> int
     return number
 
 
-async def oldest_parked(redis: Redis, keys: Keys, stream: str, group: str) -> int | None:
-    """Return the time (ms) of the oldest parked entry of a group, None if there is none."""
-    rows: Any = await redis.zrange(keys.parked(stream, group, "order"), 0, 0, withscores=True)
-    return int(rows[0][1]) if rows else None
-
-
 async def list_lanes(redis: Redis, keys: Keys, stream: str, group: str) -> list[Lane]:
     """Return the lanes of a group's parked subjects."""
     rows: Any = await load_script("parked_lanes").run(redis, [keys.parked(stream, group, "due")], [MAX_LANES])

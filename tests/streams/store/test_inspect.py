@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from router import metrics
@@ -86,6 +88,28 @@ async def test_a_consumer_is_alive_while_its_heartbeat_is(redis):
     async with Heartbeat(redis, [keys.heartbeat(1, "resolver", "me")], ttl=3_600):
         assert await has_consumer(redis, keys, stream, "resolver")
     assert not await has_consumer(redis, keys, stream, "resolver")
+
+
+async def test_an_entry_that_is_parked_or_brought_back_meanwhile_is_counted_once(redis, keys, stream):
+    """Whoever waits until nothing is unfinished must not see it as neither pending nor parked."""
+    entry_id = (await redis.xadd(stream.key, {"n": 1})).decode()
+    await ensure_group(redis, stream.key, "resolver")
+    await redis.xreadgroup("resolver", "me", {stream.key: ">"})
+    parking, delivery = Parking(redis, keys, group="resolver", consumer="me"), Delivery(stream, entry_id, {})
+    is_seen, seen = False, set()
+
+    async def move():
+        while not is_seen:
+            assert await parking.park(stream, [("S", delivery)], Waiting("AC1 SMS", "away")) == []
+            assert await parking.bring_back(stream, "AC1 SMS", subjects=1, most=1, of_subject=1)
+
+    moving = asyncio.create_task(move())
+    for _ in range(100):
+        (state,) = (await read_stream(redis, keys, stream.key)).groups
+        seen.add((state.pending + state.parked, state.oldest))
+    is_seen = True
+    await moving
+    assert seen == {(1, int(entry_id.partition("-")[0]))}
 
 
 async def test_gauges_show_what_is_parked(redis, keys, stream):

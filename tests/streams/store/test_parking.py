@@ -19,7 +19,6 @@ from router.streams.store.parking import (
     count_parked,
     drop_parked,
     list_parked,
-    oldest_parked,
     subject_name,
 )
 from router.streams.store.subject_order import SubjectOrder
@@ -86,15 +85,11 @@ async def test_a_parked_entry_is_not_pending_and_comes_back_as_it_was(place):
     assert await place.parking().park(place.stream, [(subject, delivery)], NOW) == []
     assert await place.pending() == {}
     assert await count_parked(place.redis, place.keys, place.stream.key, RESOLVER) == 1
-    assert await oldest_parked(place.redis, place.keys, place.stream.key, RESOLVER) == int(
-        delivery.entry_id.split("-")[0]
-    )
     [back] = await place.bring(consumer="other")
     assert (back.delivery.entry_id, back.delivery.fields) == (delivery.entry_id, delivery.fields)
     assert (back.subject, back.left) == ("S", 0)
     assert await place.pending() == {delivery.entry_id: ("other", 3)}
     assert await place.is_clean()
-    assert await oldest_parked(place.redis, place.keys, place.stream.key, RESOLVER) is None
 
 
 async def test_a_subject_comes_back_in_the_order_of_the_stream(place):
