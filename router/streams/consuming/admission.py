@@ -1,22 +1,25 @@
-"""Admission to the window: which entries of a batch begin, and which are parked so that reading can go on.
+"""Admission to the window: which entries of a batch begin, and which wait so that reading can go on.
 
 An entry begins if its subject is in the window already and has room there, or if its lane has room
-(router.streams.consuming.lanes). A lane that has no room gets PATIENCE seconds for each batch to make some, so that
-short bursts are not parked; after that the lane is *crowded*: its entries are parked at once until half of it is free,
-or nothing of it that is parked is due any more. In a crowded lane no entry queues behind another of its subject: a
-subject that is never finished would keep its place, and those that wait for one would come after all of its backlog.
+(router.streams.consuming.lanes). Otherwise it queues in memory as long as its lane moves on, so that short bursts are
+not parked. A lane that does not for PATIENCE seconds, or whose queue is full, is *crowded*: its entries are parked at
+once until nothing of it that is parked is due any more, so those that have waited come first. Nor does an entry of a
+crowded lane queue behind another of its subject: a subject that is never finished would keep its place.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from router.streams.consuming.lane_queues import LaneQueues
+from router.streams.delivery import size_of
 from router.streams.store.parking import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from router.streams.consuming.lanes import Lanes
     from router.streams.consuming.names import EntryNames
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
     from router.streams.consuming.window import Window
     from router.streams.delivery import Delivery
 
-#: Seconds that a batch may wait for room in lanes that are not crowded yet. Entries of other lanes wait as long.
-PATIENCE: Final = 0.03
+#: Seconds for which a lane's queue may stand still.
+PATIENCE: Final = 1.0
 CLOSED: Final = Waiting("", "the last events of its account and channel failed")
 CROWDED: Final = Waiting("", "its account and channel have no room")
 #: The subject has as many entries in the window as fit: the others come back after them, or after so many seconds.
@@ -57,30 +60,33 @@ class Admission:
         self._on_rest = on_rest
         self._lane_of: dict[str, str] = {}  # by subject in the window
         self._rests: dict[str, Delivery] = {}  # by subject: one whose subject has parked entries
+        self._queues = LaneQueues()
+        self._leaving: set[str] = set()  # subjects that are being parked: no later entry of theirs may begin
+        self._queued = asyncio.Event()
+        self._is_open = True
         self.window: Window[Delivery]
 
     def lane_of(self, delivery: Delivery) -> str:
-        """Return the lane in which the delivery's subject is in the window, else its own."""
-        lane = self._lane_of.get(self._names.subject(delivery))
+        """Return the lane in which the delivery's subject is held, else its own."""
+        subject = self._names.subject(delivery)
+        lane = self._lane_of.get(subject) or self._queues.lane_of(subject)
         return self._names.lane(delivery) if lane is None else lane
 
+    def is_busy(self, subject: str) -> bool:
+        """Return whether an entry of this subject is held: a later one must queue behind it."""
+        return self.window.is_busy(subject) or self._queues.lane_of(subject) is not None or subject in self._leaving
+
     async def admit(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries into the window, or park them; returns once each is in one of the two places."""
+        """Put deliveries into the window or the queue of their lane, or park them; returns once all is done."""
         left = list(deliveries)[::-1]
         refused: dict[Waiting, list[Delivery]] = {}
         subjects: dict[str, Waiting] = {}
-        deadline: float | None = None
         try:
             while left:
-                delivery = left[-1]
+                delivery = left.pop()
                 subject = self._names.subject(delivery)
-                reason = subjects.get(subject) or self._refusal(subject, delivery)
-                if reason is CROWDED:
-                    deadline = time.monotonic() + PATIENCE if deadline is None else deadline
-                    reason = await self._wait_for_room(subject, delivery, deadline)
-                left.pop()
+                reason = subjects.get(subject) or self._place(subject, delivery)
                 if reason is None:
-                    self._begin(subject, delivery)
                     continue
                 subjects[subject] = reason
                 refused.setdefault(reason, []).append(delivery)
@@ -89,7 +95,7 @@ class Admission:
             while refused:
                 reason, parked = refused.popitem()
                 await self._parker.park(parked, reason)
-        finally:  # whatever happens, no entry is held that is in neither of the two places
+        finally:  # whatever happens, no entry is held that is in none of the places
             self._pending.release([*left, *(one for parked in refused.values() for one in parked)])
 
     async def admit_returned(self, deliveries: Sequence[Delivery]) -> None:
@@ -97,18 +103,79 @@ class Admission:
         refused: list[Delivery] = []
         for delivery in deliveries:
             subject = self._names.subject(delivery)
-            if self.window.queued(subject) < 2 * self._behind:
-                self._begin(subject, delivery)
-            else:
+            lane = self._queues.lane_of(subject)
+            number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
+            if number >= 2 * self._behind:
                 refused.append(delivery)
                 self._rests[subject] = delivery
+            elif lane is None:
+                self._begin(subject, delivery)
+            else:
+                self._queue(lane, subject, delivery)
         if refused:
             await self._parker.park(refused, FULL)
+
+    def room_to_return(self, lane: str) -> int:
+        """Return how many parked subjects of a lane may be brought back now: none before those that queue."""
+        return 0 if self._queues.number(lane) else self._lanes.room_to_return(lane)
+
+    async def run(self) -> None:
+        """Let entries that queue into the window, or park them, until canceled."""
+        while True:
+            if not self._queues:
+                self._queued.clear()
+                await self._queued.wait()
+            self._lanes.changed.clear()
+            self._let_in()
+            for lane in self._queues:
+                if self._lanes.of(lane).is_closed:
+                    await self._park_queue(lane, CLOSED)
+                elif self._idle(lane) >= PATIENCE:
+                    self._lanes.of(lane).is_crowded = True
+                    await self._park_queue(lane, CROWDED)
+            await self._wait_for_change()
+
+    def close(self) -> Coroutine[Any, Any, None]:
+        """Take out what queues, after `run` was canceled; to be awaited: it is parked, for whoever goes on."""
+        self._is_open = False
+        deliveries = [one for lane in self._queues for part in self._queues.pop_all(lane).values() for one in part]
+        self.window.let_go(deliveries)
+        return self._parker.park(deliveries, CROWDED)
+
+    def _idle(self, lane: str) -> float:
+        return time.monotonic() - self._queues.idle_since(lane)
+
+    async def _wait_for_change(self) -> None:
+        """Wait until a lane may have room, or the queue of one has stood still for PATIENCE."""
+        left = min([PATIENCE - self._idle(lane) for lane in self._queues], default=0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await self._lanes.changed.wait()
+
+    def _let_in(self) -> None:
+        for lane in self._queues:
+            while self._queues.number(lane) and self._lanes.room(lane):
+                subject, deliveries = self._queues.pop(lane)
+                self.window.let_go(deliveries)
+                for delivery in deliveries:
+                    self._begin(subject, delivery)
+
+    async def _park_queue(self, lane: str, reason: Waiting) -> None:
+        subjects = self._queues.pop_all(lane)
+        self._leaving |= subjects.keys()
+        deliveries = [one for part in subjects.values() for one in part]
+        self.window.let_go(deliveries)
+        try:
+            for subject in subjects:
+                self._rests.pop(subject, None)
+            await self._parker.park(deliveries, reason)
+        finally:
+            self._leaving -= subjects.keys()
 
     def note_rest(self, delivery: Delivery) -> None:
         """Note that further entries of a delivery's subject are parked: `on_rest` follows once it left the window."""
         subject = self._names.subject(delivery)
-        if self.window.is_busy(subject):
+        if self.window.is_busy(subject) or self._queues.lane_of(subject) is not None:
             self._rests[subject] = delivery
         else:
             self._on_rest(delivery)
@@ -132,30 +199,53 @@ class Admission:
             lane = self._lane_of[subject] = self._names.lane(delivery)
             self._lanes.begin(lane)
 
-    def _refusal(self, subject: str, delivery: Delivery) -> Waiting | None:
-        """Return the reason for which an entry may not begin now, None if it may."""
-        if self.window.is_closing:
-            return None
-        if self.window.is_busy(subject):
-            behind = 0 if self._lanes.of(self.lane_of(delivery)).is_crowded else self._behind
-            return None if self.window.queued(subject) < behind and self.window.room else FULL
-        lane = self._names.lane(delivery)
-        if self._lanes.room(lane) and self.window.room:
-            return None
-        return CLOSED if self._lanes.of(lane).is_closed else CROWDED
+    def _queue(self, lane: str, subject: str, delivery: Delivery) -> None:
+        self._queues.put(lane, subject, delivery)
+        self.window.hold(delivery)
+        self._queued.set()
 
-    async def _wait_for_room(self, subject: str, delivery: Delivery, deadline: float) -> Waiting | None:
-        """Wait for room until `deadline`; returns as `_refusal`."""
-        lane = self._lanes.of(self._names.lane(delivery))
-        while (reason := self._refusal(subject, delivery)) is CROWDED and not lane.is_crowded:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                lane.is_crowded = True
-                break
-            self._lanes.changed.clear()
-            try:
-                async with asyncio.timeout(left):
-                    await self._lanes.changed.wait()
-            except TimeoutError:
-                continue
-        return reason
+    def _place(self, subject: str, delivery: Delivery) -> Waiting | None:
+        """Let an entry begin or queue; returns the reason for which it is to be parked, if it can do neither."""
+        if subject in self._leaving:
+            return CROWDED
+        if self.is_busy(subject):
+            return self._place_behind(subject, delivery)
+        if self.window.is_closing:
+            self._begin(subject, delivery)
+            return None
+        return self._place_in_lane(self._names.lane(delivery), subject, delivery)
+
+    def _place_in_lane(self, name: str, subject: str, delivery: Delivery) -> Waiting | None:
+        lane = self._lanes.of(name)
+        if not lane.is_crowded and not self._queues.number(name) and self._lanes.room(name) and self.window.room:
+            self._begin(subject, delivery)
+            return None
+        if lane.is_closed:
+            return CLOSED
+        if lane.is_crowded or not self._may_queue(name, delivery):
+            lane.is_crowded = True
+            return CROWDED
+        self._queue(name, subject, delivery)
+        return None
+
+    def _place_behind(self, subject: str, delivery: Delivery) -> Waiting | None:
+        """Let an entry queue behind another of its subject, which is in the window or in the queue of its lane."""
+        lane = self._queues.lane_of(subject)
+        number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
+        behind = 0 if self._lanes.of(self.lane_of(delivery)).is_crowded else self._behind
+        if number >= behind or not self.window.room:
+            return FULL
+        if lane is None:
+            self._begin(subject, delivery)
+        else:
+            self._queue(lane, subject, delivery)
+        return None
+
+    def _may_queue(self, lane: str, delivery: Delivery) -> bool:
+        """Return whether the queue of a lane leaves as much as it takes, in entries and in bytes."""
+        if not self._is_open:
+            return False
+        return (
+            self._queues.number(lane) < self.window.room
+            and self._queues.size(lane) + size_of(delivery) <= self.window.free_bytes
+        )

@@ -239,5 +239,6 @@ class Attempts:
         if await self._pending.give_up(tries.delivery, reason, deliveries=deliveries, shown=shown):
             return AttemptOutcome.ENDED
         tries.reason = shown or reason
+        self._lanes.note_kept(self._admission.lane_of(tries.delivery))
         tries.delivery = replace(tries.delivery, is_kept=True)
         return AttemptOutcome.RETRY

@@ -113,6 +113,7 @@ class StreamConsumer:
             for part, returner in zip(self._parts, self._returners, strict=True):
                 self.run_beside(self._claimer(part).run(), "claimer")
                 self.run_beside(returner.run(), "bring back")
+            self.run_beside(self._admission.run(), "let in")
             await self._reading.start()
             self.run_beside(self._reading.run(), "watchdog")
             yield
@@ -125,8 +126,10 @@ class StreamConsumer:
         """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
         for task in self.liveness.tasks:
             task.cancel()
+        parking = asyncio.create_task(finish(self._admission.close(), self._limits.grace))
         closing = asyncio.create_task(self._window.close(self._limits.grace))
         await end(*self.liveness.tasks)  # before reading stops: the watchdog must not restart it
+        await parking
         await finish(self._reading.stop(), self._limits.grace)
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
@@ -158,6 +161,7 @@ class StreamConsumer:
             part,
             parker=self._parker,
             lanes=self._lanes,
+            room=self._admission.room_to_return,
             batch=self._limits.batch,
             take_back=self._take_back,
         )
@@ -215,8 +219,8 @@ class StreamConsumer:
         )
 
     def is_busy(self, delivery: Delivery) -> bool:
-        """Return whether an entry of the delivery's subject is in the window: it must queue behind that."""
-        return bool(self._window.held) and self._window.is_busy(self._names.subject(delivery))
+        """Return whether an entry of the delivery's subject is held: this one must queue behind it."""
+        return bool(self._window.held) and self._admission.is_busy(self._names.subject(delivery))
 
     async def _receive(self, deliveries: list[Delivery]) -> None:
         """Take what was read; a group that was created anew also delivers entries that are held here."""

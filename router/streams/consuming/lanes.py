@@ -1,7 +1,7 @@
 """Lanes: which entries may begin, so that those that wait or are slow leave room for all others.
 
 A lane is what tends to fail together: `<account> <channel>`. Each process judges by what it sees itself; nothing of
-this is stored. Two rules:
+this is stored. Three rules:
 
 - *Shares*: a lane may hold as many slots as leave enough free ones: at most half of those that its account leaves,
   and an account at most two thirds of all. So however many lanes hang, the next one finds free slots.
@@ -9,8 +9,12 @@ this is stored. Two rules:
   every PROBE_EVERY seconds, until one succeeds. A subject that goes on failing counts no more after OWN_FAILURES tries:
   it says nothing about the others.
 
-Entries that may not begin are parked (router.streams.store.parking). Those that are brought back begin at the lane's
-`allowance`, which grows by one with each success and halves with each failure.
+- *A slow start*: in a lane of which nothing is known yet FIRST subjects begin, and one more with each success, up to
+  its shares. So calls that hang are few, and do not all time out in the same moment.
+
+Entries that may not begin wait for a moment in the process (router.streams.consuming.admission) or are parked
+(router.streams.store.parking). Those that are brought back begin at the lane's `allowance`, which grows by one with
+each success and halves with each failure.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from router.logs import log
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
 
 #: Different subjects that fail one after the other, without a success between them, to close a lane.
 CLOSE_AFTER: Final = 5
@@ -33,6 +38,8 @@ CLOSE_AFTER: Final = 5
 PROBE_EVERY: Final = 1.0
 #: Tries after which the failures of a subject are its own and say nothing about its lane.
 OWN_FAILURES: Final = 3
+#: Subjects that begin in a lane before one has succeeded.
+FIRST: Final = 8
 #: Lanes without entries that are remembered at most.
 MAX_IDLE: Final = 1_000
 
@@ -45,6 +52,7 @@ class LaneState:
     running: int = 0
     failed: set[str] = field(default_factory=set)
     probed_at: float = -inf
+    limit: float = FIRST
     allowance: float = inf
     is_crowded: bool = False
 
@@ -67,6 +75,7 @@ class Lanes:
         self._lanes: dict[str, LaneState] = {}
         self._accounts: Counter[str] = Counter()
         self._total = 0
+        self._due: dict[int, AbstractSet[str]] = {}
         self.changed = asyncio.Event()
 
     def of(self, name: str) -> LaneState:
@@ -85,7 +94,7 @@ class Lanes:
         by_lane = self._calls - of_account - lane.running
         by_account = 2 * (self._slots - self._total) - of_account
         of_lane = max(by_lane // 2, by_lane > 0 and not lane.running)  # one can always begin where there is a slot
-        room = min(of_lane, -(-by_account // 3))
+        room = min(of_lane, -(-by_account // 3), int(min(lane.limit, self._slots)) - lane.running)
         if lane.is_closed and room > 0:
             return int(self._clock() - lane.probed_at >= PROBE_EVERY)
         return max(0, room)
@@ -112,24 +121,28 @@ class Lanes:
         self._accounts[lane.account] -= 1
         if not self._accounts[lane.account]:
             del self._accounts[lane.account]
-        if lane.is_crowded and 2 * lane.running <= self.room(name):
-            lane.is_crowded = False
         self.changed.set()
 
-    def note_nothing_due(self, name: str) -> None:
-        """Note that all that was parked of a lane and is due was brought back: entries may wait for room again."""
-        self.of(name).is_crowded = False
+    def note_due(self, part: int, names: AbstractSet[str]) -> None:
+        """Note the lanes of which something parked in one part of the streams is due; the others are not crowded."""
+        self._due[part] = names
+        for name, lane in self._lanes.items():
+            if lane.is_crowded and not any(name in due for due in self._due.values()):
+                lane.is_crowded = False
 
     def note_success(self, name: str) -> None:
         """Note that an entry of the lane is done: an open lane stays open, a closed one opens."""
         lane = self._lanes.get(name)
-        if lane is None or (not lane.failed and lane.allowance == inf):
+        if lane is None or (not lane.failed and lane.allowance == lane.limit == inf):
             return
         if lane.is_closed:
             log("lane.opened", lane=name)
         lane.failed.clear()
-        lane.allowance = inf if lane.allowance >= self._slots else lane.allowance + 1
+        lane.allowance, lane.limit = self._grown(lane.allowance), self._grown(lane.limit)
         self.changed.set()
+
+    def _grown(self, number: float) -> float:
+        return inf if number >= self._slots else number + 1
 
     def note_failure(self, name: str, subject: str, *, tries: int) -> None:
         """Note that an attempt did not succeed; `tries` is the number of those before it."""
@@ -140,4 +153,11 @@ class Lanes:
             lane.failed.add(subject)
             if lane.is_closed:
                 log("lane.closed", level="warning", lane=name)
+        self._slow_down(lane)
+
+    def note_kept(self, name: str) -> None:
+        """Note that an entry failed by its own fault, and that the dead-letter budget keeps it: it will come back."""
+        self._slow_down(self.of(name))
+
+    def _slow_down(self, lane: LaneState) -> None:
         lane.allowance = max(1, min(lane.allowance, self._slots) // 2)

@@ -32,7 +32,7 @@ BUSY: Final = 0.02
 class Returner:
     """Looks at `streams`, which are on one server, and passes what it brings back to `take_back`.
 
-    `batch` is the largest number of entries that are brought back at once.
+    `room(lane)` is the number of subjects that may be brought back now, and `batch` the largest number of entries.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Returner:
         *,
         parker: Parker,
         lanes: Lanes,
+        room: Callable[[str], int],
         batch: int,
         take_back: Callable[[list[Returned]], Awaitable[None]],
     ) -> None:
@@ -49,10 +50,10 @@ class Returner:
         self._streams = streams
         self._parker = parker
         self._lanes = lanes
+        self._room = room
         self._batch = batch
         self._take_back = take_back
         self._rests: dict[StreamRef, set[str]] = {}
-        self._due: set[str] = set()  # lanes of which something was due at the last look
         self._first = 0  # the lane with which a round begins, so that none is always the last
         self._wake = asyncio.Event()
 
@@ -110,15 +111,15 @@ class Returner:
                 if lane.due_in <= 0:
                     due.add(lane.name)
                     pause = min(pause, BUSY if await self._bring_back(stream, lane.name) else CROWDED)
-        for name in self._due - due:
-            self._lanes.note_nothing_due(name)
-        self._due = due
+        if begun == self._parker.begun:
+            self._lanes.note_due(id(self), due)
         return pause
 
     async def _bring_back(self, stream: StreamRef, lane: str) -> bool:
         """Bring back as much of a lane as it has room for; returns whether that was anything."""
-        subjects = self._lanes.room_to_return(lane)
+        subjects = self._room(lane)
         if not subjects:
+            self._lanes.of(lane).is_crowded = True  # what is due comes before what is read from now on
             return False
         is_probe = self._lanes.of(lane).is_closed
         returned = await self._parking.bring_back(

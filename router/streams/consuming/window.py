@@ -23,7 +23,7 @@ from router.core.backoff import backoff
 from router.tasks import end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 
 T = TypeVar("T")
 
@@ -136,6 +136,11 @@ class Window(Generic[T]):
         return 0 if self._bytes >= HELD_BYTES else max(0, self._limit * HELD_PER_SLOT - self._held)
 
     @property
+    def free_bytes(self) -> int:
+        """Bytes that may still be held."""
+        return max(0, HELD_BYTES - self._bytes)
+
+    @property
     def is_closing(self) -> bool:
         """Whether nothing more is taken in."""
         return self._closing
@@ -149,8 +154,7 @@ class Window(Generic[T]):
         """Take an item in regardless of room: it waits for its slot in here. Returns False once the window closes."""
         if self._closing:
             return False
-        self._held += 1
-        self._bytes += self._weigh(item)
+        self.hold(item)
         row = (self._order(item), next(self._numbers), item)
         queue = self._queues.get(subject)
         if queue is not None:
@@ -169,10 +173,16 @@ class Window(Generic[T]):
         queue = self._queues.get(subject, [])
         items = [item for _, _, item in sorted(queue, key=lambda row: row[:2])]
         queue.clear()
-        self._let_go(items)
+        self.let_go(items)
         return items
 
-    def _let_go(self, items: list[T]) -> None:
+    def hold(self, item: T) -> None:
+        """Count an item as held that is to be put in later, after `let_go`."""
+        self._held += 1
+        self._bytes += self._weigh(item)
+
+    def let_go(self, items: Collection[T]) -> None:
+        """Count items as held no longer."""
         self._held -= len(items)
         self._bytes -= sum(map(self._weigh, items))
 
@@ -215,7 +225,7 @@ class Window(Generic[T]):
                 finally:
                     self._release_slot()
         finally:
-            self._let_go([item for _, _, item in queue])
+            self.let_go([item for _, _, item in queue])
             del self._queues[subject]
             self._on_idle(subject)
 
@@ -229,7 +239,7 @@ class Window(Generic[T]):
             if is_back:
                 heappush(queue, row)
             else:
-                self._let_go([row[2]])
+                self.let_go([row[2]])
 
     async def _work_together(self, queue: list[tuple[Any, int, T]], size: int, pace: RunPace) -> None:
         """Work on the first items of a queue at once; those that are left go back to their places."""
@@ -243,7 +253,7 @@ class Window(Generic[T]):
                 if id(row[2]) in kept:
                     heappush(queue, row)
             settled = [row[2] for row in rows if id(row[2]) not in kept]
-            self._let_go(settled)
+            self.let_go(settled)
             self._finished += len(settled)
             pace.note(size, len(settled))
 

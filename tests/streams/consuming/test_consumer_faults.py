@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from router.streams.consuming import admission
+from router.streams.consuming.admission import Admission
 from router.streams.delivery import Done, Later
+from router.streams.store.parking import Parking
 from router.tasks import end
 from tests.streams.bench import LIMITS
 from tests.support.waiting import until
@@ -44,10 +45,17 @@ async def test_a_batch_that_was_cut_off_in_intake_is_taken_up_again(bench):
     assert sorted(bench.attempts) == NAMES
 
 
-async def test_a_batch_that_was_cut_off_on_its_way_into_a_full_window_is_taken_up_again(bench, monkeypatch):
+async def test_a_batch_that_was_cut_off_while_it_was_parked_is_taken_up_again(bench, monkeypatch):
     """What had reached the window is attempted once, and the rest when the claimer finds it."""
-    monkeypatch.setattr(admission, "PATIENCE", 3_600)
-    gate = asyncio.Event()
+    gate, park = asyncio.Event(), Parking.park
+
+    async def park_late(self, *args, is_behind_only=False):
+        if not is_behind_only:
+            await gate.wait()
+        return await park(self, *args, is_behind_only=is_behind_only)
+
+    monkeypatch.setattr(Parking, "park", park_late)
+    monkeypatch.setattr(Admission, "_may_queue", lambda *_: False)
 
     async def wait(_):
         await gate.wait()

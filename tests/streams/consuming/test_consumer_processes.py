@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from router.streams.consuming.lanes import FIRST
 from tests.harness.deployment import count_parked
 from tests.streams.bench import is_settled
 from tests.streams.consumer_program import ATTEMPTS, EFFECTS, GROUP
@@ -91,10 +92,10 @@ async def test_a_stopped_consumer_ends_cleanly_and_a_survivor_goes_on_at_once(st
 async def test_entries_that_exceed_the_grace_are_handed_back(start_consumer, redis, stream, ids):
     """Their attempts are cut off: still exit 0, and a survivor does them."""
     stopping = await start_consumer(grace=0.2, stuck_from=0)
-    await until(lambda: _is_attempted(redis, 10))  # half of the window
+    await until(lambda: _is_attempted(redis, FIRST))
     assert await stopping.stop(signal.SIGTERM, limit=5) == 0
-    assert stopping.find("process.stopping")[0]["handed_back"] >= 10
-    assert len((await pending_of(redis, stream)).popitem()[1]) >= 10
+    assert stopping.find("process.stopping")[0]["handed_back"] >= FIRST
+    assert len((await pending_of(redis, stream)).popitem()[1]) >= FIRST
     await start_consumer()
     await until(lambda: is_settled(redis, stream))
     assert await redis.scard(EFFECTS) == ENTRIES

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.streams.consuming import lanes as module
-from router.streams.consuming.lanes import CLOSE_AFTER, OWN_FAILURES, PROBE_EVERY, Lanes
+from router.streams.consuming.lanes import CLOSE_AFTER, FIRST, OWN_FAILURES, PROBE_EVERY, Lanes
 
 SMS, MAIL, OTHER = "AC1 SMS", "AC1 EMAIL", "AC2 SMS"
 
@@ -35,6 +35,14 @@ def fill(lanes, name):
     return count
 
 
+def prove(lanes, *names):
+    """Let so many of each lane succeed that only the shares bound it."""
+    for name in names:
+        lanes.of(name)
+        for _ in range(601):
+            lanes.note_success(name)
+
+
 def fail(lanes, name, number=CLOSE_AFTER, tries=0):
     for subject in range(number):
         lanes.note_failure(name, f"S{subject}", tries=tries)
@@ -43,14 +51,30 @@ def fail(lanes, name, number=CLOSE_AFTER, tries=0):
 def test_a_lane_leaves_slots_for_others():
     """One lane takes half of them, whatever its backlog; another channel and another account still find room."""
     lanes = Lanes(300, 300)
+    prove(lanes, SMS, MAIL, OTHER)
     assert fill(lanes, SMS) == 150
     assert fill(lanes, MAIL) > 40
     assert fill(lanes, OTHER) > 40
 
 
+def test_a_lane_starts_slowly():
+    """A few subjects begin at first, one more with each success, and failures do not make them more."""
+    lanes = Lanes(300, 300)
+    assert fill(lanes, SMS) == FIRST
+    for number in range(20):
+        lanes.note_success(SMS)
+        lanes.end(SMS)
+        assert fill(lanes, SMS) == 2
+        assert lanes.of(SMS).running == FIRST + number + 1
+    lanes.note_failure(SMS, "S", tries=0)
+    assert lanes.room(SMS) == 0
+    assert lanes.room(MAIL) == FIRST
+
+
 def test_a_lane_leaves_calls_of_its_account_for_others():
     """The API takes fewer calls at once than there are slots: a hanging channel must not use all of them."""
     lanes = Lanes(500, 90)
+    prove(lanes, SMS, MAIL, OTHER)
     assert fill(lanes, SMS) == 45
     assert fill(lanes, MAIL) > 20
     assert fill(lanes, OTHER) == 45
@@ -63,6 +87,7 @@ def test_slots_are_never_exceeded_and_an_idle_consumer_has_room_for_any_lane(slo
     total = 0
     for account, channel in names:
         name = f"AC{account} {channel}"
+        prove(lanes, name)
         if not total:
             assert lanes.room(name)
         total += fill(lanes, name)
@@ -72,6 +97,7 @@ def test_slots_are_never_exceeded_and_an_idle_consumer_has_room_for_any_lane(slo
 def test_a_lane_closes_after_failures_of_different_subjects(clock):
     """Then one probe begins at once, the next one after a pause."""
     lanes = Lanes(300, 300, clock=clock)
+    prove(lanes, SMS, MAIL)
     fail(lanes, SMS, CLOSE_AFTER - 1)
     assert lanes.room(SMS) == 150
     fail(lanes, SMS)
@@ -83,6 +109,16 @@ def test_a_lane_closes_after_failures_of_different_subjects(clock):
     assert lanes.room(MAIL) > 100
     lanes.note_success(SMS)
     assert lanes.room(SMS) == 149
+
+
+def test_what_the_budget_keeps_slows_down_what_comes_back_and_closes_no_lane():
+    """Good entries of the lane begin as before."""
+    lanes = Lanes(300, 300)
+    prove(lanes, SMS)
+    for _ in range(20):
+        lanes.note_kept(SMS)
+    assert not lanes.of(SMS).is_closed
+    assert (lanes.room(SMS), lanes.room_to_return(SMS)) == (150, 1)
 
 
 def test_a_subject_that_keeps_failing_closes_no_lane():
@@ -97,6 +133,7 @@ def test_a_subject_that_keeps_failing_closes_no_lane():
 def test_what_is_brought_back_grows_with_each_success_and_halves_with_each_failure():
     """From one after an outage up to half of the room, so that new entries begin as well."""
     lanes, seen = Lanes(300, 300), []
+    prove(lanes, SMS)
     assert lanes.room_to_return(SMS) == 75
     fail(lanes, SMS, 20)
     for _ in range(8):
@@ -112,24 +149,15 @@ def test_what_is_brought_back_grows_with_each_success_and_halves_with_each_failu
     assert lanes.room_to_return(SMS) == 75
 
 
-def test_a_crowded_lane_recovers_when_half_of_it_is_free():
-    """Until then its entries are parked without waiting."""
+def test_a_lane_is_crowded_until_nothing_of_it_is_due():
+    """In no part of the streams; however many places it has, none of its entries waits for one then."""
     lanes = Lanes(30, 30)
-    count = fill(lanes, SMS)
-    lanes.of(SMS).is_crowded = True
-    freed = 0
-    while lanes.of(SMS).is_crowded:
-        lanes.end(SMS)
-        freed += 1
-    assert count // 3 <= freed <= count
-
-
-def test_a_crowded_lane_recovers_when_nothing_of_it_is_due():
-    """However many places it has, none of its entries waits for one."""
-    lanes = Lanes(30, 30)
-    fill(lanes, SMS)
-    lanes.of(SMS).is_crowded = True
-    lanes.note_nothing_due(SMS)
+    lanes.of(SMS).is_crowded = lanes.of(MAIL).is_crowded = True
+    lanes.note_due(1, {SMS, MAIL})
+    lanes.note_due(2, {SMS})
+    lanes.note_due(1, set())
+    assert (lanes.of(SMS).is_crowded, lanes.of(MAIL).is_crowded) == (True, False)
+    lanes.note_due(2, set())
     assert not lanes.of(SMS).is_crowded
 
 
