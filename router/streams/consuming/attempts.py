@@ -236,9 +236,9 @@ class Attempts:
             return AttemptOutcome.RETRY
 
     async def _give_up(self, tries: Tries, reason: str, *, deliveries: int, shown: str | None = None) -> AttemptOutcome:
+        self._lanes.note_given_up(self._admission.lane_of(tries.delivery))
         if await self._pending.give_up(tries.delivery, reason, deliveries=deliveries, shown=shown):
             return AttemptOutcome.ENDED
         tries.reason = shown or reason
-        self._lanes.note_kept(self._admission.lane_of(tries.delivery))
         tries.delivery = replace(tries.delivery, is_kept=True)
         return AttemptOutcome.RETRY

@@ -9,8 +9,8 @@ this is stored. Three rules:
   every PROBE_EVERY seconds, until one succeeds. A subject that goes on failing counts no more after OWN_FAILURES tries:
   it says nothing about the others.
 
-- *A slow start*: in a lane of which nothing is known yet FIRST subjects begin, and one more with each success, up to
-  its shares. So calls that hang are few, and do not all time out in the same moment.
+- *A slow start*: in a lane of which nothing is known yet FIRST subjects begin, one more with each success and half as
+  many with each failure, until the shares bound it. So calls that hang are few, and do not all time out in one moment.
 
 Entries that may not begin wait for a moment in the process (router.streams.consuming.admission) or are parked
 (router.streams.store.parking). Those that are brought back begin at the lane's `allowance`, which grows by one with
@@ -155,9 +155,11 @@ class Lanes:
                 log("lane.closed", level="warning", lane=name)
         self._slow_down(lane)
 
-    def note_kept(self, name: str) -> None:
-        """Note that an entry failed by its own fault, and that the dead-letter budget keeps it: it will come back."""
+    def note_given_up(self, name: str) -> None:
+        """Note that an entry failed by its own fault: it becomes a dead letter, or the budget keeps it."""
         self._slow_down(self.of(name))
 
     def _slow_down(self, lane: LaneState) -> None:
+        if lane.limit < inf:
+            lane.limit = max(1, lane.limit // 2)
         lane.allowance = max(1, min(lane.allowance, self._slots) // 2)

@@ -58,7 +58,7 @@ def test_a_lane_leaves_slots_for_others():
 
 
 def test_a_lane_starts_slowly():
-    """A few subjects begin at first, one more with each success, and failures do not make them more."""
+    """A few subjects begin at first, one more with each success, half as many with each failure, but always one."""
     lanes = Lanes(300, 300)
     assert fill(lanes, SMS) == FIRST
     for number in range(20):
@@ -66,7 +66,9 @@ def test_a_lane_starts_slowly():
         lanes.end(SMS)
         assert fill(lanes, SMS) == 2
         assert lanes.of(SMS).running == FIRST + number + 1
-    lanes.note_failure(SMS, "S", tries=0)
+    for number in range(10):
+        lanes.note_given_up(SMS)
+        assert lanes.of(SMS).limit == max(1, (FIRST + 20) >> number + 1)
     assert lanes.room(SMS) == 0
     assert lanes.room(MAIL) == FIRST
 
@@ -111,12 +113,12 @@ def test_a_lane_closes_after_failures_of_different_subjects(clock):
     assert lanes.room(SMS) == 149
 
 
-def test_what_the_budget_keeps_slows_down_what_comes_back_and_closes_no_lane():
+def test_an_entry_that_is_given_up_slows_down_what_comes_back_and_closes_no_lane():
     """Good entries of the lane begin as before."""
     lanes = Lanes(300, 300)
     prove(lanes, SMS)
     for _ in range(20):
-        lanes.note_kept(SMS)
+        lanes.note_given_up(SMS)
     assert not lanes.of(SMS).is_closed
     assert (lanes.room(SMS), lanes.room_to_return(SMS)) == (150, 1)
 
