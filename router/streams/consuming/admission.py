@@ -69,7 +69,8 @@ class Admission:
     def lane_of(self, delivery: Delivery) -> str:
         """Return the lane in which the delivery's subject is held, else its own."""
         subject = self._names.subject(delivery)
-        lane = self._lane_of.get(subject) or self._queues.lane_of(subject)
+        lane = self._lane_of.get(subject)
+        lane = self._queues.lane_of(subject) if lane is None else lane
         return self._names.lane(delivery) if lane is None else lane
 
     def is_busy(self, subject: str) -> bool:
@@ -83,9 +84,10 @@ class Admission:
         subjects: dict[str, Waiting] = {}
         try:
             while left:
-                delivery = left.pop()
+                delivery = left[-1]
                 subject = self._names.subject(delivery)
                 reason = subjects.get(subject) or self._place(subject, delivery)
+                left.pop()
                 if reason is None:
                     continue
                 subjects[subject] = reason
@@ -100,20 +102,22 @@ class Admission:
 
     async def admit_returned(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries into the window for which the caller has asked the lanes, unless their subject is full."""
-        refused: list[Delivery] = []
+        refused: dict[Waiting, list[Delivery]] = {}
         for delivery in deliveries:
             subject = self._names.subject(delivery)
             lane = self._queues.lane_of(subject)
             number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
-            if number >= 2 * self._behind:
-                refused.append(delivery)
+            if subject in self._leaving:
+                refused.setdefault(CROWDED, []).append(delivery)
+            elif number >= 2 * self._behind:
+                refused.setdefault(FULL, []).append(delivery)
                 self._rests[subject] = delivery
             elif lane is None:
                 self._begin(subject, delivery)
             else:
                 self._queue(lane, subject, delivery)
-        if refused:
-            await self._parker.park(refused, FULL)
+        for reason, parked in refused.items():
+            await self._parker.park(parked, reason)
 
     def room_to_return(self, lane: str) -> int:
         """Return how many parked subjects of a lane may be brought back now: none before those that queue."""
@@ -138,9 +142,7 @@ class Admission:
     def close(self) -> Coroutine[Any, Any, None]:
         """Take out what queues, after `run` was canceled; to be awaited: it is parked, for whoever goes on."""
         self._is_open = False
-        deliveries = [one for lane in self._queues for part in self._queues.pop_all(lane).values() for one in part]
-        self.window.let_go(deliveries)
-        return self._parker.park(deliveries, CROWDED)
+        return self._parker.park([one for lane in self._queues for one in self._take_out(lane)], CROWDED)
 
     def _idle(self, lane: str) -> float:
         return time.monotonic() - self._queues.idle_since(lane)
@@ -161,16 +163,21 @@ class Admission:
                     self._begin(subject, delivery)
 
     async def _park_queue(self, lane: str, reason: Waiting) -> None:
-        subjects = self._queues.pop_all(lane)
-        self._leaving |= subjects.keys()
-        deliveries = [one for part in subjects.values() for one in part]
-        self.window.let_go(deliveries)
+        deliveries = self._take_out(lane)
         try:
-            for subject in subjects:
-                self._rests.pop(subject, None)
             await self._parker.park(deliveries, reason)
         finally:
-            self._leaving -= subjects.keys()
+            self._leaving.difference_update(map(self._names.subject, deliveries))
+
+    def _take_out(self, lane: str) -> list[Delivery]:
+        """Take out what queues in a lane, in order; until its subjects leave `_leaving` none of them may begin."""
+        subjects = self._queues.pop_all(lane)
+        deliveries = [one for part in subjects.values() for one in part]
+        self.window.let_go(deliveries)
+        self._leaving |= subjects.keys()
+        for subject in subjects:
+            self._rests.pop(subject, None)
+        return deliveries
 
     def note_rest(self, delivery: Delivery) -> None:
         """Note that further entries of a delivery's subject are parked: `on_rest` follows once it left the window."""

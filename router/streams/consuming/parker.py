@@ -43,6 +43,8 @@ class Parker:
 
     async def park(self, deliveries: Sequence[Delivery], waiting: Waiting, *, lane: str | None = None) -> None:
         """Park deliveries in order, in `lane` or each in its own; the consumer lets them go, whatever happens."""
+        if not deliveries:
+            return
         self.begun += 1
         parts: dict[tuple[StreamRef, str], list[Delivery]] = {}
         for delivery in deliveries:
