@@ -3,8 +3,8 @@
 An entry begins if its subject is in the window already and has room there, or if its lane has room
 (router.streams.consuming.lanes). Otherwise it queues in memory as long as its lane moves on, so that short bursts are
 not parked. A lane that does not for PATIENCE seconds, or whose queue is full, is *crowded*: its entries are parked at
-once until nothing of it that is parked is due any more, so those that have waited come first. Nor does an entry of a
-crowded lane queue behind another of its subject: a subject that is never finished would keep its place.
+once until nothing of it that is parked is due any more, so those that have waited come first. Nor does an entry queue
+behind another of its subject while others of the lane wait in vain: whoever never stops writing would keep its place.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a lane's queue may stand still.
 PATIENCE: Final = 1.0
+#: Seconds after which those who have a place in such a lane get no further entry: the next ones need their places.
+YIELD_AFTER: Final = 0.05
 CLOSED: Final = Waiting("", "the last events of its account and channel failed")
 CROWDED: Final = Waiting("", "its account and channel have no room")
 #: The subject has as many entries in the window as fit: the others come back after them, or after so many seconds.
@@ -239,7 +241,7 @@ class Admission:
         """Let an entry queue behind another of its subject, which is in the window or in the queue of its lane."""
         lane = self._queues.lane_of(subject)
         number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
-        behind = 0 if self._lanes.of(self.lane_of(delivery)).is_crowded else self._behind
+        behind = 0 if self._must_yield(self.lane_of(delivery)) else self._behind
         if number >= behind or not self.window.room:
             return FULL
         if lane is None:
@@ -247,6 +249,10 @@ class Admission:
         else:
             self._queue(lane, subject, delivery)
         return None
+
+    def _must_yield(self, lane: str) -> bool:
+        """Return whether the subjects that are in the window must make room for others of their lane."""
+        return self._lanes.of(lane).is_crowded or (self._queues.number(lane) > 0 and self._idle(lane) >= YIELD_AFTER)
 
     def _may_queue(self, lane: str, delivery: Delivery) -> bool:
         """Return whether the queue of a lane leaves as much as it takes, in entries and in bytes."""

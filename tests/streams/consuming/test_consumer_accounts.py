@@ -137,7 +137,7 @@ async def test_one_customer_of_many_events_waits_for_itself_only(bench):
 
 async def test_customers_who_never_stop_writing_share_their_places(bench, monkeypatch):
     """Two of them have all places of their channel and always a further event: a third one is served soon."""
-    monkeypatch.setattr(admission, "PATIENCE", 0.01)
+    monkeypatch.setattr(admission, "YIELD_AFTER", 0.01)
     names = itertools.count(2)
 
     async def attempt(delivery):
