@@ -102,8 +102,8 @@ class Admission:
         finally:  # whatever happens, no entry is held that is in none of the places
             self._pending.release([*left, *(one for parked in refused.values() for one in parked)])
 
-    async def admit_returned(self, deliveries: Sequence[Delivery]) -> None:
-        """Put deliveries into the window for which the caller has asked the lanes, unless their subject is full."""
+    async def admit_returned(self, deliveries: Sequence[Delivery], came_from: str) -> None:
+        """Put deliveries into the window that had waited in a lane with room, unless their subject is full."""
         refused: dict[Waiting, list[Delivery]] = {}
         for delivery in deliveries:
             subject = self._names.subject(delivery)
@@ -115,7 +115,7 @@ class Admission:
                 refused.setdefault(FULL, []).append(delivery)
                 self._rests[subject] = delivery
             elif lane is None:
-                self._begin(subject, delivery)
+                self._begin(subject, delivery, came_from)
             else:
                 self._queue(lane, subject, delivery)
         for reason, parked in refused.items():
@@ -200,12 +200,12 @@ class Admission:
         if (rest := self._rests.pop(subject, None)) is not None:
             self._on_rest(rest)
 
-    def _begin(self, subject: str, delivery: Delivery) -> None:
+    def _begin(self, subject: str, delivery: Delivery, came_from: str | None = None) -> None:
         is_new = not self.window.is_busy(subject)
         if not self.window.put(subject, delivery):
             self._pending.release([delivery])  # closing: it stays pending, and a survivor takes it over
         elif is_new:
-            lane = self._lane_of[subject] = self._names.lane(delivery)
+            lane = self._lane_of[subject] = self._names.lane(delivery) if came_from is None else came_from
             self._lanes.begin(lane)
 
     def _queue(self, lane: str, subject: str, delivery: Delivery) -> None:

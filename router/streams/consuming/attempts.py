@@ -18,6 +18,7 @@ from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
+from router.streams.consuming.lanes import kept_lane
 from router.streams.consuming.window import WorkResult
 from router.streams.delivery import LONGEST_PAUSE, Delivery, Later, Limits, Poison, Verdict, pause_of
 from router.streams.store.dead_letters import reason_of
@@ -144,6 +145,7 @@ class Attempts:
         first = replace(tries.delivery, is_redelivered=is_begun)
         waiting = Waiting("", tries.reason, delay=pause, tries=tries.count, since=tries.delivery.waiting_since)
         lane = self._admission.lane_of(first)
+        lane = kept_lane(lane) if first.is_kept else lane
         deliveries = [first, *self.window.take_queued(subject)]
         while deliveries:  # further ones may have come while these were being parked
             self._admission.forget_rest(first)

@@ -273,8 +273,8 @@ class StreamConsumer:
             log("batch.failed", level="warning", error=describe(error))
             return deliveries
 
-    async def _take_back(self, returned: list[Returned]) -> None:
-        """Take in entries that were brought back, which the lanes have room for."""
+    async def _take_back(self, returned: list[Returned], lane: str) -> None:
+        """Take in entries that were brought back from a lane that has room for them."""
         there = [one for one in returned if one.delivery.fields]
         if len(there) < len(returned):
             log("parked.gone", level="error", group=self.group, entries=len(returned) - len(there))
@@ -285,7 +285,7 @@ class StreamConsumer:
         except BaseException:
             self._pending.release(deliveries)
             raise
-        await self._admission.admit_returned(left)
+        await self._admission.admit_returned(left, lane)
         for one in there:
             if one.left:
                 self._admission.note_rest(one.delivery)

@@ -40,8 +40,17 @@ PROBE_EVERY: Final = 1.0
 OWN_FAILURES: Final = 3
 #: Subjects that begin in a lane before one has succeeded.
 FIRST: Final = 8
+#: Subjects that begin in a lane of which all have failed so far, until it closes.
+FEWEST: Final = 2
+#: What is added to the lane of entries that the dead-letter budget keeps: those that succeed do not wait behind them.
+_KEPT: Final = " kept"
 #: Lanes without entries that are remembered at most.
 MAX_IDLE: Final = 1_000
+
+
+def kept_lane(name: str) -> str:
+    """Return the lane in which entries of a lane wait that the dead-letter budget keeps."""
+    return name if name.endswith(_KEPT) else f"{name}{_KEPT}"
 
 
 @dataclass(slots=True)
@@ -101,8 +110,18 @@ class Lanes:
 
     def room_to_return(self, name: str) -> int:
         """Return how many parked subjects of a lane may be brought back now: half of the room, within the allowance."""
-        room, lane = self.room(name), self.of(name)
-        return min((room + 1) // 2, max(0, int(min(lane.allowance, self._slots)) - lane.running)) if room else 0
+        return max(0, min(self._half_of_room(name), self._allowed(name)))
+
+    def is_slowed(self, name: str) -> bool:
+        """Return whether failures, not a lack of room, bound what may be brought back now."""
+        return self._allowed(name) < self._half_of_room(name)
+
+    def _half_of_room(self, name: str) -> int:
+        return (self.room(name) + 1) // 2
+
+    def _allowed(self, name: str) -> int:
+        lane = self.of(name)
+        return int(min(lane.allowance, self._slots)) - lane.running
 
     def begin(self, name: str) -> None:
         """Note that a subject of the lane begins; in a closed lane it is a probe."""
@@ -161,5 +180,5 @@ class Lanes:
 
     def _slow_down(self, lane: LaneState) -> None:
         if lane.limit < inf:
-            lane.limit = max(1, lane.limit // 2)
+            lane.limit = max(FEWEST, lane.limit // 2)
         lane.allowance = max(1, min(lane.allowance, self._slots) // 2)

@@ -30,7 +30,7 @@ BUSY: Final = 0.02
 
 
 class Returner:
-    """Looks at `streams`, which are on one server, and passes what it brings back to `take_back`.
+    """Looks at `streams`, which are on one server, and passes what it brings back, and its lane, to `take_back`.
 
     `room(lane)` is the number of subjects that may be brought back now, and `batch` the largest number of entries.
     """
@@ -44,7 +44,7 @@ class Returner:
         lanes: Lanes,
         room: Callable[[str], int],
         batch: int,
-        take_back: Callable[[list[Returned]], Awaitable[None]],
+        take_back: Callable[[list[Returned], str], Awaitable[None]],
     ) -> None:
         self._parking = parking
         self._streams = streams
@@ -118,8 +118,11 @@ class Returner:
     async def _bring_back(self, stream: StreamRef, lane: str) -> bool:
         """Bring back as much of a lane as it has room for; returns whether that was anything."""
         subjects = self._room(lane)
-        if not subjects:
+        if self._lanes.is_slowed(lane):
+            self._lanes.of(lane).is_crowded = False  # new entries do not wait for those that fail
+        elif not subjects:
             self._lanes.of(lane).is_crowded = True  # what is due comes before what is read from now on
+        if not subjects:
             return False
         is_probe = self._lanes.of(lane).is_closed
         returned = await self._parking.bring_back(
@@ -130,5 +133,5 @@ class Returner:
             of_subject=1 if is_probe else self._batch,
         )
         if returned:
-            await self._take_back(returned)
+            await self._take_back(returned, lane)
         return bool(returned)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.streams.consuming.budget import MIN_ENDED, WINDOW, Budget
+from router.streams.consuming.lanes import kept_lane
 from router.streams.delivery import Done, Limits, Poison
 from router.streams.store.parking import Parking
 from tests.streams.bench import GROUP
@@ -178,10 +179,16 @@ async def test_a_consumer_keeps_entries_until_things_succeed(bench, lines, kind,
         await until(lambda: bench.results["dead"] == MIN_ENDED - 1 and bench.results["kept"])
         assert len(await bench.letters()) == MIN_ENDED - 1
         assert len(lines("budget.spent")) == 1
+        await until(lambda: waits_apart(bench))  # no good entry waits behind them
         is_broken = False
         await until(lambda: len(done) == kept)
         await until(bench.is_settled)
     assert len(await bench.letters()) == MIN_ENDED - 1
+
+
+async def waits_apart(bench):
+    """Return whether all that waits does so in the lane of kept entries."""
+    return {one.lane for one in await bench.parked()} == {kept_lane("")}
 
 
 async def test_kept_entries_hold_up_no_good_one_and_end_as_dead_letters(bench):

@@ -229,7 +229,7 @@ async def test_entries_that_were_deleted_while_parked_are_logged(bench, stuck, l
             await bench.redis.xdel(bench.stream.key, one.entry_id)
         stuck.set()
         await until(bench.is_settled)
-    assert sum(line["entries"] for line in lines("parked.gone")) == 18
+        await until(lambda: sum(line["entries"] for line in lines("parked.gone")) == 18)
     assert len(stuck.done) == 2
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.streams.consuming import lanes as module
-from router.streams.consuming.lanes import CLOSE_AFTER, FIRST, OWN_FAILURES, PROBE_EVERY, Lanes
+from router.streams.consuming.lanes import CLOSE_AFTER, FEWEST, FIRST, OWN_FAILURES, PROBE_EVERY, Lanes
 
 SMS, MAIL, OTHER = "AC1 SMS", "AC1 EMAIL", "AC2 SMS"
 
@@ -58,7 +58,7 @@ def test_a_lane_leaves_slots_for_others():
 
 
 def test_a_lane_starts_slowly():
-    """A few subjects begin at first, one more with each success, half as many with each failure, but always one."""
+    """A few subjects begin at first, one more with each success, half as many with each failure."""
     lanes = Lanes(300, 300)
     assert fill(lanes, SMS) == FIRST
     for number in range(20):
@@ -68,7 +68,7 @@ def test_a_lane_starts_slowly():
         assert lanes.of(SMS).running == FIRST + number + 1
     for number in range(10):
         lanes.note_given_up(SMS)
-        assert lanes.of(SMS).limit == max(1, (FIRST + 20) >> number + 1)
+        assert lanes.of(SMS).limit == max(FEWEST, (FIRST + 20) >> number + 1)
     assert lanes.room(SMS) == 0
     assert lanes.room(MAIL) == FIRST
 
@@ -120,7 +120,9 @@ def test_an_entry_that_is_given_up_slows_down_what_comes_back_and_closes_no_lane
     for _ in range(20):
         lanes.note_given_up(SMS)
     assert not lanes.of(SMS).is_closed
-    assert (lanes.room(SMS), lanes.room_to_return(SMS)) == (150, 1)
+    assert (lanes.room(SMS), lanes.room_to_return(SMS), lanes.is_slowed(SMS)) == (150, 1, True)
+    prove(lanes, SMS)
+    assert (lanes.room_to_return(SMS), lanes.is_slowed(SMS)) == (75, False)
 
 
 def test_a_subject_that_keeps_failing_closes_no_lane():
