@@ -3,8 +3,9 @@
 An entry begins if its subject is in the window already and has room there, or if its lane has room
 (router.streams.consuming.lanes). Otherwise it queues in memory as long as its lane moves on, so that short bursts are
 not parked. A lane that does not for PATIENCE seconds, or whose queue is full, is *crowded*: its entries are parked at
-once until nothing of it that is parked is due any more, so those that have waited come first. Nor does an entry queue
-behind another of its subject while others of the lane wait in vain: whoever never stops writing would keep its place.
+once, those that queue included, until none that is parked waits in vain, so those that came first go first. Nor does an
+entry queue behind another of its subject while others of the lane wait: a customer who never stops writing would keep
+the place.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from router.streams.consuming.lane_queues import LaneQueues
 from router.streams.delivery import size_of
 from router.streams.store.parking import Waiting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
 
     from router.streams.consuming.lanes import Lanes
     from router.streams.consuming.names import EntryNames
@@ -64,6 +65,7 @@ class Admission:
         self._rests: dict[str, Delivery] = {}  # by subject: one whose subject has parked entries
         self._queues = LaneQueues()
         self._leaving: set[str] = set()  # subjects that are being parked: no later entry of theirs may begin
+        self._parks: set[asyncio.Task[None]] = set()
         self._queued = asyncio.Event()
         self._is_open = True
         self.window: Window[Delivery]
@@ -78,6 +80,11 @@ class Admission:
     def is_busy(self, subject: str) -> bool:
         """Return whether an entry of this subject is held: a later one must queue behind it."""
         return self.window.is_busy(subject) or self._queues.lane_of(subject) is not None or subject in self._leaving
+
+    @property
+    def is_parking(self) -> bool:
+        """Whether something that queued is being parked: its subjects are busy, though nothing of them is held."""
+        return bool(self._leaving)
 
     async def admit(self, deliveries: Sequence[Delivery]) -> None:
         """Put deliveries into the window or the queue of their lane, or park them; returns once all is done."""
@@ -111,7 +118,7 @@ class Admission:
             number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
             if subject in self._leaving:
                 refused.setdefault(CROWDED, []).append(delivery)
-            elif number >= 2 * self._behind:
+            elif number >= 2 * self._behind or (self.is_busy(subject) and not self.window.room):
                 refused.setdefault(FULL, []).append(delivery)
                 self._rests[subject] = delivery
             elif lane is None:
@@ -135,16 +142,21 @@ class Admission:
             self._let_in()
             for lane in self._queues:
                 if self._lanes.of(lane).is_closed:
-                    await self._park_queue(lane, CLOSED)
-                elif self._idle(lane) >= PATIENCE:
-                    self._lanes.of(lane).is_crowded = True
-                    await self._park_queue(lane, CROWDED)
+                    self._park_queue(lane, CLOSED)
+                elif self._lanes.of(lane).is_crowded or self._idle(lane) >= PATIENCE:
+                    self._lanes.crowd(lane)
+                    self._park_queue(lane, CROWDED)
             await self._wait_for_change()
 
-    def close(self) -> Coroutine[Any, Any, None]:
-        """Take out what queues, after `run` was canceled; to be awaited: it is parked, for whoever goes on."""
+    def close(self) -> None:
+        """Take out what queues, after `run` was canceled, and park it for whoever goes on (see `parked`)."""
         self._is_open = False
-        return self._parker.park([one for lane in self._queues for one in self._take_out(lane)], CROWDED)
+        for lane in self._queues:
+            self._park_queue(lane, CROWDED)
+
+    async def parked(self) -> None:
+        """Wait until what is being parked is parked."""
+        await asyncio.gather(*self._parks)
 
     def _idle(self, lane: str) -> float:
         return time.monotonic() - self._queues.idle_since(lane)
@@ -164,22 +176,24 @@ class Admission:
                 for delivery in deliveries:
                     self._begin(subject, delivery)
 
-    async def _park_queue(self, lane: str, reason: Waiting) -> None:
-        deliveries = self._take_out(lane)
-        try:
-            await self._parker.park(deliveries, reason)
-        finally:
-            self._leaving.difference_update(map(self._names.subject, deliveries))
-
-    def _take_out(self, lane: str) -> list[Delivery]:
-        """Take out what queues in a lane, in order; until its subjects leave `_leaving` none of them may begin."""
+    def _park_queue(self, lane: str, reason: Waiting) -> None:
+        """Park what queues in a lane, in the background; until that is done none of its subjects may begin."""
         subjects = self._queues.pop_all(lane)
         deliveries = [one for part in subjects.values() for one in part]
         self.window.let_go(deliveries)
         self._leaving |= subjects.keys()
         for subject in subjects:
             self._rests.pop(subject, None)
-        return deliveries
+
+        async def park() -> None:
+            try:
+                await self._parker.park(deliveries, reason)
+            finally:
+                self._leaving.difference_update(subjects)
+
+        task = asyncio.create_task(park(), name=f"park {lane}")
+        self._parks.add(task)
+        task.add_done_callback(self._parks.discard)
 
     def note_rest(self, delivery: Delivery) -> None:
         """Note that further entries of a delivery's subject are parked: `on_rest` follows once it left the window."""
@@ -232,7 +246,7 @@ class Admission:
         if lane.is_closed:
             return CLOSED
         if lane.is_crowded or not self._may_queue(name, delivery):
-            lane.is_crowded = True
+            self._lanes.crowd(name)
             return CROWDED
         self._queue(name, subject, delivery)
         return None

@@ -151,6 +151,7 @@ class Attempts:
             self._admission.forget_rest(first)
             await self._parker.park(deliveries, waiting, lane=lane)
             deliveries = self.window.take_queued(subject)
+        self._admission.forget_rest(first)
 
     async def _try(self, tries: Tries) -> AttemptOutcome:
         """Attempt an entry once; if even settling the result fails, it is attempted again and keeps its place."""

@@ -126,11 +126,12 @@ class StreamConsumer:
         """Stop reading and claiming; finish what runs within the grace, hand back the rest."""
         for task in self.liveness.tasks:
             task.cancel()
-        parking = asyncio.create_task(finish(self._admission.close(), self._limits.grace))
+        self._admission.close()
         closing = asyncio.create_task(self._window.close(self._limits.grace))
         await end(*self.liveness.tasks)  # before reading stops: the watchdog must not restart it
-        await parking
-        await finish(self._reading.stop(), self._limits.grace)
+        await asyncio.gather(
+            finish(self._reading.stop(), self._limits.grace), finish(self._admission.parked(), self._limits.grace)
+        )
         cut_off = await closing
         log("process.stopping", consumer=self.name, handed_back=cut_off)
 
@@ -152,7 +153,7 @@ class StreamConsumer:
             ttl=self._limits.heartbeat_ttl,
             batch=self._limits.batch,
             held=self._pending.held,
-            take=self.take,
+            take=self._receive,
         )
 
     def _returner(self, part: Sequence[StreamRef]) -> Returner:
@@ -220,10 +221,11 @@ class StreamConsumer:
 
     def is_busy(self, delivery: Delivery) -> bool:
         """Return whether an entry of the delivery's subject is held: this one must queue behind it."""
-        return bool(self._window.held) and self._admission.is_busy(self._names.subject(delivery))
+        is_possible = self._window.held or self._admission.is_parking
+        return bool(is_possible) and self._admission.is_busy(self._names.subject(delivery))
 
     async def _receive(self, deliveries: list[Delivery]) -> None:
-        """Take what was read; a group that was created anew also delivers entries that are held here."""
+        """Take what was read or claimed; a group that was created anew also delivers entries that are held here."""
         held = self._pending.held
         if fresh := [one for one in deliveries if (one.stream.key, one.entry_id) not in held]:
             await self.take(fresh)
@@ -278,6 +280,8 @@ class StreamConsumer:
         there = [one for one in returned if one.delivery.fields]
         if len(there) < len(returned):
             log("parked.gone", level="error", group=self.group, entries=len(returned) - len(there))
+        held = self._pending.held  # the claimer has taken one up meanwhile, if Redis answered late
+        there = [one for one in there if (one.delivery.stream.key, one.delivery.entry_id) not in held]
         deliveries = [one.delivery for one in there]
         self._pending.hold(deliveries)
         try:

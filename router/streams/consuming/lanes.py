@@ -43,14 +43,16 @@ FIRST: Final = 8
 #: Subjects that begin in a lane of which all have failed so far, until it closes.
 FEWEST: Final = 2
 #: What is added to the lane of entries that the dead-letter budget keeps: those that succeed do not wait behind them.
-_KEPT: Final = " kept"
+_KEPT: Final = "kept"
+#: Seconds for which something that is parked has to be due so that it counts as late.
+LATE: Final = 0.2
 #: Lanes without entries that are remembered at most.
 MAX_IDLE: Final = 1_000
 
 
 def kept_lane(name: str) -> str:
     """Return the lane in which entries of a lane wait that the dead-letter budget keeps."""
-    return name if name.endswith(_KEPT) else f"{name}{_KEPT}"
+    return name if name.endswith(_KEPT) else f"{name} {_KEPT}".strip()
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class LaneState:
     limit: float = FIRST
     allowance: float = inf
     is_crowded: bool = False
+    crowded_at: float = -inf
 
     @property
     def is_closed(self) -> bool:
@@ -84,7 +87,7 @@ class Lanes:
         self._lanes: dict[str, LaneState] = {}
         self._accounts: Counter[str] = Counter()
         self._total = 0
-        self._due: dict[int, AbstractSet[str]] = {}
+        self._late: dict[int, AbstractSet[str]] = {}
         self.changed = asyncio.Event()
 
     def of(self, name: str) -> LaneState:
@@ -142,12 +145,19 @@ class Lanes:
             del self._accounts[lane.account]
         self.changed.set()
 
-    def note_due(self, part: int, names: AbstractSet[str]) -> None:
-        """Note the lanes of which something parked in one part of the streams is due; the others are not crowded."""
-        self._due[part] = names
+    def note_late(self, part: int, names: AbstractSet[str]) -> None:
+        """Note the lanes of which something parked in one part of the streams is late; the others are not crowded."""
+        self._late[part] = names
         for name, lane in self._lanes.items():
-            if lane.is_crowded and not any(name in due for due in self._due.values()):
+            is_new = self._clock() - lane.crowded_at < LATE
+            if lane.is_crowded and not is_new and not any(name in late for late in self._late.values()):
                 lane.is_crowded = False
+
+    def crowd(self, name: str) -> None:
+        """Note that a lane has no room for what waits: it is crowded for LATE seconds, and until nothing of it is late."""
+        lane = self.of(name)
+        if not lane.is_crowded:
+            lane.is_crowded, lane.crowded_at = True, self._clock()
 
     def note_success(self, name: str) -> None:
         """Note that an entry of the lane is done: an open lane stays open, a closed one opens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.streams.store.parking import subject_name
+from router.streams.store.parking import MAX_LANE, on_one_line, subject_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,8 @@ class EntryNames:
             return ""
 
     def lane(self, delivery: Delivery) -> str:
-        """Return the lane: what tends to fail together, beginning with the account."""
+        """Return the lane: what tends to fail together, beginning with the account; on one line, as it is stored."""
         try:
-            return self._lane(delivery)
+            return on_one_line(self._lane(delivery), MAX_LANE)
         except Exception:  # noqa: BLE001 - see above
             return ""

@@ -6,6 +6,7 @@ pending, the claimer takes it up again as a stray. It is never attempted again o
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -50,16 +51,21 @@ class Parker:
         for delivery in deliveries:
             name = self._names.lane(delivery) if lane is None else lane
             parts.setdefault((delivery.stream, name), []).append(delivery)
-        try:
-            for (stream, name), part in parts.items():
-                self.streams.add(stream)
-                await self._parking.park(stream, self._named(part), replace(waiting, lane=name))
-        except (RedisError, OSError) as error:
-            log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
+        try:  # all at once: a server that hangs holds up only what is on it
+            await asyncio.gather(
+                *[self._park(stream, part, replace(waiting, lane=name)) for (stream, name), part in parts.items()]
+            )
         finally:
             self._pending.release(deliveries)
         if waiting.delay <= 0:
             self.on_due()
+
+    async def _park(self, stream: StreamRef, deliveries: Sequence[Delivery], waiting: Waiting) -> None:
+        self.streams.add(stream)
+        try:
+            await self._parking.park(stream, self._named(deliveries), waiting)
+        except (RedisError, OSError) as error:
+            log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
 
     async def park_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Park those deliveries that are behind a parked one of their subject; returns the others, in order.

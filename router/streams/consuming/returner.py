@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.logs import describe, log
 from router.streams.client.connection import RedisError
+from router.streams.consuming.lanes import LATE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -65,6 +66,7 @@ class Returner:
             try:
                 pause = await self.look()
             except (RedisError, OSError) as error:
+                self._lanes.note_late(id(self), frozenset())
                 reason = f"{type(error).__name__}: {error}"
             except Exception as error:  # noqa: BLE001 - without its returner a consumer would forget parked entries
                 level, reason = "error", describe(error)
@@ -96,9 +98,10 @@ class Returner:
     async def look(self) -> float:
         """Bring back what is due and has room; returns the seconds until the next look."""
         for stream in self._streams:
-            if subjects := self._rests.pop(stream, None):
+            if subjects := self._rests.get(stream, set()).copy():
                 await self._parking.resume(stream, subjects)
-        pause, begun, due = IDLE, self._parker.begun, set()
+                self._rests[stream] -= subjects
+        pause, begun, late = IDLE, self._parker.begun, set()
         for stream, lanes in zip(self._streams, await self._parking.lanes(self._streams), strict=True):
             if not lanes:
                 if begun == self._parker.begun:  # else something may have been parked since they were listed
@@ -109,19 +112,21 @@ class Returner:
             self._first = (self._first + 1) % len(lanes)
             for lane in lanes[self._first :] + lanes[: self._first]:
                 if lane.due_in <= 0:
-                    due.add(lane.name)
-                    pause = min(pause, BUSY if await self._bring_back(stream, lane.name) else CROWDED)
+                    is_late = lane.due_in <= -LATE
+                    if is_late:
+                        late.add(lane.name)
+                    pause = min(pause, BUSY if await self._bring_back(stream, lane.name, is_late=is_late) else CROWDED)
         if begun == self._parker.begun:
-            self._lanes.note_due(id(self), due)
+            self._lanes.note_late(id(self), late)
         return pause
 
-    async def _bring_back(self, stream: StreamRef, lane: str) -> bool:
+    async def _bring_back(self, stream: StreamRef, lane: str, *, is_late: bool) -> bool:
         """Bring back as much of a lane as it has room for; returns whether that was anything."""
         subjects = self._room(lane)
         if self._lanes.is_slowed(lane):
             self._lanes.of(lane).is_crowded = False  # new entries do not wait for those that fail
-        elif not subjects:
-            self._lanes.of(lane).is_crowded = True  # what is due comes before what is read from now on
+        elif is_late and not subjects:
+            self._lanes.crowd(lane)  # what is due comes before what is read from now on
         if not subjects:
             return False
         is_probe = self._lanes.of(lane).is_closed

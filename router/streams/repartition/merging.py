@@ -143,7 +143,12 @@ async def _pending(
         if group.parks:
             name = keys.parked(source.key, group.name.decode("utf-8", "surrogateescape"), "order")
             scores: Any = await redis.zmscore(name, ids)
-            held |= {entry_id: (b"", 1) for entry_id, score in zip(ids, scores, strict=True) if score is not None}
+            states: Any = await redis.hmget(name.removesuffix("order") + "entries", ids)
+            held |= {
+                entry_id: (b"", int(state.split(b" ")[1]) if state else 1)
+                for entry_id, score, state in zip(ids, scores, states, strict=True)
+                if score is not None
+            }
     return found
 
 

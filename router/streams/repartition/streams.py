@@ -1,9 +1,9 @@
 """Divides the streams and sets of the old partitions anew, beside the old ones, and puts them in their places.
 
 A divided stream has all entries that the old ones still hold, finished ones included, with their ids unless another
-entry has the same one. Each group finds there what it has read and what is pending; what our groups have pending or
-parked is pending for the consumer MOVER, whose end counts as no crash: the next consumer takes it over. How often
-entries have crashed a process is forgotten.
+entry has the same one. Each group finds there what it has read and what is pending. What is parked, and what our groups
+have pending, is pending for the consumer MOVER, whose end counts as no crash: the next consumer takes it over. How
+often entries have crashed a process, and which the dead-letter budget has kept, is forgotten.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Division:
                 stream.begins.setdefault(group, (before, stream.count))
             elif group in entry.pending and group not in stream.begins:
                 consumer, count = entry.pending[group]
-                consumer = MOVER.encode() if group == own else consumer
+                consumer = MOVER.encode() if group == own or not consumer else consumer  # parked ones have none
                 claim = ["XCLAIM", key, group, consumer, 0, text, "RETRYCOUNT", count, "FORCE", "JUSTID"]
                 await self._guard.put(stream.partition, *claim)
         if SHARED in fields:
@@ -223,8 +223,7 @@ class Division:
         for group in groups:
             deaths = self._new.deaths(partition, group)
             commands.append(["DEL", progress(key, group), *[self._new.parked(key, group, part) for part in PARTS]])
-            if group in STREAMS.values():
-                commands += [["DEL", deaths], ["HSET", deaths, f"left:{MOVER}", 1], ["EXPIRE", deaths, COUNTS_LIFE]]
+            commands += [["DEL", deaths], ["HSET", deaths, f"left:{MOVER}", 1], ["EXPIRE", deaths, COUNTS_LIFE]]
         return commands
 
     async def finish(self, partition: int) -> None:

@@ -66,7 +66,7 @@ async def give_up(
     deliveries: int,
     failed_at: str,
 ) -> bool:
-    """Make a dead letter of a delivery and acknowledge it, in one step; False if it was no longer pending."""
+    """Make a dead letter of a delivery and acknowledge it, in one step; False if it is not pending for `consumer`."""
     origin = {
         STREAM: delivery.stream.key,
         ENTRY: delivery.entry_id,
@@ -79,7 +79,7 @@ async def give_up(
     letter = [*flatten(delivery.fields), *flatten(origin)]
     partition = delivery.stream.partition
     names = [delivery.stream.key, keys.dead_letters(partition), keys.shared_dead(partition)]
-    args = [group, delivery.entry_id, delivery.fields.get(SHARED, b""), *letter]
+    args = [group, delivery.entry_id, delivery.fields.get(SHARED, b""), consumer, *letter]
     return await load_script("give_up").run(redis, names, args) is not None
 
 

@@ -41,11 +41,14 @@ PARTS: Final = ("queue", "order", "subjects", "entries", "due")
 #: Characters of a subject, a lane and a reason; a longer subject is replaced by its digest.
 MAX_NAME: Final = 200
 MAX_REASON: Final = 300
+#: Characters of a lane's name, to which `kept_lane` adds a word.
+MAX_LANE: Final = 190
 #: Entries per run of the park script. Redis does nothing else meanwhile: a millisecond or two.
 MAX_PARK: Final = 250
 #: Bytes of entries that are brought back at once.
 MAX_BYTES: Final = 4 * 1_048_576
-#: Milliseconds after which the rest of a subject is due again although nobody has resumed it: its consumer has died.
+#: Milliseconds after which the rest of a subject is due again although nobody has resumed it: its consumer has died, or
+#: its attempt takes long.
 LEASE: Final = 15_000
 #: Lanes that are looked at: more than accounts and channels make.
 MAX_LANES: Final = 500
@@ -150,11 +153,11 @@ class Parking:
             self._group,
             self._consumer,
             int(is_behind_only),
-            _on_one_line(waiting.lane, MAX_NAME),
+            on_one_line(waiting.lane, MAX_NAME),
             int(waiting.delay * 1000),
             waiting.since,
             waiting.tries,
-            _on_one_line(waiting.reason, MAX_REASON),
+            on_one_line(waiting.reason, MAX_REASON),
         ]
         for subject, delivery in items:
             args += (subject, delivery.entry_id, int(delivery.is_redelivered), int(delivery.is_kept))
@@ -197,7 +200,8 @@ class Parking:
 _NOT_BEHIND: Final = 2
 
 
-def _on_one_line(text: str, most: int) -> str:
+def on_one_line(text: str, most: int) -> str:
+    """Return a text as it is stored in a record: without line breaks and runs of blanks, and cut."""
     shown = " ".join(text.split())[:most]
     return shown.encode("utf-8", "replace").decode()
 

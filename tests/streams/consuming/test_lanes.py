@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.streams.consuming import lanes as module
-from router.streams.consuming.lanes import CLOSE_AFTER, FEWEST, FIRST, OWN_FAILURES, PROBE_EVERY, Lanes
+from router.streams.consuming.lanes import CLOSE_AFTER, FEWEST, FIRST, LATE, OWN_FAILURES, PROBE_EVERY, Lanes
 
 SMS, MAIL, OTHER = "AC1 SMS", "AC1 EMAIL", "AC2 SMS"
 
@@ -153,15 +153,19 @@ def test_what_is_brought_back_grows_with_each_success_and_halves_with_each_failu
     assert lanes.room_to_return(SMS) == 75
 
 
-def test_a_lane_is_crowded_until_nothing_of_it_is_due():
-    """In no part of the streams; however many places it has, none of its entries waits for one then."""
-    lanes = Lanes(30, 30)
-    lanes.of(SMS).is_crowded = lanes.of(MAIL).is_crowded = True
-    lanes.note_due(1, {SMS, MAIL})
-    lanes.note_due(2, {SMS})
-    lanes.note_due(1, set())
+def test_a_lane_is_crowded_until_nothing_of_it_is_late(clock):
+    """In no part of the streams; what has just been parked is not late yet, but will be."""
+    lanes = Lanes(30, 30, clock=clock)
+    lanes.crowd(SMS)
+    lanes.crowd(MAIL)
+    lanes.note_late(1, set())
+    assert lanes.of(SMS).is_crowded
+    clock.now += LATE
+    lanes.note_late(1, {SMS, MAIL})
+    lanes.note_late(2, {SMS})
+    lanes.note_late(1, set())
     assert (lanes.of(SMS).is_crowded, lanes.of(MAIL).is_crowded) == (True, False)
-    lanes.note_due(2, set())
+    lanes.note_late(2, set())
     assert not lanes.of(SMS).is_crowded
 
 
