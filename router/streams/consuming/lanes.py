@@ -154,7 +154,7 @@ class Lanes:
                 lane.is_crowded = False
 
     def crowd(self, name: str) -> None:
-        """Note that a lane has no room for what waits: it is crowded for LATE seconds, and until nothing of it is late."""
+        """Note that a lane has no room for what waits: it is crowded for LATE seconds, and while something is late."""
         lane = self.of(name)
         if not lane.is_crowded:
             lane.is_crowded, lane.crowded_at = True, self._clock()
