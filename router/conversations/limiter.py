@@ -18,8 +18,9 @@ from router.core.errors import RateLimitError, TransportError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-#: Seconds that one Retry-After holds back requests at most; after that a request probes the API again.
-MAX_HOLD: Final = 300.0
+#: Seconds that the Retry-After of a 429 holds back all requests at most. It may be meant for one customer only, whose
+#: own event waits as long as asked; if the whole account is meant, the lower cap bounds the requests that find it out.
+MAX_HOLD: Final = 1.0
 #: Seconds after a 429 without background requests.
 CALM: Final = 60.0
 
@@ -57,7 +58,7 @@ class ConcurrencyWindow:
         return True
 
     def hold(self, seconds: float, *, now: float) -> None:
-        """Hold back new requests for `seconds`; a shorter hold never shortens a longer one."""
+        """Hold back new requests for `seconds`, at most MAX_HOLD; a shorter hold never shortens a longer one."""
         self._held_until = max(self._held_until, now + min(seconds, MAX_HOLD))
 
     def held_for(self, now: float) -> float:
@@ -126,7 +127,7 @@ class Limiter:
         self.window.throttle(started=started, now=self._clock())
 
     def hold(self, seconds: float) -> None:
-        """Report a Retry-After."""
+        """Report the Retry-After of a 429; it holds back requests for at most MAX_HOLD seconds."""
         self.window.hold(seconds, now=self._clock())
 
     async def _acquire(self) -> None:

@@ -230,10 +230,9 @@ class Transport:
         error = to_error(raw, now=self._wall_clock(), hide=self._session.hide)
         if isinstance(error, RateLimitError):
             self.limiter.throttle(started=started)
-        elif not isinstance(error, UnavailableError):
+            self.limiter.hold(error.retry_after or 0.0)
+        elif not isinstance(error, UnavailableError):  # the Retry-After of an outage is for the call that got it
             self.limiter.succeed()
-        if isinstance(error, UnavailableError) and error.retry_after:
-            self.limiter.hold(error.retry_after)
         raise error
 
     def _report(self, request: Request, call: _Call, status: int, error: str | None) -> None:

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from router.conversations import Transport
+from router.conversations.limiter import MAX_HOLD
 from router.core.errors import (
     AuthenticationError,
     ConflictError,
@@ -16,6 +17,7 @@ from router.core.errors import (
     RequestError,
     ServerError,
     TransportError,
+    UnavailableError,
 )
 
 PATH = "/v2/Conversations"
@@ -79,19 +81,28 @@ async def test_retry_after_past_the_deadline(api, transport, time):
     assert time.slept == []
 
 
-async def test_other_calls_are_held_back(api, transport, time):
-    """A Retry-After holds back other calls too; those that it keeps past their deadline fail at once."""
+async def test_a_429_holds_back_other_calls_for_seconds(api, transport, time):
+    """The Retry-After of one customer's call holds back the calls of others for MAX_HOLD seconds only."""
+    api.reply(429, LIMITED, headers={"Retry-After": "100"}).reply(201, times=2)
+    with pytest.raises(RateLimitError) as caught:
+        await transport.request("GET", PATH)
+    assert caught.value.retry_after == 100
+    await transport.request("POST", PATH, body={})
+    await transport.request("POST", PATH, body={})
+    assert time.slept == [MAX_HOLD]
+    assert len(api.seen) == 3
+
+
+async def test_calls_that_a_hold_keeps_past_their_deadline(api, time, connect):
+    """They fail at once, and nothing is sent."""
+    transport = connect(api.base_url, deadline=MAX_HOLD)
     api.reply(429, LIMITED, headers={"Retry-After": "100"})
-    with pytest.raises(RateLimitError):
+    with pytest.raises(RateLimitError, match="HTTP 429"):
         await transport.request("GET", PATH)
     with pytest.raises(RateLimitError, match="held back") as caught:
         await transport.request("POST", PATH, body={})
-    assert caught.value.retry_after == 100
-    time.now += 50
-    api.reply(201)
-    await transport.request("POST", PATH, body={})
-    assert time.slept == [50]
-    assert len(api.seen) == 2
+    assert caught.value.retry_after == MAX_HOLD
+    assert (len(api.seen), time.slept) == (1, [])
 
 
 async def test_cap_falls_on_429(api, transport):
@@ -165,13 +176,15 @@ async def test_is_sent_over_all_attempts(connect):
     assert caught.value.is_sent
 
 
-async def test_retry_after_of_a_503(api, transport, time):
-    """A POST that got a 503 is not repeated, but the next call waits for its Retry-After."""
-    api.reply(503, headers={"Retry-After": "5"}).reply(200)
-    with pytest.raises(ServerError):
+@pytest.mark.parametrize("status", [500, 503, 423])
+async def test_an_outage_of_one_resource_holds_back_no_other_call(api, transport, time, status):
+    """Only a 429 is about the account: the Retry-After of another status is for the call that got it."""
+    api.reply(status, headers={"Retry-After": "90"}).reply(200)
+    with pytest.raises(UnavailableError) as caught:
         await transport.request("POST", PATH, body={})
+    assert caught.value.retry_after == 90
     await transport.request("GET", PATH)
-    assert time.slept == [5]
+    assert time.slept == []
 
 
 @pytest.mark.parametrize(
