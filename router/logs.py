@@ -17,6 +17,7 @@ import atexit
 import errno
 import json
 import logging
+import re
 import sys
 import time
 import traceback
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import orjson
 
-from router.core.printable import visible_json
+from router.core.printable import masked, visible_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,10 @@ MAX_LINE: Final = 16_384
 MAX_FIELD: Final = 1000
 #: Seconds until the next attempt to report dropped lines, or to write those that the stream keeps.
 RETRY_INTERVAL: Final = 1.0
+#: What errors of Redis repeat of a command, with its values: redis-py in pipelines, and the server.
+_COMMAND: Final = re.compile(
+    r"(?<=Command # )(\d+) \(.*\)(?= of pipeline )|(, with args beginning with: ).*", re.DOTALL
+)
 #: Libraries whose warnings any caller can trigger; the refused webhook has its own line.
 _NOISY_LIBRARIES: Final = ("python_multipart",)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -282,6 +287,18 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"
+
+
+def describe_fully(error: BaseException) -> str:
+    """Return type and message of an error of Redis or the operating system, masked and without the command it names.
+
+    Also for errors of our own, whose messages name no person.
+    """
+    return f"{type(error).__name__}: {masked(_COMMAND.sub(_without_values, str(error)))}"
+
+
+def _without_values(found: re.Match[str]) -> str:
+    return found[1] or f"{found[2]}..."
 
 
 def describe_end(task: asyncio.Task[Any]) -> str | None:

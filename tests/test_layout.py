@@ -388,6 +388,21 @@ def test_rule_has_one_place(pattern, place):
     assert [module.name for module in CODE if re.search(pattern, code_of(module))] == [place]
 
 
+#: Where the message of an exception stands as it is, and why.
+MESSAGES = {
+    "handlers.replies": "the operator's own code, at the start",
+    "router.logs": "masked, and without the command of Redis",
+    "router.streams.client.cluster": "of a connection, wrapped in an error of Redis",
+    "router.streams.store.dead_letters": "kept for operators, masked when it is listed",
+}
+
+
+def test_messages_of_exceptions_are_described_in_one_place():
+    """They may repeat a command of Redis, and an address with it."""
+    pattern = r"\.__name__\}: \{"
+    assert [module.name for module in CODE if re.search(pattern, code_of(module))] == sorted(MESSAGES)
+
+
 def test_class_names_are_unique():
     """A class name means one thing over router/ and handlers/."""
     places = defaultdict(list)

@@ -12,9 +12,12 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
+from redis import ConnectionError as RedisConnectionError
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from router import logs, metrics
-from router.logs import EVENTS, describe, lines_together, log, log_soon, setup
+from router.logs import EVENTS, describe, describe_fully, lines_together, log, log_soon, setup
 from tests.support.source import modules, name_of
 from tests.support.waiting import until
 
@@ -160,6 +163,28 @@ def test_an_unknown_level_is_an_error(written):
 def test_an_error_that_was_never_raised_has_no_place():
     """Its description is its type alone."""
     assert describe(ValueError("secret")) == "ValueError"
+
+
+def test_an_error_of_redis_shows_neither_command_nor_address():
+    """redis-py puts the command that failed into the error of a pipeline, and the server the arguments of one."""
+    error = ResponseError("WRONGTYPE Operation against a key")
+    Redis().pipeline().annotate_exception(
+        error, 2, [b"ZADD", "key (a)\n", 1.5, "SMS|+15557650000", "EMAIL|ana@b.example"]
+    )
+    assert "15557650000" in str(error)
+    assert "ana@b.example" in str(error)
+    shown = "ResponseError: Command # 2 of pipeline caused error: ('WRONGTYPE Operation against a key',)"
+    assert describe_fully(error) == shown
+    error = ResponseError("unknown command 'ZADX', with args beginning with: 'a' '15557650000' ")
+    assert describe_fully(error) == "ResponseError: unknown command 'ZADX', with args beginning with: ..."
+
+
+def test_the_message_of_any_other_error_is_masked():
+    """What operators need stays: places, files and reasons."""
+    assert describe_fully(ResponseError("no key route:SMS|+15557650000")) == "ResponseError: no key route:SMS|+155***00"
+    assert describe_fully(OSError(28, "No space left", "/spool/a")) == "OSError: [Errno 28] No space left: '/spool/a'"
+    refused = "ConnectionError: Error 111 connecting to 127.0.0.1:6379. Connection refused."
+    assert describe_fully(RedisConnectionError(refused.partition(": ")[2])) == refused
 
 
 def test_standard_output_is_looked_up_when_a_line_is_written(written, capsys):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.errors import RouterError
 from router.core.keys import Keys
+from router.logs import describe_fully
 from router.process.terminal import complain, show
 from router.settings.load import load
 from router.streams.client.connection import RedisError, connect
@@ -35,7 +36,7 @@ async def run_repartition(arguments: argparse.Namespace) -> int:
             return await _count(redis, settings, arguments.number)
         return await _move(redis, settings, arguments.number)
     except (RouterError, RedisError, OSError) as error:
-        reason = str(error) if isinstance(error, RouterError) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, RouterError) else describe_fully(error)
         complain(reason, "nothing is lost: run the same command again to continue", unmasked=True)
         return 1
     finally:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from router import metrics
 from router.core.backoff import backoff
-from router.logs import log
+from router.logs import describe_fully, log
 from router.process.loop import Stop, fail, settle_heap
 from router.process.metrics_port import metrics_port
 from router.streams.client.connection import RedisError
@@ -61,9 +61,9 @@ async def run_consumer(
                 log("process.started", consumer=consumer.name, **details, settings=settings.masked())
                 failure = await stop.or_end_of(_failed_or_moved(consumer, moved), patience=PATIENCE)
     except RedisError as error:
-        return fail(f"Redis: {type(error).__name__}: {error}")
+        return fail(f"Redis: {describe_fully(error)}")
     except OSError as error:
-        return fail(f"{type(error).__name__}: {error}")
+        return fail(describe_fully(error))
     if failure:
         return fail(failure)
     if failure is not None and not stop.is_requested:
@@ -93,7 +93,7 @@ async def _start(stack: AsyncExitStack, consuming: Consuming) -> StreamConsumer:
         except (RedisError, OSError) as error:
             if not passes(error):
                 raise
-            reason = f"{type(error).__name__}: {error}"
+            reason = describe_fully(error)
         if reason != logged:
             log("start.waiting", level="warning", reason=reason)
         failures, logged = failures + 1, reason

@@ -13,7 +13,7 @@ import time
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.core.backoff import backoff
-from router.logs import log
+from router.logs import describe_fully, log
 from router.settings.environment import SUPERVISOR, own_environment
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Supervisor:
             try:
                 await self._spawn(name, command, environment)
             except OSError as error:
-                failures, reason = failures + 1, f"{type(error).__name__}: {error}"
+                failures, reason = failures + 1, describe_fully(error)
                 if reason != logged:
                     log("restart.failed", level="error", name=name, reason=reason)
                 logged = reason

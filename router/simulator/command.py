@@ -17,6 +17,7 @@ from router.core.addresses import mask
 from router.core.entries import ParticipantData
 from router.core.errors import SettingsError
 from router.core.keys import Keys
+from router.logs import describe_fully
 from router.process.terminal import complain, show
 from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
@@ -50,10 +51,10 @@ async def simulate(arguments: argparse.Namespace) -> int:
     try:
         return await _run(arguments, environment, steps, redis)
     except OSError as error:
-        complain(f"no response from {environment['ROUTER_URL']}: {error}; {_HINT}")
+        complain(f"no response from {environment['ROUTER_URL']}: {describe_fully(error)}; {_HINT}")
         return 1
     except RedisError as error:
-        complain(f"no response from Redis (REDIS_URL): {error}; {_HINT}")
+        complain(f"no response from Redis (REDIS_URL): {describe_fully(error)}; {_HINT}")
         return 1
     finally:
         if redis is not None:

@@ -18,7 +18,7 @@ from router.core.ledger.marker import Outcome, Result, fields_for
 from router.core.resolution.requests import Ignored, Resolved, Surroundings, Unusable, Wait
 from router.core.resources import ConversationStatus
 from router.core.timestamps import to_microseconds
-from router.logs import log
+from router.logs import describe_fully, log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 from router.streams.store.ledgers import LedgerQuery
 from router.worker.closings import Closings
@@ -118,7 +118,7 @@ class SinglePath:
         except OtherFormatError:
             raise
         except RouterError as error:
-            return Poison(f"{type(error).__name__}: {error}")
+            return Poison(describe_fully(error))
         is_fresh = work.kind.needs_fresh_account or self._rules.is_doubtful(work, self._accounts.state(work.account_id))
         await self._accounts.know([work.account_id], is_fresh=is_fresh)
         if work.kind.is_callback:

@@ -13,6 +13,7 @@ from router.commands.check.redis import Finding
 from router.conversations import ConversationsV2, Transport
 from router.core.addresses import Channel
 from router.core.errors import ApiError, SettingsError
+from router.logs import describe_fully
 from router.settings.files import load_voice
 from router.streams.client.clock import MOST_SKEW
 
@@ -64,7 +65,7 @@ async def _check_api(settings: Settings, account: Account, clock: Callable[[], f
         try:
             configuration = await ConversationsV2(transport).fetch_configuration(configuration_id)
         except ApiError as error:
-            return [Finding("FAIL", name, f"{url}: {type(error).__name__}: {error}")]
+            return [Finding("FAIL", name, f"{url}: {describe_fully(error)}")]
         findings = _check_clock(transport.server_time, clock(), _suffix(settings, account))
     grouping = configuration.conversation_grouping_type
     return [

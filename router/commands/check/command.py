@@ -14,6 +14,7 @@ from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.core.errors import PolicyError, SettingsError
+from router.logs import describe_fully
 from router.process.terminal import show
 from router.settings.accounts_file import CREDENTIALS
 from router.settings.files import load_policy, load_voice
@@ -118,7 +119,7 @@ async def _check_redis(settings: Settings) -> list[Finding]:
         findings += judge_redis(facts, wait=settings.redis_wait, kind=kind, partitions=settings.keys.partitions)
         return [*findings, *await _check_streams(redis, settings)]
     except (RedisError, OSError) as error:
-        return [Finding("FAIL", "REDIS_URL", f"{type(error).__name__}: {error}")]
+        return [Finding("FAIL", "REDIS_URL", describe_fully(error))]
     finally:
         await redis.aclose()
 
@@ -139,4 +140,4 @@ async def _check_streams(redis: Redis, settings: Settings) -> list[Finding]:
         found = await check_streams(redis, settings, clock=clock.seconds)
         return [await _check_partitions(redis, settings), *found]
     except (RedisError, OSError) as error:
-        return [Finding("FAIL", "streams", f"{type(error).__name__}: {error}")]
+        return [Finding("FAIL", "streams", describe_fully(error))]

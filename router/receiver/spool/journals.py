@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from router.core.formats import OtherFormatError
+from router.logs import describe_fully
 from router.receiver.spool.journal import SUFFIX, Journal, UnreadableJournalError, lock_folder, set_aside
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Journals:
         except OtherFormatError as error:  # left for a receiver of the release that wrote it
             return self._report_once(path, str(error))
         except (sqlite3.Error, OSError) as error:  # the disk or its permissions: retried later
-            return self._report_once(path, f"{type(error).__name__}: {error}")
+            return self._report_once(path, describe_fully(error))
         return ""
 
     def _report_once(self, path: Path, problem: str) -> str:

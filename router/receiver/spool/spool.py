@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
 
 from router import metrics
 from router.core.errors import NotDurableError
-from router.logs import log
+from router.logs import describe_fully, log
 from router.receiver.spool.journal import UnreadableJournalError, is_damage, size_of
 from router.receiver.spool.journals import Journals, JournalState
 
@@ -252,7 +252,7 @@ class Spool:
 
     def _fail(self, error: BaseException) -> str:
         """Log a failure of the disk, once for as long as it lasts; returns its description."""
-        problem = f"the spool failed: {type(error).__name__}: {error}"  # about a file and the disk, never an event
+        problem = f"the spool failed: {describe_fully(error)}"  # about a file and the disk, never an event
         if problem != self._problem:
             log("spool.failed", level="error", problem=problem)
         self._problem = problem

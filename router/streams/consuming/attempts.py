@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.consuming.lanes import kept_lane
 from router.streams.consuming.window import WorkResult
@@ -118,7 +118,7 @@ class Attempts:
                 if tries.is_queued and self.window.has_earlier(subject, delivery):
                     result = WorkResult.REQUEUE
         except (RedisError, OSError) as error:  # it is unknown whether it is parked: if it is not, it is a stray now
-            log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
+            log("parking.failed", level="warning", error=describe_fully(error))
         except Exception as error:  # noqa: BLE001 - the same; the window would let go of all that waits behind it
             log("parking.failed", level="error", error=describe(error))
         finally:
@@ -175,12 +175,12 @@ class Attempts:
         try:
             return await self._settle(tries, await self._attempt(delivery))
         except (RedisError, ConnectionError, TimeoutError) as error:
-            tries.reason = f"{type(error).__name__}: {error}"
+            tries.reason = describe_fully(error)
             log("redis.failed", level="warning", entry=delivery.entry_id, error=tries.reason)
             return AttemptOutcome.RETRY
         except (UnavailableError, AuthenticationError) as error:
             tries.pause = error.retry_after or None
-            return await self._wait(tries, f"{type(error).__name__}: {error}")
+            return await self._wait(tries, describe_fully(error))
         except asyncio.CancelledError as error:
             if is_canceled():
                 raise

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import ResponseError
 
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError
 from router.streams.consuming.groups import note_progress
 from router.streams.consuming.poison_isolation import CrashCounts
@@ -71,7 +71,7 @@ class Claimer:
                 try:
                     await self.scan(stream)
                 except (RedisError, OSError) as error:
-                    reason = f"{type(error).__name__}: {error}"
+                    reason = describe_fully(error)
                 except Exception as error:  # noqa: BLE001 - without its claimer a consumer would lose its strays
                     level, reason = "error", describe(error)
                 if reason and reason != self._logged.get(stream.key):  # once per outage, not once per scan

@@ -19,7 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final, Self
 
 from router.core.keys import progress
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script, split_by_server
 from router.tasks import end
 
@@ -130,9 +130,7 @@ class Heartbeat:
             try:
                 await self.beat(part)
             except Exception as error:  # noqa: BLE001 - a consumer without a heartbeat loses its entries to others
-                reason = (
-                    f"{type(error).__name__}: {error}" if isinstance(error, RedisError | OSError) else describe(error)
-                )
+                reason = describe_fully(error) if isinstance(error, RedisError | OSError) else describe(error)
                 if reason != logged:  # once per outage, not once per beat
                     log("heartbeat.failed", level="warning", error=reason)
                 logged = reason

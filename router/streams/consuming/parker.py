@@ -10,7 +10,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from router.logs import log
+from router.logs import describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.store.parking import Waiting
 
@@ -65,7 +65,7 @@ class Parker:
         try:
             await self._parking.park(stream, self._named(deliveries), waiting)
         except (RedisError, OSError) as error:
-            log("parking.failed", level="warning", error=f"{type(error).__name__}: {error}")
+            log("parking.failed", level="warning", error=describe_fully(error))
 
     async def park_behind(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Park those deliveries that are behind a parked one of their subject; returns the others, in order.

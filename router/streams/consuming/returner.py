@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import RedisError
 from router.streams.consuming.lanes import LATE
 
@@ -67,7 +67,7 @@ class Returner:
                 pause = await self.look()
             except (RedisError, OSError) as error:
                 self._lanes.note_late(id(self), frozenset())
-                reason = f"{type(error).__name__}: {error}"
+                reason = describe_fully(error)
             except Exception as error:  # noqa: BLE001 - without its returner a consumer would forget parked entries
                 level, reason = "error", describe(error)
             if reason and reason != logged:

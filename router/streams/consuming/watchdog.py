@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 from redis.exceptions import ReadOnlyError
 
 from router.core.backoff import backoff
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError
 from router.streams.consuming.groups import ensure_group
 
@@ -100,7 +100,7 @@ class Watchdog:
                 await self.start()
             except Exception as error:  # noqa: BLE001 - whatever it is, a consumer that does not read must try to
                 is_usual = isinstance(error, RedisError | OSError)
-                reason = f"{type(error).__name__}: {error}" if is_usual else describe(error)
+                reason = describe_fully(error) if is_usual else describe(error)
                 if "WRONGTYPE" in reason:
                     log("reading.failed", level="error", group=self._group, reason=reason)
                     self._has_failed.set()

@@ -23,6 +23,7 @@ from router.core.errors import NotDurableError
 from router.core.formats import INBOUND_ENTRY
 from router.core.keys import checksum
 from router.core.values import value
+from router.logs import describe_fully
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.client.error_replies import is_temporary
 from router.streams.client.scripts import NO_REPLICATION, Call, Replication, run_all
@@ -282,7 +283,7 @@ def _resolve(done: asyncio.Future[bool], result: Any) -> None:
     if done.done():  # its caller was canceled
         return
     if isinstance(result, Exception):
-        error = NotDurableError(f"{type(result).__name__}: {result}")
+        error = NotDurableError(describe_fully(result))
         error.__cause__ = result
         done.set_exception(error)
     else:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from router.logs import describe, log
+from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.store.inspect import consumed_streams, measure_stream
 from router.streams.store.shared_bodies import remove_unused, shared_keys
@@ -92,7 +92,7 @@ class Trimmer:
                 try:
                     await self.trim(stream)
                 except (RedisError, OSError) as error:
-                    log("trim.failed", level="warning", stream=stream, error=f"{type(error).__name__}: {error}")
+                    log("trim.failed", level="warning", stream=stream, error=describe_fully(error))
                 except Exception as error:  # noqa: BLE001 - the root of a task that must not end
                     log("trim.failed", level="error", stream=stream, error=describe(error))
 
