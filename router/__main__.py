@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.commands import options
 from router.core.errors import SettingsError
-from router.process.terminal import OutputLostError, Parser, complain
+from router.process.terminal import CommandFailedError, OutputLostError, Parser, complain
 from router.simulator.options import add_simulate_options
 
 if TYPE_CHECKING:
@@ -124,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         complain(*error.report(), unmasked=True)
         return 2
+    except CommandFailedError as error:
+        complain(str(error))
+        return 1
     except OutputLostError as error:
         return error.end()
     except KeyboardInterrupt:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from router.logs import describe_fully
+from router.process.terminal import CommandFailedError
 from router.settings.load import load
-from router.streams.client.connection import connect
+from router.streams.client.connection import RedisError, connect
 from router.streams.store.partitions import ensure_partitions
 
 if TYPE_CHECKING:
@@ -20,12 +22,18 @@ if TYPE_CHECKING:
 async def connected(require: Iterable[str] = ("redis_url",)) -> AsyncIterator[tuple[Redis, Settings]]:
     """Yield a client of REDIS_URL, and the settings.
 
-    Raises SettingsError if one of `require` is not set, or if Redis has another number of partitions.
+    Raises SettingsError if one of `require` is not set, or if Redis has another number of partitions, and
+    CommandFailedError if Redis does not answer or refuses, also within the block.
     """
     settings = load(require=require)
     redis = connect(settings.redis)
     try:
         await ensure_partitions(redis, settings.keys)
         yield redis, settings
+    except (RedisError, OSError) as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise  # about a file of ours
+        url = settings.masked()["REDIS_URL"]
+        raise CommandFailedError(f"no response from Redis (REDIS_URL={url}): {describe_fully(error)}") from error
     finally:
         await redis.aclose()

@@ -42,6 +42,10 @@ class OutputLostError(Exception):
         return self.status
 
 
+class CommandFailedError(Exception):
+    """A command cannot do its work, for a reason outside it: its text is printed, masked, and the exit status is 1."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of a command line that prints as everything else does."""
 
