@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from router.commands.connected import connected
-from router.commands.redaction import masked_content
+from router.commands.redaction import masked_content, masked_subject
 from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.process.terminal import complain, show, show_json
@@ -14,9 +14,21 @@ from router.streams.store.dead_letters import list_letters, replay
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from router.streams.store.dead_letters import DeadLetter
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "backslashreplace")
+
+
+#: How the values of these fields are shown; those of all others hold ids, types and times.
+_MASKED: Final[dict[bytes, Callable[[bytes], Any]]] = {
+    b"body": masked_content,
+    b"event": masked_content,
+    b"subject": lambda value: masked_subject(_text(value)),
+}
 
 
 async def run_dead_letters(arguments: argparse.Namespace) -> int:
@@ -50,7 +62,7 @@ def _name(letter: DeadLetter) -> str:
 
 
 def _as_lines(letter: DeadLetter, *, unmasked: bool) -> list[str]:
-    content = letter.fields.get(b"key", letter.fields.get(b"type", b"")).decode("utf-8", "backslashreplace")
+    content = _text(letter.fields.get(b"key", letter.fields.get(b"type", b"")))
     origin = f"{letter.group}  {letter.stream} {letter.entry_id}"
     reason = letter.reason if unmasked else masked(letter.reason, has_ids=False)
     return [f"{_name(letter)}  {letter.failed_at}  {origin}  {content}", f"    after {letter.deliveries}: {reason}"]
@@ -60,8 +72,8 @@ def _as_object(letter: DeadLetter, *, unmasked: bool) -> dict[str, Any]:
     """Return a letter for JSON; of its content, unless `unmasked`, the names and what is not private."""
     fields: dict[str, Any] = {}
     for name, value in letter.fields.items():
-        is_content = name in {b"body", b"event"} and not unmasked
-        fields[name.decode()] = masked_content(value) if is_content else value.decode("utf-8", "backslashreplace")
+        show_value = _text if unmasked else _MASKED.get(name, _text)
+        fields[_text(name)] = show_value(value)
     names = ("stream", "entry_id", "group", "consumer", "deliveries", "failed_at")
     shown = {"id": _name(letter), **{name: getattr(letter, name) for name in names}}
     reason = letter.reason if unmasked else masked(letter.reason, has_ids=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from router.commands.connected import connected
 from router.commands.redaction import masked_body, masked_path, plain
+from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.process.terminal import complain, show, show_bytes, show_json
 from router.receiver.replay import QuarantineReplay
@@ -65,13 +66,19 @@ def _as_lines(kept: Kept) -> list[str]:
     refused = kept.refused
     again = f"  repeated {kept.repeats} times" if kept.repeats else ""
     kind = f"{plain(refused.source)}  {refused.status} {plain(refused.reason)}"
-    head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {plain(refused.account_id) or '-'}{again}"
-    return [head, f"    {plain(refused.detail)}"]
+    head = f"{kept.entry_id}  {to_text(refused.received_at)}  {kind}  {_reason(refused.account_id) or '-'}{again}"
+    return [head, f"    {_reason(refused.detail)}"]
+
+
+def _reason(text: str) -> str:
+    """Return a text that may quote what a stranger gave for an id: a number is masked with and without its plus."""
+    return masked(plain(text), has_ids=False)
 
 
 def _as_object(kept: Kept) -> dict[str, Any]:
     shown = asdict(kept.refused) | {"path": masked_path(kept.refused.raw_path), "size": kept.refused.size}
     shown = {name: value for name, value in shown.items() if name not in {"body", "raw_path", "headers"}}
+    shown |= {name: masked(shown[name], has_ids=False) for name in ("account_id", "detail")}
     return {"id": kept.entry_id, "repeats": kept.repeats} | shown
 
 
@@ -112,9 +119,9 @@ def _describe(kept: Kept) -> list[str]:
     body = f"{len(refused.body)} bytes" if refused.is_whole else "not kept"
     return [
         f"{kept.entry_id}",
-        f"  refused    {refused.status} {plain(refused.reason)}: {plain(refused.detail)}",
+        f"  refused    {refused.status} {plain(refused.reason)}: {_reason(refused.detail)}",
         f"  source     {plain(refused.source)}",
-        f"  account    {plain(refused.account_id) or '(names none)'}",
+        f"  account    {_reason(refused.account_id) or '(names none)'}",
         f"  received   {to_text(refused.received_at)}, repeated {kept.repeats} times",
         f"  request    {plain(refused.method)} {masked_path(refused.raw_path)}",
         *(f"  header     {plain(name)}: {plain(value)}" for name, value in refused.headers),

@@ -50,6 +50,12 @@ def masked_content(body: bytes) -> list[str]:
     return masked_body("application/json" if is_json else "application/x-www-form-urlencoded", body)
 
 
+def masked_subject(subject: str) -> str:
+    """Return the subject of an event: a pair of addresses masked, whatever their form; an id as it is."""
+    channel, is_pair, addresses = subject.partition("|")
+    return f"{channel}|{'|'.join(map(mask, addresses.split('|')))}" if is_pair else subject
+
+
 def masked_path(raw_path: bytes) -> str:
     """Return path and query, with the values of the query masked except the digest of the body."""
     path, question, query = raw_path.partition(b"?")

@@ -13,7 +13,7 @@ from typing import Final
 from router.core.addresses import mask
 
 #: A word that may be a mailbox or SIP address; or the beginning of a URL with a login, which is not one.
-_WORD: Final = re.compile(r"\w{1,20}(?:\+\w{1,20})?://[^\s/@]*@|[^\s<>\"'(),;:=&]+")
+_WORD: Final = re.compile(r"\w{1,20}(?:\+\w{1,20})?://[^\s/@]*@|[^\s<>\"'(),;:=&|]+")
 #: A phone number in the international form, plain or as it is written in a URL.
 _NUMBER: Final = re.compile(r"(?<![\w+])(?:\+|%2[Bb])\d[\d ().\-]{6,18}\d(?!\w)")
 #: A phone number that lacks its plus, or an id of as many digits.

@@ -73,8 +73,21 @@ def show_json(value: Any, *, unmasked: bool = False) -> None:
     """Print a value as one line of JSON, for programs. Raises OutputLostError."""
     import orjson  # noqa: PLC0415 - most commands print no JSON
 
-    text = visible_json(orjson.dumps(value, default=str).decode())
-    _print_all([text if unmasked else masked(text)], "\n")
+    text = orjson.dumps(_for_json(value, unmasked=unmasked), default=str).decode()
+    _print_all([visible_json(text)], "\n")
+
+
+def _for_json(value: Any, *, unmasked: bool) -> Any:
+    """Return a value whose texts are masked, before escapes of JSON stand next to a number, and can be encoded."""
+    if isinstance(value, dict):
+        items = value.items()
+        return {_for_json(name, unmasked=unmasked): _for_json(one, unmasked=unmasked) for name, one in items}
+    if isinstance(value, list | tuple):
+        return [_for_json(one, unmasked=unmasked) for one in value]
+    if not isinstance(value, str):
+        return value
+    text = value.encode("utf-8", "backslashreplace").decode()
+    return text if unmasked else masked(text)
 
 
 def show_bytes(content: bytes) -> None:

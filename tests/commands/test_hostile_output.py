@@ -73,7 +73,8 @@ async def add_letter(redis, keys, **fields):
         "dead-deliveries": "5",
         "dead-failed-at": f"now{BAD}",
     }
-    await redis.xadd(keys.dead_letters(0), given | fields)
+    letter = {name.encode("utf-8", "surrogateescape"): value for name, value in (given | fields).items()}
+    await redis.xadd(keys.dead_letters(0), letter)
 
 
 async def test_dead_letters_are_listed_safely(environment, redis, keys, printed):
@@ -101,6 +102,38 @@ async def test_dead_letters_as_json_show_no_private_value(environment, redis, ke
     letter = orjson.loads(line)
     assert letter["deliveries"] == 5
     assert isinstance(letter["fields"][field], list)
+
+
+@pytest.mark.parametrize(
+    ("subject", "shown"),
+    [
+        (f"SMS|{NUMBER}|+15557650000", "SMS|+155***01|+155***00"),
+        (f"WHATSAPP|{NUMBER[1:]}|15557650000", "WHATSAPP|1555***01|1555***00"),
+        (f"EMAIL|{MAILBOX}|help@shop.example", "EMAIL|a***@example.com|h***@shop.example"),
+        ("CHAT|messenger:ana.customer|shop", "CHAT|messenger:a***|s***"),
+        ("conv_conversation_01k1etx3jbfx88476ccja0889c", "conv_conversation_01k1etx3jbfx88476ccja0889c"),
+    ],
+)
+async def test_the_subject_of_a_dead_letter_shows_no_address(environment, redis, keys, capsys, subject, shown):
+    """It is a pair of addresses of any form, or an id, which operators need."""
+    await add_letter(redis, keys, subject=subject, previous="1767787200000-0", note=f"a\n{NUMBER}\t{NUMBER}")
+    await list_dead_letters(is_json=True)
+    line = capsys.readouterr().out
+    fields = orjson.loads(line)["fields"]
+    assert (fields["subject"], fields["previous"]) == (shown, "1767787200000-0")
+    assert not [one for one in PRIVATE if one in line]
+    await list_dead_letters(is_json=True, unmasked=True)
+    assert orjson.loads(capsys.readouterr().out)["fields"]["subject"] == subject
+
+
+async def test_a_field_name_that_is_not_utf_8_hides_no_later_letter(environment, redis, keys, capsys):
+    """It is shown with its bytes escaped."""
+    await add_letter(redis, keys, **{"n\udcff": "x"})
+    await add_letter(redis, keys)
+    await list_dead_letters(is_json=True)
+    first, second = map(orjson.loads, capsys.readouterr().out.splitlines())
+    assert first["fields"]["n\\xff"] == "x"
+    assert "n\\xff" not in second["fields"]
 
 
 async def test_an_operator_may_see_everything(environment, redis, keys, printed):
@@ -135,6 +168,18 @@ async def test_the_quarantine_is_shown_safely(environment, redis, keys, printed)
         printed()
     await show_quarantined(entry_id)
     printed()
+
+
+async def test_the_quarantine_shows_no_number_that_stands_for_an_account(environment, redis, keys, capsys):
+    """A stranger may put a number there, also without its plus."""
+    detail = f"account {NUMBER[1:]} is not configured"
+    entry_id = await keep(redis, keys, replace(REFUSED, account_id=NUMBER[1:], detail=detail), BOUNDS)
+    for arguments in (["list"], ["list", "--json"]):
+        await list_quarantine(make_parser().parse_args(["quarantine", *arguments]))
+    await show_quarantined(entry_id)
+    shown = capsys.readouterr().out
+    assert NUMBER[1:] not in shown
+    assert shown.count("account 1555***01 is not configured") == 3
 
 
 async def test_a_request_that_matches_nothing_names_the_command_that_shows_it(environment, redis, keys, capsys):

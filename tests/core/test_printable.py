@@ -64,6 +64,7 @@ def test_json_stays_the_same_value(text):
         ("+1 (555) 123-0001!", "+1 (***01!"),
         ("mail of ana@example.com, bob@example.org.", "mail of a***@example.com, b***@example.org."),
         ("sip:ana@pbx.example.com", "sip:a***@pbx.example.com"),
+        ("EMAIL|ana@example.com|bob@example.org", "EMAIL|a***@example.com|b***@example.org"),
         ("Ana <ana@example.com>", "Ana <a***@example.com>"),
         ('{"address":"ana@example.com"}', '{"address":"a***@example.com"}'),
         ("redis://:***@10.123.45.67:6379/0", "redis://:***@10.123.45.67:6379/0"),

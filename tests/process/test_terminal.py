@@ -50,8 +50,10 @@ def test_json_is_one_line_with_the_same_value(capsys):
     show_json({"a": BAD, "b": "\U000e0041\x7f"})
     show_json({"a": "+15551230001"})
     show_json({"a": "+15551230001"}, unmasked=True)
-    first, *others = capsys.readouterr().out.splitlines()
+    show_json([{"+15551230001": ("\n+15551230001", 5.5, None)}, "\ud800"])
+    first, *others, last = capsys.readouterr().out.splitlines()
     assert first.isprintable()
+    assert orjson.loads(last) == [{"+155***01": ["\n+155***01", 5.5, None]}, "\\ud800"]
     assert orjson.loads(first) == {"a": BAD, "b": "\U000e0041\x7f"}
     assert [orjson.loads(one)["a"] for one in others] == ["+155***01", "+15551230001"]
 
