@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.errors import AccountError, NotDurableError, WebhookError
 from router.core.events import SourceName
+from router.core.printable import masked
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
 from router.logs import describe, log_soon
@@ -104,7 +105,7 @@ class Ingest:
                 return self._constants[source.name]
             return Answer(200, await accepted.answer(), source.answer_type or "text/plain")
         except WebhookError as error:
-            status, result, reason = error.status, error.reason, str(error)
+            status, result, reason = error.status, error.reason, masked(str(error), has_ids=False)
             self._keep(request, source, error, context, received_at)
             return Answer(error.status)
         except NotDurableError as error:

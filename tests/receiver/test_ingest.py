@@ -53,6 +53,20 @@ async def assert_unreadable(receiver, request, *words):
     assert all(word in line["reason"] for word in words), line["reason"]
 
 
+@pytest.mark.parametrize("number", ["+15551230001", "15551230001", "tel:+15551230001"])
+@pytest.mark.parametrize("place", ["account", "content type"])
+async def test_what_an_unsigned_caller_wrote_is_masked_in_the_log(receiver, lines, number, place):
+    """Anyone may put a number where an account or a content type belongs, and the reason quotes it."""
+    request = Request(MESSAGING, FORM, form(AccountSid=number), "A" * 27 + "=")
+    if place == "content type":
+        request = Request(MESSAGING, f"text/{number.replace(':', '-')}", form(), "A" * 27 + "=")
+    answer = await receiver.send(request)
+    assert answer.status in {403, 415}
+    (line,) = receiver.webhooks()
+    assert "***01" in line["reason"]
+    assert "15551230001" not in str(line)
+
+
 async def test_messaging_is_answered_with_exactly_an_empty_twiml(receiver):
     """200, text/xml and an empty Response, so that Twilio sends nothing to the customer."""
     answer = await receiver.send(signed(sms()))
