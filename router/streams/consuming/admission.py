@@ -3,9 +3,9 @@
 An entry begins if its subject is in the window already and has room there, or if its lane has room
 (router.streams.consuming.lanes). Otherwise it queues in memory as long as its lane moves on, so that short bursts are
 not parked. A lane that does not for PATIENCE seconds, or whose queue is full, is *crowded*: its entries are parked at
-once, those that queue included, until none that is parked waits in vain, so those that came first go first. Nor does an
-entry queue behind another of its subject while others of the lane wait: a customer who never stops writing would keep
-the place.
+once until none that is parked waits in vain, and after PATIENCE seconds more those that queue, so that what came first
+goes first. Nor does an entry queue behind another of its subject while others of the lane wait: a customer who never
+stops writing would keep the place.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class Admission:
             for lane in self._queues:
                 if self._lanes.of(lane).is_closed:
                     self._park_queue(lane, CLOSED)
-                elif self._lanes.of(lane).is_crowded or self._idle(lane) >= PATIENCE:
+                elif self._idle(lane) >= PATIENCE or self._lanes.crowded_for(lane) >= PATIENCE:
                     self._lanes.crowd(lane)
                     self._park_queue(lane, CROWDED)
             await self._wait_for_change()

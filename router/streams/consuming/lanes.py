@@ -159,6 +159,11 @@ class Lanes:
         if not lane.is_crowded:
             lane.is_crowded, lane.crowded_at = True, self._clock()
 
+    def crowded_for(self, name: str) -> float:
+        """Return the seconds for which a lane has been crowded, 0 if it is not."""
+        lane = self.of(name)
+        return self._clock() - lane.crowded_at if lane.is_crowded else 0.0
+
     def note_success(self, name: str) -> None:
         """Note that an entry of the lane is done: an open lane stays open, a closed one opens."""
         lane = self._lanes.get(name)

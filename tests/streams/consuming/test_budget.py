@@ -179,7 +179,8 @@ async def test_a_consumer_keeps_entries_until_things_succeed(bench, lines, kind,
         await until(lambda: bench.results["dead"] == MIN_ENDED - 1 and bench.results["kept"])
         assert len(await bench.letters()) == MIN_ENDED - 1
         assert len(lines("budget.spent")) == 1
-        await until(lambda: waits_apart(bench))  # no good entry waits behind them
+        if kind == "poison":  # the lane of failures closes, so that most have not been tried often enough to be kept
+            await until(lambda: waits_apart(bench))  # no good entry waits behind them
         is_broken = False
         await until(lambda: len(done) == kept)
         await until(bench.is_settled)
