@@ -8,11 +8,12 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from router.core.errors import ServerError
 from router.streams.consuming import admission
 from router.streams.consuming.groups import ensure_group
-from router.streams.delivery import Delivery, Done
+from router.streams.delivery import Delivery, Done, StreamRef
 from router.streams.store.parking import Parking, Waiting
 from tests.streams.bench import GROUP, LIMITS
 from tests.support.waiting import until
@@ -193,6 +194,39 @@ async def test_of_two_channels_of_an_account_one_that_hangs_leaves_room_for_the_
         assert consumer._lanes.of("one a").running < SMALL.window
         stuck.set()
         await until(bench.is_settled)
+
+
+async def test_a_lane_has_the_same_name_in_memory_and_in_redis(bench, stuck):
+    """However it is written: what is brought back must count for the lane that was asked."""
+    await bench.add(*[f"a{number}" for number in range(20)])
+    consumer = bench.make(limits=SMALL, attempt=stuck.attempt, lane=lambda _: "one  \n thing ")
+    async with consumer.running():
+        await until(lambda: bench.is_parked(18))
+        assert {one.lane for one in await bench.parked()} == {"one thing"}
+        assert (consumer._lanes.of("one thing").running, consumer._lanes.room("one thing")) == (2, 0)
+        stuck.set()
+        await until(bench.is_settled)
+
+
+async def test_a_server_that_cannot_park_holds_up_no_other(bench, stuck, redis, keys, monkeypatch):
+    """What is on it stays pending, and the rest of the same lane is parked."""
+    parker, park = bench.make(attempt=stuck.attempt)._parker, Parking.park
+
+    async def fail_for_one(self, stream, *args, **options):
+        if stream.partition == 1:
+            raise RedisConnectionError("away")
+        return await park(self, stream, *args, **options)
+
+    monkeypatch.setattr(Parking, "park", fail_for_one)
+    streams, deliveries = [StreamRef(1, keys.inbound(1)), bench.stream], []
+    for stream in streams:
+        await ensure_group(redis, stream.key, GROUP)
+        await redis.xadd(stream.key, {"n": "a"})
+        [[_, [(entry_id, fields)]]] = await redis.xreadgroup(GROUP, parker._parking._consumer, {stream.key: ">"})
+        deliveries.append(Delivery(stream, entry_id.decode(), fields))
+    await parker.park(deliveries, Waiting("", "away"))
+    assert [(await redis.xpending(stream.key, GROUP))["pending"] for stream in streams] == [1, 0]
+    assert [one.entry_id for one in await bench.parked()] == [deliveries[1].entry_id]
 
 
 async def test_an_intake_settles_no_entry_behind_one_that_is_parked(bench, stuck):

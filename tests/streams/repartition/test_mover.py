@@ -18,7 +18,7 @@ from router.streams.consuming.groups import Heartbeat, ensure_group
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.repartition.copies import UnknownKeyError
 from router.streams.repartition.mover import Mover, RepartitionError
-from router.streams.repartition.streams import Division
+from router.streams.repartition.streams import MOVER, Division
 from router.streams.store.append import Appender, InboundFields
 from router.streams.store.dead_letters import give_up, list_letters, replay
 from router.streams.store.ledgers import Store
@@ -400,6 +400,24 @@ async def test_a_shared_body_goes_with_its_entries(redis):
         assert {*(await SharedBodies(redis, new).read(deliveries)).values()} == {b"a mail to many"}
         assert await redis.zcard(new.shared_inbound(partition)) == 1
     assert len(found) == len(SUBJECTS)
+
+
+async def test_what_another_group_has_parked_is_pending_for_the_mover_too(redis):
+    """With its delivery count: a claimer takes it over as from any consumer whose end is no crash."""
+    old, new = Keys(), Keys(partitions=2)
+    await read_layout(redis, old)
+    stream = StreamRef(0, old.participants(0, Target.AI_AGENT))
+    await groups(redis, old, stream.key, [THEIRS])
+    await redis.xadd(stream.key, event_of(CONVERSATIONS[0], 1))
+    [[_, [(entry_id, fields)]]] = await redis.xreadgroup(THEIRS, "them", {stream.key: ">"})
+    await redis.xclaim(stream.key, THEIRS, "them", 0, [entry_id], retrycount=3, justid=True)
+    held = Delivery(stream, entry_id.decode(), fields)
+    await Parking(redis, old, group=THEIRS, consumer="them").park(stream, [("S", held)], Waiting("lane", "down"))
+    await make_mover(redis, old).move(2)
+    partition = new.partition_of(CONVERSATIONS[0])
+    [row] = await redis.xpending_range(new.participants(partition, Target.AI_AGENT), THEIRS, "-", "+", 10)
+    assert (row["consumer"], row["times_delivered"]) == (MOVER.encode(), 3)
+    assert await redis.hexists(new.deaths(partition, THEIRS), f"left:{MOVER}")
 
 
 async def test_the_count_of_a_partition_is_not_taken_for_that_of_the_moved_entries(redis):
