@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = 1.0
 #: Seconds after which those who have a place in such a lane get no further entry: the next ones need their places.
 YIELD_AFTER: Final = 0.05
+#: What one subject may hold is this part of the room that all others leave, so that there is always some.
+SHARE: Final = 8
 CLOSED: Final = Waiting("", "the last events of its account and channel failed")
 CROWDED: Final = Waiting("", "its account and channel have no room")
 #: The subject has as many entries in the window as fit: the others come back after them, or after so many seconds.
@@ -255,8 +257,8 @@ class Admission:
         """Let an entry queue behind another of its subject, which is in the window or in the queue of its lane."""
         lane = self._queues.lane_of(subject)
         number = self.window.queued(subject) if lane is None else self._queues.queued(subject)
-        behind = 0 if self._must_yield(self.lane_of(delivery)) else self._behind
-        if number >= behind or not self.window.room:
+        behind = 0 if self._must_yield(self.lane_of(delivery)) else min(self._behind, -(-self.window.room // SHARE))
+        if number >= behind:
             return FULL
         if lane is None:
             self._begin(subject, delivery)
