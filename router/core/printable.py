@@ -14,10 +14,22 @@ from router.core.addresses import mask
 
 #: A word that may be a mailbox or SIP address; or the beginning of a URL with a login, which is not one.
 _WORD: Final = re.compile(r"\w{1,20}(?:\+\w{1,20})?://[^\s/@]*@|[^\s<>\"'(),;:=&|]+")
-#: A phone number in the international form, plain or as it is written in a URL.
-_NUMBER: Final = re.compile(r"(?<![\w+])(?:\+|%2[Bb])\d[\d ().\-]{6,18}\d(?!\w)")
+_DIGIT: Final = re.compile(r"\d")
+#: What may stand between two digits of a phone number: spaces of any width, punctuation, dashes and invisible
+#: characters, also where `visible` or a URL has replaced them.
+_GAP: Final = r"(?:[\s().\-/\u00ad\u200b-\u200f\u2010-\u2015\u2060\u2212]|\\x[0-9a-f]{2}|\\u[0-9a-f]{4}|%20){0,3}"
+#: The end of a number that could also be the beginning of an id: no letter follows except of an extension.
+_END: Final = r"(?=(?:x|ext)\.?\d|\W|\Z)"
+#: A phone number as people write it; an id, a time or an amount has none of these forms.
+_NUMBER: Final = re.compile(
+    rf"(?:[+\uff0b]|%2[Bb])(?:\d(?:{_GAP}\d){{7,14}}(?!\d)|\d{{8,}})"  # international, plain or as in a URL
+    rf"|(?<![\w.:\-])00{_GAP}[1-9](?:{_GAP}\d){{7,13}}{_END}"  # with the prefix of many countries for calls abroad
+    rf"|(?<!\w)\(\d{{3}}\){_GAP}\d{{3}}{_GAP}\d{{4}}{_END}"  # (555) 123-0001
+    rf"|(?<!\w)\(0\d{{1,5}}\)(?:{_GAP}\d){{5,11}}{_END}"  # (0171) 1234567
+    rf"|(?<![\w.\-])(?:1[.\-])?\d{{3}}([.\-])\d{{3}}\1\d{{4}}(?![.\-]\d){_END}"  # 555-123-0001
+)
 #: A phone number that lacks its plus, or an id of as many digits.
-_DIGITS: Final = re.compile(r"(?<![\w+*])\d{8,15}(?!\w)")
+_DIGITS: Final = re.compile(rf"(?<![\w+*])\d{{8,15}}{_END}")
 _BMP: Final = 0xFFFF
 
 
@@ -38,10 +50,12 @@ def visible_json(text: str) -> str:
 def masked(text: str, *, has_ids: bool = True) -> str:
     """Mask the phone numbers and mailboxes in a text.
 
-    A number without a plus is kept where the text `has_ids`, since ids (of stream entries, for one) look like it.
+    Bare digits are kept where the text `has_ids`, since ids (of stream entries, for one) look like them.
     """
     if "@" in text:
         text = _WORD.sub(lambda found: _masked_word(found.group()), text)
+    if _DIGIT.search(text) is None:
+        return text  # most reasons for a refusal, which strangers cause by the thousand
     text = _NUMBER.sub(lambda found: mask(found.group()), text)
     return text if has_ids else _DIGITS.sub(lambda found: mask(found.group()), text)
 

@@ -1,6 +1,7 @@
 """Text from outside on a terminal: nothing acts on it, hides, or forges a line; numbers and mailboxes are masked."""
 
 import json
+import re
 import unicodedata
 
 import pytest
@@ -70,12 +71,65 @@ def test_json_stays_the_same_value(text):
         ("redis://:***@10.123.45.67:6379/0", "redis://:***@10.123.45.67:6379/0"),
         ("redis+cluster://user:***@a:1,b:2", "redis+cluster://user:***@a:1,b:2"),
         ("1767787200000-0  SM0b2cf0e32281dbcf7453f5b1bc91fb4e", "1767787200000-0  SM0b2cf0e32281dbcf7453f5b1bc91fb4e"),
+        ("at 2026-11-30T03:15:28.123+00:00, Mon, 30 Nov 2026 03:15:28 +0000 (UTC), in +5.25 s", None),
+        ("CA00123456789012345678901234567890 00123456789abcdef0123456789abcde 0.00123456789", None),
+        ("3c8f0049-1711-4234-8567-001234567890 00000000-0000-0000-0000-000000000001", None),
+        ("HTTP 404 (code 20404) (404) 1767787200000-0 of 0:1767787200000-12, 10.123.45.67:6379", None),
         ("10737418240 bytes, @home, a@, 5 @ 6", "10737418240 bytes, @home, a@, 5 @ 6"),
     ],
 )
 def test_numbers_and_mailboxes_are_masked_and_nothing_else(text, shown):
     """As in the log; ids, sizes and logins of URLs stay."""
-    assert masked(text) == shown
+    assert masked(text) == (text if shown is None else shown)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "+15551230001x23",
+        "+15551230001ext2",
+        "tel:+15551230001_a",
+        "sms+15551230001",
+        "\\n+15551230001",
+        "+15551230001+15551230001",
+        "+1/555/123/0001",
+        "+1\xa0555\xa0123\xa00001",
+        "+1\u202f(555)\u2011123\u20130001",
+        r"+1\xa0555\u202f123\xa00001",
+        "%2B1%20555%20123%200001",
+        "\uff0b15551230001",
+        "+1 555 123 0001 x 2",
+        "+155512300015551230001555123000155",
+        "001 555 123 0001",
+        "0049 171 1230001",
+        "00491711230001x2",
+        "(555) 123-0001",
+        "(555)1230001",
+        "(0171) 1230001",
+        "555-123-0001",
+        "1-555-123-0001 ext. 2",
+        "555.123.0001",
+    ],
+)
+def test_every_usual_spelling_of_a_number_is_masked(number):
+    """No four digits of its end are left, wherever it stands."""
+    for text in (number, f"call {number}, or <{number}>;", f"account={number} is not configured"):
+        shown = masked(text)
+        assert "***" in shown
+        assert "0001" not in re.sub(r"\W|xa0", "", shown)
+        assert masked(shown) == shown
+
+
+def test_a_number_does_not_take_the_ids_behind_it_along():
+    """Each is a word of its own."""
+    shown = masked("+15551230001 1767787200000-0 SM0b2cf0e32281dbcf7453f5b1bc91fb4e")
+    assert shown == "+155***01 1767787200000-0 SM0b2cf0e32281dbcf7453f5b1bc91fb4e"
+
+
+@given(st.text(st.sampled_from("+0123456789 -()./x\xa0%2B\\"), max_size=60))
+def test_masking_twice_is_masking_once(text):
+    """What has been masked shows no number."""
+    assert masked(masked(text)) == masked(text)
 
 
 def test_a_text_without_ids_shows_no_number_at_all():
