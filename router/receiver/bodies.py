@@ -25,6 +25,8 @@ from router.core.errors import NotDurableError, TooLargeError, UnreadableError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
+    from aiohttp.streams import StreamReader
+
 T = TypeVar("T")
 
 #: Bytes of a body that is not counted as large.
@@ -48,6 +50,10 @@ REST: Final = 3
 RATE: Final = 64 * 1_048_576
 #: Seconds of a pause that is not worth a timer.
 IMMEDIATE: Final = 0.001
+#: Chunks of a body that may be of any size; beyond this number they must hold LEAST_CHUNK bytes on average. Each one
+#: takes a few calls in Python to parse. Twilio and SendGrid announce a length; a proxy makes chunks of kilobytes.
+FREE_CHUNKS: Final = 256
+LEAST_CHUNK: Final = 512
 _INCOMPLETE: Final = "the body did not arrive whole"
 
 
@@ -180,8 +186,8 @@ def read_arrived(request: web.Request, limit: int) -> bytes | None:
 async def read_body(request: web.Request, limit: int, transfer: Transfer) -> bytes:
     """Return the raw body.
 
-    Raises TooLargeError over `limit` bytes, UnreadableError if it does not arrive whole and in time, NotDurableError if
-    its `transfer` is displaced.
+    Raises TooLargeError over `limit` bytes or for many tiny chunks, UnreadableError if it does not arrive whole and in
+    time, NotDurableError if its `transfer` is displaced.
     """
     return b"".join([chunk async for chunk in _read(request, limit, transfer, BODY_TIMEOUT, BODY_TIMEOUT)])
 
@@ -189,8 +195,9 @@ async def read_body(request: web.Request, limit: int, transfer: Transfer) -> byt
 def read_chunks(request: web.Request, limit: int, transfer: Transfer) -> AsyncGenerator[bytes, None]:
     """Yield the raw body of a mail in chunks as they arrive.
 
-    Raises TooLargeError over `limit` bytes, before the first chunk if the length is announced; UnreadableError if the
-    body does not arrive whole and in time; NotDurableError if its `transfer` is displaced.
+    Raises TooLargeError over `limit` bytes, before the first one if the length is announced, or for many tiny HTTP
+    chunks; UnreadableError if the body does not arrive whole and in time; NotDurableError if its `transfer` is
+    displaced.
     """
     return _read(request, limit, transfer, MAIL_TIMEOUT, STALL_TIMEOUT)
 
@@ -199,12 +206,13 @@ async def _read(
     request: web.Request, limit: int, transfer: Transfer, total: float, stall: float
 ) -> AsyncGenerator[bytes, None]:
     _require_length(request, limit)
+    read = _read_any if request.content_length is not None else _ChunkReader().read
     clock = asyncio.get_running_loop().time
     deadline = clock() + total
     while True:
         try:
             async with asyncio.timeout_at(min(deadline, clock() + stall)) as transfer.limit:
-                chunk = await request.content.readany()
+                chunk = await read(request.content)
         except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
             if not transfer.is_displaced:
                 raise UnreadableError(_INCOMPLETE) from error
@@ -222,6 +230,31 @@ async def _read(
             deadline += pause
             await asyncio.sleep(pause)
         yield chunk
+
+
+async def _read_any(content: StreamReader) -> bytes:
+    return await content.readany()
+
+
+class _ChunkReader:
+    """Reads a body in HTTP chunks, and counts them."""
+
+    def __init__(self) -> None:
+        self._chunks = 0
+
+    async def read(self, content: StreamReader) -> bytes:
+        """Return the next bytes, none at the end; raises TooLargeError for too many small chunks, before reading them.
+
+        aiohttp tells the ends of chunks only one by one, by a call for each.
+        """
+        data, is_end = b"", True
+        while not data and is_end:  # the end of a chunk that was read, and counted, before it was known
+            data, is_end = await content.readchunk()
+        ends = content._http_chunk_splits or ()  # noqa: SLF001 - of the chunks that have been parsed, not yet read
+        self._chunks += is_end + len(ends)
+        if self._chunks > FREE_CHUNKS and content.total_bytes < self._chunks * LEAST_CHUNK:
+            raise TooLargeError(f"{self._chunks} chunks of {content.total_bytes} bytes together")
+        return data + content.read_nowait() if data else b""
 
 
 def _require_length(request: web.Request, limit: int) -> None:

@@ -5,7 +5,8 @@ and send nothing, or one byte a minute. Here a new connection has HEAD_TIMEOUT f
 is reached, each new connection closes the one that has been idle longest. A webhook takes milliseconds, so that one is
 idle or hostile; a proxy whose idle connection is closed opens another.
 
-The rest of a body that is answered before it has arrived is discarded at a pace, for its sender to read the answer.
+The rest of a body that is answered before it has arrived is discarded at a pace, for its sender to read the answer. If
+it is in chunks, it is not parsed either: aiohttp runs Python code for each of them, and a chunk may be of one byte.
 
 Requests that are not HTTP, or that fail, are answered with a status and no body: aiohttp's own error pages repeat parts
 of the request, and Twilio may pass a body on to a customer.
@@ -40,6 +41,9 @@ LINGER: Final = 10.0
 #: number of connections this bounds the memory for incomplete requests.
 MAX_HEADERS: Final = 64
 MAX_HEADER_SIZE: Final = 4096
+#: Bytes in which aiohttp measures its buffer of a body. It stops parsing beyond twice as many, or beyond a 16th as many
+#: chunks (512), so that chunks of a byte take a fraction of a millisecond until the reader has counted them.
+READ_BUFFER: Final = 8192
 #: Files that a process needs besides its connections: Redis, the spool, the log.
 _OTHER_FILES: Final = 256
 
@@ -108,11 +112,11 @@ class Connection(web.RequestHandler):
     ) -> Coroutine[Any, Any, tuple[web.StreamResponse, bool]]:
         """Send the answer; from now on the connection is idle."""
         self._limit.touch(self)
-        if resp.status != HTTPStatus.OK:
-            self._discard_slowly(request)
         if isinstance(resp, web.HTTPException):  # aiohttp's own, such as 417: its body is text
             _log_rejected(resp.status, None)
             resp = web.Response(status=resp.status)
+        if not request.content.is_eof():
+            self._discard_slowly(request, resp)
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -130,10 +134,21 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
-    def _discard_slowly(self, request: web.BaseRequest) -> None:
-        """Pace the rest of a body that is answered already: aiohttp would read it as fast as it comes."""
+    def _discard_slowly(self, request: web.BaseRequest, resp: web.StreamResponse) -> None:
+        """Pace the rest of a body that is answered already: aiohttp would read it as fast as it comes.
+
+        In chunks it is not parsed, so nobody knows where it ends, and the connection is closed after it.
+        """
         transport: Any = self.transport
-        if transport is not None and not request.content.is_eof():
+        if request.content_length is None:
+            resp.force_close()
+            self.close()  # from now on `data_received` does nothing
+        if transport is None:
+            return
+        before = transport.get_protocol()
+        if isinstance(before, _Discarding):  # it may hold the beginning of what is to be discarded now
+            before.body = request.content
+        else:
             transport.set_protocol(_Discarding(self, transport, self._limit.pace, request.content))
 
     def drop(self) -> None:
@@ -156,7 +171,7 @@ class _Discarding(asyncio.Protocol):
     """
 
     def __init__(self, connection: Connection, transport: Any, pace: ReadingPace, body: StreamReader) -> None:
-        self._connection, self._transport, self._pace, self._body = connection, transport, pace, body
+        self._connection, self._transport, self._pace, self.body = connection, transport, pace, body
         self._held = b""
 
     def data_received(self, data: bytes) -> None:
@@ -184,7 +199,7 @@ class _Discarding(asyncio.Protocol):
             return
         held, self._held = self._held, b""
         self._connection.data_received(held)
-        if self._body.is_eof():
+        if self.body.is_eof():
             self._transport.set_protocol(self._connection)
         self._transport.resume_reading()
 
@@ -209,6 +224,7 @@ def connection_factory(server: web.Server, loop: asyncio.AbstractEventLoop, limi
             auto_decompress=False,  # signatures cover the bytes as received, and a compressed bomb stays small
             keepalive_timeout=KEEPALIVE,
             lingering_time=LINGER,
+            read_bufsize=READ_BUFFER,
             max_headers=MAX_HEADERS,
             max_field_size=MAX_HEADER_SIZE,
         )

@@ -5,7 +5,7 @@ import resource
 
 import pytest
 import uvloop
-from aiohttp import web
+from aiohttp import StreamReader, web
 
 from router.receiver import authentication, bodies, connections, mail_authentication
 from router.receiver.bodies import InFlightBytes, ReadingPace
@@ -243,3 +243,68 @@ async def test_the_rest_of_a_refused_body_is_discarded_at_a_pace(monkeypatch, st
         assert (await wire.answer()).status == 200
     assert len(taken) > 2
     assert 1_000_000 < sum(taken) < 2_100_000
+
+
+async def test_refused_bodies_one_after_the_other_are_discarded_in_order(start):
+    """A caller that sends the next request without a pause has each one answered for itself."""
+    receiver = await start()
+    async with on_wire(receiver.port) as wire:
+        refused = head(GOOD, length=1_000_000) + b"x" * 1_000_000
+        sending = asyncio.create_task(wire.send(refused * 8 + whole(GOOD)))
+        assert [(await wire.answer()).status for _ in range(9)] == [413] * 8 + [200]
+        await sending
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+
+TINY = b"1\r\nx\r\n" * 60_000
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    """The number of chunks that have been parsed, in the only element of a list."""
+    count, parse = [0], StreamReader.end_http_chunk_receiving
+
+    def counting(self):
+        count[0] += 1
+        parse(self)
+
+    monkeypatch.setattr(StreamReader, "end_http_chunk_receiving", counting)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("begin", "status"),
+    [
+        (head(GOOD, length=None), 413),
+        (head(signed(mail_received()), length=None), 413),
+        (head(GOOD.but(path="/nowhere"), length=None), 404),
+        (HEALTH, 200),
+    ],
+    ids=["webhook", "mail", "unknown path", "health"],
+)
+async def test_tiny_chunks_are_not_parsed_to_their_end(start, chunks, begin, status):
+    """A body in chunks of a byte gets its answer after a bounded number of them, and none is parsed afterwards."""
+    receiver = await start()
+    async with on_wire(receiver.port) as wire:
+        sending = asyncio.create_task(wire.send(begin + TINY))
+        assert (await wire.answer()).status == status
+        await sending
+        await wire.send(b"0\r\n\r\n" + whole(GOOD))
+        assert (await receiver.send(GOOD)).status == 200
+        assert 0 < chunks[0] < 1500
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_a_signed_body_in_chunks_is_accepted(start, size):
+    """A few small chunks, or any number that are not small, are a body like any other."""
+    request = signed(sms(Padding="x" * 300_000)) if size > 1 else signed(sms())
+    pieces = [request.body[at : at + size] for at in range(0, len(request.body), size)]
+    pieces = pieces if size > 1 else [*pieces[:100], request.body[100:]]
+    data = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces)
+    receiver = await start()
+    async with on_wire(receiver.port) as wire:
+        for _ in range(2):
+            await wire.send(head(request, length=None) + data + b"0\r\n\r\n")
+            assert (await wire.answer()).status == 200

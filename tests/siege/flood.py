@@ -53,6 +53,13 @@ def _parameters(unit: bytes, size: int, number: int = 1000) -> bytes:
     return _post("/webhooks/messaging", b"&".join([b"%41=" + each] * number)[:size])
 
 
+def _chunks(number: int, size: int) -> bytes:
+    """Return a form in so many chunks of so many bytes, and a last one for what makes it another webhook."""
+    one, last = b"%x\r\n%s\r\n" % (size, b"a" * size), b"40\r\n%s\r\n0\r\n\r\n" % (b"a" * 64)
+    head = _post("/webhooks/messaging", b"", **{"Transfer-Encoding": "chunked"}).replace(b"Content-Length: 0\r\n", b"")
+    return head + one * number + last
+
+
 def _json(size: int) -> bytes:
     body = b'[{"data":{"accountSid":"' + (b"AC" + b"0" * 31 + b" ") * (size // 34) + b'"}}]'
     return _post("/webhooks/event-streams?bodySHA256=" + "0" * 64, body[:size], **{"Content-Type": JSON})
@@ -89,6 +96,9 @@ KINDS: Final[dict[str, Callable[[], bytes]]] = {
     "largest form, no signature": lambda: _form(b"%41", FORM_BYTES, **{"X-Twilio-Signature": None}),
     "largest form, another key": lambda: _form(b"%41", FORM_BYTES, **{SETTINGS_HEADER: "key=x"}),
     "4 KiB of percent signs": lambda: _form(b"%", 4096),
+    "60,000 chunks of a byte": lambda: _chunks(60_000, 1),
+    "250 chunks of a byte": lambda: _chunks(250, 1),
+    "largest form, chunks of 512 bytes": lambda: _chunks(FORM_BYTES // 512 - 1, 512),
     "1 MiB of JSON": lambda: _json(MIB),
     "30 MB mail, one part": lambda: _mail(b"\r\n" + b"\r\n--" * 7_500_000, 30_000_000),
     "4 MB mail, parts with long headers": lambda: _mail(b"a: " + b";" * 8000 + b"\r\n\r\n", 4_000_000),
@@ -133,24 +143,30 @@ def _forge(port: int, request: bytes, statuses: Counter[str], is_over: threading
             with socket.create_connection(("127.0.0.1", port), timeout=2 * PATIENCE) as connection:
                 while not is_over.is_set():
                     body[place : place + 16] = b"%016d" % (next(numbers) % 10**16)  # each one is another webhook
-                    statuses[_ask(connection, body)] += 1
+                    status, is_last = _ask(connection, body)
+                    statuses[status] += 1
+                    if is_last:
+                        break
         except (OSError, EOFError):
             statuses["closed"] += 1
 
 
-def _ask(connection: socket.socket, request: bytearray) -> str:
-    """Return the status of the answer, which may come before all of the request has been sent."""
+def _ask(connection: socket.socket, request: bytearray) -> tuple[str, bool]:
+    """Return the status of the answer, which may come before all of the request has been sent, and if it is the last.
+
+    The last one of its connection: the receiver closes it.
+    """
     view = memoryview(request)
     while view:
         readable, writable, _ = select.select([connection], [connection], [], 2 * PATIENCE)
         if writable:
             view = view[connection.send(view[:262_144]) :]
         elif not readable:
-            return "none"
+            return "none", True
     answer = connection.recv(65536)
     if not answer:
         raise EOFError
-    return answer[9:12].decode()
+    return answer[9:12].decode(), b"\r\nconnection: close\r\n" in answer.lower()
 
 
 class Probe:
