@@ -11,6 +11,7 @@ from router.core.errors import AccountError, SignatureError, UnreadableError, Wr
 from router.core.events import SourceName
 from router.core.signing.twilio import base_urls
 from router.inbound.sources import SOURCES
+from router.receiver import authentication
 from router.receiver.authentication import RawRequest, RefusalContext, SignatureAuthenticator
 from tests.receiver.samples import SAMPLES, signed
 from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT, TOKEN
@@ -94,3 +95,22 @@ async def test_a_refused_webhook_is_forgotten_at_once(source, signature):
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+@pytest.mark.parametrize("accounts", [(ACCOUNT,), (ACCOUNT, OTHER_ACCOUNT)], ids=["one account", "two accounts"])
+@pytest.mark.parametrize("signature", [None, "x" * 28], ids=["missing", "wrong"])
+async def test_the_search_for_accounts_in_an_unproven_body_is_bounded(source, accounts, signature, monkeypatch):
+    """It is done once, in a few KiB: bytes that are nearly an account SID again and again take milliseconds."""
+    searched, pattern = [], authentication._SID
+
+    class Counting:
+        def findall(self, body, start=0, end=2**30):
+            searched.append(len(body[start:end]))
+            return pattern.findall(body, start, end)
+
+    monkeypatch.setattr(authentication, "_SID", Counting())
+    forged = signed(SAMPLES[source.name]()).but(signature=signature)
+    forged = forged.but(body=forged.body + b"&x=" + (b"AC" * 16 + b"Ag") * 2000)
+    with pytest.raises(SignatureError):
+        await authenticator(accounts=accounts).recheck(raw(forged), source, RefusalContext())
+    assert sum(searched) <= 4096

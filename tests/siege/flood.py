@@ -94,6 +94,7 @@ KINDS: Final[dict[str, Callable[[], bytes]]] = {
     "largest form, a thousand of one name": lambda: _parameters(b"%41", FORM_BYTES),
     "largest form, not UTF-8": lambda: _parameters(b"%e3", FORM_BYTES),
     "largest form, no signature": lambda: _form(b"%41", FORM_BYTES, **{"X-Twilio-Signature": None}),
+    "64 KiB that are nearly account SIDs": lambda: _form(b"AC" * 16 + b"Ag", 65_536, **{"X-Twilio-Signature": None}),
     "largest form, another key": lambda: _form(b"%41", FORM_BYTES, **{SETTINGS_HEADER: "key=x"}),
     "4 KiB of percent signs": lambda: _form(b"%", 4096),
     "60,000 chunks of a byte": lambda: _chunks(60_000, 1),
