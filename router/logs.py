@@ -77,6 +77,8 @@ EVENTS: Final = {
     "partitions.changed": "the number of partitions has changed, and this process goes on with it; before its next"
     " start ROUTER_PARTITIONS must be set to it",
     "group.created": "a consumer group was created: a new one at the stream's beginning, a lost one where it stood",
+    "group.restored": "a consumer group had lost something since its note, because somebody has changed or replaced it:"
+    " the position from which it was set back or forward, and how many entries are pending again",
     "reading.lost": "a consumer has stopped reading (its group or stream is gone, or Redis refuses); it starts again",
     "reading.waiting": "a consumer cannot start to read again yet: the reason; it is tried until it can",
     "reading.resumed": "a consumer reads again",

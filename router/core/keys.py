@@ -63,6 +63,11 @@ def progress(stream: str, group: str) -> str:
     return f"{partition}}}:progress:{name}:{group}"
 
 
+def parked_order(stream: str, group: str) -> str:
+    """Sorted set: the entries of a stream that a group has parked, by time (streams.store.parking)."""
+    return Keys(stream.partition(":{")[0]).parked(stream, group, "order")
+
+
 @dataclass(frozen=True, slots=True)
 class Keys:
     """The keys of one namespace. Partition numbers go from 0 to `partitions` - 1."""

@@ -148,7 +148,7 @@ async def test_a_start_during_an_outage_of_redis_is_waited_for(site, begin, end)
 async def test_a_redis_that_becomes_slow_during_the_start_is_read_from(site):
     """FastStream gives its subscriber three seconds to begin; a server that takes longer is read from all the same."""
     await site.start("worker")
-    await until(lambda: site.relay.passed["group_create"])
+    await until(lambda: site.relay.passed["group"])
     slow(site)
     await until(lambda: site.relay.passed["XREADGROUP"])
     await hurry(site)
@@ -209,7 +209,7 @@ async def _is_under_way(deployment, site):
 async def test_a_signal_while_a_consumer_joins_its_group_is_not_lost(site):
     """It leaves the group again: nobody has to wait until it looks dead."""
     client = connect(site.server.url)
-    for moment in ("SET", "group_create", "XGROUP"):
+    for moment in ("SET", "group", "XGROUP"):
         await site.start("worker")
         worker = site.processes["worker"]
         await until(lambda moment=moment: site.relay.passed[moment])

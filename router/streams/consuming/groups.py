@@ -3,8 +3,13 @@
 FastStream creates a group at `$`, which skips entries from before the first start. So groups are created here first
 (tests/redis/test_framework_facts.py): a new one at the beginning of its stream, and a lost one (XGROUP DESTROY) where
 it stood. For that its consumers note with each scan of the claimer, and not more often than every NOTE_EVERY seconds,
-what it has been delivered and which of these entries are pending. Known gap: what a group finishes between the last
-note and its loss comes again; the claims of communications and handlers' effects make that harmless.
+what it has been delivered and which of these entries are pending. Before each note, and whenever reading starts, a
+group that somebody has changed (XGROUP SETID, DELCONSUMER, a new one in its place) is restored from the note.
+
+Known gaps: what a group finishes between the last note and its loss comes again; the claims of communications and
+handlers' effects make that harmless. A change is not seen if it is over before the next note: a group that is set back
+passes its note again, or each removed consumer is there anew under its name and has been delivered new entries. Before
+Redis 7.2 it need not have been delivered any.
 """
 
 from __future__ import annotations
@@ -18,7 +23,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING, Final, Self
 
-from router.core.keys import progress
+from router.core.keys import parked_order, progress
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError, load_script, split_by_server
 from router.tasks import end
@@ -45,15 +50,29 @@ async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
     """Create the group, and its stream if missing; returns False if the group existed.
 
     It begins after what it had finished by its note, with the same entries pending; without a note, or if the stream is
-    another one, at the beginning.
+    another one, at the beginning. A group that exists and has lost something since its note is restored.
     """
-    return bool(await load_script("group_create").run(redis, [stream, progress(stream, group)], [group]))
+    created, _ = await _run(redis, stream, group, "create")
+    return created
 
 
 async def note_progress(redis: Redis, stream: str, group: str, *, every: float = NOTE_EVERY) -> None:
-    """Note how far a group has come, unless one of its consumers has within `every` seconds; raises RedisError."""
-    arguments = [group, int(every * 1000), MOST_NOTED, NOTE_LIFE]
-    await load_script("group_note").run(redis, [stream, progress(stream, group)], arguments)
+    """Note how far a group has come, unless one of its consumers has within `every` seconds; raises RedisError.
+
+    If it has lost something since the last note it is restored first: by hand, somebody has set its position, removed
+    consumers with pending entries, or made it anew.
+    """
+    await _run(redis, stream, group, "note", int(every * 1000), MOST_NOTED, NOTE_LIFE)
+
+
+async def _run(redis: Redis, stream: str, group: str, *arguments: object) -> tuple[bool, bool]:
+    """Run the script, and log what it has restored; returns whether the group was created, and whether noted."""
+    names = [stream, progress(stream, group), parked_order(stream, group)]
+    created, noted, moved_from, restored = await load_script("group").run(redis, names, [group, *arguments])
+    if moved_from or restored:
+        moved = moved_from.decode() or None
+        log("group.restored", level="error", stream=stream, group=group, moved_from=moved, pending_again=restored)
+    return bool(created), bool(noted)
 
 
 class Heartbeat:

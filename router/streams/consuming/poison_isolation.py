@@ -25,6 +25,7 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.keys import progress
 from router.streams.client.connection import Redis, RedisError, load_script
 from router.streams.delivery import Delivery, Poison
 
@@ -102,7 +103,7 @@ class CrashCounts:
         Returns whether it was removed. The counts of entries stay.
         """
         heartbeat = self._keys.heartbeat(stream.partition, self._group, consumer)
-        names = [stream.key, heartbeat, self.key(stream)]
+        names = [stream.key, heartbeat, self.key(stream), progress(stream.key, self._group)]
         return bool(await load_script("forget_consumer").run(self._redis, names, [self._group, consumer]))
 
 

@@ -9,10 +9,11 @@ import os
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from router.core.keys import progress
+from router.core.keys import Keys, parked_order, progress
 from router.streams.client.connection import RedisError
 from router.streams.consuming import groups
 from router.streams.consuming.groups import Heartbeat, ensure_group, name_consumer, note_progress
+from router.streams.consuming.poison_isolation import CrashCounts
 from tests.support.waiting import deadline, scaled, until
 
 pytestmark = pytest.mark.real
@@ -143,6 +144,107 @@ async def test_consumers_share_their_notes(redis, stream):
     await note_progress(redis, stream.key, "resolver", every=0)
     assert await redis.hget(note, "pending") != b""
     assert await redis.ttl(note) > 300 * 86_400
+
+
+async def set_back(redis, stream):
+    await redis.xgroup_setid(stream.key, "resolver", "0")
+
+
+async def make_anew(redis, stream, begin):
+    await redis.xgroup_destroy(stream.key, "resolver")
+    await redis.xgroup_create(stream.key, "resolver", begin)
+
+
+async def make_anew_at_its_beginning(redis, stream):
+    await make_anew(redis, stream, "0")
+
+
+async def make_anew_at_its_end(redis, stream):
+    await make_anew(redis, stream, "$")
+
+
+async def remove_consumers(redis, stream):
+    for consumer in ("one", "two"):
+        await redis.xgroup_delconsumer(stream.key, "resolver", consumer)
+
+
+async def ensure(redis, stream):
+    assert await ensure_group(redis, stream.key, "resolver") is False
+
+
+async def note(redis, stream):
+    await note_progress(redis, stream.key, "resolver", every=0)
+
+
+@pytest.mark.parametrize("look", [ensure, note])
+@pytest.mark.parametrize("is_reading", [False, True], ids=["at rest", "its consumers read on"])
+@pytest.mark.parametrize(
+    "harm",
+    [set_back, make_anew_at_its_beginning, make_anew_at_its_end, remove_consumers],
+    ids=lambda harm: harm.__name__,
+)
+async def test_a_group_that_somebody_changes_is_restored(redis, stream, lines, harm, look, is_reading):
+    """Neither is finished work done again, nor are pending and unread entries lost, and the log says so."""
+    await ensure_group(redis, stream.key, "resolver")
+    ids = await add(redis, stream, 6)
+    await deliver(redis, stream, 3, "one")
+    await deliver(redis, stream, 1, "two")
+    await redis.xack(stream.key, "resolver", ids[0], ids[2])
+    await redis.xclaim(stream.key, "resolver", "one", 0, [ids[1]], retrycount=4, justid=True)
+    before = await pending(redis, stream)
+    await note(redis, stream)
+    await harm(redis, stream)
+    if is_reading:  # they poll under their names, and find nothing new
+        for consumer in ("one", "two"):
+            await redis.xgroup_createconsumer(stream.key, "resolver", consumer)
+    await look(redis, stream)
+    assert await pending(redis, stream) == before
+    assert (await redis.xinfo_groups(stream.key))[0]["lag"] == 2
+    assert await deliver(redis, stream, 9) == ids[4:]
+    [line] = lines("group.restored")
+    assert line["pending_again"] == (0 if harm is set_back else 2)
+    assert line.get("moved_from") == {
+        set_back: "0-0",
+        make_anew_at_its_beginning: "0-0",
+        make_anew_at_its_end: ids[5].decode(),
+    }.get(harm)
+    await look(redis, stream)
+    assert len(lines("group.restored")) == 1
+
+
+async def test_what_is_finished_or_parked_since_the_note_is_not_restored(redis, stream, lines):
+    """Entries leave the pending list all the time: that is no loss, also if their consumer has left since."""
+    await ensure_group(redis, stream.key, "resolver")
+    ids = await add(redis, stream, 4)
+    await deliver(redis, stream, 3, "one")
+    await deliver(redis, stream, 1, "two")
+    await note(redis, stream)
+    await redis.xack(stream.key, "resolver", ids[0], ids[3])
+    await redis.zadd(parked_order(stream.key, "resolver"), {ids[1]: 1})
+    await redis.xack(stream.key, "resolver", ids[1])
+    await redis.xclaim(stream.key, "resolver", "two", 0, [ids[2]], justid=True)
+    crashes = CrashCounts(redis, Keys(), group="resolver", consumer="two")
+    assert await crashes.forget_consumer(stream, "one")
+    await redis.xgroup_delconsumer(stream.key, "resolver", "two")
+    await note(redis, stream)
+    assert await pending(redis, stream) == {ids[2]: (b"two", 1), ids[3]: (b"two", 1)}  # the last one is in doubt
+    assert lines("group.restored")[0]["pending_again"] == 2
+
+
+async def test_a_group_whose_last_consumer_has_left_is_not_set_back(redis, stream, lines):
+    """A new process has read on before the next note: nothing of that comes again."""
+    await ensure_group(redis, stream.key, "resolver")
+    ids = await add(redis, stream, 3)
+    await deliver(redis, stream, 1, "one")
+    await note(redis, stream)
+    await redis.xack(stream.key, "resolver", ids[0])
+    crashes = CrashCounts(redis, Keys(), group="resolver", consumer="two")
+    assert await crashes.forget_consumer(stream, "one")
+    await deliver(redis, stream, 1, "two")
+    await note(redis, stream)
+    assert [*await pending(redis, stream)] == ids[1:2]
+    assert await deliver(redis, stream, 9) == ids[2:]
+    assert not lines("group.restored")
 
 
 def test_consumer_names_are_unique():
