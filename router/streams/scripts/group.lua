@@ -48,8 +48,17 @@ local function read_group()
     end
   end
 end
-local function position(command)
+-- The number of entries up to `last`. That of the note may be the number of an earlier stream: never more than there are.
+local function entries_read(stream, last)
+  local added, first = stream['entries-added'], stream['first-entry']
+  if added and (not first or is_less(last, first[1])) then
+    return added - stream.length
+  end
   local read = tonumber(note.read)
+  return read and (not added or read <= added) and read or nil
+end
+local function position(command, stream)
+  local read = entries_read(stream, note.last)
   if read then
     redis.call('XGROUP', command, stream_key, name, note.last, 'ENTRIESREAD', string.format('%.0f', read))
   else
@@ -81,7 +90,7 @@ local function consumers() -- those that have been delivered something; before R
   end
   return found
 end
-local function restore(group)
+local function restore(group, stream)
   local there, is_another = consumers(), (note.consumers or '') ~= ''
   for consumer in string.gmatch(note.consumers or '', '[^\n]+') do
     is_another = is_another and not there[consumer]
@@ -89,7 +98,7 @@ local function restore(group)
   local last, from = group['last-delivered-id'], ''
   is_another = is_another or is_less(last, note.last)
   if is_another and last ~= note.last then
-    position('SETID')
+    position('SETID', stream)
     from = last
   end
   return from, claim(function(consumer) return is_another or not there[consumer] end)
@@ -104,10 +113,10 @@ if note.last and redis.call('EXISTS', stream_key) == 1 then
 end
 local created, from, claimed = 0, '', 0
 if group and stream then
-  from, claimed = restore(group)
+  from, claimed = restore(group, stream)
 elseif not group and ARGV[2] == 'create' then
   if stream then
-    position('CREATE')
+    position('CREATE', stream)
     claim(function() return true end)
   else
     local result = redis.pcall('XGROUP', 'CREATE', stream_key, name, '0', 'MKSTREAM')

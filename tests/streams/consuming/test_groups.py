@@ -112,6 +112,24 @@ async def test_a_group_of_a_new_stream_begins_at_its_beginning(redis, stream, lo
     assert not await redis.exists(progress(stream.key, "resolver"))
 
 
+@pytest.mark.parametrize("harm", ["no group", "a group at its beginning"])
+async def test_a_new_streams_backlog_is_shown(redis, stream, harm):
+    """How many entries of an earlier stream the group has read is not taken for a number of this one."""
+    await ensure_group(redis, stream.key, "resolver")
+    await add(redis, stream, 5)
+    await deliver(redis, stream, 5)
+    await note_progress(redis, stream.key, "resolver", every=0)
+    await redis.delete(stream.key)
+    ids = await add(redis, stream, 7)
+    await redis.xtrim(stream.key, maxlen=6, approximate=False)
+    if harm == "a group at its beginning":
+        await redis.xgroup_create(stream.key, "resolver", "0")
+    await ensure_group(redis, stream.key, "resolver")
+    assert (await redis.xinfo_groups(stream.key))[0]["lag"] == 6
+    assert await deliver(redis, stream, 9) == ids[1:]
+    assert (await redis.xinfo_groups(stream.key))[0]["lag"] == 0
+
+
 @pytest.mark.parametrize("first", ["5-0", "5-3"])
 async def test_of_too_many_pending_entries_the_rest_is_delivered_again(redis, stream, monkeypatch, first):
     """The group begins before the first that the note has no room for, so that none is lost."""
