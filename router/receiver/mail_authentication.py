@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 MAX_KEPT: Final = 256 * 1024
 #: Bytes of a mail that are parsed in one step: at most about three milliseconds, whatever they are.
 PIECE: Final = 2048
+#: Bytes at the beginning of a mail that are parsed without waiting for a turn; hardly any genuine mail is that small.
+PARSED_AT_ONCE: Final = 256
 _OFF: Final = "neither ROUTER_EMAIL_PUBLIC_KEYS nor ROUTER_EMAIL_CREDENTIALS is set"
 _NO_KEYS: Final = "ROUTER_EMAIL_PUBLIC_KEYS is not set, so a signed mail cannot be verified"
 
@@ -176,6 +178,7 @@ class _Reading:
     def __init__(self, proof: RunningMailVerifier | None, content_type: str | None) -> None:
         self._proof = proof
         self._reader = _open(content_type)
+        self._at_once = PARSED_AT_ONCE
         self.kept = bytearray()
         self.is_cut = False
 
@@ -191,10 +194,11 @@ class _Reading:
         self.is_cut = self.is_cut or len(chunk) > free
         if self._proof is not None:
             self._proof.update(chunk)
+        self._at_once -= len(chunk)
         for start in range(0, len(chunk), PIECE):
             if isinstance(self._reader, UnreadableError):
                 return
-            if len(chunk) > PIECE:
+            if self._at_once < 0:
                 yield
             try:
                 self._reader.feed(chunk[start : start + PIECE])

@@ -201,3 +201,32 @@ async def test_an_expensive_mail_is_read_in_slices(receiver, slices, monkeypatch
         assert (await receiver.send(forged)).status == 403
     assert max(read.values()) <= 2 * mail_authentication.PIECE
     assert sum(read.values()) == len(forged.body)
+
+
+async def test_a_small_forged_mail_waits_for_its_turn_too(receiver, monkeypatch):
+    """However it is cut, no more than a few hundred bytes of it are parsed outside the share of the loop."""
+    work, feed, is_turn, outside = LoopShare._work, MailReader.feed, [False], Counter()
+
+    def working(self, *arguments):
+        is_turn[0] = True
+        try:
+            return work(self, *arguments)
+        finally:
+            is_turn[0] = False
+
+    monkeypatch.setattr(LoopShare, "_work", working)
+    monkeypatch.setattr(
+        MailReader, "feed", lambda self, data: outside.update({is_turn[0]: len(data)}) or feed(self, data)
+    )
+    mail = signed(mail_received())
+    body = (b'--b\r\nContent-Disposition: form-data; name="x"\r\n' + b"a:\r\n" * 15 + b"\r\n") * 20
+    forged = mail.but(body=body[:2040], content_type="multipart/form-data; boundary=b")
+    assert (await receiver.send(forged)).status == 403
+    async with on_wire(receiver.port) as wire:
+        await wire.send(head(forged, length=len(forged.body)))
+        for at in range(0, len(forged.body), 200):
+            await wire.send(forged.body[at : at + 200])
+            await asyncio.sleep(0.001)
+        assert (await wire.answer()).status == 403
+    assert outside[False] <= 2 * 256
+    assert outside.total() == 2 * 2040

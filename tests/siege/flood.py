@@ -105,6 +105,7 @@ KINDS: Final[dict[str, Callable[[], bytes]]] = {
     "4 MB mail, parts with long headers": lambda: _mail(b"a: " + b";" * 8000 + b"\r\n\r\n", 4_000_000),
     "1 MB mail, parts with many parameters": lambda: _mail(_parameters_of_a_part() + b"\r\n\r\n", 1_000_000),
     "1 MB mail, parts with many headers": lambda: _mail(b"a:\r\n" * 15 + b"\r\n", 1_000_000),
+    "2 KB mail, parts with many headers": lambda: _mail(b"a:\r\n" * 15 + b"\r\n", 2000),
     "8 MB raw mail, parts with many headers": lambda: _raw_mail(8_000_000),
 }
 
