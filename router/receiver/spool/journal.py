@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import sqlite3
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.events import SharedBody
@@ -85,22 +85,22 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open or create the file.
 
-        Raises BlockingIOError if the process that owns it is alive, UnreadableJournalError if it is damaged, and
-        OtherFormatError if another release wrote it.
+        A new file that cannot be prepared is removed again. Raises BlockingIOError if the process that owns it is
+        alive, UnreadableJournalError if it is damaged, and OtherFormatError if another release wrote it.
         """
         self.path = path
         self._version = SPOOL_FILE.current
-        if not path.exists():
-            _create(path)
-        self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
-        try:
-            self._prepare()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise _translate(error, path) from error
-        except BaseException:
-            self._connection.close()
-            raise
+        with ExitStack() as stack:
+            if not path.exists():
+                stack.callback(_remove, path)  # a disk that is full must not fill with empty files, one per attempt
+                _create(path)
+            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None)
+            stack.callback(self._connection.close)
+            try:
+                self._prepare()
+            except sqlite3.Error as error:
+                raise _translate(error, path) from error
+            stack.pop_all()
 
     def _prepare(self) -> None:
         # before the first access, so that the log needs no shared memory
@@ -229,6 +229,13 @@ def _create(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file that could not be prepared, and what SQLite keeps beside it."""
+    for suffix in ("-journal", "-wal", ""):
+        with suppress(OSError):  # the disk has failed: the first error is the one to report
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _translate(error: sqlite3.Error, path: Path) -> Exception:

@@ -54,6 +54,7 @@ class Spool:
         self._last_shared: SharedBody | None = None
         self._writer: asyncio.Task[None] | None = None
         self._problem: str | None = "not opened yet"
+        self._logged: set[tuple[str, str]] = set()  # the kinds of failure that the log has of this outage
         self._is_full, self._is_closed = False, False
         self._active = asyncio.Event()
         self._paused: asyncio.Future[None] | None = None
@@ -146,7 +147,7 @@ class Spool:
         if self._problem is not None:
             try:
                 await self._run(self._journals.probe)
-                self._problem = None
+                self._recover()
             except DISK_ERRORS as error:
                 self._fail(error)
         adoption = await self._run(self._journals.adopt)
@@ -206,7 +207,7 @@ class Spool:
         except DISK_ERRORS as error:
             metrics.count("router_spooled", "failed", by=len(batch))
             return [NotDurableError(self._fail(error))] * len(batch)
-        self._problem = None
+        self._recover()
         metrics.count("router_spooled", "kept", by=sum(added))
         metrics.count("router_spooled", "repeat", by=len(added) - sum(added))
         return added
@@ -251,9 +252,17 @@ class Spool:
         raise NotDurableError(_FULL)
 
     def _fail(self, error: BaseException) -> str:
-        """Log a failure of the disk, once for as long as it lasts; returns its description."""
+        """Log a failure of the disk, once for as long as the disk fails; returns its description."""
         problem = f"the spool failed: {describe_fully(error)}"  # about a file and the disk, never an event
-        if problem != self._problem:
+        # without the name of the file, which is another one with each attempt to make it
+        kind = type(error).__name__, (isinstance(error, OSError) and error.strerror) or str(error)
+        if kind not in self._logged:
             log("spool.failed", level="error", problem=problem)
+        self._logged.add(kind)
         self._problem = problem
         return problem
+
+    def _recover(self) -> None:
+        """Note that the disk can be written to, so that the next failure is logged."""
+        self._problem = None
+        self._logged.clear()

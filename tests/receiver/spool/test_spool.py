@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import resource
 import sqlite3
 
 import pytest
 
 from router import metrics
 from router.core.errors import NotDurableError
+from router.receiver.spool import journal
 from router.receiver.spool.journal import ASIDE, Journal, UnreadableJournalError
 from router.receiver.spool.spool import Spool
 from tests.receiver.spool.test_journal import SECOND_VERSION, event, write_file
@@ -109,6 +113,40 @@ async def test_a_failing_disk_is_an_error_for_every_caller_and_one_line(make_spo
     await spool.maintain()
     assert spool.is_usable
     assert await spool.put(event(0)) is True
+
+
+async def test_a_full_disk_gets_no_files_and_the_log_one_line(make_spool, tmp_path, output):
+    """Whatever is tried in an outage leaves nothing behind; the next outage is logged again."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for outage in (1, 2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, usual[1]))
+        try:
+            spool = await make_spool()
+            for number in range(3):
+                await spool.maintain()
+                with pytest.raises(NotDurableError):
+                    await spool.put(event(number))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+        assert [path.name for path in (tmp_path / "spool").iterdir()] == ["router.lock"]
+        assert output.getvalue().count('"spool.failed"') == outage
+        await spool.maintain()
+        assert await spool.put(event(0)) is True
+        await spool.remove(None, [stored.number for stored in await spool.read(None, 0, 9)])
+        await spool.close()
+
+
+async def test_a_file_that_cannot_be_made_is_one_line(make_spool, monkeypatch, output):
+    """Each attempt has a name of its own, which is no news."""
+
+    def fail(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(journal, "_create", fail)
+    spool = await make_spool()
+    for _ in range(3):
+        await spool.maintain()
+    assert output.getvalue().count('"spool.failed"') == 1
 
 
 async def test_text_that_cannot_be_encoded_fails_alone(make_spool):
