@@ -52,10 +52,12 @@ _CLASSES: Final[dict[int, type[ApiError]]] = {
     407: AuthenticationError,  # a proxy in between
     408: ServerError,  # the request was not read in time; by what is unknown
     409: ConflictError,
+    410: NotFoundError,
     429: RateLimitError,
-    **dict.fromkeys((421, 423, 424, 425), NotProcessedError),
+    **dict.fromkeys((412, 420, 421, 423, 424, 425, 451), NotProcessedError),  # 451: not from this region
     **dict.fromkeys((405, 406, 411, 415, 417, 426, 428, 431), NotProcessedError),
-    **dict.fromkeys((444, 460, 499), ServerError),  # written by load balancers that gave up
+    **dict.fromkeys((463, 494, 495, 496, 497), NotProcessedError),  # too many proxies or headers, certificates, TLS
+    **dict.fromkeys((444, 460, 499), ServerError),  # a load balancer gave up
 }
 _CLIENT_ERRORS: Final = range(400, 500)
 _NO_CONTENT: Final = 204

@@ -12,11 +12,12 @@
     ├── OtherFormatError         a process of another release: it reads this version of the data (core.formats)
     ├── UnusableError            nobody: an authentic event that can never become an entry (poison)
     └── ApiError                 the Conversations API's answer, by HTTP status
-        ├── RequestError 4xx     NotFoundError 404   ConflictError 409
+        ├── RequestError 4xx     NotFoundError 404 410   ConflictError 409
         ├── AuthenticationError  401 402 403 407: needs operator action; the event waits
         └── UnavailableError     wait and retry: the event is not at fault
             ├── RateLimitError 429
-            ├── NotProcessedError (421 423 424 425, and what refuses the way of asking: 405 406 411 415 417 426 428 431)
+            ├── NotProcessedError (412 420 421 423 424 425 451; what refuses the way of asking: 405 406 411 415 417
+            │                      426 428 431; and proxies: 463 494 to 497)
             └── ServerError 5xx 408  TransportError (no answer; `is_sent` says whether it may have had an effect)
 
 The names follow the *reason*, because the reason decides what happens next: a `WebhookError` is answered and
@@ -139,7 +140,7 @@ class AuthenticationError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """404: there is no such resource in this account."""
+    """404 or 410: there is no such resource in this account, or not any more."""
 
 
 class ConflictError(ApiError):
@@ -157,8 +158,8 @@ class RateLimitError(UnavailableError):
 class NotProcessedError(UnavailableError):
     """Refused before it was processed, for a reason that is not in the event: safe to repeat.
 
-    Now (locked, too early, misdirected), or in the way of asking, which is the same for all events: method, headers,
-    content type. https://www.rfc-editor.org/rfc/rfc9110#section-15.5
+    Now (locked, too early, misdirected), or in the place or way of asking, which is the same for all events: region,
+    method, headers, content type. https://www.rfc-editor.org/rfc/rfc9110#section-15.5
     """
 
 

@@ -119,7 +119,7 @@ async def test_a_burst_of_429_lowers_the_concurrency(harness, lines, monkeypatch
     assert not lines("event.dead")
 
 
-@pytest.mark.parametrize("status", [500, 503])
+@pytest.mark.parametrize("status", [500, 503, 451])
 async def test_a_long_outage_makes_no_dead_letter(harness, status, lines, monkeypatch):
     """An outage makes no dead letter, however many attempts it takes."""
     monkeypatch.setattr(pauses, "LONGEST_PAUSE", 0.02)  # so that minutes of tries take a moment
@@ -323,10 +323,11 @@ async def test_a_lost_addition_is_not_recovered_by_our_own_message(harness):
 # --- an id that the API does not know --------------------------------------------------------------
 
 
-async def test_an_unknown_configuration_makes_events_wait_and_then_dead_letters_that_name_it(harness):
+@pytest.mark.parametrize("status", [404, 410])
+async def test_an_unknown_configuration_makes_events_wait_and_then_dead_letters_that_name_it(harness, status):
     """A 404 of POST /Conversations is not the event's fault: it waits for ROUTER_NOT_FOUND_WAIT, then names the id."""
     harness.resolver = harness.make_resolver(not_found_wait=600)
-    harness.fault(method="POST", route="/v2/Conversations", status=404)
+    harness.fault(method="POST", route="/v2/Conversations", status=status)
     deliveries = await harness.receive(harness.sms(), harness.sms("+15550000002"))
     assert all(isinstance(verdict, Later) for verdict in await harness.work(deliveries))
     harness.clock.advance(599)
@@ -363,11 +364,12 @@ async def test_once_the_configuration_is_there_the_events_are_resolved(harness):
     assert all(isinstance(verdict, Later) for verdict in await harness.work(second))
 
 
+@pytest.mark.parametrize("status", [404, 410])
 @pytest.mark.parametrize("kind", ["message", "call"])
-async def test_a_list_of_conversations_that_is_not_found_makes_events_wait(harness, kind):
-    """A 404 of a list of conversations means that the URL or the account is wrong, not the event."""
+async def test_a_list_of_conversations_that_is_not_found_makes_events_wait(harness, kind, status):
+    """A 404 or 410 of a list of conversations means that the URL or the account is wrong, not the event."""
     harness.resolver = harness.make_resolver(retries=0)
-    harness.fault(method="GET", route="/v2/Conversations", status=404)
+    harness.fault(method="GET", route="/v2/Conversations", status=status)
     event = (
         harness.sms()
         if kind == "message"
