@@ -146,7 +146,8 @@ def setup(*, process: str, log_format: str = "json", level: str = "info", stream
     """Set form and threshold for this process, and route the log lines of libraries here.
 
     `stream` has `write` and `flush`, which may raise. One that keeps lines for later raises LinesLostError, and has an
-    attribute `is_behind`, true as long as `flush` must be called again.
+    attribute `is_behind`, true as long as `flush` must be called again. A method `finish` is called at the end of the
+    process.
     """
     _Output.is_json = log_format == "json"
     _Output.threshold = _LEVELS[level]
@@ -198,12 +199,23 @@ def lines_together() -> Iterator[None]:
             flush()
 
 
-@atexit.register
 def flush() -> None:
     """Write all waiting lines."""
     lines, _Output.lines, _Output.loop = _Output.lines, [], None
     if lines:
         _write("".join(lines))
+
+
+@atexit.register
+def finish() -> None:
+    """Write all waiting lines at the end of the process, and let the stream write what it keeps; never raises."""
+    flush()
+    try:
+        getattr(_Output.stream, "finish", lambda: None)()
+    except LinesLostError as error:
+        _drop(error.lines, error.__cause__)
+    except Exception as error:  # noqa: BLE001 - as for a line
+        _drop(0, error)
 
 
 def _write(text: str) -> None:

@@ -7,12 +7,12 @@ Known gap: a disk that does not answer at all, such as a network file system wit
 
 from __future__ import annotations
 
-import atexit
 import errno
 import os
 import select
 import stat
 import sys
+import time
 from contextlib import suppress
 from typing import Final, Self
 
@@ -54,9 +54,7 @@ class LogStream:
                     descriptor = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
                 except OSError:
                     os.set_blocking(descriptor, False)
-        stream = cls(descriptor)
-        atexit.register(stream.finish)
-        return stream
+        return cls(descriptor)
 
     @property
     def is_behind(self) -> bool:
@@ -88,16 +86,25 @@ class LogStream:
         except BlockingIOError:
             return
         except OSError as error:
-            lost = kept.count(LINE_FEED) - kept.startswith(b"\n")
-            kept.clear()
-            raise LinesLostError(lost) from error
+            raise LinesLostError(self._forget()) from error
 
     def finish(self) -> None:
-        """Give a reader that is behind a last chance to take what is kept."""
-        if not self._kept:
-            return
+        """Give a reader that is behind LAST_ATTEMPT seconds to take what is kept; raises LinesLostError for the rest.
+
+        The log calls it at the end of the process, once it has written all its lines (router.logs).
+        """
+        last = time.monotonic() + LAST_ATTEMPT
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
-        if poll.poll(LAST_ATTEMPT * 1000):
-            with suppress(LinesLostError):
-                self.flush()
+        while self._kept:
+            left = last - time.monotonic()
+            if left <= 0:
+                raise LinesLostError(self._forget()) from TimeoutError(errno.ETIMEDOUT, "the reader does not read")
+            poll.poll(left * 1000)
+            self.flush()
+
+    def _forget(self) -> int:
+        """Drop what is kept; returns the number of lines."""
+        lost = self._kept.count(LINE_FEED) - self._kept.startswith(b"\n")
+        self._kept.clear()
+        return lost

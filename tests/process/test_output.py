@@ -2,15 +2,21 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import resource
 import signal
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
 from router.logs import LinesLostError
 from router.process import output
 from router.process.output import MAX_KEPT, LogStream
+from tests.support.waiting import scaled
 
 LINE = "x" * 99 + "\n"
 
@@ -154,6 +160,62 @@ def test_at_the_end_a_reader_that_is_behind_gets_the_rest(pipe):
     stream.finish()
     assert (read + pipe.read()).endswith(LINE.encode() + b"end\n")
     assert not stream.is_behind
+
+
+def test_at_the_end_a_slow_reader_gets_everything(pipe, monkeypatch):
+    """It is given time for all of it, not for one piece."""
+    monkeypatch.setattr(output, "LAST_ATTEMPT", scaled(10))
+    stream, lines = LogStream(pipe.writer), [f"{number:099}\n" for number in range(3001)]
+    for line in lines:
+        put(stream, line)
+    read = []
+
+    def read_slowly():
+        while sum(map(len, read)) < len(lines) * 100:
+            read.append(pipe.read())
+            time.sleep(0.01)
+
+    reader = threading.Thread(target=read_slowly, daemon=True)
+    reader.start()
+    stream.finish()
+    reader.join(scaled(10))
+    assert b"".join(read) == "".join(lines).encode()
+
+
+def test_at_the_end_a_reader_that_does_not_read_costs_counted_lines(pipe, monkeypatch):
+    """The process ends all the same."""
+    monkeypatch.setattr(output, "LAST_ATTEMPT", 0.05)
+    stream = LogStream(pipe.writer)
+    while not stream.is_behind:
+        put(stream, LINE)
+    stream.write(LINE * 5)
+    with pytest.raises(LinesLostError) as lost:
+        stream.finish()
+    assert lost.value.lines == 6
+    assert not stream.is_behind
+
+
+@pytest.mark.processes
+def test_lines_of_the_last_moment_reach_a_slow_reader():
+    """Whatever waits to be written when a process ends comes before the time that its reader gets."""
+    code = """
+from router import logs
+from router.process.output import set_up_log
+set_up_log(process="worker", log_format="json", level="info")
+with logs.lines_together():
+    for number in range(3000):
+        logs.log("batch.failed", number=number)
+    logs._Output.blocks += 1
+logs.log("process.stopped")
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        read = b""
+        while part := os.read(process.stdout.fileno(), 65536):
+            read += part
+            time.sleep(0.01)
+    lines = read.splitlines()
+    assert len(lines) == 3001
+    assert json.loads(lines[-1])["event"] == "process.stopped"
 
 
 def test_a_closed_output_loses_its_lines(pipe):
