@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 
 from router.core.signing import form as form_module
+from router.core.signing import twilio as twilio_module
 from router.core.signing.form import PIECE
 from router.inbound.email.inbound_parse import MailReader
 from router.receiver import authentication, bodies, mail_authentication
 from router.receiver.bodies import InFlightBytes, LoopShare
 from tests.receiver.samples import mail_received, signed, sms
 from tests.receiver.wire import head
+from tests.support.accounts import TOKEN
 from tests.support.raw_http import on_wire
 from tests.support.waiting import until
 
@@ -107,6 +109,45 @@ async def test_a_large_forged_form_is_judged_in_slices(receiver, slices, monkeyp
         assert (await receiver.send(forged)).status == 403
     assert max(decoded.values()) <= 2 * PIECE + 4
     assert len(decoded) > 100
+
+
+async def test_a_large_forged_form_is_hashed_in_slices(start, slices, monkeypatch):
+    """With several tokens, and bytes to be replaced, no turn of the loop hashes or replaces much of it either."""
+    keyed, hashed, replace = twilio_module._keyed, Counter(), form_module._DECODER
+    body = b"Body=" + b"\xff" * 600_000
+
+    class Mac:
+        def __init__(self, mac):
+            self.mac = mac
+
+        def copy(self):
+            return Mac(self.mac.copy())
+
+        def update(self, data):
+            hashed[turn[0]] += len(data)
+            self.mac.update(data)
+
+        def digest(self):
+            return self.mac.digest()
+
+    class Decoder:
+        def __init__(self, errors):
+            self.decoder = replace(errors)
+
+        def decode(self, data, **options):
+            replaced[turn[0]] += len(data)
+            return self.decoder.decode(data, **options)
+
+    replaced = Counter()
+    monkeypatch.setattr(twilio_module, "_keyed", lambda secret, digest: Mac(keyed(secret, digest)))
+    monkeypatch.setattr(form_module, "_DECODER", Decoder)
+    receiver = await start(TWILIO_AUTH_TOKEN=f"{TOKEN},{'b' * 32}")
+    async with turns() as turn:
+        assert (await receiver.send(signed(sms()).but(body=body))).status == 403
+    assert sum(hashed.values()) > 4 * (600_000 + 3 * 600_000)
+    assert max(hashed.values()) <= 2 * twilio_module.PIECE + 400
+    assert sum(replaced.values()) > 600_000
+    assert max(replaced.values()) <= 2 * PIECE
 
 
 async def test_large_signed_forms_are_accepted(receiver):

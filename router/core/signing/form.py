@@ -10,6 +10,7 @@ A large form is parsed in steps (`parse_in_steps`): anyone can send one, and dec
 from __future__ import annotations
 
 import re
+from codecs import getincrementaldecoder
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ Pair = tuple[bytes, bytes]
 MAX_PARAMETERS: Final = 1000
 #: Bytes that `parse_in_steps` decodes between two steps: at most half a millisecond of work, whatever they are.
 PIECE: Final = 4096
+_DECODER: Final = getincrementaldecoder("utf-8")
 #: A name and its value. An empty text between two separators is not a parameter.
 _PARAMETER: Final = re.compile(rb"(?!&|\Z)([^=&]*)=?([^&]*)&?")
 #: All bytes except the separators.
@@ -52,12 +54,15 @@ class Form:
     def __len__(self) -> int:
         return len(self._pairs if self._texts is None else self._texts)
 
-    def get(self, name: str) -> str:
-        """Return the first value of a name, empty if there is none; bytes that are not UTF-8 are replaced."""
+    def get(self, name: str, *, most: int | None = None) -> str:
+        """Return the first value of a name, empty if there is none; bytes that are not UTF-8 are replaced.
+
+        If the form is unproven, `most` bounds the characters, of which replacing takes long.
+        """
         if self._texts is not None:
-            return self._texts.get(name, "")
+            return self._texts.get(name, "")[:most]
         first = next((value for other, value in self._pairs if other == name.encode()), b"")
-        return first.decode("utf-8", "replace")
+        return first[:most].decode("utf-8", "replace")
 
     def read(self, names: Collection[str] | None = None, *, exact: Collection[str] = ()) -> Mapping[str, str]:
         """Return all parameters, or those named, as text; for a repeated name the first value.
@@ -85,6 +90,27 @@ class Form:
         if self._texts is not None:
             return None
         pairs = [(_clean(name), _clean(value)) for name, value in self._pairs]
+        return None if pairs == self._pairs else Form(None, pairs)
+
+    def replace_in_steps(self) -> Generator[None, None, Form | None]:
+        """Replace as `replaced` does, in steps of PIECE bytes: a large form takes ten milliseconds."""
+        if self._texts is not None:
+            return None
+        pairs: list[Pair] = []
+        done = 0
+        for pair in self._pairs:
+            cleaned = []
+            for text in pair:
+                decoder, pieces = _DECODER("replace"), []
+                for start in range(0, len(text), PIECE):
+                    piece = text[start : start + PIECE]
+                    pieces.append(decoder.decode(piece).encode())
+                    done += len(piece)
+                    if done >= PIECE:
+                        done = 0
+                        yield
+                cleaned.append(b"".join([*pieces, decoder.decode(b"", final=True).encode()]))
+            pairs.append((cleaned[0], cleaned[1]))
         return None if pairs == self._pairs else Form(None, pairs)
 
 

@@ -156,6 +156,28 @@ def test_bytes_that_are_not_utf_8_are_replaced():
     assert form.read() == form.read(exact={"From", "To"}) == texts
     assert form.read({"FromCity", "Digits"}) == {"FromCity": "S\ufffdO PAULO"}
     assert (form.get("FromCity"), form.get("Digits")) == ("S\ufffdO PAULO", "")
+    assert form.get("FromCity", most=2) == "S\ufffd"
+    assert post((b"Body", b"abc")).get("Body", most=2) == "ab"
+
+
+def finish(steps):
+    """Return the result of all the steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+@given(st.lists(st.tuples(st.binary(max_size=6), st.binary(max_size=40)), max_size=4), st.integers(1, 5))
+def test_bytes_are_replaced_in_steps_as_at_once(pairs, piece):
+    """Wherever the pieces end, also within a character."""
+    form = Form(None, [*pairs, (b"x", "ä€😀".encode())])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(form_module, "PIECE", piece)
+        at_once, in_steps = form.replaced(), finish(form.replace_in_steps())
+    assert (at_once is None) == (in_steps is None)
+    assert in_steps is None or list(in_steps) == list(at_once)
 
 
 def test_ids_and_addresses_are_not_replaced():
