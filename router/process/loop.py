@@ -33,9 +33,11 @@ ORPHAN_CHECK: Final = 1.0
 #: New objects that trigger a collection of the youngest generation: a few megabytes. Python's default is 700.
 GC_THRESHOLD: Final = 50_000
 #: Seconds beyond the grace after which a process that is to stop is ended; an orderly end takes about half of it.
-LEEWAY: Final = 0.95
+LEEWAY: Final = 0.9
 #: Seconds for all that is left once a process has done everything.
 TEARDOWN: Final = 2.0
+#: Seconds for the line that says that a process did not end by itself: the log's disk may be what hangs.
+LAST_LINE: Final = 0.1
 #: Seconds that canceled work may take to clean up before it is canceled again; the sandbox takes up to two.
 CANCEL_PATIENCE: Final = 5.0
 
@@ -73,19 +75,25 @@ async def _run(main: Coroutine[Any, Any, int]) -> int:
 
 
 def _end_within(seconds: float) -> None:
-    """End this process after `seconds` unless it has ended by then; a process that does something else goes on."""
+    """End this process after `seconds` unless it has ended by then; a process that does something else goes on.
+
+    It ends LAST_LINE seconds later if the line that says so cannot be written. Both threads begin now, since an
+    interpreter that is ending begins none.
+    """
     run = _LastResort.run
 
-    def kill() -> None:
+    def kill(*, is_logged: bool) -> None:
         if _LastResort.run != run and threading.main_thread().is_alive():
             return  # what was to end has ended, and the process was not to end with it
-        log("process.failed", level="error", reason=f"it did not end by itself within {seconds:.1f} s")
+        if is_logged:
+            log("process.failed", level="error", reason=f"it did not end by itself within {seconds:.1f} s")
         os._exit(_LastResort.status)
 
-    if run:
-        timer = threading.Timer(seconds, kill)
-        timer.daemon = True
-        timer.start()
+    for delay, is_logged in ((seconds + LAST_LINE, False), (seconds, True)):
+        if run:
+            timer = threading.Timer(delay, kill, kwargs={"is_logged": is_logged})
+            timer.daemon = True
+            timer.start()
 
 
 def _occupy_standard_descriptors() -> None:

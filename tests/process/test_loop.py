@@ -118,6 +118,34 @@ async def test_a_process_ends_whatever_hangs(hanging, status):
     assert json.loads(output)["event"] == "process.failed"
 
 
+@pytest.mark.processes
+async def test_a_process_ends_although_its_log_hangs():
+    """The disk of the log does not answer, neither for the work nor for the line that says so."""
+    code = """
+import threading
+from router import logs
+
+class Hanging:
+    def write(self, text):
+        threading.Event().wait()
+
+logs.setup(process="worker", stream=Hanging())
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code + STUBBORN.format("logs.log('process.stopping')"), stdout=subprocess.PIPE
+    )
+    assert await process.stdout.readline() == b"up\n"
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with deadline(10):
+            await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 1
+
+
 def test_run_returns_the_exit_status():
     """The result of the main coroutine is the exit status, with uvloop and without it."""
     code = "from router.process.loop import run\nasync def main(): return 3\nraise SystemExit(run(main()))"
