@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 
     from aiohttp import web
+    from multidict import MultiMapping
 
     from router.core.accounts import Account, Accounts
     from router.core.events import SourceName
@@ -96,7 +97,7 @@ class RawRequest:
     """The checked parts of a request: path and query as on the wire, headers (names in any case), the whole body."""
 
     raw_path: bytes
-    headers: Mapping[str, str]
+    headers: MultiMapping[str]
     body: bytes
 
 
@@ -187,7 +188,7 @@ class SignatureAuthenticator:
         return AcceptedWebhook(pieces, None if respond is None else lambda: respond(webhook, account), note)
 
     def _verify_form(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
-        signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
+        signature, header = raw.headers.get(_SIGNATURE), _stated_settings(raw.headers)
         if header is not None or not signature or len(signature) != USUAL_LENGTH:
             self._require_shape(signature, header, raw.body, context)
         form = yield from _parse(raw.body)
@@ -221,7 +222,7 @@ class SignatureAuthenticator:
             raise SignatureError("the shared key is unknown")
 
     def _verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
-        signature, header = raw.headers.get(_SIGNATURE), raw.headers.get(SETTINGS_HEADER)
+        signature, header = raw.headers.get(_SIGNATURE), _stated_settings(raw.headers)
         account, named = self._accounts.default, None
         if len(self._accounts) > 1:
             named = _find_account_sids(raw.body)
@@ -321,6 +322,12 @@ def _parse(body: bytes) -> Steps[Form]:
 def _find_account_sids(body: bytes) -> list[str]:
     """Return the account SIDs at the beginning of a body: a hint to its account, not proof."""
     return [sid.decode() for sid in _SID.findall(body, 0, SEARCHED_BYTES)]
+
+
+def _stated_settings(headers: MultiMapping[str]) -> str | None:
+    """Return the value of SETTINGS_HEADER; of several lines all, since HTTP lets a proxy split a list into lines."""
+    header = headers.get(SETTINGS_HEADER)
+    return header if header is None else ",".join(headers.getall(SETTINGS_HEADER))
 
 
 def _log_shadow(source: Source, account: Account, error: SignatureError) -> None:

@@ -9,7 +9,7 @@ from multidict import CIMultiDict
 from router.core.accounts import Account, Accounts
 from router.core.errors import AccountError, SignatureError, UnreadableError, WrongTypeError
 from router.core.events import SourceName
-from router.core.signing.twilio import base_urls
+from router.core.signing.twilio import SETTINGS_HEADER, base_urls
 from router.inbound.sources import SOURCES
 from router.receiver import authentication
 from router.receiver.authentication import RawRequest, RefusalContext, SignatureAuthenticator
@@ -114,3 +114,13 @@ async def test_the_search_for_accounts_in_an_unproven_body_is_bounded(source, ac
     with pytest.raises(SignatureError):
         await authenticator(accounts=accounts).recheck(raw(forged), source, RefusalContext())
     assert sum(searched) <= 4096
+
+
+async def test_signature_settings_in_several_lines_are_one_list(source):
+    """A key and an algorithm that a proxy has put into header lines of their own both count, in any order."""
+    account = Account(sid=ACCOUNT, tokens=("another",), shared_keys={"k1": TOKEN})
+    door = SignatureAuthenticator(Accounts([account]), base_urls(BASE_URL), max_body_bytes=1_048_576)
+    request = raw(signed(SAMPLES[source.name]()))
+    for line in ("algorithm=HMAC_SHA1", "key=k1"):
+        request.headers.add(SETTINGS_HEADER, line)
+    assert (await door.recheck(request, source, RefusalContext())).pieces
