@@ -2,7 +2,7 @@
 
 RFC 8259 demands UTF-8, and orjson refuses everything else, half of a surrogate pair included. One such byte in a name
 that nobody needs would lose the whole event, because a refused webhook is not sent again. It is therefore replaced by
-U+FFFD. An id, a type or an address with a replaced character would be another one: `require_exact` refuses it.
+U+FFFD. An id, a type or an address that is read would be another one with it: `require_exact` refuses it.
 https://www.rfc-editor.org/rfc/rfc8259#section-8.1
 """
 
@@ -21,9 +21,45 @@ _REPLACED: Final = REPLACEMENT.encode()
 _ESCAPE: Final = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
-#: Members that hold an id, a type or an address, by the end of their name in lower case, or by the whole name.
-_ID_ENDINGS: Final = ("id", "type", "address", "identity")
-_ID_NAMES: Final = frozenset({"from", "to", "author"})
+#: Members that hold an id, a type or an address that `normalize` of a source reads, in lower case and without
+#: underscores: v2 resources, then messages and CloudEvents, then classic resources.
+_IDS: Final = frozenset(
+    [
+        "id",
+        "accountid",
+        "actionid",
+        "channelid",
+        "configurationid",
+        "conversationid",
+        "participantid",
+        "profileid",
+        "resourceid",
+        "type",
+        "eventtype",
+        "conversationgroupingtype",
+        "channel",
+        "status",
+        "address",
+        "author",
+        "accountsid",
+        "externaluserid",
+        "from",
+        "messagesid",
+        "recipients",
+        "testid",
+        "to",
+        "chatservicesid",
+        "conversationsid",
+        "identity",
+        "participantsid",
+        "proxyaddress",
+        "projectedaddress",
+        "state",
+        "stateto",
+    ]
+)
+#: Members whose content belongs to the sender, whatever its names; nothing in it is read.
+_FREE: Final = frozenset({"attributes", "metadata"})
 
 
 def read_json(body: bytes) -> tuple[Any, bool]:
@@ -42,12 +78,19 @@ def read_json(body: bytes) -> tuple[Any, bool]:
 
 
 def require_exact(document: Any) -> None:
-    """Raise UnreadableError, naming the member, if an id, a type or an address has a replaced character."""
+    """Raise UnreadableError, naming the member, if an id, a type or an address that is read has a replaced character.
+
+    Members that nobody reads cost no event.
+    """
     waiting = [("", document, False)]
     while waiting:
         path, found, is_id = waiting.pop()
         if isinstance(found, dict):
-            waiting += [(f"{path}.{name}".lstrip("."), each, _is_id(name)) for name, each in found.items()]
+            waiting += [
+                (f"{path}.{name}".lstrip("."), each, _is_id(name))
+                for name, each in found.items()
+                if name.lower() not in _FREE
+            ]
         elif isinstance(found, list):
             waiting += [(path, each, is_id) for each in found]
         elif is_id and isinstance(found, str) and REPLACEMENT in found:
@@ -55,5 +98,4 @@ def require_exact(document: Any) -> None:
 
 
 def _is_id(name: str) -> bool:
-    lower = name.lower()
-    return lower.endswith(_ID_ENDINGS) or lower in _ID_NAMES
+    return name.lower().replace("_", "") in _IDS

@@ -88,6 +88,22 @@ def test_an_address_is_refused_by_its_name():
         require_exact({"to": ["+1", "\ufffd"]})
 
 
+@pytest.mark.parametrize("wrong", [*WRONG, "itself"])
+def test_what_nobody_reads_costs_no_callback(wrong):
+    """Whatever its name is: neither in what the customer's systems attach, nor in a member of no meaning here."""
+    good = load_callback("COMMUNICATION_CREATED", content={"type": "TEXT", "text": "Hi"})
+    said = load_callback(
+        "COMMUNICATION_CREATED",
+        content={"type": "TEXT", "text": "Hi", "contentType": f"text/plain; name={MARK}"},
+        attributes={"crmId": MARK, "id": MARK, "address": MARK},
+    )
+    body = encode_json(said).replace(MARK.encode(), WRONG.get(wrong, "\ufffd".encode()))
+    assert conversations.identify(body, token=None, default_account=ACCOUNT) == conversations.identify(
+        encode_json(good), token=None, default_account=ACCOUNT
+    )
+    assert isinstance(conversations.normalize(make_entry(body, "conversations")), CommunicationReported)
+
+
 def test_of_a_batch_only_the_element_with_a_wrong_id_is_bad():
     """A wrong byte in a text costs nothing; one in an address makes a dead letter of its element, with the reason."""
     good, named, bad = (load("es_inbound_message") for _ in range(3))
