@@ -151,7 +151,8 @@ class SignatureAuthenticator:
         if body is not None and len(body) <= SMALL:
             return await self._judge(request, body, source, context)
         size = limit if request.content_length is None else request.content_length
-        with self._in_flight.reserve(size) as transfer:
+        arrived = request.content.total_bytes if body is None else len(body)
+        with self._in_flight.reserve(size, arrived) as transfer:
             if body is None:
                 body = await read_body(request, limit, transfer)
             return await self._judge(request, body, source, context)

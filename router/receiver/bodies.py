@@ -2,9 +2,9 @@
 
 Nothing about a body is proven until its signature has been compared, and it takes memory meanwhile. A genuine webhook
 is small, or arrives together with its head. Large bodies therefore share a bounded number of bytes; small ones are not
-counted. If a large one does not fit, the slowest of those that have been arriving for a while gives way to it: senders
-that drip cannot keep out others for as long as they like. If there is none, the new one is answered 503, to be sent
-again.
+counted. If a large one does not fit, the slowest of those that have been arriving for a while, or of which less has
+arrived, gives way to it: senders that drip or only announce cannot keep out others for as long as they like. If there
+is none, the new one is answered 503, to be sent again.
 
 Comparing the signature of a large one takes milliseconds. LoopShare does such work in slices, so that small webhooks
 pass in between; ReadingPace limits how much is received in a second.
@@ -133,14 +133,14 @@ class InFlightBytes:
         self._pace = ReadingPace()
 
     @contextmanager
-    def reserve(self, size: int) -> Iterator[Transfer]:
+    def reserve(self, size: int, arrived: int = 0) -> Iterator[Transfer]:
         """Reserve `size` while the block runs; raises NotDurableError if that is more than can be had.
 
-        A `size` up to `small` is not counted.
+        A `size` up to `small` is not counted. Of the body `arrived` bytes are here already.
         """
         transfer = Transfer(0 if size <= self._small else size, time.monotonic(), self._pace)
         if transfer.size > self._free:
-            self._make_room(transfer.size)
+            self._make_room(transfer.size, arrived)
         self._free -= transfer.size
         self._transfers.add(transfer)
         try:
@@ -149,10 +149,15 @@ class InFlightBytes:
             self._transfers.discard(transfer)
             self._free += transfer.size
 
-    def _make_room(self, size: int) -> None:
-        """Displace the slowest transfers until `size` is free; raises NotDurableError, displacing none, if in vain."""
+    def _make_room(self, size: int, arrived: int) -> None:
+        """Displace transfers until `size` is free; raises NotDurableError, displacing none, if in vain.
+
+        The slowest of those that have been arriving for a while, or of which fewer bytes are here than have `arrived`
+        of the new one: announcing a large body again and again must cost more than a head.
+        """
         now = time.monotonic()
-        slow = [one for one in self._transfers if one.limit is not None and now - one.began >= PATIENCE]
+        waiting = [one for one in self._transfers if one.limit is not None]
+        slow = [one for one in waiting if now - one.began >= PATIENCE or one.received < arrived]
         slow.sort(key=lambda one: one.received / (now - one.began or 1))
         chosen: list[Transfer] = []
         for one in slow:

@@ -208,6 +208,23 @@ async def test_a_body_that_drips_gives_way_to_another_one(monkeypatch, start, in
         assert (await slow.answer()).status == 403
 
 
+async def test_bodies_that_are_only_announced_give_way_to_one_that_is_there(monkeypatch, start, in_flight):
+    """Also if they were announced a moment ago; one of which more has arrived does not give way."""
+    monkeypatch.setattr(authentication, "LARGE_AT_ONCE", 4_000)
+    monkeypatch.setattr(authentication, "SMALL", 500)
+    monkeypatch.setattr(bodies, "PATIENCE", 600.0)
+    receiver = await start(ROUTER_MAX_BODY_BYTES="4000")
+    large = signed(sms(2, Padding="x" * 900))
+    async with on_wire(receiver.port) as announced, on_wire(receiver.port) as further:
+        await announced.send(head(large, length=1900) + b"x")
+        await until(lambda: in_flight() == [1])
+        await further.send(head(large, length=1900) + b"x" * 1800)
+        await until(lambda: in_flight() == [1, 1800])
+        assert (await receiver.send(large)).status == 200
+        assert (await announced.answer()).status == 503
+        assert in_flight() == [1800]
+
+
 async def test_a_mail_that_drips_gives_way_to_another_one(monkeypatch, start, in_flight):
     """So is the slowest mail: callers that drip cannot keep out mails."""
     monkeypatch.setattr(mail_authentication, "MAILS_AT_ONCE", 1)
