@@ -64,8 +64,12 @@ def progress(stream: str, group: str) -> str:
 
 
 def parked_order(stream: str, group: str) -> str:
-    """Sorted set: the entries of a stream that a group has parked, by time (streams.store.parking)."""
-    return Keys(stream.partition(":{")[0]).parked(stream, group, "order")
+    """Sorted set: the entries of a stream that a group has parked, by time (streams.store.parking).
+
+    Of a stream that is not one of ours nothing is parked.
+    """
+    namespace, is_ours, _ = stream.partition(":{")
+    return Keys(namespace).parked(stream, group, "order") if is_ours else f"{stream}:parked:{group}:order"
 
 
 @dataclass(frozen=True, slots=True)
