@@ -40,8 +40,7 @@ EVENTS: Final = {
     "process.restarted": "a supervised process died and is restarted",
     "restart.failed": "a supervised process that died cannot be started again yet: the reason; it is tried again",
     "process.failed": "a process ends because something that it needs has failed; its exit status is not 0",
-    "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or why it was refused), key,"
-    " milliseconds",
+    "webhook": "one webhook: source, status, result (accepted, spooled, duplicate or the refusal), key, milliseconds",
     "mail.cut": "a mail has more recipients than are served: how many are served, and how many were left out",
     "webhook.shadow": "a webhook with a wrong signature was accepted, as its source is in shadow mode; the reason",
     "shadow.on": "these sources are in shadow mode: anyone who knows their URLs can send webhooks",
@@ -50,8 +49,7 @@ EVENTS: Final = {
     "spool.adopted": "spool files of dead processes were adopted; the number of events in them",
     "spool.drained": "all events of the spool are in Redis, and new ones go there directly again",
     "spool.failed": "the spool cannot be written or read, or Redis refuses its events: the reason; answers may be 503",
-    "event": "one inbound event: its result, the reason, participant, conversation and target,"
-    " what became of a communication (published, known), milliseconds",
+    "event": "one inbound event: result, reason, participant, conversation, target, its communication, milliseconds",
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (an API outage, a rate limit); it counts as no failure",
     "format.other": "events wait for a process of another release, which reads the format of their data; logged once",
@@ -77,8 +75,7 @@ EVENTS: Final = {
     "partitions.changed": "the number of partitions has changed, and this process goes on with it; before its next"
     " start ROUTER_PARTITIONS must be set to it",
     "group.created": "a consumer group was created: a new one at the stream's beginning, a lost one where it stood",
-    "group.restored": "a consumer group had lost something since its note, because somebody has changed or replaced it:"
-    " the position from which it was set back or forward, and how many entries are pending again",
+    "group.restored": "somebody has changed or replaced a group: where it stood, how many entries are pending again",
     "reading.lost": "a consumer has stopped reading (its group or stream is gone, or Redis refuses); it starts again",
     "reading.waiting": "a consumer cannot start to read again yet: the reason; it is tried until it can",
     "reading.resumed": "a consumer reads again",
@@ -104,9 +101,7 @@ MAX_FIELD: Final = 1000
 #: Seconds until the next attempt to report dropped lines, or to write those that the stream keeps.
 RETRY_INTERVAL: Final = 1.0
 #: What errors of Redis repeat of a command, with its values: redis-py in pipelines, and the server.
-_COMMAND: Final = re.compile(
-    r"(?<=Command # )(\d+) \(.*\)(?= of pipeline )|(, with args beginning with: ).*", re.DOTALL
-)
+_COMMAND: Final = re.compile(r"(?s)(?<=Command # )(\d+) \(.*\)(?= of pipeline )|(, with args beginning with: ).*")
 #: Libraries whose warnings any caller can trigger; the refused webhook has its own line.
 _NOISY_LIBRARIES: Final = ("python_multipart",)
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -304,10 +299,7 @@ def describe(error: BaseException) -> str:
 
 
 def describe_fully(error: BaseException) -> str:
-    """Return type and message of an error of Redis or the operating system, masked and without the command it names.
-
-    Also for errors of our own, whose messages name no person.
-    """
+    """Return type and message of an error of Redis, the system or our own, masked and without the command it names."""
     return f"{type(error).__name__}: {masked(_COMMAND.sub(_without_values, str(error)))}"
 
 

@@ -179,6 +179,7 @@ def test_no_except_is_bare():
 MEASURING = ("tests/benchmarks/", "tests/siege/")
 PAUSES = {
     "tests/support/waiting.py": "the one place that polls",
+    "tests/process/test_output.py": "a reader of the log that is slow",
     "tests/streams/consumer_program.py": "work that takes a moment",
 }
 

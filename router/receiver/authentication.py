@@ -18,13 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router import metrics
-from router.core.errors import (
-    AccountError,
-    SignatureError,
-    TooLargeError,
-    UnreadableError,
-    WrongTypeError,
-)
+from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
 from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
 from router.core.signing.twilio import SETTINGS_HEADER, USUAL_LENGTH, Verifier, read_settings, require_shape
 from router.core.values import value

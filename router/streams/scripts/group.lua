@@ -32,7 +32,10 @@ local function before(id)
   return time .. '-' .. string.format('%.0f', tonumber(number) - 1)
 end
 local stream_key, note_key, order, name = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
-local note = record(redis.call('HGETALL', note_key))
+local parts, note = { 'at', 'last', 'read', 'pending', 'consumers' }, {}
+for number, value in ipairs(redis.call('HMGET', note_key, unpack(parts))) do
+  note[parts[number]] = value or nil
+end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 if ARGV[2] == 'note' and now - tonumber(note.at or '0') < tonumber(ARGV[3]) then
