@@ -96,7 +96,7 @@ def draw_lasting(
     among: dict[Scope, tuple[str, Callable[[Customer], bool]]] = {
         Scope.ACCOUNT: ("", lambda one: one.account == OTHER_ACCOUNT),
         Scope.CHANNEL: ('"RCS"', lambda one: one.address.channel == "RCS"),
-        Scope.CUSTOMER: ("", lambda one: one.kind == "sms" and one.is_direct and one.left == one.closed == 0),
+        Scope.CUSTOMER: ("", _may_wait),
     }
     found = []
     for scope, (about, is_affected) in among.items():
@@ -109,6 +109,11 @@ def draw_lasting(
     begun, away = chance.choice([*redis_kills])
     found.append(Lasting(Scope.SPOOL, max(0.0, begun - AROUND), away + 2 * AROUND, SPOOLING))
     return tuple(found)
+
+
+def _may_wait(one: Customer) -> bool:
+    """Tell whether the API may fail for a customer: the one of the first account fails, and its messages need calls."""
+    return one.account != OTHER_ACCOUNT and one.kind == "sms" and one.is_direct and one.left == one.closed == 0
 
 
 def _choose(chance: random.Random, seconds: float, scenarios: Sequence[Scenario]) -> Scenario:

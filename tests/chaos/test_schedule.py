@@ -15,6 +15,7 @@ from tests.chaos.record import read
 from tests.chaos.scenario import SandboxRequest, Scenario, SendWebhooks
 from tests.chaos.scenarios import KINDS, RECEIVERS
 from tests.chaos.schedule import FULL, ROLES, SHORT, WORKING, make_schedule
+from tests.support.accounts import OTHER_ACCOUNT
 
 SEEDS = range(3)
 #: A full round with fewer customers, because drawing a thousand takes seconds.
@@ -55,7 +56,7 @@ def test_redis_has_all_its_outages_and_is_back_in_between(schedule):
 
 
 @pytest.mark.parametrize("scale", [FEWER, SHORT], ids=["full", "short"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(20))
 def test_one_outage_of_each_scope_lasts_and_its_process_is_spared(seed, scale):
     """It begins before its first customer writes, within the round; nothing kills a process whose disk fails."""
     schedule = make_schedule(seed, scale)
@@ -69,6 +70,8 @@ def test_one_outage_of_each_scope_lasts_and_its_process_is_spared(seed, scale):
         else:
             assert outage.affected
             assert outage.affected < owners.keys()
+            accounts = {owners[key].account for key in outage.affected}
+            assert (OTHER_ACCOUNT in accounts) == (outage.scope is Scope.ACCOUNT)  # else no request of theirs fails
 
 
 def test_the_api_fails_in_every_way(schedule):
