@@ -96,7 +96,7 @@ async def consuming(name: str, settings: Settings, row: HandlerRow | None = None
 
 
 def make_ports(settings: Settings) -> Ports:
-    """Return what a handler works with; nothing is connected before it is used."""
+    """Return the ports of a handler: Redis, the APIs, their clock; nothing is connected before it is used."""
     redis, clock = connect(settings.redis), RedisClock(settings.keys.inbound(0))
     replication = make_replication(settings)
     store = Store(redis, settings.keys, marker_ttl=settings.marker_ttl, replication=replication, clock=clock)

@@ -57,7 +57,7 @@ def kept_lane(name: str) -> str:
 
 @dataclass(slots=True)
 class LaneState:
-    """What this process knows of a lane; `running` is the number of its subjects in the window."""
+    """The state of a lane in this process; `running` is the number of its subjects in the window."""
 
     account: str
     running: int = 0

@@ -65,15 +65,20 @@ async def add(redis, stream, count):
     return [await redis.xadd(stream.key, {"n": "1"}) for _ in range(count)]
 
 
-async def test_a_lost_group_continues_where_it_stood(redis, stream):
-    """What it had finished does not come again; what was pending is pending for the same consumers, counts kept."""
+async def half_finished(redis, stream):
+    """Make a group with two finished, two pending and two unread entries; returns all ids, and what is pending."""
     await ensure_group(redis, stream.key, "resolver")
     ids = await add(redis, stream, 6)
     await deliver(redis, stream, 3, "one")
     await deliver(redis, stream, 1, "two")
     await redis.xack(stream.key, "resolver", ids[0], ids[2])
     await redis.xclaim(stream.key, "resolver", "one", 0, [ids[1]], retrycount=4, justid=True)
-    before = await pending(redis, stream)
+    return ids, await pending(redis, stream)
+
+
+async def test_a_lost_group_continues_where_it_stood(redis, stream):
+    """What it had finished does not come again; what was pending is pending for the same consumers, counts kept."""
+    ids, before = await half_finished(redis, stream)
     await note_progress(redis, stream.key, "resolver", every=0)
     await redis.xgroup_destroy(stream.key, "resolver")
     assert await ensure_group(redis, stream.key, "resolver") is True
@@ -203,13 +208,7 @@ async def note(redis, stream):
 )
 async def test_a_group_that_somebody_changes_is_restored(redis, stream, lines, harm, look, is_reading):
     """Neither is finished work done again, nor are pending and unread entries lost, and the log says so."""
-    await ensure_group(redis, stream.key, "resolver")
-    ids = await add(redis, stream, 6)
-    await deliver(redis, stream, 3, "one")
-    await deliver(redis, stream, 1, "two")
-    await redis.xack(stream.key, "resolver", ids[0], ids[2])
-    await redis.xclaim(stream.key, "resolver", "one", 0, [ids[1]], retrycount=4, justid=True)
-    before = await pending(redis, stream)
+    ids, before = await half_finished(redis, stream)
     await note(redis, stream)
     await harm(redis, stream)
     if is_reading:  # they poll under their names, and find nothing new
