@@ -2,8 +2,9 @@
 
 aiohttp limits the length of lines and pipelines, but not what strangers do with connections themselves: open thousands
 and send nothing, or one byte a minute. Here a new connection has HEAD_TIMEOUT for its first request, and once the limit
-is reached, each new connection closes the one that has been idle longest. A webhook takes milliseconds, so that one is
-idle or hostile; a proxy whose idle connection is closed opens another.
+is reached, each new connection closes one that only discards the rest of a refused body, or else the one that has been
+idle longest. A webhook takes milliseconds, so that one is idle or hostile; a proxy whose idle connection is closed
+opens another.
 
 The rest of a body that is answered before it has arrived is discarded at a pace, for its sender to read the answer. If
 it is in chunks, it is not parsed either: aiohttp runs Python code for each of them, and a chunk may be of one byte.
@@ -37,6 +38,9 @@ HEAD_TIMEOUT: Final = 20.0
 KEEPALIVE: Final = 620.0
 #: Seconds for which the rest of a body is still read after its answer, so that its sender can read the answer.
 LINGER: Final = 10.0
+#: Connections that discard at once, beyond which the first of them is closed: each holds up to 256 KiB meanwhile, and
+#: does not see that its caller has gone.
+DISCARDING: Final = 128
 #: Header lines of a request, and bytes of each: Twilio sends a dozen short ones, proxies add theirs. Together with the
 #: number of connections this bounds the memory for incomplete requests.
 MAX_HEADERS: Final = 64
@@ -57,6 +61,7 @@ class ConnectionLimit:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._idle: dict[Connection, None] = {}
+        self._discarding: dict[Connection, None] = {}
         self.pace = ReadingPace()
 
     def __len__(self) -> int:
@@ -64,12 +69,9 @@ class ConnectionLimit:
         return len(self._idle)
 
     def add(self, connection: Connection) -> None:
-        """Add a connection; at the limit, the one that has been idle longest is closed."""
+        """Add a connection; at the limit, the first that discards is closed, or else the one that is idle longest."""
         if len(self._idle) >= self._limit:
-            oldest = next(iter(self._idle))
-            self.remove(oldest)
-            oldest.drop()
-            metrics.count("router_connections_closed", "crowd")
+            self._close(next(iter(self._discarding or self._idle)))
         self._idle[connection] = None
 
     def touch(self, connection: Connection) -> None:
@@ -77,9 +79,24 @@ class ConnectionLimit:
         if self._idle.pop(connection, self) is None:
             self._idle[connection] = None
 
+    def note_discarding(self, connection: Connection, *, is_over: bool = False) -> None:
+        """Note that a connection discards the rest of a body, or that this is over."""
+        if is_over:
+            self._discarding.pop(connection, None)
+        elif connection in self._idle:
+            self._discarding[connection] = None
+            if len(self._discarding) > DISCARDING:
+                self._close(next(iter(self._discarding)))
+
     def remove(self, connection: Connection) -> None:
         """Remove a connection that is closed."""
         self._idle.pop(connection, None)
+        self._discarding.pop(connection, None)
+
+    def _close(self, connection: Connection) -> None:
+        self.remove(connection)
+        connection.drop()
+        metrics.count("router_connections_closed", "crowd")
 
 
 class Connection(web.RequestHandler):
@@ -149,7 +166,8 @@ class Connection(web.RequestHandler):
         if isinstance(before, _Discarding):  # it may hold the beginning of what is to be discarded now
             before.body = request.content
         else:
-            transport.set_protocol(_Discarding(self, transport, self._limit.pace, request.content))
+            self._limit.note_discarding(self)
+            transport.set_protocol(_Discarding(self, transport, self._limit, request.content))
 
     def drop(self) -> None:
         """Close at once and discard data that the caller has not read."""
@@ -170,15 +188,15 @@ class _Discarding(asyncio.Protocol):
     Nothing more is read during the pause. Once the body has ended, the connection is as before.
     """
 
-    def __init__(self, connection: Connection, transport: Any, pace: ReadingPace, body: StreamReader) -> None:
-        self._connection, self._transport, self._pace, self.body = connection, transport, pace, body
+    def __init__(self, connection: Connection, transport: Any, limit: ConnectionLimit, body: StreamReader) -> None:
+        self._connection, self._transport, self._limit, self.body = connection, transport, limit, body
         self._held = b""
 
     def data_received(self, data: bytes) -> None:
         """Hold the data for as long as the pace says."""
         self._transport.pause_reading()
         if not self._held:
-            asyncio.get_running_loop().call_later(self._pace.delay(len(data)), self._pass_on)
+            asyncio.get_running_loop().call_later(self._limit.pace.delay(len(data)), self._pass_on)
         self._held += data
 
     def eof_received(self) -> None:
@@ -201,6 +219,7 @@ class _Discarding(asyncio.Protocol):
         self._connection.data_received(held)
         if self.body.is_eof():
             self._transport.set_protocol(self._connection)
+            self._limit.note_discarding(self._connection, is_over=True)
         self._transport.resume_reading()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import resource
+from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
@@ -253,6 +254,50 @@ async def test_refused_bodies_one_after_the_other_are_discarded_in_order(start):
         sending = asyncio.create_task(wire.send(refused * 8 + whole(GOOD)))
         assert [(await wire.answer()).status for _ in range(9)] == [413] * 8 + [200]
         await sending
+
+
+@pytest.fixture
+async def discarding(monkeypatch, start):
+    """A function that makes a receiver for 16 connections discard the rests of so many bodies.
+
+    It returns the receiver, a connection on which a webhook was answered before, and those that discard.
+    """
+    monkeypatch.setattr(bodies, "RATE", 1000)
+    async with AsyncExitStack() as stack:
+
+        async def discard(number):
+            receiver = await start(ROUTER_MAX_CONNECTIONS="16")
+            kept, *others = [await stack.enter_async_context(on_wire(receiver.port)) for _ in range(1 + number)]
+            await kept.send(whole(GOOD))
+            assert (await kept.answer()).status == 200
+            for other in others:
+                await other.send(head(GOOD, length=2_000_000) + b"x" * 1000)
+                assert (await other.answer()).status == 413
+                await other.send(b"x" * 100_000)
+            return receiver, kept, others
+
+        yield discard
+
+
+async def test_a_crowd_closes_connections_that_only_discard(discarding):
+    """Strangers whose bodies are refused do not cost a proxy its idle connection."""
+    receiver, kept, others = await discarding(15)
+    async with on_wire(receiver.port) as newest:
+        await newest.send(whole(GOOD))
+        assert (await newest.answer()).status == 200
+        assert await others[0].answer() is None
+        await kept.send(whole(GOOD))
+        assert (await kept.answer()).status == 200
+
+
+async def test_few_connections_discard_at_once(monkeypatch, discarding):
+    """Beyond the limit the first of them is closed; its answer was sent long before."""
+    monkeypatch.setattr(connections, "DISCARDING", 3)
+    _, kept, others = await discarding(5)
+    assert [await other.answer() for other in others[:2]] == [None, None]
+    assert not any(other.reader.at_eof() for other in others[2:])
+    await kept.send(whole(GOOD))
+    assert (await kept.answer()).status == 200
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
