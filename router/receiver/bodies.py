@@ -54,6 +54,10 @@ IMMEDIATE: Final = 0.001
 #: takes a few calls in Python to parse. Twilio and SendGrid announce a length; a proxy makes chunks of kilobytes.
 FREE_CHUNKS: Final = 256
 LEAST_CHUNK: Final = 512
+#: Chunks that a body which arrives with its head may be in, to be judged at once, and the bytes that each chunk counts
+#: as for ReadingPace: so parsing chunks takes a fifth of the loop's time at most.
+FEW_CHUNKS: Final = 16
+CHUNK_WEIGHT: Final = 1024
 _INCOMPLETE: Final = "the body did not arrive whole"
 
 
@@ -90,7 +94,7 @@ class LoopShare:
 
 
 class ReadingPace:
-    """The rate at which the bytes of large bodies are taken from their connections, of all of them together.
+    """The rate at which the bytes and chunks of bodies are taken from their connections, of all of them together.
 
     More is left to the senders' side. Receiving a megabyte takes a millisecond, whatever becomes of it.
     """
@@ -98,10 +102,10 @@ class ReadingPace:
     def __init__(self) -> None:
         self._free_at = 0.0
 
-    def delay(self, size: int) -> float:
-        """Return the seconds to wait after `size` bytes were taken."""
+    def delay(self, size: int, chunks: int = 0) -> float:
+        """Return the seconds to wait after `size` bytes in so many chunks were taken."""
         now = time.monotonic()
-        self._free_at = max(now, self._free_at) + size / RATE
+        self._free_at = max(now, self._free_at) + (size + chunks * CHUNK_WEIGHT) / RATE
         return self._free_at - now
 
 
@@ -174,11 +178,12 @@ class InFlightBytes:
 def read_arrived(request: web.Request, limit: int) -> bytes | None:
     """Return the raw body if it has arrived with its head, as nearly every one: no timer, no coroutine (- 3 %).
 
-    Raises TooLargeError over `limit` bytes, and UnreadableError if it broke off.
+    One of many HTTP chunks is left to `read_body`. Raises TooLargeError over `limit` bytes, and UnreadableError if it
+    broke off.
     """
     _require_length(request, limit)
     try:
-        if not request.content.is_eof():
+        if not request.content.is_eof() or unread_chunks(request.content) > FEW_CHUNKS:
             return None
         body = request.content.read_nowait()
     except (web.RequestPayloadError, ConnectionError) as error:
@@ -211,13 +216,13 @@ async def _read(
     request: web.Request, limit: int, transfer: Transfer, total: float, stall: float
 ) -> AsyncGenerator[bytes, None]:
     _require_length(request, limit)
-    read = _read_any if request.content_length is not None else _ChunkReader().read
+    reader = _Reader() if request.content_length is not None else _ChunkReader()
     clock = asyncio.get_running_loop().time
     deadline = clock() + total
     while True:
         try:
             async with asyncio.timeout_at(min(deadline, clock() + stall)) as transfer.limit:
-                chunk = await read(request.content)
+                data = await reader.read(request.content)
         except (TimeoutError, web.RequestPayloadError, ConnectionError) as error:
             if not transfer.is_displaced:
                 raise UnreadableError(_INCOMPLETE) from error
@@ -225,41 +230,55 @@ async def _read(
             transfer.limit = None
         if transfer.is_displaced:
             raise NotDurableError("too many bodies are being received at once, and this one is the slowest")
-        if not chunk:
+        if not data:
             return
-        transfer.received += len(chunk)
-        if transfer.received > limit:
-            raise TooLargeError(f"more than {limit} bytes")
-        pause = transfer.pace.delay(len(chunk))
+        transfer.received += len(data)
+        pause = transfer.pace.delay(len(data), reader.chunks)
         if pause > IMMEDIATE:
             deadline += pause
             await asyncio.sleep(pause)
-        yield chunk
+        if transfer.received > limit or reader.excess:
+            raise TooLargeError(reader.excess or f"more than {limit} bytes")
+        yield data
 
 
-async def _read_any(content: StreamReader) -> bytes:
-    return await content.readany()
+class _Reader:
+    """Reads a body of announced length."""
+
+    #: HTTP chunks of the last read.
+    chunks = 0
+    #: The reason to refuse a body in too many small chunks.
+    excess: str | None = None
+
+    async def read(self, content: StreamReader) -> bytes:
+        """Return the next bytes, none at the end."""
+        return await content.readany()
 
 
-class _ChunkReader:
+class _ChunkReader(_Reader):
     """Reads a body in HTTP chunks, and counts them."""
 
     def __init__(self) -> None:
-        self._chunks = 0
+        self._all_chunks = 0
 
     async def read(self, content: StreamReader) -> bytes:
-        """Return the next bytes, none at the end; raises TooLargeError for too many small chunks, before reading them.
+        """Return the next bytes, none at the end.
 
         aiohttp tells the ends of chunks only one by one, by a call for each.
         """
         data, is_end = b"", True
         while not data and is_end:  # the end of a chunk that was read, and counted, before it was known
             data, is_end = await content.readchunk()
-        ends = content._http_chunk_splits or ()  # noqa: SLF001 - of the chunks that have been parsed, not yet read
-        self._chunks += is_end + len(ends)
-        if self._chunks > FREE_CHUNKS and content.total_bytes < self._chunks * LEAST_CHUNK:
-            raise TooLargeError(f"{self._chunks} chunks of {content.total_bytes} bytes together")
+        self.chunks = is_end + unread_chunks(content)
+        self._all_chunks += self.chunks
+        if self._all_chunks > FREE_CHUNKS and content.total_bytes < self._all_chunks * LEAST_CHUNK:
+            self.excess = f"{self._all_chunks} chunks of {content.total_bytes} bytes together"
         return data + content.read_nowait() if data else b""
+
+
+def unread_chunks(content: StreamReader) -> int:
+    """Return the number of HTTP chunks that have been parsed and not yet read."""
+    return len(getattr(content, "_http_chunk_splits", None) or ())
 
 
 def _require_length(request: web.Request, limit: int) -> None:

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from router import metrics
 from router.logs import describe, log
-from router.receiver.bodies import ReadingPace
+from router.receiver.bodies import FEW_CHUNKS, ReadingPace, unread_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -134,6 +134,9 @@ class Connection(web.RequestHandler):
             resp = web.Response(status=resp.status)
         if not request.content.is_eof():
             self._discard_slowly(request, resp)
+        chunks = unread_chunks(request.content)
+        if chunks > FEW_CHUNKS:
+            return self._finish_late(self._limit.pace.delay(0, chunks), request, resp, start_time)
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -150,6 +153,13 @@ class Connection(web.RequestHandler):
         response = web.Response(status=status)
         response.force_close()
         return response
+
+    async def _finish_late(
+        self, pause: float, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Answer a request that nobody has read as late as the pace says: its chunks have been parsed already."""
+        await asyncio.sleep(pause)
+        return await super().finish_response(request, resp, start_time)
 
     def _discard_slowly(self, request: web.BaseRequest, resp: web.StreamResponse) -> None:
         """Pace the rest of a body that is answered already: aiohttp would read it as fast as it comes.

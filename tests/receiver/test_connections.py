@@ -232,7 +232,7 @@ def test_the_limit_of_open_files_is_raised_as_far_as_the_host_allows(files):
 async def test_the_rest_of_a_refused_body_is_discarded_at_a_pace(monkeypatch, start):
     """A caller that sends megabytes gets its answer at once, is read slowly, and can use its connection again."""
     taken, pauses = [], ReadingPace.delay
-    monkeypatch.setattr(ReadingPace, "delay", lambda self, size: taken.append(size) or pauses(self, size))
+    monkeypatch.setattr(ReadingPace, "delay", lambda self, size, n=0: taken.append(size) or pauses(self, size, n))
     receiver = await start()
     async with on_wire(receiver.port) as wire:
         await wire.send(head(GOOD, length=2_000_000))
@@ -329,8 +329,10 @@ def chunks(monkeypatch):
     ],
     ids=["webhook", "mail", "unknown path", "health"],
 )
-async def test_tiny_chunks_are_not_parsed_to_their_end(start, chunks, begin, status):
-    """A body in chunks of a byte gets its answer after a bounded number of them, and none is parsed afterwards."""
+async def test_tiny_chunks_are_not_parsed_to_their_end(monkeypatch, start, chunks, begin, status):
+    """A body in chunks of a byte is answered, late, after a bounded number of them, and none is parsed afterwards."""
+    paced, pauses = [], ReadingPace.delay
+    monkeypatch.setattr(ReadingPace, "delay", lambda self, size, n=0: paced.append(n) or pauses(self, size, n))
     receiver = await start()
     async with on_wire(receiver.port) as wire:
         sending = asyncio.create_task(wire.send(begin + TINY))
@@ -339,6 +341,20 @@ async def test_tiny_chunks_are_not_parsed_to_their_end(start, chunks, begin, sta
         await wire.send(b"0\r\n\r\n" + whole(GOOD))
         assert (await receiver.send(GOOD)).status == 200
         assert 0 < chunks[0] < 1500
+        assert sum(paced) > chunks[0] * 0.9
+
+
+async def test_a_complete_body_in_many_chunks_is_paced(monkeypatch, start):
+    """Parsing the chunks of a forged form counts, also where they are few enough to be read."""
+    paced = []
+    monkeypatch.setattr(ReadingPace, "delay", lambda _, __, chunks=0: paced.append(chunks) or 0.0)
+    receiver = await start()
+    for request, status in ((GOOD.but(body=GOOD.body[:200]), 403), (GOOD.but(path="/nowhere"), 404)):
+        async with on_wire(receiver.port) as wire:
+            await wire.send(head(request, length=None) + b"1\r\nx\r\n" * 200 + b"0\r\n\r\n")
+            assert (await wire.answer()).status == status
+        assert sum(paced) == 200
+        paced.clear()
 
 
 @pytest.mark.parametrize("size", [1, 1000])
