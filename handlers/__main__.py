@@ -1,4 +1,4 @@
-"""The command line of the consumers: `python -m handlers NAME`.
+"""The command line of the consumers: `python -m handlers NAME`, or `participant-router handler NAME`.
 
 Exit status: 0 done, 1 failed, 2 wrong settings or usage.
 """
@@ -17,10 +17,11 @@ from router.process.output import set_up_log
 from router.process.terminal import OutputLostError, Parser, complain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
+    from typing import Any
 
 
-def make_parser() -> Parser:
+def make_parser(prog: str = "python -m handlers") -> Parser:
     """Return the parser; its help has a line for each handler."""
     width = max(map(len, HANDLERS))
     lines = [
@@ -28,7 +29,7 @@ def make_parser() -> Parser:
         for name, row in HANDLERS.items()
     ]
     parser = Parser(
-        prog="python -m handlers",
+        prog=prog,
         description="Runs one consumer of the participants streams until SIGTERM or SIGINT.",
         epilog="\n".join(["handlers:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -37,13 +38,21 @@ def make_parser() -> Parser:
     return parser
 
 
+def run_handler(arguments: argparse.Namespace) -> Coroutine[Any, Any, int]:
+    """Return the consumer `name`, as the command `handler` of `router`; raises SettingsError."""
+    return _start(make_parser("participant-router handler").parse_args(["--", arguments.name]).name)
+
+
+def _start(name: str) -> Coroutine[Any, Any, int]:
+    settings = load_settings()
+    set_up_log(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
+    return consume(name, settings)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one consumer; returns its exit status."""
     try:
-        name: str = make_parser().parse_args(argv).name
-        settings = load_settings()
-        set_up_log(process=HANDLERS[name].group, log_format=settings.log_format, level=settings.log_level)
-        return run(consume(name, settings))
+        return run(_start(make_parser().parse_args(argv).name))
     except SettingsError as error:
         complain(*error.report(), unmasked=True)
         return 2

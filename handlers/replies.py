@@ -5,18 +5,21 @@
     @replies_to(CommunicationEntry)
     async def reply(communication: CommunicationEntry) -> str | None: ...
 
-A reply gets the entry and returns the text to send; None or blank sends nothing. Without `replies_to` it is called for
-participant.joined only. The first message of a customer makes both entries, so a reply to both types answers it twice,
-unless it returns None for one of them. A plain function runs in a thread and may block. A reply is called once per
-entry, or again if the process dies before it returns; its text is kept. There is no time limit.
+The module is found where Python finds modules, and in the current folder. A reply gets the entry and returns the text
+to send; None or blank sends nothing. Without `replies_to` it is called for participant.joined only. The first message
+of a customer makes both entries, so a reply to both types answers it twice, unless it returns None for one of them. A
+plain function runs in a thread and may block. A reply is called once per entry, or again if the process dies before it
+returns; its text is kept. There is no time limit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from router.core.entries import CommunicationData, Entry, JoinedData
@@ -81,6 +84,7 @@ def load_reply(dotted: str) -> Reply:
     module, colon, path = dotted.partition(":")
     if not (module and colon and path):
         raise SettingsError([f"{variable}: '{dotted}' is not of the form package.module:function"])
+    _search_here()
     try:
         found: Any = import_module(module)
         for name in path.split("."):
@@ -92,6 +96,13 @@ def load_reply(dotted: str) -> Reply:
         raise SettingsError([f"{variable}: '{dotted}' is not a function ({type(found).__name__})"])
     reply: Reply = found
     return reply
+
+
+def _search_here() -> None:
+    """Let modules be found in the current folder too, after all others, however the process was started."""
+    here = str(Path.cwd())
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
 
 
 async def ask(reply: Reply, entry: Entry) -> str:

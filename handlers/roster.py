@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.core.addresses import Address, Channel
 from router.core.errors import SettingsError
+from router.settings.files import describe_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -103,7 +104,7 @@ def load_roster(config_dir: Path) -> Roster:
     try:
         return read_roster(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([f"{path}: {error}"]) from error
+        raise SettingsError([describe_unreadable(path, error)]) from error
 
 
 def _read_agent(number: int, row: Any, problems: list[str]) -> Agent | None:

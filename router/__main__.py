@@ -1,4 +1,6 @@
-"""The command line: `python -m router COMMAND`. Exit status: 0 done, 1 failed, 2 wrong settings or usage.
+"""The command line: `participant-router COMMAND`, or `python -m router COMMAND`.
+
+Exit status: 0 done, 1 failed, 2 wrong settings or usage.
 
 To add a command, add a row to COMMANDS. The function that it names is imported only when the command runs, so that
 `--help` is instant and each process loads only what it uses.
@@ -8,8 +10,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from router import __version__
 from router.commands import options
 from router.core.errors import SettingsError
 from router.process.terminal import CommandFailedError, OutputLostError, Parser, complain
@@ -23,6 +27,9 @@ if TYPE_CHECKING:
 DESCRIPTION: Final = (
     "Turns every inbound Twilio channel event into exactly one participant and one participant.joined entry."
 )
+
+#: The command that an installation of the package has.
+SCRIPT: Final = "participant-router"
 
 
 class Command(NamedTuple):
@@ -48,6 +55,11 @@ COMMANDS: Final[dict[str, Command]] = {
         options.add_receive_options,
     ),
     "work": Command("the resolving worker (`worker` in the Procfile)", "router.commands.processes:run_worker"),
+    "handler": Command(
+        "a consumer (`ai-agent` and `human-agent` in the Procfile)",
+        "handlers.__main__:run_handler",
+        options.add_handler_options,
+    ),
     "sandbox": Command(
         "the offline Conversations API on its own", "router.commands.sandbox:run_sandbox", options.add_sandbox_options
     ),
@@ -55,6 +67,11 @@ COMMANDS: Final[dict[str, Command]] = {
         "send signed webhooks of any kind, and show the entries that follow",
         "router.simulator.command:simulate",
         add_simulate_options,
+    ),
+    "init": Command(
+        "write the shipped settings, rules, roster, voice templates and schemas into a folder, to be edited",
+        "router.commands.init:init",
+        options.add_init_options,
     ),
     "check": Command(
         "validate configuration, credentials, Redis settings and reachability",
@@ -94,7 +111,9 @@ COMMANDS: Final[dict[str, Command]] = {
 
 def make_parser() -> Parser:
     """Return the parser of all commands."""
-    parser = Parser(prog="python -m router", description=DESCRIPTION)
+    prog = SCRIPT if Path(sys.argv[0]).name == SCRIPT else "python -m router"
+    parser = Parser(prog=prog, description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"{SCRIPT} {__version__}")
     parsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         command.add_options(

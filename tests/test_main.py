@@ -12,6 +12,8 @@ NAMES = {
     "dev",
     "receive",
     "work",
+    "handler",
+    "init",
     "sandbox",
     "simulate",
     "check",
@@ -33,6 +35,14 @@ def test_help_lists_every_command_with_its_summary(capsys):
     for name, command in COMMANDS.items():
         assert name in words
         assert " ".join(command.summary.split()) in " ".join(words)
+
+
+def test_help_of_handler_names_the_handlers(capsys):
+    """`handler --help` is written without loading the handlers, and names all that are shipped."""
+    with pytest.raises(SystemExit):
+        main(["handler", "--help"])
+    shown = capsys.readouterr().out
+    assert [name for name in ("ai_agent", "human_agent") if name not in shown] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

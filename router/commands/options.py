@@ -90,6 +90,18 @@ def add_check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="check the configuration only, connect to nothing")
 
 
+def add_init_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `init`."""
+    parser.add_argument("directory", type=Path, nargs="?", default=Path("config"), metavar="DIR", help="folder")
+    parser.add_argument("--force", action="store_true", help="overwrite files that differ, instead of keeping them")
+
+
+def add_handler_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `handler`."""
+    text = "ai_agent, human_agent, or another row of the table in handlers/app.py"
+    parser.add_argument("name", metavar="NAME", help=text)
+
+
 def add_dead_letter_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `dead-letters`."""
     parser.add_argument("action", choices=("list", "replay"))

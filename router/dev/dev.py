@@ -25,7 +25,7 @@ from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
 from router.process.loop import until_stopped_or
 from router.process.output import set_up_log
-from router.process.supervisor import Supervisor
+from router.process.supervisor import Supervisor, python_command
 from router.process.terminal import complain, show
 from router.sandbox import DEFAULT_CONFIGURATION_ID
 from router.settings.accounts_file import NO_FILE
@@ -234,11 +234,11 @@ async def _start_all(
     children = child_environment(environment | _for_children(options) | {"PORT": port})
     callback = f"{environment['PUBLIC_BASE_URL']}/webhooks/conversations"
     sandbox_port = environment["TWILIO_CONVERSATIONS_URL"].rpartition(":")[2]
-    command = [sys.executable, "-m", "router", "sandbox", "--port", sandbox_port, "--callback-url", callback]
-    await supervisor.start("sandbox", [*command, *_classic_switches(environment)], children)
+    options_of_sandbox = ["--port", sandbox_port, "--callback-url", callback, *_classic_switches(environment)]
+    await supervisor.start("sandbox", python_command("router", "sandbox", *options_of_sandbox), children)
     await _until_up("sandbox", supervisor, lambda: is_up(f"{environment['TWILIO_CONVERSATIONS_URL']}/healthz"))
     for name, (module, argument) in _MODULES.items():
-        await supervisor.start(name, [sys.executable, "-m", module, argument], children)
+        await supervisor.start(name, python_command(module, argument), children)
     await _until_up("web", supervisor, lambda: is_up(f"{environment['ROUTER_URL']}/readyz"))
     for name, group, stream in (
         ("worker", RESOLVER, keys.inbound(0)),

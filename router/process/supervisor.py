@@ -9,7 +9,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.core.backoff import backoff
@@ -18,7 +20,6 @@ from router.settings.environment import SUPERVISOR, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 #: A process that dies so many times in a row, within so many seconds of its start, is not restarted again.
 MAX_EARLY_DEATHS: Final = 3
@@ -26,6 +27,18 @@ EARLY: Final = 5.0
 #: Seconds before a process that died is restarted, and at most between two attempts that fail.
 RESTART_DELAY: Final = 0.2
 LONGEST_DELAY: Final = 5.0
+#: The folder that `router` is imported from.
+_HOME: Final = Path(__file__).resolve().parents[2]
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """Return the command line that runs one of the project's modules with this Python, in the current folder.
+
+    Unless that is the checkout itself, the current folder is not searched for modules (-P): a user's own `handlers` or
+    `router` there is another program.
+    """
+    options = () if Path.cwd() == _HOME else ("-P",)
+    return [sys.executable, *options, "-m", module, *arguments]
 
 
 class Supervisor:

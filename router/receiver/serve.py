@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +12,7 @@ from aiohttp import web
 
 from router.logs import log
 from router.process.loop import Stop, fail, settle_heap
-from router.process.supervisor import Supervisor
+from router.process.supervisor import Supervisor, python_command
 from router.receiver.app import STOPPING, bypass_routing, create_app, failed
 from router.receiver.connections import allow_files, connection_factory
 
@@ -125,7 +124,7 @@ async def serve_many(settings: Settings, processes: int) -> int:
         except OSError as error:
             return fail(f"cannot listen on {settings.host}:{settings.port}: {error}")
         port = reserved.getsockname()[1]
-        command = [sys.executable, "-m", "router", "receive", "--share-port", "--port", str(port)]
+        command = python_command("router", "receive", "--share-port", "--port", str(port))
         async with Supervisor(grace=settings.grace + KILL_AFTER, is_ordered=False) as supervisor:
             problem = await stop.or_end_of(_keep_running(supervisor, processes, command))
             return fail(problem) if problem else 0

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from router.core.errors import SettingsError
 from router.settings.accounts_file import ACCOUNTS_FILE, CREDENTIALS, PER_ACCOUNT, TOKEN, read_accounts_file
 from router.settings.environment import SUPERVISOR, own_environment
+from router.settings.files import DEFAULTS
 from router.settings.model import Settings, variable_of
 from router.settings.values import SECRET
 
@@ -27,12 +28,12 @@ _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
 
 
 def find_config_dir(environment: Mapping[str, str]) -> Path:
-    """Return ROUTER_CONFIG_DIR, else `config` in the current folder, else the one beside the package."""
+    """Return ROUTER_CONFIG_DIR, else `config` in the current folder, else the folder of the shipped files."""
     named = environment.get("ROUTER_CONFIG_DIR")
     if named:
         return Path(named)
     here = Path("config")
-    return here if here.is_dir() else Path(__file__).resolve().parents[2] / "config"
+    return here if here.is_dir() else DEFAULTS
 
 
 def load(
