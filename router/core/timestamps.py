@@ -17,6 +17,9 @@ _ISO: Final = re.compile(
 _LONGEST: Final = 36
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+#: The first and the last time that can be written: the years 1 and 9999.
+_FIRST: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 
 def to_microseconds(text: str | None) -> int | None:
@@ -39,6 +42,8 @@ def _read(text: str) -> int | None:
     if sign:
         offset = (int(hours) * 60 + int(minutes)) * 60_000_000
         micros -= offset if sign == "+" else -offset
+        if not _FIRST <= micros <= _LAST:
+            return None  # in UTC it is before the year 1 or after 9999, which to_text cannot write
     return micros
 
 

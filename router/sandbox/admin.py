@@ -19,9 +19,9 @@ from typing import Any, Final
 from aiohttp import web
 from pydantic import Field, RootModel, ValidationError
 
-from router.sandbox.bodies import Body, json_response, parse_body, refuse_body
+from router.sandbox.bodies import MAX_SECONDS, Body, json_response, parse_body, refuse_body
 from router.sandbox.classic.conversations import run_classic_timers
-from router.sandbox.errors import RefusalError
+from router.sandbox.errors import RefusalError, invalid
 from router.sandbox.faults import Fault
 from router.sandbox.middlewares import COUNTS, FAULTS, STATE
 from router.sandbox.v2.bodies import ConfigurationChange
@@ -38,7 +38,7 @@ class _Switches(RootModel[dict[str, Any]]):
 class _Advance(Body):
     """The body of POST /sandbox/clock."""
 
-    advance_seconds: float = Field(ge=0.0)
+    advance_seconds: float = Field(ge=0.0, le=MAX_SECONDS)
 
 
 async def post_capture(request: web.Request) -> web.Response:
@@ -96,7 +96,11 @@ async def patch_configuration(request: web.Request) -> web.Response:
 async def post_clock(request: web.Request) -> web.Response:
     """Let time pass."""
     state = request.app[STATE]
-    state.clock.advance(parse_body(await request.read(), _Advance).advance_seconds)
+    advance = parse_body(await request.read(), _Advance).advance_seconds
+    try:
+        state.clock.advance(advance)
+    except ValueError as error:
+        raise invalid("advanceSeconds", str(error)) from error
     run_timers(state)
     run_classic_timers(state)
     for deliverer in (state.status_callbacks, state.classic_webhooks):

@@ -4,19 +4,50 @@ Fields that a model does not name are ignored, as the API's description allows. 
 refused with a 400 that names the field. (No `from __future__ import annotations`: pydantic evaluates them.)
 """
 
+from math import isfinite
 from typing import Annotated, Any, Final, TypeVar
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
+from router.core.timestamps import to_microseconds
 from router.sandbox.errors import RefusalError, invalid
 
 _JSON_TYPES: Final = frozenset({"application/json", "text/json"})
 
+#: The largest value of a count, of minutes and of an index: 31 bits, as the API's int32.
+MAX_COUNT: Final = 0x7FFF_FFFF
+#: The longest time that a switch or the admin API takes, in seconds: about 317 years.
+MAX_SECONDS: Final = 1e10
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
 #: A JSON object of the API.
 Wire = dict[str, Any]
+
+
+def _check_numbers(value: Any) -> Any:
+    """Return JSON whose numbers can all be written again; raises ValueError for others. Parsing bounds its depth."""
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_numbers(each)
+    if isinstance(value, int) and value not in _INT64:
+        raise ValueError("a whole number is over 64 bits")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("a number is too large")
+    return value
+
+
+def _check_time(text: str) -> str:
+    if to_microseconds(text) is None:
+        raise ValueError("is not a time in ISO 8601")
+    return text
+
+
+#: JSON of any form, which is kept as it came.
+FreeJson = Annotated[Any, AfterValidator(_check_numbers)]
+#: A time in ISO 8601, which is kept as it came.
+TimeText = Annotated[str, AfterValidator(_check_time)]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+")]
 

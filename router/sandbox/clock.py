@@ -16,6 +16,8 @@ from router.core.timestamps import to_text
 Clock = Callable[[], int]
 
 SECOND: Final = 1_000_000
+#: The year 9000; timers of a century can still be written then.
+_LATEST: Final = 221_845_392_000 * SECOND
 _FRACTION_START: Final = 19  # the length of `2026-01-01T00:00:00`
 
 
@@ -42,8 +44,11 @@ class VirtualClock:
         return self._last
 
     def advance(self, seconds: float) -> None:
-        """Let `seconds` pass."""
-        self._offset += round(seconds * SECOND)
+        """Let `seconds` pass; raises ValueError if that is after the year 9000, since later times cannot be written."""
+        offset = self._offset + round(seconds * SECOND)
+        if self._clock() + offset > _LATEST:
+            raise ValueError("the clock goes to the year 9000")
+        self._offset = offset
 
 
 def format_time(micros: int, digits: Literal[0, 3, 9]) -> str:

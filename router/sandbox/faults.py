@@ -19,7 +19,7 @@ from pydantic import Field
 
 from router.core.addresses import Channel
 from router.core.resources import ParticipantAddress, ParticipantType
-from router.sandbox.bodies import Body
+from router.sandbox.bodies import MAX_COUNT, MAX_SECONDS, Body
 from router.sandbox.errors import RefusalError
 from router.sandbox.v2.membership import ParticipantDraft, insert
 from router.sandbox.v2.participants import remove_participant
@@ -49,14 +49,14 @@ class Fault(Body):
     route: str = "*"
     containing: str = ""
     status: int | None = Field(default=None, ge=400, le=599)
-    retry_after: int | None = Field(default=None, ge=0)
-    latency_seconds: float = Field(default=0.0, ge=0.0)
+    retry_after: int | None = Field(default=None, ge=0, le=MAX_COUNT)
+    latency_seconds: float = Field(default=0.0, ge=0.0, le=MAX_SECONDS)
     hang: bool = False
     reset: bool = False
     when: Literal["before", "after"] = "before"
     body: Literal["broken", "empty"] | None = None
     churn: Literal["removal", "addition"] | None = None
-    times: int | None = Field(default=None, ge=1)
+    times: int | None = Field(default=None, ge=1, le=MAX_COUNT)
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
 
 

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from router.core.addresses import Channel
 from router.core.resources import Configuration, ParticipantType
-from router.sandbox.bodies import Url
+from router.sandbox.bodies import MAX_COUNT, MAX_SECONDS, Url
 
 #: The configuration of a sandbox that is given none.
 DEFAULT_CONFIGURATION_ID: Final = "conv_configuration_00000000000000000000000001"
@@ -37,7 +37,7 @@ IDENTITY: Final = frozenset(
 )
 
 Fraction = Field(default=0.0, ge=0.0, le=1.0)
-Seconds = Field(default=0.0, ge=0.0)
+Seconds = Field(default=0.0, ge=0.0, le=MAX_SECONDS)
 
 
 @dataclass(
@@ -110,7 +110,7 @@ class SandboxOptions:
     embed_participants: bool = True
     fraction_digits: Literal[0, 3, 9] = 3
     #: 0: no limit
-    rate_limit_per_second: int = Field(default=0, ge=0)
+    rate_limit_per_second: int = Field(default=0, ge=0, le=MAX_COUNT)
     operation_seconds: float = Seconds
 
     # status callbacks
@@ -120,10 +120,10 @@ class SandboxOptions:
     callback_duplicates: int = Field(default=0, ge=0, le=10)
     callback_delay_seconds: float = Seconds
     callback_drop_fraction: float = Fraction
-    callback_retries: int = Field(default=3, ge=0)
+    callback_retries: int = Field(default=3, ge=0, le=MAX_COUNT)
     #: wait before the first retry; doubles with each
-    callback_backoff_seconds: float = Field(default=1.0, ge=0.0)
-    callback_timeout_seconds: float = Field(default=15.0, gt=0.0)
+    callback_backoff_seconds: float = Field(default=1.0, ge=0.0, le=MAX_SECONDS)
+    callback_timeout_seconds: float = Field(default=15.0, gt=0.0, le=MAX_SECONDS)
 
     # classic conversations (version 1)
     #: code of a 404: that of the resource (50350, 50432), or 20404 for all
@@ -134,7 +134,7 @@ class SandboxOptions:
     classic_post_webhook_url: Url | None = None
     #: the event types that are sent; an empty list sends none
     classic_webhook_filters: tuple[str, ...] = ()
-    classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0)
+    classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0, le=MAX_SECONDS)
     #: send the pre-action webhook for REST calls that enable webhooks, too
     classic_pre_for_api_writes: bool = False
     #: a message without a classic conversation opens one
@@ -143,8 +143,8 @@ class SandboxOptions:
     classic_bridge: bool = False
 
     # memory
-    keep_closed: int = Field(default=10_000, ge=0)
-    keep_communications: int = Field(default=1_000, ge=1)
+    keep_closed: int = Field(default=10_000, ge=0, le=MAX_COUNT)
+    keep_communications: int = Field(default=1_000, ge=1, le=MAX_COUNT)
 
     def switches(self) -> dict[str, Any]:
         """Return the switches under their wire names; the identity, and so every secret, is left out."""

@@ -32,7 +32,7 @@ def make_conversation(state: SandboxState, form: ConversationForm) -> ClassicCon
         id=state.classic.make_sid("CH"),
         moment=moment,
         created_at=created_at,
-        updated_at=read_date(form.date_updated, created_at),
+        updated_at=read_date(form.date_updated, created_at, "DateUpdated"),
         account_sid=state.options.account_sid,
         service_sid=service_sid,
         messaging_service_sid=f"MG{service_sid[2:]}",
@@ -62,13 +62,14 @@ def change_conversation(
     if conversation.is_closed:
         raise is_final()
     _check(state, conversation, form)
+    created_at = read_date(form.date_created, conversation.created_at)
+    updated_at = read_date(form.date_updated, state.clock.moment(), "DateUpdated")
     if conversation.unique_name is not None:
         state.classic.unique_names.pop(conversation.unique_name, None)
     _apply(conversation, form)
     if conversation.unique_name is not None:
         state.classic.unique_names[conversation.unique_name] = conversation.id
-    conversation.created_at = read_date(form.date_created, conversation.created_at)
-    conversation.updated_at = read_date(form.date_updated, state.clock.moment())
+    conversation.created_at, conversation.updated_at = created_at, updated_at
     if form.model_fields_set - {"state"}:
         _publish(state, conversation, "onConversationUpdated", origin)
     if form.state is not None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from router.core.errors import UnreadableError
 from router.core.signing.form import parse_form
 from router.core.timestamps import to_microseconds
-from router.sandbox.bodies import refuse_body
+from router.sandbox.bodies import MAX_COUNT, refuse_body
 from router.sandbox.classic.errors import refuse
 from router.sandbox.errors import RefusalError, invalid
 
@@ -26,7 +26,10 @@ MAX_CONVERSATION_ATTRIBUTES: Final = 16 * 1024
 #: As a field's value it removes the present one.
 NULL: Final = "null"
 _FORM: Final = "application/x-www-form-urlencoded"
-_DURATION: Final = re.compile(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?", re.ASCII)
+_NUMBER: Final = r"(\d{1,10})"
+_DURATION: Final = re.compile(rf"P(?:{_NUMBER}D)?(?:T(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?", re.ASCII)
+#: The longest timer, in seconds: 36,500 days.
+_MAX_DURATION: Final = 36_500 * 86_400
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 
 
@@ -47,7 +50,9 @@ class MemberForm(FormBody):
     role_sid: str | None = Field(default=None, alias="RoleSid", pattern=r"^RL[0-9a-fA-F]{32}$")
     date_created: str | None = Field(default=None, alias="DateCreated")
     date_updated: str | None = Field(default=None, alias="DateUpdated")
-    last_read_message_index: str | None = Field(default=None, alias="LastReadMessageIndex", pattern=r"^(\d+|null)$")
+    last_read_message_index: str | None = Field(
+        default=None, alias="LastReadMessageIndex", pattern=r"^([0-9]{1,10}|null)$"
+    )
     last_read_timestamp: str | None = Field(default=None, alias="LastReadTimestamp")
 
 
@@ -122,16 +127,26 @@ def read_duration(text: str, minimum: int, code: int) -> int | None:
     if match is None or not any(match.groups()):
         raise invalid("Timers", f"{text} is not an ISO 8601 duration")
     seconds = sum(int(part or 0) * unit for part, unit in zip(match.groups(), _SECONDS, strict=True))
+    if seconds > _MAX_DURATION:
+        raise invalid("Timers", "is over 36,500 days")
     if seconds < minimum:
         raise refuse(code, f"Timer is under {minimum} seconds")
     return seconds * 1_000_000
 
 
-def read_date(text: str | None, default: int) -> int:
-    """Return the time (µs) that an import gives, or `default` without one; raises RefusalError (400)."""
+def read_index(text: str) -> int | None:
+    """Return an index of a message, None for `null`; raises RefusalError (400) for one over 31 bits."""
+    index = None if text == NULL else int(text)
+    if index is not None and index > MAX_COUNT:
+        raise invalid("LastReadMessageIndex", f"is over {MAX_COUNT}")
+    return index
+
+
+def read_date(text: str | None, default: int, name: str = "DateCreated") -> int:
+    """Return the time (µs) that an import gives in the field `name`, or `default`; raises RefusalError (400)."""
     if text is None:
         return default
     time = to_microseconds(text)
     if time is None:
-        raise invalid("DateCreated", f"{text} is not a time in ISO 8601")
+        raise invalid(name, f"{text} is not a time in ISO 8601")
     return time

@@ -20,6 +20,7 @@ from router.sandbox.classic.forms import (
     check_attributes,
     check_identity,
     read_date,
+    read_index,
 )
 from router.sandbox.classic.records import Binding, ClassicMember
 
@@ -61,7 +62,7 @@ def make_member(
         attributes=form.attributes or "{}",
         role_sid=form.role_sid or DEFAULT_ROLE,
         created_at=created_at,
-        updated_at=read_date(form.date_updated, created_at),
+        updated_at=read_date(form.date_updated, created_at, "DateUpdated"),
     )
     _refuse_duplicate(state, conversation, member)
     _refuse_over_limit(conversation, member)
@@ -97,7 +98,10 @@ def change_member(
     identity = form.identity if form.identity is not None else member.identity
     binding = _changed_binding(member, form)
     _refuse_duplicate(state, conversation, member, identity, binding)
-    updated_at = read_date(form.date_updated, state.clock.moment())
+    created_at = read_date(form.date_created, member.created_at)
+    updated_at = read_date(form.date_updated, state.clock.moment(), "DateUpdated")
+    index = form.last_read_message_index
+    read_to = member.last_read_message_index if index is None else read_index(index)
     state.classic.release(member)
     member.identity, member.binding, member.pair = identity, binding, pair_of(binding)
     state.classic.hold(member)
@@ -105,10 +109,7 @@ def change_member(
         state.classic.users.setdefault(identity, state.classic.make_sid("US"))
     member.attributes = member.attributes if form.attributes is None else form.attributes or "{}"
     member.role_sid = form.role_sid or member.role_sid
-    member.created_at, member.updated_at = read_date(form.date_created, member.created_at), updated_at
-    if form.last_read_message_index is not None:
-        index = form.last_read_message_index
-        member.last_read_message_index = None if index == NULL else int(index)
+    member.created_at, member.updated_at, member.last_read_message_index = created_at, updated_at, read_to
     if form.last_read_timestamp is not None:
         member.last_read_timestamp = None if form.last_read_timestamp == NULL else form.last_read_timestamp
     _publish(state, member, "onParticipantUpdated", origin)

@@ -3,13 +3,13 @@
 (No `from __future__ import annotations`: pydantic evaluates them.)
 """
 
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
 from router.core.addresses import Channel
 from router.core.resources import ConversationStatus, ParticipantType
-from router.sandbox.bodies import Body, Text, Url
+from router.sandbox.bodies import MAX_COUNT, Body, FreeJson, Text, TimeText, Url
 
 MAX_METADATA: Final = 8
 
@@ -56,14 +56,15 @@ class CallbackBody(Body):
 class TimeoutsBody(Body):
     """Minutes since the last communication."""
 
-    inactive: int | None = Field(default=None, ge=1)
-    closed: int | None = Field(default=None, ge=1)
+    inactive: int | None = Field(default=None, ge=1, le=MAX_COUNT)
+    closed: int | None = Field(default=None, ge=1, le=MAX_COUNT)
 
 
 class ChannelSettingBody(Body):
     """Settings of one channel; capture rules are kept, but the sandbox captures on request only."""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, FreeJson]
 
     status_timeouts: TimeoutsBody | None = None
 
@@ -131,12 +132,23 @@ class PartyBody(Body):
     participant_id: str | None = None
 
 
+class TranscriptionBody(Body):
+    """Properties of a transcription: the audio channel (0 inbound, 1 outbound), and more that is kept as it came."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, FreeJson]
+
+    channel: int | None = Field(default=None, ge=0, le=1)
+    confidence: float | None = Field(default=None, ge=0.0, le=1.0)
+    engine: str | None = None
+
+
 class ContentBody(Body):
     """Text of a communication; `transcription` goes with the type TRANSCRIPTION only."""
 
     type: Literal["TEXT", "TRANSCRIPTION"]
     text: str
-    transcription: dict[str, Any] | None = None
+    transcription: TranscriptionBody | None = None
 
 
 class NewCommunication(Body):
@@ -147,7 +159,7 @@ class NewCommunication(Body):
     recipients: tuple[PartyBody, ...] = Field(min_length=1)
     channel_id: str | None = None
     resource_id: Text | None = None
-    occurred_at: str | None = None
+    occurred_at: TimeText | None = None
 
 
 class ActionPartyBody(Body):
@@ -183,7 +195,7 @@ class ActionPayload(Body):
     sender: ActionPartyBody = Field(alias="from")
     to: tuple[ActionPartyBody, ...] = Field(min_length=1)
     content: ActionContentBody
-    channel_settings: dict[str, Any] | None = None
+    channel_settings: dict[str, FreeJson] | None = None
 
 
 class NewAction(Body):

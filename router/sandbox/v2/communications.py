@@ -44,7 +44,7 @@ def create_communication(
     )
     content: Wire = {"type": body.content.type, "text": body.content.text}
     if body.content.transcription is not None:
-        content["transcription"] = body.content.transcription
+        content["transcription"] = body.content.transcription.model_dump(by_alias=True, exclude_unset=True)
     utterance = Utterance(
         author=_party(conversation, body.author, "author"),
         recipients=recipients,
