@@ -157,9 +157,8 @@ class ActionRecord:
             "related": dict(self.related),
             "createdAt": text(self.moment),
             "updatedAt": text(self.updated_at),
+            "completedAt": None if self.completed_at is None else text(self.completed_at),
         }
-        if self.completed_at is not None:
-            wire["completedAt"] = text(self.completed_at)
         if self.failure_reason is not None:
             wire["failureReason"] = self.failure_reason
         return wire

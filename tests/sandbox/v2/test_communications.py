@@ -149,6 +149,17 @@ async def test_a_participant_with_two_addresses_needs_the_channel(sandbox):
     assert (await sandbox.post(path, sending(sender | {"channel": "SMS"}, AUTHOR))).status == 202
 
 
+async def test_a_pending_action_has_no_time_of_completion(start):
+    """`completedAt` is null until the action completes, never left out: npm's client makes "now" of nothing."""
+    sandbox = await start(action_delay_seconds=3600)
+    path = f"/v2/Conversations/{(await sandbox.open())['id']}/Actions"
+    action = (await sandbox.post(path, sending(RECIPIENT, AUTHOR))).body
+    shown = (await sandbox.get(f"{path}/{action['id']}")).body
+    for each in (action, shown):
+        assert (each["status"], each["completedAt"]) == ("PENDING", None)
+        assert each["createdAt"] == each["updatedAt"]
+
+
 async def test_other_content_is_refused(sandbox, conversation):
     """An action's content has four keys, and others are refused; so is another type of action."""
     path = f"/v2/Conversations/{conversation['id']}/Actions"

@@ -176,6 +176,7 @@ async def test_delete_is_an_operation(start):
         == f"{sandbox.url}/v2/ControlPlane/Operations/{operation}"
     )
     assert answer.body["related"] == {"conversationId": made["id"]}
+    assert (answer.body["createdAt"], answer.body["updatedAt"]) == (None, None)
     assert (await sandbox.get(path)).status == 404
     assert len(sandbox.state.keys) == 0
     assert (await sandbox.get(f"/v2/ControlPlane/Operations/{operation}")).body["status"] == "PENDING"
