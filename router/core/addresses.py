@@ -40,6 +40,25 @@ E164_MIN: Final = 8
 #: Prefixes that a masked value shows. Real values have one; further repetitions are masked with the rest.
 _MAX_PREFIXES: Final = 4
 _PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
+_SIP: Final = ("sip:", "sips:")
+#: What stands for the number of a caller who withholds it.
+_WITHHELD: Final = frozenset({"", "anonymous", "blocked", "private", "restricted", "unavailable", "unknown"})
+#: Numbers that spell such words on a keypad, also misspelt or after +1, as lists of them have it; and +464.
+#: https://help.twilio.com/articles/223179988
+_WITHHELD_NUMBERS: Final = frozenset(
+    {
+        *("+266696687", "+1266696687"),  # anonymous
+        *("+7378742833", "+7378742883"),  # restricted; after +1 it may be a real number
+        *("+2562533", "+12562533"),  # blocked
+        *("+8656696", "+18656696"),  # unknown
+        "+86282452253",  # unavailable
+        "+464",
+    }
+)
+#: Digits of them that need no plus: fewer may be an extension, and ten a national number.
+_BARE_DIGITS: Final = frozenset({9, 11})
+#: The host of a SIP URI that identifies nobody: https://www.rfc-editor.org/rfc/rfc3323#section-4.1.1.3
+_NOBODY: Final = "anonymous.invalid"
 
 
 @value
@@ -58,6 +77,17 @@ class Address:
     def key(self) -> str:
         """`CHANNEL|canonical`: identifies this address within a conversation or a cache."""
         return f"{self.channel}|{self.canonical}"
+
+    @property
+    def is_withheld(self) -> bool:
+        """Whether this is what stands for the number of a caller who withholds it: it identifies nobody."""
+        return self.channel == Channel.VOICE and _is_withheld(self.value)
+
+
+def from_key(key: str) -> Address:
+    """Return the address of a key (`CHANNEL|canonical`)."""
+    channel, _, canonical = key.partition("|")
+    return Address(channel, canonical)
 
 
 def parse_address(value: str, default: str = Channel.SMS) -> Address:
@@ -106,6 +136,19 @@ def _mailbox(text: str) -> str:
         text = text[start + 1 : end]
         start, end = text.rfind("<"), text.rfind(">")
     return _SPACES.sub("", text).lower()
+
+
+def _is_withheld(value: str) -> bool:
+    text = value.strip().lower()
+    if text.startswith(_SIP):
+        user, _, host = text.partition(":")[2].rpartition("@")
+        if re.split(r"[;:?]", host)[0] == _NOBODY:
+            return True
+        text = re.split(r"[;:]", user)[0]
+    number = canonicalize(Channel.VOICE, text)
+    if len(number) in _BARE_DIGITS and number.isdecimal():
+        number = f"+{number}"
+    return text in _WITHHELD or number in _WITHHELD_NUMBERS
 
 
 def is_same(one: Address, other: Address) -> bool:

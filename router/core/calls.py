@@ -21,25 +21,7 @@ if TYPE_CHECKING:
 #: CallStatus of a call that comes in or continues, and of one that is over.
 GOING_ON: Final = frozenset({"queued", "initiated", "ringing", "in-progress"})
 OVER: Final = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
-#: `From` of a caller who withholds the number: words, and numbers that spell such words on a keypad.
-_WITHHELD: Final = frozenset(
-    {
-        "",
-        "anonymous",
-        "blocked",
-        "private",
-        "restricted",
-        "unavailable",
-        "unknown",
-        "+266696687",
-        "+7378742833",
-        "+2562533",
-        "+8566696",
-        "+86282452253",
-    }
-)
 _CLIENT: Final = "client:"
-_SIP: Final = ("sip:", "sips:")
 
 
 def call_party(value: str) -> Address | None:
@@ -48,11 +30,9 @@ def call_party(value: str) -> Address | None:
     A Voice SDK identity loses its `client:`, as in the API; SIP URIs stay whole.
     """
     text = value.strip()
-    lower = text.lower()
-    user = lower.partition(":")[2].partition("@")[0] if lower.startswith(_SIP) else lower
-    if user in _WITHHELD:
+    if Address(Channel.VOICE, text).is_withheld:
         return None
-    if lower.startswith(_CLIENT):
+    if text.lower().startswith(_CLIENT):
         text = text[len(_CLIENT) :].strip()
     return Address(Channel.VOICE, text) if text else None
 

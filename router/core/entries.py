@@ -93,6 +93,7 @@ class ParticipantData(EntryData):
 
     channel: str
     address: str
+    is_withheld: bool = Field(default=False, description="the caller withholds the number; the address is a stand-in")
     recipient: EntryAddress | None = Field(default=None, description="our side, where known")
     participant: EntryParticipant
 
@@ -249,6 +250,16 @@ def show_cause(cause: Cause) -> dict[str, str | None]:
 def show_address(address: Address) -> dict[str, str]:
     """Return an address in the shape of EntryAddress."""
     return {"channel": address.channel, "address": address.value}
+
+
+def show_customer(address: Address | None, recipient: Address | None) -> dict[str, Any]:
+    """Return the fields of ParticipantData about both ends; empty texts for a customer without an address."""
+    return {
+        "channel": address.channel if address else "",
+        "address": address.value if address else "",
+        "is_withheld": address.is_withheld if address else False,
+        "recipient": show_address(recipient) if recipient else None,
+    }
 
 
 def show_participant(participant: Participant, *, account_id: str, conversation_id: str) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def _matched(rule: Rule, facts: Facts) -> list[str] | None:
             return None
         words.append(word)
     if rule.customer_prefixes is not None:
-        if not facts.customer.canonical.startswith(rule.customer_prefixes):
+        customer = facts.customer
+        if customer.is_withheld or not customer.canonical.startswith(rule.customer_prefixes):
             return None
         words.append("customer_prefix")
     if rule.hours is not None:

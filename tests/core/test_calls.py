@@ -17,8 +17,10 @@ OURS = Address("VOICE", "+15557650001")
     "value",
     [
         *("", " ", "anonymous", "Anonymous", "RESTRICTED", "unavailable", "unknown", "blocked", "private", "client:"),
-        *("+266696687", "+7378742833", "+2562533", "+8566696", "+86282452253"),
-        *("sip:anonymous@anonymous.invalid", "sips:Anonymous@example.com"),
+        *("+266696687", "+7378742833", "+7378742883", "+2562533", "+8656696", "+86282452253", "+464"),
+        *("+1266696687", "+12562533", "+18656696", "266696687", "+266 696-687"),
+        *("sip:anonymous@anonymous.invalid", "sips:Anonymous@example.com", "sip:+266696687@198.51.100.7:5060"),
+        *("sip:Unknown;phone-context=x@example.com", "sip:a1b2@Anonymous.invalid;transport=tls", "sip:@example.com"),
     ],
 )
 def test_withheld(value):
@@ -37,6 +39,13 @@ def test_withheld(value):
         ("sip:ana@example.com", "sip:ana@example.com"),
         ("sip:+14155550101@example.com;transport=tls", "sip:+14155550101@example.com;transport=tls"),
         ("2345", "2345"),
+        ("464", "464"),
+        ("+8566696", "+8566696"),
+        ("+865669612345", "+865669612345"),
+        ("+17378742833", "+17378742833"),
+        ("7378742833", "7378742833"),
+        ("sip:464@example.com", "sip:464@example.com"),
+        ("sip:ana@unknown.example", "sip:ana@unknown.example"),
     ],
 )
 def test_party(value, written):
@@ -86,3 +95,12 @@ def test_a_caller_without_a_number_has_no_prefix():
     """Rules on the number's beginning do not match a withheld number; others do."""
     prefixed = make_rule("prefix", Target.HUMAN_AGENT, customer_prefixes=("+1",))
     assert decide(Policy(Target.AI_AGENT, (prefixed,)), None).target is Target.AI_AGENT
+
+
+@pytest.mark.parametrize("value", ["+266696687", "+86282452253", "anonymous", "sip:anonymous@anonymous.invalid"])
+def test_a_stand_in_for_a_number_has_no_prefix(value):
+    """What stands for a withheld number in a report of the API matches no prefix, on VOICE."""
+    rule = make_rule("prefix", Target.HUMAN_AGENT, customer_prefixes=("+2", "+8", "a", "s"))
+    policy = Policy(Target.AI_AGENT, (rule,))
+    assert decide(policy, Address("VOICE", value)).target is Target.AI_AGENT
+    assert decide(policy, Address("SMS", value)).target is Target.HUMAN_AGENT

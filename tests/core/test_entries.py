@@ -107,6 +107,7 @@ def test_data_of_joined_has_the_documented_fields():
         "account_id": ACCOUNT,
         "channel": "SMS",
         "address": CUSTOMER.value,
+        "is_withheld": False,
         "recipient": {"channel": "SMS", "address": DESK.value},
         "conversation": {"id": CONVERSATION, "configuration_id": None, "status": None, "classic_sid": None},
         "participant": {

@@ -121,7 +121,25 @@ async def test_a_caller_without_a_number_is_announced(harness, sender):
     caller = await connect(harness, sender="anonymous")
     assert await harness.settle(ringing(sender=sender)) == [DONE]
     (entry,) = await harness.entries()
-    assert entry.subject == caller["id"]
+    assert (entry.subject, entry.data.is_withheld) == (caller["id"], True)
+
+
+async def test_two_withheld_callers_in_one_conversation(harness):
+    """Callers who withhold their numbers are two customers, also where the API puts both into one conversation."""
+    first = await connect(harness, sender="+266696687")
+    second = first | {"id": "conv_participant_01k1etx3jbfx88476ccja00002"}
+    second["addresses"] = [first["addresses"][0] | {"channelId": TWO}]
+    assert await harness.settle(reported(harness, first), reported(harness, second)) == [Result.JOINED] * 2
+    assert [entry.subject for entry in await harness.entries()] == [first["id"], second["id"]]
+
+
+async def test_no_prefix_matches_what_stands_for_a_withheld_number(make_harness):
+    """A rule on prefixes decides about no withheld number, whether the call or a callback reports it."""
+    rule = '[[rule]]\nname = "south"\ncustomer_prefix = "+2"\ntarget = "human-agent"\n'
+    harness = await make_harness(policy=PLAIN + rule)
+    caller = await connect(harness, sender="+266696687")
+    assert await harness.settle(reported(harness, caller)) == [Result.JOINED]
+    assert [entry.data.reason for entry in await harness.entries()] == ["default"]
 
 
 async def test_a_voice_sdk_identity_is_announced(harness):

@@ -85,7 +85,7 @@ def make_fact(
 
     A participant at one of our own addresses is our own side unless its type is CUSTOMER.
     """
-    shown = address or (participant.addresses[0].as_address() if participant.addresses else None)
+    shown = address or _address_of(participant, call_sid)
     kind = participant.type or ParticipantType.UNKNOWN
     recipient = recipient or (ledger.recipient(shown.channel) if shown else None)
     is_ours = kind != ParticipantType.CUSTOMER and any(one.key in context.own for one in participant.addresses)
@@ -94,6 +94,13 @@ def make_fact(
         facts = facts_of(context, participant, ledger, cause=cause, customer=shown, recipient=recipient)
         decision = context.rules.policy.decide(facts)
     return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid)
+
+
+def _address_of(participant: Participant, call_sid: str | None) -> Address | None:
+    """Return the address at which a participant is in a call, else its first one."""
+    own = participant.addresses
+    found = next((one for one in own if call_sid and one.channel_id == call_sid), own[0] if own else None)
+    return found.as_address() if found else None
 
 
 def facts_of(

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from router.core.addresses import from_key
 from router.core.classic.members import is_classic, is_member
 from router.core.events import Cause, SourceName, Version
 from router.core.judging.context import make_fact, note_our_side, note_surroundings, version_of
@@ -174,11 +175,11 @@ def _is_known(participant: Participant, marker: Marker | None) -> bool:
 
 def _as_committed(participant_id: str, marker: Marker, ledger: Ledger) -> Participant:
     """Return a participant that the API no longer knows, by its marker: type and canonical addresses."""
-    parts = (key.partition("|") for key in marker.addresses)
+    addresses = map(from_key, marker.addresses)
     return Participant(
         id=participant_id,
         conversation_id=ledger.conversation_id,
         account_id=ledger.account_id,
         type=marker.type or None,
-        addresses=tuple(ParticipantAddress(channel=channel, address=address) for channel, _, address in parts),
+        addresses=tuple(ParticipantAddress(channel=one.channel, address=one.value) for one in addresses),
     )

@@ -22,7 +22,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import Channel
+from router.core.addresses import Channel, from_key
 from router.core.ledger.marker import Outcome, Result, call_field, participant_field
 
 if TYPE_CHECKING:
@@ -67,10 +67,16 @@ def see_calls(ledger: LedgerFields, fact: ParticipantFact, marker: Marker | None
     return CallsSeen(tuple(dict.fromkeys((*before, *live))), is_new=is_new)
 
 
-def is_another_call(ledger: LedgerFields, calls: tuple[str, ...], holder_id: str) -> bool:
-    """Return whether the participant announced at an address is in other calls than `calls` only."""
-    holder = ledger.marker(holder_id) if calls else None
-    return holder is not None and bool(holder.calls) and not set(holder.calls) & set(calls)
+def is_another_call(ledger: LedgerFields, key: str, calls: tuple[str, ...], holder_id: str) -> bool:
+    """Return whether the participant announced at the address `key` is in other calls than `calls` only.
+
+    Two callers who withhold their numbers are two customers unless they are in one call.
+    """
+    is_withheld = from_key(key).is_withheld
+    holder = ledger.marker(holder_id) if calls or is_withheld else None
+    if holder is None:
+        return False
+    return (is_withheld or bool(calls and holder.calls)) and not set(holder.calls) & set(calls)
 
 
 def hang_up(ledger: LedgerFields, participant_id: str, call_sid: str) -> Marker | Outcome:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from router.core.addresses import Address, Channel
-from router.core.entries import show_address
+from router.core.addresses import Channel, from_key
+from router.core.entries import show_address, show_customer
 from router.core.events import Content, MessageReceived
 from router.core.ids import SID_DIGITS
 from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
@@ -20,6 +20,7 @@ from router.core.resources import AGENT_TYPES
 from router.core.values import value
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.events import Cause, ClassicReported, CommunicationReported
     from router.core.ledger.ledger import Ledger
 
@@ -154,9 +155,7 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
     ledger.say(
         fact.cause,
         {
-            "channel": author.channel,
-            "address": author.value,
-            "recipient": show_address(recipient) if recipient else None,
+            **show_customer(author, recipient),
             "participant": {
                 "id": author_id,
                 "conversation_id": ledger.conversation_id,
@@ -187,7 +186,7 @@ def _address(author: Address, marker: Marker | None) -> Address:
     """Return the author's address; for an author known by id alone, one that it was announced at."""
     if author.value or marker is None:
         return author
-    known = [Address(*key.split("|", 1)) for key in marker.addresses]
+    known = [from_key(key) for key in marker.addresses]
     return next((one for one in known if one.channel == author.channel), known[0] if known else author)
 
 

@@ -21,8 +21,8 @@ from router.core.entries import (
     ParticipantData,
     UpdatedData,
     draft_entry,
-    show_address,
     show_cause,
+    show_customer,
     show_participant,
 )
 from router.core.events import Cause, Version
@@ -115,7 +115,7 @@ class Ledger(LedgerFields):
         for key in keys_of(fact):
             holder = self.get(address_field(key))
             is_other = holder is not None and holder != fact.participant.id
-            if is_other and not is_another_call(self, calls, str(holder)):
+            if is_other and not is_another_call(self, key, calls, str(holder)):
                 self.is_doubtful = True
                 return Outcome(Result.IGNORED, f"its address is announced as {holder}")
         return None
@@ -217,9 +217,7 @@ class Ledger(LedgerFields):
             fact.cause,
             subject=participant.id,
             distinction=distinction,
-            channel=shown.channel if shown else "",
-            address=shown.value if shown else "",
-            recipient=show_address(recipient) if recipient else None,
+            **show_customer(shown, recipient),
             participant=show_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )

@@ -85,6 +85,39 @@ def test_an_update_keeps_the_calls(state):
     assert state.marker().calls == (ONE,)
 
 
+# --- withheld numbers -----------------------------------------------------------------------------
+
+
+def anonymous(*calls, participant_id="p1"):
+    """Return a caller who withholds the number."""
+    addresses = [{"channel": "VOICE", "address": "+266696687", "channelId": sid} for sid in calls]
+    return make_participant(participant_id, addresses=addresses)
+
+
+@pytest.mark.parametrize(("first", "second"), [(ONE, TWO), (None, None), (ONE, None)], ids=["sids", "none", "one"])
+def test_two_withheld_callers_are_two_customers(state, first, second):
+    """Callers who withhold their numbers have the same stand-in for one, and are announced each."""
+    assert state.see(anonymous(first), 1) is Result.JOINED
+    assert state.see(anonymous(second, participant_id="p2"), 2) is Result.JOINED
+    assert state.see(anonymous(first), 3) is Result.KNOWN
+    assert [(one.subject, one.data.address, one.data.is_withheld) for one in state.entries] == [
+        ("p1", "+266696687", True),
+        ("p2", "+266696687", True),
+    ]
+
+
+def test_one_withheld_call_has_one_caller(state):
+    """A second participant without a number in the same call is not announced."""
+    assert state.see(anonymous(ONE), 1) is Result.JOINED
+    assert state.see(anonymous(ONE, participant_id="p2"), 2) is Result.IGNORED
+
+
+def test_a_number_is_not_withheld(state):
+    """A caller with a number is not said to withhold it."""
+    state.see(caller(ONE), 1)
+    assert state.entries[0].data.is_withheld is False
+
+
 # --- the next call --------------------------------------------------------------------------------
 
 
