@@ -105,18 +105,26 @@ class AiAgent:
             return HandlerResult(ReplyOutcome.SILENT)
         joined = await self._join(data, effect)
         if joined.participant_id is None:
-            return HandlerResult(joined.how, level="warning")
+            return await self._not_joined(data, joined)
         outcome = await self._answer(entry, data, effect, joined.participant_id)
-        return HandlerResult(outcome, {"participant": joined.participant_id})
+        return HandlerResult(outcome, {"participant": joined.participant_id} | await self._moved(data, outcome))
 
     async def on_joined(self, entry: Entry, effect: Effect) -> HandlerResult:
         """Join the conversation, and answer if there is an answer."""
         data = data_of(entry, JoinedData)
         joined = await self._join(data, effect)
         if joined.participant_id is None:
-            return HandlerResult(joined.how, level="warning")
+            return await self._not_joined(data, joined)
         outcome = await self._answer(entry, data, effect, joined.participant_id)
-        return HandlerResult(joined.how, {"participant": joined.participant_id, "reply": outcome})
+        fields = {"participant": joined.participant_id, "reply": outcome} | await self._moved(data, outcome)
+        return HandlerResult(joined.how, fields)
+
+    async def _not_joined(self, data: ParticipantData, joined: JoinResult) -> HandlerResult:
+        return HandlerResult(joined.how, await self._moved(data, joined.how), level="warning")
+
+    async def _moved(self, data: ParticipantData, outcome: str) -> dict[str, bool]:
+        """Let the message open another conversation if this one is gone; return that for the log."""
+        return {"moved": await self._joiners.follow_gone(data)} if outcome == JoinOutcome.GONE else {}
 
     async def _text(self, entry: Entry, effect: Effect) -> str:
         return await effect.once("reply", lambda _: ask(self._reply, entry))
@@ -124,10 +132,11 @@ class AiAgent:
     async def _join(self, data: ParticipantData, effect: Effect) -> JoinResult:
         async def join(_: Doubt | None) -> str:
             address = await self._find_address(data)
-            if address is None:
-                return JoinResult(how=JoinOutcome.NO_ADDRESS).model_dump_json()
-            request = JoinRequest(ParticipantType.AI_AGENT, address, self._name)
             joiner = self._joiners.of(data.account_id, data.conversation.id)
+            if address is None:
+                ending = await joiner.find_ending(data.conversation.id)
+                return JoinResult(how=ending or JoinOutcome.NO_ADDRESS).model_dump_json()
+            request = JoinRequest(ParticipantType.AI_AGENT, address, self._name)
             return (await joiner.join(data.conversation.id, request)).model_dump_json()
 
         return JoinResult.model_validate_json(await effect.once("join", join))

@@ -57,6 +57,8 @@ class HumanAgents:
         if agent is None:
             return HandlerResult(_UNASSIGNED[assignment.outcome])
         joined = await join_person(self._joiners.of(account, conversation), agent, conversation, data.channel)
+        if joined.how is JoinOutcome.GONE:
+            await self._joiners.follow_gone(data)
         if joined.how in {JoinOutcome.CLOSED, JoinOutcome.GONE}:
             return self._released(joined.how, await self._assignments.close(account, conversation))
         await self._assignments.mark_joined(account, conversation, agent.identity)

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 from handlers.classic import ClassicJoiner
 from handlers.joining import V2Joiner
 from router.core.classic.members import is_classic
+from router.core.entries import CommunicationData
+from router.core.ledger.communications import is_message_sid
+from router.streams.store.gone import GoneConversations, UnhandledMessage
 
 if TYPE_CHECKING:
     from handlers.joins import JoinOutcome, JoinRequest, JoinResult
     from router.core.addresses import Address
+    from router.core.entries import EntryData
     from router.process.apis import Apis
     from router.streams.store.ledgers import Store
 
@@ -29,11 +33,12 @@ class Joiner(Protocol):
 
 
 class Joiners:
-    """Makes joiners; they share nothing but the store."""
+    """Makes joiners, which share nothing but the store, and reports conversations that are gone."""
 
     def __init__(self, apis: Apis, store: Store) -> None:
         self._apis = apis
         self._store = store
+        self._gone = GoneConversations(store)
 
     def of(self, account_id: str, conversation_id: str) -> Joiner:
         """Return the joiner of a conversation; raises AuthenticationError if the account is not configured here."""
@@ -41,3 +46,18 @@ class Joiners:
         if is_classic(conversation_id):
             return ClassicJoiner(api.classic, self._store, account_id, service_sid=api.account.classic_service_sid)
         return V2Joiner(api.v2, self._store, account_id)
+
+    async def forget(self, account_id: str, conversation_id: str) -> None:
+        """Forget the routes to a conversation that is gone, for the next message to open another. Raises RedisError."""
+        ledger = await self._store.read_whole(account_id, conversation_id)
+        await self._gone.forget(ledger, self._apis.of(account_id).account.configuration_id)
+
+    async def follow_gone(self, data: EntryData) -> bool:
+        """Let the message behind an entry, whose conversation is gone, open another; False if there is no such message.
+
+        Safe to repeat. Raises RedisError.
+        """
+        await self.forget(data.account_id, data.conversation.id)
+        sid = data.communication.channel_id if isinstance(data, CommunicationData) else None
+        message = UnhandledMessage(data.cause.idempotency_key, sid if sid and is_message_sid(sid) else None)
+        return await self._gone.repeat(data.account_id, data.conversation.id, message)

@@ -118,8 +118,9 @@ class Sweeper:
 
     async def _confirm(self, record: AssignmentRecord) -> None:
         """Free the person of a conversation that has closed without an entry."""
-        if await self._joiners.of(record.account, record.conversation).find_ending(record.conversation) is not None:
-            await self._release(record, "it had closed, and no entry said so")
+        ending = await self._joiners.of(record.account, record.conversation).find_ending(record.conversation)
+        if ending is not None:
+            await self._release(record, "it had closed, and no entry said so", is_gone=ending is JoinOutcome.GONE)
 
     async def _join(self, record: AssignmentRecord) -> None:
         """Let the assigned person join on every channel of the customers; a refusal is retried after the lease."""
@@ -138,12 +139,15 @@ class Sweeper:
                 return
             outcomes.add(joined.how)
         if outcomes & {JoinOutcome.CLOSED, JoinOutcome.GONE}:
-            await self._release(record, "it closed before its person joined")
+            is_gone = JoinOutcome.GONE in outcomes
+            await self._release(record, "it closed before its person joined", is_gone=is_gone)
             return
         await self._assignments.mark_joined(record.account, record.conversation, agent.identity)
         log("roster.assigned", **_names(record), result=",".join(sorted(outcomes)))
 
-    async def _release(self, record: AssignmentRecord, reason: str) -> None:
+    async def _release(self, record: AssignmentRecord, reason: str, *, is_gone: bool) -> None:
+        if is_gone:
+            await self._joiners.forget(record.account, record.conversation)
         if (await self._assignments.close(record.account, record.conversation)).newly_assigned:
             self.wake()
         log("roster.released", **_names(record), reason=reason)

@@ -53,7 +53,7 @@ EVENTS: Final = {
     "batch.failed": "a batch could not be settled as a whole; each of its entries is tried on its own",
     "event.waiting": "an event waits for something to recover (an API outage, a rate limit); it counts as no failure",
     "format.other": "events wait for a process of another release, which reads the format of their data; logged once",
-    "event.again": "a message was published in a conversation that had closed before: it is processed again",
+    "event.again": "a message was published in a conversation that had closed, or is gone: it is processed again",
     "event.failed": "an event failed and will be tried again",
     "budget.spent": "most events fail, so none becomes a dead letter any more; needs operator action",
     "budget.recovered": "events succeed again; those that still fail become dead letters as usual",

@@ -62,7 +62,8 @@ class InboundEntry:
     """One entry of the inbound stream: the raw body and what the receiver determined about it.
 
     `received_at` is in microseconds since 1970; `is_redelivered` is True if another consumer may have started on it.
-    `shared` is the part of the body that the entry shares with others (None: it shares none).
+    `shared` is the part of the body that the entry shares with others (None: it shares none). `gone` is a conversation
+    in which it was published and that the API does not know any more (streams.store.gone): it belongs into another one.
     """
 
     entry_id: str
@@ -74,6 +75,7 @@ class InboundEntry:
     body: bytes
     is_redelivered: bool = False
     shared: bytes | None = None
+    gone: str = ""
 
     @property
     def appended_at(self) -> int:

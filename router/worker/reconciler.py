@@ -146,7 +146,8 @@ class Reconciler:
         service_sid = self._rules.of(account_id).classic.service_sid
         answer = await fetch_conversation(self._apis.of(account_id), unsure.conversation_id, service_sid)
         if isinstance(answer, NotFoundError):
-            return  # its next message finds out
+            await self._closings.follow_gone(account_id, unsure.conversation_id)
+            return
         if isinstance(answer, ApiError):
             pause = int(self._pause(account_id, answer) * 1_000_000)
             self._unconfirmed.put_back(unsure, self._rules.clock() + pause)
@@ -189,6 +190,7 @@ class Reconciler:
         if isinstance(snapshot, ApiError):
             raise snapshot
         if snapshot is None:
+            await self._closings.follow_gone(claim.account_id, claim.conversation_id)
             await self._end(claim, "gone")
             return
         recovery = await self._commit(ledger, snapshot, read_at)

@@ -166,6 +166,7 @@ class SinglePath:
         api = self._apis.of(work.account_id)
         answer = await fetch_conversation(api, route.conversation_id, service_sid)
         if isinstance(answer, NotFoundError):
+            await self._closings.follow_gone(work.account_id, route.conversation_id)
             return await self._follow(work)
         if isinstance(answer, ApiError):
             return after_failed_read(answer, "fetching the conversation", pause=STEP_BACK)
@@ -241,7 +242,9 @@ class SinglePath:
             case Surroundings():
                 work.surroundings = outcome
                 return Progress.JUDGE_AGAIN
-            case Ignored(reason):
+            case Ignored(reason, gone):
+                if gone is not None:
+                    await self._closings.follow_gone(work.account_id, gone)
                 work.ledger, work.outcome = None, Outcome(Result.IGNORED, reason)
                 return await self._finish(work)
             case Wait():

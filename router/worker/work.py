@@ -13,6 +13,7 @@ from router.core.judging.summary import summarize
 from router.core.judging.work import Work
 from router.inbound.sources import normalize
 from router.logs import log
+from router.streams.store.repeats import GONE
 from router.streams.store.shared_bodies import SHARED
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEn
         body=delivery.fields.get(b"body", b""),
         is_redelivered=delivery.is_redelivered,
         shared=bodies.get(delivery.fields[SHARED], b"") if SHARED in delivery.fields else None,
+        gone=delivery.text(GONE.decode()) if GONE in delivery.fields else "",
     )
 
 

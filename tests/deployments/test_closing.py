@@ -33,8 +33,9 @@ def dev(tmp_path_factory):
 class Customer:
     """A customer who writes by signed webhooks, and what has become of it."""
 
-    def __init__(self, dev, deployment, number):
+    def __init__(self, dev, deployment, number, recipient=OURS):
         self.dev, self.deployment, self.address = dev, deployment, f"+1555777{number:04d}"
+        self.recipient = recipient
         self.sent = 0
 
     async def write(self):
@@ -45,7 +46,7 @@ class Customer:
             "sms",
             account_sid=self.dev["TWILIO_ACCOUNT_SID"],
             sender=self.address,
-            recipient=OURS,
+            recipient=self.recipient,
             body=f"message {self.sent}",
             sid=sid,
         )

@@ -103,6 +103,16 @@ async def test_it_is_silent_if_it_cannot_join(harness, lines, recipient, there, 
     assert [(line["result"], line["level"]) for line in lines("consumed")] == [(result, "warning")]
 
 
+@pytest.mark.parametrize("recipient", [OURS, None], ids=["address is known", "address is asked for"])
+async def test_a_conversation_that_is_gone_is_named_so(harness, lines, recipient):
+    """Also where the agent would have looked for its address in the conversation; without a message nothing moves."""
+    opened = await harness.open()
+    await harness.sandbox.ask("DELETE", f"/v2/Conversations/{opened.id}")
+    assert isinstance(await harness.ai_agent(HELLO).attempt(delivery_of(opened.entry(recipient=recipient))), Done)
+    (line,) = lines("consumed")
+    assert (line["result"], line["moved"], line["level"]) == ("conversation-gone", False, "warning")
+
+
 async def test_our_address_on_another_channel_is_not_used(harness, lines):
     """A recipient address of another channel could not answer on the customer's channel."""
     opened = await harness.open()

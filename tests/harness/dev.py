@@ -33,12 +33,19 @@ def launch_dev(
 @contextmanager
 def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[str, str]]:
     """Run `dev --no-demo` while the block runs; gives the dev.env that it wrote. It must end with status 0."""
+    before = written_at(state)  # of a run before in the same folder
     with (state / "out").open("w") as output:
         process = launch_dev(state, "--no-demo", *arguments, output=output, **changes)
     try:
-        asyncio.run(until(lambda: (state / "dev.env").exists() or process.poll() is not None, timeout=60))
+        asyncio.run(until(lambda: written_at(state) not in {0, before} or process.poll() is not None, timeout=60))
         assert process.poll() is None, (state / "out").read_text()
         yield read_dotenv(state / "dev.env")
     finally:
         process.terminate()
         assert process.wait(timeout=scaled(60)) == 0, (state / "out").read_text()
+
+
+def written_at(state: Path) -> int:
+    """Return when the dev.env of a folder was written (ns), 0 if there is none."""
+    path = state / "dev.env"
+    return path.stat().st_mtime_ns if path.exists() else 0

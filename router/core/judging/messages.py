@@ -38,9 +38,9 @@ def ends(message: MessageReceived) -> tuple[Address, Address]:
 
 
 def fields(_: AccountRules, work: Work[MessageReceived]) -> Needed | None:
-    """Return the conversation of the route and the ledger fields that the message needs."""
+    """Return the conversation of the route and the ledger fields that the message needs; None if that one is gone."""
     route, message = work.route, work.event
-    if route is None:
+    if route is None or route.conversation_id == work.entry.gone:
         return None
     names = fields_for([route.participant_id], [message.customer, *message.others])
     return route.conversation_id, names + [member_field(other.key) for other in message.others]
@@ -114,7 +114,9 @@ def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Reso
     if resolved.members:
         left_out = announce_members(context, resolved, ledger, message=message, read_at=work.begun)
         outcome = replace(outcome, reason="; ".join(filter(None, (outcome.reason, left_out))))
-    take_communication(ledger, from_message(message), text_limit=context.rules.text_limit)
+    # If the conversation is there after all, nobody has handled what was published there under the message's own name.
+    is_again = resolved.conversation_id == work.entry.gone
+    take_communication(ledger, from_message(message, is_again=is_again), text_limit=context.rules.text_limit)
     return outcome
 
 

@@ -22,4 +22,9 @@ class Route:
 
 def pair_of(configuration_id: str, customer: Address, recipient: Address) -> str:
     """Return the name of the route between two addresses: configuration, channel, customer, recipient."""
-    return f"{configuration_id}|{customer.key}|{recipient.canonical}"
+    return pair_of_subject(configuration_id, f"{customer.key}|{recipient.canonical}")
+
+
+def pair_of_subject(configuration_id: str, subject: str) -> str:
+    """Return the name of the route of messages with an inbound subject, which is the pair of their addresses."""
+    return f"{configuration_id}|{subject}"

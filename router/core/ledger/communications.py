@@ -62,12 +62,16 @@ def name_of(message: MessageReceived) -> str:
     return message.cause.resource_id or message.message_sid
 
 
-def from_message(message: MessageReceived, *, is_certain: bool = True) -> CommunicationFact:
-    """Make the fact of a received message; not `is_certain`: that its conversation is open is trusted, not known."""
+def from_message(message: MessageReceived, *, is_certain: bool = True, is_again: bool = False) -> CommunicationFact:
+    """Make the fact of a received message.
+
+    Not `is_certain`: that its conversation is open is trusted, not known. `is_again`: it is published once more in the
+    conversation in which it was published before, as another entry.
+    """
     name = name_of(message)
     return CommunicationFact(
         cause=message.cause,
-        names=(name,),
+        names=(f"{name} again" if is_again else name,),
         author=message.customer,
         content=message.content,
         recipient=message.recipient,
@@ -114,9 +118,14 @@ def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
     )
 
 
+def is_message_sid(name: str) -> bool:
+    """Return whether a name is the SID of one message."""
+    return bool(_MESSAGE_SID.fullmatch(name))
+
+
 def _names_one(name: str, channel: str) -> bool:
     """Return whether a channelId or resourceId identifies a single message: by its SID or Message-ID."""
-    return bool(_MESSAGE_SID.fullmatch(name)) or (channel == Channel.EMAIL and "@" in name)
+    return is_message_sid(name) or (channel == Channel.EMAIL and "@" in name)
 
 
 def was_heard(ledger: Ledger, claim: str | None, *, arrived_at: int) -> bool:

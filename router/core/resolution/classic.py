@@ -83,6 +83,7 @@ class ClassicResolver:
         `home`: the id of the conversation's ledger, if known. `age`: the event's age in seconds.
         """
         lookup = _BridgeLookup(event.conversation_sid, event.service_sid, age)
+        is_remembered = home is not None
         if home is None:
             found = yield from self._find_home(lookup)
             if not isinstance(found, str):
@@ -92,6 +93,8 @@ class ClassicResolver:
             outcome = yield from self._find_bridged(lookup, home, addresses_of(event))
             if isinstance(outcome, Resolved):
                 return replace(outcome, origin=_origin(event), recipient=event.recipient)
+            if isinstance(outcome, Ignored) and is_remembered:
+                return (yield from self.resolve(event, age=age))  # the bridge may have opened another one since
             if outcome is not None:
                 return outcome
         return (yield from self._take_member(event, home))
@@ -154,7 +157,7 @@ class ClassicResolver:
         """Find the v2 conversation's participant at one of the addresses; None once it is no longer expected."""
         participants = yield ListParticipants(home)
         if isinstance(participants, NotFoundError):
-            return Ignored("gone: the bridged conversation no longer exists")
+            return Ignored("gone: the bridged conversation no longer exists", gone=home)
         if isinstance(participants, ApiError):
             return setback_of(participants, "listing the participants of the bridged conversation")
         found = _at(addresses, participants)
@@ -188,7 +191,7 @@ class ClassicResolver:
             return from_resource(answer, sid)
         answer = yield ListClassicParticipants(sid, service_sid)
         if isinstance(answer, NotFoundError):
-            return Ignored("gone: the conversation no longer exists")
+            return Ignored("gone: the conversation no longer exists", gone=sid)
         if isinstance(answer, ApiError):
             return setback_of(answer, "listing the classic participants")
         members = [from_resource(each, sid) for each in answer]

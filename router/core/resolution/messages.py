@@ -278,7 +278,7 @@ def resolve_communication(event: CommunicationReported) -> Resolution:
             return setback_of(answer, "fetching the author")
     participants = yield from list_with(conversation_id, [author.as_address()])
     if isinstance(participants, NotFoundError):
-        return Ignored("its conversation no longer exists")
+        return Ignored("its conversation no longer exists", gone=conversation_id)
     if isinstance(participants, ApiError):
         return setback_of(participants, "listing the participants")
     found = _at(author.as_address(), participants)

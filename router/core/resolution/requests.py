@@ -141,9 +141,10 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """The event ends here, with a reason."""
+    """The event ends here, with a reason; `gone`: the API does not know this conversation any more."""
 
     reason: str
+    gone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

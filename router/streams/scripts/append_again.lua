@@ -2,7 +2,7 @@
 -- KEYS: the inbound stream, the subject's latest entry, the sorted set of the shared bodies that inbound entries refer
 --       to, the claim of this repetition, the partition's fence, the hash of the shared bodies.
 -- ARGV: id of the entry, lifetime of the latest entry, lifetime of the claim, both in seconds, number of partitions, the
---       subject's checksum (core.keys).
+--       subject's checksum (core.keys), and the conversation to name in the copy as gone, if it is.
 -- Returns the new entry id; false if it was appended before, or if the entry has been trimmed.
 local fence = redis.call('GET', KEYS[5])
 if fence and fence ~= ARGV[4] then
@@ -18,7 +18,7 @@ end
 local fields, before, shared = {}, redis.call('GET', KEYS[2]), nil
 for position = 1, #entry[2], 2 do
   local name, value = entry[2][position], entry[2][position + 1]
-  if name ~= 'after' then
+  if name ~= 'after' and name ~= 'gone' then
     fields[#fields + 1] = name
     fields[#fields + 1] = value
   end
@@ -29,6 +29,10 @@ end
 if before then
   fields[#fields + 1] = 'after'
   fields[#fields + 1] = before
+end
+if ARGV[6] then
+  fields[#fields + 1] = 'gone'
+  fields[#fields + 1] = ARGV[6]
 end
 local id = redis.call('XADD', KEYS[1], '*', unpack(fields))
 if shared then

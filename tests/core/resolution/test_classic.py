@@ -93,6 +93,15 @@ def test_an_author_without_sid_is_found_among_the_members(author, found):
     assert (requests, who(outcome)) == ([LIST_CLASSIC], (found, SID, "found"))
 
 
+def test_a_remembered_home_that_is_gone_is_looked_up_again():
+    """The v2 conversation was deleted: the bridge may have opened another, and if not its id says what is gone."""
+    bridge = Bridge(SERVICE)
+    requests, outcome = resolve(WROTE, GONE, [V2], [ANA], home="conv_old", bridge=bridge)
+    assert (requests, who(outcome)) == ([LIST, FIND, LIST], ("p1", V2.id, "found"))
+    _, outcome = resolve(WROTE, GONE, [V2], GONE, home="conv_old", bridge=bridge)
+    assert outcome == Ignored("gone: the bridged conversation no longer exists", gone=V2.id)
+
+
 def test_an_author_who_is_no_member_is_ignored():
     """A message whose author is not a member is ignored."""
     assert resolve(NAMED, [MEMBER]) == ([LIST_CLASSIC], Ignored("its author is no participant"))
