@@ -39,7 +39,14 @@ _SPACES: Final = re.compile(r"\s+")
 E164_MIN: Final = 8
 #: Prefixes that a masked value shows. Real values have one; further repetitions are masked with the rest.
 _MAX_PREFIXES: Final = 4
-_PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
+#: The channels whose addresses are phone numbers, as a rule.
+PHONE_CHANNELS: Final = frozenset({Channel.SMS, Channel.VOICE, Channel.RCS, Channel.WHATSAPP})
+#: Prefixes that are no part of an address on a channel: calls over WhatsApp come to the voice webhook with theirs.
+_BARE: Final[dict[str, tuple[str, ...]]] = {
+    Channel.WHATSAPP: ("whatsapp:",),
+    Channel.RCS: ("rcs:",),
+    Channel.VOICE: ("whatsapp:", "rcs:", "tel:"),
+}
 _SIP: Final = ("sip:", "sips:")
 #: What stands for the number of a caller who withholds it.
 _WITHHELD: Final = frozenset({"", "anonymous", "blocked", "private", "restricted", "unavailable", "unknown"})
@@ -105,25 +112,32 @@ def canonicalize(channel: str, value: str) -> str:
     """Return the comparable form of `value` on `channel`; idempotent, never raises.
 
     Phone numbers lose their formatting and keep a plus (WhatsApp numbers that come without one get it); the prefixes
-    `whatsapp:` and `rcs:` are removed; mailboxes are lower-cased; any other value only loses outer white space.
+    `whatsapp:` and `rcs:` are removed, on VOICE both and `tel:`; mailboxes are lower-cased; any other value only loses
+    outer white space.
     """
     text = value.strip()
-    if channel in {Channel.WHATSAPP, Channel.RCS}:
-        text = _without_prefix(text, channel.lower())
-    if channel in _PHONE_CHANNELS and _PHONE.fullmatch(text):
+    is_whatsapp = channel == Channel.WHATSAPP or (channel == Channel.VOICE and text.lower().startswith("whatsapp:"))
+    if channel in _BARE:
+        text = _without_prefixes(text, _BARE[channel])
+    if channel in PHONE_CHANNELS and _PHONE.fullmatch(text):
         digits = _NOT_DIGIT.sub("", text)
-        has_plus = text.startswith("+") or (channel == Channel.WHATSAPP and len(digits) >= E164_MIN)
+        has_plus = text.startswith("+") or (is_whatsapp and len(digits) >= E164_MIN)
         return f"+{digits}" if has_plus else digits
     if channel == Channel.EMAIL:
         return _mailbox(text)
     return text
 
 
-def _without_prefix(text: str, prefix: str) -> str:
-    """Remove every repetition of a prefix, with a single slice at the end: the sender chooses how often it repeats."""
-    start, step = 0, len(prefix) + 1
-    while text[start : start + step].lower() == f"{prefix}:":
-        start += step
+def with_plus(canonical: str) -> str:
+    """Return a phone number with its plus, which E.164 has; a short code, which is shorter, has none."""
+    return f"+{canonical}" if canonical.isdecimal() and len(canonical) >= E164_MIN else canonical
+
+
+def _without_prefixes(text: str, prefixes: tuple[str, ...]) -> str:
+    """Remove every repetition of prefixes, with a single slice at the end: the sender chooses how often they repeat."""
+    start = 0
+    while found := next((one for one in prefixes if text[start : start + len(one)].lower() == one), ""):
+        start += len(found)
         while text[start : start + 1].isspace():
             start += 1
     return text[start:]
@@ -139,7 +153,7 @@ def _mailbox(text: str) -> str:
 
 
 def _is_withheld(value: str) -> bool:
-    text = value.strip().lower()
+    text = canonicalize(Channel.VOICE, value).lower()
     if text.startswith(_SIP):
         user, _, host = text.partition(":")[2].rpartition("@")
         if re.split(r"[;:?]", host)[0] == _NOBODY:

@@ -12,7 +12,7 @@ from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from router.core.addresses import E164_MIN, Address, canonicalize
+from router.core.addresses import PHONE_CHANNELS, Address, canonicalize, with_plus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,8 +97,11 @@ class Rule:
         object.__setattr__(self, "given", tuple(one for one in conditions if one[2] is not None))
 
 
-def _canonical(address: Address | None) -> str | None:
-    return address.canonical if address else None
+def _recipient(address: Address | None) -> str | None:
+    """Return our address as rules write it: a number may come without its plus, too."""
+    if address is None:
+        return None
+    return with_plus(address.canonical) if address.channel in PHONE_CHANNELS else address.canonical
 
 
 #: The conditions of a rule: the word in routing.toml, the attribute, and how to read the fact.
@@ -106,7 +109,7 @@ _CONDITIONS: Final[tuple[tuple[str, str, Callable[[Facts], str | None]], ...]] =
     ("source", "sources", lambda facts: facts.source),
     ("channel", "channels", lambda facts: facts.channel),
     ("participant_type", "participant_types", lambda facts: facts.participant_type),
-    ("recipient", "recipients", lambda facts: _canonical(facts.recipient)),
+    ("recipient", "recipients", lambda facts: _recipient(facts.recipient)),
     ("configuration_id", "configuration_ids", lambda facts: facts.configuration_id),
     ("account", "accounts", lambda facts: facts.account_id),
 )
@@ -178,9 +181,7 @@ def covers(earlier: Rule, later: Rule) -> bool:
 def canonical_recipient(text: str) -> str:
     """Return the canonical form of an address in a rule, whose form implies the channel."""
     channel = "EMAIL" if "@" in text and not text.lower().startswith(("sip:", "sips:")) else "SMS"
-    for prefix in ("whatsapp", "rcs"):
+    for prefix, implied in (("whatsapp", "WHATSAPP"), ("rcs", "RCS"), ("tel", "VOICE")):
         if text.lower().startswith(f"{prefix}:"):
-            channel = prefix.upper()
-    canonical = canonicalize(channel, text)
-    # E.164 has a plus; a short code, which is shorter, has none.
-    return f"+{canonical}" if canonical.isdecimal() and len(canonical) >= E164_MIN else canonical
+            channel = implied
+    return with_plus(canonicalize(channel, text))

@@ -60,6 +60,10 @@ def test_default_channel_without_prefix():
         pytest.param("WHATSAPP", "US.13491208655302741918", "US.13491208655302741918", id="whatsapp-user-id"),
         pytest.param("RCS", "rcs:+14155550101", "+14155550101", id="rcs-prefix"),
         pytest.param("RCS", "rcs:Harbor_Desk", "Harbor_Desk", id="rcs-agent-keeps-case"),
+        pytest.param("VOICE", "whatsapp:+14155550101", "+14155550101", id="whatsapp-call"),
+        pytest.param("VOICE", "WhatsApp: 1 (415) 555-0101", "+14155550101", id="whatsapp-call-without-plus"),
+        pytest.param("VOICE", "whatsapp:US.13491208655302741918", "US.13491208655302741918", id="whatsapp-call-by-id"),
+        pytest.param("VOICE", "tel:+1-415-555-0101", "+14155550101", id="tel-uri"),
         pytest.param("VOICE", "client:Dana", "client:Dana", id="voice-client"),
         pytest.param("VOICE", "sip:Dana@desk.example", "sip:Dana@desk.example", id="sip-uri"),
         pytest.param("EMAIL", "Ana.Sousa@Example.COM", "ana.sousa@example.com", id="mailbox"),
@@ -82,6 +86,7 @@ def test_canonical_form(channel, value, canonical):
 @given(CHANNELS, TEXTS)
 @example("EMAIL", "<a<b@c>d>")
 @example("EMAIL", "><")
+@example("VOICE", "tel:whatsapp:rcs:14155550101")
 @example("RCS", "rcs: RCS:\u2003rcs:")
 @example("EMAIL", "İ@ΑΣ")
 def test_canonicalize_is_total_and_idempotent(channel, value):

@@ -202,6 +202,7 @@ def test_covers(earlier, later, is_covered):
         pytest.param("+1 (555) 765-0001", "+15557650001", id="phone"),
         pytest.param("whatsapp:+15557650001", "+15557650001", id="whatsapp"),
         pytest.param("WhatsApp:15557650001", "+15557650001", id="whatsapp-any-case"),
+        pytest.param("tel:+1-555-765-0001", "+15557650001", id="tel-uri"),
         pytest.param("RCS:Harbor_Desk", "Harbor_Desk", id="rcs-agent"),
         pytest.param("Desk <Desk@Example.com>", "desk@example.com", id="mailbox"),
         pytest.param("sip:Desk@voice.example", "sip:Desk@voice.example", id="sip"),
@@ -348,6 +349,26 @@ def test_hours_are_total(hours, now):
 def test_default_facts_are_a_wednesday():
     """The default facts of these tests are on a Wednesday, as their tables assume."""
     assert NOON.weekday() == 2
+
+
+@pytest.mark.parametrize("channel", ["SMS", "VOICE", "RCS", "WHATSAPP"])
+@pytest.mark.parametrize("written", ["+15557650001", "15557650001", "+1 (555) 765-0001"])
+@pytest.mark.parametrize("in_rule", ["+15557650001", "whatsapp:+15557650001", "15557650001", "tel:+1-555-765-0001"])
+def test_recipients_are_compared_by_number(channel, written, in_rule):
+    """A rule's recipient is ours on every channel that has numbers, however either is written."""
+    rule = make_rule("desk", Target.HUMAN_AGENT, recipients=frozenset({canonical_recipient(in_rule)}))
+    facts = make_facts(channel=channel, recipient=Address(channel, written))
+    assert Policy(None, (rule,)).decide(facts).target is Target.HUMAN_AGENT
+
+
+@pytest.mark.parametrize("prefix", ["", "whatsapp:", "WhatsApp: ", "tel:"])
+def test_calls_match_rules_by_number(prefix):
+    """The prefix with which a call comes is no part of the number, on either side."""
+    conditions = {"recipients": frozenset({"+15557650002"}), "customer_prefixes": ("+49",)}
+    rule = make_rule("desk", Target.HUMAN_AGENT, **conditions)
+    ours, customer = Address("VOICE", f"{prefix}+15557650002"), Address("VOICE", f"{prefix}+4915112345678")
+    facts = make_facts(channel="VOICE", customer=customer, recipient=ours)
+    assert Policy(None, (rule,)).decide(facts).target is Target.HUMAN_AGENT
 
 
 def test_a_recipient_without_plus_is_the_number_with_one():

@@ -59,9 +59,10 @@ async def test_a_call_for_the_ai_agent(receiver):
     assert (entry[b"source"], entry[b"key"]) == (b"voice", f"{ACCOUNT}:voice:{SID}:ringing".encode())
 
 
-async def test_a_call_for_human_agents(receiver):
-    """A rule on the recipient routes the call to the human agents."""
-    root = await ask(receiver, call(**(ENDS | {"recipient": DESK})))
+@pytest.mark.parametrize("prefix", ["", "whatsapp:"])
+async def test_a_call_for_human_agents(receiver, prefix):
+    """A rule on the recipient routes the call to the human agents, also one over WhatsApp."""
+    root = await ask(receiver, call(**(ENDS | {"recipient": f"{prefix}{DESK}"})))
     assert verbs(root) == ["Start", "Enqueue"]
     task = json.loads(root.find("Enqueue/Task").text)
     assert (task["from"], task["reason"]) == (CUSTOMER, "service-desk (recipient)")

@@ -115,6 +115,17 @@ async def test_the_called_number_is_our_side_from_the_first_event_on(harness):
     assert await harness.types() == []
 
 
+@pytest.mark.parametrize("attached", ["whatsapp:", ""], ids=["prefix", "bare"])
+async def test_a_whatsapp_call_matches_rules_by_number(make_harness, attached):
+    """A call over WhatsApp is decided by the numbers, and its caller found however the API writes the address."""
+    harness = await make_harness(policy=PLAIN + DESK_RULE)
+    caller = await connect(harness, sender=f"{attached}{CUSTOMER}", to=f"{attached}{DESK}")
+    assert await harness.settle(ringing(sender=f"whatsapp:{CUSTOMER}", to=f"whatsapp:{DESK}")) == [DONE]
+    (entry,) = await harness.entries(Target.HUMAN_AGENT)
+    assert (entry.subject, entry.data.reason) == (caller["id"], "service-desk (recipient)")
+    assert (entry.data.channel, entry.data.address) == ("VOICE", f"whatsapp:{CUSTOMER}")
+
+
 @pytest.mark.parametrize("sender", ["anonymous", "+266696687"])
 async def test_a_caller_without_a_number_is_announced(harness, sender):
     """A caller who withholds the number is found by the call."""
