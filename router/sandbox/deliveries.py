@@ -1,8 +1,9 @@
 """Delivery of events to webhook URLs in the background, as unreliable as the switches say.
 
-In order per conversation and URL unless shuffled; delayed, duplicated or dropped by switch. At most MAX_PENDING
-events wait; more are dropped, counted and logged. v2/callbacks and classic/webhooks say what is posted, with which
-signature, and what follows on the response.
+In order per conversation and URL unless shuffled; delayed, duplicated or dropped by switch. Each URL has a lane of its
+own: at most MAX_CONCURRENT requests at once, and at most MAX_PENDING events that wait (more are dropped, counted and
+logged), so that a slow URL delays and drops only its own events. v2/callbacks and classic/webhooks say what is posted,
+with which signature, and what follows on the response.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from router.sandbox.options import SandboxOptions
 
+#: Of one URL: events that wait or are under way, and requests at once.
 MAX_PENDING: Final = 100_000
 MAX_CONCURRENT: Final = 64
 #: Statuses of an accepted event.
@@ -46,6 +48,14 @@ class CallbackDelivery:
     not_before: int
 
 
+@dataclass(slots=True)
+class _Lane:
+    """The deliveries to one URL: the number pending, and the slots of its requests."""
+
+    pending: int = 0
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_CONCURRENT))
+
+
 class Deliverer(ABC):
     """Posts events in the background; `counts` has the results."""
 
@@ -53,7 +63,7 @@ class Deliverer(ABC):
         self._entropy = entropy
         self._queues: dict[tuple[str, str], deque[CallbackDelivery]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT)
+        self._lanes: dict[str, _Lane] = {}
         self._session: aiohttp.ClientSession | None = None
         self._options: Callable[[], SandboxOptions]
         self._now: Callable[[], int]
@@ -68,7 +78,8 @@ class Deliverer(ABC):
     async def start(self, options: Callable[[], SandboxOptions], now: Callable[[], int]) -> None:
         """Start delivering; `options` returns the current switches, `now` the sandbox's time in µs."""
         self._options, self._now = options, now
-        self._session = aiohttp.ClientSession(auto_decompress=False)
+        connector = aiohttp.TCPConnector(limit=0)  # the lanes bound the requests to each URL
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
     def wake(self) -> None:
         """Check the time again, after the clock was advanced."""
@@ -88,6 +99,7 @@ class Deliverer(ABC):
         for task in self._tasks:
             task.cancel()
         self._queues.clear()
+        self._lanes.clear()
         self.counts.clear()
 
     def _enqueue(self, conversation_id: str, url: str, body: bytes, event_type: str, token: str = "") -> None:
@@ -102,10 +114,12 @@ class Deliverer(ABC):
         if drop_fraction and self._entropy.random() < drop_fraction:
             self.counts["dropped"] += 1
             return
-        if self.pending >= MAX_PENDING:
+        lane = self._lanes.setdefault(delivery.url, _Lane())
+        if lane.pending >= MAX_PENDING:
             self.counts["dropped"] += 1
-            log.warning("callback dropped: %d are pending", MAX_PENDING)
+            log.warning("callback dropped: %d to its URL are pending", MAX_PENDING)
             return
+        lane.pending += 1
         self.counts["queued"] += 1
         key = (conversation_id, delivery.url)
         queue = self._queues.get(key)
@@ -113,19 +127,22 @@ class Deliverer(ABC):
             queue.append(delivery)
             return
         self._queues[key] = deque([delivery])
-        task = asyncio.get_running_loop().create_task(self._drain(key))
+        task = asyncio.get_running_loop().create_task(self._drain(key, lane))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _drain(self, key: tuple[str, str]) -> None:
+    async def _drain(self, key: tuple[str, str], lane: _Lane) -> None:
         queue = self._queues[key]
         while queue:
             if self._options().callback_order == "shuffled":
                 queue.rotate(self._entropy.randrange(len(queue)))
             delivery = queue.popleft()
             await self._wait_for(delivery.not_before)
-            is_delivered = await self._deliver(delivery)
+            is_delivered = await self._deliver(delivery, lane.slots)
             self.counts["delivered" if is_delivered else "failed"] += 1
+            lane.pending -= 1
+            if not lane.pending:
+                self._lanes.pop(delivery.url, None)
         del self._queues[key]
 
     async def _wait_for(self, moment: int) -> None:
@@ -136,8 +153,8 @@ class Deliverer(ABC):
                     await self._advanced.wait()
 
     @abstractmethod
-    async def _deliver(self, delivery: CallbackDelivery) -> bool:
-        """Post an event until it is accepted or given up; returns whether it was accepted."""
+    async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
+        """Post an event until it is accepted or given up, each try in one of `slots`; returns whether it was accepted."""
 
     async def _post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, patience: float, is_read: bool
@@ -147,16 +164,13 @@ class Deliverer(ABC):
             return None
         self.counts["attempts"] += 1
         with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):  # ValueError: not a URL
-            async with (
-                self._slots,
-                self._session.post(
-                    URL(url, encoded=True),
-                    data=body,
-                    headers={"User-Agent": "TwilioProxy/1.1", **headers},
-                    timeout=aiohttp.ClientTimeout(total=patience),
-                    allow_redirects=False,
-                ) as response,
-            ):
+            async with self._session.post(
+                URL(url, encoded=True),
+                data=body,
+                headers={"User-Agent": "TwilioProxy/1.1", **headers},
+                timeout=aiohttp.ClientTimeout(total=patience),
+                allow_redirects=False,
+            ) as response:
                 return response.status, await response.read() if is_read else b""
         return None
 

@@ -20,6 +20,7 @@ from router.core.signing.twilio import sign
 from router.sandbox.deliveries import OK, Deliverer, called_url
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Mapping
 
     from router.sandbox.deliveries import CallbackDelivery
@@ -77,8 +78,9 @@ class ClassicWebhooks(Deliverer):
             return Verdict(changes=_read_changes(event_type, response))
         return Verdict(is_rejected=True)
 
-    async def _deliver(self, delivery: CallbackDelivery) -> bool:
-        response = await self._exchange(delivery.url, delivery.body, self._options())
+    async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
+        async with slots:
+            response = await self._exchange(delivery.url, delivery.body, self._options())
         return response is not None and response[0] in OK
 
     async def _exchange(self, url: str, body: bytes, options: SandboxOptions) -> tuple[int, bytes] | None:

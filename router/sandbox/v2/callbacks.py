@@ -45,7 +45,7 @@ class StatusCallbacks(Deliverer):
             else:
                 log.info("callback skipped: method %s carries no event", callback.method)
 
-    async def _deliver(self, delivery: CallbackDelivery) -> bool:
+    async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
         options = self._options()
         url = signed_url(delivery.url, delivery.body)
         headers = {
@@ -57,9 +57,10 @@ class StatusCallbacks(Deliverer):
         for attempt in range(1 + options.callback_retries):
             if attempt:
                 await asyncio.sleep(backoff(options.callback_backoff_seconds, attempt - 1))
-            response = await self._post(
-                url, delivery.body, headers, patience=options.callback_timeout_seconds, is_read=False
-            )
+            async with slots:  # not while it waits for the next try
+                response = await self._post(
+                    url, delivery.body, headers, patience=options.callback_timeout_seconds, is_read=False
+                )
             status = response[0] if response else None
             if status in OK:
                 return True

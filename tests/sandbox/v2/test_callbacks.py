@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import socket
+from collections import Counter
 
 import pytest
+from aiohttp import web
 from twilio.request_validator import RequestValidator
 
 from router.core.backoff import backoff
+from router.sandbox.deliveries import MAX_CONCURRENT
 from router.sandbox.v2.callbacks import signed_url
-from tests.sandbox.harness import BY_CHANNEL, make_participant, opening, pair
+from tests.harness.serving import serving
+from tests.sandbox.harness import BY_CHANNEL, catch_all, make_participant, opening, pair
 from tests.support.accounts import CUSTOMER, OURS, TOKEN
 
 
@@ -25,6 +30,44 @@ def subscribed(start, receiver):
         return sandbox
 
     return start_one
+
+
+@pytest.fixture
+async def hanging():
+    """Run a receiver that answers nothing while the test runs; yields its URL and the paths that were called."""
+    released, called = asyncio.Event(), []
+
+    async def take(request):
+        called.append(request.path)
+        await released.wait()
+        return web.Response()
+
+    async with serving(catch_all(take)) as url:
+        yield url, called
+        released.set()
+
+
+async def test_hanging_urls_delay_no_other(start, hanging, receiver):
+    """Each URL has a lane of its own: four that answer nothing hold no event of another one, however many wait."""
+    sandbox = await start()
+    url, called = hanging
+    slow = [{"url": f"{url}/{number}"} for number in range(4)]
+    await sandbox.subscribe([*slow, *receiver.callbacks])
+    for number in range(MAX_CONCURRENT + 6):
+        await sandbox.open(*pair(customer=f"+1555777{number:04d}"))
+    await receiver.wait_for(3 * (MAX_CONCURRENT + 6))
+    assert Counter(called) == dict.fromkeys((f"/{number}" for number in range(4)), MAX_CONCURRENT)
+
+
+async def test_a_full_lane_drops_only_its_own_events(start, hanging, receiver, monkeypatch):
+    """Events that wait for a URL that answers nothing fill its lane, and no event of another URL is dropped."""
+    monkeypatch.setattr("router.sandbox.deliveries.MAX_PENDING", 10)
+    sandbox = await start()
+    await sandbox.subscribe([{"url": hanging[0]}, *receiver.callbacks])
+    for number in range(12):
+        await sandbox.open(make_participant("CUSTOMER", f"+1555777{number:04d}"))
+        await receiver.wait_for(2 * (number + 1))
+    assert (await sandbox.get("/sandbox/callbacks")).body["dropped"] == 2 * 12 - 10
 
 
 async def test_all_seven_events(subscribed, receiver):
