@@ -89,7 +89,7 @@ def load_reply(dotted: str) -> Reply:
         found: Any = import_module(module)
         for name in path.split("."):
             found = getattr(found, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # importing a module of the user's can raise anything
         raise SettingsError([f"{variable}: '{dotted}' cannot be loaded: {type(error).__name__}: {error}"]) from error
     if not callable(found):

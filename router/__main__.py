@@ -75,7 +75,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "check": Command(
         "validate configuration, credentials, Redis settings and reachability",
-        "router.commands.check.command:check",
+        "handlers.checking:check",
         options.add_check_options,
     ),
     "dead-letters": Command(

@@ -71,7 +71,7 @@ def test_wrong_settings_end_with_status_2_and_a_list(capsys, monkeypatch):
     """All problems are listed on standard error, one a line, without a traceback."""
     monkeypatch.setenv("ROUTER_WINDOW", "0")
     monkeypatch.setenv("PORT", "none")
-    assert main(["check", "--offline"]) == 2
+    assert main(["sandbox"]) == 2
     first, *problems = capsys.readouterr().err.splitlines()
     assert first == "Wrong or missing settings:"
     assert {line.strip().split(":")[0] for line in problems} == {"ROUTER_WINDOW", "PORT"}

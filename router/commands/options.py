@@ -88,6 +88,7 @@ def add_sandbox_options(parser: argparse.ArgumentParser) -> None:
 def add_check_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `check`."""
     parser.add_argument("--offline", action="store_true", help="check the configuration only, connect to nothing")
+    parser.add_argument("--json", action="store_true", help="print findings and settings as one JSON object")
 
 
 def add_init_options(parser: argparse.ArgumentParser) -> None:

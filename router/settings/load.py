@@ -48,6 +48,22 @@ def load(
     field name) win over the environment. Raises SettingsError with all problems, each naming its variable, or file and
     key.
     """
+    settings, problems = load_partly(require=require, environment=environment, overrides=overrides)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def load_partly(
+    *,
+    require: Iterable[str] = (),
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> tuple[Settings, list[str]]:
+    """Return the settings and all problems, as `load` finds them: wrong values are left out, so defaults stand there.
+
+    With a problem, the accounts of the accounts file are left out too.
+    """
     environment = own_environment() if environment is None else environment
     config_dir = find_config_dir(environment)
     problems: list[str] = []
@@ -61,21 +77,29 @@ def load(
     values["config_dir"] = config_dir
     further = read_accounts_file(config_dir, str(values.get("accounts_file", ACCOUNTS_FILE)), problems)
     problems += _misspelt(environment)
-    settings = None
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        problems += [_problem(str(one["loc"][0]), one["type"], one["msg"]) for one in error.errors()]
+    settings, wrong = _make(values)
+    problems += wrong
+    whole = None if wrong else settings
     require = tuple(require)
     has_own = bool(values.get("twilio_account_sid")) or not (further.rows or further.is_broken)
     wanted = [name for name in require if has_own or name not in PER_ACCOUNT]
     problems += _half_pair(values)
-    problems += [_missing(name) for name in wanted if not _is_set(name, settings, values)]
+    problems += [_missing(name) for name in wanted if not _is_set(name, whole, values)]
     problems += further.problems(environment, frozenset(require), values.get("twilio_account_sid"))
-    if problems or settings is None:
-        raise SettingsError(problems)
-    settings._further = tuple(further.accounts(environment))  # noqa: SLF001 - frozen for everybody else
-    return settings
+    if not problems:
+        settings._further = tuple(further.accounts(environment))  # noqa: SLF001 - frozen for everybody else
+    return settings, problems
+
+
+def _make(values: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Return the settings of these values, without the wrong ones, and a problem for each of those."""
+    try:
+        return Settings(**values), []
+    except ValidationError as error:
+        errors = error.errors()
+    wrong = {str(one["loc"][0]) for one in errors}
+    right = {name: value for name, value in values.items() if name not in wrong}
+    return Settings(**right), [_problem(str(one["loc"][0]), one["type"], one["msg"]) for one in errors]
 
 
 def _is_set(name: str, settings: Settings | None, values: Mapping[str, Any]) -> bool:

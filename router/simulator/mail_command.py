@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
     from router.simulator.messages import SimulatedWebhook
 
 #: Mailboxes in place of the default phone numbers.
 _MAILBOXES: Final = {CUSTOMER: "ana@example.com", OURS: "support@inbound.example.com"}
-_KEY_FILE: Final = "ROUTER_EMAIL_PRIVATE_KEY_FILE"
+#: The variable with the file of the private key.
+KEY_FILE: Final = "ROUTER_EMAIL_PRIVATE_KEY_FILE"
 
 
 def mailboxes_of(arguments: argparse.Namespace) -> tuple[str, str]:
@@ -53,17 +56,20 @@ def _attach(path: Path) -> Attachment:
 
 def make_sender(environment: Mapping[str, str], auth_token: str) -> MailSender:
     """Return a sender with the private key that the environment names; raises SettingsError without one."""
-    path = environment.get(_KEY_FILE)
-    if not path:
+    if not environment.get(KEY_FILE):
         hint = "start `python -m router dev` first, or set it to the PEM file of the private key that signs mails"
-        raise SettingsError([f"{_KEY_FILE} is not set: {hint}"])
-    try:
-        key = read_key(Path(path))
-    except (OSError, ValueError) as error:
-        raise SettingsError([f"{_KEY_FILE}: no private key can be read from {path}"]) from error
+        raise SettingsError([f"{KEY_FILE} is not set: {hint}"])
     return MailSender(
         receiver_url=environment["ROUTER_URL"],
         public_base_url=environment["PUBLIC_BASE_URL"],
         auth_token=auth_token,
-        private_key=key,
+        private_key=load_key(environment[KEY_FILE]),
     )
+
+
+def load_key(path: str) -> EllipticCurvePrivateKey:
+    """Return the private key of the file that KEY_FILE names; raises SettingsError if none can be read."""
+    try:
+        return read_key(Path(path))
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"{KEY_FILE}: no private key can be read from {path}"]) from error

@@ -1,24 +1,30 @@
 """`python -m router check`: checks configuration and surroundings before a start.
 
-Each finding is `ok`, `warn` (it works, but a promise of the README does not hold) or `FAIL`; one FAIL makes the exit
-status 1. Secrets are printed as dots.
+Each finding is `ok`, `warn` (it works, but a promise of the README does not hold) or `FAIL`: a process would not start,
+or could not work. What a process refuses at its start is found by the code that it loads its configuration with. The
+exit status is 2 if a setting is wrong, 1 if there is another FAIL. Secrets are printed as dots.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.accounts import check_apis, check_credentials, check_rules
+from router.commands.check.ports import check_ports
 from router.commands.check.redis import Finding, judge_redis
 from router.commands.check.spool import check_spool
 from router.commands.check.streams import check_streams
 from router.core.errors import PolicyError, SettingsError
+from router.core.voice.templates import REJECTING
 from router.logs import describe_fully
-from router.process.terminal import show
+from router.process.terminal import show, show_json
 from router.settings.accounts_file import CREDENTIALS
+from router.settings.environment import own_environment
 from router.settings.files import load_policy, load_voice
-from router.settings.load import load
+from router.settings.load import load_partly
+from router.simulator.mail_command import KEY_FILE, load_key
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.client.servers import read_deployment
@@ -27,6 +33,7 @@ from router.streams.store.partitions import ensure_partitions
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Awaitable, Callable
 
     from router.settings.model import Settings
 
@@ -41,30 +48,50 @@ REQUIRED: Final = (
 )
 
 
-async def check(arguments: argparse.Namespace) -> int:
-    """Print the effective configuration and all findings; returns 1 if one is FAIL. Raises SettingsError."""
-    settings = load()
-    for name, value in settings.masked().items():
-        show(f"  {name}={value}")
-    findings = [*_check_settings(settings), *_check_policy(settings), *_check_voice(settings), *check_spool(settings)]
+#: The levels of findings, in the order of the report.
+LEVELS: Final = ("FAIL", "warn", "ok")
+
+
+async def run_check(arguments: argparse.Namespace, check_starts: Callable[[Settings], Awaitable[list[Finding]]]) -> int:
+    """Print all findings, then the effective configuration; returns the exit status.
+
+    `check_starts` makes what the consumers make at their start.
+    """
+    settings, problems = load_partly(require=REQUIRED)
+    findings = [
+        *_check_settings(settings, problems),
+        *_check_policy(settings),
+        *_check_voice(settings),
+        *await check_starts(settings),
+        *_check_simulator(),
+        *check_spool(settings),
+        *await check_ports(settings, is_offline=arguments.offline),
+    ]
     if not arguments.offline:
         findings += await _check_redis(settings)
         findings += await check_apis(settings)
-    for finding in findings:
-        show(f"{finding.level:<5} {finding.subject}: {finding.text}")
-    failed = sum(finding.level == "FAIL" for finding in findings)
-    warned = sum(finding.level == "warn" for finding in findings)
-    show(f"{len(findings)} checked, {failed} failed, {warned} warnings")
-    return 1 if failed else 0
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    counts = Counter(finding.level for finding in findings)
+    status = (2 if load_partly()[1] else 1) if counts["FAIL"] else 0
+    if arguments.json:
+        _print_json(status, findings, settings)
+    else:
+        show(*(f"{finding.level:<5} {finding.subject}: {finding.text}" for finding in findings))
+        show(f"{len(findings)} checked, {counts['FAIL']} failed, {counts['warn']} warnings", "", "settings:")
+        show(*(f"  {name}={value}" for name, value in settings.masked().items()))
+    return status
 
 
-def _check_settings(settings: Settings) -> list[Finding]:
-    findings = []
-    try:
-        load(require=REQUIRED)
+def _print_json(status: int, findings: list[Finding], settings: Settings) -> None:
+    """Print the report for programs; `level` is ok, warn or fail."""
+    rows = [{"level": one.level.lower(), "subject": one.subject, "text": one.text} for one in findings]
+    show_json({"status": status, "findings": rows, "settings": settings.masked()})
+
+
+def _check_settings(settings: Settings, problems: list[str]) -> list[Finding]:
+    findings = [Finding("FAIL", "settings", problem) for problem in problems]
+    if not problems:
         findings.append(Finding("ok", "settings", "everything that the processes need is set"))
-    except SettingsError as error:
-        findings += [Finding("FAIL", "settings", problem) for problem in error.problems]
     if settings.public_base_url and settings.public_base_url.startswith("http://"):
         findings.append(
             Finding("warn", "PUBLIC_BASE_URL", "is http: anybody on the network path can read and repeat webhooks")
@@ -91,8 +118,6 @@ def _check_policy(settings: Settings) -> list[Finding]:
         policy = load_policy(settings)
     except PolicyError as error:
         return [Finding("FAIL", "routing", problem) for problem in error.problems]
-    except OSError as error:
-        return [Finding("FAIL", "routing", f"{error.filename}: {error.strerror}")]
     found = Finding("ok", "routing", f"{len(policy.rules)} rules, default {policy.default or 'ignore'}")
     return [found, *check_rules(settings, policy)]
 
@@ -102,8 +127,21 @@ def _check_voice(settings: Settings) -> list[Finding]:
         templates = load_voice(settings)
     except SettingsError as error:
         return [Finding("FAIL", "voice", problem) for problem in error.problems]
-    notes = [Finding("ok", "voice", note) for note in templates.notes]
+    level = "warn" if templates is REJECTING else "ok"
+    notes = [Finding(level, "voice", note) for note in templates.notes]
     return notes or [Finding("ok", "voice", f"{len(templates.templates)} templates")]
+
+
+def _check_simulator() -> list[Finding]:
+    """Check the key that `simulate email` signs with, if one is set."""
+    path = own_environment().get(KEY_FILE)
+    if not path:
+        return []
+    try:
+        load_key(path)
+        return [Finding("ok", "simulate", "a private key can be read, which signs mails")]
+    except SettingsError as error:
+        return [Finding("FAIL", "simulate", problem) for problem in error.problems]
 
 
 async def _check_redis(settings: Settings) -> list[Finding]:

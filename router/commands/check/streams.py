@@ -1,6 +1,7 @@
-"""`check` of the streams: groups that are late, and dead letters. These are warnings that an operator must see.
+"""`check` of the streams: groups that are late or behind, and dead letters: warnings that an operator must see.
 
 An entry that a group has not finished is never trimmed, and dead letters stay until somebody replays or deletes them.
+A group is behind if entries wait for it and nobody reads them, or not fast enough.
 """
 
 from __future__ import annotations
@@ -9,17 +10,20 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.redis import Finding
-from router.streams.store.inspect import all_streams, read_stream
+from router.streams.store.inspect import all_streams, read_backlog, read_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.settings.model import Settings
     from router.streams.client.connection import Redis
-    from router.streams.store.inspect import StreamState
+    from router.streams.store.inspect import Backlog, StreamState
 
 #: Age in seconds from which an unfinished entry makes its group late; at least the retention.
 LATE: Final = 3600
+#: Age in seconds of the oldest unread entry, and number of unread ones, from which a group is behind.
+BEHIND: Final = 60
+MANY: Final = 1000
 
 
 async def check_streams(redis: Redis, settings: Settings, *, clock: Callable[[], float] = time.time) -> list[Finding]:
@@ -28,10 +32,20 @@ async def check_streams(redis: Redis, settings: Settings, *, clock: Callable[[],
     states = [await read_stream(redis, settings.keys, stream) for stream in all_streams(settings.keys)]
     late = max(settings.stream_retention, LATE)
     now = clock()
-    found = [finding for state in states if state.key not in letters for finding in _late_groups(state, late, now)]
+    found = []
+    entries = unread = 0
+    for state in states:
+        if state.key in letters:
+            continue
+        entries += state.length
+        found += [*_late_groups(state, late, now), *_nobody(state)]
+        for group in state.groups:
+            backlog = await read_backlog(redis, settings.keys, state.key, group.name)
+            unread += backlog.unread
+            is_late = any(group.name in finding.text.split() for finding in found if finding.subject == state.key)
+            found += [] if is_late else _behind(state.key, group.name, backlog, now)
     if not found:
-        entries = sum(state.length for state in states if state.key not in letters)
-        found.append(Finding("ok", "streams", f"{entries} entries, no group is late"))
+        found.append(Finding("ok", "streams", f"{entries} entries, {unread} unread, no group is late"))
     found += [_letters(state) for state in states if state.key in letters and state.length]
     return found
 
@@ -56,10 +70,31 @@ def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
     return found
 
 
+def _nobody(state: StreamState) -> list[Finding]:
+    """Return a finding for a stream with entries that no group reads."""
+    if state.groups or not state.length:
+        return []
+    return [Finding("warn", state.key, f"has {state.length} entries and no group: nobody reads them, start a consumer")]
+
+
+def _behind(key: str, name: str, backlog: Backlog, now: float) -> list[Finding]:
+    """Return a finding if entries wait for a group that nobody reads for, or that does not keep up."""
+    waiting = f"group {name} has {backlog.unread} unread and {backlog.pending} unfinished entries"
+    age = now - backlog.oldest / 1000 if backlog.oldest is not None else 0.0
+    since = f", the oldest unread one {_span(age)} old" if backlog.unread else ""
+    if (backlog.unread or backlog.pending) and not backlog.is_read:
+        return [Finding("warn", key, f"{waiting}{since}, and no consumer runs: start one")]
+    if age > BEHIND or backlog.unread >= MANY:
+        return [Finding("warn", key, f"{waiting}{since}: its consumers are behind, start more or see their log")]
+    return []
+
+
 def _letters(state: StreamState) -> Finding:
     text = f"{state.length} dead letters, kept until they are replayed or deleted: see `dead-letters list`"
     return Finding("warn", state.key, text)
 
 
 def _span(seconds: float) -> str:
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} minutes" if seconds >= 2 * 60 else f"{max(seconds, 0):.0f} s"
     return f"{seconds / 86_400:.1f} days" if seconds > 2 * 86_400 else f"{seconds / 3600:.1f} hours"

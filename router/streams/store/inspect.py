@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import ResponseError
 
-from router.core.keys import Keys, Target
+from router.core.keys import RESOLVER, Keys, Target
 from router.metrics import forget_gauges, gauge
 from router.streams.client.connection import load_script
 from router.streams.store import parking, quarantine
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MEASURED: Final = 50_000
 #: The same for the metrics, which every receiver reads: some 0.2 ms.
 ESTIMATED: Final = 1_000
+#: Unread entries that are counted one by one, where the server does not know their number.
+COUNTED: Final = 10_000
+#: ms since the last read of a consumer without heartbeats (a program of the user's), from which it counts as gone.
+GONE: Final = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,19 @@ class GroupState:
     parked: int = 0
     oldest_parked: int | None = None
     lanes: tuple[Lane, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """The entries that wait for a group: unread ones (up to COUNTED where the server does not know), and pending ones.
+
+    `oldest` is the time (ms) of the oldest unread entry. `is_read`: a consumer of the group is alive.
+    """
+
+    unread: int
+    pending: int
+    oldest: int | None
+    is_read: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +175,31 @@ async def measure_stream(redis: Redis, names: list[str], *, nodes: int = MEASURE
     """
     entries, size = await load_script("measure").run(redis, names, [nodes])
     return int(entries), int(size)
+
+
+async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Backlog:
+    """Return what waits for a group; nothing if the group or its stream is gone. Raises RedisError."""
+    try:
+        rows: Any = await redis.xinfo_groups(stream)
+    except ResponseError:
+        rows = []
+    row = next((row for row in rows if row["name"].decode("utf-8", "backslashreplace") == group), None)
+    if row is None:
+        return Backlog(0, 0, None, is_read=False)
+    lag = row.get("lag")
+    count = COUNTED if lag is None else 1
+    unread: Any = await redis.xrange(stream, min=b"(" + row["last-delivered-id"], count=count)
+    is_read = await has_consumer(redis, keys, stream, group) or await _is_read_by_others(redis, stream, group)
+    oldest = _time(unread[0][0]) if unread else None
+    return Backlog(len(unread) if lag is None else lag, row["pending"], oldest, is_read=is_read)
+
+
+async def _is_read_by_others(redis: Redis, stream: str, group: str) -> bool:
+    """Return whether a consumer has read lately from a group other than ours, whose consumers write heartbeats."""
+    if group in {RESOLVER, *Target}:
+        return False
+    rows: Any = await redis.xinfo_consumers(stream, group)
+    return any(row["idle"] < GONE for row in rows)
 
 
 async def has_consumer(redis: Redis, keys: Keys, stream: str, group: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import pytest
+from redis.exceptions import ResponseError
 
 from router.commands.check.streams import check_streams
 from router.core.keys import RESOLVER, Target
@@ -30,6 +32,15 @@ async def warnings(redis, settings):
     return [finding for finding in await check_streams(redis, settings) if finding.level != "ok"]
 
 
+async def start_reading(redis, settings, stream, group, count=1):
+    """Read some entries as a live consumer of a group that begins with the oldest entry; returns its name."""
+    with suppress(ResponseError):  # the group exists
+        await redis.xgroup_create(stream, group, id="0")
+    await redis.xreadgroup(group, "me", {stream: ">"}, count=count)
+    await redis.set(settings.keys.heartbeat(0, group, "me"), 1, px=HOUR)
+    return "me"
+
+
 async def test_a_late_group_is_named(redis, settings):
     """Entries that were never read or never finished make a group late; those younger than the retention do not."""
     inbound, people = settings.keys.inbound(0), settings.keys.participants(0, Target.HUMAN_AGENT)
@@ -45,7 +56,7 @@ async def test_a_late_group_is_named(redis, settings):
     assert "forgotten has not finished an entry 3.0 hours old (0 pending, 1 unread, 0 consumers)" in forgotten.text
     await redis.xack(inbound, RESOLVER, (await redis.xpending(inbound, RESOLVER))["min"])
     await redis.xgroup_destroy(people, "forgotten")
-    assert await warnings(redis, settings) == []
+    assert not [one for one in await warnings(redis, settings) if "has not finished" in one.text]
 
 
 async def test_dead_letters_are_counted_and_never_late(redis, settings):
@@ -66,3 +77,76 @@ async def test_events_that_are_parked_for_long_are_named(redis, settings):
     await parking.park(inbound, [("S", Delivery(inbound, entry_id.decode(), fields))], Waiting("lane", "away"))
     (waiting,) = await warnings(redis, settings)
     assert waiting.text.startswith("group resolver has 1 parked events, the oldest 4.2 days old")
+
+
+@pytest.mark.parametrize("number", [1, 300, 1179])
+async def test_unread_entries_without_a_consumer_are_named(redis, settings, number):
+    """However few and young they are: nobody reads them, whether the group is there already or not."""
+    inbound = settings.keys.inbound(0)
+    for _ in range(number):
+        await redis.xadd(inbound, {"n": 1})
+    (unknown,) = await warnings(redis, settings)
+    assert unknown.text == f"has {number} entries and no group: nobody reads them, start a consumer"
+    await redis.xgroup_create(inbound, RESOLVER, id="0")
+    (finding,) = await warnings(redis, settings)
+    assert (finding.level, finding.subject) == ("warn", inbound)
+    assert f"group resolver has {number} unread and 0 unfinished entries" in finding.text
+    assert "no consumer runs" in finding.text
+
+
+async def test_a_group_whose_consumers_are_gone_is_named(redis, settings):
+    """A consumer without a heartbeat is dead, although the group still lists it with what it had in progress."""
+    inbound = settings.keys.inbound(0)
+    await redis.xadd(inbound, {"n": 1})
+    consumer = await start_reading(redis, settings, inbound, RESOLVER)
+    assert await warnings(redis, settings) == []
+    await redis.delete(settings.keys.heartbeat(0, RESOLVER, consumer))
+    (finding,) = await warnings(redis, settings)
+    assert "0 unread and 1 unfinished entries, and no consumer runs" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("number", "seconds", "words"),
+    [
+        (999, 50, None),
+        (1000, 0, "1000 unread"),
+        (1179, 0, "1179 unread"),
+        (1, 70, "1 unread"),
+        (5, 180, "oldest unread one 3 minutes old"),
+    ],
+)
+async def test_a_group_with_live_consumers_is_behind_by_number_or_age(redis, settings, number, seconds, words):
+    """1000 unread entries, or one that has waited for a minute; fewer and younger ones are a moment's work."""
+    people = settings.keys.participants(0, Target.AI_AGENT)
+    await enter(redis, people, seconds / 3600)
+    await start_reading(redis, settings, people, "ai-agent")
+    for place in range(number):
+        await redis.xadd(people, {"n": 1}, id=f"{int((time.time() - seconds) * 1000)}-{place + 1}")
+    found = await warnings(redis, settings)
+    assert [finding.subject for finding in found] == ([people] if words else [])
+    assert all(words in finding.text and "behind" in finding.text for finding in found)
+    if not words:
+        (fine,) = [finding for finding in await check_streams(redis, settings) if finding.subject == "streams"]
+        assert fine.text == "1000 entries, 999 unread, no group is late"
+
+
+async def test_a_consumer_of_the_users_own_is_alive_while_it_reads(redis, settings):
+    """It writes no heartbeat: what counts is when it has read last."""
+    people = settings.keys.participants(0, Target.AI_AGENT)
+    await redis.xadd(people, {"n": 1})
+    await redis.xgroup_create(people, "mine", id="0")
+    assert len(await warnings(redis, settings)) == 1
+    await redis.xreadgroup("mine", "me", {people: ">"}, count=1)
+    assert await warnings(redis, settings) == []
+
+
+async def test_unread_entries_are_counted_where_the_server_does_not_know(redis, settings):
+    """After a deletion in the middle the server gives no lag."""
+    inbound = settings.keys.inbound(0)
+    ids = [await redis.xadd(inbound, {"n": 1}) for _ in range(1201)]
+    await start_reading(redis, settings, inbound, RESOLVER)
+    await redis.xdel(inbound, ids[600])
+    (group,) = await redis.xinfo_groups(inbound)
+    assert group["lag"] is None
+    (finding,) = await warnings(redis, settings)
+    assert "1199 unread" in finding.text
