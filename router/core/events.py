@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from router.core.values import value
 
@@ -126,11 +126,29 @@ class Content:
 
 
 @value
+class Person:
+    """Who a customer is, besides the address: ids and names that the channel tells, None where it does not.
+
+    `external_user_id` identifies a WhatsApp user, whose phone may be hidden, and `parent_external_user_id` the same
+    user for all businesses of a group. `username` and `profile_name` are chosen by the user.
+    """
+
+    external_user_id: str | None = None
+    parent_external_user_id: str | None = None
+    username: str | None = None
+    profile_name: str | None = None
+
+
+#: A customer of whom only the address is known.
+STRANGER: Final = Person()
+
+
+@value
 class MessageReceived:
     """A customer wrote to one of our addresses; the conversation is not known yet.
 
-    `others` are the further members of a group message, if the source names them. `sent_at` is the source's own time of
-    the message, as text.
+    `person` is who wrote it. `others` are the further members of a group message, if the source names them. `sent_at`
+    is the source's own time of the message, as text.
     """
 
     cause: Cause
@@ -141,6 +159,7 @@ class MessageReceived:
     others: tuple[Address, ...] = ()
     content: Content = Content()
     sent_at: str | None = None
+    person: Person = STRANGER
 
 
 class Change(StrEnum):

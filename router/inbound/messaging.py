@@ -14,6 +14,7 @@ from router.core.addresses import Address, Channel, parse_address
 from router.core.caching import remembering
 from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
 from router.core.signing.form import parse_form
+from router.inbound.persons import read_person
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, require
 
@@ -89,7 +90,8 @@ def normalize(entry: InboundEntry) -> Event:
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
     customer, recipient = _parse_ends(params["From"], params["To"])
-    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=_content(params))
+    content, person = _content(params), read_person(params)
+    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=content, person=person)
 
 
 def _content(params: Mapping[str, str]) -> Content:

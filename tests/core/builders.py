@@ -49,9 +49,10 @@ def make_fact(participant=None, version=1, decision=TO_AI, **changes):
     )
 
 
-def make_message(customer=CUSTOMER, recipient=DESK, sid=MESSAGE_SID):
+def make_message(customer=CUSTOMER, recipient=DESK, sid=MESSAGE_SID, **changes):
     """Return an inbound message."""
-    return MessageReceived(make_cause("message.received", resource_id=sid), ACCOUNT, customer, recipient, sid)
+    cause = make_cause("message.received", resource_id=sid)
+    return MessageReceived(cause, ACCOUNT, customer, recipient, sid, **changes)
 
 
 def make_communication(**changes):

@@ -67,6 +67,23 @@ async def test_each_messaging_channel_creates_one_conversation(harness, kind):
     assert {one["type"] for one in conversation["participants"]} == {"CUSTOMER", "AI_AGENT"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("sms", {"CUSTOMER": CUSTOMER, "AI_AGENT": OURS}),
+        ("whatsapp", {"CUSTOMER": "Ana", "AI_AGENT": f"whatsapp:{OURS}"}),
+    ],
+)
+async def test_participants_that_the_router_creates_have_names(harness, kind, names):
+    """A customer has the name of the profile, or else the address as it is written; our side has its address."""
+    await harness.settle(harness.sms(kind=kind))
+    (conversation,) = await harness.conversations()
+    members = await harness.participants(conversation["id"])
+    assert {one["type"]: one["name"] for one in members} == names
+    (entry,) = await harness.entries()
+    assert entry.data.participant.name == names["CUSTOMER"]
+
+
 @pytest.mark.parametrize("address", ["not a phone", "US.1A2b3C", "+", "sip:ana@example.com"])
 async def test_an_unusual_address_is_kept(harness, address):
     """An address that is neither a phone number nor a mailbox is kept as it is and found again."""

@@ -46,7 +46,9 @@ def resolve_group(
         if known is None:
             member = yield from _add(message, outcome.conversation_id, address)
         else:  # the message proves that an UNKNOWN is a customer
-            repaired = yield from resolver.repair(outcome.conversation_id, known, ParticipantType.CUSTOMER)
+            repaired = yield from resolver.repair(
+                outcome.conversation_id, known, ParticipantType.CUSTOMER, name=address.value
+            )
             member = repaired if isinstance(repaired, Wait) else GroupMember(address, repaired)
         if isinstance(member, Wait):
             return member

@@ -163,24 +163,26 @@ class MessageResolver:
         customer, ours = _at(message.customer, participants), _at(message.recipient, participants)
         if customer is None:
             return (yield from self._add(message, conversation_id, ours))
-        repaired = yield from self.repair(conversation_id, customer, ParticipantType.CUSTOMER)
+        name = name_of(message)
+        repaired = yield from self.repair(conversation_id, customer, ParticipantType.CUSTOMER, name=name)
         if isinstance(repaired, Wait):
             return repaired
         if ours is None:
             return Resolved(conversation_id, repaired, origin, conversation)
-        side = yield from self.repair(conversation_id, ours, self.our_type)
+        side = yield from self.repair(conversation_id, ours, self.our_type, name=message.recipient.value)
         return side if isinstance(side, Wait) else Resolved(conversation_id, repaired, origin, conversation, (side,))
 
     def repair(
-        self, conversation_id: str, participant: Participant, wanted: str
+        self, conversation_id: str, participant: Participant, wanted: str, *, name: str
     ) -> Generator[Request, Any, Participant | Wait]:
         """Give an UNKNOWN participant the type that the message proves, with all four fields: PUT clears omitted ones.
 
-        The request: https://www.twilio.com/docs/api/conversations/v2/participant/update-participant-in-conversation
+        One without a name gets `name`. The request: https://www.twilio.com/docs/api/conversations/v2/participant/update-participant-in-conversation
         """
         if participant.type not in {None, ParticipantType.UNKNOWN}:
             return participant
-        answer = yield ReplaceParticipant(conversation_id, participant.id, participant.as_replacement(type=wanted))
+        changes = {"type": wanted, "name": participant.name or name}
+        answer = yield ReplaceParticipant(conversation_id, participant.id, participant.as_replacement(**changes))
         if isinstance(answer, Participant):
             return answer
         setback = setback_of(answer, "repairing an UNKNOWN participant")
@@ -232,16 +234,24 @@ class MessageResolver:
         return Resolved(conversation_id, customer, "found") if customer else setback
 
     def _customer(self, message: MessageReceived) -> NewParticipant:
-        return make_new(ParticipantType.CUSTOMER, message.customer, message.message_sid)
+        return make_new(ParticipantType.CUSTOMER, message.customer, message.message_sid, name=name_of(message))
 
     def _ours(self, message: MessageReceived) -> NewParticipant:
         return make_new(self.our_type, message.recipient, None)
 
 
-def make_new(kind: str, address: Address, channel_id: str | None) -> NewParticipant:
-    """Return a participant to create; it can be found by its channelId if the answer gets lost."""
+def name_of(message: MessageReceived) -> str:
+    """Return the name of a customer: the one of the profile, else the address as it is written."""
+    return message.person.profile_name or message.customer.value
+
+
+def make_new(kind: str, address: Address, channel_id: str | None, *, name: str | None = None) -> NewParticipant:
+    """Return a participant to create; it can be found by its channelId if the answer gets lost.
+
+    It always has a name: the API allows participants without one, but Twilio's Agent Connect drops what they say.
+    """
     entry = ParticipantAddress(channel=address.channel, address=address.value, channel_id=channel_id)
-    return NewParticipant(type=kind, addresses=(entry,))
+    return NewParticipant(type=kind, name=name or address.value, addresses=(entry,))
 
 
 def fetch_surroundings(conversation_id: str) -> Resolution:

@@ -7,6 +7,7 @@ from router.core.errors import (
     ConflictError,
     RateLimitError,
 )
+from router.core.events import Person
 from router.core.resolution.messages import (
     ROUNDS,
     MessageResolver,
@@ -86,6 +87,31 @@ def test_a_conversation_is_created_with_both_participants():
     assert ours.type == "AGENT"
     assert ours.addresses == (ParticipantAddress(channel="SMS", address=DESK.value),)
     assert outcome == Resolved(CONVERSATION, ANA, "created", NEW, (BOT,))
+
+
+@pytest.mark.parametrize(
+    ("person", "name"),
+    [(Person(profile_name="Zoë 陳"), "Zoë 陳"), (Person(), "whatsapp:+14155550101")],
+    ids=["profile name", "address"],
+)
+def test_created_participants_have_names(person, name):
+    """A customer is named by the profile or else by the address as it is written, and our side by its address."""
+    ends = {
+        "customer": Address("WHATSAPP", "whatsapp:+14155550101"),
+        "recipient": Address("WHATSAPP", "whatsapp:+1555"),
+    }
+    message = make_message(**ends, person=person)
+    requests, _ = drive(MessageResolver(CONFIGURATION).resolve(message), EXISTS, [], ANA)
+    create, _, add = requests
+    assert [one.name for one in create.participants] == [name, "whatsapp:+1555"]
+    assert add.participant.name == name
+
+
+def test_a_repaired_participant_gets_a_name():
+    """A participant that was UNKNOWN and nameless gets type and name with one request."""
+    nameless = make_participant("p1", CUSTOMER, type="UNKNOWN", name=None)
+    requests, _ = drive(MessageResolver(CONFIGURATION).resolve(make_message()), EXISTS, [nameless, BOT], ANA)
+    assert (requests[2].participant.type, requests[2].participant.name) == ("CUSTOMER", CUSTOMER.value)
 
 
 def test_our_side_is_an_ai_agent_by_default():
