@@ -9,7 +9,6 @@ from router.core.errors import UnreadableError
 from router.core.events import Cause, Content, Disregarded, Identity, Medium, MessageReceived
 from router.core.signing.form import parse_form
 from router.inbound.messaging import identify, normalize
-from router.inbound.persons import read_person
 from tests.inbound.samples import RECEIVED_AT, encode_form, load_form, make_entry
 from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
@@ -65,7 +64,7 @@ def test_normalize(sample, customer, recipient, prefix, number):
     sid = f"{prefix}{number:032x}"
     cause = Cause("messaging", "message.received", sid, "k1", RECEIVED_AT)
     params = load_form(sample)
-    content, person = event_of(params).content, read_person(params)
+    content, person = event_of(params).content, event_of(params).person
     expected = MessageReceived(cause, ACCOUNT, customer, recipient, sid, content=content, person=person)
     assert event_of(params) == expected
     assert expected.content.text == dict(params)["Body"]
