@@ -154,7 +154,7 @@ class Deliverer(ABC):
 
     @abstractmethod
     async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
-        """Post an event until it is accepted or given up, each try in one of `slots`; returns whether it was accepted."""
+        """Post an event until it is accepted or given up, each try in one of `slots`; tells whether it was accepted."""
 
     async def _post(
         self, url: str, body: bytes, headers: Mapping[str, str], *, patience: float, is_read: bool

@@ -19,6 +19,8 @@ from router.sandbox.bodies import MAX_COUNT, MAX_SECONDS, Url
 
 #: The configuration of a sandbox that is given none.
 DEFAULT_CONFIGURATION_ID: Final = "conv_configuration_00000000000000000000000001"
+#: The memory store of a configuration that names none.
+DEFAULT_MEMORY_STORE_ID: Final = "mem_store_00000000000000000000000001"
 #: The classic service of a sandbox that is given none.
 DEFAULT_CLASSIC_SERVICE_SID: Final = "IS00000000000000000000000000000001"
 
@@ -66,6 +68,9 @@ class SandboxOptions:
     profiles: dict[str, str] = Field(default_factory=dict)
     #: a CUSTOMER who is not in the memory store gets a new profile
     create_profiles: bool = False
+
+    #: participantId of an author or recipient who is no participant: an id of its own, or null
+    absent_party_id: Literal["made", "null"] = "made"
 
     # conversations
     inactive_blocks: bool = True

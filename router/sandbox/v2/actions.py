@@ -29,7 +29,7 @@ def create_action(
     """Accept an action, which the caller completes later with the utterance. Raises RefusalError (400)."""
     moment = state.clock.moment()
     message_sid = f"SM{state.entropy.getrandbits(128):032x}"
-    utterance = _utterance(conversation, body.payload, message_sid)
+    utterance = _utterance(state, conversation, body.payload, message_sid)
     action = ActionRecord(
         id=state.make_id("conv_action", moment),
         moment=moment,
@@ -72,17 +72,19 @@ def find_action(conversation: ConversationRecord, action_id: str) -> ActionRecor
     return action
 
 
-def _utterance(conversation: ConversationRecord, payload: ActionPayload, message_sid: str) -> Utterance:
+def _utterance(
+    state: SandboxState, conversation: ConversationRecord, payload: ActionPayload, message_sid: str
+) -> Utterance:
     content: Wire = {"type": "TEXT", "text": payload.content.text or ""}
     recipients = tuple(
-        _end(conversation, each, f"payload.to[{number}]") | {"deliveryStatus": "INITIATED"}
+        _end(state, conversation, each, f"payload.to[{number}]") | {"deliveryStatus": "INITIATED"}
         for number, each in enumerate(payload.to)
     )
-    author = _end(conversation, payload.sender, "payload.from")
+    author = _end(state, conversation, payload.sender, "payload.from")
     return Utterance(author, recipients, content, channel_id=message_sid, resource_id=message_sid)
 
 
-def _end(conversation: ConversationRecord, body: ActionPartyBody, field: str) -> Wire:
+def _end(state: SandboxState, conversation: ConversationRecord, body: ActionPartyBody, field: str) -> Wire:
     """Return one end of a message in wire form, from any of the three ways to name it."""
     if body.participant_id is None:
         channel, address = str(body.channel), str(body.address)
@@ -96,4 +98,4 @@ def _end(conversation: ConversationRecord, body: ActionPartyBody, field: str) ->
         channel, address = found[0].channel, found[0].address
     if channel not in _SENDABLE:
         raise invalid(f"{field}.channel", f"{channel} cannot send messages")
-    return party(conversation, channel, address, body.participant_id)
+    return party(state, conversation, channel, address, body.participant_id)

@@ -161,9 +161,9 @@ def _holders(
 
 def _record(state: SandboxState, conversation: ConversationRecord, body: CaptureBody) -> CommunicationRecord:
     kind = "TRANSCRIPTION" if body.channel == Channel.VOICE else "TEXT"
-    recipient = party(conversation, body.channel.value, body.to) | {"deliveryStatus": "DELIVERED"}
+    recipient = party(state, conversation, body.channel.value, body.to) | {"deliveryStatus": "DELIVERED"}
     utterance = Utterance(
-        author=party(conversation, body.channel.value, body.sender),
+        author=party(state, conversation, body.channel.value, body.sender),
         recipients=(recipient,),
         content={"type": kind, "text": body.body},
         channel_id=body.channel_id,

@@ -7,7 +7,7 @@ communication instead of adding another.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from router.core.resources import ConversationStatus, ParticipantAddress
 from router.sandbox.errors import invalid
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewCommunication, PartyBody
     from router.sandbox.v2.records import ConversationRecord
+
+
+#: Ids that are kept of one conversation's authors and recipients who are no participants.
+KEEP_ABSENT: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,14 @@ def create_communication(
 ) -> CommunicationRecord:
     """Record the communication of a request; raises RefusalError (400) for an unknown participant."""
     recipients = tuple(
-        _party(conversation, each, f"recipients[{number}]") | {"deliveryStatus": "DELIVERED"}
+        _party(state, conversation, each, f"recipients[{number}]") | {"deliveryStatus": "DELIVERED"}
         for number, each in enumerate(body.recipients)
     )
     content: Wire = {"type": body.content.type, "text": body.content.text}
     if body.content.transcription is not None:
         content["transcription"] = body.content.transcription.model_dump(by_alias=True, exclude_unset=True)
     utterance = Utterance(
-        author=_party(conversation, body.author, "author"),
+        author=_party(state, conversation, body.author, "author"),
         recipients=recipients,
         content=content,
         channel_id=body.channel_id,
@@ -94,18 +98,38 @@ def touch_communication(
     state.emit(conversation, "COMMUNICATION_UPDATED", record.to_wire(state.text), by_api=by_api)
 
 
-def party(conversation: ConversationRecord, channel: str, address: str, participant_id: str | None = None) -> Wire:
-    """Return an author or recipient in wire form, with the participant that has the address."""
+def party(
+    state: SandboxState,
+    conversation: ConversationRecord,
+    channel: str,
+    address: str,
+    participant_id: str | None = None,
+) -> Wire:
+    """Return an author or recipient in wire form, with the id of the participant that has the address.
+
+    An address without a participant has an id of its own (switch: null), since Twilio's agent SDK needs one.
+    """
     if participant_id is None:
-        holder = find_holder(conversation, [ParticipantAddress(channel=channel, address=address)])
-        participant_id = holder.id if holder else None
+        end = ParticipantAddress(channel=channel, address=address)
+        holder = find_holder(conversation, [end])
+        participant_id = holder.id if holder else _absent_id(state, conversation, end)
     return {"address": address, "channel": channel, "participantId": participant_id}
 
 
-def _party(conversation: ConversationRecord, body: PartyBody, field: str) -> Wire:
+def _absent_id(state: SandboxState, conversation: ConversationRecord, end: ParticipantAddress) -> str | None:
+    if state.options.absent_party_id == "null":
+        return None
+    if end.key not in conversation.absent_parties:
+        conversation.absent_parties[end.key] = state.make_id("conv_participant", state.clock.moment())
+        if len(conversation.absent_parties) > KEEP_ABSENT:
+            del conversation.absent_parties[next(iter(conversation.absent_parties))]
+    return conversation.absent_parties[end.key]
+
+
+def _party(state: SandboxState, conversation: ConversationRecord, body: PartyBody, field: str) -> Wire:
     if body.participant_id is not None and conversation.participants.get(body.participant_id) is None:
         raise invalid(f"{field}.participantId", "is not a participant of this conversation")
-    return party(conversation, body.channel.value, body.address, body.participant_id)
+    return party(state, conversation, body.channel.value, body.address, body.participant_id)
 
 
 def _keep(state: SandboxState, conversation: ConversationRecord, record: CommunicationRecord) -> None:

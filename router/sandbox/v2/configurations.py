@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.resources import Configuration
 from router.sandbox.errors import RefusalError, not_found
+from router.sandbox.options import DEFAULT_MEMORY_STORE_ID
 from router.sandbox.v2.bodies import CallbackBody, ChannelSettingBody
 from router.sandbox.v2.grouping import BY_ADDRESSES_AND_CHANNEL
 from router.sandbox.v2.records import Callback, ConfigurationRecord, ConversationSettings
@@ -24,15 +25,17 @@ if TYPE_CHECKING:
 #: Fields of every configuration, with the values of those that it does not set.
 _DEFAULTS: Final[Wire] = {
     "displayName": None,
-    "description": None,
+    "description": "",
     "conversationGroupingType": BY_ADDRESSES_AND_CHANNEL,
-    "memoryStoreId": None,
+    "memoryStoreId": DEFAULT_MEMORY_STORE_ID,
     "channelSettings": {},
     "statusCallbacks": [],
     "intelligenceConfigurationIds": [],
     "memoryExtractionEnabled": False,
     "conversationsV1Bridge": None,
 }
+#: Fields that are never null: the agent SDK needs texts.
+_TEXTS: Final = frozenset({"description", "memoryStoreId"})
 _OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
 
 
@@ -48,7 +51,7 @@ def load_configuration(given: Configuration | dict[str, Any], moment: int) -> Co
 
 def make_settings(configuration_id: str | None, wire: Wire) -> ConversationSettings:
     """Return the settings of a configuration in wire form."""
-    full = _DEFAULTS | wire
+    full = _DEFAULTS | {name: value for name, value in wire.items() if value is not None or name not in _TEXTS}
     timeouts = {
         channel.upper(): _timeouts(setting) for channel, setting in (full["channelSettings"] or {}).items() if setting
     }

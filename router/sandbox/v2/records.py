@@ -169,7 +169,8 @@ class ConversationRecord:
     """A conversation and its contents.
 
     `absent_customers` are customers whom capture did not make participants, on request: they hold grouping keys all
-    the same. `resources` maps a resource id to its communication. Timers count from `timers_started_at` (see timers).
+    the same. `absent_parties` maps the addresses of authors and recipients who are no participants to ids of their own.
+    `resources` maps a resource id to its communication. Timers count from `timers_started_at` (see timers).
     """
 
     id: str
@@ -189,6 +190,7 @@ class ConversationRecord:
     communications: Timeline[CommunicationRecord] = field(default_factory=Timeline)
     resources: dict[str, str] = field(default_factory=dict)
     actions: dict[str, ActionRecord] = field(default_factory=dict)
+    absent_parties: dict[str, str] = field(default_factory=dict)
     absent_customers: dict[GroupingMember, GroupingKeys] = field(default_factory=dict)
     traffic_channels: set[str] = field(default_factory=set)
     member_channels: set[str] = field(default_factory=set)

@@ -68,9 +68,9 @@ async def post_conversation(request: web.Request) -> web.Response:
 
 
 async def list_conversations(request: web.Request) -> web.Response:
-    """GET /Conversations: `status` may repeat; `channelId` matches the ids of participants and communications."""
+    """GET /Conversations by `status` (repeated, or with commas) and a `channelId` of participants or communications."""
     state, query = request.app[STATE], _page_query(request, "conversations")
-    statuses = request.query.getall("status", [])
+    statuses = [status for text in request.query.getall("status", []) for status in text.split(",")]
     if unknown := set(statuses) - set(ConversationStatus):
         raise invalid("status", f"{min(unknown)} is not a status")
     found: Sequence[ConversationRecord] = state.conversations.ordered
