@@ -5,6 +5,8 @@ ROUTER_AI_AGENT_ADDRESS; where that is not set or does not fit the channel, unde
 as the single agent that is in the conversation already. A classic conversation it joins as the chat user AI_IDENTITY
 (see handlers.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is silent.
 
+If the reply fails for good, the entry is a dead letter, and ROUTER_AI_AGENT_APOLOGY, where it is set, is sent instead.
+
 A message is sent once per entry. If it is unknown whether it was sent (the process died or was stopped, the answer was
 lost), the conversation is searched for it before it is sent again. Known gaps: a message that needs longer than SETTLE
 to reach the API and be recorded is sent twice; a message in doubt counts as sent if the same text was sent in the
@@ -20,6 +22,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from handlers.classic import AI_IDENTITY, ClassicText
+from handlers.consume import GIVEN_UP
 from handlers.effects import Doubt, Effect, NotYetError
 from handlers.handler import Handler, HandlerResult, Ports, data_of
 from handlers.joiners import Joiners
@@ -75,6 +78,7 @@ class AiAgent:
         reply: Reply,
         address: str | None = None,
         name: str = "AI agent",
+        apology: str = "",
         settle: float = SETTLE,
         clock: Callable[[], float] = time.monotonic,
         api_ahead: Callable[[str], int] = lambda _: 0,
@@ -84,6 +88,7 @@ class AiAgent:
         self._reply = reply
         self._address = address
         self._name = name
+        self._apology = apology
         self._settle = settle
         self._clock = clock
         self._api_ahead = api_ahead
@@ -118,6 +123,21 @@ class AiAgent:
         outcome = await self._answer(entry, data, effect, joined.participant_id)
         fields = {"participant": joined.participant_id, "reply": outcome} | await self._moved(data, outcome)
         return HandlerResult(joined.how, fields)
+
+    async def on_given_up(self, entry: Entry, effect: Effect) -> HandlerResult:
+        """Send the apology, if there is one, to the customer whose entry failed for good before anything was sent."""
+        data = entry.data
+        result = HandlerResult(GIVEN_UP, {"apology": "none"}, level="error")
+        if not self._apology or not isinstance(data, JoinedData | CommunicationData) or not _can_send(data):
+            return result
+        if not is_asked_for(self._reply, entry.type) or await effect.is_begun("send"):
+            return result
+        joined = await self._join(data, effect)
+        outcome: str = joined.how
+        if joined.participant_id is not None:
+            message = self._message(entry, data, joined.participant_id, self._apology)
+            outcome = await self._send_once(data, message, effect, "apology")
+        return HandlerResult(GIVEN_UP, {"apology": outcome}, level="error")
 
     async def _not_joined(self, data: ParticipantData, joined: JoinResult) -> HandlerResult:
         return HandlerResult(joined.how, await self._moved(data, joined.how), level="warning")
@@ -158,9 +178,11 @@ class AiAgent:
         text = await self._text(entry, effect)
         if not text:
             return ReplyOutcome.SILENT
-        message = self._message(entry, data, participant_id, text)
+        return await self._send_once(data, self._message(entry, data, participant_id, text), effect, "send")
+
+    async def _send_once(self, data: ParticipantData, message: V2Text | ClassicText, effect: Effect, step: str) -> str:
         joiner = self._joiners.of(data.account_id, data.conversation.id)
-        sending = effect.once("send", partial(self._send, message, effect, self._clock()))
+        sending = effect.once(step, partial(self._send, message, effect, step, self._clock()))
         return await unless_ended(sending, partial(joiner.find_ending, data.conversation.id, data.participant.id))
 
     def _message(self, entry: Entry, data: ParticipantData, participant_id: str, text: str) -> V2Text | ClassicText:
@@ -180,7 +202,9 @@ class AiAgent:
             service_sid=api.account.classic_service_sid,
         )
 
-    async def _send(self, message: V2Text | ClassicText, effect: Effect, begun_at: float, doubt: Doubt | None) -> str:
+    async def _send(
+        self, message: V2Text | ClassicText, effect: Effect, step: str, begun_at: float, doubt: Doubt | None
+    ) -> str:
         """Send a message unless it was sent or may still appear; `begun_at` is from before the step was begun."""
         if doubt is not None:
             if await message.is_recorded():
@@ -188,7 +212,7 @@ class AiAgent:
             if doubt.age < self._settle:
                 raise NotYetError("a message that may have been sent has not appeared", delay=self._settle - doubt.age)
             begun_at = self._clock()
-            await effect.again("send")
+            await effect.again(step)
         if self._clock() - begun_at > SEND_WITHIN:
             raise NotYetError("sending was begun too long ago: another process may have sent it", delay=SEND_WITHIN)
         await message.send()
@@ -273,6 +297,7 @@ def make_ai_agent(ports: Ports) -> Handler:
         reply=load_reply(dotted) if dotted else make_greeting(settings.ai_agent_greeting),
         address=settings.ai_agent_address,
         name=settings.ai_agent_name,
+        apology=settings.ai_agent_apology,
         api_ahead=lambda account_id: ports.apis.ahead_of(account_id, ports.clock),
     )
-    return Handler(agent.reactions)
+    return Handler(agent.reactions, given_up=agent.on_given_up)

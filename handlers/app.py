@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import Consumption, account_of, lane_of, subject_of
+from handlers.consume import Consumption, account_of, facts_of, lane_of, subject_of
 from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
@@ -61,6 +61,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
 def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) -> StreamConsumer:
     """Return the consumer that gives a handler the entries of its target."""
     settings, keys = ports.settings, ports.keys
+    consumption = Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings)))
     return StreamConsumer(
         redis=ports.redis,
         url=settings.redis,
@@ -68,11 +69,13 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
         streams=[StreamRef(number, keys.participants(number, row.target)) for number in range(keys.partitions)],
         group=row.group,
         limits=make_limits(settings),
-        attempt=Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings))).attempt,
+        attempt=consumption.attempt,
         subject=subject_of,
         account=account_of,
         lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
+        facts=facts_of,
+        on_dead=consumption.given_up,
     )
 
 

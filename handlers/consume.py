@@ -1,13 +1,14 @@
 """One entry in a handler: parsed, handled once, reported by one log line and one count.
 
 An entry that cannot be parsed is poison. One that was finished before (redelivered between its end and its
-acknowledgement, or replayed) is only acknowledged: result "repeated".
+acknowledgement, or replayed) is only acknowledged: result "repeated". One that has become a dead letter is
+reported too: result "given-up".
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from handlers.handler import HandlerResult
 from router import metrics
 from router.core.addresses import mask
 from router.core.entries import Entry, ParticipantData, read_entry
-from router.logs import log
+from router.logs import describe_fully, log
 from router.streams.delivery import Delivery, Done, Later, Poison, Verdict
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
     from handlers.effects import Effects
     from handlers.handler import Handler
+
+
+#: The result of an entry that has become a dead letter.
+GIVEN_UP: Final = "given-up"
 
 
 def subject_of(delivery: Delivery) -> str:
@@ -44,6 +49,21 @@ def lane_of(delivery: Delivery) -> str:
     """Return the lane of an entry: its account, its channel where it has one, and its type; raises as `account_of`."""
     event = orjson.loads(delivery.fields[b"event"])
     return f"{event['data']['account_id']} {event['data'].get('channel', '')} {event['type']}"
+
+
+def facts_of(delivery: Delivery) -> dict[str, Any]:
+    """Return what log lines say of an entry that waits or fails: type, conversation, customer and message, masked."""
+    event = orjson.loads(delivery.fields[b"event"])
+    data = event["data"]
+    customer = data.get("participant") or {}
+    return {
+        "type": event["type"],
+        "conversation": data["conversation"]["id"],
+        "customer": customer.get("id"),
+        "channel": data.get("channel"),
+        "address": mask(data["address"]) if data.get("address") else None,
+        "message": (data.get("communication") or {}).get("channel_id") or data["cause"]["resource_id"],
+    }
 
 
 def _describe(error: ValidationError) -> str:
@@ -88,6 +108,22 @@ class Consumption:
         result = await reaction(entry, effect)
         await effect.end(result.word)
         return result
+
+    async def given_up(self, delivery: Delivery) -> None:
+        """Count and report an entry that has become a dead letter; the handler may tell the customer. Never raises."""
+        started_at = self._clock()
+        result = HandlerResult(GIVEN_UP, level="error")
+        try:
+            entry = read_entry(delivery.fields.get(b"event", b""))
+        except ValidationError:
+            metrics.count("router_consumed", self._name, GIVEN_UP)
+            return
+        if (react := self._handler.given_up) is not None:
+            try:
+                result = await react(entry, self._effects.of(delivery.stream.partition, entry.id))
+            except Exception as error:  # noqa: BLE001 - the dead letter is written, and nothing else is left to do
+                result = HandlerResult(GIVEN_UP, {"error": describe_fully(error)}, level="error")
+        self._report(entry, result, (self._clock() - started_at) * 1000)
 
     def _report(self, entry: Entry, result: HandlerResult, milliseconds: float) -> None:
         metrics.count("router_consumed", self._name, result.word)

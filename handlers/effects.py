@@ -78,6 +78,10 @@ class Effect:
         state: Any = await self._redis.hget(self._key, ENTRY)
         return state[1:].decode() if state else None
 
+    async def is_begun(self, step: str) -> bool:
+        """Tell whether a step was begun, and may have had its effect."""
+        return bool(await self._redis.hexists(self._key, step))
+
     async def end(self, outcome: str) -> None:
         """Mark the entry as finished: its redeliveries do nothing."""
         await self._finish(ENTRY, outcome)

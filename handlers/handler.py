@@ -41,12 +41,14 @@ Reaction = Callable[[Entry, Effect], Awaitable[HandlerResult]]
 class Handler:
     """Reactions by type of entry; entries of other types are acknowledged and logged as ignored.
 
+    `given_up` is called once, without retries, for an entry that has become a dead letter; its result is logged.
     `background` runs beside the consumer in every process of the handler; if it raises, that is logged and it is
     started again.
     """
 
     reactions: Mapping[str, Reaction]
     background: Callable[[], Awaitable[None]] | None = None
+    given_up: Reaction | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from pydantic import ValidationError
+
 from router.commands.connected import connected
-from router.commands.redaction import masked_content, masked_subject
+from router.commands.redaction import masked_content, masked_subject, plain
+from router.core.addresses import mask
+from router.core.entries import ParticipantData, read_entry
 from router.core.printable import masked
 from router.core.timestamps import to_text
 from router.process.terminal import complain, show, show_json
@@ -65,7 +69,22 @@ def _as_lines(letter: DeadLetter, *, unmasked: bool) -> list[str]:
     content = _text(letter.fields.get(b"key", letter.fields.get(b"type", b"")))
     origin = f"{letter.group}  {letter.stream} {letter.entry_id}"
     reason = letter.reason if unmasked else masked(letter.reason, has_ids=False)
-    return [f"{_name(letter)}  {letter.failed_at}  {origin}  {content}", f"    after {letter.deliveries}: {reason}"]
+    lines = [f"{_name(letter)}  {letter.failed_at}  {origin}  {content}", f"    after {letter.deliveries}: {reason}"]
+    return lines + [f"    {about}" for about in [_about(letter, unmasked=unmasked)] if about]
+
+
+def _about(letter: DeadLetter, *, unmasked: bool) -> str:
+    """Return conversation, customer and message of an entry of a participants stream; empty for anything else."""
+    try:
+        data = read_entry(letter.fields.get(b"event", b"")).data
+    except ValidationError:
+        return ""
+    found = {"conversation": data.conversation.id}
+    if isinstance(data, ParticipantData):
+        address = data.address if unmasked else mask(data.address)
+        found |= {"customer": data.participant.id, "address": f"{data.channel} {address}"}
+    found["message"] = data.cause.resource_id or ""
+    return "  ".join(f"{name} {plain(value)}" for name, value in found.items() if value)
 
 
 def _as_object(letter: DeadLetter, *, unmasked: bool) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class Settings(BaseModel):
     ai_agent_address: str | None = Field(default=None, min_length=1)
     ai_agent_name: str = "AI agent"
     ai_agent_greeting: str = ""
+    ai_agent_apology: str = ""
     ai_agent_reply: str | None = Field(default=None, min_length=1)
     config_dir: Path = Path("config")
     accounts_file: str = Field(default=ACCOUNTS_FILE, min_length=1)

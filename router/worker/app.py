@@ -34,7 +34,7 @@ from router.worker.reconciler import Reconciler
 from router.worker.singles import SinglePath
 from router.worker.startup import find_bridges, find_captured, find_configurations, find_own, warn_of_doubled_calls
 from router.worker.verdicts import Patience
-from router.worker.work import BatchMisses, account_of, lane_of, report, subject_of
+from router.worker.work import BatchMisses, account_of, facts_of, lane_of, report, subject_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -81,6 +81,7 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
         account=account_of,
         lane=lane_of,
         on_result=lambda result: metrics.count("router_attempts", RESOLVER, result),
+        facts=facts_of,
     )
     return consumer
 

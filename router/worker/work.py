@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from router import metrics
+from router.core.addresses import mask
 from router.core.events import InboundEntry
 from router.core.formats import FIRST, FORMAT, INBOUND_ENTRY
 from router.core.judging.kinds import KINDS
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The most digits of a time in µs that is still a valid date.
 _LONGEST_TIME: Final = 17
+#: How the ids of conversations begin, of v2 and classic ones.
+_CONVERSATIONS: Final = ("conv_conversation_", "CH")
 #: The name of the version in the fields of an entry, and the versions that are read.
 _FORMAT: Final = FORMAT.encode()
 _FIRST: Final = FIRST.encode()
@@ -97,6 +100,18 @@ def lane_of(delivery: Delivery) -> str:
     """Return the lane of an inbound entry: its account, and its channel as far as the subject names it."""
     channel, bar, _ = subject_of(delivery).partition("|")
     return f"{account_of(delivery)} {channel if bar else delivery.text('source')}"
+
+
+def facts_of(delivery: Delivery) -> dict[str, str | None]:
+    """Return what log lines say of an entry that waits or fails: source, key, and the customer or the conversation."""
+    channel, *address = subject_of(delivery).split("|")
+    return {
+        "source": delivery.text("source"),
+        "key": delivery.text("key"),
+        "channel": channel if address else None,
+        "address": mask(address[0]) if address else None,
+        "conversation": channel if not address and channel.startswith(_CONVERSATIONS) else None,
+    }
 
 
 def read_inbound(delivery: Delivery, bodies: Mapping[bytes, bytes]) -> InboundEntry:

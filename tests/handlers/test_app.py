@@ -15,10 +15,13 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 import handlers
 from handlers.app import HANDLERS, HandlerRow, consume, consuming, load_settings
 from handlers.handler import Handler, HandlerResult
+from handlers.replies import CommunicationEntry, JoinedEntry, replies_to
 from router.conversations.retry import RetryPolicy
-from router.core.entries import ClosedData, JoinedData
+from router.core.addresses import mask
+from router.core.entries import ClosedData, CommunicationData, EntryCause, JoinedData
 from router.core.errors import SettingsError
 from router.core.keys import Target
+from router.metrics import REGISTRY
 from router.streams.consuming.consumer import StreamConsumer
 from router.streams.store.dead_letters import list_letters, replay
 from tests.handlers.harness import HELLO, number, participant
@@ -114,6 +117,63 @@ async def test_a_failing_reply_makes_a_dead_letter_that_can_be_replayed(harness,
 
 def _raise(_):
     raise LookupError("no idea")
+
+
+@pytest.mark.parametrize("apology", ["", "Sorry, we will be back."], ids=["silent", "apology"])
+@pytest.mark.parametrize("data", [JoinedData, CommunicationData])
+async def test_a_failing_reply_is_told_to_people(harness, environment, lines, monkeypatch, apology, data):
+    """Each failure names conversation, masked customer and message; the end is an error, a metric, and an apology."""
+
+    @replies_to(JoinedEntry, CommunicationEntry)
+    def reply(entry):
+        _raise(entry)
+
+    monkeypatch.setitem(globals(), "reply", reply)
+    opened = await harness.open()
+    cause = EntryCause(
+        source="messaging", event_type="message", resource_id="SM1", idempotency_key="k", received_at="now"
+    )
+    await publish(harness, opened.entry(data, cause=cause))
+    labels = {"consumer": "ai_agent", "result": "given-up"}
+    before = REGISTRY.get_sample_value("router_consumed_total", labels) or 0
+    changes = {"ROUTER_AI_AGENT_REPLY": f"{__name__}:reply", "ROUTER_AI_AGENT_APOLOGY": apology}
+    settings = load_settings(environment | changes | {"ROUTER_MAX_DELIVERIES": "3"})
+    async with consuming("ai_agent", settings):
+        await until(lambda: lines("consumed"))
+    address = opened.customer.addresses[0].address
+    about = {"conversation": opened.id, "customer": opened.customer.id, "message": "SM1", "type": data.type}
+    failed, (dead,) = lines("event.failed"), lines("event.dead")
+    for line in (*failed, dead):
+        assert {name: line[name] for name in about} == about
+        assert (line["group"], line["address"]) == ("ai-agent", mask(address))
+    assert [line["deliveries"] for line in (*failed, dead)] == [1, 2, 3, 3]
+    assert (dead["level"], dead["reason"].partition(" ")[0]) == ("error", "LookupError")
+    (told,) = lines("consumed")
+    assert (told["result"], told["level"], told["apology"]) == ("given-up", "error", "sent" if apology else "none")
+    assert REGISTRY.get_sample_value("router_consumed_total", labels) == before + 1
+    await until(lambda: has_texts(harness, opened.id, [apology] if apology else []))
+    (letter,) = [one async for one in list_letters(harness.redis, harness.keys)]
+    assert letter.deliveries == 3
+
+
+async def has_texts(harness, conversation_id, texts):
+    return await harness.texts(conversation_id) == texts
+
+
+async def test_an_apology_that_fails_leaves_the_dead_letter(harness, environment, lines, monkeypatch):
+    """It is tried once, and the error says what has failed; the consumer goes on."""
+    monkeypatch.setitem(globals(), "reply", _raise)
+    opened, other = await harness.open(), await harness.open()
+    await harness.fault("POST", "/Actions", status=400)
+    changes = {"ROUTER_AI_AGENT_REPLY": f"{__name__}:reply", "ROUTER_AI_AGENT_APOLOGY": "Sorry"}
+    await publish(harness, opened.entry())
+    async with consuming("ai_agent", load_settings(environment | changes)):
+        await until(lambda: lines("consumed"))
+        assert "RequestError" in lines("consumed")[0]["error"]
+        await publish(harness, other.entry())
+        await until(lambda: has_texts(harness, other.id, ["Sorry"]))
+    assert len([one async for one in list_letters(harness.redis, harness.keys)]) == 2
+    assert await harness.texts(opened.id) == []
 
 
 @pytest.mark.parametrize(

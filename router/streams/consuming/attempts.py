@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.backoff import backoff
 from router.core.errors import AuthenticationError, UnavailableError
@@ -163,7 +163,7 @@ class Attempts:
             tries.reason = "settling was canceled"
         except Exception as error:  # noqa: BLE001 - the entries behind it must not wait for ever, nor overtake it
             tries.reason = describe(error)
-        log("event.failed", level="error", entry=tries.delivery.entry_id, reason=tries.reason)
+        log("event.failed", level="error", **self._names_of(tries.delivery), reason=tries.reason)
         return AttemptOutcome.RETRY
 
     async def _try_once(self, tries: Tries) -> AttemptOutcome:
@@ -210,11 +210,15 @@ class Attempts:
             self._note_failure(tries)
         if tries.count == 0 and not is_usual:
             account = self._names.account(delivery) or None
-            where = {"entry": delivery.entry_id, "stream": delivery.stream.key, "account": account}
+            where = {**self._names_of(delivery), "stream": delivery.stream.key, "account": account}
             log("event.waiting", level="warning", **where, reason=reason)
             with contextlib.suppress(RedisError, OSError):
                 await self._pending.reset_count(delivery)
         return AttemptOutcome.RETRY
+
+    def _names_of(self, delivery: Delivery) -> dict[str, Any]:
+        """Return the fields by which log lines name an entry."""
+        return {"entry": delivery.entry_id, "group": self._pending.group, **self._names.facts(delivery)}
 
     def _note_failure(self, tries: Tries) -> None:
         delivery = tries.delivery
@@ -222,7 +226,10 @@ class Attempts:
         self._lanes.note_failure(lane, self._names.subject(delivery), tries=tries.count)
 
     async def _fail(self, tries: Tries, error: BaseException) -> AttemptOutcome:
-        """Count a failure; beyond `max_deliveries` the entry is given up."""
+        """Count a failure; beyond `max_deliveries` the entry is given up.
+
+        Redis counts the delivery that follows a failure; people read how many have failed.
+        """
         delivery = tries.delivery
         tries.reason = describe(error)
         self._on_result("failed")
@@ -231,7 +238,8 @@ class Attempts:
             count = await self._pending.count_failure(delivery)
             if count is None:
                 return AttemptOutcome.ENDED
-            log("event.failed", level="warning", entry=delivery.entry_id, deliveries=count, reason=tries.reason)
+            names = self._names_of(delivery)
+            log("event.failed", level="warning", **names, deliveries=count - 1, reason=tries.reason)
             if count <= self._limits.max_deliveries:
                 return AttemptOutcome.RETRY
             return await self._give_up(tries, reason_of(error), deliveries=count - 1, shown=tries.reason)

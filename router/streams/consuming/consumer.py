@@ -34,7 +34,7 @@ from router.streams.store.parking import Parking
 from router.tasks import end, finish
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from router.core.keys import Keys
@@ -54,7 +54,8 @@ class StreamConsumer:
     batches first and returns the deliveries left to attempt one by one; so does `intake_queued`, with entries of one
     subject that queued behind another and are next now. `account(delivery)` names the account of an
     entry, and `lane(delivery)` what tends to fail together: the account, a blank, the channel. These three may raise
-    for an entry that cannot be read.
+    for an entry that cannot be read, and so may `facts(delivery)`, what log lines say of an entry that waits or fails.
+    `on_dead` is awaited after an entry has become a dead letter; it must not raise.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class StreamConsumer:
         account: Callable[[Delivery], str] = lambda _: "",
         lane: Callable[[Delivery], str] | None = None,
         on_result: Callable[[str], None] = lambda _: None,
+        facts: Callable[[Delivery], Mapping[str, Any]] = lambda _: {},
+        on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
     ) -> None:
         self.name, self.group = name_consumer(), group
         self._redis = redis
@@ -81,15 +84,8 @@ class StreamConsumer:
         self._limits = limits
         self._intake = intake
         self._intake_queued = intake_queued
-        self._names = EntryNames(subject=subject, account=account, lane=lane or account)
-        self._pending = PendingEntries(
-            redis,
-            keys,
-            group=group,
-            consumer=self.name,
-            dead_letter_budget=limits.dead_letter_budget,
-            on_result=on_result,
-        )
+        self._names = EntryNames(subject=subject, account=account, lane=lane or account, facts=facts)
+        self._pending = self._make_pending(on_result, on_dead)
         self.acknowledge = self._pending.acknowledge
         beats = [keys.heartbeat(stream.partition, group, self.name) for stream in self._streams]
         self.liveness = Liveness(Heartbeat(redis, beats, ttl=limits.heartbeat_ttl), self._pending.held)
@@ -198,6 +194,20 @@ class StreamConsumer:
             parker=self._parker,
             behind=self._limits.batch,
             on_rest=self._resume,
+        )
+
+    def _make_pending(
+        self, on_result: Callable[[str], None], on_dead: Callable[[Delivery], Awaitable[None]] | None
+    ) -> PendingEntries:
+        return PendingEntries(
+            self._redis,
+            self._keys,
+            group=self.group,
+            consumer=self.name,
+            names=self._names,
+            dead_letter_budget=self._limits.dead_letter_budget,
+            on_result=on_result,
+            on_dead=on_dead,
         )
 
     def _make_attempts(

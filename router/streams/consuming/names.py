@@ -1,13 +1,13 @@
-"""The names of an entry: its subject, its account, and its lane. Functions that read them may raise."""
+"""The names of an entry: its subject, account and lane, and facts for log lines. Functions that read them may raise."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from router.streams.store.parking import MAX_LANE, on_one_line, subject_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from router.streams.delivery import Delivery
 
@@ -21,10 +21,12 @@ class EntryNames:
         subject: Callable[[Delivery], str],
         account: Callable[[Delivery], str],
         lane: Callable[[Delivery], str],
+        facts: Callable[[Delivery], Mapping[str, Any]] = lambda _: {},
     ) -> None:
         self._subject = subject
         self._account = account
         self._lane = lane
+        self._facts = facts
 
     def subject(self, delivery: Delivery) -> str:
         """Return the account's subject, within which order is kept; the same text in two accounts is two subjects."""
@@ -47,3 +49,10 @@ class EntryNames:
             return on_one_line(self._lane(delivery), MAX_LANE)
         except Exception:  # noqa: BLE001 - see above
             return ""
+
+    def facts(self, delivery: Delivery) -> Mapping[str, Any]:
+        """Return what log lines say of an entry that waits or fails, private values masked; empty if unreadable."""
+        try:
+            return self._facts(delivery)
+        except Exception:  # noqa: BLE001 - see above
+            return {}

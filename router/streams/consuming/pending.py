@@ -21,11 +21,12 @@ from router.streams.store.dead_letters import give_up
 from router.tasks import finish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from router.core.keys import Keys
     from router.streams.client.connection import Redis
     from router.streams.consuming.groups import Heartbeat
+    from router.streams.consuming.names import EntryNames
     from router.streams.delivery import Delivery, StreamRef
 
 #: Seconds beyond the grace in which a consumer leaves its groups, and the most that it takes in all.
@@ -37,7 +38,8 @@ class PendingEntries:
     """The pending entries of one consumer; `dead_letter_budget` is a share (router.streams.consuming.budget).
 
     `held` are the (stream, entry id) that the consumer works on. `on_result` is called with "dead" for
-    a dead letter and "kept" each time that the budget keeps one.
+    a dead letter and "kept" each time that the budget keeps one. `on_dead` is awaited after each dead letter;
+    it must not raise.
     """
 
     def __init__(
@@ -49,16 +51,20 @@ class PendingEntries:
         consumer: str,
         dead_letter_budget: float,
         on_result: Callable[[str], None],
+        names: EntryNames,
+        on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
     ) -> None:
         self.held: set[tuple[str, str]] = set()
         self.crashes = CrashCounts(redis, keys, group=group, consumer=consumer)
         self._redis = redis
         self._gathering = make_gathering_client(redis)
         self._keys = keys
-        self._group = group
+        self.group = group
         self._consumer = consumer
         self._budget = Budget(dead_letter_budget, group=group)
         self._on_result = on_result
+        self._names = names
+        self._on_dead = on_dead
 
     def hold(self, deliveries: Iterable[Delivery]) -> None:
         """Note that the consumer works on these."""
@@ -79,7 +85,7 @@ class PendingEntries:
         await heartbeat.stop()
         for stream in streams:
             with contextlib.suppress(RedisError, OSError):
-                await note_progress(self._redis, stream.key, self._group, every=0)
+                await note_progress(self._redis, stream.key, self.group, every=0)
                 if not await self.crashes.forget_consumer(stream, self._consumer):
                     await self.crashes.note_leaving(stream)
 
@@ -91,7 +97,7 @@ class PendingEntries:
             by_stream.setdefault(delivery.stream.key, []).append(delivery.entry_id)
         pipeline = self._gathering.pipeline(transaction=False)
         for stream, ids in by_stream.items():
-            pipeline.xack(stream, self._group, *ids)
+            pipeline.xack(stream, self.group, *ids)
         for delivery in done:
             if delivery.crashes:
                 pipeline.hdel(self.crashes.key(delivery.stream), delivery.entry_id)
@@ -108,7 +114,7 @@ class PendingEntries:
         await self._redeliver(delivery, is_failure=False)
 
     async def _redeliver(self, delivery: Delivery, *, is_failure: bool) -> int | None:
-        args = [self._group, self._consumer, delivery.entry_id, "1" if is_failure else "0"]
+        args = [self.group, self._consumer, delivery.entry_id, "1" if is_failure else "0"]
         count = await load_script("redeliver").run(self._redis, [delivery.stream.key], args)
         return None if count is None else int(count)
 
@@ -124,7 +130,7 @@ class PendingEntries:
             self._redis,
             self._keys,
             delivery,
-            group=self._group,
+            group=self.group,
             consumer=self._consumer,
             reason=reason,
             deliveries=deliveries,
@@ -133,6 +139,9 @@ class PendingEntries:
         if is_ours:
             await self.crashes.forget(delivery)
             self._on_result("dead")
-            stream = delivery.stream.key
-            log("event.dead", level="error", entry=delivery.entry_id, stream=stream, reason=shown or reason)
+            names = {"entry": delivery.entry_id, "group": self.group, "stream": delivery.stream.key}
+            facts = self._names.facts(delivery)
+            log("event.dead", level="error", **names, **facts, deliveries=deliveries, reason=shown or reason)
+            if self._on_dead is not None:
+                await self._on_dead(delivery)
         return True

@@ -151,7 +151,8 @@ async def test_exceptions_count_and_after_max_deliveries_the_entry_is_a_dead_let
     assert (letter.deliveries, letter.reason) == (LIMITS.max_deliveries, "ValueError: failure 2")
     assert bench.attempts.count("good") == 1
     assert bench.results == {"failed": 3, "dead": 1}
-    assert [line["deliveries"] for line in lines("event.failed")] == [2, 3, 4]
+    assert [line["deliveries"] for line in lines("event.failed")] == [1, 2, 3]
+    assert [line["deliveries"] for line in lines("event.dead")] == [letter.deliveries]
 
 
 async def test_an_entry_that_fails_less_often_than_the_limit_is_done(bench):
