@@ -60,7 +60,7 @@ async def post_removal(request: web.Request) -> web.Response:
     conversation = state.find_open(request.match_info["conversation"])
     participant = state.find_participant(conversation, request.match_info["participant"])
     remove_participant(state, conversation, participant)
-    return json_response(participant.to_wire(state.text))
+    return json_response(state.participant_wire(participant))
 
 
 async def get_options(request: web.Request) -> web.Response:

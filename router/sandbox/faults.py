@@ -159,7 +159,7 @@ def churn(state: SandboxState, conversation_id: str, change: Literal["removal", 
         addresses = (ParticipantAddress(channel=Channel.CHAT, address=address),)
         draft = ParticipantDraft(ParticipantType.HUMAN_AGENT, None, None, addresses)
         (participant,) = insert(state, conversation, [draft])
-        state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=False)
+        state.emit(conversation, "PARTICIPANT_ADDED", state.participant_wire(participant), by_api=False)
     elif conversation.participants.ordered:
         first = -1 if state.options.list_order == "descending" else 0
         remove_participant(state, conversation, conversation.participants.ordered[first])

@@ -69,6 +69,8 @@ class SandboxOptions:
     #: a CUSTOMER who is not in the memory store gets a new profile
     create_profiles: bool = False
 
+    #: name of a participant that was given none: its first address as written (as captured ones have), null, or no name
+    absent_name: Literal["address", "null", "absent"] = "address"
     #: participantId of an author or recipient who is no participant: an id of its own, or null
     absent_party_id: Literal["made", "null"] = "made"
 

@@ -92,6 +92,10 @@ class SandboxState:
         """Return `moment` as the API writes it."""
         return format_time(moment, self.options.fraction_digits)
 
+    def participant_wire(self, participant: ParticipantRecord) -> dict[str, Any]:
+        """Return the JSON object of a participant."""
+        return participant.to_wire(self.text, self.options.absent_name)
+
     def find_conversation(self, conversation_id: str) -> ConversationRecord:
         """Return the conversation; raises RefusalError (404)."""
         conversation = self.conversations.get(conversation_id)

@@ -93,7 +93,7 @@ def capture(state: SandboxState, body: CaptureBody) -> CaptureResult:
     else:
         events = [("PARTICIPANT_UPDATED", each) for each in moved] + [("PARTICIPANT_ADDED", each) for each in added]
         for event_type, participant in events:
-            state.emit(conversation, event_type, participant.to_wire(state.text), by_api=False)
+            state.emit(conversation, event_type, state.participant_wire(participant), by_api=False)
     communication = None if body.body is None else _record(state, conversation, body)
     return CaptureResult(conversation, communication, is_new)
 

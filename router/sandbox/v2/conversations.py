@@ -64,7 +64,7 @@ def open_conversation(state: SandboxState, conversation: ConversationRecord, *, 
     state.schedule(conversation)
     state.emit(conversation, "CONVERSATION_CREATED", bare_wire(state, conversation), by_api=by_api)
     for participant in conversation.participants:
-        state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text), by_api=by_api)
+        state.emit(conversation, "PARTICIPANT_ADDED", state.participant_wire(participant), by_api=by_api)
 
 
 def replace_conversation(state: SandboxState, conversation: ConversationRecord, body: ReplaceConversation) -> None:
@@ -154,7 +154,7 @@ def bare_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
 
 def full_wire(state: SandboxState, conversation: ConversationRecord) -> Wire:
     """Return the conversation as the API returns it, with all its participants."""
-    participants = [each.to_wire(state.text) for each in conversation.participants]
+    participants = [state.participant_wire(each) for each in conversation.participants]
     return bare_wire(state, conversation) | {"participants": participants}
 
 

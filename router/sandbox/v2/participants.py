@@ -40,7 +40,7 @@ def add_participant(
         return _replace(state, conversation, holder, _merge(holder, draft))
     participant = insert(state, conversation, [draft])[0]
     state.schedule(conversation)
-    state.emit(conversation, "PARTICIPANT_ADDED", participant.to_wire(state.text))
+    state.emit(conversation, "PARTICIPANT_ADDED", state.participant_wire(participant))
     return participant
 
 
@@ -64,14 +64,14 @@ def _replace(
 ) -> ParticipantRecord:
     replace(state, conversation, participant, draft)
     state.schedule(conversation)
-    state.emit(conversation, "PARTICIPANT_UPDATED", participant.to_wire(state.text))
+    state.emit(conversation, "PARTICIPANT_UPDATED", state.participant_wire(participant))
     return participant
 
 
 def remove_participant(state: SandboxState, conversation: ConversationRecord, participant: ParticipantRecord) -> None:
     """Remove the participant; the public API cannot do this, Twilio itself can."""
     remove(state, conversation, participant)
-    state.emit(conversation, "PARTICIPANT_REMOVED", participant.to_wire(state.text), by_api=False)
+    state.emit(conversation, "PARTICIPANT_REMOVED", state.participant_wire(participant), by_api=False)
 
 
 def resolve_duplicates(drafts: list[ParticipantDraft], choice: str) -> list[ParticipantDraft]:

@@ -82,13 +82,16 @@ class ParticipantRecord:
         """Return the participant as grouping compares it."""
         return GroupingMember(self.type, self.profile_id, canonical_pairs(self.addresses))
 
-    def to_wire(self, text: TimeText) -> Wire:
-        """Return the JSON object of the API."""
+    def to_wire(self, text: TimeText, absent_name: str) -> Wire:
+        """Return the JSON object of the API; `absent_name` is the switch for a participant without a name."""
+        name = self.name
+        if name is None and absent_name == "address" and self.addresses:
+            name = self.addresses[0].address
         return {
             "id": self.id,
             "conversationId": self.conversation_id,
             "accountId": self.account_id,
-            "name": self.name,
+            **({} if name is None and absent_name == "absent" else {"name": name}),
             "type": self.type,
             "profileId": self.profile_id,
             "addresses": [

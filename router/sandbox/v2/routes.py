@@ -122,21 +122,22 @@ async def post_participant(request: web.Request) -> web.Response:
     body = await _body(request, NewParticipantBody)
     state = request.app[STATE]
     check_participants(state.options, [body])
-    return json_response(add_participant(state, _open_conversation(request), body).to_wire(state.text), 201)
+    participant = add_participant(state, _open_conversation(request), body)
+    return json_response(state.participant_wire(participant), 201)
 
 
 async def list_participants(request: web.Request) -> web.Response:
     """GET Participants."""
     state, conversation = request.app[STATE], _conversation(request)
     page = take_page(conversation.participants.ordered, _page_query(request, f"participants/{conversation.id}"))
-    return json_response(page.to_wire("participants", lambda each: each.to_wire(state.text)))
+    return json_response(page.to_wire("participants", state.participant_wire))
 
 
 async def get_participant(request: web.Request) -> web.Response:
     """GET Participants/{id}."""
     state, conversation = request.app[STATE], _conversation(request)
     participant = state.find_participant(conversation, request.match_info["participant"])
-    return json_response(participant.to_wire(state.text))
+    return json_response(state.participant_wire(participant))
 
 
 async def put_participant(request: web.Request) -> web.Response:
@@ -145,7 +146,7 @@ async def put_participant(request: web.Request) -> web.Response:
     state, conversation = request.app[STATE], _open_conversation(request)
     check_participants(state.options, [body])
     participant = state.find_participant(conversation, request.match_info["participant"])
-    return json_response(replace_participant(state, conversation, participant, body).to_wire(state.text))
+    return json_response(state.participant_wire(replace_participant(state, conversation, participant, body)))
 
 
 async def post_communication(request: web.Request) -> web.Response:

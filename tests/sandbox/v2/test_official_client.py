@@ -99,7 +99,7 @@ async def test_participant_operations(v2):
         assert made.addresses == [{"channel": "SMS", "address": CUSTOMER, "channelId": None}]
         assert participants(made.id).fetch().id == made.id
         change = ParticipantList.UpdateParticipantInConversationRequest({"type": "CUSTOMER", "addresses": [SMS]})
-        assert participants(made.id).update(change).name is None
+        assert participants(made.id).update(change).name == CUSTOMER
         with pytest.raises(TwilioRestException) as caught:
             participants.create(new_participant())
         assert caught.value.status == 409

@@ -180,3 +180,27 @@ async def test_a_conversation_of_thousands(sandbox, conversation):
     assert len(sandbox.state.keys) == 1501
     await sandbox.patch(f"/v2/Conversations/{conversation['id']}", {"status": "CLOSED"})
     assert len(sandbox.state.keys) == 0
+
+
+@pytest.mark.parametrize("shown", ["address", "null", "absent"])
+async def test_a_participant_without_a_name(start, receiver, shown):
+    """A name that was not given is the address as written, by switch null or left out: in every answer and event."""
+    sandbox = await start(absent_name=shown)
+    await sandbox.subscribe(receiver.callbacks)
+    expected = {"address": {"name": CUSTOMER}, "null": {"name": None}, "absent": {}}[shown]
+    made = await sandbox.open()
+    path = f"/v2/Conversations/{made['id']}/Participants"
+    agent = (await sandbox.post(path, make_participant("AI_AGENT", "bot", "CHAT"))).body
+    customer = (await sandbox.get(f"{path}/{made['participants'][0]['id']}")).body
+    changed = (await sandbox.put(f"{path}/{customer['id']}", pair()[0])).body
+    (listed,) = (each for each in (await sandbox.get(path)).body["participants"] if each["id"] == customer["id"])
+    await receiver.wait_for(5)
+    events = [each.event["data"] for each in receiver.received if each.event["data"]["id"] == customer["id"]]
+    assert len(events) == 2
+    for each in (made["participants"][0], customer, changed, listed, *events):
+        assert {name: value for name, value in each.items() if name == "name"} == expected
+    assert agent.get("name", "none") == {"address": "bot", "null": None, "absent": "none"}[shown]
+    named = (await sandbox.put(f"{path}/{customer['id']}", pair()[0] | {"name": "Ana"})).body
+    assert named["name"] == "Ana"
+    bare = (await sandbox.put(f"{path}/{customer['id']}", {})).body
+    assert bare.get("name") is None
