@@ -10,7 +10,7 @@ EVENTS ?= 1000000
 # The tests start hundreds of processes. With PYTHONDONTWRITEBYTECODE set, each would compile all modules again.
 test bench soak chaos siege: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run test install lint types bench soak chaos siege fuzz audit schemas clean
+.PHONY: help run test install lint types bench soak chaos siege fuzz audit schemas shipped clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,12 @@ audit: $(VENV)-audit/.audit  ## look for known vulnerabilities in the locked pac
 
 schemas: $(VENV)/.runtime  ## write the JSON Schemas of all entries
 	$(BIN)/python -m router schemas config/schemas
+
+shipped:  ## copy config and Procfile to tests/shipped, which the tests read: after a change of what ships
+	rm -rf tests/shipped
+	mkdir -p tests/shipped/voice
+	cp config/*.toml Procfile tests/shipped
+	cp config/voice/*.xml tests/shipped/voice
 
 clean:  ## remove the virtual environment and the state of `make run`
 	rm -rf $(VENV) $(VENV)-audit .state

@@ -11,18 +11,28 @@ import orjson
 import pytest
 from hypothesis import HealthCheck, settings
 
+import router.settings.load
 from router import logs
 from router.streams.client.connection import connect
 from tests.harness.dev import running_dev
 from tests.harness.redis_server import RedisServer
 from tests.support.keys import problems_of
 from tests.support.secrecy import Secrecy
+from tests.support.source import SHIPPED
 from tests.support.waiting import scaled, slowness
 
 # A slow machine is no counterexample. `--hypothesis-profile=thorough` searches longer.
 settings.register_profile("usual", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", deadline=None, max_examples=5000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("usual")
+
+# No setting of the user's: neither the variables of the shell nor the files in `config`.
+for _name in [name for name in os.environ if name.startswith(("ROUTER_", "TWILIO_"))]:
+    del os.environ[_name]
+for _name in ("REDIS_URL", "PUBLIC_BASE_URL", "PORT"):
+    os.environ.pop(_name, None)
+os.environ["ROUTER_CONFIG_DIR"] = str(SHIPPED)
+router.settings.load.HERE = SHIPPED  # for environments that a test makes
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import pytest
 
 from router import __version__
 from tests.support.accounts import ACCOUNT
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled
 
 pytestmark = pytest.mark.processes
@@ -21,20 +21,22 @@ BARE = {
     name: value for name, value in os.environ.items() if not name.startswith(("ROUTER_", "TWILIO_", "REDIS_", "PY"))
 }
 #: What the build reads.
-SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "router", "handlers", "config")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "router", "handlers")
 #: The settings of a consumer, of a Redis that does not answer.
 CONSUMER = {"REDIS_URL": "redis://127.0.0.1:1", "TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "token"}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A copy of what the build reads: building writes into its folder."""
+    """A copy of what the build reads, with the configuration as it ships: building writes into its folder."""
     folder = tmp_path_factory.mktemp("source")
     for name in SOURCES:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(SHIPPED, folder / "config", ignore=shutil.ignore_patterns("Procfile"))
+    shutil.copytree(ROOT / "config" / "schemas", folder / "config" / "schemas")
     return folder
 
 
@@ -90,7 +92,7 @@ def test_wheel_contains_all_files_of_the_packages(wheel, source):
         path.relative_to(source).as_posix(): path
         for folder in ("router", "handlers", "config")
         for path in (source / folder).rglob("*")
-        if path.is_file()
+        if path.suffix in {".py", ".lua", ".toml", ".xml", ".json"} or path.name == "py.typed"
     }
     wanted = {name.replace("config/", "router/defaults/", 1): path for name, path in files.items()}
     assert names == set(wanted)

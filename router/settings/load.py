@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Not settings: `dev` writes them to dev.env for `simulate` and other programs.
 _OF_TOOLS: Final = frozenset({"ROUTER_URL", "ROUTER_EMAIL_PRIVATE_KEY_FILE"})
+#: The folder that is searched for in the current one.
+HERE: Final = Path("config")
 
 
 def find_config_dir(environment: Mapping[str, str]) -> Path:
@@ -32,8 +34,7 @@ def find_config_dir(environment: Mapping[str, str]) -> Path:
     named = environment.get("ROUTER_CONFIG_DIR")
     if named:
         return Path(named)
-    here = Path("config")
-    return here if here.is_dir() else DEFAULTS
+    return HERE if HERE.is_dir() else DEFAULTS
 
 
 def load(

@@ -28,7 +28,7 @@ from router.streams.store.quarantine import keep
 from tests.core.test_refused import REFUSED
 from tests.handlers.harness import make
 from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 
 pytestmark = pytest.mark.real
 
@@ -229,7 +229,7 @@ async def test_head_ends_a_list_without_a_word(redis, redis_url, keys, command):
         "router",
         *command,
         cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PUBLIC_BASE_URL": BASE_URL} | environment,
+        env={"PATH": os.environ["PATH"], "PUBLIC_BASE_URL": BASE_URL, "ROUTER_CONFIG_DIR": str(SHIPPED)} | environment,
         stdout=writer,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -19,7 +19,7 @@ from router.simulator.http import Sender
 from router.simulator.messages import message
 from router.streams.client.embedded import is_free
 from tests.harness.dev import launch_dev
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
 pytestmark = pytest.mark.processes
@@ -92,7 +92,7 @@ def test_without_a_redis_server_one_line_says_what_to_install(tmp_path):
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={"PATH": str(tmp_path)},
+        env={"PATH": str(tmp_path), "ROUTER_CONFIG_DIR": str(SHIPPED)},
         timeout=scaled(60),
     )
     (line,) = done.stderr.split("\n", 1)[1].splitlines()

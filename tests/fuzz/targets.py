@@ -13,7 +13,7 @@ from tests.fuzz import properties
 from tests.inbound.email.mails import make_body
 from tests.inbound.samples import FOLDER, encode_form, load
 from tests.receiver.samples import SAMPLES
-from tests.support.source import ROOT
+from tests.support.source import SHIPPED
 
 if TYPE_CHECKING:
     import random
@@ -38,7 +38,7 @@ def _forms(*names: str) -> tuple[bytes, ...]:
 
 
 def _files(pattern: str) -> tuple[bytes, ...]:
-    return tuple(path.read_bytes() for path in sorted((ROOT / "config").glob(pattern)))
+    return tuple(path.read_bytes() for path in sorted(SHIPPED.glob(pattern)))
 
 
 _MESSAGES = _forms("sms", "mms", "whatsapp", "rcs", "messenger", "message_status")

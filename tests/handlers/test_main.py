@@ -19,7 +19,7 @@ from tests.support.entries import fields_of
 from tests.support.source import ROOT
 from tests.support.waiting import scaled, until
 
-BARE = {name: value for name, value in os.environ.items() if not name.startswith(("ROUTER_", "TWILIO_", "REDIS_"))}
+BARE = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "REDIS_"))}
 
 pytestmark = pytest.mark.processes
 

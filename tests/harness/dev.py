@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from router.settings.environment import read_dotenv
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import scaled, until
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def launch_dev(
     command = [sys.executable, "-m", "router", "dev", "--state-dir", str(state), "--port", "0", "--sandbox-port", "0"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TWILIO_", "ROUTER_"))}
     inherited.pop("REDIS_URL", None)
+    inherited["ROUTER_CONFIG_DIR"] = str(SHIPPED)
     return subprocess.Popen(
         [*command, *arguments], cwd=ROOT, env=inherited | changes, stdout=output, stderr=subprocess.STDOUT, text=True
     )
@@ -32,14 +33,17 @@ def launch_dev(
 
 @contextmanager
 def running_dev(state: Path, *arguments: str, **changes: str) -> Iterator[dict[str, str]]:
-    """Run `dev --no-demo` while the block runs; gives the dev.env that it wrote. It must end with status 0."""
+    """Run `dev --no-demo` while the block runs; it must end with status 0.
+
+    Gives the variables of the dev.env that it wrote, and the folder of its configuration.
+    """
     before = written_at(state)  # of a run before in the same folder
     with (state / "out").open("w") as output:
         process = launch_dev(state, "--no-demo", *arguments, output=output, **changes)
     try:
         asyncio.run(until(lambda: written_at(state) not in {0, before} or process.poll() is not None, timeout=60))
         assert process.poll() is None, (state / "out").read_text()
-        yield read_dotenv(state / "dev.env")
+        yield read_dotenv(state / "dev.env") | {"ROUTER_CONFIG_DIR": str(SHIPPED)}
     finally:
         process.terminate()
         assert process.wait(timeout=scaled(60)) == 0, (state / "out").read_text()

@@ -24,7 +24,7 @@ import router.__main__
 import router.receiver.serve
 import router.worker.app  # with the composition roots everything is imported before the first fork
 from tests.harness.processes import ProcessHandle
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,7 +64,8 @@ class ForkServer:
         self._requests.append(answer)
         output = self._directory / f"{len(self._requests)}-{arguments[-1]}.log"
         output.touch()
-        given = {"PATH": os.environ["PATH"], "ROUTER_SPOOL_DIR": str(self._directory / "spool")} | environment
+        given = {"PATH": os.environ["PATH"], "ROUTER_CONFIG_DIR": str(SHIPPED)} | environment
+        given.setdefault("ROUTER_SPOOL_DIR", str(self._directory / "spool"))
         request = {"arguments": arguments, "environment": given, "output": str(output)}
         self._program.stdin.write(json.dumps(request).encode() + b"\n")
         return ProcessHandle(self._children[await answer], output)

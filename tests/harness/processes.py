@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tests.support.source import ROOT
+from tests.support.source import ROOT, SHIPPED
 from tests.support.waiting import deadline, until
 
 if TYPE_CHECKING:
@@ -120,13 +120,14 @@ async def spawn(
     It inherits no setting of this process, and has a session of its own, which a signal to all of us does not reach.
     """
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    defaults = {"ROUTER_SPOOL_DIR": str(output.parent / "spool"), "ROUTER_CONFIG_DIR": str(SHIPPED)}
     pipe = asyncio.subprocess.PIPE if has_pipes else None
     with output.open("ab") as sink:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *arguments,
             cwd=ROOT,
-            env=inherited | {"ROUTER_SPOOL_DIR": str(output.parent / "spool")} | environment,
+            env=inherited | defaults | environment,
             stdin=pipe or asyncio.subprocess.DEVNULL,
             stdout=pipe or (sink if standard_output is None else standard_output),
             stderr=sink,

@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Final
 
 from tests.support.accounts import ACCOUNT, BASE_URL, CONFIGURATION, KEY, SECRET, TOKEN
-from tests.support.source import ROOT
+from tests.support.source import SHIPPED
 from tests.support.waiting import scaled
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def make_environment(redis_url: str, api_url: str, **changes: str) -> dict[str, 
         "TWILIO_CONVERSATIONS_URL": api_url,
         "TWILIO_CONVERSATION_CONFIGURATION_ID": CONFIGURATION,
         "ROUTER_HOST": "127.0.0.1",
+        "ROUTER_CONFIG_DIR": str(SHIPPED),
     } | changes
 
 
@@ -46,9 +47,9 @@ def quick_recovery(**changes: str) -> dict[str, str]:
 
 
 def write_config(directory: Path, *agents: str, capacity: int = 10_000, rules: str = "") -> Path:
-    """Copy the project's configuration to a folder, with these agents in the roster and further routing rules."""
+    """Copy the shipped configuration to a folder, with these agents in the roster and further routing rules."""
     config = directory / "config"
-    shutil.copytree(ROOT / "config", config)
+    shutil.copytree(SHIPPED, config)
     rows = [f'[[agent]]\nidentity = "{name}"\nname = "{name}"\ncapacity = {capacity}\n' for name in agents]
     (config / "roster.toml").write_text("\n".join(rows), encoding="utf-8")
     with (config / "routing.toml").open("a", encoding="utf-8") as routing:

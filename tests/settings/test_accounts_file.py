@@ -2,7 +2,6 @@
 
 import contextlib
 import tomllib
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +9,9 @@ from hypothesis import strategies as st
 
 from router.core.errors import SettingsError
 from router.settings.accounts_file import CONFIGURATION, CREDENTIALS, TOKEN, read_accounts
+from tests.support.source import SHIPPED
 
-SHIPPED = Path(__file__).resolve().parents[2] / "config" / "accounts.toml"
+FILE = SHIPPED / "accounts.toml"
 FIRST, SECOND = f"AC{1:032x}", f"AC{2:032x}"
 HEX = f"AC{0xABC:032X}"
 FULL = f"""
@@ -65,7 +65,7 @@ def test_all_keys_of_an_account_are_read():
 
 def test_the_shipped_file_has_no_account_and_a_valid_example():
     """The shipped file changes nothing; uncommented, its example is a valid account."""
-    text = SHIPPED.read_text(encoding="utf-8")
+    text = FILE.read_text(encoding="utf-8")
     assert tomllib.loads(text) == {}
     assert read_accounts(text).rows == ()
     example = text[text.index("# [[account]]") :].replace("# ", "")

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+import router.settings.load
 from router.core.errors import SettingsError
 from router.settings.environment import read_dotenv
+from router.settings.files import DEFAULTS
 from router.settings.load import _FORMS, load
 from router.settings.model import Settings, variable_of
 from tests.support.accounts import ACCOUNT
+from tests.support.source import SHIPPED
 
-ROOT = Path(__file__).resolve().parents[2]
-FILE = ROOT / "config" / "settings.toml"
+FILE = SHIPPED / "settings.toml"
 SECRETS = {
     "TWILIO_AUTH_TOKEN": "made-up-token-1,made-up-token-2",
     "TWILIO_API_KEY": "SKmadeup",
@@ -250,7 +252,7 @@ def test_every_setting_is_in_the_file():
     """Every setting is a key of settings.toml or named in its comments."""
     text = FILE.read_text(encoding="utf-8")
     for name in Settings.model_fields:
-        assert re.search(rf"^#.*\b{variable_of(name)}\b", text, re.MULTILINE), name
+        assert re.search(rf"^#.*\b{variable_of(name)}\b", text, re.MULTILINE), f"{name}: config, then `make shipped`"
 
 
 def test_every_variable_in_the_file_exists():
@@ -266,8 +268,11 @@ def test_shipped_file_loads():
 
 def test_configuration_is_found_beside_the_package(tmp_path, monkeypatch):
     """Without a `config` in the current folder the one beside the package is used."""
+    monkeypatch.setattr(router.settings.load, "HERE", Path("config"))
     monkeypatch.chdir(tmp_path)
-    assert load(environment={}).config_dir == FILE.parent
+    assert load(environment={}).config_dir == DEFAULTS == Path(router.__file__).parents[1] / "config"
+    (tmp_path / "config").mkdir()
+    assert load(environment={}).config_dir == Path("config")
 
 
 def test_dotenv(tmp_path):

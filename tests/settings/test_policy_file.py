@@ -2,7 +2,6 @@
 
 import re
 from datetime import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -15,8 +14,9 @@ from router.core.policy import ALL_DAYS, Hours, Policy, Rule
 from router.settings.policy_file import read_policy
 from tests.core.builders import make_facts
 from tests.support.accounts import ACCOUNT
+from tests.support.source import SHIPPED
 
-SHIPPED = Path(__file__).parents[2] / "config" / "routing.toml"
+FILE = SHIPPED / "routing.toml"
 PROBLEM = re.compile(r"r\.toml:( |[1-9][0-9]*: )\S")
 DEFAULT = '[default]\ntarget = "ai-agent"\n'
 
@@ -236,7 +236,7 @@ def test_default_origin():
 )
 def test_shipped_policy(facts, target):
     """The shipped policy gives customers and unknown participants a target, and our own side none."""
-    assert read_policy(SHIPPED.read_text("utf-8")).decide(make_facts(**facts)).target == target
+    assert read_policy(FILE.read_text("utf-8")).decide(make_facts(**facts)).target == target
 
 
 # --- properties -----------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ from router.__main__ import COMMANDS, make_parser
 from router.commands.check.command import REQUIRED
 from router.receiver.serve import REQUIRED as RECEIVER
 from router.settings.environment import own_environment
-from router.settings.files import DEFAULTS
 from router.worker.app import REQUIRED as WORKER
 from tests.harness.settings import make_environment
+from tests.support.source import SHIPPED
 
 
 def test_check_requires_the_settings_of_all_processes():
@@ -28,7 +28,7 @@ def test_check_requires_the_settings_of_all_processes():
 @pytest.fixture
 def config(tmp_path):
     """A copy of the shipped configuration."""
-    return shutil.copytree(DEFAULTS, tmp_path / "config")
+    return shutil.copytree(SHIPPED, tmp_path / "config")
 
 
 @pytest.fixture

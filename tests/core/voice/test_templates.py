@@ -1,7 +1,6 @@
 """Voice templates: omitted parts, escaping, and every mistake that stops the start."""
 
 import json
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -12,9 +11,9 @@ from router.core.errors import TemplateError
 from router.core.keys import Target
 from router.core.voice.templates import CALL_VARIABLES, OPERATOR_VARIABLES, REJECTING, read_templates
 from router.settings.model import Settings, variable_of
+from tests.support.source import SHIPPED
 
-FOLDER = Path(__file__).resolve().parents[3] / "config" / "voice"
-SHIPPED = {path.name: path.read_bytes() for path in FOLDER.glob("*.xml")}
+TEMPLATES = {path.name: path.read_bytes() for path in (SHIPPED / "voice").glob("*.xml")}
 RELAY, WORKFLOW = "wss://agent.example.com/relay", "WW" + "0" * 32
 QUEUE = {"queue": "callers"}
 ALL = QUEUE | {"relay_url": RELAY, "workflow_sid": WORKFLOW}
@@ -53,7 +52,7 @@ def answer(templates, target=Target.AI_AGENT, **values):
 
 def test_shipped_templates_start_out_of_the_box():
     """Without settings people take all calls, in a queue; a note names what the AI agent lacks."""
-    templates = read_templates(SHIPPED, QUEUE)
+    templates = read_templates(TEMPLATES, QUEUE)
     (note,) = templates.notes
     assert note == (
         "people take the AI agent's calls; ROUTER_VOICE_RELAY_URL would change that ({{relay_url}} on line 13 of "
@@ -69,7 +68,7 @@ def test_shipped_templates_start_out_of_the_box():
 
 def test_shipped_ai_agent():
     """With a relay the AI agent takes the call, in a conversation of the configuration."""
-    templates = read_templates(SHIPPED, QUEUE | {"relay_url": RELAY})
+    templates = read_templates(TEMPLATES, QUEUE | {"relay_url": RELAY})
     assert templates.notes == ()
     connect = answer(templates).find("Connect")
     assert connect.attrib == {"action": CALL["voice_url"]}
@@ -81,7 +80,7 @@ def test_shipped_ai_agent():
 
 def test_shipped_human_agent_with_a_workflow():
     """With a workflow TaskRouter gets the call with its attributes, and no queue's name."""
-    enqueue = answer(read_templates(SHIPPED, ALL), Target.HUMAN_AGENT, handoff_data='{"a":"b"}').find("Enqueue")
+    enqueue = answer(read_templates(TEMPLATES, ALL), Target.HUMAN_AGENT, handoff_data='{"a":"b"}').find("Enqueue")
     assert enqueue.attrib == {"workflowSid": WORKFLOW}
     assert enqueue.text is None
     task = json.loads(enqueue.find("Task").text)
@@ -98,7 +97,7 @@ def test_shipped_human_agent_with_a_workflow():
 @pytest.mark.parametrize("target", Target)
 def test_a_known_conversation_is_named_instead_of_the_configuration(target):
     """Twilio takes either attribute: the conversation's id if it is known."""
-    root = answer(read_templates(SHIPPED, ALL), target, conversation_id="conv_conversation_1")
+    root = answer(read_templates(TEMPLATES, ALL), target, conversation_id="conv_conversation_1")
     (attached,) = [one for one in root.iter() if one.tag in {"ConversationRelay", "Transcription"}]
     assert attached.get("conversationId") == "conv_conversation_1"
     assert "conversationConfiguration" not in attached.attrib
@@ -220,5 +219,5 @@ def test_operator_variables_are_settings():
 
 def test_the_first_template_lists_every_variable():
     """The comment of ai-agent.xml lists all variables."""
-    text = SHIPPED["ai-agent.xml"].decode()
+    text = TEMPLATES["ai-agent.xml"].decode()
     assert all(name in text for name in (*CALL_VARIABLES, *OPERATOR_VARIABLES, *OPERATOR_VARIABLES.values()))
