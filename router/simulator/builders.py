@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.calls import call_party
@@ -19,6 +19,7 @@ from router.inbound.email.inbound_parse import MailReader
 from router.inbound.sources import FORM, SOURCES
 from router.inbound.webhook import Webhook
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID
+from router.simulator.capture import read_message
 from router.simulator.classic import ClassicScene, classic_webhook
 from router.simulator.event_streams import sink_test, streamed_callback, streamed_message
 from router.simulator.http import Sender
@@ -75,12 +76,14 @@ class FamilyBuilder:
 
     `sender` gets the environment and the auth token. `follow` plays Twilio's part where the response asks for an
     action: it gets the environment, the webhook and the body of the response, and returns a report of what it did.
+    `message` returns the message that Twilio captures, if it does.
     """
 
     build: Callable[[str, WebhookSpec], SimulatedWebhook]
     customer: Callable[[str, WebhookSpec], Address] = _participant
     sender: Callable[[Mapping[str, str], str], Sender] = _make_sender
     follow: Callable[[Mapping[str, str], SimulatedWebhook, bytes], Awaitable[str | None]] | None = None
+    message: Callable[[str, WebhookSpec], dict[str, Any] | None] = lambda _, __: None
 
 
 def keys_of(webhook: SimulatedWebhook, account_sid: str) -> list[str]:
@@ -118,6 +121,10 @@ def _message(kind: str, spec: WebhookSpec) -> SimulatedWebhook:
         body=spec.body,
         sid=sid,
     )
+
+
+def _captured(kind: str, spec: WebhookSpec) -> dict[str, Any] | None:
+    return read_message(dict(_message(kind, spec).pairs))
 
 
 def _author(kind: str, spec: WebhookSpec) -> Address:
@@ -179,10 +186,10 @@ def _classic(event_type: str, spec: WebhookSpec) -> SimulatedWebhook:
 
 
 FAMILIES: Final[dict[Family, FamilyBuilder]] = {
-    Family.MESSAGE: FamilyBuilder(_message, _author),
+    Family.MESSAGE: FamilyBuilder(_message, _author, message=_captured),
     Family.MESSAGE_STATUS: FamilyBuilder(_message_status),
     Family.CALLBACK: FamilyBuilder(_callback),
-    Family.STREAMED_MESSAGE: FamilyBuilder(_streamed_message, _author),
+    Family.STREAMED_MESSAGE: FamilyBuilder(_streamed_message, _author, message=_captured),
     Family.STREAMED_CALLBACK: FamilyBuilder(_streamed_callback),
     Family.SINK_TEST: FamilyBuilder(lambda _, spec: sink_test(now=spec.now)),
     Family.CALL: FamilyBuilder(

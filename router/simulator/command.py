@@ -22,7 +22,7 @@ from router.process.terminal import complain, show
 from router.settings.environment import own_environment, read_dotenv
 from router.simulator.builders import keys_of
 from router.simulator.outcome import OutcomeReader
-from router.simulator.scenario import make_steps, send_steps
+from router.simulator.scenario import capture_messages, make_steps, send_steps
 from router.streams.client.connection import RedisError, connect
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ async def _run(
     total = _print_responses(steps, duplicates)
     if outcome is not None and HTTPStatus.OK in total:
         await _print_outcome(outcome, steps)
+    if arguments.capture == "sandbox":  # after the router, which so opens the conversation, whatever runs
+        show(*(f"  {report}" for report in await capture_messages(steps, environment)))
     return 0 if set(total) == {HTTPStatus.OK} else 1
 
 

@@ -16,6 +16,7 @@ import aiohttp
 from router.core.signing.twilio import base_urls, sign, voice_base
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -98,6 +99,16 @@ async def is_up(url: str) -> bool:
             return response.status == HTTPStatus.OK
     except (aiohttp.ClientError, TimeoutError, OSError):
         return False
+
+
+async def get_json(url: str, query: Mapping[str, str], *, user: str, password: str) -> dict[str, Any]:
+    """Get a JSON object with Basic credentials; raises aiohttp.ClientError for any status but 2xx."""
+    async with (
+        aiohttp.ClientSession(headers={"Authorization": aiohttp.encode_basic_auth(user, password)}) as session,
+        session.get(url, params=query, raise_for_status=True) as response,
+    ):
+        document: dict[str, Any] = await response.json()
+        return document
 
 
 async def post_json(url: str, body: dict[str, Any], *, user: str, password: str) -> dict[str, Any]:

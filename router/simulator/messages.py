@@ -163,12 +163,13 @@ def scene_callback(kind: str, scene: Scene, *, token: str | None = None) -> Simu
 
 def _communication(scene: Scene) -> dict[str, Any]:
     author = {"address": scene.customer, "channel": scene.channel, "participantId": scene.participant_id}
-    recipient = {"address": scene.recipient, "channel": scene.channel, "deliveryStatus": "DELIVERED"}
+    ours = scene_id("conv_participant", f"{scene.conversation_id}{scene.recipient}", scene.now)
+    recipient = {"address": scene.recipient, "channel": scene.channel, "participantId": ours}
     return {
         "id": scene_id("conv_communication", f"{scene.conversation_id}{scene.body}", scene.now),
         "conversationId": scene.conversation_id,
         "author": author,
         "content": {"type": "TEXT", "text": scene.body},
         "channelId": None,
-        "recipients": [recipient],
+        "recipients": [recipient | {"deliveryStatus": "DELIVERED"}],
     }

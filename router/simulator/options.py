@@ -44,6 +44,13 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subject", default="Hello", help="email: its subject")
     parser.add_argument("--raw", action="store_true", help="email: posted whole, as with `send_raw`, instead of parsed")
     parser.add_argument("--attachment", action="append", default=[], metavar="FILE", help="email: a file; may repeat")
+    parser.add_argument(
+        "--capture",
+        choices=("sandbox", "router"),
+        default="sandbox",
+        help="messages: the sandbox records it in its conversation too, as Twilio's capture rules do, or the router"
+        " alone takes it (default: sandbox)",
+    )
     parser.add_argument("--channel", default="SMS", help="callbacks: the participant's channel")
     parser.add_argument("--type", dest="participant_type", default="CUSTOMER", help="callbacks: the participant's type")
     parser.add_argument("--conversation", help="callbacks: conversation id (default: made from the addresses)")

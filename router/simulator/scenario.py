@@ -13,10 +13,11 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from router.sandbox.options import DEFAULT_CLASSIC_SERVICE_SID, DEFAULT_CONFIGURATION_ID
 from router.simulator.builders import FAMILIES, WebhookSpec
+from router.simulator.capture import capture_message
 from router.simulator.http import SignatureFault
 from router.simulator.kinds import KINDS, Family
 from router.simulator.messages import scene_id
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ScenarioStep:
-    """One webhook of a scenario: its kind and family, the request, and the customer that it is about.
+    """One webhook of a scenario: its kind and family, the request, the customer that it is about, and what is captured.
 
     Sending it fills `statuses`, the count of responses by status, and `reports`, what Twilio's part led to.
     """
@@ -41,6 +42,7 @@ class ScenarioStep:
     family: Family
     webhook: SimulatedWebhook
     customer: Address
+    message: dict[str, Any] | None = None
     statuses: Counter[int] = field(default_factory=Counter)
     reports: list[str] = field(default_factory=list)
 
@@ -78,7 +80,9 @@ def make_steps(arguments: argparse.Namespace, environment: Mapping[str, str]) ->
 def _make_step(name: str, spec: WebhookSpec) -> ScenarioStep:
     family, _, subject = KINDS[name]
     builder = FAMILIES[family]
-    return ScenarioStep(name, family, builder.build(subject, spec), builder.customer(subject, spec))
+    return ScenarioStep(
+        name, family, builder.build(subject, spec), builder.customer(subject, spec), builder.message(subject, spec)
+    )
 
 
 def make_plan(count: int, *, times: int = 1, delay: float = 0.0, seed: int | None = None) -> tuple[PlannedSend, ...]:
@@ -140,6 +144,13 @@ async def send_steps(
         follow = FAMILIES[step.family].follow
         if follow is not None and (report := await follow(environment, step.webhook, response)):
             step.reports.append(report)
+
+
+async def capture_messages(steps: Sequence[ScenarioStep], environment: Mapping[str, str]) -> list[str]:
+    """Have the sandbox capture the messages whose webhooks were accepted, as Twilio does; returns reports."""
+    messages = [step.message for step in steps if step.message and HTTPStatus.OK in step.statuses]
+    reports = [await capture_message(environment, message) for message in messages]
+    return [report for report in reports if report]
 
 
 async def _open_senders(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import aiohttp
 import pytest
 
 from router.__main__ import main
 from tests.harness.commands import run_command
+from tests.harness.sandbox import SandboxClient
 from tests.support.accounts import ACCOUNT, BASE_URL, TOKEN
 
 ENVIRONMENT = {
@@ -103,6 +105,43 @@ async def test_the_entries_of_a_message_are_printed_once(run):
     status, output = await run(*message, "--new")
     assert (status, "(a duplicate)" in output, "participant.joined" in output) == (0, False, False)
     assert "communication.received" in output
+
+
+async def captured(dev, sender):
+    """Return the texts that the sandbox has of a customer, and the number of its participants."""
+    async with aiohttp.ClientSession() as session:
+        user, password = dev["TWILIO_API_KEY"], dev["TWILIO_API_SECRET"]
+        authorization = aiohttp.encode_basic_auth(user, password)
+        client = SandboxClient(dev["TWILIO_CONVERSATIONS_URL"], session, authorization=authorization)
+        rows = [
+            one
+            for one in await client.conversations()
+            if any(sender in each["address"] for person in one["participants"] for each in person["addresses"])
+        ]
+        return [(await client.texts(one["id"]), len(one["participants"])) for one in rows]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [(kind, f"+1555226000{place}") for place, kind in enumerate(("sms", "mms", "whatsapp", "rcs", "event-stream-sms"))],
+)
+async def test_a_message_is_captured_once(run, dev, kind, number):
+    """The sandbox records the message, once however often it is sent; the router publishes it once all the same."""
+    for _ in range(2):
+        status, output = await run(kind, "--from", number)
+        assert (status, output.count("communication.received") <= 1) == (0, True), output
+    status, output = await run(kind, "--from", number, "--body", "more")
+    assert (status, output.count("communication.received"), "participant.joined" in output) == (0, 1, False), output
+    assert await captured(dev, number) == [(["more", "hi"], 2)]
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("how", [("--capture", "router"), ("--tamper",)])
+async def test_a_message_that_is_not_captured(run, dev, how):
+    """By switch the router alone takes a message, and a refused one is not captured."""
+    await run("sms", "--from", "+15552270001", *how)
+    assert all(texts == [] for texts, _ in await captured(dev, "+15552270001"))
 
 
 @pytest.mark.processes
