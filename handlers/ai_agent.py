@@ -4,6 +4,8 @@ It answers those who joined, and what they say if its `reply` asks for communica
 ROUTER_AI_AGENT_ADDRESS; where that is not set or does not fit the channel, under our side's address of the entry; else
 as the single agent that is in the conversation already. A classic conversation it joins as the chat user AI_IDENTITY
 (see handlers.classic). The text comes from `reply` (see replies), by default ROUTER_AI_AGENT_GREETING; empty is silent.
+An opt-out keyword is not answered, because Twilio has answered it. Known gap: if Twilio's report of the participant
+came before the keyword, a new customer is greeted all the same.
 
 If the reply fails for good, the entry is a dead letter, and ROUTER_AI_AGENT_APOLOGY, where it is set, is sent instead.
 
@@ -62,6 +64,7 @@ class ReplyOutcome(StrEnum):
     FOUND = "found"  # an earlier try had sent it
     SILENT = "silent"  # the reply gave no text
     CANNOT_SEND = "channel cannot send"
+    OPT_OUT = "opt-out keyword"  # Twilio has answered it, and refuses further messages after STOP
 
 
 class AiAgent:
@@ -106,6 +109,8 @@ class AiAgent:
         data = data_of(entry, CommunicationData)
         if not _can_send(data):
             return HandlerResult(ReplyOutcome.CANNOT_SEND)
+        if _opt_out(data):
+            return HandlerResult(ReplyOutcome.OPT_OUT)
         if not await self._text(entry, effect):
             return HandlerResult(ReplyOutcome.SILENT)
         joined = await self._join(data, effect)
@@ -120,7 +125,9 @@ class AiAgent:
         joined = await self._join(data, effect)
         if joined.participant_id is None:
             return await self._not_joined(data, joined)
-        outcome = await self._answer(entry, data, effect, joined.participant_id)
+        outcome: str = ReplyOutcome.OPT_OUT
+        if not _opt_out(data):
+            outcome = await self._answer(entry, data, effect, joined.participant_id)
         fields = {"participant": joined.participant_id, "reply": outcome} | await self._moved(data, outcome)
         return HandlerResult(joined.how, fields)
 
@@ -130,7 +137,7 @@ class AiAgent:
         result = HandlerResult(GIVEN_UP, {"apology": "none"}, level="error")
         if not self._apology or not isinstance(data, JoinedData | CommunicationData) or not _can_send(data):
             return result
-        if not is_asked_for(self._reply, entry.type) or await effect.is_begun("send"):
+        if _opt_out(data) or not is_asked_for(self._reply, entry.type) or await effect.is_begun("send"):
             return result
         joined = await self._join(data, effect)
         outcome: str = joined.how
@@ -222,6 +229,11 @@ class AiAgent:
 def _can_send(data: ParticipantData) -> bool:
     """Tell whether an answer can reach the customer; a classic conversation sends on all its channels."""
     return data.channel in SENDING or is_classic(data.conversation.id)
+
+
+def _opt_out(data: JoinedData | CommunicationData) -> str | None:
+    """Return the keyword that Twilio has answered itself, if the entry is about one."""
+    return data.opt_out if isinstance(data, JoinedData) else data.communication.opt_out
 
 
 class V2Text:

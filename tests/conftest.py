@@ -91,7 +91,7 @@ async def clients():
     async with contextlib.AsyncExitStack() as stack:
 
         def make(url, **options):
-            client = connect(url, **({"timeout": scaled(5)} | options))
+            client = connect(url, **({"timeout": scaled(20)} | options))
             stack.push_async_callback(client.aclose)
             return client
 

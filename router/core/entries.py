@@ -105,6 +105,9 @@ class JoinedData(ParticipantData):
     origin: Literal["created", "found", "announced", "recovered"] = Field(
         description="created by us, found in the conversation, announced by Twilio, or recovered where Twilio did not"
     )
+    opt_out: str | None = Field(
+        default=None, description="STOP, START or HELP if the first message was that: Twilio has answered"
+    )
 
 
 class UpdatedData(ParticipantData):
@@ -126,15 +129,51 @@ class EntryMedium(_Model):
     url: str | None = None
 
 
+class EntryLocation(_Model):
+    """A place that was shared, in degrees (WGS 84)."""
+
+    latitude: float
+    longitude: float
+    address: str | None = None
+    label: str | None = None
+
+
+class EntryChoice(_Model):
+    """A tap on a button or in a list, or a form that was filled in (`data`)."""
+
+    id: str | None = Field(default=None, description="the id that was given to the button or list item")
+    title: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class EntryReferral(_Model):
+    """The ad or post from which the customer began to write. Its media are not the message's."""
+
+    source_type: str | None = Field(default=None, description="ad or post")
+    source_id: str | None = None
+    source_url: str | None = None
+    headline: str | None = None
+    body: str | None = None
+    click_id: str | None = None
+    media: tuple[EntryMedium, ...] = ()
+
+
 class EntryCommunication(_Model):
     """A communication. `id` is the API's, null while only the message is known; `channel_id` is the message or call."""
 
     id: str | None = None
     channel_id: str | None = None
-    type: str = Field(default="TEXT", description="TEXT, TRANSCRIPTION or a later type")
+    type: str = Field(default="TEXT", description="TEXT, TRANSCRIPTION, LOCATION, REPLY or a later type")
     text: str = ""
     is_text_cut: bool = Field(default=False, description="the text was longer than this entry carries")
     media: tuple[EntryMedium, ...] = ()
+    location: EntryLocation | None = None
+    reply: EntryChoice | None = None
+    in_reply_to: str | None = Field(default=None, description="channel_id of the message that is answered")
+    referral: EntryReferral | None = None
+    opt_out: str | None = Field(default=None, description="STOP, START or HELP: Twilio has answered; do not answer")
+    provider: dict[str, Any] = Field(default={}, description="further fields of the source, by its names")
+    is_provider_cut: bool = Field(default=False, description="some of these fields did not fit")
     created_at: str | None = None
 
 

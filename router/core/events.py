@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from router.core.provider_fields import NO_FIELDS
 from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
+    from router.core.provider_fields import ProviderFields
     from router.core.resources import Communication, Conversation, Participant
 
 
@@ -115,14 +117,53 @@ class Medium(NamedTuple):
     url: str | None = None
 
 
+class Location(NamedTuple):
+    """A place that was shared, in degrees (WGS 84)."""
+
+    latitude: float
+    longitude: float
+    address: str | None = None
+    label: str | None = None
+
+
+class Choice(NamedTuple):
+    """A tap on a button or in a list, by `id` and `title`, or the `data` of a form that was filled in."""
+
+    id: str | None = None
+    title: str | None = None
+    data: dict[str, Any] | None = None
+
+
+class Referral(NamedTuple):
+    """The ad or post from which a customer began to write; `click_id` identifies the click on it."""
+
+    source_type: str | None = None
+    source_id: str | None = None
+    source_url: str | None = None
+    headline: str | None = None
+    body: str | None = None
+    click_id: str | None = None
+    media: tuple[Medium, ...] = ()
+
+
 @value
 class Content:
-    """The content of a communication. `is_cut` if the source did not keep the whole text."""
+    """The content of a communication. `is_cut` if the source did not keep the whole text.
+
+    `in_reply_to` is the id of the message that is answered. `opt_out` is STOP, START or HELP if Twilio has answered the
+    message itself. `provider` holds the fields of the source that have no other place.
+    """
 
     text: str = ""
     kind: str = "TEXT"
     is_cut: bool = False
     media: tuple[Medium, ...] = ()
+    location: Location | None = None
+    choice: Choice | None = None
+    in_reply_to: str | None = None
+    referral: Referral | None = None
+    opt_out: str | None = None
+    provider: ProviderFields = NO_FIELDS
 
 
 @value

@@ -70,6 +70,11 @@ _DISREGARDED: Final = {
 _TEST: Final = "a test of the sink"
 _UNKNOWN: Final = "unknown event type"
 _PLAIN_ID: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
+#: Fields of a message that are read, and those that a message's form does not have, or has from `_to_form`.
+_MAX_FIELDS: Final = 200
+_NOT_CONTENT: Final = frozenset(
+    {"from", "to", "messagesid", "accountsid", "messagestatus", "smsstatus", "timestamp", "eventname"}
+)
 #: Further members of a group message that are read; a group has ten members at most.
 _MAX_OTHERS: Final = 50
 
@@ -206,10 +211,20 @@ def _to_form(event: CloudEvent) -> dict[str, str]:
 
 
 def _content(event: CloudEvent) -> dict[str, str]:
-    """Return the content parameters of the form webhook; Event Streams gives only the number of media."""
-    count = event.data.get("numMedia")
-    number = str(count) if isinstance(count, int | str) else "0"
-    return {"Body": get_text(event.data, "body") or "", "NumMedia": number}
+    """Return the other parameters of the form webhook, whose names are these fields' in PascalCase."""
+    texts = {name: _as_parameter(value) for name, value in list(event.data.items())[:_MAX_FIELDS]}
+    return {
+        name[:1].upper() + name[1:]: text
+        for name, text in texts.items()
+        if text is not None and name.lower() not in _NOT_CONTENT
+    }
+
+
+def _as_parameter(value: object) -> str | None:
+    """Return a value as a form has it; None for a list, an object or nothing."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int | float | str) else None
 
 
 def _recipients(event: CloudEvent) -> tuple[Address, ...]:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.caching import remembering
-from router.core.events import Cause, Content, Disregarded, Event, Identity, InboundEntry, Medium, MessageReceived
+from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
 from router.core.signing.form import parse_form
+from router.inbound.message_content import read_content
 from router.inbound.persons import read_person
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, require
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from router.inbound.webhook import Webhook
 
 MESSAGE: Final = "message.received"
-#: Attachments of one message that are passed on; Twilio accepts ten.
-_MAX_MEDIA: Final = 20
-#: Digits of NumMedia that are read.
-_MAX_DIGITS: Final = 9
 _OUTGOING: Final = "status callback of an outgoing message"
 #: Parameters that must be UTF-8; in all others a wrong byte is replaced.
 _EXACT: Final = frozenset({"AccountSid", "From", "To", "MessageSid"})
@@ -90,20 +87,8 @@ def normalize(entry: InboundEntry) -> Event:
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
     customer, recipient = _parse_ends(params["From"], params["To"])
-    content, person = _content(params), read_person(params)
+    content, person = read_content(params, recipient), read_person(params)
     return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=content, person=person)
-
-
-def _content(params: Mapping[str, str]) -> Content:
-    """Return the content of a message; a button tap without a body has the button's text."""
-    number = params.get("NumMedia", "0").strip()
-    is_number = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
-    count = min(int(number), _MAX_MEDIA) if is_number else 0
-    media = [
-        Medium(params.get(f"MediaContentType{index}") or None, params.get(f"MediaUrl{index}") or None)
-        for index in range(count)
-    ]
-    return Content(params.get("Body") or params.get("ButtonText", ""), media=tuple(media))
 
 
 def _parse_ends(sender: str, recipient: str) -> tuple[Address, Address]:

@@ -104,6 +104,7 @@ def test_data_of_joined_has_the_documented_fields():
         "target": "ai-agent",
         "reason": "default",
         "origin": "found",
+        "opt_out": None,
         "account_id": ACCOUNT,
         "channel": "SMS",
         "address": CUSTOMER.value,

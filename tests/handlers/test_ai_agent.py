@@ -25,9 +25,10 @@ async def test_it_joins_and_greets_once_over_redeliveries(harness, lines):
         assert isinstance(await agent.attempt(delivery_of(opened.entry())), Done)
     await until(lambda: harness.texts(opened.id))
     assert await harness.texts(opened.id) == [HELLO]
+    customer = opened.customer.addresses[0].address
     assert await harness.participants(opened.id) == [
         ("AI_AGENT", OURS, "AI agent"),
-        ("CUSTOMER", opened.customer.addresses[0].address, None),
+        ("CUSTOMER", customer, customer),
     ]
     assert [line["result"] for line in lines("consumed")] == ["joined", "repeated", "repeated"]
     assert lines("consumed")[0]["reply"] == "sent"

@@ -19,9 +19,9 @@ async def echo(entry: CommunicationEntry) -> str | None:
     return f"You said: {text}" if text else None
 
 
-def said(opened, text="hi", **fields):
+def said(opened, text="hi", opt_out=None, **fields):
     """Return a new entry of what the customer said."""
-    communication = EntryCommunication(text=text)
+    communication = EntryCommunication(text=text, opt_out=opt_out)
     return opened.entry(CommunicationData, communication=communication, distinction=number(), **fields)
 
 
@@ -42,6 +42,22 @@ async def test_a_reply_to_communications_answers_each_once(harness, lines):
         ("repeated", None),
         ("repeated", None),
     ]
+
+
+@pytest.mark.parametrize("keyword", ["STOP", "START", "HELP"])
+async def test_an_opt_out_keyword_is_not_answered(harness, lines, keyword):
+    """Twilio has answered it: the reply is not asked, neither as a first word nor later."""
+    opened = await harness.open()
+    greeter, agent = harness.ai_agent(), harness.ai_agent(reply=echo)
+    await greeter.attempt(delivery_of(opened.entry(opt_out=keyword)))
+    await agent.attempt(delivery_of(said(opened, keyword, opt_out=keyword)))
+    assert [(line["result"], line.get("reply")) for line in lines("consumed")] == [
+        ("joined", "opt-out keyword"),
+        ("opt-out keyword", None),
+    ]
+    await agent.attempt(delivery_of(said(opened)))  # what follows is answered
+    await until(lambda: harness.texts(opened.id))
+    assert await harness.texts(opened.id) == ["You said: hi"]
 
 
 async def test_two_communications_get_two_answers(harness):

@@ -41,8 +41,8 @@ async def test_the_least_busy_person_joins_once(harness, lines):
     [
         pytest.param(None, "joined", [("HUMAN_AGENT", OURS, "Dana")], id="nobody"),
         pytest.param("AGENT", "promoted", [("HUMAN_AGENT", OURS, "Dana")], id="an agent of no kind"),
-        pytest.param("HUMAN_AGENT", "adopted", [("HUMAN_AGENT", OURS, None)], id="a person"),
-        pytest.param("AI_AGENT", "joined", [("AI_AGENT", OURS, None), *DANA_JOINED], id="the AI agent"),
+        pytest.param("HUMAN_AGENT", "adopted", [("HUMAN_AGENT", OURS, OURS)], id="a person"),
+        pytest.param("AI_AGENT", "joined", [("AI_AGENT", OURS, OURS), *DANA_JOINED], id="the AI agent"),
     ],
 )
 async def test_a_person_joins_at_their_address_on_the_channel(harness, lines, there, result, expected):

@@ -13,13 +13,14 @@ from router.core.events import (
     Change,
     ClassicReported,
     CommunicationReported,
-    Content,
     ConversationReported,
     Disregarded,
     Identity,
+    Location,
     Medium,
     MessageReceived,
     ParticipantReported,
+    Referral,
     Version,
 )
 from router.core.signing.form import NO_FORM, parse_form
@@ -233,11 +234,34 @@ def test_message():
 def test_content_of_a_message():
     """The content has the text, the source's own time, and the number of media."""
     event = event_of(make_event(body="hi 👋", numMedia=2, timestamp="2026-01-07T12:00:00Z"))
-    assert event.content == Content("hi 👋", media=(Medium(), Medium()))
+    assert (event.content.text, event.content.media) == ("hi 👋", (Medium(), Medium()))
     assert event.sent_at == "2026-01-07T12:00:00Z"
     bare = event_of(make_event(without=("body", "numMedia", "timestamp")))
-    assert (bare.content, bare.sent_at) == (Content(), None)
-    assert event_of(make_event(body=7, numMedia=[1])).content == Content()
+    assert (bare.content.text, bare.content.media, bare.sent_at) == ("", (), None)
+    assert event_of(make_event(body="x", numMedia=[1])).content.media == ()
+
+
+def test_other_content_of_a_message():
+    """All fields are read as the parameters of the form webhook, whose names they have in camelCase."""
+    data = {
+        "body": "",
+        "latitude": 52.5,
+        "longitude": "13.3",
+        "label": "Gate",
+        "optOutType": "HELP",
+        "originalRepliedMessageSid": "SM9",
+        "referralCtwaClid": "c1",
+        "messageStatus": "RECEIVED",
+        "forwarded": True,
+        "mcc": 310,
+        "nested": {"a": 1},
+    }
+    content = event_of(make_event(**data)).content
+    assert (content.kind, content.location) == ("LOCATION", Location(52.5, 13.3, None, "Gate"))
+    assert (content.opt_out, content.in_reply_to, content.referral) == ("HELP", "SM9", Referral(click_id="c1"))
+    rest = dict(content.provider.fields)
+    assert (rest["Forwarded"], rest["Mcc"]) == ("true", "310")
+    assert not {"Nested", "MessageStatus", "MessageSid", "Timestamp", "From"} & rest.keys()
 
 
 def test_group_message():

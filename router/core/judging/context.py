@@ -80,6 +80,7 @@ def make_fact(
     address: Address | None = None,
     recipient: Address | None = None,
     call_sid: str | None = None,
+    opt_out: str | None = None,
 ) -> ParticipantFact:
     """Return the fact that `participant` is in the conversation, with the policy's decision for it.
 
@@ -93,7 +94,7 @@ def make_fact(
     if shown is not None:
         facts = facts_of(context, participant, ledger, cause=cause, customer=shown, recipient=recipient)
         decision = context.rules.policy.decide(facts)
-    return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid)
+    return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid, opt_out)
 
 
 def _address_of(participant: Participant, call_sid: str | None) -> Address | None:

@@ -38,6 +38,7 @@ KINDS: Final[dict[type[Event], EventKind[Any]]] = {
         apply_confirmed=messages.apply_confirmed,
         route=messages.route,
         names=messages.names,
+        opt_out=messages.opt_out,
         has_customer=True,
     ),
     ParticipantReported: EventKind(

@@ -70,6 +70,11 @@ def names(message: MessageReceived) -> tuple[str]:
     return (name_of(message),)
 
 
+def opt_out(message: MessageReceived) -> str | None:
+    """Return the keyword that Twilio has answered itself, if the message is one."""
+    return message.content.opt_out
+
+
 def decide(context: Context, work: Work[MessageReceived]) -> Decision:
     """Return the policy's decision for the sender; made once, and only if the outcome depends on it.
 

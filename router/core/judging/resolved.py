@@ -45,6 +45,7 @@ def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger
         address=customer,
         recipient=recipient,
         call_sid=kind.call_sid(event) if kind.call_sid else None,
+        opt_out=kind.opt_out(event) if kind.opt_out else None,
     )
     return ledger.take_participant(fact)
 

@@ -121,6 +121,7 @@ class EventKind(Generic[EventT]):
     names           the names under which the event's communication is claimed in the conversation of its route: one
                     that was published there before the closing is not published again in the next conversation
     call_sid        the call that the participant is there for: such events wait until Twilio has opened a conversation
+    opt_out         STOP, START or HELP if the event is such a message, which Twilio has answered
     has_customer    the event has a `customer`, whose address the log line shows masked
     is_callback     the event shows that status callbacks of the account arrive
     needs_fresh_account   its author may have become ours: read the account again before the API is asked
@@ -141,6 +142,7 @@ class EventKind(Generic[EventT]):
     is_doubtful: Callable[[Context, EventT], bool] | None = None
     arriving: Callable[[EventT], list[str]] | None = None
     call_sid: Callable[[EventT], str] | None = None
+    opt_out: Callable[[EventT], str | None] | None = None
     has_customer: bool = False
     is_callback: bool = False
     needs_fresh_account: bool = False

@@ -16,18 +16,21 @@ from router.core.entries import show_address, show_customer
 from router.core.events import Content, MessageReceived
 from router.core.ids import SID_DIGITS
 from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
+from router.core.provider_fields import bound_fields
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
-    from router.core.events import Cause, ClassicReported, CommunicationReported
+    from router.core.events import Cause, ClassicReported, CommunicationReported, Referral
     from router.core.ledger.ledger import Ledger
 
 _DAY: Final = 86_400
 #: Seconds that the names of a communication stay claimed: longer than its longest redelivery.
 LIFE: Final = 2 * _DAY
 MAIL_LIFE: Final = 7 * _DAY
+#: Fields of the API's content that have their own place.
+_SHOWN: Final = frozenset({"text", "type"})
 #: The SID of one message: SMS and MMS (other channels use these too), or classic.
 _MESSAGE_SID: Final = re.compile(f"(?:SM|MM|IM){SID_DIGITS}")
 
@@ -94,7 +97,11 @@ def from_communication(event: CommunicationReported) -> CommunicationFact | None
         cause=event.cause,
         names=tuple(dict.fromkeys([*messages, communication.id])),
         author=author.as_address(),
-        content=Content(text if isinstance(text, str) else "", kind if isinstance(kind, str) and kind else "TEXT"),
+        content=Content(
+            text if isinstance(text, str) else "",
+            kind if isinstance(kind, str) and kind else "TEXT",
+            provider=bound_fields({name: content[name] for name in content.keys() - _SHOWN}),
+        ),
         recipient=ours.as_address() if ours else None,
         author_id=author.participant_id,
         communication_id=communication.id,
@@ -207,6 +214,17 @@ def _shown(fact: CommunicationFact, limit: int) -> dict[str, Any]:
         "type": content.kind,
         "text": content.text[:limit],
         "is_text_cut": content.is_cut or len(content.text) > limit,
-        "media": [{"content_type": one.content_type, "url": one.url} for one in content.media],
+        "media": [one._asdict() for one in content.media],
+        "location": content.location and content.location._asdict(),
+        "reply": content.choice and content.choice._asdict(),
+        "in_reply_to": content.in_reply_to,
+        "referral": content.referral and _show_referral(content.referral),
+        "opt_out": content.opt_out,
+        "provider": dict(content.provider.fields),
+        "is_provider_cut": content.provider.is_cut,
         "created_at": fact.created_at,
     }
+
+
+def _show_referral(referral: Referral) -> dict[str, Any]:
+    return referral._asdict() | {"media": [one._asdict() for one in referral.media]}

@@ -101,7 +101,7 @@ class Ledger(LedgerFields):
             return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
         for key in fresh.addresses:
             self.put(address_field(key), participant.id)
-        self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin)
+        self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin, opt_out=fact.opt_out)
         return Outcome(Result.JOINED, str(self.get("reason")))
 
     def _objection(self, fact: ParticipantFact, marker: Marker | None, calls: tuple[str, ...]) -> Outcome | None:

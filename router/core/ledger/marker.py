@@ -160,7 +160,8 @@ class ParticipantFact:
 
     `decision` is the policy's. `address` is the customer's address that the event is about (None: the first one),
     `recipient` our side, if known. `is_ours` if the router or its consumers added it. `call_sid` is the call that the
-    event is about; without it the participant's addresses name its calls.
+    event is about; without it the participant's addresses name its calls. `opt_out` is that of the message that is the
+    event (see Content).
     """
 
     participant: Participant
@@ -172,6 +173,7 @@ class ParticipantFact:
     recipient: Address | None = None
     is_ours: bool = False
     call_sid: str | None = None
+    opt_out: str | None = None
 
 
 def digest_of(participant: Participant) -> str:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.core.addresses import Address
 from router.core.entries import CommunicationData, EntryAddress, EntryMedium
-from router.core.events import Content, Medium
+from router.core.events import Choice, Content, Location, Medium, Referral
 from router.core.ledger.communications import (
     LIFE,
     MAIL_LIFE,
@@ -20,6 +20,7 @@ from router.core.ledger.communications import (
 )
 from router.core.ledger.ledger import Ledger
 from router.core.ledger.marker import Claim, Hearing, fields_for
+from router.core.provider_fields import ProviderFields
 from router.core.timestamps import to_text
 from tests.core.builders import (
     CUSTOMER,
@@ -92,10 +93,51 @@ def test_entry_of_a_message(state):
             {"content_type": "image/jpeg", "url": "https://example.com/ME1"},
             EntryMedium().model_dump(),
         ),
+        "location": None,
+        "reply": None,
+        "in_reply_to": None,
+        "referral": None,
+        "opt_out": None,
+        "provider": {},
+        "is_provider_cut": False,
         "created_at": "2026-01-07T11:59:59Z",
     }
     assert (data.participant.id, data.participant.type, data.participant.name) == ("p1", "CUSTOMER", None)
     assert [one.address for one in data.participant.addresses] == [CUSTOMER.value]
+
+
+def test_entry_has_all_of_the_content(state):
+    """What is no text has fields of its own."""
+    content = Content(
+        kind="LOCATION",
+        location=Location(52.5, 13.3, "Example Square 1", "Gate"),
+        choice=Choice("slot-2", "10:30", {"slot": "10:30"}),
+        in_reply_to="SM9",
+        referral=Referral("ad", headline="Sale", media=(Medium("image/png", "https://example.com/ad"),)),
+        opt_out="STOP",
+        provider=ProviderFields((("Forwarded", "true"),), is_cut=True),
+    )
+    assert state.publish(replace(message(), content=content))
+    shown = state.entries[-1].data.communication
+    assert (shown.type, shown.text, shown.in_reply_to, shown.opt_out) == ("LOCATION", "", "SM9", "STOP")
+    assert shown.location.model_dump() == {
+        "latitude": 52.5,
+        "longitude": 13.3,
+        "address": "Example Square 1",
+        "label": "Gate",
+    }
+    assert shown.reply.model_dump() == {"id": "slot-2", "title": "10:30", "data": {"slot": "10:30"}}
+    assert (shown.referral.source_type, shown.referral.headline) == ("ad", "Sale")
+    assert shown.referral.media == (EntryMedium(content_type="image/png", url="https://example.com/ad"),)
+    assert (shown.provider, shown.is_provider_cut) == ({"Forwarded": "true"}, True)
+
+
+def test_further_content_of_the_api_is_passed_on(state):
+    """A transcription's engine, or what the API may add, stands under `provider`."""
+    told = {"type": "TRANSCRIPTION", "text": "hi", "transcription": {"confidence": 0.9}}
+    state.publish(from_communication(make_communication(content=told)))
+    shown = state.entries[-1].data.communication
+    assert (shown.type, shown.provider) == ("TRANSCRIPTION", {"transcription": {"confidence": 0.9}})
 
 
 def test_entry_of_a_communication(state):

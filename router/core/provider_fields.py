@@ -1,0 +1,42 @@
+"""The provider's own fields of a communication that have no field of ours, within bounds: `communication.provider`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Fields that are passed on, characters of a field's name, and bytes of all names and values together.
+MAX_FIELDS: Final = 64
+MAX_NAME: Final = 64
+MAX_BYTES: Final = 8192
+
+
+class ProviderFields(NamedTuple):
+    """Fields by name, in the order of the names. `is_cut` if some were left out: one that is passed on is whole."""
+
+    fields: tuple[tuple[str, Any], ...] = ()
+    is_cut: bool = False
+
+
+NO_FIELDS: Final = ProviderFields()
+
+
+def bound_fields(given: Mapping[str, Any]) -> ProviderFields:
+    """Return the `given` fields, texts or other JSON values, without empty ones and without those out of bounds."""
+    kept: list[tuple[str, Any]] = []
+    left, is_cut = MAX_BYTES, False
+    for name in sorted(given):
+        value = given[name]
+        if value is None or value in ("", [], {}):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value)
+        size = len(name) + len(text.encode("utf-8", "surrogatepass"))
+        if len(kept) == MAX_FIELDS or len(name) > MAX_NAME or size > left:
+            is_cut = True
+            continue
+        left -= size
+        kept.append((name, value))
+    return ProviderFields(tuple(kept), is_cut)
