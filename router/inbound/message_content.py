@@ -32,7 +32,7 @@ _MAX_DATA: Final = 8192
 _LATITUDE: Final = 90.0
 _LONGITUDE: Final = 180.0
 _DEGREES: Final = re.compile(r"[+-]?\d{1,3}(?:\.\d{1,20})?", re.ASCII)
-#: Parameters that are passed on elsewhere in an entry, or that tell nothing about a message.
+#: Parameters that are passed on elsewhere in an entry, or that tell nothing about a message or its sender.
 _ELSEWHERE: Final = frozenset(
     {
         "AccountSid",
@@ -47,6 +47,10 @@ _ELSEWHERE: Final = frozenset(
         "SmsSid",
         "SmsStatus",
         "To",
+        "ToCity",
+        "ToCountry",
+        "ToState",
+        "ToZip",
     }
 )
 #: Parameters of which `_read_special` makes fields; the others begin with these prefixes.
