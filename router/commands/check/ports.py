@@ -23,11 +23,15 @@ _NEAR: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared 
 async def check_ports(settings: Settings, *, is_offline: bool) -> list[Finding]:
     """Return a finding for each port; `is_offline`: who has a port that is in use is not asked."""
     wanted = {"PORT": (settings.port, "/healthz"), "ROUTER_METRICS_PORT": (settings.metrics_port, "/metrics")}
-    return [
+    found = [
         await _check(variable, settings.host, port, path, is_offline=is_offline)
         for variable, (port, path) in wanted.items()
         if port
     ]
+    if settings.port and settings.port == settings.metrics_port:
+        text = f"{settings.port} is PORT too: on a machine with a receiver no worker and no consumer starts"
+        found.append(Finding("warn", "ROUTER_METRICS_PORT", text))
+    return found
 
 
 async def _check(variable: str, host: str, port: int, path: str, *, is_offline: bool) -> Finding:

@@ -170,6 +170,14 @@ async def test_a_port_of_another_program_is_a_failure(check, variable):
     assert f"FAIL  {variable}: {taken[variable]} is in use by another program" in found[1]
 
 
+async def test_one_port_for_receiver_and_metrics_is_a_warning(check):
+    """On one machine the second process that starts would find it in use."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+    status, output = await check("--offline", PORT=port, ROUTER_METRICS_PORT=port)
+    assert (status, f"warn  ROUTER_METRICS_PORT: {port} is PORT too" in output) == (0, True)
+
+
 async def test_findings_come_first_and_the_settings_after_them(check, config):
     """Failures, warnings, what is right; then the numbers, then the effective configuration."""
     (config / "roster.toml").unlink()
