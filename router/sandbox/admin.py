@@ -87,7 +87,8 @@ async def patch_configuration(request: web.Request) -> web.Response:
     """Change a configuration, as the account's owner would."""
     state, change = request.app[STATE], parse_body(await request.read(), ConfigurationChange)
     record = find_configuration(state.configurations, request.match_info["configuration"])
-    change_configuration(record, change, state.clock.moment())
+    wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    change_configuration(record, wire, state.clock.moment())
     for conversation in state.conversations:
         state.schedule(conversation)
     return json_response(record.to_wire(state.text))

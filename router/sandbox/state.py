@@ -1,7 +1,7 @@
 """The state of one sandbox, and what every operation needs of it: ids, times, look-ups, events.
 
 Kept in memory: every open conversation with its participants; of communications the newest `keep_communications` of a
-conversation; of closed conversations the newest `keep_closed`; of operations and repeated deletes the last 1,000.
+conversation; of closed conversations the newest `keep_closed`; of operations and repeatable writes the last 1,000.
 Handlers change it without an await in between, so each write is atomic within the one event loop.
 """
 
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import Channel, canonicalize
 from router.core.ids import make_id
 from router.sandbox.classic.memory import ClassicMemory
-from router.sandbox.clock import VirtualClock, format_time
+from router.sandbox.clock import SECOND, VirtualClock, format_time
 from router.sandbox.errors import RefusalError, not_found
 from router.sandbox.indexes import OwnerIndex, Timeline, TimerQueue
 from router.sandbox.v2.configurations import load_configuration
+from router.sandbox.v2.records import OperationRecord
 from router.sandbox.v2.timers import next_change
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         ConfigurationRecord,
         ConversationRecord,
         ConversationSettings,
-        OperationRecord,
         ParticipantRecord,
     )
 
@@ -67,7 +67,7 @@ class SandboxState:
         self.keys: OwnerIndex[tuple[str | None, Key]] = OwnerIndex()
         self.resource_ids: OwnerIndex[str] = OwnerIndex()
         self.operations: OrderedDict[str, OperationRecord] = OrderedDict()
-        self.repeated_deletes: OrderedDict[str, str] = OrderedDict()
+        self.repeated_writes: OrderedDict[str, str] = OrderedDict()
         self.configurations: Timeline[ConfigurationRecord] = Timeline()
         self.classic = ClassicMemory(self.entropy)
         self.status_callbacks.clear()
@@ -95,6 +95,16 @@ class SandboxState:
     def participant_wire(self, participant: ParticipantRecord) -> dict[str, Any]:
         """Return the JSON object of a participant."""
         return participant.to_wire(self.text, self.options.absent_name)
+
+    def start_operation(self, related: dict[str, str]) -> OperationRecord:
+        """Return a new operation of the control plane, about the resources in `related`."""
+        moment = self.clock.moment()
+        completes_at = moment + round(self.options.operation_seconds * SECOND)
+        operation = OperationRecord(self.make_id("proc_job", moment), moment, completes_at, related)
+        self.operations[operation.id] = operation
+        if len(self.operations) > KEEP_OPERATIONS:
+            self.operations.popitem(last=False)
+        return operation
 
     def find_conversation(self, conversation_id: str) -> ConversationRecord:
         """Return the conversation; raises RefusalError (404)."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from router.core.addresses import Channel
+from router.core.addresses import Address, Channel
 from router.sandbox.errors import invalid, not_found
 from router.sandbox.v2.communications import Utterance, party, record_communication, touch_communication
 from router.sandbox.v2.records import ActionRecord
@@ -92,7 +92,12 @@ def _end(state: SandboxState, conversation: ConversationRecord, body: ActionPart
         participant = conversation.participants.get(body.participant_id)
         if participant is None:
             raise invalid(f"{field}.participantId", "is not a participant of this conversation")
-        found = [each for each in participant.addresses if body.channel in {None, each.channel}]
+        found = [
+            each
+            for each in participant.addresses
+            if body.channel in {None, each.channel}
+            and (body.address is None or Address(each.channel, body.address).canonical == each.as_address().canonical)
+        ]
         if not found or (body.channel is None and len(found) > 1):
             raise invalid(f"{field}.channel", "does not name exactly one address of the participant")
         channel, address = found[0].channel, found[0].address

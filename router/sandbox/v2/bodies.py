@@ -16,6 +16,8 @@ MAX_METADATA: Final = 8
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=MAX_METADATA)]
+DisplayName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_ -]{1,32}$")]
+Description = Annotated[str, StringConstraints(max_length=512)]
 Grouping = Literal[
     "GROUP_BY_PROFILE",
     "GROUP_BY_PARTICIPANT_ADDRESSES",
@@ -60,6 +62,16 @@ class TimeoutsBody(Body):
     closed: int | None = Field(default=None, ge=1, le=MAX_COUNT)
 
 
+class OrderedTimeouts(TimeoutsBody):
+    """Timeouts of which `inactive` is the shorter one."""
+
+    @model_validator(mode="after")
+    def _is_ordered(self) -> Self:
+        if self.inactive is not None and self.closed is not None and self.inactive >= self.closed:
+            raise ValueError("inactive must be less than closed")
+        return self
+
+
 class ChannelSettingBody(Body):
     """Settings of one channel; capture rules are kept, but the sandbox captures on request only."""
 
@@ -69,15 +81,74 @@ class ChannelSettingBody(Body):
     status_timeouts: TimeoutsBody | None = None
 
 
+class InlineTimeouts(OrderedTimeouts):
+    """Timeouts of an inline configuration: `closed` is required, and later than `inactive`."""
+
+    closed: int = Field(ge=1, le=MAX_COUNT)
+
+
+class InlineChannelSetting(Body):
+    """Settings of one channel, inline; capture rules are those of a Configuration."""
+
+    status_timeouts: InlineTimeouts | None = None
+
+
 class InlineConfiguration(Body):
     """The `configuration` of POST /Conversations: alone, or in place of parts of a Configuration."""
 
     conversation_grouping_type: Grouping | None = None
     memory_store_id: str | None = None
-    channel_settings: dict[Channel, ChannelSettingBody] | None = None
+    channel_settings: dict[Channel, InlineChannelSetting] | None = None
     memory_extraction_enabled: bool | None = None
     intelligence_configuration_ids: tuple[str, ...] | None = Field(default=None, max_length=5)
     status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=2)
+
+
+class CaptureRuleBody(Body):
+    """A capture rule; `*` stands for any address."""
+
+    sender: Text = Field(alias="from")
+    to: Text
+    metadata: dict[str, str] | None = None
+
+
+class PublicChannelSetting(ChannelSettingBody):
+    """Settings of one channel in the control plane."""
+
+    status_timeouts: OrderedTimeouts | None = None
+    capture_rules: tuple[CaptureRuleBody, ...] | None = None
+
+
+class BridgeBody(Body):
+    """The classic service that a configuration bridges."""
+
+    service_id: str = Field(pattern=r"^IS[0-9a-fA-F]{32}$")
+
+
+class WholeConfiguration(Body):
+    """A configuration as POST and PUT describe it."""
+
+    display_name: DisplayName | None = None
+    description: Description
+    conversation_grouping_type: Grouping
+    memory_store_id: Text
+    channel_settings: dict[Channel, PublicChannelSetting] | None = None
+    status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=2)
+    intelligence_configuration_ids: tuple[str, ...] | None = Field(default=None, max_length=5)
+    memory_extraction_enabled: bool | None = None
+    conversations_v1_bridge: BridgeBody | None = Field(default=None, alias="conversationsV1Bridge")
+
+
+class NewConfiguration(WholeConfiguration):
+    """The body of POST Configurations."""
+
+    display_name: DisplayName
+
+
+class ReplaceConfiguration(WholeConfiguration):
+    """The body of PUT Configurations/{id}."""
+
+    channel_settings: dict[Channel, PublicChannelSetting]
 
 
 class ConfigurationChange(Body):
@@ -89,6 +160,21 @@ class ConfigurationChange(Body):
     channel_settings: dict[Channel, ChannelSettingBody | None] | None = None
     status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=20)
     conversation_grouping_type: str | None = None
+
+
+class PatchConfigurationBody(Body):
+    """The body of PATCH Configurations/{id}; null restores a default, or removes a channel."""
+
+    conversation_grouping_type: str | None = None
+    status_callbacks: tuple[CallbackBody, ...] | None = Field(default=None, max_length=20)
+
+    display_name: DisplayName | None = None
+    description: Description | None = None
+    memory_store_id: Text | None = None
+    channel_settings: dict[Channel, PublicChannelSetting | None] | None = None
+    intelligence_configuration_ids: tuple[str, ...] | None = Field(default=None, max_length=5)
+    memory_extraction_enabled: bool | None = None
+    conversations_v1_bridge: BridgeBody | None = Field(default=None, alias="conversationsV1Bridge")
 
 
 class NewConversation(Body):
@@ -163,7 +249,7 @@ class NewCommunication(Body):
 
 
 class ActionPartyBody(Body):
-    """One end of a message: participant and channel, participant alone, or address and channel."""
+    """One end of a message: a participant, its channel or address if it has several, or address and channel."""
 
     participant_id: str | None = None
     address: str | None = None
@@ -171,11 +257,11 @@ class ActionPartyBody(Body):
 
     @model_validator(mode="after")
     def _is_legal(self) -> Self:
-        if self.participant_id is not None and self.address is None:
+        if self.participant_id is not None:
             return self
-        if self.participant_id is None and self.address and self.channel:
+        if self.address and self.channel:
             return self
-        raise ValueError("needs participantId and channel, participantId alone, or address and channel")
+        raise ValueError("needs participantId, or address and channel")
 
 
 class ActionContentBody(Body):

@@ -1,4 +1,4 @@
-"""Configurations, which the public API reads and only the admin API writes, and the settings of a conversation.
+"""Configurations, and the settings of a conversation.
 
 A conversation's settings are those of its Configuration, with the inline configuration of POST /Conversations in their
 place. Conversations without an inline one share the settings, so that 20,000 conversations hold one copy.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from router.core.resources import Configuration
-from router.sandbox.errors import RefusalError, not_found
+from router.sandbox.errors import RefusalError, invalid, not_found
 from router.sandbox.options import DEFAULT_MEMORY_STORE_ID
 from router.sandbox.v2.bodies import CallbackBody, ChannelSettingBody
 from router.sandbox.v2.grouping import BY_ADDRESSES_AND_CHANNEL
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from router.sandbox.bodies import Wire
     from router.sandbox.indexes import Timeline
-    from router.sandbox.v2.bodies import ConfigurationChange, InlineConfiguration
+    from router.sandbox.v2.bodies import InlineConfiguration
 
 #: Fields of every configuration, with the values of those that it does not set.
 _DEFAULTS: Final[Wire] = {
@@ -32,10 +32,15 @@ _DEFAULTS: Final[Wire] = {
     "statusCallbacks": [],
     "intelligenceConfigurationIds": [],
     "memoryExtractionEnabled": False,
+    "traitExtractionStrategyIds": [],
+    "observationExtractionStrategyIds": [],
+    "redactionConfigurationId": None,
     "conversationsV1Bridge": None,
 }
-#: Fields that are never null: the agent SDK needs texts.
-_TEXTS: Final = frozenset({"description", "memoryStoreId"})
+#: Fields that are never null: null restores the default. The agent SDK needs the texts.
+_TEXTS: Final = frozenset(
+    {"description", "memoryStoreId", "channelSettings", "intelligenceConfigurationIds", "memoryExtractionEnabled"}
+)
 _OWN: Final = frozenset({"id", "createdAt", "updatedAt", "version"})
 
 
@@ -83,6 +88,9 @@ def settings_for(
             raise RefusalError(
                 400, "configurationId: is required without an inline configuration", field="configurationId"
             )
+        for name in ("conversationGroupingType", "memoryStoreId"):
+            if name not in _wire(inline):
+                raise invalid(f"configuration.{name}", "is required without a configurationId")
         return make_settings(None, _wire(inline))
     record = find_configuration(configurations, configuration_id)
     changes = _wire(inline) if inline else {}
@@ -97,18 +105,18 @@ def find_configuration(configurations: Timeline[ConfigurationRecord], configurat
     return record
 
 
-def change_configuration(record: ConfigurationRecord, change: ConfigurationChange, moment: int) -> None:
-    """Change a configuration at `moment` (µs), as the account's owner would; pinned conversations keep their settings.
+def change_configuration(record: ConfigurationRecord, wire: Wire, moment: int, *, is_replaced: bool = False) -> None:
+    """Change the given fields at `moment` (µs), or all if `is_replaced`; pinned conversations keep their settings.
 
     Raises RefusalError (400) for another grouping type.
     """
-    wire = change.model_dump(mode="json", by_alias=True, exclude_unset=True)
     if wire.get("conversationGroupingType", record.settings.grouping) != record.settings.grouping:
         raise RefusalError(400, "conversationGroupingType: cannot be changed", field="conversationGroupingType")
-    if "channelSettings" in wire:  # channel by channel; null removes a channel
+    if "channelSettings" in wire and not is_replaced:  # channel by channel; null removes a channel
         channels = record.settings.wire["channelSettings"] | (wire["channelSettings"] or {})
-        wire["channelSettings"] = {name: setting for name, setting in channels.items() if setting is not None}
-    record.settings = make_settings(record.id, record.settings.wire | wire)
+        channels = {name: setting for name, setting in channels.items() if setting is not None}
+        wire = wire | {"channelSettings": channels}
+    record.settings = make_settings(record.id, wire if is_replaced else record.settings.wire | wire)
     record.updated_at = moment
     record.version += 1
 

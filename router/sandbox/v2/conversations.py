@@ -9,21 +9,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from router.core.resources import ConversationStatus
-from router.sandbox.clock import SECOND
 from router.sandbox.errors import invalid
-from router.sandbox.state import KEEP_OPERATIONS
 from router.sandbox.v2.bodies import MAX_METADATA
 from router.sandbox.v2.configurations import make_callbacks, settings_for
 from router.sandbox.v2.membership import insert, release_keys, release_resource_ids
 from router.sandbox.v2.participants import make_draft, resolve_duplicates
-from router.sandbox.v2.records import ConversationRecord, OperationRecord
+from router.sandbox.v2.records import ConversationRecord
 from router.sandbox.v2.timers import next_change
 
 if TYPE_CHECKING:
     from router.sandbox.bodies import Wire
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.bodies import NewConversation, PatchConversation, ReplaceConversation
-    from router.sandbox.v2.records import ConversationSettings
+    from router.sandbox.v2.records import ConversationSettings, OperationRecord
 
 
 def create_conversation(state: SandboxState, body: NewConversation) -> ConversationRecord:
@@ -112,14 +110,7 @@ def change_conversation(
 def delete_conversation(state: SandboxState, conversation: ConversationRecord) -> OperationRecord:
     """Delete the conversation; returns the operation that the 202 names."""
     _drop(state, conversation)
-    moment = state.clock.moment()
-    completes_at = moment + round(state.options.operation_seconds * SECOND)
-    related = {"conversationId": conversation.id}
-    operation = OperationRecord(state.make_id("proc_job", moment), moment, completes_at, related)
-    state.operations[operation.id] = operation
-    if len(state.operations) > KEEP_OPERATIONS:
-        state.operations.popitem(last=False)
-    return operation
+    return state.start_operation({"conversationId": conversation.id})
 
 
 def run_timers(state: SandboxState) -> None:

@@ -7,7 +7,6 @@ https://www.twilio.com/docs/api/conversations/v2.
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,6 @@ from router.sandbox.bodies import json_response, read_body
 from router.sandbox.errors import invalid, not_found
 from router.sandbox.indexes import moment_of
 from router.sandbox.middlewares import STATE
-from router.sandbox.state import KEEP_OPERATIONS
 from router.sandbox.v2.actions import complete_action, create_action, find_action
 from router.sandbox.v2.bodies import (
     InlineParticipant,
@@ -30,7 +28,6 @@ from router.sandbox.v2.bodies import (
     ReplaceConversation,
 )
 from router.sandbox.v2.communications import create_communication
-from router.sandbox.v2.configurations import find_configuration
 from router.sandbox.v2.conversations import (
     bare_wire,
     create_conversation,
@@ -39,6 +36,7 @@ from router.sandbox.v2.conversations import (
     patch_conversation,
     replace_conversation,
 )
+from router.sandbox.v2.operations import once
 from router.sandbox.v2.paging import PageQuery, read_query, take_page
 from router.sandbox.v2.participants import add_participant, replace_participant
 from router.sandbox.v2.validation import check_action, check_participants, check_parties
@@ -46,18 +44,14 @@ from router.sandbox.v2.validation import check_action, check_participants, check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from router.sandbox.bodies import B, Wire
-    from router.sandbox.v2.records import ConversationRecord, OperationRecord
-
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+    from router.sandbox.bodies import B
+    from router.sandbox.v2.records import ConversationRecord
 
 CONVERSATIONS: Final = "/v2/Conversations"
 CONVERSATION: Final = "/v2/Conversations/{conversation}"
 PARTICIPANTS: Final = f"{CONVERSATION}/Participants"
 COMMUNICATIONS: Final = f"{CONVERSATION}/Communications"
 ACTIONS: Final = f"{CONVERSATION}/Actions"
-CONFIGURATIONS: Final = "/v2/ControlPlane/Configurations"
-OPERATIONS: Final = "/v2/ControlPlane/Operations"
 
 
 async def post_conversation(request: web.Request) -> web.Response:
@@ -69,7 +63,7 @@ async def post_conversation(request: web.Request) -> web.Response:
 
 async def list_conversations(request: web.Request) -> web.Response:
     """GET /Conversations by `status` (repeated, or with commas) and a `channelId` of participants or communications."""
-    state, query = request.app[STATE], _page_query(request, "conversations")
+    state, query = request.app[STATE], page_query(request, "conversations")
     statuses = [status for text in request.query.getall("status", []) for status in text.split(",")]
     if unknown := set(statuses) - set(ConversationStatus):
         raise invalid("status", f"{min(unknown)} is not a status")
@@ -105,16 +99,8 @@ async def change_conversation(request: web.Request) -> web.Response:
 
 async def remove_conversation(request: web.Request) -> web.Response:
     """DELETE /Conversations/{id}: 202 with an operation, the same one for the same `Idempotency-Key`."""
-    state, key = request.app[STATE], request.headers.get("Idempotency-Key")
-    if key is not None and not _UUID.fullmatch(key):
-        raise invalid("Idempotency-Key", "is not a UUID")
-    known = state.operations.get(state.repeated_deletes.get((key or "").lower(), ""))
-    operation = known or delete_conversation(state, _conversation(request))
-    if key is not None:
-        state.repeated_deletes[key.lower()] = operation.id
-        if len(state.repeated_deletes) > KEEP_OPERATIONS:
-            state.repeated_deletes.popitem(last=False)
-    return _accepted(request, operation)
+    state = request.app[STATE]
+    return once(request, lambda: delete_conversation(state, _conversation(request)))
 
 
 async def post_participant(request: web.Request) -> web.Response:
@@ -129,7 +115,7 @@ async def post_participant(request: web.Request) -> web.Response:
 async def list_participants(request: web.Request) -> web.Response:
     """GET Participants."""
     state, conversation = request.app[STATE], _conversation(request)
-    page = take_page(conversation.participants.ordered, _page_query(request, f"participants/{conversation.id}"))
+    page = take_page(conversation.participants.ordered, page_query(request, f"participants/{conversation.id}"))
     return json_response(page.to_wire("participants", state.participant_wire))
 
 
@@ -163,7 +149,7 @@ async def list_communications(request: web.Request) -> web.Response:
     channel_id = request.query.get("channelId")
     page = take_page(
         conversation.communications.ordered,
-        _page_query(request, f"communications/{conversation.id}"),
+        page_query(request, f"communications/{conversation.id}"),
         None if channel_id is None else lambda each: channel_id in {each.channel_id, each.resource_id},
     )
     return json_response(page.to_wire("communications", lambda each: each.to_wire(state.text)))
@@ -195,48 +181,12 @@ async def get_action(request: web.Request) -> web.Response:
     return json_response(find_action(_conversation(request), request.match_info["action"]).to_wire(state.text))
 
 
-async def list_configurations(request: web.Request) -> web.Response:
-    """GET Configurations, optionally of one `memoryStoreId`."""
-    state, store = request.app[STATE], request.query.get("memoryStoreId")
-    page = take_page(
-        state.configurations.ordered,
-        _page_query(request, "configurations"),
-        None if store is None else lambda each: each.settings.wire.get("memoryStoreId") == store,
-    )
-    return json_response(page.to_wire("configurations", lambda each: each.to_wire(state.text)))
-
-
-async def get_configuration(request: web.Request) -> web.Response:
-    """GET Configurations/{id}."""
-    state = request.app[STATE]
-    return json_response(
-        find_configuration(state.configurations, request.match_info["configuration"]).to_wire(state.text)
-    )
-
-
-async def get_operation(request: web.Request) -> web.Response:
-    """GET Operations/{id}."""
-    state, operation_id = request.app[STATE], request.match_info["operation"]
-    operation = state.operations.get(operation_id)
-    if operation is None:
-        raise not_found("Operation", operation_id)
-    is_done = state.clock.now() >= operation.completes_at
-    wire: Wire = {
-        "operationId": operation.id,
-        "status": "COMPLETED" if is_done else "PENDING",
-        "createdAt": state.text(operation.moment),
-        "completedAt": state.text(operation.completes_at) if is_done else None,
-        "statusUrl": _status_url(request, operation),
-        "related": operation.related,
-    }
-    return json_response(wire)
-
-
 async def _body(request: web.Request, model: type[B]) -> B:
     return await read_body(request, model, form_status=request.app[STATE].options.form_status)
 
 
-def _page_query(request: web.Request, listing: str) -> PageQuery:
+def page_query(request: web.Request, listing: str) -> PageQuery:
+    """Read the paging parameters of a list; raises RefusalError (400)."""
     options = request.app[STATE].options
     query = read_query(request.query, listing, is_descending=options.list_order == "descending")
     return replace(query, size=min(query.size, options.list_page_limit), is_counted=options.page_tokens == "count")
@@ -248,18 +198,6 @@ def _conversation(request: web.Request) -> ConversationRecord:
 
 def _open_conversation(request: web.Request) -> ConversationRecord:
     return request.app[STATE].find_open(request.match_info["conversation"])
-
-
-def _accepted(request: web.Request, operation: OperationRecord) -> web.Response:
-    """Return the 202 of an operation; its times are null, since npm's client reads an absent one as now."""
-    url = _status_url(request, operation)
-    headers = {"Operation-Id": operation.id, "Retry-After": "5", "Location": url}
-    wire = {"statusUrl": url, "related": operation.related, "createdAt": None, "updatedAt": None}
-    return json_response(wire, 202, headers)
-
-
-def _status_url(request: web.Request, operation: OperationRecord) -> str:
-    return f"{request.scheme}://{request.host}{OPERATIONS}/{operation.id}"
 
 
 ROUTES: Final = (
@@ -278,7 +216,4 @@ ROUTES: Final = (
     web.get(f"{COMMUNICATIONS}/{{communication}}", get_communication),
     web.post(ACTIONS, post_action),
     web.get(f"{ACTIONS}/{{action}}", get_action),
-    web.get(CONFIGURATIONS, list_configurations),
-    web.get(f"{CONFIGURATIONS}/{{configuration}}", get_configuration),
-    web.get(f"{OPERATIONS}/{{operation}}", get_operation),
 )

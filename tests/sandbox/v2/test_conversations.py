@@ -75,7 +75,8 @@ async def test_limits(sandbox):
 
 async def test_an_inline_configuration_alone(sandbox, receiver):
     """Without a configurationId the inline configuration applies, and configurationId is null."""
-    inline = {"conversationGroupingType": "GROUP_BY_PROFILE", "statusCallbacks": receiver.callbacks}
+    inline = {"conversationGroupingType": "GROUP_BY_PROFILE", "memoryStoreId": "mem_store_1"}
+    inline["statusCallbacks"] = receiver.callbacks
     answer = await sandbox.post("/v2/Conversations", {"configuration": inline, "participants": pair()})
     assert (answer.status, answer.body["configurationId"]) == (201, None)
     assert answer.body["configuration"]["conversationGroupingType"] == "GROUP_BY_PROFILE"

@@ -8,6 +8,7 @@ import pytest
 from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest.conversations.v2.action import ActionList
 from twilio.rest.conversations.v2.communication import CommunicationList
+from twilio.rest.conversations.v2.configuration import ConfigurationList
 from twilio.rest.conversations.v2.conversation import ConversationList
 from twilio.rest.conversations.v2.participant import ParticipantList
 
@@ -206,13 +207,33 @@ async def test_configuration_reads(v2):
     await asyncio.to_thread(drive)
 
 
-async def test_configuration_writes_are_refused(v2):
-    """Configurations are read only: a delete answers 405."""
+async def test_configuration_writes(v2):
+    """Create, replace, patch and delete a configuration; each is an operation that names it."""
+    fields = {
+        "displayName": "Support",
+        "description": "of the tests",
+        "conversationGroupingType": "GROUP_BY_PROFILE",
+        "memoryStoreId": "mem_store_1",
+        "channelSettings": {"SMS": {"statusTimeouts": {"inactive": 1, "closed": 2}}},
+    }
 
     def drive():
+        request = ConfigurationList.CreateConfigurationRequest(fields)
+        made = v2.configurations.create_with_http_info(create_configuration_request=request)
+        configuration_id = v2.operations(made.headers["Operation-Id"]).fetch().related["configurationId"]
+        context = v2.configurations(configuration_id)
+        assert context.fetch().channel_settings == fields["channelSettings"]
+        change = ConfigurationList.UpdateConfigurationRequest(fields | {"description": "new"})
+        context.update(update_configuration_request=change)
+        assert context.fetch().description == "new"
+        patch = ConfigurationList.PatchConfigurationRequest({"memoryExtractionEnabled": True})
+        context.patch(patch_configuration_request=patch)
+        changed = context.fetch()
+        assert (changed.memory_extraction_enabled, changed.description, changed.version) == (True, "new", 3)
+        context.delete()
         with pytest.raises(TwilioRestException) as caught:
-            v2.configurations(BY_CHANNEL).delete()
-        assert caught.value.status == 405
+            context.fetch()
+        assert caught.value.status == 404
 
     await asyncio.to_thread(drive)
 
