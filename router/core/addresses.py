@@ -64,6 +64,7 @@ _WITHHELD_NUMBERS: Final = frozenset(
 )
 #: Digits of them that need no plus: fewer may be an extension, and ten a national number.
 _BARE_DIGITS: Final = frozenset({9, 11})
+_USER_ID: Final = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,128}")
 #: The host of a SIP URI that identifies nobody: https://www.rfc-editor.org/rfc/rfc3323#section-4.1.1.3
 _NOBODY: Final = "anonymous.invalid"
 
@@ -163,6 +164,21 @@ def _is_withheld(value: str) -> bool:
     if len(number) in _BARE_DIGITS and number.isdecimal():
         number = f"+{number}"
     return text in _WITHHELD or number in _WITHHELD_NUMBERS
+
+
+def is_phone(address: Address) -> bool:
+    """Return whether an address of WhatsApp is a phone number: its canonical form has a plus."""
+    return address.canonical.startswith("+")
+
+
+@remembering(1_024)
+def read_user_id(channel: str, value: str) -> str | None:
+    """Return the id of a WhatsApp user if that is what an address is: `US.<id>`, or `US.ENT.<id>` of a group.
+
+    Such an address stands for a customer whose phone is hidden. Its case matters.
+    """
+    canonical = canonicalize(channel, value) if channel == Channel.WHATSAPP else ""
+    return canonical if _USER_ID.fullmatch(canonical) else None
 
 
 def is_same(one: Address, other: Address) -> bool:

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 
+from router.core.addresses import Channel, from_key, read_user_id
 from router.core.timestamps import to_text
 from router.core.values import value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from router.core.addresses import Address
-    from router.core.events import Cause
+    from router.core.events import Cause, Person
     from router.core.resources import Participant
 
 SOURCE_PREFIX: Final = "/participant-router/"
@@ -94,6 +97,10 @@ class ParticipantData(EntryData):
     channel: str
     address: str
     is_withheld: bool = Field(default=False, description="the caller withholds the number; the address is a stand-in")
+    external_user_id: str | None = Field(default=None, description="a WhatsApp user's id, if it is known")
+    parent_external_user_id: str | None = Field(default=None, description="the same for a group of businesses")
+    username: str | None = Field(default=None, description="chosen by the user, of a message")
+    profile_name: str | None = Field(default=None, description="chosen by the user, of a message")
     recipient: EntryAddress | None = Field(default=None, description="our side, where known")
     participant: EntryParticipant
 
@@ -291,12 +298,27 @@ def show_address(address: Address) -> dict[str, str]:
     return {"channel": address.channel, "address": address.value}
 
 
-def show_customer(address: Address | None, recipient: Address | None) -> dict[str, Any]:
-    """Return the fields of ParticipantData about both ends; empty texts for a customer without an address."""
+def show_customer(
+    address: Address | None, recipient: Address | None, person: Person, keys: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return the fields of ParticipantData about both ends; empty texts for a customer without an address.
+
+    `keys` are those of further addresses of a WhatsApp user, which may be the ids that `person` lacks.
+    """
+    own, parent = person.external_user_id, person.parent_external_user_id
+    if address is not None and address.channel == Channel.WHATSAPP:
+        known = (read_user_id(one.channel, one.value) for one in (address, *map(from_key, keys)))
+        ids = [one for one in known if one is not None]
+        own = own or next((one for one in ids if ".ENT." not in one), None)
+        parent = parent or next((one for one in ids if ".ENT." in one), None)
     return {
         "channel": address.channel if address else "",
         "address": address.value if address else "",
         "is_withheld": address.is_withheld if address else False,
+        "external_user_id": own,
+        "parent_external_user_id": parent,
+        "username": person.username,
+        "profile_name": person.profile_name,
         "recipient": show_address(recipient) if recipient else None,
     }
 

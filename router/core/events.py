@@ -189,7 +189,8 @@ class MessageReceived:
     """A customer wrote to one of our addresses; the conversation is not known yet.
 
     `person` is who wrote it. `others` are the further members of a group message, if the source names them. `sent_at`
-    is the source's own time of the message, as text.
+    is the source's own time of the message, as text. `aliases` are further addresses of the same customer; if there are
+    any, `user` is the address by which the customer is recognized.
     """
 
     cause: Cause
@@ -201,6 +202,13 @@ class MessageReceived:
     content: Content = Content()
     sent_at: str | None = None
     person: Person = STRANGER
+    aliases: tuple[Address, ...] = ()
+    user: Address | None = None
+
+    @property
+    def known_as(self) -> Address:
+        """The address by which the customer is recognized: an id if the message tells one, since phones may hide."""
+        return self.user or self.customer
 
 
 class Change(StrEnum):

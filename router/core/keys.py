@@ -154,6 +154,10 @@ class Keys:
         """String: the conversation of a pair of addresses; a cache, may be lost at any time."""
         return self._key(self.partition_of(pair), "route", account_id, pair)
 
+    def person(self, account_id: str, address_key: str) -> str:
+        """String: the other addresses of the customer at an address; expires after ROUTER_MARKER_TTL."""
+        return self._key(self.partition_of(address_key), "person", account_id, address_key)
+
     def creating(self, account_id: str, address_key: str) -> str:
         """String: a process is creating a participant at this address now; expires within a minute."""
         return self._key(self.partition_of(address_key), "creating", account_id, address_key)

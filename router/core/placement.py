@@ -42,6 +42,7 @@ PLACES: Final[dict[str, Place]] = {
     "latest": Place.OWNER,
     "conversation": Place.OWNER,
     "route": Place.OWNER,
+    "person": Place.OWNER,
     "creating": Place.OWNER,
     "call": Place.OWNER,
     "communication": Place.CONVERSATION,

@@ -30,6 +30,7 @@ from router.inbound.classic.fields import DISREGARDED, EVENTS, ClassicFields, cl
 from router.inbound.classic.fields import ROWS as CLASSIC_ROWS
 from router.inbound.cloud_events import CloudEvent, read_cloud_event
 from router.inbound.json_body import read_json, require_exact
+from router.inbound.persons import read_sender
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, get_text
 
@@ -66,6 +67,16 @@ _CALLBACKS: Final = {
 _DISREGARDED: Final = {
     f"{_PREFIX}user.": "a user is not a participant",
     "com.twilio.messaging.message.": "a delivery state changes no participant",
+}
+#: Parameters of the form webhook, and the fields of its event: both ends, and who wrote it.
+_PARAMETERS: Final = {
+    "From": "from",
+    "To": "to",
+    "MessageSid": "messageSid",
+    "ExternalUserId": "externalUserId",
+    "ParentExternalUserId": "parentExternalUserId",
+    "ProfileUsername": "username",
+    "ProfileName": "profileName",
 }
 _TEST: Final = "a test of the sink"
 _UNKNOWN: Final = "unknown event type"
@@ -203,11 +214,9 @@ def _is_test(event: CloudEvent) -> bool:
 
 
 def _to_form(event: CloudEvent) -> dict[str, str]:
-    """Return the form webhook of the same message; a WhatsApp user may be known by an id instead of a number."""
-    hidden = get_text(event.data, "externalUserId")
-    sender = get_text(event.data, "from") or (f"whatsapp:{hidden}" if hidden else "")
-    fields = {"From": sender, "To": get_text(event.data, "to"), "MessageSid": get_text(event.data, "messageSid")}
-    return {name: value for name, value in fields.items() if value}
+    """Return the form webhook of the same message, without its content."""
+    fields = {parameter: get_text(event.data, name) for parameter, name in _PARAMETERS.items()}
+    return {parameter: value for parameter, value in fields.items() if value}
 
 
 def _content(event: CloudEvent) -> dict[str, str]:
@@ -230,7 +239,7 @@ def _as_parameter(value: object) -> str | None:
 def _recipients(event: CloudEvent) -> tuple[Address, ...]:
     """Return the further members of a group message, each once, without the sender and our own address."""
     listed = event.data.get("recipients")
-    ends = [parse_address(get_text(event.data, name) or "") for name in ("from", "to")]
+    ends = [parse_address(end) for end in (read_sender(_to_form(event)), get_text(event.data, "to") or "")]
     known = {end.key for end in ends}
     others: dict[str, Address] = {}
     for member in listed[:_MAX_OTHERS] if isinstance(listed, list) else []:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.caching import remembering
-from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.events import STRANGER, Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
 from router.core.signing.form import parse_form
 from router.inbound.message_content import read_content
-from router.inbound.persons import read_person
+from router.inbound.persons import ID, PARENT, aliases_of, read_person, read_sender, recognize
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece, require
 
@@ -65,10 +65,24 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 def identify(form: Form, *, default_account: str) -> Identity:
     """Return a message's account, key and subject; raises UnreadableError naming the missing parameters."""
     params = form.read(exact=_EXACT)
-    require(params, "From", "To", "MessageSid")
+    sender = _require_ends(params)
     account_id = params.get("AccountSid", "").strip() or default_account
     parts = (account_id, "messaging", params["MessageSid"].strip(), _outgoing_status(params))
-    return Identity(account_id, ":".join(filter(None, parts)), _subject(params["From"], params["To"]))
+    subject = _subject(sender, params["To"])
+    if ID in params or PARENT in params:  # the phone of this customer may be hidden next time
+        customer, ours = _parse_ends(sender, params["To"])
+        aliases = aliases_of(read_person(params, customer), customer)
+        subject = f"{recognize(aliases, customer).key}|{ours.canonical}"
+    return Identity(account_id, ":".join(filter(None, parts)), subject)
+
+
+def _require_ends(params: Mapping[str, str]) -> str:
+    """Return the sender; raises UnreadableError naming the missing parameters."""
+    sender = read_sender(params)
+    if not sender.strip():
+        require(params, "From", "To", "MessageSid")
+    require(params, "To", "MessageSid")
+    return sender
 
 
 @remembering(8_192)  # a customer writes more than once; 2.5 of 86 µs a webhook, by a timer
@@ -81,14 +95,25 @@ def _subject(sender: str, recipient: str) -> str:
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
     params = parse_form(entry.body).read(exact=_EXACT)
-    require(params, "From", "To", "MessageSid")
+    sender = _require_ends(params)
     sid, status = params["MessageSid"].strip(), _outgoing_status(params)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
     if status:
         return Disregarded(cause, entry.account_id, f"{_OUTGOING}: {status}")
-    customer, recipient = _parse_ends(params["From"], params["To"])
-    content, person = read_content(params, recipient), read_person(params)
-    return MessageReceived(cause, entry.account_id, customer, recipient, sid, content=content, person=person)
+    customer, recipient = _parse_ends(sender, params["To"])
+    person = read_person(params, customer)
+    aliases = aliases_of(person, customer) if person is not STRANGER else ()
+    return MessageReceived(
+        cause=cause,
+        account_id=entry.account_id,
+        customer=customer,
+        recipient=recipient,
+        message_sid=sid,
+        content=read_content(params, recipient),
+        person=person,
+        aliases=aliases,
+        user=recognize(aliases, customer) if aliases else None,
+    )
 
 
 def _parse_ends(sender: str, recipient: str) -> tuple[Address, Address]:

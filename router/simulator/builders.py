@@ -26,13 +26,16 @@ from router.simulator.http import Sender
 from router.simulator.kinds import Family
 from router.simulator.mail import PATH as MAIL_PATH
 from router.simulator.mail_command import mailboxes_of, make_mail, make_sender
-from router.simulator.messages import Scene, SimulatedWebhook, form, message, message_sid, scene_callback
+from router.simulator.messages import Scene, SimulatedWebhook, form, message, message_sid, scene_callback, user_id
 from router.simulator.voice_command import follow_call, make_call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from router.inbound.email.mail import ReceivedMail
+
+
+_WHATSAPP: Final = "whatsapp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def _make_sender(environment: Mapping[str, str], auth_token: str) -> Sender:
 
 
 def _participant(_: str, spec: WebhookSpec) -> Address:
-    return Address(spec.channel, spec.sender)
+    return Address(spec.channel, _on_channel(spec))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +113,40 @@ def _read_mails(webhook: SimulatedWebhook) -> tuple[ReceivedMail, ...]:
 
 
 def _message(kind: str, spec: WebhookSpec) -> SimulatedWebhook:
-    sid = spec.sid
-    if spec.salt and sid is None:
-        sid = message_sid(kind, spec.salt, spec.recipient, spec.body)
+    sid, salt, told = spec.sid, spec.salt, {}
+    is_both = getattr(spec.arguments, "both", False)
+    if kind == _WHATSAPP and (is_both or _hides_phone(spec)):
+        told = {"ExternalUserId": user_id(spec.sender), "ProfileUsername": "ana.example"}
+        salt = salt or (f"{spec.sender} {told['ExternalUserId']}" if is_both else "")
+    if salt and sid is None:
+        sid = message_sid(kind, salt, spec.recipient, spec.body)
     return message(
         kind,
         account_sid=spec.account_sid,
-        sender=spec.sender,
+        sender=_sender(spec) if kind == _WHATSAPP else spec.sender,
         recipient=spec.recipient,
         body=spec.body,
         sid=sid,
+        **told,
     )
 
 
 def _captured(kind: str, spec: WebhookSpec) -> dict[str, Any] | None:
     return read_message(dict(_message(kind, spec).pairs))
+
+
+def _hides_phone(spec: WebhookSpec) -> bool:
+    return getattr(spec.arguments, "bsuid_only", False)
+
+
+def _sender(spec: WebhookSpec) -> str:
+    """Return the address of a WhatsApp user, which is the id if the phone is hidden."""
+    return f"whatsapp:{user_id(spec.sender)}" if _hides_phone(spec) else spec.sender
+
+
+def _on_channel(spec: WebhookSpec) -> str:
+    """Return the customer's address on the channel of `--channel`."""
+    return _sender(spec) if spec.channel == Channel.WHATSAPP else spec.sender
 
 
 def _author(kind: str, spec: WebhookSpec) -> Address:
@@ -148,7 +170,7 @@ def _callback(kind: str, spec: WebhookSpec) -> SimulatedWebhook:
         account_sid=spec.account_sid,
         configuration_id=spec.configuration_id,
         channel=spec.channel,
-        customer=spec.sender,
+        customer=_on_channel(spec),
         recipient=spec.recipient,
         conversation_id=spec.conversation_id,
         participant_id=spec.participant_id,
@@ -174,7 +196,7 @@ def _classic(event_type: str, spec: WebhookSpec) -> SimulatedWebhook:
         account_sid=spec.account_sid,
         service_sid=spec.service_sid,
         now=spec.now,
-        customer=spell(Address(spec.channel, spec.sender)),
+        customer=spell(Address(spec.channel, _on_channel(spec))),
         recipient=spell(Address(spec.channel, spec.recipient)),
         body=spec.body,
         state="closed" if event_type == "onConversationStateUpdated" else "active",

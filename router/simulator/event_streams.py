@@ -8,12 +8,16 @@ https://www.twilio.com/docs/events/event-streams/sink-resource/test.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from router.core.addresses import Channel, read_user_id
 from router.core.timestamps import to_text
 from router.simulator.messages import SimulatedWebhook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PATH: Final = "/webhooks/event-streams"
 #: The event type for each event type of a status callback.
@@ -43,7 +47,7 @@ def streamed_message(webhook: SimulatedWebhook, *, event_id: str, now: int, is_b
         data={
             "messageSid": params["MessageSid"],
             "accountSid": params["AccountSid"],
-            "from": params["From"],
+            **_author(params),
             "to": params["To"],
             "body": params["Body"],
             "numMedia": int(params["NumMedia"]),
@@ -53,6 +57,15 @@ def streamed_message(webhook: SimulatedWebhook, *, event_id: str, now: int, is_b
         },
     )
     return _post(event, webhook.resource_id, is_batch=is_batch)
+
+
+def _author(params: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields about who wrote a message; a WhatsApp user whose phone is hidden has no `from`."""
+    told = {"externalUserId": "ExternalUserId", "parentExternalUserId": "ParentExternalUserId"}
+    told["username"] = "ProfileUsername"
+    fields = {name: params[parameter] for name, parameter in told.items() if parameter in params}
+    is_hidden = bool(fields) and read_user_id(Channel.WHATSAPP, params["From"]) is not None
+    return fields if is_hidden else {"from": params["From"], **fields}
 
 
 def streamed_callback(webhook: SimulatedWebhook, *, account_sid: str, is_batch: bool = True) -> SimulatedWebhook:

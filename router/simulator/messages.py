@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from router.core.addresses import Channel, canonicalize, read_user_id
 from router.core.ids import make_id
 from router.core.timestamps import to_text
 
@@ -65,6 +66,12 @@ def message(
     return form("/webhooks/messaging", sid, params)
 
 
+def user_id(sender: str) -> str:
+    """Return the id of a WhatsApp user at `sender`: always the same one, or the id itself if it is one."""
+    digest = int(sha256(canonicalize(Channel.WHATSAPP, sender).encode()).hexdigest(), 16)
+    return read_user_id(Channel.WHATSAPP, sender) or f"US.{10**19 + digest % 10**19}"
+
+
 def message_sid(kind: str, author: str, ours: str, body: str) -> str:
     """Return a MessageSid that is a digest of the message."""
     parts = (kind, author, ours, body)
@@ -83,10 +90,10 @@ def _channel_params(kind: str, author: str, account_sid: str, sid: str) -> dict[
         return place
     if kind == "whatsapp":
         number = author.removeprefix("whatsapp:").lstrip("+")
-        context = {"type": "whatsapp", "data": {"context": {"ProfileName": "Ana", "WaId": number}}}
+        profile = {"ProfileName": "Ana"} | ({"WaId": number} if number.isdecimal() else {})
+        context = {"type": "whatsapp", "data": {"context": profile}}
         return {
-            "ProfileName": "Ana",
-            "WaId": number,
+            **profile,
             "MessageType": "text",
             "ChannelMetadata": orjson.dumps(context).decode(),
         }

@@ -24,6 +24,8 @@ _EXAMPLES: Final = """\
                                                          many webhooks about one customer, in random order
   simulate participant-updated --type UNKNOWN --age 3600 stale: about an hour ago
   simulate sms --tamper                                  is answered 403
+  simulate whatsapp --both; simulate whatsapp --bsuid-only
+                                                         one user, first with the phone and then without
   simulate voice; simulate voice --status completed      a call, and its end
   simulate email --subject Order --attachment order.pdf  a mail with an attachment
 """
@@ -34,6 +36,9 @@ def add_simulate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kinds", choices=KINDS, nargs="+", metavar="KIND", help="listed below; several make a scenario")
     parser.add_argument("--from", dest="sender", default=CUSTOMER, help="the customer's address")
     parser.add_argument("--to", dest="recipient", default=OURS, help="our address")
+    whatsapp = parser.add_mutually_exclusive_group()
+    whatsapp.add_argument("--both", action="store_true", help="WhatsApp: tell the user's id beside the phone")
+    whatsapp.add_argument("--bsuid-only", action="store_true", help="WhatsApp: tell the user's id and hide the phone")
     parser.add_argument("--body", default="hi", help="text of the message")
     parser.add_argument(
         "--sid", help="MessageSid, CallSid or Message-ID (default: a digest, so the same command sends a duplicate)"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from router.core.addresses import is_phone
 from router.core.errors import ApiError, NotFoundError, RouterError
 from router.core.events import Version
 from router.core.formats import OtherFormatError
@@ -195,6 +196,8 @@ class SinglePath:
             return Poison(f"{work.event.cause.event_type} cannot be resolved")
         if kind.call_sid is not None:
             return await self._resolve_call(work)
+        if await self._learn_lead(work):
+            return Progress.JUDGE_AGAIN
         context = self._rules.context(work.account_id, self._accounts.state(work.account_id))
         if kind.prepare is not None:
             preparation = kind.prepare(context, work)
@@ -205,6 +208,21 @@ class SinglePath:
                 await self._store.begin_creating(work.account_id, address)
         api = self._apis.of(work.account_id)
         return await self._end(work, await drive(api, kind.resolve(context, work)))
+
+    async def _learn_lead(self, work: AnyWork) -> bool:
+        """Find the address of a customer's conversations, if the event is from another one; return whether it is news.
+
+        The policy then decides about that address. If the conversation is known to be over, a phone in the event is the
+        better address for the next one.
+        """
+        known_at = work.kind.known_at(work.event) if work.kind.known_at is not None else ()
+        is_over = work.ledger is not None and work.ledger.is_closed
+        if not known_at or work.lead is not None or (is_over and is_phone(known_at[0])):
+            return False
+        work.lead = await self._store.persons.find_lead(work.account_id, *known_at)
+        if work.lead is not None:
+            work.decision = None
+        return work.lead is not None
 
     async def _follow(self, work: AnyWork) -> Step:
         """Resolve an event whose known conversation has closed or is gone, unless it was published there before."""
@@ -301,6 +319,8 @@ class SinglePath:
         memory = work.kind.remember(self._rules.of(work.account_id), work, resolved)
         if memory.name is not None:
             await self._store.write_routes([(work.account_id, memory.name, memory.route)])
+        if memory.known_at:
+            await self._store.persons.write(work.account_id, *memory.known_at)
         if memory.call_sid is not None:
             await self._calls.remember(work.account_id, memory.call_sid, resolved)
 

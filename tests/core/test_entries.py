@@ -109,6 +109,10 @@ def test_data_of_joined_has_the_documented_fields():
         "channel": "SMS",
         "address": CUSTOMER.value,
         "is_withheld": False,
+        "external_user_id": None,
+        "parent_external_user_id": None,
+        "username": None,
+        "profile_name": None,
         "recipient": {"channel": "SMS", "address": DESK.value},
         "conversation": {"id": CONVERSATION, "configuration_id": None, "status": None, "classic_sid": None},
         "participant": {

@@ -9,6 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.core.events import InboundEntry
+from router.core.signing.form import NO_FORM, parse_form
+from router.inbound.sources import SOURCES, normalize
+from router.inbound.webhook import Webhook
 from router.simulator.builders import FAMILIES
 from router.simulator.kinds import Family
 from router.simulator.options import parse_simulate
@@ -120,6 +124,35 @@ def test_equal_text_is_the_same_message_unless_new_is_given(kind):
     sids = [steps_of(kind, *more)[0][0].webhook.resource_id for more in ((), (), ("--new",), ("--new",))]
     assert sids[0] == sids[1]
     assert len(set(sids)) == 3
+
+
+@pytest.mark.parametrize("kind", ["whatsapp", "event-stream-whatsapp"])
+def test_a_whatsapp_user_with_and_without_a_phone(kind):
+    """One user's messages that tell the phone, both, and the id alone are three messages; the last two share the id."""
+    told = [customer_told_by(kind, *more) for more in ((), ("--both",), ("--bsuid-only",))]
+    (_, plain), (phone, both), (hidden, only) = told
+    assert (phone, plain, both == only) == ("whatsapp:+15551230001", None, True)
+    assert both == hidden.removeprefix("whatsapp:")
+    assert len({steps_of(kind, *more)[0][0].webhook.resource_id for more in ((), ("--both",), ("--bsuid-only",))}) == 3
+
+
+def customer_told_by(kind, *more):
+    """Return the address and the id that the receiver and the worker read from a webhook."""
+    webhook = steps_of(kind, *more)[0][0].webhook
+    source = next(one for one in SOURCES.values() if one.path == webhook.path)
+    form = parse_form(webhook.body) if webhook.pairs else NO_FORM
+    (piece,) = source.split(Webhook(webhook.body, form, None), ACCOUNT)
+    event = normalize(InboundEntry("1-0", source.name, ACCOUNT, "k", piece.identity.subject, 1, piece.body))
+    return event.customer.value, event.person.external_user_id
+
+
+@pytest.mark.parametrize("kind", ["classic-participant-added", "classic-message-added", "participant-added"])
+def test_a_hidden_phone_in_other_webhooks(kind):
+    """Webhooks of other sources tell the same id in the place of the phone."""
+    _, user = customer_told_by("whatsapp", "--both")
+    webhook = steps_of(kind, "--channel", "WHATSAPP", "--bsuid-only")[0][0].webhook
+    assert user.encode() in webhook.body
+    assert b"15551230001" not in webhook.body
 
 
 def test_without_a_seed_the_order_is_the_given_one():

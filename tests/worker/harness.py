@@ -141,6 +141,12 @@ class WorkerHarness:
         sid = sid or f"SM{self._number:032x}"
         return message(kind, account_sid=ACCOUNT, sender=sender, recipient=to, body="hi", sid=sid)
 
+    def whatsapp(self, sender: str, **params: str) -> SimulatedWebhook:
+        """Return a new message over WhatsApp with further parameters."""
+        self._number += 1
+        ends = {"account_sid": ACCOUNT, "sender": sender, "recipient": OURS}
+        return message("whatsapp", **ends, body="hi", sid=f"SM{self._number:032x}", **params)
+
     async def receive(self, *webhooks: SimulatedWebhook) -> list[Delivery]:
         """Append webhooks as the receiver does; returns their deliveries."""
         for webhook in webhooks:

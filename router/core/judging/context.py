@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from router.core.events import Version
+from router.core.events import STRANGER, Person, Version
 from router.core.ledger.marker import ParticipantFact
 from router.core.policy import Decision, Facts
 from router.core.resolution.classic import ClassicResolver
@@ -81,6 +81,7 @@ def make_fact(
     recipient: Address | None = None,
     call_sid: str | None = None,
     opt_out: str | None = None,
+    person: Person = STRANGER,
 ) -> ParticipantFact:
     """Return the fact that `participant` is in the conversation, with the policy's decision for it.
 
@@ -94,7 +95,9 @@ def make_fact(
     if shown is not None:
         facts = facts_of(context, participant, ledger, cause=cause, customer=shown, recipient=recipient)
         decision = context.rules.policy.decide(facts)
-    return ParticipantFact(participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid, opt_out)
+    return ParticipantFact(
+        participant, version, cause, decision, origin, shown, recipient, is_ours, call_sid, opt_out, person
+    )
 
 
 def _address_of(participant: Participant, call_sid: str | None) -> Address | None:

@@ -39,6 +39,7 @@ KINDS: Final[dict[type[Event], EventKind[Any]]] = {
         route=messages.route,
         names=messages.names,
         opt_out=messages.opt_out,
+        known_at=messages.known_at,
         has_customer=True,
     ),
     ParticipantReported: EventKind(

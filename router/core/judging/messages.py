@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from router.core.addresses import Channel
 from router.core.judging.context import decide_sender
 from router.core.judging.groups import announce_members, are_settled, wanted_members
 from router.core.judging.resolved import announce
 from router.core.judging.routes import Route, pair_of
 from router.core.judging.work import Memory, Preparation
 from router.core.keys import Target
+from router.core.ledger.aliases import find_announced, learn_aliases
 from router.core.ledger.communications import from_message, name_of, take_communication
 from router.core.ledger.marker import Outcome, Result, fields_for, member_field, subject_field
 from router.core.resolution.groups import resolve_group
@@ -29,7 +31,14 @@ if TYPE_CHECKING:
 
 def route(rules: AccountRules, message: MessageReceived) -> str:
     """Return the name of the route between both addresses."""
-    return pair_of(rules.configuration_id, message.customer, message.recipient)
+    return pair_of(rules.configuration_id, message.known_as, message.recipient)
+
+
+def known_at(message: MessageReceived) -> tuple[Address, ...]:
+    """Return the addresses of a WhatsApp user with a known id, `From` first: other messages may lack the phone."""
+    person = message.person
+    has_id = person.external_user_id is not None or person.parent_external_user_id is not None
+    return (message.customer, *message.aliases) if has_id and message.customer.channel == Channel.WHATSAPP else ()
 
 
 def ends(message: MessageReceived) -> tuple[Address, Address]:
@@ -42,7 +51,7 @@ def fields(_: AccountRules, work: Work[MessageReceived]) -> Needed | None:
     route, message = work.route, work.event
     if route is None or route.conversation_id == work.entry.gone:
         return None
-    names = fields_for([route.participant_id], [message.customer, *message.others])
+    names = fields_for([route.participant_id], [message.customer, *message.aliases, *message.others])
     return route.conversation_id, names + [member_field(other.key) for other in message.others]
 
 
@@ -60,7 +69,7 @@ def apply(context: Context, work: Work[MessageReceived]) -> Outcome | None:
 
 def apply_confirmed(context: Context, work: Work[MessageReceived], route: Route, ledger: Ledger) -> Outcome | None:
     """Publish the message if its sender is announced in the conversation that the API has just confirmed as open."""
-    if ledger.announced_at(work.event.customer) is None:
+    if _find_sender(work.event, ledger) is None:
         return None
     return _apply_open(context, work, route, ledger, is_certain=True)
 
@@ -83,7 +92,7 @@ def decide(context: Context, work: Work[MessageReceived]) -> Decision:
     if work.decision is None:
         work.decision = decide_sender(
             context,
-            work.event,
+            _as_led(work),
             kind=ParticipantType.CUSTOMER,
             configuration_id=context.rules.configuration_id,
         )
@@ -93,12 +102,12 @@ def decide(context: Context, work: Work[MessageReceived]) -> Decision:
 def prepare(context: Context, work: Work[MessageReceived]) -> Preparation:
     """Return the recipient, which is our side from now on, and the addresses of customers who may be created."""
     message = work.event
-    return Preparation((message.recipient,), (message.customer, *_members(context, work)))
+    return Preparation((message.recipient,), (work.lead or message.customer, *_members(context, work)))
 
 
 def resolve(context: Context, work: Work[MessageReceived]) -> Resolution:
     """Find or create the sender and the further members of a group in one conversation."""
-    rules, message = context.rules, work.event
+    rules, message = context.rules, _as_led(work)
     is_for_ai = decide(context, work).target is Target.AI_AGENT
     our_type = ParticipantType.AI_AGENT if is_for_ai else ParticipantType.AGENT
     resolver = MessageResolver(rules.configuration_id, our_type)
@@ -112,9 +121,11 @@ def resolve(context: Context, work: Work[MessageReceived]) -> Resolution:
 def apply_resolved(context: Context, work: Work[MessageReceived], resolved: Resolved, ledger: Ledger) -> Outcome:
     """Announce the sender and the members, then publish the message."""
     message = work.event
-    outcome = announce(context, work, resolved, ledger)
+    outcome = announce(context, work, resolved, ledger, person=message.person)
     if outcome.result is Result.GONE:
         return outcome
+    if message.aliases or work.lead is not None:
+        learn_aliases(ledger, resolved.participant.id, (message.customer, *message.aliases))
     ledger.put(subject_field(work.entry.subject), "1")
     if resolved.members:
         left_out = announce_members(context, resolved, ledger, message=message, read_at=work.begun)
@@ -129,7 +140,18 @@ def remember(rules: AccountRules, work: Work[MessageReceived], resolved: Resolve
     """Return the route between both addresses."""
     message, participant = work.event, resolved.participant
     found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
-    return Memory(route(rules, message), found)
+    addresses = known_at(message)
+    return Memory(route(rules, message), found, known_at=(work.lead or addresses[0], *addresses) if addresses else ())
+
+
+def _as_led(work: Work[MessageReceived]) -> MessageReceived:
+    """Return the message as if it came from the address at which its sender's conversation is looked for."""
+    return replace(work.event, customer=work.lead) if work.lead is not None else work.event
+
+
+def _find_sender(message: MessageReceived, ledger: Ledger) -> str | None:
+    """Return the participant announced at one of the sender's addresses."""
+    return find_announced(ledger, (message.customer, *message.aliases))
 
 
 def _apply_open(
@@ -140,13 +162,15 @@ def _apply_open(
     Not `is_certain`: that the conversation is open is trusted, not known.
     """
     message = work.event
-    if ledger.announced_at(message.customer) is not None:
+    if (sender := _find_sender(message, ledger)) is not None:
         # Nearly all messages have no further members and need no decision.
         if message.others and not _are_settled(context, work, ledger):
             return None
         fact = from_message(message, is_certain=is_certain)
         if not take_communication(ledger, fact, text_limit=context.rules.text_limit):
             return None
+        if message.aliases:
+            learn_aliases(ledger, sender, (message.customer, *message.aliases))
         work.is_on_trust = not is_certain
         ledger.touch(context.now, open_at=work.begun if is_certain else 0)
         return Outcome(Result.KNOWN, "announced in its conversation")

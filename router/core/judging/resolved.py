@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from router.core.events import STRANGER, Person
 from router.core.judging.context import make_fact, version_of
 from router.core.ledger.calls import calls_of
 from router.core.ledger.marker import Outcome, ParticipantFact, fields_for
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from router.core.resolution.requests import Resolved
 
 
-def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger) -> Outcome:
-    """Announce the participant that was found or created for an event. Raises FieldNotReadError."""
+def announce(
+    context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger, *, person: Person = STRANGER
+) -> Outcome:
+    """Announce the participant that was found or created for an event by `person`. Raises FieldNotReadError."""
     event, kind = work.event, work.kind
     ledger.touch(context.now)
     if resolved.conversation is not None:
@@ -42,10 +45,11 @@ def announce(context: Context, work: AnyWork, resolved: Resolved, ledger: Ledger
         cause=event.cause,
         version=version,
         origin=resolved.origin,
-        address=customer,
+        address=work.lead or customer,
         recipient=recipient,
         call_sid=kind.call_sid(event) if kind.call_sid else None,
         opt_out=kind.opt_out(event) if kind.opt_out else None,
+        person=person,
     )
     return ledger.take_participant(fact)
 
@@ -57,6 +61,7 @@ def resolved_fields(work: AnyWork, resolved: Resolved) -> list[str]:
     everyone = (resolved.participant, *resolved.ours, *members)
     addresses = [one.as_address() for participant in everyone for one in participant.addresses]
     addresses += [address for address in kind.ends(event) if address is not None]
+    addresses += kind.known_at(event) if kind.known_at else ()
     addresses += [member.address for member in resolved.members]
     calls = [sid for participant in everyone for sid in calls_of(participant)]
     calls += [kind.call_sid(event)] if kind.call_sid else []

@@ -42,12 +42,14 @@ class Preparation(NamedTuple):
 class Memory(NamedTuple):
     """Facts that are stored before a resolved event is committed, so that the next event needs no API request.
 
-    `route` is stored under `name`. `call_sid`: the call that led to the conversation.
+    `route` is stored under `name`. `call_sid`: the call that led to the conversation. `known_at`: the addresses of a
+    customer who has several, the one of the participant first.
     """
 
     name: str | None = None
     route: Route | None = None
     call_sid: str | None = None
+    known_at: tuple[Address, ...] = ()
 
 
 @dataclass(slots=True)
@@ -59,7 +61,8 @@ class Work(Generic[EventT]):
     what was read. `outcome`: None until it is known. `published`: the entries that the event added to the ledger.
     `is_being_created`: another event's worker is creating this participant now. `needed`: what the batch path reads.
     `surroundings`: fetched because the policy depends on them. `creating`: see Preparation. `is_on_trust`: the message
-    was published in a conversation that had been open shortly before; whether it was still is not known.
+    was published in a conversation that had been open shortly before; whether it was still is not known. `lead`: the
+    address at which the customer's conversation is looked for, if that is not the one that the event came from.
     """
 
     entry: InboundEntry
@@ -77,6 +80,7 @@ class Work(Generic[EventT]):
     surroundings: Surroundings | None = None
     creating: tuple[Address, ...] = ()
     is_on_trust: bool = False
+    lead: Address | None = None
 
     def age(self, now: int) -> float:
         """Return the seconds from the append of the entry to `now` (µs, by the clock of Redis as well)."""
@@ -120,6 +124,7 @@ class EventKind(Generic[EventT]):
     arriving        the address keys of a participant that a worker may be creating now
     names           the names under which the event's communication is claimed in the conversation of its route: one
                     that was published there before the closing is not published again in the next conversation
+    known_at        the addresses of a customer who is known by an id too, the one in the event first; empty for others
     call_sid        the call that the participant is there for: such events wait until Twilio has opened a conversation
     opt_out         STOP, START or HELP if the event is such a message, which Twilio has answered
     has_customer    the event has a `customer`, whose address the log line shows masked
@@ -141,6 +146,7 @@ class EventKind(Generic[EventT]):
     decide: Callable[[Context, EventT], Decision] | None = None
     is_doubtful: Callable[[Context, EventT], bool] | None = None
     arriving: Callable[[EventT], list[str]] | None = None
+    known_at: Callable[[EventT], tuple[Address, ...]] | None = None
     call_sid: Callable[[EventT], str] | None = None
     opt_out: Callable[[EventT], str | None] | None = None
     has_customer: bool = False

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.addresses import Channel, from_key
 from router.core.entries import show_address, show_customer
-from router.core.events import Content, MessageReceived
+from router.core.events import STRANGER, Content, MessageReceived, Person
 from router.core.ids import SID_DIGITS
+from router.core.ledger.aliases import find_announced
 from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
 from router.core.provider_fields import bound_fields
 from router.core.resources import AGENT_TYPES
@@ -41,6 +42,7 @@ class CommunicationFact:
 
     `names` identify it; the first is the one that most sources know. `author_id` is the author's participant id, if the
     source gives it; an `author` with an empty value is identified by that alone. `is_certain`: see Claim.
+    `person` is the author, and `aliases` are the author's further addresses, as far as the source tells them.
     """
 
     cause: Cause
@@ -53,6 +55,8 @@ class CommunicationFact:
     channel_id: str | None = None
     created_at: str | None = None
     is_certain: bool = True
+    person: Person = STRANGER
+    aliases: tuple[Address, ...] = ()
 
     @property
     def claim(self) -> Claim:
@@ -81,6 +85,8 @@ def from_message(message: MessageReceived, *, is_certain: bool = True, is_again:
         channel_id=name,
         created_at=message.sent_at,
         is_certain=is_certain,
+        person=message.person,
+        aliases=message.aliases,
     )
 
 
@@ -154,7 +160,7 @@ def find_author(ledger: Ledger, fact: CommunicationFact) -> str | None:
         return fact.author_id
     if marker is not None and (marker.is_ours or marker.type in AGENT_TYPES):
         return None
-    return ledger.announced_at(fact.author)
+    return find_announced(ledger, (fact.author, *fact.aliases))
 
 
 def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: int) -> bool:
@@ -171,7 +177,7 @@ def take_communication(ledger: Ledger, fact: CommunicationFact, *, text_limit: i
     ledger.say(
         fact.cause,
         {
-            **show_customer(author, recipient),
+            **show_customer(author, recipient, fact.person, marker.addresses + marker.aliases if marker else ()),
             "participant": {
                 "id": author_id,
                 "conversation_id": ledger.conversation_id,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from router.core.addresses import Channel
 from router.core.entries import (
     ClosedData,
     CommunicationData,
@@ -26,6 +27,7 @@ from router.core.entries import (
     show_participant,
 )
 from router.core.events import Cause, Version
+from router.core.ledger.aliases import forget_aliases, restore_aliases
 from router.core.ledger.calls import hang_up, is_another_call, see_calls
 from router.core.ledger.fields import LedgerFields
 from router.core.ledger.marker import (
@@ -41,6 +43,7 @@ from router.core.ledger.marker import (
 from router.core.resources import Conversation, ConversationStatus, Participant
 
 if TYPE_CHECKING:
+    from router.core.addresses import Address
     from router.core.ledger.marker import Claim
     from router.core.policy import Decision
 
@@ -94,13 +97,17 @@ class Ledger(LedgerFields):
         stay = marker.stay + (0 if marker.is_present and not marker.is_announced else 1) if marker else 1
         target = None if outcome else self._hold(fact.decision)
         was_ours = bool(marker and marker.is_ours)
-        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
+        aliases = marker.aliases if marker else ()
+        fresh = make_marker(
+            participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls, aliases=aliases
+        )
         is_change = marker is None or (marker.digest, marker.is_present) != (fresh.digest, True)
         self.put(participant_field(participant.id), fresh.model_dump_json())
         if outcome:
             return outcome if is_change else Outcome(Result.KNOWN, outcome.reason)
         for key in fresh.addresses:
             self.put(address_field(key), participant.id)
+        restore_aliases(self, participant.id, aliases)
         self._publish(JoinedData, fact, distinction=str(stay), origin=fact.origin, opt_out=fact.opt_out)
         return Outcome(Result.JOINED, str(self.get("reason")))
 
@@ -132,19 +139,17 @@ class Ledger(LedgerFields):
     def _update(self, fact: ParticipantFact, marker: Marker) -> Outcome:
         participant = fact.participant
         stay, target, was_ours, calls = marker.stay, marker.target, marker.is_ours, marker.calls
-        fresh = make_marker(participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls)
+        fresh = make_marker(
+            participant, fact, stay=stay, target=target, was_ours=was_ours, calls=calls, aliases=marker.aliases
+        )
         if fresh.digest == marker.digest:
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "already announced")
         if fact.version == marker.version:
             return Outcome(Result.KNOWN, "no newer than the committed state")
         self.put(participant_field(participant.id), fresh.model_dump_json())
-        for key in set(marker.addresses) - set(fresh.addresses):
-            if self.get(address_field(key)) == participant.id:
-                self.put(address_field(key), None)
-        for key in fresh.addresses:
-            if self.get(address_field(key)) is None:
-                self.put(address_field(key), participant.id)
+        forget_aliases(self, participant.id, set(marker.addresses) - {*fresh.addresses, *marker.aliases})
+        restore_aliases(self, participant.id, fresh.addresses)
         updated_at, reported_at = fact.version
         self._publish(UpdatedData, fact, distinction=f"{updated_at}.{reported_at}.{fresh.digest}")
         return Outcome(Result.UPDATED, str(self.get("reason")))
@@ -164,8 +169,8 @@ class Ledger(LedgerFields):
         if marker is not None and not marker.is_present:
             self._date(participant.id, marker, fact.version)
             return Outcome(Result.KNOWN, "it had left already")
-        stay, was_ours = (marker.stay, marker.is_ours) if marker else (0, False)
-        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours)
+        stay, was_ours, aliases = (marker.stay, marker.is_ours, marker.aliases) if marker else (0, False, ())
+        left = make_marker(participant, fact, stay=stay, target=None, was_ours=was_ours, aliases=aliases)
         return self.end_stay(fact, marker, left)
 
     def take_call_end(self, fact: ParticipantFact, call_sid: str) -> Outcome:
@@ -180,10 +185,8 @@ class Ledger(LedgerFields):
     def end_stay(self, fact: ParticipantFact, marker: Marker | None, left: Marker) -> Outcome:
         """Replace the `marker` of a participant that is gone by `left`; publish that if it had been announced."""
         participant = fact.participant
-        keys = marker.addresses if marker else tuple(one.key for one in participant.addresses)
-        for key in keys:
-            if self.get(address_field(key)) == participant.id:
-                self.put(address_field(key), None)
+        keys = marker.addresses + marker.aliases if marker else tuple(one.key for one in participant.addresses)
+        forget_aliases(self, participant.id, keys)
         self.put(participant_field(participant.id), left.model_copy(update={"is_present": False}).model_dump_json())
         if marker is None or marker.target is None:
             return Outcome(Result.NOTED, "it had not been announced")
@@ -217,10 +220,15 @@ class Ledger(LedgerFields):
             fact.cause,
             subject=participant.id,
             distinction=distinction,
-            **show_customer(shown, recipient),
+            **show_customer(shown, recipient, fact.person, self._aliases(participant.id, shown)),
             participant=show_participant(participant, account_id=self.account_id, conversation_id=self.conversation_id),
             **extra,
         )
+
+    def _aliases(self, participant_id: str, shown: Address | None) -> tuple[str, ...]:
+        """Return the keys of a WhatsApp user's other addresses, which may be its ids."""
+        marker = self.marker(participant_id) if shown and shown.channel == Channel.WHATSAPP else None
+        return marker.addresses + marker.aliases if marker else ()
 
     def publish(self, model: type[EntryData], cause: Cause, *, subject: str, distinction: str, **fields: Any) -> None:
         """Add an entry for the holder; `fields` are those of its model beyond EntryData."""

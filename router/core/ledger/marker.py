@@ -10,7 +10,8 @@ The fields of a conversation's hash:
     day                                       day of the last event; keeps the hash alive
     r:<CHANNEL>                               our side's address on a channel
     p:<participant id>                        a Marker
-    a:<CHANNEL>|<canonical address>           the participant announced there: one address, one participant
+    a:<CHANNEL>|<canonical address>           the participant announced there, also of its aliases: one address, one
+                                              participant
     m:<CHANNEL>|<canonical address>           a group member that was looked up and is not announced
     c:<CallSid>                               a call that is over
     s:<subject>                               a subject whose messages are heard here
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from router.core.events import Version
+from router.core.events import STRANGER, Person, Version
 from router.core.formats import FIRST, FORMAT, MARKER
 from router.core.values import value
 
@@ -110,7 +111,8 @@ class Outcome:
 class Marker(BaseModel):
     """The committed state of one participant. `target` is None until it has been announced.
 
-    `calls` are the CallSids of its present stay; `has_hung_up` if it left because they were over.
+    `calls` are the CallSids of its present stay; `has_hung_up` if it left because they were over. `aliases` are further
+    addresses of the same customer, which messages told: a WhatsApp user's id beside the phone.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -126,6 +128,7 @@ class Marker(BaseModel):
     addresses: tuple[str, ...] = ()
     calls: tuple[str, ...] = ()
     has_hung_up: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def is_announced(self) -> bool:
@@ -161,7 +164,7 @@ class ParticipantFact:
     `decision` is the policy's. `address` is the customer's address that the event is about (None: the first one),
     `recipient` our side, if known. `is_ours` if the router or its consumers added it. `call_sid` is the call that the
     event is about; without it the participant's addresses name its calls. `opt_out` is that of the message that is the
-    event (see Content).
+    event (see Content), `person` who wrote it.
     """
 
     participant: Participant
@@ -174,6 +177,7 @@ class ParticipantFact:
     is_ours: bool = False
     call_sid: str | None = None
     opt_out: str | None = None
+    person: Person = STRANGER
 
 
 def digest_of(participant: Participant) -> str:
@@ -208,6 +212,7 @@ def make_marker(
     target: str | None,
     was_ours: bool,
     calls: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
 ) -> Marker:
     """Return the marker of a present participant, as `fact` shows it."""
     return Marker(
@@ -219,6 +224,7 @@ def make_marker(
         target=target,
         addresses=keys_of(fact),
         calls=calls,
+        aliases=aliases,
     )
 
 

@@ -21,6 +21,7 @@ from router.streams.client.connection import Redis, load_script
 from router.streams.client.scripts import NO_REPLICATION, Call, NotReplicatedError, Replication, confirm, run_all
 from router.streams.store.calls import CallStore
 from router.streams.store.commits import CommitCalls
+from router.streams.store.persons import PersonStore
 from router.streams.store.repeats import Repeats
 from router.streams.store.shared_bodies import SharedBodies
 from router.streams.store.subject_order import SubjectOrder
@@ -82,6 +83,7 @@ class Store:
         self._unconfirmed: set[str] = set()
         self._commit, self._read = load_script("commit"), load_script("ledgers")
         self.calls = CallStore(redis, keys)
+        self.persons = PersonStore(redis, keys, marker_ttl)
         self.repeats = Repeats(redis, keys)
         self.subject_order = SubjectOrder(redis, keys, RESOLVER)
         self.shared_bodies = SharedBodies(redis, keys)

@@ -1,0 +1,69 @@
+"""Aliases in the ledger of a conversation: one customer who is seen at several addresses is one participant.
+
+A WhatsApp user who hides the phone writes from an id. Messages that tell both make one an alias of the other: whatever
+comes from either belongs to the participant that is announced at one of them, and nobody else is announced there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.core.addresses import from_key, read_user_id
+from router.core.ledger.marker import address_field, participant_field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from router.core.addresses import Address
+    from router.core.ledger.fields import LedgerFields
+
+
+def find_announced(ledger: LedgerFields, addresses: Iterable[Address]) -> str | None:
+    """Return the id of the participant announced at the first of a customer's addresses where one is.
+
+    Raises FieldNotReadError.
+    """
+    found = (ledger.announced_at(address) for address in addresses)
+    return next((one for one in found if one is not None), None)
+
+
+def learn_aliases(ledger: LedgerFields, participant_id: str, addresses: Iterable[Address]) -> None:
+    """Note that an announced participant is at all of these addresses; none is taken from another participant.
+
+    A new id replaces an older one: a phone that has changed hands belongs to another user. Raises FieldNotReadError.
+    """
+    marker = ledger.marker(participant_id)
+    if marker is None or not marker.is_announced:
+        return
+    told = dict.fromkeys(address.key for address in addresses)
+    holders = {key: ledger.announced_at(from_key(key)) for key in told if key not in marker.addresses}
+    new = tuple(
+        key for key, holder in holders.items() if key not in marker.aliases and holder in {None, participant_id}
+    )
+    if not new:
+        return
+    has_new_id = any(map(_is_id, new))
+    kept = tuple(key for key in marker.aliases if key in told or not (has_new_id and _is_id(key)))
+    learned = marker.model_copy(update={"aliases": (*kept, *new)})
+    ledger.put(participant_field(participant_id), learned.model_dump_json())
+    forget_aliases(ledger, participant_id, set(marker.aliases) - set(kept))
+    restore_aliases(ledger, participant_id, new)
+
+
+def restore_aliases(ledger: LedgerFields, participant_id: str, keys: Iterable[str]) -> None:
+    """Note a participant at the keys of addresses where nobody is announced. Raises FieldNotReadError."""
+    for key in keys:
+        if ledger.get(address_field(key)) is None:
+            ledger.put(address_field(key), participant_id)
+
+
+def forget_aliases(ledger: LedgerFields, participant_id: str, keys: Iterable[str]) -> None:
+    """Remove a participant from the keys of addresses where it is announced. Raises FieldNotReadError."""
+    for key in keys:
+        if ledger.get(address_field(key)) == participant_id:
+            ledger.put(address_field(key), None)
+
+
+def _is_id(key: str) -> bool:
+    address = from_key(key)
+    return read_user_id(address.channel, address.value) is not None
