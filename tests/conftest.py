@@ -27,10 +27,9 @@ settings.register_profile("thorough", deadline=None, max_examples=5000, suppress
 settings.load_profile("usual")
 
 # No setting of the user's: neither the variables of the shell nor the files in `config`.
-for _name in [name for name in os.environ if name.startswith(("ROUTER_", "TWILIO_"))]:
-    del os.environ[_name]
-for _name in ("REDIS_URL", "PUBLIC_BASE_URL", "PORT"):
-    os.environ.pop(_name, None)
+for _name in list(os.environ):
+    if _name.startswith(("ROUTER_", "TWILIO_")) or _name in {"REDIS_URL", "PUBLIC_BASE_URL", "PORT"}:
+        del os.environ[_name]
 os.environ["ROUTER_CONFIG_DIR"] = str(SHIPPED)
 router.settings.load.HERE = SHIPPED  # for environments that a test makes
 

@@ -1,6 +1,6 @@
 """A short round of chaos: the promises hold while processes are killed, Redis dies and stalls, and the API fails.
 
-One round of `make chaos` (see tests/chaos/__init__.py), with a test for each promise. ROUTER_CHAOS_SEED selects another
+One round of `make chaos` (see tests/chaos/__init__.py), with a test for each promise. CHAOS_SEED selects another
 schedule.
 """
 
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.promise(4),
     pytest.mark.promise(5),
 ]
-SEED = int(os.environ.get("ROUTER_CHAOS_SEED", "20261120"))
+SEED = int(os.environ.get("CHAOS_SEED", "20261120"))
 
 #: The rows of the table that show each promise.
 PROMISES = {
