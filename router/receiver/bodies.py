@@ -181,9 +181,9 @@ def read_arrived(request: web.Request, limit: int) -> bytes | None:
     One of many HTTP chunks is left to `read_body`. Raises TooLargeError over `limit` bytes, and UnreadableError if it
     broke off.
     """
-    _require_length(request, limit)
+    length = _require_length(request, limit)
     try:
-        if not request.content.is_eof() or unread_chunks(request.content) > FEW_CHUNKS:
+        if not request.content.is_eof() or (length is None and unread_chunks(request.content) > FEW_CHUNKS):
             return None
         body = request.content.read_nowait()
     except (web.RequestPayloadError, ConnectionError) as error:
@@ -215,8 +215,7 @@ def read_chunks(request: web.Request, limit: int, transfer: Transfer) -> AsyncGe
 async def _read(
     request: web.Request, limit: int, transfer: Transfer, total: float, stall: float
 ) -> AsyncGenerator[bytes, None]:
-    _require_length(request, limit)
-    reader = _Reader() if request.content_length is not None else _ChunkReader()
+    reader = _ChunkReader() if _require_length(request, limit) is None else _Reader()
     clock = asyncio.get_running_loop().time
     deadline = clock() + total
     while True:
@@ -281,6 +280,9 @@ def unread_chunks(content: StreamReader) -> int:
     return len(getattr(content, "_http_chunk_splits", None) or ())
 
 
-def _require_length(request: web.Request, limit: int) -> None:
-    if (request.content_length or 0) > limit:
-        raise TooLargeError(f"{request.content_length} bytes, the limit is {limit}")
+def _require_length(request: web.Request, limit: int) -> int | None:
+    """Return the announced length, None for a body in chunks; raises TooLargeError if it is over the limit."""
+    length = request.content_length
+    if length is not None and length > limit:
+        raise TooLargeError(f"{length} bytes, the limit is {limit}")
+    return length

@@ -132,11 +132,8 @@ class Connection(web.RequestHandler):
         if isinstance(resp, web.HTTPException):  # aiohttp's own, such as 417: its body is text
             _log_rejected(resp.status, None)
             resp = web.Response(status=resp.status)
-        if not request.content.is_eof():
-            self._discard_slowly(request, resp)
-        chunks = unread_chunks(request.content)
-        if chunks > FEW_CHUNKS:
-            return self._finish_late(self._limit.pace.delay(0, chunks), request, resp, start_time)
+        if not request.content.at_eof() and (pause := self._leave_unread(request, resp)):
+            return self._finish_late(pause, request, resp, start_time)
         return super().finish_response(request, resp, start_time)
 
     def handle_error(
@@ -154,10 +151,16 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def _leave_unread(self, request: web.BaseRequest, resp: web.StreamResponse) -> float:
+        """Discard what has not been read; returns the seconds until the answer, for chunks that have been parsed."""
+        if not request.content.is_eof():
+            self._discard_slowly(request, resp)
+        chunks = unread_chunks(request.content)
+        return self._limit.pace.delay(0, chunks) if chunks > FEW_CHUNKS else 0.0
+
     async def _finish_late(
         self, pause: float, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Answer a request that nobody has read as late as the pace says: its chunks have been parsed already."""
         await asyncio.sleep(pause)
         return await super().finish_response(request, resp, start_time)
 
