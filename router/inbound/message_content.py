@@ -14,7 +14,7 @@ import orjson
 
 from router.core.addresses import Channel
 from router.core.events import Choice, Content, Location, Medium, Referral
-from router.core.provider_fields import NO_FIELDS, bound_fields
+from router.core.provider_fields import bound_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,6 +43,7 @@ _ELSEWHERE: Final = frozenset(
         "MessageStatus",
         "NumMedia",
         "NumSegments",
+        "ReferralNumMedia",
         "SmsMessageSid",
         "SmsSid",
         "SmsStatus",
@@ -53,14 +54,8 @@ _ELSEWHERE: Final = frozenset(
         "ToZip",
     }
 )
-#: Parameters of which `_read_special` makes fields; the others begin with these prefixes.
-_SPECIAL: Final = re.compile(
-    r"(?:Latitude|Longitude|Address|Label|Button(?:Text|Payload)|List(?:Id|Title)|FlowData|InteractiveData|MessageType"
-    r"|OriginalRepliedMessageSid|OptOutType|Referral.*|Media(?:Url|ContentType)\d+)",
-    re.ASCII,
-)
-_MEDIUM: Final = re.compile(r"Media(?:Url|ContentType)\d+", re.ASCII)
-#: The parameters of a referral, by its fields.
+#: Parameters of a tap or a form, and of a referral by its fields.
+_CHOICE: Final = frozenset({"ButtonText", "ButtonPayload", "ListId", "ListTitle", "FlowData", "InteractiveData"})
 _REFERRAL: Final = {
     "source_type": "ReferralSourceType",
     "source_id": "ReferralSourceId",
@@ -69,6 +64,15 @@ _REFERRAL: Final = {
     "body": "ReferralBody",
     "click_id": "ReferralCtwaClid",
 }
+_REFERRAL_MEDIA: Final = frozenset({"ReferralMediaUrl", "ReferralMediaContentType"})
+_REFERRING: Final = frozenset(_REFERRAL.values()) | _REFERRAL_MEDIA
+_MEDIUM: Final = re.compile(r"Media(?:Url|ContentType)\d+", re.ASCII)
+#: Parameters without which a message is text and media: most messages have none of them.
+_SPECIAL: Final = (
+    _CHOICE
+    | _REFERRING
+    | {"Latitude", "MessageType", "OriginalRepliedMessageSid", "OptOutType", "MediaUrl0", "MediaContentType0"}
+)
 #: Members of InteractiveData that hold what was chosen.
 _REPLIES: Final = ("button_reply", "list_reply", "nfm_reply")
 #: Types of messages whose content is text, media or one of our own fields. Any other is shown if there is no text.
@@ -83,41 +87,39 @@ _STOP: Final = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANC
 _ANSWERED: Final = {"START": "START", "UNSTOP": "START", "HELP": "HELP", "INFO": "HELP"}
 #: Our numbers for which Twilio answers HELP and START by default: of North America, and short codes.
 _ANSWERING: Final = re.compile(r"\+1\d{10}|\d{3,8}", re.ASCII)
-_LONGEST_KEYWORD: Final = 11
+#: Characters of the longest keyword, and of some blanks around it.
+_LONGEST_KEYWORD: Final = 20
 
 
 def read_content(params: Mapping[str, str], recipient: Address) -> Content:
     """Return the content of a message to our address `recipient`; a tap without a body has the text of its title."""
     text = params.get("Body", "")
-    media = tuple(_media(params, "", "NumMedia"))
-    opt_out = _opt_out(params, text, recipient)
+    opt_out = _opt_out(params, text, recipient) if len(text) <= _LONGEST_KEYWORD or "OptOutType" in params else None
+    media = () if params.get("NumMedia") == "0" else tuple(_media(params))
     rest = params.keys() - _ELSEWHERE
-    if not rest:
-        return Content(text, media=media, opt_out=opt_out)
-    kind, location, choice, referral = "TEXT", None, None, None
-    special = [name for name in rest if _SPECIAL.fullmatch(name)]
-    if special:
-        taken = {name for name in special if _MEDIUM.fullmatch(name)} | {"OriginalRepliedMessageSid", "OptOutType"}
-        location, choice, referral = _location(params, taken), _choice(params, taken), _referral(params, taken)
-        text = text or (choice.title if choice else "") or ""
-        kind = _kind(params, is_empty=not text and not media, location=location, choice=choice)
-        rest -= taken
+    if rest.isdisjoint(_SPECIAL):
+        return Content(text, media=media, opt_out=opt_out, provider=bound_texts(params, rest))
+    taken = {name for name in rest if _MEDIUM.fullmatch(name)} | {"OriginalRepliedMessageSid", "OptOutType"}
+    location = _location(params, taken) if "Latitude" in rest else None
+    choice = None if rest.isdisjoint(_CHOICE) else _choice(params, taken)
+    referral = None if rest.isdisjoint(_REFERRING) else _referral(params, taken)
+    text = text or (choice.title if choice else "") or ""
     return Content(
         text,
-        kind,
+        _kind(params, is_empty=not text and not media, location=location, choice=choice),
         media=media,
         location=location,
         choice=choice,
         in_reply_to=_short(params, "OriginalRepliedMessageSid"),
         referral=referral,
         opt_out=opt_out,
-        provider=bound_fields({name: params[name] for name in rest}) if rest else NO_FIELDS,
+        provider=bound_texts(params, rest - taken),
     )
 
 
-def _media(params: Mapping[str, str], prefix: str, count_name: str) -> Iterator[Medium]:
+def _media(params: Mapping[str, str], prefix: str = "") -> Iterator[Medium]:
     """Yield the media: as many as are counted, or, without a count that is a number, as many as there are."""
-    number = params.get(count_name, "").strip()
+    number = params.get("NumMedia", "").strip() if not prefix else ""
     is_number = number.isascii() and number.isdecimal() and len(number) <= _MAX_DIGITS
     for index in range(min(int(number), _MAX_MEDIA) if is_number else _MAX_MEDIA):
         kind, url = params.get(f"{prefix}MediaContentType{index}"), params.get(f"{prefix}MediaUrl{index}")
@@ -190,13 +192,9 @@ def _json_object(params: Mapping[str, str], name: str) -> dict[str, Any]:
 def _referral(params: Mapping[str, str], taken: set[str]) -> Referral | None:
     """Return the ad or post that led to this message. Its media are not the message's."""
     texts = {field: _short(params, name) for field, name in _REFERRAL.items()}
-    media = tuple(_media(params, "Referral", "ReferralMediaCount"))
     kind, url = params.get("ReferralMediaContentType") or None, params.get("ReferralMediaUrl") or None
-    if kind or url:
-        media = (Medium(kind, url), *media)
-    taken |= {"ReferralNumMedia", "ReferralMediaContentType", "ReferralMediaUrl"}
-    taken.update(_REFERRAL.values())
-    taken |= {name for name in params if name.startswith("Referral") and _MEDIUM.fullmatch(name[8:])}
+    media = (*([Medium(kind, url)] if kind or url else []), *_media(params, "Referral"))
+    taken |= _REFERRING | {name for name in params if name.startswith("Referral") and _MEDIUM.fullmatch(name[8:])}
     return Referral(**texts, media=media) if any(texts.values()) or media else None
 
 
@@ -210,7 +208,7 @@ def _opt_out(params: Mapping[str, str], text: str, recipient: Address) -> str | 
     named = params.get("OptOutType", "").strip().upper()
     if named:
         return named[:32]
-    if recipient.channel != Channel.SMS or len(text) > 2 * _LONGEST_KEYWORD:
+    if recipient.channel != Channel.SMS:
         return None
     word = text.strip().upper()
     if word in _STOP:
