@@ -21,7 +21,7 @@ from router.sandbox.clock import system_clock
 from router.sandbox.faults import Faults
 from router.sandbox.middlewares import COUNTS, FAULTS, MIDDLEWARES, RATE_LIMIT, STATE, RateLimit
 from router.sandbox.state import SandboxState
-from router.sandbox.v2 import configuration_routes, routes
+from router.sandbox.v2 import configuration_routes, memory_routes, routes
 from router.sandbox.v2.callbacks import StatusCallbacks
 from router.sandbox.v2.conversations import run_timers
 
@@ -53,7 +53,9 @@ def create_app(
     app[FAULTS] = Faults(chance)
     app[COUNTS] = Counter()
     app[RATE_LIMIT] = RateLimit()
-    app.add_routes([*classic_routes.ROUTES, *routes.ROUTES, *configuration_routes.ROUTES, *admin.ROUTES])
+    app.add_routes(
+        [*classic_routes.ROUTES, *routes.ROUTES, *configuration_routes.ROUTES, *memory_routes.ROUTES, *admin.ROUTES]
+    )
     app.cleanup_ctx.append(_run_background)
     app.on_shutdown.append(_release_requests)
     return app

@@ -59,6 +59,7 @@ class SandboxState:
     def reset(self) -> None:
         """Return to the initial state and switches."""
         self.profiles: dict[str, str] = {}
+        self.memories: dict[str, dict[str, list[dict[str, Any]]]] = {}
         self.use(self._initial_options)
         self.clock = VirtualClock(self._base_clock)
         self.conversations: Timeline[ConversationRecord] = Timeline()

@@ -289,3 +289,53 @@ class NewAction(Body):
 
     type: Literal["SEND_MESSAGE"]
     payload: ActionPayload
+
+
+class ProfileLookup(Body):
+    """The body of POST Profiles/Lookup of the Memory API."""
+
+    id_type: str = Field(min_length=2, max_length=30)
+    value: str = Field(min_length=1, max_length=255)
+
+
+class NewProfile(Body):
+    """The body of POST Profiles of the Memory API: trait group to trait to value."""
+
+    traits: dict[str, dict[str, FreeJson]]
+
+
+class Recall(Body):
+    """The body of POST Recall of the Memory API."""
+
+    observations_limit: int = Field(default=20, ge=0, le=100)
+    summaries_limit: int = Field(default=5, ge=0, le=100)
+
+
+class ObservationBody(Body):
+    """A fact about a profile."""
+
+    content: str = Field(min_length=1, max_length=4096)
+    source: Text = "api"
+    conversation_ids: tuple[str, ...] | None = Field(default=None, max_length=10)
+    occurred_at: TimeText | None = None
+
+
+class SummaryBody(Body):
+    """A summary of a conversation."""
+
+    content: str = Field(min_length=1, max_length=4096)
+    source: Text = "api"
+    conversation_id: str | None = None
+    occurred_at: TimeText | None = None
+
+
+class NewObservations(Body):
+    """The body of POST Observations of the Memory API."""
+
+    observations: tuple[ObservationBody, ...] = Field(min_length=1, max_length=100)
+
+
+class NewSummaries(Body):
+    """The body of POST ConversationSummaries of the Memory API."""
+
+    summaries: tuple[SummaryBody, ...] = Field(min_length=1, max_length=100)
