@@ -8,17 +8,28 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from handlers.app import HANDLERS, consume, load_settings
 from router.core.errors import SettingsError
 from router.process.loop import run
 from router.process.output import set_up_log
-from router.process.terminal import OutputLostError, Parser, complain
+from router.process.terminal import OutputLostError, Parser, complain, show
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
-    from typing import Any
+
+
+class ListAction(argparse.Action):
+    """The option `--list`: a line for each handler, its name, group and target."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print the lines and end the process with status 0."""
+        show(*(f"{name} {row.group} {row.target}" for name, row in HANDLERS.items()))
+        parser.exit()
 
 
 def make_parser(prog: str = "python -m handlers") -> Parser:
@@ -34,6 +45,7 @@ def make_parser(prog: str = "python -m handlers") -> Parser:
         epilog="\n".join(["handlers:", *lines]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--list", action=ListAction, help="print name, group and target of each handler, and exit")
     parser.add_argument("name", metavar="NAME", choices=tuple(HANDLERS), help=f"one of {', '.join(HANDLERS)}")
     return parser
 

@@ -6,10 +6,12 @@ To add a handler:
    ("participant.joined", ...) to `async def reaction(entry, effect) -> HandlerResult`. A reaction does through
    `effect.once("step", do)` what must not happen twice. `--help` shows the first line of the factory's docstring.
 2. Add a row to HANDLERS below: name, target, and a consumer group of its own. Every group gets every entry of its
-   target, independently of other groups.
-3. Run `python -m handlers <name>`. A new group begins with the oldest entry of its stream.
+   target, independently of other groups. A new group begins with the oldest entry of its stream, so that the handler
+   acts on all that is still there; with `start=Start.NEW`, with what comes after the first start.
+3. Run `python -m handlers <name>`; `make run` starts it too.
 
-The group of a handler that no longer runs keeps its stream from being trimmed: `python -m router groups remove NAME`.
+A group whose handler does not run is shown by `python -m router check` and the metrics, and keeps its stream from being
+trimmed. If nobody needs it: `python -m router groups remove NAME`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from router.settings.load import load
 from router.streams.client.clock import RedisClock
 from router.streams.client.connection import connect
 from router.streams.consuming.consumer import StreamConsumer
+from router.streams.consuming.groups import Start
 from router.streams.delivery import StreamRef
 from router.streams.store.ledgers import Store
 
@@ -46,11 +49,12 @@ REQUIRED: Final = ("redis_url", "twilio_account_sid", CREDENTIALS)
 
 
 class HandlerRow(NamedTuple):
-    """A handler: the target whose entries it gets, its consumer group, and its factory."""
+    """A handler: the target whose entries it gets, its consumer group, its factory, and where a new group begins."""
 
     target: Target
     group: str
     make: Callable[[Ports], Handler]
+    start: Start = Start.OLDEST
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -76,6 +80,7 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
         on_result=lambda result: metrics.count("router_attempts", row.group, result),
         facts=facts_of,
         on_dead=consumption.given_up,
+        start=row.start,
     )
 
 

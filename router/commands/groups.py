@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from router.commands.connected import connected
 from router.commands.redaction import plain
-from router.core.keys import RESOLVER, Target
+from router.core.keys import RESOLVER, Target, progress
 from router.process.terminal import complain, show
 from router.streams.store.inspect import all_streams, has_consumer, read_stream
+from router.streams.store.parking import PARTS
 
 if TYPE_CHECKING:
     import argparse
@@ -63,6 +64,8 @@ async def remove_group(name: str) -> int:
                 return 1
         for stream, group in found:
             await redis.xgroup_destroy(stream, name)
+            # Without its note and what it has parked, a handler that takes the name again begins as a new one.
+            await redis.delete(progress(stream, name), *(settings.keys.parked(stream, name, part) for part in PARTS))
             show(f"{stream}: {plain(name)} removed  {_describe(group)}")
     if not found:
         complain(f"{plain(name)}: no such group")

@@ -18,7 +18,7 @@ from router.streams.client.connection import RedisError
 from router.streams.store.watch import last_ids, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from router.core.entries import Entry
@@ -72,11 +72,11 @@ _SAMPLES: Final = (
 class Demo:
     """Plays the sample events and prints the entries; every run has new customers."""
 
-    def __init__(self, environment: dict[str, str], redis: Redis, keys: Keys, *, log_dir: Path) -> None:
+    def __init__(self, environment: dict[str, str], redis: Redis, keys: Keys, *, logs: Sequence[Path]) -> None:
         self._environment = environment
         self._redis = redis
         self._keys = keys
-        self._log_dir = log_dir
+        self._logs = logs
         self._position: dict[str, str] = {}
         self._joined: dict[str, int] = {}
         self._has_joined = asyncio.Event()
@@ -89,7 +89,7 @@ class Demo:
 
     async def follow(self) -> None:
         """Print every entry that arrives, until canceled; an outage of Redis only delays it."""
-        tails = [_Tail(self._log_dir / f"{name}.log") for name in ("ai-agent", "human-agent")]
+        tails = [_Tail(path) for path in self._logs]
         while True:
             try:
                 await self._follow(tails)

@@ -13,13 +13,13 @@ import secrets
 import sys
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 from router.core.errors import SettingsError
 from router.core.events import SourceName
-from router.core.keys import RESOLVER, Keys, Target
+from router.core.keys import RESOLVER, Keys
 from router.dev.demo import Demo
 from router.inbound.classic.parser import EVENT_TYPES, PRE_ACTIONS
 from router.inbound.sources import SOURCES
@@ -42,7 +42,7 @@ from router.tasks import end
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 RECEIVER_PORT: Final = 8080
@@ -55,9 +55,15 @@ RELAY: Final = "wss://agent.example.com/relay"
 _MODULES: Final = {
     "web": ("router", "receive"),
     "worker": ("router", "work"),
-    "ai-agent": ("handlers", "ai_agent"),
-    "human-agent": ("handlers", "human_agent"),
 }
+
+
+class HandlerProcess(NamedTuple):
+    """A handler of the table, which this package does not import: its name, its group and its target."""
+
+    name: str
+    group: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +140,12 @@ async def _run(options: DevOptions, stack: AsyncExitStack) -> int:
     stack.push_async_callback(redis.aclose)
     with suppress(RedisError, OSError):  # an outage is found by the processes
         await ensure_partitions(redis, settings.keys)  # once, before each process is refused
-    await _start_all(options, supervisor, redis, environment, settings.keys)
+    handlers = await _find_handlers(environment)
+    await _start_all(options, supervisor, redis, environment, settings.keys, handlers)
     _write_dev_env(options.state_dir / "dev.env", environment)
     show("", *_describe(environment, options))
-    demo = Demo(environment, redis, settings.keys, log_dir=options.state_dir / "log")
+    logs = [options.state_dir / "log" / f"{handler.group}.log" for handler in handlers]
+    demo = Demo(environment, redis, settings.keys, logs=logs)
     return await _follow(options, supervisor, demo)
 
 
@@ -227,7 +235,12 @@ async def _start_redis(options: DevOptions, stack: AsyncExitStack) -> str:
 
 
 async def _start_all(
-    options: DevOptions, supervisor: Supervisor, redis: Redis, environment: dict[str, str], keys: Keys
+    options: DevOptions,
+    supervisor: Supervisor,
+    redis: Redis,
+    environment: dict[str, str],
+    keys: Keys,
+    handlers: Sequence[HandlerProcess],
 ) -> None:
     """Start the processes, each after those that it needs, and wait until they are up."""
     port = environment["ROUTER_URL"].rpartition(":")[2]
@@ -237,15 +250,28 @@ async def _start_all(
     options_of_sandbox = ["--port", sandbox_port, "--callback-url", callback, *_classic_switches(environment)]
     await supervisor.start("sandbox", python_command("router", "sandbox", *options_of_sandbox), children)
     await _until_up("sandbox", supervisor, lambda: is_up(f"{environment['TWILIO_CONVERSATIONS_URL']}/healthz"))
-    for name, (module, argument) in _MODULES.items():
+    modules = _MODULES | {handler.group: ("handlers", handler.name) for handler in handlers}
+    for name, (module, argument) in modules.items():
         await supervisor.start(name, python_command(module, argument), children)
     await _until_up("web", supervisor, lambda: is_up(f"{environment['ROUTER_URL']}/readyz"))
     for name, group, stream in (
         ("worker", RESOLVER, keys.inbound(0)),
-        ("ai-agent", Target.AI_AGENT, keys.participants(0, Target.AI_AGENT)),
-        ("human-agent", Target.HUMAN_AGENT, keys.participants(0, Target.HUMAN_AGENT)),
+        *((handler.group, handler.group, keys.participants(0, handler.target)) for handler in handlers),
     ):
         await _until_up(name, supervisor, lambda group=group, stream=stream: has_consumer(redis, keys, stream, group))
+
+
+async def _find_handlers(environment: dict[str, str]) -> list[HandlerProcess]:
+    """Ask the consumers' package for its table, which may have rows of the user's."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "handlers", "--list"),
+        env=child_environment(environment),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise _StartError("the table of handlers (handlers/app.py) cannot be read")
+    return [HandlerProcess(*line.split()) for line in output.decode().splitlines()]
 
 
 def _classic_switches(environment: dict[str, str]) -> list[str]:

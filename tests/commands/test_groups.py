@@ -8,7 +8,7 @@ from handlers.app import HANDLERS
 from router.__main__ import make_parser
 from router.commands.groups import OURS, run_groups
 from router.core.keys import RESOLVER, Keys, Target
-from router.streams.consuming.groups import Heartbeat, ensure_group
+from router.streams.consuming.groups import Heartbeat, Start, ensure_group, note_progress
 
 KEYS = Keys()
 STREAM = KEYS.participants(0, Target.AI_AGENT)
@@ -57,6 +57,18 @@ async def test_a_group_that_nobody_needs_is_removed(redis, streams, capsys):
     assert await groups_of(redis) == ["ai-agent"]
     assert await run("remove", "reports") == 1
     assert capsys.readouterr().err == "reports: no such group\n"
+
+
+async def test_a_removed_group_leaves_nothing(redis, streams):
+    """Its note is gone too: a handler that takes the name again begins as a new one, where its row says."""
+    await redis.xreadgroup("reports", "me", {STREAM: ">"})
+    await note_progress(redis, STREAM, "reports", every=0)
+    await run("remove", "reports")
+    assert not [key async for key in redis.scan_iter("*reports*")]
+    await ensure_group(redis, STREAM, "reports", start=Start.NEW)
+    await redis.xadd(STREAM, {"type": "y"})
+    ((_, rows),) = await redis.xreadgroup("reports", "me", {STREAM: ">"})
+    assert [fields for _, fields in rows] == [{b"type": b"y"}]
 
 
 async def test_a_group_in_use_is_not_removed(redis, streams, capsys):

@@ -99,6 +99,31 @@ def test_without_a_redis_server_one_line_says_what_to_install(tmp_path):
     assert (done.returncode, line.startswith("no Redis server: set REDIS_URL, install ")) == (1, True), done.stderr
 
 
+OWN_HANDLER = """
+import sys
+if "handlers" in sys.orig_argv:
+    from handlers.app import HANDLERS, HandlerRow
+    from handlers.handler import Handler, HandlerResult
+    from router.core.keys import Target
+    from router.streams.consuming.groups import Start
+
+    async def note(entry, effect):
+        return HandlerResult("noted")
+
+    row = HandlerRow(Target.AI_AGENT, "archive", lambda _: Handler({"participant.joined": note}), start=Start.NEW)
+    HANDLERS["archive"] = row
+"""
+
+
+def test_a_handler_of_the_user_is_started_too(tmp_path):
+    """A row of the table is all that `dev` needs: it starts the process, and shows what it does with the samples."""
+    (tmp_path / "sitecustomize.py").write_text(OWN_HANDLER)
+    process = launch_dev(tmp_path / "state", "--once", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    output, _ = process.communicate(timeout=scaled(90))
+    assert process.returncode == 0, output
+    assert "archive            result noted" in output, output
+
+
 async def test_ctrl_c_stops_all_processes(tmp_path):
     """After SIGINT every process stops in order, and the exit status is 0."""
     process = launch_dev(tmp_path, "--no-demo")

@@ -23,6 +23,7 @@ from router.core.errors import SettingsError
 from router.core.keys import Target
 from router.metrics import REGISTRY
 from router.streams.consuming.consumer import StreamConsumer
+from router.streams.consuming.groups import Start
 from router.streams.store.dead_letters import list_letters, replay
 from tests.handlers.harness import HELLO, number, participant
 from tests.support.accounts import ACCOUNT, OURS
@@ -263,6 +264,26 @@ async def test_a_new_handler_needs_one_function_and_one_row(harness, settings, l
     ]
     assert await harness.redis.get(f"archive:{opened.customer.id}") == b"SMS"
     assert await pending(harness, Target.AI_AGENT, "archive") == 0
+
+
+async def test_a_handler_added_later_may_begin_with_what_is_new(harness, settings, lines):
+    """It does not act on history, and later it misses nothing, also while it is stopped or if the stream is lost."""
+    row = HandlerRow(Target.AI_AGENT, "archive", make_archive, start=Start.NEW)
+    stream = harness.keys.participants(0, Target.AI_AGENT)
+    old, *new = [await harness.open() for _ in range(4)]
+    await publish(harness, old.entry())
+    async with consuming("archive", settings, row):
+        (group,) = await harness.redis.xinfo_groups(stream)
+        assert (group["lag"], group["pending"]) == (0, 0)
+        await publish(harness, new[0].entry())
+        await until(lambda: len(lines("consumed")) == 1)
+    await publish(harness, new[1].entry())
+    async with consuming("archive", settings, row):
+        await until(lambda: len(lines("consumed")) == 2)
+        await harness.redis.delete(stream)
+        await publish(harness, new[2].entry())
+        await until(lambda: len(lines("consumed")) == 3)
+    assert [line["conversation"] for line in lines("consumed")] == [one.id for one in new]
 
 
 async def test_a_background_that_fails_is_started_again(harness, settings, lines):

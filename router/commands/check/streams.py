@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.redis import Finding
+from router.core.keys import RESOLVER, Target
 from router.streams.store.inspect import all_streams, read_backlog, read_stream
 
 if TYPE_CHECKING:
@@ -83,10 +84,15 @@ def _behind(key: str, name: str, backlog: Backlog, now: float) -> list[Finding]:
     age = now - backlog.oldest / 1000 if backlog.oldest is not None else 0.0
     since = f", the oldest unread one {_span(age)} old" if backlog.unread else ""
     if (backlog.unread or backlog.pending) and not backlog.is_read:
-        return [Finding("warn", key, f"{waiting}{since}, and no consumer runs: start one")]
+        return [Finding("warn", key, f"{waiting}{since}, and no consumer runs: start one{_or_remove(name)}")]
     if age > BEHIND or backlog.unread >= MANY:
         return [Finding("warn", key, f"{waiting}{since}: its consumers are behind, start more or see their log")]
     return []
+
+
+def _or_remove(name: str) -> str:
+    """Return the advice for a group that does not belong to a process that ships with the project."""
+    return "" if name in {RESOLVER, *Target} else f", or remove one that nobody needs: `groups remove {name}`"
 
 
 def _letters(state: StreamState) -> Finding:

@@ -19,7 +19,7 @@ from router.streams.client.connection import Redis, split_by_server
 from router.streams.consuming.admission import Admission
 from router.streams.consuming.attempts import Attempts
 from router.streams.consuming.claimer import Claimer
-from router.streams.consuming.groups import Heartbeat, name_consumer
+from router.streams.consuming.groups import Heartbeat, Start, name_consumer
 from router.streams.consuming.lanes import Lanes
 from router.streams.consuming.liveness import Liveness
 from router.streams.consuming.names import EntryNames
@@ -55,7 +55,8 @@ class StreamConsumer:
     subject that queued behind another and are next now. `account(delivery)` names the account of an
     entry, and `lane(delivery)` what tends to fail together: the account, a blank, the channel. These three may raise
     for an entry that cannot be read, and so may `facts(delivery)`, what log lines say of an entry that waits or fails.
-    `on_dead` is awaited after an entry has become a dead letter; it must not raise.
+    `on_dead` is awaited after an entry has become a dead letter; it must not raise. `start` is
+    where the group begins if it is new.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class StreamConsumer:
         on_result: Callable[[str], None] = lambda _: None,
         facts: Callable[[Delivery], Mapping[str, Any]] = lambda _: {},
         on_dead: Callable[[Delivery], Awaitable[None]] | None = None,
+        start: Start = Start.OLDEST,
     ) -> None:
         self.name, self.group = name_consumer(), group
         self._redis = redis
@@ -99,7 +101,7 @@ class StreamConsumer:
         self._parts = split_by_server(redis, self._streams)
         self._returners = [self._returner(part) for part in self._parts]
         self._parker.on_due = self._wake
-        self._reading = self._make_reading(url)
+        self._reading = self._make_reading(url, start)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -163,7 +165,7 @@ class StreamConsumer:
             take_back=self._take_back,
         )
 
-    def _make_reading(self, url: str) -> Reading:
+    def _make_reading(self, url: str, start: Start) -> Reading:
         return Reading(
             self._redis,
             url,
@@ -173,6 +175,7 @@ class StreamConsumer:
             batch=self._limits.batch,
             pause=self._limits.retry_delay,
             take=self._receive,
+            start=start,
         )
 
     def _make_window(self) -> Window[Delivery]:

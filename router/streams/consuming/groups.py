@@ -20,6 +20,7 @@ import math
 import os
 import socket
 import time
+from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Final, Self
 
@@ -41,18 +42,25 @@ NOTE_LIFE: Final = 366 * 86_400
 _NUMBERS: Final = count(1)
 
 
+class Start(Enum):
+    """Where a group begins that has never read its stream."""
+
+    OLDEST = "0"
+    NEW = "$"  # with what is appended from then on
+
+
 def name_consumer() -> str:
     """Make a unique name of host, process, time and a number, so that no process is taken for a dead predecessor."""
     return f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1_000_000:x}-{next(_NUMBERS)}"
 
 
-async def ensure_group(redis: Redis, stream: str, group: str) -> bool:
+async def ensure_group(redis: Redis, stream: str, group: str, *, start: Start = Start.OLDEST) -> bool:
     """Create the group, and its stream if missing; returns False if the group existed.
 
-    It begins after what it had finished by its note, with the same entries pending; without a note, or if the stream is
-    another one, at the beginning. A group that exists and has lost something since its note is restored.
+    It begins after what it had finished by its note, with the same entries pending; without a note as `start` says; if
+    the stream is another one, at the beginning. A group that exists and has lost something since its note is restored.
     """
-    created, _ = await _run(redis, stream, group, "create")
+    created, _ = await _run(redis, stream, group, "create", start.value)
     return created
 
 

@@ -10,6 +10,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from router.streams.consuming.groups import Start
 from router.streams.consuming.reader import Reader
 from router.streams.consuming.watchdog import Watchdog
 from router.tasks import end
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 class Reading:
     """Reads `parts` as `consumer` of `group` and passes batches to `take`.
 
-    `batch` is the largest batch, `pause` the shortest time between two restarts of a reader in seconds.
+    `batch` is the largest batch, `pause` the shortest time between two restarts of a reader in seconds. `start` is
+    where new groups begin.
     """
 
     def __init__(
@@ -38,12 +40,11 @@ class Reading:
         batch: int,
         pause: float,
         take: Callable[[list[Delivery]], Awaitable[None]],
+        start: Start = Start.OLDEST,
     ) -> None:
         make_reader = partial(Reader, redis, url, group=group, consumer=consumer, batch=batch, take=take)
-        self._watchdogs = [
-            Watchdog(redis, part, group=group, consumer=consumer, pause=pause, make_reader=partial(make_reader, part))
-            for part in parts
-        ]
+        make = partial(Watchdog, redis, group=group, consumer=consumer, pause=pause, start=start)
+        self._watchdogs = [make(part, make_reader=partial(make_reader, part)) for part in parts]
 
     async def start(self) -> None:
         """Create missing groups and begin to read all parts; raises RedisError or OSError."""

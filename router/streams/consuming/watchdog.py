@@ -23,7 +23,7 @@ from redis.exceptions import ReadOnlyError
 from router.core.backoff import backoff
 from router.logs import describe, describe_fully, log
 from router.streams.client.connection import Redis, RedisError
-from router.streams.consuming.groups import ensure_group
+from router.streams.consuming.groups import Start, ensure_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,10 @@ LONGEST_PAUSE: Final = 5.0
 
 
 class Watchdog:
-    """Starts readers made by `make_reader`, one at a time; `pause` is the shortest between two restarts, in seconds."""
+    """Starts readers made by `make_reader`, one at a time; `pause` is the shortest between two restarts, in seconds.
+
+    `start` is where new groups begin. One that is lost later, with its note, begins with the oldest entry in any case.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Watchdog:
         consumer: str,
         pause: float,
         make_reader: Callable[[], Reader],
+        start: Start = Start.OLDEST,
     ) -> None:
         self._redis = redis
         self._streams = streams
@@ -56,14 +60,16 @@ class Watchdog:
         self._consumer = consumer
         self._pause = pause
         self._make_reader = make_reader
+        self._start = start
         self._reader: Reader | None = None
         self._has_failed = asyncio.Event()
 
     async def start(self) -> None:
         """Create missing groups and begin to read; raises RedisError or OSError."""
         for stream in self._streams:
-            if await ensure_group(self._redis, stream.key, self._group):
+            if await ensure_group(self._redis, stream.key, self._group, start=self._start):
                 log("group.created", stream=stream.key, group=self._group)
+        self._start = Start.OLDEST
         await self.stop()  # a reader whose start failed
         self._reader = self._make_reader()
         await self._reader.start()

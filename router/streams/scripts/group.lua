@@ -1,6 +1,6 @@
 -- Create a consumer group where it stood by its note, restore one that has lost something since, and note how far it is.
 -- KEYS: the stream, the note, the order of the group's parked entries (router/streams/store/parking.py).
--- ARGV: group, 'create' or 'note'; to note: ms between two notes of all its consumers (0: note now), the most pending
+-- ARGV: group, 'create' or 'note'; to create, where a group without a note begins, '0' or '$' (the end); to note: ms between two notes of all its consumers (0: note now), the most pending
 --       entries to note, the note's lifetime in seconds.
 -- Returns {1 if the group was created, 1 if it was noted, the id from which it was set to its note (empty: it was not),
 -- number of entries of an existing group that are pending again}. A missing stream is created, but not to note.
@@ -122,7 +122,15 @@ elseif not group and ARGV[2] == 'create' then
     position('CREATE', stream)
     claim(function() return true end)
   else
-    local result = redis.pcall('XGROUP', 'CREATE', stream_key, name, '0', 'MKSTREAM')
+    -- A group that had a note has lost its stream: the present one began since, so nothing in it is old.
+    local args = { 'XGROUP', 'CREATE', stream_key, name, note.last and '0' or ARGV[3], 'MKSTREAM' }
+    if args[5] == '$' and redis.call('EXISTS', stream_key) == 1 and redis.call('TYPE', stream_key).ok == 'stream' then
+      local added = record(redis.call('XINFO', 'STREAM', stream_key))['entries-added']
+      if added then -- without it the server does not know the group's lag
+        args[7], args[8] = 'ENTRIESREAD', string.format('%.0f', added)
+      end
+    end
+    local result = redis.pcall(unpack(args))
     if result.err then
       return result
     end
