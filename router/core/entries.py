@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, create_model
 
-from router.core.addresses import Channel, from_key, read_user_id
+from router.core.addresses import Address, Channel, from_key, read_user_id
 from router.core.timestamps import to_text
 from router.core.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from router.core.addresses import Address
     from router.core.events import Cause, Person
     from router.core.resources import Participant
 
@@ -306,15 +305,17 @@ def show_customer(
     `keys` are those of further addresses of a WhatsApp user, which may be the ids that `person` lacks.
     """
     own, parent = person.external_user_id, person.parent_external_user_id
-    if address is not None and address.channel == Channel.WHATSAPP:
+    if address is None:
+        address = Address("", "")
+    elif address.channel == Channel.WHATSAPP:
         known = (read_user_id(one.channel, one.value) for one in (address, *map(from_key, keys)))
         ids = [one for one in known if one is not None]
         own = own or next((one for one in ids if ".ENT." not in one), None)
         parent = parent or next((one for one in ids if ".ENT." in one), None)
     return {
-        "channel": address.channel if address else "",
-        "address": address.value if address else "",
-        "is_withheld": address.is_withheld if address else False,
+        "channel": address.channel,
+        "address": address.value,
+        "is_withheld": address.is_withheld,
         "external_user_id": own,
         "parent_external_user_id": parent,
         "username": person.username,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,11 +26,12 @@ NO_FIELDS: Final = ProviderFields()
 
 def bound_texts(texts: Mapping[str, str], names: Collection[str]) -> ProviderFields:
     """Return those of the `texts` that have these names, as `bound_fields` does; nearly always all fit at once."""
-    found = [(name, texts[name]) for name in sorted(names) if texts[name]]
-    is_small = len("".join(chain.from_iterable(found))) <= MAX_BYTES // 4  # of which each is 4 bytes at most
-    if is_small and len(found) <= MAX_FIELDS and max(map(len, names), default=0) <= MAX_NAME:
-        return ProviderFields(tuple(found))
-    return bound_fields(dict(found))
+    ordered = sorted(names)
+    values = list(map(texts.__getitem__, ordered))
+    is_small = len("".join(values)) + len("".join(ordered)) <= MAX_BYTES // 4  # characters, of at most 4 bytes
+    if is_small and "" not in values and len(values) <= MAX_FIELDS and max(map(len, ordered), default=0) <= MAX_NAME:
+        return ProviderFields(tuple(zip(ordered, values, strict=True)))
+    return bound_fields(dict(zip(ordered, values, strict=True)))
 
 
 def bound_fields(given: Mapping[str, Any]) -> ProviderFields:

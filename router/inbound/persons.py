@@ -21,7 +21,7 @@ PARENT: Final = "ParentExternalUserId"
 _USERNAMES: Final = ("ProfileUsername", "Username")
 _NAME: Final = "ProfileName"
 #: Parameters without which only the address of a customer is known.
-_TOLD: Final = (ID, PARENT, *_USERNAMES, _NAME)
+_TOLD: Final = frozenset({ID, PARENT, *_USERNAMES, _NAME})
 _PREFIX: Final = "whatsapp:"
 #: Characters of a name and of an id that are passed on; WhatsApp's names have 25, its ids at most 135.
 _MAX_NAME: Final = 256
@@ -31,6 +31,8 @@ _MAX_ID: Final = 256
 def read_sender(params: Mapping[str, str]) -> str:
     """Return the sender of a message as its channel writes it: `From`, or the id of a user without a phone."""
     sender = params.get("From", "")
+    if sender.startswith("+"):  # nearly always
+        return sender
     if sender.strip().lower() not in {"", _PREFIX}:
         return sender
     found = (canonicalize(Channel.WHATSAPP, params.get(name, "")) for name in (ID, PARENT))
@@ -40,7 +42,7 @@ def read_sender(params: Mapping[str, str]) -> str:
 def read_person(params: Mapping[str, str], customer: Address) -> Person:
     """Return who wrote a message from an address."""
     own = read_user_id(customer.channel, customer.value) if customer.channel == Channel.WHATSAPP else None
-    if own is None and not any(name in params for name in _TOLD):
+    if own is None and _TOLD.isdisjoint(params):
         return STRANGER
     parent = _id(params.get(PARENT)) or (own if own and ".ENT." in own else None)
     return Person(

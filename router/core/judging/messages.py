@@ -151,6 +151,8 @@ def _as_led(work: Work[MessageReceived]) -> MessageReceived:
 
 def _find_sender(message: MessageReceived, ledger: Ledger) -> str | None:
     """Return the participant announced at one of the sender's addresses."""
+    if not message.aliases:
+        return ledger.announced_at(message.customer)
     return find_announced(ledger, (message.customer, *message.aliases))
 
 
