@@ -308,9 +308,8 @@ def show_customer(
     if address is None:
         address = Address("", "")
     elif address.channel == Channel.WHATSAPP:
-        known = (read_user_id(one.channel, one.value) for one in (address, *map(from_key, keys)))
-        ids = [one for one in known if one is not None]
-        own = own or next((one for one in ids if ".ENT." not in one), None)
+        ids = [read_user_id(one.channel, one.value) or "" for one in (address, *map(from_key, keys))]
+        own = own or next((one for one in ids if one and ".ENT." not in one), None)
         parent = parent or next((one for one in ids if ".ENT." in one), None)
     return {
         "channel": address.channel,

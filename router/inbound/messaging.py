@@ -79,9 +79,8 @@ def identify(form: Form, *, default_account: str) -> Identity:
 def _require_ends(params: Mapping[str, str]) -> str:
     """Return the sender; raises UnreadableError naming the missing parameters."""
     sender = read_sender(params)
-    if not sender.strip():
-        require(params, "From", "To", "MessageSid")
-    require(params, "To", "MessageSid")
+    if not (sender.strip() and params.get("To", "").strip() and params.get("MessageSid", "").strip()):
+        require({**params, "From": sender}, "From", "To", "MessageSid")
     return sender
 
 
