@@ -1,0 +1,1 @@
+"""Programs beside the suite that run other people's clients against the sandbox, each in a temporary environment."""
