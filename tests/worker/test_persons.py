@@ -10,6 +10,7 @@ from router.simulator.event_streams import streamed_message
 from router.streams.delivery import Done, Later
 from tests.support.accounts import ACCOUNT, CUSTOMER, OTHER_CUSTOMER, OURS
 from tests.support.policies import PLAIN
+from tests.worker.classic_harness import classic
 from tests.worker.harness import CREATE
 from tests.worker.payloads import participant_of, redelivered
 
@@ -105,6 +106,25 @@ async def test_workers_at_the_same_time(harness, first):
         if isinstance(result, Later):  # it waited for the other one
             await harness.work([delivery])
     await is_one_customer(harness, 2)
+
+
+async def test_real_workers(harness):
+    """Two real workers that share the stream announce one participant."""
+    await harness.ensure_group()
+    async with harness.consuming(), harness.consuming(harness.make_resolver()):
+        for make in ORDERS["back and forth"]:
+            await harness.append(make(harness))
+        await harness.finished()
+    await is_one_customer(harness, 4)
+
+
+async def test_a_classic_member_at_an_id(harness):
+    """A classic member who is bound by an id, and what that author says, are told by the id."""
+    ends = {"customer": ID_ADDRESS, "recipient": f"whatsapp:{OURS}"}
+    await harness.settle(classic("participant-added", **ends), classic("message-added", at=1, **ends))
+    joined, said = await harness.published()
+    assert (joined.data.address, joined.data.external_user_id) == (ID_ADDRESS, USER)
+    assert (said.subject, said.data.external_user_id) == (joined.subject, USER)
 
 
 async def test_partition_and_order_follow_the_id(harness):
