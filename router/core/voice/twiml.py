@@ -39,11 +39,12 @@ CHILDREN: Final[dict[str, frozenset[str]]] = {
         {"AiSession", "Autopilot", "Conversation", "ConversationRelay", "ConversationRelaySession", "Room"}
         | {"Stream", "VirtualAgent"}
     ),
-    "Start": frozenset({"Recording", "Siprec", "Stream", "Transcription"}),
-    "Stop": frozenset({"Recording", "Siprec", "Stream", "Transcription"}),
+    "Start": frozenset({"MediaFilter", "Recording", "Siprec", "Stream", "Transcription"}),
+    "Stop": frozenset({"MediaFilter", "Recording", "Siprec", "Stream", "Transcription"}),
     "ConversationRelay": frozenset({"Language", "Parameter"}),
     "Transcription": frozenset({"Config", "Parameter"}),
     "VirtualAgent": frozenset({"Config", "Parameter"}),
+    "MediaFilter": frozenset({"Parameter"}),
     "Stream": frozenset({"Parameter"}),
     "Siprec": frozenset({"Parameter"}),
     "Enqueue": frozenset({"Task"}),
@@ -88,6 +89,7 @@ ATTRIBUTES: Final[dict[str, frozenset[str]]] = {
         intelligenceService
         """
     ),
+    "MediaFilter": frozenset({"filterType", "track", "name", "model"}),
     "Enqueue": frozenset({"action", "maxQueueSize", "method", "waitUrl", "waitUrlMethod", "workflowSid"}),
     "Dial": _words(
         """

@@ -133,3 +133,13 @@ def test_unknown_encodings(encoding):
     with pytest.raises(TwimlError, match=r"use UTF-8|well-formed") as caught:
         read_twiml(f'<?xml version="1.0" encoding="{encoding}"?>\n<Response/>'.encode())
     assert caught.value.problem.line == 1
+
+
+@pytest.mark.parametrize("parent", ["Start", "Stop"])
+def test_media_filter(parent):
+    """A media filter, with its attributes and parameters, is valid where it starts and where it stops."""
+    text = (
+        f"<Response><{parent}><MediaFilter filterType='n' track='inbound_track' name='a' model='m'>"
+        f"<Parameter name='a' value='b'/></MediaFilter></{parent}></Response>"
+    )
+    assert list(check_twiml(read_twiml(text.encode()))) == []
