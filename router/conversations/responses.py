@@ -29,6 +29,7 @@ from router.core.errors import (
     ServerError,
 )
 from router.core.ids import find_conversation_id
+from router.core.lenient_json import load_json
 from router.core.printable import masked
 from router.core.resources import Resource
 
@@ -94,7 +95,7 @@ class ApiProblem(NamedTuple):
 def parse_problem(body: bytes) -> ApiProblem:
     """Read an error body of any of the three shapes; anything else (a proxy's page, nothing) is an empty problem."""
     try:
-        data = orjson.loads(body)
+        data = load_json(orjson.loads, body)
     except orjson.JSONDecodeError:
         return ApiProblem()
     if not isinstance(data, dict):
@@ -186,7 +187,7 @@ def to_response(raw: RawResponse, *, hide: Callable[[str], str] = str) -> ApiRes
     if raw.status == _NO_CONTENT and not raw.body:
         return ApiResponse(raw.status, raw.headers, {})
     try:
-        data = orjson.loads(raw.body)
+        data = load_json(orjson.loads, raw.body)
     except orjson.JSONDecodeError:
         data = None
     if isinstance(data, dict):

@@ -14,6 +14,7 @@ import orjson
 
 from router.core.classic.resources import ALREADY_THERE, BOUND_ELSEWHERE, CONCURRENT, SAME_GROUP, find_conversation_sid
 from router.core.errors import ApiError, ConflictError, UnavailableError
+from router.core.lenient_json import load_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +62,7 @@ def _copy(error: ApiError, error_class: type[ApiError], conflicting_id: str | No
 def _message(error: ApiError) -> str:
     """Return the API's message: from the body, of which more is kept than of the exception's text."""
     try:
-        data = orjson.loads(error.body)
+        data = load_json(orjson.loads, error.body)
     except orjson.JSONDecodeError:
         return str(error)
     message = data.get("message") if isinstance(data, dict) else None

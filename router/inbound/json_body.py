@@ -8,19 +8,15 @@ https://www.rfc-editor.org/rfc/rfc8259#section-8.1
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import orjson
 
 from router.core.errors import UnreadableError
+from router.core.lenient_json import replace_broken
 from router.core.signing.form import REPLACEMENT
 
 _REPLACED: Final = REPLACEMENT.encode()
-#: A surrogate pair, half of one (group 1), or another escape.
-_ESCAPE: Final = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
-)
 #: Members that hold an id, a type or an address that `normalize` of a source reads, in lower case and without
 #: underscores: v2 resources, then messages and CloudEvents, then classic resources.
 _IDS: Final = frozenset(
@@ -70,9 +66,8 @@ def read_json(body: bytes) -> tuple[Any, bool]:
     try:
         return orjson.loads(body), _REPLACED not in body
     except orjson.JSONDecodeError as error:
-        text = _ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], body.decode("utf-8", "replace"))
         try:
-            return orjson.loads(text), False
+            return orjson.loads(replace_broken(body)), False
         except orjson.JSONDecodeError:
             raise UnreadableError("the body is not JSON") from error
 

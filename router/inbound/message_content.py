@@ -14,6 +14,7 @@ import orjson
 
 from router.core.addresses import Channel
 from router.core.events import Choice, Content, Location, Medium, Referral
+from router.core.lenient_json import load_json
 from router.core.provider_fields import bound_texts
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _json_object(params: Mapping[str, str], name: str) -> dict[str, Any]:
     if not text.lstrip().startswith("{") or len(text) > _MAX_DATA:
         return {}
     try:
-        found: dict[str, Any] = orjson.loads(text)
+        found: dict[str, Any] = load_json(orjson.loads, text)
         orjson.dumps(found)  # it may be nested too deeply to be written again
     except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return {}

@@ -256,3 +256,14 @@ def test_deep_nesting():
     """A deeply nested body is read without exhausting the stack."""
     deep = orjson.loads(b'{"a":' * 200 + b"null" + b"}" * 200)
     assert to_model(Conversation, {"id": "c", "configuration": deep}, route="GET /").id == "c"
+
+
+def test_half_a_surrogate_pair_in_a_success():
+    """A customer's cut text in an answer is no outage: the half is U+FFFD."""
+    found = to_response(answer(200, raw=rb'{"name": "hi \ud83d"}'))
+    assert found.data == {"name": "hi \ufffd"}
+
+
+def test_half_a_surrogate_pair_in_an_error():
+    """The code of an error is read although its message is cut within a character."""
+    assert parse_problem(rb'{"code": 50433, "message": "hi \ud83d"}') == ApiProblem(50433, "hi \ufffd")

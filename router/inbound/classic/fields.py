@@ -20,6 +20,7 @@ import orjson
 from router.core.classic.resources import MessagingBinding
 from router.core.errors import UnreadableError
 from router.core.events import Cause, Change, ClassicReported, Disregarded, Version
+from router.core.lenient_json import load_json
 from router.core.timestamps import to_microseconds
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 
@@ -166,7 +167,7 @@ def _single(value: object) -> str | None:
     """Return a text, or the only text of a list; in a form a list is JSON."""
     if isinstance(value, str) and value.startswith("["):
         with suppress(orjson.JSONDecodeError):
-            value = orjson.loads(value)
+            value = load_json(orjson.loads, value)
     if isinstance(value, list):
         value = value[0] if len(value) == 1 else None
     return value.strip() or None if isinstance(value, str) else None

@@ -1,0 +1,35 @@
+"""JSON from outside, read even if a character in it is broken: half of a surrogate pair, or a byte that is not UTF-8.
+
+RFC 8259 allows the escape of half a pair, and senders that cut texts write it; orjson refuses it with the document.
+https://www.rfc-editor.org/rfc/rfc8259#section-8.2
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: A surrogate pair, half of one (group 1), or another escape.
+_ESCAPE: Final = re.compile(
+    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
+)
+
+
+def load_json(loads: Callable[[bytes | str], Any], text: bytes | str) -> Any:
+    """Return what the parser `loads` makes of JSON, with U+FFFD for each broken character.
+
+    Raises what `loads` raises, a ValueError, if the text is not JSON.
+    """
+    try:
+        return loads(text)
+    except ValueError:
+        return loads(replace_broken(text))
+
+
+def replace_broken(text: bytes | str) -> str:
+    """Return JSON with U+FFFD for each byte that is not UTF-8 and each half of a surrogate pair."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return _ESCAPE.sub(lambda match: r"\ufffd" if match[1] else match[0], raw.decode("utf-8", "replace"))
