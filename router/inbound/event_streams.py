@@ -198,7 +198,8 @@ def _fields(event: CloudEvent) -> ClassicFields:
 
     given = event.data.get("MessagingBinding") or event.data.get("messagingBinding")
     binding = {name.lower(): value for name, value in given.items()} if isinstance(given, dict) else {}
-    return ClassicFields(name, text, binding, event.time)
+    media = event.data.get("Media") or event.data.get("media")
+    return ClassicFields(name, text, binding, event.time, media)
 
 
 def _change(event: CloudEvent) -> tuple[str, Change] | None:

@@ -380,6 +380,14 @@ def test_classic_message_and_state():
     assert event_of(make_event("es_conversation_state_updated", StateTo=None, State="active")).state == "active"
 
 
+def test_classic_media():
+    """A message's media are a list here."""
+    media = [{"MediaSid": "ME1", "Filename": "a.png", "ContentType": "image/png", "Size": 12}]
+    message = event_of(make_event("es_message_added", Media=media))
+    assert message.media == (Medium("image/png"),)
+    assert dict(message.provider.fields)["Media"] == media
+
+
 @pytest.mark.parametrize(
     ("changes", "version"),
     [

@@ -272,9 +272,9 @@ async def test_a_second_participant_at_an_address_writes_as_the_first(harness):
 
 
 async def test_an_entry_of_a_short_message_is_small(harness):
-    """The entry of a short message has less than 1600 bytes."""
+    """The entry of a short message has less than 1750 bytes."""
     await harness.settle(harness.sms(), harness.sms())
-    assert len(orjson.dumps((await harness.communications())[1].model_dump())) < 1600
+    assert len(orjson.dumps((await harness.communications())[1].model_dump())) < 1750
 
 
 async def test_the_order_of_a_customers_messages_is_kept_by_two_workers(harness):

@@ -123,7 +123,7 @@ def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
         cause=event.cause,
         names=(sid,),
         author=author,
-        content=Content(event.text or ""),
+        content=Content(event.text or "", media=event.media, provider=event.provider),
         author_id=event.participant_sid,
         communication_id=sid,
         channel_id=event.conversation_sid,

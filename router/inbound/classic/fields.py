@@ -19,13 +19,16 @@ import orjson
 
 from router.core.classic.resources import MessagingBinding
 from router.core.errors import UnreadableError
-from router.core.events import Cause, Change, ClassicReported, Disregarded, Version
+from router.core.events import Cause, Change, ClassicReported, Disregarded, Medium, Version
 from router.core.lenient_json import load_json
+from router.core.provider_fields import NO_FIELDS, bound_fields
 from router.core.timestamps import to_microseconds
 from router.inbound.rows import CLOSED, IGNORED, JOINED, LEFT, NOTED, SAID, UPDATED, EventTypeRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from router.core.provider_fields import ProviderFields
 
 #: Events by name: the kind of resource, and its change.
 EVENTS: Final = {
@@ -71,6 +74,11 @@ ROWS: Final = {
 MAX_TEXT: Final = 32_768
 #: Digits of a message's index in its conversation.
 _MAX_DIGITS: Final = 18
+#: Attachments of one message that are passed on, and characters of their types.
+_MAX_MEDIA: Final = 20
+_MAX_TYPE: Final = 255
+#: Fields of a message that are passed on as they are.
+_FURTHER: Final = ("Attributes", "ContentSid", "MessageSubject", "Subject")
 _SIDS: Final = {"participant": "ParticipantSid", "conversation": "ConversationSid", "message": "MessageSid"}
 #: The times of a resource; the latest one counts.
 _TIMES: Final = ("DateRemoved", "StateUpdated", "DateUpdated", "DateCreated")
@@ -88,13 +96,15 @@ class ClassicFields:
     """The fields of one event of EVENTS or DISREGARDED.
 
     `text` returns a field by its PascalCase name. `binding` holds the fields of the messaging binding by their names in
-    lower case. `reported_at` is the time of the event itself, if the source has one.
+    lower case. `reported_at` is the time of the event itself, if the source has one. `media` are the attachments of a
+    message: a list of objects, or its JSON.
     """
 
     name: str
     text: Callable[[str], str | None]
     binding: Mapping[str, Any]
     reported_at: str | None = None
+    media: Any = None
 
     @property
     def conversation_sid(self) -> str:
@@ -133,6 +143,7 @@ def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> C
         return Disregarded(cause, account_id, DISREGARDED[fields.name])
     kind, change = EVENTS[fields.name]
     binding, index = _read_binding(fields.binding), fields.text("Index") or ""
+    media = _read_list(fields.media)[:_MAX_MEDIA]
     return ClassicReported(
         cause=cause,
         account_id=account_id,
@@ -149,6 +160,8 @@ def normalize_classic(fields: ClassicFields, cause: Cause, account_id: str) -> C
         state=fields.text("StateTo") or fields.text("State"),
         author=fields.text("Author"),
         text=(fields.text("Body") or fields.text("MessageBody") or "")[:MAX_TEXT] or None,
+        media=tuple(Medium(_member(one, "ContentType")) for one in media),
+        provider=_provider(fields, media) if kind == "message" else NO_FIELDS,
         index=int(index) if index.isascii() and index.isdecimal() and len(index) <= _MAX_DIGITS else None,
         service_sid=fields.text("ChatServiceSid"),
         is_by_api=(fields.text("Source") or "").upper() == "API",
@@ -163,11 +176,35 @@ def _read_binding(parts: Mapping[str, Any]) -> MessagingBinding:
     return MessagingBinding(**{field: value for field, value in found.items() if value is not None})
 
 
+def _provider(fields: ClassicFields, media: list[dict[str, Any]]) -> ProviderFields:
+    """Return the fields of a message that have no field of ours; a medium's SID and file name are in `Media` only."""
+    texts = {name: text for name in _FURTHER if (text := fields.text(name)) and text != "{}"}
+    return bound_fields({**texts, "Media": media}) if texts or media else NO_FIELDS
+
+
+def _read_list(value: object) -> list[dict[str, Any]]:
+    """Return the objects of a list; in a form it is JSON."""
+    found = _from_json(value)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def _member(of: Mapping[str, Any], name: str) -> str | None:
+    """Return a text by its PascalCase name, in that spelling, in camelCase or in snake_case."""
+    snake = "".join(f"_{one.lower()}" if one.isupper() else one for one in name).lstrip("_")
+    found = next((of[each] for each in (name, name[:1].lower() + name[1:], snake) if each in of), None)
+    return found[:_MAX_TYPE] if isinstance(found, str) and found else None
+
+
+def _from_json(value: object) -> object:
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(orjson.JSONDecodeError):
+            return load_json(orjson.loads, value)
+    return value
+
+
 def _single(value: object) -> str | None:
     """Return a text, or the only text of a list; in a form a list is JSON."""
-    if isinstance(value, str) and value.startswith("["):
-        with suppress(orjson.JSONDecodeError):
-            value = load_json(orjson.loads, value)
+    value = _from_json(value)
     if isinstance(value, list):
         value = value[0] if len(value) == 1 else None
     return value.strip() or None if isinstance(value, str) else None

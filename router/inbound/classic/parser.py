@@ -64,6 +64,8 @@ ROWS: Final = (
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
 )
 _BINDING: Final = "MessagingBinding."
+#: Parameters that are what a customer has written: there `null` is a word.
+_SAID: Final = ("Body", "MessageBody")
 #: Parameters that must be UTF-8; in all others a wrong byte is replaced.
 _EXACT: Final = frozenset(
     {
@@ -119,10 +121,11 @@ def normalize(entry: InboundEntry) -> Event:
 
 
 def _read(form: Form) -> dict[str, str]:
-    """Return the parameters that have a value."""
+    """Return the parameters that have a value, without blanks around it, and what was said as it is."""
     params = form.read(exact=_EXACT)
     require(params, "EventType")
     found = {name: text for name, value in params.items() if (text := value.strip()) and text != "null"}
+    found |= {name: params[name] for name in _SAID if params.get(name)}
     if "EventType" not in found:
         raise UnreadableError("missing or blank: EventType")
     return found
@@ -132,7 +135,7 @@ def _fields(name: str, params: dict[str, str]) -> ClassicFields:
     binding = {
         field.removeprefix(_BINDING).lower(): text for field, text in params.items() if field.startswith(_BINDING)
     }
-    return ClassicFields(name, params.get, binding)
+    return ClassicFields(name, params.get, binding, media=params.get("Media"))
 
 
 def _digest(form: Form) -> str:

@@ -1,9 +1,11 @@
 """Events of classic conversations: keys that are equal for duplicates only, and the content of the fields."""
 
+import json
+
 import pytest
 
 from router.core.addresses import Address
-from router.core.events import Version
+from router.core.events import Medium, Version
 from router.inbound.classic.fields import MAX_TEXT
 from tests.inbound.classic.forms import CONVERSATION, MEMBER, MESSAGE, event_of, key_of, make
 from tests.inbound.samples import RECEIVED_AT
@@ -92,6 +94,28 @@ def test_message():
     assert (event.text, event.index, event.is_by_api) == ("Hello", 0, True)
     assert len(event_of(make("message_added", Body="x" * 99_999, Index="one")).text) == MAX_TEXT
     assert event_of(make("message_added", Index="9" * 5000)).index is None
+
+
+@pytest.mark.parametrize("text", ["null", "  two  blanks ", "\n", "NULL"])
+def test_text_of_a_message_is_kept_as_it_is(text):
+    """What looks like nothing elsewhere is what the customer has written here."""
+    assert event_of(make("message_added", Body=text)).text == text
+    assert event_of(make("message_added", Body=None, MessageBody=text)).text == text
+
+
+MEDIA = [{"Sid": "ME1", "Filename": "a.png", "ContentType": "image/png", "Size": 12}, {"Sid": "ME2"}]
+
+
+def test_media_of_a_message():
+    """Its types are those of the entry; SIDs and file names, by which they are fetched, stand under `provider`."""
+    event = event_of(make("message_added", Body="", Media=json.dumps(MEDIA), MessageSubject="Hi", Attributes="{}"))
+    assert event.media == (Medium("image/png"), Medium())
+    assert dict(event.provider.fields) == {"Media": MEDIA, "MessageSubject": "Hi"}
+    for camel in ({"contentType": "a/b"}, {"content_type": "a/b"}):
+        assert event_of(make("message_added", Media=json.dumps([camel, 1, None]))).media == (Medium("a/b"),)
+    assert len(event_of(make("message_added", Media=json.dumps(MEDIA * 50))).media) == 20
+    for wrong in ("[", "{}", "null", "[]", "x"):
+        assert event_of(make("message_added", Media=wrong)).media == ()
 
 
 def test_state():
