@@ -256,8 +256,8 @@ class ClassicReported:
     `kind` is participant, conversation or message. A participant is identified by address (`customer` at our
     `recipient`) or by `identity` (in a group MMS with the `projected` address that the others see). `state` is that of
     a conversation. `author` wrote the `text` and `media` of a message, number `index` of its conversation; `provider`
-    is that of Content. `is_by_api` if a REST call caused the event. `service_sid` is the chat service, if the event names
-    it. Times are the resource's, as text.
+    is that of Content. `is_by_api` if a REST call caused the event. `service_sid` is the chat service, if the event
+    names it. Times are the resource's, as text.
     """
 
     cause: Cause
