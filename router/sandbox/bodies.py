@@ -12,6 +12,7 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
+from router.core.lenient_json import load_json
 from router.core.timestamps import to_microseconds
 from router.sandbox.errors import RefusalError, invalid
 
@@ -72,11 +73,17 @@ async def read_body(request: web.Request, model: type[B], *, form_status: int) -
 
 
 def parse_body(raw: bytes, model: type[B]) -> B:
-    """Parse JSON into `model`; raises RefusalError (400) that names the first wrong field."""
+    """Parse JSON into `model`, with U+FFFD for half of a surrogate pair, which JSON allows and pydantic refuses.
+
+    Raises RefusalError (400) that names the first wrong field, also for bodies that are not UTF-8.
+    """
     try:
-        return model.model_validate_json(raw)
+        found: B = load_json(model.model_validate_json, raw.decode())
+    except UnicodeDecodeError as error:
+        raise invalid("body", "is not UTF-8") from error
     except ValidationError as error:
         raise refuse_body(error) from error
+    return found
 
 
 def refuse_body(error: ValidationError) -> RefusalError:

@@ -68,7 +68,7 @@ async def test_every_error_in_every_shape(start, shape, status):
         400: sandbox.get("/v2/Conversations?pageSize=0"),
         401: sandbox.get("/v2/Conversations", headers={}),
         404: sandbox.get("/v2/Conversations/x"),
-        405: sandbox.call("DELETE", f"/v2/ControlPlane/Configurations/{BY_CHANNEL}"),
+        405: sandbox.call("DELETE", "/v2/Conversations"),
         409: sandbox.post("/v2/Conversations", opening(*pair())),
         415: sandbox.call("POST", "/v2/Conversations", **form),
     }
@@ -101,6 +101,14 @@ async def test_bad_json(sandbox, raw, field):
     assert (answer.status, answer.body["code"], answer.body["message"].partition(":")[0]) == (400, 20001, field)
 
 
+async def test_half_a_surrogate_pair(sandbox):
+    """Half of a surrogate pair, which JSON allows, is U+FFFD; the rest of the body is read as it is."""
+    body = json.dumps(opening(*pair(), name="hi CUT \U0001f600")).replace("CUT", r"\ud83d").encode()
+    headers = basic() | {"Content-Type": "application/json"}
+    answer = await sandbox.call("POST", "/v2/Conversations", data=body, headers=headers)
+    assert (answer.status, answer.body.get("name")) == (201, "hi \ufffd \U0001f600")
+
+
 @pytest.mark.parametrize("status", [415, 400])
 @pytest.mark.parametrize("content_type", ["application/x-www-form-urlencoded", "text/plain"])
 async def test_forms_are_refused(start, content_type, status):
@@ -114,8 +122,8 @@ async def test_forms_are_refused(start, content_type, status):
 async def test_unknown_routes_and_methods(sandbox):
     """An unknown route is a 404, an unknown method of a route a 405 that names the others."""
     assert (await sandbox.get("/v2/Nothing")).body["code"] == 20404
-    refused = await sandbox.post("/v2/ControlPlane/Configurations", {})
-    assert (refused.status, refused.headers["Allow"]) == (405, "GET,HEAD")
+    refused = await sandbox.call("DELETE", "/v2/ControlPlane/Configurations")
+    assert (refused.status, refused.headers["Allow"]) == (405, "GET,HEAD,POST")
 
 
 async def test_a_configuration(sandbox):

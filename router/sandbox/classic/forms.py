@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from router.core.errors import UnreadableError
+from router.core.lenient_json import load_json
 from router.core.signing.form import parse_form
 from router.core.timestamps import to_microseconds
 from router.sandbox.bodies import MAX_COUNT, refuse_body
@@ -106,7 +107,7 @@ def check_attributes(text: str | None, limit: int) -> None:
     if len(text.encode()) > limit:
         raise refuse(50303, f"Attributes are over {limit} bytes")
     try:
-        orjson.loads(text)
+        load_json(orjson.loads, text)
     except orjson.JSONDecodeError as error:
         raise refuse(50304, "Attributes are not valid JSON") from error
 

@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 import orjson
 
+from router.core.lenient_json import load_json
 from router.core.signing.form import parse_form
 from router.core.signing.twilio import sign
 from router.sandbox.deliveries import OK, Deliverer, called_url
@@ -113,7 +114,7 @@ def _read_changes(event_type: str, response: tuple[int, bytes] | None) -> dict[s
     if response is None or response[0] not in OK:
         return {}
     try:
-        data: Any = orjson.loads(response[1])
+        data: Any = load_json(orjson.loads, response[1])
     except orjson.JSONDecodeError:
         return {}
     allowed = MODIFIABLE.get(event_type, frozenset())

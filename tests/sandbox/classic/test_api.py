@@ -201,6 +201,13 @@ async def test_a_chat_user_gets_no_proxy(classic):
     assert (await classic.post(path, MessagingBinding__ProjectedAddress="null")).body["messaging_binding"] is None
 
 
+async def test_attributes_with_half_a_surrogate_pair(classic):
+    """Attributes are JSON although a text in them is cut, and are kept as they came."""
+    cut = r'{"name": "hi \ud83d"}'
+    sid = await classic.open(Attributes=cut)
+    assert (await classic.get(f"/Conversations/{sid}")).body["attributes"] == cut
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "code"),
     [

@@ -183,6 +183,14 @@ async def test_modification(subscribed, webhooks):
     assert [form["Body"] for _, form in webhooks.seen if form["EventType"] == "onMessageAdded"] == ["hello", "•••"]
 
 
+async def test_modification_by_a_text_that_is_cut(subscribed, webhooks):
+    """Half of a surrogate pair in a response is U+FFFD."""
+    classic = await subscribed()
+    await classic.receive()
+    webhooks.answers["onMessageAdd"] = rb'{"body": "hi \ud83d"}'
+    assert (await classic.receive())["message"]["Body"] == "hi \ufffd"
+
+
 @pytest.mark.parametrize("answer", [b"", b"<Response/>", (200, [1]), (302, {})])
 async def test_other_answers_change_nothing(subscribed, webhooks, answer):
     """A response that is neither a JSON object nor a refusal changes nothing."""
