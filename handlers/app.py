@@ -21,7 +21,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from handlers.ai_agent import make_ai_agent
-from handlers.consume import Consumption, account_of, facts_of, lane_of, subject_of
+from handlers.consume import GIVEN_UP, Consumption, account_of, facts_of, lane_of, subject_of
 from handlers.effects import Effects
 from handlers.handler import Handler, Ports
 from handlers.human_agent import make_human_agent
@@ -66,6 +66,9 @@ def make_consumer(name: str, row: HandlerRow, ports: Ports, handler: Handler) ->
     """Return the consumer that gives a handler the entries of its target."""
     settings, keys = ports.settings, ports.keys
     consumption = Consumption(name, handler, Effects(ports.redis, keys, row.group, make_replication(settings)))
+    for result in ("waiting", "failed"):
+        metrics.expect("router_attempts", row.group, result)
+    metrics.expect("router_consumed", name, GIVEN_UP)
     return StreamConsumer(
         redis=ports.redis,
         url=settings.redis,

@@ -14,9 +14,12 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
+
+from router import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +54,10 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
     "router_spool_entries": ("events in the spool of this process: own and adopted", ("journal",)),
     "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),
-    "router_group_lag": ("entries of a stream that a group has not read yet", ("stream", "group")),
+    "router_group_lag": (
+        "entries of a stream that a group has not read yet; counted, up to 10000, where the server does not know",
+        ("stream", "group"),
+    ),
     "router_group_pending": ("entries read and not acknowledged yet", ("stream", "group")),
     "router_group_oldest_seconds": (
         "age of the oldest entry that a group has not finished, 0 if there is none",
@@ -76,6 +82,7 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ("against",),
     ),
 }
+_BUILD: Final = "router_build_info"
 
 _gauges: Final = {name: Gauge(name, meaning, labels, registry=REGISTRY) for name, (meaning, labels) in GAUGES.items()}
 #: name: (labels: value)
@@ -125,6 +132,13 @@ EVENT_SECONDS: Final = Seconds(
 )
 REGISTRY.register(_Counters())
 REGISTRY.register(EVENT_SECONDS)
+ProcessCollector(registry=REGISTRY)
+Gauge(_BUILD, "1, with the version of the router", ("version",), registry=REGISTRY).labels(__version__).set(1)
+
+
+def expect(name: str, *labels: str) -> None:
+    """Let a counter of COUNTERS begin with 0, so that its first increase shows; labels in its order."""
+    _counts[name].setdefault(labels, 0.0)
 
 
 def count(name: str, *labels: str, by: float = 1) -> None:
@@ -147,3 +161,12 @@ def forget_gauges() -> None:
 def render() -> bytes:
     """Return all metrics in the text format of Prometheus."""
     return generate_latest(REGISTRY)
+
+
+def render_for(accept: str) -> tuple[bytes, str]:
+    """Return all metrics and their content type: text of Prometheus, or OpenMetrics if the Accept header asks for it.
+
+    https://prometheus.io/docs/instrumenting/content_negotiation/
+    """
+    encode, content_type = choose_encoder(accept)
+    return encode(REGISTRY), content_type

@@ -14,6 +14,7 @@ from aiohttp import web
 from aiohttp.hdrs import EXPECT
 
 from router import metrics
+from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
 from router.core.events import SourceName
 from router.core.keys import Target
 from router.inbound.sources import SOURCES, Source
@@ -84,6 +85,15 @@ STOPPING: Final = web.AppKey("stopping", Stopping)
 WEBHOOK_HANDLERS: Final = web.AppKey("webhook_handlers", dict[str, RouteHandler])
 #: Seconds, once the grace is over, for writes that nobody waits for.
 SETTLING: Final = 0.1
+#: Statuses and results of webhooks that are counted from 0.
+_EXPECTED: Final = (
+    ("200", "accepted"),
+    ("200", "duplicate"),
+    ("200", "spooled"),
+    ("403", SignatureError.reason),
+    ("503", "not-durable"),
+    ("500", "failed"),
+)
 _OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
@@ -109,6 +119,8 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_get("/metrics", _metrics(spool, clock))
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
+    _expect_counts()
+
     async def lifespan(app: web.Application) -> AsyncIterator[None]:
         drainer = Drainer(spool, appender, ping, keys=settings.keys, clock=clock) if spool else None
         app[PARTITIONS] = watch = PartitionWatch(app[REDIS], settings, appender)
@@ -130,6 +142,20 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
 
     app.cleanup_ctx.append(lifespan)
     return app
+
+
+def _expect_counts() -> None:
+    """Let the counters of the receiver begin with 0."""
+    for name in SOURCES:
+        for status, result in _EXPECTED:
+            metrics.expect("router_webhooks", name, status, result)
+    for result in ("kept", "repeat", "failed", "drained", "known"):
+        metrics.expect("router_spooled", result)
+    for why in ("crowd", "silent"):
+        metrics.expect("router_connections_closed", why)
+    for error in (UnreadableError, SignatureError, AccountError, TooLargeError, WrongTypeError):
+        for result in ("kept", "repeat", "failed"):
+            metrics.expect("router_quarantined", error.reason, result)
 
 
 async def failed(app: web.Application) -> str:
@@ -223,6 +249,7 @@ def _metrics(spool: Spool | None, clock: RedisClock) -> RouteHandler:
         clock.show()
         if spool is not None:
             spool.update_gauges()
-        return web.Response(body=metrics.render(), headers={"Content-Type": "text/plain; version=0.0.4"})
+        body, content_type = metrics.render_for(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     return handle

@@ -9,10 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from router import metrics
+from router.core.events import SourceName
 from router.core.judging.context import AccountRules
 from router.core.judging.rules import EventRules
 from router.core.judging.unconfirmed import MOST, Unconfirmed
 from router.core.keys import RESOLVER, Target
+from router.core.ledger.marker import Result
 from router.core.resolution.classic import ClassicResolver
 from router.logs import lines_together
 from router.process.apis import close_clients, make_apis, make_limits, make_replication
@@ -67,6 +69,11 @@ def make_consumer(settings: Settings, redis: Redis, resolver: Resolver) -> Strea
             await consumer.acknowledge([work.delivery for work in settled])
         return left
 
+    for result in ("waiting", "failed"):
+        metrics.expect("router_attempts", RESOLVER, result)
+    for source in SourceName:
+        for result in (Result.JOINED, Result.KNOWN, Result.IGNORED):
+            metrics.expect("router_events", source, result)
     consumer = StreamConsumer(
         redis=redis,
         url=settings.redis,

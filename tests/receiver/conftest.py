@@ -61,8 +61,8 @@ class Receiver:
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
-    async def get(self, path: str) -> Answer:
-        async with self.session.get(self.url + path) as answer:
+    async def get(self, path: str, headers: dict[str, str] | None = None) -> Answer:
+        async with self.session.get(self.url + path, headers=headers) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
     async def entries(self) -> list[dict[bytes, bytes]]:

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 from aiohttp import web
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from router import metrics
+from router import __version__, metrics
 from router.core.keys import RESOLVER
+from router.inbound.sources import SOURCES
 from router.receiver.app import REDIS, create_app, failed
 from router.streams.client.embedded import free_port
 from router.streams.consuming.groups import ensure_group
@@ -116,6 +118,38 @@ async def test_metrics_have_every_name_of_the_tables(receiver):
     assert f'router_stream_entries{{stream="{stream}"}} 1.0' in text
     assert f'router_group_lag{{group="{RESOLVER}",stream="{stream}"}} 1.0' in text
     assert "router_event_seconds_bucket" in text
+
+
+async def test_metrics_begin_before_the_first_event(start):
+    """Counters are there with 0, beside the process' own figures and the version."""
+    receiver = await start()
+    text = (await receiver.get("/metrics")).body.decode()
+    for name in SOURCES:
+        assert f'router_webhooks_total{{result="duplicate",source="{name}",status="200"}} ' in text
+    assert 'router_quarantined_total{reason="too-large",result="kept"} ' in text
+    assert f'router_build_info{{version="{__version__}"}} 1.0' in text
+    assert "\nprocess_resident_memory_bytes " in text
+
+
+async def test_metrics_as_openmetrics(receiver):
+    """Who asks for OpenMetrics gets a page that its parser reads."""
+    answer = await receiver.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    families = {family.name for family in text_string_to_metric_families(answer.body.decode())}
+    assert {"router_webhooks", "router_event_seconds", "router_build_info"} <= families
+
+
+async def test_metrics_count_the_lag_that_the_server_does_not_know(receiver):
+    """After an entry was deleted in the unread part of a stream, its unread entries are counted."""
+    stream = receiver.keys.inbound(0)
+    await ensure_group(receiver.redis, stream, RESOLVER)
+    for number in range(3):
+        await receiver.send(signed(sms(number)))
+    (_, second, _) = [entry_id for entry_id, _ in await receiver.redis.xrange(stream)]
+    await receiver.redis.xdel(stream, second)
+    assert (await receiver.redis.xinfo_groups(stream))[0]["lag"] is None
+    text = (await receiver.get("/metrics")).body.decode()
+    assert f'router_group_lag{{group="{RESOLVER}",stream="{stream}"}} 2.0' in text
 
 
 async def test_metrics_without_redis_have_no_gauges_of_it(start, receiver):

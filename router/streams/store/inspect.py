@@ -164,8 +164,8 @@ async def update_gauges(
             for lane in group.lanes:
                 gauge("router_parked_subjects", state.key, group.name, lane.name, value=lane.subjects)
             gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked, now))
-            if group.lag is not None:
-                gauge("router_group_lag", state.key, group.name, value=group.lag)
+            lag = (await read_backlog(redis, keys, state.key, group.name)).unread if group.lag is None else group.lag
+            gauge("router_group_lag", state.key, group.name, value=lag)
 
 
 async def measure_stream(redis: Redis, names: list[str], *, nodes: int = MEASURED) -> tuple[int, int]:
