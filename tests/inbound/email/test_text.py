@@ -51,6 +51,43 @@ def test_wrong_charsets(data, charset, text):
     assert decode(data, charset) == Decoded(text, is_as_stated=not charset)
 
 
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        pytest.param("朱镕基".encode("gb18030"), "gb2312", "朱镕基", id="gb2312"),
+        pytest.param("①髙".encode("cp932"), "shift_jis", "①髙", id="shift-jis"),
+        pytest.param("①".encode("cp932"), "x-sjis", "①", id="x-sjis"),
+        pytest.param("똠".encode("cp949"), "euc-kr", "똠", id="euc-kr"),
+        pytest.param("똠".encode("cp949"), "ks_c_5601-1987", "똠", id="ks-c-5601"),
+        pytest.param("“5 €”".encode("cp1252"), "iso-8859-1", "“5 €”", id="latin-1"),
+        pytest.param("שלום".encode("iso8859-8"), "iso-8859-8-i", "שלום", id="hebrew"),
+        pytest.param("ไทย…".encode("cp874"), "windows-874", "ไทย…", id="thai"),
+        pytest.param("ไทย…".encode("cp874"), "tis-620", "ไทย…", id="tis-620"),
+        pytest.param("ş€".encode("cp1254"), "latin5", "ş€", id="turkish"),
+        pytest.param("①".encode("euc_jis_2004"), "x-euc-jp", "①", id="euc-jp"),
+    ],
+)
+def test_charsets_as_browsers_read_them(data, charset, text):
+    """A charset includes the characters that browsers read under its name."""
+    assert decode(data, charset) == Decoded(text, is_as_stated=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "charset", "text"),
+    [
+        pytest.param("订单".encode("gb18030") + b"\xff" + "好".encode("gb18030"), "gb2312", "订单\ufffd好", id="gb"),
+        pytest.param("注文".encode("cp932") + b"\xff!", "shift_jis", "注文\ufffd!", id="japanese"),
+        pytest.param("주문".encode("cp949") + b"\xff!", "euc-kr", "주문\ufffd!", id="korean"),
+        pytest.param("5 €".encode("cp1252") + b"\x81!", "latin1", "5 €\x81!", id="control"),
+        pytest.param("5 €".encode("cp1252"), "us-ascii", "5 €", id="ascii"),
+        pytest.param("ไทย".encode("cp874") + b"\xff!", "windows-874", "ไทย\ufffd!", id="thai"),
+    ],
+)
+def test_a_bad_byte_costs_one_character(data, charset, text):
+    """The rest of a text with a bad byte is decoded in its charset, and the text is not as stated."""
+    assert decode(data, charset) == Decoded(text, is_as_stated=False)
+
+
 def test_cut_text():
     """An incomplete last character of a cut text is dropped; elsewhere it counts as a wrong charset."""
     data = "a👋".encode()
@@ -70,6 +107,9 @@ def test_cut_text():
         pytest.param("=?ISO-8859-1?B?T2zh?=", "Olá", id="b"),
         pytest.param("=?utf-8?B?T2zDoQ?=", "Olá", id="b-without-padding"),
         pytest.param("=?utf-8?q?a?=\r\n =?utf-8?q?b?= c", "ab c", id="blanks-between-words-go"),
+        pytest.param("=?utf-8?B?4g==?=\r\n =?UTF-8?B?gqw=?= 5", "€ 5", id="split-character"),
+        pytest.param("=?utf-8?q?=E2=82?= =?utf-8?B?rA==?=", "€", id="split-over-encodings"),
+        pytest.param("=?utf-8?q?=E2=82?= =?latin1?q?=AC?=", "\ufffd¬", id="not-over-charsets"),
         pytest.param("=?utf-8*en?q?a?=", "a", id="with-language"),
         pytest.param("=?utf-8?B?T?=", "=?utf-8?B?T?=", id="broken-base64"),
         pytest.param("=?x-none?q?a=E1?=", "a\ufffd", id="unknown-charset"),
