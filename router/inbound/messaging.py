@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.addresses import Address, Channel, parse_address
 from router.core.caching import remembering
-from router.core.events import STRANGER, Cause, Disregarded, Event, Identity, InboundEntry, MessageReceived
+from router.core.errors import UnreadableError
+from router.core.events import (
+    STRANGER,
+    Cause,
+    Disregarded,
+    Event,
+    Identity,
+    InboundEntry,
+    MessageReceived,
+    SourceName,
+)
 from router.core.signing.form import parse_form
+from router.inbound.callbacks import ROW, identify_callback, normalize_callback
 from router.inbound.message_content import read_content
 from router.inbound.persons import ID, PARENT, aliases_of, read_person, read_sender, recognize
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
@@ -36,6 +47,7 @@ ROWS: Final = (
     EventTypeRow(MESSAGE, (JOINED, SAID), kind="RCS"),
     EventTypeRow(MESSAGE, (JOINED, SAID), "on channel CHAT", kind="Messenger"),
     EventTypeRow("message.<status>", IGNORED, _OUTGOING),
+    ROW,
 )
 #: Values of SmsStatus that only outgoing messages have. Any other value counts as an incoming message: a status
 #: callback that is processed in vain costs less than a lost message. Incoming messages have no MessageStatus.
@@ -59,7 +71,14 @@ _OUTGOING_STATUSES: Final = frozenset(
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the one event of a webhook; raises UnreadableError."""
-    return [Piece(identify(webhook.form, default_account=account_id), webhook.body)]
+    try:
+        identity = identify(webhook.form, default_account=account_id)
+    except UnreadableError:
+        callback = identify_callback(webhook.form, SourceName.MESSAGING, default_account=account_id)
+        if callback is None:
+            raise
+        identity = callback
+    return [Piece(identity, webhook.body)]
 
 
 def identify(form: Form, *, default_account: str) -> Identity:
@@ -93,8 +112,15 @@ def _subject(sender: str, recipient: str) -> str:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
-    params = parse_form(entry.body).read(exact=_EXACT)
-    sender = _require_ends(params)
+    form = parse_form(entry.body)
+    try:
+        params = form.read(exact=_EXACT)
+        sender = _require_ends(params)
+    except UnreadableError:
+        callback = normalize_callback(form, entry)
+        if callback is None:
+            raise
+        return callback
     sid, status = params["MessageSid"].strip(), _outgoing_status(params)
     cause = Cause(entry.source, f"message.{status}" if status else MESSAGE, sid, entry.key, entry.received_at)
     if status:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
-from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry
+from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
+from router.inbound.callbacks import ROW, identify_callback, normalize_callback, read_callback
 from router.inbound.rows import IGNORED, JOINED, LEFT, EventTypeRow
 from router.inbound.webhook import Piece, require
 
@@ -46,6 +47,7 @@ ROWS: Final = (
     EventTypeRow("call.<status>", IGNORED, _OUTGOING, kind="outgoing"),
     EventTypeRow("call.<status>", IGNORED, _LEG, kind="child leg"),
     EventTypeRow("call.<any other>", IGNORED, _UNKNOWN),
+    ROW,
 )
 #: Parameters that mark a request during a call: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`, or the
 #: input of a `<Gather>`. Status callbacks of a call that is over may carry them too; those are not such requests.
@@ -114,7 +116,17 @@ class CallRequest:
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the one event of a webhook; raises UnreadableError."""
+    if is_callback(webhook.form):
+        callback = identify_callback(webhook.form, SourceName.VOICE, default_account=account_id)
+        if callback is not None:
+            return [Piece(callback, webhook.body)]
     return [Piece(identify(webhook.form, default_account=account_id), webhook.body)]
+
+
+def is_callback(form: Form) -> bool:
+    """Tell whether a form is a callback that is no call's own: of its recording, its conference and the like."""
+    has_call = form.get("CallStatus").strip() and form.get("CallSid").strip()
+    return not has_call and read_callback(form) is not None
 
 
 def identify(form: Form, *, default_account: str) -> Identity:
@@ -133,7 +145,12 @@ def identify(form: Form, *, default_account: str) -> Identity:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
-    call = read_call(parse_form(entry.body))
+    form = parse_form(entry.body)
+    if is_callback(form):
+        callback = normalize_callback(form, entry)
+        if callback is not None:
+            return callback
+    call = read_call(form)
     cause = Cause(entry.source, f"call.{call.status}", call.sid, entry.key, entry.received_at)
     if call.ignored_because:
         return Disregarded(cause, entry.account_id, call.ignored_because)

@@ -17,7 +17,7 @@ from router.core.calls import decide_call
 from router.core.keys import Target
 from router.core.policy import Decision
 from router.inbound.sources import EMPTY_TWIML
-from router.inbound.voice import CallRequest, read_call
+from router.inbound.voice import CallRequest, is_callback, read_call
 from router.streams.client.connection import RedisError
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class VoiceResponder:
 
     async def __call__(self, webhook: Webhook, account: Account) -> bytes:
         """Return the TwiML that answers a webhook."""
+        if is_callback(webhook.form):
+            return EMPTY_TWIML
         call = read_call(webhook.form)
         decision = self._decide(call, account)
         if decision is None:

@@ -28,6 +28,7 @@ from tests.inbound.samples import encode_form, encode_json, load, load_callback,
 
 CONVERSATIONS = "com.twilio.conversations."
 TABLE = [(source, row) for source, rows in ROWS.items() for row in rows]
+RECORDING = b"AccountSid=AC1&CallSid=CA1&RecordingSid=RE1&RecordingStatus=completed"
 NAMES = [f"{source}-{row.event_type}-{row.kind}" for source, row in TABLE]
 
 
@@ -86,6 +87,7 @@ SAMPLES = {
         ("message.received", "RCS"): form("rcs"),
         ("message.received", "Messenger"): form("messenger"),
         ("message.<status>", ""): form("message_status"),
+        ("callback.<kind>", ""): RECORDING,
     },
     SourceName.CONVERSATIONS: {
         **{(event_type, ""): callback(event_type) for event_type in conversations.EVENT_TYPES},
@@ -96,8 +98,10 @@ SAMPLES = {
         ("call.<status>", "outgoing"): call_form(Direction="outbound-api"),
         ("call.<status>", "child leg"): call_form(ParentCallSid="CA2"),
         ("call.<any other>", ""): call_form("daydreaming"),
+        ("callback.<kind>", ""): RECORDING,
     },
     SourceName.CLASSIC: {
+        ("callback.<kind>", ""): RECORDING,
         **{(event_type, ""): classic_form(event_type) for event_type in classic.EVENT_TYPES},
         **{(event_type, "pre-action, answered {}"): classic_form(event_type) for event_type in classic.PRE_ACTIONS},
         ("<any other>", ""): classic_form("onTypingStarted"),

@@ -13,8 +13,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from router.core.errors import UnreadableError
-from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry
+from router.core.events import Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
+from router.inbound.callbacks import ROW, identify_callback, normalize_callback
 from router.inbound.classic.fields import EVENTS, ClassicFields, classic_key, normalize_classic
 from router.inbound.classic.fields import ROWS as ROWS_BY_NAME
 from router.inbound.rows import IGNORED, EventTypeRow
@@ -62,6 +63,7 @@ ROWS: Final = (
     *(replace(ROWS_BY_NAME[name], event_type=event_type) for event_type, name in EVENT_TYPES.items()),
     *(EventTypeRow(name, IGNORED, _NOT_YET, kind="pre-action, answered {}") for name in sorted(PRE_ACTIONS)),
     EventTypeRow("<any other>", IGNORED, _UNKNOWN),
+    ROW,
 )
 _BINDING: Final = "MessagingBinding."
 #: Parameters that are what a customer has written: there `null` is a word.
@@ -84,7 +86,14 @@ _EXACT: Final = frozenset(
 
 def split(webhook: Webhook, account_id: str) -> list[Piece]:
     """Return the one event of a webhook, or none for a pre-action webhook; raises UnreadableError."""
-    identity = identify(webhook.form, default_account=account_id)
+    try:
+        identity = identify(webhook.form, default_account=account_id)
+    except UnreadableError:
+        identity = None
+        if not webhook.form.get("EventType").strip():
+            identity = identify_callback(webhook.form, SourceName.CLASSIC, default_account=account_id)
+        if identity is None:
+            raise
     return [] if identity is None else [Piece(identity, webhook.body)]
 
 
@@ -109,7 +118,10 @@ def identify(form: Form, *, default_account: str) -> Identity | None:
 
 def normalize(entry: InboundEntry) -> Event:
     """Return the event of an inbound entry; raises UnreadableError if it does not hold one."""
-    params = _read(parse_form(entry.body))
+    form = parse_form(entry.body)
+    if not form.get("EventType").strip() and (callback := normalize_callback(form, entry)) is not None:
+        return callback
+    params = _read(form)
     event_type = params["EventType"]
     sid = params.get("MessageSid") or params.get("ParticipantSid") or params.get("ConversationSid")
     cause = Cause(entry.source, event_type, sid, entry.key, entry.received_at)
