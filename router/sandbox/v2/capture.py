@@ -18,7 +18,7 @@ from router.core.resources import AGENT_TYPES, ParticipantAddress, ParticipantTy
 from router.sandbox.bodies import Body, Text
 from router.sandbox.v2.bodies import AddressBody, InlineParticipant
 from router.sandbox.v2.communications import Utterance, party, record_communication
-from router.sandbox.v2.configurations import find_configuration
+from router.sandbox.v2.configurations import find_by_id_or_name
 from router.sandbox.v2.conversations import new_conversation, open_conversation
 from router.sandbox.v2.grouping import NO_ANCHORS, GroupingMember, keys_of
 from router.sandbox.v2.membership import (
@@ -75,7 +75,7 @@ class CaptureResult:
 def capture(state: SandboxState, body: CaptureBody) -> CaptureResult:
     """Capture traffic; raises RefusalError: 404 for an unknown configuration or conversation, 409 for a closed one."""
     first = next((each.id for each in state.configurations), "of the sandbox")
-    settings = find_configuration(state.configurations, body.configuration_id or first).settings
+    settings = find_by_id_or_name(state.configurations, body.configuration_id or first).settings
     customer = _customer(state, body)
     named = body.conversation_id
     conversation = state.find_open(named) if named else _find(state, settings, body, customer)

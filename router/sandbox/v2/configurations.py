@@ -105,6 +105,12 @@ def find_configuration(configurations: Timeline[ConfigurationRecord], configurat
     return record
 
 
+def find_by_id_or_name(configurations: Timeline[ConfigurationRecord], given: str) -> ConfigurationRecord:
+    """Return the configuration with this id or else, as in TwiML, this unique name; raises RefusalError (404)."""
+    named = (each for each in configurations if each.settings.wire["displayName"] == given)
+    return configurations.get(given) or next(named, None) or find_configuration(configurations, given)
+
+
 def change_configuration(record: ConfigurationRecord, wire: Wire, moment: int, *, is_replaced: bool = False) -> None:
     """Change the given fields at `moment` (µs), or all if `is_replaced`; pinned conversations keep their settings.
 

@@ -143,3 +143,12 @@ def test_media_filter(parent):
         f"<Parameter name='a' value='b'/></MediaFilter></{parent}></Response>"
     )
     assert list(check_twiml(read_twiml(text.encode()))) == []
+
+
+@pytest.mark.parametrize("configuration", ["conv_configuration_1", "Support 2-b_c"])
+@pytest.mark.parametrize("element", ["ConversationRelay url='wss://example.com/relay'", "Transcription"])
+def test_configuration_by_id_or_unique_name(element, configuration):
+    """A configuration is named by id or by unique name."""
+    parent = "Start" if element == "Transcription" else "Connect"
+    text = f"<Response><{parent}><{element} conversationConfiguration='{configuration}'/></{parent}></Response>"
+    assert list(check_twiml(read_twiml(text.encode()))) == []

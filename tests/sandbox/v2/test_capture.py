@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.harness import BY_PROFILE, GROUPINGS, make_participant, opening, pair
+from tests.sandbox.harness import BY_ADDRESSES, BY_PROFILE, GROUPINGS, make_participant, opening, pair
 from tests.support.accounts import CUSTOMER, OTHER_CUSTOMER, OURS
 
 TYPES = ("CUSTOMER", "AGENT", "AI_AGENT", "HUMAN_AGENT", "UNKNOWN", None)
@@ -160,6 +160,14 @@ async def test_the_key_of_an_absent_customer_moves_too(sandbox):
 async def test_invalid_captures(sandbox, body, status):
     """An invalid capture is refused."""
     assert (await sandbox.post("/sandbox/capture", body)).status == status
+
+
+async def test_a_configuration_by_its_name(sandbox):
+    """A capture can name its configuration by id or by unique name, as the TwiML of a call can."""
+    names = ("tests 1", BY_ADDRESSES)
+    made = [await sandbox.capture("VOICE", channelId="CA1", body=None, configurationId=name) for name in names]
+    assert [each["conversation"]["configurationId"] for each in made] == [BY_ADDRESSES] * 2
+    assert made[0]["conversation"]["id"] == made[1]["conversation"]["id"]
 
 
 async def test_no_configuration_at_all(start):
