@@ -48,6 +48,7 @@ LIVES = {
     "latest": (DAY,),
     "conversation": (180 * DAY, CLOSED_LIFE),
     "communication": (2 * DAY,),
+    "person": (180 * DAY,),
     "route": (7 * DAY,),
     "creating": (60,),
     "call": (2 * DAY,),
@@ -107,6 +108,8 @@ async def write_rare_keys(deployment):
     await store.begin_creating(ACCOUNT, Address("SMS", NUMBER.format(1)))
     await Pace(redis, keys, calls=1).take()
     await store.calls.note_end(ACCOUNT, "CA" + "0" * 32)
+    user, phone = (Address("WHATSAPP", f"whatsapp:{one}") for one in ("US.1A", "+15551230004"))
+    await Store(redis, keys, marker_ttl=180 * DAY).persons.write(ACCOUNT, phone, user, phone)
     stream = StreamRef(0, keys.inbound(0))
     await redis.xgroup_create(stream.key, "other", id="0")
     await redis.xreadgroup("other", "dead", {stream.key: ">"}, count=1)
