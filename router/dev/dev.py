@@ -264,7 +264,7 @@ async def _start_all(
 async def _find_handlers(environment: dict[str, str]) -> list[HandlerProcess]:
     """Ask the consumers' package for its table, which may have rows of the user's."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "handlers", "--list"),
+        *python_command("handlers", "--list"),
         env=child_environment(environment),
         stdout=asyncio.subprocess.PIPE,
     )
