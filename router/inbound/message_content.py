@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from router.core.addresses import Channel
 from router.core.events import Choice, Content, Location, Medium, Referral
 from router.core.lenient_json import load_json
+from router.core.opt_outs import LONGEST_KEYWORD, find_opt_out
 from router.core.provider_fields import bound_texts
 
 if TYPE_CHECKING:
@@ -81,21 +81,12 @@ _USUAL_TYPES: Final = frozenset(
     {"TEXT", "IMAGE", "AUDIO", "VOICE", "VIDEO", "DOCUMENT", "STICKER", "LOCATION", "BUTTON", "INTERACTIVE"}
 )
 _TYPE: Final = re.compile(r"[A-Z][A-Z_]{1,31}", re.ASCII)
-#: Keywords that Twilio answers itself by default, and refuses further messages after STOP. YES is missing: Twilio takes
-#: it for START only from those who had opted out, and it is also an answer.
-#: https://help.twilio.com/articles/223134027
-_STOP: Final = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "REVOKE", "OPTOUT"})
-_ANSWERED: Final = {"START": "START", "UNSTOP": "START", "HELP": "HELP", "INFO": "HELP"}
-#: Our numbers for which Twilio answers HELP and START by default: of North America, and short codes.
-_ANSWERING: Final = re.compile(r"\+1\d{10}|\d{3,8}", re.ASCII)
-#: Characters of the longest keyword, and of some blanks around it.
-_LONGEST_KEYWORD: Final = 20
 
 
 def read_content(params: Mapping[str, str], recipient: Address) -> Content:
     """Return the content of a message to our address `recipient`; a tap without a body has the text of its title."""
     text = params.get("Body", "")
-    opt_out = _opt_out(params, text, recipient) if len(text) <= _LONGEST_KEYWORD or "OptOutType" in params else None
+    opt_out = _opt_out(params, text, recipient) if len(text) <= LONGEST_KEYWORD or "OptOutType" in params else None
     media = () if params.get("NumMedia") == "0" else tuple(_media(params))
     rest = params.keys() - _ELSEWHERE
     if rest.isdisjoint(_SPECIAL):
@@ -154,7 +145,7 @@ def _degrees(text: str, most: float) -> float | None:
 
 
 def _choice(params: Mapping[str, str], taken: set[str]) -> Choice | None:
-    """Return what the customer chose: of buttons, of a list, or the fields of a form (a WhatsApp Flow)."""
+    """Return the choice of a button or a list item, or the fields of a form (a WhatsApp Flow)."""
     interactive, flow = _json_object(params, "InteractiveData"), _json_object(params, "FlowData")
     inner = next(
         (interactive[name] for name in ("button_reply", "list_reply", "nfm_reply") if name in interactive), None
@@ -202,19 +193,11 @@ def _referral(params: Mapping[str, str], taken: set[str]) -> Referral | None:
 def _opt_out(params: Mapping[str, str], text: str, recipient: Address) -> str | None:
     """Return STOP, START or HELP if Twilio has answered this message itself.
 
-    It names the keyword where Advanced Opt-Out matched it. Its default handling of SMS does not name any: there the
-    message is exactly one of the default keywords.
+    It names the keyword where Advanced Opt-Out matched it; its default handling of SMS does not.
     https://www.twilio.com/docs/messaging/tutorials/advanced-opt-out
     """
     named = params.get("OptOutType", "").strip().upper()
-    if named:
-        return named[:32]
-    if recipient.channel != Channel.SMS:
-        return None
-    word = text.strip().upper()
-    if word in _STOP:
-        return "STOP"
-    return _ANSWERED.get(word) if _ANSWERING.fullmatch(recipient.canonical) else None
+    return named[:32] if named else find_opt_out(text, recipient.channel, recipient)
 
 
 def _short(params: Mapping[str, str], name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Who wrote a message: the ids and names that its channel tells besides the address.
+"""Ids and names of the sender of a message, which its channel tells besides the address.
 
 A WhatsApp user may hide the phone. `From` then is an id of the user, and messages that show the phone tell the same id
 beside it (`ExternalUserId`). So messages of one user have one subject, that of the id, and their other addresses are

@@ -103,7 +103,7 @@ def lane_of(delivery: Delivery) -> str:
 
 
 def facts_of(delivery: Delivery) -> dict[str, str | None]:
-    """Return what log lines say of an entry that waits or fails: source, key, and the customer or the conversation."""
+    """Return the log fields of an entry that waits or fails: source, key, and the masked customer or conversation."""
     channel, *address = subject_of(delivery).split("|")
     return {
         "source": delivery.text("source"),

@@ -134,12 +134,12 @@ class WorkerHarness:
     # --- webhooks ------------------------------------------------------------------------------------------------
 
     def sms(
-        self, sender: str = CUSTOMER, to: str = OURS, *, kind: str = "sms", sid: str | None = None
+        self, sender: str = CUSTOMER, to: str = OURS, *, kind: str = "sms", sid: str | None = None, body: str = "hi"
     ) -> SimulatedWebhook:
         """Return a message, a new one each time unless it has a `sid`."""
         self._number += 1
         sid = sid or f"SM{self._number:032x}"
-        return message(kind, account_sid=ACCOUNT, sender=sender, recipient=to, body="hi", sid=sid)
+        return message(kind, account_sid=ACCOUNT, sender=sender, recipient=to, body=body, sid=sid)
 
     def whatsapp(self, sender: str, **params: str) -> SimulatedWebhook:
         """Return a new message over WhatsApp with further parameters."""

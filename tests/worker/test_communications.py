@@ -44,6 +44,14 @@ def spoken(harness, data, text="hi", **changes):
     return payloads.spoken(harness, author, text, **changes)
 
 
+@pytest.mark.parametrize(("text", "opt_out"), [("STOP", "STOP"), ("hello", None)])
+async def test_joined_tells_that_the_first_message_is_an_opt_out(harness, text, opt_out):
+    """A consumer of participant.joined alone must not greet who has written STOP."""
+    await harness.settle(harness.sms(body=text))
+    joined, received = await harness.published()
+    assert (joined.data.opt_out, received.data.communication.opt_out) == (opt_out, opt_out)
+
+
 async def test_the_first_message_is_published_after_joined(harness):
     """The message of a new customer is published right after its joined."""
     assert await harness.settle(harness.sms()) == [DONE]

@@ -100,6 +100,12 @@ def ends(event: ClassicReported) -> tuple[Address | None, Address | None]:
     return event.customer, event.recipient
 
 
+def opt_out(event: ClassicReported) -> str | None:
+    """Return the keyword that Twilio has answered itself, if the event is a message that is one."""
+    facts = (from_classic(event, author) for author in addresses_of(event)) if event.kind == "message" else ()
+    return next((fact.content.opt_out for fact in facts if fact.content.opt_out), None)
+
+
 def is_doubtful(context: Context, event: ClassicReported) -> bool:
     """Return whether the event is about a chat user who is not known to be ours."""
     chat = [address.key for address in addresses_of(event) if address.channel == Channel.CHAT]

@@ -70,6 +70,12 @@ def apply_resolved(context: Context, work: Work[CommunicationReported], resolved
     return outcome
 
 
+def opt_out(event: CommunicationReported) -> str | None:
+    """Return the keyword that Twilio has answered itself, if the communication is one."""
+    fact = from_communication(event)
+    return fact.content.opt_out if fact is not None else None
+
+
 def ends(event: CommunicationReported) -> tuple[Address | None, Address | None]:
     """Return the author's address and the recipient's on the same channel."""
     author = event.communication.author

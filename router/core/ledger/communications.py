@@ -17,6 +17,7 @@ from router.core.events import STRANGER, Content, MessageReceived, Person
 from router.core.ids import SID_DIGITS
 from router.core.ledger.aliases import find_announced
 from router.core.ledger.marker import Claim, Hearing, Marker, participant_field, read_marker
+from router.core.opt_outs import find_opt_out
 from router.core.provider_fields import bound_fields
 from router.core.resources import AGENT_TYPES
 from router.core.values import value
@@ -98,17 +99,19 @@ def from_communication(event: CommunicationReported) -> CommunicationFact | None
     ours = next((one for one in communication.recipients if one.channel == author.channel and one.address), None)
     content, channel_id = communication.content or {}, communication.channel_id
     text, kind = content.get("text"), content.get("type")
+    text, recipient = text if isinstance(text, str) else "", ours.as_address() if ours else None
     messages = [one for one in (communication.resource_id, channel_id) if one and _names_one(one, author.channel)]
     return CommunicationFact(
         cause=event.cause,
         names=tuple(dict.fromkeys([*messages, communication.id])),
         author=author.as_address(),
         content=Content(
-            text if isinstance(text, str) else "",
+            text,
             kind if isinstance(kind, str) and kind else "TEXT",
+            opt_out=find_opt_out(text, author.channel, recipient),
             provider=bound_fields({name: content[name] for name in content.keys() - _SHOWN}),
         ),
-        recipient=ours.as_address() if ours else None,
+        recipient=recipient,
         author_id=author.participant_id,
         communication_id=communication.id,
         channel_id=channel_id,
@@ -118,12 +121,13 @@ def from_communication(event: CommunicationReported) -> CommunicationFact | None
 
 def from_classic(event: ClassicReported, author: Address) -> CommunicationFact:
     """Make the fact of a classic conversation's message, whose author may be at `author`."""
-    sid = event.message_sid or event.cause.idempotency_key
+    sid, text = event.message_sid or event.cause.idempotency_key, event.text or ""
+    opt_out = find_opt_out(text, author.channel, event.recipient)
     return CommunicationFact(
         cause=event.cause,
         names=(sid,),
         author=author,
-        content=Content(event.text or "", media=event.media, provider=event.provider),
+        content=Content(text, media=event.media, opt_out=opt_out, provider=event.provider),
         author_id=event.participant_sid,
         communication_id=sid,
         channel_id=event.conversation_sid,

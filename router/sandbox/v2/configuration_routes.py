@@ -21,6 +21,8 @@ from router.sandbox.v2.records import ConfigurationRecord
 from router.sandbox.v2.routes import page_query
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from router.sandbox.bodies import B, Wire
     from router.sandbox.state import SandboxState
     from router.sandbox.v2.records import OperationRecord
@@ -47,30 +49,12 @@ async def post_configuration(request: web.Request) -> web.Response:
 
 async def put_configuration(request: web.Request) -> web.Response:
     """PUT Configurations/{id}: 202; fields that the body omits are cleared."""
-    body, state = await _body(request, ReplaceConfiguration), request.app[STATE]
-
-    def write() -> OperationRecord:
-        record = _configuration(request)
-        wire = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        _refuse_taken(state, wire, record.id)
-        change_configuration(record, wire, state.clock.moment(), is_replaced=True)
-        return _changed(state, record)
-
-    return once(request, write)
+    return _change(request, await _body(request, ReplaceConfiguration), is_replaced=True)
 
 
 async def patch_configuration(request: web.Request) -> web.Response:
     """PATCH Configurations/{id}: 202; only fields in the body change, channel settings channel by channel."""
-    body, state = await _body(request, PatchConfigurationBody), request.app[STATE]
-
-    def write() -> OperationRecord:
-        record = _configuration(request)
-        wire = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        _refuse_taken(state, wire, record.id)
-        change_configuration(record, wire, state.clock.moment())
-        return _changed(state, record)
-
-    return once(request, write)
+    return _change(request, await _body(request, PatchConfigurationBody), is_replaced=False)
 
 
 async def delete_configuration(request: web.Request) -> web.Response:
@@ -127,10 +111,19 @@ def _configuration(request: web.Request) -> ConfigurationRecord:
     return find_configuration(request.app[STATE].configurations, request.match_info["configuration"])
 
 
-def _changed(state: SandboxState, record: ConfigurationRecord) -> OperationRecord:
-    for conversation in state.conversations:
-        state.schedule(conversation)
-    return state.start_operation({"configurationId": record.id})
+def _change(request: web.Request, body: BaseModel, *, is_replaced: bool) -> web.Response:
+    state = request.app[STATE]
+
+    def write() -> OperationRecord:
+        record = _configuration(request)
+        wire = body.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        _refuse_taken(state, wire, record.id)
+        change_configuration(record, wire, state.clock.moment(), is_replaced=is_replaced)
+        for conversation in state.conversations:
+            state.schedule(conversation)
+        return state.start_operation({"configurationId": record.id})
+
+    return once(request, write)
 
 
 def _refuse_taken(state: SandboxState, wire: Wire, own_id: str | None = None) -> None:

@@ -51,7 +51,7 @@ class EntryNames:
             return ""
 
     def facts(self, delivery: Delivery) -> Mapping[str, Any]:
-        """Return what log lines say of an entry that waits or fails, private values masked; empty if unreadable."""
+        """Return the log fields of an entry that waits or fails, private values masked; empty if unreadable."""
         try:
             return self._facts(delivery)
         except Exception:  # noqa: BLE001 - see above

@@ -178,7 +178,7 @@ async def measure_stream(redis: Redis, names: list[str], *, nodes: int = MEASURE
 
 
 async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Backlog:
-    """Return what waits for a group; nothing if the group or its stream is gone. Raises RedisError."""
+    """Return the backlog of a group; empty if the group or its stream is gone. Raises RedisError."""
     try:
         rows: Any = await redis.xinfo_groups(stream)
     except ResponseError:

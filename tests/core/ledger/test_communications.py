@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from router.core.addresses import Address
 from router.core.entries import CommunicationData, EntryAddress, EntryMedium
 from router.core.events import Choice, Content, Location, Medium, Referral
+from router.core.judging.kinds import KINDS
 from router.core.ledger.communications import (
     LIFE,
     MAIL_LIFE,
     find_author,
+    from_classic,
     from_communication,
     from_message,
     take_communication,
@@ -29,6 +31,7 @@ from tests.core.builders import (
     TO_NOBODY,
     TO_PEOPLE,
     make_cause,
+    make_classic,
     make_communication,
     make_fact,
     make_message,
@@ -130,6 +133,23 @@ def test_entry_has_all_of_the_content(state):
     assert (shown.referral.source_type, shown.referral.headline) == ("ad", "Sale")
     assert shown.referral.media == (EntryMedium(content_type="image/png", url="https://example.com/ad"),)
     assert (shown.provider, shown.is_provider_cut) == ({"Forwarded": "true"}, True)
+
+
+def test_opt_out_is_found_whichever_source_reports_it(state):
+    """Twilio's default handling marks no message, and the API's communications and classic messages never."""
+    assert reported("STOP").content.opt_out == "STOP"
+    ours = [{"address": DESK.value, "channel": "SMS"}]
+    assert reported("help", recipients=ours).content.opt_out == "HELP"
+    assert reported("help").content.opt_out is None  # our number may be one for which Twilio does not answer it
+    assert reported("stop it").content.opt_out is None
+    classic = make_classic(kind="message", message_sid="IM1", text="Stop")
+    assert from_classic(classic, CUSTOMER).content.opt_out == "STOP"
+    assert from_classic(classic, Address("WHATSAPP", CUSTOMER.value)).content.opt_out is None
+    joining = (
+        make_communication(content={"text": "STOP"}),
+        make_classic("message", author=CUSTOMER.value, text="STOP"),
+    )
+    assert [KINDS[type(event)].opt_out(event) for event in joining] == ["STOP", "STOP"]
 
 
 def test_further_content_of_the_api_is_passed_on(state):
