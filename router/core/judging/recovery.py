@@ -49,15 +49,16 @@ class Recovery:
 
 
 def expected_in(ledger: Ledger) -> frozenset[str]:
-    """Return the ids of the announced participants that the conversation's API should know.
+    """Return the ids of the participants that the conversation's API should know, without those of our own side.
 
-    A classic member that was announced in a v2 conversation is not among its participants.
+    One is not announced while its address is another's. If it leaves unseen, a late report must not announce it once
+    the address is free. A classic member that was announced in a v2 conversation is not among its participants.
     """
     is_own = is_classic(ledger.conversation_id)
     return frozenset(
         participant_id
         for participant_id, marker in _markers(ledger)
-        if marker.is_announced and is_member(participant_id) == is_own
+        if marker.is_present and not marker.is_ours and is_member(participant_id) == is_own
     )
 
 

@@ -132,6 +132,17 @@ def test_another_call_of_a_present_participant_is_a_new_stay(state):
     assert state.types == ["participant.joined"] * 2 + ["participant.left"]
 
 
+def test_a_late_report_of_one_who_left_unseen_announces_nobody(state):
+    """While another was announced at its address it was not; the sweep learns that both have left."""
+    first, second = at(RECEIVED_AT, id="p1"), at(RECEIVED_AT, id="p2")
+    state.see(first, 1)
+    state.see(second, 1)
+    assert state.types == ["participant.joined"]
+    sweep(state, gone=expected_in(state.open()))
+    state.see(second, 1)
+    assert state.types == ["participant.joined", "participant.left"]
+
+
 def test_classic_members_are_not_expected_in_v2(state):
     """A classic member that was announced in a v2 conversation is not expected among its participants."""
     state.see(make_participant(MEMBER), 1)

@@ -149,7 +149,8 @@ def sweep(state, history, read_at=READ_AT):
 
 def announced(state):
     """Return the markers of the announced participants, by id."""
-    return {one: state.marker(one) for one in expected_in(state.open())}
+    markers = {one: state.marker(one) for one in expected_in(state.open())}
+    return {one: marker for one, marker in markers.items() if marker.is_announced}
 
 
 def check_truth(state, history):
