@@ -38,6 +38,7 @@ from router.core.signing.mail import BasicVerifier, MailVerifier
 from router.core.signing.twilio import Verifier
 from router.core.timestamps import to_microseconds
 from router.core.voice.templates import NAMES, read_templates
+from router.inbound.email.headers import read_ids, without_comments
 from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MAX_TEXT, MailReader
 from router.inbound.email.mail import ReceivedMail, read_mail
 from router.inbound.email.multipart import MultipartReader, boundary_of
@@ -171,6 +172,8 @@ def mail_text(data: bytes) -> None:
         _check_written(decode(rest, _text(head), is_cut=is_cut).text)
     text = decode(data, None).text
     _check_written(decode_header(text), html_to_text(text))
+    for read in (without_comments, read_ids):
+        assert read(read(text)) == read(text), "a comment is left"
 
 
 def signature(data: bytes) -> None:

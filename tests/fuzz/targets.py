@@ -49,8 +49,8 @@ _STREAMED = _json("es_")
 _BATCH = b"[" + b",".join(_STREAMED) + b"]"
 _MAIL = make_body()
 _RAW = (
-    b"Message-ID: <m@h>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n"
-    b"Content-Type: text/plain; charset=utf-7\r\n\r\nhi\r\n--b\r\n"
+    b"Message-ID: <m@h>\r\nContent-Type: multipart/mixed; boundary=b (\\(x)\r\n\r\n--b\r\n"
+    b"Content-Type: text/(a (b))plain; charset=utf-7\r\n\r\nhi\r\n--b\r\n"
     b"Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n<p>=C3=A4</p>\r\n--b\r\n"
     b"Content-Disposition: attachment; filename*0*=utf-8''a; filename*1=\"b\"\r\n\r\nx\r\n--b--\r\n"
 )
@@ -82,7 +82,9 @@ TARGETS: dict[str, Target] = {
         Target("mail", properties.mail, (_MAIL, make_body(rawEmail=_RAW.decode()))),
         Target("raw-mail", properties.raw_mail, (_RAW,)),
         Target("multipart", properties.multipart, (_TYPE + _MAIL, b'multipart/form-data; boundary="b;b"\n--b;b--')),
-        Target("mail-text", properties.mail_text, (b"utf-7\n+AOQ-", b"=?utf-8?b?w6Q=?= <p>&#228;<br>&amp;</p>")),
+        Target(
+            "mail-text", properties.mail_text, (b"utf-7\n+AOQ-", b'=?utf-8?b?w6Q=?= <p>&#228;<br>&amp;</p>"(\\"(a(')
+        ),
         Target("signature", properties.signature, (_SIGNED,)),
         Target("proof-of-mail", properties.proof_of_mail, (b"1767787200\nTUVVQ0lRRA==", b"Basic dXNlcjpwYXNz")),
         Target("explanation", properties.explanation, (_SIGNED, b"/w\nAAAA=\n" + _MESSAGES[0])),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError
 from router.core.signing.form import REPLACEMENT
+from router.inbound.email.headers import read_ids, without_comments
 from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
 from router.inbound.email.multipart import MultipartReader, PartHeader
 from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
@@ -184,21 +185,21 @@ class MailReader:
     def _headers(self, message: Message[str, str]) -> MailHeaders:
         """Return the headers that are kept; those that also come as fields are already decoded there."""
 
-        def pick(header: str, name: str | None = None) -> str | None:
+        def pick(header: str, name: str | None = None, read: Callable[[str], str] = str) -> str | None:
             value = self._decode(name) if name else ""
-            return (value or decode_header(message.get(header, "")[:_MAX_RAW_VALUE]))[:MAX_VALUE] or None
+            return (value or decode_header(read(message.get(header, "")[:_MAX_RAW_VALUE])))[:MAX_VALUE] or None
 
         return MailHeaders(
-            message_id=pick("Message-ID"),
-            in_reply_to=pick("In-Reply-To"),
-            references=pick("References"),
+            message_id=pick("Message-ID", read=read_ids),
+            in_reply_to=pick("In-Reply-To", read=read_ids),
+            references=pick("References", read=read_ids),
             sender=pick("From", "from"),
             to=pick("To", "to"),
             cc=pick("Cc", "cc"),
             date=pick("Date"),
             subject=pick("Subject", "subject"),
-            auto_submitted=pick("Auto-Submitted"),
-            list_id=pick("List-Id"),
+            auto_submitted=pick("Auto-Submitted", read=without_comments),
+            list_id=pick("List-Id", read=read_ids),
         )
 
     def _text(self) -> tuple[str, bool, bool]:
@@ -241,7 +242,7 @@ class MailReader:
             parts.append(
                 MailPart(
                     name=_cut(info.get("filename") or info.get("name") or file.header.filename),
-                    content_type=_cut(info.get("type") or file.header.content_type) or "",
+                    content_type=_cut(_type(info.get("type") or file.header.content_type)) or "",
                     size=file.size,
                     content_id=_cut(info.get("content-id") or cids.get(file.header.name)),
                 )
@@ -266,7 +267,7 @@ class MailReader:
 
     def _charset(self, name: str) -> str | None:
         charset = self._charsets.get(name)
-        return charset if isinstance(charset, str) else None
+        return without_comments(charset) if isinstance(charset, str) else None
 
     def _decode(self, name: str) -> str:
         """Return a field as text on one line."""
@@ -290,6 +291,10 @@ class MailReader:
         if not isinstance(value, dict):
             self._doubts.append(f"{name}: not a JSON object")
         return value if isinstance(value, dict) else {}
+
+
+def _type(content_type: Any) -> Any:
+    return without_comments(content_type).strip() if isinstance(content_type, str) else content_type
 
 
 def _cut(text: Any) -> str | None:

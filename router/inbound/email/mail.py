@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, ConfigDict, Field
 
 from router.core.addresses import Address, Channel
+from router.inbound.email.headers import without_comments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +75,7 @@ class ReceivedMail(_Frozen):
     @property
     def customer(self) -> Address:
         """The sender of the envelope, or for a bounce the mailbox of `From`."""
-        return Address(Channel.EMAIL, self.envelope_from or self.headers.sender or "")
+        return Address(Channel.EMAIL, self.envelope_from or without_comments(self.headers.sender or ""))
 
     @property
     def mail_id(self) -> str:

@@ -19,6 +19,7 @@ from email.parser import HeaderParser
 from email.policy import compat32
 from typing import Final
 
+from router.inbound.email.headers import PARAMETRIC, drop_comments, without_comments
 from router.inbound.email.text import decode, decode_header
 
 #: Bytes that are read of the mail's own header block, and of the block of one part.
@@ -44,7 +45,6 @@ _MAX_PARAMETRIC: Final = 8 * 1024
 _MAX_BOUNDARY: Final = 128
 _MAX_TAIL: Final = 256
 _END_OF_HEADERS: Final = rb"\n\r?\n"
-_PARAMETRIC: Final = ("content-type", "content-disposition")
 _TEXTS: Final = ("text/plain", "text/html")
 
 
@@ -117,7 +117,7 @@ class RawMailReader:
         self.part_count = 0
         self.is_given_up = False
         self._max_kept = 3 * keep  # quoted-printable encodes one byte as three
-        self._boundaries: list[bytes] = []
+        self._boundaries: list[frozenset[bytes]] = []  # of each open multipart: the boundary in every reading
         self._delimiters, self._patterns = 0, 0
         self._block: bytearray | None = bytearray()  # the current header block
         self._is_top = True
@@ -179,7 +179,7 @@ class RawMailReader:
         if self._block is not None:
             self._end_headers(self._block)
         self._close()
-        depth = len(self._boundaries) - self._boundaries[::-1].index(boundary)
+        depth = max(depth for depth, names in enumerate(self._boundaries, start=1) if boundary in names)
         del self._boundaries[depth - is_last :]
         self._block = None if is_last else bytearray()
         self._delimiters += 1
@@ -192,9 +192,11 @@ class RawMailReader:
         if self._is_top:
             self.headers = message
         self._block, self._is_top = None, False
-        boundary = _parameter(message, "boundary").rstrip().encode()[:_MAX_BOUNDARY]
-        if message.get_content_maintype() == "multipart" and boundary and len(self._boundaries) < MAX_DEPTH:
-            self._boundaries.append(boundary)
+        as_written = _boundary(message)  # programs that forget the quotes mean parentheses as text
+        drop_comments(message)
+        boundaries = frozenset((as_written, _boundary(message))) - {b""}
+        if message.get_content_maintype() == "multipart" and boundaries and len(self._boundaries) < MAX_DEPTH:
+            self._boundaries.append(boundaries)
         else:
             self._leaf = _describe(message)
             self._leaf.is_text = self._is_first_text(self._leaf)
@@ -202,7 +204,7 @@ class RawMailReader:
 
     def _compile(self) -> None:
         """Compile the pattern for the end of the current block or content, innermost boundary first."""
-        names = b"|".join(map(re.escape, self._boundaries[::-1]))
+        names = b"|".join(re.escape(name) for names in self._boundaries[::-1] for name in sorted(names))
         self._patterns += len(names)
         self.is_given_up = self.is_given_up or self._patterns > MAX_PATTERNS
         delimiter = rb"\n--(?P<boundary>" + names + rb")(?P<last>--)?[ \t]{0,32}(?=\r?\n)"
@@ -234,7 +236,7 @@ def read_headers(block: bytes, lines: int = MAX_LINES) -> Message[str, str]:
     """
     text = decode(block[:MAX_HEADERS].lstrip(b"\r\n"), None, is_cut=True).text
     message = HeaderParser(policy=compat32).parsestr("\n".join(text.split("\n", lines)[:lines]))
-    for name in _PARAMETRIC:
+    for name in PARAMETRIC:
         value = message.get(name, "")
         if len(value) > _MAX_PARAMETRIC or value.count(";") > MAX_PARAMETERS:
             message.replace_header(name, ";".join(value.split(";", MAX_PARAMETERS)[:MAX_PARAMETERS])[:_MAX_PARAMETRIC])
@@ -248,9 +250,13 @@ def _describe(message: Message[str, str]) -> Leaf:
         content_type=message.get_content_type(),
         filename=decode_header(filename) or None,
         charset=_parameter(message, "charset") or None,
-        encoding=message.get("content-transfer-encoding", "").strip().lower(),
+        encoding=without_comments(message.get("content-transfer-encoding", "")[:_MAX_PARAMETRIC]).strip().lower(),
         is_attachment=bool(filename) or disposition.startswith("attachment"),
     )
+
+
+def _boundary(message: Message[str, str]) -> bytes:
+    return _parameter(message, "boundary").rstrip().encode()[:_MAX_BOUNDARY]
 
 
 def _parameter(message: Message[str, str], name: str, header: str = "content-type") -> str:

@@ -196,6 +196,38 @@ def test_headers_without_fields():
     assert read(make_body(headers=None)).headers.message_id is None
 
 
+COMMENTED = (
+    "Message-ID: (x) <(m)1@example.com> (added by postmaster@gateway.example.com)\r\n"
+    "In-Reply-To: <m0@example.com>\r\n (your message (of today))\r\n"
+    "References: <a@example.com> (a) <m0@example.com>(b)\r\nFrom: ana@example.com (Ana)\r\nSubject: Order (2)\r\n"
+    "Auto-Submitted: (x) no (really \\) no)\r\nList-Id: Customers (all) <list.example.com> (x)\r\n"
+)
+
+
+@pytest.mark.parametrize("is_raw", [False, True], ids=["parsed", "raw"])
+def test_comments_in_headers(is_raw):
+    """Comments are no part of ids and keywords; in names, subjects and ids parentheses are text."""
+    raw = part("email", COMMENTED + "\r\nhi")
+    mail = read(make_body(*[raw] * is_raw, headers=None if is_raw else COMMENTED, subject=None, **{"from": None}))
+    assert (mail.headers.message_id, mail.headers.in_reply_to) == ("<(m)1@example.com>", "<m0@example.com>")
+    assert mail.headers.references == "<a@example.com> <m0@example.com>"
+    assert (mail.headers.auto_submitted, mail.headers.list_id) == ("no", "Customers <list.example.com>")
+    assert (mail.headers.sender, mail.headers.subject) == ("ana@example.com (Ana)", "Order (2)")
+
+
+def test_message_id_of_a_comment_only():
+    """A Message-ID that is only a comment is none, and names no mail."""
+    mail = read(make_body(headers="Message-ID: (removed by the gateway)\r\n"))
+    assert (mail.headers.message_id, mail.mail_id) == (None, mail.fingerprint)
+
+
+def test_comments_in_fields():
+    """Comments in a stated charset and in the type of an attachment are no part of them."""
+    file = part("attachment1", b"x", filename="a", content_type="image/png (a picture)")
+    mail = read(make_body(file, text="Olá".encode("latin-1"), charsets='{"text":"iso-8859-1 (Latin-1)"}'))
+    assert (mail.text, mail.doubts, mail.parts[0].content_type) == ("Olá", (), "image/png")
+
+
 def test_huge_header():
     """A header value and the header block have a bound; the rest of the mail is read."""
     mail = read(make_body(headers=HEADERS + "References: " + "x" * 300_000, subject="s" * 10_000))

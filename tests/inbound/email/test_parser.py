@@ -133,6 +133,9 @@ def test_automatic_mails(mail, reason):
 def test_customer_of_a_bounce():
     """The subject of a bounce has the mailbox of its From, if there is one."""
     assert identity_of(make_mail(sender="")).subject == "EMAIL|ana@example.com|support@inbound.example.com"
+    for sender in ("ana@example.com (Ana)", "(x) Ana <ana(y)@example.com> (z)", "ana@example.com (unclosed"):
+        headers = MailHeaders(sender=sender)
+        assert make_mail(sender="").model_copy(update={"headers": headers}).customer.canonical == "ana@example.com"
     nobody = make_mail(sender="").model_copy(update={"headers": MailHeaders()})
     assert identity_of(nobody).subject == "EMAIL||support@inbound.example.com"
 

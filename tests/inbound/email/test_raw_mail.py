@@ -162,12 +162,57 @@ def test_second_texts_are_parts():
         pytest.param('Content-Disposition: attachment; filename="á"'.encode(), "á", id="raw-utf-8"),
         pytest.param(b"Content-Disposition: attachment; filename*9%s*=x" % (b"9" * 5000), None, id="hostile"),
         pytest.param(b"Content-Disposition: attachment", None, id="none"),
+        pytest.param(b"Content-Disposition: attachment; filename=a (1).pdf", "a (1).pdf", id="without-quotes"),
+        pytest.param(b'Content-Disposition: attachment; filename="a (1)" (x)', "a (1)", id="comment"),
+        pytest.param(b"Content-Disposition: attachment (x); filename*=utf-8''a%E1 (y)", "a\ufffd", id="commented"),
     ],
 )
 def test_file_names(header, filename):
     """File names are read in every encoding that programs use; a crafted one is None."""
     (one,) = read(wrap("b", b"Content-Type: a/b\r\n" + header + b"\r\n\r\nx")).parts
     assert (one.filename, one.is_attachment) == (filename, True)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seen"),
+    [
+        pytest.param("Content-Transfer-Encoding: base64 (as usual)", ("text", "Olá", None), id="encoding"),
+        pytest.param("Content-Transfer-Encoding: (as\r\n usual) BASE64", ("text", "Olá", None), id="folded"),
+        pytest.param("Content-Transfer-Encoding: base64 (as (usual", ("text", "Olá", None), id="unclosed"),
+        pytest.param("Content-Type: text/plain (Plain text)", ("text", "T2zDoQ==", None), id="type"),
+        pytest.param("Content-Type: text/(x)html (a; b=c)", ("html", "T2zDoQ==", None), id="html"),
+        pytest.param("Content-Type: text/plain; charset=koi8-r (x)", ("text", "T2zDoQ==", "koi8-r"), id="charset"),
+        pytest.param("Content-Disposition: (x) attachment", ("part", "T2zDoQ==", None), id="attachment"),
+        pytest.param("Content-Disposition: attachment(a \\) file)", ("part", "T2zDoQ==", None), id="glued"),
+    ],
+)
+def test_comments_are_no_text(headers, seen):
+    """Comments in the headers of a part change nothing, also where the part is the whole mail."""
+    name, content, charset = seen
+    for raw in (f"{headers}\r\n\r\nT2zDoQ==", wrap("b", f"{headers}\r\n\r\nT2zDoQ==".encode())):
+        reader = read(raw if isinstance(raw, bytes) else raw.encode())
+        leaf = {"text": reader.text, "html": reader.html, "part": reader.parts[0] if reader.parts else None}[name]
+        assert leaf is not None
+        assert leaf.charset == charset
+        assert name == "part" or leaf.content().decode() == content
+
+
+@pytest.mark.parametrize("boundary", ["b (the boundary)", "(x) b", '"b" (the \\( boundary)', "b(x)", "b (unclosed"])
+@pytest.mark.parametrize("kind", ["mixed", "mixed (several)", "(x)mixed"])
+def test_comments_around_a_boundary(boundary, kind):
+    """A comment is no part of a boundary."""
+    head = f"multipart/{kind}; boundary={boundary}".encode()
+    raw = wrap("b", b"\r\none", PNG).replace(b"multipart/mixed; boundary=b", head)
+    assert (read(raw).text.content(), read(raw).part_count) == (b"one", 1)
+
+
+@pytest.mark.parametrize("boundary", ["Boundary_(ID_1)", "a(b)c", "(a b)"])
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_parentheses_in_a_boundary(boundary, quote):
+    """Parentheses may be part of a boundary, also where a program forgets the quotes."""
+    inner = wrap(boundary, PNG, b"\r\none").replace(f"={boundary}".encode(), f"={quote}{boundary}{quote}".encode())
+    reader = read(wrap("b", inner, PNG))
+    assert (reader.text.content(), reader.part_count) == (b"one", 2)
 
 
 def test_many_parts():
