@@ -1,7 +1,8 @@
 """Metrics: every name with its meaning in one table; `/metrics` renders them together with the state of the streams.
 
-Counters are per process. The state that all processes share (backlog, pending entries, dead letters) is read from Redis
-by any receiver whenever `/metrics` is requested.
+Counters are per process; receivers that share a port show the sums of all of them (router.process.metrics_hub). The
+state that all processes share (backlog, pending entries, dead letters) is read from Redis by any receiver whenever
+`/metrics` is requested.
 
 Counts are kept in plain dicts and lists and converted to the library's metric families on request. Counting takes a
 quarter of the steps of the library's own objects, which lock for threads: here only the thread of the event loop
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, Gauge, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -22,7 +23,7 @@ from prometheus_client.registry import Collector
 from router import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from prometheus_client import Metric
 
@@ -52,8 +53,8 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         ("stream",),
     ),
     "router_quarantine_entries": ("refused webhooks in the quarantine", ("reason",)),
-    "router_spool_entries": ("events in the spool of this process: own and adopted", ("journal",)),
-    "router_spool_bytes": ("bytes that events take in the spool of this process", ("journal",)),
+    "router_spool_entries": ("events in the spools of the processes of this port: own and adopted", ("journal",)),
+    "router_spool_bytes": ("bytes that events take in the spools of the processes of this port", ("journal",)),
     "router_group_lag": (
         "entries of a stream that a group has not read yet; counted, up to 10000, where the server does not know",
         ("stream", "group"),
@@ -81,7 +82,15 @@ GAUGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "by how much the clock of this process' host is ahead of that of Redis",
         ("against",),
     ),
+    "router_port_processes": (
+        "processes that share this port, by state: answered, or silent: its last known counts are shown",
+        ("state",),
+    ),
 }
+#: Gauges that each process of a port has for itself; they add up. All others show the same in each of these processes.
+OWN_GAUGES: Final = frozenset({"router_spool_entries", "router_spool_bytes", "router_port_processes"})
+#: The types of metrics that only rise.
+_CUMULATIVE: Final = ("counter", "histogram")
 _BUILD: Final = "router_build_info"
 
 _gauges: Final = {name: Gauge(name, meaning, labels, registry=REGISTRY) for name, (meaning, labels) in GAUGES.items()}
@@ -114,6 +123,20 @@ class Seconds(Collector):
         ends = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
         buckets = list(zip(ends, accumulate(self._counts), strict=True))
         yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum)
+
+
+class MetricSample(NamedTuple):
+    """A value of this process alone, as it is summed over the processes of a port.
+
+    `family` is the name of the metric, `name` that of the value in it. What `is_cumulative` never falls while the
+    process lives: counters and the buckets of histograms.
+    """
+
+    family: str
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    value: float
+    is_cumulative: bool
 
 
 class _Counters(Collector):
@@ -163,10 +186,46 @@ def render() -> bytes:
     return generate_latest(REGISTRY)
 
 
-def render_for(accept: str) -> tuple[bytes, str]:
+def render_for(accept: str, total: Iterable[MetricSample] | None = None) -> tuple[bytes, str]:
     """Return all metrics and their content type: text of Prometheus, or OpenMetrics if the Accept header asks for it.
 
+    `total` replaces the values that are of this process alone.
     https://prometheus.io/docs/instrumenting/content_negotiation/
     """
     encode, content_type = choose_encoder(accept)
-    return encode(REGISTRY), content_type
+    if total is None:
+        return encode(REGISTRY), content_type
+    registry = CollectorRegistry()
+    registry.register(_WithTotal(total))
+    return encode(registry), content_type
+
+
+def samples() -> list[MetricSample]:
+    """Return the values that are of this process alone."""
+    return [
+        MetricSample(family.name, one.name, tuple(sorted(one.labels.items())), one.value, family.type in _CUMULATIVE)
+        for family in REGISTRY.collect()
+        if _is_own(family)
+        for one in family.samples
+    ]
+
+
+def _is_own(family: Metric) -> bool:
+    return family.type in _CUMULATIVE or family.name in OWN_GAUGES or family.name.startswith("process_")
+
+
+class _WithTotal(Collector):
+    """The metrics of this process, with other values for those that are of a process alone."""
+
+    def __init__(self, total: Iterable[MetricSample]) -> None:
+        self._values: dict[str, list[MetricSample]] = {}
+        for one in total:
+            self._values.setdefault(one.family, []).append(one)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in REGISTRY.collect():
+            if _is_own(family):
+                family.samples = []
+                for one in self._values.get(family.name, ()):
+                    family.add_sample(one.name, dict(one.labels), one.value)
+            yield family

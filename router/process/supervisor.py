@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING, Final, Self
 
 from router.core.backoff import backoff
 from router.logs import describe_fully, log
-from router.settings.environment import SUPERVISOR, own_environment
+from router.settings.environment import SUPERVISOR, SUPERVISOR_SOCKET, own_environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import socket
+    from collections.abc import Callable, Mapping, Sequence
 
 #: A process that dies so many times in a row, within so many seconds of its start, is not restarted again.
 MAX_EARLY_DEATHS: Final = 3
@@ -46,12 +47,22 @@ class Supervisor:
 
     Each gets SIGTERM and, after `grace` seconds, SIGKILL; without `is_ordered` all get SIGTERM at once and share the
     time. Their output goes to this process' output, or to `<name>.log` in `log_dir`.
+
+    `connect` is given the name of a process at each of its starts and returns a socket for it, which is closed here.
     """
 
-    def __init__(self, *, grace: float, log_dir: Path | None = None, is_ordered: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        grace: float,
+        log_dir: Path | None = None,
+        is_ordered: bool = True,
+        connect: Callable[[str], socket.socket] | None = None,
+    ) -> None:
         self._grace = grace
         self._is_ordered = is_ordered
         self._log_dir = log_dir
+        self._connect = connect
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._watchers: list[asyncio.Task[None]] = []
         self._failed: asyncio.Event = asyncio.Event()
@@ -87,23 +98,24 @@ class Supervisor:
         self, name: str, command: Sequence[str], environment: Mapping[str, str] | None
     ) -> asyncio.subprocess.Process:
         # In a new session, so that Ctrl-C reaches only this process, which stops the others in order.
-        output = self._output(name)
-        env = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
-        spawning = asyncio.ensure_future(
-            asyncio.create_subprocess_exec(*command, env=env, stdout=output, stderr=output, start_new_session=True)
-        )
-        try:
-            self._running[name] = await asyncio.shield(spawning)
-        except asyncio.CancelledError:
-            self._running[name] = await spawning  # it runs all the same, and must be stopped with the others
-            raise
-        finally:
-            if output is not None:
-                output.close()  # the process has its own copy by now
+        with contextlib.ExitStack() as copies:  # the process has its own ones once it runs
+            output = None if self._log_dir is None else copies.enter_context(_open_log(self._log_dir, name))
+            env = {**(own_environment() if environment is None else environment), SUPERVISOR: str(os.getpid())}
+            descriptors = []
+            if self._connect is not None:
+                descriptors.append(copies.enter_context(self._connect(name)).fileno())
+                env[SUPERVISOR_SOCKET] = str(descriptors[0])
+            spawning = asyncio.ensure_future(
+                asyncio.create_subprocess_exec(
+                    *command, env=env, stdout=output, stderr=output, pass_fds=descriptors, start_new_session=True
+                )
+            )
+            try:
+                self._running[name] = await asyncio.shield(spawning)
+            except asyncio.CancelledError:
+                self._running[name] = await spawning  # it runs all the same, and must be stopped with the others
+                raise
         return self._running[name]
-
-    def _output(self, name: str) -> IO[bytes] | None:
-        return None if self._log_dir is None else (self._log_dir / f"{name}.log").open("ab")
 
     async def _watch(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None) -> None:
         early = 0
@@ -145,3 +157,7 @@ class Supervisor:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+def _open_log(folder: Path, name: str) -> IO[bytes]:
+    return (folder / f"{name}.log").open("ab")

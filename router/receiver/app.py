@@ -21,6 +21,7 @@ from router.inbound.sources import SOURCES, Source
 from router.logs import describe_end, log
 from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
+from router.receiver.exposition import Exposition
 from router.receiver.ingest import Ingest, make_authenticators
 from router.receiver.partitions import PartitionWatch
 from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
@@ -33,7 +34,6 @@ from router.streams.client.clock import RedisClock
 from router.streams.client.connection import Redis, RedisError, connect
 from router.streams.store.append import Appender
 from router.streams.store.calls import CallStore
-from router.streams.store.inspect import update_gauges
 from router.tasks import end, finish
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ AnyHandler = Callable[[Any], Awaitable[web.StreamResponse]]
 REDIS: Final = web.AppKey("redis", Redis)
 #: The number of partitions, once the application has started.
 PARTITIONS: Final = web.AppKey("partitions", PartitionWatch)
+EXPOSITION: Final = web.AppKey("exposition", Exposition)
 #: Set once the application has started.
 BACKGROUND: Final = web.AppKey("background", Background)
 #: Set once no new connections are accepted: from then on every answer is the last one of its connection.
@@ -116,7 +117,8 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
         app.router.add_post(path, handle)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", make_readyz(ping, spool))
-    app.router.add_get("/metrics", _metrics(spool, clock))
+    app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
+    app.router.add_get("/metrics", app[EXPOSITION].handle)
     app.router.add_route("*", "/{rest:.*}", _refuse)
 
     _expect_counts()
@@ -238,18 +240,3 @@ async def _refuse(request: web.Request) -> web.Response:
 async def _healthz(_: web.Request) -> web.Response:
     """Answer 200 as long as the event loop runs."""
     return web.json_response({"status": "ok"})
-
-
-def _metrics(spool: Spool | None, clock: RedisClock) -> RouteHandler:
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            await update_gauges(request.app[REDIS], request.app[PARTITIONS].keys, clock=clock.milliseconds)
-        except (RedisError, OSError):
-            metrics.forget_gauges()
-        clock.show()
-        if spool is not None:
-            spool.update_gauges()
-        body, content_type = metrics.render_for(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    return handle

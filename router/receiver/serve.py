@@ -12,9 +12,11 @@ from aiohttp import web
 
 from router.logs import log
 from router.process.loop import Stop, fail, settle_heap
+from router.process.metrics_hub import MetricsHub
 from router.process.supervisor import Supervisor, python_command
-from router.receiver.app import STOPPING, bypass_routing, create_app, failed
+from router.receiver.app import EXPOSITION, STOPPING, bypass_routing, create_app, failed
 from router.receiver.connections import allow_files, connection_factory
+from router.settings.environment import supervisor_socket
 
 if TYPE_CHECKING:
     from router.settings.model import Settings
@@ -36,7 +38,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
     If it turns out that the setting is not the number of partitions, or a background task ends, it ends too, with 1;
     raises SettingsError if the setting is known to be wrong at the start.
 
-    `share_port` lets several processes listen on the same port.
+    `share_port` lets several processes listen on the same port; those that one supervisor started share their metrics.
     """
     stop = Stop(settings.grace)
     runner = web.AppRunner(
@@ -47,6 +49,8 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
     )
     await runner.setup()
     try:
+        if share_port and (descriptor := supervisor_socket()) is not None:
+            await runner.app[EXPOSITION].join(descriptor)
         assert runner.server is not None, "it is set up"  # noqa: S101 - for the type checker
         runner.server.request_handler = bypass_routing(runner.app, runner.server.request_handler)
         loop = asyncio.get_running_loop()
@@ -70,6 +74,7 @@ async def serve(settings: Settings, *, share_port: bool = False) -> int:
         await _drain(runner.server, _drain_timeout(settings.grace))
     finally:
         await runner.cleanup()
+        await runner.app[EXPOSITION].leave()
     if problem is not None:
         return fail(problem)
     log("process.stopped")
@@ -125,7 +130,11 @@ async def serve_many(settings: Settings, processes: int) -> int:
             return fail(f"cannot listen on {settings.host}:{settings.port}: {error}")
         port = reserved.getsockname()[1]
         command = python_command("router", "receive", "--share-port", "--port", str(port))
-        async with Supervisor(grace=settings.grace + KILL_AFTER, is_ordered=False) as supervisor:
+        grace = settings.grace + KILL_AFTER
+        async with (
+            MetricsHub("web") as hub,
+            Supervisor(grace=grace, is_ordered=False, connect=hub.connect) as supervisor,
+        ):
             problem = await stop.or_end_of(_keep_running(supervisor, processes, command))
             return fail(problem) if problem else 0
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: Not a setting: the supervisor passes its pid to the processes that it starts.
 SUPERVISOR: Final = "ROUTER_SUPERVISOR"
+#: Not a setting either: the descriptor of the socket that connects such a process with its supervisor, if one does.
+SUPERVISOR_SOCKET: Final = "ROUTER_SUPERVISOR_SOCKET"
 
 
 def child_environment(values: Mapping[str, str]) -> dict[str, str]:
@@ -22,6 +24,12 @@ def child_environment(values: Mapping[str, str]) -> dict[str, str]:
 def supervisor_pid() -> int | None:
     """Return the pid of the supervisor, with which this process ends, or None without one."""
     value = os.environ.get(SUPERVISOR, "")
+    return int(value) if value.isdecimal() else None
+
+
+def supervisor_socket() -> int | None:
+    """Return the descriptor of the socket to the supervisor, or None without one."""
+    value = os.environ.get(SUPERVISOR_SOCKET, "")
     return int(value) if value.isdecimal() else None
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from router.core.errors import SettingsError
 from router.settings.accounts_file import ACCOUNTS_FILE, CREDENTIALS, PER_ACCOUNT, TOKEN, read_accounts_file
-from router.settings.environment import SUPERVISOR, own_environment
+from router.settings.environment import SUPERVISOR, SUPERVISOR_SOCKET, own_environment
 from router.settings.files import DEFAULTS
 from router.settings.model import Settings, variable_of
 from router.settings.values import SECRET
@@ -169,7 +169,7 @@ def _from_file(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _misspelt(environment: Mapping[str, str]) -> list[str]:
     """Return a problem for every unknown ROUTER_ variable: a misspelt setting must not go unnoticed."""
-    known = {variable_of(name) for name in Settings.model_fields} | _OF_TOOLS | {SUPERVISOR}
+    known = {variable_of(name) for name in Settings.model_fields} | _OF_TOOLS | {SUPERVISOR, SUPERVISOR_SOCKET}
     unknown = [name for name in sorted(environment) if name.startswith("ROUTER_") and name not in known]
     return [f"{name}: unknown setting{_hint(name, known)}" for name in unknown]
 

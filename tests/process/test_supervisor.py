@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 
 import pytest
@@ -63,6 +64,41 @@ async def test_a_process_that_dies_is_restarted(journal, lines):
         assert not supervisor.failure
     (line,) = lines("process.restarted")
     assert (line["name"], line["status"]) == ("a", -signal.SIGKILL)
+
+
+#: A program that says its name through the socket that its supervisor gave it, and ends with the supervisor.
+CONNECTED = """
+import os, socket, sys
+end = socket.socket(fileno=int(os.environ["ROUTER_SUPERVISOR_SOCKET"]))
+end.sendall(sys.argv[1].encode())
+end.recv(1)
+"""
+
+
+async def test_each_start_of_a_process_has_a_socket_of_its_own(journal):
+    """It ends with the process, since neither the supervisor nor another process holds the other end."""
+    ends = []
+
+    def connect(name):
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        ends.append((name, ours))
+        return theirs
+
+    loop = asyncio.get_running_loop()
+    async with Supervisor(grace=10, connect=connect) as supervisor:
+        processes = [await supervisor.start(name, program(CONNECTED, name, journal)) for name in ("a", "b")]
+        async with deadline(30):
+            for name, ours in ends:
+                assert await loop.sock_recv(ours, 10) == name.encode()
+            processes[0].kill()
+            assert await loop.sock_recv(ends[0][1], 10) == b""
+        await until(lambda: len(ends) == 3)
+        name, ours = ends[2]
+        async with deadline(30):
+            assert (name, await loop.sock_recv(ours, 10)) == ("a", b"a")
+    for _, ours in ends:
+        ours.close()
 
 
 async def test_a_process_that_keeps_dying_is_given_up(lines):

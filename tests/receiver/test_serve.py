@@ -25,9 +25,6 @@ def url_of(process):
     return f"http://127.0.0.1:{process.find('process.started')[0]['port']}"
 
 
-ACCEPTED = 'router_webhooks_total{result="accepted"'
-
-
 class Load:
     """Callers that send one webhook after another, each on a new connection unless it `keeps` its own."""
 
@@ -152,30 +149,27 @@ async def test_both_of_two_processes_accept_connections(launch):
     """The kernel spreads connections over all listeners, so neither process is idle."""
     process = await launch("--processes", "2")
     await process.started(2)
-    url = url_of(process)
-    async with Load(url, callers=8) as load:
-        await until(lambda: len(load.answers) > 100)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
 
-        async def count():
-            async with session.get(f"{url}/metrics") as answer:
-                lines = (await answer.text()).splitlines()
-            return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(ACCEPTED))
+        async def open_files():
+            """Return the number of open files of each of the two."""
+            async with session.get(f"{url_of(process)}/metrics") as answer:
+                found = re.findall(r'process_open_fds{process="(web\.\d)"} (\S+)', await answer.text())
+            return {name: float(value) for name, value in found}
 
-        async def counts_differ():
-            """Two different counts are two processes; if they are equal, one more webhook makes them differ."""
-            request = signed(sms(10_000 + len(seen)))
-            async with session.post(
-                URL(url + request.path, encoded=True), data=request.body, headers=request.headers()
-            ):
-                pass
-            counts = {await count() for _ in range(8)}
-            seen.append(counts)
-            return len(counts) == 2
+        before, taken_by, count = await open_files(), {}, 100
 
-        seen = []
-        await until(counts_differ)
-    assert all(count > 0 for count in seen[-1])
+        async def have_taken_all():
+            now = await open_files()
+            taken_by.update({name: now[name] - before[name] for name in before})
+            return sum(taken_by.values()) >= count - 1  # one of `before` was the connection of that scrape
+
+        with contextlib.ExitStack() as connections:
+            for _ in range(count):
+                connections.enter_context(socket.create_connection(("127.0.0.1", URL(url_of(process)).port)))
+            await until(have_taken_all)
+    assert sorted(taken_by) == ["web.1", "web.2"]
+    assert all(count > 10 for count in taken_by.values())
 
 
 async def test_a_child_that_keeps_dying_ends_the_parent(launch):

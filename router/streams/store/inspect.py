@@ -149,8 +149,14 @@ async def update_gauges(
 ) -> None:
     """Set the stream gauges of router.metrics from Redis; `clock` returns ms since 1970."""
     states = [await read_stream(redis, keys, key) for key in all_streams(keys)]
+    lags = {
+        (state.key, group.name): (await read_backlog(redis, keys, state.key, group.name)).unread
+        for state in states
+        for group in state.groups
+        if group.lag is None
+    }
     quarantined, now = await quarantine.count(redis, keys), clock()
-    forget_gauges()
+    forget_gauges()  # nothing waits from here on, or another request would show half of them
     for reason, number in quarantined.items():
         gauge("router_quarantine_entries", reason, value=number)
     for state in states:
@@ -164,7 +170,7 @@ async def update_gauges(
             for lane in group.lanes:
                 gauge("router_parked_subjects", state.key, group.name, lane.name, value=lane.subjects)
             gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked, now))
-            lag = (await read_backlog(redis, keys, state.key, group.name)).unread if group.lag is None else group.lag
+            lag = lags[state.key, group.name] if group.lag is None else group.lag
             gauge("router_group_lag", state.key, group.name, value=lag)
 
 
