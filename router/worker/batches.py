@@ -169,6 +169,9 @@ class BatchPath:
     async def _commit(self, works: Sequence[DeliveredWork]) -> None:
         ledgers = {id(work.ledger): work.ledger for work in works if work.ledger is not None and work.outcome}
         changed = [ledger for ledger in ledgers.values() if ledger.has_news]
+        for work in works:
+            if work.learned:  # rarely
+                await self._store.persons.write(work.account_id, *work.learned)
         results = await self._store.commit(changed)
         _unsettle(works, {id(ledger) for ledger, is_ours in zip(changed, results, strict=True) if not is_ours})
         for ledger in ledgers.values():

@@ -326,6 +326,8 @@ class SinglePath:
 
     async def _finish(self, work: AnyWork) -> Step:
         if work.ledger is not None:
+            if work.learned:
+                await self._store.persons.write(work.account_id, *work.learned)
             if not await self._commit(work.ledger):
                 return Progress.JUDGE_AGAIN
             if work.ledger.is_closing:

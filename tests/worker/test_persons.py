@@ -41,6 +41,8 @@ ORDERS = {
     "back and forth": (both, by_id, both, by_id),
     "id first, twice": (by_id, by_id, both, both),
     "before there were ids": (by_phone, both, by_id, by_phone),
+    "id first, then phone alone": (by_id, both, by_phone, by_id),
+    "both first, then phone alone": (both, by_phone, by_id, by_phone),
 }
 
 
@@ -84,15 +86,16 @@ async def test_in_one_batch_and_by_several_workers(harness, order):
     await is_one_customer(harness, len(order))
 
 
-@pytest.mark.parametrize("order", [ORDERS["phone first"], ORDERS["id first"]], ids=["phone first", "id first"])
+@pytest.mark.parametrize("name", ["phone first", "id first", "id first, then phone alone"])
 @pytest.mark.parametrize("idle", ["routes are forgotten", "another worker"])
-async def test_after_the_routes_are_forgotten(harness, order, idle):
+async def test_after_the_routes_are_forgotten(harness, name, idle):
     """A customer is found again after weeks of silence, while the conversation is open."""
+    order = ORDERS[name]
     resolver = harness.resolver if idle == "routes are forgotten" else harness.make_resolver()
     for make in (*order, *order[::-1]):
         await forget_routes(harness)
         await harness.settle(make(harness), by=resolver)
-    await is_one_customer(harness, 4)
+    await is_one_customer(harness, 2 * len(order))
 
 
 @pytest.mark.parametrize("first", [both, by_id])

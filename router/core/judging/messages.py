@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from router.core.addresses import Channel
+from router.core.addresses import Address, Channel, from_key, is_phone
 from router.core.judging.context import decide_sender
 from router.core.judging.groups import announce_members, are_settled, wanted_members
 from router.core.judging.resolved import announce
@@ -20,7 +20,6 @@ from router.core.resolution.messages import MessageResolver
 from router.core.resources import ParticipantType
 
 if TYPE_CHECKING:
-    from router.core.addresses import Address
     from router.core.events import MessageReceived
     from router.core.judging.context import AccountRules, Context
     from router.core.judging.work import Needed, Work
@@ -35,10 +34,8 @@ def route(rules: AccountRules, message: MessageReceived) -> str:
 
 
 def known_at(message: MessageReceived) -> tuple[Address, ...]:
-    """Return the addresses of a WhatsApp user with a known id, `From` first: other messages may lack the phone."""
-    person = message.person
-    has_id = person.external_user_id is not None or person.parent_external_user_id is not None
-    return (message.customer, *message.aliases) if has_id and message.customer.channel == Channel.WHATSAPP else ()
+    """Return the addresses of a WhatsApp user, `From` first: other messages may lack the phone, or the id."""
+    return (message.customer, *message.aliases) if message.customer.channel == Channel.WHATSAPP else ()
 
 
 def ends(message: MessageReceived) -> tuple[Address, Address]:
@@ -141,7 +138,9 @@ def remember(rules: AccountRules, work: Work[MessageReceived], resolved: Resolve
     message, participant = work.event, resolved.participant
     found = Route(resolved.conversation_id, participant.id, participant.type or ParticipantType.UNKNOWN, work.begun)
     addresses = known_at(message)
-    return Memory(route(rules, message), found, known_at=(work.lead or addresses[0], *addresses) if addresses else ())
+    if all(map(is_phone, addresses)):  # a phone alone tells nothing new
+        return Memory(route(rules, message), found)
+    return Memory(route(rules, message), found, known_at=(work.lead or addresses[0], *addresses))
 
 
 def _as_led(work: Work[MessageReceived]) -> MessageReceived:
@@ -154,6 +153,14 @@ def _find_sender(message: MessageReceived, ledger: Ledger) -> str | None:
     if not message.aliases:
         return ledger.announced_at(message.customer)
     return find_announced(ledger, (message.customer, *message.aliases))
+
+
+def _lead_of(ledger: Ledger, participant_id: str, customer: Address) -> Address:
+    """Return the address over WhatsApp at which a participant was announced, as the API writes it; else `customer`."""
+    marker = ledger.marker(participant_id)
+    addresses = map(from_key, marker.addresses if marker is not None else ())
+    found = (address for address in addresses if address.channel == Channel.WHATSAPP)
+    return next((Address(one.channel, f"whatsapp:{one.canonical}") for one in found), customer)
 
 
 def _apply_open(
@@ -171,8 +178,8 @@ def _apply_open(
         fact = from_message(message, is_certain=is_certain)
         if not take_communication(ledger, fact, text_limit=context.rules.text_limit):
             return None
-        if message.aliases:
-            learn_aliases(ledger, sender, (message.customer, *message.aliases))
+        if message.aliases and learn_aliases(ledger, sender, (message.customer, *message.aliases)):
+            work.learned = (_lead_of(ledger, sender, message.customer), message.customer, *message.aliases)
         work.is_on_trust = not is_certain
         ledger.touch(context.now, open_at=work.begun if is_certain else 0)
         return Outcome(Result.KNOWN, "announced in its conversation")

@@ -63,6 +63,8 @@ class Work(Generic[EventT]):
     `surroundings`: fetched because the policy depends on them. `creating`: see Preparation. `is_on_trust`: the message
     was published in a conversation that had been open shortly before; whether it was still is not known. `lead`: the
     address at which the customer's conversation is looked for, if that is not the one that the event came from.
+    `learned`: the address of the participant and those that the message told, if one of these was news; they are to be
+    recorded before the commit.
     """
 
     entry: InboundEntry
@@ -81,6 +83,7 @@ class Work(Generic[EventT]):
     creating: tuple[Address, ...] = ()
     is_on_trust: bool = False
     lead: Address | None = None
+    learned: tuple[Address, ...] = ()
 
     def age(self, now: int) -> float:
         """Return the seconds from the append of the entry to `now` (µs, by the clock of Redis as well)."""
@@ -124,7 +127,7 @@ class EventKind(Generic[EventT]):
     arriving        the address keys of a participant that a worker may be creating now
     names           the names under which the event's communication is claimed in the conversation of its route: one
                     that was published there before the closing is not published again in the next conversation
-    known_at        the addresses of a customer who is known by an id too, the one in the event first; empty for others
+    known_at        the addresses of a customer who may be known by several, the one in the event first; else empty
     call_sid        the call that the participant is there for: such events wait until Twilio has opened a conversation
     opt_out         STOP, START or HELP if the event is such a message, which Twilio has answered
     has_customer    the event has a `customer`, whose address the log line shows masked

@@ -27,27 +27,29 @@ def find_announced(ledger: LedgerFields, addresses: Iterable[Address]) -> str | 
     return next((one for one in found if one is not None), None)
 
 
-def learn_aliases(ledger: LedgerFields, participant_id: str, addresses: Iterable[Address]) -> None:
-    """Note that an announced participant is at all of these addresses; none is taken from another participant.
+def learn_aliases(ledger: LedgerFields, participant_id: str, addresses: Iterable[Address]) -> bool:
+    """Note that an announced participant is at all of these addresses, and return whether one of them is new.
 
-    A new id replaces an older one: a phone that has changed hands belongs to another user. Raises FieldNotReadError.
+    None is taken from another participant. A new id replaces an older one: a phone that has changed hands belongs to
+    another user. Raises FieldNotReadError.
     """
     marker = ledger.marker(participant_id)
     if marker is None or not marker.is_announced:
-        return
+        return False
     told = dict.fromkeys(address.key for address in addresses)
     holders = {key: ledger.announced_at(from_key(key)) for key in told if key not in marker.addresses}
     new = tuple(
         key for key, holder in holders.items() if key not in marker.aliases and holder in {None, participant_id}
     )
     if not new:
-        return
+        return False
     has_new_id = any(map(_is_id, new))
     kept = tuple(key for key in marker.aliases if key in told or not (has_new_id and _is_id(key)))
     learned = marker.model_copy(update={"aliases": (*kept, *new)})
     ledger.put(participant_field(participant_id), learned.model_dump_json())
     forget_aliases(ledger, participant_id, set(marker.aliases) - set(kept))
     restore_aliases(ledger, participant_id, new)
+    return True
 
 
 def restore_aliases(ledger: LedgerFields, participant_id: str, keys: Iterable[str]) -> None:

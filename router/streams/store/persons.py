@@ -31,9 +31,12 @@ class PersonStore:
     async def find_lead(self, account_id: str, customer: Address, *aliases: Address) -> Address | None:
         """Return the address at which a customer's conversations are found, if not at `customer`, who wrote.
 
-        If none is recorded, `customer` becomes the lead. A phone that the message tells is newer than a recorded one.
+        If none is recorded, `customer` becomes the lead. A phone that the message tells is newer than a recorded one,
+        except that a phone alone leads where the ids lead that were told with it.
         """
         ids = [one for one in (customer, *aliases) if not is_phone(one)]
+        if not ids:
+            return await self._find_by_phone(account_id, customer)
         leads = await self._claim(account_id, ids, customer)
         if all(lead.key == customer.key for lead in leads):
             return None
@@ -42,8 +45,23 @@ class PersonStore:
             return lead
         if is_phone(customer):
             return None
-        (told,) = await self._read(account_id, [lead])
-        return lead if told and {one.canonical for one in ids}.intersection(told.split()) else None
+        return lead if await self._belongs(account_id, lead, ids) else None
+
+    async def _find_by_phone(self, account_id: str, phone: Address) -> Address | None:
+        """Return the lead of the ids that were told with a phone, if it is another address."""
+        (told,) = await self._read(account_id, [phone])
+        ids = [Address(Channel.WHATSAPP, f"whatsapp:{one}") for one in (told or "").split()]
+        found = await self._read(account_id, ids) if ids else []
+        leads = (Address(Channel.WHATSAPP, value) for value in found if value)
+        lead = next((one for one in leads if one.key != phone.key), None)
+        if lead is None or not is_phone(lead):
+            return lead
+        return lead if await self._belongs(account_id, lead, ids) else None
+
+    async def _belongs(self, account_id: str, phone: Address, ids: Iterable[Address]) -> bool:
+        """Return whether one of these ids was told with a phone last."""
+        (told,) = await self._read(account_id, [phone])
+        return bool({one.canonical for one in ids}.intersection((told or "").split()))
 
     async def write(self, account_id: str, lead: Address, *known_at: Address) -> None:
         """Record all addresses of a customer; `lead` is that of the participant."""
