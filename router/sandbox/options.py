@@ -142,6 +142,8 @@ class SandboxOptions:
     #: the event types that are sent; an empty list sends none
     classic_webhook_filters: tuple[str, ...] = ()
     classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0, le=MAX_SECONDS)
+    #: what becomes of a message that is sent to members who are no chat users
+    classic_delivery_status: Literal["delivered", "read", "sent", "undelivered", "failed"] = "delivered"
     #: send the pre-action webhook for REST calls that enable webhooks, too
     classic_pre_for_api_writes: bool = False
     #: a message without a classic conversation opens one

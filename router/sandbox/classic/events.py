@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import orjson
+
 from router.sandbox.clock import format_time
 
 if TYPE_CHECKING:
-    from router.sandbox.classic.records import Binding, ClassicConversationRecord, ClassicMember, Fields
+    from collections.abc import Iterable
+
+    from router.sandbox.classic.records import (
+        Binding,
+        ClassicConversationRecord,
+        ClassicMember,
+        ClassicMessageRecord,
+        Fields,
+        MediaRecord,
+        ReceiptRecord,
+    )
 
 
 def conversation_fields(conversation: ClassicConversationRecord, removed: int | None = None) -> Fields:
@@ -92,6 +104,48 @@ def user_fields(service_sid: str, user_sid: str, member: ClassicMember) -> Field
         "RoleSid": member.role_sid,
         "Attributes": "{}",
         "FriendlyName": member.identity,
+    }
+
+
+def message_fields(
+    message: ClassicMessageRecord, event_type: str, messaging_service_sid: str, removed: int | None = None
+) -> Fields:
+    """Return the parameters of onMessageAdded, Update, Updated, Remove and, with `removed`, Removed."""
+    fields: Fields = {
+        "ConversationSid": message.conversation_sid,
+        "ParticipantSid": message.participant_sid,
+        "Body": message.body,
+        "Author": message.author,
+        "Attributes": message.attributes,
+        "Media": media_field(message.media),
+        "MessageSid": message.id,
+        "Index": str(message.index),
+        "DateCreated": format_time(message.created_at, 0),
+    }
+    if event_type == "onMessageAdded":
+        return fields | {"MessagingServiceSid": messaging_service_sid}
+    return fields | {"DateUpdated": format_time(message.updated_at, 0), "DateRemoved": _time(removed)}
+
+
+def media_field(media: Iterable[MediaRecord]) -> str | None:
+    """Return the parameter `Media`, a JSON list, None without any."""
+    rows = [each.to_field() for each in media]
+    return orjson.dumps(rows).decode() if rows else None
+
+
+def receipt_fields(receipt: ReceiptRecord, service_sid: str) -> Fields:
+    """Return the parameters of onDeliveryUpdated."""
+    return {
+        "ConversationSid": receipt.message.conversation_sid,
+        "ChatServiceSid": service_sid,
+        "MessageSid": receipt.message.id,
+        "DeliveryReceiptSid": receipt.id,
+        "ChannelMessageSid": receipt.channel_message_sid,
+        "ParticipantSid": receipt.participant_sid,
+        "Status": receipt.status,
+        "ErrorCode": str(receipt.error_code),
+        "DateCreated": format_time(receipt.created_at, 0),
+        "DateUpdated": format_time(receipt.updated_at, 0),
     }
 
 

@@ -31,6 +31,10 @@ _NUMBER: Final = r"(\d{1,10})"
 _DURATION: Final = re.compile(rf"P(?:{_NUMBER}D)?(?:T(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?", re.ASCII)
 #: The longest timer, in seconds: 36,500 days.
 _MAX_DURATION: Final = 36_500 * 86_400
+_MEDIA_SID: Final = re.compile(r"ME[0-9a-fA-F]{32}")
+_CONTENT_SID: Final = re.compile(r"HX[0-9a-fA-F]{32}")
+_MAX_VARIABLES: Final = 100
+_MAX_VARIABLE_NAME: Final = 16
 _SECONDS: Final = (86_400, 3_600, 60, 1)
 
 
@@ -74,11 +78,17 @@ class ConversationForm(FormBody):
 
 
 class MessageForm(FormBody):
-    """The form that creates a message."""
+    """The form that creates or updates a message; an update ignores media and content."""
 
     body: str | None = Field(default=None, alias="Body")
     author: str | None = Field(default=None, alias="Author", max_length=MAX_NAME)
     attributes: str | None = Field(default=None, alias="Attributes")
+    media_sid: str | None = Field(default=None, alias="MediaSid")
+    content_sid: str | None = Field(default=None, alias="ContentSid")
+    content_variables: str | None = Field(default=None, alias="ContentVariables")
+    subject: str | None = Field(default=None, alias="Subject", max_length=MAX_NAME)
+    date_created: str | None = Field(default=None, alias="DateCreated")
+    date_updated: str | None = Field(default=None, alias="DateUpdated")
 
 
 F = TypeVar("F", bound=FormBody)
@@ -110,6 +120,28 @@ def check_attributes(text: str | None, limit: int) -> None:
         load_json(orjson.loads, text)
     except orjson.JSONDecodeError as error:
         raise refuse(50304, "Attributes are not valid JSON") from error
+
+
+def check_media(media_sid: str | None, content_sid: str | None, variables: str | None) -> None:
+    """Raise RefusalError for SIDs in another form (50510, 50526), and for wrong variables of the content."""
+    if media_sid and not _MEDIA_SID.fullmatch(media_sid):
+        raise refuse(50510, "MediaSid is not the SID of a medium")
+    if content_sid and not _CONTENT_SID.fullmatch(content_sid):
+        raise refuse(50526, "ContentSid is not the SID of a content template")
+    if not variables:
+        return
+    try:
+        values = load_json(orjson.loads, variables)
+    except orjson.JSONDecodeError as error:
+        raise refuse(50527, "ContentVariables are not valid JSON") from error
+    if not isinstance(values, dict):
+        raise refuse(50527, "ContentVariables are not a JSON object")
+    if len(values) > _MAX_VARIABLES:
+        raise refuse(50529, f"ContentVariables has over {_MAX_VARIABLES} variables")
+    if any(len(name) > _MAX_VARIABLE_NAME for name in values):
+        raise refuse(50540, f"The name of a content variable is over {_MAX_VARIABLE_NAME} characters")
+    if any(len(str(value)) > MAX_NAME for value in values.values()):
+        raise refuse(50541, f"The value of a content variable is over {MAX_NAME} characters")
 
 
 def check_identity(identity: str | None) -> None:

@@ -17,7 +17,7 @@ from router.core.addresses import Channel, parse_address
 from router.sandbox.bodies import Body, Text
 from router.sandbox.classic.conversations import make_conversation, open_conversation
 from router.sandbox.classic.errors import CONVERSATION_NOT_FOUND, is_final, missing, refuse
-from router.sandbox.classic.events import adding_fields
+from router.sandbox.classic.events import adding_fields, message_fields
 from router.sandbox.classic.forms import ConversationForm, MemberForm, MessageForm
 from router.sandbox.classic.members import add_member, make_member, pair_of, type_of
 from router.sandbox.classic.messages import write_message
@@ -134,7 +134,7 @@ def _write(
     """Record the member's message; returns its webhook parameters."""
     form = MessageForm.model_validate(content)
     message = write_message(state, conversation, form, member, Origin(identity=member.identity))
-    return dict(message.to_fields(conversation.messaging_service_sid))
+    return dict(message_fields(message, "onMessageAdded", conversation.messaging_service_sid))
 
 
 def _bridge(

@@ -7,7 +7,7 @@ default variant of a Participant has no `chat_service_sid`. Times have no fracti
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
 from router.sandbox.clock import format_time
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 Pair = tuple[str, str]
 #: Parameters of a webhook; None leaves one out.
 Fields = dict[str, str | None]
+#: The statuses of a receipt that have reached one of those in a message's summary.
+_REACHED: Final = {
+    "sent": ("sent", "delivered", "read", "undelivered"),
+    "delivered": ("delivered", "read"),
+    "read": ("read",),
+    "failed": ("failed",),
+    "undelivered": ("undelivered",),
+}
 
 
 class ResourceUrls(NamedTuple):
@@ -37,6 +45,14 @@ class ResourceUrls(NamedTuple):
     def conversation(self, sid: str) -> str:
         """Return the URL of a conversation."""
         return f"{self.root}/Conversations/{quote(sid, safe='')}"
+
+    def message(self, message: ClassicMessageRecord) -> str:
+        """Return the URL of a message."""
+        return f"{self.conversation(message.conversation_sid)}/Messages/{message.id}"
+
+    def service_wire(self) -> Wire:
+        """Return the service's SID as a field of resources that have it in its own variant only."""
+        return {} if self.service_sid is None else {"chat_service_sid": self.service_sid}
 
 
 class Binding(NamedTuple):
@@ -75,10 +91,9 @@ class ClassicMember:
 
     def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
         """Return the JSON object of the API."""
-        service: Wire = {} if urls.service_sid is None else {"chat_service_sid": urls.service_sid}
         return {
             "account_sid": account_sid,
-            **service,
+            **urls.service_wire(),
             "conversation_sid": self.conversation_sid,
             "sid": self.id,
             "identity": self.identity,
@@ -187,53 +202,98 @@ def membership_wire(
     }
 
 
+class MediaRecord(NamedTuple):
+    """A file of a message. The sandbox has no files, so that its size and type are made up."""
+
+    sid: str
+
+    def to_wire(self) -> Wire:
+        """Return the JSON object in a message."""
+        return {"sid": self.sid, "size": 0, "content_type": "application/octet-stream", "filename": None}
+
+    def to_field(self) -> Wire:
+        """Return the JSON object in the parameter `Media` of webhooks."""
+        return {"MediaSid": self.sid, "Size": 0, "ContentType": "application/octet-stream", "Filename": None}
+
+
+@dataclass(slots=True)
+class ReceiptRecord:
+    """The delivery of a message to one member who is no chat user; `error_code` is 0 without an error."""
+
+    id: str
+    moment: int
+    message: ClassicMessageRecord
+    participant_sid: str
+    channel_message_sid: str
+    status: str
+    created_at: int
+    updated_at: int
+    error_code: int = 0
+
+    def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
+        """Return the JSON object of the API."""
+        return {
+            "account_sid": account_sid,
+            **urls.service_wire(),
+            "conversation_sid": self.message.conversation_sid,
+            "message_sid": self.message.id,
+            "sid": self.id,
+            "channel_message_sid": self.channel_message_sid,
+            "participant_sid": self.participant_sid,
+            "status": self.status,
+            "error_code": self.error_code,
+            "date_created": format_time(self.created_at, 0),
+            "date_updated": format_time(self.updated_at, 0),
+            "url": f"{urls.message(self.message)}/Receipts/{self.id}",
+        }
+
+
 @dataclass(slots=True)
 class ClassicMessageRecord:
-    """A message; `index` counts from 0 in its conversation."""
+    """A message; `index` counts from 0 in its conversation. With a `content_sid` it has neither a body nor media."""
 
     id: str
     moment: int
     conversation_sid: str
     participant_sid: str | None
     author: str
-    body: str
+    body: str | None
     attributes: str
     index: int
     created_at: int
+    updated_at: int
+    media: list[MediaRecord] = field(default_factory=list)
+    content_sid: str | None = None
+    receipts: Timeline[ReceiptRecord] = field(default_factory=Timeline)
 
     def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
         """Return the JSON object of the API."""
-        url = f"{urls.conversation(self.conversation_sid)}/Messages/{self.id}"
-        service = {} if urls.service_sid is None else {"chat_service_sid": urls.service_sid}
+        url = urls.message(self)
         return {
             "account_sid": account_sid,
-            **service,
+            **urls.service_wire(),
             "conversation_sid": self.conversation_sid,
             "sid": self.id,
             "index": self.index,
             "author": self.author,
             "body": self.body,
-            "media": None,
+            "media": [each.to_wire() for each in self.media] or None,
             "participant_sid": self.participant_sid,
             "attributes": self.attributes,
-            "delivery": None,
-            "content_sid": None,
+            "delivery": self._delivery(),
+            "content_sid": self.content_sid,
             "date_created": format_time(self.created_at, 0),
-            "date_updated": format_time(self.created_at, 0),
+            "date_updated": format_time(self.updated_at, 0),
             "url": url,
             "links": {"delivery_receipts": f"{url}/Receipts"},
         }
 
-    def to_fields(self, messaging_service_sid: str) -> Fields:
-        """Return the parameters of onMessageAdded."""
-        return {
-            "ConversationSid": self.conversation_sid,
-            "ParticipantSid": self.participant_sid,
-            "Body": self.body,
-            "Author": self.author,
-            "Attributes": self.attributes,
-            "MessageSid": self.id,
-            "MessagingServiceSid": messaging_service_sid,
-            "Index": str(self.index),
-            "DateCreated": format_time(self.created_at, 0),
+    def _delivery(self) -> Wire | None:
+        """Return the summary of the receipts: how many there are, and whether all, some or none reached a status."""
+        if not len(self.receipts):
+            return None
+        total = len(self.receipts)
+        counts = {status: sum(each.status in reached for each in self.receipts) for status, reached in _REACHED.items()}
+        return {"total": total} | {
+            status: "none" if not count else "all" if count == total else "some" for status, count in counts.items()
         }

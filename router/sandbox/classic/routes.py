@@ -17,12 +17,12 @@ from router.sandbox.classic.conversations import (
     make_conversation,
     open_conversation,
 )
-from router.sandbox.classic.errors import MESSAGE_NOT_FOUND, PARTICIPANT_NOT_FOUND, missing, refuse
+from router.sandbox.classic.errors import PARTICIPANT_NOT_FOUND, missing, refuse
 from router.sandbox.classic.events import adding_fields, conversation_fields, member_fields
-from router.sandbox.classic.forms import ConversationForm, MemberForm, MessageForm, read_form
+from router.sandbox.classic.forms import ConversationForm, MemberForm, read_form
 from router.sandbox.classic.inbound import InboundBody, receive_message
 from router.sandbox.classic.members import add_member, change_member, make_member, remove_member
-from router.sandbox.classic.messages import check_message, find_author, write_message
+from router.sandbox.classic.message_routes import MESSAGES
 from router.sandbox.classic.paging import page_wire, read_query
 from router.sandbox.classic.records import ResourceUrls, membership_wire
 from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark_of, origin_of, urls_of
@@ -38,9 +38,7 @@ _SERVICE: Final = "/v1/Services/{service}"
 _CONVERSATION: Final = "/Conversations/{conversation}"
 _PARTICIPANTS: Final = f"{_CONVERSATION}/Participants"
 _PARTICIPANT: Final = f"{_PARTICIPANTS}/{{participant}}"
-_MESSAGES: Final = f"{_CONVERSATION}/Messages"
 _STATES: Final = frozenset({"initializing", "active", "inactive", "closed"})
-_ORDERS: Final = frozenset({"asc", "desc"})
 
 
 async def post_conversation(request: web.Request) -> web.Response:
@@ -145,48 +143,6 @@ async def remove_participant(request: web.Request) -> web.Response:
     return web.Response(status=204)
 
 
-async def post_message(request: web.Request) -> web.Response:
-    """POST Messages."""
-    form, urls, state = await read_form(request, MessageForm), urls_of(request), request.app[STATE]
-    check_message(conversation_of(request), form)
-    fields = {"ConversationSid": conversation_of(request).id, "Body": form.body, "Author": form.author}
-    form = form.model_copy(update=await ask(request, "onMessageAdd", fields))
-    conversation = conversation_of(request)
-    check_message(conversation, form)
-    member = find_author(conversation, form.author) if form.author else None
-    message = write_message(state, conversation, form, member, origin_of(request))
-    return json_response(message.to_wire(state.options.account_sid, urls), 201)
-
-
-async def list_messages(request: web.Request) -> web.Response:
-    """GET Messages, the oldest first unless Order is desc."""
-    urls, conversation = urls_of(request), conversation_of(request)
-    account_sid, order = request.app[STATE].options.account_sid, request.query.get("Order", "asc")
-    if order not in _ORDERS:
-        raise refuse(20001, "Order is asc or desc")
-    url = f"{urls.conversation(request.match_info['conversation'])}/Messages"
-    query = read_query(request.query, url, "messages", {"Order": request.query.get("Order")})
-    return json_response(
-        page_wire(
-            conversation.messages.ordered,
-            query,
-            mark_of,
-            lambda each: each.to_wire(account_sid, urls),
-            is_descending=order == "desc",
-        )
-    )
-
-
-async def get_message(request: web.Request) -> web.Response:
-    """GET Messages/{IM}."""
-    urls, conversation, sid = urls_of(request), conversation_of(request), request.match_info["message"]
-    message = conversation.messages.get(sid)
-    if message is None:
-        path = f"/Conversations/{conversation.id}/Messages/{sid}"
-        raise missing(MESSAGE_NOT_FOUND, path, request.app[STATE].options.classic_not_found)
-    return json_response(message.to_wire(request.app[STATE].options.account_sid, urls))
-
-
 async def list_participant_conversations(request: web.Request) -> web.Response:
     """GET ParticipantConversations: exact matches of Address or Identity, in order of conversation SID."""
     urls, state = urls_of(request), request.app[STATE]
@@ -245,9 +201,7 @@ _TABLE: Final = (
     ("POST", _PARTICIPANT, update_participant),
     ("DELETE", _PARTICIPANT, remove_participant),
     ("GET", "/ParticipantConversations", list_participant_conversations),
-    ("POST", _MESSAGES, post_message),
-    ("GET", _MESSAGES, list_messages),
-    ("GET", f"{_MESSAGES}/{{message}}", get_message),
+    *MESSAGES,
 )
 ROUTES: Final = (
     web.post("/sandbox/classic/inbound", post_inbound),
