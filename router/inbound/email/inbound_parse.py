@@ -1,14 +1,17 @@
 """Reads one webhook of SendGrid Inbound Parse, chunk by chunk, into one ReceivedMail for each recipient.
 
-Each field has a bound (`_KEPT`), whatever the size of the mail: attachments are counted and dropped, texts are cut. If
-a field is repeated, the first one counts. If a charset is wrong, the text is decoded as well as possible. If there are
-too many recipients, the first ones are served. All this is noted in `doubts`. A mail is unreadable only if its body is
-not complete multipart or its envelope has no recipient.
+Each field has a bound (`_KEPT`), whatever the size of the mail: attachments are counted and dropped, texts are cut. A
+part is an attachment if it has a file name, if the provider numbered or lists it as one, or if it is of a type that no
+field has: an attached mail and some inline pictures have no name. If a field is repeated, the first one counts. If a
+charset is wrong, the text is decoded as well as possible. If there are too many recipients, the first ones are served.
+All this is noted in `doubts`. A mail is unreadable only if its body is not complete multipart or its envelope has no
+recipient.
 Fields: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email/inbound-email
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +21,13 @@ from router.core.errors import UnreadableError
 from router.core.signing.form import REPLACEMENT
 from router.inbound.email.headers import read_ids, without_comments
 from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
-from router.inbound.email.multipart import MultipartReader, PartHeader
+from router.inbound.email.multipart import MultipartReader, PartHeader, read_parameter
 from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
 from router.inbound.email.text import decode, decode_header, html_to_text
 from router.inbound.json_body import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
     from email.message import Message
 
 #: Bytes of text in an inbound entry.
@@ -56,6 +59,10 @@ _KEPT: Final = {
     "spam_score": 64,
     "sender_ip": 64,
 }
+#: The provider's names of the attachments.
+_ATTACHMENT: Final = re.compile(r"attachment[0-9]{1,9}", re.ASCII | re.IGNORECASE)
+#: Types of fields, if a later one should come with its type.
+_FIELD_TYPES: Final = ("text/", "application/json")
 #: The field with the whole mail in raw mode; the provider's library and its guide use different names.
 _RAW: Final = frozenset({"email", "rawEmail"})
 
@@ -76,10 +83,21 @@ class _Field:
 
 @dataclass(slots=True)
 class _File:
-    """The headers of one attachment, and its size in bytes."""
+    """The headers of one part that may be an attachment, and its size in bytes."""
 
     header: PartHeader
     size: int = 0
+
+    def is_attachment(self, listed: Container[str]) -> bool:
+        """Tell whether this is an attachment; `listed` are the names of parts that the provider lists as such."""
+        name, kind = self.header.name, self.header.content_type.lower()
+        has_file_type = kind != "" and not kind.startswith(_FIELD_TYPES)
+        return self.header.filename is not None or has_file_type or name in listed or bool(_ATTACHMENT.fullmatch(name))
+
+    @property
+    def name(self) -> str | None:
+        """The file name, else the name in the content type."""
+        return self.header.filename or read_parameter(self.header.content_type.encode(), "name")
 
     def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
@@ -144,11 +162,9 @@ class MailReader:
                 return self._drop_repeated(name)
             self._raw = RawMailReader(MAX_TEXT)
             return self._raw.write
-        if header.filename is not None:
+        if header.filename is not None or name not in _KEPT:
             self._files.append(_File(header))
             return self._files[-1].write
-        if name not in _KEPT:
-            return _drop
         if name in self._fields:
             return self._drop_repeated(name)
         self._fields[name] = _Field(_KEPT[name])
@@ -235,19 +251,20 @@ class MailReader:
             return tuple(raw), self._raw.part_count
         infos, ids = self._json("attachment-info"), self._json("content-ids")
         cids = {name: cid for cid, name in ids.items() if isinstance(name, str)}
+        files = [file for file in self._files if file.is_attachment(infos.keys() | cids.keys())]
         parts = []
-        for file in self._files[:MAX_PARTS]:
+        for file in files[:MAX_PARTS]:
             info = infos.get(file.header.name)
             info = info if isinstance(info, dict) else {}
             parts.append(
                 MailPart(
-                    name=_cut(info.get("filename") or info.get("name") or file.header.filename),
+                    name=_cut(info.get("filename") or info.get("name") or file.name),
                     content_type=_cut(_type(info.get("type") or file.header.content_type)) or "",
                     size=file.size,
                     content_id=_cut(info.get("content-id") or cids.get(file.header.name)),
                 )
             )
-        return tuple(parts), len(self._files)
+        return tuple(parts), len(files)
 
     def _verdicts(self) -> Verdicts:
         try:

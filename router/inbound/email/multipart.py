@@ -3,18 +3,23 @@
 Nothing is collected here, so a body of any size needs the memory of one chunk. The caller decides for each part, once
 its headers are known, how much of it to keep. python-multipart implements the grammar
 (https://www.rfc-editor.org/rfc/rfc7578) and finds boundaries that are split over chunks. This module adds bounds on
-parts and headers, treats a body without an end as an error, and raises only this project's errors.
+parts and headers, treats a body without an end as an error, and raises only this project's errors. It also reads names
+in the extended syntax (`filename*=`, `filename*0=`): RFC 7578 forbids it in forms and python-multipart ignores it, but
+programs that pass the headers of a mail's parts on write it.
+Extended syntax: https://www.rfc-editor.org/rfc/rfc2231 and https://www.rfc-editor.org/rfc/rfc5987#section-3.2
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from email.message import Message
+from typing import TYPE_CHECKING, Any, Final
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from router.core.errors import UnreadableError, WrongTypeError
+from router.inbound.email.text import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +38,10 @@ _MAX_CONTENT_TYPE: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class PartHeader:
-    """The headers of a part; `name` and `filename` are read as UTF-8, `content_type` is as received."""
+    """The headers of a part; `name` and `filename` are decoded, `content_type` is as received.
+
+    `filename` is None without such a parameter, in either syntax, and empty if it cannot be read.
+    """
 
     name: str
     filename: str | None
@@ -121,16 +129,44 @@ class MultipartReader:
 
     def _end_headers(self) -> None:
         disposition = self._headers.get(b"content-disposition", b"")
-        _, options = parse_options_header(b";".join(disposition.split(b";", MAX_PARAMETERS)[:MAX_PARAMETERS]))
-        name, filename = options.get(b"name"), options.get(b"filename")
+        name, filename = read_parameter(disposition, "name"), read_parameter(disposition, "filename")
         if name is None:
             raise UnreadableError("a part has no name")
         content_type = self._headers.get(b"content-type", b"").decode("ascii", "replace").strip()
-        shown_name = None if filename is None else filename.decode("utf-8", "replace")
-        self._sink = self._open_part(PartHeader(name.decode("utf-8", "replace"), shown_name, content_type))
+        self._sink = self._open_part(PartHeader(name, filename, content_type))
 
     def _end(self) -> None:
         self._is_ended = True
+
+
+def read_parameter(header: bytes, name: str) -> str | None:
+    """Return a parameter of a header, decoded, from its first MAX_PARAMETERS; None if it is missing.
+
+    The extended syntax wins, as in HTTP (RFC 6266 section 4.3). It is an empty text if it is there and malformed.
+    """
+    header = b";".join(header.split(b";", MAX_PARAMETERS)[:MAX_PARAMETERS])
+    extended = _read_extended(header, name) if b"*" in header else None
+    plain = None if extended else parse_options_header(header)[1].get(name.encode())
+    return extended if plain is None else plain.decode("utf-8", "replace")
+
+
+def _read_extended(header: bytes, name: str) -> str | None:
+    """Return a parameter that is written as `name*=` or in pieces as `name*0=`, or None."""
+    text = header.decode("latin-1")
+    if f"{name}*" not in text.lower():
+        return None
+    message = Message()
+    message["Content-Disposition"] = text
+    try:
+        parameters: list[tuple[str, Any]] = message.get_params([], "Content-Disposition")
+    except (ValueError, TypeError):  # pieces without end, or whole and in pieces at once
+        return ""
+    values = [value for key, value in parameters if key.lower() == name]
+    if not values:
+        return None
+    value = values[-1]  # the email package puts the extended ones last
+    charset, _, text = value if isinstance(value, tuple) else (None, None, value)
+    return decode(text.encode("latin-1", "replace"), charset).text
 
 
 def _drop(_: bytes) -> None:

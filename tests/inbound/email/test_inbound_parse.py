@@ -128,6 +128,81 @@ def test_attachments():
     assert b"SECRET" not in mail.to_body()
 
 
+def unnamed(head, content="12345"):
+    """Return a part with these lines as its headers."""
+    return f"--{BOUNDARY}\r\n{head}\r\n\r\n{content}\r\n".encode()
+
+
+FORM = "Content-Disposition: form-data; name="
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "content_type"),
+    [
+        pytest.param(f"{FORM}attachment1; filename*=UTF-8''%e2%82%ac.pdf", "\u20ac.pdf", "", id="extended"),
+        pytest.param(f"{FORM}attachment1; filename*0*=UTF-8''a%20; filename*1=b.pdf", "a b.pdf", "", id="pieces"),
+        pytest.param(f"{FORM}x1; filename*=UTF-8''a.pdf", "a.pdf", "", id="another-field"),
+        pytest.param(f"{FORM}x1; filename*=a; filename*0=b", None, "", id="malformed"),
+        pytest.param(f"{FORM}attachment1", None, "", id="number-only"),
+        pytest.param(f"{FORM}attachment12\r\nContent-Type: text/plain", None, "text/plain", id="text"),
+        pytest.param(f"{FORM}x1\r\nContent-Type: message/rfc822", None, "message/rfc822", id="type-only"),
+        pytest.param(f"{FORM}x1\r\nContent-Type: a/b; name=c.d", "c.d", "a/b; name=c.d", id="name-in-type"),
+        pytest.param(f"{FORM}x1\r\nContent-Type: a/b; name*=utf-8''c.d", "c.d", "a/b; name*=utf-8''c.d", id="both"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
+def test_attachments_without_a_plain_name(head, name, content_type, is_first):
+    """An attachment is one of the parts however it is named, or not at all, before or after the fields."""
+    files = [unnamed(head)]
+    fields = [part(*item) for item in make_fields().items()]
+    mail = read(join(*files, *fields) if is_first else join(*fields, *files))
+    assert mail.parts == (MailPart(name=name, content_type=content_type, size=5),)
+    assert (mail.part_count, mail.text, mail.doubts) == (1, "Where is my order?\r\nOlá 👋", ())
+
+
+def test_attachments_that_the_provider_lists():
+    """A part that the provider lists as an attachment is one, whatever its own headers say."""
+    info = {"file_a": {"filename": "a.png", "type": "image/png"}}
+    files = [unnamed(f"{FORM}file_a"), unnamed(f"{FORM}file_b"), unnamed(f"{FORM}file_c")]
+    mail = read(make_body(*files, **{"attachment-info": json.dumps(info), "content-ids": '{"cid1":"file_b"}'}))
+    assert mail.parts == (
+        MailPart(name="a.png", content_type="image/png", size=5),
+        MailPart(size=5, content_id="cid1"),
+    )
+    assert mail.part_count == 2
+
+
+@pytest.mark.parametrize("kind", ["", "\r\nContent-Type: text/plain", "\r\nContent-Type: application/json"])
+@pytest.mark.parametrize("name", ["spam_report", "attachments2", "attachmentx", "new_field"])
+def test_fields_that_are_no_attachments(name, kind):
+    """A field that is not read is no attachment."""
+    mail = read(make_body(unnamed(f"{FORM}{name}{kind}")))
+    assert (mail.parts, mail.part_count) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "content_type"),
+    [
+        pytest.param("Content-Type: image/png", None, "image/png", id="type-only"),
+        pytest.param("Content-Type: a/b; name*=utf-8''%e2%82%ac", "\u20ac", "a/b", id="name-in-type"),
+        pytest.param("Content-Disposition: attachment", None, "text/plain", id="disposition-only"),
+        pytest.param("Content-Disposition: inline; filename*=utf-8''a.txt", "a.txt", "text/plain", id="extended"),
+        pytest.param(
+            "Content-Disposition: inline; filename*0*=utf-8''a; filename*1=b", "ab", "text/plain", id="pieces"
+        ),
+        pytest.param("Content-Type: message/rfc822", None, "message/rfc822", id="mail"),
+    ],
+)
+@pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
+def test_attachments_without_a_plain_name_in_raw_mode(head, name, content_type, is_first):
+    """In a raw mail too, an attachment is one of the parts however it is named."""
+    pieces = [f"{head}\r\n\r\n12345\r\n", "Content-Type: text/plain; charset=utf-8\r\n\r\nHello\r\n"]
+    inner = "".join(f"--q\r\n{piece}" for piece in (pieces if is_first else pieces[::-1]))
+    raw = f"Content-Type: multipart/mixed; boundary=q\r\n\r\n{inner}--q--\r\n"
+    mail = read(make_body(part("email", raw)))
+    assert (mail.text, mail.parts) == ("Hello", (MailPart(name=name, content_type=content_type, size=5),))
+
+
 def test_text_from_html():
     """The text of a mail with HTML only is made from the HTML."""
     mail = read(make_body(text=" \r\n", html="<p>Ol&aacute;</p>"))

@@ -92,6 +92,40 @@ def test_bytes_that_are_not_utf_8_in_headers():
     assert read(body)[0][0] == PartHeader("\ufffd", "\ufffd", "")
 
 
+@pytest.mark.parametrize(
+    ("parameters", "filename"),
+    [
+        pytest.param(b"filename*=UTF-8''%e2%82%ac.pdf", "\u20ac.pdf", id="extended"),
+        pytest.param(b"filename*=iso-8859-1'en'a%E1.pdf", "a\xe1.pdf", id="charset"),
+        pytest.param(b"filename*=''%e2%82%ac.pdf", "\u20ac.pdf", id="no-charset"),
+        pytest.param(b"filename*=x-none''a%E1.pdf", "a\ufffd.pdf", id="unknown-charset"),
+        pytest.param(b"filename*=\"UTF-8''%e2%82%ac.pdf\"", "\u20ac.pdf", id="quoted"),
+        pytest.param(b"filename*=euro.pdf", "euro.pdf", id="not-encoded"),
+        pytest.param(b"filename=\"EUR.pdf\"; filename*=UTF-8''%e2%82%ac.pdf", "\u20ac.pdf", id="both"),
+        pytest.param(b"filename*=UTF-8''%e2%82%ac.pdf; filename=\"EUR.pdf\"", "\u20ac.pdf", id="both-the-other-way"),
+        pytest.param(b'filename="a.pdf"; filename*=', "a.pdf", id="empty-beside-plain"),
+        pytest.param(b"FileName*=UTF-8''a", "a", id="case"),
+        pytest.param(b"filename*0*=UTF-8''%e2%82; filename*1*=%ac; filename*2=.pdf", "\u20ac.pdf", id="pieces"),
+        pytest.param(b"filename*1=c.pdf; filename*0*=UTF-8''a%20b", "a bc.pdf", id="pieces-in-another-order"),
+        pytest.param(b'filename*0="a; b"; filename*1=".pdf"', "a; b.pdf", id="plain-pieces"),
+        pytest.param(b"filename*", "", id="nothing"),
+        pytest.param(b"filename*=a; filename*0*=b", "", id="whole-and-in-pieces"),
+        pytest.param(b"filename*%s*=x" % (b"9" * 5000), "", id="hostile"),
+        pytest.param(b"x=\"filename*=y\"; z*=UTF-8''a", None, id="another-parameter"),
+    ],
+)
+def test_names_in_the_extended_syntax(parameters, filename):
+    """A file name in the extended syntax is read, and wins over a plain one."""
+    head = b'--xYzZY\r\nContent-Disposition: form-data; name="attachment1"; ' + parameters
+    assert read(head + b"\r\n\r\nx\r\n--xYzZY--") == [(PartHeader("attachment1", filename, ""), b"x")]
+
+
+def test_name_of_a_field_in_the_extended_syntax():
+    """The name of a field may have the extended syntax too."""
+    body = b"--xYzZY\r\nContent-Disposition: form-data; name*=UTF-8''te%78t\r\n\r\n\r\n--xYzZY--"
+    assert read(body)[0][0] == PartHeader("text", None, "")
+
+
 def test_repeated_header():
     """Of a repeated header the first one counts; header names are case-insensitive."""
     body = b'--xYzZY\r\ncontent-disposition: x; name="a"\r\nContent-Disposition: x; name="b"\r\n\r\n\r\n--xYzZY--'
