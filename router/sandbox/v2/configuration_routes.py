@@ -99,6 +99,7 @@ async def get_operation(request: web.Request) -> web.Response:
         "completedAt": state.text(operation.completes_at) if is_done else None,
         "statusUrl": status_url(request, operation),
         "related": operation.related,
+        "error": None,
     }
     return json_response(wire)
 

@@ -44,7 +44,7 @@ async def post_profile(request: web.Request) -> web.Response:
     known = next((state.profiles[name] for name in names if name in state.profiles), None)
     profile_id = known or state.make_id("mem_profile", state.clock.moment())
     state.profiles.update(dict.fromkeys(names, profile_id))
-    return json_response({"id": profile_id, "message": "Profile creation accepted"}, 202)
+    return json_response({"id": profile_id, "message": "Profile creation accepted", "createdAt": None}, 202)
 
 
 async def get_profile(request: web.Request) -> web.Response:
@@ -74,7 +74,7 @@ async def post_observations(request: web.Request) -> web.Response:
     body = parse_body(await request.read(), NewObservations)
     rows = [each.model_dump(mode="json", by_alias=True, exclude_unset=True) for each in body.observations]
     _keep(request, "observations", "mem_observation", rows)
-    return json_response({"message": "Observations creation accepted"}, 202)
+    return _accepted("Observations")
 
 
 async def post_summaries(request: web.Request) -> web.Response:
@@ -82,7 +82,13 @@ async def post_summaries(request: web.Request) -> web.Response:
     body = parse_body(await request.read(), NewSummaries)
     rows = [each.model_dump(mode="json", by_alias=True, exclude_unset=True) for each in body.summaries]
     _keep(request, "summaries", "mem_summary", rows)
-    return json_response({"message": "Summaries creation accepted"}, 202)
+    return _accepted("Summaries")
+
+
+def _accepted(what: str) -> web.Response:
+    """Return a 202 whose times are null: npm's client reads absent ones as now."""
+    times = dict.fromkeys(("occurredAt", "createdAt", "updatedAt"))
+    return json_response({"message": f"{what} creation accepted", **times}, 202)
 
 
 def _names(state: SandboxState, profile_id: str) -> list[str]:

@@ -152,7 +152,7 @@ class ActionRecord:
 
     def to_wire(self, text: TimeText) -> Wire:
         """Return the JSON object of the API."""
-        wire: Wire = {
+        return {
             "id": self.id,
             "type": self.type,
             "status": self.status,
@@ -161,10 +161,8 @@ class ActionRecord:
             "createdAt": text(self.moment),
             "updatedAt": text(self.updated_at),
             "completedAt": None if self.completed_at is None else text(self.completed_at),
+            "failureReason": self.failure_reason,
         }
-        if self.failure_reason is not None:
-            wire["failureReason"] = self.failure_reason
-        return wire
 
 
 @dataclass(slots=True)

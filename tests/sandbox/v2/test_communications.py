@@ -150,13 +150,13 @@ async def test_a_participant_with_two_addresses_needs_the_channel(sandbox):
 
 
 async def test_a_pending_action_has_no_time_of_completion(start):
-    """`completedAt` is null until the action completes, never left out: npm's client makes "now" of nothing."""
+    """What an action does not have yet is null, never left out: npm's client makes "now" of a time that is missing."""
     sandbox = await start(action_delay_seconds=3600)
     path = f"/v2/Conversations/{(await sandbox.open())['id']}/Actions"
     action = (await sandbox.post(path, sending(RECIPIENT, AUTHOR))).body
     shown = (await sandbox.get(f"{path}/{action['id']}")).body
     for each in (action, shown):
-        assert (each["status"], each["completedAt"]) == ("PENDING", None)
+        assert (each["status"], each["completedAt"], each["failureReason"]) == ("PENDING", None, None)
         assert each["createdAt"] == each["updatedAt"]
 
 

@@ -35,6 +35,7 @@ async def test_a_configuration_is_created(sandbox):
     configuration_id = answer.body["related"]["configurationId"]
     operation = (await sandbox.get(f"/v2/ControlPlane/Operations/{answer.headers['Operation-Id']}")).body
     assert (operation["status"], operation["related"]) == ("COMPLETED", {"configurationId": configuration_id})
+    assert operation["error"] is None
     shown = (await sandbox.get(f"{PATH}/{configuration_id}")).body
     assert {name: shown[name] for name in NEW} == NEW
     assert (shown["version"], shown["redactionConfigurationId"]) == (1, None)

@@ -37,6 +37,16 @@ async def test_what_is_recorded_is_recalled(sandbox):
     assert ([each["content"] for each in few["observations"]], few["summaries"]) == (["two"], [])
 
 
+async def test_accepted_writes_have_times_that_are_null(sandbox):
+    """A 202 has no times yet: they are null, since npm's client reads those that are missing as now."""
+    made = (await sandbox.post(PATH, {"traits": {"Contact": {"phone": CUSTOMER}}})).body
+    assert made["createdAt"] is None
+    path, row = f"{PATH}/{made['id']}", {"content": "all"}
+    for kind, name in (("Observations", "observations"), ("ConversationSummaries", "summaries")):
+        answer = await sandbox.post(f"{path}/{kind}", {name: [row]})
+        assert [answer.body[each] for each in ("occurredAt", "createdAt", "updatedAt")] == [None] * 3
+
+
 async def test_refusals_of_the_memory_api(sandbox):
     """An unknown profile is a 404, traits without an identifier and limits out of range are 400s."""
     assert (await sandbox.get(f"{PATH}/mem_profile_0")).status == 404
