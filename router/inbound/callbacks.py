@@ -1,11 +1,15 @@
 """Callbacks of other Twilio products that arrive at a form route: recognized by a parameter, and disregarded by name.
 
-The console and TwiML take one URL for many things, and their callbacks have not the parameters of the route's own
-events. Only a form that lacks those is looked at here. An incoming message or call at the wrong route is none of them:
-it stays refused, because disregarding it would lose it.
+The console and TwiML take one URL for many things, and most of their callbacks have not the parameters of the route's
+own events: only a form that lacks those is looked at here. Some repeat all parameters of the call, so that their own
+marks must tell them from it (`is_marked`). An incoming message or call at the wrong route is none of them: it stays
+refused, because disregarding it would lose it.
 Parameters: https://www.twilio.com/docs/voice/twiml/record#attributes-recording-status-callback-parameters,
+https://www.twilio.com/docs/voice/twiml/record#transcribecallback, https://www.twilio.com/docs/voice/twiml/gather,
 https://www.twilio.com/docs/voice/answering-machine-detection, https://www.twilio.com/docs/voice/conference,
-https://www.twilio.com/docs/voice/twiml/transcription,
+https://www.twilio.com/docs/voice/twiml/transcription, https://www.twilio.com/docs/voice/twiml/stream,
+https://www.twilio.com/docs/voice/twiml/siprec, https://www.twilio.com/docs/voice/api/payment-resource,
+https://www.twilio.com/docs/video/api/status-callbacks,
 https://www.twilio.com/docs/usage/troubleshooting/debugging-event-webhooks
 """
 
@@ -37,12 +41,27 @@ _KINDS: Final = (
     ("StreamEvent", "stream", "StreamEvent"),
     ("SiprecEvent", "siprec", "SiprecEvent"),
     ("ConferenceSid", "conference", "StatusCallbackEvent"),
+    ("CompositionSid", "composition", "StatusCallbackEvent"),
     ("RoomSid", "room", "StatusCallbackEvent"),
     ("PaymentSid", "payment", "Result"),
     ("UnstableSpeechResult", "partial-speech", ""),
     ("StableSpeechResult", "partial-speech", ""),
     ("AnsweredBy", "answering-machine", "AnsweredBy"),
     ("PayloadType", "debugger", "Level"),
+)
+#: Those of them that no request for TwiML has, so that a form with a call's parameters is a callback too.
+_MARKS: Final = frozenset(
+    {
+        "TranscriptionEvent",
+        "TranscriptionStatus",
+        "TranscriptionSid",
+        "RecordingStatus",
+        "StreamEvent",
+        "SiprecEvent",
+        "PaymentSid",
+        "UnstableSpeechResult",
+        "StableSpeechResult",
+    }
 )
 #: CallbackSource of a status callback of a call; the request for an incoming call has none.
 _PROGRESS: Final = "call-progress-events"
@@ -56,7 +75,7 @@ def read_callback(form: Form) -> tuple[str, str] | None:
     """Return the kind of a callback (`recording`) and its state (`completed`, may be empty); None if it is none."""
     for mark, kind, state in _KINDS:
         if form.get(mark).strip():
-            return kind, _word(form, state)
+            return kind, _word(form, state) or _word(form, "StatusCallbackEvent")
     status = _word(form, "MessageStatus")
     if form.get("MessageSid").strip() and status and status not in _INCOMING:
         return "message-status", status
@@ -64,6 +83,12 @@ def read_callback(form: Form) -> tuple[str, str] | None:
     if status and (status in OVER or is_outgoing or form.get("CallbackSource").strip() == _PROGRESS):
         return "call-status", status
     return None
+
+
+def is_marked(form: Form) -> bool:
+    """Tell whether a form has the mark of a callback, whatever else it has."""
+    texts = form.read()
+    return not _MARKS.isdisjoint(texts) and any(texts.get(mark, "").strip() for mark in _MARKS)
 
 
 def identify_callback(form: Form, source: str, *, default_account: str) -> Identity | None:

@@ -17,7 +17,7 @@ from router.core.calls import GOING_ON, OVER, call_key, call_party
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Cause, Disregarded, Event, Identity, InboundEntry, SourceName
 from router.core.signing.form import parse_form
-from router.inbound.callbacks import ROW, identify_callback, normalize_callback, read_callback
+from router.inbound.callbacks import ROW, identify_callback, is_marked, normalize_callback, read_callback
 from router.inbound.rows import IGNORED, JOINED, LEFT, EventTypeRow
 from router.inbound.webhook import Piece, require
 
@@ -49,11 +49,21 @@ ROWS: Final = (
     EventTypeRow("call.<any other>", IGNORED, _UNKNOWN),
     ROW,
 )
-#: Parameters that mark a request during a call: the end of a `<Connect>`, `<Dial>`, `<Enqueue>` or `<Record>`, or the
-#: input of a `<Gather>`. Status callbacks of a call that is over may carry them too; those are not such requests.
+#: Parameters that mark a request during a call: the end of a `<Connect>`, `<Dial>`, `<Enqueue>`, `<Record>` or `<Pay>`
+#: (`Result`), or the input of a `<Gather>`. Status callbacks of a call that is over may carry them too; those are not
+#: such requests.
 #: https://www.twilio.com/docs/voice/twiml/connect/conversationrelay
 _DURING_CALL: Final = frozenset(
-    {"SessionStatus", "HandoffData", "DialCallStatus", "QueueResult", "RecordingUrl", "Digits", "SpeechResult"}
+    {
+        "SessionStatus",
+        "HandoffData",
+        "DialCallStatus",
+        "QueueResult",
+        "RecordingUrl",
+        "Digits",
+        "SpeechResult",
+        "Result",
+    }
 )
 #: SessionStatus of a ConversationRelay session that ended with an error.
 _FAILED: Final = "failed"
@@ -125,8 +135,9 @@ def split(webhook: Webhook, account_id: str) -> list[Piece]:
 
 def is_callback(form: Form) -> bool:
     """Tell whether a form is a callback that is no call's own: of its recording, its conference and the like."""
-    has_call = form.get("CallStatus").strip() and form.get("CallSid").strip()
-    return not has_call and read_callback(form) is not None
+    if form.get("CallStatus").strip() and form.get("CallSid").strip():
+        return is_marked(form)
+    return read_callback(form) is not None
 
 
 def identify(form: Form, *, default_account: str) -> Identity:

@@ -11,7 +11,7 @@ from router.core.calls import GOING_ON, OVER
 from router.core.errors import UnreadableError
 from router.core.events import CallReported, Disregarded
 from router.core.signing.form import parse_form
-from router.inbound.voice import identify, normalize, read_call
+from router.inbound.voice import identify, is_callback, normalize, read_call
 from tests.inbound.samples import encode_form, load_form, make_entry
 from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT
 
@@ -117,6 +117,18 @@ def test_status_callback_with_a_recording():
 def test_handoff(changes, is_handoff):
     """A call is handed over if the AI agent says so or failed, not if its session simply ended."""
     assert read_call(pairs(CallStatus="in-progress", **changes)).is_handoff == is_handoff
+
+
+def test_the_end_of_a_payment_is_a_request_during_the_call():
+    """It is no new call, which would be answered as one: its key differs from that of the call's status."""
+    call = read_call(pairs(CallStatus="in-progress", Result="payment-connector-error"))
+    assert (call.is_during_call, call.is_handoff) == (True, False)
+
+
+@pytest.mark.parametrize("changes", [{}, {"AnsweredBy": "human"}, {"ConferenceSid": "CF1"}, {"RecordingSid": "RE1"}])
+def test_a_request_for_twiml_is_no_callback(changes):
+    """What a request for TwiML may tell beside its call does not make it a callback."""
+    assert not is_callback(pairs(CallStatus="ringing", **changes))
 
 
 def test_status_shows_nothing_that_is_no_status():
