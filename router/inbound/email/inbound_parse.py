@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from router.core.addresses import Address, Channel
 from router.core.errors import UnreadableError
 from router.core.signing.form import REPLACEMENT
-from router.inbound.email.headers import read_ids, without_comments
+from router.inbound.email.headers import drop_comments, find_mark, read_ids, without_comments
 from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts, digest
 from router.inbound.email.multipart import MultipartReader, PartHeader, read_parameter
 from router.inbound.email.raw_mail import MAX_HEADERS, MAX_PARTS, RawMailReader, read_headers
@@ -205,6 +205,7 @@ class MailReader:
             value = self._decode(name) if name else ""
             return (value or decode_header(read(message.get(header, "")[:_MAX_RAW_VALUE])))[:MAX_VALUE] or None
 
+        drop_comments(message)
         return MailHeaders(
             message_id=pick("Message-ID", read=read_ids),
             in_reply_to=pick("In-Reply-To", read=read_ids),
@@ -216,6 +217,10 @@ class MailReader:
             subject=pick("Subject", "subject"),
             auto_submitted=pick("Auto-Submitted", read=without_comments),
             list_id=pick("List-Id", read=read_ids),
+            precedence=pick("Precedence", read=without_comments),
+            content_type=message.get_content_type()[:MAX_NAME] if "Content-Type" in message else None,
+            auto_response_suppress=pick("X-Auto-Response-Suppress", read=without_comments),
+            automatic_mark=find_mark(message),
         )
 
     def _text(self) -> tuple[str, bool, bool]:

@@ -32,6 +32,10 @@ class MailHeaders(_Frozen):
     subject: str | None = None
     auto_submitted: str | None = None
     list_id: str | None = None
+    precedence: str | None = None
+    content_type: str | None = Field(default=None, description="the mail's type, in lower case and without parameters")
+    auto_response_suppress: str | None = None
+    automatic_mark: str | None = Field(default=None, description="the first header that marks an automatic reply")
 
 
 class MailPart(_Frozen):

@@ -29,6 +29,7 @@ from router.core.events import (
     MessageReceived,
     share,
 )
+from router.inbound.email.headers import without_comments
 from router.inbound.email.mail import read_mail
 from router.inbound.rows import IGNORED, JOINED, SAID, EventTypeRow
 from router.inbound.webhook import Piece
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
 MAIL: Final = "mail.received"
 _BOUNCE: Final = "a bounce: its envelope has no sender"
 _AUTOMATIC: Final = "an automatic reply"
+_REPLIED: Final = "auto-replied"
+_GENERATED: Final = "auto-generated"
+_PRECEDENCES: Final = frozenset({"auto_reply", "autoreply"})
+#: The type of delivery reports and of receipts (https://www.rfc-editor.org/rfc/rfc6522).
+_REPORT: Final = "multipart/report"
+_DAEMON: Final = "mailer-daemon@"
 #: What becomes of each event type (router.inbound.table).
 ROWS: Final = (
     EventTypeRow(MAIL, (JOINED, SAID)),
@@ -92,8 +99,30 @@ def _content(mail: ReceivedMail) -> Content:
 
 
 def _automatic_because(mail: ReceivedMail) -> str | None:
-    """Return why this mail must not be answered, or None (RFC 3834 section 2, RFC 5321 section 4.5.5)."""
+    """Return why this mail must not be answered, or None (RFC 3834 section 2, RFC 5321 section 4.5.5).
+
+    What a program wrote on its own (`auto-generated`) may be a customer's form, and what comes over a list was written
+    by a person.
+    """
     if not mail.envelope_from:
         return _BOUNCE
-    keyword = (mail.headers.auto_submitted or "").partition(";")[0].strip().lower()
-    return _AUTOMATIC if keyword == "auto-replied" else None
+    headers = mail.headers
+    submitted = _keyword(headers.auto_submitted)
+    # Exchange calls its out-of-office replies generated.
+    is_suppressing = _keyword(headers.auto_response_suppress) not in {"", "none"}
+    is_out_of_office = submitted == _GENERATED and headers.in_reply_to and is_suppressing
+    is_automatic = (
+        submitted == _REPLIED
+        or is_out_of_office
+        or headers.automatic_mark
+        or headers.content_type == _REPORT
+        or _keyword(headers.precedence).replace("-", "_") in _PRECEDENCES
+        or mail.customer.canonical.startswith(_DAEMON)
+    )
+    return _AUTOMATIC if is_automatic else None
+
+
+def _keyword(value: str | None) -> str:
+    """Return the first word of a header, in lower case and without comments and parameters."""
+    words = without_comments(value or "").partition(";")[0].split()
+    return words[0].lower() if words else ""

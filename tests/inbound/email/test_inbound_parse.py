@@ -10,9 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.core.errors import RouterError, UnreadableError, WrongTypeError
+from router.core.events import Disregarded
 from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MAX_TEXT, MAX_VALUE, MailReader
 from router.inbound.email.mail import MailHeaders, MailPart, ReceivedMail, Verdicts
+from router.inbound.email.parser import normalize
 from tests.inbound.email.mails import BOUNDARY, CONTENT_TYPE, ENVELOPE, HEADERS, join, make_body, make_fields, part
+from tests.inbound.samples import make_entry
 
 
 def read_all(*chunks):
@@ -301,6 +304,59 @@ def test_comments_in_fields():
     file = part("attachment1", b"x", filename="a", content_type="image/png (a picture)")
     mail = read(make_body(file, text="Olá".encode("latin-1"), charsets='{"text":"iso-8859-1 (Latin-1)"}'))
     assert (mail.text, mail.doubts, mail.parts[0].content_type) == ("Olá", (), "image/png")
+
+
+REPLY = "an automatic reply"
+THREAD = "In-Reply-To: <m0@example.com>\r\n"
+
+
+@pytest.mark.parametrize("is_raw", [False, True], ids=["parsed", "raw"])
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        pytest.param("Auto-Submitted: auto-replied (vacation)", REPLY, id="comment"),
+        pytest.param("Auto-Submitted: (x)\r\n Auto-Replied(y); owner-email=a@example.com", REPLY, id="parameter"),
+        pytest.param("X-Autoreply: yes", REPLY, id="x-autoreply"),
+        pytest.param("X-Autorespond: Order", REPLY, id="x-autorespond"),
+        pytest.param("X-Auto-Reply-From: a@example.com", REPLY, id="x-auto-reply-from"),
+        pytest.param("Precedence: auto_reply", REPLY, id="precedence"),
+        pytest.param("Precedence: Auto-Reply (x)", REPLY, id="precedence-in-another-spelling"),
+        pytest.param("Content-Type: multipart/report; boundary=q", REPLY, id="report"),
+        pytest.param(
+            "Content-Type: (x)Multipart / (y) Report;\r\n report-type=disposition-notification", REPLY, id="receipt"
+        ),
+        pytest.param("Return-Path: <>", REPLY, id="forwarded-bounce"),
+        pytest.param(
+            f"{THREAD}Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: All", REPLY, id="out-of-office"
+        ),
+        pytest.param("Auto-Submitted: no", None, id="no"),
+        pytest.param("Auto-Submitted: auto-generated", None, id="generated"),
+        pytest.param(f"{THREAD}Auto-Submitted: auto-generated", None, id="generated-in-a-thread"),
+        pytest.param(f"{THREAD}X-Auto-Response-Suppress: All", None, id="suppress-in-a-thread"),
+        pytest.param(
+            "Auto-Submitted: auto-generated\r\nX-Auto-Response-Suppress: OOF", None, id="form-without-out-of-office"
+        ),
+        pytest.param("X-Auto-Response-Suppress: DR, OOF, AutoReply", None, id="suppress"),
+        pytest.param("List-Id: <list.example.com>\r\nPrecedence: list", None, id="list"),
+        pytest.param("List-Unsubscribe: <mailto:a@example.com>\r\nPrecedence: bulk", None, id="bulk"),
+        pytest.param("Content-Type: multipart/mixed; report-type=x; name=multipart/report", None, id="mixed"),
+        pytest.param("Subject: Auto-Submitted: auto-replied", None, id="subject"),
+    ],
+)
+def test_automatic_replies(headers, reason, is_raw):
+    """Automatic replies and reports are disregarded, whatever marks them; mails of persons and of lists are events."""
+    raw = part("email", headers + "\r\n\r\nhi")
+    mail = read(make_body(*[raw] * is_raw, headers=None if is_raw else headers))
+    event = normalize(make_entry(mail.to_body(), "email"))
+    assert (event.reason if isinstance(event, Disregarded) else None) == reason
+
+
+def test_report_in_a_mail():
+    """Who forwards a report of a mail server is a person."""
+    report = "Content-Type: multipart/report; boundary=r\r\nX-Autoreply: yes\r\n\r\n--r\r\n\r\nfailed\r\n--r--\r\n"
+    raw = f"Content-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n\r\nwhat is this?\r\n--q\r\n{report}\r\n--q--\r\n"
+    event = normalize(make_entry(read(make_body(part("email", raw))).to_body(), "email"))
+    assert event.content.text == "what is this?"
 
 
 def test_huge_header():

@@ -118,8 +118,10 @@ def test_digest(one, other):
     ("mail", "reason"),
     [
         pytest.param(make_mail(sender=""), "a bounce: its envelope has no sender", id="bounce"),
-        pytest.param(make_mail(auto_submitted="Auto-Replied (vacation)"), None, id="comment-is-not-the-word"),
+        pytest.param(make_mail(sender="MAILER-DAEMON@example.com"), "an automatic reply", id="daemon"),
+        pytest.param(make_mail(auto_submitted="Auto-Replied (vacation)"), "an automatic reply", id="comment"),
         pytest.param(make_mail(auto_submitted="Auto-Replied; owner=x"), "an automatic reply", id="reply"),
+        pytest.param(make_mail(auto_submitted="no (auto-replied)"), None, id="comment-is-not-the-word"),
         pytest.param(make_mail(auto_submitted="auto-generated"), None, id="generated"),
         pytest.param(make_mail(auto_submitted="no"), None, id="no"),
     ],
