@@ -80,5 +80,4 @@ async def _find(redis: Redis, keys: Keys, name: str) -> list[tuple[str, GroupSta
 
 
 def _describe(group: GroupState) -> str:
-    unread = "?" if group.lag is None else group.lag
-    return f"unread {unread}, pending {group.pending}, consumers {group.consumers}"
+    return f"unread {group.lag}, pending {group.pending}, consumers {group.consumers}"

@@ -38,6 +38,18 @@ async def test_all_groups_are_listed_with_their_owners(redis, streams, capsys):
     assert theirs == f"{STREAM}  reports  unread 1, pending 0, consumers 0"
 
 
+async def test_unread_entries_are_counted_where_the_server_does_not_know(redis, streams, capsys):
+    """A group that was created at `$` has entries before it that it never reads."""
+    await redis.xadd(STREAM, {"type": "y"})
+    await redis.xgroup_create(STREAM, "from-now", id="$")
+    for number in range(3):
+        await redis.xadd(STREAM, {"n": number})
+    (lag,) = [row["lag"] for row in await redis.xinfo_groups(STREAM) if row["name"] == b"from-now"]
+    assert lag is None
+    assert await run("list") == 0
+    assert f"{STREAM}  from-now  unread 3, pending 0, consumers 0\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", [RESOLVER, HANDLERS["ai_agent"].group, HANDLERS["human_agent"].group])
 async def test_a_group_of_ours_is_not_removed(redis, streams, capsys, name):
     """The reason names the process that it belongs to."""

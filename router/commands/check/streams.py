@@ -64,7 +64,7 @@ def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
         elif age > late:
             text = (
                 f"group {group.name} has not finished an entry {_span(age)} old ({group.pending} pending, "
-                f"{'?' if group.lag is None else group.lag} unread, {group.consumers} consumers), so nothing newer can "
+                f"{group.lag} unread, {group.consumers} consumers), so nothing newer can "
                 f"be trimmed: start its consumers, or remove an unused one with `groups remove`"
             )
             found.append(Finding("warn", state.key, text))

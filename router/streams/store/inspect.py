@@ -33,7 +33,7 @@ GONE: Final = 60_000
 
 @dataclass(frozen=True, slots=True)
 class GroupState:
-    """A consumer group; `lag` is the number of entries that it has not read (None if the server does not know).
+    """A consumer group; `lag` is the number of entries that it has not read (up to COUNTED if the server does not say).
 
     `oldest` is the time (ms) of the oldest entry that it has not finished, None if there is none. `parked` entries wait
     outside the pending ones; `oldest_parked` is the time of the oldest of them, `lanes` what they wait in.
@@ -42,7 +42,7 @@ class GroupState:
     name: str
     consumers: int
     pending: int
-    lag: int | None
+    lag: int
     oldest: int | None = None
     parked: int = 0
     oldest_parked: int | None = None
@@ -120,12 +120,22 @@ async def _read_group(redis: Redis, keys: Keys, key: str, raw_name: bytes) -> Gr
         name,
         row["consumers"],
         row["pending"],
-        row.get("lag"),
+        await _count_unread(redis, key, row) if row.get("lag") is None else row["lag"],
         min(unfinished, default=None),
         parked,
         oldest_parked,
         tuple(await parking.list_lanes(redis, keys, key, name)) if parked else (),
     )
+
+
+async def _count_unread(redis: Redis, key: str, row: Any) -> int:
+    """Return the number of entries that a group has not read, up to COUNTED.
+
+    The server does not know it after deletions, and of a group that was created behind several entries (at `$`), unless
+    it has read all: https://redis.io/docs/latest/commands/xinfo-groups/
+    """
+    unread: Any = await redis.xrange(key, min=b"(" + row["last-delivered-id"], count=COUNTED)
+    return len(unread)
 
 
 async def _oldest(redis: Redis, key: str, row: Any, summary: Any) -> int | None:
@@ -149,12 +159,6 @@ async def update_gauges(
 ) -> None:
     """Set the stream gauges of router.metrics from Redis; `clock` returns ms since 1970."""
     states = [await read_stream(redis, keys, key) for key in all_streams(keys)]
-    lags = {
-        (state.key, group.name): (await read_backlog(redis, keys, state.key, group.name)).unread
-        for state in states
-        for group in state.groups
-        if group.lag is None
-    }
     quarantined, now = await quarantine.count(redis, keys), clock()
     forget_gauges()  # nothing waits from here on, or another request would show half of them
     for reason, number in quarantined.items():
@@ -170,8 +174,7 @@ async def update_gauges(
             for lane in group.lanes:
                 gauge("router_parked_subjects", state.key, group.name, lane.name, value=lane.subjects)
             gauge("router_parked_oldest_seconds", state.key, group.name, value=_age(group.oldest_parked, now))
-            lag = lags[state.key, group.name] if group.lag is None else group.lag
-            gauge("router_group_lag", state.key, group.name, value=lag)
+            gauge("router_group_lag", state.key, group.name, value=group.lag)
 
 
 async def measure_stream(redis: Redis, names: list[str], *, nodes: int = MEASURED) -> tuple[int, int]:
@@ -192,12 +195,11 @@ async def read_backlog(redis: Redis, keys: Keys, stream: str, group: str) -> Bac
     row = next((row for row in rows if row["name"].decode("utf-8", "backslashreplace") == group), None)
     if row is None:
         return Backlog(0, 0, None, is_read=False)
-    lag = row.get("lag")
-    count = COUNTED if lag is None else 1
-    unread: Any = await redis.xrange(stream, min=b"(" + row["last-delivered-id"], count=count)
+    lag = await _count_unread(redis, stream, row) if row.get("lag") is None else row["lag"]
+    unread: Any = await redis.xrange(stream, min=b"(" + row["last-delivered-id"], count=1)
     is_read = await has_consumer(redis, keys, stream, group) or await _is_read_by_others(redis, stream, group)
     oldest = _time(unread[0][0]) if unread else None
-    return Backlog(len(unread) if lag is None else lag, row["pending"], oldest, is_read=is_read)
+    return Backlog(lag, row["pending"], oldest, is_read=is_read)
 
 
 async def _is_read_by_others(redis: Redis, stream: str, group: str) -> bool:

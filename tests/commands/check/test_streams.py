@@ -59,6 +59,18 @@ async def test_a_late_group_is_named(redis, settings):
     assert not [one for one in await warnings(redis, settings) if "has not finished" in one.text]
 
 
+async def test_what_a_late_group_has_not_read_is_counted_where_the_server_does_not_know(redis, settings):
+    """Its group was created at `$`, as FastStream does: it is late with what came afterwards."""
+    people = settings.keys.participants(0, Target.HUMAN_AGENT)
+    for hours in (6, 5):
+        await enter(redis, people, hours)
+    await redis.xgroup_create(people, "forgotten", id="$")
+    for hours in (4, 3, 2):
+        await enter(redis, people, hours)
+    (forgotten,) = await warnings(redis, settings)
+    assert "forgotten has not finished an entry 4.0 hours old (0 pending, 3 unread, 0 consumers)" in forgotten.text
+
+
 async def test_dead_letters_are_counted_and_never_late(redis, settings):
     """They are kept until an operator acts, so their number is a warning and their age is not."""
     await enter(redis, settings.keys.dead_letters(0), 1000)

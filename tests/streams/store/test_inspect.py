@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
+from faststream import AckPolicy
+from faststream.redis import RedisBroker, StreamSub
 
 from router import metrics
 from router.core.keys import Keys
 from router.core.refused import Bounds
 from router.streams.consuming.groups import Heartbeat, ensure_group
 from router.streams.delivery import Delivery
-from router.streams.store import quarantine
+from router.streams.store import inspect, quarantine
 from router.streams.store.inspect import GroupState, StreamState, all_streams, has_consumer, read_stream, update_gauges
 from router.streams.store.parking import Parking, Waiting
 from tests.core.test_refused import REFUSED
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.real
 
@@ -65,6 +69,56 @@ async def test_gauges_follow_the_streams_and_their_groups(redis, keys, stream):
     text = metrics.render().decode()
     assert f'router_stream_entries{{stream="{stream.key}"}} 0.0' in text
     assert 'router_group_pending{group="resolver"' not in text
+
+
+@asynccontextmanager
+async def faststream_subscriber(redis_url, key):
+    """Read a stream as a program of the user's does, in the group `theirs`; yields what it has read."""
+    seen = []
+
+    async def collect(message):
+        seen.append(message)
+
+    broker = RedisBroker(redis_url, apply_types=False, logger=None)
+    stream = StreamSub(key, group="theirs", consumer="me", polling_interval=20)
+    broker.subscriber(stream=stream, ack_policy=AckPolicy.MANUAL)(collect)
+    await broker.start()
+    try:
+        yield seen
+    finally:
+        await broker.stop()
+
+
+async def shown_of_group(redis, keys, stream):
+    """Return lag and pending entries of the group `theirs` as the metrics have them, and the lag that Redis has."""
+    await update_gauges(redis, keys)
+    labels = {"stream": stream.key, "group": "theirs"}
+    names = ("router_group_lag", "router_group_pending")
+    (row,) = await redis.xinfo_groups(stream.key)
+    return (*(metrics.REGISTRY.get_sample_value(name, labels) for name in names), row["lag"])
+
+
+async def test_the_lag_of_a_group_that_faststream_created_is_counted(redis, redis_url, keys, stream, monkeypatch):
+    """It begins at `$`, behind entries that it never reads; of such a group Redis does not know the lag."""
+    for number in range(3):
+        await redis.xadd(stream.key, {"n": number})
+    async with faststream_subscriber(redis_url, stream.key):
+        assert await shown_of_group(redis, keys, stream) == (0, 0, 0)
+    unread = [await redis.xadd(stream.key, {"n": number}) for number in range(4)]
+    assert await shown_of_group(redis, keys, stream) == (4, 0, None)
+    assert (await read_stream(redis, keys, stream.key)).groups[0].oldest == int(unread[0].partition(b"-")[0])
+    monkeypatch.setattr(inspect, "COUNTED", 3)
+    assert await shown_of_group(redis, keys, stream) == (3, 0, None)
+    monkeypatch.undo()
+    await redis.xreadgroup("theirs", "me", {stream.key: ">"}, count=1)
+    assert await shown_of_group(redis, keys, stream) == (3, 1, None)
+    await redis.xdel(stream.key, unread[2])
+    assert await shown_of_group(redis, keys, stream) == (2, 1, None)
+    async with faststream_subscriber(redis_url, stream.key) as seen:
+        await until(lambda: len(seen) == 2)
+        assert await shown_of_group(redis, keys, stream) == (0, 3, 0)
+    await redis.xadd(stream.key, {"n": 9})
+    assert (await shown_of_group(redis, keys, stream))[:2] == (1, 3)
 
 
 async def test_gauges_count_the_quarantine_by_reason(redis, keys):
