@@ -39,13 +39,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CallbackDelivery:
-    """One event for one URL; `not_before` is the sandbox's time in µs."""
+    """One event for one URL; `not_before` is the sandbox's time in µs. A GET has its parameters in `body` too."""
 
     url: str
     body: bytes
     token: str
     event_type: str
     not_before: int
+    method: str = "POST"
 
 
 @dataclass(slots=True)
@@ -102,11 +103,13 @@ class Deliverer(ABC):
         self._lanes.clear()
         self.counts.clear()
 
-    def _enqueue(self, conversation_id: str, url: str, body: bytes, event_type: str, token: str = "") -> None:
+    def _enqueue(
+        self, conversation_id: str, url: str, body: bytes, event_type: str, *, token: str = "", method: str = "POST"
+    ) -> None:
         """Queue an event once, and once more for each duplicate that the switches ask for."""
         options = self._options()
         due = self._now() + round(options.callback_delay_seconds * SECOND)
-        delivery = CallbackDelivery(url, body, token, event_type, due)
+        delivery = CallbackDelivery(url, body, token, event_type, due, method)
         for _ in range(1 + options.callback_duplicates):
             self._queue(conversation_id, delivery, options.callback_drop_fraction)
 
@@ -156,15 +159,19 @@ class Deliverer(ABC):
     async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
         """Post an event until it is accepted or given up, each try in one of `slots`; tells whether it was accepted."""
 
-    async def _post(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, patience: float, is_read: bool
+    async def _send(
+        self, url: str, body: bytes | None, headers: Mapping[str, str], *, patience: float, is_read: bool
     ) -> tuple[int, bytes] | None:
-        """Post once; returns the status and, if `is_read`, the body of the response. None after `patience` seconds."""
+        """Post a body once, or get the URL without one; returns the status and, if `is_read`, the body of the response.
+
+        None after `patience` seconds.
+        """
         if self._session is None:
             return None
         self.counts["attempts"] += 1
         with suppress(aiohttp.ClientError, TimeoutError, OSError, ValueError):  # ValueError: not a URL
-            async with self._session.post(
+            async with self._session.request(
+                "GET" if body is None else "POST",
                 URL(url, encoded=True),
                 data=body,
                 headers={"User-Agent": "TwilioProxy/1.1", **headers},

@@ -139,6 +139,7 @@ class SandboxOptions:
     classic_lookup_page_size: Literal[50, 1000] = 50
     classic_pre_webhook_url: Url | None = None
     classic_post_webhook_url: Url | None = None
+    classic_webhook_method: Literal["POST", "GET"] = "POST"
     #: the event types that are sent; an empty list sends none
     classic_webhook_filters: tuple[str, ...] = ()
     classic_webhook_timeout_seconds: float = Field(default=5.0, gt=0.0, le=MAX_SECONDS)

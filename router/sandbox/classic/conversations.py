@@ -90,7 +90,7 @@ def move(
     if conversation.is_closed:
         state.classic.close(conversation, state.options.keep_closed)
     fields = state_fields(conversation, before, reason)
-    state.classic_webhooks.publish(conversation.id, "onConversationStateUpdated", fields, origin or Origin())
+    state.classic_webhooks.publish(conversation, "onConversationStateUpdated", fields, origin or Origin())
     state.classic.schedule(conversation)
 
 
@@ -105,7 +105,7 @@ def delete_conversation(state: SandboxState, conversation: ClassicConversationRe
     """Delete the conversation with its members."""
     state.classic.delete(conversation)
     fields = conversation_fields(conversation, removed=state.clock.now())
-    state.classic_webhooks.publish(conversation.id, "onConversationRemoved", fields, origin)
+    state.classic_webhooks.publish(conversation, "onConversationRemoved", fields, origin)
 
 
 def run_classic_timers(state: SandboxState) -> None:
@@ -120,7 +120,7 @@ def run_classic_timers(state: SandboxState) -> None:
 
 
 def _publish(state: SandboxState, conversation: ClassicConversationRecord, event_type: str, origin: Origin) -> None:
-    state.classic_webhooks.publish(conversation.id, event_type, conversation_fields(conversation), origin)
+    state.classic_webhooks.publish(conversation, event_type, conversation_fields(conversation), origin)
 
 
 def _check(state: SandboxState, conversation: ClassicConversationRecord, form: ConversationForm) -> None:

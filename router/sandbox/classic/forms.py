@@ -5,7 +5,7 @@ fits into its conversation. (No `from __future__ import annotations`: pydantic e
 """
 
 import re
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -42,6 +42,8 @@ class FormBody(BaseModel):
     """A form of the classic API."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    #: The parameters that may be repeated, each of which is a list; of others the first one counts.
+    REPEATED: ClassVar[frozenset[str]] = frozenset()
 
 
 class MemberForm(FormBody):
@@ -91,6 +93,32 @@ class MessageForm(FormBody):
     date_updated: str | None = Field(default=None, alias="DateUpdated")
 
 
+class ScopedWebhookForm(FormBody):
+    """The form that creates or updates a webhook of a conversation; an update ignores target and replay."""
+
+    REPEATED: ClassVar = frozenset({"Configuration.Filters", "Configuration.Triggers"})
+
+    target: str | None = Field(default=None, alias="Target")
+    url: str | None = Field(default=None, alias="Configuration.Url")
+    method: str | None = Field(default=None, alias="Configuration.Method", pattern=r"^(?i:get|post)$")
+    filters: tuple[str, ...] | None = Field(default=None, alias="Configuration.Filters")
+    triggers: tuple[str, ...] | None = Field(default=None, alias="Configuration.Triggers")
+    flow_sid: str | None = Field(default=None, alias="Configuration.FlowSid")
+    replay_after: str | None = Field(default=None, alias="Configuration.ReplayAfter", pattern=r"^[0-9]{1,10}$")
+
+
+class ServiceWebhooksForm(FormBody):
+    """The form that updates the webhooks of the service or account."""
+
+    REPEATED: ClassVar = frozenset({"Filters"})
+
+    method: str | None = Field(default=None, alias="Method", pattern=r"^(?i:get|post)$")
+    filters: tuple[str, ...] | None = Field(default=None, alias="Filters")
+    pre_webhook_url: str | None = Field(default=None, alias="PreWebhookUrl")
+    post_webhook_url: str | None = Field(default=None, alias="PostWebhookUrl")
+    target: str | None = Field(default=None, alias="Target", pattern=r"^(webhook|flex)$")
+
+
 F = TypeVar("F", bound=FormBody)
 
 
@@ -99,10 +127,14 @@ async def read_form(request: "web.Request", model: type[F]) -> F:
     raw = await request.read()
     if raw and request.content_type != _FORM:
         raise RefusalError(415, f"Content-Type {request.content_type} is not supported, use {_FORM}")
-    fields: dict[str, str] = {}
+    fields: dict[str, str | list[str]] = {}
     try:
-        for name, value in parse_form(raw):
-            fields.setdefault(name.decode(), value.decode())
+        for raw_name, raw_value in parse_form(raw):
+            name, value = raw_name.decode(), raw_value.decode()
+            if name in model.REPEATED:
+                fields[name] = [*fields.get(name, ()), value]
+            else:
+                fields.setdefault(name, value)
         return model.model_validate(fields)
     except (UnicodeDecodeError, UnreadableError) as error:
         raise invalid("body", "is not a form in UTF-8") from error
@@ -167,11 +199,11 @@ def read_duration(text: str, minimum: int, code: int) -> int | None:
     return seconds * 1_000_000
 
 
-def read_index(text: str) -> int | None:
-    """Return an index of a message, None for `null`; raises RefusalError (400) for one over 31 bits."""
-    index = None if text == NULL else int(text)
+def read_index(text: str | None, name: str = "LastReadMessageIndex") -> int | None:
+    """Return an index of a message, None for none and for `null`; raises RefusalError (400) for one over 31 bits."""
+    index = None if text is None or text == NULL else int(text)
     if index is not None and index > MAX_COUNT:
-        raise invalid("LastReadMessageIndex", f"is over {MAX_COUNT}")
+        raise invalid(name, f"is over {MAX_COUNT}")
     return index
 
 

@@ -79,8 +79,8 @@ def add_member(
     if member.identity is not None and member.identity not in memory.users:
         memory.users[member.identity] = memory.make_sid("US")
         fields = user_fields(conversation.service_sid, memory.users[member.identity], member)
-        state.classic_webhooks.publish(conversation.id, "onUserAdded", fields, origin)
-    _publish(state, member, "onParticipantAdded", origin)
+        state.classic_webhooks.publish(conversation, "onUserAdded", fields, origin)
+    _publish(state, conversation, member, "onParticipantAdded", origin)
 
 
 def change_member(
@@ -112,7 +112,7 @@ def change_member(
     member.created_at, member.updated_at, member.last_read_message_index = created_at, updated_at, read_to
     if form.last_read_timestamp is not None:
         member.last_read_timestamp = None if form.last_read_timestamp == NULL else form.last_read_timestamp
-    _publish(state, member, "onParticipantUpdated", origin)
+    _publish(state, conversation, member, "onParticipantUpdated", origin)
 
 
 def remove_member(
@@ -122,7 +122,7 @@ def remove_member(
     conversation.members.remove(member.id)
     state.classic.release(member)
     fields = member_fields(member, "onParticipantRemoved", removed=state.clock.now())
-    state.classic_webhooks.publish(conversation.id, "onParticipantRemoved", fields, origin)
+    state.classic_webhooks.publish(conversation, "onParticipantRemoved", fields, origin)
 
 
 def pair_of(binding: Binding | None) -> Pair | None:
@@ -140,8 +140,10 @@ def type_of(address: str) -> str:
     return "email" if "@" in address else "sms"
 
 
-def _publish(state: SandboxState, member: ClassicMember, event_type: str, origin: Origin) -> None:
-    state.classic_webhooks.publish(member.conversation_sid, event_type, member_fields(member, event_type), origin)
+def _publish(
+    state: SandboxState, conversation: ClassicConversationRecord, member: ClassicMember, event_type: str, origin: Origin
+) -> None:
+    state.classic_webhooks.publish(conversation, event_type, member_fields(member, event_type), origin)
 
 
 def _read_binding(conversation: ClassicConversationRecord, form: MemberForm, *, is_checked: bool) -> Binding | None:

@@ -28,6 +28,8 @@ class ClassicMemory:
         self.unique_names: dict[str, str] = {}
         self.closed: OrderedDict[str, None] = OrderedDict()
         self.users: dict[str, str] = {}
+        #: target of the account's webhooks: webhook, or flex, which changes nothing here
+        self.webhook_target = "webhook"
         self.pairs: dict[Pair, tuple[str, str]] = {}
         self.timers = TimerQueue(self.conversations)
         self._members: OwnerIndex[tuple[str, str]] = OwnerIndex()

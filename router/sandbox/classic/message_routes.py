@@ -80,8 +80,8 @@ async def update_message(request: web.Request) -> web.Response:
     """POST Messages/{IM}."""
     form, urls, state = await read_form(request, MessageForm), urls_of(request), request.app[STATE]
     check_change(conversation_of(request), _message(request), form)
-    wanted: Fields = {"Body": form.body, "Author": form.author, "Attributes": form.attributes}
-    given = {name: value for name, value in wanted.items() if value is not None}
+    wanted = {"Body": form.body, "Author": form.author, "Attributes": form.attributes}
+    given: Fields = {name: value for name, value in wanted.items() if value is not None}
     changes = await ask(request, "onMessageUpdate", _fields(request, "onMessageUpdate") | given)
     form = form.model_copy(update=changes)
     message = _message(request)

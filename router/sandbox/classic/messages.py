@@ -132,7 +132,7 @@ def _publish(
     removed: int | None = None,
 ) -> None:
     fields = message_fields(message, event_type, conversation.messaging_service_sid, removed)
-    state.classic_webhooks.publish(conversation.id, event_type, fields, origin)
+    state.classic_webhooks.publish(conversation, event_type, fields, origin)
 
 
 def _deliver(state: SandboxState, conversation: ClassicConversationRecord, message: ClassicMessageRecord) -> None:
@@ -157,4 +157,4 @@ def _deliver(state: SandboxState, conversation: ClassicConversationRecord, messa
             receipt.status = reached
             receipt.error_code = _NOT_DELIVERED if reached in {"failed", "undelivered"} else 0
             fields = receipt_fields(receipt, conversation.service_sid)
-            state.classic_webhooks.publish(conversation.id, "onDeliveryUpdated", fields, Origin())
+            state.classic_webhooks.publish(conversation, "onDeliveryUpdated", fields, Origin())

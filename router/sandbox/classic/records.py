@@ -14,6 +14,8 @@ from router.sandbox.clock import format_time
 from router.sandbox.indexes import Timeline
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from router.sandbox.bodies import Wire
 
 #: Address and proxy address in canonical form; at most one open conversation holds a pair.
@@ -130,6 +132,7 @@ class ClassicConversationRecord:
     written: int = 0
     messages: Timeline[ClassicMessageRecord] = field(default_factory=Timeline)
     members: Timeline[ClassicMember] = field(default_factory=Timeline)
+    webhooks: Timeline[ScopedWebhookRecord] = field(default_factory=Timeline)
     timer_at: int | None = None
 
     @property
@@ -174,6 +177,53 @@ class ClassicConversationRecord:
             "bindings": {"email": self.email} if self.email else {},
             "url": url,
             "links": {name.lower(): f"{url}/{name}" for name in ("Participants", "Messages", "Webhooks")},
+        }
+
+
+@dataclass(slots=True)
+class ScopedWebhookRecord:
+    """A webhook of one conversation: the `target` says which of the other fields it has."""
+
+    id: str
+    moment: int
+    conversation_sid: str
+    target: str
+    created_at: int
+    updated_at: int
+    url: str | None = None
+    method: str = "post"
+    filters: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    flow_sid: str | None = None
+    replay_after: int | None = None
+
+    def takes(self, event_type: str, fields: Mapping[str, str | None]) -> bool:
+        """Tell whether an event is sent: one of the filters or, for a trigger, a message with one of its words."""
+        if self.target == "trigger":
+            body = (fields.get("Body") or "").casefold()
+            has_word = any(word.casefold() in body for word in self.triggers)
+            return has_word and event_type in (self.filters or ("onMessageAdded",))
+        return self.target == "webhook" and event_type in self.filters
+
+    def to_wire(self, account_sid: str, urls: ResourceUrls) -> Wire:
+        """Return the JSON object of the API."""
+        configuration: Wire = {"flow_sid": self.flow_sid}
+        if self.target != "studio":
+            configuration = {"url": self.url, "method": self.method, "filters": list(self.filters)}
+        if self.target == "trigger":
+            configuration["triggers"] = list(self.triggers)
+        if self.replay_after is not None:
+            configuration["replay_after"] = self.replay_after
+        return {
+            "sid": self.id,
+            "account_sid": account_sid,
+            **urls.service_wire(),
+            "conversation_sid": self.conversation_sid,
+            "target": self.target,
+            "url": f"{urls.conversation(self.conversation_sid)}/Webhooks/{self.id}",
+            "configuration": configuration,
+            "date_created": format_time(self.created_at, 0),
+            "date_updated": format_time(self.updated_at, 0),
         }
 
 

@@ -26,6 +26,7 @@ from router.sandbox.classic.message_routes import MESSAGES
 from router.sandbox.classic.paging import page_wire, read_query
 from router.sandbox.classic.records import ResourceUrls, membership_wire
 from router.sandbox.classic.requests import ask, base_of, conversation_of, is_asked, mark_of, origin_of, urls_of
+from router.sandbox.classic.webhook_routes import WEBHOOKS
 from router.sandbox.clock import format_time
 from router.sandbox.middlewares import STATE
 from router.sandbox.v2.conversations import full_wire
@@ -202,6 +203,7 @@ _TABLE: Final = (
     ("DELETE", _PARTICIPANT, remove_participant),
     ("GET", "/ParticipantConversations", list_participant_conversations),
     *MESSAGES,
+    *WEBHOOKS,
 )
 ROUTES: Final = (
     web.post("/sandbox/classic/inbound", post_inbound),

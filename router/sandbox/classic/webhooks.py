@@ -1,6 +1,7 @@
-"""Webhooks of classic conversations: signed forms to one pre-action and one post-action URL of the service.
+"""Webhooks of classic conversations: signed forms, to one pre-action and one post-action URL of the service.
 
-Only events in the filters are sent; an empty list sends none. REST calls send them only with the header
+A conversation may have webhooks of its own, which are post-action only. Only events in the filters are sent; an empty
+list sends none. By GET the form is in the query. REST calls send webhooks only with the header
 `X-Twilio-Webhook-Enabled: true`. A post-action webhook is sent once, with the order, duplicates, delay and drops of
 the status callbacks' switches. A pre-action webhook is waited for: 4xx and 5xx reject the change, 200 with JSON
 modifies the fields that may be modified, and without a response in time the change proceeds unmodified. Rules:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Mapping
 
+    from router.sandbox.classic.records import ClassicConversationRecord, ScopedWebhookRecord
     from router.sandbox.deliveries import CallbackDelivery
     from router.sandbox.options import SandboxOptions
 
@@ -34,6 +36,19 @@ MODIFIABLE: Final = {
     "onMessageAdd": frozenset({"body", "author", "attributes"}),
     "onMessageUpdate": frozenset({"body", "author", "attributes"}),
 }
+_CHANGES: Final = ("Message", "Conversation", "Participant")
+#: Every event, and those after a change, which the webhooks of a conversation may have.
+POST_ACTIONS: Final = frozenset(
+    {
+        *(f"on{what}{how}" for what in _CHANGES for how in ("Added", "Updated", "Removed")),
+        *("onConversationStateUpdated", "onDeliveryUpdated", "onUserAdded", "onUserUpdated"),
+    }
+)
+EVENTS: Final = POST_ACTIONS | {
+    *(f"on{what}{how}" for what in _CHANGES for how in ("Add", "Update", "Remove")),
+    "onUserUpdate",
+}
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _REJECTED: Final = range(400, 600)
 
 
@@ -57,14 +72,35 @@ class Verdict:
 class ClassicWebhooks(Deliverer):
     """Publishes events after a change, and asks for a verdict before it; `counts` is about post-action webhooks."""
 
-    def publish(self, conversation_sid: str, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> None:
-        """Send a post-action webhook in the background, if it is subscribed to; never raises."""
-        if self._session is None:
+    def publish(
+        self,
+        conversation: ClassicConversationRecord,
+        event_type: str,
+        fields: Mapping[str, str | None],
+        origin: Origin,
+    ) -> None:
+        """Send post-action webhooks in the background to those that are subscribed; never raises."""
+        if self._session is None or not origin.has_webhooks:
             return
         options = self._options()
-        url = options.classic_post_webhook_url
-        if url is not None and _is_subscribed(options, event_type, origin):
-            self._enqueue(conversation_sid, url, _form(options, event_type, fields, origin), event_type)
+        url, body = options.classic_post_webhook_url, _form(options, event_type, fields, origin)
+        if url is not None and event_type in options.classic_webhook_filters:
+            self._enqueue(conversation.id, url, body, event_type, method=options.classic_webhook_method)
+        for webhook in conversation.webhooks:
+            self._send_scoped(webhook, body, event_type, fields)
+
+    def replay(
+        self, webhook: ScopedWebhookRecord, event_type: str, fields: Mapping[str, str | None], origin: Origin
+    ) -> None:
+        """Send an earlier event to a webhook of its conversation only."""
+        if self._session is not None:
+            self._send_scoped(webhook, _form(self._options(), event_type, fields, origin), event_type, fields)
+
+    def _send_scoped(
+        self, webhook: ScopedWebhookRecord, body: bytes, event_type: str, fields: Mapping[str, str | None]
+    ) -> None:
+        if webhook.url is not None and webhook.takes(event_type, fields):
+            self._enqueue(webhook.conversation_sid, webhook.url, body, event_type, method=webhook.method.upper())
 
     async def ask(self, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> Verdict:
         """Send a pre-action webhook and wait for its verdict; without a subscription nothing is modified."""
@@ -72,30 +108,29 @@ class ClassicWebhooks(Deliverer):
             return Verdict()
         options = self._options()
         url = options.classic_pre_webhook_url
-        if url is None or not _is_subscribed(options, event_type, origin):
+        if url is None or not origin.has_webhooks or event_type not in options.classic_webhook_filters:
             return Verdict()
-        response = await self._exchange(url, _form(options, event_type, fields, origin), options)
+        form = _form(options, event_type, fields, origin)
+        response = await self._exchange(url, form, options, options.classic_webhook_method)
         if response is None or response[0] not in _REJECTED:
             return Verdict(changes=_read_changes(event_type, response))
         return Verdict(is_rejected=True)
 
     async def _deliver(self, delivery: CallbackDelivery, slots: asyncio.Semaphore) -> bool:
         async with slots:
-            response = await self._exchange(delivery.url, delivery.body, self._options())
+            response = await self._exchange(delivery.url, delivery.body, self._options(), delivery.method)
         return response is not None and response[0] in OK
 
-    async def _exchange(self, url: str, body: bytes, options: SandboxOptions) -> tuple[int, bytes] | None:
-        """Sign and post a form once; returns status and body of the response, None without one in time."""
+    async def _exchange(self, url: str, body: bytes, options: SandboxOptions, method: str) -> tuple[int, bytes] | None:
+        """Sign and send a form once; returns status and body of the response, None without one in time."""
+        headers, patience = {"Content-Type": _FORM_TYPE}, options.classic_webhook_timeout_seconds
+        if method == "GET":
+            url = called_url(url, body.decode())
+            headers = {"X-Twilio-Signature": sign(options.auth_token, url.encode())}
+            return await self._send(url, None, headers, patience=patience, is_read=True)
         url = called_url(url)
-        headers = {
-            "Content-Type": "application/x-www-form-urlencoded",
-            "X-Twilio-Signature": sign(options.auth_token, url.encode(), parse_form(body)),
-        }
-        return await self._post(url, body, headers, patience=options.classic_webhook_timeout_seconds, is_read=True)
-
-
-def _is_subscribed(options: SandboxOptions, event_type: str, origin: Origin) -> bool:
-    return origin.has_webhooks and event_type in options.classic_webhook_filters
+        headers["X-Twilio-Signature"] = sign(options.auth_token, url.encode(), parse_form(body))
+        return await self._send(url, body, headers, patience=patience, is_read=True)
 
 
 def _form(options: SandboxOptions, event_type: str, fields: Mapping[str, str | None], origin: Origin) -> bytes:

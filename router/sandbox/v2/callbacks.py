@@ -41,7 +41,7 @@ class StatusCallbacks(Deliverer):
         body, token = orjson.dumps(event), str(UUID(int=self._entropy.getrandbits(128), version=4))
         for callback in callbacks:
             if callback.method == "POST":
-                self._enqueue(conversation_id, callback.url, body, event["eventType"], token)
+                self._enqueue(conversation_id, callback.url, body, event["eventType"], token=token)
             else:
                 log.info("callback skipped: method %s carries no event", callback.method)
 
@@ -58,7 +58,7 @@ class StatusCallbacks(Deliverer):
             if attempt:
                 await asyncio.sleep(backoff(options.callback_backoff_seconds, attempt - 1))
             async with slots:  # not while it waits for the next try
-                response = await self._post(
+                response = await self._send(
                     url, delivery.body, headers, patience=options.callback_timeout_seconds, is_read=False
                 )
             status = response[0] if response else None

@@ -88,9 +88,10 @@ class WebhookReceiver:
 
     async def take(self, request: web.Request) -> web.Response:
         body = (await request.read()).decode()
-        form = dict(parse_qsl(body, keep_blank_values=True))
+        form = dict(parse_qsl(body or request.query_string, keep_blank_values=True))
+        assert request.method == ("POST" if body else "GET")
         url = self.url.rpartition("/")[0] + request.raw_path
-        assert RequestValidator(TOKEN).validate(url, form, request.headers["X-Twilio-Signature"])
+        assert RequestValidator(TOKEN).validate(url, form if body else {}, request.headers["X-Twilio-Signature"])
         self.seen.append((request.path, form))
         answer = self.answers.get(form["EventType"], (200, {}))
         if answer == "hang":
