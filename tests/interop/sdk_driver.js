@@ -64,7 +64,8 @@ async function run(client, call) {
   }
   if (method === undefined) return { absent: `no ${call.verb}` };
   const fields = Object.entries(call.fields).map(([name, value]) => [field(name), value]);
-  const given = call.model ? [call.body] : fields.length ? [Object.fromEntries(fields)] : [];
+  // beside a body, the only fields are headers
+  const given = call.model ? [call.body, call.fields] : fields.length ? [Object.fromEntries(fields)] : [];
   try {
     const found = await method.call(resource, ...given);
     return { seen: plain(found), types: typesOf(found) };

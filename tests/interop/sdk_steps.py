@@ -106,6 +106,12 @@ def configurations() -> Iterator[Step]:
     yield operation
     yield replace(operation, at="conversations.v2.operations(proc_job_0)", status=404, code=20404, keep="")
     yield throttled(operation)
+    once = {"Idempotency-Key": "00000000-0000-4000-8000-000000000001"}
+    repeated = replace(create, body=body | {"displayName": "Once"}, fields=once, keep="once=@Operation-Id")
+    yield from (repeated, repeated)
+    yield replace(operation, at="conversations.v2.operations($once)", keep="single=related.configurationId")
+    again = {"Idempotency-Key": "00000000-0000-4000-8000-000000000002"}
+    yield Step(route=f"DELETE {one}", at=f"{at}($single)", verb="delete", status=202, fields=again)
     pending = replace(create, body=body | {"displayName": "Later"}, switches={"operationSeconds": 3600})
     yield replace(pending, keep="pending=@Operation-Id")
     yield replace(operation, at="conversations.v2.operations($pending)", keep="", switches={"operationSeconds": 0})
@@ -159,7 +165,6 @@ def conversations() -> Iterator[Step]:
     yield Step(
         route=f"PATCH {one}", at=f"{at}($conversation)", verb="patch", model="PatchConversationByIdRequest",
         body={"metadata": {"case": "9"}, "configuration": {"statusCallbacks": [{"url": HOOK, "method": "POST"}]}},
-        lost=("configuration",),
     )  # fmt: skip
     yield Step(route=f"GET {root}", at=at, verb="list", fields={"pageSize": 1}, rows=3)
     yield Step(
@@ -270,7 +275,7 @@ def memory() -> Iterator[Step]:
     )  # fmt: skip
     lookup = Step(
         route=f"POST {profiles}/Lookup", at=f"memory.v1.lookup({STORE})", verb="create", model="Identifier",
-        body={"idType": "phone", "value": "+15551230001"}, lost=("value",),
+        body={"idType": "phone", "value": "+15551230001"},
     )  # fmt: skip
     fetch = Step(route=f"GET {profiles}/{{}}", at=f"{at}($profile)", verb="fetch")
     observations = Step(
@@ -391,6 +396,8 @@ def classic_participants(prefix: str, at: str, number: str) -> Iterator[Step]:
     yield create
     yield replace(create, fields={"Identity": identity, "Attributes": '{"vip": false}'}, keep="user=sid")
     yield replace(create, fields={"Identity": f"{identity}-2"}, keep="gone=sid")
+    whatsapp = {name: f"whatsapp:{value}" for name, value in pair.items()}
+    yield replace(create, fields=whatsapp, keep="")
     yield replace(create, status=409, code=50433, keep="")
     yield replace(create, fields={"Identity": "x", "Attributes": "{"}, status=400, code=50304, keep="")
     yield fetch
@@ -398,7 +405,7 @@ def classic_participants(prefix: str, at: str, number: str) -> Iterator[Step]:
     yield update
     yield replace(update, fields={"LastReadMessageIndex": 3})
     yield replace(update, fields={"Attributes": "{"}, status=400, code=50304)
-    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=3)
+    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=4)
     yield Step(
         route=f"POST {prefix}/Conversations", at=f"{at}.conversations", verb="create", status=201, keep="second=sid"
     )
@@ -431,12 +438,22 @@ def classic_messages(prefix: str, at: str) -> Iterator[Step]:
     yield replace(create, fields={"Body": "x", "Attributes": "{"}, status=400, code=50304, keep="")
     yield replace(create, at=f"{at}.conversations(CH0).messages", status=404, code=50350, keep="")
     yield fetch
-    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=3)
-    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 2, "Order": "desc"}, rows=3)
+    yield replace(create, fields={"MediaSid": "ME" + "0" * 32, "Author": "system"}, keep="")
+    template = {"ContentSid": "HX" + "0" * 32, "ContentVariables": '{"1": "Ana"}'}
+    yield replace(create, fields=template | {"Subject": "Order"}, keep="")
+    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 1}, rows=5)
+    yield Step(route=f"GET {root}", at=here, verb="list", fields={"pageSize": 2, "Order": "desc"}, rows=5)
     yield update
+    yield replace(update, fields={"Author": "x", "DateUpdated": "2026-01-01T12:00:00Z"})
+    yield replace(update, fields={"Attributes": "{"}, status=400, code=50304)
     yield fetch
     yield Step(
-        route=f"GET {one}/Receipts", at=receipts, verb="list", fields={"pageSize": 1}, rows=1, keep="receipt=0.sid"
+        route=f"GET {one}/Receipts",
+        at=receipts,
+        verb="list",
+        fields={"pageSize": 1},
+        rows=2,
+        keep="receipt=delivery_receipts.0.sid",
     )
     yield receipt
     yield replace(receipt, at=f"{receipts}(DY0)", status=404, code=20404)

@@ -54,8 +54,8 @@ class Run:
     sandbox: str
     driver: subprocess.Popen[str]
     kept: dict[str, str] = field(default_factory=lambda: {"service": SERVICE})
-    #: results of the routes: "call" and "error"
-    done: set[tuple[str, str]] = field(default_factory=set)
+    #: statuses of the answers by route
+    done: dict[str, set[int]] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, body: dict[str, Any]) -> None:
         """Call the admin API of the sandbox."""
@@ -75,7 +75,11 @@ class Run:
             return {name: self.fill(each) for name, each in value.items()}
         if isinstance(value, list):
             return [self.fill(each) for each in value]
-        return re.sub(r"\$(\w+)", lambda match: self.kept[match[1]], value) if isinstance(value, str) else value
+        return (
+            re.sub(r"\$(\w+)", lambda match: self.kept.get(match[1], "unknown"), value)
+            if isinstance(value, str)
+            else value
+        )
 
     def make(self, step: Step) -> dict[str, Any]:
         """Make a call; returns the driver's answer."""
@@ -104,12 +108,15 @@ class Run:
         problems = [] if fits(last, step.route) else [f"was {last['method']} {last['path']}"]
         if last["status"] != step.status:
             return [*problems, f"status {last['status']}, not {step.status}: {last['text']}"]
-        self.done.add((step.route, "error" if step.status >= 400 else "call"))
+        self.done.setdefault(step.route, set()).add(step.status)
         if step.status >= 400:
             return problems + judge_error(step, answer, text)
         if step.keep:
             name, _, way = step.keep.partition("=")
-            self.kept[name] = follow(last["headers"] if way[0] == "@" else text, way.lstrip("@"))
+            try:
+                self.kept[name] = follow(last["headers"] if way[0] == "@" else text, way.lstrip("@"))
+            except (KeyError, IndexError, TypeError):
+                problems.append(f"no {way} in {last['text']}")
         return problems + judge_result(step, answer, text, self.fill(step.body or step.fields))
 
 
@@ -275,21 +282,23 @@ def drive(runs: list[Run], routes: list[str]) -> int:
 
 
 def report(runs: list[Run], routes: list[str]) -> int:
-    """Print the table of operations; returns how many lack a call, and resources an error."""
+    """Print the table of operations, with the statuses seen; returns how many lack a call, and resources an error."""
     count, width = 0, max(map(len, routes))
-    sys.stdout.write("\n" + "operation".ljust(width) + "".join(f"  {run.name:18}" for run in runs) + "\n")
-    refused = [{resource(route) for route, kind in run.done if kind == "error"} for run in runs]
+    sys.stdout.write("\n" + "operation".ljust(width) + "".join(f"  {run.name:24}" for run in runs).rstrip() + "\n")
     for route in routes:
         cells = []
-        for run, errors in zip(runs, refused, strict=True):
-            missing = [] if (route, "call") in run.done else ["no call"]
-            missing += [] if resource(route) in errors else ["no error"]
+        for run in runs:
+            seen = run.done.get(route, set())
+            siblings = [one for one in run.done if resource(one) == resource(route)]
+            missing = [] if any(status < 400 for status in seen) else ["no call"]
+            missing += [] if any(status >= 400 for one in siblings for status in run.done[one]) else ["no error"]
             if (run.name.split()[0], route) in NOT_IN_SDK:
-                missing, cells = [], [*cells, "not in this SDK"]
+                missing = []
+                cells.append("not in this SDK")
             else:
-                cells.append(", ".join(missing) or "ok")
+                cells.append(" ".join([*map(str, sorted(seen)), *missing]))
             count += len(missing)
-        sys.stdout.write(route.ljust(width) + "".join(f"  {cell:18}" for cell in cells).rstrip() + "\n")
+        sys.stdout.write(route.ljust(width) + "".join(f"  {cell:24}" for cell in cells).rstrip() + "\n")
     return count
 
 
