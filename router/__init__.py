@@ -4,6 +4,7 @@ The path of one event, and where to read it:
 
     Twilio ── webhook ──► receiver/ingest.py     one webhook from request to answer; a refused one is quarantined
                             receiver/authentication.py   authentic? whose account? which key?   inbound/: identify
+                            receiver/misrouted.py        a wrong URL or method: kept if authentic
                             receiver/spool/      the journal on disk that takes events while Redis cannot
                           streams/store/append.py   claim the key and append, atomically; then answer 200
                             receiver/voice.py    a call: answered with TwiML, from the policy and config/voice

@@ -6,7 +6,7 @@
     │   └── TemplateError        the operator: a TwiML template, with the line
     ├── WebhookError             the caller: the receiver refuses the webhook with `status`
     │   ├── SignatureError 403   AccountError 403   UnreadableError 400
-    │   └── WrongTypeError 415   TooLargeError 413
+    │   └── WrongTypeError 415   TooLargeError 413   RouteError 404 405
     ├── NotDurableError          us: nothing durable can take the event now (503, retry later)
     ├── FieldNotReadError        us, inside the worker: read the ledger again with one more field (core.ledger)
     ├── OtherFormatError         a process of another release: it reads this version of the data (core.formats)
@@ -56,7 +56,7 @@ class WebhookError(RouterError):
     """A webhook that the receiver refuses.
 
     `status` is the HTTP status, `reason` a fixed word for the log, the metrics and the quarantine. The caller sees
-    the status only, because Twilio may send a response body on to a customer.
+    the status only (and of RouteError the right URL), because Twilio may send a response body on to a customer.
     """
 
     status = 400
@@ -93,6 +93,16 @@ class WrongTypeError(WebhookError):
 
     status = 415
     reason = "content-type"
+
+
+class RouteError(WebhookError):
+    """Authentic, but sent to a URL (404) or with a method (405) that is not a route."""
+
+    reason = "route"
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class NotDurableError(RouterError):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from router.core.errors import (
     AccountError,
+    RouteError,
     SignatureError,
     TooLargeError,
     UnreadableError,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 #: The reasons for a refusal. Each has its own bounds, so that junk of one reason cannot displace another's webhooks.
 REASONS: Final = tuple(
-    error.reason for error in (SignatureError, AccountError, UnreadableError, WrongTypeError, TooLargeError)
+    error.reason for error in (SignatureError, AccountError, RouteError, UnreadableError, WrongTypeError, TooLargeError)
 )
 #: Bytes of a webhook above which it counts as large. Large ones have bounds of their own within a reason, because a few
 #: forged ones would displace a thousand real webhooks, of which hardly any is large.

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,15 +13,17 @@ from aiohttp import web
 from aiohttp.hdrs import EXPECT
 
 from router import metrics
-from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
+from router.core.errors import RouteError, SignatureError
 from router.core.events import SourceName
 from router.core.keys import Target
+from router.core.refused import REASONS
 from router.inbound.sources import SOURCES, Source
 from router.logs import describe_end, log
 from router.process.apis import CLOSING, make_replication
 from router.receiver.answers import SharedResponse
 from router.receiver.exposition import Exposition
 from router.receiver.ingest import Ingest, make_authenticators
+from router.receiver.misrouted import Misrouted
 from router.receiver.partitions import PartitionWatch
 from router.receiver.readiness import NODE_TIMEOUT, REDIS_TIMEOUT, make_ping, make_readyz
 from router.receiver.refusals import Quarantine
@@ -92,10 +93,11 @@ _EXPECTED: Final = (
     ("200", "duplicate"),
     ("200", "spooled"),
     ("403", SignatureError.reason),
+    ("404", RouteError.reason),
+    ("405", RouteError.reason),
     ("503", "not-durable"),
     ("500", "failed"),
 )
-_OPERATORS: Final = ("/healthz", "/readyz", "/metrics")
 
 
 def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Application:
@@ -109,7 +111,9 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     ping = make_ping(app[REDIS])
     calls = CallStore(app[REDIS], settings.keys)
     responders = {SourceName.VOICE: _make_voice(settings, calls, clock)}
-    authenticators = make_authenticators(settings, responders=responders, shadow=settings.shadow, clock=clock.seconds)
+    authenticators, misrouted = make_authenticators(
+        settings, responders=responders, shadow=settings.shadow, clock=clock.seconds
+    )
     quarantine = Quarantine(app[REDIS], settings.keys, settings.quarantine_bounds)
     ingest = Ingest(appender=appender, authenticators=authenticators, quarantine=quarantine, spool=spool, clock=clock)
     app[WEBHOOK_HANDLERS] = {source.path: _handler(ingest, source, app[STOPPING]) for source in SOURCES.values()}
@@ -119,7 +123,7 @@ def create_app(settings: Settings, *, redis: Redis | None = None) -> web.Applica
     app.router.add_get("/readyz", make_readyz(ping, spool))
     app[EXPOSITION] = Exposition(app[REDIS], lambda: app[PARTITIONS].keys, clock, spool)
     app.router.add_get("/metrics", app[EXPOSITION].handle)
-    app.router.add_route("*", "/{rest:.*}", _refuse)
+    app.router.add_route("*", "/{rest:.*}", Misrouted(misrouted, quarantine, clock).handle)
 
     _expect_counts()
 
@@ -155,9 +159,9 @@ def _expect_counts() -> None:
         metrics.expect("router_spooled", result)
     for why in ("crowd", "silent"):
         metrics.expect("router_connections_closed", why)
-    for error in (UnreadableError, SignatureError, AccountError, TooLargeError, WrongTypeError):
+    for reason in REASONS:
         for result in ("kept", "repeat", "failed"):
-            metrics.expect("router_quarantined", error.reason, result)
+            metrics.expect("router_quarantined", reason, result)
 
 
 async def failed(app: web.Application) -> str:
@@ -222,19 +226,6 @@ def _handler(ingest: Ingest, source: Source, stopping: asyncio.Event) -> RouteHa
         return response
 
     return handle
-
-
-async def _refuse(request: web.Request) -> web.Response:
-    """Answer a request without a route: no body, but a log line, since a wrong URL at Twilio loses messages."""
-    path = request.rel_url.raw_path  # not decoded, or another path could look like one of the routes
-    source = next((source for source in SOURCES.values() if source.path == path), None)
-    name = source.name if source else "none"
-    status, result = (405, "method") if source or path in _OPERATORS else (404, "path")
-    metrics.count("router_webhooks", name, str(status), result)
-    reason = f"{request.method[:16]} has no route there"
-    log("webhook", level="warning", source=name, status=status, result=result, reason=reason)
-    allow = {"Allow": "POST" if source else "GET, HEAD"} if status == HTTPStatus.METHOD_NOT_ALLOWED else None
-    return web.Response(status=status, headers=allow)
 
 
 async def _healthz(_: web.Request) -> web.Response:

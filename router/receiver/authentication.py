@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router import metrics
 from router.core.errors import AccountError, SignatureError, TooLargeError, UnreadableError, WrongTypeError
 from router.core.signing.form import NO_FORM, parse_form, parse_in_steps
-from router.core.signing.twilio import SETTINGS_HEADER, USUAL_LENGTH, Verifier, read_settings, require_shape
+from router.core.signing.twilio import USUAL_LENGTH, Verifier, read_settings, require_shape
 from router.core.values import value
 from router.inbound.sources import FORM, Source
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
-from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes, LoopShare, read_arrived, read_body
+from router.receiver.bodies import LARGE_AT_ONCE, SMALL, InFlightBytes, LoopShare, read_arrived
+from router.receiver.requests import SIGNATURE, RawRequest, media_type, raw_path_of, stated_settings
 
 T = TypeVar("T")
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     #: Makes the answer of a source whose answers depend on the webhook; called once its event is durable.
     Responder = Callable[[Webhook, Account], Awaitable[bytes]]
 
-_SIGNATURE: Final = "X-Twilio-Signature"
 #: https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides
 _TOKEN: Final = "I-Twilio-Idempotency-Token"  # noqa: S105 - a header name
 _SID: Final = re.compile(rb"AC[0-9a-fA-F]{32}")
@@ -86,15 +85,6 @@ class AcceptedWebhook:
     note: str | None = None
 
 
-@value
-class RawRequest:
-    """The checked parts of a request: path and query as on the wire, headers (names in any case), the whole body."""
-
-    raw_path: bytes
-    headers: MultiMapping[str]
-    body: bytes
-
-
 class Authenticator(Protocol):
     """Turns the requests of some sources into their events, or refuses them."""
 
@@ -133,8 +123,8 @@ class SignatureAuthenticator:
         self._verifiers = {account.sid: Verifier(bases, account.tokens, account.shared_keys) for account in accounts}
         self._max_body_bytes = max_body_bytes
         self._shared_keys = frozenset(name for account in accounts for name in account.shared_keys)
-        self._in_flight = InFlightBytes(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
-        self._share = LoopShare()
+        self.in_flight = InFlightBytes(max(LARGE_AT_ONCE, max_body_bytes), small=SMALL)
+        self.share = LoopShare()
         self._responders = responders or {}
         self._shadow = frozenset(shadow)
 
@@ -144,46 +134,51 @@ class SignatureAuthenticator:
         body = read_arrived(request, limit)  # before its type: to be kept
         if body is not None and len(body) <= SMALL:
             return await self._judge(request, body, source, context)
-        size = limit if request.content_length is None else request.content_length
-        arrived = request.content.total_bytes if body is None else len(body)
-        with self._in_flight.reserve(size, arrived) as transfer:
-            if body is None:
-                body = await read_body(request, limit, transfer)
-            return await self._judge(request, body, source, context)
+        async with self.in_flight.received(request, limit, body) as whole:
+            return await self._judge(request, whole, source, context)
 
     def _judge(
         self, request: web.Request, body: bytes, source: Source, context: RefusalContext
     ) -> Awaitable[AcceptedWebhook]:
         context.body = body
         raw = RawRequest(raw_path_of(request), request.headers, body)
-        return self._share.run(self._check(raw, source, context))
+        return self.share.run(self._check(raw, source, context))
 
     async def recheck(
         self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
     ) -> AcceptedWebhook:
         """Check a stored request again; raises WebhookError, with `is_trusted` never for its signature."""
-        return await self._share.run(self._check(raw, source, context, is_trusted=is_trusted))
+        return await self.share.run(self._check(raw, source, context, is_trusted=is_trusted))
 
     def _check(
         self, raw: RawRequest, source: Source, context: RefusalContext, *, is_trusted: bool = False
     ) -> Steps[AcceptedWebhook]:
         """Check a whole request; ends with the first step unless that would take long."""
         _require_type(raw, source)
-        verify = self._verify_form if source.content_type == FORM else self._verify_json
+        verify = self.verify_form if source.content_type == FORM else self.verify_json
         try:
             account, webhook = yield from verify(raw, context)
         except SignatureError as error:
             if not (is_trusted or source.name in self._shadow):
                 raise
-            account, webhook = yield from self._read_unverified(raw, source, context)
+            account, webhook = yield from self.read_unverified(raw, source, context)
             if not is_trusted:
                 _log_shadow(source, account, error)
-        pieces, note = self._split(webhook, source, account)
+        pieces, note = self.split(webhook, source, account)
         respond = self._responders.get(source.name)
         return AcceptedWebhook(pieces, None if respond is None else lambda: respond(webhook, account), note)
 
-    def _verify_form(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
-        signature, header = raw.headers.get(_SIGNATURE), _stated_settings(raw.headers)
+    def limit(self, most: int) -> int:
+        """Return the bytes that a body may have of which real ones have at most so many."""
+        return min(self._max_body_bytes, most)
+
+    def require_shape(self, headers: MultiMapping[str]) -> None:
+        """Raise SignatureError, without a look at the body, for headers that no account can have sent."""
+        self._require_shape(headers.get(SIGNATURE), stated_settings(headers), b"", RefusalContext())
+
+    def verify_form(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
+        """Verify a form in the body; returns the account that it is of. Raises WebhookError."""
+        signature, header = raw.headers.get(SIGNATURE), stated_settings(raw.headers)
         if header is not None or not signature or len(signature) != USUAL_LENGTH:
             self._require_shape(signature, header, raw.body, context)
         form = yield from _parse(raw.body)
@@ -216,8 +211,21 @@ class SignatureAuthenticator:
         if settings.key and settings.key not in self._shared_keys:
             raise SignatureError("the shared key is unknown")
 
-    def _verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
-        signature, header = raw.headers.get(_SIGNATURE), _stated_settings(raw.headers)
+    def verify_query(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
+        """Verify a request without a body, whose form is its query, as Twilio sends it with GET. Raises WebhookError.
+
+        The URL is all that is signed (https://www.twilio.com/docs/usage/security#validating-requests).
+        """
+        signature, header = raw.headers.get(SIGNATURE), stated_settings(raw.headers)
+        query = raw.raw_path.partition(b"?")[2]
+        form = yield from _parse(query)
+        account = self._account_of_form(form, context)
+        self._verifiers[account.sid].verify_form(raw.raw_path, NO_FORM, signature, header)
+        return account, Webhook(query, form, raw.headers.get(_TOKEN))
+
+    def verify_json(self, raw: RawRequest, context: RefusalContext) -> Steps[tuple[Account, Webhook]]:
+        """Verify a body by its digest in the URL; returns the account that signed the URL. Raises WebhookError."""
+        signature, header = raw.headers.get(SIGNATURE), stated_settings(raw.headers)
         account, named = self._accounts.default, None
         if len(self._accounts) > 1:
             named = _find_account_sids(raw.body)
@@ -254,7 +262,7 @@ class SignatureAuthenticator:
         if named and self._accounts.get(context.account_id) is None:
             raise AccountError(f"account {context.account_id} is not configured") from error
 
-    def _read_unverified(
+    def read_unverified(
         self, raw: RawRequest, source: Source, context: RefusalContext
     ) -> Steps[tuple[Account, Webhook]]:
         """Return the account that the webhook names, unproven; raises AccountError if it is not configured."""
@@ -281,7 +289,7 @@ class SignatureAuthenticator:
             raise AccountError(f"account {sid[:34]} is not configured")
         return account
 
-    def _split(self, webhook: Webhook, source: Source, account: Account) -> tuple[list[Piece], str | None]:
+    def split(self, webhook: Webhook, source: Source, account: Account) -> tuple[list[Piece], str | None]:
         """Return the events of a webhook's own account, and a note about events of others that are left out."""
         pieces = source.split(webhook, account.sid)
         if len(pieces) == 1 and pieces[0].identity.account_id == account.sid:  # the usual case
@@ -319,31 +327,14 @@ def _find_account_sids(body: bytes) -> list[str]:
     return [sid.decode() for sid in _SID.findall(body, 0, SEARCHED_BYTES)]
 
 
-def _stated_settings(headers: MultiMapping[str]) -> str | None:
-    """Return the value of SETTINGS_HEADER; of several lines all, since HTTP lets a proxy split a list into lines."""
-    header = headers.get(SETTINGS_HEADER)
-    return header if header is None else ",".join(headers.getall(SETTINGS_HEADER))
-
-
 def _log_shadow(source: Source, account: Account, error: SignatureError) -> None:
     metrics.count("router_shadow", source.name)
     fields = {"source": source.name, "account": account.sid, "status": error.status, "reason": str(error)}
     log("webhook.shadow", level="warning", **fields)
 
 
-def raw_path_of(request: web.Request) -> bytes:
-    """Return path and query as received; bytes that are not UTF-8 are unchanged."""
-    return request.raw_path.encode("utf-8", "surrogateescape")
-
-
 def _require_type(raw: RawRequest, source: Source) -> None:
     """Raise WrongTypeError unless the content type is one of the source's."""
-    content_type = _media_type(raw.headers.get("Content-Type", ""))
+    content_type = media_type(raw.headers.get("Content-Type", ""))
     if content_type != source.content_type and content_type not in source.also:
         raise WrongTypeError(f"{content_type[:64] or 'no content type'} instead of {source.content_type}")
-
-
-@lru_cache(maxsize=64)  # callers send the same one or two; strangers send anything
-def _media_type(header: str) -> str:
-    """Return a content type without its parameters."""
-    return header.partition(";")[0].strip().lower()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,7 +23,7 @@ from aiohttp import web
 from router.core.errors import NotDurableError, TooLargeError, UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 
     from aiohttp.streams import StreamReader
 
@@ -152,6 +152,17 @@ class InFlightBytes:
         finally:
             self._transfers.discard(transfer)
             self._free += transfer.size
+
+    @asynccontextmanager
+    async def received(self, request: web.Request, limit: int, arrived: bytes | None) -> AsyncIterator[bytes]:
+        """Receive a body and count it while the block runs; `arrived` is the result of `read_arrived`.
+
+        Raises as `read_body`, and NotDurableError if too much is being received.
+        """
+        length = request.content_length
+        here = request.content.total_bytes if arrived is None else len(arrived)
+        with self.reserve(limit if length is None else length, here) as transfer:
+            yield await read_body(request, limit, transfer) if arrived is None else arrived
 
     def _make_room(self, size: int, arrived: int) -> None:
         """Displace transfers until `size` is free; raises NotDurableError, displacing none, if in vain.

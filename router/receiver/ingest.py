@@ -22,6 +22,7 @@ from router.logs import describe, log_soon
 from router.receiver.answers import Answer, make_constant
 from router.receiver.authentication import Authenticator, RefusalContext, SignatureAuthenticator
 from router.receiver.mail_authentication import make_mail_authenticator
+from router.receiver.misrouted import MisroutedAuthenticator
 from router.receiver.refusals import Quarantine, make_refused
 from router.streams.store.append import Appender, InboundFields, is_outage
 
@@ -49,16 +50,22 @@ def make_authenticators(
     responders: Mapping[SourceName, Responder] | None = None,
     shadow: Collection[SourceName] = (),
     clock: Callable[[], float] = time.time,
-) -> dict[SourceName, Authenticator]:
-    """Return the authenticator of each event source; `clock` gives seconds since 1970."""
+) -> tuple[dict[SourceName, Authenticator], MisroutedAuthenticator]:
+    """Return the authenticator of each event source, and that of what comes to no route.
+
+    `clock` gives seconds since 1970.
+    """
+    bases = base_urls(settings.public_base_url or "")
     signed = SignatureAuthenticator(
         settings.accounts,
-        base_urls(settings.public_base_url or ""),
+        bases,
         max_body_bytes=settings.max_body_bytes,
         responders=responders,
         shadow=shadow,
     )
-    return {**dict.fromkeys(SOURCES, signed), SourceName.EMAIL: make_mail_authenticator(settings, clock=clock)}
+    mail = make_mail_authenticator(settings, clock=clock)
+    by_source: dict[SourceName, Authenticator] = {**dict.fromkeys(SOURCES, signed), SourceName.EMAIL: mail}
+    return by_source, MisroutedAuthenticator(signed, mail, bases[0])
 
 
 class Ingest:

@@ -25,7 +25,7 @@ from router.core.signing.mail import SIGNATURE_HEADER, TIMESTAMP_HEADER, BasicVe
 from router.inbound.email.inbound_parse import MAX_RECIPIENTS, MailReader
 from router.inbound.webhook import Piece, Webhook
 from router.logs import log
-from router.receiver.authentication import AcceptedWebhook, RawRequest, RefusalContext
+from router.receiver.authentication import AcceptedWebhook, RefusalContext
 from router.receiver.bodies import MAILS_AT_ONCE, InFlightBytes, LoopShare, read_chunks
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from router.core.signing.mail import RunningMailVerifier
     from router.inbound.email.mail import ReceivedMail
     from router.inbound.sources import Source
+    from router.receiver.requests import RawRequest
     from router.settings.model import Settings
 
 #: Bytes of a refused mail that are kept.
@@ -138,6 +139,10 @@ class MailAuthenticator:
         return await self.authenticate_stream(
             raw.headers, chunks(), source, context, check_age=False, is_trusted=is_trusted
         )
+
+    def require_proof(self, headers: Mapping[str, str]) -> None:
+        """Raise SignatureError, without a look at the body, for headers that no real mail has."""
+        self._begin_proof({name.lower(): value for name, value in headers.items()}, check_age=True)
 
     def _begin_proof(self, headers: Mapping[str, str], *, check_age: bool) -> RunningMailVerifier | None:
         """Return the verifier for the body, or None if credentials have proved the caller; raises SignatureError."""

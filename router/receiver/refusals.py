@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from router import metrics
 from router.core.refused import Bounds, Refused, shown_headers
 from router.logs import log
-from router.receiver.authentication import raw_path_of
+from router.receiver.requests import raw_path_of
 from router.streams.client.connection import Redis, RedisError
 from router.streams.store.quarantine import keep
 

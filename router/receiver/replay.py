@@ -4,6 +4,9 @@ The entry gets the time at which the webhook was received and the idempotency ke
 duplicate if the event has arrived by another way meanwhile, as long as that key lives (Source.key_ttl). It is appended
 first and removed from the quarantine afterwards: after a crash in between, the next replay is a duplicate. Shadow mode
 does not apply here, or replaying everything would accept every forgery.
+
+One that came to no route (reason `route`) is checked for the URL that it came to, and read as a webhook of the source
+that it was meant for; of a GET the query is the form.
 """
 
 from __future__ import annotations
@@ -14,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from multidict import CIMultiDict
 
-from router.core.errors import AccountError, NotDurableError, UnreadableError, WebhookError
+from router.core.errors import AccountError, NotDurableError, RouteError, UnreadableError, WebhookError
 from router.core.timestamps import to_text
 from router.inbound.sources import SOURCES
 from router.process.apis import make_replication
-from router.receiver.authentication import RawRequest, RefusalContext
+from router.receiver.authentication import RefusalContext
 from router.receiver.ingest import make_authenticators, to_fields
+from router.receiver.requests import RawRequest
 from router.streams.store.append import Appender
 from router.streams.store.quarantine import Kept, remove
 
@@ -46,7 +50,7 @@ class QuarantineReplay:
     ) -> None:
         self._redis = redis
         self._keys = settings.keys
-        self._authenticators = make_authenticators(settings)
+        self._authenticators, self._misrouted = make_authenticators(settings)
         self._clock = clock
         self._appender = Appender(redis, settings.keys, replication=make_replication(settings))
 
@@ -73,8 +77,8 @@ class QuarantineReplay:
         if not refused.is_whole:
             raise UnreadableError("its body was not kept")
         raw = RawRequest(refused.raw_path, CIMultiDict(refused.headers), refused.body)
-        authenticator = self._authenticators[source.name]
-        accepted = await authenticator.recheck(raw, source, RefusalContext(refused.body), is_trusted=is_trusted)
+        checker = self._misrouted if refused.reason == RouteError.reason else self._authenticators[source.name]
+        accepted = await checker.recheck(raw, source, RefusalContext(refused.body), is_trusted=is_trusted)
         replayed_at = to_text(self._clock())
         fields = [to_fields(piece, source, refused.received_at, replayed_at) for piece in accepted.pieces]
         new = sum([await self._appender.append(one) for one in fields])

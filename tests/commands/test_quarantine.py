@@ -9,7 +9,7 @@ from router.__main__ import make_parser
 from router.commands.quarantine import list_quarantine, replay_quarantined, show_quarantined
 from router.core.errors import SettingsError
 from router.streams.store.quarantine import list_kept
-from tests.receiver.samples import PRIVATE, participant_added, signed, sms
+from tests.receiver.samples import PRIVATE, by_get, participant_added, signed, sms
 from tests.support.accounts import OTHER_ACCOUNT
 
 WRONG = "https://wrong.example.com"
@@ -140,3 +140,23 @@ def test_a_misspelt_filter_is_refused(option, capsys):
     with pytest.raises(SystemExit):
         options("replay", "--all", option, "signatur")
     assert "invalid choice" in capsys.readouterr().err
+
+
+async def test_a_wrong_url_is_listed_and_replayed(start, environment, capsys):
+    """Webhooks without a route have the reason `route` and name the right URL; a GET shows no parameter."""
+    receiver = await start()
+    (get, slash) = by_get(sms(1)), signed(sms(2), path="/webhooks/messaging/")
+    assert [(await receiver.send(get, "GET")).status, (await receiver.send(slash)).status] == [405, 404]
+    await receiver.refused(2)
+    assert await list_quarantine(options("list", "--reason", "route")) == 0
+    text = capsys.readouterr().out
+    assert text.splitlines()[-1] == "2 in the quarantine: 2 route"
+    assert text.count("set POST https://hooks.example.com/webhooks/messaging at Twilio") == 2
+    (first, _) = [kept.entry_id async for kept in list_kept(receiver.redis, receiver.keys)]
+    assert await show_quarantined(first) == 0
+    text += capsys.readouterr().out
+    assert "GET /webhooks/messaging?" in text
+    assert not [one for one in PRIVATE if one in text]
+    assert await replay_quarantined(options("replay", "--all", "--reason", "route")) == 0
+    assert "2 replayed" in capsys.readouterr().out
+    assert len(await receiver.entries()) == 2

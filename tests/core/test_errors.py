@@ -21,6 +21,13 @@ def test_refusals_have_a_status_and_a_reason(error, status, reason):
     assert (error.status, error.reason) == (status, reason)
 
 
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_request_without_a_route_has_the_status_of_its_fault(status):
+    """The path or the method is wrong."""
+    error = errors.RouteError("not the URL", status)
+    assert (error.status, error.reason, str(error)) == (status, "route", "not the URL")
+
+
 @pytest.mark.parametrize(
     "error", [errors.RateLimitError, errors.ServerError, errors.TransportError], ids=["429", "5xx", "no-answer"]
 )

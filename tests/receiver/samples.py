@@ -129,6 +129,12 @@ def signed(
     return Request(sent, webhook.content_type, webhook.body, signature)
 
 
+def by_get(webhook: SimulatedWebhook, path: str | None = None, *, token: str = TOKEN, base: str = BASE_URL) -> Request:
+    """A form as Twilio sends it with GET: the parameters are in the query, and the URL alone is signed."""
+    target = f"{path or webhook.path}?{webhook.body.decode()}"
+    return Request(target, None, b"", RequestValidator(token).compute_signature(base + target, {}))
+
+
 def signed_mail(webhook: SimulatedWebhook, *, token: str = TOKEN, at: float | None = None) -> Request:
     """A mail signed by the provider's security policy, which covers the time and the body but not the URL."""
     timestamp = str(int(time.time() if at is None else at))

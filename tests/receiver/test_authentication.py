@@ -12,7 +12,8 @@ from router.core.events import SourceName
 from router.core.signing.twilio import SETTINGS_HEADER, base_urls
 from router.inbound.sources import SOURCES
 from router.receiver import authentication
-from router.receiver.authentication import RawRequest, RefusalContext, SignatureAuthenticator
+from router.receiver.authentication import RefusalContext, SignatureAuthenticator
+from router.receiver.requests import RawRequest
 from tests.receiver.samples import SAMPLES, signed
 from tests.support.accounts import ACCOUNT, BASE_URL, OTHER_ACCOUNT, TOKEN
 

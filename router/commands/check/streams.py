@@ -1,4 +1,4 @@
-"""`check` of the streams: groups that are late or behind, and dead letters: warnings that an operator must see.
+"""`check` of the streams: groups that are late or behind, dead letters, wrong URLs: warnings that an operator must see.
 
 An entry that a group has not finished is never trimmed, and dead letters stay until somebody replays or deletes them.
 A group is behind if entries wait for it and nobody reads them, or not fast enough.
@@ -10,8 +10,10 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from router.commands.check.redis import Finding
+from router.core.errors import RouteError
 from router.core.keys import RESOLVER, Target
 from router.streams.store.inspect import all_streams, read_backlog, read_stream
+from router.streams.store.quarantine import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +50,7 @@ async def check_streams(redis: Redis, settings: Settings, *, clock: Callable[[],
     if not found:
         found.append(Finding("ok", "streams", f"{entries} entries, {unread} unread, no group is late"))
     found += [_letters(state) for state in states if state.key in letters and state.length]
-    return found
+    return [*found, *await _misrouted(redis, settings)]
 
 
 def _late_groups(state: StreamState, late: int, now: float) -> list[Finding]:
@@ -93,6 +95,16 @@ def _behind(key: str, name: str, backlog: Backlog, now: float) -> list[Finding]:
 def _or_remove(name: str) -> str:
     """Return the advice for a group that does not belong to a process that ships with the project."""
     return "" if name in {RESOLVER, *Target} else f", or remove one that nobody needs: `groups remove {name}`"
+
+
+async def _misrouted(redis: Redis, settings: Settings) -> list[Finding]:
+    """Return a finding if Twilio calls URLs that are not routes: their webhooks are lost until they are replayed."""
+    number = (await count(redis, settings.keys))[RouteError.reason]
+    if not number:
+        return []
+    command = f"`quarantine list --reason {RouteError.reason}`"
+    text = f"{number} authentic webhooks came to a wrong URL, or with another method than POST: see {command}"
+    return [Finding("warn", settings.keys.quarantine(), text)]
 
 
 def _letters(state: StreamState) -> Finding:

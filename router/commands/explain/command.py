@@ -10,13 +10,22 @@ from router.commands.connected import connected
 from router.commands.explain.explain import SignedRequest, explain
 from router.commands.explain.request_text import RequestText, parse_headers, parse_request, split_target
 from router.commands.redaction import plain
+from router.core.errors import UnreadableError
+from router.core.events import SourceName
+from router.core.signing.form import NO_FORM, parse_form
+from router.core.signing.twilio import base_urls
+from router.inbound.nearest import find_nearest
+from router.inbound.sources import SOURCES
+from router.inbound.webhook import Webhook
 from router.process.terminal import complain, show
+from router.receiver.misrouted import route_fault, without_prefix
 from router.settings.load import load
 from router.streams.store.quarantine import find
 
 if TYPE_CHECKING:
     import argparse
 
+    from router.inbound.sources import Source
     from router.settings.model import Settings
 
 #: Settings that a signature is compared with.
@@ -41,8 +50,13 @@ async def explain_signature(arguments: argparse.Namespace) -> int:
 
 
 def _report(request: RequestText, settings: Settings, entry_id: str | None) -> int:
-    signed = SignedRequest(request.raw_path, request.headers, request.body, _is_form(request))
+    base = base_urls(settings.public_base_url or "")[0].decode()
+    raw_path = without_prefix(request.raw_path, base)
+    signed = SignedRequest(raw_path, request.headers, request.body, _is_form(request))
     explanation = explain(signed, settings.public_base_url or "", settings.accounts)
+    fault = route_fault(request.method, request.raw_path, _find_source(signed), base)
+    if fault is not None:
+        show(plain(f"{fault[:1].upper()}{fault[1:]}."))
     for line in explanation.lines:
         show(plain(line))
     if explanation.is_right and entry_id:
@@ -50,6 +64,19 @@ def _report(request: RequestText, settings: Settings, entry_id: str | None) -> i
     elif entry_id and not explanation.is_explained:
         show(f"What was sent: python -m router quarantine show {entry_id}")
     return 0 if explanation.is_explained else 1
+
+
+def _find_source(request: SignedRequest) -> Source:
+    """Return the source that the request was meant for, judged by what it contains: it may be unproven."""
+    if any(name.startswith("x-twilio-email-") for name in request.headers):
+        return SOURCES[SourceName.EMAIL]
+    path, _, query = request.raw_path.partition(b"?")
+    body = request.body or query
+    try:
+        form = parse_form(body) if request.is_form else NO_FORM
+    except UnreadableError:
+        form = NO_FORM
+    return find_nearest(path, Webhook(body, form, None), "")
 
 
 async def _from_quarantine(entry_id: str) -> RequestText | None:

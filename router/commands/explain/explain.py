@@ -91,7 +91,10 @@ def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None
     """Return the account whose tokens the receiver would try (None: all), and a note if it is not configured."""
     if not request.is_form:
         return None, []
-    sid = next((value.strip() for name, value in _pairs(request) if name == b"AccountSid"), b"")
+    sid = _account_sid(request.body)
+    if not request.body:  # of a GET the query is the form
+        in_query = _account_sid(request.raw_path.partition(b"?")[2])
+        sid = in_query if accounts.get(in_query.decode("ascii", "replace")) else b""
     if not sid:
         return next(iter(accounts), None), []
     name = sid.decode("ascii", "backslashreplace")[:34]
@@ -100,9 +103,13 @@ def _account(request: SignedRequest, accounts: Accounts) -> tuple[Account | None
     return account, [] if account else [note]
 
 
-def _pairs(request: SignedRequest) -> list[Pair]:
+def _account_sid(form: bytes) -> bytes:
+    return next((value.strip() for name, value in _pairs(form) if name == b"AccountSid"), b"")
+
+
+def _pairs(body: bytes) -> list[Pair]:
     try:
-        return list(parse_form(request.body))
+        return list(parse_form(body))
     except UnreadableError:
         return []
 
@@ -138,7 +145,7 @@ def _search(
     """Return the matches with the fewest deviations, and the number of combinations that were tried."""
     path, mark, query = request.raw_path.partition(b"?")
     digest = sha256(request.body).hexdigest()
-    tails = forms(_pairs(request)) if request.is_form else [Variant(b"")]
+    tails = forms(_pairs(request.body)) if request.is_form else [Variant(b"")]
     parts = [bases(url, request.headers), paths(path), queries(mark + query, digest), tails]
     keys = list(secrets(accounts, named, request.headers.get(SETTINGS_HEADER.lower())))
     tried = 0

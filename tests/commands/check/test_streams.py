@@ -1,18 +1,22 @@
-"""Findings about streams: late groups and dead letters."""
+"""Findings about streams: late groups, dead letters, and webhooks that came to a wrong URL."""
 
 from __future__ import annotations
 
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from redis.exceptions import ResponseError
 
 from router.commands.check.streams import check_streams
 from router.core.keys import RESOLVER, Target
+from router.core.refused import Bounds
 from router.settings.load import load
 from router.streams.delivery import Delivery, StreamRef
 from router.streams.store.parking import Parking, Waiting
+from router.streams.store.quarantine import keep
+from tests.core.test_refused import REFUSED
 
 pytestmark = pytest.mark.real
 HOUR = 3_600_000
@@ -162,3 +166,15 @@ async def test_unread_entries_are_counted_where_the_server_does_not_know(redis, 
     assert group["lag"] is None
     (finding,) = await warnings(redis, settings)
     assert "1199 unread" in finding.text
+
+
+async def test_webhooks_without_a_route_are_counted(redis, settings):
+    """Twilio calls a wrong URL: what comes there waits for a replay. Other refusals are no finding here."""
+    bounds = Bounds(10, 100_000, 1000)
+    await keep(redis, settings.keys, REFUSED, bounds)
+    assert await warnings(redis, settings) == []
+    await keep(redis, settings.keys, replace(REFUSED, reason="route", body=b"Body=y"), bounds)
+    (finding,) = await warnings(redis, settings)
+    assert finding.subject == settings.keys.quarantine()
+    assert finding.text.startswith("1 authentic webhooks came to a wrong URL")
+    assert "--reason route" in finding.text

@@ -13,8 +13,8 @@ from router.commands.quarantine import show_quarantined
 from router.core.errors import SettingsError
 from router.core.events import SourceName
 from router.streams.store.quarantine import list_kept
-from tests.receiver.samples import PRIVATE, SAMPLES, participant_added, signed, sms
-from tests.support.accounts import ACCOUNT, OTHER_TOKEN, TOKEN
+from tests.receiver.samples import PRIVATE, SAMPLES, by_get, participant_added, signed, sms
+from tests.support.accounts import ACCOUNT, OTHER_ACCOUNT, OTHER_TOKEN, TOKEN
 
 
 @pytest.fixture(params=[name for name in SAMPLES if name is not SourceName.EMAIL], ids=str)
@@ -126,3 +126,50 @@ async def test_a_missing_setting_is_named(environment):
     environment.delenv("TWILIO_AUTH_TOKEN")
     with pytest.raises(SettingsError, match="TWILIO_AUTH_TOKEN"):
         await explain_signature(options("--url", "/x"))
+
+
+@pytest.mark.parametrize(
+    ("make", "method", "words"),
+    [
+        (by_get, "GET", "GET is not the method of a route: set POST"),
+        (lambda webhook: signed(webhook, path=f"{webhook.path}/"), "POST", "This is not the URL of a route: set POST"),
+    ],
+    ids=["GET", "slash"],
+)
+async def test_a_request_without_a_route(start, environment, capsys, make, method, words):
+    """The right URL is named, beside the signature that matches, and the command that accepts the webhook."""
+    receiver = await start()
+    await receiver.send(make(sms()), method)
+    await receiver.refused()
+    (entry_id,) = [kept.entry_id async for kept in list_kept(receiver.redis, receiver.keys)]
+    status, text = await explain(capsys, "--id", entry_id)
+    assert status == 0
+    assert f"{words} https://hooks.example.com/webhooks/messaging at Twilio" in text
+    assert f"made with auth token 1 of account {ACCOUNT}" in text
+    assert f"quarantine replay {entry_id}" in text
+
+
+async def test_the_account_of_a_get_is_in_its_query(environment, tmp_path, capsys):
+    """The token that must have signed is that of the account which the query names."""
+    accounts, path = tmp_path / "accounts.toml", tmp_path / "request"
+    accounts.write_text(f'[[account]]\nsid = "{OTHER_ACCOUNT}"\nauth_token_env = "OTHER_TOKENS"\n')
+    environment.setenv("ROUTER_ACCOUNTS_FILE", str(accounts))
+    environment.setenv("OTHER_TOKENS", OTHER_TOKEN)
+    request = by_get(sms(account=OTHER_ACCOUNT), token=OTHER_TOKEN)
+    path.write_bytes(f"GET {request.path} HTTP/1.1\nX-Twilio-Signature: {request.signature}\n\n".encode())
+    status, text = await explain(capsys, "--request", str(path))
+    assert status == 0
+    assert f"it was made with auth token 1 of account {OTHER_ACCOUNT}" in text
+
+
+async def test_a_prefix_that_the_proxy_did_not_remove(environment, tmp_path, capsys):
+    """The setting is right, and the proxy is named."""
+    environment.setenv("PUBLIC_BASE_URL", "https://hooks.example.com/in")
+    request = signed(sms(), path="/in/webhooks/messaging")
+    path = tmp_path / "body"
+    path.write_bytes(request.body)
+    headers = [f"--header={name}: {value}" for name, value in request.headers().items()]
+    status, text = await explain(capsys, "--url", request.path, "--body-file", str(path), *headers)
+    assert status == 0
+    assert "the proxy must remove /in" in text
+    assert "The signature matches" in text

@@ -1,0 +1,41 @@
+"""The parts of a request that are checked, from HTTP or from the quarantine."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from router.core.signing.twilio import SETTINGS_HEADER
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from aiohttp import web
+    from multidict import MultiMapping
+
+SIGNATURE: Final = "X-Twilio-Signature"
+
+
+@value
+class RawRequest:
+    """The checked parts of a request: path and query as on the wire, headers (names in any case), the whole body."""
+
+    raw_path: bytes
+    headers: MultiMapping[str]
+    body: bytes
+
+
+def raw_path_of(request: web.Request) -> bytes:
+    """Return path and query as received; bytes that are not UTF-8 are unchanged."""
+    return request.raw_path.encode("utf-8", "surrogateescape")
+
+
+def stated_settings(headers: MultiMapping[str]) -> str | None:
+    """Return the value of SETTINGS_HEADER; of several lines all, since HTTP lets a proxy split a list into lines."""
+    header = headers.get(SETTINGS_HEADER)
+    return header if header is None else ",".join(headers.getall(SETTINGS_HEADER))
+
+
+@lru_cache(maxsize=64)  # callers send the same one or two; strangers send anything
+def media_type(header: str) -> str:
+    """Return a content type without its parameters."""
+    return header.partition(";")[0].strip().lower()
