@@ -3,8 +3,8 @@
 For the raw mode of Inbound Parse, where one field holds the whole mail. The parsers of the email package keep
 everything they read, so this module finds the parts itself. It holds header blocks, which the email package then
 parses, and the beginning of the first plain and the first HTML text; of everything else it counts the bytes. An
-attached mail is an attachment and is not opened. The input is untrusted: nothing is done line by line, and the number
-of delimiters has a bound.
+attached mail, also one of a digest, is a part and is not opened: somebody else wrote it. The input is untrusted:
+nothing is done line by line, and the number of delimiters has a bound.
 Delimiters: https://www.rfc-editor.org/rfc/rfc2046#section-5.1 (the line break before a delimiter belongs to it)
 Transfer encodings: https://www.rfc-editor.org/rfc/rfc2045#section-6
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from email.parser import HeaderParser
 from email.policy import compat32
-from typing import Final
+from typing import Final, NamedTuple
 
 from router.inbound.email.headers import PARAMETRIC, drop_comments, without_comments
 from router.inbound.email.text import decode, decode_header
@@ -45,7 +45,18 @@ _MAX_PARAMETRIC: Final = 8 * 1024
 _MAX_BOUNDARY: Final = 128
 _MAX_TAIL: Final = 256
 _END_OF_HEADERS: Final = rb"\n\r?\n"
-_TEXTS: Final = ("text/plain", "text/html")
+_PLAIN: Final = "text/plain"
+_TEXTS: Final = (_PLAIN, "text/html")
+#: The parts of a digest are mails if they state no type (RFC 2046 section 5.1.5).
+_DIGEST: Final = "multipart/digest"
+_MESSAGE: Final = "message/rfc822"
+
+
+class _Multipart(NamedTuple):
+    """An open multipart: its boundary in every reading, and the type of a part that states none."""
+
+    boundaries: frozenset[bytes]
+    default_type: str
 
 
 @dataclass(slots=True)
@@ -56,7 +67,7 @@ class Leaf:
     characters of base64.
     """
 
-    content_type: str = "text/plain"
+    content_type: str = _PLAIN
     filename: str | None = None
     charset: str | None = None
     encoding: str = ""
@@ -117,7 +128,7 @@ class RawMailReader:
         self.part_count = 0
         self.is_given_up = False
         self._max_kept = 3 * keep  # quoted-printable encodes one byte as three
-        self._boundaries: list[frozenset[bytes]] = []  # of each open multipart: the boundary in every reading
+        self._multiparts: list[_Multipart] = []  # the outermost first
         self._delimiters, self._patterns = 0, 0
         self._block: bytearray | None = bytearray()  # the current header block
         self._is_top = True
@@ -179,8 +190,8 @@ class RawMailReader:
         if self._block is not None:
             self._end_headers(self._block)
         self._close()
-        depth = max(depth for depth, names in enumerate(self._boundaries, start=1) if boundary in names)
-        del self._boundaries[depth - is_last :]
+        depth = max(depth for depth, one in enumerate(self._multiparts, start=1) if boundary in one.boundaries)
+        del self._multiparts[depth - is_last :]
         self._block = None if is_last else bytearray()
         self._delimiters += 1
         self.is_given_up = self.is_given_up or self._delimiters >= MAX_DELIMITERS
@@ -195,8 +206,11 @@ class RawMailReader:
         as_written = _boundary(message)  # programs that forget the quotes mean parentheses as text
         drop_comments(message)
         boundaries = frozenset((as_written, _boundary(message))) - {b""}
-        if message.get_content_maintype() == "multipart" and boundaries and len(self._boundaries) < MAX_DEPTH:
-            self._boundaries.append(boundaries)
+        if self._multiparts:
+            message.set_default_type(self._multiparts[-1].default_type)
+        if message.get_content_maintype() == "multipart" and boundaries and len(self._multiparts) < MAX_DEPTH:
+            default_type = _MESSAGE if message.get_content_type() == _DIGEST else _PLAIN
+            self._multiparts.append(_Multipart(boundaries, default_type))
         else:
             self._leaf = _describe(message)
             self._leaf.is_text = self._is_first_text(self._leaf)
@@ -204,7 +218,7 @@ class RawMailReader:
 
     def _compile(self) -> None:
         """Compile the pattern for the end of the current block or content, innermost boundary first."""
-        names = b"|".join(re.escape(name) for names in self._boundaries[::-1] for name in sorted(names))
+        names = b"|".join(re.escape(name) for one in self._multiparts[::-1] for name in sorted(one.boundaries))
         self._patterns += len(names)
         self.is_given_up = self.is_given_up or self._patterns > MAX_PATTERNS
         delimiter = rb"\n--(?P<boundary>" + names + rb")(?P<last>--)?[ \t]{0,32}(?=\r?\n)"
@@ -212,14 +226,14 @@ class RawMailReader:
         self._pattern = re.compile(b"|".join(ends) or rb"(?!)")
 
     def _is_first_text(self, leaf: Leaf) -> bool:
-        known = self.text if leaf.content_type == "text/plain" else self.html
+        known = self.text if leaf.content_type == _PLAIN else self.html
         return leaf.content_type in _TEXTS and not leaf.is_attachment and known is None
 
     def _close(self) -> None:
         leaf, self._leaf = self._leaf, None
         if leaf is None:
             return
-        if leaf.is_text and leaf.content_type == "text/plain":
+        if leaf.is_text and leaf.content_type == _PLAIN:
             self.text = leaf
         elif leaf.is_text:
             self.html = leaf

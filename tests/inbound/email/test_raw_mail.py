@@ -144,6 +144,53 @@ def test_headers_that_end_at_a_boundary():
     assert [(one.content_type, one.size) for one in reader.parts] == [("image/png", 0), ("image/png", 5)]
 
 
+FOREIGN = b"From: b@example.com\r\n\r\nwritten by somebody else"
+
+
+@pytest.mark.parametrize("kind", ["digest", "Digest", "digest (of today)"])
+def test_parts_of_a_digest_are_messages(kind):
+    """A part of a digest without a type is a mail of somebody else, not the text of this one."""
+    alone = read(wrap("d", b"\r\n" + FOREIGN, b"Content-Disposition: inline\r\n\r\n" + FOREIGN, kind=kind))
+    assert (alone.text, [one.content_type for one in alone.parts]) == (None, ["message/rfc822"] * 2)
+    digest = wrap("d", b"\r\n" + FOREIGN, kind=kind)
+    for parts in ((digest, b"\r\nmine"), (b"\r\nmine", digest)):
+        reader = read(wrap("b", *parts))
+        assert (reader.text.content(), [one.content_type for one in reader.parts]) == (b"mine", ["message/rfc822"])
+
+
+def test_only_parts_of_the_digest_itself_are_messages():
+    """A part with a type has that type, and in a multipart within a digest a part without one is a text again."""
+    stated = read(wrap("d", b"Content-Type: text/plain\r\n\r\ncontents", b"\r\n" + FOREIGN, kind="digest"))
+    assert (stated.text.content(), [one.content_type for one in stated.parts]) == (b"contents", ["message/rfc822"])
+    within = read(wrap("d", wrap("b", b"\r\nmine"), b"\r\n" + FOREIGN, kind="digest"))
+    assert (within.text.content(), within.part_count) == (b"mine", 1)
+    after = read(wrap("b", wrap("d", b"\r\n" + FOREIGN, kind="digest"), b"\r\nmine"))
+    assert (after.text.content(), after.part_count) == (b"mine", 1)
+
+
+NESTED = wrap("i", b"\r\nwritten by somebody else", b"Content-Type: text/html\r\n\r\n<p>written</p>", PNG)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        pytest.param(b"Content-Type: message/rfc822\r\n\r\n", id="type"),
+        pytest.param(b"Content-Type: Message (a mail) / RFC822 (x)\r\n\r\n", id="comments"),
+        pytest.param(b"Content-Type: message/rfc822\r\nContent-Disposition: inline\r\n\r\n", id="inline"),
+        pytest.param(b"Content-Type: message/global\r\n\r\n", id="global"),
+        pytest.param(b"Content-Type: message/rfc822; boundary=i\r\n\r\n", id="boundary"),
+    ],
+)
+def test_texts_of_an_attached_mail_are_not_the_customers(head):
+    """Neither text of an attached mail is one of this mail, before its own text, after it or without one."""
+    attached = head + NESTED
+    for parts, text in (((attached, b"\r\nmine"), b"mine"), ((b"\r\nmine", attached), b"mine"), ((attached,), None)):
+        reader = read(wrap("b", *parts))
+        assert (reader.text and reader.text.content(), reader.html, reader.part_count) == (text, None, 1)
+    alone = read(attached)
+    assert (alone.text, alone.html, alone.part_count) == (None, None, 1)
+
+
 def test_second_texts_are_parts():
     """The first plain and the first HTML text are the mail's texts; all others are parts."""
     attached = b"Content-Type: text/plain\r\nContent-Disposition: attachment\r\n\r\nx"
