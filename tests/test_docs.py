@@ -30,9 +30,11 @@ from router.inbound.sources import SOURCES
 from router.inbound.table import to_markdown
 from router.logs import EVENTS
 from router.metrics import COUNTERS, GAUGES
+from router.sandbox import create_app
 from router.settings.model import Settings, variable_of
 from router.settings.policy_file import read_policy
 from tests.benchmarks.targets import TARGETS
+from tests.harness.sandbox import make_options
 from tests.siege.runs import RUNS
 from tests.support.entries import fields_of, make_entry
 from tests.support.source import ROOT, SHIPPED
@@ -255,6 +257,20 @@ def test_routes_are_those_of_the_sources():
     shown = set(re.findall(r"`<PUBLIC_BASE_URL>(/[^`]+)`", README))
     assert shown
     assert shown <= {one.path for one in SOURCES.values()}
+
+
+def test_operations_of_the_sandbox_are_those_of_its_routes():
+    """Every route of the sandbox is listed with its methods; the classic ones stand for both of their variants."""
+    service, routes = "/v1/Services/{service}", {}
+    for route in create_app(make_options()).router.routes():
+        if route.method != "HEAD":
+            routes.setdefault(route.resource.canonical, set()).add(route.method)
+    of_service = {path.replace(service, "/v1"): each for path, each in routes.items() if path.startswith(service)}
+    expected = {path: each for path, each in routes.items() if not path.startswith(service)}
+    shown = {row[0]: words(row[1]) for row in table("operations of the sandbox", "docs/development.md")}
+    assert shown == expected
+    classic = {path: each for path, each in shown.items() if path.startswith("/v1/") and "/Stores/" not in path}
+    assert of_service == classic
 
 
 def test_siege_table_names_every_run():

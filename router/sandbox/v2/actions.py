@@ -95,9 +95,11 @@ def _end(state: SandboxState, conversation: ConversationRecord, body: ActionPart
         found = [
             each
             for each in participant.addresses
-            if body.channel in {None, each.channel}
-            and (body.address is None or Address(each.channel, body.address).canonical == each.as_address().canonical)
+            if body.address is None or Address(each.channel, body.address).canonical == each.as_address().canonical
         ]
+        if body.address is not None and not found:
+            raise invalid(f"{field}.address", "is no address of the participant")
+        found = [each for each in found if body.channel in {None, each.channel}]
         if not found or (body.channel is None and len(found) > 1):
             raise invalid(f"{field}.channel", "does not name exactly one address of the participant")
         channel, address = found[0].channel, found[0].address

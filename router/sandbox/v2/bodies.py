@@ -97,7 +97,7 @@ class InlineConfiguration(Body):
     """The `configuration` of POST /Conversations: alone, or in place of parts of a Configuration."""
 
     conversation_grouping_type: Grouping | None = None
-    memory_store_id: str | None = None
+    memory_store_id: Text | None = None
     channel_settings: dict[Channel, InlineChannelSetting] | None = None
     memory_extraction_enabled: bool | None = None
     intelligence_configuration_ids: tuple[str, ...] | None = Field(default=None, max_length=5)

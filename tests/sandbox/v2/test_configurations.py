@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sandbox.harness import BY_PROFILE, CONFIGURATIONS, basic, make_participant, opening, pair
+from tests.sandbox.harness import BY_CHANNEL, BY_PROFILE, CONFIGURATIONS, basic, make_participant, opening, pair
 from tests.support.accounts import CUSTOMER, OURS
 
 PATH = "/v2/ControlPlane/Configurations"
@@ -166,16 +166,26 @@ async def test_rules_of_an_inline_configuration(sandbox, inline, status):
     assert both.status == (201 if is_partial else status), both.raw
 
 
+@pytest.mark.parametrize("body", [{}, {"configurationId": BY_CHANNEL}], ids=["alone", "both"])
+async def test_an_empty_memory_store_is_none(sandbox, body):
+    """An inline configuration with an empty memory store is refused, with and without a Configuration."""
+    answer = await sandbox.post("/v2/Conversations", body | {"configuration": INLINE | {"memoryStoreId": ""}})
+    assert (answer.status, "configuration.memoryStoreId" in answer.body["message"]) == (400, True)
+
+
 @pytest.mark.parametrize(
-    ("end", "status"),
+    ("end", "wrong"),
     [
-        ({"address": OURS, "channel": "SMS"}, 202),
-        ({"address": OURS}, 202),
-        ({"address": "+15550009999", "channel": "SMS"}, 400),
-        ({"address": OURS, "channel": "RCS"}, 400),
+        ({"address": OURS, "channel": "SMS"}, None),
+        ({"address": OURS}, None),
+        ({"address": "+15550009999", "channel": "SMS"}, "address"),
+        ({"address": "+15550009999"}, "address"),
+        ({"address": CUSTOMER}, "address"),
+        ({"address": ""}, "address"),
+        ({"address": OURS, "channel": "RCS"}, "channel"),
     ],
 )
-async def test_a_participant_with_its_address(sandbox, end, status):
+async def test_a_participant_with_its_address(sandbox, end, wrong):
     """An end of an action may name a participant together with its address, but not with one of somebody else."""
     made = await sandbox.open(make_participant("CUSTOMER", CUSTOMER), make_participant("AGENT", OURS))
     customer, agent = made["participants"]
@@ -186,4 +196,6 @@ async def test_a_participant_with_its_address(sandbox, end, status):
     }
     path = f"/v2/Conversations/{made['id']}/Actions"
     answer = await sandbox.post(path, {"type": "SEND_MESSAGE", "payload": payload})
-    assert answer.status == status, answer.raw
+    assert answer.status == (400 if wrong else 202), answer.raw
+    if wrong:
+        assert answer.body["message"].startswith(f"payload.from.{wrong}:")
