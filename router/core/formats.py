@@ -54,6 +54,7 @@ INBOUND_ENTRY: Final = Format("inbound entry", 2)
 #: Version 2 names its version.
 LEDGER: Final = Format("ledger", 2)
 MARKER: Final = Format("marker", 2)
+HOLDING: Final = Format("holding", 1)
 #: Its scripts (park, bring_back, resume) have this version too.
 PARKED_EVENT: Final = Format("parked event", 1)
 #: Version 2 stores the body that several events share once.

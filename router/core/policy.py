@@ -8,7 +8,7 @@ a misread policy loses customers without any other sign.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -67,6 +67,12 @@ class Hours:
         if clock >= self.start:
             return day in self.days
         return (day - 1) % 7 in self.days and clock < self.end
+
+    def date_of(self, now: datetime) -> date:
+        """Return the local date on which the window that `now` (aware) is in has started."""
+        local = now.astimezone(ZoneInfo(self.time_zone))
+        is_after_midnight = self.start >= self.end and local.time() < self.start
+        return local.date() - timedelta(days=1) if is_after_midnight else local.date()
 
 
 @dataclass(frozen=True, slots=True)

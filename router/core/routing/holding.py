@@ -1,0 +1,129 @@
+"""The state of a conversation's floor: its holder with an epoch, an open request, and the offer to one agent.
+
+Exactly one holder has the floor at every moment. A request does not change that: the holder keeps the floor until an
+agent accepts. `epoch` rises by one with every change of the holder and never falls, so that words which were prepared
+for an earlier holder can be refused. The transitions are in core.routing.transitions.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from router.core.formats import HOLDING
+from router.core.keys import Target
+
+#: Bytes of JSON that the context of a request may have.
+MAX_CONTEXT: Final = 8192
+#: Characters of a summary, and of a note.
+MAX_SUMMARY: Final = 4000
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Because(StrEnum):
+    """Why the holder changed."""
+
+    ACCEPTED = "accepted"
+    ASSIGNED = "assigned"  # by a queue that does not ask
+    RELEASED = "released"
+    FALLBACK = "fallback"  # nobody accepted, and the queue's fallback is the AI agent
+    LAPSED = "presence-lapsed"
+    ADDED = "added-by-another-system"
+    REMOVED = "removed-by-another-system"
+
+
+class OfferEnd(StrEnum):
+    """How an offer ended."""
+
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+class Why(StrEnum):
+    """Why a command was refused; `command.refused` gives these words."""
+
+    CLOSED = "conversation-closed"
+    STALE_EPOCH = "stale-epoch"
+    NOT_HOLDER = "not-the-holder"
+    PENDING = "handoff-pending"
+    ITSELF = "already-the-holder"
+    NO_OFFER = "offer-ended"
+    EXPIRED = "offer-expired"
+    NOT_ASKED = "offer-of-another-agent"
+    UNKNOWN_CONVERSATION = "unknown-conversation"
+    UNKNOWN_AGENT = "unknown-agent"
+    UNKNOWN_QUEUE = "unknown-queue"
+    NO_SUCH_SKILLS = "nobody-has-these-skills"
+
+
+class Holder(_Model):
+    """A target, and of people the person who accepted; without one, the queue holds."""
+
+    target: Target
+    agent: str | None = None
+
+
+class Request(_Model):
+    """An open request for a person. Times are in ms since 1970.
+
+    `asked_by` is the agent who transfers, None for the AI agent, a rule or a call. `agent`: nobody but this one is
+    asked. `declined` are not asked again, `missed` let their offer expire and are asked after all others. `overdue`:
+    the queue's patience is over, and its fallback is to wait.
+    """
+
+    id: str
+    reason: str
+    queue: str
+    since: int
+    summary: str | None = None
+    context: dict[str, Any] | None = None
+    skills: tuple[str, ...] = ()
+    agent: str | None = None
+    priority: int = 0
+    asked_by: str | None = None
+    note: str | None = None
+    declined: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
+    is_overdue: bool = False
+    #: When the request came to its present queue: patience and relaxation count from here.
+    queued_at: int = 0
+
+
+class Offer(_Model):
+    """The question to one agent; it can be accepted before `expires_at` (ms since 1970)."""
+
+    id: str
+    agent: str
+    name: str
+    made_at: int
+    expires_at: int
+
+
+class Holding(_Model):
+    """The floor of one conversation. `offers` counts the offers ever made, which makes their ids unique."""
+
+    format: str = HOLDING.current
+    holder: Holder
+    epoch: int = Field(default=0, ge=0)
+    request: Request | None = None
+    offer: Offer | None = None
+    offers: int = 0
+    is_closed: bool = False
+
+    def changed(self, **fields: Any) -> Holding:
+        """Return a copy with other values."""
+        return self.model_copy(update=fields)
+
+
+def read_holding(text: str) -> Holding:
+    """Parse the ledger's field; raises OtherFormatError if another release wrote it, ValidationError if it is none."""
+    holding = Holding.model_validate_json(text)
+    HOLDING.require(holding.format)
+    return holding

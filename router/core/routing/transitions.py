@@ -1,0 +1,307 @@
+"""The state machine of a conversation's floor: pure transitions, each of which is legal in some states only.
+
+`take(holding, input)` returns the new holding and what happened, or the reason of a refusal, which changes nothing. It
+is total and deterministic: times, ids and the choice of an agent come in as values. TABLE says in which states an input
+is legal, and why it is refused in the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from router.core.keys import Target
+from router.core.routing.holding import Because, Holder, Holding, Offer, OfferEnd, Request, Why
+from router.core.routing.inputs import (
+    Accept,
+    Ask,
+    Changed,
+    Close,
+    Decline,
+    Ended,
+    Expire,
+    Failed,
+    GiveUp,
+    Join,
+    Lapse,
+    Leave,
+    Made,
+    Overflow,
+    Place,
+    Release,
+    Requested,
+    Unplace,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from router.core.routing.inputs import Happening, Input
+
+#: Begins the agent of a holder whom another system added: the participant's id follows.
+FOREIGN: Final = "participant:"
+
+
+class Floor(Enum):
+    """Who has the floor."""
+
+    AI = "the AI agent"
+    QUEUE = "people, and nobody has accepted"
+    PERSON = "a person"
+    CLOSED = "nobody: the conversation is closed"
+
+
+class Stage(Enum):
+    """How far a request has come."""
+
+    IDLE = "no request"
+    WAITING = "a request waits for an agent"
+    OFFERED = "an agent is asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The result of an input: the new holding and what happened; or `refused`, and the holding is as before."""
+
+    holding: Holding
+    happened: tuple[Happening, ...] = field(default=())
+    refused: Why | None = None
+
+
+def floor_of(holding: Holding) -> Floor:
+    """Return who has the floor."""
+    if holding.is_closed:
+        return Floor.CLOSED
+    if holding.holder.target == Target.AI_AGENT:
+        return Floor.AI
+    return Floor.QUEUE if holding.holder.agent is None else Floor.PERSON
+
+
+def stage_of(holding: Holding) -> Stage:
+    """Return how far the open request has come."""
+    if holding.request is None:
+        return Stage.IDLE
+    return Stage.WAITING if holding.offer is None else Stage.OFFERED
+
+
+def take(holding: Holding, given: Input) -> Step:
+    """Return the result of an input."""
+    row = TABLE[type(given)]
+    floor, stage = floor_of(holding), stage_of(holding)
+    if floor in row.floors:
+        return Step(holding, refused=row.floors[floor])
+    if stage in row.stages:
+        return Step(holding, refused=row.stages[stage])
+    return row.act(holding, given)
+
+
+def _ask(holding: Holding, given: Ask) -> Step:
+    request = given.request
+    if given.epoch is not None and given.epoch != holding.epoch:
+        return Step(holding, refused=Why.STALE_EPOCH)
+    if request.asked_by is not None and request.asked_by != holding.holder.agent:
+        return Step(holding, refused=Why.NOT_HOLDER)
+    if request.agent is not None and request.agent == holding.holder.agent:
+        return Step(holding, refused=Why.ITSELF)
+    return Step(holding.changed(request=request), (Requested(request),))
+
+
+def _place(holding: Holding, given: Place) -> Step:
+    request = _request(holding)
+    if request.id != given.request_id or given.agent in request.declined:
+        return Step(holding, refused=Why.NO_OFFER)
+    if given.agent == holding.holder.agent:
+        return Step(holding, refused=Why.ITSELF)
+    number = holding.offers + 1
+    offer = Offer(
+        id=f"{request.id}.{number}",
+        agent=given.agent,
+        name=given.name,
+        made_at=given.now,
+        expires_at=given.now + given.ring,
+    )
+    holding = holding.changed(offers=number)
+    if given.is_automatic:
+        return _give(holding, Holder(target=Target.HUMAN_AGENT, agent=given.agent), Because.ASSIGNED)
+    return Step(holding.changed(offer=offer), (Made(offer, request),))
+
+
+def _accept(holding: Holding, given: Accept) -> Step:
+    offer, request = _offer(holding), _request(holding)
+    if offer.id != given.offer_id:
+        return Step(holding, refused=Why.NO_OFFER)
+    if offer.agent != given.agent:
+        return Step(holding, refused=Why.NOT_ASKED)
+    if given.now >= offer.expires_at:
+        return Step(holding, refused=Why.EXPIRED)
+    ended = Ended(offer, OfferEnd.ACCEPTED, request)
+    holder = Holder(target=Target.HUMAN_AGENT, agent=given.agent)
+    return _give(holding.changed(offer=None), holder, Because.ACCEPTED, ended)
+
+
+def _decline(holding: Holding, given: Decline) -> Step:
+    offer = _offer(holding)
+    if offer.id != given.offer_id:
+        return Step(holding, refused=Why.NO_OFFER)
+    if offer.agent != given.agent:
+        return Step(holding, refused=Why.NOT_ASKED)
+    return _ask_on(holding, OfferEnd.DECLINED)
+
+
+def _expire(holding: Holding, given: Expire) -> Step:
+    offer = _offer(holding)
+    if offer.id != given.offer_id or given.now < offer.expires_at:
+        return Step(holding, refused=Why.NO_OFFER)
+    return _ask_on(holding, OfferEnd.EXPIRED)
+
+
+def _unplace(holding: Holding, given: Unplace) -> Step:
+    if _offer(holding).agent != given.agent:
+        return Step(holding, refused=Why.NO_OFFER)
+    return _ask_on(holding, OfferEnd.WITHDRAWN)
+
+
+def _ask_on(holding: Holding, how: OfferEnd) -> Step:
+    """End the offer; the request goes on waiting for the next agent."""
+    offer, request = _offer(holding), _request(holding)
+    declined, missed = request.declined, tuple(one for one in request.missed if one != offer.agent)
+    if how is OfferEnd.DECLINED:
+        declined = (*declined, offer.agent)
+    elif how is OfferEnd.EXPIRED:
+        missed = (*missed, offer.agent)
+    request = request.model_copy(update={"declined": declined, "missed": missed})
+    return Step(holding.changed(offer=None, request=request), (Ended(offer, how, request),))
+
+
+def _give_up(holding: Holding, given: GiveUp) -> Step:
+    request = _request(holding)
+    if request.id != given.request_id or (request.is_overdue and not given.to_ai):
+        return Step(holding, refused=Why.NO_OFFER)
+    if not given.to_ai:
+        overdue = request.model_copy(update={"is_overdue": True})
+        return Step(holding.changed(request=overdue), (Failed(request, to_ai=False),))
+    failed = Failed(request, to_ai=True)
+    if holding.holder.target == Target.AI_AGENT or holding.holder.agent is not None:
+        holding, ended = _withdraw(holding)
+        return Step(holding, (*ended, failed))
+    step = _give(holding, Holder(target=Target.AI_AGENT), Because.FALLBACK)
+    return Step(step.holding, (*step.happened[:-1], failed, step.happened[-1]))
+
+
+def _overflow(holding: Holding, given: Overflow) -> Step:
+    request = _request(holding)
+    if request.id != given.request_id or request.queue == given.queue:
+        return Step(holding, refused=Why.NO_OFFER)
+    moved = request.model_copy(update={"queue": given.queue, "queued_at": given.now, "declined": (), "missed": ()})
+    happened: tuple[Happening, ...] = ()
+    if holding.offer is not None:
+        happened = (Ended(holding.offer, OfferEnd.WITHDRAWN, request),)
+    return Step(holding.changed(request=moved, offer=None), happened)
+
+
+def _release(holding: Holding, given: Release) -> Step:
+    if (refused := check_holder(holding, given.agent, given.epoch)) is not None:
+        return Step(holding, refused=refused)
+    return _give(holding, Holder(target=Target.AI_AGENT), Because.RELEASED, note=given.note)
+
+
+def _lapse(holding: Holding, given: Lapse) -> Step:
+    if holding.holder.agent != given.agent:
+        return Step(holding, refused=Why.NOT_HOLDER)
+    kept = holding.request  # a transfer goes on: the one whom it asks may still accept
+    offer = holding.offer
+    step = _give(holding.changed(request=None, offer=None), Holder(target=Target.HUMAN_AGENT), Because.LAPSED)
+    if kept is not None:
+        return Step(
+            step.holding.changed(request=kept.model_copy(update={"asked_by": None}), offer=offer), step.happened
+        )
+    return Step(step.holding.changed(request=given.request), (*step.happened, Requested(given.request)))
+
+
+def _join(holding: Holding, given: Join) -> Step:
+    agent = FOREIGN + given.participant_id
+    if holding.holder.agent == agent:
+        return Step(holding, refused=Why.ITSELF)
+    return _give(holding, Holder(target=Target.HUMAN_AGENT, agent=agent), Because.ADDED)
+
+
+def _leave(holding: Holding, given: Leave) -> Step:
+    if holding.holder.agent != FOREIGN + given.participant_id:
+        return Step(holding, refused=Why.NOT_HOLDER)
+    if given.request is None:
+        return _give(holding, Holder(target=Target.AI_AGENT), Because.REMOVED)
+    step = _give(holding, Holder(target=Target.HUMAN_AGENT), Because.REMOVED)
+    return Step(step.holding.changed(request=given.request), (*step.happened, Requested(given.request)))
+
+
+def _close(holding: Holding, _: Close) -> Step:
+    holding, ended = _withdraw(holding)
+    return Step(holding.changed(is_closed=True), ended)
+
+
+def check_holder(holding: Holding, agent: str, epoch: int) -> Why | None:
+    """Return why an agent may not act on a conversation as its holder in `epoch`; None if they may."""
+    if holding.is_closed:
+        return Why.CLOSED
+    if holding.holder.agent != agent:
+        return Why.NOT_HOLDER
+    return None if epoch == holding.epoch else Why.STALE_EPOCH
+
+
+def _give(holding: Holding, holder: Holder, because: Because, *happened: Happening, note: str | None = None) -> Step:
+    """Give the floor to `holder`: the epoch rises, and an open request ends."""
+    request = holding.request
+    holding, ended = _withdraw(holding)
+    epoch = holding.epoch + 1
+    said = note if note is not None else request.note if request else None
+    changed = Changed(holding.holder, holder, epoch, because, said, request)
+    return Step(holding.changed(holder=holder, epoch=epoch), (*happened, *ended, changed))
+
+
+def _withdraw(holding: Holding) -> tuple[Holding, tuple[Happening, ...]]:
+    """Return the holding without request and offer, and the end of the offer."""
+    offer, request = holding.offer, holding.request
+    ended = (Ended(offer, OfferEnd.WITHDRAWN, request),) if offer is not None and request is not None else ()
+    return holding.changed(request=None, offer=None), ended
+
+
+def _request(holding: Holding) -> Request:
+    if holding.request is None:
+        raise ValueError("the table lets no such input in without a request")
+    return holding.request
+
+
+def _offer(holding: Holding) -> Offer:
+    if holding.offer is None:
+        raise ValueError("the table lets no such input in without an offer")
+    return holding.offer
+
+
+class Row(NamedTuple):
+    """The rule of an input: the floors and stages in which it is refused, and why; `act` decides in all others."""
+
+    act: Callable[[Holding, Any], Step]
+    floors: Mapping[Floor, Why]
+    stages: Mapping[Stage, Why] = {}
+
+
+_CLOSED: Final = {Floor.CLOSED: Why.CLOSED}
+_OFFERED_ONLY: Final = {Stage.IDLE: Why.NO_OFFER, Stage.WAITING: Why.NO_OFFER}
+_REQUESTED_ONLY: Final = {Stage.IDLE: Why.NO_OFFER}
+
+TABLE: Final[dict[type[Input], Row]] = {
+    Ask: Row(_ask, _CLOSED, {Stage.WAITING: Why.PENDING, Stage.OFFERED: Why.PENDING}),
+    Place: Row(_place, _CLOSED, {Stage.IDLE: Why.NO_OFFER, Stage.OFFERED: Why.PENDING}),
+    Accept: Row(_accept, _CLOSED, _OFFERED_ONLY),
+    Decline: Row(_decline, _CLOSED, _OFFERED_ONLY),
+    Expire: Row(_expire, _CLOSED, _OFFERED_ONLY),
+    Unplace: Row(_unplace, _CLOSED, _OFFERED_ONLY),
+    GiveUp: Row(_give_up, _CLOSED, _REQUESTED_ONLY),
+    Overflow: Row(_overflow, _CLOSED, _REQUESTED_ONLY),
+    Release: Row(_release, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    Lapse: Row(_lapse, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    Join: Row(_join, _CLOSED),
+    Leave: Row(_leave, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    Close: Row(_close, _CLOSED),
+}
