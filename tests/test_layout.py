@@ -30,7 +30,8 @@ FLOORS = (
 #: The same within the core.
 CORE_FLOORS = (
     ("router.core",),
-    ("router.core.signing", "router.core.voice", "router.core.classic", "router.core.ledger"),
+    ("router.core.signing", "router.core.voice", "router.core.classic", "router.core.routing"),
+    ("router.core.ledger",),
     ("router.core.resolution",),
     ("router.core.judging",),
 )

@@ -17,7 +17,7 @@ from router.core.classic.members import is_classic, is_member
 from router.core.events import Cause, SourceName, Version
 from router.core.judging.context import make_fact, note_our_side, note_surroundings, version_of
 from router.core.ledger.calls import calls_of
-from router.core.ledger.marker import Marker, Result, digest_of
+from router.core.ledger.marker import PARTICIPANT, Marker, Result, digest_of
 from router.core.resolution.requests import Surroundings
 from router.core.resources import AGENT_TYPES, Participant, ParticipantAddress
 from router.core.timestamps import to_microseconds
@@ -37,7 +37,6 @@ QUIET: Final = 60
 RECOVERED: Final = "recovered"
 #: The results that publish an entry.
 _PUBLISHING: Final = frozenset({Result.JOINED, Result.UPDATED, Result.LEFT, Result.CLOSED})
-_MARKER: Final = "p:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +161,8 @@ class _Sweep:
 def _markers(ledger: Ledger) -> Iterator[tuple[str, Marker]]:
     """Yield the id and the committed marker of each participant."""
     for name, text in ledger.fields.items():
-        if name.startswith(_MARKER):
-            yield name.removeprefix(_MARKER), Marker.model_validate_json(text)
+        if name.startswith(PARTICIPANT):
+            yield name.removeprefix(PARTICIPANT), Marker.model_validate_json(text)
 
 
 def _is_known(participant: Participant, marker: Marker | None) -> bool:

@@ -66,6 +66,11 @@ class LedgerFields:
         return int(self.fields.get("told", "0"))
 
     @property
+    def epoch(self) -> int:
+        """How often the holder of the conversation has changed."""
+        return int(self.fields.get("epoch", "0"))
+
+    @property
     def subjects(self) -> list[str]:
         """The inbound subjects whose messages are published here, of a ledger that was read with all its fields."""
         return [name.removeprefix(SUBJECT) for name in self.fields if name.startswith(SUBJECT)]

@@ -44,6 +44,7 @@ from router.core.resources import Conversation, ConversationStatus, Participant
 
 if TYPE_CHECKING:
     from router.core.addresses import Address
+    from router.core.keys import Target
     from router.core.ledger.marker import Claim
     from router.core.policy import Decision
 
@@ -66,6 +67,8 @@ class Ledger(LedgerFields):
     is_committed: bool = False
     is_doubtful: bool = False
     is_closing: bool = False
+    #: ms since 1970: when the conversation's floor must be looked at again; None: as before.
+    wake_at: int | None = None
 
     @property
     def has_news(self) -> bool:
@@ -234,6 +237,20 @@ class Ledger(LedgerFields):
         """Add an entry for the holder; `fields` are those of its model beyond EntryData."""
         self.entries.append(self._draft(model.type, cause, fields, subject=subject, distinction=distinction))
 
+    def tell(
+        self,
+        targets: tuple[Target, ...],
+        model: type[EntryData],
+        cause: Cause,
+        subject: str,
+        name: str,
+        **fields: Any,
+    ) -> None:
+        """Add an entry about a handoff for each of the targets, whoever holds the conversation."""
+        for target in targets:
+            data = self._data(cause, fields) | {"target": str(target)}
+            self.entries.append(self._to_entry(model.type, data, cause, subject=subject, name=f"{name}>{target}"))
+
     def say(self, cause: Cause, fields: dict[str, Any], *, subject: str, name: str, claim: Claim) -> None:
         """Add a communication by `subject`, known by `name`, unless this ledger or the commit finds it published.
 
@@ -246,13 +263,11 @@ class Ledger(LedgerFields):
             self.entries.append(draft)
 
     def _draft(self, kind: str, cause: Cause, fields: dict[str, Any], *, subject: str, distinction: str) -> Draft:
+        return self._to_entry(kind, self._data(cause, fields), cause, subject=subject, name=distinction)
+
+    def _to_entry(self, kind: str, data: dict[str, Any], cause: Cause, *, subject: str, name: str) -> Draft:
         return draft_entry(
-            kind,
-            self._data(cause, fields),
-            namespace=self.namespace,
-            subject=subject,
-            distinction=distinction,
-            occurred_at=cause.received_at,
+            kind, data, namespace=self.namespace, subject=subject, distinction=name, occurred_at=cause.received_at
         )
 
     def _data(self, cause: Cause, fields: dict[str, Any]) -> dict[str, Any]:
@@ -262,6 +277,7 @@ class Ledger(LedgerFields):
             "reason": str(self.get("reason")),
             "account_id": self.account_id,
             "conversation": self._conversation(),
+            "epoch": self.epoch,
             "cause": show_cause(cause),
             **fields,
         }

@@ -5,7 +5,9 @@ The fields of a conversation's hash:
     rev                                       revision: the number of commits
     format                                    version of the format (core.formats)
     status version configuration_id classic_sid   the conversation
-    target reason                             its holder, decided once and kept until it closes
+    target reason                             the target that holds it, and the rule that decided first
+    epoch holding                             how often its holder changed, and a Holding (core.routing); missing while
+                                              it has had one holder and no request
     told                                      newest time at which a status callback showed it as open, in µs
     day                                       day of the last event; keeps the hash alive
     r:<CHANNEL>                               our side's address on a channel
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
 #: Begins the names of the fields that name a subject.
 SUBJECT: Final = "s:"
+#: Begins the names of the fields that hold a Marker.
+PARTICIPANT: Final = "p:"
 #: Fields that every read of a ledger needs.
 COMMON_FIELDS: Final = (
     "rev",
@@ -51,6 +55,7 @@ COMMON_FIELDS: Final = (
     "classic_sid",
     "target",
     "reason",
+    "epoch",
     "told",
     "day",
 )
@@ -58,7 +63,7 @@ COMMON_FIELDS: Final = (
 
 def participant_field(participant_id: str) -> str:
     """Return the hash field of a participant's marker."""
-    return f"p:{participant_id}"
+    return f"{PARTICIPANT}{participant_id}"
 
 
 def address_field(key: str) -> str:

@@ -70,7 +70,7 @@ class Holder(_Model):
     agent: str | None = None
 
 
-class Request(_Model):
+class HandoffRequest(_Model):
     """An open request for a person. Times are in ms since 1970.
 
     `asked_by` is the agent who transfers, None for the AI agent, a rule or a call. `agent`: nobody but this one is
@@ -112,10 +112,12 @@ class Holding(_Model):
     format: str = HOLDING.current
     holder: Holder
     epoch: int = Field(default=0, ge=0)
-    request: Request | None = None
+    request: HandoffRequest | None = None
     offer: Offer | None = None
     offers: int = 0
     is_closed: bool = False
+    #: The customer in the shape of EntryParticipant, as far as the ledger knows them.
+    customer: dict[str, Any] | None = None
 
     def changed(self, **fields: Any) -> Holding:
         """Return a copy with other values."""

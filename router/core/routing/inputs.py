@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 from router.core.values import value
 
 if TYPE_CHECKING:
-    from router.core.routing.holding import Because, Holder, Offer, OfferEnd, Request
+    from router.core.routing.holding import Because, HandoffRequest, Holder, Offer, OfferEnd
+    from router.core.routing.queues import Fallback
 
 
 @value
-class Ask:
+class AskForPerson:
     """Somebody asks for a person. `epoch` is checked if it is given; `asked_by` must hold if it is given."""
 
-    request: Request
+    request: HandoffRequest
     epoch: int | None = None
 
 
 @value
-class Place:
+class GetPlace:
     """An agent with room was found for the request `request_id`."""
 
     request_id: str
@@ -34,7 +35,7 @@ class Place:
 
 
 @value
-class Accept:
+class AcceptOffer:
     """An agent accepts an offer."""
 
     offer_id: str
@@ -43,7 +44,7 @@ class Accept:
 
 
 @value
-class Decline:
+class DeclineOffer:
     """An agent declines an offer."""
 
     offer_id: str
@@ -51,7 +52,7 @@ class Decline:
 
 
 @value
-class Expire:
+class ExpireOffer:
     """An offer's deadline has passed."""
 
     offer_id: str
@@ -59,7 +60,7 @@ class Expire:
 
 
 @value
-class Unplace:
+class LosePlace:
     """The agent who is asked cannot take it any more: presence has lapsed, or the place was lost."""
 
     agent: str
@@ -67,10 +68,10 @@ class Unplace:
 
 @value
 class GiveUp:
-    """The patience of the request's queue is over, or it is closed; `to_ai`: the AI agent gets the floor."""
+    """The patience of the request's queue is over, or the queue is closed, and its fallback decides."""
 
     request_id: str
-    to_ai: bool
+    fallback: Fallback
 
 
 @value
@@ -83,7 +84,7 @@ class Overflow:
 
 
 @value
-class Release:
+class ReleaseFloor:
     """A person gives the conversation back to the AI agent."""
 
     agent: str
@@ -92,41 +93,55 @@ class Release:
 
 
 @value
-class Lapse:
+class LapseHolder:
     """The presence of the person who holds has ended; `request` asks for the next one."""
 
     agent: str
-    request: Request
+    request: HandoffRequest
 
 
 @value
-class Join:
+class AddForeign:
     """Another system added a person, who holds from now on."""
 
     participant_id: str
 
 
 @value
-class Leave:
+class RemoveForeign:
     """The person whom another system added was removed; `request` asks for the next one, None: the AI agent."""
 
     participant_id: str
-    request: Request | None = None
+    request: HandoffRequest | None = None
 
 
 @value
-class Close:
+class CloseFloor:
     """The conversation has closed."""
 
 
-Input = Ask | Place | Accept | Decline | Expire | Unplace | GiveUp | Overflow | Release | Lapse | Join | Leave | Close
+Input = (
+    AskForPerson
+    | GetPlace
+    | AcceptOffer
+    | DeclineOffer
+    | ExpireOffer
+    | LosePlace
+    | GiveUp
+    | Overflow
+    | ReleaseFloor
+    | LapseHolder
+    | AddForeign
+    | RemoveForeign
+    | CloseFloor
+)
 
 
 @value
 class Requested:
     """`handoff.requested`."""
 
-    request: Request
+    request: HandoffRequest
 
 
 @value
@@ -134,7 +149,7 @@ class Made:
     """`offer.made`."""
 
     offer: Offer
-    request: Request
+    request: HandoffRequest
 
 
 @value
@@ -143,7 +158,7 @@ class Ended:
 
     offer: Offer
     how: OfferEnd
-    request: Request
+    request: HandoffRequest
 
 
 @value
@@ -155,15 +170,15 @@ class Changed:
     epoch: int
     because: Because
     note: str | None = None
-    request: Request | None = None
+    request: HandoffRequest | None = None
 
 
 @value
 class Failed:
     """`handoff.failed`: nobody accepted within the patience of the queue."""
 
-    request: Request
-    to_ai: bool
+    request: HandoffRequest
+    fallback: Fallback
 
 
 Happening = Requested | Made | Ended | Changed | Failed

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_QUEUE: Final = "default"
 
 
-class Accept(StrEnum):
+class AcceptMode(StrEnum):
     """How a conversation comes to an agent."""
 
     OFFER = "offer"  # asked, with a deadline
@@ -50,7 +50,7 @@ class Queue:
 
     name: str = DEFAULT_QUEUE
     skills: frozenset[str] = frozenset()
-    accept: Accept = Accept.OFFER
+    accept: AcceptMode = AcceptMode.OFFER
     ring: float = 20.0
     patience: float = 300.0
     fallback: Fallback = Fallback.AI_AGENT

@@ -12,27 +12,28 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from router.core.keys import Target
-from router.core.routing.holding import Because, Holder, Holding, Offer, OfferEnd, Request, Why
+from router.core.routing.holding import Because, HandoffRequest, Holder, Holding, Offer, OfferEnd, Why
 from router.core.routing.inputs import (
-    Accept,
-    Ask,
+    AcceptOffer,
+    AddForeign,
+    AskForPerson,
     Changed,
-    Close,
-    Decline,
+    CloseFloor,
+    DeclineOffer,
     Ended,
-    Expire,
+    ExpireOffer,
     Failed,
+    GetPlace,
     GiveUp,
-    Join,
-    Lapse,
-    Leave,
+    LapseHolder,
+    LosePlace,
     Made,
     Overflow,
-    Place,
-    Release,
+    ReleaseFloor,
+    RemoveForeign,
     Requested,
-    Unplace,
 )
+from router.core.routing.queues import Fallback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -96,7 +97,7 @@ def take(holding: Holding, given: Input) -> Step:
     return row.act(holding, given)
 
 
-def _ask(holding: Holding, given: Ask) -> Step:
+def _ask(holding: Holding, given: AskForPerson) -> Step:
     request = given.request
     if given.epoch is not None and given.epoch != holding.epoch:
         return Step(holding, refused=Why.STALE_EPOCH)
@@ -107,7 +108,7 @@ def _ask(holding: Holding, given: Ask) -> Step:
     return Step(holding.changed(request=request), (Requested(request),))
 
 
-def _place(holding: Holding, given: Place) -> Step:
+def _place(holding: Holding, given: GetPlace) -> Step:
     request = _request(holding)
     if request.id != given.request_id or given.agent in request.declined:
         return Step(holding, refused=Why.NO_OFFER)
@@ -127,7 +128,7 @@ def _place(holding: Holding, given: Place) -> Step:
     return Step(holding.changed(offer=offer), (Made(offer, request),))
 
 
-def _accept(holding: Holding, given: Accept) -> Step:
+def _accept(holding: Holding, given: AcceptOffer) -> Step:
     offer, request = _offer(holding), _request(holding)
     if offer.id != given.offer_id:
         return Step(holding, refused=Why.NO_OFFER)
@@ -140,7 +141,7 @@ def _accept(holding: Holding, given: Accept) -> Step:
     return _give(holding.changed(offer=None), holder, Because.ACCEPTED, ended)
 
 
-def _decline(holding: Holding, given: Decline) -> Step:
+def _decline(holding: Holding, given: DeclineOffer) -> Step:
     offer = _offer(holding)
     if offer.id != given.offer_id:
         return Step(holding, refused=Why.NO_OFFER)
@@ -149,14 +150,14 @@ def _decline(holding: Holding, given: Decline) -> Step:
     return _ask_on(holding, OfferEnd.DECLINED)
 
 
-def _expire(holding: Holding, given: Expire) -> Step:
+def _expire(holding: Holding, given: ExpireOffer) -> Step:
     offer = _offer(holding)
     if offer.id != given.offer_id or given.now < offer.expires_at:
         return Step(holding, refused=Why.NO_OFFER)
     return _ask_on(holding, OfferEnd.EXPIRED)
 
 
-def _unplace(holding: Holding, given: Unplace) -> Step:
+def _unplace(holding: Holding, given: LosePlace) -> Step:
     if _offer(holding).agent != given.agent:
         return Step(holding, refused=Why.NO_OFFER)
     return _ask_on(holding, OfferEnd.WITHDRAWN)
@@ -176,12 +177,12 @@ def _ask_on(holding: Holding, how: OfferEnd) -> Step:
 
 def _give_up(holding: Holding, given: GiveUp) -> Step:
     request = _request(holding)
-    if request.id != given.request_id or (request.is_overdue and not given.to_ai):
+    is_ended = given.fallback is Fallback.AI_AGENT
+    if request.id != given.request_id or (request.is_overdue and not is_ended):
         return Step(holding, refused=Why.NO_OFFER)
-    if not given.to_ai:
-        overdue = request.model_copy(update={"is_overdue": True})
-        return Step(holding.changed(request=overdue), (Failed(request, to_ai=False),))
-    failed = Failed(request, to_ai=True)
+    failed = Failed(request, given.fallback)
+    if not is_ended:
+        return Step(holding.changed(request=request.model_copy(update={"is_overdue": True})), (failed,))
     if holding.holder.target == Target.AI_AGENT or holding.holder.agent is not None:
         holding, ended = _withdraw(holding)
         return Step(holding, (*ended, failed))
@@ -200,13 +201,13 @@ def _overflow(holding: Holding, given: Overflow) -> Step:
     return Step(holding.changed(request=moved, offer=None), happened)
 
 
-def _release(holding: Holding, given: Release) -> Step:
+def _release(holding: Holding, given: ReleaseFloor) -> Step:
     if (refused := check_holder(holding, given.agent, given.epoch)) is not None:
         return Step(holding, refused=refused)
     return _give(holding, Holder(target=Target.AI_AGENT), Because.RELEASED, note=given.note)
 
 
-def _lapse(holding: Holding, given: Lapse) -> Step:
+def _lapse(holding: Holding, given: LapseHolder) -> Step:
     if holding.holder.agent != given.agent:
         return Step(holding, refused=Why.NOT_HOLDER)
     kept = holding.request  # a transfer goes on: the one whom it asks may still accept
@@ -219,14 +220,14 @@ def _lapse(holding: Holding, given: Lapse) -> Step:
     return Step(step.holding.changed(request=given.request), (*step.happened, Requested(given.request)))
 
 
-def _join(holding: Holding, given: Join) -> Step:
+def _join(holding: Holding, given: AddForeign) -> Step:
     agent = FOREIGN + given.participant_id
     if holding.holder.agent == agent:
         return Step(holding, refused=Why.ITSELF)
     return _give(holding, Holder(target=Target.HUMAN_AGENT, agent=agent), Because.ADDED)
 
 
-def _leave(holding: Holding, given: Leave) -> Step:
+def _leave(holding: Holding, given: RemoveForeign) -> Step:
     if holding.holder.agent != FOREIGN + given.participant_id:
         return Step(holding, refused=Why.NOT_HOLDER)
     if given.request is None:
@@ -235,7 +236,7 @@ def _leave(holding: Holding, given: Leave) -> Step:
     return Step(step.holding.changed(request=given.request), (*step.happened, Requested(given.request)))
 
 
-def _close(holding: Holding, _: Close) -> Step:
+def _close(holding: Holding, _: CloseFloor) -> Step:
     holding, ended = _withdraw(holding)
     return Step(holding.changed(is_closed=True), ended)
 
@@ -266,7 +267,7 @@ def _withdraw(holding: Holding) -> tuple[Holding, tuple[Happening, ...]]:
     return holding.changed(request=None, offer=None), ended
 
 
-def _request(holding: Holding) -> Request:
+def _request(holding: Holding) -> HandoffRequest:
     if holding.request is None:
         raise ValueError("the table lets no such input in without a request")
     return holding.request
@@ -291,17 +292,17 @@ _OFFERED_ONLY: Final = {Stage.IDLE: Why.NO_OFFER, Stage.WAITING: Why.NO_OFFER}
 _REQUESTED_ONLY: Final = {Stage.IDLE: Why.NO_OFFER}
 
 TABLE: Final[dict[type[Input], Row]] = {
-    Ask: Row(_ask, _CLOSED, {Stage.WAITING: Why.PENDING, Stage.OFFERED: Why.PENDING}),
-    Place: Row(_place, _CLOSED, {Stage.IDLE: Why.NO_OFFER, Stage.OFFERED: Why.PENDING}),
-    Accept: Row(_accept, _CLOSED, _OFFERED_ONLY),
-    Decline: Row(_decline, _CLOSED, _OFFERED_ONLY),
-    Expire: Row(_expire, _CLOSED, _OFFERED_ONLY),
-    Unplace: Row(_unplace, _CLOSED, _OFFERED_ONLY),
+    AskForPerson: Row(_ask, _CLOSED, {Stage.WAITING: Why.PENDING, Stage.OFFERED: Why.PENDING}),
+    GetPlace: Row(_place, _CLOSED, {Stage.IDLE: Why.NO_OFFER, Stage.OFFERED: Why.PENDING}),
+    AcceptOffer: Row(_accept, _CLOSED, _OFFERED_ONLY),
+    DeclineOffer: Row(_decline, _CLOSED, _OFFERED_ONLY),
+    ExpireOffer: Row(_expire, _CLOSED, _OFFERED_ONLY),
+    LosePlace: Row(_unplace, _CLOSED, _OFFERED_ONLY),
     GiveUp: Row(_give_up, _CLOSED, _REQUESTED_ONLY),
     Overflow: Row(_overflow, _CLOSED, _REQUESTED_ONLY),
-    Release: Row(_release, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
-    Lapse: Row(_lapse, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
-    Join: Row(_join, _CLOSED),
-    Leave: Row(_leave, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
-    Close: Row(_close, _CLOSED),
+    ReleaseFloor: Row(_release, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    LapseHolder: Row(_lapse, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    AddForeign: Row(_join, _CLOSED),
+    RemoveForeign: Row(_leave, _CLOSED | {Floor.AI: Why.NOT_HOLDER, Floor.QUEUE: Why.NOT_HOLDER}),
+    CloseFloor: Row(_close, _CLOSED),
 }

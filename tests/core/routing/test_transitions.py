@@ -6,27 +6,28 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.core.keys import Target
-from router.core.routing.holding import Because, Holder, Holding, OfferEnd, Request, Why, read_holding
+from router.core.routing.holding import Because, HandoffRequest, Holder, Holding, OfferEnd, Why, read_holding
 from router.core.routing.inputs import (
-    Accept,
-    Ask,
+    AcceptOffer,
+    AddForeign,
+    AskForPerson,
     Changed,
-    Close,
-    Decline,
+    CloseFloor,
+    DeclineOffer,
     Ended,
-    Expire,
+    ExpireOffer,
     Failed,
+    GetPlace,
     GiveUp,
-    Join,
-    Lapse,
-    Leave,
+    LapseHolder,
+    LosePlace,
     Made,
     Overflow,
-    Place,
-    Release,
+    ReleaseFloor,
+    RemoveForeign,
     Requested,
-    Unplace,
 )
+from router.core.routing.queues import Fallback
 from router.core.routing.transitions import FOREIGN, TABLE, Floor, Stage, floor_of, stage_of, take
 
 AI = Holder(target=Target.AI_AGENT)
@@ -35,7 +36,7 @@ RING = 20_000
 
 
 def request(number=1, **fields):
-    return Request(id=f"r{number}", reason="asked", queue="default", since=0, **fields)
+    return HandoffRequest(id=f"r{number}", reason="asked", queue="default", since=0, **fields)
 
 
 def run(*inputs, start=AI):
@@ -48,10 +49,10 @@ def run(*inputs, start=AI):
     return take(holding, inputs[-1])
 
 
-ASKED = Ask(request())
-PLACED = Place("r1", "dana", "Dana", now=0, ring=RING)
+ASKED = AskForPerson(request())
+PLACED = GetPlace("r1", "dana", "Dana", now=0, ring=RING)
 OFFER = "r1.1"
-ACCEPTED = Accept(OFFER, "dana", now=5)
+ACCEPTED = AcceptOffer(OFFER, "dana", now=5)
 
 
 def test_the_giver_keeps_the_floor_until_somebody_accepts():
@@ -67,75 +68,80 @@ def test_the_giver_keeps_the_floor_until_somebody_accepts():
 
 def test_a_queue_that_does_not_ask_assigns():
     """Without an offer the agent holds at once."""
-    step = run(ASKED, Place("r1", "dana", "Dana", now=0, ring=RING, is_automatic=True))
+    step = run(ASKED, GetPlace("r1", "dana", "Dana", now=0, ring=RING, is_automatic=True))
     assert (step.holding.holder.agent, step.holding.epoch) == ("dana", 1)
     assert [type(one) for one in step.happened] == [Changed]
 
 
 def test_who_declined_is_not_asked_again_and_who_missed_is_asked_last():
     """Both stay known with the request."""
-    declined = run(ASKED, PLACED, Decline(OFFER, "dana"))
+    declined = run(ASKED, PLACED, DeclineOffer(OFFER, "dana"))
     assert declined.holding.request.declined == ("dana",)
-    assert take(declined.holding, Place("r1", "dana", "Dana", now=9, ring=RING)).refused is Why.NO_OFFER
-    missed = run(ASKED, PLACED, Expire(OFFER, now=RING))
+    assert take(declined.holding, GetPlace("r1", "dana", "Dana", now=9, ring=RING)).refused is Why.NO_OFFER
+    missed = run(ASKED, PLACED, ExpireOffer(OFFER, now=RING))
     assert (missed.holding.request.missed, missed.holding.request.declined) == (("dana",), ())
-    again = take(missed.holding, Place("r1", "dana", "Dana", now=RING, ring=RING))
+    again = take(missed.holding, GetPlace("r1", "dana", "Dana", now=RING, ring=RING))
     assert again.holding.offer.id == "r1.2"
 
 
 def test_a_transfer_is_withdrawn_by_a_release():
     """The conversation goes to the AI agent, and nobody can accept it any more."""
-    transfer = Ask(request(2, asked_by="dana"), epoch=1)
+    transfer = AskForPerson(request(2, asked_by="dana"), epoch=1)
     step = run(
-        ASKED, PLACED, ACCEPTED, transfer, Place("r2", "eli", "Eli", now=9, ring=RING), Release("dana", 1, "bye")
+        ASKED,
+        PLACED,
+        ACCEPTED,
+        transfer,
+        GetPlace("r2", "eli", "Eli", now=9, ring=RING),
+        ReleaseFloor("dana", 1, "bye"),
     )
     ended, changed = step.happened
     assert (ended.how, changed.note, step.holding.holder, step.holding.epoch) == (OfferEnd.WITHDRAWN, "bye", AI, 2)
-    assert take(step.holding, Accept("r2.2", "eli", now=10)).refused is Why.NO_OFFER
+    assert take(step.holding, AcceptOffer("r2.2", "eli", now=10)).refused is Why.NO_OFFER
 
 
 def test_a_transfer_outlives_the_presence_of_the_giver():
     """The one who is asked may still accept; meanwhile the queue holds."""
-    transfer = Ask(request(2, asked_by="dana"))
-    placed = Place("r2", "eli", "Eli", now=9, ring=RING)
-    step = run(ASKED, PLACED, ACCEPTED, transfer, placed, Lapse("dana", request(3)))
+    transfer = AskForPerson(request(2, asked_by="dana"))
+    placed = GetPlace("r2", "eli", "Eli", now=9, ring=RING)
+    step = run(ASKED, PLACED, ACCEPTED, transfer, placed, LapseHolder("dana", request(3)))
     assert (step.holding.holder, step.holding.offer.agent, step.holding.request.id) == (QUEUE, "eli", "r2")
-    assert take(step.holding, Accept("r2.2", "eli", now=10)).holding.holder.agent == "eli"
+    assert take(step.holding, AcceptOffer("r2.2", "eli", now=10)).holding.holder.agent == "eli"
 
 
 def test_giving_up():
     """The AI agent goes on where it had the floor, gets it where the queue had it, and a person keeps it."""
-    failed = run(ASKED, PLACED, GiveUp("r1", to_ai=True))
+    failed = run(ASKED, PLACED, GiveUp("r1", Fallback.AI_AGENT))
     assert ([type(one) for one in failed.happened], failed.holding.epoch) == ([Ended, Failed], 0)
-    fallen = run(ASKED, GiveUp("r1", to_ai=True), start=QUEUE)
+    fallen = run(ASKED, GiveUp("r1", Fallback.AI_AGENT), start=QUEUE)
     assert ([type(one) for one in fallen.happened], fallen.holding.holder) == ([Failed, Changed], AI)
-    transfer = Ask(request(2, asked_by="dana"))
-    kept = run(ASKED, PLACED, ACCEPTED, transfer, GiveUp("r2", to_ai=True))
+    transfer = AskForPerson(request(2, asked_by="dana"))
+    kept = run(ASKED, PLACED, ACCEPTED, transfer, GiveUp("r2", Fallback.AI_AGENT))
     assert (kept.holding.holder.agent, kept.holding.epoch, kept.holding.request) == ("dana", 1, None)
-    waits = run(ASKED, GiveUp("r1", to_ai=False), start=QUEUE)
+    waits = run(ASKED, GiveUp("r1", Fallback.WAIT), start=QUEUE)
     assert (waits.holding.request.is_overdue, waits.holding.holder) == (True, QUEUE)
-    assert take(waits.holding, GiveUp("r1", to_ai=False)).refused is Why.NO_OFFER
+    assert take(waits.holding, GiveUp("r1", Fallback.WAIT)).refused is Why.NO_OFFER
 
 
 @pytest.mark.parametrize(
     ("inputs", "why"),
     [
         ((ASKED, ASKED), Why.PENDING),
-        ((Ask(request(), epoch=1),), Why.STALE_EPOCH),
-        ((Ask(request(asked_by="dana")),), Why.NOT_HOLDER),
-        ((ASKED, PLACED, ACCEPTED, Ask(request(2, agent="dana", asked_by="dana"))), Why.ITSELF),
+        ((AskForPerson(request(), epoch=1),), Why.STALE_EPOCH),
+        ((AskForPerson(request(asked_by="dana")),), Why.NOT_HOLDER),
+        ((ASKED, PLACED, ACCEPTED, AskForPerson(request(2, agent="dana", asked_by="dana"))), Why.ITSELF),
         ((ASKED, ACCEPTED), Why.NO_OFFER),
-        ((ASKED, PLACED, Accept("r1.9", "dana", now=5)), Why.NO_OFFER),
-        ((ASKED, PLACED, Accept(OFFER, "eli", now=5)), Why.NOT_ASKED),
-        ((ASKED, PLACED, Accept(OFFER, "dana", now=RING)), Why.EXPIRED),
+        ((ASKED, PLACED, AcceptOffer("r1.9", "dana", now=5)), Why.NO_OFFER),
+        ((ASKED, PLACED, AcceptOffer(OFFER, "eli", now=5)), Why.NOT_ASKED),
+        ((ASKED, PLACED, AcceptOffer(OFFER, "dana", now=RING)), Why.EXPIRED),
         ((ASKED, PLACED, ACCEPTED, ACCEPTED), Why.NO_OFFER),
-        ((ASKED, PLACED, Decline(OFFER, "eli")), Why.NOT_ASKED),
-        ((Release("dana", 0),), Why.NOT_HOLDER),
-        ((ASKED, PLACED, ACCEPTED, Release("eli", 1)), Why.NOT_HOLDER),
-        ((ASKED, PLACED, ACCEPTED, Release("dana", 0)), Why.STALE_EPOCH),
-        ((ASKED, PLACED, Close(), ACCEPTED), Why.CLOSED),
-        ((ASKED, PLACED, Place("r1", "eli", "Eli", now=0, ring=RING)), Why.PENDING),
-        ((ASKED, PLACED, Expire(OFFER, now=RING - 1)), Why.NO_OFFER),
+        ((ASKED, PLACED, DeclineOffer(OFFER, "eli")), Why.NOT_ASKED),
+        ((ReleaseFloor("dana", 0),), Why.NOT_HOLDER),
+        ((ASKED, PLACED, ACCEPTED, ReleaseFloor("eli", 1)), Why.NOT_HOLDER),
+        ((ASKED, PLACED, ACCEPTED, ReleaseFloor("dana", 0)), Why.STALE_EPOCH),
+        ((ASKED, PLACED, CloseFloor(), ACCEPTED), Why.CLOSED),
+        ((ASKED, PLACED, GetPlace("r1", "eli", "Eli", now=0, ring=RING)), Why.PENDING),
+        ((ASKED, PLACED, ExpireOffer(OFFER, now=RING - 1)), Why.NO_OFFER),
     ],
 )
 def test_refusals(inputs, why):
@@ -206,18 +212,18 @@ class Floors(RuleBasedStateMachine):
     @rule(agent=st.none() | AGENTS, asked_by=st.none() | AGENTS, epoch=st.none() | EPOCHS)
     def ask(self, agent, asked_by, epoch):
         epoch = None if epoch is None else self.holding.epoch + epoch
-        self.take(Ask(self.fresh(agent=agent, asked_by=asked_by), epoch))
+        self.take(AskForPerson(self.fresh(agent=agent, asked_by=asked_by), epoch))
 
     @precondition(lambda self: self.holding.request is not None)
     @rule(agent=AGENTS, is_automatic=st.booleans())
     def place(self, agent, is_automatic):
-        self.take(Place(self.holding.request.id, agent, agent.title(), self.now, RING, is_automatic))
+        self.take(GetPlace(self.holding.request.id, agent, agent.title(), self.now, RING, is_automatic))
 
     @precondition(lambda self: self.holding.offer is not None)
     @rule(agent=AGENTS, is_late=st.booleans())
     def accept(self, agent, is_late):
         offer = self.holding.offer
-        step = self.take(Accept(offer.id, agent, offer.expires_at if is_late else self.now))
+        step = self.take(AcceptOffer(offer.id, agent, offer.expires_at if is_late else self.now))
         is_taken = agent == offer.agent and not is_late and self.now < offer.expires_at
         assert (step.refused is None) == is_taken
         if is_taken:
@@ -226,22 +232,22 @@ class Floors(RuleBasedStateMachine):
     @precondition(lambda self: self.holding.offer is not None)
     @rule(agent=AGENTS)
     def decline(self, agent):
-        self.take(Decline(self.holding.offer.id, agent))
+        self.take(DeclineOffer(self.holding.offer.id, agent))
 
     @rule(agent=AGENTS)
     def unplace(self, agent):
-        self.take(Unplace(agent))
+        self.take(LosePlace(agent))
 
     @precondition(lambda self: self.holding.offer is not None)
     @rule()
     def expire(self):
         self.now = max(self.now, self.holding.offer.expires_at)
-        self.take(Expire(self.holding.offer.id, self.now))
+        self.take(ExpireOffer(self.holding.offer.id, self.now))
 
     @precondition(lambda self: self.holding.request is not None)
-    @rule(to_ai=st.booleans())
-    def give_up(self, to_ai):
-        self.take(GiveUp(self.holding.request.id, to_ai))
+    @rule(fallback=st.sampled_from(Fallback))
+    def give_up(self, fallback):
+        self.take(GiveUp(self.holding.request.id, fallback))
 
     @precondition(lambda self: self.holding.request is not None)
     @rule(queue=st.sampled_from(["default", "late"]))
@@ -251,27 +257,27 @@ class Floors(RuleBasedStateMachine):
     @rule(agent=AGENTS, epoch=EPOCHS)
     def release(self, agent, epoch):
         holder, right = self.holding.holder, self.holding.epoch
-        step = self.take(Release(agent, right + epoch))
+        step = self.take(ReleaseFloor(agent, right + epoch))
         assert (step.refused is None) == (holder.agent == agent and epoch == 0 and not self.holding.is_closed)
 
     @rule(agent=AGENTS)
     def lapse(self, agent):
-        self.take(Lapse(agent, self.fresh()))
+        self.take(LapseHolder(agent, self.fresh()))
         assert self.holding.is_closed or self.holding.holder.agent != agent
 
     @rule(number=st.integers(1, 2))
     def join(self, number):
-        self.take(Join(f"p{number}"))
+        self.take(AddForeign(f"p{number}"))
         assert self.holding.is_closed or self.holding.holder.agent == f"{FOREIGN}p{number}"
 
     @rule(number=st.integers(1, 2), is_queued=st.booleans())
     def leave(self, number, is_queued):
-        self.take(Leave(f"p{number}", self.fresh() if is_queued else None))
+        self.take(RemoveForeign(f"p{number}", self.fresh() if is_queued else None))
         assert self.holding.is_closed or self.holding.holder.agent != f"{FOREIGN}p{number}"
 
     @rule()
     def close(self):
-        self.take(Close())
+        self.take(CloseFloor())
         assert floor_of(self.holding) is Floor.CLOSED
 
     @invariant()
@@ -293,5 +299,17 @@ TestFloors = Floors.TestCase
 def test_the_table_has_every_input():
     """Each row is about known floors and stages."""
     assert set(TABLE) == {
-        Accept, Ask, Close, Decline, Expire, GiveUp, Join, Lapse, Leave, Overflow, Place, Release, Unplace
-    }  # fmt: skip
+        AcceptOffer,
+        AddForeign,
+        AskForPerson,
+        CloseFloor,
+        DeclineOffer,
+        ExpireOffer,
+        GetPlace,
+        GiveUp,
+        LapseHolder,
+        LosePlace,
+        Overflow,
+        ReleaseFloor,
+        RemoveForeign,
+    }
