@@ -40,6 +40,7 @@ PERMANENT: Final[dict[str, str]] = {
     "shared": "the trimmer removes a body once no entry and no dead letter refers to it",
     "shared-inbound": "the trimmer, likewise",
     "shared-dead": "the trimmer, likewise",
+    "desk": "people who are present, and open conversations that one has, is asked about or is awaited for",
     "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
 
@@ -210,6 +211,10 @@ class Keys:
     def effect(self, partition: int, group: str, entry_id: str) -> str:
         """Hash: a handler's progress with an entry, so that its effect happens once; expires."""
         return self._key(partition, "effect", group, entry_id)
+
+    def desk(self, kind: str = "") -> str:
+        """Begin the keys of the desk (streams.store.desk): hashes and sorted sets; in partition 0."""
+        return self._key(0, "desk", kind)
 
     def roster(self, kind: str) -> str:
         """Hash or sorted set: human agents' assignments, and conversations that wait for one; in partition 0."""

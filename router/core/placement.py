@@ -38,6 +38,7 @@ PLACES: Final[dict[str, Place]] = {
     "callbacks": Place.FIRST,
     "pace": Place.FIRST,
     "roster": Place.FIRST,
+    "desk": Place.FIRST,
     "gone": Place.FIRST,
     "latest": Place.OWNER,
     "conversation": Place.OWNER,

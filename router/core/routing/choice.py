@@ -1,0 +1,93 @@
+"""The choice of an agent for a waiting conversation, and of a conversation for a free agent. Pure and total.
+
+This is the rule; scripts/desk.lua follows it with indexes, so that its cost does not grow with the number of agents and
+of waiting conversations. A test compares both. `choose` also says why others were not eligible, for `explain`.
+
+Order of agents: the one who had this customer last, then those who did not miss an offer of this request, then the
+least loaded, then the one idle longest, then by identity. Order of conversations: by priority, then by age.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+#: The highest priority of a request; the lowest is 0.
+MAX_PRIORITY: Final = 999
+
+
+@dataclass(frozen=True, slots=True)
+class AgentState:
+    """An agent as the desk knows them. Times in ms since 1970, `load` and `capacity` in units.
+
+    `channels` None: all. `present_until`: when presence lapses. `free_at`: the end of the wrap-up.
+    """
+
+    identity: str
+    capacity: int
+    skills: frozenset[str] = frozenset()
+    channels: frozenset[str] | None = None
+    load: int = 0
+    idle_since: int = 0
+    present_until: int = 0
+    is_away: bool = False
+    free_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a conversation that waits needs of an agent. `units`: None for all of an agent's capacity."""
+
+    skills: frozenset[str] = frozenset()
+    channel: str = ""
+    units: int | None = 1
+    priority: int = 0
+    since: int = 0
+    agent: str | None = None
+    last_agent: str | None = None
+    excluded: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The chosen agent, None if nobody is eligible; `reasons` why each of the others was not."""
+
+    agent: str | None
+    reasons: dict[str, str] = field(default_factory=dict)
+
+
+def objection(need: Need, agent: AgentState, now: int) -> str | None:
+    """Return why an agent cannot be asked now, None if they can."""
+    units = agent.capacity if need.units is None else need.units
+    missing = ", ".join(sorted(need.skills - agent.skills))
+    objections = (
+        (need.agent not in {None, agent.identity}, f"only {need.agent} is asked"),
+        (agent.identity in need.excluded, "declined, or has the conversation"),
+        (agent.present_until <= now, "not present"),
+        (agent.is_away, "away"),
+        (agent.free_at > now, "in wrap-up"),
+        (bool(missing), f"lacks {missing}"),
+        (agent.channels is not None and need.channel not in agent.channels, f"does not take {need.channel}"),
+        (agent.load + units > agent.capacity, f"busy ({agent.load} of {agent.capacity})"),
+    )
+    return next((why for holds, why in objections if holds), None)
+
+
+def choose(need: Need, agents: tuple[AgentState, ...], now: int) -> Choice:
+    """Return the agent to be asked first."""
+    reasons = {one.identity: why for one in agents if (why := objection(need, one, now)) is not None}
+    eligible = [one for one in agents if one.identity not in reasons]
+
+    def rank(one: AgentState) -> tuple[bool, bool, int, int, str]:
+        is_last = one.identity == need.last_agent
+        share = one.load * 1000 // one.capacity
+        return (one.identity in need.missed, not is_last, share, one.idle_since, one.identity)
+
+    return Choice(min(eligible, key=rank).identity if eligible else None, reasons)
+
+
+def next_for(agent: AgentState, waiting: dict[str, Need], now: int) -> str | None:
+    """Return the name of the waiting conversation that a free agent gets first, None if there is none."""
+    fitting = [(-need.priority, need.since, name) for name, need in waiting.items() if not objection(need, agent, now)]
+    return min(fitting)[2] if fitting else None

@@ -1,0 +1,388 @@
+-- The desk: who is present, with how much room, and which conversations wait. The rule is core/routing/choice.py.
+-- KEYS: the beginning of the desk's keys, which are in partition 0; the partition's fence.
+-- ARGV: the partition's fence value (number of partitions), operation, now in ms, then by operation:
+--   present    identity, card as JSON {name, capacity, skills, channels or null}, ms until which it holds, '1' if away
+--   leave      identity                              presence ends now
+--   settle     conversation, revision, wish as JSON     (see below)
+--   lapsed     limit, lease in ms                    agents whose presence has ended and who still have conversations
+--   placed     limit, lease in ms                    conversations that got an agent and whose offer is not made yet
+--   rest       limit                                 agents whose wrap-up is over
+--   line       conversation                          its place in line, 0 if it does not wait
+--   look       (nothing)                             all agents and the number of waiting conversations by queue
+-- An agent: {name, capacity, skills, channels, till, away, free, load, idle, has = {conversation = units}}, and
+-- `profile`, the name of the set of free agents with the same skills and channels.
+-- A need: {skills, channel, units, priority, since, agent, last, excluded, missed, queue}; units 0: all of an agent.
+-- A conversation has a need while it waits, an `asked` agent once one is found, and a `held` one who holds it; both in a
+-- transfer.
+local P, now = KEYS[1], tonumber(ARGV[3])
+local AGENTS, PRESENCE, RESTING, PROFILES = P .. 'agents', P .. 'presence', P .. 'resting', P .. 'profiles'
+local NEEDS, CLASSES, PLACED, REVS = P .. 'needs', P .. 'classes', P .. 'placed', P .. 'revisions'
+local HELD, ASKED = P .. 'held', P .. 'asked'
+local SHIFT = 4398046511104 -- 2^42, beyond every time in ms until 2109
+local call = redis.call
+
+local function get(key, name)
+  local text = call('HGET', key, name)
+  return text and cjson.decode(text)
+end
+local function put(key, name, record)
+  call('HSET', key, name, cjson.encode(record))
+end
+local function set_of(list)
+  local set = {}
+  for _, one in ipairs(list or {}) do
+    set[one] = true
+  end
+  return set
+end
+local function has_all(needed, skills)
+  local set = set_of(skills)
+  for _, one in ipairs(needed) do
+    if not set[one] then
+      return false
+    end
+  end
+  return true
+end
+local function is_list(one)
+  return type(one) == 'table'
+end
+local function takes(channels, channel)
+  return not is_list(channels) or set_of(channels)[channel] == true
+end
+
+-- Agents.
+
+local function is_free(agent)
+  return agent.till > now and not agent.away and agent.free <= now and agent.load < agent.capacity
+end
+local function unindex(identity, agent)
+  if agent.profile then
+    local free = P .. 'free:' .. agent.profile
+    if call('ZREM', free, identity) == 1 and call('EXISTS', free) == 0 then
+      call('HDEL', PROFILES, agent.profile)
+    end
+  end
+end
+local function store(identity, agent)
+  unindex(identity, agent)
+  if is_free(agent) then
+    local skills = { unpack(agent.skills) }
+    table.sort(skills)
+    local channels = is_list(agent.channels) and { unpack(agent.channels) } or nil
+    if channels then
+      table.sort(channels)
+    end
+    agent.profile = redis.sha1hex(cjson.encode({ skills, channels or 'all' }))
+    call('HSETNX', PROFILES, agent.profile, cjson.encode({ skills = skills, channels = channels }))
+    local share = math.floor(agent.load * 1000 / agent.capacity)
+    call('ZADD', P .. 'free:' .. agent.profile, string.format('%.0f', share * SHIFT + agent.idle), identity)
+  end
+  put(AGENTS, identity, agent)
+end
+
+local function fits(need, identity, agent)
+  if not agent or not is_free(agent) then
+    return false
+  end
+  local units = need.units > 0 and need.units or agent.capacity
+  return agent.load + units <= agent.capacity and not set_of(need.excluded)[identity]
+end
+
+-- Return the agent to be asked for a need; nil if there is none.
+local function choose(need)
+  if need.agent and need.agent ~= cjson.null then
+    local agent = get(AGENTS, need.agent)
+    if agent and has_all(need.skills, agent.skills) and takes(agent.channels, need.channel)
+      and fits(need, need.agent, agent) then
+      return need.agent, agent
+    end
+    return nil
+  end
+  local missed, last_choice = set_of(need.missed), nil
+  if need.last and need.last ~= cjson.null and not missed[need.last] then
+    local agent = get(AGENTS, need.last)
+    if agent and has_all(need.skills, agent.skills) and takes(agent.channels, need.channel)
+      and fits(need, need.last, agent) then
+      return need.last, agent
+    end
+  end
+  local best, best_score, late, late_score
+  local profiles = call('HGETALL', PROFILES)
+  for at = 1, #profiles, 2 do
+    local profile = cjson.decode(profiles[at + 1])
+    if has_all(need.skills, profile.skills) and takes(profile.channels, need.channel) then
+      local free, from, searching = P .. 'free:' .. profiles[at], 0, true
+      while searching do
+        local found = call('ZRANGE', free, from, from + 15, 'WITHSCORES')
+        for i = 1, #found, 2 do
+          local identity, score = found[i], tonumber(found[i + 1])
+          if searching and fits(need, identity, get(AGENTS, identity)) then
+            if missed[identity] then
+              local is_last = identity == need.last
+              if not late or (is_last and late ~= need.last) or (late ~= need.last and (score < late_score
+                or (score == late_score and identity < late))) then
+                late, late_score = identity, score
+              end
+            else
+              if not best or score < best_score or (score == best_score and identity < best) then
+                best, best_score = identity, score
+              end
+              searching = false
+            end
+          end
+        end
+        from = from + 16
+        searching = searching and #found == 32
+      end
+    end
+  end
+  local chosen = best or late
+  return chosen, chosen and get(AGENTS, chosen)
+end
+
+-- Waiting conversations.
+
+local function class_of(need)
+  local skills = { unpack(need.skills) }
+  table.sort(skills)
+  local agent = need.agent ~= cjson.null and need.agent or nil
+  local class = { skills = skills, channel = need.channel, agent = agent, units = need.units }
+  return redis.sha1hex(cjson.encode({ skills, need.channel, agent or '', need.units })), class
+end
+local function stop_waiting(conversation)
+  local need = get(NEEDS, conversation)
+  if need then
+    local waiting = P .. 'waiting:' .. need.class
+    call('ZREM', waiting, conversation)
+    if call('EXISTS', waiting) == 0 then
+      call('HDEL', CLASSES, need.class)
+    end
+    call('ZREM', P .. 'queue:' .. need.queue, conversation)
+    call('HDEL', NEEDS, conversation)
+  end
+end
+local function wait(conversation, need)
+  local name, class = class_of(need)
+  need.class = name
+  local score = string.format('%.0f', need.since - need.priority * SHIFT)
+  call('HSETNX', CLASSES, name, cjson.encode(class))
+  call('ZADD', P .. 'waiting:' .. name, score, conversation)
+  call('ZADD', P .. 'queue:' .. need.queue, score, conversation)
+  put(NEEDS, conversation, need)
+end
+
+local function occupy(places, conversation, identity, agent, units)
+  units = units > 0 and units or agent.capacity
+  agent.has[conversation] = units
+  agent.load = agent.load + units
+  call('HSET', places, conversation, identity)
+  store(identity, agent)
+end
+
+-- Give a free agent the conversations that wait for such a one, while there is room.
+local function serve(identity)
+  local agent = get(AGENTS, identity)
+  while agent and is_free(agent) do
+    local best, best_score
+    local classes = call('HGETALL', CLASSES)
+    for at = 1, #classes, 2 do
+      local class = cjson.decode(classes[at + 1])
+      local units = class.units > 0 and class.units or agent.capacity
+      if (not class.agent or class.agent == identity) and has_all(class.skills, agent.skills)
+        and takes(agent.channels, class.channel) and agent.load + units <= agent.capacity then
+        local waiting, from, searching = P .. 'waiting:' .. classes[at], 0, true
+        while searching do
+          local found = call('ZRANGE', waiting, from, from + 15, 'WITHSCORES')
+          for i = 1, #found, 2 do
+            local name, score = found[i], tonumber(found[i + 1])
+            if searching and not set_of(get(NEEDS, name).excluded)[identity] then
+              searching = false
+              if not best or score < best_score or (score == best_score and name < best) then
+                best, best_score = name, score
+              end
+            end
+          end
+          from = from + 16
+          searching = searching and #found == 32
+        end
+      end
+    end
+    if not best then
+      return
+    end
+    local need = get(NEEDS, best)
+    stop_waiting(best)
+    occupy(ASKED, best, identity, agent, need.units)
+    call('ZADD', PLACED, now, best)
+  end
+end
+
+-- Free the agent who has a conversation in `places`; `rest` is the end of a wrap-up in ms, 0 without one.
+local function vacate(places, conversation, rest)
+  local identity = call('HGET', places, conversation)
+  if not identity then
+    return
+  end
+  call('HDEL', places, conversation)
+  local agent = get(AGENTS, identity)
+  if agent and agent.has[conversation] then
+    agent.load = agent.load - agent.has[conversation]
+    agent.has[conversation], agent.idle = nil, now
+    if rest > agent.free then
+      agent.free = rest
+      call('ZADD', RESTING, rest, identity)
+    end
+    store(identity, agent)
+    serve(identity)
+  end
+end
+
+local operations = {}
+
+function operations.present(identity, card, till, away)
+  local agent = get(AGENTS, identity) or { load = 0, idle = now, free = 0, has = {}, till = 0 }
+  unindex(identity, agent)
+  if agent.till <= now and agent.load == 0 then
+    agent.idle = now
+  end
+  local fresh = cjson.decode(card)
+  agent.name, agent.capacity, agent.skills, agent.channels = fresh.name, fresh.capacity, fresh.skills, fresh.channels
+  agent.till, agent.away = tonumber(till), away == '1'
+  call('ZADD', PRESENCE, till, identity)
+  store(identity, agent)
+  serve(identity)
+  return call('ZCARD', PLACED)
+end
+
+function operations.leave(identity)
+  local agent = get(AGENTS, identity)
+  if not agent then
+    return 0
+  end
+  agent.till = 0
+  call('ZADD', PRESENCE, 0, identity)
+  store(identity, agent)
+  return 1
+end
+
+-- Make the desk agree with the conversation at `rev`. A wish: {holder, asked, need, units, wrap, is_over}: who holds,
+-- who is asked, what it needs while nobody is, the units that it takes, ms of wrap-up for one who held until now, and
+-- whether nothing more will come. Repeatable. What an older revision wished is replaced, and an older wish is refused.
+-- Returns {'older'}, {'lost'}: the one who is asked has no place here, {'placed', agent, name}, {'waiting', place in
+-- line} or {'settled'}.
+function operations.settle(conversation, rev, text)
+  local wish, known = cjson.decode(text), tonumber(call('HGET', REVS, conversation) or '-1')
+  if known > tonumber(rev) then
+    return { 'older' }
+  end
+  if wish.is_over then
+    call('HDEL', REVS, conversation)
+  else
+    call('HSET', REVS, conversation, rev)
+  end
+  stop_waiting(conversation)
+  local holder, asked = wish.holder, wish.asked
+  local has, is_asked = call('HGET', HELD, conversation), call('HGET', ASKED, conversation)
+  if has and has ~= holder then
+    vacate(HELD, conversation, wish.wrap > 0 and now + wish.wrap or 0)
+  end
+  if holder and has ~= holder then
+    if is_asked == holder then
+      call('HDEL', ASKED, conversation)
+      call('ZREM', PLACED, conversation)
+      call('HSET', HELD, conversation, holder)
+      is_asked = false
+    else
+      local agent = get(AGENTS, holder)
+      if agent then
+        occupy(HELD, conversation, holder, agent, wish.units)
+      end
+    end
+  end
+  if asked then
+    call('ZREM', PLACED, conversation)
+    return { is_asked == asked and 'settled' or 'lost' }
+  end
+  local need = wish.need
+  if is_asked and not (need and not set_of(need.excluded)[is_asked]) then
+    vacate(ASKED, conversation, 0)
+    call('ZREM', PLACED, conversation)
+    is_asked = false
+  end
+  if not need then
+    return { 'settled' }
+  end
+  if is_asked then
+    return { 'placed', is_asked, get(AGENTS, is_asked).name }
+  end
+  local identity, agent = choose(need)
+  if not identity then
+    wait(conversation, need)
+    return { 'waiting', call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 }
+  end
+  occupy(ASKED, conversation, identity, agent, need.units)
+  call('ZADD', PLACED, now, conversation)
+  return { 'placed', identity, agent.name }
+end
+
+function operations.lapsed(limit, lease)
+  local results = {}
+  for _, identity in ipairs(call('ZRANGEBYSCORE', PRESENCE, '-inf', now, 'LIMIT', 0, limit)) do
+    local agent = get(AGENTS, identity)
+    if agent then
+      store(identity, agent) -- no longer among the free ones
+    end
+    if agent and next(agent.has) then
+      call('ZADD', PRESENCE, now + tonumber(lease), identity)
+      local row = { identity }
+      for conversation in pairs(agent.has) do
+        row[#row + 1] = conversation
+      end
+      results[#results + 1] = row
+    else
+      call('ZREM', PRESENCE, identity)
+      call('ZREM', RESTING, identity)
+      call('HDEL', AGENTS, identity)
+    end
+  end
+  return results
+end
+
+function operations.placed(limit, lease)
+  local found = call('ZRANGEBYSCORE', PLACED, '-inf', now, 'LIMIT', 0, limit)
+  for _, conversation in ipairs(found) do
+    call('ZADD', PLACED, now + tonumber(lease), conversation)
+  end
+  return found
+end
+
+function operations.rest(limit)
+  local found = call('ZRANGEBYSCORE', RESTING, '-inf', now, 'LIMIT', 0, limit)
+  for _, identity in ipairs(found) do
+    call('ZREM', RESTING, identity)
+    local agent = get(AGENTS, identity)
+    if agent then
+      store(identity, agent)
+      serve(identity)
+    end
+  end
+  return call('ZCARD', PLACED)
+end
+
+function operations.line(conversation)
+  local need = get(NEEDS, conversation)
+  return need and call('ZRANK', P .. 'queue:' .. need.queue, conversation) + 1 or 0
+end
+
+function operations.look()
+  local agents = call('HGETALL', AGENTS)
+  local needs = call('HGETALL', NEEDS)
+  return { agents, needs }
+end
+
+local fence = redis.call('GET', KEYS[2])
+if fence and fence ~= ARGV[1] then
+  return redis.error_reply('FENCED the partitions are being moved, or their number has changed')
+end
+return operations[ARGV[2]](unpack(ARGV, 4))

@@ -1,0 +1,172 @@
+"""The desk: which agents are present, how much room they have, and which conversations wait for one.
+
+It is in partition 0. Each operation is one run of scripts/desk.lua, atomic and repeatable. The holder of a conversation
+is decided in the conversation's own partition; the desk is then made to agree (`settle`), and repeats what it answered
+until the conversation says otherwise, so a process that dies in between leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+
+from router.core.routing.choice import AgentState, Need
+from router.core.values import value
+from router.streams.client.scripts import load_script
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from router.core.keys import Keys
+    from router.streams.client.connection import Redis
+
+#: ms until another process handles what one took and did not finish.
+LEASE: Final = 3000
+
+
+@value
+class AgentCard:
+    """What the roster says of an agent who is present; `channels` None: all."""
+
+    identity: str
+    name: str
+    capacity: int
+    skills: tuple[str, ...] = ()
+    channels: tuple[str, ...] | None = None
+
+
+@value
+class Wish:
+    """What a conversation wants of the desk.
+
+    `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
+    `units`: what it takes of the holder's capacity, None for all. `wrap`: ms of wrap-up for one who held until now.
+    `is_over`: the desk can forget the conversation.
+    """
+
+    queue: str = ""
+    holder: str | None = None
+    asked: str | None = None
+    need: Need | None = None
+    units: int | None = 1
+    wrap: int = 0
+    is_over: bool = False
+
+
+class Settled(NamedTuple):
+    """The desk's answer: `agent` and `name` if one was found, `line` the place in line if it waits.
+
+    `is_lost`: the agent who is asked has no room any more. `is_older`: a newer revision has settled before.
+    """
+
+    agent: str | None = None
+    name: str = ""
+    line: int = 0
+    is_lost: bool = False
+    is_older: bool = False
+
+
+class Desk:
+    """The desk of one namespace. `clock` returns ms since 1970."""
+
+    def __init__(self, redis: Redis, keys: Keys, *, clock: Callable[[], int]) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+
+    async def arrive(self, card: AgentCard, until: int, *, is_away: bool = False) -> int:
+        """Note an agent's presence until `until` (ms); returns the number of conversations that wait to be offered."""
+        shown = {"name": card.name, "capacity": card.capacity, "skills": card.skills, "channels": card.channels}
+        return int(await self._run("present", card.identity, orjson.dumps(shown), until, "1" if is_away else ""))
+
+    async def leave(self, identity: str) -> None:
+        """End an agent's presence."""
+        await self._run("leave", identity)
+
+    async def settle(self, conversation: str, revision: int, wish: Wish) -> Settled:
+        """Make the desk agree with a conversation at a revision of its ledger."""
+        reply = await self._run("settle", conversation, revision, orjson.dumps(_show(wish)))
+        match reply[0].decode():
+            case "placed":
+                return Settled(reply[1].decode(), reply[2].decode())
+            case "waiting":
+                return Settled(line=int(reply[1]))
+            case "lost":
+                return Settled(is_lost=True)
+            case "older":
+                return Settled(is_older=True)
+        return Settled()
+
+    async def take_lapsed(self, limit: int) -> dict[str, list[str]]:
+        """Return agents whose presence has ended, with their conversations; others get them after LEASE."""
+        rows = await self._run("lapsed", limit, LEASE)
+        return {row[0].decode(): sorted(one.decode() for one in row[1:]) for row in rows}
+
+    async def take_placed(self, limit: int) -> list[str]:
+        """Return conversations that got an agent and have made no offer yet; others get them after LEASE."""
+        return [one.decode() for one in await self._run("placed", limit, LEASE)]
+
+    async def end_wrap_ups(self, limit: int) -> int:
+        """Make agents free whose wrap-up is over; returns the number of conversations that wait to be offered."""
+        return int(await self._run("rest", limit))
+
+    async def place_in_line(self, conversation: str) -> int:
+        """Return a waiting conversation's place in its queue, from 1; 0 if it does not wait."""
+        return int(await self._run("line", conversation))
+
+    async def look(self) -> tuple[tuple[AgentState, ...], dict[str, str]]:
+        """Return all agents, and the queue of each waiting conversation."""
+        agents, needs = await self._run("look")
+        states = [_read_agent(identity.decode(), orjson.loads(text)) for identity, text in _pairs(agents)]
+        return tuple(states), {name.decode(): str(orjson.loads(text)["queue"]) for name, text in _pairs(needs)}
+
+    async def _run(self, operation: str, *args: Any) -> Any:
+        keys = [self._keys.desk(), self._keys.fence(0)]
+        return await load_script("desk").run(
+            self._redis, keys, [self._keys.partitions, operation, self._clock(), *args]
+        )
+
+
+def _pairs(flat: list[bytes]) -> list[tuple[bytes, bytes]]:
+    return list(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _show(wish: Wish) -> dict[str, Any]:
+    need = wish.need
+    shown: dict[str, Any] = {
+        "holder": wish.holder,
+        "asked": wish.asked,
+        "units": wish.units or 0,
+        "wrap": wish.wrap,
+        "is_over": wish.is_over,
+    }
+    if need is not None:
+        shown["need"] = {
+            "queue": wish.queue,
+            "skills": sorted(need.skills),
+            "channel": need.channel,
+            "units": need.units or 0,
+            "priority": need.priority,
+            "since": need.since,
+            "agent": need.agent,
+            "last": need.last_agent,
+            "excluded": sorted(need.excluded),
+            "missed": sorted(need.missed),
+        }
+    return {name: one for name, one in shown.items() if one is not None}
+
+
+def _read_agent(identity: str, stored: dict[str, Any]) -> AgentState:
+    channels = stored.get("channels")
+    return AgentState(
+        identity,
+        int(stored["capacity"]),
+        frozenset(stored["skills"]),
+        None if channels is None else frozenset(channels),
+        load=int(stored["load"]),
+        idle_since=int(stored["idle"]),
+        present_until=int(stored["till"]),
+        is_away=bool(stored["away"]),
+        free_at=int(stored["free"]),
+    )
