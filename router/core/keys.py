@@ -26,6 +26,8 @@ class Target(StrEnum):
 
 #: The worker's consumer group on the inbound stream.
 RESOLVER: Final = "resolver"
+#: The worker's consumer group on the commands streams.
+COMMANDER: Final = "commander"
 
 #: Kinds without a TTL, and what bounds each of them.
 PERMANENT: Final[dict[str, str]] = {
@@ -41,6 +43,8 @@ PERMANENT: Final[dict[str, str]] = {
     "shared-inbound": "the trimmer, likewise",
     "shared-dead": "the trimmer, likewise",
     "desk": "people who are present, and open conversations that one has, is asked about or is awaited for",
+    "timers": "conversations with an open request or offer; the worker that settles one removes it",
+    "commands": "the trimmer, as of the other streams",
     "roster": "open conversations for people only; notes of past ones are of kind `gone`",
 }
 
@@ -182,6 +186,14 @@ class Keys:
     def sweeps(self, partition: int) -> str:
         """Sorted set: the same conversations by the time of the reconciler's next check (ms); expires."""
         return self._key(partition, "sweeps")
+
+    def timers(self, partition: int) -> str:
+        """Sorted set: conversations whose floor must be looked at, by when (ms)."""
+        return self._key(partition, "timers")
+
+    def commands(self, partition: int) -> str:
+        """Stream: commands of agents and programs (core.routing.commands)."""
+        return self._key(partition, "commands")
 
     def pace(self) -> str:
         """String: the time of the next API call of all reconcilers together (ms); expires."""

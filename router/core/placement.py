@@ -54,6 +54,8 @@ PLACES: Final[dict[str, Place]] = {
     "dead-letters": Place.DIVIDED,
     "active": Place.DIVIDED,
     "sweeps": Place.DIVIDED,
+    "timers": Place.DIVIDED,
+    "commands": Place.DIVIDED,
     "shared": Place.LOCAL,
     "shared-inbound": Place.LOCAL,
     "shared-dead": Place.LOCAL,

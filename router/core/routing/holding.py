@@ -118,6 +118,8 @@ class Holding(_Model):
     is_closed: bool = False
     #: The customer in the shape of EntryParticipant, as far as the ledger knows them.
     customer: dict[str, Any] | None = None
+    #: The agent who had the conversation last.
+    last_agent: str | None = None
 
     def changed(self, **fields: Any) -> Holding:
         """Return a copy with other values."""

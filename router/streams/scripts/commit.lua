@@ -6,7 +6,8 @@
 --       number of entries, (index of the stream in KEYS, type, id, event,
 --                           lifetime of its claims in seconds, their value, their number, index of each in KEYS...)...,
 --       and to note it: index of the set of active conversations in KEYS (0: do not note), its name, the time, the time
---       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful.
+--       of its sweep if it is new or doubtful (both in ms), the lifetime of the sets in seconds, 1 if it is doubtful,
+--       and if its floor must be looked at: index of the partition's timers in KEYS (0: need not), its name, when (ms).
 -- Returns for each conversation the ids of the entries that were left out because one of their claims existed; nil if
 -- the revision differs: then nothing of the conversation was changed. Entries alone do not change the revision.
 -- A claim with the value '2' is certain: it replaces the value of one that exists.
@@ -87,6 +88,13 @@ while at < #ARGV do
     local name, now, due, sets_life, is_doubtful = take(), take(), take(), take(), take()
     if is_ours then
       note(KEYS[active], KEYS[active + 1], name, now, due, sets_life, is_doubtful)
+    end
+  end
+  local timers = tonumber(take())
+  if timers > 0 then
+    local name, due = take(), take()
+    if is_ours then
+      redis.call('ZADD', KEYS[timers], due, name)
     end
   end
   results[#results + 1] = is_ours and repeated

@@ -99,6 +99,11 @@ class CommitCalls:
             self._claim(ledger, entry.id, keys, args)
         note = [] if self._recent is None else self._note(self._recent, ledger)
         args += (len(_STREAMS) + 2, *note) if note else (0,)
+        if ledger.wake_at is None:
+            args.append(0)
+        else:
+            keys.append(self._keys.timers(call.partition))
+            args += (len(keys), f"{ledger.account_id} {ledger.conversation_id}", ledger.wake_at)
 
     def _note(self, recent: Recent, ledger: Ledger) -> list[Any]:
         return recent.note(ledger.account_id, ledger.conversation_id, is_doubtful=ledger.is_doubtful)

@@ -11,47 +11,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from router.core.routing.choice import AgentState, Need
-from router.core.values import value
+from router.core.routing.choice import AgentState
 from router.streams.client.scripts import load_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from router.core.keys import Keys
+    from router.core.routing.wishes import AgentCard, Wish
     from router.streams.client.connection import Redis
 
 #: ms until another process handles what one took and did not finish.
 LEASE: Final = 3000
-
-
-@value
-class AgentCard:
-    """What the roster says of an agent who is present; `channels` None: all."""
-
-    identity: str
-    name: str
-    capacity: int
-    skills: tuple[str, ...] = ()
-    channels: tuple[str, ...] | None = None
-
-
-@value
-class Wish:
-    """What a conversation wants of the desk.
-
-    `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
-    `units`: what it takes of the holder's capacity, None for all. `wrap`: ms of wrap-up for one who held until now.
-    `is_over`: the desk can forget the conversation.
-    """
-
-    queue: str = ""
-    holder: str | None = None
-    asked: str | None = None
-    need: Need | None = None
-    units: int | None = 1
-    wrap: int = 0
-    is_over: bool = False
 
 
 class Settled(NamedTuple):

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from router.core.keys import Keys
 from router.core.routing.choice import AgentState, Need, choose, next_for
+from router.core.routing.wishes import AgentCard, Wish
 from router.streams.client.connection import connect
-from router.streams.store.desk import LEASE, AgentCard, Desk, Wish
+from router.streams.store.desk import LEASE, Desk
 
 START = 1_800_000_000_000
 LATE = START + 10_000_000

@@ -1,0 +1,201 @@
+"""Commands of agents and programs: the documents of the commands stream, checked.
+
+An entry has the fields `type`, `id` and `command`, a CloudEvent whose `type` is the command's with the prefix
+`command.`, and whose `data` has the shapes below. docs/handoff.md has the table.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from router.core.errors import UnusableError
+from router.core.lenient_json import load_json
+from router.core.routing.choice import MAX_PRIORITY
+from router.core.routing.holding import MAX_CONTEXT, MAX_SUMMARY
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: Begins the type of a command's CloudEvent.
+PREFIX: Final = "command."
+#: Seconds of presence that a command without `life` gives, and the most.
+LIFE: Final = 60
+MAX_LIFE: Final = 86_400
+#: Characters of a text to the customer: what Twilio takes of a message body.
+#: https://www.twilio.com/docs/messaging/api/message-resource
+MAX_TEXT: Final = 1600
+_MAX_ID: Final = 255
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=_MAX_ID)]
+Skills = Annotated[tuple[Name, ...], Field(max_length=50)]
+Epoch = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class CommandData(BaseModel):
+    """What all commands may have; `account` is the default one where it is missing."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    account: Name | None = None
+
+
+class ConversationCommand(CommandData):
+    """A command about a conversation."""
+
+    conversation: Name
+
+
+class HolderCommand(ConversationCommand):
+    """A command of the agent who holds, in the epoch that they know."""
+
+    agent: Name
+    epoch: Epoch
+
+
+class RequestHandoff(ConversationCommand):
+    """`handoff.request`."""
+
+    reason: Annotated[str, StringConstraints(min_length=1, max_length=MAX_SUMMARY)]
+    summary: Annotated[str, StringConstraints(max_length=MAX_SUMMARY)] | None = None
+    context: dict[str, Any] | None = None
+    skills: Annotated[Skills, Field(strict=False)] = ()
+    agent: Name | None = None
+    queue: Name | None = None
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] = 0
+    epoch: Epoch | None = None
+
+
+class OfferCommand(CommandData):
+    """`offer.accept` and `offer.decline`."""
+
+    offer: Name
+    agent: Name
+
+    @property
+    def home(self) -> tuple[str, str] | None:
+        """The account and the conversation that an offer's id names; None if it is no such id."""
+        account, slash, rest = self.offer.partition("/")
+        conversation, _, number = rest.rpartition("/")
+        return (account, conversation) if slash and conversation and number else None
+
+
+class Say(HolderCommand):
+    """`conversation.say`."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT)]
+
+
+class ReleaseConversation(HolderCommand):
+    """`conversation.release`."""
+
+    note: Annotated[str, StringConstraints(max_length=MAX_SUMMARY)] | None = None
+
+
+class TransferTo(BaseModel):
+    """Where a transfer goes: an agent, a queue, or whoever has the skills."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    agent: Name | None = None
+    queue: Name | None = None
+    skills: Annotated[Skills, Field(strict=False)] = ()
+
+
+class Transfer(HolderCommand):
+    """`conversation.transfer`."""
+
+    to: TransferTo
+    note: Annotated[str, StringConstraints(max_length=MAX_SUMMARY)] | None = None
+
+
+class Finish(HolderCommand):
+    """`conversation.finish`."""
+
+
+class PresenceCommand(CommandData):
+    """`agent.available`, `agent.away` and `agent.offline`; presence lapses after `life` seconds."""
+
+    agent: Name
+    life: Annotated[int, Field(ge=1, le=MAX_LIFE)] = LIFE
+    skills: Annotated[Skills, Field(strict=False)] | None = None
+    channels: Annotated[tuple[Name, ...], Field(strict=False, max_length=20)] | None = None
+
+
+COMMANDS: Final[dict[str, type[CommandData]]] = {
+    "handoff.request": RequestHandoff,
+    "offer.accept": OfferCommand,
+    "offer.decline": OfferCommand,
+    "conversation.say": Say,
+    "conversation.release": ReleaseConversation,
+    "conversation.transfer": Transfer,
+    "conversation.finish": Finish,
+    "agent.available": PresenceCommand,
+    "agent.away": PresenceCommand,
+    "agent.offline": PresenceCommand,
+}
+DataT = TypeVar("DataT", bound=CommandData)
+
+
+@value
+class Command:
+    """A command that was read: `raw` is its data as it came, for the answer to a refused one."""
+
+    type: str
+    id: str
+    data: CommandData
+    raw: dict[str, Any]
+
+    @property
+    def subject(self) -> str:
+        """Return what must stay in order, and decides the partition: the conversation, or nothing for presence."""
+        if isinstance(self.data, ConversationCommand):
+            return self.data.conversation
+        if isinstance(self.data, OfferCommand):
+            home = self.data.home
+            return home[1] if home else ""
+        return ""
+
+
+def read_command(fields: Mapping[bytes, bytes]) -> Command:
+    """Read the fields of an entry; raises UnusableError, which says what is wrong with them."""
+    try:
+        document = load_json(orjson.loads, fields.get(b"command", b""))
+    except (ValueError, RecursionError) as error:
+        raise UnusableError(f"the field 'command' is not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("data"), dict):
+        raise UnusableError("the field 'command' is not a CloudEvent with an object as data")
+    kind = _text(fields, b"type") or str(document.get("type", "")).removeprefix(PREFIX)
+    if kind not in COMMANDS:
+        raise UnusableError(f"'{kind[:80]}' is not a command (known: {', '.join(COMMANDS)})")
+    named = document.get("type")
+    if named is not None and named not in {kind, PREFIX + kind}:
+        raise UnusableError(f"the entry's type is '{kind}' and its CloudEvent's '{str(named)[:80]}'")
+    command_id = _text(fields, b"id") or document.get("id")
+    if not isinstance(command_id, str) or not 0 < len(command_id) <= _MAX_ID:
+        raise UnusableError(f"a command needs an id of 1 to {_MAX_ID} characters")
+    raw = document["data"]
+    try:
+        data = COMMANDS[kind].model_validate(raw)
+    except ValidationError as error:
+        raise UnusableError(f"{kind}: {_describe(error)}") from error
+    if isinstance(data, RequestHandoff) and data.context is not None:
+        size = len(orjson.dumps(data.context))
+        if size > MAX_CONTEXT:
+            raise UnusableError(f"{kind}: context: has {size} bytes of JSON, {MAX_CONTEXT} are allowed")
+    return Command(kind, command_id, data, raw)
+
+
+def _text(fields: Mapping[bytes, bytes], name: bytes) -> str:
+    return fields.get(name, b"").decode("utf-8", "replace")
+
+
+def _describe(error: ValidationError) -> str:
+    """Return what is wrong with each field, without the values, which may be a customer's."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc'])) or 'data'}: {one['msg']}"
+        for one in error.errors(include_url=False, include_input=False)
+    )

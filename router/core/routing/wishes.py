@@ -1,0 +1,135 @@
+"""What a conversation's floor wants next: of the desk, and at which time. Pure.
+
+All times are in ms since 1970.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from router.core.keys import Target
+from router.core.routing.choice import MAX_PRIORITY, Need
+from router.core.routing.inputs import ExpireOffer, GiveUp, Overflow
+from router.core.routing.transitions import FOREIGN
+from router.core.values import value
+
+if TYPE_CHECKING:
+    from router.core.routing.holding import HandoffRequest, Holding
+    from router.core.routing.inputs import Input
+    from router.core.routing.team import Team
+
+#: ms after which a queue with hours is looked at again, whether it has closed.
+_HOURS: Final = 60_000
+
+
+@value
+class AgentCard:
+    """What the desk knows of an agent who is present; `channels` None: all."""
+
+    identity: str
+    name: str
+    capacity: int
+    skills: tuple[str, ...] = ()
+    channels: tuple[str, ...] | None = None
+
+
+@value
+class Wish:
+    """What a conversation wants of the desk.
+
+    `holder`: the agent who holds, `asked`: the one with an open offer, `need`: what it needs while nobody is asked.
+    `units`: what it takes of the holder's capacity, None for all. `wrap`: ms of wrap-up for one who held until now.
+    `is_over`: the desk can forget the conversation.
+    """
+
+    queue: str = ""
+    holder: str | None = None
+    asked: str | None = None
+    need: Need | None = None
+    units: int | None = 1
+    wrap: int = 0
+    is_over: bool = False
+
+
+def channel_of(holding: Holding) -> str:
+    """Return the channel of the customer's first address, empty if it is not known."""
+    addresses = (holding.customer or {}).get("addresses") or [{}]
+    return str(addresses[0].get("channel", ""))
+
+
+def own_agent(holding: Holding) -> str | None:
+    """Return the person of the roster who holds; None if nobody does, or somebody whom another system added."""
+    agent = holding.holder.agent
+    is_own = holding.holder.target == Target.HUMAN_AGENT and agent is not None and not agent.startswith(FOREIGN)
+    return agent if is_own else None
+
+
+def wish_of(holding: Holding, team: Team, now: int, *, last_holder: str | None = None) -> Wish:
+    """Return what a conversation wants; `last_holder` is the agent who held until now, and may need a wrap-up."""
+    channel, holder, request = channel_of(holding), own_agent(holding), holding.request
+    wrap = 0
+    if last_holder is not None and last_holder != holder and last_holder in team.members:
+        wrap = int(team.members[last_holder].wrap_up * 1000)
+    is_over = holder is None and request is None
+    units = team.units_of(channel)
+    if holding.is_closed or request is None:
+        holder = None if holding.is_closed else holder
+        return Wish(holder=holder, units=units, wrap=wrap, is_over=is_over or holding.is_closed)
+    if holding.offer is not None:
+        return Wish(request.queue, holder, holding.offer.agent, units=units, wrap=wrap)
+    return Wish(request.queue, holder, need=_need(request, team, holding, now), units=units, wrap=wrap)
+
+
+def _need(request: HandoffRequest, team: Team, holding: Holding, now: int) -> Need:
+    queue, channel = team.queue(request.queue), channel_of(holding)
+    excluded = {*request.declined, *filter(None, (holding.holder.agent, request.asked_by))}
+    return Need(
+        skills=queue.needed_skills(request.skills, (now - request.queued_at) / 1000),
+        channel=channel,
+        units=team.units_of(channel),
+        priority=min(MAX_PRIORITY, max(0, request.priority + queue.priority)),
+        since=request.since,
+        agent=request.agent,
+        last_agent=holding.last_agent,
+        excluded=frozenset(excluded),
+        missed=frozenset(request.missed),
+    )
+
+
+def due_now(holding: Holding, team: Team, now: int) -> Input | None:
+    """Return the input that a conversation's deadlines bring about by `now`, None if none has passed."""
+    request, offer = holding.request, holding.offer
+    if offer is not None and now >= offer.expires_at:
+        return ExpireOffer(offer.id, now)
+    if holding.is_closed or request is None or offer is not None or request.is_overdue:
+        return None
+    queue = team.queue(request.queue)
+    is_open = queue.is_open(datetime.fromtimestamp(now / 1000, tz=UTC))
+    is_refused = request.agent is not None and request.agent in request.declined
+    if is_open and not is_refused and now < _patience_ends(request, team):
+        return None
+    if queue.overflow is not None and not is_refused:
+        return Overflow(request.id, queue.overflow, now)
+    return GiveUp(request.id, queue.fallback)
+
+
+def next_due(holding: Holding, team: Team, now: int) -> int | None:
+    """Return when a conversation must be looked at again, None if nothing of it has a deadline."""
+    request, offer = holding.request, holding.offer
+    if holding.is_closed or request is None:
+        return None
+    if offer is not None:
+        return offer.expires_at
+    queue = team.queue(request.queue)
+    times = [] if request.is_overdue else [_patience_ends(request, team)]
+    if queue.hours or queue.holidays:
+        times.append(now + _HOURS)
+    relaxation = queue.next_relaxation((now - request.queued_at) / 1000)
+    if relaxation is not None:
+        times.append(request.queued_at + int(relaxation * 1000))
+    return min(times, default=None)
+
+
+def _patience_ends(request: HandoffRequest, team: Team) -> int:
+    return request.queued_at + int(team.queue(request.queue).patience * 1000)
